@@ -1,0 +1,84 @@
+// A bare Dawn device for measuring kernels: compile, run, read, and wait with the JavaScript thread asleep (cpu.md 3.9).
+import { create, globals } from 'webgpu'
+Object.assign(globalThis, globals)
+const gpu = create([])
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+export async function asleep<T>(promise: Promise<T>): Promise<T> {
+  let waiting = true
+  const nap = () => { if (waiting) { Atomics.wait(sleeper, 0, 0, 0.3); setImmediate(nap) } }
+  setImmediate(nap)
+  try { return await promise } finally { waiting = false }
+}
+
+export const adapter = (await gpu.requestAdapter())!
+export const caps = {
+  subgroup: adapter.features.has('subgroups') && adapter.info.subgroupMinSize === adapter.info.subgroupMaxSize
+    ? adapter.info.subgroupMinSize : 0,
+}
+export const device = await adapter.requestDevice({
+  requiredFeatures: caps.subgroup ? ['subgroups'] : [],
+  requiredLimits: { maxComputeInvocationsPerWorkgroup: 256 },
+})
+device.addEventListener('uncapturederror', e => { console.error((e as GPUUncapturedErrorEvent).error.message); process.exit(1) })
+
+export function upload(data: Float32Array | Int32Array, usage = GPUBufferUsage.STORAGE): GPUBuffer {
+  const size = Math.max(16, data.byteLength)
+  const buffer = device.createBuffer({ size, usage: usage | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC })
+  device.queue.writeBuffer(buffer, 0, data as BufferSource)
+  return buffer
+}
+export const uniform = (data: Int32Array) => upload(data, GPUBufferUsage.UNIFORM)
+export const empty = (n: number) => upload(new Float32Array(n))
+
+export async function read(buffer: GPUBuffer): Promise<Float32Array> {
+  const copy = device.createBuffer({ size: buffer.size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ })
+  const encoder = device.createCommandEncoder()
+  encoder.copyBufferToBuffer(buffer, 0, copy, 0, buffer.size)
+  device.queue.submit([encoder.finish()])
+  await asleep(copy.mapAsync(GPUMapMode.READ))
+  const out = new Float32Array(copy.getMappedRange().slice(0))
+  copy.destroy()
+  return out
+}
+
+export interface Step { pipeline: GPUComputePipeline, group: GPUBindGroup, grid: readonly [number, number, number] }
+const compiled = new Map<string, Promise<GPUComputePipeline>>()
+export async function compile(code: string): Promise<GPUComputePipeline> {
+  let pipeline = compiled.get(code)
+  if (!pipeline) {
+    const module = device.createShaderModule({ code })
+    const messages = (await module.getCompilationInfo()).messages.filter(m => m.type === 'error')
+    if (messages.length) { console.error(code.split('\n').map((l, i) => `${i + 1} ${l}`).join('\n')); for (const m of messages) console.error(m.lineNum, m.message); process.exit(1) }
+    pipeline = device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: 'main' } })
+    compiled.set(code, pipeline)
+  }
+  return asleep(pipeline)
+}
+export async function step(code: string, buffers: GPUBuffer[], grid: readonly [number, number, number]): Promise<Step> {
+  const pipeline = await compile(code)
+  const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }))
+  return { pipeline, group: device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }), grid }
+}
+/** Runs the steps `repeat` times in one submit; milliseconds from submit to done. */
+export async function run(steps: Step[], repeat = 1): Promise<number> {
+  const encoder = device.createCommandEncoder()
+  const pass = encoder.beginComputePass()
+  for (let r = 0; r < repeat; r++) {
+    for (const s of steps) {
+      pass.setPipeline(s.pipeline)
+      pass.setBindGroup(0, s.group)
+      pass.dispatchWorkgroups(...s.grid)
+    }
+  }
+  pass.end()
+  const start = performance.now()
+  device.queue.submit([encoder.finish()])
+  await asleep(device.queue.onSubmittedWorkDone())
+  return performance.now() - start
+}
+export const median = (a: number[]) => [...a].sort((x, y) => x - y)[a.length >> 1]!
+export function random(n: number, seed = 1): Float32Array {
+  let s = seed >>> 0
+  return Float32Array.from({ length: n }, () => ((s = (Math.imul(s, 1664525) + 1013904223) >>> 0) / 2 ** 31 - 1))
+}

@@ -1,0 +1,75 @@
+/**
+ * What all convolution kernels share: the shape, its uniform, and how a kernel reads the weights.
+ *
+ * y[n,co,oy,ox] = Σ_{ci,ky,kx} x[n,ci, oy·stride − pad + ky, ox·stride − pad + kx] · w[co,ci,ky,kx], zero outside x.
+ *
+ * No kernel needs its own copy of the weights: each reads the state-dict's layout [Cout,Cin,KH,KW] through four numbers
+ * of the uniform (element = co·wOut + ci·wIn + wTap0 + tap·wTapStep). The data gradient at stride 1 is the same
+ * convolution of dY with the roles of Cin and Cout exchanged and the taps reversed, i.e. other numbers
+ * ({@link dataGradientShape}); a second layout would cost 0.9 GB for ADM-64 and measured no faster (bench/REJECTED.md).
+ */
+
+/** Sizes of a convolution as a kernel sees it; x [n,cin,h,w] → y [n,cout,ho,wo]. */
+export interface ConvShape {
+  readonly n: number
+  readonly cin: number
+  readonly h: number
+  readonly w: number
+  readonly cout: number
+  readonly kh: number
+  readonly kw: number
+  readonly stride: number
+  /** Zero rows above (and, unless `padX` is given, columns left). Negative in some data gradients: rows are cropped. */
+  readonly pad: number
+  readonly padX?: number
+  readonly ho: number
+  readonly wo: number
+  /** The weights are those of the forward convolution, read with in and out exchanged and the taps reversed. */
+  readonly transposed?: boolean
+}
+
+/** What of the adapter decides which variants run. */
+export interface ConvCaps {
+  /** The width of a subgroup if the feature is there and the width is fixed, else 0. */
+  readonly subgroup: number
+}
+
+/** The convolution of dY with stride 1 that is the data gradient of `s`: dX = dataGradientShape(s) applied to dY. */
+export function dataGradientShape(s: ConvShape): ConvShape {
+  return {
+    n: s.n, cin: s.cout, h: s.ho, w: s.wo, cout: s.cin, kh: s.kh, kw: s.kw, stride: 1,
+    pad: s.kh - 1 - s.pad, padX: s.kw - 1 - (s.padX ?? s.pad), ho: s.h, wo: s.w, transposed: true,
+  }
+}
+
+/** The uniform of every convolution kernel, 16 words. */
+export const convStruct = /* wgsl */ `
+struct Conv {
+  n: i32, cin: i32, h: i32, w: i32,
+  cout: i32, ho: i32, wo: i32, kh: i32,
+  kw: i32, stride: i32, padY: i32, padX: i32,
+  wOut: i32, wIn: i32, wTap0: i32, wTapStep: i32,
+}
+@group(0) @binding(0) var<uniform> p: Conv;
+`
+
+/** The words of {@link convStruct}, in order. */
+export function convUniform(s: ConvShape): Int32Array {
+  const taps = s.kh * s.kw
+  const weights = s.transposed ? [taps, s.cout * taps, taps - 1, -1] : [s.cin * taps, taps, 0, 1]
+  return Int32Array.of(
+    s.n, s.cin, s.h, s.w, s.cout, s.ho, s.wo, s.kh, s.kw, s.stride, s.pad, s.padX ?? s.pad, ...weights)
+}
+
+/** Inputs and output of a convolution kernel: x, weights, then bias and residual where the key asks, then y. */
+export function convBindings(bias: boolean, residual: boolean): string {
+  const inputs = ['x', 'weight', ...(bias ? ['bias'] : []), ...(residual ? ['residual'] : [])]
+  const lines = inputs.map((name, i) => `@group(0) @binding(${i + 1}) var<storage, read> ${name}: array<f32>;`)
+  return [...lines, `@group(0) @binding(${inputs.length + 1}) var<storage, read_write> y: array<f32>;`].join('\n')
+}
+
+/** `count` workgroups as x and z of a grid, since a dimension holds 65535; the kernel reads z·num.x + x. */
+export function fold(count: number, limit = 65535): { x: number, z: number } {
+  const z = Math.ceil(count / limit)
+  return { x: Math.ceil(count / z), z }
+}
