@@ -1,0 +1,130 @@
+/**
+ * What a network is built from. The fields are the constructor arguments of guided-diffusion's `UNetModel`,
+ * `SuperResModel` and `EncoderUNetModel` (unet.py) in camel case; a checkpoint's own spelling (snake case, in
+ * `__metadata__.config` or a `.json` beside it) is read once, in parse-config.ts, and appears nowhere else.
+ */
+import { TweedieError } from '../errors.ts'
+
+/** What the U-Net and the encoder classifier share. */
+export interface TrunkConfig {
+  /** Side of the square input; only `pool: 'attention'` depends on it, the rest of a network takes any size. */
+  imageSize: number
+  /** Channels of x. A super-resolution U-Net's first convolution takes twice as many: x, then the upsampled low_res. */
+  inChannels: number
+  /** M: a level's width is `int(channelMult[level] * M)`, the timestep embedding has M entries, its MLP 4M. */
+  modelChannels: number
+  /** U-Net: 6 = epsilon and the variance head of 3 image channels. Classifier: the number of classes K. */
+  outChannels: number
+  /** R: residual blocks a level on the way down (R + 1 on the way up). */
+  numResBlocks: number
+  /** Downsample RATES at which attention is used (not resolutions: rate = imageSize / resolution). */
+  attentionResolutions: number[]
+  dropout: number
+  /** One entry a level, may be fractional. */
+  channelMult: number[]
+  /** Convolutions in stand-alone down- and upsampling (IDDPM style); without effect under `resblockUpdown`. */
+  convResample: boolean
+  /** Entries of the label embedding, null for an unconditional network. */
+  numClasses: number | null
+  /** Attention heads, used where numHeadChannels is -1. */
+  numHeads: number
+  /** Channels a head, or -1 to fix the number of heads instead. */
+  numHeadChannels: number
+  /** The embedding scales and shifts the second norm of a residual block (true) or is added before it (false). */
+  useScaleShiftNorm: boolean
+  /** Residual blocks do the down- and upsampling (BigGAN style). */
+  resblockUpdown: boolean
+  /** qkv channels ordered q, k, v over all heads (true) or head by head (false: "legacy"). Spec A.5. */
+  useNewAttentionOrder: boolean
+}
+
+export interface UNetConfig extends TrunkConfig {
+  /** Takes a low-resolution image beside x (`SuperResModel`). */
+  superResolution: boolean
+}
+
+export type Pool = 'attention' | 'adaptive' | 'spatial' | 'spatial_v2'
+
+export interface ClassifierConfig extends TrunkConfig {
+  pool: Pool
+}
+
+export type ModelConfig = (UNetConfig & { kind: 'unet' }) | (ClassifierConfig & { kind: 'classifier' })
+
+export type NoiseSchedule = 'linear' | 'cosine'
+
+/** The process a network was trained with (guided-diffusion script_util.py, `create_gaussian_diffusion`). */
+export interface DiffusionSettings {
+  noiseSchedule: NoiseSchedule
+  /** T, the steps of training. */
+  diffusionSteps: number
+  /** The network sees `t * 1000 / T`. guided-diffusion's default is false, improved-diffusion's true. */
+  rescaleTimesteps: boolean
+  /** The second half of the output interpolates the log-variance. Absent: told from the number of output channels. */
+  learnSigma?: boolean
+  /** Training only: the weight of the vb term (spec C.8). */
+  rescaleLearnedSigmas?: boolean
+  /** Training only: the loss is the bound itself (spec C.8). */
+  useKl?: boolean
+}
+
+/** Width of each level: `int(mult * M)`, truncated as Python does. */
+export function levelChannels(config: TrunkConfig): number[] {
+  return config.channelMult.map(mult => Math.trunc(mult * config.modelChannels))
+}
+
+/** Attention heads of a block of this width. */
+export function headsOf(config: TrunkConfig, channels: number): number {
+  return config.numHeadChannels === -1 ? config.numHeads : channels / config.numHeadChannels
+}
+
+/**
+ * Refuses what no network can be built from: widths that 32 groups do not divide, heads that do not divide the width.
+ * @throws TweedieError 'option'
+ */
+export function checkConfig(config: ModelConfig): void {
+  const fail = (message: string): never => {
+    throw new TweedieError('option', `model configuration: ${message}`)
+  }
+  const count = (name: keyof TrunkConfig, value: number) => {
+    if (!Number.isInteger(value) || value < 1) fail(`${name} must be a positive integer, found ${value}`)
+  }
+  count('imageSize', config.imageSize)
+  count('inChannels', config.inChannels)
+  count('modelChannels', config.modelChannels)
+  count('outChannels', config.outChannels)
+  count('numResBlocks', config.numResBlocks)
+  if (config.numClasses !== null) count('numClasses', config.numClasses)
+  for (const rate of config.attentionResolutions) count('attentionResolutions', rate)
+  if (!(config.dropout >= 0 && config.dropout < 1)) fail(`dropout must be in [0, 1), found ${config.dropout}`)
+  if (config.channelMult.length === 0) fail('channelMult is empty, one factor a level is needed')
+  if (config.numHeadChannels === -1) count('numHeads', config.numHeads)
+  else count('numHeadChannels', config.numHeadChannels)
+
+  const widths = levelChannels(config)
+  widths.forEach((channels, level) => {
+    if (channels >= 32 && channels % 32 === 0) return
+    fail(`level ${level} has int(${config.channelMult[level]} * ${config.modelChannels}) = ${channels} channels, ` +
+      'but every norm has 32 groups: modelChannels times each channelMult must be a multiple of 32')
+  })
+  const last = widths.length - 1
+  const deepest = 2 ** last
+  if (config.imageSize % deepest !== 0) {
+    fail(`imageSize ${config.imageSize} cannot be halved ${last} times (${widths.length} levels)`)
+  }
+  widths.forEach((channels, level) => {
+    if (level !== last && !config.attentionResolutions.includes(2 ** level)) return
+    checkHeads(`attention of level ${level}`, channels, config, fail)
+  })
+  if (config.kind === 'classifier' && config.pool === 'attention' && config.numHeadChannels === -1) {
+    fail("pool 'attention' needs numHeadChannels: its heads are given by their width")
+  }
+}
+
+function checkHeads(where: string, channels: number, config: TrunkConfig, fail: (message: string) => never): void {
+  const [name, divisor] =
+    config.numHeadChannels === -1 ? ['numHeads', config.numHeads] : ['numHeadChannels', config.numHeadChannels]
+  if (channels % (divisor as number) !== 0) {
+    fail(`${where} has ${channels} channels, which ${name} ${divisor} does not divide`)
+  }
+}

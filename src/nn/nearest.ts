@@ -1,0 +1,50 @@
+/**
+ * The nearest name: what an error message offers next to a name that is not there. Edit distance (Levenshtein) after
+ * the common prefix and suffix are cut off, which state-dict keys share at length, and given up as soon as a row of the
+ * table exceeds the best distance so far: 600 names against 600 keys take well under a second.
+ */
+
+/** Levenshtein distance of two strings, or `limit + 1` where it exceeds `limit`. */
+export function editDistance(a: string, b: string, limit = Infinity): number {
+  let start = 0
+  let endA = a.length
+  let endB = b.length
+  while (start < endA && start < endB && a.charCodeAt(start) === b.charCodeAt(start)) start++
+  while (endA > start && endB > start && a.charCodeAt(endA - 1) === b.charCodeAt(endB - 1)) {
+    endA--
+    endB--
+  }
+  const n = endB - start
+  if (Math.abs(endA - start - n) > limit) return limit + 1
+  const row = Array.from({ length: n + 1 }, (_, j) => j)
+  for (let i = 1; i <= endA - start; i++) {
+    let diagonal = i - 1
+    let smallest = (row[0] = i)
+    for (let j = 1; j <= n; j++) {
+      const substituted = diagonal + (a.charCodeAt(start + i - 1) === b.charCodeAt(start + j - 1) ? 0 : 1)
+      diagonal = row[j]!
+      const cost = Math.min(substituted, diagonal + 1, row[j - 1]! + 1)
+      row[j] = cost
+      if (cost < smallest) smallest = cost
+    }
+    if (smallest > limit) return limit + 1
+  }
+  return row[n]!
+}
+
+/**
+ * The candidate with the smallest edit distance to `name` (the first of equals), or undefined where even the best
+ * differs in more than half of the name: a far-fetched suggestion is worse than none.
+ */
+export function nearest(name: string, candidates: Iterable<string>): string | undefined {
+  let best: string | undefined
+  let limit = Math.max(2, Math.floor(name.length / 2))
+  for (const candidate of candidates) {
+    const distance = editDistance(name, candidate, limit)
+    if (distance > limit) continue
+    best = candidate
+    limit = distance - 1
+    if (distance === 0) break
+  }
+  return best
+}
