@@ -1,0 +1,106 @@
+/**
+ * Where WebGPU comes from, in Node: Dawn's bindings, the optional peer `webgpu`. Same exports as `platform.ts`.
+ *
+ * Two habits of Dawn 0.6 are dealt with here, both found by experiment.
+ * - Its devices crash the process when the object that `create()` returned is collected before them, even after
+ *   `device.destroy()`. So there is one such object a process and it is never let go. It does not keep Node from exiting:
+ *   only pending promises (a map, a compilation, a submission someone waits for) do.
+ * - While such a promise is pending it polls with `setImmediate`, so the JavaScript thread burns a whole core, which a
+ *   software adapter needs itself. {@link waitFor} sleeps between the polls.
+ */
+import { TweedieError } from '../../errors.ts'
+
+interface Dawn {
+  create(options: string[]): GPU
+  globals: object
+}
+
+// On globalThis and not in this module, which a test runner may load twice or unload while a device lives.
+const registry = globalThis as { [key: symbol]: Map<string, GPU> | undefined }
+const registryKey = Symbol.for('tweedie.dawn')
+
+/** The entry point of WebGPU, with the best adapter of the machine: hardware, then lavapipe, then SwiftShader. */
+export async function requestGPU(): Promise<GPU> {
+  const dawn = await loadDawn()
+  const gpu = instance(dawn)
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
+  if (adapter?.info.architecture !== 'swiftshader') return gpu
+  // Dawn puts hardware first, but SwiftShader ahead of lavapipe, which is 3 to 5 times as fast.
+  const lavapipe = (await adapterNames(dawn)).find((name) => name.startsWith('llvmpipe'))
+  return lavapipe === undefined ? gpu : instance(dawn, lavapipe)
+}
+
+/** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing: the end of an error message. */
+export const noAdapterHint = process.platform === 'linux'
+  ? "Install a Vulkan driver: the GPU's own, or lavapipe (Debian, Ubuntu: apt install mesa-vulkan-drivers, 25 or newer; VK_DRIVER_FILES, if set, must name its file). " +
+    'In a clone of tweedie, npm start, npm test and npx tweedie bring a software driver along.'
+  : "Update the graphics driver: on this system tweedie uses the system's own GPU driver."
+
+/** Every adapter that Dawn finds. */
+export async function listAdapters(): Promise<GPUAdapter[]> {
+  const dawn = await loadDawn()
+  const adapters = await Promise.all((await adapterNames(dawn)).map((name) => instance(dawn, name).requestAdapter()))
+  return adapters.filter((adapter) => adapter !== null)
+}
+
+// 0.3 ms is shorter than reading a result back (0.5 ms and more) and leaves the thread idle 95 % of the time.
+const nap = 0.3
+const neverNotified = new Int32Array(new SharedArrayBuffer(4))
+let waiting = 0
+let napping = false
+
+/** Awaits something the GPU will do, without spinning: all who wait share one loop that sleeps between Dawn's polls. */
+export async function waitFor<T>(promise: Promise<T>): Promise<T> {
+  waiting++
+  if (!napping) {
+    napping = true
+    setImmediate(sleep).unref()
+  }
+  try {
+    return await promise
+  } finally {
+    waiting--
+  }
+}
+
+function sleep(): void {
+  napping = waiting > 0
+  if (!napping) return
+  Atomics.wait(neverNotified, 0, 0, nap)
+  setImmediate(sleep).unref()
+}
+
+/** Dawn's instance that sees every adapter, or only the one whose name contains `adapter`. */
+function instance(dawn: Dawn, adapter = ''): GPU {
+  const instances = (registry[registryKey] ??= new Map())
+  const gpu = instances.get(adapter) ?? dawn.create(adapter ? [`adapter=${adapter}`] : [])
+  instances.set(adapter, gpu)
+  return gpu
+}
+
+/** Dawn lists the adapters only in the error about an adapter that does not exist: ` * backend: 'vulkan', name: 'llvmpipe'`. */
+async function adapterNames(dawn: Dawn): Promise<string[]> {
+  try {
+    await instance(dawn, 'list the adapters').requestAdapter()
+    return []
+  } catch (error) {
+    return [...new Set([...String(error).matchAll(/name: '(.*)'$/gm)].map((match) => match[1] as string))]
+  }
+}
+
+async function loadDawn(): Promise<Dawn> {
+  let dawn: Dawn
+  try {
+    dawn = await import('webgpu')
+  } catch (cause) {
+    const missing = (cause as { code?: string }).code === 'ERR_MODULE_NOT_FOUND'
+    throw new TweedieError('webgpu-unavailable', missing
+      ? "WebGPU in Node comes from the package 'webgpu', which is not installed: run npm install webgpu."
+      : `The package 'webgpu' does not load on this system (${process.platform} ${process.arch}): ${(cause as Error).message}`, { cause })
+  }
+  // GPUBufferUsage, GPUOutOfMemoryError and their like are globals in a browser; what the host has already stays.
+  for (const [name, value] of Object.entries(dawn.globals)) {
+    if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, writable: true, configurable: true })
+  }
+  return dawn
+}

@@ -1,0 +1,37 @@
+/**
+ * Where WebGPU comes from, in a browser: `navigator.gpu`. `platform.node.ts` has the same exports for Node; the package's
+ * `#platform` import chooses between them by the `node` condition.
+ */
+import { TweedieError } from '../../errors.ts'
+
+/** The entry point of WebGPU. */
+export async function requestGPU(): Promise<GPU> {
+  const gpu = (globalThis.navigator as Navigator | undefined)?.gpu
+  if (gpu) return gpu
+  throw new TweedieError('webgpu-unavailable', globalThis.isSecureContext === false
+    ? 'WebGPU needs a secure context, and this page is not one: serve it over https or from localhost.'
+    : 'WebGPU is not available in this browser: use a current Chrome, Edge, Firefox or Safari, or enable WebGPU and hardware acceleration in its settings.')
+}
+
+/** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing: the end of an error message. */
+export const noAdapterHint = 'Enable hardware acceleration in the browser, or update the graphics driver.'
+
+/** Every distinct adapter the browser is willing to name. */
+export async function listAdapters(): Promise<GPUAdapter[]> {
+  const gpu = await requestGPU()
+  const found = new Map<string, GPUAdapter>()
+  const requests: GPURequestAdapterOptions[] = [{ powerPreference: 'high-performance' }, { powerPreference: 'low-power' }, { forceFallbackAdapter: true }]
+  for (const request of requests) {
+    const adapter = await gpu.requestAdapter(request)
+    if (!adapter) continue
+    const { vendor, architecture, device, description } = adapter.info
+    const name = [vendor, architecture, device, description].join('/')
+    if (!found.has(name)) found.set(name, adapter)
+  }
+  return [...found.values()]
+}
+
+/** Awaits something the GPU will do. A browser waits without help; Node does not. */
+export function waitFor<T>(promise: Promise<T>): Promise<T> {
+  return promise
+}
