@@ -1,0 +1,117 @@
+/**
+ * The steps that `npm start`, `npm test` and the command line share: check Node, install, build, run a child process.
+ * Plain JavaScript on Node's own modules only, because it runs before anything is installed or built.
+ */
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const root = fileURLToPath(new URL('..', import.meta.url))
+const modules = join(root, 'node_modules')
+const dist = join(root, 'dist')
+
+/** Ends the process with one line where Node is too old for the dependencies. */
+export function requireNode() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (major > 20 || (major === 20 && minor >= 19)) return
+  console.error(`tweedie needs Node 20.19 or newer; this is Node ${process.versions.node}.`)
+  process.exit(1)
+}
+
+/** True in a clone, false in an installed package, which has no sources. */
+export const isClone = existsSync(join(root, 'src')) && existsSync(join(root, 'tsconfig.build.json'))
+
+/** Installs what the lockfile names, unless it is there already. */
+export async function install() {
+  if (installed()) return
+  console.log('Installing the dependencies (about 300 MB on disk, most of it WebGPU for Node) ...')
+  const start = Date.now()
+  // npm draws its own progress on a terminal; elsewhere it is silent for a minute.
+  const beat = setInterval(() => process.stdout.isTTY || console.log(`  npm ci, ${Math.round((Date.now() - start) / 1000)} s`), 10_000)
+  const npm = process.env.npm_execpath
+  const options = ['ci', '--no-audit', '--no-fund']
+  const code = npm?.endsWith('.js')
+    ? await run(process.execPath, [npm, ...options], { cwd: root })
+    : await run('npm', options, { cwd: root, shell: process.platform === 'win32' })
+  clearInterval(beat)
+  if (code !== 0) stop(`npm ci failed (exit code ${code}).`)
+}
+
+/** Whether node_modules holds the lockfile's versions. Times would lie: a checkout touches the lockfile. */
+export function installed() {
+  /** @param {string} path @returns {Record<string, { version: string, optional?: boolean }>} */
+  const packages = (path) => JSON.parse(readFileSync(path, 'utf8')).packages
+  try {
+    const have = packages(join(modules, '.package-lock.json'))
+    return Object.entries(packages(join(root, 'package-lock.json'))).every(([path, want]) =>
+      path === '' || (have[path] ? have[path].version === want.version : want.optional === true))
+  } catch {
+    return false
+  }
+}
+
+/** Compiles src/ to dist/ where it is newer. The whole folder is replaced at once, so that no one runs half of it. */
+export async function build() {
+  const stamp = join(dist, '.built')
+  if (existsSync(stamp) && newest() < statSync(stamp).mtimeMs) return
+  console.error('Building tweedie ...')
+  const fresh = join(root, `dist-${process.pid}.tmp`)
+  const started = new Date()
+  const code = await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh], { cwd: root })
+  if (code !== 0) {
+    rmSync(fresh, { recursive: true, force: true })
+    stop('tweedie does not compile.')
+  }
+  writeFileSync(join(fresh, '.built'), '')
+  utimesSync(join(fresh, '.built'), started, started) // a file saved while the compiler ran is newer than the build
+  mkdirSync(dist, { recursive: true })
+  const old = join(root, `dist-${process.pid}-old.tmp`)
+  renameSync(dist, old)
+  renameSync(fresh, dist)
+  rmSync(old, { recursive: true, force: true })
+}
+
+/** The time of the last change to anything the build reads. */
+function newest() {
+  const source = join(root, 'src')
+  const files = readdirSync(source, { recursive: true }).map((name) => join(source, String(name)))
+  return Math.max(...[source, ...files, join(root, 'tsconfig.json'), join(root, 'tsconfig.build.json')].map((file) => statSync(file).mtimeMs))
+}
+
+/**
+ * Runs a child with this process's streams and hands it our signals.
+ *
+ * @param {string} command
+ * @param {string[]} args
+ * @param {{ env?: Record<string, string>, cwd?: string, shell?: boolean }} [options] `env` is added to the environment.
+ * @returns {Promise<number>} its exit code; 128 + number of the signal that ended it.
+ */
+export function run(command, args, { env = {}, cwd = process.cwd(), shell = false } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env }, shell })
+    /** @param {NodeJS.Signals} signal */
+    const pass = (signal) => {
+      // Ctrl-C at a terminal reaches the child by itself, and twice would mean "at once".
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal)
+    }
+    /** @type {NodeJS.Signals[]} */
+    const signals = ['SIGINT', 'SIGTERM', 'SIGHUP']
+    for (const signal of signals) process.on(signal, pass)
+    child.on('error', reject)
+    child.on('exit', (code, signal) => {
+      for (const name of signals) process.off(name, pass)
+      resolve(code ?? 128 + (signal ? constants.signals[signal] : 0))
+    })
+  })
+}
+
+/**
+ * @param {string} message
+ * @returns {never}
+ */
+export function stop(message) {
+  console.error(message)
+  process.exit(1)
+}

@@ -1,0 +1,12 @@
+/** `npm test`: installs, checks the types, builds, and runs the tests on the machine's best driver. Arguments go to vitest. */
+import { join } from 'node:path'
+import { build, install, requireNode, root, run, stop } from './steps.js'
+import { vulkanEnvironment } from './vulkan.js'
+
+requireNode()
+await install()
+const modules = join(root, 'node_modules')
+if (await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '--noEmit'], { cwd: root }) !== 0) stop('The types do not fit.')
+await build()
+const env = vulkanEnvironment({ verbose: true })
+process.exitCode = await run(process.execPath, [join(modules, 'vitest/vitest.mjs'), 'run', ...process.argv.slice(2)], { cwd: root, env })
