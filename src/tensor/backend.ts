@@ -1,0 +1,59 @@
+/**
+ * The line between tensors and what computes them. A backend owns memory and runs the ops of the op table; it knows
+ * nothing of tapes, scopes or networks, and nothing above `tensor/` knows which backend runs. Calls to {@link Backend.run}
+ * only enqueue, in order; {@link Backend.read} and {@link Backend.flush} wait. An error that shows up late carries the
+ * name and the shapes of the op that caused it.
+ */
+import type { DType } from './dtype.ts'
+import type { Shape } from './shape.ts'
+import type { OpName, ParamsOf } from './ops/index.ts'
+
+/** A piece of a backend's memory. `version` grows with every write, so that what was derived from it can be told stale. */
+export interface Storage {
+  readonly bytes: number
+  version: number
+}
+
+/** What a launch sees of a tensor: dense, row-major, from the start of its storage. */
+export interface View {
+  readonly storage: Storage
+  readonly shape: Shape
+  readonly dtype: DType
+}
+
+/** Shape and type of a tensor that does not exist yet: what an op's shape rule returns. */
+export interface Spec {
+  readonly shape: Shape
+  readonly dtype: DType
+}
+
+/** Counters for tests and benches. None of them costs a synchronisation. */
+export interface BackendStats {
+  /** Kernels enqueued, command buffers submitted, and reads back to the host since the device was made. */
+  dispatches: number
+  submits: number
+  reads: number
+  /** GPU objects (buffers, pipelines, bind groups, layouts) or wasm objects created since the device was made. */
+  objectsCreated: number
+  /** Buffers that tensors own at this moment, their bytes, and the largest value those bytes ever had. */
+  liveBuffers: number
+  liveBytes: number
+  peakBytes: number
+  /** Multiply-adds counted as two, by the launches that know (convolution, matmul, attention). */
+  flops: number
+}
+
+export interface Backend {
+  readonly kind: 'webgpu' | 'cpu'
+  readonly stats: BackendStats
+  /** `reason` names the op and shapes in the error if memory runs out. */
+  allocate(bytes: number, reason: () => string): Storage
+  free(storage: Storage): void
+  /** Enqueued like an op: what ran before sees the old bytes, what runs after sees the new ones. */
+  write(storage: Storage, data: ArrayBufferView): void
+  read(storage: Storage, bytes: number): Promise<ArrayBuffer>
+  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[]): void
+  /** Resolves when everything enqueued so far has run; rejects with the first late error. */
+  flush(): Promise<void>
+  dispose(): void
+}

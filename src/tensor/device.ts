@@ -1,0 +1,151 @@
+/**
+ * The device: where tensors are made, which adapter computes them, and who disposes of them. A device is acquired with
+ * {@link Device.request} or borrowed from the caller; a borrowed GPUDevice is never destroyed. There is no global state.
+ *
+ * ```ts
+ * using device = await Device.request()
+ * const y = device.scope(() => add(mul(x, 2), 1))   // the product is freed, y lives on
+ * ```
+ */
+import { TweedieError } from '../errors.ts'
+import type { Backend, BackendStats, Spec } from './backend.ts'
+import { arrayOf, type DType } from './dtype.ts'
+import { bytesOf, type Op } from './op.ts'
+import type { OpName } from './ops/index.ts'
+import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
+import type { Tape } from './tape.ts'
+import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
+import { requestWebGPU, type AdapterDescription, type GPURequest } from './webgpu/request.ts'
+
+export interface DeviceRequest extends GPURequest {
+  /** Which backend computes. Default `'auto'`, which today is WebGPU. */
+  readonly backend?: 'webgpu' | 'auto'
+}
+
+/** Anything a scope's result may be made of. */
+export type TensorTree = AnyTensor | null | undefined | boolean | number | string | readonly TensorTree[] | { readonly [key: string]: TensorTree }
+
+export class Device {
+  readonly backend: Backend
+  /** Which adapter computes, and whether it is a software one: no figure of a software adapter is a GPU figure. */
+  readonly adapter: AdapterDescription
+  readonly #scopes: Set<AnyTensor>[] = []
+  #tape: Tape | null = null
+  #disposed = false
+
+  constructor(backend: Backend, adapter: AdapterDescription) {
+    this.backend = backend
+    this.adapter = adapter
+  }
+
+  /**
+   * Acquires a device.
+   *
+   * @throws TweedieError `webgpu-unavailable` if there is no adapter, `limit-exceeded` or `out-of-memory` if it cannot
+   * hold what `need` asks for.
+   */
+  static async request(options: DeviceRequest = {}): Promise<Device> {
+    const { backend, adapter } = await requestWebGPU(options)
+    return new Device(backend, adapter)
+  }
+
+  get stats(): Readonly<BackendStats> {
+    return this.backend.stats
+  }
+
+  /** A tensor with these values in row-major order; `shape` defaults to one dimension. */
+  tensor<D extends DType = 'f32'>(values: ArrayLike<number>, shape: Shape = [values.length], dtype: D = 'f32' as D): Tensor<D> {
+    checkShape(shape)
+    if (values.length !== sizeOf(shape)) {
+      throw new TweedieError('shape', `tensor: ${formatShape(shape)} holds ${sizeOf(shape)} values, found ${values.length}.`)
+    }
+    const out = this.#allocate({ shape, dtype }, 'tensor') as Tensor<D>
+    this.backend.write(out.storage, arrayOf(values, dtype))
+    return out
+  }
+
+  /**
+   * Runs `f` and disposes of every tensor made in it, except those in its result, which pass to the enclosing scope.
+   * `f` must be synchronous: what runs after an `await` would escape.
+   */
+  scope<T extends TensorTree>(f: () => T): T {
+    const mine = new Set<AnyTensor>()
+    this.#scopes.push(mine)
+    let kept: TensorTree = null
+    try {
+      const result = f()
+      if (result instanceof Promise) throw new TweedieError('option', 'scope: its function must not be async.')
+      kept = result
+      return result
+    } finally {
+      this.#scopes.pop()
+      for (const tensor of tensorsIn(kept)) if (mine.delete(tensor)) this.track(tensor)
+      for (const tensor of mine) tensor.dispose()
+    }
+  }
+
+  /** Hands `tensor` to the innermost scope. */
+  track<T extends AnyTensor>(tensor: T): T {
+    this.#scopes.at(-1)?.add(tensor)
+    return tensor
+  }
+
+  /** Takes `tensor` out of the innermost scope, so that the caller owns it. */
+  keep<T extends AnyTensor>(tensor: T): T {
+    this.#scopes.at(-1)?.delete(tensor)
+    return tensor
+  }
+
+  get tape(): Tape | null {
+    return this.#tape
+  }
+
+  /** Runs `f` with `tape` recording, or with none. */
+  withTape<T>(tape: Tape | null, f: () => T): T {
+    const outer = this.#tape
+    this.#tape = tape
+    try {
+      return f()
+    } finally {
+      this.#tape = outer
+    }
+  }
+
+  /** See {@link applyOp}. */
+  runOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[]): AnyTensor[] {
+    if (this.#disposed) throw new TweedieError('disposed', `${op.name}: the device was disposed.`)
+    const outputs = op.shape(params, inputs).map((spec) => this.#allocate(spec, op.name, inputs))
+    // The op table's keys are the ops' names (a test holds them together); the cast states it for the type checker.
+    this.backend.run(op.name as OpName, params as never, inputs, outputs)
+    this.#tape?.recordOp(op, params, inputs, outputs)
+    return outputs
+  }
+
+  #allocate(spec: Spec, user: string, inputs: readonly Spec[] = []): AnyTensor {
+    if (this.#disposed) throw new TweedieError('disposed', `${user}: the device was disposed.`)
+    const reason = (): string => `${user}(${inputs.map((t) => formatShape(t.shape)).join(', ')}) for a tensor ${formatShape(spec.shape)}`
+    const storage = this.backend.allocate(bytesOf(spec), reason)
+    return this.track(new Tensor(this, { storage, birth: newTensorId(), handles: 0 }, spec.shape, spec.dtype))
+  }
+
+  /** Resolves when everything enqueued so far has been computed; rejects with the first error since the last wait. */
+  flush(): Promise<void> {
+    return this.backend.flush()
+  }
+
+  /** Frees all memory. Tensors of this device are unusable afterwards. Disposing twice does nothing. */
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.backend.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+function* tensorsIn(tree: TensorTree): Generator<AnyTensor> {
+  if (tree instanceof Tensor) yield tree
+  else if (tree && typeof tree === 'object') for (const value of Object.values(tree)) yield* tensorsIn(value as TensorTree)
+}

@@ -1,0 +1,80 @@
+/**
+ * Two-dimensional convolution (cross-correlation, as in every network library) and its two gradients, which are ops of
+ * their own because each is a kernel of its own: by the data (guidance lives on that one) and by the weights.
+ */
+import { TweedieError } from '../../errors.ts'
+import { applyOne, defineOp, noGradient } from '../op.ts'
+import { shapeError, type Shape } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
+import { sum } from './reduce.ts'
+
+export interface ConvParams {
+  readonly stride: number
+  readonly padding: number
+}
+
+export interface ConvGradParams extends ConvParams {
+  /** Shape of what is computed: the input's for the data gradient, the weight's for the weight gradient. */
+  readonly shape: Shape
+}
+
+export const convolvedSize = (size: number, kernel: number, { stride, padding }: ConvParams): number =>
+  Math.floor((size + 2 * padding - kernel) / stride) + 1
+
+function checkParams(op: string, { stride, padding }: ConvParams, kernel: readonly number[]): void {
+  if (!Number.isInteger(stride) || stride < 1 || !Number.isInteger(padding) || padding < 0 || kernel.some((k) => k < 1 || k > 11)) {
+    throw new TweedieError('option', `${op}: expected a stride of 1 or more, a padding of 0 or more and kernels of 1 to 11, found stride ${stride}, padding ${padding}, kernel ${kernel.join('x')}.`)
+  }
+}
+
+/** [N, Cin, H, W] with weight [Cout, Cin, KH, KW] and an optional bias [Cout]. */
+export const conv2d_ = defineOp<ConvParams>({
+  name: 'conv2d',
+  shape(params, [x, weight, bias]) {
+    if (x.shape.length !== 4 || weight.shape.length !== 4 || x.shape[1] !== weight.shape[1]) {
+      throw shapeError('conv2d', 'an input [N, Cin, H, W] and a weight [Cout, Cin, KH, KW]', x.shape, weight.shape)
+    }
+    if (bias && (bias.shape.length !== 1 || bias.shape[0] !== weight.shape[0])) throw shapeError('conv2d', `a bias [${weight.shape[0]}]`, bias.shape)
+    const [cout, , kh, kw] = weight.shape
+    checkParams('conv2d', params, [kh, kw])
+    const out = [x.shape[0], cout, convolvedSize(x.shape[2], kh, params), convolvedSize(x.shape[3], kw, params)]
+    if (out[2] < 1 || out[3] < 1) throw shapeError('conv2d', 'an image no smaller than the kernel', x.shape, weight.shape)
+    return [{ shape: out, dtype: 'f32' }]
+  },
+  saves: (_, [x, weight]) => ({ inputs: [...(weight ? [0] : []), ...(x ? [1] : [])] }),
+  gradient({ params, input, inputSpec, cotangent, needs }) {
+    const dy = cotangent()
+    return [
+      needs(0) ? applyOne(conv2dDataGrad, { ...params, shape: inputSpec(0).shape }, [dy, input(1)]) : null,
+      needs(1) ? applyOne(conv2dWeightGrad, { ...params, shape: inputSpec(1).shape }, [input(0), dy]) : null,
+      needs(2) ? sum(dy, { axes: [0, 2, 3] }) : null,
+    ]
+  },
+})
+
+/** (dy [N, Cout, Ho, Wo], weight) → dx of `shape`. */
+export const conv2dDataGrad = defineOp<ConvGradParams>({
+  ...noGradient('conv2dDataGrad'),
+  name: 'conv2dDataGrad',
+  shape: ({ shape }) => [{ shape, dtype: 'f32' }],
+})
+
+/** (x, dy) → dWeight of `shape`. */
+export const conv2dWeightGrad = defineOp<ConvGradParams>({
+  ...noGradient('conv2dWeightGrad'),
+  name: 'conv2dWeightGrad',
+  shape: ({ shape }) => [{ shape, dtype: 'f32' }],
+})
+
+export interface ConvOptions {
+  readonly bias?: Tensor
+  /** Default 1. */
+  readonly stride?: number
+  /** Zeros on every side; default 0. */
+  readonly padding?: number
+}
+
+/** Convolves `x` [N, Cin, H, W] with `weight` [Cout, Cin, KH, KW], kernels of 1 to 11, to [N, Cout, Ho, Wo]. */
+export function conv2d(x: Tensor, weight: Tensor, { bias, stride = 1, padding = 0 }: ConvOptions = {}): Tensor {
+  return applyOne(conv2d_, { stride, padding }, bias ? [x, weight, bias] : [x, weight])
+}

@@ -1,0 +1,98 @@
+/**
+ * Moving values without changing them: permute, slice, pad and concatenate are all one strided copy of a box. One op
+ * with one kernel serves them, and its gradient is the same op the other way round.
+ */
+import { TweedieError } from '../../errors.ts'
+import type { DType } from '../dtype.ts'
+import { applyOne, defineOp } from '../op.ts'
+import { formatShape, normalizeAxis, shapeError, sizeOf, stridesOf, type Shape } from '../shape.ts'
+import type { AnyTensor, Tensor } from '../tensor.ts'
+
+/** A box of one input, and where it lands in the output: both described by an offset and a stride per axis of the box. */
+export interface Box {
+  readonly input: number
+  readonly extent: Shape
+  readonly from: { readonly offset: number; readonly strides: readonly number[] }
+  readonly to: { readonly offset: number; readonly strides: readonly number[] }
+}
+
+export interface CopyParams {
+  readonly boxes: readonly Box[]
+  readonly shape: Shape
+}
+
+/** Copies boxes that do not overlap; what no box covers is 0. */
+export const copy = defineOp<CopyParams>({
+  name: 'copy',
+  shape: ({ shape }, [x]) => [{ shape, dtype: x.dtype }],
+  saves: () => ({}),
+  gradient({ params, inputSpec, cotangent, needs }) {
+    const dy = cotangent()
+    const inputs = 1 + Math.max(...params.boxes.map((b) => b.input))
+    return Array.from({ length: inputs }, (_, i) => {
+      if (!needs(i)) return null
+      const boxes = params.boxes.filter((b) => b.input === i).map((b): Box => ({ input: 0, extent: b.extent, from: b.to, to: b.from }))
+      return applyOne(copy, { boxes, shape: inputSpec(i).shape }, [dy])
+    })
+  },
+})
+
+const copyOne = <D extends DType>(params: CopyParams, x: Tensor<D>): Tensor<D> => applyOne<CopyParams, D>(copy, params, [x])
+
+/** Reorders axes: axis i of the result is axis `order[i]` of `x`. */
+export function permute<D extends DType>(x: Tensor<D>, order: readonly number[]): Tensor<D> {
+  if ([...order].sort((a, b) => a - b).some((axis, i) => axis !== i) || order.length !== x.shape.length) {
+    throw new TweedieError('shape', `permute: expected an order of the ${x.shape.length} axes of ${formatShape(x.shape)}, found ${formatShape(order)}.`)
+  }
+  const shape = order.map((axis) => x.shape[axis])
+  const strides = stridesOf(x.shape)
+  return copyOne({ shape, boxes: [{ input: 0, extent: shape, from: { offset: 0, strides: order.map((axis) => strides[axis]) }, to: { offset: 0, strides: stridesOf(shape) } }] }, x)
+}
+
+/** Elements `start` (inclusive) to `end` (exclusive) along `axis`. */
+export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number, end: number): Tensor<D> {
+  const a = normalizeAxis('slice', axis, x.shape.length)
+  if (!(Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start < end && end <= x.shape[a])) {
+    throw shapeError('slice', `0 <= start < end <= ${x.shape[a]} along axis ${a}`, [start, end])
+  }
+  const shape = x.shape.map((n, i) => (i === a ? end - start : n))
+  const strides = stridesOf(x.shape)
+  return copyOne({ shape, boxes: [{ input: 0, extent: shape, from: { offset: start * strides[a], strides }, to: { offset: 0, strides: stridesOf(shape) } }] }, x)
+}
+
+/** Surrounds `x` with zeros: `before[i]` and `after[i]` elements along axis i. */
+export function pad<D extends DType>(x: Tensor<D>, before: readonly number[], after: readonly number[]): Tensor<D> {
+  const shape = x.shape.map((n, i) => n + before[i] + after[i])
+  const strides = stridesOf(shape)
+  const offset = strides.reduce((sum, s, i) => sum + s * before[i], 0)
+  return copyOne({ shape, boxes: [{ input: 0, extent: x.shape, from: { offset: 0, strides: stridesOf(x.shape) }, to: { offset, strides } }] }, x)
+}
+
+/** Joins tensors that agree in all dimensions but `axis`. */
+export function concat(tensors: readonly Tensor[], axis: number): Tensor {
+  if (tensors.length === 0) throw new TweedieError('option', 'concat: expected at least one tensor.')
+  const a = normalizeAxis('concat', axis, tensors[0].shape.length)
+  for (const t of tensors) {
+    if (t.shape.length !== tensors[0].shape.length || t.shape.some((n, i) => i !== a && n !== tensors[0].shape[i])) {
+      throw shapeError('concat', `shapes that differ along axis ${a} only`, ...tensors.map((u) => u.shape))
+    }
+  }
+  const shape = tensors[0].shape.map((n, i) => (i === a ? tensors.reduce((sum, t) => sum + t.shape[a], 0) : n))
+  const strides = stridesOf(shape)
+  let start = 0
+  const boxes = tensors.map((t, input): Box => {
+    const to = { offset: start * strides[a], strides }
+    start += t.shape[a]
+    return { input, extent: t.shape, from: { offset: 0, strides: stridesOf(t.shape) }, to }
+  })
+  return applyOne(copy, { boxes, shape }, tensors as readonly AnyTensor[])
+}
+
+/** Cuts `x` into pieces of the given sizes along `axis`. */
+export function split(x: Tensor, axis: number, sizes: readonly number[]): Tensor[] {
+  let start = 0
+  return sizes.map((size) => slice(x, axis, start, (start += size)))
+}
+
+/** Whether the boxes write every element of the output. */
+export const coversAll = ({ boxes, shape }: CopyParams): boolean => boxes.reduce((sum, b) => sum + sizeOf(b.extent), 0) === sizeOf(shape)

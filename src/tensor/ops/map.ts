@@ -1,0 +1,75 @@
+/**
+ * `map`: any elementwise arithmetic over broadcast inputs in one pass over memory. See `expression.ts` for the language;
+ * `arithmetic.ts` and `activations.ts` give its words names.
+ */
+import { TweedieError } from '../../errors.ts'
+import type { Spec } from '../backend.ts'
+import type { DType } from '../dtype.ts'
+import type { Device } from '../device.ts'
+import { differentiate, expression, type Expression } from '../expression.ts'
+import { applyOne, defineOp } from '../op.ts'
+import { broadcastShapes, checkShape, type Shape } from '../shape.ts'
+import type { AnyTensor, Tensor } from '../tensor.ts'
+
+export interface MapParams {
+  readonly expression: Expression
+  readonly scalars: readonly number[]
+  readonly dtype: DType
+  /** The output's shape where it is not what the inputs broadcast to (an expression without inputs). */
+  readonly shape?: Shape
+}
+
+export const map_ = defineOp<MapParams>({
+  name: 'map',
+  shape({ dtype, shape }, inputs): Spec[] {
+    return [{ shape: shape ?? broadcastShapes('map', inputs.map((t) => t.shape)), dtype }]
+  },
+  saves: (params, needs) => ({ inputs: [...new Set(needs.flatMap((need, i) => (need ? differentiate(params.expression, i).uses : [])))] }),
+  gradient({ params, input, inputSpec, cotangent, needs, sumTo }) {
+    const dy = cotangent()
+    return Array.from({ length: params.expression.inputs }, (_, i) => {
+      if (!needs(i)) return null
+      const derived = differentiate(params.expression, i)
+      const inputs = [...derived.uses.map(input), dy]
+      // The cotangent may be all an expression such as x + y depends on; then there is nothing to compute.
+      const isCotangent = derived.expression.root.kind === 'input'
+      const full = isCotangent ? dy : map(derived.expression, inputs, params.scalars, { shape: dy.shape })
+      return sumTo(full, inputSpec(i).shape)
+    })
+  },
+})
+
+export interface MapOptions<D extends DType> {
+  /** Type of the output, default f32. Values are converted as WGSL converts them: truncated, out of range clamped. */
+  readonly dtype?: D
+  readonly shape?: Shape
+}
+
+/** Evaluates `expression` over `inputs`, which broadcast against each other, with the numbers `scalars`. */
+export function map<D extends DType = 'f32'>(expression: Expression, inputs: readonly AnyTensor[], scalars: readonly number[] = [], options: MapOptions<D> = {}): Tensor<D> {
+  if (inputs.length !== expression.inputs || scalars.length !== expression.scalars) {
+    throw new TweedieError('option', `map: the expression takes ${expression.inputs} tensors and ${expression.scalars} numbers, found ${inputs.length} and ${scalars.length}.`)
+  }
+  return applyOne<MapParams, D>(map_, { expression, scalars, dtype: options.dtype ?? ('f32' as D), shape: options.shape }, inputs)
+}
+
+const fill = expression(0, 1, (_, [value]) => value)
+
+/** A tensor in which every element is `value`. */
+export function full(device: Device, shape: Shape, value: number): Tensor {
+  return device.runOp(map_, { expression: fill, scalars: [value], dtype: 'f32', shape: checkShape(shape) }, [])[0] as Tensor
+}
+
+export const zeros = (device: Device, shape: Shape): Tensor => full(device, shape, 0)
+
+const identity = expression(1, 0, ([x]) => x)
+
+/** Stretches `x` to `shape` as broadcasting does. */
+export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  return map(identity, [x], [], { shape })
+}
+
+/** Converts to another type; no gradient flows through integers. */
+export function cast<D extends DType>(x: AnyTensor, dtype: D): Tensor<D> {
+  return map(identity, [x], [], { dtype })
+}

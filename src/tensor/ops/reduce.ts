@@ -1,0 +1,62 @@
+/**
+ * Sums and maxima along axes. A sum is never reordered between runs: each output element has one thread or one
+ * workgroup, which adds in a fixed order, so results repeat bit for bit.
+ */
+import { expression, f } from '../expression.ts'
+import { applyOne, defineOp } from '../op.ts'
+import { normalizeAxis, sameShape, sizeOf, type Shape } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
+import { div, mul } from './arithmetic.ts'
+import { broadcastTo, map } from './map.ts'
+import { reshape } from './reshape.ts'
+
+export interface ReduceParams {
+  readonly kind: 'sum' | 'max'
+  /** Ascending; reduced axes keep an extent of 1. */
+  readonly axes: readonly number[]
+}
+
+// Where the maximum is attained more than once, the gradient is shared equally.
+const isMaximum = expression(2, 0, ([x, y]) => f.eq(x, y))
+
+export const reduce = defineOp<ReduceParams>({
+  name: 'reduce',
+  shape: ({ axes }, [x]) => [{ shape: x.shape.map((n, i) => (axes.includes(i) ? 1 : n)), dtype: 'f32' }],
+  saves: ({ kind }) => (kind === 'max' ? { inputs: [0], outputs: [0] } : {}),
+  gradient({ params, input, output, inputSpec, cotangent }) {
+    if (params.kind === 'sum') return [broadcastTo(cotangent(), inputSpec(0).shape)]
+    const mask = map(isMaximum, [input(0), output(0)])
+    return [mul(mask, div(cotangent(), applyOne(reduce, { kind: 'sum', axes: params.axes }, [mask])))]
+  },
+})
+
+export interface ReduceOptions {
+  /** Axes to reduce, negative ones counted from the back; default all. */
+  readonly axes?: readonly number[]
+  /** Keep reduced axes with extent 1. Default false. */
+  readonly keepDims?: boolean
+}
+
+function along(kind: ReduceParams['kind'], x: Tensor, options: ReduceOptions): Tensor {
+  const rank = x.shape.length
+  const axes = [...new Set((options.axes ?? x.shape.map((_, i) => i)).map((a) => normalizeAxis(kind, a, rank)))].sort((a, b) => a - b)
+  const reduced = applyOne(reduce, { kind, axes }, [x])
+  return options.keepDims ? reduced : reshape(reduced, x.shape.filter((_, i) => !axes.includes(i)))
+}
+
+export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => along('sum', x, options)
+export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => along('max', x, options)
+
+export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const total = sum(x, options)
+  return div(total, x.size / total.size)
+}
+
+/** Sums `x` down to `shape`: the transpose of broadcasting. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x
+  const lead = x.shape.length - shape.length
+  const axes = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []))
+  const reduced = axes.length > 0 && sizeOf(shape) !== x.size ? applyOne(reduce, { kind: 'sum', axes }, [x]) : x
+  return reshape(reduced, shape)
+}

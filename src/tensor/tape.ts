@@ -1,0 +1,187 @@
+/**
+ * Reverse-mode differentiation. The watched tensors are named before the forward pass, so the tape knows from the first
+ * op on what can matter: an op without a watched ancestor leaves no trace, and of the others only what their gradient
+ * rule will look at stays alive (the input gradient of a U-Net keeps no convolution input, because that gradient needs
+ * the weights alone). The backward pass walks the tape once, freeing as it goes.
+ *
+ * ```ts
+ * const { value, gradients } = grad(() => sum(square(x)), [x])   // gradients[0] = 2x
+ * ```
+ */
+import { TweedieError } from '../errors.ts'
+import type { Spec } from './backend.ts'
+import type { Device } from './device.ts'
+import type { GradientContext, Op } from './op.ts'
+import { add } from './ops/arithmetic.ts'
+import { full } from './ops/map.ts'
+import { sumTo } from './ops/reduce.ts'
+import { formatShape } from './shape.ts'
+import { newTensorId, type AnyTensor, type Tensor } from './tensor.ts'
+
+/** Gradients by tensor id, as a backward rule adds them. */
+export type AddGradient = (id: number, gradient: Tensor) => void
+
+export interface Node {
+  readonly name: string
+  readonly outputs: readonly { readonly id: number; readonly spec: Spec }[]
+  backward(cotangent: (index: number) => Tensor, addGradient: AddGradient): void
+  release(): void
+}
+
+interface SavedTensor {
+  readonly tensor: AnyTensor
+  readonly version: number
+}
+
+export class Tape {
+  readonly device: Device
+  readonly #watched: Set<number>
+  readonly #nodes: Node[] = []
+  #paused = 0
+
+  /** The tensors named before the forward pass. */
+  readonly leaves: readonly number[]
+  /** Memory born earlier was there before the forward pass: the tape only borrows it. */
+  readonly #firstId: number
+  readonly #saved = new Map<object, number>()
+
+  constructor(device: Device, leaves: readonly number[]) {
+    this.device = device
+    this.leaves = leaves
+    this.#watched = new Set(leaves)
+    this.#firstId = newTensorId()
+  }
+
+  get paused(): boolean {
+    return this.#paused > 0
+  }
+
+  /** Whether a gradient must flow through the tensor with this id. */
+  watches(id: number): boolean {
+    return this.#paused === 0 && this.#watched.has(id)
+  }
+
+  /** Bytes of intermediate results the tape keeps alive, counting each piece of memory once. */
+  get savedBytes(): number {
+    return [...this.#saved.values()].reduce((sum, bytes) => sum + bytes, 0)
+  }
+
+  /** Runs `f` without recording. */
+  pause<T>(f: () => T): T {
+    this.#paused++
+    try {
+      return f()
+    } finally {
+      this.#paused--
+    }
+  }
+
+  recordOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], outputs: readonly AnyTensor[]): void {
+    const needs = inputs.map((t) => t.dtype === 'f32' && this.watches(t.id))
+    if (!needs.includes(true)) return
+    const wanted = op.saves(params, needs)
+    const save = (list: readonly AnyTensor[], indices: readonly number[] = []): Map<number, SavedTensor> =>
+      new Map(indices.map((i) => [i, this.#save(list[i])]))
+    const savedInputs = save(inputs, wanted.inputs)
+    const savedOutputs = save(outputs, wanted.outputs)
+    const inputSpecs = inputs.map(({ shape, dtype }): Spec => ({ shape, dtype }))
+    const inputIds = inputs.map((t) => t.id)
+    const look = (saved: ReadonlyMap<number, SavedTensor>, what: string) => (index: number): AnyTensor => {
+      const entry = saved.get(index)
+      if (!entry) throw new TweedieError('unsupported', `${op.name}: its gradient reads ${what} ${index}, which it did not save.`)
+      if (entry.tensor.storage.version !== entry.version) {
+        throw new TweedieError('unsupported', `${op.name}: a tensor of shape ${formatShape(entry.tensor.shape)} was overwritten between the forward and the backward pass.`)
+      }
+      return entry.tensor
+    }
+    this.record({
+      name: op.name,
+      outputs: outputs.map((t) => ({ id: t.id, spec: { shape: t.shape, dtype: t.dtype } })),
+      backward: (cotangent, addGradient) => {
+        const context: GradientContext<P> = {
+          params,
+          input: look(savedInputs, 'input'),
+          output: look(savedOutputs, 'output'),
+          inputSpec: (index) => inputSpecs[index],
+          cotangent: (index = 0) => cotangent(index),
+          needs: (index) => needs[index],
+          sumTo,
+        }
+        op.gradient(context).forEach((gradient, i) => {
+          if (gradient && needs[i]) addGradient(inputIds[i], gradient)
+        })
+      },
+      release: () => {
+        for (const { tensor } of [...savedInputs.values(), ...savedOutputs.values()]) tensor.dispose()
+      },
+    })
+  }
+
+  /** Adds a node whose outputs are watched from now on. */
+  record(node: Node): void {
+    for (const { id, spec } of node.outputs) if (spec.dtype === 'f32') this.#watched.add(id)
+    this.#nodes.push(node)
+  }
+
+  /** A handle of the tape's own on `tensor`, to be disposed when its node is released. */
+  hold<T extends AnyTensor>(tensor: T): T {
+    const { storage, birth } = tensor.assertUsable('The tape')
+    if (birth > this.#firstId) this.#saved.set(storage, storage.bytes)
+    return tensor.alias() as AnyTensor as T
+  }
+
+  #save(tensor: AnyTensor): SavedTensor {
+    return { tensor: this.hold(tensor), version: tensor.storage.version }
+  }
+
+  /**
+   * Walks the tape backwards from `seeds` (tensor id to cotangent) and returns the gradients by `wanted`, null for a
+   * tensor the seeds do not depend on. Every node is released, whatever happens.
+   */
+  backward(seeds: ReadonlyMap<number, Tensor>, wanted: readonly number[]): (Tensor | null)[] {
+    const gradients = new Map<number, Tensor>()
+    const accumulate: AddGradient = (id, gradient) => {
+      const sofar = gradients.get(id)
+      if (!sofar) return void gradients.set(id, gradient.alias())
+      gradients.set(id, this.device.scope(() => add(sofar, gradient)).alias())
+      sofar.dispose()
+    }
+    const keep = new Set(wanted)
+    try {
+      for (const [id, seed] of seeds) gradients.set(id, seed.alias())
+      this.pause(() => {
+        while (this.#nodes.length > 0) {
+          const node = this.#nodes.pop() as Node
+          try {
+            if (node.outputs.some(({ id }) => gradients.has(id))) {
+              this.device.scope(() => {
+                const cotangent = (index: number): Tensor => {
+                  const { id, spec } = node.outputs[index]
+                  return gradients.get(id) ?? full(this.device, spec.shape, 0)
+                }
+                node.backward(cotangent, accumulate)
+              })
+              for (const { id } of node.outputs) {
+                if (keep.has(id)) continue
+                gradients.get(id)?.dispose()
+                gradients.delete(id)
+              }
+            }
+          } finally {
+            node.release()
+          }
+        }
+      })
+      return wanted.map((id) => gradients.get(id)?.alias() ?? null)
+    } finally {
+      this.release()
+      for (const gradient of gradients.values()) gradient.dispose()
+    }
+  }
+
+  /** Lets go of everything saved. */
+  release(): void {
+    for (const node of this.#nodes.splice(0)) node.release()
+    this.#saved.clear()
+  }
+}

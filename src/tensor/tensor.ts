@@ -1,0 +1,107 @@
+/**
+ * A tensor: a shape and a type over a piece of a backend's memory. Operations are functions (`add(a, b)`), never
+ * consume their arguments, and only enqueue. Memory is freed when the last handle on it is disposed: by `using`, by
+ * `dispose()`, or by the {@link Device.scope} in which the tensor was made. There is no garbage collection to wait for.
+ *
+ * ```ts
+ * using x = device.tensor([1, 2, 3], [3])
+ * using y = mul(x, 2)
+ * await y.read()   // Float32Array [2, 4, 6]
+ * ```
+ */
+import { TweedieError } from '../errors.ts'
+import type { Spec, Storage, View } from './backend.ts'
+import type { Device } from './device.ts'
+import { arrayOf, viewAs, type ArrayOf, type DType } from './dtype.ts'
+import { formatShape, sizeOf, type Shape } from './shape.ts'
+
+export type AnyTensor = Tensor<DType>
+
+/** Memory shared by the handles on it. */
+export interface SharedStorage {
+  readonly storage: Storage
+  /** Grows like tensor ids: tells what was there before a forward pass from what was made in it. */
+  readonly birth: number
+  handles: number
+}
+
+let lastId = 0
+
+/** Ids grow: a larger one is of a younger tensor. */
+export const newTensorId = (): number => ++lastId
+
+export class Tensor<D extends DType = 'f32'> implements View, Spec {
+  readonly device: Device
+  readonly shape: Shape
+  readonly dtype: D
+  /** Identity for the tape: handles on the same value made by `alias` share it. */
+  readonly id: number
+  #shared: SharedStorage | null
+
+  /** Made by {@link Device}, not by users. */
+  constructor(device: Device, shared: SharedStorage, shape: Shape, dtype: D, id = newTensorId()) {
+    this.device = device
+    this.#shared = shared
+    this.shape = shape
+    this.dtype = dtype
+    this.id = id
+    shared.handles++
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape)
+  }
+
+  get disposed(): boolean {
+    return this.#shared === null
+  }
+
+  get storage(): Storage {
+    return this.assertUsable('A tensor').storage
+  }
+
+  /** Throws `disposed` naming `user` if this handle was disposed. */
+  assertUsable(user: string): SharedStorage {
+    if (this.#shared === null) {
+      throw new TweedieError('disposed', `${user}: a tensor of shape ${formatShape(this.shape)} was used after it was disposed.`)
+    }
+    return this.#shared
+  }
+
+  /**
+   * A second handle on the same memory, with another shape of the same size if one is given. It belongs to no scope,
+   * and to the tape it is the same value unless the shape differs.
+   */
+  alias(shape: Shape = this.shape, id: number = this.id): Tensor<D> {
+    return new Tensor(this.device, this.assertUsable('alias'), shape, this.dtype, id)
+  }
+
+  /** Copies the values to the host once everything enqueued before has run. */
+  async read(): Promise<ArrayOf[D]> {
+    const bytes = await this.device.backend.read(this.assertUsable('read').storage, this.size * 4)
+    return viewAs(bytes, this.dtype)
+  }
+
+  /** Overwrites the values, in order with the ops around it. */
+  write(values: ArrayLike<number>): void {
+    if (values.length !== this.size) {
+      throw new TweedieError('shape', `write: expected ${this.size} values for ${formatShape(this.shape)}, found ${values.length}.`)
+    }
+    const { storage } = this.assertUsable('write')
+    this.device.backend.write(storage, arrayOf(values, this.dtype))
+    storage.version++
+  }
+
+  /** Frees the memory if this is the last handle on it. Disposing twice does nothing. */
+  dispose(): void {
+    const shared = this.#shared
+    if (shared === null) return
+    this.#shared = null
+    if (--shared.handles === 0) this.device.backend.free(shared.storage)
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

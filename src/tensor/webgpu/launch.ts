@@ -1,0 +1,63 @@
+/**
+ * How an op becomes kernels. A launch is a function that looks at parameters and shapes and asks its {@link Encoder} for
+ * dispatches; it says for each buffer whether the kernel reads or writes it (as gpu.cpp does), so a mistake shows where
+ * it is made. Launches hold no state.
+ */
+import type { View } from '../backend.ts'
+
+/** A number of a kernel's uniform struct; plain numbers are u32 (negative ones i32), floats are marked. */
+export type UniformValue = number | { readonly f32: number }
+
+export const float = (value: number): UniformValue => ({ f32: value })
+
+export interface Dispatch {
+  /** Names the pipeline: equal keys must mean equal code. Starts with the shader file's name. */
+  readonly key: string
+  /** The WGSL, made only when the pipeline is. Entry point `main`. */
+  readonly code: () => string
+  /** Fields of the struct at binding 0, in order, four bytes each; at most 64. */
+  readonly uniforms: ArrayLike<UniformValue>
+  /** Bindings 1.., read-only storage. */
+  readonly read: readonly Buffer[]
+  /** The bindings after those, read-write storage. None may be among `read`. */
+  readonly write: readonly Buffer[]
+  /** Workgroups. */
+  readonly grid: readonly [number, number, number]
+  /** Multiply-adds counted as two, where that is what the kernel is about. */
+  readonly flops?: number
+}
+
+/** A tensor's memory or a temporary's. */
+export type Buffer = Pick<View, 'storage'>
+
+export interface Capabilities {
+  /** Width of a subgroup where the device has the feature and the width is fixed, else 0. */
+  readonly subgroupSize: number
+  readonly software: boolean
+  /** Workgroups along one dimension. */
+  readonly maxGrid: number
+}
+
+export interface Encoder {
+  readonly capabilities: Capabilities
+  dispatch(dispatch: Dispatch): void
+  /** Fills a buffer with zero bytes. */
+  clear(target: Buffer): void
+  /** Memory for the time of this launch. */
+  temporary(bytes: number): Buffer
+  /**
+   * A buffer made from `source` by `fill` and kept until `source` is overwritten or freed: packed weights. `key` tells
+   * several of one source apart.
+   */
+  derived(source: View, key: string, bytes: number, fill: (target: Buffer) => void): Buffer
+  /** The index of the kernel variant that measurement found fastest for `key`, `fallback` before it was measured. */
+  choose(key: string, candidates: readonly string[], fallback: string): string
+}
+
+export type Launch<P> = (encoder: Encoder, params: P, inputs: readonly View[], outputs: readonly View[]) => void
+
+/** A grid of at least `count` workgroups, folded into y where x has no room; kernels multiply back with num_workgroups.x. */
+export function linearGrid(count: number, limit = 65535): [number, number, number] {
+  const y = Math.ceil(count / limit)
+  return [Math.ceil(count / y), y, 1]
+}

@@ -1,0 +1,90 @@
+/**
+ * Getting a GPUDevice: from the platform, with no more than the limits and features the work needs, or from the caller.
+ */
+import { TweedieError } from '../../errors.ts'
+import { noAdapterHint, requestGPU, waitFor, freeMemory } from '#platform'
+import { WebGPUBackend } from './backend.ts'
+
+/** What a job needs of a device; `memoryOf(config)` in `nn` makes one. */
+export interface DeviceNeed {
+  /** Bytes of all that is alive at once. */
+  readonly bytes: number
+  /** Bytes of the largest single tensor. */
+  readonly largestBuffer: number
+}
+
+export interface GPURequest {
+  /** Refuses with `limit-exceeded` or `out-of-memory` a device that cannot hold this. */
+  readonly need?: DeviceNeed
+  /** A device of the caller's: it is used, and never destroyed. */
+  readonly gpuDevice?: GPUDevice
+  readonly signal?: AbortSignal
+}
+
+export interface AdapterDescription {
+  readonly vendor: string
+  readonly architecture: string
+  readonly name: string
+  /** Computed by the CPU (lavapipe, SwiftShader): right, but no measure of a GPU. */
+  readonly software: boolean
+  readonly maxBufferBytes: number
+  readonly maxBindingBytes: number
+}
+
+const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
+
+export function describeAdapter(info: GPUAdapterInfo, limits: GPUSupportedLimits): AdapterDescription {
+  const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`
+  return {
+    vendor: info.vendor,
+    architecture: info.architecture,
+    name: info.description || info.device || info.architecture || info.vendor || 'unnamed adapter',
+    software: /llvmpipe|lavapipe|swiftshader|softpipe|microsoft basic render/i.test(text) || info.isFallbackAdapter === true,
+    maxBufferBytes: limits.maxBufferSize,
+    maxBindingBytes: limits.maxStorageBufferBindingSize,
+  }
+}
+
+function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
+  const largest = Math.min(adapter.maxBufferBytes, adapter.maxBindingBytes)
+  if (need.largestBuffer > largest) {
+    throw new TweedieError('limit-exceeded', `The largest tensor needs ${mebibytes(need.largestBuffer)}, but one buffer of ${adapter.name} holds ${mebibytes(largest)}: use a smaller batch.`)
+  }
+  const free = freeMemory()
+  if (adapter.software && free !== null && need.bytes > free) {
+    throw new TweedieError('out-of-memory', `The work needs ${mebibytes(need.bytes)}, but ${mebibytes(free)} of memory are free on this machine: use a smaller batch or a smaller model.`)
+  }
+}
+
+export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest): Promise<{ backend: WebGPUBackend; adapter: AdapterDescription }> {
+  signal?.throwIfAborted()
+  if (gpuDevice) {
+    const adapter = describeAdapter(gpuDevice.adapterInfo, gpuDevice.limits)
+    if (need) checkNeed(need, adapter)
+    return { backend: new WebGPUBackend(gpuDevice, adapter, false, waitFor), adapter }
+  }
+  const gpu = await requestGPU()
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
+  if (!adapter) throw new TweedieError('webgpu-unavailable', `WebGPU is here, but no adapter. ${noAdapterHint}`)
+  signal?.throwIfAborted()
+  const description = describeAdapter(adapter.info, adapter.limits)
+  if (need) checkNeed(need, description)
+  // Larger limits than the defaults may cost speed and hide mistakes: ask for what the work needs.
+  const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits
+  const wanted = Math.max(need?.largestBuffer ?? 0, 128 * 2 ** 20)
+  const device = await adapter.requestDevice({
+    requiredFeatures: adapter.features.has('subgroups') ? ['subgroups'] : [],
+    requiredLimits: {
+      maxStorageBufferBindingSize: Math.min(maxStorageBufferBindingSize, alignUp(wanted)),
+      maxBufferSize: Math.min(maxBufferSize, alignUp(Math.max(wanted, 256 * 2 ** 20))),
+    },
+  })
+  if (signal?.aborted) {
+    device.destroy()
+    signal.throwIfAborted()
+  }
+  const granted = describeAdapter(adapter.info, device.limits)
+  return { backend: new WebGPUBackend(device, granted, true, waitFor), adapter: granted }
+}
+
+const alignUp = (bytes: number): number => Math.ceil(bytes / 256) * 256
