@@ -3,7 +3,7 @@
  * Plain JavaScript on Node's own modules only, because it runs before anything is installed or built.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -31,7 +31,8 @@ export async function install() {
   // npm draws its own progress on a terminal; elsewhere it is silent for a minute.
   const beat = setInterval(() => process.stdout.isTTY || console.log(`  npm ci, ${Math.round((Date.now() - start) / 1000)} s`), 10_000)
   const npm = process.env.npm_execpath
-  const options = ['ci', '--no-audit', '--no-fund']
+  // No package here needs its install script: webgpu's lifts a quarantine that npm's downloads do not have, esbuild's is a shortcut.
+  const options = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--no-update-notifier']
   const code = npm?.endsWith('.js')
     ? await run(process.execPath, [npm, ...options], { cwd: root })
     : await run('npm', options, { cwd: root, shell: process.platform === 'win32' })
@@ -66,10 +67,15 @@ export async function build() {
   }
   writeFileSync(join(fresh, '.built'), '')
   utimesSync(join(fresh, '.built'), started, started) // a file saved while the compiler ran is newer than the build
-  mkdirSync(dist, { recursive: true })
   const old = join(root, `dist-${process.pid}-old.tmp`)
-  renameSync(dist, old)
-  renameSync(fresh, dist)
+  try {
+    if (existsSync(dist)) renameSync(dist, old)
+    renameSync(fresh, dist)
+  } catch (error) {
+    // Another process built at the same time: one build is as good as the other.
+    rmSync(fresh, { recursive: true, force: true })
+    if (!existsSync(stamp)) throw error
+  }
   rmSync(old, { recursive: true, force: true })
 }
 

@@ -43,6 +43,11 @@ export async function listAdapters(): Promise<GPUAdapter[]> {
   return adapters.filter((adapter) => adapter !== null)
 }
 
+/** Bytes of memory that are free on this machine, or to this container: what a software adapter can take. */
+export function freeMemory(): number | null {
+  return process.availableMemory()
+}
+
 // 0.3 ms is shorter than reading a result back (0.5 ms and more) and leaves the thread idle 95 % of the time.
 const nap = 0.3
 const neverNotified = new Int32Array(new SharedArrayBuffer(4))

@@ -31,6 +31,11 @@ export async function listAdapters(): Promise<GPUAdapter[]> {
   return [...found.values()]
 }
 
+/** Bytes of memory that are free on this machine, for software adapters; a browser does not tell. */
+export function freeMemory(): number | null {
+  return null
+}
+
 /** Awaits something the GPU will do. A browser waits without help; Node does not. */
 export function waitFor<T>(promise: Promise<T>): Promise<T> {
   return promise
