@@ -1,0 +1,11 @@
+/** Reading and writing checkpoints: safetensors and PyTorch files, from memory, a Blob or a URL. */
+export type { Checkpoint, TensorEntry } from './checkpoint.ts'
+export { convertToSafetensors } from './convert.ts'
+export { fileDTypes } from './dtype.ts'
+export type { FileDType, TensorData } from './dtype.ts'
+export { openCheckpoint } from './open.ts'
+export { encodeSafetensors, openSafetensors } from './safetensors.ts'
+export type { WritableData } from './safetensors.ts'
+export { blobSource, bytesSource, urlSource } from './source.ts'
+export type { ByteSource } from './source.ts'
+export { openTorch } from './torch.ts'

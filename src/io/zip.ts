@@ -1,0 +1,113 @@
+/**
+ * The directory of a zip archive, read by range. PyTorch stores its records uncompressed, so a record is a slice of
+ * the file and a tensor is read without the others; that is all this reads, with zip64 (archives past 4 GiB, and
+ * PyTorch writes its records always) and without compression, encryption or volumes.
+ * Format: PKWARE APPNOTE 6.3.10, sections 4.3 and 4.5.3.
+ */
+import { TweedieError } from '../errors.ts'
+import { readData } from './source.ts'
+import type { ByteSource } from './source.ts'
+
+/** A stored record: `size` bytes whose local header is at `header`. */
+export interface ZipEntry { readonly name: string; readonly size: number; readonly header: number }
+
+/** A directory entry takes about 100 bytes; the largest published checkpoints have some thousand. */
+const maxDirectory = 2 ** 26
+
+/** All records by name. Throws 'format' for a broken, compressed or encrypted archive. */
+export async function openZip(source: ByteSource, signal?: AbortSignal): Promise<Map<string, ZipEntry>> {
+  const broken = (message: string) => new TweedieError('format', `${source.name}: broken zip: ${message}`)
+  const { offset, size, count } = await findDirectory(source, broken, signal)
+  const view = await readData(source, offset, size, signal)
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, size)
+
+  const entries = new Map<string, ZipEntry>()
+  let at = 0
+  for (let i = 0; i < count; i++) {
+    if (at + 46 > size || view.getUint32(at, true) !== 0x02014b50) throw broken(`expected ${count} directory entries, found ${i}`)
+    const nameLength = view.getUint16(at + 28, true), extraLength = view.getUint16(at + 30, true)
+    const next = at + 46 + nameLength + extraLength + view.getUint16(at + 32, true)
+    if (next > size) throw broken(`directory entry ${i} reaches past the directory`)
+    const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength))
+    const wrong = (message: string) => broken(`record "${name}": ${message}`)
+
+    const method = view.getUint16(at + 10, true)
+    if (view.getUint16(at + 8, true) & 1) throw wrong('expected no encryption')
+    if (method !== 0) throw wrong(`expected a stored record, as torch.save writes, found compression method ${method}`)
+
+    const extra = new DataView(view.buffer, view.byteOffset + at + 46 + nameLength, extraLength)
+    const [stored, length, header] = wideFields(
+      extra, [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)], wrong)
+    if (stored !== length) throw wrong(`expected as many stored bytes as its length of ${stored}, found ${length}`)
+    if (header! + 30 + stored! > offset) throw wrong(`expected it before the directory at ${offset}, found it at ${header}`)
+    if (entries.has(name)) throw wrong('found twice')
+    entries.set(name, { name, size: stored!, header: header! })
+    at = next
+  }
+  return entries
+}
+
+/** Where the bytes of a record start: its local header repeats the name and has extra fields (padding) of its own. */
+export async function dataOffset(source: ByteSource, entry: ZipEntry, signal?: AbortSignal): Promise<number> {
+  const local = await readData(source, entry.header, 30, signal)
+  const start = entry.header + 30 + local.getUint16(26, true) + local.getUint16(28, true)
+  if (local.getUint32(0, true) !== 0x04034b50 || start + entry.size > source.size) {
+    throw new TweedieError('format', `${source.name}: broken zip: record "${entry.name}": expected its header at ${entry.header}`)
+  }
+  return start
+}
+
+type Broken = (message: string) => TweedieError
+
+async function findDirectory(
+  source: ByteSource, broken: Broken, signal?: AbortSignal,
+): Promise<{ offset: number; size: number; count: number }> {
+  // The end record (22 bytes) may be followed by a comment of up to 65535 bytes and is found from behind.
+  const length = Math.min(source.size, 22 + 65535)
+  const start = source.size - length
+  const tail = await readData(source, start, length, signal)
+  let end = length - 22
+  while (end >= 0 && !(tail.getUint32(end, true) === 0x06054b50 && end + 22 + tail.getUint16(end + 20, true) === length)) end--
+  if (end < 0) throw broken('expected an end record, found none: the file is cut short')
+
+  let found = { offset: tail.getUint32(end + 16, true), size: tail.getUint32(end + 12, true), count: tail.getUint16(end + 10, true) }
+  let limit = start + end
+  if (limit >= 20) {
+    const locator = await readData(source, limit - 20, 20, signal)
+    if (locator.getUint32(0, true) === 0x07064b50) {
+      limit = safe(locator.getBigUint64(8, true))
+      if (limit + 56 > source.size) throw broken(`expected a zip64 end record at ${limit}, found the end of the file`)
+      const wide = await readData(source, limit, 56, signal)
+      if (wide.getUint32(0, true) !== 0x06064b50) throw broken(`expected a zip64 end record at ${limit}, found none`)
+      const [count, size, offset] = [32, 40, 48].map((at) => safe(wide.getBigUint64(at, true))) as [number, number, number]
+      found = { offset, size, count }
+    }
+  }
+  if (found.offset + found.size > limit) throw broken(`expected a directory before the end record at ${limit}, found it ` +
+    `at ${found.offset} with ${found.size} bytes`)
+  if (found.size > maxDirectory) throw broken(`expected a directory of at most ${maxDirectory} bytes, found ${found.size}`)
+  return found
+}
+
+/** Replaces fields of 0xffffffff (in this order: length, stored, header) by those of the zip64 extra field. */
+function wideFields(extra: DataView, fields: number[], wrong: Broken): number[] {
+  if (!fields.includes(0xffffffff)) return fields
+  for (let at = 0; at + 4 <= extra.byteLength;) {
+    const length = extra.getUint16(at + 2, true)
+    if (extra.getUint16(at, true) === 1) {
+      let from = at + 4
+      const end = Math.min(from + length, extra.byteLength)
+      return fields.map((field) => {
+        if (field !== 0xffffffff) return field
+        if (from + 8 > end) throw wrong('expected its zip64 fields, found fewer')
+        from += 8
+        return safe(extra.getBigUint64(from - 8, true))
+      })
+    }
+    at += 4 + length
+  }
+  throw wrong('expected a zip64 extra field, found none')
+}
+
+/** Past 2^53 a number is inexact, but also past the end of any file. */
+const safe = (n: bigint): number => Number(n)
