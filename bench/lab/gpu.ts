@@ -50,7 +50,7 @@ export async function compile(code: string): Promise<GPUComputePipeline> {
     const module = device.createShaderModule({ code })
     const messages = (await module.getCompilationInfo()).messages.filter(m => m.type === 'error')
     if (messages.length) { console.error(code.split('\n').map((l, i) => `${i + 1} ${l}`).join('\n')); for (const m of messages) console.error(m.lineNum, m.message); process.exit(1) }
-    pipeline = device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: 'main' } })
+    pipeline = device.createComputePipelineAsync({ layout: device.createPipelineLayout({ bindGroupLayouts: [layoutOf(code)] }), compute: { module, entryPoint: 'main' } })
     compiled.set(code, pipeline)
   }
   return asleep(pipeline)
@@ -58,7 +58,7 @@ export async function compile(code: string): Promise<GPUComputePipeline> {
 export async function step(code: string, buffers: GPUBuffer[], grid: readonly [number, number, number]): Promise<Step> {
   const pipeline = await compile(code)
   const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }))
-  return { pipeline, group: device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }), grid }
+  return { pipeline, group: device.createBindGroup({ layout: layoutOf(code), entries }), grid }
 }
 /** Runs the steps `repeat` times in one submit; milliseconds from submit to done. */
 export async function run(steps: Step[], repeat = 1): Promise<number> {
@@ -81,4 +81,13 @@ export const median = (a: number[]) => [...a].sort((x, y) => x - y)[a.length >> 
 export function random(n: number, seed = 1): Float32Array {
   let s = seed >>> 0
   return Float32Array.from({ length: n }, () => ((s = (Math.imul(s, 1664525) + 1013904223) >>> 0) / 2 ** 31 - 1))
+}
+const layouts = new Map<string, GPUBindGroupLayout>()
+/** The layout from the declarations in the text, so that an unused binding stays. */
+function layoutOf(code: string): GPUBindGroupLayout {
+  const kinds = [...code.matchAll(/@binding\((\d+)\) var<(uniform|storage, read_write|storage, read|storage)>/g)].map(m => m[2]!)
+  const key = kinds.join(';')
+  if (!layouts.has(key)) layouts.set(key, device.createBindGroupLayout({ entries: kinds.map((kind, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE,
+    buffer: { type: kind === 'uniform' ? 'uniform' as const : kind === 'storage, read_write' ? 'storage' as const : 'read-only-storage' as const } })) }))
+  return layouts.get(key)!
 }

@@ -3,7 +3,7 @@ import { adapter, caps, empty, median, random, read, run, step, uniform, upload 
 import type { Step } from './gpu.ts'
 import { convUniform } from '../../src/shaders/conv2d-shape.ts'
 import type { ConvShape } from '../../src/shaders/conv2d-shape.ts'
-import { conv2dSubgroup, conv2dSubgroupGrid } from '../../src/shaders/conv2d-subgroup.ts'
+import { conv2dRegister, conv2dRegisterGrid } from '../../src/shaders/conv2d-register.ts'
 import { reference } from './reference.ts'
 console.log(adapter.info.description)
 const [C, S] = (process.argv[2] ?? '64,32').split(',').map(Number) as [number, number]
@@ -14,17 +14,17 @@ const ref = reference(s, x, w, 97)
 const X = upload(x), W = upload(w), U = uniform(convUniform(s))
 const flops = 2 * s.n * s.cout * S * S * s.cin * 9
 const rows: { name: string, step: Step, t: number[] }[] = []
-for (const kw of [3, 0] as const) for (const [px, co] of [[4, 8], [4, 16], [8, 8], [4, 32], [8, 16], [4, 24]] as const) {
-  if (kw === 0 && px * co !== 64) continue
-  const keys = { size: caps.subgroup, px, co, kw, bias: false, residual: false }
+const list: [number, number, number, 0 | 3][] = JSON.parse(process.argv[4] ?? '[[1,4,32,3],[1,8,16,3],[1,8,8,3],[0,4,8,3],[0,4,16,3],[0,8,8,3],[0,8,4,3]]')
+for (const [sub, px, co, kw] of list) {
+  const keys = { subgroup: sub && caps.subgroup, px, co, kw, bias: false, residual: false }
   const Y = empty(s.n * s.cout * S * S)
   const t0 = performance.now()
-  const st = await step(conv2dSubgroup(keys), [U, X, W, Y], conv2dSubgroupGrid(s, keys))
+  const st = await step(conv2dRegister(keys), [U, X, W, Y], conv2dRegisterGrid(s, keys))
   await run([st])
   const cold = performance.now() - t0
   const y = await read(Y)
-  console.log(`kw${kw} px${px} co${co}: cold ${cold.toFixed(0)} ms, err ${ref.error(y).toExponential(1)}`)
-  rows.push({ name: `kw${kw} px${px} co${co}`, step: st, t: [] })
+  console.log(`sub${sub} kw${kw} px${px} co${co}: cold ${cold.toFixed(0)} ms, err ${ref.error(y).toExponential(1)}`)
+  rows.push({ name: `sub${sub} kw${kw} px${px} co${co}`, step: st, t: [] })
 }
 for (let r = 0; r < rounds; r++) for (const row of rows) row.t.push(await run([row.step]))
 for (const row of rows) console.log(row.name, 'median', (flops / median(row.t) / 1e6).toFixed(1), 'best', (flops / Math.min(...row.t) / 1e6).toFixed(1))
