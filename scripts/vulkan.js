@@ -39,10 +39,16 @@ export function vulkanEnvironment({ verbose = false } = {}) {
   if (chosen !== undefined) return answer(`${chosen}, as the environment says`)
   const system = systemAdapter()
   if (system) return answer(`the system's, ${system}`)
+  const swiftShader = swiftShaderEnvironment()
+  return swiftShader ? answer('SwiftShader', swiftShader) : answer("the system's, though it did not compute: SwiftShader is not there, or not for this processor")
+}
+
+/** The environment that makes a process compute on SwiftShader; null where there is none. */
+export function swiftShaderEnvironment() {
   const folder = unpackSwiftShader()
-  if (!folder) return answer("the system's, which did not compute; SwiftShader is not installed or not for this processor")
+  if (!folder) return null
   const paths = [folder, process.env.LD_LIBRARY_PATH].filter(Boolean).join(delimiter)
-  return answer('SwiftShader', { VK_DRIVER_FILES: join(folder, 'vk_swiftshader_icd.json'), LD_LIBRARY_PATH: paths })
+  return { VK_DRIVER_FILES: join(folder, 'vk_swiftshader_icd.json'), LD_LIBRARY_PATH: paths }
 }
 
 /** The adapter that the system's loader and drivers offer, if it computes and is no SwiftShader; else ''. */

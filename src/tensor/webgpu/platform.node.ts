@@ -31,7 +31,7 @@ export async function requestGPU(): Promise<GPU> {
 }
 
 /** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing: the end of an error message. */
-export const noAdapterHint = process.platform === 'linux'
+export const noAdapterHint: string = process.platform === 'linux'
   ? "Install a Vulkan driver: the GPU's own, or lavapipe (Debian, Ubuntu: apt install mesa-vulkan-drivers, 25 or newer; VK_DRIVER_FILES, if set, must name its file). " +
     'In a clone of tweedie, npm start, npm test and npx tweedie bring a software driver along.'
   : "Update the graphics driver: on this system tweedie uses the system's own GPU driver."

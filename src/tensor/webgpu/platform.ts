@@ -14,7 +14,7 @@ export async function requestGPU(): Promise<GPU> {
 }
 
 /** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing: the end of an error message. */
-export const noAdapterHint = 'Enable hardware acceleration in the browser, or update the graphics driver.'
+export const noAdapterHint: string = 'Enable hardware acceleration in the browser, or update the graphics driver.'
 
 /** Every distinct adapter the browser is willing to name. */
 export async function listAdapters(): Promise<GPUAdapter[]> {

@@ -1,0 +1,153 @@
+/**
+ * The package as others meet it: what it exports, what a browser bundle of it holds, which part knows which, and that a
+ * Node process which uses it ends by itself, computes on SwiftShader, and says clearly when there is no adapter.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import * as esbuild from 'esbuild'
+import { publint } from 'publint'
+import { formatMessage } from 'publint/utils'
+import { beforeAll, describe, expect, test } from 'vitest'
+import * as browserPlatform from '../src/tensor/webgpu/platform.ts'
+import * as nodePlatform from '../src/tensor/webgpu/platform.node.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+
+describe('sources', () => {
+  // Which rooms a room may import. The files of src/ itself are the package's entries and may use all but the command line.
+  const rooms: Record<string, string[]> = {
+    'errors.ts': [],
+    shaders: [],
+    tensor: ['shaders'],
+    nn: ['shaders', 'tensor'],
+    io: ['tensor', 'nn'],
+    metrics: ['shaders', 'tensor', 'nn'],
+    diffusion: ['shaders', 'tensor', 'nn'],
+    cli: ['tensor', 'nn', 'io', 'metrics', 'diffusion', 'index.ts', 'index.node.ts'],
+    'index.ts': ['tensor', 'nn', 'io', 'metrics', 'diffusion'],
+    'index.node.ts': ['tensor', 'nn', 'io', 'metrics', 'diffusion', 'index.ts'],
+  }
+  const files = readdirSync(join(root, 'src'), { recursive: true }).map(String).filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
+  const roomOf = (file: string): string => file.split('/')[0] as string
+
+  interface Import { from: string; to: string; typeOnly: boolean }
+  const imports: Import[] = files.flatMap((from) => [
+    // `import … from 'x'`, `export … from 'x'`, `import 'x'` and `import('x')`; a clause of other statements cannot match, for it has no quote.
+    ...read(`src/${from}`).matchAll(/^\s*(?:import|export)\s+(type\s)?(?:[^'"`;=]*?\sfrom\s+)?'([^']+)'|\bimport\(\s*'([^']+)'/gm),
+  ].map((match) => {
+    const to = match[2] ?? match[3] ?? ''
+    const path = to === '#platform' ? 'tensor/webgpu/platform.ts' : to.startsWith('.') ? relative('.', join(dirname(from), to)) : to
+    return { from, to: path, typeOnly: match[1] !== undefined }
+  }))
+  const inner = imports.filter(({ to }) => to.endsWith('.ts'))
+
+  test('every import is found, and leads to a file', () => {
+    expect(inner.length).toBeGreaterThan(files.length / 2)
+    expect(inner.filter(({ to }) => !existsSync(join(root, 'src', to)))).toEqual([])
+  })
+
+  test('no room imports upward', () => {
+    const upward = inner.filter(({ from, to }) => {
+      const [room, other] = [roomOf(from), roomOf(to)]
+      return room !== other && other !== 'errors.ts' && !rooms[room]?.includes(other)
+    })
+    expect(upward.map(({ from, to }) => `${from} imports ${to}`)).toEqual([])
+  })
+
+  test('no file imports itself by a detour', () => {
+    const next = new Map(files.map((file) => [file, inner.filter(({ from, typeOnly }) => from === file && !typeOnly).map(({ to }) => to)]))
+    const done = new Set<string>()
+    const circles: string[] = []
+    const visit = (file: string, path: string[]): void => {
+      if (path.includes(file)) circles.push([...path.slice(path.indexOf(file)), file].join(' → '))
+      if (path.includes(file) || done.has(file)) return
+      for (const to of next.get(file) ?? []) visit(to, [...path, file])
+      done.add(file)
+    }
+    for (const file of files) visit(file, [])
+    expect(circles).toEqual([])
+  })
+
+  test("only the command line and *.node.ts import Node's modules", () => {
+    const own = inner.filter(({ from, to }) => to.endsWith('.node.ts') && !from.endsWith('.node.ts') && roomOf(from) !== 'cli')
+    const node = imports.filter(({ from, to }) => to.startsWith('node:') && !from.endsWith('.node.ts') && roomOf(from) !== 'cli')
+    expect([...node, ...own].map(({ from, to }) => `${from} imports ${to}`)).toEqual([])
+  })
+
+  test('both platforms export the same', () => {
+    const browser: typeof nodePlatform = browserPlatform
+    const node: typeof browserPlatform = nodePlatform
+    expect(Object.keys(node).sort()).toEqual(Object.keys(browser).sort())
+  })
+})
+
+describe('build', () => {
+  beforeAll(() => {
+    execFileSync(process.execPath, ['scripts/build.js'], { cwd: root, stdio: 'inherit' })
+  })
+
+  test('publint has nothing to say', async () => {
+    const { messages, pkg } = await publint({ pkgDir: root, strict: true })
+    expect(messages.map((message) => formatMessage(message, pkg))).toEqual([])
+  })
+
+  test('every entry exists and the packed files hold the launcher with all it imports', () => {
+    const packed: { path: string }[] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root, encoding: 'utf8', shell: process.platform === 'win32' }))[0].files
+    const paths = new Set(packed.map(({ path }) => path))
+    const { exports, imports, bin } = JSON.parse(read('package.json')) as Record<string, object>
+    const entries = [exports, imports, bin].flatMap((map) => [...JSON.stringify(map).matchAll(/"(?:\.\/)?((?:dist|bin)\/[^"]+)"/g)].map((match) => match[1] as string))
+    const launcher = [...read('bin/tweedie.js').matchAll(/from '\.\.\/(scripts\/[^']+)'/g)].map((match) => match[1] as string)
+    expect(launcher.length).toBeGreaterThan(0)
+    expect([...entries, ...launcher].filter((path) => !paths.has(path))).toEqual([])
+  })
+
+  test("the browser's bundle has nothing of Node in it", async () => {
+    const { outputFiles, metafile } = await esbuild.build({
+      entryPoints: [join(root, 'dist/index.js')], bundle: true, minify: true, write: false, metafile: true, format: 'esm', platform: 'browser', conditions: ['browser'],
+    })
+    const inputs = Object.entries(metafile.inputs)
+    expect(inputs.filter(([path]) => path.endsWith('.node.js')).map(([path]) => path)).toEqual([])
+    expect(inputs.flatMap(([, { imports }]) => imports.filter(({ path, external }) => external || path.startsWith('node:')))).toEqual([])
+    const code = outputFiles[0]!.contents
+    console.log(`tweedie for the browser: ${(code.length / 1024).toFixed(0)} KB, ${(gzipSync(code).length / 1024).toFixed(0)} KB gzipped`)
+    expect(new TextDecoder().decode(code)).toContain('navigator')
+  })
+
+  /** Runs a module in a process of its own; from the root it imports the built package by its name. */
+  const runScript = (code: string, env: NodeJS.ProcessEnv = {}): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync(process.execPath, ['--input-type=module', '--eval', code], { cwd: root, encoding: 'utf8', timeout: 60_000, env: { ...process.env, ...env } })
+  const compute = `
+    import { Device, add } from 'tweedie'
+    const device = await Device.request()
+    const x = device.tensor([1, 2, 3])
+    console.log(device.adapter.name, ...await add(x, x).read())`
+
+  test('a Node script that never disposes of its device ends by itself', () => {
+    const { status, stdout, stderr } = runScript(compute)
+    expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' })
+    expect(stdout).toMatch(/ 2 4 6\n$/)
+  })
+
+  // The drivers of Linux are chosen by environment variables; elsewhere the system's own driver is the only one.
+  if (process.platform === 'linux') {
+    if (process.arch === 'x64') {
+      test('SwiftShader, which comes with the development dependencies, computes', () => {
+        const env = runScript("import { swiftShaderEnvironment } from './scripts/vulkan.js'; console.log(JSON.stringify(swiftShaderEnvironment()))").stdout
+        const { stdout, stderr } = runScript(compute, JSON.parse(env))
+        expect(stdout, stderr).toMatch(/^SwiftShader.* 2 4 6\n$/)
+      })
+    }
+
+    test('without an adapter there is a typed error that says what to do', () => {
+      const { status, stdout, stderr } = runScript(`
+        import { Device, TweedieError } from 'tweedie'
+        try { await Device.request() } catch (error) { console.log(error instanceof TweedieError, error.code, error.message) }`, { VK_DRIVER_FILES: '/nonexistent', VK_ICD_FILENAMES: '/nonexistent' })
+      expect(status, stderr).toBe(0)
+      expect(stdout).toMatch(/^true webgpu-unavailable .*mesa-vulkan-drivers/)
+    })
+  }
+})
