@@ -16,8 +16,12 @@ export interface MemoryOptions {
   gradient?: boolean
 }
 
-/** Bytes, all in float32. */
-export interface MemoryEstimate {
+/** Bytes, all in float32. What `Device.request({ need })` asks for. */
+export interface Memory {
+  /** weights + activations + savedNorms + savedAttention. */
+  bytes: number
+  /** The largest single tensor, weights included: a device's maxStorageBufferBindingSize must hold it. */
+  largestBuffer: number
   weights: number
   /** Forward: the skip stack and the layer that needs most beside it. With gradient also what the backward pass adds. */
   activations: number
@@ -28,40 +32,32 @@ export interface MemoryEstimate {
    * gradient needs the weights only.
    */
   savedAttention: number
-  /** The largest single tensor, weights included: a device's maxStorageBufferBindingSize must hold it. */
-  largestTensor: number
-  /** The sum of all but largestTensor. */
-  total: number
 }
 
 /**
- * Bytes for the weights and one forward pass, or one forward and backward pass: `memoryEstimate(...).total`.
- * @example memoryOf(preset('64x64_diffusion').config, { batch: 1, gradient: true }) // 1.49e9
+ * What the weights and one forward pass take, with `gradient` one forward and backward pass.
+ * @throws TweedieError 'option' where no network can be built from the configuration
+ * @example memoryOf(preset('64x64_diffusion').config, { gradient: true }).bytes // 1.49e9
  */
-export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): number {
-  return memoryEstimate(config, options).total
-}
-
-/** @throws TweedieError 'option' where no network can be built from the configuration */
-export function memoryEstimate(config: ModelConfig, options: MemoryOptions = {}): MemoryEstimate {
+export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memory {
   const { batch = 1, gradient = false } = options
   const plan = planOf(config)
   const stateDict = stateDictOf(plan)
   const { stack, peak, working, norms, attention, largest } = walk(plan, config)
   const weights = 4 * parameterCount(stateDict)
   const largestWeight = Math.max(...[...stateDict.values()].map(shape => 4 * product(shape)))
-  // Backward: each skip's gradient waits for its input block, and a layer's cotangents stand beside its recomputed
+  // Backward: each skip's gradient waits for its input block, and a layer's cotangents stand beside its
   // intermediates.
   const activations = 4 * batch * (gradient ? stack + 2 * working : peak)
   const savedNorms = gradient ? 4 * batch * norms : 0
   const savedAttention = gradient ? 4 * batch * attention : 0
   return {
+    bytes: weights + activations + savedNorms + savedAttention,
+    largestBuffer: Math.max(largestWeight, 4 * batch * largest),
     weights,
     activations,
     savedNorms,
     savedAttention,
-    largestTensor: Math.max(largestWeight, 4 * batch * largest),
-    total: weights + activations + savedNorms + savedAttention,
   }
 }
 

@@ -29,7 +29,7 @@ export function editDistance(a: string, b: string, limit = Infinity): number {
     }
     if (smallest > limit) return limit + 1
   }
-  return row[n]!
+  return Math.min(row[n]!, limit + 1)
 }
 
 /**
@@ -38,7 +38,7 @@ export function editDistance(a: string, b: string, limit = Infinity): number {
  */
 export function nearest(name: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
-  let limit = Math.max(2, Math.floor(name.length / 2))
+  let limit = Math.max(1, Math.floor(name.length / 2))
   for (const candidate of candidates) {
     const distance = editDistance(name, candidate, limit)
     if (distance > limit) continue
