@@ -2,6 +2,7 @@
 import { create, globals } from 'webgpu'
 Object.assign(globalThis, globals)
 const gpu = create([])
+Object.assign(globalThis, { keepGpu: gpu })
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
 export async function asleep<T>(promise: Promise<T>): Promise<T> {

@@ -14,7 +14,7 @@
  * y [n,cout,ho,wo]. With subgroups a workgroup is one subgroup, so that nothing is assumed of how invocations fall
  * into subgroups; the grid is strips (x, folded into z) by tiles of channels (y).
  */
-import { convBindings, convStruct, fold } from './conv2d-shape.ts'
+import { convBindings, convStruct, fold, lines } from './conv2d-shape.ts'
 import type { ConvCaps, ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
 
@@ -35,7 +35,6 @@ export interface Conv2dRegisterKeys {
 const plainThreads = 64
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i)
-const lines = (n: number, line: (i: number) => string) => range(n).map(line).join('\n')
 
 export function conv2dRegister({ subgroup, px, co, kw, bias, residual, ...rest }: Conv2dRegisterKeys): string {
   noMore(rest)

@@ -43,17 +43,19 @@ export function dataGradientShape(s: ConvShape): ConvShape {
 }
 
 /** The uniform of every convolution kernel, 16 words. */
-export const convStruct = /* wgsl */ `
-struct Conv {
+export const convMembers = `
   n: i32, cin: i32, h: i32, w: i32,
   cout: i32, ho: i32, wo: i32, kh: i32,
   kw: i32, stride: i32, padY: i32, padX: i32,
-  wOut: i32, wIn: i32, wTap0: i32, wTapStep: i32,
+  wOut: i32, wIn: i32, wTap0: i32, wTapStep: i32,`
+
+export const convStruct = `
+struct Conv {${convMembers}
 }
 @group(0) @binding(0) var<uniform> p: Conv;
 `
 
-/** The words of {@link convStruct}, in order. */
+/** The words of {@link convMembers}, in order. */
 export function convUniform(s: ConvShape): Int32Array {
   const taps = s.kh * s.kw
   const weights = s.transposed ? [taps, s.cout * taps, taps - 1, -1] : [s.cin * taps, taps, 0, 1]
@@ -72,4 +74,9 @@ export function convBindings(bias: boolean, residual: boolean): string {
 export function fold(count: number, limit = 65535): { x: number, z: number } {
   const z = Math.ceil(count / limit)
   return { x: Math.ceil(count / z), z }
+}
+
+/** `line(0)` to `line(n − 1)`, one below the other: written-out loops of the kernels. */
+export function lines(n: number, line: (i: number) => string): string {
+  return Array.from({ length: n }, (_, i) => line(i)).join('\n')
 }
