@@ -37,6 +37,7 @@ export async function install() {
     ? await run(process.execPath, [npm, ...options], { cwd: root })
     : await run('npm', options, { cwd: root, shell: process.platform === 'win32' })
   clearInterval(beat)
+  if (code > 128) process.exit(code) // interrupted
   if (code !== 0) stop(`npm ci failed (exit code ${code}).`)
 }
 
@@ -63,6 +64,7 @@ export async function build() {
   const code = await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh], { cwd: root })
   if (code !== 0) {
     rmSync(fresh, { recursive: true, force: true })
+    if (code > 128) process.exit(code)
     stop('tweedie does not compile.')
   }
   writeFileSync(join(fresh, '.built'), '')
