@@ -35,8 +35,8 @@ export function vulkanEnvironment({ verbose = false } = {}) {
     return env
   }
   if (process.platform !== 'linux') return answer("the system's")
-  const chosen = process.env.VK_DRIVER_FILES ?? process.env.VK_ICD_FILENAMES
-  if (chosen !== undefined) return answer(`${chosen}, as the environment says`)
+  const chosen = process.env.VK_DRIVER_FILES || process.env.VK_ICD_FILENAMES
+  if (chosen) return answer(`${chosen}, as the environment says`)
   const system = systemAdapter()
   if (system) return answer(`the system's, ${system}`)
   const swiftShader = swiftShaderEnvironment()
