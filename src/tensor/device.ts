@@ -68,10 +68,10 @@ export class Device {
    * Runs `f` and disposes of every tensor made in it, except those in its result, which pass to the enclosing scope.
    * `f` must be synchronous: what runs after an `await` would escape.
    */
-  scope<T extends TensorTree>(f: () => T): T {
+  scope<T extends TensorTree | void>(f: () => T): T {
     const mine = new Set<AnyTensor>()
     this.#scopes.push(mine)
-    let kept: TensorTree = null
+    let kept: TensorTree | void = null
     try {
       const result = f()
       if (result instanceof Promise) throw new TweedieError('option', 'scope: its function must not be async.')
@@ -145,7 +145,7 @@ export class Device {
   }
 }
 
-function* tensorsIn(tree: TensorTree): Generator<AnyTensor> {
+function* tensorsIn(tree: TensorTree | void): Generator<AnyTensor> {
   if (tree instanceof Tensor) yield tree
   else if (tree && typeof tree === 'object') for (const value of Object.values(tree)) yield* tensorsIn(value as TensorTree)
 }

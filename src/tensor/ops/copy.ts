@@ -4,7 +4,7 @@
  */
 import { TweedieError } from '../../errors.ts'
 import type { DType } from '../dtype.ts'
-import { applyOne, defineOp } from '../op.ts'
+import { applyOne, defineOp, type Op } from '../op.ts'
 import { formatShape, normalizeAxis, shapeError, sizeOf, stridesOf, type Shape } from '../shape.ts'
 import type { AnyTensor, Tensor } from '../tensor.ts'
 
@@ -22,7 +22,7 @@ export interface CopyParams {
 }
 
 /** Copies boxes that do not overlap; what no box covers is 0. */
-export const copy = defineOp<CopyParams>({
+export const copy: Op<CopyParams> = defineOp<CopyParams>({
   name: 'copy',
   shape: ({ shape }, [x]) => [{ shape, dtype: x.dtype }],
   saves: () => ({}),

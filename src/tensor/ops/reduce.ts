@@ -3,7 +3,7 @@
  * workgroup, which adds in a fixed order, so results repeat bit for bit.
  */
 import { expression, f } from '../expression.ts'
-import { applyOne, defineOp } from '../op.ts'
+import { applyOne, defineOp, type Op } from '../op.ts'
 import { normalizeAxis, sameShape, sizeOf, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { div, mul } from './arithmetic.ts'
@@ -19,7 +19,7 @@ export interface ReduceParams {
 // Where the maximum is attained more than once, the gradient is shared equally.
 const isMaximum = expression(2, 0, ([x, y]) => f.eq(x, y))
 
-export const reduce = defineOp<ReduceParams>({
+export const reduce: Op<ReduceParams> = defineOp<ReduceParams>({
   name: 'reduce',
   shape: ({ axes }, [x]) => [{ shape: x.shape.map((n, i) => (axes.includes(i) ? 1 : n)), dtype: 'f32' }],
   saves: ({ kind }) => (kind === 'max' ? { inputs: [0], outputs: [0] } : {}),

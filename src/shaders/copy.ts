@@ -1,0 +1,42 @@
+/**
+ * A strided copy of a box, the one kernel behind permute, slice, pad and concat: one element a lane, or four where both
+ * sides walk the innermost axis in steps of one and everything else in multiples of four. The words are moved as u32,
+ * so every type goes through unchanged.
+ *
+ * Bindings: 0 the uniform, 1 the input, 2 the output.
+ * Uniform: lanes; offset in the input and in the output; then extents, input strides and output strides of the axes.
+ */
+import { noMore, wgsl } from './template.ts'
+
+export interface CopyKeys {
+  readonly rank: number
+  readonly vec4: boolean
+}
+
+export function copyShader({ rank, vec4, ...rest }: CopyKeys): string {
+  noMore(rest)
+  const axes = Array.from({ length: rank }, (_, a) => a)
+  const type = vec4 ? 'vec4<u32>' : 'u32'
+  return wgsl`
+struct Params {
+  lanes: u32, from: u32, to: u32,
+  ${['d', 'f', 't'].flatMap((name) => axes.map((a) => `${name}${a}: u32,`)).join(' ')}
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<${type}>;
+@group(0) @binding(2) var<storage, read_write> y: array<${type}>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = id.x + id.y * groups.x * 64u;
+  if (i >= p.lanes) { return; }
+  var rest = i;
+  var source = p.from;
+  var sink = p.to;
+  ${[...axes].reverse().map((a) => (a === 0
+    ? 'source += rest * p.f0; sink += rest * p.t0;'
+    : `source += (rest % p.d${a}) * p.f${a}; sink += (rest % p.d${a}) * p.t${a}; rest = rest / p.d${a};`)).join('\n  ')}
+  y[sink] = x[source];
+}
+`
+}

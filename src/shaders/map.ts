@@ -1,0 +1,101 @@
+/**
+ * Elementwise arithmetic: one output element a lane, or four where the innermost axis allows it (a dispatch's cost on
+ * software adapters is subgroup starts and load sites, both of which vec4 divides by four). The arithmetic itself is
+ * pasted in by the launch, which renders it from an expression.
+ *
+ * Bindings: 0 the uniform, 1.. the inputs, then the output.
+ * Uniform: number of lanes; with `rank` > 1 the extents of the axes (innermost counted in lanes) and, for every strided
+ * input, its strides; then the scalars.
+ * Inputs are `dense` (walked as the output is), `single` (one value) or `strided`. The launch drops axes that no operand
+ * needs (`collapse`), so most kernels have rank 1 and no index arithmetic at all.
+ */
+import { noMore, wgsl } from './template.ts'
+
+export type MapAccess = 'dense' | 'single' | 'strided'
+
+export interface MapInput {
+  readonly access: MapAccess
+  readonly type: 'f32' | 'i32' | 'u32'
+  /** For a strided input: whether its innermost stride is 1 (and not 0). */
+  readonly inner: boolean
+}
+
+export interface MapKeys {
+  readonly inputs: readonly MapInput[]
+  readonly outputType: 'f32' | 'i32' | 'u32'
+  readonly rank: number
+  readonly scalars: number
+  readonly vec4: boolean
+  /** WGSL statements that compute with `x0..` (inputs as f32), `s0..` (scalars), in the type `V`. */
+  readonly body: string
+  /** The WGSL expression of the result. */
+  readonly result: string
+}
+
+export function mapShader({ inputs, outputType, rank, scalars, vec4, body, result, ...rest }: MapKeys): string {
+  noMore(rest)
+  const lane = (type: string): string => (vec4 ? `vec4<${type}>` : type)
+  const axes = Array.from({ length: rank > 1 ? rank : 0 }, (_, a) => a)
+  const fields = [
+    'lanes: u32,',
+    ...axes.map((a) => `d${a}: u32,`),
+    ...inputs.flatMap(({ access }, k) => (access === 'strided' ? axes.map((a) => `t${k}_${a}: u32,`) : [])),
+    ...Array.from({ length: scalars }, (_, k) => `s${k}: f32,`),
+  ]
+  const declarations = inputs.map(({ type, access, inner }, k) => {
+    const wide = vec4 && (access === 'dense' || (access === 'strided' && inner))
+    return `@group(0) @binding(${k + 1}) var<storage, read> in${k}: array<${wide ? lane(type) : type}>;`
+  })
+  const unflatten = [...axes].reverse().map((a) => (a === 0 ? 'let i0 = rest;' : `let i${a} = rest % p.d${a}; rest = rest / p.d${a};`))
+  const loads = inputs.map(({ access }, k) => {
+    const element =
+      access === 'dense' ? 'i'
+      : access === 'single' ? '0u'
+      : axes.map((a) => `i${a} * p.t${k}_${a}`).join(' + ')
+    return `let x${k} = V(in${k}[${element}]);`
+  })
+  return wgsl`
+struct Params {
+  ${fields.join('\n  ')}
+}
+@group(0) @binding(0) var<uniform> p: Params;
+${declarations.join('\n')}
+@group(0) @binding(${inputs.length + 1}) var<storage, read_write> out: array<${lane(outputType)}>;
+
+alias V = ${lane('f32')};
+
+// WGSL's exp may assume that nothing overflows; beyond +-87 a sigmoid is 0 or 1 in f32 anyway.
+fn sigmoid(x: V) -> V { return V(1.0) / (V(1.0) + exp(-clamp(x, V(-87.0), V(87.0)))); }
+
+// tanh may be computed from exp; beyond +-15 it is +-1 in f32.
+fn bounded_tanh(x: V) -> V { return tanh(clamp(x, V(-15.0), V(15.0))); }
+
+// WGSL's pow is undefined for a negative base and only good to log2's error times the exponent: whole exponents up to 3
+// and the square root are exact here, a negative base works with whole exponents, any other exponent of it gives NaN.
+fn power(a: V, b: V) -> V {
+  let whole = floor(b) == b;
+  let odd = floor(b * 0.5) * 2.0 != b;
+  let size = pow(abs(a), b);
+  var r = select(size, -size, (a < V(0.0)) & whole & odd);
+  r = select(r, sqrt(-abs(a) - V(1.0)), (a < V(0.0)) & !whole);
+  r = select(r, sqrt(a), b == V(0.5));
+  r = select(r, a * a * a, b == V(3.0));
+  r = select(r, a * a, b == V(2.0));
+  r = select(r, a, b == V(1.0));
+  r = select(r, V(1.0) / a, b == V(-1.0));
+  return select(r, V(1.0), b == V(0.0));
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = id.x + id.y * groups.x * 64u;
+  if (i >= p.lanes) { return; }
+  ${axes.length > 0 ? 'var rest = i;' : ''}
+  ${unflatten.join('\n  ')}
+  ${Array.from({ length: scalars }, (_, k) => `let s${k} = V(p.s${k});`).join('\n  ')}
+  ${loads.join('\n  ')}
+  ${body}
+  out[i] = ${lane(outputType)}(${result});
+}
+`
+}

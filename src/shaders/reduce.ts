@@ -1,0 +1,81 @@
+/**
+ * Sum or maximum along axes, in one of two ways with the same bindings: `thread`, one lane an output element, for short
+ * sums or many outputs (neighbouring lanes then read neighbouring elements when the innermost axis is kept); and
+ * `workgroup`, 64 lanes an output element, which add every 64th element each and meet in a tree in workgroup memory.
+ * Each order of addition is fixed, so results repeat.
+ *
+ * Bindings: 0 the uniform, 1 the input, 2 the output.
+ * Uniform: number of outputs; number of elements per output; then extents and input strides of the kept axes, and of the
+ * reduced ones.
+ */
+import { noMore, wgsl } from './template.ts'
+
+export interface ReduceKeys {
+  readonly kind: 'sum' | 'max'
+  readonly by: 'thread' | 'workgroup'
+  readonly keptRank: number
+  readonly reducedRank: number
+}
+
+export const reduceWorkgroup = 64
+
+export function reduceShader({ kind, by, keptRank, reducedRank, ...rest }: ReduceKeys): string {
+  noMore(rest)
+  const axes = (rank: number): number[] => Array.from({ length: rank }, (_, a) => a)
+  const fields = (name: string, rank: number): string => [...axes(rank).map((a) => `${name}d${a}: u32,`), ...axes(rank).map((a) => `${name}t${a}: u32,`)].join(' ')
+  const offset = (name: string, rank: number): string => `fn ${name}_offset(index: u32) -> u32 {
+  var rest = index;
+  var offset = 0u;
+  ${axes(rank).reverse().map((a) => (a === 0 ? `return offset + rest * p.${name}t0;` : `offset += (rest % p.${name}d${a}) * p.${name}t${a}; rest = rest / p.${name}d${a};`)).join('\n  ')}
+}`
+  return wgsl`
+struct Params { outputs: u32, count: u32, ${fields('k', keptRank)} ${fields('r', reducedRank)} }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+${offset('k', keptRank)}
+${offset('r', reducedRank)}
+
+fn combine(a: f32, b: f32) -> f32 {
+  #if ${kind === 'sum'}
+  return a + b;
+  #else
+  return max(a, b);
+  #endif
+}
+
+#if ${by === 'thread'}
+@compute @workgroup_size(${reduceWorkgroup})
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = id.x + id.y * groups.x * ${reduceWorkgroup}u;
+  if (i >= p.outputs) { return; }
+  let start = k_offset(i);
+  var total = x[start];
+  for (var j = 1u; j < p.count; j++) { total = combine(total, x[start + r_offset(j)]); }
+  y[i] = total;
+}
+#else
+var<workgroup> partial: array<f32, ${reduceWorkgroup}>;
+
+@compute @workgroup_size(${reduceWorkgroup})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3<u32>) {
+  let i = group.x + group.y * groups.x;
+  let start = k_offset(min(i, p.outputs - 1u));
+  // Lanes beyond the count repeat the last element for a maximum and add nothing to a sum.
+  var total = x[start + r_offset(min(lane, p.count - 1u))];
+  #if ${kind === 'sum'}
+  total = select(0.0, total, lane < p.count);
+  #endif
+  for (var j = lane + ${reduceWorkgroup}u; j < p.count; j += ${reduceWorkgroup}u) { total = combine(total, x[start + r_offset(j)]); }
+  partial[lane] = total;
+  workgroupBarrier();
+  for (var half = ${reduceWorkgroup / 2}u; half > 0u; half = half / 2u) {
+    if (lane < half) { partial[lane] = combine(partial[lane], partial[lane + half]); }
+    workgroupBarrier();
+  }
+  if (lane == 0u && i < p.outputs) { y[i] = partial[0]; }
+}
+#endif
+`
+}

@@ -1,0 +1,25 @@
+import { copyShader } from '../../../shaders/copy.ts'
+import { coversAll, type CopyParams } from '../../ops/copy.ts'
+import { collapse, sizeOf } from '../../shape.ts'
+import { linearGrid, type Launch } from '../launch.ts'
+
+export const copy: Launch<CopyParams> = (encoder, params, inputs, [output]) => {
+  if (!coversAll(params)) encoder.clear(output)
+  for (const { input, extent, from, to } of params.boxes) {
+    const { dims, strides: [source, sink] } = collapse(extent, [from.strides, to.strides])
+    const last = dims.length - 1
+    const inFours = (stride: readonly number[], offset: number): boolean => stride[last] === 1 && offset % 4 === 0 && stride.slice(0, last).every((s) => s % 4 === 0)
+    const vec4 = dims[last] % 4 === 0 && inFours(source, from.offset) && inFours(sink, to.offset)
+    const width = vec4 ? 4 : 1
+    const lanes = sizeOf(dims) / width
+    const inLanes = (strides: readonly number[]): number[] => strides.map((s, a) => (a < last ? s / width : s))
+    encoder.dispatch({
+      key: `copy ${dims.length}${vec4 ? 'v' : ''}`,
+      code: () => copyShader({ rank: dims.length, vec4 }),
+      uniforms: [lanes, from.offset / width, to.offset / width, ...dims.slice(0, last), dims[last] / width, ...inLanes(source), ...inLanes(sink)],
+      read: [inputs[input]],
+      write: [output],
+      grid: linearGrid(Math.ceil(lanes / 64), encoder.capabilities.maxGrid),
+    })
+  }
+}
