@@ -1,11 +1,13 @@
 /**
- * Checkpoints made by hand for the tests of the reader, and what those tests ask of it: PyTorch's two containers around a small pickle writer of
- * protocol 2, as torch.save lays them out. The archives are fflate's, so writer and reader share no code.
+ * Checkpoints made by hand, and what the tests of the reader ask of them: PyTorch's two containers around a small
+ * pickle writer of protocol 2, laid out as torch.save does. The archives are fflate's, so writer and reader share no
+ * code.
  */
 import { zipSync } from 'fflate'
 import { expect } from 'vitest'
 import { TweedieError } from '../src/errors.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
+import type { ByteSource } from '../src/io/index.ts'
 
 export const concat = (...parts: (Uint8Array | readonly number[])[]): Uint8Array<ArrayBuffer> =>
   Uint8Array.from(parts.flatMap((part) => [...part]))
@@ -86,7 +88,9 @@ export function torchLegacy(tensors: readonly FixtureTensor[], root = stateDictP
 }
 
 /** A safetensors file of any header text, valid or not. */
-export function safetensors(header: string, data: Uint8Array | readonly number[] = [], length = ascii(header).length): Uint8Array {
+export function safetensors(
+  header: string, data: Uint8Array | readonly number[] = [], length = ascii(header).length,
+): Uint8Array {
   return concat(le(length, 8), ascii(header), data)
 }
 
@@ -108,4 +112,15 @@ export async function survives(bytes: Uint8Array): Promise<boolean> {
     if (!(error instanceof TweedieError) || error.code !== 'format') throw error
     return false
   }
+}
+
+/** A source that notes the length of each read. */
+export function recording(bytes: Uint8Array): { source: ByteSource; reads: number[] } {
+  const source = bytesSource(bytes)
+  const reads: number[] = []
+  const read: ByteSource['read'] = (offset, length, signal) => {
+    reads.push(length)
+    return source.read(offset, length, signal)
+  }
+  return { source: { ...source, read }, reads }
 }

@@ -12,7 +12,7 @@ import {
   blobSource, bytesSource, convertToSafetensors, encodeSafetensors, openCheckpoint, openFile, urlSource, writeFileAtomic,
 } from '../src/io/index.node.ts'
 import type { ByteSource, WritableData } from '../src/io/index.node.ts'
-import { ascii, concat, le, refuses, safetensors, survives } from './io-fixtures.ts'
+import { ascii, concat, le, recording, refuses, safetensors, survives } from './io-fixtures.ts'
 import { describeShared, shared } from './shared.ts'
 
 const open = (bytes: Uint8Array, name = 'file.safetensors') => openCheckpoint(bytesSource(bytes, name))
@@ -81,7 +81,8 @@ describe('what is written', () => {
 
 describe('element types', () => {
   const one = async (dtype: string, data: readonly number[], count: number) => {
-    const checkpoint = await open(safetensors(JSON.stringify({ w: { dtype, shape: [count], data_offsets: [0, data.length] } }), data))
+    const header = { w: { dtype, shape: [count], data_offsets: [0, data.length] } }
+    const checkpoint = await open(safetensors(JSON.stringify(header), data))
     return await checkpoint.tensors.get('w')!.read()
   }
 
@@ -136,7 +137,8 @@ describe('what is refused', () => {
     ['a header that is no UTF-8', () => open(concat(le(5, 8), [0x7b, 0x22, 0xff, 0x22, 0x7d])), 'UTF-8'],
     ['a tensor named twice', () => open(safetensors('{"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},' +
       '"\\u0077":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}')), '"w" twice'],
-    ['a field given twice', () => open(safetensors('{"w":{"dtype":"F32","shape":[0],"shape":[0],"data_offsets":[0,0]}}')), '"shape" twice'],
+    ['a field given twice',
+      () => open(safetensors('{"w":{"dtype":"F32","shape":[0],"shape":[0],"data_offsets":[0,0]}}')), '"shape" twice'],
     ['metadata that is no object', () => file({ __metadata__: 'x' }, 0), '__metadata__'],
     ['metadata other than strings', () => file({ __metadata__: { a: 1 } }, 0), '__metadata__', '"a": 1'],
     ['a tensor that is no object', () => file({ w: [1] }, 0), 'tensor "w"'],
@@ -379,18 +381,19 @@ describe('convert', () => {
 
   test('keeps order, metadata and values, and adds the configuration as JSON', async () => {
     const chunks: Uint8Array[] = []
-    for await (const chunk of convertToSafetensors(await open(bytes), { config: { image_size: 32 }, diffusion: '{}' })) chunks.push(chunk)
+    const added = { config: { image_size: 32 }, diffusion: '{}' }
+    for await (const chunk of convertToSafetensors(await open(bytes), added)) chunks.push(chunk)
     const converted = await open(concat(...chunks))
     expect(converted.metadata).toEqual({ license: 'MIT', config: '{"image_size":32}', diffusion: '{}' })
-    expect([...converted.tensors.values()].map(({ name, dtype }) => [name, dtype])).toEqual([['b', 'F32'], ['a', 'I32'], ['u', 'U8']])
+    expect([...converted.tensors.values()].map(({ name, dtype }) => [name, dtype])).toEqual(
+      [['b', 'F32'], ['a', 'I32'], ['u', 'U8']])
     expect(await converted.tensors.get('b')!.read()).toEqual(Float32Array.of(1, 2))
     expect(await converted.tensors.get('a')!.read()).toEqual(Int32Array.of(5))
   })
 
   test('reads one tensor at a time, and stops when aborted', async () => {
-    const source = bytesSource(bytes)
-    const reads: number[] = []
-    const checkpoint = await openCheckpoint({ ...source, read: (at, length, s) => { reads.push(length); return source.read(at, length, s) } })
+    const { source, reads } = recording(bytes)
+    const checkpoint = await openCheckpoint(source)
     reads.length = 0
     const controller = new AbortController()
     const chunks = convertToSafetensors(checkpoint, {}, { signal: controller.signal })
@@ -425,7 +428,8 @@ describeShared('files of the Python library', () => {
     expect([...copy.tensors.keys()]).toEqual([...original.tensors.keys()])
     for (const [name, tensor] of original.tensors) {
       expect(copy.tensors.get(name)!.shape).toEqual(tensor.shape)
-      expect(Buffer.compare(Buffer.from((await copy.tensors.get(name)!.read()).buffer), Buffer.from((await tensor.read()).buffer))).toBe(0)
+      const [a, b] = [await tensor.read(), await copy.tensors.get(name)!.read()]
+      expect(Buffer.compare(Buffer.from(a.buffer), Buffer.from(b.buffer)), name).toBe(0)
     }
     await copy.close()
     await original.close()

@@ -20,7 +20,8 @@ export async function* convertToSafetensors(
   { signal }: { signal?: AbortSignal } = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   signal?.throwIfAborted()
-  const added = Object.entries(metadata).map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)])
+  const added = Object.entries(metadata)
+    .map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)])
   const entries = [...checkpoint.tensors.values()]
   yield encodeHeader(
     entries.map(({ name, shape, dtype }) => ({ name, shape, dtype: fileDTypes[dtype].memory })),

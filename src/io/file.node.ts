@@ -40,8 +40,8 @@ export async function openFile(path: string): Promise<ByteSource & { close(): Pr
           .catch((cause: unknown) => refuse('read', path, cause))
         signal?.throwIfAborted()
         if (bytesRead === 0) {
-          throw new TweedieError('format', `${path}: expected ${length} bytes at offset ${offset}, found ${done}: the file ` +
-            'became shorter while it was read')
+          throw new TweedieError('format', `${path}: expected ${length} bytes at offset ${offset}, found ${done}: ` +
+            'the file became shorter while it was read')
         }
         done += bytesRead
       }
@@ -86,5 +86,6 @@ export async function writeFileAtomic(
 }
 
 function refuse(what: string, path: string, cause: unknown): never {
-  throw new TweedieError('option', `cannot ${what} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  const message = cause instanceof Error ? cause.message : String(cause)
+  throw new TweedieError('option', `cannot ${what} ${path}: ${message}`, { cause })
 }

@@ -144,7 +144,8 @@ const show = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').sl
 
 /** What {@link encodeSafetensors} writes and under which dtype. */
 export type WritableData =
-  | Float64Array | Float32Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint32Array | Uint16Array | Uint8Array
+  | Float64Array | Float32Array
+  | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint32Array | Uint16Array | Uint8Array
 
 function dtypeOf(data: WritableData): FileDType {
   if (data instanceof Float32Array) return 'F32'
@@ -176,7 +177,8 @@ export function encodeSafetensors(
   const infos = list.map(([name, { shape, data }]) => {
     const count = shape.reduce((a, b) => a * b, 1)
     if (!isSizes(shape) || count !== data.length) {
-      throw new TweedieError('shape', `tensor "${name}": expected ${count} elements for [${shape.join(', ')}], found ${data.length}`)
+      throw new TweedieError('shape', `tensor "${name}": expected ${count} elements for [${shape.join(', ')}], ` +
+        `found ${data.length}`)
     }
     return { name, shape, dtype: dtypeOf(data) }
   })
@@ -206,7 +208,9 @@ export function encodeHeader(
   const json = `{${[...members].map(([name, info]) => `${JSON.stringify(name)}:${info}`).join(',')}}`
   const text = new TextEncoder().encode(json)
   const length = Math.ceil(text.byteLength / 8) * 8
-  if (length > maxHeader) throw new TweedieError('option', `expected a header of at most ${maxHeader} bytes, found ${length}`)
+  if (length > maxHeader) {
+    throw new TweedieError('option', `expected a header of at most ${maxHeader} bytes, found ${length}`)
+  }
   const bytes = new Uint8Array(8 + length).fill(0x20)
   new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true)
   bytes.set(text, 8)

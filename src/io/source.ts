@@ -59,7 +59,8 @@ export function blobSource(blob: Blob): ByteSource {
     async read(offset, length, signal) {
       signal?.throwIfAborted()
       checkRange({ name, size: blob.size }, offset, length)
-      const buffer = await blob.slice(offset, offset + length).arrayBuffer().catch((cause: unknown) => failed(name, signal, cause))
+      const buffer = await blob.slice(offset, offset + length).arrayBuffer()
+        .catch((cause: unknown) => failed(name, signal, cause))
       signal?.throwIfAborted()
       return new Uint8Array(buffer)
     },

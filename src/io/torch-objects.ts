@@ -52,8 +52,8 @@ export class TorchTensor {
     const last = this.count === 0 ? offset - 1 : shape.reduce((sum, n, d) => sum + (n - 1) * stride[d]!, offset)
     // The last bound refuses a stride of 0, by which a small file could ask for any amount of memory.
     if (last >= storage.count || !Number.isSafeInteger(this.count) || this.count > storage.count) {
-      throw new MalformedPickle(`a tensor [${shape.join(', ')}] with strides [${stride.join(', ')}] at ${offset}: expected it ` +
-        `within the ${storage.count} elements of storage ${storage.key}`)
+      throw new MalformedPickle(`a tensor [${shape.join(', ')}] with strides [${stride.join(', ')}] at ${offset}: ` +
+        `expected it within the ${storage.count} elements of storage ${storage.key}`)
     }
   }
 }

@@ -54,7 +54,8 @@ async function openTorchZip(source: ByteSource, signal?: AbortSignal): Promise<C
   const pickles = [...entries.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name))
   const pickle = pickles[0]
   if (pickle === undefined || pickles.length > 1) {
-    throw broken(`expected a zip of torch.save with one record X/data.pkl, found ${pickles.length} among ${entries.size} records`)
+    throw broken(`expected a zip of torch.save with one record X/data.pkl, found ${pickles.length} among ` +
+      `${entries.size} records`)
   }
   if (pickle.size > maxPickle) throw broken(`expected a pickle of at most ${maxPickle} bytes, found ${pickle.size}`)
   const folder = pickle.name.slice(0, -'data.pkl'.length)
@@ -73,7 +74,8 @@ async function openTorchZip(source: ByteSource, signal?: AbortSignal): Promise<C
     const entry = entries.get(`${folder}data/${key}`)
     const expected = count * fileDTypes[dtype].bytes
     if (entry?.size !== expected) {
-      throw broken(`storage ${key}: expected a record of ${expected} bytes for ${count} of ${dtype}, found ${entry?.size ?? 'none'}`)
+      throw broken(`storage ${key}: expected a record of ${expected} bytes for ${count} of ${dtype}, ` +
+        `found ${entry?.size ?? 'none'}`)
     }
     return [key, entry]
   }))
@@ -104,7 +106,9 @@ async function openTorchLegacy(source: ByteSource, signal?: AbortSignal): Promis
     const storage = typeof key === 'string' ? storages.get(key) : undefined
     if (storage === undefined || starts.has(storage.key)) throw broken(`expected each storage once, found key ${show(key)}`)
     const count = (await readData(source, at, 8, signal)).getBigInt64(0, true)
-    if (count !== BigInt(storage.count)) throw broken(`storage ${storage.key}: expected ${storage.count} elements, found ${count}`)
+    if (count !== BigInt(storage.count)) {
+      throw broken(`storage ${storage.key}: expected ${storage.count} elements, found ${count}`)
+    }
     starts.set(storage.key, at + 8)
     at += 8 + storage.count * fileDTypes[storage.dtype].bytes
     if (at > source.size) {
@@ -158,7 +162,9 @@ async function readView(
   return out
 }
 
-const show = (value: unknown): string => typeof value === 'string' || typeof value === 'number' ? String(value) : typeof value
+/** Never spells out a list: a pickle may nest them a million deep. */
+const show = (value: unknown): string =>
+  typeof value === 'string' || typeof value === 'number' ? String(value) : typeof value
 
 /** Dimensions of size 1 may have any stride. */
 function isContiguous(shape: readonly number[], stride: readonly number[]): boolean {

@@ -24,7 +24,9 @@ export async function openZip(source: ByteSource, signal?: AbortSignal): Promise
   const entries = new Map<string, ZipEntry>()
   let at = 0
   for (let i = 0; i < count; i++) {
-    if (at + 46 > size || view.getUint32(at, true) !== 0x02014b50) throw broken(`expected ${count} directory entries, found ${i}`)
+    if (at + 46 > size || view.getUint32(at, true) !== 0x02014b50) {
+      throw broken(`expected ${count} directory entries, found ${i}`)
+    }
     const nameLength = view.getUint16(at + 28, true), extraLength = view.getUint16(at + 30, true)
     const next = at + 46 + nameLength + extraLength + view.getUint16(at + 32, true)
     if (next > size) throw broken(`directory entry ${i} reaches past the directory`)
@@ -52,7 +54,8 @@ export async function dataOffset(source: ByteSource, entry: ZipEntry, signal?: A
   const local = await readData(source, entry.header, 30, signal)
   const start = entry.header + 30 + local.getUint16(26, true) + local.getUint16(28, true)
   if (local.getUint32(0, true) !== 0x04034b50 || start + entry.size > source.size) {
-    throw new TweedieError('format', `${source.name}: broken zip: record "${entry.name}": expected its header at ${entry.header}`)
+    throw new TweedieError('format', `${source.name}: broken zip: record "${entry.name}": expected its header at ` +
+      `${entry.header}`)
   }
   return start
 }
@@ -66,11 +69,16 @@ async function findDirectory(
   const length = Math.min(source.size, 22 + 65535)
   const start = source.size - length
   const tail = await readData(source, start, length, signal)
+  const isEnd = (at: number) => tail.getUint32(at, true) === 0x06054b50 && at + 22 + tail.getUint16(at + 20, true) === length
   let end = length - 22
-  while (end >= 0 && !(tail.getUint32(end, true) === 0x06054b50 && end + 22 + tail.getUint16(end + 20, true) === length)) end--
+  while (end >= 0 && !isEnd(end)) end--
   if (end < 0) throw broken('expected an end record, found none: the file is cut short')
 
-  let found = { offset: tail.getUint32(end + 16, true), size: tail.getUint32(end + 12, true), count: tail.getUint16(end + 10, true) }
+  let found = {
+    offset: tail.getUint32(end + 16, true),
+    size: tail.getUint32(end + 12, true),
+    count: tail.getUint16(end + 10, true),
+  }
   let limit = start + end
   if (limit >= 20) {
     const locator = await readData(source, limit - 20, 20, signal)
