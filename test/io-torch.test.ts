@@ -33,6 +33,31 @@ const tensors: readonly FixtureTensor[] = [
 const zip = torchZip(tensors), legacy = torchLegacy(tensors)
 const containers = [['zip', torchZip], ['legacy', torchLegacy]] as const
 
+/** The same archive with a zip64 directory (APPNOTE 4.3.14, 4.3.15, 4.5.3): all 32-bit fields say "look there". */
+function zip64(bytes: Uint8Array): Uint8Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const end = bytes.length - 22
+  const count = view.getUint16(end + 10, true), directory = view.getUint32(end + 16, true)
+  const entries: Uint8Array[] = []
+  for (let at = directory, i = 0; i < count; i++) {
+    const nameEnd = at + 46 + view.getUint16(at + 28, true)
+    const head = bytes.slice(at, nameEnd)
+    const size = view.getUint32(at + 24, true), header = view.getUint32(at + 42, true)
+    head.set([...le(0xffffffffffffffffn, 8)], 20)
+    head.set([36, 0], 30)
+    head.set(le(0xffffffff, 4), 42)
+    // An extra field of another kind stands before it.
+    entries.push(concat(head, le(0x4246, 2), le(4, 2), [0, 0, 0, 0], le(1, 2), le(24, 2), le(size, 8), le(size, 8), le(header, 8)))
+    at = nameEnd + view.getUint16(at + 30, true) + view.getUint16(at + 32, true)
+  }
+  const all = concat(...entries)
+  const record = concat(le(0x06064b50, 4), le(44, 8), le(45, 2), le(45, 2), le(0, 4), le(0, 4), le(count, 8), le(count, 8),
+    le(all.length, 8), le(directory, 8))
+  const locator = concat(le(0x07064b50, 4), le(0, 4), le(directory + all.length, 8), le(1, 4))
+  const last = concat(le(0x06054b50, 4), le(0, 4), le(0xffffffff, 4), le(0xffffffffffffffffn, 8), le(0, 2))
+  return concat(bytes.subarray(0, directory), all, record, locator, last)
+}
+
 describe('made files', () => {
   test('zip, legacy and safetensors give identical tensors', async () => {
     const fromZip = await contents(await open(zip))
@@ -107,6 +132,12 @@ describe('made files', () => {
     reads.length = 0
     await checkpoint.tensors.get('w')!.read()
     expect(reads).toEqual([30, 8])
+  })
+
+  test('zip64: every size and offset in the extra fields, as past 4 GiB', async () => {
+    expect(await contents(await open(zip64(zip)))).toEqual(await contents(await open(zip)))
+    const bytes = zip64(zip)
+    for (let length = 0; length < bytes.length; length++) expect(await survives(bytes.subarray(0, length))).toBe(false)
   })
 
   test('a Parameter is its tensor, a storage may be shared, and a zip may have a comment', async () => {
@@ -251,6 +282,7 @@ describe('what is refused', () => {
       await refuses(open(patch((b, at) => { b[b.indexOf(0x30, at + 46 + 16 + 46)] = 0x31 })), 'format', 'archive/data/1', 'twice')
       await refuses(open(patch((b, at) => { b[at + 8]! |= 1 })), 'format', 'encryption')
       await refuses(open(patch((b, at) => { b[at] = 0 })), 'format', 'found 0')
+      await refuses(open(patch((b, at) => { b[at + 20]! ^= 1 })), 'format', 'as many stored bytes')
       await refuses(open(patch((b) => { b[2] = 0 })), 'format', 'archive/data.pkl', 'header')
       await refuses(open(patch((b, at) => { b.fill(0xff, at + 20, at + 28) })), 'format', 'zip64')
     })
