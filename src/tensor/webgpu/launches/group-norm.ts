@@ -1,0 +1,86 @@
+import { groupNormApply } from '../../../shaders/group-norm-apply.ts'
+import { groupNormCoefficients, groupNormData, groupNormRowSums } from '../../../shaders/group-norm-gradient.ts'
+import { groupNormThreads, type GroupNormKeys } from '../../../shaders/group-norm-row.ts'
+import { groupNormCombine, groupNormStatistics } from '../../../shaders/group-norm-statistics.ts'
+import type { View } from '../../backend.ts'
+import type { GroupNormParams } from '../../ops/group-norm.ts'
+import { sizeOf } from '../../shape.ts'
+import { float, linearGrid, type Buffer, type Encoder, type Launch } from '../launch.ts'
+
+/** Elements of a group that get a workgroup of their own: few on a GPU with hundreds of cores, many on a CPU with two. */
+const chunkElements = { hardware: 2048, software: 16384 } as const
+
+export const groupNorm: Launch<GroupNormParams> = (encoder, params, [x, ...parameters], [y, statistics]) => {
+  computeStatistics(encoder, params, x, statistics)
+  const { keys, name, uniforms, threads } = rows(x, params, 4)
+  encoder.dispatch({
+    key: `group-norm-apply ${name}`, code: () => groupNormApply(keys), uniforms,
+    read: [x, statistics, ...parameters], write: [y], grid: gridOf(encoder, threads),
+  })
+}
+
+// How a group is cut depends on its size and not on the batch, so that a sample is the same in any batch.
+function computeStatistics(encoder: Encoder, { groups, eps }: GroupNormParams, x: View, statistics: View): void {
+  const count = x.shape[0] * groups
+  const elements = sizeOf(x.shape) / count
+  const vector = elements % 4 === 0
+  const lane = vector ? 4 : 1
+  const parts = Math.ceil(elements / chunkElements[encoder.capabilities.software ? 'software' : 'hardware'])
+  const chunk = Math.ceil(elements / lane / parts)
+  const used = Math.ceil(elements / lane / chunk)
+  const shape = [used, elements / lane, chunk, lane, float(eps)]
+  const partial: Buffer = used === 1 ? statistics : encoder.temporary(count * used * 8)
+  encoder.dispatch({
+    key: `group-norm-statistics ${lane}`, code: () => groupNormStatistics({ vector }), uniforms: [count * used, ...shape],
+    read: [x], write: [partial], grid: linearGrid(count * used, encoder.capabilities.maxGrid),
+  })
+  if (used === 1) return
+  encoder.dispatch({
+    key: 'group-norm-statistics combine', code: groupNormCombine, uniforms: [count, ...shape],
+    read: [partial], write: [statistics], grid: gridOf(encoder, count),
+  })
+}
+
+export const groupNormSums: Launch<GroupNormParams> = (encoder, params, [x, ...others], sums) => {
+  const { keys, name, uniforms, threads } = rows(x, params, 8, true)
+  encoder.dispatch({
+    key: `group-norm-gradient sums ${name}`, code: () => groupNormRowSums(keys), uniforms,
+    read: [x, ...others], write: sums, grid: gridOf(encoder, threads),
+  })
+}
+
+export const groupNormDataGrad: Launch<GroupNormParams> = (encoder, params, inputs, [dx]) => {
+  const [a, b] = inputs.slice(-2)
+  const [x, dy, statistics, weight, bias, ...scaleShift] = inputs.slice(0, -2)
+  const { keys, name, uniforms, threads } = rows(x, params, 4)
+  const { groups, scaleShift: modulated } = params
+  const [n, channels] = x.shape
+  const coefficients = encoder.temporary(n * groups * 8)
+  encoder.dispatch({
+    key: `group-norm-gradient coefficients ${modulated}`, code: () => groupNormCoefficients({ scaleShift: modulated }),
+    uniforms: [n * groups, channels, groups, float(sizeOf(x.shape) / n / groups)],
+    read: [a, b, weight, ...scaleShift], write: [coefficients], grid: gridOf(encoder, n * groups),
+  })
+  encoder.dispatch({
+    key: `group-norm-gradient data ${name}`, code: () => groupNormData(keys), uniforms,
+    read: [x, dy, statistics, weight, bias, ...scaleShift, coefficients], write: [dx], grid: gridOf(encoder, threads),
+  })
+}
+
+/** How threads walk the rows: about `steps` each, with a power of two of lanes up to a workgroup if they are to meet. */
+function rows(x: View, { groups, scaleShift, silu }: GroupNormParams, steps: number, meeting = false): { keys: GroupNormKeys; name: string; uniforms: number[]; threads: number } {
+  const [n, channels] = x.shape
+  const positions = sizeOf(x.shape) / n / channels
+  const keys = { vector: positions % 4 === 0, scaleShift, silu }
+  const width = keys.vector ? positions / 4 : positions
+  const wanted = Math.ceil(width / steps)
+  const lanes = meeting ? Math.min(groupNormThreads, 2 ** Math.ceil(Math.log2(wanted))) : wanted
+  return {
+    keys,
+    name: `${keys.vector ? 'vector' : 'scalar'}${scaleShift ? ' scale-shift' : ''}${silu ? ' silu' : ''}`,
+    uniforms: [n * channels, channels, groups, width, lanes],
+    threads: n * channels * lanes,
+  }
+}
+
+const gridOf = (encoder: Encoder, threads: number): [number, number, number] => linearGrid(Math.ceil(threads / groupNormThreads), encoder.capabilities.maxGrid)
