@@ -51,6 +51,8 @@ export interface Backend {
   free(storage: Storage): void
   /** Enqueued like an op: what ran before sees the old bytes, what runs after sees the new ones. */
   write(storage: Storage, data: ArrayBufferView): void
+  /** Copies `bytes` from one storage to another, in order with the ops around it. */
+  copy(source: Storage, target: Storage, bytes: number): void
   read(storage: Storage, bytes: number): Promise<ArrayBuffer>
   run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[]): void
   /** Resolves when everything enqueued so far has run; rejects with the first late error. */

@@ -13,7 +13,7 @@ import { TweedieError } from '../errors.ts'
 import type { Spec, Storage, View } from './backend.ts'
 import type { Device } from './device.ts'
 import { arrayOf, viewAs, type ArrayOf, type DType } from './dtype.ts'
-import { formatShape, sizeOf, type Shape } from './shape.ts'
+import { formatShape, sameShape, shapeError, sizeOf, type Shape } from './shape.ts'
 
 export type AnyTensor = Tensor<DType>
 
@@ -90,6 +90,14 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
     }
     const { storage } = this.assertUsable('write')
     this.device.backend.write(storage, arrayOf(values, this.dtype))
+    storage.version++
+  }
+
+  /** Overwrites the values with those of `source`, of the same shape and type, in order with the ops around it. */
+  assign(source: Tensor<D>): void {
+    if (!sameShape(source.shape, this.shape)) throw shapeError('assign', formatShape(this.shape), source.shape)
+    const { storage } = this.assertUsable('assign')
+    this.device.backend.copy(source.storage, storage, this.size * 4)
     storage.version++
   }
 

@@ -17,6 +17,7 @@ import type { AdapterDescription } from './request.ts'
 type Command =
   | { readonly kind: 'dispatch'; readonly pipeline: PipelineEntry; readonly bindGroup: GPUBindGroup; readonly slot: number; readonly grid: Dispatch['grid'] }
   | { readonly kind: 'clear'; readonly buffer: GPUBuffer }
+  | { readonly kind: 'copy'; readonly source: GPUBuffer; readonly buffer: GPUBuffer; readonly bytes: number }
   | { readonly kind: 'write'; readonly buffer: GPUBuffer; readonly data: ArrayBufferView }
 
 /** minUniformBufferOffsetAlignment by default, and room for 64 scalars. */
@@ -117,6 +118,11 @@ export class WebGPUBackend implements Backend {
     const { buffer } = storage as GPUStorage
     if (this.#open.length === 0 && this.#queue.length === 0) this.#writeNow(buffer, data)
     else this.#enqueue({ kind: 'write', buffer, data: data instanceof DataView ? data : copyOf(data) })
+  }
+
+  copy(source: Storage, target: Storage, bytes: number): void {
+    this.#check()
+    this.#enqueue({ kind: 'copy', source: (source as GPUStorage).buffer, buffer: (target as GPUStorage).buffer, bytes })
   }
 
   #writeNow(buffer: GPUBuffer, data: ArrayBufferView): void {
@@ -288,6 +294,7 @@ export class WebGPUBackend implements Backend {
       } else {
         endPass()
         if (command.kind === 'clear') encoder.clearBuffer(command.buffer)
+        else if (command.kind === 'copy') encoder.copyBufferToBuffer(command.source, 0, command.buffer, 0, command.bytes)
         else {
           // A write happens at its place in the queue: what was encoded before must be submitted before.
           device.queue.submit([encoder.finish()])

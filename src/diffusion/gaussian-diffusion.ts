@@ -1,0 +1,200 @@
+/**
+ * The Gaussian diffusion process over tensors (spec C.3 to C.6; guided-diffusion `GaussianDiffusion` and
+ * `SpacedDiffusion`). Images are [N, C, H, W] in [-1, 1]; `t` is an index of the respaced process, 0 to steps - 1, the
+ * same for the whole batch. Every formula is one kernel, and its coefficients are scalars of that kernel: a new step
+ * compiles nothing.
+ */
+import { TweedieError } from '../errors.ts'
+import type { NoiseSchedule } from '../nn/config.ts'
+import { expression, f, map, slice, type Tensor } from '../tensor/index.ts'
+import { respace, type RespacedProcess } from './respace.ts'
+
+/** What the network predicts: the noise, the clean image, or the mean of the previous step. */
+export type MeanType = 'epsilon' | 'xStart' | 'previousX'
+
+/** Where the variance comes from: the network (as a log-variance, or between two bounds) or the schedule. */
+export type VarianceType = 'learned' | 'learnedRange' | 'fixedSmall' | 'fixedLarge'
+
+export interface DiffusionOptions {
+  readonly schedule: NoiseSchedule
+  /** T of the training. */
+  readonly diffusionSteps: number
+  /** `"250"`, `"10,15,20"`, `"ddim25"`; default: all T steps. */
+  readonly respacing?: string
+  /** The network sees t * 1000 / T. Default false. */
+  readonly rescaleTimesteps?: boolean
+  /** Default `'epsilon'`, as every published model. */
+  readonly meanType?: MeanType
+  /** Default `'learnedRange'`, as every published model with a variance head. */
+  readonly varianceType?: VarianceType
+}
+
+/** The network as the process sees it: x [N, C, H, W] and what it is to be told of the time, one number a sample. */
+export type Denoiser = (x: Tensor, timesteps: readonly number[]) => Tensor
+
+export interface MeanVariance {
+  readonly mean: Tensor
+  readonly variance: Tensor
+  readonly logVariance: Tensor
+  /** The Tweedie estimate of x_0, clipped if asked for. */
+  readonly predXStart: Tensor
+}
+
+export interface DenoisedOptions {
+  /** Clamp predXStart to [-1, 1]. Default true. */
+  readonly clipDenoised?: boolean
+  /** Applied to predXStart before clipping. */
+  readonly denoisedFn?: (xStart: Tensor) => Tensor
+}
+
+// a x + b y, the shape of most formulas here.
+const combine = expression(2, 2, ([x, y], [a, b]) => f.add(f.mul(a, x), f.mul(b, y)))
+const clip = expression(1, 2, ([x], [low, high]) => f.min(f.max(x, low), high))
+// (x - a y) / b
+const residue = expression(2, 2, ([x, y], [a, b]) => f.div(f.sub(f.mul(a, x), y), b))
+// Between two log-variances: frac = (v + 1) / 2.
+const interpolate = expression(1, 3, ([v], [low, high, half]) => {
+  const frac = f.mul(half, f.add(v, f.add(half, half)))
+  return f.add(f.mul(frac, high), f.mul(f.sub(f.add(half, half), frac), low))
+})
+const exponential = expression(1, 0, ([x]) => f.exp(x))
+const constant = expression(1, 2, ([x], [value, zero]) => f.add(f.mul(x, zero), value))
+// mean + mask * exp(logVariance / 2) * noise
+const ancestral = expression(3, 2, ([mean, logVariance, noise], [half, mask]) => f.add(mean, f.mul(f.mul(mask, f.exp(f.mul(half, logVariance))), noise)))
+// mean + variance * gradient
+const shift = expression(3, 0, ([mean, variance, gradient]) => f.add(mean, f.mul(variance, gradient)))
+const deterministic = expression(3, 3, ([x, y, z], [a, b, c]) => f.add(f.add(f.mul(a, x), f.mul(b, y)), f.mul(c, z)))
+
+export class GaussianDiffusion {
+  readonly process: RespacedProcess
+  readonly meanType: MeanType
+  readonly varianceType: VarianceType
+
+  constructor({ meanType = 'epsilon', varianceType = 'learnedRange', ...options }: DiffusionOptions) {
+    this.process = respace(options)
+    this.meanType = meanType
+    this.varianceType = varianceType
+  }
+
+  get steps(): number {
+    return this.process.steps
+  }
+
+  /** What the network is told at index `t`, for `n` samples. */
+  timesteps(t: number, n: number): number[] {
+    return new Array<number>(n).fill(this.process.modelTimestep(t))
+  }
+
+  /** q(x_t | x_0): sqrt(abar) xStart + sqrt(1 - abar) noise. */
+  qSample(xStart: Tensor, t: number, noise: Tensor): Tensor {
+    const { sqrtAlphaBar, sqrtOneMinusAlphaBar } = this.process.tables
+    return map(combine, [xStart, noise], [sqrtAlphaBar[t], sqrtOneMinusAlphaBar[t]])
+  }
+
+  /** Mean of q(x_{t-1} | x_t, x_0); its variance is `posteriorVariance[t]` of the tables. */
+  qPosteriorMean(xStart: Tensor, x: Tensor, t: number): Tensor {
+    const { posteriorMeanCoef1, posteriorMeanCoef2 } = this.process.tables
+    return map(combine, [xStart, x], [posteriorMeanCoef1[t], posteriorMeanCoef2[t]])
+  }
+
+  /** x_0 = sqrt(1/abar) x - sqrt(1/abar - 1) epsilon: Tweedie's formula for the network's epsilon. */
+  predictXStartFromEps(x: Tensor, t: number, epsilon: Tensor): Tensor {
+    const { sqrtRecipAlphaBar, sqrtRecipm1AlphaBar } = this.process.tables
+    return map(combine, [x, epsilon], [sqrtRecipAlphaBar[t], -sqrtRecipm1AlphaBar[t]])
+  }
+
+  predictEpsFromXStart(x: Tensor, t: number, xStart: Tensor): Tensor {
+    const { sqrtRecipAlphaBar, sqrtRecipm1AlphaBar } = this.process.tables
+    return map(residue, [x, xStart], [sqrtRecipAlphaBar[t], sqrtRecipm1AlphaBar[t]])
+  }
+
+  /** The network's output at index `t`. */
+  run(denoiser: Denoiser, x: Tensor, t: number): Tensor {
+    const out = denoiser(x, this.timesteps(t, x.shape[0]))
+    const channels = x.shape[1] * (this.varianceType.startsWith('learned') ? 2 : 1)
+    if (out.shape[1] !== channels) {
+      throw new TweedieError('option', `A ${this.varianceType} variance takes a network of ${channels} output channels, found ${out.shape[1]}: choose the variance type that the network was trained with.`)
+    }
+    return out
+  }
+
+  /** predXStart from the network's output `out`. */
+  predXStart(out: Tensor, x: Tensor, t: number, { clipDenoised = true, denoisedFn }: DenoisedOptions = {}): Tensor {
+    const prediction = slice(out, 1, 0, x.shape[1])
+    const raw = this.#xStart(prediction, x, t)
+    const processed = denoisedFn ? denoisedFn(raw) : raw
+    return clipDenoised ? map(clip, [processed], [-1, 1]) : processed
+  }
+
+  #xStart(prediction: Tensor, x: Tensor, t: number): Tensor {
+    const { posteriorMeanCoef1, posteriorMeanCoef2 } = this.process.tables
+    switch (this.meanType) {
+      case 'epsilon': return this.predictXStartFromEps(x, t, prediction)
+      case 'xStart': return prediction
+      case 'previousX': return map(combine, [prediction, x], [1 / posteriorMeanCoef1[t], -posteriorMeanCoef2[t] / posteriorMeanCoef1[t]])
+    }
+  }
+
+  /** p(x_{t-1} | x_t) from the network's output `out`. */
+  pMeanVariance(out: Tensor, x: Tensor, t: number, options: DenoisedOptions = {}): MeanVariance {
+    const channels = x.shape[1]
+    const predXStart = this.predXStart(out, x, t, options)
+    const mean = this.meanType === 'previousX' ? slice(out, 1, 0, channels) : this.qPosteriorMean(predXStart, x, t)
+    return { mean, predXStart, ...this.#variance(out, x, t) }
+  }
+
+  #variance(out: Tensor, x: Tensor, t: number): { variance: Tensor; logVariance: Tensor } {
+    const { tables } = this.process
+    const channels = x.shape[1]
+    const fixed = (variance: number, logVariance: number) => ({ variance: map(constant, [x], [variance, 0]), logVariance: map(constant, [x], [logVariance, 0]) })
+    switch (this.varianceType) {
+      case 'fixedSmall': return fixed(tables.posteriorVariance[t], tables.posteriorLogVarianceClipped[t])
+      case 'fixedLarge': return fixed(tables.fixedLargeVariance[t], tables.fixedLargeLogVariance[t])
+      case 'learned': {
+        const logVariance = slice(out, 1, channels, 2 * channels)
+        return { logVariance, variance: map(exponential, [logVariance]) }
+      }
+      case 'learnedRange': {
+        const v = slice(out, 1, channels, 2 * channels)
+        const logVariance = map(interpolate, [v], [tables.posteriorLogVarianceClipped[t], tables.logBetas[t], 0.5])
+        return { logVariance, variance: map(exponential, [logVariance]) }
+      }
+    }
+  }
+
+  /** mean + variance * gradient: the guidance of ancestral sampling (`condition_mean`). */
+  conditionMean(p: MeanVariance, gradient: Tensor): Tensor {
+    return map(shift, [p.mean, p.variance, gradient])
+  }
+
+  /**
+   * The guidance of DDIM (`condition_score`): epsilon' = epsilon - sqrt(1 - abar) gradient, and x_0 from it, which is
+   * not clipped again.
+   */
+  conditionScore(predXStart: Tensor, x: Tensor, t: number, gradient: Tensor): Tensor {
+    const epsilon = this.predictEpsFromXStart(x, t, predXStart)
+    const guided = map(combine, [epsilon, gradient], [1, -this.process.tables.sqrtOneMinusAlphaBar[t]])
+    return this.predictXStartFromEps(x, t, guided)
+  }
+
+  /** x_{t-1} = mean + exp(logVariance / 2) noise, without the noise at t = 0. */
+  pSample(mean: Tensor, logVariance: Tensor, t: number, noise: Tensor): Tensor {
+    return map(ancestral, [mean, logVariance, noise], [0.5, t === 0 ? 0 : 1])
+  }
+
+  /** x_{t-1} of DDIM (Song et al. 2021, Eq. 12) from x_0; `eta` 0 is deterministic, 1 has DDPM's variance. */
+  ddimSample(predXStart: Tensor, x: Tensor, t: number, eta: number, noise: Tensor): Tensor {
+    const { alphaBar, alphaBarPrev } = this.process.tables
+    const epsilon = this.predictEpsFromXStart(x, t, predXStart)
+    const sigma = eta * Math.sqrt((1 - alphaBarPrev[t]) / (1 - alphaBar[t])) * Math.sqrt(1 - alphaBar[t] / alphaBarPrev[t])
+    const direction = Math.sqrt(1 - alphaBarPrev[t] - sigma * sigma)
+    return map(deterministic, [predXStart, epsilon, noise], [Math.sqrt(alphaBarPrev[t]), direction, t === 0 ? 0 : sigma])
+  }
+
+  /** x_{t+1} of the deterministic DDIM run backwards: encodes an image. */
+  ddimReverseSample(predXStart: Tensor, x: Tensor, t: number): Tensor {
+    const { alphaBarNext } = this.process.tables
+    const epsilon = this.predictEpsFromXStart(x, t, predXStart)
+    return map(combine, [predXStart, epsilon], [Math.sqrt(alphaBarNext[t]), Math.sqrt(1 - alphaBarNext[t])])
+  }
+}

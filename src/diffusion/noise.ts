@@ -1,0 +1,101 @@
+/**
+ * Where a sampler's noise comes from: the counter-based generator, in which sample k of seed s has the same draws in
+ * whatever batch it is computed; or a file, so that a run of the reference code can be repeated draw by draw.
+ */
+import { TweedieError } from '../errors.ts'
+import { randomNormal, reshape, slice, type Device, type Shape, type Tensor } from '../tensor/index.ts'
+
+/** Draws of standard normal noise for one batch, each [N, C, H, W]. The caller owns what it gets. */
+export interface NoiseSource {
+  /** x_T. */
+  initial(): Tensor
+  /** The noise of the step at respaced index `t`. */
+  step(t: number): Tensor
+  /** Draw `k` of the re-noising of self-guidance (and of the minority score) at index `t`. */
+  renoise(t: number, k: number): Tensor
+}
+
+/** Streams of the generator; the numbers are part of what a seed means and never change. */
+export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, dropout: 4 } as const
+
+export interface GeneratedNoiseOptions {
+  /** A whole number below 2^53. */
+  readonly seed: number
+  /** Index of each sample of the batch in the whole run. */
+  readonly samples: readonly number[]
+  /** Shape of one sample, [C, H, W]. */
+  readonly shape: Shape
+}
+
+/** Counter-based noise: a draw depends on seed, sample index, purpose and step alone. `dispose` frees its index tensor. */
+export class GeneratedNoise implements NoiseSource {
+  readonly #seed: readonly [number, number]
+  readonly #samples: Tensor<'u32'>
+  readonly #shape: Shape
+
+  constructor(device: Device, { seed, samples, shape }: GeneratedNoiseOptions) {
+    this.#seed = splitSeed(seed)
+    this.#samples = device.keep(device.tensor(samples, [samples.length], 'u32'))
+    this.#shape = shape
+  }
+
+  #draw(purpose: number, draw: number): Tensor {
+    return randomNormal(this.#samples, { seed: this.#seed, draw, purpose, shape: this.#shape })
+  }
+
+  initial(): Tensor {
+    return this.#draw(purposes.initial, 0)
+  }
+
+  step(t: number): Tensor {
+    return this.#draw(purposes.step, t)
+  }
+
+  renoise(t: number, k: number): Tensor {
+    // 2^16 steps and as many draws before two counters meet.
+    return this.#draw(purposes.renoise, t + k * 2 ** 16)
+  }
+
+  dispose(): void {
+    this.#samples.dispose()
+  }
+}
+
+/** The two 32-bit words of a seed. */
+export function splitSeed(seed: number): [number, number] {
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new TweedieError('option', `A seed is a whole number from 0 to 2^53 - 1, found ${seed}.`)
+  return [seed >>> 0, Math.floor(seed / 2 ** 32)]
+}
+
+/**
+ * Noise in the order of the reference sampler: `xT` [N, C, H, W] and `noise` [draws, N, C, H, W], of which every call
+ * takes the next: each step's own first, then those of a guided step.
+ */
+export class GivenNoise implements NoiseSource {
+  readonly #xT: Tensor
+  readonly #noise: Tensor
+  #next = 0
+
+  constructor(xT: Tensor, noise: Tensor) {
+    if (noise.shape.length !== 5 || noise.shape.slice(1).some((n, i) => n !== xT.shape[i])) {
+      throw new TweedieError('shape', `Given noise is [draws, ${xT.shape.join(', ')}], found [${noise.shape.join(', ')}].`)
+    }
+    this.#xT = xT
+    this.#noise = noise
+  }
+
+  initial(): Tensor {
+    return this.#xT.device.track(this.#xT.alias())
+  }
+
+  step(): Tensor {
+    const draws = this.#noise.shape[0]
+    if (this.#next >= draws) throw new TweedieError('option', `The given noise has ${draws} draws, and the sampler asks for one more: record it with the same steps and guidance.`)
+    const one = slice(this.#noise, 0, this.#next, ++this.#next)
+    return reshape(one, this.#xT.shape)
+  }
+
+  renoise(): Tensor {
+    return this.step()
+  }
+}

@@ -1,0 +1,71 @@
+/** The ADM encoder classifier with its four heads (spec A.8; guided-diffusion `EncoderUNetModel`). */
+import { TweedieError } from '../errors.ts'
+import { concat, mean, relu, reshape, type Tensor } from '../tensor/index.ts'
+import type { ClassifierConfig } from './config.ts'
+import { runAttentionPool, runConv, runLinear, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'
+import { planClassifier, type ClassifierPlan } from './plan.ts'
+import { runEmbedding, runTrunk } from './trunk.ts'
+
+export interface ClassifierInputs extends BlockOptions {
+  /** One label a sample; given if and only if the classifier is itself class-conditional. */
+  readonly y?: ArrayLike<number>
+}
+
+export class Classifier {
+  readonly kind = 'classifier'
+  readonly config: ClassifierConfig
+  readonly plan: ClassifierPlan
+  /** Plain tensors under their state-dict names. */
+  readonly parameters: Parameters
+
+  constructor(config: ClassifierConfig, parameters: Parameters) {
+    this.config = config
+    this.plan = planClassifier(config)
+    this.parameters = parameters
+  }
+
+  /** Logits [N, K] of noisy images `x` [N, C, H, W] at `timesteps`, one a sample. */
+  forward(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
+    const { plan, parameters: p } = this
+    return x.device.scope(() => {
+      const { skips, middle } = this.#trunk(x, timesteps, inputs)
+      const { head } = plan
+      switch (head.pool) {
+        case 'attention': return runAttentionPool(p, head.attention, runNormSilu(p, head.norm, middle))
+        case 'adaptive': {
+          const pooled = mean(runNormSilu(p, head.norm, middle), { axes: [2, 3], keepDims: true })
+          return reshape(runConv(p, head.conv, pooled), [x.shape[0], -1])
+        }
+        case 'spatial': return runLinear(p, head.linear1, relu(runLinear(p, head.linear0, spatialMeans(skips, middle))))
+        case 'spatial_v2': return runLinear(p, head.linear1, runNormSilu(p, head.norm, runLinear(p, head.linear0, spatialMeans(skips, middle))))
+      }
+    })
+  }
+
+  /**
+   * The middle block's output, [N, C, h, w], before the head: what a minority classifier reads when this one is its
+   * frozen feature extractor (minority-guidance's `f_out`).
+   */
+  features(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
+    return x.device.scope(() => this.#trunk(x, timesteps, inputs).middle)
+  }
+
+  #trunk(x: Tensor, timesteps: ArrayLike<number>, { y, ...options }: ClassifierInputs): { skips: Tensor[]; middle: Tensor } {
+    const { config, plan, parameters: p } = this
+    if (x.shape.length !== 4 || x.shape[1] !== config.inChannels) {
+      throw new TweedieError('shape', `The classifier takes [N, ${config.inChannels}, H, W], found [${x.shape.join(', ')}].`)
+    }
+    return runTrunk(p, plan, x, runEmbedding(p, plan, x, timesteps, y), options)
+  }
+
+  /** Frees the parameters. */
+  dispose(): void {
+    for (const tensor of this.parameters.values()) tensor.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+const spatialMeans = (skips: readonly Tensor[], middle: Tensor): Tensor => concat([...skips, middle].map((h) => mean(h, { axes: [2, 3] })), 1)

@@ -1,0 +1,105 @@
+/**
+ * The layers of a plan, computed (spec A.2 to A.5; guided-diffusion unet.py). Each takes the parameters by state-dict
+ * name, so a layer is a function and a network is a loop over its plan. `h` is [N, C, H, W]; `emb` is SiLU of the
+ * embedding, [N, 4M]: every residual block begins its projection with that SiLU, so it is computed once.
+ */
+import { TweedieError } from '../errors.ts'
+import { add, attention, avgPool2d, checkpoint, concat, conv2d, groupNorm, linear, mean, reshape, slice, upsampleNearest, type Tensor } from '../tensor/index.ts'
+import type { AttentionLayer, AttentionPoolLayer, ConvLayer, Layer, LinearLayer, NormLayer, ResBlockLayer } from './plan.ts'
+
+/** Tensors under their state-dict names. */
+export type Parameters = ReadonlyMap<string, Tensor>
+
+/** GroupNorm32: always 32 groups. */
+const groups = 32
+
+export function parameter(parameters: Parameters, name: string): Tensor {
+  const found = parameters.get(name)
+  if (!found) throw new TweedieError('weights', `The network has no parameter ${name}: load the checkpoint through loadModel, which checks its keys.`)
+  return found
+}
+
+export function runLinear(p: Parameters, { key }: LinearLayer, x: Tensor): Tensor {
+  return linear(x, parameter(p, `${key}.weight`), parameter(p, `${key}.bias`))
+}
+
+export function runConv(p: Parameters, { key, kernel, stride }: Pick<ConvLayer, 'key' | 'kernel' | 'stride'>, x: Tensor): Tensor {
+  return conv2d(x, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding: (kernel - 1) / 2 })
+}
+
+export function runNorm(p: Parameters, { key }: Pick<NormLayer, 'key'>, x: Tensor, options: { silu?: boolean; scaleShift?: Tensor } = {}): Tensor {
+  return groupNorm(x, { groups, weight: parameter(p, `${key}.weight`), bias: parameter(p, `${key}.bias`), ...options })
+}
+
+/** Norm and SiLU, as in front of every convolution of a residual block and of every head. */
+export const runNormSilu = (p: Parameters, layer: Pick<NormLayer, 'key'>, x: Tensor, scaleShift?: Tensor): Tensor =>
+  runNorm(p, layer, x, { silu: true, ...(scaleShift ? { scaleShift } : {}) })
+
+function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor): Tensor {
+  const { key, updown, scaleShift } = layer
+  const conv = (name: string, input: Tensor): Tensor => runConv(p, { key: `${key}.${name}`, kernel: 3, stride: 1 }, input)
+  const resample = (t: Tensor): Tensor => (updown === 'up' ? upsampleNearest(t, 2) : updown === 'down' ? avgPool2d(t, { kernel: 2 }) : t)
+  let h = conv('in_layers.2', resample(runNormSilu(p, { key: `${key}.in_layers.0` }, x)))
+  const e = linear(emb, parameter(p, `${key}.emb_layers.1.weight`), parameter(p, `${key}.emb_layers.1.bias`))
+  const norm = { key: `${key}.out_layers.0` }
+  h = scaleShift ? runNormSilu(p, norm, h, e) : runNormSilu(p, norm, add(h, reshape(e, [e.shape[0], e.shape[1], 1, 1])))
+  h = conv('out_layers.3', h)
+  const skip = layer.inChannels === layer.outChannels ? resample(x) : runConv(p, { key: `${key}.skip_connection`, kernel: 1, stride: 1 }, resample(x))
+  return add(skip, h)
+}
+
+/** A Conv1d of width 1, whose weight is [O, C, 1], on a map [N, C, H, W] or a sequence [N, C, T]. */
+function conv1d(p: Parameters, key: string, x: Tensor): Tensor {
+  const weight = parameter(p, `${key}.weight`)
+  const [out, channels] = weight.shape
+  const map = reshape(x, [x.shape[0], channels, 1, -1])
+  const y = conv2d(map, reshape(weight, [out, channels, 1, 1]), { bias: parameter(p, `${key}.bias`) })
+  return reshape(y, [x.shape[0], out, -1])
+}
+
+function attentionBlock(p: Parameters, { key, heads, newOrder }: AttentionLayer, x: Tensor): Tensor {
+  const qkv = conv1d(p, `${key}.qkv`, runNorm(p, { key: `${key}.norm` }, x))
+  const h = conv1d(p, `${key}.proj_out`, attention(qkv, { heads, newOrder }))
+  return add(x, reshape(h, x.shape))
+}
+
+/** AttentionPool2d: [N, C, S, S] to [N, K], the attention of the mean over all positions. */
+export function runAttentionPool(p: Parameters, { key, heads, spatial, channels }: AttentionPoolLayer, x: Tensor): Tensor {
+  const n = x.shape[0]
+  if (x.shape[2] !== spatial || x.shape[3] !== spatial) {
+    throw new TweedieError('shape', `The attention pool was trained on maps of ${spatial} x ${spatial}, found ${x.shape[2]} x ${x.shape[3]}: classify images of the classifier's own size.`)
+  }
+  const tokens = reshape(x, [n, channels, spatial * spatial])
+  const withMean = concat([mean(tokens, { axes: [2], keepDims: true }), tokens], 2)
+  const qkv = conv1d(p, `${key}.qkv_proj`, add(withMean, parameter(p, `${key}.positional_embedding`)))
+  const pooled = slice(attention(qkv, { heads, newOrder: true }), 2, 0, 1)
+  return reshape(conv1d(p, `${key}.c_proj`, pooled), [n, -1])
+}
+
+function runLayer(p: Parameters, layer: Layer, h: Tensor, emb: Tensor): Tensor {
+  switch (layer.type) {
+    case 'conv': return runConv(p, layer, h)
+    case 'resblock': return resblock(p, layer, h, emb)
+    case 'attention': return attentionBlock(p, layer, h)
+    case 'downsample': return layer.conv ? runConv(p, { key: `${layer.key}.op`, kernel: 3, stride: 2 }, h) : avgPool2d(h, { kernel: 2 })
+    case 'upsample': {
+      const up = upsampleNearest(h, 2)
+      return layer.conv ? runConv(p, { key: `${layer.key}.conv`, kernel: 3, stride: 1 }, up) : up
+    }
+  }
+}
+
+export interface BlockOptions {
+  /** Keep only the inputs of residual and attention blocks and compute the rest again in the backward pass. */
+  readonly checkpoint?: boolean
+}
+
+/** The layers of one block in order; what a layer leaves behind is freed before the next begins. */
+export function runBlock(p: Parameters, layers: readonly Layer[], input: Tensor, emb: Tensor, options: BlockOptions = {}): Tensor {
+  const { device } = input
+  return layers.reduce((h, layer) => {
+    const out = device.scope(() => (options.checkpoint ? checkpoint((x, e) => runLayer(p, layer, x, e), [h, emb]) : runLayer(p, layer, h, emb)))
+    if (h !== input) h.dispose()
+    return out
+  }, input)
+}

@@ -1,0 +1,49 @@
+/** What a U-Net and an encoder classifier have in common: the embedding, the input blocks and the middle block. */
+import { TweedieError } from '../errors.ts'
+import { add, embedding, silu, type Tensor } from '../tensor/index.ts'
+import { parameter, runBlock, runLinear, type BlockOptions, type Parameters } from './layers.ts'
+import type { Trunk } from './plan.ts'
+import { timestepEmbedding } from './timestep-embedding.ts'
+
+/** SiLU of the conditioning vector, [N, 4M] (spec A.2). */
+export function runEmbedding(p: Parameters, plan: Trunk, batch: Tensor, timesteps: ArrayLike<number>, labels: ArrayLike<number> | undefined): Tensor {
+  const { device } = batch
+  const [n] = batch.shape
+  if (timesteps.length !== n) throw new TweedieError('shape', `Expected one timestep for each of the ${n} samples, found ${timesteps.length}.`)
+  checkLabels(plan, n, labels)
+  return device.scope(() => {
+    const t = device.tensor(timestepEmbedding(timesteps, plan.modelChannels), [n, plan.modelChannels])
+    const [first, second] = plan.timeEmbed
+    const time = runLinear(p, second, silu(runLinear(p, first, t)))
+    if (!plan.labelEmb || !labels) return silu(time)
+    const table = parameter(p, `${plan.labelEmb.key}.weight`)
+    return silu(add(time, embedding(table, device.tensor(labels, [n], 'i32'))))
+  })
+}
+
+function checkLabels(plan: Trunk, n: number, labels: ArrayLike<number> | undefined): void {
+  if (!plan.labelEmb) {
+    if (labels) throw new TweedieError('option', 'This network is unconditional, yet labels were given: leave them out.')
+    return
+  }
+  const { count } = plan.labelEmb
+  if (!labels || labels.length !== n) {
+    throw new TweedieError('option', `This network is class-conditional: expected ${n} labels of 0 to ${count - 1}, found ${labels ? labels.length : 'none'}.`)
+  }
+  for (let i = 0; i < n; i++) {
+    if (!Number.isInteger(labels[i]) || labels[i] < 0 || labels[i] >= count) {
+      throw new TweedieError('option', `Label ${labels[i]} of sample ${i} is not one of the classes 0 to ${count - 1}.`)
+    }
+  }
+}
+
+/** The outputs of all input blocks, first to last, then the middle block's. The caller owns them. */
+export function runTrunk(p: Parameters, plan: Trunk, x: Tensor, emb: Tensor, options: BlockOptions): { skips: Tensor[]; middle: Tensor } {
+  const skips: Tensor[] = []
+  let h = x
+  for (const block of plan.inputBlocks) {
+    h = runBlock(p, block, h, emb, options)
+    skips.push(h)
+  }
+  return { skips, middle: runBlock(p, plan.middleBlock, h, emb, options) }
+}

@@ -1,0 +1,72 @@
+/**
+ * The ADM U-Net (spec A.6, A.7; guided-diffusion `UNetModel` and `SuperResModel`): a walk over the plan. Skips are freed
+ * as soon as they are concatenated, so the memory of a forward pass is the skip stack and one block.
+ */
+import { TweedieError } from '../errors.ts'
+import { concat, resizeBilinear, type Tensor } from '../tensor/index.ts'
+import type { UNetConfig } from './config.ts'
+import { runBlock, runConv, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'
+import { planUNet, type UNetPlan } from './plan.ts'
+import { runEmbedding, runTrunk } from './trunk.ts'
+
+export interface UNetInputs extends BlockOptions {
+  /** One label a sample; given if and only if the network is class-conditional. */
+  readonly y?: ArrayLike<number>
+  /** [N, 3, h, w], for a super-resolution network: resized to x's size and put behind x. */
+  readonly lowRes?: Tensor
+}
+
+export class UNet {
+  readonly kind = 'unet'
+  readonly config: UNetConfig
+  readonly plan: UNetPlan
+  /** Plain tensors under their state-dict names: differentiate by any of them. */
+  readonly parameters: Parameters
+
+  constructor(config: UNetConfig, parameters: Parameters) {
+    this.config = config
+    this.plan = planUNet(config)
+    this.parameters = parameters
+  }
+
+  /**
+   * The network's output for noisy images `x` [N, C, H, W] at `timesteps` (one a sample, fractions allowed):
+   * [N, outChannels, H, W], of which with a variance head the first half is epsilon and the second interpolates the
+   * log-variance.
+   */
+  forward(x: Tensor, timesteps: ArrayLike<number>, inputs: UNetInputs = {}): Tensor {
+    const { y, lowRes, ...options } = inputs
+    const { plan, parameters: p, config } = this
+    const down = 2 ** (config.channelMult.length - 1)
+    if (x.shape.length !== 4 || x.shape[1] !== config.inChannels || x.shape[2] % down !== 0 || x.shape[3] % down !== 0) {
+      throw new TweedieError('shape', `The U-Net takes [N, ${config.inChannels}, H, W] with H and W multiples of ${down}, found [${x.shape.join(', ')}].`)
+    }
+    if (config.superResolution !== (lowRes !== undefined)) {
+      throw new TweedieError('option', config.superResolution ? 'A super-resolution network needs lowRes.' : 'lowRes is for super-resolution networks; this is none.')
+    }
+    return x.device.scope(() => {
+      const emb = runEmbedding(p, plan, x, timesteps, y)
+      const input = lowRes ? concat([x, resizeBilinear(lowRes, [x.shape[2], x.shape[3]])], 1) : x
+      const { skips, middle } = runTrunk(p, plan, input, emb, options)
+      let h = middle
+      for (const block of plan.outputBlocks) {
+        const skip = skips.pop() as Tensor
+        const joined = concat([h, skip], 1)
+        h.dispose()
+        skip.dispose()
+        h = runBlock(p, block, joined, emb, options)
+        joined.dispose()
+      }
+      return runConv(p, plan.out.conv, runNormSilu(p, plan.out.norm, h))
+    })
+  }
+
+  /** Frees the parameters. */
+  dispose(): void {
+    for (const tensor of this.parameters.values()) tensor.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
