@@ -97,7 +97,7 @@ export interface BlockOptions {
 /** The layers of one block in order; what a layer leaves behind is freed before the next begins. */
 export function runBlock(p: Parameters, layers: readonly Layer[], input: Tensor, emb: Tensor, options: BlockOptions = {}): Tensor {
   const { device } = input
-  return layers.reduce((h, layer) => {
+  return layers.reduce<Tensor>((h, layer) => {
     const out = device.scope(() => (options.checkpoint ? checkpoint((x, e) => runLayer(p, layer, x, e), [h, emb]) : runLayer(p, layer, h, emb)))
     if (h !== input) h.dispose()
     return out

@@ -22,9 +22,6 @@ export interface DeviceRequest extends GPURequest {
   readonly backend?: 'webgpu' | 'auto'
 }
 
-/** Anything a scope's result may be made of. */
-export type TensorTree = AnyTensor | null | undefined | boolean | number | string | readonly TensorTree[] | { readonly [key: string]: TensorTree }
-
 export class Device {
   readonly backend: Backend
   /** Which adapter computes, and whether it is a software one: no figure of a software adapter is a GPU figure. */
@@ -68,10 +65,10 @@ export class Device {
    * Runs `f` and disposes of every tensor made in it, except those in its result, which pass to the enclosing scope.
    * `f` must be synchronous: what runs after an `await` would escape.
    */
-  scope<T extends TensorTree | void>(f: () => T): T {
+  scope<T>(f: () => T): T {
     const mine = new Set<AnyTensor>()
     this.#scopes.push(mine)
-    let kept: TensorTree | void = null
+    let kept: unknown = null
     try {
       const result = f()
       if (result instanceof Promise) throw new TweedieError('option', 'scope: its function must not be async.')
@@ -145,7 +142,11 @@ export class Device {
   }
 }
 
-function* tensorsIn(tree: TensorTree | void): Generator<AnyTensor> {
-  if (tree instanceof Tensor) yield tree
-  else if (tree && typeof tree === 'object') for (const value of Object.values(tree)) yield* tensorsIn(value as TensorTree)
+/** The tensors in `value`: itself, or in the arrays and plain objects it is made of. */
+function* tensorsIn(value: unknown): Generator<AnyTensor> {
+  if (value instanceof Tensor) yield value
+  else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item)
+  else if (value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype) {
+    for (const item of Object.values(value)) yield* tensorsIn(item)
+  }
 }
