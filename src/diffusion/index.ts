@@ -1,0 +1,10 @@
+/** The diffusion process, its samplers and guidances, and the minority score. */
+export { l1, l2, perceptual, squaredL2, type Distance } from './distance.ts'
+export { GaussianDiffusion, type DenoisedOptions, type Denoiser, type DiffusionOptions, type MeanType, type MeanVariance, type VarianceType } from './gaussian-diffusion.ts'
+export { classifierGuidance, type ClassifierGuidanceOptions, type Guidance } from './guidance.ts'
+export { minorityScore, scoreIndex, scoreRespacing, type MinorityScoreOptions } from './minority-score.ts'
+export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './noise.ts'
+export { respace, spaceTimesteps, type RespacedProcess } from './respace.ts'
+export { ddimInvert, oneStep, sampleLoop, type SampleOptions, type SampleStep } from './sampler.ts'
+export { betaSchedule, diffusionTables, type DiffusionTables } from './schedule.ts'
+export { selfGuidance, type SelfGuidance, type SelfGuidanceOptions } from './self-guidance.ts'

@@ -1,0 +1,146 @@
+/**
+ * The sampling loops: ancestral (`p_sample_loop`), DDIM (`ddim_sample_loop`) and DDIM run backwards, each with any sum of
+ * guidances, as async iterables. A step is enqueued whole and awaited whole: nothing is read back inside the loop, an
+ * abort takes effect between steps, and what is shown of a step is read only if asked for.
+ *
+ * ```ts
+ * for await (const step of sampleLoop(diffusion, denoiser, { noise, signal })) progress(step.done, step.total)
+ * ```
+ */
+import { TweedieError } from '../errors.ts'
+import { add, div, mul, type Device, type Tensor } from '../tensor/index.ts'
+import type { DenoisedOptions, Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
+import type { Guidance } from './guidance.ts'
+import type { NoiseSource } from './noise.ts'
+import { isGuided, selfGuidedPass, type SelfGuidance } from './self-guidance.ts'
+
+export interface SampleOptions extends DenoisedOptions {
+  readonly noise: NoiseSource
+  /** Default `'ancestral'`. */
+  readonly method?: 'ancestral' | 'ddim'
+  /** DDIM only: 0 is deterministic. Default 0. */
+  readonly eta?: number
+  /** Their gradients add up. */
+  readonly guidances?: readonly Guidance[]
+  readonly selfGuidance?: SelfGuidance
+  /** Boost-and-Skip: x_T is multiplied by `boost` and the first `skip` indices are left out. Default 1 and 0. */
+  readonly boost?: number
+  readonly skip?: number
+  readonly signal?: AbortSignal
+}
+
+export interface SampleStep {
+  /** Respaced index of the step just done. */
+  readonly t: number
+  /** Steps done so far, and in all. */
+  readonly done: number
+  readonly total: number
+  /** The state after the step, [N, C, H, W]: the sampler's own tensor, overwritten by the next step. */
+  readonly x: Tensor
+  /** The estimate of x_0 the step was made with, until the next step begins. */
+  readonly predXStart: Tensor
+}
+
+/**
+ * Draws samples. Yields after every step; the last step's `x` is the sample, and like every other `x` it is freed when
+ * the loop goes on or ends: read or `alias` it inside the loop.
+ *
+ * @throws `signal.reason` on abort, with everything freed.
+ */
+export async function* sampleLoop(diffusion: GaussianDiffusion, denoiser: Denoiser, options: SampleOptions): AsyncGenerator<SampleStep, void, void> {
+  const { noise, boost = 1, skip = 0, signal } = options
+  if (!Number.isInteger(skip) || skip < 0 || skip >= diffusion.steps) {
+    throw new TweedieError('option', `Boost-and-Skip leaves out whole steps, fewer than all ${diffusion.steps}, found ${skip}.`)
+  }
+  if (options.eta !== undefined && !(options.eta >= 0 && options.eta <= 1)) throw new TweedieError('option', `eta is a number from 0 to 1, found ${options.eta}.`)
+  signal?.throwIfAborted()
+  const { device, state } = start(noise, boost)
+  const total = diffusion.steps - skip
+  try {
+    for (let t = total - 1; t >= 0; t--) {
+      const made = device.scope(() => {
+        const { next, predXStart } = oneStep(diffusion, denoiser, state, t, options)
+        // Copied into the state's own memory, so that every step finds the pool as the one before it did.
+        state.assign(next)
+        return predXStart
+      })
+      device.keep(made)
+      try {
+        await device.flush()
+        signal?.throwIfAborted()
+        yield { t, done: total - t, total, x: state, predXStart: made }
+      } finally {
+        made.dispose()
+      }
+      signal?.throwIfAborted()
+    }
+  } finally {
+    state.dispose()
+  }
+}
+
+/** boost * x_T, in memory that the loop overwrites. */
+function start(noise: NoiseSource, boost: number): { device: Device; state: Tensor } {
+  const xT = noise.initial()
+  const { device } = xT
+  const state = mul(xT, boost)
+  xT.dispose()
+  return { device, state: device.keep(state) }
+}
+
+interface Made {
+  readonly next: Tensor
+  readonly predXStart: Tensor
+}
+
+/** x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's. */
+export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, options: SampleOptions): Made {
+  const { noise, method = 'ancestral', eta = 0, guidances = [], selfGuidance, clipDenoised, denoisedFn } = options
+  const stepNoise = noise.step(t)
+  const guided = selfGuidance && isGuided(selfGuidance, t, diffusion.steps)
+  const self = guided ? selfGuidedPass(diffusion, denoiser, x, t, noise, selfGuidance) : null
+  const out = self?.out ?? diffusion.run(denoiser, x, t)
+  const p = diffusion.pMeanVariance(out, x, t, { ...(clipDenoised === undefined ? {} : { clipDenoised }), ...(denoisedFn ? { denoisedFn } : {}) })
+  const timesteps = diffusion.timesteps(t, x.shape[0])
+  const gradients = guidances.map((guidance) => guidance(x, timesteps))
+  if (method === 'ddim') {
+    // As a term of the score, a shift of the mean is that shift over the variance.
+    if (self) gradients.push(selfGuidance?.scale === 'fixed' ? div(self.gradient, p.variance) : self.gradient)
+    const predXStart = gradients.length > 0 ? diffusion.conditionScore(p.predXStart, x, t, gradients.reduce(add)) : p.predXStart
+    return { next: diffusion.ddimSample(predXStart, x, t, eta, stepNoise), predXStart }
+  }
+  let mean = gradients.length > 0 ? diffusion.conditionMean(p, gradients.reduce(add)) : p.mean
+  if (self) mean = selfGuidance?.scale === 'fixed' ? add(mean, self.gradient) : diffusion.conditionMean({ ...p, mean }, self.gradient)
+  return { next: diffusion.pSample(mean, p.logVariance, t, stepNoise), predXStart: p.predXStart }
+}
+
+/**
+ * Runs DDIM backwards from the clean images `x0` to x_T (`ddim_reverse_sample`): the code from which deterministic DDIM
+ * makes them again. Yields after every step, as {@link sampleLoop} does.
+ */
+export async function* ddimInvert(diffusion: GaussianDiffusion, denoiser: Denoiser, x0: Tensor, options: DenoisedOptions & { readonly signal?: AbortSignal } = {}): AsyncGenerator<SampleStep, void, void> {
+  const { signal, ...denoised } = options
+  const { device } = x0
+  const total = diffusion.steps
+  signal?.throwIfAborted()
+  const state = device.keep(device.scope(() => mul(x0, 1)))
+  try {
+    for (let t = 0; t < total; t++) {
+      const made = device.keep(device.scope(() => {
+        const predXStart = diffusion.predXStart(diffusion.run(denoiser, state, t), state, t, denoised)
+        state.assign(diffusion.ddimReverseSample(predXStart, state, t))
+        return predXStart
+      }))
+      try {
+        await device.flush()
+        signal?.throwIfAborted()
+        yield { t, done: t + 1, total, x: state, predXStart: made }
+      } finally {
+        made.dispose()
+      }
+      signal?.throwIfAborted()
+    }
+  } finally {
+    state.dispose()
+  }
+}

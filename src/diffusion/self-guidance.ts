@@ -1,0 +1,89 @@
+/**
+ * Self-guided minority sampling (Um & Ye, ECCV 2024; spec E; sg-minority `compute_mg_grad`). The sampler's own estimate
+ * x0hat(x_t) is noised again to a fixed strength s and denoised once more; the further that lands from x0hat, the less
+ * likely x0hat is. Sampling follows the gradient of that distance by x_t, through the first estimate only.
+ */
+import { TweedieError } from '../errors.ts'
+import { abs, div, expression, f, grad, map, max, mul, stopGradient, add, type Tensor } from '../tensor/index.ts'
+import { l2, type Distance } from './distance.ts'
+import type { Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
+import type { NoiseSource } from './noise.ts'
+
+export interface SelfGuidanceOptions {
+  /** w (`mg_scale`). Default 1. */
+  readonly weight?: number
+  /** n: guide every n-th step, those whose respaced index is a multiple (`inter_rate`). Default 5. */
+  readonly every?: number
+  /** s as a fraction of the steps (`p_ratio`). Default 0.8. */
+  readonly strength?: number
+  /** Guide only at indices above this fraction of the steps (`t_mid`). Default -1: always. */
+  readonly after?: number
+  /** The weight multiplies the model's variance at each pixel, or stands alone (`mg_scale_type`). Default variance. */
+  readonly scale?: 'variance' | 'fixed'
+  /** Noise draws averaged (`num_mc_samples`). Default 1. */
+  readonly draws?: number
+  /** Leave the gradient as it is instead of dividing each sample's by its largest element (`use_normed_grad` off). */
+  readonly raw?: boolean
+  /** Clip the estimates inside the metric to [-1, 1] (`mg_clip_denoised`). Default false. */
+  readonly clip?: boolean
+  /** Default {@link l2}; the paper's is LPIPS with AlexNet. */
+  readonly distance?: Distance
+}
+
+export type SelfGuidance = Required<SelfGuidanceOptions>
+
+const defaults: SelfGuidance = { weight: 1, every: 5, strength: 0.8, after: -1, scale: 'variance', draws: 1, raw: false, clip: false, distance: l2 }
+
+export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+  const all = { ...defaults, ...given }
+  const whole = (name: 'every' | 'draws'): void => {
+    if (!Number.isInteger(all[name]) || all[name] < 1) throw new TweedieError('option', `Self-guidance: ${name} is a whole number of 1 or more, found ${all[name]}.`)
+  }
+  whole('every')
+  whole('draws')
+  if (!(all.strength >= 0 && all.strength < 1)) throw new TweedieError('option', `Self-guidance: strength is a fraction of the steps, 0 or more and below 1, found ${all.strength}.`)
+  if (!Number.isFinite(all.weight)) throw new TweedieError('option', `Self-guidance: weight is a finite number, found ${all.weight}.`)
+  return all
+}
+
+/** Whether index `t` of `steps` is a guided one. */
+export const isGuided = ({ every, after, weight }: SelfGuidance, t: number, steps: number): boolean => weight !== 0 && t > steps * after && t % every === 0
+
+// g / max|g|, and 0 where the whole gradient is 0 (the reference divides 0 by 0 there).
+const normalized = expression(2, 2, ([g, peak], [zero, one]) => {
+  const some = f.gt(peak, zero)
+  return f.select(some, f.div(g, f.select(some, peak, one)), zero)
+})
+
+export interface SelfGuidedPass {
+  /** The network's output at (x, t), which the step needs anyway: the reference computes it twice. */
+  readonly out: Tensor
+  /** The gradient of the metric by x, scaled as the options say but for the variance: [N, C, H, W]. */
+  readonly gradient: Tensor
+  /** The metric itself, [N]: a minority score of the current estimate. */
+  readonly metric: Tensor
+}
+
+/** One differentiable pass through the network at (x, t) and `draws` plain ones at s. */
+export function selfGuidedPass(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, noise: NoiseSource, options: SelfGuidance): SelfGuidedPass {
+  const { device } = x
+  const s = Math.trunc(diffusion.steps * options.strength)
+  const estimate = { clipDenoised: options.clip }
+  return device.scope(() => {
+    let out: Tensor | null = null
+    const metric = (): Tensor => {
+      out = diffusion.run(denoiser, x, t)
+      const xStart = diffusion.predXStart(out, x, t, estimate)
+      const detached = stopGradient(xStart)
+      const distances = Array.from({ length: options.draws }, (_, k) => device.scope(() => {
+        const xs = diffusion.qSample(detached, s, noise.renoise(t, k))
+        return options.distance(xStart, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
+      }))
+      return div(distances.reduce(add), options.draws)
+    }
+    const { value, gradients: [g] } = grad(metric, [x])
+    const scaled = options.raw ? g : map(normalized, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })], [0, 1])
+    return { out: out as unknown as Tensor, gradient: mul(scaled, options.weight), metric: value }
+  })
+}
