@@ -1,0 +1,120 @@
+/**
+ * Pooling over square windows. Summing windows and spreading values back over them are transposes of each other, so
+ * each is the other's gradient, and between them they are average pooling, nearest-neighbour upsampling and both
+ * gradients. Max pooling remembers which tap won: its gradient keeps neither input nor output alive.
+ */
+import { TweedieError } from '../../errors.ts'
+import { applyOne, applyOp, defineOp, noGradient, type Op } from '../op.ts'
+import { shapeError, type Shape } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
+
+export interface WindowParams {
+  readonly kernel: number
+  readonly stride: number
+  /** On every side; never wider than half the kernel, so that every window has a pixel. */
+  readonly padding: number
+}
+
+export interface WindowSumParams extends WindowParams {
+  /** What the sum is multiplied by. */
+  readonly scale: number
+  /** The image's shape: the input of the sum, the output of the spread. */
+  readonly shape: Shape
+}
+
+export interface MaxPoolParams extends WindowParams {
+  readonly ceilMode: boolean
+}
+
+export interface MaxPoolGradParams extends WindowParams {
+  readonly shape: Shape
+}
+
+function check(op: string, x: Shape, { kernel, stride, padding }: WindowParams): void {
+  if (x.length !== 4) throw shapeError(op, 'an input [N, C, H, W]', x)
+  const whole = [kernel, stride, padding].every(Number.isInteger)
+  if (!whole || kernel < 1 || stride < 1 || padding < 0 || padding > kernel / 2) {
+    throw new TweedieError('option', `${op}: expected a kernel and a stride of 1 or more and a padding from 0 to half the kernel, found kernel ${kernel}, stride ${stride}, padding ${padding}.`)
+  }
+}
+
+/** How many windows there are along an axis; in ceil mode the last one starts inside the input or the left padding. */
+export function pooledSize(size: number, { kernel, stride, padding }: WindowParams, ceilMode = false): number {
+  const steps = (size + 2 * padding - kernel) / stride
+  const count = (ceilMode ? Math.ceil(steps) : Math.floor(steps)) + 1
+  return ceilMode && (count - 1) * stride >= size + padding ? count - 1 : count
+}
+
+function pooledShape(op: string, x: Shape, params: WindowParams, ceilMode = false): Shape {
+  check(op, x, params)
+  const [ho, wo] = [pooledSize(x[2], params, ceilMode), pooledSize(x[3], params, ceilMode)]
+  if (ho < 1 || wo < 1) throw shapeError(op, `an image that a window of ${params.kernel} x ${params.kernel} fits into`, x)
+  return [x[0], x[1], ho, wo]
+}
+
+/** x of `shape` → scale · (the sum over each window). */
+export const windowSum: Op<WindowSumParams> = defineOp({
+  name: 'windowSum',
+  shape: (params) => [{ shape: pooledShape('windowSum', params.shape, params), dtype: 'f32' }],
+  saves: () => ({}),
+  gradient: ({ params, cotangent }) => [applyOne(windowSpread, params, [cotangent()])],
+})
+
+/** The transpose: each element of an image of `shape` is scale · (the sum of the windows that cover it). */
+export const windowSpread: Op<WindowSumParams> = defineOp({
+  name: 'windowSpread',
+  shape: (params) => [{ shape: params.shape, dtype: 'f32' }],
+  saves: () => ({}),
+  gradient: ({ params, cotangent }) => [applyOne(windowSum, params, [cotangent()])],
+})
+
+/** x → (the maxima, and for each the tap of its window, i32). */
+export const maxPool_ = defineOp<MaxPoolParams>({
+  name: 'maxPool',
+  shape(params, [x]) {
+    const shape = pooledShape('maxPool', x.shape, params, params.ceilMode)
+    return [{ shape, dtype: 'f32' }, { shape, dtype: 'i32' }]
+  },
+  saves: () => ({ outputs: [1] }),
+  gradient: ({ params, inputSpec, output, cotangent }) => [applyOne(maxPoolGrad, { ...params, shape: inputSpec(0).shape }, [cotangent(), output(1)])],
+})
+
+/** (dy, taps) → dx of `shape`. */
+export const maxPoolGrad = defineOp<MaxPoolGradParams>({
+  ...noGradient('maxPoolGrad'),
+  name: 'maxPoolGrad',
+  shape: ({ shape }) => [{ shape, dtype: 'f32' }],
+})
+
+export interface PoolOptions {
+  /** Side of the window. */
+  readonly kernel: number
+  /** Default: the kernel, so that windows lie side by side. */
+  readonly stride?: number
+  /** On every side, at most half the kernel; default 0. */
+  readonly padding?: number
+}
+
+/**
+ * The mean over each window of `x` [N, C, H, W]. Padding counts as zeros (PyTorch's `count_include_pad=True`): every
+ * window is divided by kernel².
+ */
+export function avgPool2d(x: Tensor, { kernel, stride = kernel, padding = 0 }: PoolOptions): Tensor {
+  return applyOne(windowSum, { kernel, stride, padding, scale: 1 / (kernel * kernel), shape: x.shape }, [x])
+}
+
+export interface MaxPoolOptions extends PoolOptions {
+  /** Also pool what remains at the right and bottom edges, as PyTorch's `ceil_mode`; default false. */
+  readonly ceilMode?: boolean
+}
+
+/**
+ * The maximum of each window of `x` [N, C, H, W]; padding never wins. Where a maximum is attained more than once the
+ * gradient goes to the first in reading order.
+ */
+export function maxPool2d(x: Tensor, { kernel, stride = kernel, padding = 0, ceilMode = false }: MaxPoolOptions): Tensor {
+  const [y, taps] = applyOp(maxPool_, { kernel, stride, padding, ceilMode }, [x])
+  // The tape holds the taps if it wants them.
+  taps.dispose()
+  return y as Tensor
+}

@@ -1,0 +1,53 @@
+/**
+ * Random numbers made where they are used, by counter (`philox.ts` says how and computes the same on the host). Seed,
+ * draw and purpose are scalars of the kernel: a new draw compiles and creates nothing.
+ */
+import { TweedieError } from '../../errors.ts'
+import type { Spec } from '../backend.ts'
+import { applyOne, defineOp, noGradient } from '../op.ts'
+import type { RandomStream } from '../philox.ts'
+import { checkShape, shapeError, type Shape } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
+
+export interface RandomParams extends RandomStream {
+  /** Shape of one sample. */
+  readonly shape: Shape
+}
+
+const isWord = (n: number): boolean => Number.isInteger(n) && n >= 0 && n < 2 ** 32
+
+function check(op: string, { seed, draw, purpose, shape }: RandomParams, samples: Spec): Shape {
+  if (samples.dtype !== 'u32' || samples.shape.length !== 1) throw shapeError(op, `sample indices [N] of type u32, found type ${samples.dtype}`, samples.shape)
+  if (![...seed, draw, purpose].every(isWord)) {
+    throw new TweedieError('option', `${op}: a seed's words, draw and purpose are whole numbers from 0 to 2^32 - 1, found seed ${seed.join(', ')}, draw ${draw}, purpose ${purpose}.`)
+  }
+  return [samples.shape[0], ...checkShape(shape)]
+}
+
+export const randomBits_ = defineOp<RandomParams>({
+  ...noGradient('randomBits'),
+  name: 'randomBits',
+  shape: (params, [samples]) => [{ shape: check('randomBits', params, samples), dtype: 'u32' }],
+})
+
+export const randomNormal_ = defineOp<RandomParams>({
+  ...noGradient('randomNormal'),
+  name: 'randomNormal',
+  shape: (params, [samples]) => [{ shape: check('randomNormal', params, samples), dtype: 'f32' }],
+})
+
+/**
+ * 32 random bits for every element of `[N, ...shape]`. `samples` u32 [N] are the indices of the samples: sample k of a
+ * seed gets the same bits in any batch, on any device.
+ */
+export const randomBits = (samples: Tensor<'u32'>, params: RandomParams): Tensor<'u32'> => applyOne<RandomParams, 'u32'>(randomBits_, params, [samples])
+
+/**
+ * Standard normal deviates `[N, ...shape]`, each made of one random word, so |x| < 6.34.
+ *
+ * ```ts
+ * const samples = device.tensor([0, 1, 2, 3], [4], 'u32')
+ * const noise = randomNormal(samples, { seed: splitSeed(7), draw: 0, purpose: 0, shape: [3, 64, 64] })
+ * ```
+ */
+export const randomNormal = (samples: Tensor<'u32'>, params: RandomParams): Tensor => applyOne(randomNormal_, params, [samples])
