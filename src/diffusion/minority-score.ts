@@ -5,10 +5,10 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
-import { add, div, randomNormal, type Tensor } from '../tensor/index.ts'
+import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
 import type { Distance } from './distance.ts'
 import type { DenoisedOptions, Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
-import { purposes, splitSeed } from './noise.ts'
+import { purposes } from './noise.ts'
 
 /** The reference scores in a process of 100 steps, whatever the sampler uses. */
 export const scoreRespacing = '100'

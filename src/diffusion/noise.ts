@@ -3,7 +3,7 @@
  * whatever batch it is computed; or a file, so that a run of the reference code can be repeated draw by draw.
  */
 import { TweedieError } from '../errors.ts'
-import { randomNormal, reshape, slice, type Device, type Shape, type Tensor } from '../tensor/index.ts'
+import { randomNormal, reshape, slice, splitSeed, type Device, type Shape, type Tensor } from '../tensor/index.ts'
 
 /** Draws of standard normal noise for one batch, each [N, C, H, W]. The caller owns what it gets. */
 export interface NoiseSource {
@@ -59,12 +59,6 @@ export class GeneratedNoise implements NoiseSource {
   dispose(): void {
     this.#samples.dispose()
   }
-}
-
-/** The two 32-bit words of a seed. */
-export function splitSeed(seed: number): [number, number] {
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new TweedieError('option', `A seed is a whole number from 0 to 2^53 - 1, found ${seed}.`)
-  return [seed >>> 0, Math.floor(seed / 2 ** 32)]
 }
 
 /**

@@ -1,0 +1,195 @@
+/**
+ * LPIPS v0.1 (Zhang et al., CVPR 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"; spec F):
+ * two images go through a classification network, at several depths ("taps") the features of every place are scaled to
+ * unit length, and the distance is the weighted squared difference, averaged over places and summed over taps.
+ *
+ * What flows from slice to slice here are the taps before their ReLU. Max pooling commutes with a ReLU, so it is applied
+ * after the pool, to a quarter of the elements, where a convolution reads them; and the tail of a tap applies it as it
+ * reads. So a backward pass keeps each map once, and the two images walk side by side, each map freed once it has been
+ * read by the next layer and by its tail.
+ */
+import { concat, conv2d, customGradient, expression, f, map, noGrad, relu, sum, type Device, type Tensor } from '../tensor/index.ts'
+import { constant, type Node } from '../tensor/expression.ts'
+import { maxPool2d } from '../tensor/ops/pool.ts'
+import { resizeBilinear } from '../tensor/ops/resize.ts'
+import { sameShape, shapeError } from '../tensor/shape.ts'
+import { parameter, type Parameters } from './layers.ts'
+import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
+import {
+  LPIPS_SCALE, LPIPS_SHIFT, linKey, lpipsNetOf, lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsLayer, type LpipsNet,
+} from './lpips-plan.ts'
+
+export interface LpipsOptions {
+  /** The images are in [0, 1] and not in [-1, 1]; default false. */
+  readonly normalize?: boolean
+  /** A map and not a number per image: every tap's map is resized bilinearly to the images' size; default false. */
+  readonly spatial?: boolean
+}
+
+/**
+ * The perceptual distance of `a` and `b`, both [N, 3, H, W] in [-1, 1] (or [N, 1, H, W], taken for all three channels):
+ * [N], or [N, 1, H, W] with `spatial`. 0 for equal images, and bit for bit the same when they change places.
+ * The largest distances seen are about 1.
+ *
+ * `parameters` are those of {@link loadLpips}. Differentiable by both images and by the `lin` weights (and by the
+ * backbone). Where all channels of a tap are 0 the derivative of the unit normalisation does not exist; the reference
+ * yields NaN there (0 times infinity), here the gradient by such a place is 0.
+ *
+ * @throws TweedieError 'shape' for shapes that differ or are no images, and for images too small for the net
+ */
+export function lpips(parameters: Parameters, net: LpipsNet, a: Tensor, b: Tensor, options: LpipsOptions = {}): Tensor {
+  return a.device.scope(() => {
+    const taps = lpipsTaps(parameters, net, a, b, options)
+    return map(sumOf(taps.length), taps)
+  })
+}
+
+/** The taps' parts of {@link lpips}, in order (`retPerLayer` of the reference): each [N], or [N, 1, H, W] with `spatial`. */
+export function lpipsTaps(parameters: Parameters, net: LpipsNet, a: Tensor, b: Tensor, options: LpipsOptions = {}): Tensor[] {
+  const { normalize = false, spatial = false } = options
+  if (a.shape.length !== 4 || ![1, 3].includes(a.shape[1]) || !sameShape(a.shape, b.shape)) {
+    throw shapeError('lpips', 'two batches of images [N, 3, H, W] of one shape', a.shape, b.shape)
+  }
+  const [, , height, width] = a.shape
+  const sizes = lpipsTapSizes(net, height, width)
+  const { device } = a
+  return device.scope(() => {
+    const scaled = (image: Tensor): Tensor =>
+      map(scaling, [image, parameter(parameters, shiftKey), parameter(parameters, scaleKey)], normalize ? [2, -1] : [1, 0])
+    let maps = [scaled(a), scaled(b)]
+    return lpipsPlan(net).slices.map((slice, k) => {
+      slice.forEach((layer, i) => {
+        maps = maps.map((x) => {
+          const y = device.scope(() => run(parameters, layer, x, k === 0 && i === 0))
+          x.dispose()
+          return y
+        })
+      })
+      const places = sizes[k][0] * sizes[k][1]
+      return device.scope(() => {
+        const tap = difference(maps[0], maps[1], parameter(parameters, linKey(k)), spatial ? 1 : 1 / places)
+        return spatial ? resizeBilinear(tap, [height, width]) : sum(tap, { axes: [1, 2, 3] })
+      })
+    })
+  })
+}
+
+/** One layer on a map before its ReLU, giving a map before its ReLU. `image`: the first layer, whose input has none. */
+function run(p: Parameters, layer: LpipsLayer, x: Tensor, image: boolean): Tensor {
+  const conv = (key: string, input: Tensor, padding: number, stride = 1): Tensor =>
+    conv2d(input, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding })
+  switch (layer.type) {
+    case 'maxpool': return maxPool2d(x, layer)
+    case 'conv': return conv(layer.key, image ? x : relu(x), layer.padding, layer.stride)
+    case 'fire': {
+      const squeezed = relu(conv(`${layer.key}.squeeze`, relu(x), 0))
+      return concat([conv(`${layer.key}.expand1x1`, squeezed, 0), conv(`${layer.key}.expand3x3`, squeezed, 1)], 1)
+    }
+  }
+}
+
+// Named as in the reference's module, where they are buffers.
+const shiftKey = 'scaling_layer.shift'
+const scaleKey = 'scaling_layer.scale'
+
+const scaling = expression(3, 2, ([x, shift, scale], [factor, offset]) => f.div(f.sub(f.add(f.mul(x, factor), offset), shift), scale))
+
+const sumOf = (count: number) => expression(count, 0, (inputs) => inputs.reduce(f.add))
+
+// --- The tail of a tap: from two maps before their ReLU to the weighted squared difference of their unit vectors. ---
+
+const zero = constant(0)
+
+const square = (x: Node): Node => f.mul(x, x)
+
+const energy = expression(1, 0, ([x]) => square(f.max(x, zero)))
+
+/** Below the smallest normal number squares are lost to f32: a vector that short (1e-19) counts as 0. */
+const nonzero = (s: Node): Node => f.ge(s, constant(1.2e-38))
+
+/** 1 / (|f| + 1e-10), the epsilon outside the root as in the reference; s = |f|². 0 for the zero vector. */
+const reciprocal = (s: Node): Node => f.select(nonzero(s), f.div(constant(1), f.add(f.sqrt(s), constant(1e-10))), zero)
+
+/**
+ * ReLU(x) / (|f| + 1e-10). The ReLU comes last, which is the same since the factor is not negative, and keeps compilers
+ * from contracting the difference of two of these to a fused multiply-add, whose single rounding would make d(a, a) > 0.
+ */
+const unit = (x: Node, s: Node): Node => f.max(f.mul(x, reciprocal(s)), zero)
+
+const weighted = expression(5, 1, ([x, sx, y, sy, w], [scale]) => f.mul(f.mul(scale, w), square(f.sub(unit(x, sx), unit(y, sy)))))
+
+/*
+ * By hand, because a derivative of the square root of 0 is infinite. With u = f / (n + 1e-10), n = |f|, and q the gradient
+ * by u, the gradient by f is (q - f / n (q . u)) / (n + 1e-10); q = 2 w (u - v) times the cotangent, which is left out of
+ * the dot product since it is the same for all channels.
+ */
+const dotTerm = expression(5, 0, ([x, sx, y, sy, w]) => f.mul(f.mul(w, f.sub(unit(x, sx), unit(y, sy))), unit(x, sx)))
+
+const gradientByMap = expression(7, 1, ([x, sx, y, sy, w, dot, cotangent], [scale]) => {
+  const q = f.mul(w, f.sub(unit(x, sx), unit(y, sy)))
+  const along = f.mul(f.div(x, f.sqrt(sx)), dot)
+  const full = f.mul(f.mul(f.mul(scale, constant(2)), cotangent), f.mul(reciprocal(sx), f.sub(q, along)))
+  return f.select(f.mul(f.gt(x, zero), nonzero(sx)), full, zero)
+})
+
+const gradientByWeight = expression(5, 1, ([x, sx, y, sy, cotangent], [scale]) =>
+  f.mul(f.mul(scale, cotangent), square(f.sub(unit(x, sx), unit(y, sy)))))
+
+/** scale · Σ_c w_c (û_c - v̂_c)², [N, 1, h, w], of maps before their ReLU [N, C, h, w] and w [1, C, 1, 1]. */
+function difference(x: Tensor, y: Tensor, w: Tensor, scale: number): Tensor {
+  const channels = { axes: [1], keepDims: true }
+  const tape = x.device.tape
+  const [byX, byY, byW] = [x, y, w].map((t) => tape?.watches(t.id) ?? false)
+  // The gradient by the energies is part of the one by hand.
+  const [sx, sy] = noGrad(x.device, () => [x, y].map((t) => sum(map(energy, [t]), channels)))
+  const byMap = (g: Tensor, ...[p, sp, q, sq, weight]: Tensor[]): Tensor => {
+    const dot = sum(map(dotTerm, [p, sp, q, sq, weight]), channels)
+    return map(gradientByMap, [p, sp, q, sq, weight, dot, g], [scale])
+  }
+  return customGradient(
+    (...inputs) => sum(map(weighted, inputs, [scale]), channels),
+    (g, p, sp, q, sq, weight) => [
+      byX ? byMap(g, p, sp, q, sq, weight) : null,
+      null,
+      byY ? byMap(g, q, sq, p, sp, weight) : null,
+      null,
+      byW ? sum(map(gradientByWeight, [p, sp, q, sq, g], [scale]), { axes: [0, 2, 3], keepDims: true }) : null,
+    ],
+    [x, sx, y, sy, w],
+  )
+}
+
+/** A loaded net. */
+export interface Lpips {
+  readonly net: LpipsNet
+  /** By state-dict name; with the constants `scaling_layer.shift` and `scaling_layer.scale`. */
+  readonly parameters: Parameters
+  /** See {@link lpips}. */
+  distance(a: Tensor, b: Tensor, options?: LpipsOptions): Tensor
+  /** Frees the parameters. */
+  dispose(): void
+  [Symbol.dispose](): void
+}
+
+/**
+ * Loads a complete LPIPS file (backbone `features.*` and `lin*`); which net it is its keys tell. The checkpoint stays
+ * open. Errors are those of {@link loadParameters}.
+ *
+ * @example
+ * using net = await loadLpips(device, await openCheckpoint(await openFile('lpips_alex_v0.1.safetensors')))
+ * using d = net.distance(a, b)   // [N]
+ */
+export async function loadLpips(device: Device, source: WeightSource, options: LoadOptions = {}): Promise<Lpips> {
+  const net = lpipsNetOf(source.tensors.keys(), source.name)
+  const parameters = await loadParameters(device, source, lpipsStateDict(net), options)
+  parameters.set(shiftKey, device.tensor(LPIPS_SHIFT, [1, 3, 1, 1]))
+  parameters.set(scaleKey, device.tensor(LPIPS_SCALE, [1, 3, 1, 1]))
+  const dispose = (): void => parameters.forEach((tensor) => tensor.dispose())
+  return {
+    net,
+    parameters,
+    distance: (a, b, distanceOptions) => lpips(parameters, net, a, b, distanceOptions),
+    dispose,
+    [Symbol.dispose]: dispose,
+  }
+}

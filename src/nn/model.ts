@@ -1,0 +1,68 @@
+/**
+ * From a checkpoint to a network. What it is comes first and touches no device, so that memory can be asked for before
+ * a byte is loaded:
+ *
+ * ```ts
+ * const description = describeModel(checkpoint)
+ * using device = await Device.request({ need: memoryOf(description.config, { batch: 8 }) })
+ * using model = await loadModel(device, checkpoint, description)
+ * ```
+ */
+import { TweedieError } from '../errors.ts'
+import type { Device } from '../tensor/index.ts'
+import { Classifier } from './classifier.ts'
+import type { DiffusionSettings, ModelConfig } from './config.ts'
+import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
+import { parseConfig, parseDiffusionSettings } from './parse-config.ts'
+import { planOf } from './plan.ts'
+import { preset as presetOf } from './presets.ts'
+import { stateDictOf } from './state-dict.ts'
+import { UNet } from './unet.ts'
+
+export interface ModelDescription {
+  readonly config: ModelConfig
+  /** The process it was trained with, where the checkpoint or the preset says so. */
+  readonly diffusion?: DiffusionSettings
+}
+
+/** A checkpoint with its metadata; `Checkpoint` of the io room is one. */
+export interface DescribedSource extends WeightSource {
+  readonly metadata: Readonly<Record<string, string>>
+}
+
+export interface DescribeOptions {
+  /** Name of a published configuration, for a checkpoint that brings none. */
+  readonly preset?: string
+  /** Text of the `.json` beside a checkpoint that brings no configuration itself. */
+  readonly json?: string
+}
+
+/**
+ * The network a checkpoint holds: from its own `__metadata__.config`, else from `json`, else from the preset.
+ *
+ * @throws TweedieError 'option' where none of the three is there or what is there cannot be read
+ */
+export function describeModel(checkpoint: DescribedSource, { preset, json }: DescribeOptions = {}): ModelDescription {
+  const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
+  const { config: text = json, diffusion: process } = checkpoint.metadata
+  if (text !== undefined) {
+    const { config, diffusion } = parseConfig(text, shapes)
+    const settings = process === undefined ? (diffusion ?? (preset === undefined ? undefined : presetOf(preset).diffusion)) : parseDiffusionSettings(process)
+    return settings ? { config, diffusion: settings } : { config }
+  }
+  if (preset !== undefined) {
+    const { config, diffusion } = presetOf(preset)
+    return { config, diffusion }
+  }
+  throw new TweedieError('option', `${checkpoint.name} does not say what network it holds: name a preset, put its configuration as .json beside it, or convert it with one.`)
+}
+
+/**
+ * Loads the network `description` describes. It belongs to the caller, who disposes of it.
+ *
+ * @throws TweedieError 'weights' if the checkpoint's tensors are not the network's, all differences listed
+ */
+export async function loadModel(device: Device, checkpoint: WeightSource, { config }: ModelDescription, options: LoadOptions = {}): Promise<UNet | Classifier> {
+  const parameters = await loadParameters(device, checkpoint, stateDictOf(planOf(config)), options)
+  return config.kind === 'unet' ? new UNet(config, parameters) : new Classifier(config, parameters)
+}
