@@ -19,7 +19,7 @@ export function copyShader({ rank, vec4, ...rest }: CopyKeys): string {
   const type = vec4 ? 'vec4<u32>' : 'u32'
   return wgsl`
 struct Params {
-  lanes: u32, from: u32, to: u32,
+  lanes: u32, fromStart: u32, toStart: u32,
   ${['d', 'f', 't'].flatMap((name) => axes.map((a) => `${name}${a}: u32,`)).join(' ')}
 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -31,8 +31,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let i = id.x + id.y * groups.x * 64u;
   if (i >= p.lanes) { return; }
   var rest = i;
-  var source = p.from;
-  var sink = p.to;
+  var source = p.fromStart;
+  var sink = p.toStart;
   ${[...axes].reverse().map((a) => (a === 0
     ? 'source += rest * p.f0; sink += rest * p.t0;'
     : `source += (rest % p.d${a}) * p.f${a}; sink += (rest % p.d${a}) * p.t${a}; rest = rest / p.d${a};`)).join('\n  ')}
