@@ -4,6 +4,7 @@
  * owns 256 consecutive elements and walks them 64 at a time, so that neighbouring lanes touch neighbouring memory and
  * a software adapter, which pays some 0.3 µs for every subgroup it starts (cpu.md 3.7), starts a quarter of them.
  */
+
 /** Elements of a workgroup. */
 export const elementsPerWorkgroup = 256
 
