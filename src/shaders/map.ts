@@ -64,8 +64,8 @@ ${declarations.join('\n')}
 
 alias V = ${lane('f32')};
 
-// WGSL's exp may assume that nothing overflows; beyond +-87 a sigmoid is 0 or 1 in f32 anyway.
-fn sigmoid(x: V) -> V { return V(1.0) / (V(1.0) + exp(-clamp(x, V(-87.0), V(87.0)))); }
+// WGSL's exp may assume that nothing overflows; beyond +-88 a sigmoid is 1 or denormal.
+fn sigmoid(x: V) -> V { return V(1.0) / (V(1.0) + exp(-clamp(x, V(-88.0), V(88.0)))); }
 
 // tanh may be computed from exp; beyond +-15 it is +-1 in f32.
 fn bounded_tanh(x: V) -> V { return tanh(clamp(x, V(-15.0), V(15.0))); }

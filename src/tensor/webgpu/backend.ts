@@ -3,6 +3,12 @@
  * arithmetic: Windows kills a submission that runs for 2 s) and every pipeline they use has been compiled. All scalars of
  * a submission travel in one write to one uniform buffer, from which each dispatch reads at its own dynamic offset, so
  * bind groups depend only on buffers and are found in a cache from the second step on.
+ *
+ * Failures come late: the device says of a submission or an allocation only afterwards that it refused it. A failure
+ * makes void whatever was computed since the last successful wait: commands that were not submitted yet are dropped,
+ * every read and flush begun before rejects with it, and if there is none, the next call throws it. What was written
+ * from the host stays. So after `out-of-memory` the caller may free memory and go on with a smaller batch; only a lost
+ * device stays lost.
  */
 import { TweedieError } from '../../errors.ts'
 import type { Backend, BackendStats, Storage, View } from '../backend.ts'
@@ -15,10 +21,13 @@ import { BufferPool, type GPUStorage } from './pool.ts'
 import type { AdapterDescription } from './request.ts'
 
 type Command =
-  | { readonly kind: 'dispatch'; readonly pipeline: PipelineEntry; readonly bindGroup: GPUBindGroup; readonly slot: number; readonly grid: Dispatch['grid'] }
+  | { readonly kind: 'dispatch'; readonly pipeline: PipelineEntry; readonly bindGroup: GPUBindGroup; readonly slot: number; readonly grid: Dispatch['grid']; readonly user: () => string }
   | { readonly kind: 'clear'; readonly buffer: GPUBuffer }
-  | { readonly kind: 'copy'; readonly source: GPUBuffer; readonly buffer: GPUBuffer; readonly bytes: number }
+  | { readonly kind: 'copy'; readonly source: GPUBuffer; readonly target: GPUBuffer; readonly bytes: number }
+  /** Only at the beginning of a batch: queue.writeBuffer happens between submissions. */
   | { readonly kind: 'write'; readonly buffer: GPUBuffer; readonly data: ArrayBufferView }
+  /** After the submission: commands before it still use the buffer. */
+  | { readonly kind: 'destroy'; readonly buffer: GPUBuffer }
 
 /** minUniformBufferOffsetAlignment by default, and room for 64 scalars. */
 const slotBytes = 256
@@ -26,6 +35,8 @@ const slotBytes = 256
 const maxCommands = 128
 /** Floating-point operations in one submission: 20 ms at 1 TFLOP/s. */
 const maxFlops = 20e9
+/** A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind. */
+const maxBindGroups = 20_000
 
 interface Batch {
   readonly commands: readonly Command[]
@@ -64,9 +75,13 @@ export class WebGPUBackend implements Backend {
   #slots = 0
   #openFlops = 0
   readonly #queue: Batch[] = []
-  /** Error scopes whose verdict is still out. */
-  #verdicts: Promise<void>[] = []
+  /** Settles when the device has judged everything it was given so far; never rejects. */
+  #verdicts: Promise<void> = Promise.resolve()
+  /** A failure nobody has been told of yet; a lost device stays here. */
   #failure: TweedieError | null = null
+  #lastFailure: TweedieError | null = null
+  /** How many failures there were: who waits compares it with what it was at the beginning. */
+  #failures = 0
   #disposed = false
 
   constructor(gpuDevice: GPUDevice, adapter: AdapterDescription, owned: boolean, waitFor: <T>(promise: Promise<T>) => Promise<T>) {
@@ -75,7 +90,7 @@ export class WebGPUBackend implements Backend {
     this.#owned = owned
     this.#waitFor = waitFor
     this.#pool = new BufferPool(this.stats)
-    this.#pipelines = new Pipelines(gpuDevice, this.stats)
+    this.#pipelines = new Pipelines(gpuDevice, this.stats, (error) => this.#fail(error))
     const { subgroupMinSize, subgroupMaxSize } = gpuDevice.adapterInfo as { subgroupMinSize?: number; subgroupMaxSize?: number }
     const fixed = gpuDevice.features.has('subgroups') && subgroupMinSize === subgroupMaxSize
     this.capabilities = {
@@ -92,37 +107,57 @@ export class WebGPUBackend implements Backend {
 
   allocate(bytes: number, reason: () => string): GPUStorage {
     this.#check()
+    const size = BufferPool.roundUp(bytes)
     const limit = Math.min(this.#adapter.maxBufferBytes, this.#adapter.maxBindingBytes)
-    if (bytes > limit) {
-      throw new TweedieError('limit-exceeded', `${reason()} needs a buffer of ${bytes} bytes, but one buffer of ${this.#adapter.name} holds ${limit}: use a smaller batch, or request the device with the memory the model needs.`)
+    if (size > limit) {
+      throw new TweedieError('limit-exceeded', `${reason()} needs a buffer of ${size} bytes, but one buffer of ${this.#adapter.name} holds ${limit}: use a smaller batch, or request the device with the memory the model needs.`)
     }
-    return this.#pool.take(bytes, (size) => {
-      this.stats.objectsCreated++
-      this.gpuDevice.pushErrorScope('out-of-memory')
-      const buffer = this.gpuDevice.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST })
-      const live = this.stats.liveBytes
-      this.#expect((error) => new TweedieError('out-of-memory', `${reason()}: the device could not allocate ${size} bytes on top of ${live}: use a smaller batch. (${error.message})`))
-      return buffer
-    })
+    const reused = this.#pool.take(size)
+    if (reused) return reused
+    this.#destroy(this.#pool.excess())
+    const live = this.stats.liveBytes
+    const storage = this.#pool.add(size, this.#guard(
+      () => this.gpuDevice.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST }),
+      (error) => {
+        // Never to be handed out again; and whoever tries with less will want all there is.
+        storage.broken = true
+        this.#destroy(this.#pool.trim())
+        return new TweedieError('out-of-memory', `${reason()}: the device could not allocate ${size} bytes on top of ${live}: use a smaller batch. (${error.message})`)
+      },
+    ))
+    this.stats.objectsCreated++
+    return storage
   }
 
   free(storage: Storage): void {
     if (this.#disposed) return
     const freed = storage as GPUStorage
-    this.#dropDerived(freed)
+    for (const { target } of this.#derived.get(freed)?.values() ?? []) this.#pool.give(target)
+    this.#derived.delete(freed)
     this.#pool.give(freed)
+  }
+
+  /** Destroys buffers of the pool once the commands that use them are submitted. */
+  #destroy(storages: readonly GPUStorage[]): void {
+    if (storages.length === 0) return
+    const gone = new Set(storages.map(({ id }) => `${id}`))
+    for (const key of this.#bindGroups.keys()) if (key.split(/[:,]/).slice(1).some((id) => gone.has(id))) this.#bindGroups.delete(key)
+    for (const { buffer } of storages) this.#enqueue({ kind: 'destroy', buffer })
   }
 
   write(storage: Storage, data: ArrayBufferView): void {
     this.#check()
     const { buffer } = storage as GPUStorage
+    if (this.#open.at(-1)?.kind !== 'write') this.#close()
+    this.#submitReady()
+    // Behind commands whose pipelines are still being compiled it has to wait, and the caller may change the array.
     if (this.#open.length === 0 && this.#queue.length === 0) this.#writeNow(buffer, data)
-    else this.#enqueue({ kind: 'write', buffer, data: data instanceof DataView ? data : copyOf(data) })
+    else this.#enqueue({ kind: 'write', buffer, data: copyOf(data) })
   }
 
   copy(source: Storage, target: Storage, bytes: number): void {
     this.#check()
-    this.#enqueue({ kind: 'copy', source: (source as GPUStorage).buffer, buffer: (target as GPUStorage).buffer, bytes })
+    this.#enqueue({ kind: 'copy', source: (source as GPUStorage).buffer, target: (target as GPUStorage).buffer, bytes })
   }
 
   #writeNow(buffer: GPUBuffer, data: ArrayBufferView): void {
@@ -131,23 +166,24 @@ export class WebGPUBackend implements Backend {
 
   async read(storage: Storage, bytes: number): Promise<ArrayBuffer> {
     this.#check()
+    const since = this.#failures
     this.stats.reads++
-    const size = BufferPool.roundUp(bytes)
-    // The copy is ordered behind what was enqueued before this call; what is enqueued while pipelines compile comes later.
-    const source = (storage as GPUStorage).buffer
-    await this.#drain()
-    this.#check()
-    const staging = this.gpuDevice.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
     this.stats.objectsCreated++
+    const size = Math.ceil(bytes / 4) * 4
+    const staging = this.#guard(
+      () => this.gpuDevice.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST }),
+      (error) => new TweedieError('out-of-memory', `The device could not allocate ${size} bytes to read a result back: use a smaller batch. (${error.message})`),
+    )
+    // The copy has its place among the commands: the tensor may be overwritten or freed as soon as this call returns.
+    this.#enqueue({ kind: 'copy', source: (storage as GPUStorage).buffer, target: staging, bytes: size })
     try {
-      const encoder = this.gpuDevice.createCommandEncoder()
-      encoder.copyBufferToBuffer(source, 0, staging, 0, size)
-      this.gpuDevice.queue.submit([encoder.finish()])
-      await this.#waitFor(staging.mapAsync(GPUMapMode.READ)).catch((cause: unknown) => {
+      await this.#drain(since)
+      const unmapped = await this.#waitFor(staging.mapAsync(GPUMapMode.READ)).catch((cause: unknown) => ({ cause }))
+      await this.#judge(since)
+      if (unmapped) {
+        this.#fail(new TweedieError('device-lost', 'The GPU device went away while a result was read.', unmapped))
         this.#check()
-        throw new TweedieError('device-lost', 'The GPU device went away while a result was read.', { cause })
-      })
-      await this.#judge()
+      }
       return staging.getMappedRange().slice(0, bytes)
     } finally {
       staging.destroy()
@@ -188,17 +224,18 @@ export class WebGPUBackend implements Backend {
     if (known && known.version === storage.version) return { storage: known.target }
     const target = known?.target ?? this.allocate(bytes, () => `packed weights of ${name()}`)
     const all = this.#derived.get(storage) ?? new Map<string, Derived>()
-    this.#derived.set(storage, all.set(key, { target, version: storage.version }))
+    // Until it is filled it is of no version, so a fill that throws is repeated.
+    this.#derived.set(storage, all.set(key, { target, version: -1 }))
     fill({ storage: target })
+    all.set(key, { target, version: storage.version })
     return { storage: target }
   }
 
-  #dropDerived(storage: GPUStorage): void {
-    for (const { target } of this.#derived.get(storage)?.values() ?? []) this.#pool.give(target)
-    this.#derived.delete(storage)
-  }
-
   #dispatch({ key, code, uniforms, read, write, grid, flops = 0 }: Dispatch, name: () => string): void {
+    const { maxStorageBuffersPerShaderStage: bindings } = this.gpuDevice.limits
+    if (read.length + write.length > bindings) {
+      throw new TweedieError('limit-exceeded', `${name()}: kernel ${key} needs ${read.length + write.length} buffers at once, the device allows ${bindings}: split the operation.`)
+    }
     const pipeline = this.#pipelines.get(key, code, read.length, write.length, name)
     const bindGroup = this.#bindGroup(read, write)
     if (grid.some((n) => n > this.capabilities.maxGrid)) {
@@ -214,7 +251,7 @@ export class WebGPUBackend implements Backend {
     this.stats.dispatches++
     this.stats.flops += flops
     this.#openFlops += flops
-    this.#enqueue({ kind: 'dispatch', pipeline, bindGroup, slot: this.#slots++, grid })
+    this.#enqueue({ kind: 'dispatch', pipeline, bindGroup, slot: this.#slots++, grid, user: name })
   }
 
   #bindGroup(read: readonly Buffer[], write: readonly Buffer[]): GPUBindGroup {
@@ -224,8 +261,13 @@ export class WebGPUBackend implements Backend {
     if (known) return known
     const entries: GPUBindGroupEntry[] = [{ binding: 0, resource: { buffer: this.#uniformBuffer, size: slotBytes } }]
     storages.forEach(({ buffer }, i) => entries.push({ binding: i + 1, resource: { buffer } }))
-    const made = this.gpuDevice.createBindGroup({ layout: this.#pipelines.layout(read.length, write.length).bindGroup, entries })
+    const { bindGroup: layout } = this.#pipelines.layout(read.length, write.length)
+    const made = this.#guard(
+      () => this.gpuDevice.createBindGroup({ layout, entries }),
+      (error) => new TweedieError('device-error', `The device refused a bind group: ${error.message}`),
+    )
     this.stats.objectsCreated++
+    if (this.#bindGroups.size >= maxBindGroups) this.#bindGroups.clear()
     this.#bindGroups.set(key, made)
     return made
   }
@@ -252,34 +294,38 @@ export class WebGPUBackend implements Backend {
     while (this.#queue.length > 0 && unready(this.#queue[0]).length === 0) this.#submit(this.#queue.shift() as Batch)
   }
 
-  /** Submits everything enqueued before this call. */
-  async #drain(): Promise<void> {
+  /** Submits everything enqueued before this call, waiting for pipelines if need be. */
+  async #drain(since: number): Promise<void> {
     this.#close()
     const last = this.#queue.at(-1)
     this.#submitReady()
     while (last && this.#queue.includes(last)) {
-      const waiting = unready(this.#queue[0])
-      await this.#waitFor(Promise.all(waiting.map((p) => p.ready)))
-      const broken = waiting.find((p) => p.error)
-      if (broken?.error) {
-        this.#queue.length = 0
-        this.#fail(broken.error)
-      }
-      this.#check()
+      await this.#waitFor(Promise.all(unready(this.#queue[0]).map((p) => p.ready)))
+      this.#check(since)
       this.#submitReady()
     }
+    this.#check(since)
   }
 
   #submit({ commands, uniforms }: Batch): void {
-    const device = this.gpuDevice
-    device.pushErrorScope('validation')
-    device.queue.writeBuffer(this.#uniformBuffer, 0, uniforms)
-    let encoder = device.createCommandEncoder()
+    this.#guard(() => {
+      const { queue } = this.gpuDevice
+      for (const command of commands) if (command.kind === 'write') this.#writeNow(command.buffer, command.data)
+      if (uniforms.byteLength > 0) queue.writeBuffer(this.#uniformBuffer, 0, uniforms)
+      queue.submit([this.#encode(commands)])
+      for (const command of commands) if (command.kind === 'destroy') command.buffer.destroy()
+    }, (error) => {
+      const users = [...new Set(commands.flatMap((c) => (c.kind === 'dispatch' ? [c.user()] : [])))]
+      const shown = `${users.slice(0, 8).join(', ')}${users.length > 8 ? ` and ${users.length - 8} more` : ''}`
+      const code = error instanceof GPUOutOfMemoryError ? 'out-of-memory' : 'device-error'
+      return new TweedieError(code, `The device refused a submission of ${shown}: ${error.message}`)
+    })
+    this.stats.submits++
+  }
+
+  #encode(commands: readonly Command[]): GPUCommandBuffer {
+    const encoder = this.gpuDevice.createCommandEncoder()
     let pass: GPUComputePassEncoder | null = null
-    const endPass = (): void => {
-      pass?.end()
-      pass = null
-    }
     let current: GPUComputePipeline | null = null
     for (const command of commands) {
       if (command.kind === 'dispatch') {
@@ -291,56 +337,66 @@ export class WebGPUBackend implements Backend {
         if (pipeline !== current) pass.setPipeline((current = pipeline) as GPUComputePipeline)
         pass.setBindGroup(0, command.bindGroup, [command.slot * slotBytes])
         pass.dispatchWorkgroups(...command.grid)
-      } else {
-        endPass()
+      } else if (command.kind === 'clear' || command.kind === 'copy') {
+        pass?.end()
+        pass = null
         if (command.kind === 'clear') encoder.clearBuffer(command.buffer)
-        else if (command.kind === 'copy') encoder.copyBufferToBuffer(command.source, 0, command.buffer, 0, command.bytes)
-        else {
-          // A write happens at its place in the queue: what was encoded before must be submitted before.
-          device.queue.submit([encoder.finish()])
-          encoder = device.createCommandEncoder()
-          this.#writeNow(command.buffer, command.data)
-        }
+        else encoder.copyBufferToBuffer(command.source, 0, command.target, 0, command.bytes)
       }
     }
-    endPass()
-    device.queue.submit([encoder.finish()])
-    this.stats.submits++
-    const names = (): string => [...new Set(commands.flatMap((c) => (c.kind === 'dispatch' ? [c.pipeline.key] : [])))].join(', ')
-    this.#expect((error) => new TweedieError('device-error', `The device refused a submission of kernels ${names()}: ${error.message}`))
+    pass?.end()
+    return encoder.finish()
   }
 
-  /** Closes the innermost error scope; if it caught something, the next wait rejects with `explain` of it. */
-  #expect(explain: (error: GPUError) => TweedieError): void {
-    const verdict = this.gpuDevice.popErrorScope().then((error) => {
-      if (error) this.#fail(explain(error))
-    }, () => {})
-    this.#verdicts.push(verdict)
+  /** Does something the device may object to, asynchronously; if it does, that is the failure `explain` makes of it. */
+  #guard<T>(act: () => T, explain: (error: GPUError) => TweedieError): T {
+    const since = this.#failures
+    const filters = ['validation', 'internal', 'out-of-memory'] as const
+    for (const filter of filters) this.gpuDevice.pushErrorScope(filter)
+    try {
+      return act()
+    } finally {
+      const verdict = Promise.all(filters.map(() => this.gpuDevice.popErrorScope().catch(() => null)))
+      // In order, so that the cause is seen before its consequences, which count for nothing.
+      this.#verdicts = this.#verdicts.then(() => verdict).then((errors) => {
+        const error = errors.find((e) => e !== null)
+        if (error && since === this.#failures && !this.#disposed) this.#fail(explain(error))
+      })
+    }
   }
 
-  async #judge(): Promise<void> {
-    const verdicts = this.#verdicts
-    this.#verdicts = []
-    await this.#waitFor(Promise.all(verdicts))
-    this.#check()
+  async #judge(since: number): Promise<void> {
+    await this.#waitFor(this.#verdicts)
+    this.#check(since)
   }
 
   async flush(): Promise<void> {
     this.#check()
-    await this.#drain()
-    await this.#waitFor(this.gpuDevice.queue.onSubmittedWorkDone())
-    await this.#judge()
+    const since = this.#failures
+    await this.#drain(since)
+    // It rejects where the device was lost, of which `lost` tells more.
+    await this.#waitFor(this.gpuDevice.queue.onSubmittedWorkDone()).catch(() => {})
+    await this.#judge(since)
   }
 
   #fail(error: TweedieError): void {
-    this.#failure ??= error
+    if (this.#disposed || this.#failure?.code === 'device-lost') return
+    this.#failure = this.#lastFailure = error
+    this.#failures++
+    this.#close()
+    for (const command of this.#queue.splice(0).flatMap((batch) => batch.commands)) {
+      if (command.kind === 'write') this.#writeNow(command.buffer, command.data)
+      else if (command.kind === 'destroy') command.buffer.destroy()
+    }
+    for (const derived of this.#derived.values()) for (const { target } of derived.values()) this.#pool.give(target)
+    this.#derived.clear()
   }
 
-  #check(): void {
+  /** Throws a failure that nobody has been told of, or that happened since there were `since`. */
+  #check(since: number = this.#failures): void {
     if (this.#disposed) throw new TweedieError('disposed', 'The device was disposed.')
-    const failure = this.#failure
+    const failure = this.#failure ?? (since < this.#failures ? this.#lastFailure : null)
     if (!failure) return
-    // Only a lost device stays lost; after any other failure the caller may free memory and go on.
     if (failure.code !== 'device-lost') this.#failure = null
     throw failure
   }

@@ -18,10 +18,12 @@ export class Pipelines {
   readonly #stats: BackendStats
   readonly #entries = new Map<string, PipelineEntry>()
   readonly #layouts = new Map<string, { bindGroup: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>()
+  readonly #onError: (error: TweedieError) => void
 
-  constructor(device: GPUDevice, stats: BackendStats) {
+  constructor(device: GPUDevice, stats: BackendStats, onError: (error: TweedieError) => void) {
     this.#device = device
     this.#stats = stats
+    this.#onError = onError
   }
 
   /** Bind group layout of kernels with one uniform, `reads` read-only inputs and `writes` outputs. */
@@ -39,12 +41,18 @@ export class Pipelines {
     return made
   }
 
+  /** Begins to compile what is not known yet; throws for a kernel of which it is known that it does not compile. */
   get(key: string, code: () => string, reads: number, writes: number, user: () => string): PipelineEntry {
-    return this.#entries.get(key) ?? this.#compile(key, code(), reads, writes, user)
+    const entry = this.#entries.get(key) ?? this.#compile(key, code(), reads, writes, user)
+    if (entry.error) throw entry.error
+    return entry
   }
 
   #compile(key: string, code: string, reads: number, writes: number, user: () => string): PipelineEntry {
+    // Errors of the module come with the pipeline; the scope keeps them from being reported a second time, to nobody.
+    this.#device.pushErrorScope('validation')
     const module = this.#device.createShaderModule({ label: key, code })
+    this.#device.popErrorScope().catch(() => null)
     this.#stats.objectsCreated += 2
     const descriptor = { label: key, layout: this.layout(reads, writes).pipeline, compute: { module, entryPoint: 'main' } }
     const name = user()
@@ -56,6 +64,7 @@ export class Pipelines {
         (pipeline) => void (entry.pipeline = pipeline),
         async (cause: unknown) => {
           entry.error = new TweedieError('shader-compile', `${name}: kernel ${key} does not compile on this device. ${await explain(module, code, cause)}`, { cause })
+          this.#onError(entry.error)
         },
       ),
     }
