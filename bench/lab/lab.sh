@@ -6,4 +6,4 @@ export VK_DRIVER_FILES=${VK_DRIVER_FILES:-/usr/share/vulkan/icd.d/lvp_icd.json}
 name=$1; shift
 out=$here/../../node_modules/.lab-$(basename "$name" .ts).mjs
 npx --no-install esbuild "$here/$name" --bundle --platform=node --format=esm --external:webgpu --log-level=warning --outfile="$out" 2>/dev/null
-exec node "$out" "$@" 2>&1 | grep -v '^Warning: max'
+exec node "$out" "$@" 2>&1 | grep --line-buffered -v '^Warning: max'

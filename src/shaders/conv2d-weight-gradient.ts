@@ -7,7 +7,7 @@
  * and conv2d-sum-splits.ts adds them in order. No atomics, so the result is the same every time.
  *
  * Bindings: convStruct with, after its 16 words, the pixels of a range; x [n,cin,h,w]; dy [n,cout,ho,wo];
- * partial [splits,cout,cin,kh,kw]. Grid: tiles of terms (x), of channels (y), splits (z). 8 KiB of workgroup memory.
+ * partial [splits,cout,cin,kh,kw]. Grid: tiles of terms (x), of channels (y), splits (z). 9 KiB of workgroup memory.
  */
 import { convMembers, convUniform, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
@@ -27,7 +27,6 @@ export function conv2dWeightGradient({ side, each, ...rest }: Conv2dWeightGradie
   noMore(rest)
   const threads = side * side
   const tile = side * each
-  const gathered = tile * step / threads
   const rowStep = threads / step
   const sums = (line: (i: number, j: number) => string) => lines(each, i => lines(each, j => line(i, j)))
   return wgsl`
@@ -42,6 +41,7 @@ struct Params {
 
 var<workgroup> ds: array<f32, ${step * (tile + 1)}>;
 var<workgroup> xs: array<f32, ${step * (tile + 1)}>;
+var<workgroup> offsets: array<vec3i, ${tile}>;
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -54,14 +54,13 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
   let begin = i32(wg.z) * p.range;
   let end = min(begin + p.range, p.n * area);
 
-  // A thread gathers one pixel of the step for ${gathered} channels and ${gathered} terms that stay the same.
+  // Where each term of the tile lies in x, decoded once: the plane of its channel and its shift.
+  for (var row = t; row < ${tile}; row += ${threads}) {
+    let k = min(kFirst + row, terms - 1);
+    offsets[row] = vec3i(k / taps * p.h * p.w, k % taps / p.kw - p.padY, k % p.kw - p.padX);
+  }
+  workgroupBarrier();
   let r = t % ${step};
-  let row = t / ${step};
-  ${lines(gathered, g => `
-  let k${g} = min(kFirst + row + ${g * rowStep}, terms - 1);
-  let ci${g} = k${g} / taps;
-  let ky${g} = k${g} % taps / p.kw - p.padY;
-  let kx${g} = k${g} % p.kw - p.padX;`)}
   ${sums((i, j) => `var a${i}_${j} = 0f;`)}
   for (var first = begin; first < end; first += ${step}) {
     let live = first + r < end;
@@ -70,15 +69,16 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
     let iy = pixel % area / p.wo * p.stride;
     let ix = pixel % p.wo * p.stride;
     let dyAt = n * p.cout * area + pixel % area;
-    ${lines(gathered, g => `
-    {
-      let channel = min(co + row + ${g * rowStep}, p.cout - 1);
-      ds[r * ${tile + 1} + row + ${g * rowStep}] = select(0, dy[dyAt + channel * area], live);
-      let py = iy + ky${g};
-      let px = ix + kx${g};
-      let at = ((n * p.cin + ci${g}) * p.h + clamp(py, 0, p.h - 1)) * p.w + clamp(px, 0, p.w - 1);
-      xs[r * ${tile + 1} + row + ${g * rowStep}] = select(0, x[at], live && py >= 0 && py < p.h && px >= 0 && px < p.w);
-    }`)}
+    let xAt = n * p.cin * p.h * p.w;
+    for (var row = t / ${step}; row < ${tile}; row += ${rowStep}) {
+      let channel = min(co + row, p.cout - 1);
+      ds[r * ${tile + 1} + row] = select(0, dy[dyAt + channel * area], live);
+      let term = offsets[row];
+      let py = iy + term.y;
+      let px = ix + term.z;
+      let at = xAt + term.x + clamp(py, 0, p.h - 1) * p.w + clamp(px, 0, p.w - 1);
+      xs[r * ${tile + 1} + row] = select(0, x[at], live && py >= 0 && py < p.h && px >= 0 && px < p.w);
+    }
     workgroupBarrier();
     for (var q = 0; q < ${step}; q++) {
       ${lines(each, i => `let d${i} = ds[q * ${tile + 1} + t / ${side} + ${i * side}];`)}
