@@ -2,6 +2,7 @@
  * The op table. Every backend has a launch for each key (a mapped type says if one is missing), and one test runs every
  * op on every backend.
  */
+import { attention_, attentionGrad } from './attention.ts'
 import { conv2d_, conv2dDataGrad, conv2dWeightGrad } from './conv2d.ts'
 import { copy } from './copy.ts'
 import { groupNorm_, groupNormDataGrad, groupNormSums } from './group-norm.ts'
@@ -15,6 +16,8 @@ import { resizeBilinear_, resizeBilinearGrad } from './resize.ts'
 import { softmax_ } from './softmax.ts'
 
 export const ops = {
+  attention: attention_,
+  attentionGrad,
   conv2d: conv2d_,
   conv2dDataGrad,
   conv2dWeightGrad,
