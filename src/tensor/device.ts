@@ -57,8 +57,13 @@ export class Device {
       throw new TweedieError('shape', `tensor: ${formatShape(shape)} holds ${sizeOf(shape)} values, found ${values.length}.`)
     }
     const out = this.#allocate({ shape, dtype }, 'tensor') as Tensor<D>
-    this.backend.write(out.storage, arrayOf(values, dtype))
-    return out
+    try {
+      this.backend.write(out.storage, arrayOf(values, dtype))
+      return out
+    } catch (error) {
+      out.dispose()
+      throw error
+    }
   }
 
   /**
@@ -71,7 +76,11 @@ export class Device {
     let kept: unknown = null
     try {
       const result = f()
-      if (result instanceof Promise) throw new TweedieError('option', 'scope: its function must not be async.')
+      if (result instanceof Promise) {
+        // It will fail at the first tensor it uses again, and nobody will be there to hear.
+        result.catch(() => {})
+        throw new TweedieError('option', 'scope: its function must not be async: what it makes after an await would belong to no scope.')
+      }
       kept = result
       return result
     } finally {
@@ -111,11 +120,17 @@ export class Device {
   /** See {@link applyOp}. */
   runOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[]): AnyTensor[] {
     if (this.#disposed) throw new TweedieError('disposed', `${op.name}: the device was disposed.`)
-    const outputs = op.shape(params, inputs).map((spec) => this.#allocate(spec, op.name, inputs))
-    // The op table's keys are the ops' names (a test holds them together); the cast states it for the type checker.
-    this.backend.run(op.name as OpName, params as never, inputs, outputs)
-    this.#tape?.recordOp(op, params, inputs, outputs)
-    return outputs
+    const outputs: AnyTensor[] = []
+    try {
+      for (const spec of op.shape(params, inputs)) outputs.push(this.#allocate(spec, op.name, inputs))
+      // The op table's keys are the ops' names (a test holds them together); the cast states it for the type checker.
+      this.backend.run(op.name as OpName, params as never, inputs, outputs)
+      this.#tape?.recordOp(op, params, inputs, outputs)
+      return outputs
+    } catch (error) {
+      for (const tensor of outputs) tensor.dispose()
+      throw error
+    }
   }
 
   #allocate(spec: Spec, user: string, inputs: readonly Spec[] = []): AnyTensor {
@@ -142,10 +157,10 @@ export class Device {
   }
 }
 
-/** The tensors in `value`: itself, or in the arrays and plain objects it is made of. */
+/** The tensors in `value`: itself, or in the arrays, maps and plain objects it is made of. */
 function* tensorsIn(value: unknown): Generator<AnyTensor> {
   if (value instanceof Tensor) yield value
-  else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item)
+  else if (Array.isArray(value) || value instanceof Map) for (const item of value.values()) yield* tensorsIn(item)
   else if (value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype) {
     for (const item of Object.values(value)) yield* tensorsIn(item)
   }

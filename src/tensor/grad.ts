@@ -2,6 +2,7 @@
  * What a caller differentiates with: {@link grad}, {@link stopGradient}, {@link customGradient} and {@link checkpoint}.
  */
 import { TweedieError } from '../errors.ts'
+import { formatShape, sameShape, shapeError } from './shape.ts'
 import { Tape } from './tape.ts'
 import { full } from './ops/map.ts'
 import { Tensor, type AnyTensor } from './tensor.ts'
@@ -16,21 +17,27 @@ export interface GradResult<T> {
 
 /**
  * The value of `f` and the gradient of the sum of its elements by each tensor of `wrt`.
- * `cotangent`, of the value's shape, weighs the elements (default: all one).
+ * `cotangent`, of the value's shape, weighs the elements (default: all one). What `f` makes besides its value is freed,
+ * as in {@link Device.scope}.
+ *
+ * @throws TweedieError `unsupported` if a tensor the gradient needs was overwritten meanwhile, and for a second
+ * derivative: a grad within a grad through a tensor that the outer one watches.
  */
 export function grad<T extends Tensor>(f: () => T, wrt: readonly Tensor[], cotangent?: Tensor): GradResult<T> {
   if (wrt.length === 0) throw new TweedieError('option', 'grad: name at least one tensor to differentiate by.')
   const device = wrt[0].device
-  const tape = new Tape(device, wrt.map((t) => t.id))
+  for (const t of wrt) t.assertUsable('grad')
+  const tape = new Tape(device, wrt.map((t) => t.id), { outer: device.tape })
   try {
-    const value = device.withTape(tape, f)
-    const savedBytes = tape.savedBytes
-    const gradients = device.scope(() => {
+    return device.scope(() => {
+      const value = device.withTape(tape, () => device.scope(f))
+      if (cotangent && !sameShape(cotangent.shape, value.shape)) throw shapeError('grad', `a cotangent ${formatShape(value.shape)}`, cotangent.shape)
+      const savedBytes = tape.savedBytes
       const seed = cotangent ?? full(device, value.shape, 1)
       const found = tape.backward(new Map([[value.id, seed]]), wrt.map((t) => t.id))
-      return found.map((gradient, i) => (gradient ? device.track(gradient) : full(device, wrt[i].shape, 0)))
+      const gradients = found.map((gradient, i) => (gradient ? device.track(gradient) : full(device, wrt[i].shape, 0)))
+      return { value, gradients, savedBytes }
     })
-    return { value, gradients, savedBytes }
   } finally {
     tape.release()
   }
@@ -58,42 +65,54 @@ export function customGradient(
 ): Tensor {
   const { device } = inputs[0]
   const tape = device.tape
-  if (!tape || !inputs.some((t) => tape.watches(t.id))) return f(...inputs)
-  const output = tape.pause(() => device.scope(() => f(...inputs)))
-  const saved = inputs.map((t) => tape.hold(t))
+  if (!tape || !inputs.some((t) => tape.watches(t.id))) return device.scope(() => f(...inputs))
+  // A value of its own, also where f returns one of its inputs.
+  const output = tape.pause(() => device.scope(() => stopGradient(f(...inputs))))
+  const held = inputs.map((t) => tape.hold(t))
   tape.record({
     name: 'customGradient',
     outputs: [{ id: output.id, spec: output }],
     backward: (cotangent, addGradient) => {
+      const saved = held.map((t) => t.look('customGradient'))
       backward(cotangent(0), ...saved).forEach((gradient, i) => gradient && addGradient(inputs[i].id, gradient))
     },
-    release: () => saved.forEach((t) => t.dispose()),
+    release: () => held.forEach((t) => t.release()),
   })
   return output
 }
 
 /**
  * `f(...inputs)`, of which only the inputs stay alive: the backward pass computes it again (gradient checkpointing).
- * Gradients flow to the inputs and to every tensor named in the enclosing {@link grad}.
+ * Gradients flow to the inputs and to whatever else `f` reads; what is no input must still be alive in the backward pass.
  */
 export function checkpoint(f: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): Tensor {
   const { device } = inputs[0]
   const tape = device.tape
-  if (!tape || tape.paused) return f(...inputs)
-  const output = tape.pause(() => device.scope(() => f(...inputs)))
-  const saved = inputs.map((t) => tape.hold(t))
-  const wanted = [...new Set([...inputs.filter((t) => tape.watches(t.id)).map((t) => t.id), ...tape.leaves])]
+  if (!tape || tape.paused) return device.scope(() => f(...inputs))
+  for (const t of inputs) tape.watches(t.id)
+  const wanted = tape.watched
+  const probe = new Tape(device, wanted, { dry: true })
+  const [output, depends] = device.withTape(probe, () => device.scope(() => {
+    const result = f(...inputs)
+    return [stopGradient(result), probe.watches(result.id)] as const
+  }))
+  if (!depends) return output
+  const held = inputs.map((t) => tape.hold(t))
   tape.record({
     name: 'checkpoint',
     outputs: [{ id: output.id, spec: output }],
     backward: (cotangent, addGradient) => {
       const inner = new Tape(device, wanted)
-      const again = device.withTape(inner, () => f(...saved))
-      inner.backward(new Map([[again.id, cotangent(0)]]), wanted).forEach((gradient, i) => {
-        if (gradient) addGradient(wanted[i], device.track(gradient))
-      })
+      try {
+        const again = device.withTape(inner, () => device.scope(() => f(...held.map((t) => t.look('checkpoint')))))
+        inner.backward(new Map([[again.id, cotangent(0)]]), wanted).forEach((gradient, i) => {
+          if (gradient) addGradient(wanted[i], device.track(gradient))
+        })
+      } finally {
+        inner.release()
+      }
     },
-    release: () => saved.forEach((t) => t.dispose()),
+    release: () => held.forEach((t) => t.release()),
   })
   return output
 }

@@ -28,28 +28,40 @@ export interface Node {
   release(): void
 }
 
-interface SavedTensor {
-  readonly tensor: AnyTensor
-  readonly version: number
+/** A tensor the tape keeps alive for a gradient rule. */
+export interface Held<T extends AnyTensor = AnyTensor> {
+  /** The tensor; throws if it was overwritten since, naming `user`. */
+  look(user: string): T
+  release(): void
 }
 
 export class Tape {
   readonly device: Device
   readonly #watched: Set<number>
   readonly #nodes: Node[] = []
+  readonly #outer: Tape | null
+  readonly #dry: boolean
   #paused = 0
 
-  /** The tensors named before the forward pass. */
-  readonly leaves: readonly number[]
   /** Memory born earlier was there before the forward pass: the tape only borrows it. */
   readonly #firstId: number
   readonly #saved = new Map<object, number>()
 
-  constructor(device: Device, leaves: readonly number[]) {
+  /**
+   * `watched` are the tensors named before the forward pass. What `outer` watches may not enter: nobody would see it
+   * pass. A `dry` tape only finds out what depends on them.
+   */
+  constructor(device: Device, watched: readonly number[], { outer = null, dry = false }: { outer?: Tape | null; dry?: boolean } = {}) {
     this.device = device
-    this.leaves = leaves
-    this.#watched = new Set(leaves)
+    this.#watched = new Set(watched)
+    this.#outer = outer
+    this.#dry = dry
     this.#firstId = newTensorId()
+  }
+
+  /** Every tensor through which a gradient must flow, as known so far. */
+  get watched(): number[] {
+    return [...this.#watched]
   }
 
   get paused(): boolean {
@@ -58,7 +70,11 @@ export class Tape {
 
   /** Whether a gradient must flow through the tensor with this id. */
   watches(id: number): boolean {
-    return this.#paused === 0 && this.#watched.has(id)
+    if (this.#paused > 0) return false
+    if (this.#outer?.watches(id)) {
+      throw new TweedieError('unsupported', 'grad: a grad within a grad computes with a tensor that the outer one watches, but second derivatives are not implemented. If its results are constants to the outer one, put it into noGrad.')
+    }
+    return this.#watched.has(id)
   }
 
   /** Bytes of intermediate results the tape keeps alive, counting each piece of memory once. */
@@ -80,19 +96,16 @@ export class Tape {
     const needs = inputs.map((t) => t.dtype === 'f32' && this.watches(t.id))
     if (!needs.includes(true)) return
     const wanted = op.saves(params, needs)
-    const save = (list: readonly AnyTensor[], indices: readonly number[] = []): Map<number, SavedTensor> =>
-      new Map(indices.map((i) => [i, this.#save(list[i])]))
+    const save = (list: readonly AnyTensor[], indices: readonly number[] = []): Map<number, Held> =>
+      new Map(indices.map((i) => [i, this.hold(list[i])]))
     const savedInputs = save(inputs, wanted.inputs)
     const savedOutputs = save(outputs, wanted.outputs)
     const inputSpecs = inputs.map(({ shape, dtype }): Spec => ({ shape, dtype }))
     const inputIds = inputs.map((t) => t.id)
-    const look = (saved: ReadonlyMap<number, SavedTensor>, what: string) => (index: number): AnyTensor => {
+    const look = (saved: ReadonlyMap<number, Held>, what: string) => (index: number): AnyTensor => {
       const entry = saved.get(index)
       if (!entry) throw new TweedieError('unsupported', `${op.name}: its gradient reads ${what} ${index}, which it did not save.`)
-      if (entry.tensor.storage.version !== entry.version) {
-        throw new TweedieError('unsupported', `${op.name}: a tensor of shape ${formatShape(entry.tensor.shape)} was overwritten between the forward and the backward pass.`)
-      }
-      return entry.tensor
+      return entry.look(op.name)
     }
     this.record({
       name: op.name,
@@ -112,7 +125,7 @@ export class Tape {
         })
       },
       release: () => {
-        for (const { tensor } of [...savedInputs.values(), ...savedOutputs.values()]) tensor.dispose()
+        for (const held of [...savedInputs.values(), ...savedOutputs.values()]) held.release()
       },
     })
   }
@@ -120,18 +133,23 @@ export class Tape {
   /** Adds a node whose outputs are watched from now on. */
   record(node: Node): void {
     for (const { id, spec } of node.outputs) if (spec.dtype === 'f32') this.#watched.add(id)
-    this.#nodes.push(node)
+    if (this.#dry) node.release()
+    else this.#nodes.push(node)
   }
 
-  /** A handle of the tape's own on `tensor`, to be disposed when its node is released. */
-  hold<T extends AnyTensor>(tensor: T): T {
+  /** Keeps `tensor` alive until its node is released. */
+  hold<T extends AnyTensor>(tensor: T): Held<T> {
     const { storage, birth } = tensor.assertUsable('The tape')
     if (birth > this.#firstId) this.#saved.set(storage, storage.bytes)
-    return tensor.alias() as AnyTensor as T
-  }
-
-  #save(tensor: AnyTensor): SavedTensor {
-    return { tensor: this.hold(tensor), version: tensor.storage.version }
+    const handle = tensor.alias() as AnyTensor as T
+    const { version } = storage
+    return {
+      look: (user) => {
+        if (storage.version === version) return handle
+        throw new TweedieError('unsupported', `${user}: a tensor of shape ${formatShape(handle.shape)} was overwritten between the forward and the backward pass.`)
+      },
+      release: () => handle.dispose(),
+    }
   }
 
   /**

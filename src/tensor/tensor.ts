@@ -96,7 +96,10 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
   /** Overwrites the values with those of `source`, of the same shape and type, in order with the ops around it. */
   assign(source: Tensor<D>): void {
     if (!sameShape(source.shape, this.shape)) throw shapeError('assign', formatShape(this.shape), source.shape)
+    if (source.dtype !== this.dtype) throw new TweedieError('shape', `assign: expected ${this.dtype}, found ${source.dtype}.`)
+    if (source.device !== this.device) throw new TweedieError('option', 'assign: its tensors live on different devices.')
     const { storage } = this.assertUsable('assign')
+    if (source.storage === storage) return
     this.device.backend.copy(source.storage, storage, this.size * 4)
     storage.version++
   }

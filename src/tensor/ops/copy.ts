@@ -6,7 +6,7 @@ import { TweedieError } from '../../errors.ts'
 import type { DType } from '../dtype.ts'
 import { applyOne, defineOp, type Op } from '../op.ts'
 import { formatShape, normalizeAxis, shapeError, sizeOf, stridesOf, type Shape } from '../shape.ts'
-import type { AnyTensor, Tensor } from '../tensor.ts'
+import type { Tensor } from '../tensor.ts'
 
 /** A box of one input, and where it lands in the output: both described by an offset and a stride per axis of the box. */
 export interface Box {
@@ -62,6 +62,8 @@ export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number
 
 /** Surrounds `x` with zeros: `before[i]` and `after[i]` elements along axis i. */
 export function pad<D extends DType>(x: Tensor<D>, before: readonly number[], after: readonly number[]): Tensor<D> {
+  const usable = (list: readonly number[]): boolean => list.length === x.shape.length && list.every((n) => Number.isInteger(n) && n >= 0)
+  if (!usable(before) || !usable(after)) throw shapeError('pad', `for each axis of ${formatShape(x.shape)} two numbers of 0 or more`, before, after)
   const shape = x.shape.map((n, i) => n + before[i] + after[i])
   const strides = stridesOf(shape)
   const offset = strides.reduce((sum, s, i) => sum + s * before[i], 0)
@@ -69,10 +71,11 @@ export function pad<D extends DType>(x: Tensor<D>, before: readonly number[], af
 }
 
 /** Joins tensors that agree in all dimensions but `axis`. */
-export function concat(tensors: readonly Tensor[], axis: number): Tensor {
+export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis: number): Tensor<D> {
   if (tensors.length === 0) throw new TweedieError('option', 'concat: expected at least one tensor.')
   const a = normalizeAxis('concat', axis, tensors[0].shape.length)
   for (const t of tensors) {
+    if (t.dtype !== tensors[0].dtype) throw new TweedieError('shape', `concat: expected tensors of one type, found ${tensors[0].dtype} and ${t.dtype}.`)
     if (t.shape.length !== tensors[0].shape.length || t.shape.some((n, i) => i !== a && n !== tensors[0].shape[i])) {
       throw shapeError('concat', `shapes that differ along axis ${a} only`, ...tensors.map((u) => u.shape))
     }
@@ -85,11 +88,13 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
     start += t.shape[a]
     return { input, extent: t.shape, from: { offset: 0, strides: stridesOf(t.shape) }, to }
   })
-  return applyOne(copy, { boxes, shape }, tensors as readonly AnyTensor[])
+  return applyOne<CopyParams, D>(copy, { boxes, shape }, tensors)
 }
 
 /** Cuts `x` into pieces of the given sizes along `axis`. */
-export function split(x: Tensor, axis: number, sizes: readonly number[]): Tensor[] {
+export function split<D extends DType>(x: Tensor<D>, axis: number, sizes: readonly number[]): Tensor<D>[] {
+  const extent = x.shape[normalizeAxis('split', axis, x.shape.length)]
+  if (sizes.reduce((sum, n) => sum + n, 0) !== extent) throw shapeError('split', `sizes that add up to ${extent}`, sizes)
   let start = 0
   return sizes.map((size) => slice(x, axis, start, (start += size)))
 }

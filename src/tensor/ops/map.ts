@@ -8,7 +8,7 @@ import type { DType } from '../dtype.ts'
 import type { Device } from '../device.ts'
 import { differentiate, expression, type Expression } from '../expression.ts'
 import { applyOne, defineOp } from '../op.ts'
-import { broadcastShapes, checkShape, type Shape } from '../shape.ts'
+import { broadcastShapes, checkShape, formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { AnyTensor, Tensor } from '../tensor.ts'
 
 export interface MapParams {
@@ -22,7 +22,9 @@ export interface MapParams {
 export const map_ = defineOp<MapParams>({
   name: 'map',
   shape({ dtype, shape }, inputs): Spec[] {
-    return [{ shape: shape ?? broadcastShapes('map', inputs.map((t) => t.shape)), dtype }]
+    const found = broadcastShapes('map', [...(shape ? [shape] : []), ...inputs.map((t) => t.shape)])
+    if (shape && !sameShape(found, shape)) throw shapeError('map', `inputs that broadcast to ${formatShape(shape)}`, ...inputs.map((t) => t.shape))
+    return [{ shape: found, dtype }]
   },
   saves: (params, needs) => ({ inputs: [...new Set(needs.flatMap((need, i) => (need ? differentiate(params.expression, i).uses : [])))] }),
   gradient({ params, input, inputSpec, cotangent, needs, sumTo }) {

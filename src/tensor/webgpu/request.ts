@@ -72,12 +72,15 @@ export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest): Pr
   // Larger limits than the defaults may cost speed and hide mistakes: ask for what the work needs.
   const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits
   const wanted = Math.max(need?.largestBuffer ?? 0, 128 * 2 ** 20)
-  const device = await adapter.requestDevice({
+  const request = adapter.requestDevice({
     requiredFeatures: adapter.features.has('subgroups') ? ['subgroups'] : [],
     requiredLimits: {
       maxStorageBufferBindingSize: Math.min(maxStorageBufferBindingSize, alignUp(wanted)),
       maxBufferSize: Math.min(maxBufferSize, alignUp(Math.max(wanted, 256 * 2 ** 20))),
     },
+  })
+  const device = await request.catch((cause: unknown) => {
+    throw new TweedieError('webgpu-unavailable', `${description.name} does not give a device: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
   })
   if (signal?.aborted) {
     device.destroy()

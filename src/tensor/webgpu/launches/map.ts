@@ -1,5 +1,6 @@
 /** Renders an expression to WGSL and finds the flattest loops for its operands. */
 import { mapShader, type MapInput } from '../../../shaders/map.ts'
+import { f32 } from '../../../shaders/template.ts'
 import { topological, type FunctionName, type Node } from '../../expression.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
@@ -32,7 +33,7 @@ function render(root: Node): { body: string; result: string } {
   const names = new Map<string, string>()
   const lines: string[] = []
   for (const node of topological(root)) {
-    if (node.kind === 'constant') names.set(node.key, `V(${Number.isInteger(node.value) ? `${node.value}.0` : node.value})`)
+    if (node.kind === 'constant') names.set(node.key, `V(${f32(node.value)})`)
     else if (node.kind === 'scalar') names.set(node.key, `s${node.index}`)
     else if (node.kind === 'input') names.set(node.key, `x${node.index}`)
     else {

@@ -1,7 +1,7 @@
 import { TweedieError } from '../../../errors.ts'
 import { matmulShader, matmulTile } from '../../../shaders/matmul.ts'
 import type { MatmulParams } from '../../ops/matmul.ts'
-import { broadcastStrides, collapse, type Shape } from '../../shape.ts'
+import { broadcastStrides, collapse, formatShape, type Shape } from '../../shape.ts'
 import type { Launch } from '../launch.ts'
 
 export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }, [a, b], [c]) => {
@@ -10,7 +10,7 @@ export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }
   const batchShape = c.shape.slice(0, -2)
   const batchStrides = (shape: Shape): number[] => broadcastStrides(shape.slice(0, -2), batchShape).map((s) => s * shape[shape.length - 1] * shape[shape.length - 2])
   const batch = collapse(batchShape, [batchStrides(a.shape), batchStrides(b.shape)])
-  if (batch.dims.length > 2) throw new TweedieError('unsupported', `matmul: the batch axes of ${a.shape} and ${b.shape} broadcast in more than two runs; make them dense first.`)
+  if (batch.dims.length > 2) throw new TweedieError('unsupported', `matmul: the batch axes of ${formatShape(a.shape)} and ${formatShape(b.shape)} broadcast in more than two runs; make them dense first.`)
   const [outer, inner] = batch.dims.length === 2 ? batch.dims : [1, batch.dims[0]]
   const [a0, a1] = batch.dims.length === 2 ? batch.strides[0] : [0, batch.strides[0][0]]
   const [b0, b1] = batch.dims.length === 2 ? batch.strides[1] : [0, batch.strides[1][0]]
