@@ -70,20 +70,26 @@ export function selfGuidedPass(diffusion: GaussianDiffusion, denoiser: Denoiser,
   const { device } = x
   const s = Math.trunc(diffusion.steps * options.strength)
   const estimate = { clipDenoised: options.clip }
-  return device.scope(() => {
-    let out: Tensor | null = null
-    const metric = (): Tensor => {
-      out = diffusion.run(denoiser, x, t)
-      const xStart = diffusion.predXStart(out, x, t, estimate)
-      const detached = stopGradient(xStart)
-      const distances = Array.from({ length: options.draws }, (_, k) => device.scope(() => {
-        const xs = diffusion.qSample(detached, s, noise.renoise(t, k))
-        return options.distance(xStart, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
-      }))
-      return div(distances.reduce(add), options.draws)
-    }
-    const { value, gradients: [g] } = grad(metric, [x])
-    const scaled = options.raw ? g : map(normalized, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })], [0, 1])
-    return { out: out as unknown as Tensor, gradient: mul(scaled, options.weight), metric: value }
-  })
+  // A handle that outlives the gradient's own scope: the step needs the output too.
+  let out: Tensor | null = null
+  const metric = (): Tensor => {
+    out = diffusion.run(denoiser, x, t).alias()
+    const xStart = diffusion.predXStart(out, x, t, estimate)
+    const detached = stopGradient(xStart)
+    const distances = Array.from({ length: options.draws }, (_, k) => device.scope(() => {
+      const xs = diffusion.qSample(detached, s, noise.renoise(t, k))
+      return options.distance(xStart, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
+    }))
+    return div(distances.reduce(add), options.draws)
+  }
+  try {
+    return device.scope(() => {
+      const { value, gradients: [g] } = grad(metric, [x])
+      const scaled = options.raw ? g : map(normalized, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })], [0, 1])
+      return { out: device.track((out as Tensor | null)!), gradient: mul(scaled, options.weight), metric: value }
+    })
+  } catch (error) {
+    (out as Tensor | null)?.dispose()
+    throw error
+  }
 }
