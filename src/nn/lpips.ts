@@ -8,10 +8,10 @@
  * reads. So a backward pass keeps each map once, and the two images walk side by side, each map freed once it has been
  * read by the next layer and by its tail.
  */
-import { concat, conv2d, customGradient, expression, f, map, noGrad, relu, sum, type Device, type Tensor } from '../tensor/index.ts'
+import {
+  concat, conv2d, customGradient, expression, f, map, maxPool2d, noGrad, relu, resizeBilinear, sum, type Device, type Expression, type Tensor,
+} from '../tensor/index.ts'
 import { constant, type Node } from '../tensor/expression.ts'
-import { maxPool2d } from '../tensor/ops/pool.ts'
-import { resizeBilinear } from '../tensor/ops/resize.ts'
 import { sameShape, shapeError } from '../tensor/shape.ts'
 import { parameter, type Parameters } from './layers.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
@@ -94,7 +94,7 @@ const scaleKey = 'scaling_layer.scale'
 
 const scaling = expression(3, 2, ([x, shift, scale], [factor, offset]) => f.div(f.sub(f.add(f.mul(x, factor), offset), shift), scale))
 
-const sumOf = (count: number) => expression(count, 0, (inputs) => inputs.reduce(f.add))
+const sumOf = (count: number): Expression => expression(count, 0, (inputs) => inputs.reduce(f.add))
 
 // --- The tail of a tap: from two maps before their ReLU to the weighted squared difference of their unit vectors. ---
 
@@ -137,23 +137,22 @@ const gradientByWeight = expression(5, 1, ([x, sx, y, sy, cotangent], [scale]) =
 
 /** scale · Σ_c w_c (û_c - v̂_c)², [N, 1, h, w], of maps before their ReLU [N, C, h, w] and w [1, C, 1, 1]. */
 function difference(x: Tensor, y: Tensor, w: Tensor, scale: number): Tensor {
-  const channels = { axes: [1], keepDims: true }
-  const tape = x.device.tape
-  const [byX, byY, byW] = [x, y, w].map((t) => tape?.watches(t.id) ?? false)
+  const { device } = x
+  const [byX, byY, byW] = [x, y, w].map((t) => device.tape?.watches(t.id) ?? false)
+  const overChannels = (term: Expression, inputs: readonly Tensor[], scalars: readonly number[] = []): Tensor =>
+    device.scope(() => sum(map(term, inputs, scalars), { axes: [1], keepDims: true }))
   // The gradient by the energies is part of the one by hand.
-  const [sx, sy] = noGrad(x.device, () => [x, y].map((t) => sum(map(energy, [t]), channels)))
-  const byMap = (g: Tensor, ...[p, sp, q, sq, weight]: Tensor[]): Tensor => {
-    const dot = sum(map(dotTerm, [p, sp, q, sq, weight]), channels)
-    return map(gradientByMap, [p, sp, q, sq, weight, dot, g], [scale])
-  }
+  const [sx, sy] = noGrad(device, () => [x, y].map((t) => overChannels(energy, [t])))
+  const byMap = (cotangent: Tensor, pair: readonly Tensor[]): Tensor =>
+    map(gradientByMap, [...pair, overChannels(dotTerm, pair), cotangent], [scale])
   return customGradient(
-    (...inputs) => sum(map(weighted, inputs, [scale]), channels),
-    (g, p, sp, q, sq, weight) => [
-      byX ? byMap(g, p, sp, q, sq, weight) : null,
+    (...inputs) => overChannels(weighted, inputs, [scale]),
+    (cotangent, p, sp, q, sq, weight) => [
+      byX ? byMap(cotangent, [p, sp, q, sq, weight]) : null,
       null,
-      byY ? byMap(g, q, sq, p, sp, weight) : null,
+      byY ? byMap(cotangent, [q, sq, p, sp, weight]) : null,
       null,
-      byW ? sum(map(gradientByWeight, [p, sp, q, sq, g], [scale]), { axes: [0, 2, 3], keepDims: true }) : null,
+      byW ? sum(map(gradientByWeight, [p, sp, q, sq, cotangent], [scale]), { axes: [0, 2, 3], keepDims: true }) : null,
     ],
     [x, sx, y, sy, w],
   )
