@@ -59,6 +59,10 @@ export class GeneratedNoise implements NoiseSource {
   dispose(): void {
     this.#samples.dispose()
   }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
 }
 
 /**

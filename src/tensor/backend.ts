@@ -43,6 +43,12 @@ export interface BackendStats {
   flops: number
 }
 
+export interface TuneOptions {
+  readonly signal?: AbortSignal
+  /** Called after each shape: how many are measured, and how many there are. */
+  readonly onProgress?: (done: number, total: number) => void
+}
+
 export interface Backend {
   readonly kind: 'webgpu' | 'cpu'
   readonly stats: BackendStats
@@ -57,5 +63,7 @@ export interface Backend {
   run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[]): void
   /** Resolves when everything enqueued so far has run; rejects with the first late error. */
   flush(): Promise<void>
+  /** Measures the kernel variants of the ops that `work` runs and keeps the fastest. Absent where there is no choice. */
+  tune?(work: () => void, options: TuneOptions): Promise<void>
   dispose(): void
 }

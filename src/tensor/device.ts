@@ -8,7 +8,7 @@
  * ```
  */
 import { TweedieError } from '../errors.ts'
-import type { Backend, BackendStats, Spec } from './backend.ts'
+import type { Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
 import { arrayOf, type DType } from './dtype.ts'
 import { bytesOf, type Op } from './op.ts'
 import type { OpName } from './ops/index.ts'
@@ -138,6 +138,19 @@ export class Device {
     const reason = (): string => `${user}(${inputs.map((t) => formatShape(t.shape)).join(', ')}) for a tensor ${formatShape(spec.shape)}`
     const storage = this.backend.allocate(bytesOf(spec), reason)
     return this.track(new Tensor(this, { storage, birth: newTensorId(), handles: 0 }, spec.shape, spec.dtype))
+  }
+
+  /**
+   * Finds the fastest kernels for the ops that `work` runs, by measuring on this device, and remembers them for this
+   * adapter (in the user's cache folder, in a browser in localStorage). Results change in their last bits at most. A
+   * backend without a choice does nothing.
+   *
+   * ```ts
+   * await device.tune(() => model.forward(x, timesteps))
+   * ```
+   */
+  async tune(work: () => void, options: TuneOptions = {}): Promise<void> {
+    await this.backend.tune?.(() => this.scope(() => void work()), options)
   }
 
   /** Resolves when everything enqueued so far has been computed; rejects with the first error since the last wait. */

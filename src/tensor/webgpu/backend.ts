@@ -11,7 +11,7 @@
  * device stays lost.
  */
 import { TweedieError } from '../../errors.ts'
-import type { Backend, BackendStats, Storage, View } from '../backend.ts'
+import type { Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
 import type { OpName, ParamsOf } from '../ops/index.ts'
 import { formatShape } from '../shape.ts'
 import type { Buffer, Capabilities, Dispatch, Encoder, Launch } from './launch.ts'
@@ -19,6 +19,7 @@ import { launches } from './launches/index.ts'
 import { Pipelines, type PipelineEntry } from './pipelines.ts'
 import { BufferPool, type GPUStorage } from './pool.ts'
 import type { AdapterDescription } from './request.ts'
+import { tuneKernels } from './tuner.ts'
 
 type Command =
   | { readonly kind: 'dispatch'; readonly pipeline: PipelineEntry; readonly bindGroup: GPUBindGroup; readonly slot: number; readonly grid: Dispatch['grid']; readonly user: () => string }
@@ -37,6 +38,15 @@ const maxCommands = 128
 const maxFlops = 20e9
 /** A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind. */
 const maxBindGroups = 20_000
+
+/** A choice between kernel variants that an op came upon, and how to run that op on other tensors of the same shapes. */
+export interface Choice {
+  readonly key: string
+  readonly candidates: readonly string[]
+  readonly inputs: readonly View[]
+  readonly outputs: readonly View[]
+  readonly again: (inputs: readonly View[], outputs: readonly View[]) => void
+}
 
 interface Batch {
   readonly commands: readonly Command[]
@@ -58,7 +68,7 @@ export class WebGPUBackend implements Backend {
   /** Kernel variants by shape that measurement found fastest; see `tuner.ts`. */
   readonly choices = new Map<string, string>()
   /** Told of every choice that is asked for; the tuner listens. */
-  onChoice: ((key: string, candidates: readonly string[]) => void) | null = null
+  onChoice: ((choice: Choice) => void) | null = null
 
   readonly #owned: boolean
   readonly #waitFor: <T>(promise: Promise<T>) => Promise<T>
@@ -205,7 +215,7 @@ export class WebGPUBackend implements Backend {
       },
       derived: (source, key, bytes, fill) => this.#derive(source, key, bytes, fill, name),
       choose: (key, candidates, fallback) => {
-        this.onChoice?.(key, candidates)
+        this.onChoice?.({ key, candidates, inputs, outputs, again: (from, to) => this.run(op, params, from, to) })
         const chosen = this.choices.get(key)
         return chosen !== undefined && candidates.includes(chosen) ? chosen : fallback
       },
@@ -368,6 +378,10 @@ export class WebGPUBackend implements Backend {
   async #judge(since: number): Promise<void> {
     await this.#waitFor(this.#verdicts)
     this.#check(since)
+  }
+
+  tune(work: () => void, options: TuneOptions): Promise<void> {
+    return tuneKernels(this, this.#adapter, work, options)
   }
 
   async flush(): Promise<void> {

@@ -8,6 +8,9 @@
  * - While such a promise is pending it polls with `setImmediate`, so the JavaScript thread burns a whole core, which a
  *   software adapter needs itself. {@link waitFor} sleeps between the polls.
  */
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { TweedieError } from '../../errors.ts'
 
 interface Dawn {
@@ -108,4 +111,24 @@ async function loadDawn(): Promise<Dawn> {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, writable: true, configurable: true })
   }
   return dawn
+}
+
+const cacheFile = (name: string): string => join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'tweedie', name)
+
+/** What {@link writeCache} left under `name`, null if nothing. A cache that cannot be read is an empty one. */
+export async function readCache(name: string): Promise<string | null> {
+  return readFile(cacheFile(name), 'utf8').catch(() => null)
+}
+
+/** Keeps `text` for later runs in the user's cache folder, where it can be written. */
+export async function writeCache(name: string, text: string): Promise<void> {
+  const file = cacheFile(name)
+  const beside = `${file}.${process.pid}.tmp`
+  try {
+    await mkdir(dirname(file), { recursive: true })
+    await writeFile(beside, text)
+    await rename(beside, file)
+  } catch {
+    await rm(beside, { force: true }).catch(() => {})
+  }
 }

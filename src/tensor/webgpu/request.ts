@@ -4,6 +4,7 @@
 import { TweedieError } from '../../errors.ts'
 import { noAdapterHint, requestGPU, waitFor, freeMemory } from '#platform'
 import { WebGPUBackend } from './backend.ts'
+import { recallChoices } from './tuner.ts'
 
 /** What a job needs of a device; `memoryOf(config)` in `nn` makes one. */
 export interface DeviceNeed {
@@ -61,7 +62,9 @@ export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest): Pr
   if (gpuDevice) {
     const adapter = describeAdapter(gpuDevice.adapterInfo, gpuDevice.limits)
     if (need) checkNeed(need, adapter)
-    return { backend: new WebGPUBackend(gpuDevice, adapter, false, waitFor), adapter }
+    const backend = new WebGPUBackend(gpuDevice, adapter, false, waitFor)
+    await recallChoices(backend.choices, adapter)
+    return { backend, adapter }
   }
   const gpu = await requestGPU()
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
@@ -87,7 +90,9 @@ export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest): Pr
     signal.throwIfAborted()
   }
   const granted = describeAdapter(adapter.info, device.limits)
-  return { backend: new WebGPUBackend(device, granted, true, waitFor), adapter: granted }
+  const backend = new WebGPUBackend(device, granted, true, waitFor)
+  await recallChoices(backend.choices, granted)
+  return { backend, adapter: granted }
 }
 
 const alignUp = (bytes: number): number => Math.ceil(bytes / 256) * 256
