@@ -1,14 +1,14 @@
 /**
- * Mean and variance of every group, in two passes over the data. A workgroup of 64 lanes owns a chunk of a group: a
- * whole group where there are enough groups to fill the device, else several chunks a group whose results
- * {@link groupNormCombine} joins. Groups are contiguous, so a chunk is a run of memory.
+ * Mean and variance of every group, in two passes over the data. `lanes` threads, a power of two up to a workgroup of 64,
+ * own a chunk: a whole group, or a part of a large one, whose parts {@link groupNormCombine} joins. Groups are
+ * contiguous, so a chunk is a run of memory. The lanes of a chunk meet in a tree in workgroup memory.
  *
  * The first pass gives a mean m that rounding has moved a little; the second sums d = x − m and d², and corrects both
  * results by Σd: mean = m + Σd/n, M2 = Σd² − (Σd)²/n, where the subtraction removes next to nothing. Values of 1e4 with a
  * standard deviation of 1 keep their variance to a few roundings.
  *
- * Bindings: 0 the uniform (chunks in all, chunks a group, elements of a group and of a chunk counted in V, eps), 1 x,
- * 2 the result: [N, groups, 2] mean and 1/sqrt(variance + eps) if there is one chunk a group, else
+ * Bindings: 0 the uniform (chunks in all, chunks a group, steps of V in a group and in a chunk, elements in a V, lanes,
+ * eps), 1 x, 2 the result: [N, groups, 2] mean and 1/sqrt(variance + eps) if there is one chunk a group, else
  * [N, groups, chunks, 2] mean and M2 of each chunk.
  */
 import { elementType, groupNormThreads } from './group-norm-row.ts'
@@ -20,10 +20,10 @@ export interface GroupNormStatisticsKeys {
 }
 
 const chunkStruct = /* wgsl */ `
-struct Chunks { count: u32, parts: u32, group: u32, chunk: u32, lane: u32, eps: f32 }
+struct Chunks { count: u32, parts: u32, group: u32, chunk: u32, step: u32, lanes: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> p: Chunks;
-// The elements (not steps of V) of chunk \`part\` of a group; \`lane\` is the number of elements in a V.
-fn elementsOf(part: u32) -> f32 { return f32(min(p.chunk, p.group - part * p.chunk) * p.lane); }
+// The elements of chunk \`part\` of a group.
+fn elementsOf(part: u32) -> f32 { return f32(min(p.chunk, p.group - part * p.chunk) * p.step); }
 `
 
 export function groupNormStatistics({ vector, ...rest }: GroupNormStatisticsKeys): string {
@@ -36,22 +36,23 @@ ${elementType(vector)}
 
 var<workgroup> partial: array<vec2<f32>, ${groupNormThreads}>;
 
-// The sum of every lane's value, by a tree of fixed order.
-fn meet(lane: u32, value: vec2<f32>) -> vec2<f32> {
+// The sum over the lanes of a chunk, by a tree of fixed order.
+fn meet(local: u32, lane: u32, value: vec2<f32>) -> vec2<f32> {
   workgroupBarrier();
-  partial[lane] = value;
-  workgroupBarrier();
-  for (var half = ${groupNormThreads / 2}u; half > 0u; half = half / 2u) {
-    if (lane < half) { partial[lane] += partial[lane + half]; }
+  partial[local] = value;
+  for (var half = p.lanes / 2u; half > 0u; half = half / 2u) {
     workgroupBarrier();
+    if (lane < half) { partial[local] += partial[min(local + half, ${groupNormThreads - 1}u)]; }
   }
-  return partial[0];
+  workgroupBarrier();
+  return partial[local - lane];
 }
 
 @compute @workgroup_size(${groupNormThreads})
-fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) grid: vec3<u32>) {
-  // Workgroups beyond the last chunk repeat it and store nothing.
-  let index = wg.x + wg.y * grid.x;
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) local: u32, @builtin(num_workgroups) grid: vec3<u32>) {
+  let lane = local % p.lanes;
+  let index = (wg.x + wg.y * grid.x) * (${groupNormThreads}u / p.lanes) + local / p.lanes;
+  // Lanes beyond the last chunk repeat it and store nothing.
   let own = min(index, p.count - 1u);
   let part = own % p.parts;
   let start = own / p.parts * p.group;
@@ -59,16 +60,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
   let end = min(begin + p.chunk, start + p.group);
   let n = elementsOf(part);
   var sum = V();
-  for (var i = begin + lane; i < end; i += ${groupNormThreads}u) { sum += x[i]; }
-  let m = meet(lane, vec2<f32>(total(sum), 0)).x / n;
+  for (var i = begin + lane; i < end; i += p.lanes) { sum += x[i]; }
+  let m = meet(local, lane, vec2<f32>(total(sum), 0)).x / n;
   var first = V();
   var second = V();
-  for (var i = begin + lane; i < end; i += ${groupNormThreads}u) {
+  for (var i = begin + lane; i < end; i += p.lanes) {
     let d = x[i] - m;
     first += d;
     second += d * d;
   }
-  let sums = meet(lane, vec2<f32>(total(first), total(second)));
+  let sums = meet(local, lane, vec2<f32>(total(first), total(second)));
   if (lane > 0u || index >= p.count) { return; }
   let mean = m + sums.x / n;
   let m2 = max(sums.y - sums.x * sums.x / n, 0);

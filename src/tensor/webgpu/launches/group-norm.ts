@@ -12,7 +12,7 @@ const chunkElements = { hardware: 2048, software: 16384 } as const
 
 export const groupNorm: Launch<GroupNormParams> = (encoder, params, [x, ...parameters], [y, statistics]) => {
   computeStatistics(encoder, params, x, statistics)
-  const { keys, name, uniforms, threads } = rows(x, params, 4)
+  const { keys, name, uniforms, threads } = rows(x, params, (width) => Math.ceil(width / 4))
   encoder.dispatch({
     key: `group-norm-apply ${name}`, code: () => groupNormApply(keys), uniforms,
     read: [x, statistics, ...parameters], write: [y], grid: gridOf(encoder, threads),
@@ -24,15 +24,16 @@ function computeStatistics(encoder: Encoder, { groups, eps }: GroupNormParams, x
   const count = x.shape[0] * groups
   const elements = sizeOf(x.shape) / count
   const vector = elements % 4 === 0
-  const lane = vector ? 4 : 1
+  const step = vector ? 4 : 1
   const parts = Math.ceil(elements / chunkElements[encoder.capabilities.software ? 'software' : 'hardware'])
-  const chunk = Math.ceil(elements / lane / parts)
-  const used = Math.ceil(elements / lane / chunk)
-  const shape = [used, elements / lane, chunk, lane, float(eps)]
+  const chunk = Math.ceil(elements / step / parts)
+  const used = Math.ceil(elements / step / chunk)
+  const lanes = meetingLanes(chunk)
+  const shape = [used, elements / step, chunk, step, lanes, float(eps)]
   const partial: Buffer = used === 1 ? statistics : encoder.temporary(count * used * 8)
   encoder.dispatch({
-    key: `group-norm-statistics ${lane}`, code: () => groupNormStatistics({ vector }), uniforms: [count * used, ...shape],
-    read: [x], write: [partial], grid: linearGrid(count * used, encoder.capabilities.maxGrid),
+    key: `group-norm-statistics ${step}`, code: () => groupNormStatistics({ vector }), uniforms: [count * used, ...shape],
+    read: [x], write: [partial], grid: gridOf(encoder, count * used * lanes),
   })
   if (used === 1) return
   encoder.dispatch({
@@ -42,7 +43,7 @@ function computeStatistics(encoder: Encoder, { groups, eps }: GroupNormParams, x
 }
 
 export const groupNormSums: Launch<GroupNormParams> = (encoder, params, [x, ...others], sums) => {
-  const { keys, name, uniforms, threads } = rows(x, params, 8, true)
+  const { keys, name, uniforms, threads } = rows(x, params, meetingLanes)
   encoder.dispatch({
     key: `group-norm-gradient sums ${name}`, code: () => groupNormRowSums(keys), uniforms,
     read: [x, ...others], write: sums, grid: gridOf(encoder, threads),
@@ -52,7 +53,7 @@ export const groupNormSums: Launch<GroupNormParams> = (encoder, params, [x, ...o
 export const groupNormDataGrad: Launch<GroupNormParams> = (encoder, params, inputs, [dx]) => {
   const [a, b] = inputs.slice(-2)
   const [x, dy, statistics, weight, bias, ...scaleShift] = inputs.slice(0, -2)
-  const { keys, name, uniforms, threads } = rows(x, params, 4)
+  const { keys, name, uniforms, threads } = rows(x, params, (width) => Math.ceil(width / 4))
   const { groups, scaleShift: modulated } = params
   const [n, channels] = x.shape
   const coefficients = encoder.temporary(n * groups * 8)
@@ -67,14 +68,16 @@ export const groupNormDataGrad: Launch<GroupNormParams> = (encoder, params, inpu
   })
 }
 
-/** How threads walk the rows: about `steps` each, with a power of two of lanes up to a workgroup if they are to meet. */
-function rows(x: View, { groups, scaleShift, silu }: GroupNormParams, steps: number, meeting = false): { keys: GroupNormKeys; name: string; uniforms: number[]; threads: number } {
+/** Threads that share a sum of `steps` terms, about 8 each: a power of two up to a workgroup. */
+const meetingLanes = (steps: number): number => Math.min(groupNormThreads, 2 ** Math.ceil(Math.log2(Math.ceil(steps / 8))))
+
+/** How threads walk the rows: `lanesFor` a row of so many steps. */
+function rows(x: View, { groups, scaleShift, silu }: GroupNormParams, lanesFor: (width: number) => number): { keys: GroupNormKeys; name: string; uniforms: number[]; threads: number } {
   const [n, channels] = x.shape
   const positions = sizeOf(x.shape) / n / channels
   const keys = { vector: positions % 4 === 0, scaleShift, silu }
   const width = keys.vector ? positions / 4 : positions
-  const wanted = Math.ceil(width / steps)
-  const lanes = meeting ? Math.min(groupNormThreads, 2 ** Math.ceil(Math.log2(wanted))) : wanted
+  const lanes = lanesFor(width)
   return {
     keys,
     name: `${keys.vector ? 'vector' : 'scalar'}${scaleShift ? ' scale-shift' : ''}${silu ? ' silu' : ''}`,
