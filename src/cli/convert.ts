@@ -1,0 +1,69 @@
+/** `tweedie convert`: any checkpoint to safetensors, with what network it holds written into it. */
+import { readFile, stat } from 'node:fs/promises'
+import { convertToSafetensors, writeFileAtomic } from '../io/index.node.ts'
+import { checkStateDict, parameterCount, parseConfig, planOf, preset as presetOf, stateDictOf, type DiffusionSettings, type ModelConfig } from '../nn/index.ts'
+import { fail, parseArguments, type Command } from './arguments.ts'
+import { jsonBeside, openWeights } from './files.ts'
+
+const options = {
+  config: { value: 'FILE.json', help: 'the network\'s configuration, in guided-diffusion\'s names', default: 'the .json of the same name beside IN' },
+  preset: { value: 'NAME', help: 'a published configuration; tweedie info lists them' },
+} as const
+
+export const convert: Command = {
+  name: 'convert',
+  usage: 'IN.pt OUT.safetensors [options]',
+  summary: 'turn a PyTorch checkpoint (.pt, .pth) into safetensors, metadata kept',
+  options,
+  positionals: [2, 2],
+  notes: ['Only tensors are read: a checkpoint that names any other Python object is refused. Floats become 32 bits wide.'],
+  examples: ['convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion', 'convert model.pt model.safetensors --config model.json'],
+  async run(argv, { signal }) {
+    const args = parseArguments<keyof typeof options>(convert, argv)
+    const [from, to] = args.positionals as [string, string]
+    if (args.has('config') && args.has('preset')) fail('--config and --preset say the same thing: give one of them.')
+    if (await same(from, to)) fail(`${from} and ${to} are the same file: choose another name for the copy.`)
+    const checkpoint = await openWeights(from, signal)
+    try {
+      const preset = args.text('preset')
+      const file = args.text('config')
+      const json = file !== undefined ? await readFile(file, 'utf8') : preset === undefined ? await jsonBeside(from) : undefined
+      const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
+      const metadata = preset !== undefined ? presetMetadata(presetOf(preset)) : json !== undefined ? jsonMetadata(json) : {}
+      const config = (metadata as { config?: object }).config ?? checkpoint.metadata.config
+      const known = config === undefined ? undefined : stateDictOf(planOf(parseConfig(config, shapes).config))
+      if (known) checkStateDict(known, shapes, from)
+      await writeFileAtomic(to, convertToSafetensors(checkpoint, metadata, { signal }), { signal })
+      const count = parameterCount(shapes)
+      console.log(`${to}: ${checkpoint.tensors.size} tensors, ${count.toLocaleString('en')} numbers${known ? '' : '. What network it is was not said (--config, --preset): say it when you use it'}`)
+    } finally {
+      await checkpoint.close()
+    }
+  },
+}
+
+/** `config`, `diffusion` and `training` of a `.json` stand side by side in the file's metadata. */
+function jsonMetadata(text: string): Record<string, object> {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    return fail(`the configuration is no JSON (${(cause as Error).message}).`)
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) return fail('the configuration must be a JSON object.')
+  const { diffusion, training, ...config } = json as Record<string, unknown>
+  return Object.fromEntries(Object.entries({ config, diffusion, training }).filter((entry): entry is [string, object] => entry[1] !== undefined))
+}
+
+/** A preset in the spelling of guided-diffusion, as `parseConfig` reads it. */
+function presetMetadata({ config, diffusion }: { config: ModelConfig; diffusion: DiffusionSettings }): Record<string, object> {
+  const { kind, ...fields } = config
+  const kept = Object.entries(fields).filter(([key, value]) => !(key === 'superResolution' && value === false))
+  const snake = (entries: [string, unknown][]): object => Object.fromEntries(entries.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]))
+  return { config: snake(kept), diffusion: snake(Object.entries(diffusion)) }
+}
+
+async function same(a: string, b: string): Promise<boolean> {
+  const [x, y] = await Promise.all([a, b].map((path) => stat(path).catch(() => null)))
+  return x !== null && y !== null && x !== undefined && y !== undefined && x.ino === y.ino && x.dev === y.dev
+}

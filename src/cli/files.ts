@@ -1,0 +1,56 @@
+/** Model files as the commands open them: the checkpoint, what network it holds, and its sha256. */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { parse, join } from 'node:path'
+import { openCheckpoint, openFile, type Checkpoint } from '../io/index.node.ts'
+import { describeModel, loadModel, type Classifier, type ModelDescription, type UNet } from '../nn/index.ts'
+import type { Device } from '../tensor/index.ts'
+import { progress } from './progress.ts'
+
+export interface ModelFile {
+  readonly path: string
+  readonly checkpoint: Checkpoint
+  readonly description: ModelDescription
+}
+
+export const openWeights = async (path: string, signal: AbortSignal): Promise<Checkpoint> => openCheckpoint(await openFile(path), { signal })
+
+/** The text of the `.json` of the same name beside a checkpoint, where there is one. */
+export const jsonBeside = (path: string): Promise<string | undefined> => {
+  const { dir, name } = parse(path)
+  return readFile(join(dir, `${name}.json`), 'utf8').catch(() => undefined)
+}
+
+/** Opens a checkpoint and tells what network it holds: from its own metadata, the preset, or the `.json` beside it. */
+export async function openModel(path: string, preset: string | undefined, signal: AbortSignal): Promise<ModelFile> {
+  const checkpoint = await openWeights(path, signal)
+  try {
+    const json = preset === undefined ? await jsonBeside(path) : undefined
+    const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(json === undefined ? {} : { json }) })
+    return { path, checkpoint, description }
+  } catch (error) {
+    await checkpoint.close()
+    throw error
+  }
+}
+
+/** Loads a network under a progress bar. */
+export async function loadWithProgress(device: Device, { path, checkpoint, description }: ModelFile, signal: AbortSignal): Promise<UNet | Classifier> {
+  const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20 * 10) / 10
+  const total = [...checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  const bar = progress(`Loading ${parse(path).base}`, mebibytes(total), 'MiB')
+  try {
+    return await loadModel(device, checkpoint, description, { signal, onProgress: (done) => bar.update(mebibytes(done)) })
+  } finally {
+    bar.stop()
+  }
+}
+
+export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+
+export async function sha256OfFile(path: string, signal: AbortSignal): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(path, { signal })) hash.update(chunk as Uint8Array)
+  return hash.digest('hex')
+}

@@ -1,0 +1,77 @@
+/**
+ * The program `tweedie`: finds the command, and turns whatever goes wrong into an exit code. 0: done. 1: one clear line
+ * about what was asked for, or, for a defect of this program, the stack. 130 and 143: stopped by Ctrl-C or SIGTERM.
+ */
+import { TweedieError, type ErrorCode } from '../errors.ts'
+import { Device } from '../tensor/index.ts'
+import { didYouMean, fail, helpOf, type Command } from './arguments.ts'
+import { convert } from './convert.ts'
+import { forward } from './forward.ts'
+import { info } from './info.ts'
+import { quickstart } from './quickstart.ts'
+import { replay } from './replay.ts'
+import { sample } from './sample.ts'
+import { score } from './score.ts'
+import type { Session } from './session.ts'
+import { version } from './version.ts'
+
+const commands: readonly Command[] = [quickstart, sample, replay, score, forward, convert, info]
+
+/** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
+export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {
+  const controller = new AbortController()
+  const stop = (signal: NodeJS.Signals): void => controller.abort(new Stopped(signal))
+  const signals = ['SIGINT', 'SIGTERM'] as const
+  for (const signal of signals) process.once(signal, stop)
+  try {
+    await dispatch(argv, { signal: controller.signal, requestDevice })
+    return 0
+  } catch (error) {
+    return report(controller.signal.aborted ? controller.signal.reason : error)
+  } finally {
+    for (const signal of signals) process.off(signal, stop)
+  }
+}
+
+class Stopped extends Error {
+  readonly exitCode: number
+
+  constructor(signal: NodeJS.Signals) {
+    super('stopped.')
+    this.exitCode = signal === 'SIGINT' ? 130 : 143
+  }
+}
+
+async function dispatch(argv: readonly string[], session: Session): Promise<void> {
+  const help = (word: string | undefined): boolean => word === '--help' || word === '-h'
+  const [name, ...rest] = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv
+  if (name === undefined || help(name)) return console.log(overview())
+  if (name === '--version' || name === '-v') return console.log(version())
+  const command = commands.find((candidate) => candidate.name === name)
+  if (!command) return fail(`there is no command "${name}"${didYouMean(name, commands.map((candidate) => candidate.name)) || `. There are ${commands.map((candidate) => candidate.name).join(', ')}.`}`)
+  if (rest.some(help)) return console.log(helpOf(command))
+  return command.run(rest, session)
+}
+
+const overview = (): string => [
+  'tweedie draws minority samples from diffusion models, on WebGPU kernels of its own.', '',
+  'Usage: tweedie COMMAND [options]', '',
+  'Commands:', ...commands.map(({ name, summary }) => `  ${name.padEnd(12)}${summary}`), '',
+  'tweedie COMMAND --help says more. First steps: tweedie quickstart',
+].join('\n')
+
+/** Failures that the user cannot have caused: their stack helps to mend them. */
+const defects: readonly ErrorCode[] = ['device-error', 'shader-compile', 'disposed', 'unsupported']
+
+function report(error: unknown): number {
+  if (error instanceof Stopped) {
+    console.error(`tweedie: ${error.message}`)
+    return error.exitCode
+  }
+  const ours = error instanceof TweedieError && !defects.includes(error.code)
+  // No room on the disk, no right to write a folder: the system's errors name the path.
+  const system = error instanceof Error && 'syscall' in error
+  console.error(ours || system ? `tweedie: ${error.message}` : error)
+  if (!ours && !system) console.error('This is a defect of tweedie or of the graphics driver; please report it with the lines above.')
+  return 1
+}

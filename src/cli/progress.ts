@@ -1,0 +1,51 @@
+/**
+ * Progress, on stderr: a bar on a terminal; elsewhere lines, the first at once and then one every few seconds, so that a
+ * log shows from the first second that something happens.
+ */
+import { SingleBar } from 'cli-progress'
+
+export interface Progress {
+  update(done: number): void
+  /** Ends the bar. Calling it again does nothing. */
+  stop(): void
+}
+
+/** Milliseconds between two lines. */
+const pause = 5_000
+
+/** `unit` is what is counted: "steps", "MiB". */
+export function progress(label: string, total: number, unit: string): Progress {
+  return process.stderr.isTTY ? bar(label, total, unit) : lines(label, total, unit)
+}
+
+function bar(label: string, total: number, unit: string): Progress {
+  const view = new SingleBar({
+    format: `${label}  {bar} {value}/{total} ${unit}  {duration_formatted}  {eta_formatted} left`,
+    stream: process.stderr, barsize: 30, hideCursor: true, barCompleteChar: '█', barIncompleteChar: '░', stopOnComplete: false, etaBuffer: 20,
+    // Ctrl-C is handled by the command line, which ends the bar.
+    gracefulExit: false,
+  })
+  view.start(total, 0)
+  return { update: (done) => view.update(done), stop: () => view.stop() }
+}
+
+function lines(label: string, total: number, unit: string): Progress {
+  const start = performance.now()
+  let shown = start
+  let last = 0
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(0)} s`
+  const say = (done: number): void => {
+    const now = performance.now()
+    const left = done > 0 && done < total ? `, about ${seconds((now - start) / done * (total - done))} left` : ''
+    console.error(`${label}: ${done} of ${total} ${unit}${now - start > 500 ? `, ${seconds(now - start)}` : ''}${left}`)
+    shown = now
+    last = done
+  }
+  say(0)
+  return {
+    update: (done) => {
+      if (done !== last && (done >= total || performance.now() - shown >= pause)) say(done)
+    },
+    stop: () => {},
+  }
+}

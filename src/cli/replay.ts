@@ -1,0 +1,50 @@
+/** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
+import { basename, dirname, join } from 'node:path'
+import { fail, parseArguments, type Command } from './arguments.ts'
+import { sha256OfFile } from './files.ts'
+import { sampleOptions, type SampleOption } from './options.ts'
+import { readRecord } from './run-record.ts'
+import { runSample, sample } from './sample.ts'
+
+const options = {
+  out: { value: 'DIR', help: 'folder for the results', default: 'that of run.json' },
+  model: { value: 'FILE', help: 'where the model file lies now, if it was moved' },
+  classifier: { value: 'FILE', help: 'the same for the classifier' },
+  lpips: { value: 'FILE', help: 'the same for the LPIPS weights' },
+  noise: { value: 'FILE', help: 'the same for the given noise' },
+} as const
+
+const files = ['model', 'classifier', 'lpips', 'noise'] as const
+
+export const replay: Command = {
+  name: 'replay',
+  usage: 'run.json [options]',
+  summary: 'make the files of a run again, from its run.json',
+  options,
+  positionals: [1, 1],
+  notes: ['The weights must be those of the run: their sha256 is compared. On the same adapter the pictures are the same to the byte; on another one a few pixels may differ by one.'],
+  examples: ['replay out/sample/run.json --out out/again'],
+  async run(argv, session) {
+    const args = parseArguments<keyof typeof options>(replay, argv)
+    const [path] = args.positionals as [string]
+    const old = await readRecord(path) ?? fail(`cannot read ${path}: there is no such file.`)
+    const merged: Record<string, string | number | boolean> = { ...old.options }
+    for (const name of files) {
+      const moved = args.text(name)
+      if (moved !== undefined && merged[name] === undefined) fail(`--${name}: the run had none.`)
+      if (moved !== undefined) merged[name] = moved
+      const expected = old.sha256[name]
+      if (merged[name] === undefined || expected === undefined) continue
+      const found = await sha256OfFile(String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
+        error.code === 'ENOENT' ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`) : Promise.reject(error))
+      if (found !== expected) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found}, expected ${expected}.`)
+    }
+    merged.out = args.text('out') ?? dirname(path)
+    if (args.has('out') && merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
+    const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))
+    if (unknown.length > 0) fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
+    const record = await runSample(parseArguments<SampleOption>(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session)
+    const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
+    console.log(`${same} of ${old.samples.length} pictures are the same to the byte${same < old.samples.length && record.adapter.name !== old.adapter.name ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''}.`)
+  },
+}

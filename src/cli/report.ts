@@ -1,0 +1,126 @@
+/**
+ * The report of a run: one HTML file with everything inside, readable without a network and without scripts. Samples
+ * stand in the order of drawing or of their minority score, which a switch in plain CSS chooses.
+ */
+import { parse } from 'node:path'
+import type { RunRecord } from './run-record.ts'
+
+export interface ReportSample {
+  readonly png: Uint8Array
+  readonly score: number
+  readonly label?: number
+}
+
+export interface ReportRun {
+  readonly name: string
+  readonly record: RunRecord
+  /** "L2", "LPIPS (alex)". */
+  readonly distance: string
+  readonly samples: readonly ReportSample[]
+}
+
+export interface ReportOptions {
+  readonly title: string
+  readonly intro: string
+  /** Side of a picture, for enlarging small ones. */
+  readonly side: number
+}
+
+const escape = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
+
+/** Several runs have the same samples: each card shows one sample of every run side by side. */
+export function report(runs: readonly ReportRun[], { title, intro, side }: ReportOptions): string {
+  const count = runs[0]?.samples.length ?? 0
+  const last = runs.at(-1)?.samples ?? []
+  const order = [...last.keys()].sort((a, b) => (last[b]?.score ?? 0) - (last[a]?.score ?? 0))
+  const rank = new Map(order.map((k, i) => [k, i]))
+  const cards = Array.from({ length: count }, (_, k) => card(runs, k, rank.get(k) ?? k, Math.max(1, Math.floor(128 / side)) * side))
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escape(title)}</title>
+<style>${style}</style>
+<h1>${escape(title)}</h1>
+<p>${escape(intro)}</p>
+${adapterLine(runs)}
+${means(runs)}
+<input type="checkbox" id="sorted"><label for="sorted">rarest first${runs.length > 1 ? `, by ${escape(runs.at(-1)?.name ?? '')}` : ''}</label>
+<main>${cards.join('\n')}</main>
+<h2>Settings</h2>
+${settings(runs)}
+<h2>Timings</h2>
+${timings(runs)}
+<footer>tweedie ${escape(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.</footer>
+</html>
+`
+}
+
+const style = `
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }
+main { display: flex; flex-wrap: wrap; gap: 12px; margin: 1rem 0 }
+.card { display: flex; gap: 4px; padding: 6px; border: 1px solid #ddd; border-radius: 6px; order: var(--index) }
+#sorted:checked ~ main .card { order: var(--rank) }
+#sorted { margin-right: .5em }
+figure { margin: 0 }
+img { display: block; image-rendering: pixelated }
+figcaption { font-size: 12px; color: #555; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse }
+td, th { text-align: left; padding: 2px 16px 2px 0; vertical-align: top; border-bottom: 1px solid #eee; overflow-wrap: anywhere }
+th { font-weight: 600 }
+.note { background: #fff6d6; padding: .4em .8em; border-radius: 6px }
+footer { margin-top: 2rem; color: #666; font-size: 13px }
+@media (prefers-color-scheme: dark) {
+  body { color: #ddd; background: #1b1b1b } .card, td, th { border-color: #444 } figcaption, footer { color: #aaa } .note { background: #4a3f10 }
+}`
+
+function card(runs: readonly ReportRun[], k: number, rank: number, pixels: number): string {
+  const figures = runs.map(({ name, samples }) => {
+    const { png, score, label } = samples[k] as ReportSample
+    const caption = `${runs.length > 1 ? `${escape(name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}: ${score.toPrecision(4)}`
+    return `<figure><img width="${pixels}" height="${pixels}" alt="sample ${k}, ${escape(name)}" src="data:image/png;base64,${Buffer.from(png).toString('base64')}"><figcaption>${caption}</figcaption></figure>`
+  })
+  return `<div class="card" style="--index:${k};--rank:${rank}">${figures.join('')}</div>`
+}
+
+const unique = (values: readonly string[]): string[] => [...new Set(values)]
+
+function adapterLine(runs: readonly ReportRun[]): string {
+  return unique(runs.map(({ record: { adapter: { name, software } } }) => software
+    ? `<p class="note">Computed on ${escape(name)}, a software adapter: the CPU. The pictures are right; the times are no measure of a GPU.</p>`
+    : `<p>Computed on ${escape(name)}.</p>`)).join('\n')
+}
+
+export const meanScore = ({ samples }: Pick<ReportRun, 'samples'>): number => samples.reduce((sum, { score }) => sum + score, 0) / samples.length
+
+function means(runs: readonly ReportRun[]): string {
+  return `<p>Mean minority score (${escape(unique(runs.map(({ distance }) => distance)).join(', '))}): ${runs.map((run) => `${runs.length > 1 ? `${escape(run.name)} ` : ''}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')}.</p>`
+}
+
+/** One row an option; one column where all runs agree. */
+function settings(runs: readonly ReportRun[]): string {
+  const keys = unique(runs.flatMap(({ record }) => Object.keys(record.options))).filter((key) => key !== 'out' && key !== 'save')
+  const shown = ({ record: { options, sha256 } }: ReportRun, key: string): string => {
+    const value = options[key]
+    if (value === undefined) return ''
+    const sum = sha256[key]
+    return escape(sum === undefined ? String(value) : `${parse(String(value)).base} (sha256 ${sum.slice(0, 16)}…)`)
+  }
+  const rows = keys.map((key) => `<tr><th>${escape(key)}</th>${runs.map((run) => `<td>${shown(run, key)}</td>`).join('')}</tr>`)
+  return `<table>${heads(runs)}${rows.join('')}</table>`
+}
+
+const heads = (runs: readonly ReportRun[]): string => runs.length > 1 ? `<tr><th></th>${runs.map(({ name }) => `<th>${escape(name)}</th>`).join('')}</tr>` : ''
+
+function timings(runs: readonly ReportRun[]): string {
+  const total = (run: ReportRun, pick: (batch: RunRecord['seconds']['batches'][number]) => number): number => run.record.seconds.batches.reduce((sum, batch) => sum + pick(batch), 0)
+  const rows: [string, (run: ReportRun) => string][] = [
+    ['started', ({ record }) => record.started],
+    ['device and weights', ({ record }) => `${record.seconds.load.toFixed(1)} s`],
+    ['sampling', (run) => `${total(run, ({ seconds }) => seconds).toFixed(1)} s`],
+    ['of which first steps, kernels being compiled', (run) => `${total(run, ({ firstStep }) => firstStep).toFixed(1)} s`],
+    ['a sample', (run) => `${(total(run, ({ seconds }) => seconds) / run.samples.length).toFixed(2)} s`],
+    ['minority scores', (run) => `${total(run, ({ scoring }) => scoring).toFixed(1)} s`],
+  ]
+  return `<table>${heads(runs)}${rows.map(([name, value]) => `<tr><th>${name}</th>${runs.map((run) => `<td>${escape(value(run))}</td>`).join('')}</tr>`).join('')}</table>`
+}

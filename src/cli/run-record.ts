@@ -1,0 +1,99 @@
+/**
+ * run.json: what a run was asked for, with what it was computed, and which samples are finished. It is written before the
+ * first step and after every batch, so that an interrupted run can go on, and it holds all that `replay` needs.
+ */
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeFileAtomic } from '../io/index.node.ts'
+import { fail } from './arguments.ts'
+import { sha256Of } from './files.ts'
+
+export interface FinishedSample {
+  readonly file: string
+  readonly sha256: string
+  /** Minority score; higher is rarer. */
+  readonly score: number
+  readonly label?: number
+}
+
+export interface BatchTiming {
+  readonly samples: number
+  /** Sampling alone. */
+  readonly seconds: number
+  /** Of which the first step, in which kernels are compiled. */
+  readonly firstStep: number
+  readonly scoring: number
+}
+
+export interface RunRecord {
+  readonly program: 'tweedie'
+  readonly version: string
+  readonly status: 'unfinished' | 'done'
+  readonly started: string
+  /** Every option in the command line's words, with the defaults filled in. */
+  readonly options: Readonly<Record<string, string | number | boolean>>
+  /** sha256 of the files read, by option. */
+  readonly sha256: Readonly<Record<string, string>>
+  readonly adapter: { readonly name: string; readonly vendor: string; readonly architecture: string; readonly software: boolean }
+  readonly samples: readonly FinishedSample[]
+  readonly seconds: { readonly load: number; readonly batches: readonly BatchTiming[] }
+}
+
+export const recordFile = 'run.json'
+
+export const sampleFile = (index: number): string => `sample-${String(index).padStart(4, '0')}.png`
+
+export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
+  writeFileAtomic(join(folder, recordFile), [new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`)])
+
+/** The record of a run, or null where there is none. Throws 'option' for a file that is no such record. */
+export async function readRecord(path: string): Promise<RunRecord | null> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
+  if (text === null) return null
+  let record: RunRecord | null = null
+  try {
+    record = JSON.parse(text) as RunRecord
+  } catch {
+    // Said below.
+  }
+  const whole = record?.program === 'tweedie' && typeof record.options === 'object' && typeof record.sha256 === 'object' && Array.isArray(record.samples)
+  return whole ? record : fail(`${path} is no run.json of tweedie.`)
+}
+
+/**
+ * What of `fresh` is finished in its folder already. A finished run is drawn again, and of an unfinished one with other
+ * options nothing is touched: it may have cost hours.
+ */
+export async function resumed(folder: string, fresh: RunRecord): Promise<RunRecord> {
+  const old = await readRecord(join(folder, recordFile))
+  if (old === null) return fresh
+  const same = describe(old) === describe(fresh)
+  if (old.status === 'unfinished' && old.samples.length > 0 && !same) {
+    const changed = [...new Set([...Object.keys(fresh.options), ...Object.keys(old.options)])].filter((key) => old.options[key] !== fresh.options[key] && !places.includes(key) && !(key in fresh.sha256))
+    return fail(`${folder} holds an unfinished run with ${changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'}: choose another --out, or delete it.`)
+  }
+  // The numbers of finished samples are not kept, only their pictures: --save needs all of them drawn.
+  if (old.status === 'unfinished' && same && fresh.options.save === undefined) {
+    const samples: FinishedSample[] = []
+    for (const sample of old.samples) {
+      const bytes = await readFile(join(folder, sample.file)).catch(() => null)
+      // Batches end where they ended before: whatever follows a missing picture is drawn again.
+      if (bytes === null || sha256Of(bytes) !== sample.sha256) break
+      samples.push(sample)
+    }
+    const batch = Number(fresh.options.batch ?? fresh.options.number)
+    const kept = Math.floor(samples.length / batch) * batch
+    return { ...fresh, started: old.started, samples: samples.slice(0, kept), seconds: { ...fresh.seconds, batches: old.seconds.batches.slice(0, kept / batch) } }
+  }
+  for (const name of [...old.samples.map((sample) => sample.file).filter((name) => /^sample-\d+\.png$/.test(name)), 'contact-sheet.png', 'report.html']) await rm(join(folder, name), { force: true })
+  return fresh
+}
+
+/** Options that say where results go, not what they are. */
+const places = ['out', 'save']
+
+const describe = ({ version, options, sha256 }: RunRecord): string => {
+  // A file is what it holds, wherever it lies.
+  const kept = Object.entries(options).filter(([key]) => !places.includes(key) && !(key in sha256)).sort(([a], [b]) => (a < b ? -1 : 1))
+  return JSON.stringify([version, kept, Object.entries(sha256).sort(([a], [b]) => (a < b ? -1 : 1))])
+}

@@ -1,0 +1,84 @@
+/** `tweedie sample`: draws samples into a folder, with a contact sheet, a report and the run.json to replay it. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { decode } from 'fast-png'
+import { writeFileAtomic } from '../io/index.node.ts'
+import { TweedieError } from '../errors.ts'
+import { parseArguments, type Arguments, type Command } from './arguments.ts'
+import { contactSheet } from './contact-sheet.ts'
+import { draw } from './draw.ts'
+import { openModel } from './files.ts'
+import { encodePng, type Image } from './image.ts'
+import { version } from './version.ts'
+import { sampleOptions, sampleSettings, type SampleOption, type SampleSettings } from './options.ts'
+import { meanScore, report, type ReportRun } from './report.ts'
+import { saveRecord, type RunRecord } from './run-record.ts'
+import type { Session } from './session.ts'
+import { readNoise, setUp } from './setup.ts'
+
+export const sample: Command = {
+  name: 'sample',
+  usage: '--model M.safetensors [options]',
+  summary: 'draw samples: plain, DDIM, self-guided towards the rare, Boost-and-Skip, with or without a classifier',
+  options: sampleOptions,
+  positionals: [0, 0],
+  notes: [
+    'The folder gets sample-0000.png and so on, contact-sheet.png, report.html and run.json. When a run was interrupted, the same command goes on after its last finished batch (with --save it begins again), and its pictures are the same.',
+  ],
+  examples: [
+    'sample --model weights/bccd32-adm.safetensors --respacing 50',
+    'sample --model weights/bccd32-adm.safetensors --respacing 50 --method self-guided --guide-weight 0.8 --seed 7 --out out/rare',
+    'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --method ddim --eta 0.7 --respacing ddim50',
+  ],
+  async run(argv, session) {
+    await runSample(parseArguments<SampleOption>(sample, argv), session)
+  },
+}
+
+/** Draws what the arguments say and prints where it is. */
+export async function runSample(args: Arguments<SampleOption>, session: Session): Promise<RunRecord> {
+  const { signal } = session
+  const path = args.required('model', ': the weights to draw from, as in --model weights/bccd32-adm.safetensors')
+  const file = await openModel(path, args.text('preset'), signal)
+  try {
+    const noise = args.text('noise')
+    const given = noise === undefined ? null : await readNoise(noise, file.description.config.inChannels, signal)
+    const settings = sampleSettings(args, file.description, given?.shape[0])
+    const setup = await setUp(settings, file, given, session)
+    try {
+      const unfinished = await resumable(settings, () => draw(setup, settings, version(), session))
+      const run = await finish(settings, unfinished, setup.distance.name, signal)
+      console.log(`${run.samples.length} samples, mean minority score ${meanScore(run).toPrecision(4)} (${run.distance}): ${join(settings.out, 'report.html')}`)
+      if (settings.save !== null) console.log(`Numbers: ${settings.save}`)
+      return run.record
+    } finally {
+      setup.dispose()
+    }
+  } finally {
+    await file.checkpoint.close()
+  }
+}
+
+/** Says of a failure in the middle that what is finished is kept. */
+export async function resumable<T>({ out }: SampleSettings, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof TweedieError) || error.code !== 'device-lost') throw error
+    throw new TweedieError('device-lost', `${error.message} Finished batches are in ${out}; the same command goes on from there.`, { cause: error })
+  }
+}
+
+/** Adds contact sheet and report to a drawn run, and marks it as done. */
+export async function finish(settings: SampleSettings, unfinished: RunRecord, distance: string, signal: AbortSignal): Promise<ReportRun> {
+  const { out, method } = settings
+  const record: RunRecord = { ...unfinished, status: 'done' }
+  const samples = await Promise.all(record.samples.map(async ({ file, score, label }) => ({ png: await readFile(join(out, file)), score, ...(label === undefined ? {} : { label }) })))
+  const run: ReportRun = { name: method, record, distance, samples }
+  const images = samples.map(({ png }) => decode(png) as unknown as Image)
+  await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images))], { signal })
+  const html = report([run], { title: `${samples.length} samples, ${method}`, intro: 'Each picture with its number and minority score.', side: images[0]?.width ?? 1 })
+  await writeFileAtomic(join(out, 'report.html'), [new TextEncoder().encode(html)], { signal })
+  await saveRecord(out, record)
+  return run
+}
