@@ -1,0 +1,140 @@
+/**
+ * Convolution and its two gradients, by every kernel variant that this adapter can run: each is forced by name through
+ * the backend's table of choices, for the forward pass and for the data gradient alike.
+ */
+import { beforeAll, describe, expect, test } from 'vitest'
+import { conv2d, type Tensor } from '../src/tensor/index.ts'
+import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
+import { checkOp, host, testDevice, type Host } from './op.ts'
+
+interface Case {
+  readonly x: readonly number[]
+  readonly weight: readonly number[]
+  readonly stride?: number
+  readonly padding?: number
+  readonly bias?: boolean
+  readonly probes?: number
+}
+
+const cases: Case[] = [
+  { x: [2, 3, 5, 7], weight: [6, 3, 1, 1], bias: true },
+  { x: [1, 5, 7, 5], weight: [33, 5, 1, 1], stride: 2 },
+  { x: [2, 3, 4, 5], weight: [7, 3, 1, 1], padding: 1, bias: true },
+  { x: [1, 5, 9, 7], weight: [7, 5, 3, 3], padding: 1, bias: true },
+  { x: [2, 3, 5, 3], weight: [6, 3, 3, 3] },
+  { x: [2, 3, 8, 9], weight: [6, 3, 3, 3], stride: 2, padding: 1 },
+  { x: [1, 3, 9, 11], weight: [7, 3, 3, 3], stride: 4, bias: true },
+  // More padding than the kernel reaches: whole windows of zeros, and a data gradient that is cropped.
+  { x: [1, 3, 4, 5], weight: [6, 3, 3, 3], padding: 5 },
+  { x: [1, 5, 5, 4], weight: [6, 5, 3, 3], stride: 2, padding: 4, bias: true },
+  { x: [1, 3, 7, 11], weight: [33, 3, 5, 5], padding: 2, bias: true },
+  { x: [2, 3, 8, 7], weight: [6, 3, 5, 5], stride: 2, padding: 3 },
+  { x: [1, 5, 6, 9], weight: [6, 5, 3, 5], padding: 2 },
+  { x: [1, 3, 23, 19], weight: [6, 3, 11, 11], stride: 4, padding: 2, bias: true },
+  { x: [1, 3, 11, 12], weight: [7, 3, 11, 11], padding: 5 },
+  { x: [1, 3, 1, 1], weight: [6, 3, 3, 3], padding: 1, bias: true },
+  // Several tiles of 32 and of 64 both ways, none of them full.
+  { x: [1, 3, 33, 35], weight: [33, 3, 3, 3], padding: 1, bias: true, probes: 2 },
+]
+
+const convolved = ({ stride = 1, padding = 0 }: Case) => (x: Host, weight: Host, bias?: Host): Host => {
+  const [n, cin, h, w] = x.shape
+  const [cout, , kh, kw] = weight.shape
+  const [ho, wo] = [Math.floor((h + 2 * padding - kh) / stride) + 1, Math.floor((w + 2 * padding - kw) / stride) + 1]
+  const out = host([n, cout, ho, wo])
+  for (let b = 0, at = 0; b < n; b++) {
+    for (let co = 0; co < cout; co++) {
+      for (let oy = 0; oy < ho; oy++) {
+        for (let ox = 0; ox < wo; ox++, at++) {
+          let sum = bias ? bias.data[co] : 0
+          for (let ci = 0; ci < cin; ci++) {
+            for (let ky = 0; ky < kh; ky++) {
+              const y = oy * stride - padding + ky
+              if (y < 0 || y >= h) continue
+              for (let kx = 0; kx < kw; kx++) {
+                const xx = ox * stride - padding + kx
+                if (xx >= 0 && xx < w) sum += x.data[((b * cin + ci) * h + y) * w + xx] * weight.data[((co * cin + ci) * kh + ky) * kw + kx]
+              }
+            }
+          }
+          out.data[at] = sum
+        }
+      }
+    }
+  }
+  return out
+}
+
+const name = ({ x, weight, stride = 1, padding = 0, bias }: Case): string => `[${x}] by [${weight}], stride ${stride}, padding ${padding}${bias ? ', bias' : ''}`
+
+const variants = ['register', 'tile 64x64', 'tile 32x32', 'subgroup'] as const
+
+/** Lets `variant` compute every convolution it is a candidate for, while `f` runs; returns how many asked. */
+async function forced(variant: string, f: () => Promise<void>): Promise<number> {
+  const backend = (await testDevice()).backend as WebGPUBackend
+  let asked = 0
+  const { onChoice } = backend
+  backend.onChoice = ({ key, candidates }) => {
+    expect(candidates, `candidates for ${key}`).toContain(variant)
+    backend.choices.set(key, variant)
+    asked++
+  }
+  try {
+    await f()
+  } finally {
+    backend.onChoice = onChoice
+    backend.choices.clear()
+  }
+  return asked
+}
+
+let subgroups = false
+beforeAll(async () => {
+  const { subgroupSize } = ((await testDevice()).backend as WebGPUBackend).capabilities
+  subgroups = subgroupSize >= 4 && subgroupSize <= 16
+})
+
+for (const variant of variants) {
+  describe(variant, () => {
+    for (const one of cases) {
+      test(name(one), async () => {
+        // Without subgroups the kernel that needs them is no candidate, which is what there is to see.
+        if (variant === 'subgroup' && !subgroups) return expect(forced(variant, () => check(one))).rejects.toThrowError(/candidates/)
+        expect(await forced(variant, () => check(one))).toBeGreaterThan(0)
+      })
+    }
+  })
+}
+
+function check(one: Case): Promise<void> {
+  const [, cin, kh, kw] = one.weight
+  const { stride, padding } = one
+  return checkOp(name(one), {
+    inputs: [one.x, one.weight, ...(one.bias ? [[one.weight[0]]] : [])],
+    op: (x: Tensor, weight: Tensor, bias?: Tensor) => conv2d(x, weight, { stride, padding, bias }),
+    reference: convolved(one),
+    // Products added in a row: half a rounding each, of sums that may exceed the result.
+    tolerance: 1e-6 + cin * kh * kw * 3e-8,
+    probes: one.probes ?? 6,
+  })
+}
+
+test('a kernel beyond one workgroup’s worth of channels', () => check({ x: [1, 67, 5, 5], weight: [65, 67, 3, 3], padding: 1, bias: true }))
+
+test('what does not fit is a typed error', async () => {
+  const device = await testDevice()
+  const before = device.stats.liveBuffers
+  using x = device.tensor(new Float32Array(75), [1, 3, 5, 5])
+  using weight = device.tensor(new Float32Array(54), [2, 3, 3, 3])
+  using other = device.tensor(new Float32Array(36), [2, 2, 3, 3])
+  using wide = device.tensor(new Float32Array(36), [1, 3, 1, 12])
+  using bias = device.tensor(new Float32Array(3))
+  expect(() => conv2d(x, other)).toThrowError(/\[N, Cin, H, W\].*found \[1, 3, 5, 5\] and \[2, 2, 3, 3\]/)
+  expect(() => conv2d(x, weight, { bias })).toThrowError(/a bias \[2\], found \[3\]/)
+  expect(() => conv2d(x, weight, { stride: 0 })).toThrowError(/stride of 1 or more/)
+  expect(() => conv2d(x, weight, { padding: -1 })).toThrowError(/padding -1/)
+  expect(() => conv2d(x, wide, { padding: 5 })).toThrowError(/kernel 1x12/)
+  using small = device.tensor(new Float32Array(12), [1, 3, 2, 2])
+  expect(() => conv2d(small, weight)).toThrowError(/no smaller than the kernel/)
+  expect(device.stats.liveBuffers).toBe(before + 6)
+})
