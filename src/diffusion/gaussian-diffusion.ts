@@ -169,12 +169,12 @@ export class GaussianDiffusion {
 
   /**
    * The guidance of DDIM (`condition_score`): epsilon' = epsilon - sqrt(1 - abar) gradient, and x_0 from it, which is
-   * not clipped again.
+   * not clipped again. Both at once are xStart + (1 - abar) / sqrt(abar) gradient, in which a gradient of 0 changes no bit;
+   * by way of epsilon the rounding of x is multiplied by abar^-1/2, 2e4 at the end of the cosine schedule.
    */
-  conditionScore(predXStart: Tensor, x: Tensor, t: number, gradient: Tensor): Tensor {
-    const epsilon = this.predictEpsFromXStart(x, t, predXStart)
-    const guided = map(combine, [epsilon, gradient], [1, -this.process.tables.sqrtOneMinusAlphaBar[t]])
-    return this.predictXStartFromEps(x, t, guided)
+  conditionScore(predXStart: Tensor, t: number, gradient: Tensor): Tensor {
+    const { sqrtOneMinusAlphaBar, sqrtRecipm1AlphaBar } = this.process.tables
+    return map(combine, [predXStart, gradient], [1, sqrtRecipm1AlphaBar[t] * sqrtOneMinusAlphaBar[t]])
   }
 
   /** x_{t-1} = mean + exp(logVariance / 2) noise, without the noise at t = 0. */

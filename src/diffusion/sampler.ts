@@ -106,7 +106,7 @@ export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Ten
   if (method === 'ddim') {
     // As a term of the score, a shift of the mean is that shift over the variance.
     if (self) gradients.push(selfGuidance?.scale === 'fixed' ? div(self.gradient, p.variance) : self.gradient)
-    const predXStart = gradients.length > 0 ? diffusion.conditionScore(p.predXStart, x, t, gradients.reduce(add)) : p.predXStart
+    const predXStart = gradients.length > 0 ? diffusion.conditionScore(p.predXStart, t, gradients.reduce(add)) : p.predXStart
     return { next: diffusion.ddimSample(predXStart, x, t, eta, stepNoise), predXStart }
   }
   let mean = gradients.length > 0 ? diffusion.conditionMean(p, gradients.reduce(add)) : p.mean
