@@ -2,6 +2,7 @@
 import { create, globals } from 'webgpu'
 Object.assign(globalThis, globals)
 const gpu = create([])
+// Dawn crashes the process when this object is collected.
 Object.assign(globalThis, { keepGpu: gpu })
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
