@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     peaks[lane] = max(max(s0, s1), max(s2, s3));
     workgroupBarrier();
     var newTop = top;
-    for (var g = 0u; g < 8u; g++) { newTop = max(newTop, peaks[8u * g + column]); }
+    for (var l = column; l < ${attentionThreads}u; l += 8u) { newTop = max(newTop, peaks[l]); }
     let shrink = exp(top - newTop);
     top = newTop;
     ${each(4, (j) => `s${j} = exp(s${j} - top);
@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
   peaks[lane] = total;
   workgroupBarrier();
   total = vec4<f32>();
-  for (var g = 0u; g < 8u; g++) { total += peaks[8u * g + column]; }
+  for (var l = column; l < ${attentionThreads}u; l += 8u) { total += peaks[l]; }
   if (chunk == 0u && group == 0u) { store_logsumexp(line, own + 4u * column, top + log(total)); }
   ${storeSums(rows, 'result', 'first', '1 / total')}
 }

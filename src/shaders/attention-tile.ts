@@ -12,7 +12,8 @@
  * for 16 multiply-adds. `weighted`: sum[c][own] += Σ_other x[c][other] · tile[other][own], with the tile of
  * probabilities (or their gradients) in workgroup memory: 4 + R loads for 16 R multiply-adds.
  *
- * R sums are held in registers, at most 16 (64 registers): 128 channels. Wider heads are cut into chunks of channels,
+ * No loop has a constant number of turns: Mesa would unroll it and, at some 40 ms for each vec4f load, compile for a
+ * minute. R sums are held in registers, at most 16 (64 registers): 128 channels. Wider heads are cut into chunks of channels,
  * each with a workgroup that computes the scores again. Workgroup memory is at most 15 KiB, of which 4 are the tile.
  */
 export interface AttentionKeys {
@@ -48,14 +49,16 @@ export function attentionHead({ vector, rows }: AttentionKeys, reads: readonly s
     ? `let valid = inside && token < p.tokens;
   return select(vec4<f32>(), ${name}[select(0u, (row * p.tokens + token) / 4u, valid)], valid);`
     : `var v = vec4<f32>();
-  for (var k = 0u; k < 4u; k++) { if (inside && token + k < p.tokens) { v[k] = ${name}[row * p.tokens + token + k]; } }
+  let count = select(0u, min(4u, p.tokens - min(token, p.tokens)), inside);
+  for (var k = 0u; k < count; k++) { v[k] = ${name}[row * p.tokens + token + k]; }
   return v;`}
 }`
   const store = (name: string): string => `fn store_${name}(row: u32, token: u32, value: vec4<f32>) {
   ${vector
     ? `if (token < p.tokens) { ${name}[(row * p.tokens + token) / 4u] = value; }`
     : `var v = value;
-  for (var k = 0u; k < 4u; k++) { if (token + k < p.tokens) { ${name}[row * p.tokens + token + k] = v[k]; } }`}
+  let count = min(4u, p.tokens - min(token, p.tokens));
+  for (var k = 0u; k < count; k++) { ${name}[row * p.tokens + token + k] = v[k]; }`}
 }`
   return `
 struct Attention { total: u32, heads: u32, width: u32, tokens: u32, headStep: u32, partStep: u32, tiles: u32, chunks: u32, scale: f32 }
@@ -119,7 +122,7 @@ export const weighted = (rows: number, otherLoad: string, otherRow: string): str
       stage[row * ${strideOf(rows)}u + quad] = load_${otherLoad}(${otherRow} + c, other + j0 + 4u * quad, c < p.width);
     }
     workgroupBarrier();
-    for (var j = 0u; j < ${quadsOf(rows)}u; j++) {
+    for (var j = 0u; j < min(${quadsOf(rows)}u, (p.tokens - other - j0 + 3u) / 4u); j++) {
       let at = 8u * (j0 + 4u * j) + column;
       ${each(4, (i) => `let w${i} = tile[at + ${8 * i}u];`)}
       ${each(rows, (r) => `{ let x = stage[(group + ${8 * r}u) * ${strideOf(rows)}u + j]; sum${r} += x.x * w0 + x.y * w1 + x.z * w2 + x.w * w3; }`)}
@@ -129,7 +132,6 @@ export const weighted = (rows: number, otherLoad: string, otherRow: string): str
 /** Stores the sums times \`factor\` in the head's rows from \`row\` on; one store site, for compilers that are slow with many. */
 export const storeSums = (rows: number, name: string, row: string, factor: string): string => `
   var sums = array<vec4<f32>, ${rows}>(${each(rows, (r) => `sum${r},`)});
-  for (var r = 0u; r < ${rows}u; r++) {
-    let c = chunk + group + 8u * r;
-    if (c < p.width) { store_${name}(${row} + c, own + 4u * column, sums[r] * (${factor})); }
+  for (var r = 0u; chunk + group + 8u * r < min(p.width, chunk + ${8 * rows}u); r++) {
+    store_${name}(${row} + chunk + group + 8u * r, own + 4u * column, sums[r] * (${factor}));
   }`
