@@ -1,0 +1,230 @@
+/**
+ * The command line as a person meets it: help, every mistake with exit code 1 and one line, conversion, info, forward
+ * passes against the goldens, and scores.
+ */
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { encode } from 'fast-png'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { imageOf, encodePng, readPng } from '../src/cli/image.ts'
+import { contactSheet } from '../src/cli/contact-sheet.ts'
+import { convertToSafetensors, encodeSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
+import { tensorIn, temporaryFolder, tweedie, weights } from './cli.ts'
+import { expectClose } from './op.ts'
+import { describeShared, shared } from './shared.ts'
+
+const at = temporaryFolder()
+const png = (path: string, size: number, channels: 1 | 3 = 3): void =>
+  writeFileSync(path, encode({ width: size, height: size, channels, depth: 8, data: Uint8Array.from({ length: size * size * channels }, (_, i) => (i * 37) % 256) }))
+
+beforeAll(async () => {
+  for (const folder of ['empty', 'small', 'text', 'mixed']) mkdirSync(at(folder))
+  png(at('small/wrong-size.png'), 16)
+  writeFileSync(at('text/not-a-picture.png'), 'hello')
+  png(at('mixed/a.png'), 32)
+  png(at('mixed/grey, "b".png'), 32, 1)
+  writeFileSync(at('plain.txt'), 'neither safetensors nor PyTorch')
+  writeFileSync(at('list.json'), '[1, 2]')
+  writeFileSync(at('run.json'), '{"a": 1}')
+  await writeFileAtomic(at('unknown.safetensors'), encodeSafetensors([['a', { shape: [2], data: new Float32Array([1, 2]) }]]))
+  // The shipped weights without what process they were trained with.
+  const file = await openCheckpoint(await openFile(weights))
+  const { config } = file.metadata as { config: string }
+  await writeFileAtomic(at('no-diffusion.safetensors'), convertToSafetensors({ ...file, metadata: { config } }))
+  await file.close()
+})
+
+describe('help', () => {
+  test('says what there is, and per command the options with their defaults and examples', async () => {
+    const { code, out, err } = await tweedie(['--help'])
+    expect([code, err]).toEqual([0, []])
+    for (const name of ['quickstart', 'sample', 'replay', 'score', 'forward', 'convert', 'info']) {
+      expect(out.join('\n')).toMatch(new RegExp(`^  ${name} `, 'm'))
+      const help = (await tweedie([name, '--help'])).out.join('\n')
+      expect(help).toContain(`Usage: tweedie ${name}`)
+      expect(help).toMatch(/Examples?:\n  tweedie/)
+    }
+    expect((await tweedie(['help', 'sample'])).out.join('\n')).toContain('--guide-weight W')
+    expect((await tweedie(['--version'])).out).toEqual([JSON.parse(readFileSync('package.json', 'utf8')).version])
+  })
+})
+
+describe('mistakes', () => {
+  const model = ['--model', weights]
+  const cases: [string, () => string[], RegExp][] = [
+    ['an unknown command', () => ['sampel'], /no command "sampel", did you mean "sample"/],
+    ['an unknown option', () => ['sample', ...model, '--mehtod', 'ddim'], /no option --mehtod, did you mean "--method"/],
+    ['a forgotten value', () => ['sample', ...model, '--seed', '--eta', '1'], /--seed needs a value/],
+    ['an option twice', () => ['sample', ...model, '--seed', '1', '--seed', '2'], /--seed is given twice/],
+    ['a word too much', () => ['sample', weights], /is too much/],
+    ['no model', () => ['sample'], /--model is required/],
+    ['a model that is not there', () => ['sample', '--model', at('nothing.pt')], /cannot read .*nothing\.pt/],
+    ['a model that is none', () => ['sample', '--model', at('plain.txt')], /plain\.txt: .*neither safetensors nor PyTorch/],
+    ['a model that does not say what it is', () => ['sample', '--model', at('unknown.safetensors')], /does not say what network it holds/],
+    ['weights of another network', () => ['sample', '--model', at('unknown.safetensors'), '--preset', '64x64_diffusion', '--labels', '1', '--respacing', '5'], /unknown\.safetensors/],
+    ['an unknown preset', () => ['sample', '--model', at('unknown.safetensors'), '--preset', '64x64_difusion'], /did you mean "64x64_diffusion"/],
+    ['no schedule to be found', () => ['sample', '--model', at('no-diffusion.safetensors')], /--schedule is required/],
+    ['a value that is none of the choices', () => ['sample', ...model, '--method', 'ddmi'], /--method: expected ancestral, ddim, .*found "ddmi", did you mean "ddim"/],
+    ['text for a number', () => ['sample', ...model, '--seed', 'seven'], /--seed: expected a whole number .*found "seven"/],
+    ['a number out of range', () => ['sample', ...model, '--method', 'ddim', '--eta', '1.5'], /--eta: expected a number from 0 to 1/],
+    ['no samples', () => ['sample', ...model, '--number', '0'], /--number: expected a whole number/],
+    ['more steps than there are', () => ['sample', ...model, '--respacing', '2000'], /respacing "2000" of 1000 steps/],
+    ['all steps skipped', () => ['sample', ...model, '--respacing', '5', '--skip', '5'], /--skip 5 leaves none/],
+    ['a switch with a number', () => ['sample', ...model, '--method', 'self-guided', '--guide-raw=3'], /--guide-raw is a switch/],
+    ['labels for a model without classes', () => ['sample', ...model, '--labels', '3,8'], /--labels is for class-conditional models/],
+    ['LPIPS without weights', () => ['sample', ...model, '--distance', 'lpips'], /--lpips FILE/],
+    ['LPIPS weights that are none', () => ['sample', ...model, '--respacing', '5', '--lpips', weights, '--out', at('never')], /bccd32-adm/],
+    ['a classifier without a target', () => ['sample', ...model, '--classifier', weights], /needs --target/],
+    ['a U-Net for a classifier', () => ['sample', ...model, '--respacing', '5', '--classifier', weights, '--target', '1', '--out', at('never')], /a U-Net, but --classifier takes a classifier/],
+    ['noise that is none', () => ['sample', ...model, '--noise', weights], /a tensor "x_T" is needed/],
+    ['a folder for results that is a file', () => ['sample', ...model, '--respacing', '5', '--out', at('plain.txt')], /plain\.txt/],
+    ['a folder without pictures', () => ['score', ...model, '--images', at('empty')], /holds no PNG/],
+    ['no folder', () => ['score', ...model, '--images', at('nothing')], /nothing/],
+    ['a picture of the wrong size', () => ['score', ...model, '--images', at('small')], /wrong-size\.png: 16 x 16 pixels, but the model takes 32 x 32/],
+    ['a picture that is none', () => ['score', ...model, '--images', at('text')], /not-a-picture\.png: not a PNG file/],
+    ['a step that does not exist', () => ['score', ...model, '--images', at('mixed'), '--step', '100'], /--step: the score has the steps 0 to 99/],
+    ['conversion without a target', () => ['convert', weights], /needs more. Usage: tweedie convert/],
+    ['conversion onto itself', () => ['convert', weights, weights], /the same file/],
+    ['a configuration that is none', () => ['convert', weights, at('x.safetensors'), '--config', at('list.json')], /must be a JSON object/],
+    ['input without x', () => ['forward', ...model, '--input', at('unknown.safetensors'), '--save', at('y.safetensors')], /"a" is none of x, timesteps/],
+    ['no run to replay', () => ['replay', at('nothing.json')], /cannot read .*nothing\.json/],
+    ['a run.json of another program', () => ['replay', at('run.json')], /no run\.json of tweedie/],
+  ]
+  test.each(cases)('%s', async (_, argv, message) => {
+    const { code, out, err } = await tweedie(argv())
+    // What else is on stderr says what is being done, or what is taken instead.
+    const said = err.filter((line) => !/^(note: |Computing on |Loading )/.test(line))
+    expect(said.join('\n')).toMatch(message)
+    expect({ code, out, lines: said.length }).toEqual({ code: 1, out: [], lines: 1 })
+  })
+
+  test('leave nothing behind', () => {
+    expect(['never', 'x.safetensors', 'y.safetensors'].filter((name) => existsSync(at(name)))).toEqual([])
+  })
+
+  test('a defect is shown with its stack', async () => {
+    const { code, err } = await tweedie(['info'], { requestDevice: () => Promise.reject(new RangeError('a defect')) })
+    expect(code).toBe(1)
+    expect(err.join('\n')).toMatch(/RangeError: a defect\n +at /)
+  })
+})
+
+describe('pictures', () => {
+  test('export truncates, as the reference does', () => {
+    // (x + 1) * 127.5 of 127.4999 is 127, of 254.9999 is 254; outside is clamped.
+    const { data } = imageOf(Float32Array.from([-1, -0.5, 0, 0.5, 0.99999, 1, -7, 7]), [1, 1, 2, 4], 0)
+    expect([...data]).toEqual([0, 63, 127, 191, 254, 255, 0, 255])
+  })
+
+  test('a colour picture goes to a file and back to the same bytes', async () => {
+    const batch = Float32Array.from({ length: 2 * 3 * 16 }, (_, i) => Math.sin(i))
+    const image = imageOf(batch, [2, 3, 4, 4], 1)
+    writeFileSync(at('round.png'), encodePng(image))
+    const values = await readPng(at('round.png'), { channels: 3, size: 4 })
+    const back = Array.from({ length: 48 }, (_, i) => Math.round((values[(i % 3) * 16 + Math.floor(i / 3)] + 1) * 127.5))
+    expect(back).toEqual([...image.data])
+  })
+
+  test('grey becomes three channels, and a colour picture is refused by a grey model', async () => {
+    png(at('grey.png'), 4, 1)
+    const values = await readPng(at('grey.png'), { channels: 3, size: 4 })
+    expect(values.slice(0, 16)).toEqual(values.slice(16, 32))
+    expect(values[1]).toBeCloseTo(37 / 127.5 - 1, 6)
+    png(at('colour.png'), 4)
+    await expect(readPng(at('colour.png'), { channels: 1, size: 4 })).rejects.toThrow(/colour image/)
+  })
+
+  test('a damaged picture is named', async () => {
+    png(at('whole.png'), 32)
+    const bytes = readFileSync(at('whole.png'))
+    bytes[60] ^= 255
+    writeFileSync(at('damaged.png'), bytes)
+    await expect(readPng(at('damaged.png'), { channels: 3, size: 32 })).rejects.toThrow(/damaged\.png: a damaged PNG/)
+  })
+
+  test('a contact sheet holds every pixel of every picture, enlarged', () => {
+    const images = [10, 20, 30].map((value) => ({ width: 32, height: 32, channels: 1 as const, data: new Uint8Array(1024).fill(value) }))
+    const sheet = contactSheet(images)
+    expect([sheet.width, sheet.height]).toEqual([2 * 64 + 3 * 4, 2 * 64 + 3 * 4])
+    const counts = new Map<number, number>()
+    for (const value of sheet.data) counts.set(value, (counts.get(value) ?? 0) + 1)
+    expect([10, 20, 30].map((value) => counts.get(value))).toEqual([4096, 4096, 4096])
+  })
+})
+
+describe('info', () => {
+  test('lists adapters with their limits, and says which are software', async () => {
+    const { code, out, err } = await tweedie(['info'])
+    expect([code, err]).toEqual([0, []])
+    expect(out.join('\n')).toMatch(/kind +(software|hardware)/)
+    expect(out.join('\n')).toMatch(/largest tensor +\d/)
+  })
+
+  test('says what the shipped weights are and take', async () => {
+    const text = (await tweedie(['info', weights])).out.join('\n')
+    expect(text).toMatch(/numbers +1,371,974/)
+    expect(text).toMatch(/network +U-Net/)
+    expect(text).toMatch(/process +cosine, 1000 steps/)
+    expect(text).toMatch(/memory, one image +\d+\.\d MiB \(weights 5\.2 MiB\)/)
+  })
+})
+
+describe('score', () => {
+  test('writes a table in the order of names, the same whatever the batch', async () => {
+    const run = async (batch: string, name: string): Promise<string[]> => {
+      const { code, err } = await tweedie(['score', '--model', weights, '--images', at('mixed'), '--batch', batch, '--draws', '2', '--out', at(name)])
+      expect(code, err.join('\n')).toBe(0)
+      expect(err.join('\n')).toContain('without LPIPS weights')
+      return readFileSync(at(name), 'utf8').trimEnd().split('\n')
+    }
+    const rows = await run('2', 'two.csv')
+    expect(rows.map((row) => row.replace(/,[\d.]+$/, ''))).toEqual(['name,score', 'a.png', '"grey, ""b"".png"'])
+    const values = (lines: string[]): number[] => lines.slice(1).map((row) => Number(row.split(',').at(-1)))
+    expectClose(values(await run('1', 'one.csv')), values(rows), 1e-4, 'scores in batches of one')
+    expect(values(rows).every((value) => value > 0)).toBe(true)
+  })
+})
+
+describeShared('convert and forward', () => {
+  test('the shipped weights are what convert makes of the PyTorch checkpoint, byte for byte', async () => {
+    const { code, out } = await tweedie(['convert', shared('weights/bccd32-adm.pt'), at('converted.safetensors')])
+    expect([code, out.length]).toEqual([0, 1])
+    expect(readFileSync(at('converted.safetensors')).equals(readFileSync(weights))).toBe(true)
+  })
+
+  test('converting what is converted keeps it, metadata and all', async () => {
+    expect((await tweedie(['convert', weights, at('again.safetensors')])).code).toBe(0)
+    expect(readFileSync(at('again.safetensors')).equals(readFileSync(weights))).toBe(true)
+  })
+
+  test('a checkpoint that says nothing needs --config, and gets it in its metadata', async () => {
+    copyFileSync(shared('weights/bccd32-adm.pt'), at('bare.pt'))
+    const bare = await tweedie(['convert', at('bare.pt'), at('bare.safetensors')])
+    expect([bare.code, bare.out.join()]).toEqual([0, expect.stringContaining('was not said')])
+    expect((await tweedie(['convert', at('bare.safetensors'), at('said.safetensors'), '--config', shared('weights/bccd32-adm.json')])).code).toBe(0)
+    expect(readFileSync(at('said.safetensors')).equals(readFileSync(weights))).toBe(true)
+    const wrong = await tweedie(['convert', at('bare.pt'), at('wrong.safetensors'), '--preset', 'cifar10_uncond_50M_500K'])
+    expect([wrong.code, existsSync(at('wrong.safetensors'))]).toEqual([1, false])
+  })
+
+  test('info tells LPIPS weights from their tensors', async () => {
+    expect((await tweedie(['info', shared('weights/lpips/lpips_alex_v0.1.safetensors')])).out.join('\n')).toContain('LPIPS, alex')
+  })
+
+  test.each([
+    [weights, shared('weights/bccd32-adm.io.safetensors'), ['x']],
+    [shared('goldens/iddpm16-classcond.weights.safetensors'), shared('goldens/iddpm16-classcond.io.safetensors'), ['x', 'label_emb.weight']],
+    [shared('goldens/classifier16.weights.safetensors'), shared('goldens/classifier16.io.safetensors'), ['x', 'out.2.positional_embedding']],
+    [shared('goldens/superres32-from8.weights.safetensors'), shared('goldens/superres32-from8.io.safetensors'), []],
+  ])('forward %s', async (model, io, gradients) => {
+    const { code, err } = await tweedie(['forward', '--model', model, '--input', io, '--save', at('out.safetensors')])
+    expect(code, err.join('\n')).toBe(0)
+    // Tolerances of issue 2, section 7.2.
+    expectClose((await tensorIn(at('out.safetensors'), 'out')).data, (await tensorIn(io, 'out')).data, 1e-4, 'out')
+    for (const name of gradients) {
+      const key = name === 'x' ? 'grad_x' : `grad.${name}`
+      const [found, expected] = [await tensorIn(at('out.safetensors'), key), await tensorIn(io, key)]
+      expect(found.shape).toEqual(expected.shape)
+      expectClose(found.data, expected.data, 1e-3, key, 0.1)
+    }
+  })
+})
