@@ -83,7 +83,8 @@ export function customGradient(
 
 /**
  * `f(...inputs)`, of which only the inputs stay alive: the backward pass computes it again (gradient checkpointing).
- * Gradients flow to the inputs and to whatever else `f` reads; what is no input must still be alive in the backward pass.
+ * Gradients flow to the inputs and to whatever else `f` reads. What `f` reads and is no input must still be alive in the
+ * backward pass, as parameters are.
  */
 export function checkpoint(f: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): Tensor {
   const { device } = inputs[0]
@@ -108,6 +109,9 @@ export function checkpoint(f: (...inputs: Tensor[]) => Tensor, inputs: readonly 
         inner.backward(new Map([[again.id, cotangent(0)]]), wanted).forEach((gradient, i) => {
           if (gradient) addGradient(wanted[i], device.track(gradient))
         })
+      } catch (error) {
+        if (!(error instanceof TweedieError) || error.code !== 'disposed') throw error
+        throw new TweedieError('disposed', `checkpoint: its function cannot run again, it reads a tensor that was freed since: name it among the inputs. (${error.message})`, { cause: error })
       } finally {
         inner.release()
       }
