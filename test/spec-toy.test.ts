@@ -1,0 +1,138 @@
+/**
+ * L.17 and L.12: the toy of spec E.4, a mixture of two Gaussians in the plane of which the exact denoiser is known, and the
+ * identity between the minority score and the denoising error, for any network.
+ */
+import { expect, test } from 'vitest'
+import { GaussianDiffusion, GeneratedNoise, minorityScore, respace, sampleLoop, scoreIndex, scoreRespacing, selfGuidance, squaredL2, type Denoiser, type SampleOptions } from '../src/diffusion/index.ts'
+import type { NoiseSchedule } from '../src/nn/index.ts'
+import { purposes } from '../src/diffusion/noise.ts'
+import { add, mul, randomNormal, sigmoid, slice, splitSeed, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
+import { testDevice } from './op.ts'
+import { inputX, modelA } from './spec-models.ts'
+
+const common = { mean: [0.6, 0.2], weight: 0.9 }
+const rare = { mean: [-0.7, -0.5], weight: 0.1 }
+const spread = 0.05
+
+/**
+ * E[x_0 | x_t] of points [N, 2, 1, 1]. A mode k has E_k = m_k + a v / tau (x - a m_k), with a = sqrt(abar), v its variance
+ * and tau = abar v + 1 - abar; the modes are weighted by their posterior odds.
+ */
+function exactDenoiser(device: Device, schedule: NoiseSchedule): Denoiser {
+  const { alphaBar } = respace({ schedule, diffusionSteps: 1000 }).tables
+  const vector = (values: readonly number[]): Tensor => device.tensor(values, [1, 2, 1, 1])
+  const square = ([x, y]: readonly number[]): number => x * x + y * y
+  return (x, [t]) => {
+    const abar = alphaBar[t]
+    const a = Math.sqrt(abar)
+    const tau = abar * spread + 1 - abar
+    const towards = vector(common.mean.map((v, i) => (rare.mean[i] - v) * (a / tau)))
+    const odds = Math.log(rare.weight / common.weight) + (abar * (square(common.mean) - square(rare.mean))) / (2 * tau)
+    const share = sigmoid(add(sum(mul(x, towards), { axes: [1], keepDims: true }), odds))
+    const shrink = (a * spread) / tau
+    const estimate = ({ mean }: { mean: readonly number[] }): Tensor => add(mul(x, shrink), vector(mean.map((v) => v * (1 - shrink * a))))
+    return add(estimate(common), mul(share, sub(estimate(rare), estimate(common))))
+  }
+}
+
+const toy = (schedule: NoiseSchedule, respacing: string): GaussianDiffusion =>
+  new GaussianDiffusion({ schedule, diffusionSteps: 1000, respacing, meanType: 'xStart', varianceType: 'fixedSmall' })
+
+async function shareOfRare(device: Device, schedule: NoiseSchedule, count: number, options: Omit<SampleOptions, 'noise'>): Promise<number> {
+  using noise = new GeneratedNoise(device, { seed: 1, samples: Array.from({ length: count }, (_, i) => i), shape: [2, 1, 1] })
+  let found = 0
+  for await (const step of sampleLoop(toy(schedule, '50'), exactDenoiser(device, schedule), { noise, clipDenoised: false, ...options })) {
+    if (step.done !== step.total) continue
+    const points = await step.x.read()
+    for (let n = 0; n < count; n++) {
+      const distance = ({ mean }: { mean: readonly number[] }): number => Math.hypot(points[2 * n] - mean[0], points[2 * n + 1] - mean[1])
+      if (distance(rare) < distance(common)) found++
+    }
+  }
+  return found / count
+}
+
+for (const schedule of ['cosine', 'linear'] as const) {
+  test(`L.17: self-guidance raises the share of the rare mode, ${schedule}`, async () => {
+    const device = await testDevice()
+    const before = device.stats.liveBuffers
+    const count = 1000
+    const share = (weight: number): Promise<number> => shareOfRare(device, schedule, count, { selfGuidance: selfGuidance({ weight, every: 1 }) })
+    const plain = await shareOfRare(device, schedule, count, {})
+    // The denoiser is exact, so plain sampling has the mixture's own share: 0.1, within 4 deviations.
+    expect(Math.abs(plain - 0.1)).toBeLessThan(4 * Math.sqrt(0.09 / count))
+    // 0.0955, 0.17, 0.35 of 2000 with the cosine schedule, 0.087, 0.16, 0.35 with the linear one.
+    const [some, more] = [await share(0.4), await share(1)]
+    expect(some).toBeGreaterThan(plain + 0.03)
+    expect(more).toBeGreaterThan(some + 0.1)
+    expect(device.stats.liveBuffers).toBe(before)
+  })
+
+  test(`L.17: the minority score ranks the rare mode above the common one, ${schedule}`, async () => {
+    const device = await testDevice()
+    const before = device.stats.liveBuffers
+    const count = 32
+    const points = [common, rare].flatMap(({ mean }) => Array.from({ length: count }, () => mean).flat())
+    using x = device.tensor(points, [2 * count, 2, 1, 1])
+    const samples = Array.from({ length: 2 * count }, (_, i) => i)
+    using scores = minorityScore(toy(schedule, scoreRespacing), exactDenoiser(device, schedule), x, { t: scoreIndex[schedule], distance: squaredL2, draws: 16, seed: 0, samples })
+    const values = await scores.read()
+    expect(Math.min(...values.subarray(count))).toBeGreaterThan(2 * Math.max(...values.subarray(0, count)))
+    expect(device.stats.liveBuffers).toBe(before + 2)
+  })
+}
+
+const sums = { linear: [114.3, 462.2], cosine: [228.7, 813.8] } as const
+
+for (const schedule of ['cosine', 'linear'] as const) {
+  test(`E.4: scores weighed by abar / (1 - abar) add up to the simple objective, ${schedule}`, async () => {
+    const device = await testDevice()
+    const count = 128
+    const diffusion = toy(schedule, '')
+    const { alphaBar } = diffusion.process.tables
+    using x = device.tensor([common, rare].flatMap(({ mean }) => Array.from({ length: count }, () => mean).flat()), [2 * count, 2, 1, 1])
+    const denoiser = exactDenoiser(device, schedule)
+    const samples = Array.from({ length: 2 * count }, (_, i) => i)
+    using total = device.tensor(new Float32Array(2 * count))
+    for (let t = 0; t < diffusion.steps; t++) {
+      device.scope(() => {
+        const score = minorityScore(diffusion, denoiser, x, { t, distance: squaredL2, seed: t, samples, clipDenoised: false })
+        total.assign(add(total, mul(score, alphaBar[t] / (1 - alphaBar[t]))))
+      })
+      if (t % 100 === 99) await device.flush()
+    }
+    const values = await total.read()
+    const meanOf = (from: number): number => values.subarray(from, from + count).reduce((a, v) => a + v, 0) / count
+    // Both sides are means over finitely many draws: 1.4 % apart at most.
+    sums[schedule].forEach((expected, i) => expect(Math.abs(meanOf(i * count) / expected - 1), `${expected}`).toBeLessThan(0.05))
+  })
+}
+
+test('L.12: weighed squared error is the denoising error, sample by sample, until estimates are clipped', async () => {
+  const device = await testDevice()
+  const before = device.stats.liveBuffers
+  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10' })
+  const model = await modelA(device)
+  const denoiser: Denoiser = (xt, timesteps) => model.forward(xt, timesteps)
+  const xStart = inputX(device)
+  const index = device.tensor([4, 9], [2], 'u32')
+  const options = { distance: squaredL2, seed: 3, samples: [4, 9] }
+  let clippedDiffers = 0
+  for (let t = 0; t < diffusion.steps; t++) {
+    const abar = diffusion.process.tables.alphaBar[t]
+    const weight = abar / (1 - abar)
+    // The draw that minorityScore makes of this seed for these samples.
+    const eps = randomNormal(index, { seed: splitSeed(3), draw: 0, purpose: purposes.score, shape: [3, 8, 8] })
+    const error = device.scope(() => squaredL2(eps, slice(diffusion.run(denoiser, diffusion.qSample(xStart, t, eps), t), 1, 0, 3)))
+    const score = minorityScore(diffusion, denoiser, xStart, { ...options, t, clipDenoised: false })
+    const clipped = minorityScore(diffusion, denoiser, xStart, { ...options, t })
+    const [expected, found, other] = [await error.read(), await score.read(), await clipped.read()]
+    found.forEach((v, n) => expect(Math.abs(v * weight - expected[n]), `index ${t}, sample ${n}`).toBeLessThanOrEqual(1e-3 * expected[n]))
+    if (other.every((v, n) => Math.abs(v * weight - expected[n]) > 0.1 * expected[n])) clippedDiffers++
+    for (const owned of [eps, error, score, clipped]) owned.dispose()
+  }
+  // Where x_t is mostly noise, this network's estimates are far outside [-1, 1].
+  expect(clippedDiffers).toBeGreaterThanOrEqual(5)
+  for (const owned of [model, xStart, index]) owned.dispose()
+  expect(device.stats.liveBuffers).toBe(before)
+})
