@@ -12,7 +12,7 @@
  * for 16 multiply-adds. `weighted`: sum[c][own] += Σ_other x[c][other] · tile[other][own], with the tile of
  * probabilities (or their gradients) in workgroup memory: 4 + R loads for 16 R multiply-adds.
  *
- * No loop has a constant number of turns: Mesa would unroll it and, at some 40 ms for each vec4f load, compile for a
+ * No loop begins at a constant: Mesa would see how often it turns at most, unroll it and, at some 40 ms for each vec4f load, compile for a
  * minute. R sums are held in registers, at most 16 (64 registers): 128 channels. Wider heads are cut into chunks of channels,
  * each with a workgroup that computes the scores again. Workgroup memory is at most 15 KiB, of which 4 are the tile.
  */
@@ -104,9 +104,10 @@ export const scores = (name: string, ownLoad: string, ownRow: string, otherLoad:
       stage[e + ${8 * depth}u] = load_${otherLoad}(${otherRow} + c, other + token, c < p.width);
     }
     workgroupBarrier();
-    for (var c = 0u; c < min(${depth}u, p.width - c0); c++) {
-      let a = stage[8u * c + column];
-      let b = stage[8u * c + group + ${8 * depth}u];
+    for (var c = c0; c < min(p.width, c0 + ${depth}u); c++) {
+      let at = 8u * (c - c0);
+      let a = stage[at + column];
+      let b = stage[at + group + ${8 * depth}u];
       ${each(4, (j) => `${name}${j} += b[${j}] * a;`)}
     }
   }`
@@ -122,8 +123,10 @@ export const weighted = (rows: number, otherLoad: string, otherRow: string): str
       stage[row * ${strideOf(rows)}u + quad] = load_${otherLoad}(${otherRow} + c, other + j0 + 4u * quad, c < p.width);
     }
     workgroupBarrier();
-    for (var j = 0u; j < min(${quadsOf(rows)}u, (p.tokens - other - j0 + 3u) / 4u); j++) {
-      let at = 8u * (j0 + 4u * j) + column;
+    let staged = other + j0;
+    for (var token = staged; token < min(p.tokens, staged + ${4 * quadsOf(rows)}u); token += 4u) {
+      let j = (token - staged) / 4u;
+      let at = 8u * (token - other) + column;
       ${each(4, (i) => `let w${i} = tile[at + ${8 * i}u];`)}
       ${each(rows, (r) => `{ let x = stage[(group + ${8 * r}u) * ${strideOf(rows)}u + j]; sum${r} += x.x * w0 + x.y * w1 + x.z * w2 + x.w * w3; }`)}
     }
