@@ -131,9 +131,10 @@ export function parseArguments<K extends string>(command: { readonly name: strin
 export function helpOf({ name, usage, summary, options, notes = [], examples }: Command): string {
   const rows = Object.entries(options).map(([key, { value, help, default: otherwise }]) =>
     [`--${key}${value === undefined ? '' : ` ${value}`}`, `${help}${otherwise === undefined ? '' : ` (default: ${otherwise})`}`] as const)
-  const width = Math.max(0, ...rows.map(([left]) => left.length)) + 2
+  const width = Math.min(30, Math.max(0, ...rows.map(([left]) => left.length)) + 2)
+  const row = (left: string, right: string): string => `  ${left.length + 2 > width ? `${left}\n${' '.repeat(width + 2)}` : left.padEnd(width)}${wrap(right, width + 2)}`
   const lines = [summary, '', `Usage: tweedie ${name} ${usage}`.trimEnd()]
-  if (rows.length > 0) lines.push('', 'Options:', ...rows.map(([left, right]) => `  ${left.padEnd(width)}${wrap(right, width + 2)}`))
+  if (rows.length > 0) lines.push('', 'Options:', ...rows.map(([left, right]) => row(left, right)))
   if (notes.length > 0) lines.push('', ...notes.map((note) => wrap(note, 0)))
   return [...lines, '', examples.length === 1 ? 'Example:' : 'Examples:', ...examples.map((example) => `  tweedie ${example}`)].join('\n')
 }

@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { parse, join } from 'node:path'
 import { openCheckpoint, openFile, type Checkpoint } from '../io/index.node.ts'
-import { describeModel, loadModel, type Classifier, type ModelDescription, type UNet } from '../nn/index.ts'
+import { checkStateDict, describeModel, loadModel, planOf, stateDictOf, type Classifier, type ModelDescription, type UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { progress } from './progress.ts'
 
@@ -22,12 +22,16 @@ export const jsonBeside = (path: string): Promise<string | undefined> => {
   return readFile(join(dir, `${name}.json`), 'utf8').catch(() => undefined)
 }
 
-/** Opens a checkpoint and tells what network it holds: from its own metadata, the preset, or the `.json` beside it. */
+/**
+ * Opens a checkpoint and tells what network it holds: from its own metadata, the preset, or the `.json` beside it. That
+ * its tensors are the network's is known here, before a device is asked for.
+ */
 export async function openModel(path: string, preset: string | undefined, signal: AbortSignal): Promise<ModelFile> {
   const checkpoint = await openWeights(path, signal)
   try {
     const json = preset === undefined ? await jsonBeside(path) : undefined
     const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(json === undefined ? {} : { json }) })
+    checkStateDict(stateDictOf(planOf(description.config)), new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape])), path)
     return { path, checkpoint, description }
   } catch (error) {
     await checkpoint.close()

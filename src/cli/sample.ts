@@ -46,7 +46,7 @@ export async function runSample(args: Arguments<SampleOption>, session: Session)
     const settings = sampleSettings(args, file.description, given?.shape[0])
     const setup = await setUp(settings, file, given, session)
     try {
-      const unfinished = await resumable(settings, () => draw(setup, settings, version(), session))
+      const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session))
       const run = await finish(settings, unfinished, setup.distance.name, signal)
       console.log(`${run.samples.length} samples, mean minority score ${meanScore(run).toPrecision(4)} (${run.distance}): ${join(settings.out, 'report.html')}`)
       if (settings.save !== null) console.log(`Numbers: ${settings.save}`)
@@ -60,10 +60,11 @@ export async function runSample(args: Arguments<SampleOption>, session: Session)
 }
 
 /** Says of a failure in the middle that what is finished is kept. */
-export async function resumable<T>({ out }: SampleSettings, work: () => Promise<T>): Promise<T> {
+export async function resumable<T>({ out }: SampleSettings, { signal }: Session, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
+    if (signal.aborted) console.error(`Finished batches are in ${out}; the same command goes on from there.`)
     if (!(error instanceof TweedieError) || error.code !== 'device-lost') throw error
     throw new TweedieError('device-lost', `${error.message} Finished batches are in ${out}; the same command goes on from there.`, { cause: error })
   }

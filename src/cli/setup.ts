@@ -111,9 +111,10 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     const start = performance.now()
     const device = hold(await requestDevice({ need: together(needs), signal }))
     console.error(`Computing on ${device.adapter.name}${device.adapter.software ? ', a software adapter: right, but slow' : ''}`)
+    // The small file first: what is wrong with it shows before the large one is read.
+    const distance = hold(await loadDistance(device, settings, Math.min(height, width), signal))
     const model = hold(await loadWithProgress(device, file, signal)) as UNet
     const classifier = classifierFile && hold(await loadWithProgress(device, classifierFile, signal)) as Classifier
-    const distance = hold(await loadDistance(device, settings, Math.min(height, width), signal))
     const noise = given && { xT: hold(device.tensor(given.xT, given.shape)), noise: hold(device.tensor(given.noise, [given.draws, ...given.shape])) }
     return { device, model, classifier, distance, noise, shape: [config.inChannels, height, width], sha256, seconds: (performance.now() - start) / 1000, dispose }
   } catch (error) {

@@ -1,0 +1,179 @@
+/**
+ * Runs of `tweedie sample`: what they leave on disk, that they come out the same again (replayed, interrupted, on a device
+ * that was lost), and the reference's trajectories drawn through the command line.
+ */
+import { spawn } from 'node:child_process'
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { decode } from 'fast-png'
+import { beforeAll, describe, expect, test } from 'vitest'
+import type { RunRecord } from '../src/cli/run-record.ts'
+import { Device, type DeviceRequest } from '../src/tensor/index.ts'
+import { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
+import { tensorIn, temporaryFolder, tweedie, weights } from './cli.ts'
+import { describeShared, shared } from './shared.ts'
+
+const at = temporaryFolder()
+const record = (folder: string): RunRecord => JSON.parse(readFileSync(join(at(folder), 'run.json'), 'utf8')) as RunRecord
+const bytes = (folder: string, name: string): string => readFileSync(join(at(folder), name)).toString('base64')
+const pictures = (folder: string): string[] => readdirSync(at(folder)).filter((name) => name.startsWith('sample-')).sort()
+const guided = ['--method', 'self-guided', '--guide-every', '2', '--guide-weight', '0.8']
+const sampleArgs = (folder: string, ...more: string[]): string[] =>
+  ['sample', '--model', weights, '--respacing', '4', '--number', '3', '--batch', '2', '--seed', '5', '--out', at(folder), ...more]
+
+beforeAll(async () => {
+  const { code, err } = await tweedie(sampleArgs('first', ...guided))
+  expect(code, err.join('\n')).toBe(0)
+})
+
+describe('a run', () => {
+  test('leaves pictures, a contact sheet, a report and its record, and no half-written file', () => {
+    expect(readdirSync(at('first')).sort()).toEqual(['contact-sheet.png', 'report.html', 'run.json', 'sample-0000.png', 'sample-0001.png', 'sample-0002.png'])
+    const { width, height, channels } = decode(readFileSync(join(at('first'), 'sample-0002.png')))
+    expect([width, height, channels]).toEqual([32, 32, 3])
+    expect(new Set(pictures('first').map((name) => bytes('first', name))).size).toBe(3)
+  })
+
+  test('its record holds version, options with defaults, sha256 of the weights, adapter, seed, timings and scores', () => {
+    const { version, status, options, sha256, adapter, samples, seconds } = record('first')
+    expect([version, status]).toEqual([JSON.parse(readFileSync('package.json', 'utf8')).version, 'done'])
+    expect(options).toMatchObject({ model: weights, method: 'self-guided', schedule: 'cosine', 'diffusion-steps': 1000, respacing: '4', 'guide-weight': 0.8, 'guide-strength': 0.8, distance: 'l2', seed: 5, batch: 2 })
+    expect(sha256.model).toMatch(/^[0-9a-f]{64}$/)
+    expect(adapter.name).not.toBe('')
+    expect(samples.map(({ file }) => file)).toEqual(pictures('first'))
+    expect(samples.every(({ score }) => score > 0)).toBe(true)
+    expect(seconds.batches.map((batch) => batch.samples)).toEqual([2, 1])
+  })
+
+  test('its report holds every picture and score, says whether the adapter is software, and fetches nothing', () => {
+    const html = readFileSync(join(at('first'), 'report.html'), 'utf8')
+    for (const name of pictures('first')) expect(html).toContain(bytes('first', name))
+    for (const { score } of record('first').samples) expect(html).toContain(score.toPrecision(4))
+    expect(html.includes('a software adapter')).toBe(record('first').adapter.software)
+    expect(html).not.toMatch(/<script|https?:|<link|url\(/)
+  })
+
+  test('replayed elsewhere it is the same to the byte', async () => {
+    const { code, out, err } = await tweedie(['replay', join(at('first'), 'run.json'), '--out', at('replayed')])
+    expect(code, err.join('\n')).toBe(0)
+    expect(out.join('\n')).toContain('3 of 3 pictures are the same to the byte')
+    for (const name of [...pictures('first'), 'contact-sheet.png']) expect(bytes('replayed', name)).toBe(bytes('first', name))
+    expect(record('replayed').samples).toEqual(record('first').samples)
+  })
+
+  test('replayed with other weights it is refused', async () => {
+    const other = readFileSync(weights)
+    other[other.length - 1] ^= 1
+    writeFileSync(at('other.safetensors'), other)
+    const { code, err } = await tweedie(['replay', join(at('first'), 'run.json'), '--out', at('never'), '--model', at('other.safetensors')])
+    expect([code, existsSync(at('never'))]).toEqual([1, false])
+    expect(err.join('\n')).toMatch(/is not the file of the run: its sha256/)
+  })
+
+  test('other methods draw something else from the same seed', async () => {
+    for (const [folder, ...more] of [['plain'], ['ddim', '--method', 'ddim', '--eta', '0.5'], ['boosted', '--method', 'boost-and-skip', '--skip', '1']] as [string, ...string[]][]) {
+      const { code, err } = await tweedie(sampleArgs(folder, ...more))
+      expect(code, err.join('\n')).toBe(0)
+    }
+    expect(new Set(['first', 'plain', 'ddim', 'boosted'].map((folder) => bytes(folder, 'sample-0000.png'))).size).toBe(4)
+    expect(record('boosted').options).toMatchObject({ boost: 4, skip: 1 })
+  })
+
+  test('drawn again into the same folder with fewer samples, it leaves none of the old ones', async () => {
+    expect((await tweedie(sampleArgs('plain', '--number', '3'))).code).toBe(1) // --number twice: nothing is touched
+    expect(pictures('plain').length).toBe(3)
+    expect((await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '1', '--out', at('plain')])).code).toBe(0)
+    expect(pictures('plain')).toEqual(['sample-0000.png'])
+  })
+})
+
+describe('an interrupted run', () => {
+  /** A device that is lost for good as soon as the first batch of `folder` is on disk and the next has begun. */
+  const losing = (folder: string) => async (request: DeviceRequest): Promise<Device> => {
+    const device = await Device.request(request)
+    const flush = device.flush.bind(device)
+    device.flush = async () => {
+      const file = join(at(folder), 'run.json')
+      if (existsSync(file) && record(folder).samples.length > 0) (device.backend as WebGPUBackend).gpuDevice.destroy()
+      await flush()
+    }
+    return device
+  }
+
+  test('keeps its finished batches when the device is lost, goes on with the same command, and draws the same', async () => {
+    const lost = await tweedie(sampleArgs('lost', ...guided), { requestDevice: losing('lost') })
+    expect(lost.code).toBe(1)
+    expect(lost.err.at(-1)).toMatch(/device was lost.*Finished batches are in .*lost; the same command goes on from there/)
+    expect(record('lost').status).toBe('unfinished')
+    expect(pictures('lost')).toEqual(['sample-0000.png', 'sample-0001.png'])
+
+    const other = await tweedie(sampleArgs('lost'))
+    expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/holds an unfinished run with other options \(.*--method.*\): choose another --out/)])
+
+    const resumed = await tweedie(sampleArgs('lost', ...guided))
+    expect(resumed.code, resumed.err.join('\n')).toBe(0)
+    expect(resumed.err.join('\n')).toContain('2 of 3 samples are there already')
+    expect(resumed.err.join('\n')).not.toContain('samples 1 to 2')
+    for (const name of [...pictures('first'), 'contact-sheet.png']) expect(bytes('lost', name)).toBe(bytes('first', name))
+    expect(record('lost').samples).toEqual(record('first').samples)
+    expect(record('lost').status).toBe('done')
+  })
+
+  test('draws again what was changed on disk meanwhile', async () => {
+    const old = record('lost')
+    writeFileSync(join(at('lost'), 'run.json'), JSON.stringify({ ...old, status: 'unfinished' }))
+    writeFileSync(join(at('lost'), 'sample-0001.png'), 'damaged')
+    expect((await tweedie(sampleArgs('lost', ...guided))).code).toBe(0)
+    expect(bytes('lost', 'sample-0001.png')).toBe(bytes('first', 'sample-0001.png'))
+  })
+
+  // Windows has no signals to send.
+  if (process.platform !== 'win32') test('ends with 130 on Ctrl-C, through the launcher, and leaves nothing half-written', async () => {
+    const launcher = fileURLToPath(new URL('../bin/tweedie.js', import.meta.url))
+    const child = spawn(process.execPath, [launcher, 'sample', '--model', weights, '--respacing', '500', '--number', '2', '--out', at('stopped')], { stdio: ['ignore', 'ignore', 'pipe'] })
+    let said = ''
+    const code = await new Promise((resolve) => {
+      child.stderr.on('data', (chunk: Buffer) => {
+        said += chunk.toString()
+        if (said.includes(' 0 of 500 steps')) setTimeout(() => child.kill('SIGINT'), 300)
+      })
+      child.on('exit', resolve)
+    })
+    expect(code, said).toBe(130)
+    expect(said).toMatch(/the same command goes on from there\.\ntweedie: stopped\.\n$/)
+    expect(readdirSync(at('stopped'))).toEqual(['run.json'])
+    expect(record('stopped').status).toBe('unfinished')
+  })
+})
+
+describeShared("the reference's trajectories", () => {
+  const adm16 = shared('goldens/adm16-new-order.weights.safetensors')
+  const psnr = (found: ArrayLike<number>, expected: ArrayLike<number>): number => {
+    let sum = 0
+    for (let i = 0; i < expected.length; i++) sum += (found[i] - expected[i]) ** 2
+    return 10 * Math.log10(4 / (sum / expected.length))
+  }
+  const process = ['--schedule', 'cosine', '--diffusion-steps', '1000', '--respacing', '20']
+  const classifier = ['--classifier', shared('goldens/classifier16.weights.safetensors'), '--target', '1', '--classifier-scale', '2.5']
+
+  // Bounds of issue 2, section 7.2.
+  test.each([
+    ['ddpm20-adm16', adm16, ['--method', 'ancestral', ...process], 90],
+    ['ddim20-eta0.7-adm16', adm16, ['--method', 'ddim', '--eta', '0.7', ...process], 90],
+    ['ddim20-classifier-guided-adm16', adm16, ['--method', 'ddim', ...process, ...classifier], 65],
+    ['selfguided20-l2-adm16', adm16, ['--method', 'self-guided', '--guide-weight', '0.4', '--guide-every', '5', '--guide-strength', '0.8', '--guide-after', '-1', '--guide-scale', 'variance', '--guide-draws', '1', '--distance', 'l2', ...process], 90],
+    ['ddpm20-classcond-iddpm16-rescaled-t', shared('goldens/iddpm16-classcond.weights.safetensors'), ['--schedule', 'cosine', '--diffusion-steps', '4000', '--rescale-timesteps', '--respacing', '20'], 90],
+    ['selfguided20-lpips-alex-adm32', shared('goldens/adm32-legacy-3level.weights.safetensors'), ['--method', 'self-guided', '--guide-weight', '0.4', '--distance', 'lpips', '--lpips', shared('weights/lpips/lpips_alex_v0.1.safetensors'), ...process], 90],
+  ])('%s', async (name, model, options, bound) => {
+    const golden = shared(`goldens/${name}.safetensors`)
+    const labels = name.includes('classcond') ? ['--labels', Array.from((await tensorIn(golden, 'y')).data).join(',')] : []
+    const { code, err } = await tweedie(['sample', '--model', model, ...options, ...labels, '--noise', golden, '--save', at('saved.safetensors'), '--out', at('golden')])
+    expect(code, err.join('\n')).toBe(0)
+    for (const key of ['first_step', 'middle_step', 'sample']) {
+      const [found, expected] = [await tensorIn(at('saved.safetensors'), key), await tensorIn(golden, key)]
+      expect(found.shape).toEqual(expected.shape)
+      expect(psnr(found.data, expected.data), `PSNR of ${key}`).toBeGreaterThanOrEqual(bound)
+    }
+  })
+})
