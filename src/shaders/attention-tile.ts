@@ -12,9 +12,10 @@
  * for 16 multiply-adds. `weighted`: sum[c][own] += Σ_other x[c][other] · tile[other][own], with the tile of
  * probabilities (or their gradients) in workgroup memory: 4 + R loads for 16 R multiply-adds.
  *
- * No loop begins at a constant: Mesa would see how often it turns at most, unroll it and, at some 40 ms for each vec4f load, compile for a
- * minute. R sums are held in registers, at most 16 (64 registers): 128 channels. Wider heads are cut into chunks of channels,
- * each with a workgroup that computes the scores again. Workgroup memory is at most 15 KiB, of which 4 are the tile.
+ * The inner loops begin at no constant: Mesa would see how often they turn at most, unroll them and, at some 40 ms for
+ * each vec4f load, compile for a minute. R sums are held in registers, at most 16 (64 registers): 128 channels. Wider
+ * heads are cut into chunks of channels, each with a workgroup that computes the scores again. Workgroup memory is at
+ * most 15 KiB, of which 4 are the tile.
  */
 export interface AttentionKeys {
   /** T is divisible by 4, and rows are read as vec4f. */
