@@ -125,6 +125,23 @@ function check(one: Case): Promise<void> {
   })
 }
 
+test('a residual is added by the kernel, and its gradient passes through', async () => {
+  for (const bias of [true, false]) {
+    const one: Case = { x: [2, 5, 6, 7], weight: [7, 5, 3, 3], padding: 1, bias }
+    const plain = convolved(one)
+    await checkOp(`residual${bias ? ' and bias' : ''}`, {
+      inputs: [one.x, one.weight, [2, 7, 6, 7], ...(bias ? [[7]] : [])],
+      op: (x, weight, residual, b?: Tensor) => conv2d(x, weight, { padding: 1, residual, bias: b }),
+      reference: (x, weight, residual, b) => {
+        const y = b ? plain(x, weight, b) : plain(x, weight)
+        return { shape: y.shape, data: y.data.map((v, i) => v + residual.data[i]) }
+      },
+      tolerance: 1e-6 + 45 * 3e-8,
+      probes: 6,
+    })
+  }
+})
+
 test('a kernel beyond one workgroup’s worth of channels', () => check({ x: [1, 67, 5, 5], weight: [65, 67, 3, 3], padding: 1, bias: true }))
 
 test('what does not fit is a typed error', async () => {

@@ -23,8 +23,9 @@ export function runLinear(p: Parameters, { key }: LinearLayer, x: Tensor): Tenso
   return linear(x, parameter(p, `${key}.weight`), parameter(p, `${key}.bias`))
 }
 
-export function runConv(p: Parameters, { key, kernel, stride }: Pick<ConvLayer, 'key' | 'kernel' | 'stride'>, x: Tensor): Tensor {
-  return conv2d(x, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding: (kernel - 1) / 2 })
+/** `residual`, of the output's shape, is added by the convolution's own kernel. */
+export function runConv(p: Parameters, { key, kernel, stride }: Pick<ConvLayer, 'key' | 'kernel' | 'stride'>, x: Tensor, residual?: Tensor): Tensor {
+  return conv2d(x, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding: (kernel - 1) / 2, ...(residual ? { residual } : {}) })
 }
 
 export function runNorm(p: Parameters, { key }: Pick<NormLayer, 'key'>, x: Tensor, options: { silu?: boolean; scaleShift?: Tensor } = {}): Tensor {
@@ -37,30 +38,30 @@ export const runNormSilu = (p: Parameters, layer: Pick<NormLayer, 'key'>, x: Ten
 
 function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor): Tensor {
   const { key, updown, scaleShift } = layer
-  const conv = (name: string, input: Tensor): Tensor => runConv(p, { key: `${key}.${name}`, kernel: 3, stride: 1 }, input)
+  const conv = (name: string, kernel: 1 | 3, input: Tensor, residual?: Tensor): Tensor => runConv(p, { key: `${key}.${name}`, kernel, stride: 1 }, input, residual)
   const resample = (t: Tensor): Tensor => (updown === 'up' ? upsampleNearest(t, 2) : updown === 'down' ? avgPool2d(t, { kernel: 2 }) : t)
-  let h = conv('in_layers.2', resample(runNormSilu(p, { key: `${key}.in_layers.0` }, x)))
+  let h = conv('in_layers.2', 3, resample(runNormSilu(p, { key: `${key}.in_layers.0` }, x)))
   const e = linear(emb, parameter(p, `${key}.emb_layers.1.weight`), parameter(p, `${key}.emb_layers.1.bias`))
   const norm = { key: `${key}.out_layers.0` }
   h = scaleShift ? runNormSilu(p, norm, h, e) : runNormSilu(p, norm, add(h, reshape(e, [e.shape[0], e.shape[1], 1, 1])))
-  h = conv('out_layers.3', h)
-  const skip = layer.inChannels === layer.outChannels ? resample(x) : runConv(p, { key: `${key}.skip_connection`, kernel: 1, stride: 1 }, resample(x))
-  return add(skip, h)
+  const skip = layer.inChannels === layer.outChannels ? resample(x) : conv('skip_connection', 1, resample(x))
+  return conv('out_layers.3', 3, h, skip)
 }
 
 /** A Conv1d of width 1, whose weight is [O, C, 1], on a map [N, C, H, W] or a sequence [N, C, T]. */
-function conv1d(p: Parameters, key: string, x: Tensor): Tensor {
+function conv1d(p: Parameters, key: string, x: Tensor, residual?: Tensor): Tensor {
   const weight = parameter(p, `${key}.weight`)
   const [out, channels] = weight.shape
   const map = reshape(x, [x.shape[0], channels, 1, -1])
-  const y = conv2d(map, reshape(weight, [out, channels, 1, 1]), { bias: parameter(p, `${key}.bias`) })
+  const y = conv2d(map, reshape(weight, [out, channels, 1, 1]), {
+    bias: parameter(p, `${key}.bias`), ...(residual ? { residual: reshape(residual, [x.shape[0], out, 1, -1]) } : {}),
+  })
   return reshape(y, [x.shape[0], out, -1])
 }
 
 function attentionBlock(p: Parameters, { key, heads, newOrder }: AttentionLayer, x: Tensor): Tensor {
   const qkv = conv1d(p, `${key}.qkv`, runNorm(p, { key: `${key}.norm` }, x))
-  const h = conv1d(p, `${key}.proj_out`, attention(qkv, { heads, newOrder }))
-  return add(x, reshape(h, x.shape))
+  return reshape(conv1d(p, `${key}.proj_out`, attention(qkv, { heads, newOrder }), x), x.shape)
 }
 
 /** AttentionPool2d: [N, C, S, S] to [N, K], the attention of the mean over all positions. */

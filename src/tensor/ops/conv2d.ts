@@ -4,7 +4,7 @@
  */
 import { TweedieError } from '../../errors.ts'
 import { applyOne, defineOp, noGradient } from '../op.ts'
-import { shapeError, type Shape } from '../shape.ts'
+import { formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { sum } from './reduce.ts'
 
@@ -27,27 +27,38 @@ function checkParams(op: string, { stride, padding }: ConvParams, kernel: readon
   }
 }
 
-/** [N, Cin, H, W] with weight [Cout, Cin, KH, KW] and an optional bias [Cout]. */
-export const conv2d_ = defineOp<ConvParams>({
+export interface ConvForwardParams extends ConvParams {
+  /** Which optional inputs follow x and weight, in this order. */
+  readonly bias: boolean
+  readonly residual: boolean
+}
+
+/** [N, Cin, H, W] with weight [Cout, Cin, KH, KW], an optional bias [Cout] and an optional residual of the output's shape. */
+export const conv2d_ = defineOp<ConvForwardParams>({
   name: 'conv2d',
-  shape(params, [x, weight, bias]) {
+  shape(params, [x, weight, ...optional]) {
     if (x.shape.length !== 4 || weight.shape.length !== 4 || x.shape[1] !== weight.shape[1]) {
       throw shapeError('conv2d', 'an input [N, Cin, H, W] and a weight [Cout, Cin, KH, KW]', x.shape, weight.shape)
     }
+    const bias = params.bias ? optional[0] : undefined
+    const residual = params.residual ? optional[optional.length - 1] : undefined
     if (bias && (bias.shape.length !== 1 || bias.shape[0] !== weight.shape[0])) throw shapeError('conv2d', `a bias [${weight.shape[0]}]`, bias.shape)
     const [cout, , kh, kw] = weight.shape
     checkParams('conv2d', params, [kh, kw])
     const out = [x.shape[0], cout, convolvedSize(x.shape[2], kh, params), convolvedSize(x.shape[3], kw, params)]
     if (out[2] < 1 || out[3] < 1) throw shapeError('conv2d', 'an image no smaller than the kernel', x.shape, weight.shape)
+    if (residual && !sameShape(residual.shape, out)) throw shapeError('conv2d', `a residual ${formatShape(out)}`, residual.shape)
     return [{ shape: out, dtype: 'f32' }]
   },
   saves: (_, [x, weight]) => ({ inputs: [...(weight ? [0] : []), ...(x ? [1] : [])] }),
-  gradient({ params, input, inputSpec, cotangent, needs }) {
+  gradient({ params: { stride, padding, bias, residual }, input, inputSpec, cotangent, needs }) {
     const dy = cotangent()
+    const params = { stride, padding }
     return [
       needs(0) ? applyOne(conv2dDataGrad, { ...params, shape: inputSpec(0).shape }, [dy, input(1)]) : null,
       needs(1) ? applyOne(conv2dWeightGrad, { ...params, shape: inputSpec(1).shape }, [input(0), dy]) : null,
-      needs(2) ? sum(dy, { axes: [0, 2, 3] }) : null,
+      ...(bias ? [needs(2) ? sum(dy, { axes: [0, 2, 3] }) : null] : []),
+      ...(residual ? [dy] : []),
     ]
   },
 })
@@ -68,6 +79,8 @@ export const conv2dWeightGrad = defineOp<ConvGradParams>({
 
 export interface ConvOptions {
   readonly bias?: Tensor
+  /** Of the output's shape, added to it. */
+  readonly residual?: Tensor
   /** Default 1. */
   readonly stride?: number
   /** Zeros on every side; default 0. */
@@ -75,6 +88,7 @@ export interface ConvOptions {
 }
 
 /** Convolves `x` [N, Cin, H, W] with `weight` [Cout, Cin, KH, KW], kernels of 1 to 11, to [N, Cout, Ho, Wo]. */
-export function conv2d(x: Tensor, weight: Tensor, { bias, stride = 1, padding = 0 }: ConvOptions = {}): Tensor {
-  return applyOne(conv2d_, { stride, padding }, bias ? [x, weight, bias] : [x, weight])
+export function conv2d(x: Tensor, weight: Tensor, { bias, residual, stride = 1, padding = 0 }: ConvOptions = {}): Tensor {
+  const optional = [bias, residual].filter((t) => t !== undefined)
+  return applyOne(conv2d_, { stride, padding, bias: bias !== undefined, residual: residual !== undefined }, [x, weight, ...optional])
 }

@@ -10,7 +10,7 @@ import { conv2dSumSplits, conv2dSumSplitsGrid } from '../../../shaders/conv2d-su
 import { conv2dTile, conv2dTileGrid, type Conv2dTileKeys } from '../../../shaders/conv2d-tile.ts'
 import { conv2dWeightGradient, conv2dWeightGradientGrid, conv2dWeightGradientSplits, conv2dWeightGradientUniform } from '../../../shaders/conv2d-weight-gradient.ts'
 import type { Spec } from '../../backend.ts'
-import type { ConvGradParams, ConvParams } from '../../ops/conv2d.ts'
+import type { ConvForwardParams, ConvGradParams, ConvParams } from '../../ops/conv2d.ts'
 import type { Buffer, Capabilities, Encoder, Launch } from '../launch.ts'
 
 function convShape(x: Spec, weight: Spec, y: Spec, { stride, padding }: ConvParams): ConvShape {
@@ -30,17 +30,23 @@ interface Variant {
   readonly grid: readonly [number, number, number]
 }
 
+/** What is added to the sums before they are stored. */
+interface Epilogue {
+  readonly bias: boolean
+  readonly residual: boolean
+}
+
 /** The kernels that can compute `s` on this device, best guess first. */
-function variants(s: ConvShape, bias: boolean, { subgroupSize, software }: Capabilities): Map<string, Variant> {
+function variants(s: ConvShape, { bias, residual }: Epilogue, { subgroupSize, software }: Capabilities): Map<string, Variant> {
   const found = new Map<string, Variant>()
   const register = (name: string, subgroup: number, px: number, co: number): void => {
     const kw = s.kh === 1 && s.kw === 1 ? 1 : s.kw === 3 && s.stride === 1 ? 3 : 0
-    const keys: Conv2dRegisterKeys = { subgroup, px, co, kw, bias, residual: false }
+    const keys: Conv2dRegisterKeys = { subgroup, px, co, kw, bias, residual }
     found.set(name, { key: `conv2d-register ${JSON.stringify(keys)}`, code: () => conv2dRegister(keys), grid: conv2dRegisterGrid(s, keys) })
   }
   const tile = (name: string, side: number, px: number, co: number): void => {
     const special = s.kh === s.kw && (s.kh === 3 || s.kh === 1)
-    const keys: Conv2dTileKeys = { side, px, co, kh: special ? s.kh : 0, kw: special ? s.kw : 0, bias, residual: false }
+    const keys: Conv2dTileKeys = { side, px, co, kh: special ? s.kh : 0, kw: special ? s.kw : 0, bias, residual }
     found.set(name, { key: `conv2d-tile ${JSON.stringify(keys)}`, code: () => conv2dTile(keys), grid: conv2dTileGrid(s, keys) })
   }
   const few = s.cout <= 8
@@ -67,21 +73,21 @@ function variants(s: ConvShape, bias: boolean, { subgroupSize, software }: Capab
   return found
 }
 
-function convolve(encoder: Encoder, s: ConvShape, inputs: readonly Buffer[], output: Buffer): void {
-  const candidates = variants(s, inputs.length > 2, encoder.capabilities)
+function convolve(encoder: Encoder, s: ConvShape, epilogue: Epilogue, inputs: readonly Buffer[], output: Buffer): void {
+  const candidates = variants(s, epilogue, encoder.capabilities)
   const names = [...candidates.keys()]
   const { key, code, grid } = candidates.get(encoder.choose(`conv2d ${shapeKey(s)}`, names, names[0])) as Variant
   encoder.dispatch({ key, code, grid, uniforms: convUniform(s), read: inputs, write: [output], flops: flopsOf(s) })
 }
 
-export const conv2d: Launch<ConvParams> = (encoder, params, inputs, [y]) => {
-  convolve(encoder, convShape(inputs[0], inputs[1], y, params), inputs, y)
+export const conv2d: Launch<ConvForwardParams> = (encoder, params, inputs, [y]) => {
+  convolve(encoder, convShape(inputs[0], inputs[1], y, params), params, inputs, y)
 }
 
 export const conv2dDataGrad: Launch<ConvGradParams> = (encoder, params, [dy, weight], [dx]) => {
   const s = convShape(dx, weight, dy, params)
   // With stride 1 the data gradient is itself a convolution, with the same weights read in another order.
-  if (s.stride === 1) return convolve(encoder, dataGradientShape(s), [dy, weight], dx)
+  if (s.stride === 1) return convolve(encoder, dataGradientShape(s), { bias: false, residual: false }, [dy, weight], dx)
   const { subgroupSize } = encoder.capabilities
   const keys: Conv2dDataGradientKeys = { subgroup: subgroupSize >= 4 && subgroupSize <= 16 ? subgroupSize : 0, px: 4, ci: s.cin <= 8 ? Math.max(8, subgroupSize) : 16 }
   encoder.dispatch({
