@@ -45,8 +45,12 @@ export const hashInput = (shape: Shape, j: number, seed: number): Float32Array =
 
 /** A checkpoint of such weights: every tensor is made when it is read, so the host never holds two. */
 export function formulaWeights(stateDict: StateDict, fill: Fill): WeightSource {
-  const entries = [...stateDict].map(([key, shape], j): [string, WeightEntry] => [key, { shape, byteLength: 4 * size(shape), read: async () => fill(key, shape, j) }])
-  return { name: 'formula weights', tensors: new Map(entries) }
+  const tensors = new Map<string, WeightEntry>()
+  for (const [key, shape] of stateDict) {
+    const j = tensors.size
+    tensors.set(key, { shape, byteLength: 4 * size(shape), read: async () => fill(key, shape, j) })
+  }
+  return { name: 'formula weights', tensors }
 }
 
 export const formulaParameters = (device: Device, stateDict: StateDict, fill: Fill = sines): Promise<Map<string, Tensor>> =>
@@ -78,5 +82,7 @@ export function expectSpec(found: ArrayLike<number>, { sum, absSum, first = [] }
   const scale = absSum ?? absolute
   if (sum !== undefined) expect(Math.abs(total - sum), `${what}: sum ${total}, expected ${sum}`).toBeLessThanOrEqual(1e-5 * scale)
   if (absSum !== undefined) expect(Math.abs(absolute - absSum), `${what}: absolute sum ${absolute}, expected ${absSum}`).toBeLessThanOrEqual(1e-5 * scale)
-  first.forEach((v, i) => expect(Math.abs(values[i] - v), `${what}: element ${i} is ${values[i]}, expected ${v}`).toBeLessThanOrEqual(2e-4 * largest))
+  first.forEach((v, i) => {
+    expect(Math.abs(values[i] - v), `${what}: element ${i} is ${values[i]}, expected ${v}`).toBeLessThanOrEqual(2e-4 * largest)
+  })
 }

@@ -5,7 +5,8 @@
  */
 import { expect, test } from 'vitest'
 import {
-  classifierGuidance, ddimInvert, GaussianDiffusion, GivenNoise, oneStep, sampleLoop, type Denoiser, type Guidance, type MeanType, type NoiseSource, type SampleOptions, type VarianceType,
+  classifierGuidance, ddimInvert, GaussianDiffusion, GivenNoise, oneStep, sampleLoop, type Denoiser, type Guidance, type MeanType,
+  type NoiseSource, type SampleOptions, type VarianceType,
 } from '../src/diffusion/index.ts'
 import { concat, mul, type Device, type Tensor } from '../src/tensor/index.ts'
 import { expectSpec, waves, type SpecValues } from './formula.ts'
@@ -171,8 +172,11 @@ for (const meanType of meanTypes) {
       for (let step = 0; step < diffusion.steps; step++) {
         const { alphaBar, betas, posteriorVariance: btilde } = tables
         const [abar, coef1, coef2] = [alphaBar[step], tables.posteriorMeanCoef1[step], tables.posteriorMeanCoef2[step]]
-        const xStart = prediction.map((v, i) => Math.max(-1, Math.min(1,
-          meanType === 'epsilon' ? (xValues[i] - Math.sqrt(1 - abar) * v) / Math.sqrt(abar) : meanType === 'xStart' ? v : (v - coef2 * xValues[i]) / coef1)))
+        const unclipped = prediction.map((v, i) => {
+          if (meanType === 'epsilon') return (xValues[i] - Math.sqrt(1 - abar) * v) / Math.sqrt(abar)
+          return meanType === 'xStart' ? v : (v - coef2 * xValues[i]) / coef1
+        })
+        const xStart = unclipped.map((v) => Math.max(-1, Math.min(1, v)))
         const mean = meanType === 'previousX' ? prediction : xStart.map((v, i) => coef1 * v + coef2 * xValues[i])
         const [low, high] = [Math.log(btilde[Math.max(step, 1)]), Math.log(betas[step])]
         const logVariance = head.map((v) => {

@@ -6,8 +6,13 @@ import { expect, test } from 'vitest'
 import { classifierGuidance } from '../src/diffusion/index.ts'
 import { runAttentionPool, runBlock } from '../src/nn/layers.ts'
 import type { ResBlockLayer } from '../src/nn/plan.ts'
-import { Classifier, parameterCount, planOf, stateDictOf, timestepEmbedding, UNet, type ClassifierConfig, type ModelConfig, type Pool, type UNetConfig } from '../src/nn/index.ts'
-import { attention, gather, grad, groupNorm, logSoftmax, silu, type Device, type Shape, type Tensor } from '../src/tensor/index.ts'
+import {
+  Classifier, parameterCount, planOf, stateDictOf, timestepEmbedding, UNet, type ClassifierConfig, type ModelConfig,
+  type Pool, type UNetConfig,
+} from '../src/nn/index.ts'
+import {
+  attention, gather, grad, groupNorm, logSoftmax, silu, type Device, type Shape, type Tensor,
+} from '../src/tensor/index.ts'
 import { expectSpec, formulaParameters, networkParameters, waves, type SpecValues } from './formula.ts'
 import { numbers, size, testDevice } from './op.ts'
 import { encoder, encoderConfig, inputX, modelA, unetConfig } from './spec-models.ts'
@@ -27,7 +32,17 @@ const count = (config: ModelConfig): [parameters: number, tensors: number] => {
   return [parameterCount(stateDict), stateDict.size]
 }
 
-const unets: readonly { name: string; config: Partial<UNetConfig>; counts?: readonly [number, number]; y?: readonly number[]; expected: SpecValues }[] = [
+interface UNetCase {
+  readonly name: string
+  /** What differs from A. */
+  readonly config: Partial<UNetConfig>
+  /** Parameters and tensors. */
+  readonly counts?: readonly [number, number]
+  readonly y?: readonly number[]
+  readonly expected: SpecValues
+}
+
+const unets: readonly UNetCase[] = [
   {
     name: 'A: head channels 16, scale-shift, updown, new order', config: {}, counts: [828_358, 144],
     expected: { sum: -96.76573, absSum: 208.7146, first: [-0.1280004, -0.01372835, 0.3021911, 0.3468114] },
@@ -90,7 +105,10 @@ deviceTest('encoder: log p and its gradient by x', async (device) => {
   using logProb = device.scope(() => gather(logSoftmax(model.forward(x, [3, 17])), 1, device.tensor([4, 9], [2, 1], 'i32')))
   expectSpec(await logProb.read(), { first: [-2.35889, -2.693276] }, 'log p')
   using gradient = classifierGuidance((input, t) => model.forward(input, t), { target: [4, 9] })(x, [3, 17])
-  expectSpec(await gradient.read(), { sum: -0.001386434, absSum: 0.2707521, first: [7.114041e-4, 6.038788e-4, -1.113106e-4, -6.12426e-4] }, 'gradient')
+  const expected = {
+    sum: -0.001386434, absSum: 0.2707521, first: [7.114041e-4, 6.038788e-4, -1.113106e-4, -6.12426e-4],
+  }
+  expectSpec(await gradient.read(), expected, 'gradient')
 })
 
 deviceTest('attention in both orders', async (device) => {
@@ -129,7 +147,10 @@ deviceTest('L.5: legacy rows put in the new order give the new order\'s result',
 deviceTest('L.5: a U-Net with its qkv rows permuted is the same network in the other order', async (device) => {
   using a = await modelA(device)
   const parameters = new Map<string, Tensor>()
-  for (const [key, tensor] of a.parameters) parameters.set(key, device.tensor(/\.qkv\./.test(key) ? toLegacy(await tensor.read(), tensor.shape, 16) : await tensor.read(), tensor.shape))
+  for (const [key, tensor] of a.parameters) {
+    const values = await tensor.read()
+    parameters.set(key, device.tensor(key.includes('.qkv.') ? toLegacy(values, tensor.shape, 16) : values, tensor.shape))
+  }
   using b = new UNet({ ...unetConfig, useNewAttentionOrder: false }, parameters)
   using x = inputX(device)
   using outA = a.forward(x, [3, 17])
@@ -160,7 +181,8 @@ const dispose = (parameters: ReadonlyMap<string, Tensor>): void => parameters.fo
 
 deviceTest('AttentionPool2d(4, 32, 16, 7)', async (device) => {
   const p = await layerParameters(device, {
-    'pool.positional_embedding': [32, 17], 'pool.qkv_proj.weight': [96, 32, 1], 'pool.qkv_proj.bias': [96], 'pool.c_proj.weight': [7, 32, 1], 'pool.c_proj.bias': [7],
+    'pool.positional_embedding': [32, 17], 'pool.qkv_proj.weight': [96, 32, 1], 'pool.qkv_proj.bias': [96],
+    'pool.c_proj.weight': [7, 32, 1], 'pool.c_proj.bias': [7],
   })
   using x = device.tensor(waves([2, 32, 4, 4], 0.05, 0.1), [2, 32, 4, 4])
   using out = device.scope(() => runAttentionPool(p, { type: 'attention_pool', key: 'pool', spatial: 4, channels: 32, heads: 2, outFeatures: 7 }, x))
@@ -186,9 +208,12 @@ for (const [updown, scaleShift, expected] of resblocks) {
   deviceTest(`ResBlock 32 to 64, ${updown}, ${scaleShift ? 'scale-shift' : 'additive'}`, async (device) => {
     const rows = scaleShift ? 128 : 64
     const p = await layerParameters(device, {
-      'r.in_layers.0.weight': [32], 'r.in_layers.0.bias': [32], 'r.in_layers.2.weight': [64, 32, 3, 3], 'r.in_layers.2.bias': [64],
-      'r.emb_layers.1.weight': [rows, 128], 'r.emb_layers.1.bias': [rows], 'r.out_layers.0.weight': [64], 'r.out_layers.0.bias': [64],
-      'r.out_layers.3.weight': [64, 64, 3, 3], 'r.out_layers.3.bias': [64], 'r.skip_connection.weight': [64, 32, 1, 1], 'r.skip_connection.bias': [64],
+      'r.in_layers.0.weight': [32], 'r.in_layers.0.bias': [32],
+      'r.in_layers.2.weight': [64, 32, 3, 3], 'r.in_layers.2.bias': [64],
+      'r.emb_layers.1.weight': [rows, 128], 'r.emb_layers.1.bias': [rows],
+      'r.out_layers.0.weight': [64], 'r.out_layers.0.bias': [64],
+      'r.out_layers.3.weight': [64, 64, 3, 3], 'r.out_layers.3.bias': [64],
+      'r.skip_connection.weight': [64, 32, 1, 1], 'r.skip_connection.bias': [64],
     })
     const layer: ResBlockLayer = { type: 'resblock', key: 'r', inChannels: 32, outChannels: 64, updown, embChannels: 128, scaleShift }
     using x = device.tensor(waves([1, 32, 4, 4], 0.09), [1, 32, 4, 4])
@@ -201,7 +226,8 @@ for (const [updown, scaleShift, expected] of resblocks) {
 }
 
 test('timestep embedding', () => {
-  expectSpec(timestepEmbedding([17.5], 8), { first: [0.21943997, -0.17824593, 0.98472655, 0.99984688, -0.97562599, 0.98398596, 0.17410813, 0.017499104] }, 'dim 8')
+  const first = [0.21943997, -0.17824593, 0.98472655, 0.99984688, -0.97562599, 0.98398596, 0.17410813, 0.017499104]
+  expectSpec(timestepEmbedding([17.5], 8), { first }, 'dim 8')
   const odd = timestepEmbedding([3], 5)
   expect(Array.from(odd.subarray(0, 4), (v) => Number(v.toFixed(4)))).toEqual([-0.99, 0.9996, 0.1411, 0.03])
   expect(odd[4]).toBe(0)
@@ -211,7 +237,9 @@ test('timestep embedding', () => {
  * The gradient of sum(cotangent * f(x)) against differences along directions: the gradient itself, single elements where it
  * is large, and a random direction. The sum is formed on the host in float64, so only the network's own rounding remains.
  */
-async function checkInputGradient(device: Device, x: Tensor, f: (x: Tensor) => Tensor, cotangentOf: (shape: Shape) => Float64Array): Promise<void> {
+async function checkInputGradient(
+  device: Device, x: Tensor, f: (x: Tensor) => Tensor, cotangentOf: (shape: Shape) => Float64Array,
+): Promise<void> {
   using probe = device.scope(() => f(x))
   const cotangent = cotangentOf(probe.shape)
   using weights = device.tensor(cotangent, probe.shape)
@@ -232,11 +260,13 @@ async function checkInputGradient(device: Device, x: Tensor, f: (x: Tensor) => T
   }
   const largest = g.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
   const order = Array.from(g.keys()).sort((a, b) => Math.abs(g[b]) - Math.abs(g[a]))
-  const directions = [Float64Array.from(g, (v) => v / largest), Float64Array.from(g, Math.sign), ...order.slice(0, 4).map((at) => Float64Array.from(g, (_, i) => (i === at ? 1 : 0)))]
+  const single = (at: number): Float64Array => Float64Array.from(g, (_, i) => (i === at ? 1 : 0))
+  const directions = [Float64Array.from(g, (v) => v / largest), Float64Array.from(g, Math.sign), ...order.slice(0, 4).map(single)]
   for (const [k, direction] of directions.entries()) {
     const expected = await along(direction)
     const found = g.reduce((sum, v, i) => sum + v * direction[i], 0)
-    expect(Math.abs(found - expected), `direction ${k}: gradient ${found}, differences ${expected}`).toBeLessThanOrEqual(1e-2 * Math.abs(expected))
+    expect(Math.abs(found - expected), `direction ${k}: gradient ${found}, differences ${expected}`)
+      .toBeLessThanOrEqual(1e-2 * Math.abs(expected))
   }
 }
 

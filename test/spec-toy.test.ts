@@ -3,10 +3,15 @@
  * identity between the minority score and the denoising error, for any network.
  */
 import { expect, test } from 'vitest'
-import { GaussianDiffusion, GeneratedNoise, minorityScore, respace, sampleLoop, scoreIndex, scoreRespacing, selfGuidance, squaredL2, type Denoiser, type SampleOptions } from '../src/diffusion/index.ts'
+import {
+  GaussianDiffusion, GeneratedNoise, minorityScore, respace, sampleLoop, scoreIndex, scoreRespacing, selfGuidance,
+  squaredL2, type Denoiser, type SampleOptions,
+} from '../src/diffusion/index.ts'
 import type { NoiseSchedule } from '../src/nn/index.ts'
 import { purposes } from '../src/diffusion/noise.ts'
-import { add, mul, randomNormal, sigmoid, slice, splitSeed, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
+import {
+  add, mul, randomNormal, sigmoid, slice, splitSeed, sub, sum, type Device, type Tensor,
+} from '../src/tensor/index.ts'
 import { testDevice } from './op.ts'
 import { inputX, modelA } from './spec-models.ts'
 
@@ -75,7 +80,8 @@ for (const schedule of ['cosine', 'linear'] as const) {
     const points = [common, rare].flatMap(({ mean }) => Array.from({ length: count }, () => mean).flat())
     using x = device.tensor(points, [2 * count, 2, 1, 1])
     const samples = Array.from({ length: 2 * count }, (_, i) => i)
-    using scores = minorityScore(toy(schedule, scoreRespacing), exactDenoiser(device, schedule), x, { t: scoreIndex[schedule], distance: squaredL2, draws: 16, seed: 0, samples })
+    const options = { t: scoreIndex[schedule], distance: squaredL2, draws: 16, seed: 0, samples }
+    using scores = minorityScore(toy(schedule, scoreRespacing), exactDenoiser(device, schedule), x, options)
     const values = await scores.read()
     expect(Math.min(...values.subarray(count))).toBeGreaterThan(2 * Math.max(...values.subarray(0, count)))
     expect(device.stats.liveBuffers).toBe(before + 2)
