@@ -8,7 +8,7 @@ import type { DType } from './dtype.ts'
 import type { Shape } from './shape.ts'
 import type { OpName, ParamsOf } from './ops/index.ts'
 
-/** A piece of a backend's memory. `version` grows with every write, so that what was derived from it can be told stale. */
+/** A piece of a backend's memory. `version` grows with every write, so that an overwritten value can be told. */
 export interface Storage {
   readonly bytes: number
   version: number

@@ -45,12 +45,7 @@ export interface Encoder {
   clear(target: Buffer): void
   /** Memory for the time of this launch. */
   temporary(bytes: number): Buffer
-  /**
-   * A buffer made from `source` by `fill` and kept until `source` is overwritten or freed: packed weights. `key` tells
-   * several of one source apart.
-   */
-  derived(source: View, key: string, bytes: number, fill: (target: Buffer) => void): Buffer
-  /** The index of the kernel variant that measurement found fastest for `key`, `fallback` before it was measured. */
+  /** The name of the kernel variant that measurement found fastest for `key`, `fallback` before it was measured. */
   choose(key: string, candidates: readonly string[], fallback: string): string
 }
 

@@ -75,7 +75,7 @@ export class BufferPool {
     if (!this.#live.delete(storage)) return
     this.#stats.liveBuffers--
     this.#stats.liveBytes -= storage.bytes
-    // What was derived from the old contents (packed weights) must not be taken for the next owner's.
+    // Whoever noted the version of the old contents must not take the next owner's for them.
     storage.version++
     if (storage.broken) return
     storage.freed = ++this.#gives

@@ -1,0 +1,78 @@
+/**
+ * Failures come late: the device says of a submission or an allocation only afterwards that it refused it. A failure
+ * makes void whatever was computed since the last successful wait: every read and flush begun before rejects with it, and
+ * if there is none, the next call throws it. After `out-of-memory` the caller may free memory and go on with a smaller
+ * batch; only a lost device stays lost.
+ */
+import { TweedieError } from '../../errors.ts'
+
+export class Failures {
+  readonly #device: GPUDevice
+  readonly #waitFor: <T>(promise: Promise<T>) => Promise<T>
+  /** What becomes void with a failure is dropped here. */
+  readonly #onFailure: () => void
+  /** Settles when the device has judged everything it was given so far; never rejects. */
+  #verdicts: Promise<void> = Promise.resolve()
+  /** A failure nobody has been told of yet; a lost device stays here. */
+  #untold: TweedieError | null = null
+  #last: TweedieError | null = null
+  #count = 0
+  #disposed = false
+
+  constructor(device: GPUDevice, waitFor: <T>(promise: Promise<T>) => Promise<T>, onFailure: () => void) {
+    this.#device = device
+    this.#waitFor = waitFor
+    this.#onFailure = onFailure
+    void device.lost.then((info) => {
+      this.fail(new TweedieError('device-lost', `The GPU device was lost (${info.reason}): ${info.message || 'no reason given'}. Request a new device and go on from the last finished batch.`))
+    })
+  }
+
+  /** How many failures there were: who waits compares it with what it was at the beginning. */
+  get count(): number {
+    return this.#count
+  }
+
+  fail(error: TweedieError): void {
+    if (this.#disposed || this.#untold?.code === 'device-lost') return
+    this.#untold = this.#last = error
+    this.#count++
+    this.#onFailure()
+  }
+
+  /** Throws a failure that nobody has been told of, or that happened since there were `since`. */
+  check(since: number = this.#count): void {
+    if (this.#disposed) throw new TweedieError('disposed', 'The device was disposed.')
+    const failure = this.#untold ?? (since < this.#count ? this.#last : null)
+    if (!failure) return
+    if (failure.code !== 'device-lost') this.#untold = null
+    throw failure
+  }
+
+  /** Does something the device may object to, asynchronously; if it does, that is the failure `explain` makes of it. */
+  guard<T>(act: () => T, explain: (error: GPUError) => TweedieError): T {
+    const since = this.#count
+    const filters = ['validation', 'internal', 'out-of-memory'] as const
+    for (const filter of filters) this.#device.pushErrorScope(filter)
+    try {
+      return act()
+    } finally {
+      const verdict = Promise.all(filters.map(() => this.#device.popErrorScope().catch(() => null)))
+      // In order, so that the cause is seen before its consequences, which count for nothing.
+      this.#verdicts = this.#verdicts.then(() => verdict).then((errors) => {
+        const error = errors.find((e) => e !== null)
+        if (error && since === this.#count && !this.#disposed) this.fail(explain(error))
+      })
+    }
+  }
+
+  /** Waits for the device's verdict on everything so far, and throws what failed since there were `since` failures. */
+  async judge(since: number): Promise<void> {
+    await this.#waitFor(this.#verdicts)
+    this.check(since)
+  }
+
+  dispose(): void {
+    this.#disposed = true
+  }
+}
