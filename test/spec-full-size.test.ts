@@ -4,7 +4,9 @@
  * 280 s of processor time, so it runs wherever the goldens are, CI included; bench/LARGE-GOLDENS.md keeps the figures.
  */
 import { expect, test } from 'vitest'
-import { classifierGuidance, GaussianDiffusion, l2, oneStep, selfGuidance, type NoiseSource } from '../src/diffusion/index.ts'
+import {
+  classifierGuidance, GaussianDiffusion, l2, oneStep, selfGuidance, type NoiseSource,
+} from '../src/diffusion/index.ts'
 import { Classifier, preset, UNet, type ModelConfig } from '../src/nn/index.ts'
 import { grad, type Tensor } from '../src/tensor/index.ts'
 import { hashes, hashInput, networkParameters } from './formula.ts'
