@@ -1,7 +1,7 @@
 /**
  * The published 64 x 64 networks at full size (295 M and 65 M parameters) against the reference code, with weights made by
- * a formula: outputs, input gradients through every layer, and one self-guided step. About 1.2 TFLOP in all, on lavapipe
- * 280 s of processor time, so it runs wherever the goldens are, CI included; bench/LARGE-GOLDENS.md keeps the figures.
+ * a formula: outputs, input gradients through every layer, and one self-guided step. About 1.3 TFLOP in all, on lavapipe
+ * 200 to 280 s of processor time, so it runs wherever the goldens are, CI included; bench/LARGE-GOLDENS.md keeps the figures.
  */
 import { expect, test } from 'vitest'
 import {
