@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { conv2d, Device, type Tensor } from '../src/tensor/index.ts'
-import { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { expectClose, numbers } from './op.ts'
 
 let cache = ''
@@ -21,7 +20,7 @@ afterAll(async () => {
   await rm(cache, { recursive: true })
 })
 
-const choicesOf = (device: Device): Map<string, string> => (device.backend as WebGPUBackend).choices
+const choicesOf = (device: Device): Map<string, string> => device.kernels
 
 async function convolved(device: Device): Promise<{ run: () => Tensor; free: () => void }> {
   const x = device.tensor(numbers(2 * 8 * 9 * 9, 1), [2, 8, 9, 9])
@@ -52,6 +51,19 @@ test('measures every candidate once, remembers the choice, leaves nothing behind
   const folder = join(cache, 'tweedie')
   expect(await readdir(folder)).toEqual(['kernels-1.json'])
   expect(JSON.parse(await readFile(join(folder, 'kernels-1.json'), 'utf8'))).toBeTypeOf('object')
+})
+
+test('what is set is used: another kernel, the same numbers', async () => {
+  using device = await Device.request()
+  const { run, free } = await convolved(device)
+  device.kernels.clear()
+  using usual = run()
+  device.kernels.set('conv2d 8>16 3x3/1 9x9x2', 'tile 32x32')
+  const before = device.stats.objectsCreated
+  using tiled = run()
+  expect(device.stats.objectsCreated, 'a pipeline was made').toBeGreaterThan(before)
+  expectClose(await tiled.read(), await usual.read(), 72 * 6e-8, 'tile 32x32')
+  free()
 })
 
 test('an abort leaves the shape unmeasured and the memory free', async () => {

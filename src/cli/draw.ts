@@ -15,6 +15,7 @@ import { resumed, sampleFile, saveRecord, type BatchTiming, type FinishedSample,
 import { scorer, varianceTypeOf, type Scorer } from './scoring.ts'
 import type { Session } from './session.ts'
 import type { Setup } from './setup.ts'
+import { measureKernels, useKernels, type Kernels } from './tune.ts'
 
 interface Drawn {
   readonly sample: Float32Array
@@ -24,17 +25,27 @@ interface Drawn {
   readonly timing: BatchTiming
 }
 
+export interface DrawOptions {
+  /** What progress calls it; default the method. */
+  readonly what?: string
+  /** Those of the run that this one repeats. */
+  readonly kernels?: Kernels
+}
+
 /** Draws what is not drawn yet of `settings.number` samples into `settings.out`. The record stays 'unfinished': the caller adds the report. */
-export async function draw(setup: Setup, settings: SampleSettings, version: string, { signal }: Session, what: string = settings.method): Promise<RunRecord> {
+export async function draw(setup: Setup, settings: SampleSettings, version: string, { signal }: Session, { what = settings.method, kernels }: DrawOptions = {}): Promise<RunRecord> {
   const { device, distance, shape, sha256, seconds } = setup
   const { out, number, batch, save } = settings
   await mkdir(out, { recursive: true })
   const { name, vendor, architecture, software } = device.adapter
   let record = await resumed(out, {
     program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), sha256,
-    adapter: { name, vendor, architecture, software }, samples: [], seconds: { load: seconds, batches: [] },
+    adapter: { name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
   })
   if (record.samples.length > 0) console.error(`${out}: ${record.samples.length} of ${number} samples are there already.`)
+  if (kernels || record.samples.length > 0) useKernels(setup, kernels ?? record.kernels)
+  else await measureKernels(setup, settings, signal)
+  record = { ...record, kernels: Object.fromEntries(device.kernels) }
   await saveRecord(out, record)
 
   const score = scorer(settings, varianceTypeOf(setup.model.config), { seed: settings.seed, distance: distance.distance })

@@ -56,7 +56,7 @@ export const quickstart: Command = {
       const runs: ReportRun[] = []
       try {
         for (const [name, settings] of [['plain', plain], ['self-guided', guided]] as const) {
-          const record = await resumable(settings, session, () => draw(setup, settings, version(), session, name))
+          const record = await resumable(settings, session, () => draw(setup, settings, version(), session, { what: name }))
           runs.push({ ...await finish(settings, record, setup.distance.name, session.signal), name })
         }
       } finally {

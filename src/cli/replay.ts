@@ -43,7 +43,7 @@ export const replay: Command = {
     if (args.has('out') && merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
     const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))
     if (unknown.length > 0) fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
-    const record = await runSample(parseArguments<SampleOption>(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session)
+    const record = await runSample(parseArguments<SampleOption>(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session, old.kernels)
     const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
     console.log(`${same} of ${old.samples.length} pictures are the same to the byte${same < old.samples.length && record.adapter.name !== old.adapter.name ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''}.`)
   },

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { fail } from './arguments.ts'
 import { sha256Of } from './files.ts'
+import type { Kernels } from './tune.ts'
 
 export interface FinishedSample {
   readonly file: string
@@ -35,6 +36,8 @@ export interface RunRecord {
   /** sha256 of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
   readonly adapter: { readonly name: string; readonly vendor: string; readonly architecture: string; readonly software: boolean }
+  /** The kernels it was computed with: see tune.ts. */
+  readonly kernels: Kernels
   readonly samples: readonly FinishedSample[]
   readonly seconds: { readonly load: number; readonly batches: readonly BatchTiming[] }
 }
@@ -56,7 +59,7 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
   } catch {
     // Said below.
   }
-  const whole = record?.program === 'tweedie' && typeof record.options === 'object' && typeof record.sha256 === 'object' && Array.isArray(record.samples)
+  const whole = record?.program === 'tweedie' && typeof record.options === 'object' && typeof record.sha256 === 'object' && typeof record.kernels === 'object' && Array.isArray(record.samples)
   return whole ? record : fail(`${path} is no run.json of tweedie.`)
 }
 
@@ -83,7 +86,7 @@ export async function resumed(folder: string, fresh: RunRecord): Promise<RunReco
     }
     const batch = Number(fresh.options.batch ?? fresh.options.number)
     const kept = Math.floor(samples.length / batch) * batch
-    return { ...fresh, started: old.started, samples: samples.slice(0, kept), seconds: { ...fresh.seconds, batches: old.seconds.batches.slice(0, kept / batch) } }
+    return { ...fresh, started: old.started, kernels: old.kernels, samples: samples.slice(0, kept), seconds: { ...fresh.seconds, batches: old.seconds.batches.slice(0, kept / batch) } }
   }
   for (const name of [...old.samples.map((sample) => sample.file).filter((name) => /^sample-\d+\.png$/.test(name)), 'contact-sheet.png', 'report.html']) await rm(join(folder, name), { force: true })
   return fresh

@@ -15,6 +15,7 @@ import { meanScore, report, type ReportRun } from './report.ts'
 import { saveRecord, type RunRecord } from './run-record.ts'
 import type { Session } from './session.ts'
 import { readNoise, setUp } from './setup.ts'
+import type { Kernels } from './tune.ts'
 
 export const sample: Command = {
   name: 'sample',
@@ -35,8 +36,8 @@ export const sample: Command = {
   },
 }
 
-/** Draws what the arguments say and prints where it is. */
-export async function runSample(args: Arguments<SampleOption>, session: Session): Promise<RunRecord> {
+/** Draws what the arguments say and prints where it is. `kernels`: those of the run that is repeated. */
+export async function runSample(args: Arguments<SampleOption>, session: Session, kernels?: Kernels): Promise<RunRecord> {
   const { signal } = session
   const path = args.required('model', ': the weights to draw from, as in --model weights/bccd32-adm.safetensors')
   const file = await openModel(path, args.text('preset'), signal)
@@ -46,7 +47,7 @@ export async function runSample(args: Arguments<SampleOption>, session: Session)
     const settings = sampleSettings(args, file.description, given?.shape[0])
     const setup = await setUp(settings, file, given, session)
     try {
-      const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session))
+      const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session, kernels ? { kernels } : {}))
       const run = await finish(settings, unfinished, setup.distance.name, signal)
       console.log(`${run.samples.length} samples, mean minority score ${meanScore(run).toPrecision(4)} (${run.distance}): ${join(settings.out, 'report.html')}`)
       if (settings.save !== null) console.log(`Numbers: ${settings.save}`)

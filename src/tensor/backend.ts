@@ -52,6 +52,8 @@ export interface TuneOptions {
 export interface Backend {
   readonly kind: 'webgpu' | 'cpu'
   readonly stats: BackendStats
+  /** Which variant of a kernel computes which shape, where there are several; absent where there is no choice. */
+  readonly choices?: Map<string, string>
   /** `reason` names the op and shapes in the error if memory runs out. */
   allocate(bytes: number, reason: () => string): Storage
   free(storage: Storage): void

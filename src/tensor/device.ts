@@ -141,6 +141,14 @@ export class Device {
   }
 
   /**
+   * Which kernel variant computes which shape, as {@link tune} found it now or in an earlier run on this adapter. The
+   * variants add in different orders: two runs are equal to the bit where these entries are.
+   */
+  get kernels(): Map<string, string> {
+    return this.backend.choices ?? new Map()
+  }
+
+  /**
    * Finds the fastest kernels for the ops that `work` runs, by measuring on this device, and remembers them for this
    * adapter (in the user's cache folder, in a browser in localStorage). Results change in their last bits at most. A
    * backend without a choice does nothing.
