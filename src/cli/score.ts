@@ -41,7 +41,8 @@ export const score: Command = {
       const [step, draws, seed] = [args.integer('step'), args.integer('draws', { min: 1 }), args.integer('seed') ?? 0]
       const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8
       const folder = args.required('images')
-      const names = (await readdir(folder)).filter((name) => /\.png$/i.test(name)).sort()
+      const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => fail(`cannot read the folder ${folder}: ${error.code === 'ENOENT' ? 'there is none of that name' : error.message}.`))
+      const names = entries.filter((name) => /\.png$/i.test(name)).sort()
       if (names.length === 0) fail(`${folder} holds no PNG.`)
       // All of them are looked at before the device is asked for: a picture that does not fit shows at once.
       const shape = { channels: config.inChannels, size: config.imageSize }
