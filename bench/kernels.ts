@@ -2,7 +2,7 @@
  * Our kernels and networks by themselves: convolution (forward, data and weight gradient), group norm, attention at the
  * shapes of the shipped model (batch 8) and of ADM-64 (batch 1), then one forward pass and one guided step of the shipped
  * model, with --large of ADM-64 too (weights by formula: 1.2 GB). For each: milliseconds, GFLOP/s where arithmetic is what
- * it is about, bytes of its tensors, dispatches and submits. `npm run kernels` in this directory.
+ * it is about, the bytes its kernels were given, dispatches and submits. `npm run kernels` in this directory.
  *
  * Every row is the median over interleaved rounds; the first run, which compiles, stands apart. On a software adapter
  * these are no GPU figures, and the head line says so.
@@ -64,13 +64,13 @@ async function measure(title: string, list: readonly [name: string, run: () => u
     row.flops = device.stats.flops - before.flops
     row.dispatches = device.stats.dispatches - before.dispatches
     row.submits = device.stats.submits - before.submits
-    row.bytes = device.stats.peakBytes
+    row.bytes = device.stats.bytes - before.bytes
   }
   for (let round = 0; round < rounds; round++) for (const row of rows) row.times.push(await once(row))
-  console.log(`${title.padEnd(46)}${['ms', 'first ms', 'GFLOP', 'GFLOP/s', 'dispatches', 'submits'].map((h) => h.padStart(11)).join('')}`)
+  console.log(`${title.padEnd(46)}${['ms', 'first ms', 'GFLOP', 'GFLOP/s', 'MB', 'GB/s', 'dispatches', 'submits'].map((h) => h.padStart(11)).join('')}`)
   for (const row of rows) {
     const ms = median(row.times)
-    const figures = [ms.toFixed(2), row.first.toFixed(0), row.flops ? (row.flops / 1e9).toFixed(3) : '', row.flops ? (row.flops / ms / 1e6).toFixed(1) : '', row.dispatches, row.submits]
+    const figures = [ms.toFixed(2), row.first.toFixed(0), row.flops ? (row.flops / 1e9).toFixed(3) : '', row.flops ? (row.flops / ms / 1e6).toFixed(1) : '', (row.bytes / 1e6).toFixed(1), (row.bytes / ms / 1e6).toFixed(2), row.dispatches, row.submits]
     console.log(`  ${row.name.padEnd(44)}${figures.map((f) => String(f).padStart(11)).join('')}`)
   }
   console.log(`  memory alive at most so far: ${(device.stats.peakBytes / 2 ** 20).toFixed(1)} MiB\n`)

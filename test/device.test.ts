@@ -390,7 +390,7 @@ describe('out of memory', () => {
 })
 
 describe('memory that is free', () => {
-  const stats = (): BackendStats => ({ dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0 })
+  const stats = (): BackendStats => ({ dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0, bytes: 0 })
   const buffer = (): GPUBuffer => ({ destroy: () => {} }) as GPUBuffer
 
   test('is reused oldest first, by size', () => {

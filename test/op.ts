@@ -28,7 +28,9 @@ export function testDevice(): Promise<Device> {
 afterAll(async () => {
   const device = await shared
   shared = null
+  const alive = device?.stats.liveBuffers ?? 0
   device?.dispose()
+  expect(alive, 'buffers alive at the end of the file').toBe(0)
 })
 
 /** Repeatable numbers, uniform in [-1, 1), from a 32-bit mix of the index. */

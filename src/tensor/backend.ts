@@ -41,6 +41,8 @@ export interface BackendStats {
   peakBytes: number
   /** Multiply-adds counted as two, by the launches that know (convolution, matmul, attention). */
   flops: number
+  /** Bytes of the buffers that kernels were given: what they read and write if they touch everything once. */
+  bytes: number
 }
 
 export interface TuneOptions {

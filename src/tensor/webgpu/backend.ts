@@ -31,7 +31,7 @@ export interface Choice {
 export class WebGPUBackend implements Backend {
   readonly kind = 'webgpu'
   readonly gpuDevice: GPUDevice
-  readonly stats: BackendStats = { dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0 }
+  readonly stats: BackendStats = { dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0, bytes: 0 }
   readonly capabilities: Capabilities
   /** Kernel variants by shape that measurement found fastest; see `tuner.ts`. */
   readonly choices = new Map<string, string>()
@@ -177,6 +177,7 @@ export class WebGPUBackend implements Backend {
       throw new TweedieError('limit-exceeded', `${name()}: kernel ${key} needs ${grid.join(' x ')} workgroups, the device allows ${this.capabilities.maxGrid} a dimension: use a smaller batch.`)
     }
     const pipeline = this.#pipelines.get(key, code, read.length, write.length, name)
+    for (const { storage } of [...read, ...write]) this.stats.bytes += storage.bytes
     this.#queue.dispatch(pipeline, this.#bindGroup(read, write), dispatch, name)
   }
 
