@@ -36,6 +36,18 @@ describe('arithmetic with broadcasting', () => {
       await checkOp('minimum', { inputs: [apart(a, 4), apart(b, 9)], op: t.minimum, reference: broadcast(out, Math.min), midGraph: false })
     })
   }
+  test('comparisons give 1 and 0, and no gradient', async () => {
+    const [a, b] = [{ shape: [9], values: [-1, 0, 1, 2, 3, -2, 0, 5, 1e4] }, { shape: [9], values: [0, 0, 0, 2, 2, -1, -0, 6, 1e4] }]
+    await checkOp('greater', { inputs: [a, b], op: t.greater, reference: broadcast([9], (x, y) => (x > y ? 1 : 0)), differentiate: [] })
+    await checkOp('greaterEqual', { inputs: [a, b], op: t.greaterEqual, reference: broadcast([9], (x, y) => (x >= y ? 1 : 0)), differentiate: [] })
+    await checkOp('equal', { inputs: [a, b], op: t.equal, reference: broadcast([9], (x, y) => (x === y ? 1 : 0)), differentiate: [] })
+    const device = await testDevice()
+    using x = device.tensor([1, 2])
+    const { value, gradients } = t.grad(() => t.greater(x, 1.5), [x])
+    expect([...await gradients[0].read()]).toEqual([0, 0])
+    value.dispose()
+    gradients[0].dispose()
+  })
   test('shapes that do not fit are a typed error', async () => {
     const device = await testDevice()
     using a = device.tensor([1, 2, 3])

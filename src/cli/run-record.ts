@@ -42,7 +42,7 @@ export interface RunRecord {
   readonly seconds: { readonly load: number; readonly batches: readonly BatchTiming[] }
 }
 
-export const recordFile = 'run.json'
+const recordFile = 'run.json'
 
 export const sampleFile = (index: number): string => `sample-${String(index).padStart(4, '0')}.png`
 

@@ -28,7 +28,7 @@ export function runConv(p: Parameters, { key, kernel, stride }: Pick<ConvLayer, 
   return conv2d(x, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding: (kernel - 1) / 2, ...(residual ? { residual } : {}) })
 }
 
-export function runNorm(p: Parameters, { key }: Pick<NormLayer, 'key'>, x: Tensor, options: { silu?: boolean; scaleShift?: Tensor } = {}): Tensor {
+function runNorm(p: Parameters, { key }: Pick<NormLayer, 'key'>, x: Tensor, options: { silu?: boolean; scaleShift?: Tensor } = {}): Tensor {
   return groupNorm(x, { groups, weight: parameter(p, `${key}.weight`), bias: parameter(p, `${key}.bias`), ...options })
 }
 

@@ -12,7 +12,7 @@
  * The grid is strips (x, folded into z) by tiles of channels times phases (y).
  */
 import { convStruct, fold, lines } from './conv2d-shape.ts'
-import type { ConvCaps, ConvShape } from './conv2d-shape.ts'
+import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
 
 export interface Conv2dDataGradientKeys {
@@ -109,10 +109,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
   }
 }
 `
-}
-
-export function conv2dDataGradientSupports(s: ConvShape, caps: ConvCaps, { subgroup }: Conv2dDataGradientKeys): boolean {
-  return s.pad >= 0 && (subgroup === 0 || caps.subgroup === subgroup)
 }
 
 /** Workgroups for the forward shape. */

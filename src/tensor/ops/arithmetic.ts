@@ -63,7 +63,3 @@ export const clamp = (x: Tensor, low: number, high: number): Tensor => map(clamp
 const selectExpression = expression(3, 0, ([c, a, b]) => f.select(c, a, b))
 /** `a` where `condition` is not 0, else `b`. */
 export const select = (condition: Tensor, a: Tensor, b: Tensor): Tensor => map(selectExpression, [condition, a, b])
-
-const multiplyAddExpression = expression(3, 0, ([a, b, c]) => f.add(f.mul(a, b), c))
-/** a * b + c. */
-export const multiplyAdd = (a: Tensor, b: Tensor, c: Tensor): Tensor => map(multiplyAddExpression, [a, b, c])

@@ -18,7 +18,7 @@ export interface ConvGradParams extends ConvParams {
   readonly shape: Shape
 }
 
-export const convolvedSize = (size: number, kernel: number, { stride, padding }: ConvParams): number =>
+const convolvedSize = (size: number, kernel: number, { stride, padding }: ConvParams): number =>
   Math.floor((size + 2 * padding - kernel) / stride) + 1
 
 function checkParams(op: string, { stride, padding }: ConvParams, kernel: readonly number[]): void {
