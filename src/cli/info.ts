@@ -1,10 +1,9 @@
 /** `tweedie info`: the adapters of this machine, and what a checkpoint holds and takes. */
-import { listAdapters } from '#platform'
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint } from '../io/index.node.ts'
 import { describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, stateDictOf, type ModelDescription } from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
-import { describeAdapter } from '../tensor/webgpu/request.ts'
+import { listAdapters } from '../tensor/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { jsonBeside, openWeights } from './files.ts'
 import type { Session } from './session.ts'
@@ -40,16 +39,15 @@ const show = (rows: readonly (readonly [string, string])[]): void => rows.forEac
 async function showAdapters({ signal, requestDevice }: Session): Promise<void> {
   const adapters = await listAdapters()
   using device = await requestDevice({ signal })
-  const listed = adapters.map((adapter) => ({ ...describeAdapter(adapter.info, adapter.limits), features: adapter.features }))
-  for (const { name, vendor, architecture, software, maxBufferBytes, maxBindingBytes, features } of listed) {
-    console.log(`${name}${listed.length > 1 && name === device.adapter.name ? ' (this one is used)' : ''}`)
+  for (const { name, vendor, architecture, software, maxBufferBytes, maxBindingBytes, subgroups, halfFloats } of adapters) {
+    console.log(`${name}${adapters.length > 1 && name === device.adapter.name ? ' (this one is used)' : ''}`)
     show([
       ['kind', software ? 'software: computed by the CPU, no measure of a GPU' : 'hardware'],
       ['vendor, architecture', [vendor, architecture].filter(Boolean).join(', ') || 'not told'],
       ['largest buffer', mebibytes(maxBufferBytes)],
       ['largest tensor', mebibytes(Math.min(maxBufferBytes, maxBindingBytes))],
-      ['subgroups', features.has('subgroups') ? 'yes' : 'no'],
-      ['16-bit floats', features.has('shader-f16') ? 'yes' : 'no'],
+      ['subgroups', subgroups ? 'yes' : 'no'],
+      ['16-bit floats', halfFloats ? 'yes' : 'no'],
     ])
   }
   console.log(`\nPresets of published models: ${presetNames().join(', ')}`)

@@ -51,6 +51,33 @@ export interface TuneOptions {
   readonly onProgress?: (done: number, total: number) => void
 }
 
+/** What a job needs of a device; `memoryOf(config)` in `nn` makes one. */
+export interface DeviceNeed {
+  /** Bytes of all that is alive at once. */
+  readonly bytes: number
+  /** Bytes of the largest single tensor. */
+  readonly largestBuffer: number
+}
+
+/** What computes, and the limits it grants. */
+export interface AdapterDescription {
+  readonly vendor: string
+  readonly architecture: string
+  readonly name: string
+  /** Computed by the CPU (lavapipe, SwiftShader): right, but no measure of a GPU. */
+  readonly software: boolean
+  readonly maxBufferBytes: number
+  readonly maxBindingBytes: number
+}
+
+/** An adapter that was not asked for a device yet. */
+export interface AdapterListing extends AdapterDescription {
+  /** Whether lanes of a subgroup may share values, which some kernels use. */
+  readonly subgroups: boolean
+  /** Whether it computes in 16-bit floats; nothing here does yet. */
+  readonly halfFloats: boolean
+}
+
 export interface Backend {
   readonly kind: 'webgpu' | 'cpu'
   readonly stats: BackendStats

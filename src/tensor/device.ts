@@ -8,14 +8,14 @@
  * ```
  */
 import { TweedieError } from '../errors.ts'
-import type { Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
+import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
 import { arrayOf, type DType } from './dtype.ts'
 import { bytesOf, type Op } from './op.ts'
 import type { OpName } from './ops/index.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
-import { requestWebGPU, type AdapterDescription, type GPURequest } from './webgpu/request.ts'
+import { requestWebGPU, type GPURequest } from './webgpu/request.ts'
 
 export interface DeviceRequest extends GPURequest {
   /** Which backend computes. Default `'auto'`, which today is WebGPU. */

@@ -4,7 +4,7 @@
  * step on.
  */
 import { TweedieError } from '../../errors.ts'
-import type { Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
+import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
 import type { OpName, ParamsOf } from '../ops/index.ts'
 import { formatShape } from '../shape.ts'
 import { Failures } from './failures.ts'
@@ -13,7 +13,6 @@ import { launches } from './launches/index.ts'
 import { Pipelines } from './pipelines.ts'
 import { BufferPool, type GPUStorage } from './pool.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
-import type { AdapterDescription } from './request.ts'
 import { tuneKernels } from './tuner.ts'
 
 /** A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind. */

@@ -2,17 +2,10 @@
  * Getting a GPUDevice: from the platform, with no more than the limits and features the work needs, or from the caller.
  */
 import { TweedieError } from '../../errors.ts'
-import { noAdapterHint, requestGPU, waitFor, freeMemory } from '#platform'
+import { freeMemory, listAdapters as platformAdapters, noAdapterHint, requestGPU, waitFor } from '#platform'
+import type { AdapterDescription, AdapterListing, DeviceNeed } from '../backend.ts'
 import { WebGPUBackend } from './backend.ts'
 import { recallChoices } from './tuner.ts'
-
-/** What a job needs of a device; `memoryOf(config)` in `nn` makes one. */
-export interface DeviceNeed {
-  /** Bytes of all that is alive at once. */
-  readonly bytes: number
-  /** Bytes of the largest single tensor. */
-  readonly largestBuffer: number
-}
 
 export interface GPURequest {
   /** Refuses with `limit-exceeded` or `out-of-memory` a device that cannot hold this. */
@@ -22,19 +15,9 @@ export interface GPURequest {
   readonly signal?: AbortSignal
 }
 
-export interface AdapterDescription {
-  readonly vendor: string
-  readonly architecture: string
-  readonly name: string
-  /** Computed by the CPU (lavapipe, SwiftShader): right, but no measure of a GPU. */
-  readonly software: boolean
-  readonly maxBufferBytes: number
-  readonly maxBindingBytes: number
-}
-
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
-export function describeAdapter(info: GPUAdapterInfo, limits: GPUSupportedLimits): AdapterDescription {
+function describeAdapter(info: GPUAdapterInfo, limits: GPUSupportedLimits): AdapterDescription {
   const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`
   return {
     vendor: info.vendor,
@@ -44,6 +27,13 @@ export function describeAdapter(info: GPUAdapterInfo, limits: GPUSupportedLimits
     maxBufferBytes: limits.maxBufferSize,
     maxBindingBytes: limits.maxStorageBufferBindingSize,
   }
+}
+
+/** Every adapter of this machine, with all it could give; a device is asked for no more than its work needs. */
+export async function listAdapters(): Promise<AdapterListing[]> {
+  return (await platformAdapters()).map(({ info, limits, features }) => ({
+    ...describeAdapter(info, limits), subgroups: features.has('subgroups'), halfFloats: features.has('shader-f16'),
+  }))
 }
 
 function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {

@@ -4,10 +4,9 @@
  * candidate in turn, on scratch tensors of the same shapes, and the fastest is remembered for the adapter.
  */
 import { readCache, writeCache } from '#platform'
-import type { TuneOptions, View } from '../backend.ts'
+import type { AdapterDescription, TuneOptions, View } from '../backend.ts'
 import { bytesOf } from '../op.ts'
 import type { Choice, WebGPUBackend } from './backend.ts'
-import type { AdapterDescription } from './request.ts'
 
 /** Goes up when a kernel changes, so that what was measured with the old one is forgotten. */
 const cacheName = 'kernels-1.json'
