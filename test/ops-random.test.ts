@@ -146,7 +146,7 @@ function cdf(x: number): number {
 
 describe('dropout', () => {
   const indices = [4, 9]
-    test('zeroes by the bits and scales the rest, forward and backward', async () => {
+  test('zeroes by the bits and scales the rest, forward and backward', async () => {
     const device = await testDevice()
     using samples = device.tensor(indices, [2], 'u32')
     const keep = hostRandomBits(stream, indices, 35).map((bits) => (bits >= 0.3 * 2 ** 32 ? 1 : 0))

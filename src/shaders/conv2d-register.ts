@@ -15,7 +15,7 @@
  * into subgroups; the grid is strips (x, folded into z) by tiles of channels (y).
  */
 import { convBindings, convStruct, fold, lines } from './conv2d-shape.ts'
-import type { ConvCaps, ConvShape } from './conv2d-shape.ts'
+import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
 
 export interface Conv2dRegisterKeys {
@@ -135,11 +135,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
   }
 }
 `
-}
-
-export function conv2dRegisterSupports(s: ConvShape, caps: ConvCaps, { subgroup, kw }: Conv2dRegisterKeys): boolean {
-  if (subgroup > 0 && caps.subgroup !== subgroup) return false
-  return kw === 0 || (kw === 3 ? s.kw === 3 && s.stride === 1 : s.kh === 1 && s.kw === 1)
 }
 
 /** Workgroups for the shape. */

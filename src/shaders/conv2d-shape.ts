@@ -28,12 +28,6 @@ export interface ConvShape {
   readonly transposed?: boolean
 }
 
-/** What of the adapter decides which variants run. */
-export interface ConvCaps {
-  /** The width of a subgroup if the feature is there and the width is fixed, else 0. */
-  readonly subgroup: number
-}
-
 /** The convolution of dY with stride 1 that is the data gradient of `s`: dX = dataGradientShape(s) applied to dY. */
 export function dataGradientShape(s: ConvShape): ConvShape {
   return {

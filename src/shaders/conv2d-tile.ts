@@ -116,10 +116,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
 `
 }
 
-export function conv2dTileSupports(s: ConvShape, { kh, kw }: Conv2dTileKeys): boolean {
-  return (kh === 0 && kw === 0) || (kh === s.kh && kw === s.kw)
-}
-
 /** Workgroups for the shape. */
 export function conv2dTileGrid(s: ConvShape, { side, px, co }: Conv2dTileKeys): [number, number, number] {
   const { x, z } = fold(Math.ceil(s.n * s.ho * s.wo / (side * px)))

@@ -1,6 +1,6 @@
 /**
  * `map`: any elementwise arithmetic over broadcast inputs in one pass over memory. See `expression.ts` for the language;
- * `arithmetic.ts` and `activations.ts` give its words names.
+ * `arithmetic.ts` gives its words names.
  */
 import { TweedieError } from '../../errors.ts'
 import type { Spec } from '../backend.ts'

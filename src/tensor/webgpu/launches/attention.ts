@@ -1,3 +1,8 @@
+/**
+ * Decides how a head is cut into workgroups: tiles of tokens by chunks of channels, so that a wide head needs no more
+ * registers than a narrow one. The backward pass first sums dOut · out a query, then has a kernel each for q, k and v: every
+ * one of them writes its own rows, so none needs atomics.
+ */
 import { attentionForward } from '../../../shaders/attention-forward.ts'
 import { attentionDelta, attentionGradient } from '../../../shaders/attention-gradient.ts'
 import { attentionMaxRows, attentionThreads, attentionTile } from '../../../shaders/attention-tile.ts'

@@ -21,7 +21,7 @@ function convShape(x: Spec, weight: Spec, y: Spec, { stride, padding }: ConvPara
 
 const flopsOf = (s: ConvShape): number => 2 * s.n * s.cout * s.ho * s.wo * s.cin * s.kh * s.kw
 
-/** What was measured for one batch size serves its neighbours: the map decides, not the batch. */
+/** The batch is part of it: how many workgroups there are decides which tile fills the adapter, so each is measured. */
 const shapeKey = (s: ConvShape): string => `${s.cin}>${s.cout} ${s.kh}x${s.kw}/${s.stride} ${s.ho}x${s.wo}x${s.n}${s.transposed ? ' T' : ''}`
 
 interface Variant {

@@ -1,3 +1,7 @@
+/**
+ * Merges the axes that both sides of a box walk alike, and moves four elements a lane where both strides allow it. The
+ * output is cleared first only if the boxes leave gaps.
+ */
 import { copyShader } from '../../../shaders/copy.ts'
 import { coversAll, type CopyParams } from '../../ops/copy.ts'
 import { collapse, sizeOf } from '../../shape.ts'

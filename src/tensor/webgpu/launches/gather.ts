@@ -1,3 +1,7 @@
+/**
+ * Both directions run one lane an element of what they write. An index of one axis picks whole rows; an index of the
+ * picks' own shape has an entry for each, which three strides tell the kernel.
+ */
 import { elementsPerWorkgroup } from '../../../shaders/elements.ts'
 import { gatherGradShader } from '../../../shaders/gather-grad.ts'
 import { gatherShader } from '../../../shaders/gather.ts'

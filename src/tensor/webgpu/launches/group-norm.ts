@@ -1,3 +1,7 @@
+/**
+ * Statistics, then normalising; backward, two sums a channel, coefficients a group, then dx. Decided here: how many
+ * workgroups share a group's statistics (a second kernel combines them, if several do) and how many lanes share a row.
+ */
 import { groupNormApply } from '../../../shaders/group-norm-apply.ts'
 import { groupNormCoefficients, groupNormData, groupNormRowSums } from '../../../shaders/group-norm-gradient.ts'
 import { groupNormThreads, type GroupNormKeys } from '../../../shaders/group-norm-row.ts'

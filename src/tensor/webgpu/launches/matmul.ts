@@ -1,3 +1,7 @@
+/**
+ * Expresses transposition and broadcast batch axes as strides, so that the one kernel serves every case. Batch axes
+ * that do not collapse to two runs are refused.
+ */
 import { TweedieError } from '../../../errors.ts'
 import { matmulShader, matmulTile } from '../../../shaders/matmul.ts'
 import type { MatmulParams } from '../../ops/matmul.ts'

@@ -1,3 +1,7 @@
+/**
+ * The four kernels of pooling take the same uniform, the image's and the windows' sizes; forward ones run one lane a
+ * window, backward ones one lane a pixel.
+ */
 import { elementsPerWorkgroup } from '../../../shaders/elements.ts'
 import { poolMaxShader } from '../../../shaders/pool-max.ts'
 import { poolMaxGradShader } from '../../../shaders/pool-max-grad.ts'

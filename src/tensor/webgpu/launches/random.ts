@@ -1,3 +1,4 @@
+/** One Philox block, four elements, a lane; a sample begins a block of its own, so it is the same in any batch. */
 import { randomLanes, randomShader } from '../../../shaders/random.ts'
 import type { RandomParams } from '../../ops/random.ts'
 import { sizeOf } from '../../shape.ts'

@@ -1,3 +1,7 @@
+/**
+ * Splits the axes into those that stay and those that are summed, merged where they are contiguous, and decides who adds:
+ * a lane per output where sums are short or outputs many enough to fill the adapter, else a workgroup.
+ */
 import { reduceShader, reduceWorkgroup } from '../../../shaders/reduce.ts'
 import type { ReduceParams } from '../../ops/reduce.ts'
 import { collapse, sizeOf, stridesOf } from '../../shape.ts'

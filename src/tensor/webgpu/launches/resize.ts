@@ -1,3 +1,7 @@
+/**
+ * Both directions take the same uniform, the sizes of source and target, and run one lane an element of what they
+ * write.
+ */
 import { elementsPerWorkgroup } from '../../../shaders/elements.ts'
 import { resizeBilinearGradShader } from '../../../shaders/resize-bilinear-grad.ts'
 import { resizeBilinearShader } from '../../../shaders/resize-bilinear.ts'

@@ -1,3 +1,4 @@
+/** Short rows get a lane each, long ones a workgroup. */
 import { softmaxLanes, softmaxShader, type SoftmaxKeys } from '../../../shaders/softmax.ts'
 import type { SoftmaxParams } from '../../ops/softmax.ts'
 import { sizeOf } from '../../shape.ts'
