@@ -224,6 +224,13 @@ specTest('distance and strength', async (world) => {
   expectClose((await world.pass({ strength: 0.35 })).metric, await expected(l2, 3), 1e-6, 'strength 0.35 is index 3 of 10')
 })
 
+test.each<[SelfGuidanceOptions, string]>([
+  [{ weight: Infinity }, 'weight'], [{ every: 0 }, 'every'], [{ draws: 1.5 }, 'draws'], [{ strength: 1 }, 'strength'],
+  [{ after: NaN }, 'after'], [{ scale: 'var' as 'variance' }, 'scale'],
+])('refused: %o', (options, name) => {
+  expect(() => selfGuidance(options)).toThrow(expect.objectContaining({ code: 'option', message: expect.stringContaining(name) }))
+})
+
 test('after and every choose the indices', () => {
   const all = Array.from({ length: 10 }, (_, i) => i)
   const indices = (options: SelfGuidanceOptions): number[] => all.filter((i) => isGuided(selfGuidance(options), i, 10))

@@ -34,6 +34,10 @@ export type SelfGuidance = Required<SelfGuidanceOptions>
 
 const defaults: SelfGuidance = { weight: 1, every: 5, strength: 0.8, after: -1, scale: 'variance', draws: 1, raw: false, clip: false, distance: l2 }
 
+/**
+ * The options with every default filled in.
+ * @throws TweedieError 'option' for a value out of range
+ */
 export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
   const all = { ...defaults, ...given }
@@ -44,6 +48,8 @@ export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
   whole('draws')
   if (!(all.strength >= 0 && all.strength < 1)) throw new TweedieError('option', `Self-guidance: strength is a fraction of the steps, 0 or more and below 1, found ${all.strength}.`)
   if (!Number.isFinite(all.weight)) throw new TweedieError('option', `Self-guidance: weight is a finite number, found ${all.weight}.`)
+  if (!Number.isFinite(all.after)) throw new TweedieError('option', `Self-guidance: after is a finite number, a fraction of the steps or -1 for always, found ${all.after}.`)
+  if (!['variance', 'fixed'].includes(all.scale)) throw new TweedieError('option', `Self-guidance: scale is 'variance' or 'fixed', found ${JSON.stringify(all.scale)}.`)
   return all
 }
 
