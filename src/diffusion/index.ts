@@ -4,7 +4,7 @@ export { GaussianDiffusion, type DenoisedOptions, type Denoiser, type DiffusionO
 export { classifierGuidance, type ClassifierGuidanceOptions, type Guidance } from './guidance.ts'
 export { minorityScore, scoreIndex, scoreRespacing, type MinorityScoreOptions } from './minority-score.ts'
 export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './noise.ts'
-export { respace, spaceTimesteps, type RespacedProcess } from './respace.ts'
+export { respace, spaceTimesteps, type RespacedProcess, type RespaceOptions } from './respace.ts'
 export { ddimInvert, oneStep, sampleLoop, type SampleOptions, type SampleStep } from './sampler.ts'
 export { betaSchedule, diffusionTables, type DiffusionTables } from './schedule.ts'
 export { selfGuidance, type SelfGuidance, type SelfGuidanceOptions } from './self-guidance.ts'

@@ -11,12 +11,12 @@ export interface NoiseSource {
   initial(): Tensor
   /** The noise of the step at respaced index `t`. */
   step(t: number): Tensor
-  /** Draw `k` of the re-noising of self-guidance (and of the minority score) at index `t`. */
+  /** Draw `k` of the re-noising of self-guidance at index `t`. */
   renoise(t: number, k: number): Tensor
 }
 
 /** Streams of the generator; the numbers are part of what a seed means and never change. */
-export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, dropout: 4 } as const
+export const purposes = { initial: 0, step: 1, renoise: 2, score: 3 } as const
 
 export interface GeneratedNoiseOptions {
   /** A whole number below 2^53. */
