@@ -6,7 +6,9 @@ import { vulkanEnvironment } from './vulkan.js'
 requireNode()
 await install()
 const modules = join(root, 'node_modules')
-if (await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '--noEmit'], { cwd: root }) !== 0) stop('The types do not fit.')
+for (const project of ['.', 'bench']) {
+  if (await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '--noEmit', '--project', project], { cwd: root }) !== 0) stop('The types do not fit.')
+}
 await build()
 const env = vulkanEnvironment({ verbose: true })
 process.exitCode = await run(process.execPath, [join(modules, 'vitest/vitest.mjs'), 'run', ...process.argv.slice(2)], { cwd: root, env })

@@ -1,7 +1,7 @@
 // Convolution kernels by their keys on the shapes that matter, best of interleaved rounds in GFLOP/s; the first line of
 // figures is the milliseconds of compilation and first run (cold only with MESA_SHADER_CACHE_DISABLE=true).
 // ../run.sh lab/conv-sweep.ts [rounds] [[shares,px,co],…] [[cin,cout,size,kernel,batch],…] [tiles]
-import { adapter, caps, empty, random, run, step, uniform, upload } from './gpu.ts'
+import { adapter, empty, random, run, step, subgroup, uniform, upload } from './gpu.ts'
 import { convUniform } from '../../src/shaders/conv2d-shape.ts'
 import type { ConvShape } from '../../src/shaders/conv2d-shape.ts'
 import { conv2dRegister, conv2dRegisterGrid } from '../../src/shaders/conv2d-register.ts'
@@ -18,7 +18,7 @@ for (const [cin, cout, size, k, n = 8] of shapes) {
   const flops = 2 * n * cout * size * size * cin * k * k
   const rows = []
   for (const [sub, px, co] of list) {
-    const keys = { subgroup: sub && caps.subgroup, px, co, kw: k as 1 | 3, bias: false, residual: false }
+    const keys = { subgroup: sub && subgroup, px, co, kw: k as 1 | 3, bias: false, residual: false }
     const start = performance.now()
     rows.push({ st: await step(conv2dRegister(keys), [U, X, W, Y], conv2dRegisterGrid(s, keys)), t: Infinity, compile: performance.now() - start })
   }

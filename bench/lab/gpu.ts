@@ -1,4 +1,4 @@
-// A bare Dawn device for measuring kernels: compile, run, read, and wait with the JavaScript thread asleep (cpu.md 3.9).
+// A bare Dawn device for measuring kernels: compile, run and wait with the JavaScript thread asleep (cpu.md 3.9).
 import { create, globals } from 'webgpu'
 Object.assign(globalThis, globals)
 const gpu = create([])
@@ -6,7 +6,7 @@ const gpu = create([])
 Object.assign(globalThis, { keepGpu: gpu })
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
-export async function asleep<T>(promise: Promise<T>): Promise<T> {
+async function asleep<T>(promise: Promise<T>): Promise<T> {
   let waiting = true
   const nap = () => { if (waiting) { Atomics.wait(sleeper, 0, 0, 0.3); setImmediate(nap) } }
   setImmediate(nap)
@@ -14,12 +14,11 @@ export async function asleep<T>(promise: Promise<T>): Promise<T> {
 }
 
 export const adapter = (await gpu.requestAdapter())!
-export const caps = {
-  subgroup: adapter.features.has('subgroups') && adapter.info.subgroupMinSize === adapter.info.subgroupMaxSize
-    ? adapter.info.subgroupMinSize : 0,
-}
-export const device = await adapter.requestDevice({
-  requiredFeatures: caps.subgroup ? ['subgroups'] : [],
+/** The width of a subgroup if the feature is there and the width is fixed, else 0. */
+export const subgroup = adapter.features.has('subgroups') && adapter.info.subgroupMinSize === adapter.info.subgroupMaxSize
+  ? adapter.info.subgroupMinSize ?? 0 : 0
+const device = await adapter.requestDevice({
+  requiredFeatures: subgroup ? ['subgroups'] : [],
   requiredLimits: { maxComputeInvocationsPerWorkgroup: 256 },
 })
 device.addEventListener('uncapturederror', e => { console.error((e as GPUUncapturedErrorEvent).error.message); process.exit(1) })
@@ -33,20 +32,9 @@ export function upload(data: Float32Array | Int32Array, usage = GPUBufferUsage.S
 export const uniform = (data: Int32Array) => upload(data, GPUBufferUsage.UNIFORM)
 export const empty = (n: number) => upload(new Float32Array(n))
 
-export async function read(buffer: GPUBuffer): Promise<Float32Array> {
-  const copy = device.createBuffer({ size: buffer.size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ })
-  const encoder = device.createCommandEncoder()
-  encoder.copyBufferToBuffer(buffer, 0, copy, 0, buffer.size)
-  device.queue.submit([encoder.finish()])
-  await asleep(copy.mapAsync(GPUMapMode.READ))
-  const out = new Float32Array(copy.getMappedRange().slice(0))
-  copy.destroy()
-  return out
-}
-
-export interface Step { pipeline: GPUComputePipeline, group: GPUBindGroup, grid: readonly [number, number, number] }
+interface Step { pipeline: GPUComputePipeline, group: GPUBindGroup, grid: readonly [number, number, number] }
 const compiled = new Map<string, Promise<GPUComputePipeline>>()
-export async function compile(code: string): Promise<GPUComputePipeline> {
+async function compile(code: string): Promise<GPUComputePipeline> {
   let pipeline = compiled.get(code)
   if (!pipeline) {
     const module = device.createShaderModule({ code })
@@ -79,7 +67,6 @@ export async function run(steps: Step[], repeat = 1): Promise<number> {
   await asleep(device.queue.onSubmittedWorkDone())
   return performance.now() - start
 }
-export const median = (a: number[]) => [...a].sort((x, y) => x - y)[a.length >> 1]!
 export function random(n: number, seed = 1): Float32Array {
   let s = seed >>> 0
   return Float32Array.from({ length: n }, () => ((s = (Math.imul(s, 1664525) + 1013904223) >>> 0) / 2 ** 31 - 1))
