@@ -1,10 +1,12 @@
 /** Every network golden: outputs, input gradients and all parameter gradients against the reference code's. */
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { Classifier, UNet } from '../src/nn/index.ts'
+import { openCheckpoint, openFile } from '../src/io/index.node.ts'
+import { Classifier, describeModel, loadModel, UNet } from '../src/nn/index.ts'
 import { grad, type Tensor } from '../src/tensor/index.ts'
 import { arrayNamed, expectGradient, expectOutput, loadGoldenModel, readGolden, tensorNamed } from './golden.ts'
 import { testDevice } from './op.ts'
+import { savedBytesOf } from './saved.ts'
 import { describeShared, shared } from './shared.ts'
 
 const cases = [
@@ -47,8 +49,6 @@ describeShared('networks against the reference code', () => {
 
   test('the shipped checkpoint, bccd32-adm.pt: output, input gradient, checkpointed gradient', async () => {
     const device = await testDevice()
-    const { openFile, openCheckpoint } = await import('../src/index.node.ts')
-    const { describeModel, loadModel } = await import('../src/nn/index.ts')
     const golden = await readGolden('weights/bccd32-adm.io.safetensors')
     const file = await openCheckpoint(await openFile(shared('weights/bccd32-adm.pt')))
     using model = await loadModel(device, file, describeModel(file, { json: readFileSync(shared('weights/bccd32-adm.json'), 'utf8') })) as UNet
@@ -56,10 +56,13 @@ describeShared('networks against the reference code', () => {
     using x = tensorNamed(device, golden, 'x')
     using cotangent = tensorNamed(device, golden, 'cotangent')
     const timesteps = Array.from(arrayNamed(golden, 'timesteps').data)
+    const expected = savedBytesOf(model, timesteps.length)
     for (const checkpoint of [false, true]) {
-      const { value, gradients } = grad(() => model.forward(x, timesteps, { checkpoint }), [x], cotangent)
+      const { value, gradients, savedBytes } = grad(() => model.forward(x, timesteps, { checkpoint }), [x], cotangent)
       expectOutput(await value.read(), arrayNamed(golden, 'out').data, 'out')
       expectGradient(await gradients[0].read(), arrayNamed(golden, 'grad_x').data, 'grad_x')
+      if (checkpoint) expect(savedBytes).toBeLessThan(expected)
+      else expect(savedBytes, 'no convolution input is kept').toBe(expected)
       value.dispose()
       gradients[0].dispose()
     }

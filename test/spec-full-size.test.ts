@@ -12,6 +12,7 @@ import { grad, type Tensor } from '../src/tensor/index.ts'
 import { hashes, hashInput, networkParameters } from './formula.ts'
 import { arrayNamed, expectGradient, expectOutput, readGolden } from './golden.ts'
 import { testDevice } from './op.ts'
+import { savedBytesOf } from './saved.ts'
 import { describeShared } from './shared.ts'
 
 /** Beside the other tests and on a busy machine; by itself a test takes a minute or two. */
@@ -50,9 +51,10 @@ describeShared('full-size networks with formula weights', () => {
     const model = new UNet(config, await networkParameters(device, config, hashes(1)))
     const input = (j: number, channels = 3): Tensor => device.tensor(hashInput([1, channels, 64, 64], j, 1), [1, channels, 64, 64])
     const [x, cotangent, stepNoise, renoise] = [input(1000), input(1001, 6), input(1002), input(1003)]
-    const { value, gradients: [gradient] } = grad(() => model.forward(x, [Number(golden.metadata.timesteps)]), [x], cotangent)
+    const { value, gradients: [gradient], savedBytes } = grad(() => model.forward(x, [Number(golden.metadata.timesteps)]), [x], cotangent)
     expectOutput(await value.read(), arrayNamed(golden, 'out').data, 'out')
     expectGradient(await gradient.read(), arrayNamed(golden, 'grad_x').data, 'grad_x')
+    expect(savedBytes, 'no convolution input is kept').toBe(savedBytesOf(model, 1))
 
     const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '250' })
     const noise: NoiseSource = { initial: () => x, step: () => stepNoise, renoise: () => renoise }
