@@ -6,5 +6,5 @@ export default defineConfig({
     // In the package `#platform` is chosen by the `node` condition and points at dist/; the tests run the sources.
     alias: { '#platform': fileURLToPath(new URL('src/tensor/webgpu/platform.node.ts', import.meta.url)) },
   },
-  test: { include: ['test/**/*.test.ts'], pool: 'forks', testTimeout: 600_000, hookTimeout: 600_000 },
+  test: { include: ['test/**/*.test.ts'], reporters: ['default', './test/shared-reporter.ts'], pool: 'forks', testTimeout: 600_000, hookTimeout: 600_000 },
 })

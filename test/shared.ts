@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe } from 'vitest'
+import { needsShared } from './shared-reporter.ts'
 
 const root = fileURLToPath(new URL('../../shared/', import.meta.url))
 
@@ -19,7 +20,8 @@ if (!hasShared && process.env.CI === 'true') {
 /** The absolute path of a file in `../shared`, say `shared('weights/bccd32-adm.pt')`. */
 export const shared = (path: string): string => root + path
 
-/** A `describe` of tests that read `../shared`; without it they are counted as skipped. */
+/** A `describe` of tests that read `../shared`. Without it they are skipped, and `shared-reporter.ts` says how many. */
 export function describeShared(name: string, fn: () => void): void {
-  describe.runIf(hasShared)(name, fn)
+  if (hasShared) describe(name, fn)
+  else describe.skip(`${name} ${needsShared}`, fn)
 }
