@@ -235,6 +235,34 @@ describe('order', () => {
     }))
 })
 
+describe('waiting', () => {
+  test('the JavaScript thread sleeps once in every turn of its loop', () =>
+    fresh(async (device) => {
+      using x = device.tensor(numbers(512 * 512, 1), [512, 512])
+      // The kernel is there before the waiting is watched.
+      t.matmul(x, x).dispose()
+      await device.flush()
+      const sleeping = vi.spyOn(Atomics, 'wait')
+      let turns = 0
+      let counting = true
+      const count = (): void => void (counting && (turns++, setImmediate(count)))
+      const start = performance.now()
+      device.scope(() => { for (let i = 0; i < 8; i++) t.matmul(x, x) })
+      setImmediate(count)
+      await device.flush()
+      const elapsed = performance.now() - start
+      counting = false
+      expect(turns).toBeGreaterThan(2)
+      // The first and the last turn may pass without.
+      const naps = sleeping.mock.calls.map(([, , , timeout]) => timeout as number)
+      expect(naps.length).toBeGreaterThanOrEqual(turns - 2)
+      // Whole naps: nobody is woken early, and so they fit into the time that passed.
+      expect(sleeping.mock.results.map(({ value }) => value as string)).toEqual(naps.map(() => 'timed-out'))
+      expect(naps.reduce((sum, nap) => sum + nap, 0)).toBeLessThanOrEqual(elapsed * 1.1)
+      expect(Math.min(...naps)).toBeGreaterThan(0)
+    }))
+})
+
 describe('a steady step', () => {
   test('creates nothing, reads nothing, and costs the same every time', () =>
     fresh(async (device) => {

@@ -2,9 +2,9 @@
  * The one op-test helper. {@link checkOp} runs an op on the device and holds it against a float64 reference on the host:
  * the values; the gradients by every input against central differences of the reference, with a random cotangent; both
  * again with the op in the middle of a graph, where a gradient rule that forgets its cotangent shows; and both again with
- * values of 1e4. Afterwards no buffer may be alive that was not alive before.
+ * values of 1e4. After every test of a file that imports this, no buffer may be alive that was not alive before it.
  */
-import { afterAll, expect } from 'vitest'
+import { afterAll, afterEach, beforeEach, expect } from 'vitest'
 import { Device, grad, mul, sum, square, type AnyTensor, type Shape, type Tensor } from '../src/tensor/index.ts'
 
 /** An array in float64 on the host. */
@@ -25,12 +25,22 @@ export function testDevice(): Promise<Device> {
   return shared
 }
 
+let atStart = 0
+
+const alive = async (): Promise<number> => (await shared)?.stats.liveBuffers ?? 0
+
+beforeEach(async () => void (atStart = await alive()))
+
+afterEach(async () => {
+  expect(await alive(), 'buffers alive after the test').toBe(atStart)
+})
+
 afterAll(async () => {
   const device = await shared
   shared = null
-  const alive = device?.stats.liveBuffers ?? 0
+  const left = device?.stats.liveBuffers ?? 0
   device?.dispose()
-  expect(alive, 'buffers alive at the end of the file').toBe(0)
+  expect(left, 'buffers alive at the end of the file').toBe(0)
 })
 
 /** Repeatable numbers, uniform in [-1, 1), from a 32-bit mix of the index. */

@@ -214,6 +214,23 @@ samplingTest('an abort while a step is computed takes effect before it is shown'
   expect(device.stats.liveBuffers).toBe(before)
 })
 
+test('an abort while kernels are compiled rejects with its reason and frees everything', async () => {
+  using device = await Device.request()
+  const model = await modelA(device)
+  using noise = new GeneratedNoise(device, { seed: 0, samples: [0], shape })
+  await device.flush()
+  const before = { ...device.stats }
+  const controller = new AbortController()
+  const reason = new Error('enough')
+  const first = sampleLoop(tenSteps, (x, timesteps) => model.forward(x, timesteps), { noise, signal: controller.signal }).next()
+  controller.abort(reason)
+  expect(device.stats.dispatches, 'the step is enqueued').toBeGreaterThan(before.dispatches)
+  expect(device.stats.submits, 'and waits for its kernels').toBe(before.submits)
+  await expect(first).rejects.toBe(reason)
+  expect(device.stats.liveBuffers).toBe(before.liveBuffers)
+  model.dispose()
+})
+
 samplingTest('leaving the loop, or a denoiser that throws, frees everything', async ({ device, denoiser }) => {
   const before = device.stats.liveBuffers
   const noise = new GeneratedNoise(device, { seed: 0, samples: [0], shape })
