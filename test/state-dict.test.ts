@@ -8,6 +8,7 @@ import type { ModelConfig, Pool } from '../src/nn/config.ts'
 import { lpipsNetOf, lpipsPlan, lpipsStateDict, lpipsTapSizes } from '../src/nn/lpips-plan.ts'
 import type { LpipsNet } from '../src/nn/lpips-plan.ts'
 import { memoryOf } from '../src/nn/memory.ts'
+import { describeModel } from '../src/nn/model.ts'
 import { editDistance, nearest } from '../src/nn/nearest.ts'
 import { parseConfig, parseDiffusionSettings } from '../src/nn/parse-config.ts'
 import { planOf } from '../src/nn/plan.ts'
@@ -406,6 +407,44 @@ describe('memory', () => {
       const both = memoryOf(config, { gradient: true })
       expect(both.bytes).toBe(both.weights + both.activations + both.savedNorms + both.savedAttention)
       expect(both.activations).toBeGreaterThanOrEqual(forward.activations)
+      const all = memoryOf(config, { parameters: true })
+      expect(all.savedConvs).toBeGreaterThan(0)
+      expect(all).toEqual({ ...both, bytes: both.bytes + all.savedConvs + both.weights, savedConvs: all.savedConvs, weightGradients: both.weights })
+      const { imageSize } = config
+      expect(memoryOf(config, { parameters: true, size: [imageSize, imageSize] })).toEqual(all)
+    }
+  })
+})
+
+describe('what a checkpoint says of itself', () => {
+  const { config } = parseConfig(small, new Map())
+  const source = (metadata: Record<string, string>, name = 'm') => ({ name, metadata, tensors: new Map() })
+  const process = { noise_schedule: 'linear', diffusion_steps: 77 }
+
+  it('its own process comes before that of its .json, and that before the preset\'s', () => {
+    const own = source({ diffusion: JSON.stringify(process) })
+    const options = { preset: '64x64_diffusion' }
+    expect(describeModel(own, options)).toMatchObject({ config: preset('64x64_diffusion').config, diffusion: { diffusionSteps: 77 } })
+    expect(describeModel(source({}), options)).toEqual({ config: preset('64x64_diffusion').config, diffusion: preset('64x64_diffusion').diffusion })
+    const json = JSON.stringify({ ...small, diffusion: { ...process, diffusion_steps: 88 } })
+    expect(describeModel(own, { json })).toMatchObject({ config, diffusion: { diffusionSteps: 77 } })
+    expect(describeModel(source({}), { json, ...options })).toMatchObject({ config, diffusion: { diffusionSteps: 88 } })
+    expect(describeModel(source({ config: JSON.stringify(small) }), options).diffusion).toMatchObject({ diffusionSteps: 1000 })
+    expect(describeModel(source({ config: JSON.stringify(small) }))).toEqual({ config })
+    expect(failure(() => describeModel(own)).message).toContain('does not say what network it holds')
+  })
+
+  it('learn_sigma must be what the channels say', () => {
+    const described = (learn_sigma: boolean, out_channels: number, more = {}) => describeModel(source({
+      config: JSON.stringify({ ...small, out_channels, ...more }), diffusion: JSON.stringify({ ...process, learn_sigma }),
+    }))
+    expect(described(true, 6).diffusion?.learnSigma).toBe(true)
+    expect(described(false, 3).diffusion?.learnSigma).toBe(false)
+    expect(described(true, 7, { pool: 'adaptive' }).config.outChannels).toBe(7)
+    for (const [learn, channels] of [[true, 3], [false, 6]] as const) {
+      const error = failure(() => described(learn, channels))
+      expect(error.code).toBe('option')
+      expect(error.message).toContain(`learn_sigma ${learn}`)
     }
   })
 })

@@ -60,7 +60,10 @@ export interface DiffusionSettings {
   diffusionSteps: number
   /** The network sees `t * 1000 / T`. guided-diffusion's default is false, improved-diffusion's true. */
   rescaleTimesteps: boolean
-  /** The second half of the output interpolates the log-variance. Absent: told from the number of output channels. */
+  /**
+   * The second half of the output interpolates the log-variance. The number of output channels tells it: where this is
+   * stated, `describeModel` checks that it agrees.
+   */
   learnSigma?: boolean
   /** Training only: the weight of the vb term (spec C.8). */
   rescaleLearnedSigmas?: boolean

@@ -1,10 +1,10 @@
 /**
  * How much memory a network takes, from its layout alone, so that a model can be refused before a byte is loaded. A
  * bound in the sense that nothing is reused inside a block: every intermediate of a layer is counted as alive until the
- * layer ends. What it leaves out: a backend's repacked copies of the weights, rounding of its pool, small per-channel
- * vectors and norm statistics.
+ * layer ends. What it leaves out: rounding of a backend's pool, small per-channel vectors and norm statistics.
  */
 import type { ModelConfig } from './config.ts'
+import { lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsNet } from './lpips-plan.ts'
 import { planOf } from './plan.ts'
 import type { Layer, Plan } from './plan.ts'
 import { parameterCount, stateDictOf } from './state-dict.ts'
@@ -14,11 +14,15 @@ export interface MemoryOptions {
   batch?: number
   /** Room for the gradient by x. Default false. */
   gradient?: boolean
+  /** Room for the gradients by x and by every parameter. Default false. */
+  parameters?: boolean
+  /** [height, width] of x. Default: the configuration's imageSize, square. */
+  size?: readonly [height: number, width: number]
 }
 
 /** Bytes, all in float32. What `Device.request({ need })` asks for. */
 export interface Memory {
-  /** weights + activations + savedNorms + savedAttention. */
+  /** The sum of all that follows but largestBuffer. */
   bytes: number
   /** The largest single tensor, weights included: a device's maxStorageBufferBindingSize must hold it. */
   largestBuffer: number
@@ -29,102 +33,155 @@ export interface Memory {
   savedNorms: number
   /**
    * ... and of every attention q, k, v, its output and a log-sum-exp a query. No convolution input is kept: the data
-   * gradient needs the weights only.
+   * gradient needs the weights only, ...
    */
   savedAttention: number
+  /** ... but for the gradients by parameters (0 without `parameters`) every one is, ... */
+  savedConvs: number
+  /** ... and each gradient is as large as its parameter. */
+  weightGradients: number
 }
 
 /**
- * What the weights and one forward pass take, with `gradient` one forward and backward pass.
+ * What the weights and one forward pass take; with `gradient` or `parameters` one forward and backward pass.
  * @throws TweedieError 'option' where no network can be built from the configuration
  * @example memoryOf(preset('64x64_diffusion').config, { gradient: true }).bytes // 1.49e9
  */
 export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memory {
-  const { batch = 1, gradient = false } = options
+  const { batch = 1, parameters = false, gradient = parameters, size = [config.imageSize, config.imageSize] } = options
   const plan = planOf(config)
   const stateDict = stateDictOf(plan)
-  const { stack, peak, working, norms, attention, largest } = walk(plan, config)
+  const { stack, peak, working, norms, attention, convs, largest } = walk(plan, size[0] * size[1])
   const weights = 4 * parameterCount(stateDict)
-  const largestWeight = Math.max(...[...stateDict.values()].map(shape => 4 * product(shape)))
   // Backward: each skip's gradient waits for its input block, and a layer's cotangents stand beside its
   // intermediates.
-  const activations = 4 * batch * (gradient ? stack + 2 * working : peak)
-  const savedNorms = gradient ? 4 * batch * norms : 0
-  const savedAttention = gradient ? 4 * batch * attention : 0
+  const backward = gradient || parameters
+  const activations = 4 * batch * (backward ? stack + 2 * working : peak)
+  const savedNorms = backward ? 4 * batch * norms : 0
+  const savedAttention = backward ? 4 * batch * attention : 0
+  const savedConvs = parameters ? 4 * batch * convs : 0
+  const weightGradients = parameters ? weights : 0
   return {
-    bytes: weights + activations + savedNorms + savedAttention,
-    largestBuffer: Math.max(largestWeight, 4 * batch * largest),
+    bytes: weights + activations + savedNorms + savedAttention + savedConvs + weightGradients,
+    largestBuffer: Math.max(largestOf(stateDict), 4 * batch * largest),
     weights,
     activations,
     savedNorms,
     savedAttention,
+    savedConvs,
+    weightGradients,
   }
+}
+
+/**
+ * What LPIPS takes beside a network: its weights, and a bound on the maps of one distance. Forward, both images' maps
+ * before and after a layer and their ReLUs; with `gradient` (by the images) every map of both is kept, and cotangents
+ * stand beside the layer's own.
+ * @throws TweedieError 'shape' for images too small for the net
+ */
+export function lpipsMemoryOf(
+  net: LpipsNet, { batch = 1, gradient = false, size }: Pick<MemoryOptions, 'batch' | 'gradient'> & Required<Pick<MemoryOptions, 'size'>>,
+): Pick<Memory, 'bytes' | 'largestBuffer'> {
+  const sizes = lpipsTapSizes(net, size[0], size[1])
+  const stateDict = lpipsStateDict(net)
+  let map = 3 * size[0] * size[1] // elements of the map at hand, an image's
+  let channels = 3
+  const result = { kept: map, working: 0, largest: map }
+  lpipsPlan(net).slices.forEach((slice, k) => {
+    // A slice's first layer alone changes the size.
+    const area = sizes[k]![0] * sizes[k]![1]
+    for (const layer of slice) {
+      const inside = layer.type === 'fire' ? (2 * layer.squeeze + layer.expand1x1 + layer.expand3x3) * area : 0
+      if (layer.type === 'conv') channels = layer.outChannels
+      if (layer.type === 'fire') channels = layer.expand1x1 + layer.expand3x3
+      const output = channels * area
+      result.working = Math.max(result.working, 2 * map + inside + output)
+      result.kept += inside + output
+      result.largest = Math.max(result.largest, output)
+      map = output
+    }
+    // The tail: the weighted difference and, a channel each, energies and their sums.
+    result.working = Math.max(result.working, 2 * map + 2 * area)
+  })
+  const maps = 2 * (gradient ? result.kept + 2 * result.working : result.working)
+  return {
+    bytes: 4 * parameterCount(stateDict) + 4 * batch * maps,
+    largestBuffer: Math.max(largestOf(stateDict), 4 * batch * result.largest),
+  }
+}
+
+/** Bytes of the largest tensor. */
+function largestOf(stateDict: ReadonlyMap<string, readonly number[]>): number {
+  return Math.max(...[...stateDict.values()].map(shape => 4 * product(shape)))
 }
 
 /** Elements a sample. */
 interface Footprint {
   /** Everything that is alive during the layer, its input included. */
   working: number
-  /** What the tape keeps: group norm inputs, and attention's tensors. */
+  /** What the tape keeps: group norm inputs, and attention's tensors; for parameters also convolution inputs. */
   norms: number
   attention: number
+  convs: number
   largest: number
-  /** Side of the output. */
-  side: number
 }
 
-function footprint(layer: Layer, side: number): Footprint {
-  const area = side * side
+/** `area`: height times width of the layer's input, `outArea` of its output. */
+function footprint(layer: Layer, area: number): Footprint & { outArea: number } {
+  const none = { norms: 0, attention: 0, convs: 0 }
   switch (layer.type) {
     case 'conv': {
       const [x, y] = [layer.inChannels * area, layer.outChannels * area]
-      return { working: x + y, norms: 0, attention: 0, largest: Math.max(x, y), side }
+      return { ...none, working: x + y, convs: x, largest: Math.max(x, y), outArea: area }
     }
     case 'downsample': {
       const x = layer.channels * area
-      return { working: x + x / 4, norms: 0, attention: 0, largest: x, side: side / 2 }
+      return { ...none, working: x + x / 4, convs: layer.conv ? x : 0, largest: x, outArea: area / 4 }
     }
     case 'upsample': {
       const x = layer.channels * area
-      return { working: x + 4 * x + (layer.conv ? 4 * x : 0), norms: 0, attention: 0, largest: 4 * x, side: side * 2 }
+      const convs = layer.conv ? 4 * x : 0
+      return { ...none, working: x + 4 * x + convs, convs, largest: 4 * x, outArea: 4 * area }
     }
     case 'attention': {
       const x = layer.channels * area
-      // x, norm, qkv (3), attention, projection, sum
-      return { working: 8 * x, norms: x, attention: 4 * x + layer.heads * area, largest: 3 * x, side }
+      // x, norm, qkv (3), attention, projection, sum; the projection's input is kept already
+      return { working: 8 * x, norms: x, attention: 4 * x + layer.heads * area, convs: x, largest: 3 * x, outArea: area }
     }
     case 'resblock': {
-      const outSide = layer.updown === 'up' ? side * 2 : layer.updown === 'down' ? side / 2 : side
+      const outArea = layer.updown === 'up' ? 4 * area : layer.updown === 'down' ? area / 4 : area
       const x = layer.inChannels * area
-      const resampled = layer.inChannels * outSide * outSide
-      const y = layer.outChannels * outSide * outSide
+      const resampled = layer.inChannels * outArea
+      const y = layer.outChannels * outArea
       const skip = layer.inChannels === layer.outChannels ? 0 : y
       // x, norm; both paths resampled; conv, norm, conv, sum, and the 1x1 skip connection
       const working = 2 * x + (layer.updown === 'none' ? 0 : 2 * resampled) + 4 * y + skip
-      return { working, norms: x + y, attention: 0, largest: Math.max(x, resampled, y), side: outSide }
+      const convs = resampled + y + (skip > 0 ? resampled : 0)
+      return { working, norms: x + y, attention: 0, convs, largest: Math.max(x, resampled, y), outArea }
     }
   }
 }
 
-function walk(plan: Plan, config: ModelConfig) {
-  let side = config.imageSize
+function walk(plan: Plan, imageArea: number) {
+  let area = imageArea
   let held = 0 // on the skip stack
   const skips: number[] = []
-  const result = { stack: 0, peak: 0, working: 0, norms: 0, attention: 0, largest: 0 }
-  const visit = ({ working, norms, attention, largest }: Omit<Footprint, 'side'>) => {
+  const result = { stack: 0, peak: 0, working: 0, norms: 0, attention: 0, convs: 0, largest: 0 }
+  const visit = ({ working, norms, attention, convs, largest }: Footprint) => {
     result.working = Math.max(result.working, working)
     result.peak = Math.max(result.peak, held + working)
     result.norms += norms
     result.attention += attention
+    result.convs += convs
     result.largest = Math.max(result.largest, largest)
   }
   const run = (block: readonly Layer[]) => {
     for (const layer of block) {
-      const layerFootprint = footprint(layer, side)
+      const layerFootprint = footprint(layer, area)
       visit(layerFootprint)
-      side = layerFootprint.side
+      area = layerFootprint.outArea
     }
-    return channelsAfter(block) * side * side
+    return channelsAfter(block) * area
   }
   const unet = plan.kind === 'unet'
   for (const block of plan.inputBlocks) {
@@ -139,24 +196,24 @@ function walk(plan: Plan, config: ModelConfig) {
     for (const block of plan.outputBlocks) {
       const skip = skips.pop()!
       // h and [h, skip]; the skip itself is still counted as held
-      visit({ working: h + (h + skip), norms: 0, attention: 0, largest: h + skip })
+      visit({ working: h + (h + skip), norms: 0, attention: 0, convs: 0, largest: h + skip })
       held -= skip
       h = run(block)
     }
     const { norm, conv } = plan.out
-    const y = conv.outChannels * side * side
-    const x = norm.channels * side * side
-    visit({ working: 2 * x + y, norms: x, attention: 0, largest: Math.max(x, y) })
+    const y = conv.outChannels * area
+    const x = norm.channels * area
+    visit({ working: 2 * x + y, norms: x, attention: 0, convs: x, largest: Math.max(x, y) })
   } else if (plan.head.pool === 'attention') {
     const { channels, heads } = plan.head.attention
-    const tokens = channels * (side * side + 1)
+    const tokens = channels * (area + 1)
     // x, norm; tokens before and after the embedding, the embedding, qkv (3), attention
     visit({
-      working: 2 * h + 7 * tokens, norms: h, attention: 4 * tokens + heads * (side * side + 1), largest: 3 * tokens,
+      working: 2 * h + 7 * tokens, norms: h, attention: 4 * tokens + heads * (area + 1), convs: tokens, largest: 3 * tokens,
     })
   } else {
     const norms = plan.head.pool === 'adaptive' ? h : plan.head.pool === 'spatial_v2' ? 2048 : 0
-    visit({ working: 2 * h, norms, attention: 0, largest: h })
+    visit({ working: 2 * h, norms, attention: 0, convs: 0, largest: h })
   }
   return result
 }

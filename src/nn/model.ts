@@ -38,23 +38,32 @@ export interface DescribeOptions {
 }
 
 /**
- * The network a checkpoint holds: from its own `__metadata__.config`, else from `json`, else from the preset.
+ * The network a checkpoint holds: from its own `__metadata__.config`, else from `json`, else from the preset. The process
+ * it was trained with: from its own `__metadata__.diffusion`, else from `json`, else from the preset.
  *
- * @throws TweedieError 'option' where none of the three is there or what is there cannot be read
+ * @throws TweedieError 'option' where none of the three is there or what is there cannot be read, and where `learn_sigma`
+ *   is not what the channels say
  */
 export function describeModel(checkpoint: DescribedSource, { preset, json }: DescribeOptions = {}): ModelDescription {
   const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
   const { config: text = json, diffusion: process } = checkpoint.metadata
-  if (text !== undefined) {
-    const { config, diffusion } = parseConfig(text, shapes)
-    const settings = process === undefined ? (diffusion ?? (preset === undefined ? undefined : presetOf(preset).diffusion)) : parseDiffusionSettings(process)
-    return settings ? { config, diffusion: settings } : { config }
+  const known = preset === undefined ? undefined : presetOf(preset)
+  const said = text === undefined ? known : parseConfig(text, shapes)
+  if (!said) throw new TweedieError('option', `${checkpoint.name} does not say what network it holds: name a preset, put its configuration as .json beside it, or convert it with one.`)
+  const { config } = said
+  const diffusion = process === undefined ? said.diffusion ?? known?.diffusion : parseDiffusionSettings(process)
+  if (!diffusion) return { config }
+  checkLearnSigma(config, diffusion, checkpoint.name)
+  return { config, diffusion }
+}
+
+/** Whether there is a variance head shows in the channels; a `learn_sigma` that is stated must say the same. */
+function checkLearnSigma(config: ModelConfig, { learnSigma }: DiffusionSettings, name: string): void {
+  if (config.kind !== 'unet' || learnSigma === undefined) return
+  const expected = learnSigma ? 2 * config.inChannels : config.inChannels
+  if (config.outChannels !== expected) {
+    throw new TweedieError('option', `${name}: learn_sigma ${learnSigma} means ${expected} output channels for images of ${config.inChannels}, but the network has ${config.outChannels}: does the configuration belong to this checkpoint?`)
   }
-  if (preset !== undefined) {
-    const { config, diffusion } = presetOf(preset)
-    return { config, diffusion }
-  }
-  throw new TweedieError('option', `${checkpoint.name} does not say what network it holds: name a preset, put its configuration as .json beside it, or convert it with one.`)
 }
 
 /**
