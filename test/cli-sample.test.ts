@@ -11,7 +11,8 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { RunRecord } from '../src/cli/run-record.ts'
 import { Device, type DeviceRequest } from '../src/tensor/index.ts'
 import { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
-import { tensorIn, temporaryFolder, tweedie, weights } from './cli.ts'
+import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
+import { psnr } from './golden.ts'
 import { describeShared, shared } from './shared.ts'
 
 const at = temporaryFolder()
@@ -161,17 +162,14 @@ describe('an interrupted run', () => {
 
 describeShared("the reference's trajectories", () => {
   const adm16 = shared('goldens/adm16-new-order.weights.safetensors')
-  const psnr = (found: ArrayLike<number>, expected: ArrayLike<number>): number => {
-    let sum = 0
-    for (let i = 0; i < expected.length; i++) sum += (found[i] - expected[i]) ** 2
-    return 10 * Math.log10(4 / (sum / expected.length))
-  }
   const process = ['--schedule', 'cosine', '--diffusion-steps', '1000', '--respacing', '20']
   const classifier = ['--classifier', shared('goldens/classifier16.weights.safetensors'), '--target', '1', '--classifier-scale', '2.5']
 
   // Bounds of issue 2, section 7.2.
   test.each([
     ['ddpm20-adm16', adm16, ['--method', 'ancestral', ...process], 90],
+    ['ddpm20-classifier-guided-adm16', adm16, ['--method', 'ancestral', ...process, ...classifier], 90],
+    ['ddim20-eta0-adm16', adm16, ['--method', 'ddim', '--eta', '0', ...process], 90],
     ['ddim20-eta0.7-adm16', adm16, ['--method', 'ddim', '--eta', '0.7', ...process], 90],
     ['ddim20-classifier-guided-adm16', adm16, ['--method', 'ddim', ...process, ...classifier], 65],
     ['selfguided20-l2-adm16', adm16, ['--method', 'self-guided', '--guide-weight', '0.4', '--guide-every', '5', '--guide-strength', '0.8', '--guide-after', '-1', '--guide-scale', 'variance', '--guide-draws', '1', '--distance', 'l2', ...process], 90],
@@ -180,8 +178,13 @@ describeShared("the reference's trajectories", () => {
   ])('%s', async (name, model, options, bound) => {
     const golden = shared(`goldens/${name}.safetensors`)
     const labels = name.includes('classcond') ? ['--labels', Array.from((await tensorIn(golden, 'y')).data).join(',')] : []
-    const { code, err } = await tweedie(['sample', '--model', model, ...options, ...labels, '--noise', golden, '--save', at('saved.safetensors'), '--out', at('golden')])
+    const { session, needed, peak } = watchedDevice()
+    const { code, err } = await tweedie(['sample', '--model', model, ...options, ...labels, '--noise', golden, '--seed', '7', '--save', at('saved.safetensors'), '--out', at('golden')], session)
     expect(code, err.join('\n')).toBe(0)
+    expect(peak(), 'bytes held, at most what was asked for').toBeLessThanOrEqual(needed())
+    // The scores have noise of their own, whose seed a replay needs.
+    expect(record('golden').options).toMatchObject({ seed: 7, noise: golden })
+    expect(err.join('\n')).not.toContain('--seed')
     for (const key of ['first_step', 'middle_step', 'sample']) {
       const [found, expected] = [await tensorIn(at('saved.safetensors'), key), await tensorIn(golden, key)]
       expect(found.shape).toEqual(expected.shape)

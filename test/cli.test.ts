@@ -6,10 +6,16 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { encode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { imageOf, encodePng, readPng } from '../src/cli/image.ts'
+import { parseArguments } from '../src/cli/arguments.ts'
 import { contactSheet } from '../src/cli/contact-sheet.ts'
+import { sampleSettings, type SampleOption } from '../src/cli/options.ts'
+import { sample } from '../src/cli/sample.ts'
+import { loadDistance } from '../src/cli/setup.ts'
 import { convertToSafetensors, encodeSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
-import { tensorIn, temporaryFolder, tweedie, weights } from './cli.ts'
-import { expectClose } from './op.ts'
+import { describeModel, lpipsMemoryOf, memoryOf, preset } from '../src/nn/index.ts'
+import { concat, mul, sub, type Tensor } from '../src/tensor/index.ts'
+import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
+import { expectClose, numbers, testDevice } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 
 const at = temporaryFolder()
@@ -184,7 +190,94 @@ describe('score', () => {
   })
 })
 
+describe('before a device is asked for', () => {
+  /** Runs until the device is asked for, and returns what was. */
+  const needOf = async (argv: string[]): Promise<object | undefined> => {
+    let need: object | undefined
+    await tweedie(argv, { requestDevice: (request) => {
+      need = request.need
+      return Promise.reject(new Error('asked'))
+    } })
+    return need
+  }
+  const write = (name: string, tensors: Record<string, number[]>): Promise<void> => writeFileAtomic(at(name), encodeSafetensors(
+    Object.entries(tensors).map(([key, shape]) => [key, { shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) }])))
+  // The shipped model, as its metadata say.
+  const config = { ...preset('cifar10_uncond_50M_500K').config }
+  beforeAll(async () => {
+    const file = await openCheckpoint(await openFile(weights))
+    Object.assign(config, describeModel(file).config)
+    await file.close()
+  })
+
+  test('a label too many', async () => {
+    await write('labelled.safetensors', { x: [1, 3, 32, 32], timesteps: [1], y: [1] })
+    const argv = ['forward', '--model', weights, '--input', at('labelled.safetensors'), '--save', at('y.safetensors')]
+    expect(await needOf(argv)).toBeUndefined()
+    expect((await tweedie(argv)).err).toEqual([expect.stringContaining('y is for class-conditional networks')])
+  })
+
+  test('the inputs of forward are counted in their own size, gradients by parameters too', async () => {
+    await write('wide.safetensors', { x: [2, 3, 16, 48], timesteps: [2] })
+    await write('both.safetensors', { x: [2, 3, 16, 48], timesteps: [2], cotangent: [2, 6, 16, 48] })
+    const need = (name: string): Promise<object | undefined> => needOf(['forward', '--model', weights, '--input', at(name), '--save', at('y.safetensors')])
+    expect(await need('wide.safetensors')).toEqual(memoryOf(config, { batch: 2, size: [16, 48] }))
+    expect(await need('both.safetensors')).toEqual(memoryOf(config, { batch: 2, size: [16, 48], parameters: true }))
+  })
+
+  test('given noise is counted, in its own size, and 16 images for a step', async () => {
+    await write('noise.safetensors', { x_T: [1, 3, 16, 48], noise: [4, 1, 3, 16, 48] })
+    const argv = ['sample', '--model', weights, '--respacing', '4', '--noise', at('noise.safetensors'), '--out', at('never')]
+    const { bytes, largestBuffer } = memoryOf(config, { batch: 1, size: [16, 48] })
+    expect(await needOf(argv)).toEqual({ bytes: bytes + (16 + 5) * 4 * 3 * 16 * 48, largestBuffer })
+  })
+
+  test("the weight of classifier guidance is the preset's, then 1", () => {
+    const scale = (name: string, ...more: string[]): number | undefined => {
+      const given = ['--model', 'm.pt', '--preset', name, '--classifier', 'c.pt', '--target', '1', '--distance', 'l2', ...more]
+      return sampleSettings(parseArguments<SampleOption>(sample, given), preset(name)).classifier?.scale
+    }
+    expect([scale('256x256_diffusion_uncond'), scale('lsun_cat'), scale('256x256_diffusion_uncond', '--classifier-scale', '3')]).toEqual([10, 1, 3])
+  })
+})
+
+describeShared('LPIPS', () => {
+  const lpips = shared('weights/lpips/lpips_alex_v0.1.safetensors')
+
+  test('its weights and maps are asked for', async () => {
+    const { session, needed, peak } = watchedDevice()
+    const { code, err } = await tweedie(['score', '--model', weights, '--images', at('mixed'), '--lpips', lpips, '--out', at('lpips.csv')], session)
+    expect(code, err.join('\n')).toBe(0)
+    expect(needed()).toBeGreaterThan(lpipsMemoryOf('alex', { batch: 2, size: [32, 32] }).bytes)
+    expect(peak(), 'bytes held, at most what was asked for').toBeLessThanOrEqual(needed())
+  })
+
+  test('grey images are in [-1, 1] for scores, in [0, 1] for guidance', async () => {
+    const device = await testDevice()
+    const loaded = await loadDistance(device, { distance: 'lpips', lpips }, new AbortController().signal)
+    const [a, b] = [1, 2].map((seed) => device.tensor(numbers(2 * 32 * 32, seed), [2, 1, 32, 32]))
+    const read = async (f: () => Tensor): Promise<Float32Array> => {
+      using result = device.scope(f)
+      return result.read()
+    }
+    const three = (x: Tensor): Tensor => concat([x, x, x], 1)
+    const spread = (x: Tensor): Tensor => three(sub(mul(x, 2), 1))
+    expectClose(await read(() => loaded.score(a, b)), await read(() => loaded.score(three(a), three(b))), 1e-6, 'score')
+    expectClose(await read(() => loaded.distance(a, b)), await read(() => loaded.score(spread(a), spread(b))), 1e-6, 'guidance')
+    for (const owned of [a, b, loaded]) owned.dispose()
+  })
+})
+
 describeShared('convert and forward', () => {
+  test('a network of classes needs labels, which is said before it is loaded', async () => {
+    const file = await openCheckpoint(await openFile(shared('goldens/iddpm16-classcond.io.safetensors')))
+    const [x, timesteps] = await Promise.all(['x', 'timesteps'].map(async (key) => ({ shape: file.tensors.get(key)!.shape, data: await file.tensors.get(key)!.read() })))
+    await file.close()
+    await writeFileAtomic(at('unlabelled.safetensors'), encodeSafetensors([['x', x as never], ['timesteps', timesteps as never]]))
+    const { code, err } = await tweedie(['forward', '--model', shared('goldens/iddpm16-classcond.weights.safetensors'), '--input', at('unlabelled.safetensors'), '--save', at('y.safetensors')])
+    expect([code, err]).toEqual([1, [expect.stringContaining('class-conditional and needs y')]])
+  })
+
   test('the shipped weights are what convert makes of the PyTorch checkpoint, byte for byte', async () => {
     const { code, out } = await tweedie(['convert', shared('weights/bccd32-adm.pt'), at('converted.safetensors')])
     expect([code, out.length]).toEqual([0, 1])
@@ -216,8 +309,10 @@ describeShared('convert and forward', () => {
     [shared('goldens/classifier16.weights.safetensors'), shared('goldens/classifier16.io.safetensors'), ['x', 'out.2.positional_embedding']],
     [shared('goldens/superres32-from8.weights.safetensors'), shared('goldens/superres32-from8.io.safetensors'), []],
   ])('forward %s', async (model, io, gradients) => {
-    const { code, err } = await tweedie(['forward', '--model', model, '--input', io, '--save', at('out.safetensors')])
+    const { session, needed, peak } = watchedDevice()
+    const { code, err } = await tweedie(['forward', '--model', model, '--input', io, '--save', at('out.safetensors')], session)
     expect(code, err.join('\n')).toBe(0)
+    expect(peak(), 'bytes held, at most what was asked for').toBeLessThanOrEqual(needed())
     // Tolerances of issue 2, section 7.2.
     expectClose((await tensorIn(at('out.safetensors'), 'out')).data, (await tensorIn(io, 'out')).data, 1e-4, 'out')
     for (const name of gradients) {

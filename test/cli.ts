@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, vi } from 'vitest'
 import { main } from '../src/cli/main.ts'
+import { Device, type DeviceRequest } from '../src/tensor/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 
 /** The shipped weights. */
@@ -26,6 +27,16 @@ export async function tweedie(argv: readonly string[], session?: Parameters<type
     return { code: await main(argv, session), out: lines.log, err: lines.error }
   } finally {
     for (const spy of spies) spy.mockRestore()
+  }
+}
+
+/** A session whose device is watched: what was asked for, and the most bytes its tensors ever held. */
+export function watchedDevice(): { session: { requestDevice(request: DeviceRequest): Promise<Device> }; needed(): number; peak(): number } {
+  let [request, device]: [DeviceRequest?, Device?] = []
+  return {
+    session: { requestDevice: async (asked) => (device = await Device.request(request = asked)) },
+    needed: () => request?.need?.bytes ?? 0,
+    peak: () => device?.stats.peakBytes ?? NaN,
   }
 }
 

@@ -48,7 +48,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   record = { ...record, kernels: Object.fromEntries(device.kernels) }
   await saveRecord(out, record)
 
-  const score = scorer(settings, varianceTypeOf(setup.model.config), { seed: settings.seed, distance: distance.distance })
+  const score = scorer(settings, varianceTypeOf(setup.model.config), { seed: settings.seed, distance: distance.score })
   const parts: Drawn[] = []
   for (let begin = record.samples.length; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)

@@ -1,7 +1,7 @@
 /** `tweedie forward`: one pass of a network over given inputs, and its gradients, for comparing with other code. */
 import type { TensorData } from '../io/dtype.ts'
 import { encodeSafetensors, writeFileAtomic, type Checkpoint } from '../io/index.node.ts'
-import { memoryOf } from '../nn/index.ts'
+import { memoryOf, type ModelConfig } from '../nn/index.ts'
 import { grad, type Device, type Tensor } from '../tensor/index.ts'
 import { didYouMean, fail, parseArguments, type Command } from './arguments.ts'
 import { loadWithProgress, openModel, openWeights } from './files.ts'
@@ -30,10 +30,9 @@ export const forward: Command = {
     try {
       checkInput(input, file.description.config, inputPath)
       const differentiate = input.tensors.has('cotangent')
-      const [batch] = shapeOf(input, 'x')
-      using device = await requestDevice({ need: memoryOf(file.description.config, { batch, gradient: differentiate }), signal })
+      const [batch, , height, width] = shapeOf(input, 'x') as [number, number, number, number]
+      using device = await requestDevice({ need: memoryOf(file.description.config, { batch, parameters: differentiate, size: [height, width] }), signal })
       using model = await loadWithProgress(device, file, signal)
-      const { config } = model
       const x = await tensorOf(device, input, 'x', signal)
       const timesteps = await valuesOf(input, 'timesteps', signal)
       const y = input.tensors.has('y') ? await valuesOf(input, 'y', signal) : undefined
@@ -41,7 +40,6 @@ export const forward: Command = {
       const run = (): Tensor => model.kind === 'unet'
         ? model.forward(x, timesteps, { ...(y ? { y } : {}), ...(lowRes ? { lowRes } : {}) })
         : model.forward(x, timesteps, y ? { y } : {})
-      if ((config.numClasses !== null) !== (y !== undefined)) fail(config.numClasses === null ? `${inputPath}: y is for class-conditional networks; this is none.` : `${inputPath}: the network is class-conditional and needs y.`)
 
       const results: [string, Tensor][] = []
       if (differentiate) {
@@ -67,14 +65,15 @@ export const forward: Command = {
 }
 
 /** What can be said before a device is asked for. */
-function checkInput(input: Checkpoint, config: { inChannels: number }, path: string): void {
+function checkInput(input: Checkpoint, { inChannels, numClasses }: ModelConfig, path: string): void {
   for (const key of input.tensors.keys()) {
     // A golden brings its expected results along; they are not read.
     if (!inputs.includes(key) && key !== 'out' && !key.startsWith('grad')) fail(`${path}: "${key}" is none of ${inputs.join(', ')}${didYouMean(key, inputs)}`)
   }
   for (const key of ['x', 'timesteps']) if (!input.tensors.has(key)) fail(`${path}: a tensor "${key}" is needed.`)
   const x = shapeOf(input, 'x')
-  if (x.length !== 4 || x[1] !== config.inChannels) fail(`${path}: x must be [N, ${config.inChannels}, H, W], found [${x.join(', ')}].`)
+  if (x.length !== 4 || x[1] !== inChannels) fail(`${path}: x must be [N, ${inChannels}, H, W], found [${x.join(', ')}].`)
+  if ((numClasses !== null) !== input.tensors.has('y')) fail(numClasses === null ? `${path}: y is for class-conditional networks; this is none.` : `${path}: the network is class-conditional and needs y.`)
   for (const key of ['timesteps', 'y']) {
     if (input.tensors.has(key) && shapeOf(input, key).join() !== String(x[0])) fail(`${path}: ${key} must be [${x[0]}], one for each image of x, found [${shapeOf(input, key).join(', ')}].`)
   }

@@ -41,10 +41,10 @@ export const sampleOptions = {
   classifier: { value: 'C.safetensors', help: 'guide any method by the gradient of this classifier' },
   'classifier-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself' },
   target: { value: '1', help: 'class the classifier leads to; several (1,2) go to the samples in order' },
-  'classifier-scale': { value: 'S', help: 'weight of classifier guidance', default: '1' },
+  'classifier-scale': { value: 'S', help: 'weight of classifier guidance', default: "the preset's, else 1" },
   number: { value: 'N', help: 'samples', default: '16' },
   batch: { value: 'N', help: 'samples at a time; after each batch its pictures are on disk', default: '8' },
-  seed: { value: 'N', help: 'sample k of a seed is the same in any batch', default: '0' },
+  seed: { value: 'N', help: 'sample k of a seed is the same in any batch; with --noise only the scores depend on it', default: '0' },
   out: { value: 'DIR', help: 'folder for the results', default: 'out/sample' },
   noise: { value: 'IN.safetensors', help: 'x_T [N, C, H, W] and noise [draws, N, C, H, W] to use instead of the generator, in the order in which they are drawn: each step its own, then those of a guided step' },
   save: { value: 'OUT.safetensors', help: 'also the samples as numbers: sample, and with --noise first_step and middle_step (after N/2 + 1 of N steps)' },
@@ -156,7 +156,7 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   only('--method ddim', method === 'ddim', ['eta'])
   only('--method self-guided', method === 'self-guided', ['guide-weight', 'guide-every', 'guide-strength', 'guide-after', 'guide-scale', 'guide-draws', 'guide-raw', 'guide-clip'])
   only('--classifier', args.has('classifier'), ['target', 'classifier-scale', 'classifier-preset'])
-  only('the generator: --noise says how many', given === undefined, ['batch', 'seed'])
+  only('the generator: --noise says how many', given === undefined, ['batch'])
 
   const hint = method === 'boost-and-skip' ? preset?.sampling.boostAndSkip ?? { boost: 4, skip: 3 } : { boost: 1, skip: 0 }
   const skip = args.integer('skip') ?? hint.skip
@@ -176,7 +176,7 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
     ...distanceSettings(args),
     boost: args.number('boost', { min: 0 }) ?? hint.boost,
     skip,
-    classifier: classifierSettings(args),
+    classifier: classifierSettings(args, preset),
     number,
     batch: given ?? Math.min(args.integer('batch', { min: 1, max: 4096 }) ?? 8, number),
     seed: args.integer('seed') ?? 0,
@@ -202,10 +202,11 @@ function guideSettings(args: Arguments<SampleOption>, preset: Preset | undefined
   }
 }
 
-function classifierSettings(args: Arguments<SampleOption>): ClassifierSettings | null {
+function classifierSettings(args: Arguments<SampleOption>, preset: Preset | undefined): ClassifierSettings | null {
   if (!args.has('classifier')) return null
   const target = args.integers('target') ?? fail('--classifier needs --target: the class it leads to, as in --target 1.')
-  return { file: resolve(args.required('classifier')), preset: args.text('classifier-preset') ?? null, target, scale: args.number('classifier-scale') ?? 1 }
+  const scale = args.number('classifier-scale') ?? preset?.sampling.classifier?.scale ?? 1
+  return { file: resolve(args.required('classifier')), preset: args.text('classifier-preset') ?? null, target, scale }
 }
 
 /** The settings in the command line's own words, every default filled in: what run.json keeps and a report shows. */
@@ -232,7 +233,7 @@ export function toOptions(settings: SampleSettings): Record<string, string | num
     ...(classifier && { classifier: classifier.file, 'classifier-preset': classifier.preset, target: classifier.target.join(','), 'classifier-scale': classifier.scale }),
     number: settings.number,
     ...(settings.noise === null && { batch: settings.batch }),
-    seed: settings.noise === null ? settings.seed : null,
+    seed: settings.seed,
     out: settings.out,
     noise: settings.noise,
     save: settings.save,

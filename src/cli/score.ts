@@ -9,7 +9,7 @@ import { readPng } from './image.ts'
 import { cycled, distanceSettings, labelsFor, processOptions, processSettings } from './options.ts'
 import { progress } from './progress.ts'
 import { scorer, varianceTypeOf } from './scoring.ts'
-import { loadDistance } from './setup.ts'
+import { distanceNeeds, loadDistance, together } from './setup.ts'
 
 const options = {
   ...processOptions,
@@ -52,10 +52,11 @@ export const score: Command = {
       }
       const batch = Math.min(wanted, names.length)
       const distances = distanceSettings(args)
-      using device = await requestDevice({ need: memoryOf(config, { batch }), signal })
+      const needs = [memoryOf(config, { batch }), ...await distanceNeeds(distances, { batch, size: [config.imageSize, config.imageSize] }, signal)]
+      using device = await requestDevice({ need: together(needs), signal })
       using model = await loadWithProgress(device, file, signal) as UNet
-      const distance = await loadDistance(device, distances, config.imageSize, signal)
-      const run = scorer(process, varianceTypeOf(config), { seed, distance: distance.distance, ...(step === undefined ? {} : { step }), ...(draws === undefined ? {} : { draws }) })
+      const distance = await loadDistance(device, distances, signal)
+      const run = scorer(process, varianceTypeOf(config), { seed, distance: distance.score, ...(step === undefined ? {} : { step }), ...(draws === undefined ? {} : { draws }) })
       const rows = ['name,score']
       const bar = progress(`Scoring (${distance.name})`, names.length, 'images')
       try {

@@ -4,8 +4,8 @@
  */
 import { l1, l2, perceptual, type Distance } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { loadLpips, memoryOf, type Classifier, type Lpips, type UNet } from '../nn/index.ts'
-import { lpipsTapSizes } from '../nn/lpips-plan.ts'
+import { loadLpips, lpipsMemoryOf, memoryOf, type Classifier, type Lpips, type UNet } from '../nn/index.ts'
+import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
 import { loadWithProgress, openModel, openWeights, sha256OfFile, type ModelFile } from './files.ts'
@@ -23,7 +23,10 @@ export interface NoiseFile {
 }
 
 export interface LoadedDistance {
+  /** For self-guidance, in whose convention grey images are in [0, 1]. */
   readonly distance: Distance
+  /** For minority scores, whose images are in [-1, 1] whatever their channels. */
+  readonly score: Distance
   /** For people: "LPIPS (alex)". */
   readonly name: string
   dispose(): void
@@ -62,25 +65,40 @@ export async function readNoise(path: string, channels: number, signal: AbortSig
   }
 }
 
-/** Loads LPIPS, or takes a norm. `size`: side of the images, which may be too small for the net. */
-export async function loadDistance(device: Device, { distance, lpips }: DistanceSettings, size: number, signal: AbortSignal): Promise<LoadedDistance> {
-  if (lpips === null) return { distance: distance === 'l1' ? l1 : l2, name: distance === 'l1' ? 'L1' : 'L2', dispose: () => {} }
+/** What {@link loadDistance} will need: nothing for a norm. Refuses images too small for the net. */
+export async function distanceNeeds({ lpips }: DistanceSettings, images: Parameters<typeof lpipsMemoryOf>[1], signal: AbortSignal): Promise<DeviceNeed[]> {
+  if (lpips === null) return []
   const file = await openWeights(lpips, signal)
   try {
-    const net: Lpips = await loadLpips(device, file, { signal })
-    try {
-      lpipsTapSizes(net.net, size, size)
-    } catch (error) {
-      net.dispose()
-      throw error
-    }
-    return { distance: perceptual((a, b) => net.distance(a, b)), name: `LPIPS (${net.net})`, dispose: () => net.dispose() }
+    return [lpipsMemoryOf(lpipsNetOf(file.tensors.keys(), lpips), images)]
   } finally {
     await file.close()
   }
 }
 
-const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
+/** Loads LPIPS, or takes a norm. */
+export async function loadDistance(device: Device, { distance, lpips }: DistanceSettings, signal: AbortSignal): Promise<LoadedDistance> {
+  if (lpips === null) {
+    const norm = distance === 'l1' ? l1 : l2
+    return { distance: norm, score: norm, name: distance === 'l1' ? 'L1' : 'L2', dispose: () => {} }
+  }
+  const file = await openWeights(lpips, signal)
+  try {
+    const net: Lpips = await loadLpips(device, file, { signal })
+    const score: Distance = (a, b) => net.distance(a, b)
+    return { distance: perceptual(score), score, name: `LPIPS (${net.net})`, dispose: () => net.dispose() }
+  } finally {
+    await file.close()
+  }
+}
+
+/** What a step of the sampler holds beside the network: x, noise, estimate, mean, variances, gradients: at most 16 images. */
+const stepNeed = (channels: number, { batch, size: [height, width] }: { batch: number; size: readonly [number, number] }): DeviceNeed => {
+  const image = 4 * batch * channels * height * width
+  return { bytes: 16 * image, largestBuffer: image }
+}
+
+export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
   bytes: needs.reduce((sum, { bytes }) => sum + bytes, 0),
   largestBuffer: Math.max(...needs.map(({ largestBuffer }) => largestBuffer)),
 })
@@ -89,7 +107,7 @@ const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
 export async function setUp(settings: SampleSettings, file: ModelFile, given: NoiseFile | null, { signal, requestDevice }: Session): Promise<Setup> {
   const { config } = file.description
   const { batch } = settings
-  const [height, width] = given ? given.shape.slice(2) as [number, number] : [config.imageSize, config.imageSize]
+  const size = given ? given.shape.slice(2) as [number, number] : [config.imageSize, config.imageSize] as const
   const classifierFile = settings.classifier && await openModel(settings.classifier.file, settings.classifier.preset ?? undefined, signal)
   const held: { dispose(): void }[] = []
   const hold = <T extends { dispose(): void }>(thing: T): T => {
@@ -98,10 +116,12 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
   }
   const dispose = (): void => held.reverse().forEach((thing) => thing.dispose())
   try {
-    const needs: DeviceNeed[] = [memoryOf(config, { batch, gradient: settings.guide !== null })]
+    const images = { batch, size, gradient: settings.guide !== null }
+    const needs: DeviceNeed[] = [memoryOf(config, images), ...await distanceNeeds(settings, images, signal), stepNeed(config.inChannels, images)]
+    if (given) needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })
     if (classifierFile && settings.classifier) {
       checkClassifier(classifierFile, settings, config)
-      needs.push(memoryOf(classifierFile.description.config, { batch, gradient: true }))
+      needs.push(memoryOf(classifierFile.description.config, { batch, size, gradient: true }))
     }
     const sha256: Record<string, string> = { model: await sha256OfFile(settings.model, signal) }
     if (settings.classifier) sha256.classifier = await sha256OfFile(settings.classifier.file, signal)
@@ -112,11 +132,11 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     const device = hold(await requestDevice({ need: together(needs), signal }))
     console.error(`Computing on ${device.adapter.name}${device.adapter.software ? ', a software adapter: right, but slow' : ''}`)
     // The small file first: what is wrong with it shows before the large one is read.
-    const distance = hold(await loadDistance(device, settings, Math.min(height, width), signal))
+    const distance = hold(await loadDistance(device, settings, signal))
     const model = hold(await loadWithProgress(device, file, signal)) as UNet
     const classifier = classifierFile && hold(await loadWithProgress(device, classifierFile, signal)) as Classifier
     const noise = given && { xT: hold(device.tensor(given.xT, given.shape)), noise: hold(device.tensor(given.noise, [given.draws, ...given.shape])) }
-    return { device, model, classifier, distance, noise, shape: [config.inChannels, height, width], sha256, seconds: (performance.now() - start) / 1000, dispose }
+    return { device, model, classifier, distance, noise, shape: [config.inChannels, ...size], sha256, seconds: (performance.now() - start) / 1000, dispose }
   } catch (error) {
     dispose()
     throw error

@@ -24,7 +24,11 @@ export const l1: Distance = (a, b) => perSample(abs(sub(a, b)))
 /** ||a - b||_2^2, the distance for which the minority score is a weighted denoising error (spec D.1, Corollary 1). */
 export const squaredL2: Distance = (a, b) => perSample(square(sub(a, b)))
 
-/** A perceptual distance for one or three channels: grey images in [0, 1] become three channels in [-1, 1], as in sg-minority. */
+/**
+ * A perceptual distance as self-guidance takes it: images of three channels in [-1, 1], or of one channel in [0, 1],
+ * which become three in [-1, 1] (v to 2v - 1: the convention of sg-minority, whose grey models were trained on [0, 1]).
+ * For grey images in [-1, 1], such as those of {@link minorityScore}, use `distance` as it is: LPIPS takes one channel.
+ */
 export const perceptual = (distance: Distance): Distance => (a, b) => distance(threeChannels(a), threeChannels(b))
 
 function threeChannels(x: Tensor): Tensor {
