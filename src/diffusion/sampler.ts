@@ -1,7 +1,7 @@
 /**
  * The sampling loops: ancestral (`p_sample_loop`), DDIM (`ddim_sample_loop`) and DDIM run backwards, each with any sum of
- * guidances, as async iterables. A step is enqueued whole and awaited whole: nothing is read back inside the loop, an
- * abort takes effect between steps, and what is shown of a step is read only if asked for.
+ * guidances, as async iterables. A step is enqueued whole and awaited whole: nothing is read back inside the loop, and
+ * what is shown of a step is read only if asked for. An abort rejects at once; what the device computes by then runs out.
  *
  * ```ts
  * for await (const step of sampleLoop(diffusion, denoiser, { noise, signal })) progress(step.done, step.total)
@@ -66,8 +66,7 @@ export async function* sampleLoop(diffusion: GaussianDiffusion, denoiser: Denois
       })
       device.keep(made)
       try {
-        await device.flush()
-        signal?.throwIfAborted()
+        await orAborted(device.flush(), signal)
         yield { t, done: total - t, total, x: state, predXStart: made }
       } finally {
         made.dispose()
@@ -76,6 +75,25 @@ export async function* sampleLoop(diffusion: GaussianDiffusion, denoiser: Denois
     }
   } finally {
     state.dispose()
+  }
+}
+
+/**
+ * Waits for `work`, but no longer than until `signal` aborts: a step, or the compilation before the first, can take
+ * minutes on a software adapter. What is on its way then is computed and overwritten; nothing looks at it.
+ */
+async function orAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) return work
+  let stop = (): void => {}
+  const aborted = new Promise<never>((_, reject) => (stop = () => reject(signal.reason as Error)))
+  signal.addEventListener('abort', stop, { once: true })
+  if (signal.aborted) stop()
+  try {
+    await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+    // If the work fails after an abort, the abort has been told of already.
+    work.catch(() => {})
   }
 }
 
@@ -132,8 +150,7 @@ export async function* ddimInvert(diffusion: GaussianDiffusion, denoiser: Denois
         return predXStart
       }))
       try {
-        await device.flush()
-        signal?.throwIfAborted()
+        await orAborted(device.flush(), signal)
         yield { t, done: t + 1, total, x: state, predXStart: made }
       } finally {
         made.dispose()
