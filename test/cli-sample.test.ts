@@ -55,6 +55,12 @@ describe('a run', () => {
     expect(html).not.toMatch(/<script|https?:|<link|url\(/)
   })
 
+  test('its folder can be scored: the contact sheet is no sample', async () => {
+    const { code, err } = await tweedie(['score', '--model', weights, '--images', at('first'), '--out', at('first.csv')])
+    expect(code, err.join('\n')).toBe(0)
+    expect(readFileSync(at('first.csv'), 'utf8').trimEnd().split('\n').map((row) => row.split(',')[0])).toEqual(['name', ...pictures('first')])
+  })
+
   test('replayed elsewhere it is the same to the byte', async () => {
     const { code, out, err } = await tweedie(['replay', join(at('first'), 'run.json'), '--out', at('replayed')])
     expect(code, err.join('\n')).toBe(0)

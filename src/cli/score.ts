@@ -42,7 +42,9 @@ export const score: Command = {
       const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8
       const folder = args.required('images')
       const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => fail(`cannot read the folder ${folder}: ${error.code === 'ENOENT' ? 'there is none of that name' : error.message}.`))
-      const names = entries.filter((name) => /\.png$/i.test(name)).sort()
+      // In a folder that `sample` made, the contact sheet is no sample.
+      const ownSheet = entries.includes('run.json') ? 'contact-sheet.png' : null
+      const names = entries.filter((name) => /\.png$/i.test(name) && name !== ownSheet).sort()
       if (names.length === 0) fail(`${folder} holds no PNG.`)
       // All of them are looked at before the device is asked for: a picture that does not fit shows at once.
       const shape = { channels: config.inChannels, size: config.imageSize }
