@@ -56,20 +56,28 @@ export async function* sampleLoop(diffusion: GaussianDiffusion, denoiser: Denois
   signal?.throwIfAborted()
   const { device, state } = start(noise, boost)
   const total = diffusion.steps - skip
+  const indices = Array.from({ length: total }, (_, i) => total - 1 - i)
+  yield* walk(device, state, indices, (t) => oneStep(diffusion, denoiser, state, t, options), signal)
+}
+
+/**
+ * Takes one step after another at the respaced `indices`, each from `state`, which it overwrites and in the end frees.
+ * The step's estimate lives until the next step begins.
+ */
+async function* walk(device: Device, state: Tensor, indices: readonly number[], step: (t: number) => Made, signal: AbortSignal | undefined): AsyncGenerator<SampleStep, void, void> {
   try {
-    for (let t = total - 1; t >= 0; t--) {
-      const made = device.scope(() => {
-        const { next, predXStart } = oneStep(diffusion, denoiser, state, t, options)
+    for (const [i, t] of indices.entries()) {
+      const predXStart = device.keep(device.scope(() => {
+        const made = step(t)
         // Copied into the state's own memory, so that every step finds the pool as the one before it did.
-        state.assign(next)
-        return predXStart
-      })
-      device.keep(made)
+        state.assign(made.next)
+        return made.predXStart
+      }))
       try {
         await orAborted(device.flush(), signal)
-        yield { t, done: total - t, total, x: state, predXStart: made }
+        yield { t, done: i + 1, total: indices.length, x: state, predXStart }
       } finally {
-        made.dispose()
+        predXStart.dispose()
       }
       signal?.throwIfAborted()
     }
@@ -113,12 +121,12 @@ interface Made {
 
 /** x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's. */
 export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, options: SampleOptions): Made {
-  const { noise, method = 'ancestral', eta = 0, guidances = [], selfGuidance, clipDenoised, denoisedFn } = options
+  const { noise, method = 'ancestral', eta = 0, guidances = [], selfGuidance } = options
   const stepNoise = noise.step(t)
   const guided = selfGuidance && isGuided(selfGuidance, t, diffusion.steps)
   const self = guided ? selfGuidedPass(diffusion, denoiser, x, t, noise, selfGuidance) : null
   const out = self?.out ?? diffusion.run(denoiser, x, t)
-  const p = diffusion.pMeanVariance(out, x, t, { ...(clipDenoised === undefined ? {} : { clipDenoised }), ...(denoisedFn ? { denoisedFn } : {}) })
+  const p = diffusion.pMeanVariance(out, x, t, options)
   const timesteps = diffusion.timesteps(t, x.shape[0])
   const gradients = guidances.map((guidance) => guidance(x, timesteps))
   if (method === 'ddim') {
@@ -137,27 +145,13 @@ export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Ten
  * makes them again. Yields after every step, as {@link sampleLoop} does.
  */
 export async function* ddimInvert(diffusion: GaussianDiffusion, denoiser: Denoiser, x0: Tensor, options: DenoisedOptions & { readonly signal?: AbortSignal } = {}): AsyncGenerator<SampleStep, void, void> {
-  const { signal, ...denoised } = options
+  const { signal } = options
   const { device } = x0
-  const total = diffusion.steps
   signal?.throwIfAborted()
-  const state = device.keep(device.scope(() => mul(x0, 1)))
-  try {
-    for (let t = 0; t < total; t++) {
-      const made = device.keep(device.scope(() => {
-        const predXStart = diffusion.predXStart(diffusion.run(denoiser, state, t), state, t, denoised)
-        state.assign(diffusion.ddimReverseSample(predXStart, state, t))
-        return predXStart
-      }))
-      try {
-        await orAborted(device.flush(), signal)
-        yield { t, done: t + 1, total, x: state, predXStart: made }
-      } finally {
-        made.dispose()
-      }
-      signal?.throwIfAborted()
-    }
-  } finally {
-    state.dispose()
-  }
+  const state = device.keep(mul(x0, 1))
+  const indices = Array.from({ length: diffusion.steps }, (_, t) => t)
+  yield* walk(device, state, indices, (t) => {
+    const predXStart = diffusion.predXStart(diffusion.run(denoiser, state, t), state, t, options)
+    return { next: diffusion.ddimReverseSample(predXStart, state, t), predXStart }
+  }, signal)
 }

@@ -25,7 +25,7 @@ export function runLinear(p: Parameters, { key }: LinearLayer, x: Tensor): Tenso
 
 /** `residual`, of the output's shape, is added by the convolution's own kernel. */
 export function runConv(p: Parameters, { key, kernel, stride }: Pick<ConvLayer, 'key' | 'kernel' | 'stride'>, x: Tensor, residual?: Tensor): Tensor {
-  return conv2d(x, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding: (kernel - 1) / 2, ...(residual ? { residual } : {}) })
+  return conv2d(x, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding: (kernel - 1) / 2, residual })
 }
 
 function runNorm(p: Parameters, { key }: Pick<NormLayer, 'key'>, x: Tensor, options: { silu?: boolean; scaleShift?: Tensor } = {}): Tensor {
@@ -34,7 +34,7 @@ function runNorm(p: Parameters, { key }: Pick<NormLayer, 'key'>, x: Tensor, opti
 
 /** Norm and SiLU, as in front of every convolution of a residual block and of every head. */
 export const runNormSilu = (p: Parameters, layer: Pick<NormLayer, 'key'>, x: Tensor, scaleShift?: Tensor): Tensor =>
-  runNorm(p, layer, x, { silu: true, ...(scaleShift ? { scaleShift } : {}) })
+  runNorm(p, layer, x, { silu: true, scaleShift })
 
 function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor): Tensor {
   const { key, updown, scaleShift } = layer
@@ -54,7 +54,7 @@ function conv1d(p: Parameters, key: string, x: Tensor, residual?: Tensor): Tenso
   const [out, channels] = weight.shape
   const map = reshape(x, [x.shape[0], channels, 1, -1])
   const y = conv2d(map, reshape(weight, [out, channels, 1, 1]), {
-    bias: parameter(p, `${key}.bias`), ...(residual ? { residual: reshape(residual, [x.shape[0], out, 1, -1]) } : {}),
+    bias: parameter(p, `${key}.bias`), residual: residual && reshape(residual, [x.shape[0], out, 1, -1]),
   })
   return reshape(y, [x.shape[0], out, -1])
 }
