@@ -1,5 +1,9 @@
 import { defineConfig } from 'vitest/config'
 import { fileURLToPath } from 'node:url'
+import { generate } from './scripts/kernels.js'
+
+// The sources import the compiled WebAssembly kernels.
+await generate()
 
 export default defineConfig({
   resolve: {

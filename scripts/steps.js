@@ -56,6 +56,8 @@ export function installed() {
 
 /** Compiles src/ to dist/ where it is newer. The whole folder is replaced at once, so that no one runs half of it. */
 export async function build() {
+  const { generate } = await import('./kernels.js')
+  await generate()
   const stamp = join(dist, '.built')
   if (existsSync(stamp) && newest() < statSync(stamp).mtimeMs) return
   console.error('Building tweedie ...')

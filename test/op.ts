@@ -21,7 +21,7 @@ let shared: Promise<Device> | null = null
 
 /** The device of this test file, of the backend under test. A missing adapter fails the tests. */
 export function testDevice(): Promise<Device> {
-  shared ??= Device.request()
+  shared ??= Device.request({ backend: process.env.TWEEDIE_BACKEND === 'cpu' ? 'cpu' : 'webgpu' })
   return shared
 }
 

@@ -15,11 +15,12 @@ import type { OpName } from './ops/index.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
+import { requestCPU, type CPURequest } from './cpu/request.ts'
 import { requestWebGPU, type GPURequest } from './webgpu/request.ts'
 
-export interface DeviceRequest extends GPURequest {
-  /** Which backend computes. Default `'auto'`, which today is WebGPU. */
-  readonly backend?: 'webgpu' | 'auto'
+export interface DeviceRequest extends GPURequest, CPURequest {
+  /** Which backend computes. Default `'auto'`: a hardware GPU where there is one, else the CPU. */
+  readonly backend?: 'webgpu' | 'cpu' | 'auto'
 }
 
 export class Device {
@@ -42,7 +43,7 @@ export class Device {
    * hold what `need` asks for.
    */
   static async request(options: DeviceRequest = {}): Promise<Device> {
-    const { backend, adapter } = await requestWebGPU(options)
+    const { backend, adapter } = await (options.backend === 'cpu' ? requestCPU(options) : requestWebGPU(options))
     return new Device(backend, adapter)
   }
 

@@ -9,8 +9,9 @@
  *   software adapter needs itself. {@link waitFor} sleeps between the polls.
  */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
+import { availableParallelism, homedir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { TweedieError } from '../../errors.ts'
 
 interface Dawn {
@@ -130,5 +131,33 @@ export async function writeCache(name: string, text: string): Promise<void> {
     await rename(beside, file)
   } catch {
     await rm(beside, { force: true }).catch(() => {})
+  }
+}
+
+export interface WorkerHandle {
+  post(message: unknown, transfer?: ArrayBuffer[]): void
+  receive(listener: (message: unknown) => void): void
+  /** Whether this worker keeps the process alive. */
+  hold(alive: boolean): void
+  stop(): void
+}
+
+/** Threads that can run at once. */
+export const cores = (): number => availableParallelism()
+
+/** Starts a worker whose whole program is `source`; `died` hears of it if it ends without having been stopped. */
+export function startWorker(source: string, index: number, died: (reason: string) => void): WorkerHandle {
+  const worker = new Worker(source, { eval: true, name: `tweedie-${index}`, execArgv: [] })
+  let stopped = false
+  worker.on('error', (error) => stopped || died(`failed (${error.message})`))
+  worker.on('exit', (code) => stopped || died(`ended (exit code ${code})`))
+  return {
+    post: (message, transfer = []) => worker.postMessage(message, transfer),
+    receive: (listener) => void worker.on('message', listener),
+    hold: (alive) => (alive ? worker.ref() : worker.unref()),
+    stop() {
+      stopped = true
+      void worker.terminate()
+    },
   }
 }

@@ -58,3 +58,35 @@ export async function writeCache(name: string, text: string): Promise<void> {
     // Private windows and full quotas refuse: the next run measures again.
   }
 }
+
+export interface WorkerHandle {
+  post(message: unknown, transfer?: ArrayBuffer[]): void
+  receive(listener: (message: unknown) => void): void
+  /** Whether this worker keeps the process alive; a page lives on its own. */
+  hold(alive: boolean): void
+  stop(): void
+}
+
+/** Threads that can run at once. */
+export const cores = (): number => globalThis.navigator?.hardwareConcurrency ?? 1
+
+/** Starts a worker whose whole program is `source`; `died` hears of it if it fails. */
+export function startWorker(source: string, index: number, died: (reason: string) => void): WorkerHandle {
+  const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
+  const worker = new Worker(url, { name: `tweedie-${index}` })
+  worker.onerror = (event) => {
+    event.preventDefault()
+    died(`failed (${event.message})`)
+  }
+  return {
+    post: (message, transfer = []) => worker.postMessage(message, transfer),
+    receive(listener) {
+      worker.onmessage = (event) => {
+        URL.revokeObjectURL(url)
+        listener(event.data)
+      }
+    },
+    hold: () => {},
+    stop: () => worker.terminate(),
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * Makes `src/tensor/cpu/generated/`: the WebAssembly kernels (from src/wasm, by AssemblyScript, once with plain and once
+ * with relaxed SIMD) and the workers' program, as strings in modules. Run by the build, the tests and the benches; does
+ * nothing where nothing changed.
+ */
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const wasm = join(root, 'src/wasm')
+const cpu = join(root, 'src/tensor/cpu')
+const generated = join(cpu, 'generated')
+
+/** @param {string} folder */
+const sources = (folder) => readdirSync(folder).filter((name) => name.endsWith('.ts')).map((name) => join(folder, name))
+
+/** @param {string[]} files @param {string} target */
+const isFresh = (files, target) => existsSync(target) && [...files, fileURLToPath(import.meta.url)].every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
+
+/** Another process may be reading the file: it is replaced whole. @param {string} name @param {string} text */
+function write(name, text) {
+  mkdirSync(generated, { recursive: true })
+  const beside = join(generated, `${name}-${process.pid}.tmp`)
+  writeFileSync(beside, text)
+  renameSync(beside, join(generated, name))
+}
+
+/** @param {string} extra */
+async function compile(...extra) {
+  const { default: asc } = await import('assemblyscript/asc')
+  /** @type {Uint8Array | null} */
+  let binary = null
+  const options = ['index.ts', '--outFile', 'out.wasm', '-O3', '--noAssert', '--runtime', 'stub', '--noExportMemory', '--importMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536', '--memoryBase', '1024', '--enable', 'simd', '--enable', 'threads', ...extra, '--baseDir', wasm]
+  const { error, stderr } = await asc.main(options, { writeFile: (name, contents) => { if (name.endsWith('.wasm')) binary = /** @type {Uint8Array} */ (contents) } })
+  if (error || !binary) throw new Error(`The WebAssembly kernels do not compile:\n${stderr.toString()}`)
+  return /** @type {Uint8Array<ArrayBuffer>} */ (binary)
+}
+
+async function kernels() {
+  if (isFresh(sources(wasm), join(generated, 'kernels.ts'))) return
+  console.error('Compiling the WebAssembly kernels ...')
+  const plain = await compile()
+  const relaxed = await compile('--enable', 'relaxed-simd')
+  const names = WebAssembly.Module.exports(new WebAssembly.Module(plain)).map(({ name }) => name)
+  const text = [
+    '/** Made by scripts/kernels.js from src/wasm. The names are the exports of both modules, in order. */',
+    `export const kernelNames = ${JSON.stringify(names)} as const`,
+    'export type KernelName = (typeof kernelNames)[number]',
+    `export const plain = '${Buffer.from(plain).toString('base64')}'`,
+    `export const relaxed = '${Buffer.from(relaxed).toString('base64')}'`,
+  ]
+  write('kernels.ts', `${text.join('\n')}\n`)
+}
+
+async function worker() {
+  if (isFresh(['worker-main.ts', 'worker.ts', 'protocol.ts'].map((name) => join(cpu, name)), join(generated, 'worker.ts'))) return
+  const { build } = await import('esbuild')
+  const { outputFiles } = await build({ entryPoints: [join(cpu, 'worker-main.ts')], bundle: true, minify: true, format: 'iife', target: 'es2022', external: ['node:worker_threads'], write: false })
+  write('worker.ts', `/** Made by scripts/kernels.js from worker-main.ts: the program of a worker. */\nexport const workerSource = ${JSON.stringify(outputFiles[0].text)}\n`)
+}
+
+/** Makes what is missing or older than its sources. */
+export async function generate() {
+  await Promise.all([kernels(), worker()])
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await generate()

@@ -1,0 +1,314 @@
+/**
+ * The CPU backend: WebAssembly SIMD kernels on worker threads. Here are memory and the writing of jobs; `protocol.ts`
+ * says what travels, `worker.ts` runs it. The host only enqueues, so a page's main thread is never blocked, and the same
+ * messages serve one thread with memory of its own where SharedArrayBuffer is missing.
+ */
+import { TweedieError } from '../../errors.ts'
+import type { Backend, BackendStats, Storage, View } from '../backend.ts'
+import type { OpName, ParamsOf } from '../ops/index.ts'
+import { formatShape } from '../shape.ts'
+import { kernelNames } from './generated/kernels.ts'
+import type { Buffer, CompiledKernel, Encoder, Job, Launch, MemoryType } from './launch.ts'
+import { launches } from './launches/index.ts'
+import { Heap } from './memory.ts'
+import { commandWords, growCommand, heapBase, jobHeader, maxChunks, writeCommand, type WorkerReply } from './protocol.ts'
+import { Workers } from './workers.ts'
+
+export interface CPUStorage extends Storage {
+  readonly address: number
+  freed: boolean
+  /** Copies in kernels' own orders, by key. */
+  packed: Map<string, { readonly storage: CPUStorage; version: number }> | null
+}
+
+export interface CPUSetup {
+  readonly module: Uint8Array<ArrayBuffer>
+  readonly threads: number
+  readonly relaxed: boolean
+  readonly sixRows: boolean
+  /** Null where there is no SharedArrayBuffer. */
+  readonly shared: { readonly memory: WebAssembly.Memory; readonly control: Int32Array } | null
+  readonly maximumPages: number
+}
+
+const kernelNumber = new Map<string, number>(kernelNames.map((name, number) => [name, number]))
+/** Enough to hide the message's 50 µs behind work, few enough that the workers begin early. */
+const jobsPerBatch = 32
+/** Names of jobs are kept for error messages; older ones are done. */
+const namesKept = 20_000
+const pageBytes = 65536
+
+export class CPUBackend implements Backend {
+  readonly kind = 'cpu'
+  readonly stats: BackendStats = { dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0, bytes: 0 }
+  readonly #setup: CPUSetup
+  readonly #workers: Workers
+  readonly #heap = new Heap(heapBase)
+  readonly #compiled = new Map<string, CompiledKernel>()
+  readonly #memoryType: MemoryType
+  readonly #words = new Int32Array(commandWords)
+  readonly #floats = new Float32Array(this.#words.buffer)
+  #length = 0
+  #jobs = 0
+  #data: Uint8Array<ArrayBuffer>[] = []
+  #pages: number
+  #scratch: { address: number; stride: number } = { address: 0, stride: 0 }
+  #packedBytes = 0
+  /** Names of the jobs that were posted, the first being number `#named`. */
+  #names: (() => string)[] = []
+  #named = 0
+  #disposed = false
+
+  static async start(setup: CPUSetup): Promise<CPUBackend> {
+    let backend: CPUBackend | null = null
+    const { module, shared, threads, maximumPages } = setup
+    const memory = shared?.memory ?? { pages: initialPages, maximum: maximumPages }
+    const starts = Array.from({ length: threads }, () => ({ module, memory, control: shared?.control ?? null }))
+    const workers = await Workers.start(starts, (reply) => (backend as CPUBackend).#explain(reply))
+    return (backend = new CPUBackend(setup, workers))
+  }
+
+  private constructor(setup: CPUSetup, workers: Workers) {
+    this.#setup = setup
+    this.#workers = workers
+    this.#pages = setup.shared ? setup.shared.memory.buffer.byteLength / pageBytes : initialPages
+    this.#memoryType = { shared: setup.shared !== null, initial: 1, maximum: 65536, relaxed: setup.relaxed }
+  }
+
+  allocate(bytes: number, reason: () => string): CPUStorage {
+    this.#workers.check()
+    const storage: CPUStorage = { bytes: Heap.roundUp(bytes), version: 0, address: this.#take(bytes, reason), freed: false, packed: null }
+    this.stats.liveBuffers++
+    this.stats.liveBytes += storage.bytes
+    this.stats.peakBytes = Math.max(this.stats.peakBytes, this.stats.liveBytes)
+    return storage
+  }
+
+  /** Memory that is nobody's tensor. */
+  #take(bytes: number, reason: () => string): number {
+    const limit = this.#setup.maximumPages * pageBytes
+    const address = this.#heap.take(bytes, limit)
+    if (address === null) {
+      throw new TweedieError('limit-exceeded', `${reason()} needs ${Heap.roundUp(bytes)} bytes on top of ${this.stats.liveBytes}, but the CPU backend addresses ${limit} in all: use a smaller batch, or a GPU.`)
+    }
+    const needed = Math.ceil(this.#heap.end / pageBytes)
+    if (needed > this.#pages) {
+      try {
+        this.#grow(Math.min(this.#setup.maximumPages, Math.max(needed, Math.ceil(this.#pages * 1.25))))
+      } catch (cause) {
+        this.#heap.give(address, bytes)
+        throw new TweedieError('out-of-memory', `${reason()}: the system did not give ${needed * pageBytes} bytes: use a smaller batch, or close what else needs memory.`, { cause })
+      }
+    }
+    return address
+  }
+
+  #grow(pages: number): void {
+    // Memory of the leader's own is grown by the leader; should it be refused, the error comes with the next wait.
+    if (this.#setup.shared) this.#setup.shared.memory.grow(pages - this.#pages)
+    else this.#job(growCommand, 1, [pages], 0, () => `more memory (${pages * pageBytes} bytes)`)
+    this.#pages = pages
+    this.stats.objectsCreated++
+  }
+
+  free(storage: Storage): void {
+    const freed = storage as CPUStorage
+    if (this.#disposed || freed.freed) return
+    freed.freed = true
+    this.stats.liveBuffers--
+    this.stats.liveBytes -= freed.bytes
+    this.#heap.give(freed.address, freed.bytes)
+    for (const { storage: copy } of freed.packed?.values() ?? []) {
+      this.#packedBytes -= copy.bytes
+      this.#heap.give(copy.address, copy.bytes)
+    }
+  }
+
+  write(storage: Storage, data: ArrayBufferView): void {
+    this.#workers.check()
+    const { address } = storage as CPUStorage
+    const bytes = new Uint8Array(data.byteLength)
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    this.#writeBytes(address, bytes)
+  }
+
+  #writeBytes(address: number, bytes: Uint8Array<ArrayBuffer>): void {
+    // Room first: posting the batch takes its data along.
+    this.#room(jobHeader + 2)
+    this.#data.push(bytes)
+    this.#job(writeCommand, 1, [address, this.#data.length - 1], 0, () => `a write of ${bytes.byteLength} bytes`)
+    // Large data is handed over at once, so that a whole checkpoint is not held twice.
+    if (bytes.byteLength > 2 ** 20) this.#submit()
+  }
+
+  copy(source: Storage, target: Storage, bytes: number): void {
+    this.#workers.check()
+    const words = Math.ceil(bytes / 4)
+    const each = 2 ** 16
+    this.#encode({ kernel: 'copyWords', chunks: Math.ceil(words / Math.max(each, Math.ceil(words / maxChunks))), params: [{ storage: target }, { storage: source }, words, Math.max(each, Math.ceil(words / maxChunks))] }, () => 'a copy')
+  }
+
+  async read(storage: Storage, bytes: number): Promise<ArrayBuffer> {
+    this.stats.reads++
+    return this.#wait((storage as CPUStorage).address, bytes)
+  }
+
+  async flush(): Promise<void> {
+    await this.#wait(0, 0)
+  }
+
+  async #wait(address: number, bytes: number): Promise<ArrayBuffer> {
+    this.#workers.check()
+    this.#submit()
+    const last = this.#named + this.#names.length
+    const result = await this.#workers.read(address, bytes)
+    if (last > this.#named) {
+      this.#names.splice(0, last - this.#named)
+      this.#named = last
+    }
+    return result
+  }
+
+  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[]): void {
+    this.#workers.check()
+    const name = (): string => `${op}(${inputs.map((t) => formatShape(t.shape)).join(', ')} → ${outputs.map((t) => formatShape(t.shape)).join(', ')})`
+    const temporaries: CPUStorage[] = []
+    const encoder: Encoder = {
+      sixRows: this.#setup.sixRows,
+      run: (job) => this.#encode(job, name),
+      clear: (target) => this.#clear(target, name),
+      temporary: (bytes) => {
+        const storage = this.allocate(bytes, () => `a temporary of ${name()}`)
+        temporaries.push(storage)
+        return { storage }
+      },
+      packed: (source, key, bytes, pack) => this.#pack(source.storage as CPUStorage, key, bytes, pack, name),
+      compile: (key, code) => this.#compile(key, code, name),
+    }
+    const launch = launches[op] as Launch<ParamsOf<K>>
+    try {
+      launch(encoder, params, inputs, outputs)
+    } finally {
+      for (const storage of temporaries) this.free(storage)
+    }
+  }
+
+  #clear(target: Buffer, name: () => string): void {
+    const words = target.storage.bytes / 4
+    const each = Math.max(2 ** 16, Math.ceil(words / maxChunks))
+    this.#encode({ kernel: 'fill', chunks: Math.ceil(words / each), params: [target, words, 0, each] }, name)
+  }
+
+  #pack(source: CPUStorage, key: string, bytes: number, pack: (target: Buffer) => void, name: () => string): Buffer | null {
+    source.packed ??= new Map()
+    let copy = source.packed.get(key)
+    if (!copy) {
+      const size = Heap.roundUp(bytes)
+      // A quarter of what can be addressed: packed copies of the largest models must not crowd out their activations.
+      if (this.#packedBytes + size > (this.#setup.maximumPages * pageBytes) / 4) return null
+      const address = this.#take(bytes, () => `packed weights of ${name()}`)
+      this.#packedBytes += size
+      this.stats.objectsCreated++
+      copy = { storage: { bytes: size, version: 0, address, freed: false, packed: null }, version: -1 }
+      source.packed.set(key, copy)
+    }
+    if (copy.version !== source.version) {
+      copy.version = source.version
+      pack(copy)
+    }
+    return copy
+  }
+
+  #compile(key: string, code: (memory: MemoryType) => Uint8Array, name: () => string): CompiledKernel {
+    const known = this.#compiled.get(key)
+    if (known) return known
+    const module = code(this.#memoryType)
+    const bytes = new Uint8Array(4 + module.byteLength)
+    new DataView(bytes.buffer).setInt32(0, module.byteLength, true)
+    bytes.set(module, 4)
+    const made = { address: this.#take(bytes.byteLength, () => `the kernel of ${name()}`) }
+    this.#writeBytes(made.address, bytes)
+    this.#compiled.set(key, made)
+    this.stats.objectsCreated++
+    return made
+  }
+
+  #encode({ kernel, chunks, params, scratch = 0, flops = 0 }: Job, name: () => string): void {
+    if (!(chunks >= 1 && chunks <= maxChunks)) throw new TweedieError('limit-exceeded', `${name()}: a job of ${chunks} chunks; at least 1 and at most ${maxChunks} are possible.`)
+    const number = typeof kernel === 'string' ? (kernelNumber.get(kernel) as number) : kernel.address
+    this.stats.dispatches++
+    this.stats.flops += flops
+    if (scratch > this.#scratch.stride) this.#growScratch(scratch, name)
+    const words = params.map((word) => (typeof word === 'object' && 'storage' in word ? this.#addressOf(word.storage as CPUStorage) : word))
+    this.#job(number, chunks, words, scratch, name)
+  }
+
+  #addressOf(storage: CPUStorage): number {
+    this.stats.bytes += storage.bytes
+    return storage.address
+  }
+
+  #growScratch(bytes: number, name: () => string): void {
+    // Jobs run in order, so the old scratch may be someone else's from now on.
+    if (this.#scratch.stride > 0) this.#heap.give(this.#scratch.address, this.#scratch.stride * this.#setup.threads)
+    // The odd 64 bytes keep threads from meeting in the same cache sets.
+    const stride = Heap.roundUp(bytes) + 64
+    this.#scratch = { stride: 0, address: 0 }
+    this.#scratch = { address: this.#take(stride * this.#setup.threads, () => `scratch memory of ${name()}`), stride }
+    this.stats.objectsCreated++
+  }
+
+  #room(words: number): void {
+    if (this.#length + words > commandWords) this.#submit()
+  }
+
+  #job(kernel: number, chunks: number, params: readonly (number | { readonly f32: number })[], scratch: number, name: () => string): void {
+    const length = jobHeader + params.length
+    this.#room(length)
+    const at = this.#length
+    this.#words[at] = kernel
+    this.#words[at + 1] = chunks
+    this.#words[at + 2] = scratch > 0 ? this.#scratch.address : 0
+    this.#words[at + 3] = scratch > 0 ? this.#scratch.stride : 0
+    this.#words[at + 4] = length
+    params.forEach((word, i) => {
+      if (typeof word === 'number') this.#words[at + jobHeader + i] = word
+      else this.#floats[at + jobHeader + i] = word.f32
+    })
+    this.#length += length
+    this.#names.push(name)
+    if (this.#names.length > namesKept) {
+      this.#names.shift()
+      this.#named++
+    }
+    if (++this.#jobs >= jobsPerBatch) this.#submit()
+  }
+
+  #submit(): void {
+    if (this.#length === 0) return
+    const words = this.#words.slice(0, this.#length)
+    this.#workers.post({ kind: 'batch', words, length: this.#length, data: this.#data }, [words.buffer, ...this.#data.map(({ buffer }) => buffer)])
+    this.#length = 0
+    this.#jobs = 0
+    this.#data = []
+    this.stats.submits++
+  }
+
+  #explain({ job, message, memory }: Extract<WorkerReply, { kind: 'failure' }>): TweedieError {
+    const name = this.#names[job - this.#named]?.() ?? 'an operation'
+    return memory
+      ? new TweedieError('out-of-memory', `${name}: the system did not give the memory (${message}): use a smaller batch, or close what else needs memory.`)
+      : new TweedieError('device-error', `${name} failed on the CPU backend (${message}). Request a new device; if it happens again it is a defect of this library.`)
+  }
+
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.#workers.stop(null)
+    this.stats.liveBuffers = 0
+    this.stats.liveBytes = 0
+  }
+}
+
+/** 16 MiB: the kernels' module, the batch and a small model. */
+export const initialPages = 256

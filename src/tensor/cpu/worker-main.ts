@@ -1,0 +1,12 @@
+/** The program of a worker, in Node (evaluated as a script, where `require` is at hand) and in a browser. */
+import { work } from './worker.ts'
+
+declare const require: undefined | ((name: string) => { parentPort: { postMessage(message: unknown, transfer?: ArrayBuffer[]): void; on(event: 'message', listener: (message: never) => void): void } })
+
+if (typeof require === 'function') {
+  const { parentPort } = require('node:worker_threads')
+  work({ post: (message, transfer) => parentPort.postMessage(message, transfer), receive: (listener) => parentPort.on('message', listener) })
+} else {
+  const scope = globalThis as unknown as { postMessage(message: unknown, transfer?: ArrayBuffer[]): void; onmessage: (event: { data: never }) => void }
+  work({ post: (message, transfer) => scope.postMessage(message, transfer), receive: (listener) => (scope.onmessage = ({ data }) => listener(data)) })
+}

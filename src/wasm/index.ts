@@ -1,0 +1,9 @@
+/**
+ * The kernels of the CPU backend, in AssemblyScript: TypeScript's syntax over WebAssembly's own types. `usize` is an
+ * address, `v128` four floats. Every export of this module is a kernel `(params, chunk, scratch)`: `params` is the
+ * address of its parameters (32 bits each, laid out as the file's `Params` class), `chunk` the piece of work to do, of
+ * as many as the launch says, `scratch` memory of this thread alone. Chunks write disjoint memory, in any order, on any
+ * thread; how work is cut into chunks depends on shapes alone, so results are the same on any number of threads.
+ */
+export * from './copy-words'
+export * from './fill'
