@@ -29,7 +29,9 @@ export const control = {
   job: 1,
   /** Chunks that are not finished. */
   left: 2,
-  length: 3,
+  /** 1 once a kernel has trapped. */
+  trapped: 3,
+  length: 4,
 } as const
 export const closed = 0xfff
 /** One less than `closed` would do; a round number reads better. */

@@ -86,8 +86,15 @@ class Thread {
       const [number, chunks, scratch, stride] = [view[at], view[at + 1], view[at + 2], view[at + 3]]
       if (chunk >= chunks) return ticket
       if (Atomics.compareExchange(control, words.ticket, ticket, ticket + 1) !== ticket) continue
-      this.kernel(number)(job + jobHeader * 4, chunk, scratch + this.index * stride)
-      if (Atomics.sub(control, words.left, 1) === 1) Atomics.notify(control, words.left)
+      try {
+        this.kernel(number)(job + jobHeader * 4, chunk, scratch + this.index * stride)
+      } catch (error) {
+        // The leader knows which job it is, and says so.
+        Atomics.store(control, words.trapped, 1)
+        if (this.index === 0) throw error
+      } finally {
+        if (Atomics.sub(control, words.left, 1) === 1) Atomics.notify(control, words.left)
+      }
     }
   }
 
@@ -129,6 +136,7 @@ function lead(thread: Thread, port: Port): (message: LeaderMessage) => void {
       if (--spin <= 0) Atomics.wait(control, words.left, left)
     }
     Atomics.store(control, words.ticket, (generation << 12) | closed)
+    if (Atomics.load(control, words.trapped) !== 0) throw new Error('a kernel trapped on a helper thread')
   }
 
   const batch = (length: number, source: Int32Array, data: readonly Uint8Array[]): void => {
