@@ -1,0 +1,71 @@
+/** Tweedie's CPU backend. */
+import { readFileSync } from 'node:fs'
+import v8 from 'node:v8'
+import { bytesSource, openSafetensors } from '../../../src/io/index.ts'
+import { describeModel, loadModel, type UNet } from '../../../src/nn/index.ts'
+import { conv2d, Device, grad, matmul, type Tensor } from '../../../src/tensor/index.ts'
+import { readTensor, type NetworkTask, type Prepare, type Prepared } from '../protocol.ts'
+
+export async function requestCpu(threads: number, simd: 'plain' | 'relaxed'): Promise<Device> {
+  // Node 22 has relaxed SIMD by itself; on Node 20 it hides behind this flag, which the library leaves alone.
+  if (simd === 'relaxed' && Number(process.versions.node.split('.')[0]) < 22) v8.setFlagsFromString('--experimental-wasm-relaxed-simd')
+  return Device.request({ backend: 'cpu', threads, simd })
+}
+
+export async function loadShipped(device: Device, path: string): Promise<UNet> {
+  const file = await openSafetensors(bytesSource(readFileSync(path)))
+  return await loadModel(device, file, describeModel(file)) as UNet
+}
+
+export async function oursPrepare(threads: number, simd: 'plain' | 'relaxed'): Promise<Prepare> {
+  const device = await requestCpu(threads, simd)
+  const note = device.adapter.name
+  const once = (op: () => Tensor): Promise<void> => {
+    op().dispose()
+    return device.flush()
+  }
+  const take = async (tensor: Tensor): Promise<Float32Array> => {
+    const values = await tensor.read()
+    tensor.dispose()
+    return values
+  }
+
+  async function network(task: NetworkTask): Promise<Prepared> {
+    const model = await loadShipped(device, task.weights)
+    const shape = [task.batch, 3, 32, 32]
+    const x = device.tensor(readTensor(task.dir, 'x'), shape)
+    const t = readTensor(task.dir, 't')
+    const forward = (): Tensor => model.forward(x, t)
+    if (task.kind === 'unet') return { y: await take(forward()), run: () => take(forward()), note }
+    const cotangent = device.tensor(readTensor(task.dir, 'cotangent'), [task.batch, 6, 32, 32])
+    // In alphabetical order, as tasks.ts compares them.
+    const parameters = [...model.parameters].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, tensor]) => tensor)
+    const step = (): { value: Tensor; gradients: Tensor[] } => grad(forward, parameters, cotangent)
+    const { value, gradients } = step()
+    const parts: Float32Array[] = []
+    for (const gradient of gradients) parts.push(await take(gradient))
+    const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
+    parts.reduce((at, part) => (all.set(part, at), at + part.length), 0)
+    const run = (): Promise<void> => {
+      const made = step()
+      for (const tensor of [made.value, ...made.gradients]) tensor.dispose()
+      return device.flush()
+    }
+    return { y: await take(value), gradients: all, run, note }
+  }
+
+  return async (task) => {
+    if (task.kind === 'conv') {
+      const x = device.tensor(readTensor(task.dir, 'x'), [task.batch, task.channels, task.size, task.size])
+      const w = device.tensor(readTensor(task.dir, 'w'), [task.channels, task.channels, 3, 3])
+      const op = (): Tensor => conv2d(x, w, { padding: 1 })
+      return { y: await take(op()), run: () => once(op), note }
+    }
+    if (task.kind === 'gemm') {
+      const [a, b] = ['x', 'w'].map((name) => device.tensor(readTensor(task.dir, name), [task.size, task.size])) as [Tensor, Tensor]
+      const op = (): Tensor => matmul(a, b)
+      return { y: await take(op()), run: () => once(op), note }
+    }
+    return network(task)
+  }
+}

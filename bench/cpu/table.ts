@@ -1,0 +1,51 @@
+/** What is printed: a row a contender, and below it what must hold, with the ratio beside it. */
+import { nameOf, type Choice } from './contender.ts'
+import { median } from './protocol.ts'
+import { medianOf, type Competition } from './rounds.ts'
+
+/** `fast` must be at least this many times as fast as `slow`; without a number the ratio is printed for information. */
+export interface Requirement {
+  readonly fast: Choice
+  readonly slow: Choice
+  readonly atLeast?: number
+}
+
+export interface Verdict {
+  readonly what: string
+  readonly ratio: number | null
+  readonly atLeast: number | null
+  readonly holds: boolean | null
+}
+
+const quantile = (values: readonly number[], q: number): number => [...values].sort((a, b) => a - b)[Math.round(q * (values.length - 1))] as number
+
+export function printTable(competition: Competition): void {
+  const { job: { title, work }, results, failed, foreign } = competition
+  const rate = work.unit === 'GFLOP' ? 'GFLOP/s' : 'images/s'
+  console.log(`\n${title}; others used ${foreign.toFixed(2)} cores meanwhile`)
+  console.log(`  ${'contender'.padEnd(24)}${['ms', 'IQR', rate, 'cores', 'error'].map((h) => h.padStart(13)).join('')}`)
+  for (const { name, times, cores, difference, note } of results) {
+    const ms = median(times)
+    const spread = `${quantile(times, 0.25).toFixed(1)}-${quantile(times, 0.75).toFixed(1)}`
+    const columns = [ms.toFixed(2), spread, ((work.amount / ms) * 1000).toFixed(1), median(cores).toFixed(2), difference.toExponential(0)]
+    console.log(`  ${name.padEnd(24)}${columns.map((c) => c.padStart(13)).join('')}  ${note}`)
+  }
+  for (const { name, error } of failed) console.log(`  ${name.padEnd(24)} NOT RUN: ${error.split('\n')[0]}`)
+}
+
+export function judge(competition: Competition, requirements: readonly Requirement[]): Verdict[] {
+  return requirements.map(({ fast, slow, atLeast = null }) => {
+    const [ours, theirs] = [medianOf(competition, nameOf(fast)), medianOf(competition, nameOf(slow))]
+    const ratio = ours === undefined || theirs === undefined ? null : theirs / ours
+    return { what: `${competition.job.title}: ${nameOf(fast)} / ${nameOf(slow)}`, ratio, atLeast, holds: ratio === null || atLeast === null ? null : ratio >= atLeast }
+  })
+}
+
+export function printVerdicts(verdicts: readonly Verdict[]): void {
+  console.log('\nratios of medians, required and measured')
+  for (const { what, ratio, atLeast, holds } of verdicts) {
+    const measured = ratio === null ? 'not measured' : ratio.toFixed(2)
+    const verdict = holds === null ? '' : holds ? 'holds' : 'FAILS'
+    console.log(`  ${what.padEnd(100)}${measured.padStart(13)}${(atLeast === null ? '' : `>= ${atLeast.toFixed(2)}`).padStart(9)}  ${verdict}`)
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * What is computed: inputs, made once into a directory that every contender reads, and what the result must be. The two
+ * ops are checked against sums in double precision; the network against the golden numbers of the reference code where
+ * ../shared is there, and every contender against the first.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { bytesSource, openSafetensors } from '../../src/io/index.ts'
+import { describeModel, planOf, timestepEmbedding, type UNetConfig } from '../../src/nn/index.ts'
+import type { UNetPlan } from '../../src/nn/plan.ts'
+import { hostRandomNormal } from '../../src/tensor/index.ts'
+import { convModel, gemmModel } from './models.ts'
+import { readTensor, writeTensor, type ConvTask, type GemmTask, type NetworkTask, type Task } from './protocol.ts'
+import { unetModel, type Weight } from './unet-onnx.ts'
+
+/** The bundle runs in bench/node_modules/.bench. */
+export const shippedWeights = fileURLToPath(new URL('../../../weights/bccd32-adm.safetensors', import.meta.url))
+
+export interface Job {
+  readonly title: string
+  readonly task: Task
+  /** GFLOP of one computation, or images. */
+  readonly work: { readonly amount: number; readonly unit: 'GFLOP' | 'images' }
+  /** Throws if the files that `contender` wrote are wrong; the largest difference relative to the largest value otherwise. */
+  check(contender: string): number
+  dispose(): void
+}
+
+const random = (n: number, draw: number, scale = 1): Float32Array => hostRandomNormal({ seed: [3, 0], draw, purpose: 0 }, [0], n).map((v) => v * scale)
+
+function directory(): { dir: string; dispose(): void } {
+  const dir = mkdtempSync(join(tmpdir(), 'tweedie-cpu-'))
+  return { dir, dispose: () => rmSync(dir, { recursive: true, force: true }) }
+}
+
+/** The largest difference, in units of the largest expected value. */
+function difference(found: Float32Array, expected: ArrayLike<number>, floor = 0): number {
+  if (found.length !== expected.length) throw new Error(`expected ${expected.length} values, found ${found.length}`)
+  let [worst, largest] = [0, floor]
+  for (let i = 0; i < expected.length; i++) {
+    const [f, e] = [found[i] as number, expected[i] as number]
+    if (!Number.isFinite(f)) throw new Error(`value ${i} is ${f}`)
+    worst = Math.max(worst, Math.abs(f - e))
+    largest = Math.max(largest, Math.abs(e))
+  }
+  return worst / largest
+}
+
+function within(tolerance: number, found: number): number {
+  if (!(found <= tolerance)) throw new Error(`its result is wrong: it differs by ${found.toExponential(1)} of the largest value, allowed is ${tolerance}`)
+  return found
+}
+
+export function convJob(channels: number, size: number, batch: number): Job {
+  const { dir, dispose } = directory()
+  const task: ConvTask = { kind: 'conv', dir, batch, channels, size }
+  const x = random(batch * channels * size * size, 0)
+  const w = random(channels * channels * 9, 1, 1 / Math.sqrt(9 * channels))
+  writeTensor(dir, 'x', x)
+  writeTensor(dir, 'w', w)
+  writeFileSync(join(dir, 'model.onnx'), convModel(task, w))
+  const expected = convReference(task, x, w)
+  return {
+    title: `conv 3x3 ${channels}->${channels}, ${size}x${size}, batch ${batch}`, task, dispose,
+    work: { amount: (2 * batch * channels * size * size * channels * 9) / 1e9, unit: 'GFLOP' },
+    // Winograd's transforms cost digits; direct sums differ by 1e-7.
+    check: (name) => within(1e-4, difference(readTensor(dir, `y.${name}`), expected)),
+  }
+}
+
+export function gemmJob(size: number): Job {
+  const { dir, dispose } = directory()
+  const task: GemmTask = { kind: 'gemm', dir, size }
+  const [a, b] = [random(size * size, 0), random(size * size, 1, 1 / Math.sqrt(size))]
+  writeTensor(dir, 'x', a)
+  writeTensor(dir, 'w', b)
+  writeFileSync(join(dir, 'model.onnx'), gemmModel(task, b))
+  const expected = new Float64Array(size * size)
+  for (let i = 0; i < size; i++) {
+    for (let k = 0; k < size; k++) {
+      const scale = a[i * size + k] as number
+      for (let j = 0; j < size; j++) expected[i * size + j] = (expected[i * size + j] as number) + scale * (b[k * size + j] as number)
+    }
+  }
+  return {
+    title: `GEMM ${size}^3`, task, dispose, work: { amount: (2 * size ** 3) / 1e9, unit: 'GFLOP' },
+    check: (name) => within(1e-5, difference(readTensor(dir, `y.${name}`), expected)),
+  }
+}
+
+/** In double precision, one tap at a time over whole rows. */
+function convReference({ batch, channels, size }: ConvTask, x: Float32Array, w: Float32Array): Float64Array {
+  const y = new Float64Array(batch * channels * size * size)
+  for (let n = 0; n < batch; n++) for (let o = 0; o < channels; o++) for (let i = 0; i < channels; i++) for (let tap = 0; tap < 9; tap++) {
+    const weight = w[(o * channels + i) * 9 + tap] as number
+    const [dy, dx] = [Math.floor(tap / 3) - 1, (tap % 3) - 1]
+    const [left, right] = [Math.max(0, -dx), Math.min(size, size - dx)]
+    for (let row = Math.max(0, -dy); row < Math.min(size, size - dy); row++) {
+      const to = ((n * channels + o) * size + row) * size
+      const from = ((n * channels + i) * size + row + dy) * size + dx
+      for (let column = left; column < right; column++) y[to + column] = (y[to + column] as number) + weight * (x[from + column] as number)
+    }
+  }
+  return y
+}
+
+export async function networkJob(kind: 'unet' | 'training', batch: number): Promise<Job> {
+  const { dir, dispose } = directory()
+  const task: NetworkTask = { kind, dir, weights: shippedWeights, batch }
+  const file = await openSafetensors(bytesSource(readFileSync(shippedWeights)))
+  const config = describeModel(file).config as UNetConfig & { kind: 'unet' }
+  const t = Float32Array.from({ length: batch }, (_, i) => Math.floor(((i + 0.5) * 1000) / batch))
+  writeTensor(dir, 'x', random(batch * 3 * 32 * 32, 0))
+  writeTensor(dir, 't', t)
+  writeTensor(dir, 'emb', timestepEmbedding(t, config.modelChannels))
+  writeTensor(dir, 'cotangent', random(batch * 6 * 32 * 32, 1))
+  const weights = new Map<string, Weight>()
+  for (const [key, entry] of file.tensors) weights.set(key, { shape: entry.shape, values: await entry.read() as Float32Array })
+  if (kind === 'unet') writeFileSync(join(dir, 'model.onnx'), unetModel(config, planOf(config) as UNetPlan, weights, batch))
+  // Gradients of all parameters, behind each other in alphabetical order.
+  const sizes = [...weights.keys()].sort().map((key) => (weights.get(key) as Weight).values.length)
+  let first: string | undefined
+  return {
+    title: kind === 'unet' ? `shipped U-Net, forward, batch ${batch}` : `shipped U-Net, forward and backward, all parameter gradients, batch ${batch}`,
+    task, dispose, work: { amount: batch, unit: 'images' },
+    check(name) {
+      first ??= name
+      const worst = within(1e-3, difference(readTensor(dir, `y.${name}`), readTensor(dir, `y.${first}`)))
+      return kind === 'unet' ? worst : Math.max(worst, gradientDifference(readTensor(dir, `gradients.${name}`), readTensor(dir, `gradients.${first}`), sizes))
+    },
+  }
+}
+
+/** By tensor; a tensor whose gradient is zero in exact arithmetic is measured by the largest gradient there is. */
+function gradientDifference(found: Float32Array, expected: Float32Array, sizes: readonly number[]): number {
+  const largest = expected.reduce((most, v) => Math.max(most, Math.abs(v)), 0)
+  let [at, worst] = [0, 0]
+  for (const size of sizes) {
+    worst = Math.max(worst, difference(found.subarray(at, at + size), expected.subarray(at, at + size), 1e-3 * largest))
+    at += size
+  }
+  return within(1e-3, worst)
+}
