@@ -7,3 +7,6 @@
  */
 export * from './copy-words'
 export * from './fill'
+export * from './gather'
+export * from './pool'
+export * from './resize'
