@@ -1,11 +1,14 @@
 /**
- * The one op-test helper. {@link checkOp} runs an op on the device and holds it against a float64 reference on the host:
- * the values; the gradients by every input against central differences of the reference, with a random cotangent; both
- * again with the op in the middle of a graph, where a gradient rule that forgets its cotangent shows; and both again with
- * values of 1e4. After every test of a file that imports this, no buffer may be alive that was not alive before it.
+ * The one op-test helper. {@link checkOp} runs an op on every backend and holds each against a float64 reference on the
+ * host: the values; the gradients by every input against central differences of the reference, with a random cotangent;
+ * both again with the op in the middle of a graph, where a gradient rule that forgets its cotangent shows; and both again
+ * with values of 1e4. Then the backends are held against each other, every element. {@link deviceTest} is a test of one
+ * device, run once for each backend. After every test of a file that imports this, no buffer may be alive that was not
+ * alive before it.
  */
-import { afterAll, afterEach, beforeEach, expect } from 'vitest'
-import { Device, grad, mul, sum, square, type AnyTensor, type Shape, type Tensor } from '../src/tensor/index.ts'
+import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
+import { relaxed } from '../src/tensor/cpu/generated/kernels.ts'
+import { Device, grad, mul, sum, square, type AnyTensor, type DeviceRequest, type Shape, type Tensor } from '../src/tensor/index.ts'
 
 /** An array in float64 on the host. */
 export interface Host {
@@ -17,30 +20,67 @@ export const size = (shape: Shape): number => shape.reduce((a, b) => a * b, 1)
 
 export const host = (shape: Shape, data?: ArrayLike<number>): Host => ({ shape, data: data ? Float64Array.from(data) : new Float64Array(size(shape)) })
 
-let shared: Promise<Device> | null = null
+export type BackendName = 'webgpu' | 'cpu' | 'cpu, relaxed SIMD'
 
-/** The device of this test file, of the backend under test. A missing adapter fails the tests. */
-export function testDevice(): Promise<Device> {
-  shared ??= Device.request({ backend: process.env.TWEEDIE_BACKEND === 'cpu' ? 'cpu' : 'webgpu' })
-  return shared
+const requests: Record<BackendName, DeviceRequest> = {
+  webgpu: { backend: 'webgpu' },
+  // As many threads on every machine; more than one, so that chunks really are shared out.
+  cpu: { backend: 'cpu', threads: 2, simd: 'plain' },
+  'cpu, relaxed SIMD': { backend: 'cpu', threads: 2, simd: 'relaxed' },
 }
 
-let atStart = 0
+const hasRelaxed = WebAssembly.validate(Uint8Array.from(Buffer.from(relaxed, 'base64')))
+const known: readonly BackendName[] = hasRelaxed ? ['webgpu', 'cpu', 'cpu, relaxed SIMD'] : ['webgpu', 'cpu']
 
-const alive = async (): Promise<number> => (await shared)?.stats.liveBuffers ?? 0
+/** The CPU backend, with every kind of SIMD that this engine has. */
+export const cpuBackends = known.filter((name) => name !== 'webgpu')
+
+/** The backends under test. `TWEEDIE_BACKEND=cpu` leaves one of them. */
+export const backends = known.filter((name) => (process.env.TWEEDIE_BACKEND ?? name) === name)
+
+const devices = new Map<BackendName, Promise<Device>>()
+
+/** This test file's device of a backend. A missing adapter fails the tests. */
+export function testDevice(backend: BackendName = backends[0]): Promise<Device> {
+  const device = devices.get(backend) ?? Device.request(requests[backend])
+  devices.set(backend, device)
+  return device
+}
+
+export interface DeviceTestOptions {
+  /** Default every backend. */
+  readonly on?: readonly BackendName[]
+  /** Milliseconds. */
+  readonly timeout?: number
+}
+
+/** A test of `body` for each backend, with this file's device of it. */
+export function deviceTest(name: string, body: (device: Device) => Promise<void>, { on = backends, ...options }: DeviceTestOptions = {}): void {
+  for (const backend of on) test(`${name} [${backend}]`, options, async () => body(await testDevice(backend)))
+}
+
+/** What the memory of every tensor is a multiple of, in bytes. */
+export const granularity = ({ backend }: Device): number => (backend.kind === 'cpu' ? 64 : 256)
+
+const alive = async (): Promise<Map<BackendName, number>> => {
+  const counts = new Map<BackendName, number>()
+  for (const [name, device] of devices) counts.set(name, (await device).stats.liveBuffers)
+  return counts
+}
+
+let atStart = new Map<BackendName, number>()
 
 beforeEach(async () => void (atStart = await alive()))
 
 afterEach(async () => {
-  expect(await alive(), 'buffers alive after the test').toBe(atStart)
+  for (const [name, count] of await alive()) expect(count, `buffers alive after the test on ${name}`).toBe(atStart.get(name) ?? 0)
 })
 
 afterAll(async () => {
-  const device = await shared
-  shared = null
-  const left = device?.stats.liveBuffers ?? 0
-  device?.dispose()
-  expect(left, 'buffers alive at the end of the file').toBe(0)
+  const left = await alive()
+  for (const device of devices.values()) (await device).dispose()
+  devices.clear()
+  for (const [name, count] of left) expect(count, `buffers alive at the end of the file on ${name}`).toBe(0)
 })
 
 /** Repeatable numbers, uniform in [-1, 1), from a 32-bit mix of the index. */
@@ -71,6 +111,8 @@ export interface OpCheck {
   readonly tolerance?: number
   /** The same for gradients. Default 1e-4. */
   readonly gradientTolerance?: number
+  /** Largest difference between the gradients of two backends, relative to the largest element. Default 1e-5. */
+  readonly agreement?: number
   /** Inputs to differentiate by; default every f32 one. Empty for ops without a gradient. */
   readonly differentiate?: readonly number[]
   /** Also with inputs multiplied by 1e4. Default true. */
@@ -111,58 +153,77 @@ export async function checkOp(name: string, check: OpCheck): Promise<void> {
 }
 
 async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: boolean): Promise<void> {
-  const device = await testDevice()
-  const before = device.stats.liveBuffers
   const inputs = check.inputs.map(normalize).map((input, i) => {
     const { shape, dtype = 'f32' } = input
     const factor = dtype === 'f32' && input.scaled !== false ? scale : 1
     const data = Float64Array.from(input.values ?? numbers(size(shape), i + 1), (v) => (dtype === 'f32' ? Math.fround(v * factor) : v))
-    return { shape, dtype, data, tensor: device.tensor(data, shape, dtype) as AnyTensor as Tensor, factor }
+    return { shape, dtype, data, factor }
   })
   const differentiate = check.differentiate ?? inputs.flatMap(({ dtype }, i) => (dtype === 'f32' ? [i] : []))
   // In the middle of a graph the differentiated inputs are made by one op, and another consumes the result.
   const factorOf = (i: number): number => (midGraph && differentiate.includes(i) ? 1.25 : 1)
-  const forward = (): Tensor => {
-    const y = check.op(...inputs.map(({ tensor }, i) => (factorOf(i) === 1 ? tensor : mul(tensor, factorOf(i)))))
+  const forward = (tensors: readonly Tensor[]): Tensor => {
+    const y = check.op(...tensors.map((tensor, i) => (factorOf(i) === 1 ? tensor : mul(tensor, factorOf(i)))))
     return midGraph ? square(y) : y
   }
-  const reference = (arrays: readonly Float64Array[]): Float64Array => {
-    const y = check.reference(...inputs.map(({ shape }, i) => ({ shape, data: arrays[i].map((v) => v * factorOf(i)) }))).data
-    return midGraph ? y.map((v) => v * v) : y
+  const reference = (arrays: readonly Float64Array[]): Host => {
+    const { shape, data } = check.reference(...inputs.map(({ shape }, i) => ({ shape, data: arrays[i].map((v) => v * factorOf(i)) })))
+    return { shape, data: midGraph ? data.map((v) => v * v) : data }
   }
   const arrays = inputs.map(({ data }) => data)
   const expected = reference(arrays)
+  const cotangent = numbers(expected.data.length, 77)
+
+  /** The values and the gradients on one backend. */
+  const compute = async (backend: BackendName): Promise<{ values: ArrayLike<number>; gradients: ArrayLike<number>[] }> => {
+    const device = await testDevice(backend)
+    const before = device.stats.liveBuffers
+    const tensors = inputs.map(({ data, shape, dtype }) => device.tensor(data, shape, dtype) as AnyTensor as Tensor)
+    const y = device.scope(() => forward(tensors))
+    const values = await y.read()
+    y.dispose()
+    const gradients: ArrayLike<number>[] = []
+    if (differentiate.length > 0) {
+      using weights = device.tensor(cotangent, expected.shape)
+      const made = device.scope(() => grad(() => sum(mul(forward(tensors), weights)), differentiate.map((i) => tensors[i])))
+      made.value.dispose()
+      for (const gradient of made.gradients) {
+        gradients.push(await gradient.read())
+        gradient.dispose()
+      }
+    }
+    for (const tensor of tensors) tensor.dispose()
+    expect(device.stats.liveBuffers, `${name}: buffers alive afterwards on ${backend}`).toBe(before)
+    return { values, gradients }
+  }
+
+  const found = new Map<BackendName, Awaited<ReturnType<typeof compute>>>()
+  for (const backend of backends) found.set(backend, await compute(backend))
+
   const tolerance = (check.tolerance ?? 2e-6) * (midGraph ? 3 : 1)
+  for (const [backend, { values }] of found) expectClose(values, expected.data, tolerance, `${name} [${backend}]`)
 
-  const y = device.scope(forward)
-  expectClose(await y.read(), expected, tolerance, name)
-  y.dispose()
-
-  if (differentiate.length > 0) {
-    const cotangent = numbers(expected.length, 77)
-    const weights = device.tensor(cotangent, check.reference(...inputs).shape)
-    const { value, gradients } = device.scope(() => grad(() => sum(mul(forward(), weights)), differentiate.map((i) => inputs[i].tensor)))
-    value.dispose()
-    weights.dispose()
-    for (const [k, i] of differentiate.entries()) {
-      const found = await gradients[k].read()
-      const probes = Math.min(check.probes ?? 20, found.length)
-      const picks = Array.from({ length: probes }, (_, j) => (probes === found.length ? j : Math.floor(((j + 0.5) * found.length) / probes)))
-      const numeric = picks.map((at) => {
-        const h = 1e-5 * inputs[i].factor
-        const shifted = (by: number): number => {
-          const moved = arrays[i].slice()
-          moved[at] += by
-          return reference(arrays.map((a, j) => (j === i ? moved : a))).reduce((total, v, j) => total + v * cotangent[j], 0)
-        }
-        return (shifted(h) - shifted(-h)) / (2 * h)
-      })
-      expectClose(picks.map((at) => found[at]), numeric, check.gradientTolerance ?? 1e-4, `${name}: gradient by input ${i}`, largest(found))
-      gradients[k].dispose()
+  const one = found.get(backends[0]) as Awaited<ReturnType<typeof compute>>
+  for (const [k, i] of differentiate.entries()) {
+    const { length } = arrays[i]
+    const probes = Math.min(check.probes ?? 20, length)
+    const picks = Array.from({ length: probes }, (_, j) => (probes === length ? j : Math.floor(((j + 0.5) * length) / probes)))
+    const numeric = picks.map((at) => {
+      const h = 1e-5 * inputs[i].factor
+      const shifted = (by: number): number => {
+        const moved = arrays[i].slice()
+        moved[at] += by
+        return reference(arrays.map((a, j) => (j === i ? moved : a))).data.reduce((total, v, j) => total + v * cotangent[j], 0)
+      }
+      return (shifted(h) - shifted(-h)) / (2 * h)
+    })
+    for (const [backend, { gradients }] of found) {
+      const what = `${name} [${backend}]: gradient by input ${i}`
+      expectClose(picks.map((at) => gradients[k][at]), numeric, check.gradientTolerance ?? 1e-4, what, largest(gradients[k]))
+      // Differences are taken for some elements only, and are no better than 1e-4; two backends differ by rounding, anywhere.
+      if (backend !== backends[0]) expectClose(gradients[k], one.gradients[k], check.agreement ?? 1e-5, `${what}, against ${backends[0]}`)
     }
   }
-  for (const { tensor } of inputs) tensor.dispose()
-  expect(device.stats.liveBuffers, `${name}: buffers alive afterwards`).toBe(before)
 }
 
 /** Index arithmetic for references: calls `visit` with every index of `shape` and its flat position. */

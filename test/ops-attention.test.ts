@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import * as t from '../src/tensor/index.ts'
 import { attention, type AttentionOptions } from '../src/tensor/ops/attention.ts'
-import { checkOp, expectClose, host, numbers, testDevice, type Host } from './op.ts'
+import { checkOp, deviceTest, expectClose, host, numbers, type Host } from './op.ts'
 
 /** Row of channel c of part 0 (q), 1 (k) or 2 (v) of a head. */
 const rowOf = ({ heads, newOrder }: AttentionOptions, channels: number, part: number, h: number, c: number): number => {
@@ -71,8 +71,7 @@ describe('attention against float64', () => {
   test('values of 1e4', () => check([1, 48, 40], { heads: 2, newOrder: false }, 1, 1e4))
   test('scores up to 400: one key takes all, nothing overflows', () => check([1, 48, 37], { heads: 2, newOrder: false }, 10, 1, { midGraph: false }))
 
-  test('scores of 1e9 stay finite', async () => {
-    const device = await testDevice()
+  deviceTest('scores of 1e9 stay finite', async (device) => {
     using qkv = device.tensor(numbers(3 * 16 * 9, 1).map((v) => 1e4 * v), [1, 48, 9])
     const { value, gradients } = t.grad(() => attention(qkv, { heads: 2, newOrder: false }), [qkv])
     expect([...await value.read(), ...await gradients[0].read()].filter((v) => !Number.isFinite(v))).toEqual([])
@@ -91,8 +90,7 @@ describe('attention at the sizes of the models', () => {
     [true, [5.326483, 48.98439], [-0.250199, -0.2692548, -0.2863502, -0.3008465]],
     [false, [3.637619, 49.56783], [-0.1713336, -0.1690336, -0.1698105, -0.1735886]],
   ] as const) {
-    test(newOrder ? 'QKVAttention' : 'QKVAttentionLegacy', async () => {
-      const device = await testDevice()
+    deviceTest(newOrder ? 'QKVAttention' : 'QKVAttentionLegacy', async (device) => {
       using qkv = device.tensor(Array.from({ length: 240 }, (_, i) => Math.sin(0.19 * i + 0.4)), [1, 48, 5])
       using out = attention(qkv, { heads: 2, newOrder })
       const found = [...await out.read()]
@@ -104,8 +102,7 @@ describe('attention at the sizes of the models', () => {
   }
 })
 
-test('a sample is the same in any batch, bit for bit', async () => {
-  const device = await testDevice()
+deviceTest('a sample is the same in any batch, bit for bit', async (device) => {
   const data = numbers(3 * 48 * 40, 9)
   using batch = device.tensor(data, [3, 48, 40])
   using one = device.tensor(data.subarray(48 * 40, 2 * 48 * 40), [1, 48, 40])
@@ -114,8 +111,7 @@ test('a sample is the same in any batch, bit for bit', async () => {
   expect((await all.read()).subarray(16 * 40, 2 * 16 * 40)).toEqual(await single.read())
 })
 
-test('the gradient keeps qkv, the result and a number a query, and nothing is left behind', async () => {
-  const device = await testDevice()
+deviceTest('the gradient keeps qkv, the result and a number a query, and nothing is left behind', async (device) => {
   const before = device.stats.liveBuffers
   {
     using x = device.tensor(numbers(48 * 64, 1), [1, 48, 64])
@@ -127,8 +123,7 @@ test('the gradient keeps qkv, the result and a number a query, and nothing is le
   expect(device.stats.liveBuffers).toBe(before)
 })
 
-test('shapes that do not fit are typed errors', async () => {
-  const device = await testDevice()
+deviceTest('shapes that do not fit are typed errors', async (device) => {
   using x = device.tensor(numbers(48, 1), [1, 12, 4])
   using y = device.tensor(numbers(40, 1), [1, 10, 4])
   expect(() => attention(x, { heads: 3, newOrder: false })).toThrowError(/divides the 4 channels, found 3/)

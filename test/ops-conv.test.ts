@@ -5,7 +5,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { conv2d, type Tensor } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
-import { checkOp, host, testDevice, type Host } from './op.ts'
+import { backends, checkOp, deviceTest, host, testDevice, type Host } from './op.ts'
 
 interface Case {
   readonly x: readonly number[]
@@ -71,7 +71,7 @@ const variants = ['register', 'tile 64x64', 'tile 32x32', 'subgroup', 'subgroup 
 
 /** Lets `variant` compute every convolution it is a candidate for, while `f` runs; returns how many asked. */
 async function forced(variant: string, f: () => Promise<void>): Promise<number> {
-  const backend = (await testDevice()).backend as WebGPUBackend
+  const backend = (await testDevice('webgpu')).backend as WebGPUBackend
   let asked = 0
   const { onChoice } = backend
   backend.onChoice = ({ key, candidates }) => {
@@ -89,8 +89,9 @@ async function forced(variant: string, f: () => Promise<void>): Promise<number> 
 }
 
 let subgroupSize = 0
+const onWebGPU = backends.includes('webgpu')
 beforeAll(async () => {
-  subgroupSize = ((await testDevice()).backend as WebGPUBackend).capabilities.subgroupSize
+  if (onWebGPU) subgroupSize = ((await testDevice('webgpu')).backend as WebGPUBackend).capabilities.subgroupSize
 })
 
 /** Whether `variant` is to compute `one`'s forward pass or, at stride 1, its data gradient on this adapter. */
@@ -101,7 +102,7 @@ function able(variant: (typeof variants)[number], { weight: [cout, cin], stride 
 }
 
 for (const variant of variants) {
-  describe(variant, () => {
+  describe.runIf(onWebGPU)(variant, () => {
     for (const one of cases) {
       test(name(one), async () => {
         const asked = await forced(variant, () => check(one))
@@ -111,6 +112,10 @@ for (const variant of variants) {
     }
   })
 }
+
+describe.runIf(!onWebGPU)('the CPU backend alone', () => {
+  for (const one of cases) test(name(one), () => check(one))
+})
 
 function check(one: Case): Promise<void> {
   const [, cin, kh, kw] = one.weight
@@ -144,8 +149,7 @@ test('a residual is added by the kernel, and its gradient passes through', async
 
 test('a kernel beyond one workgroup’s worth of channels', () => check({ x: [1, 67, 5, 5], weight: [65, 67, 3, 3], padding: 1, bias: true }))
 
-test('what does not fit is a typed error', async () => {
-  const device = await testDevice()
+deviceTest('what does not fit is a typed error', async (device) => {
   const before = device.stats.liveBuffers
   using x = device.tensor(new Float32Array(75), [1, 3, 5, 5])
   using weight = device.tensor(new Float32Array(54), [2, 3, 3, 3])

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { add, concat, mul, pad, permute, reshape, slice, split, square, type AnyTensor, type DType, type Tensor } from '../src/tensor/index.ts'
-import { at, checkOp, eachIndex, host, numbers, size, testDevice, type Host } from './op.ts'
+import { at, checkOp, deviceTest, eachIndex, host, numbers, size, type Host } from './op.ts'
 
 /** A host tensor of `shape` whose element at `index` is x at `from(index)`, or 0 where that is null. */
 const gathered = (shape: readonly number[], x: Host, from: (index: readonly number[]) => readonly number[] | null): Host => {
@@ -101,8 +101,7 @@ describe('reshape', () => {
   }
   test('a view and its original are two values to the tape', () =>
     checkOp('reshape', { inputs: [[3, 4]], op: (x) => add(square(reshape(x, [12])), reshape(mul(x, 3), [12])), reference: (x) => ({ shape: [12], data: x.data.map((v) => v * v + 3 * v) }) }))
-  test('a view outlives its original, and the other way round', async () => {
-    const device = await testDevice()
+  deviceTest('a view outlives its original, and the other way round', async (device) => {
     const before = device.stats.liveBuffers
     const x = device.tensor([1, 2, 3, 4])
     const y = reshape(x, [2, 2])
@@ -119,8 +118,7 @@ describe('reshape', () => {
 describe('whole numbers', () => {
   const values = { i32: [-(2 ** 31), -1, 0, 1, 2 ** 31 - 1, 16777217], u32: [0, 1, 2 ** 31, 2 ** 32 - 1, 16777217, 5] } as const
   for (const dtype of ['i32', 'u32'] as const) {
-    test(`${dtype} pass through unchanged`, async () => {
-      const device = await testDevice()
+    deviceTest(`${dtype} pass through unchanged`, async (device) => {
       const before = device.stats.liveBuffers
       using x = device.tensor(values[dtype], [2, 3], dtype)
       const expected = host([2, 3], values[dtype])
@@ -135,17 +133,15 @@ describe('whole numbers', () => {
       expect(device.stats.liveBuffers).toBe(before)
     })
   }
-  test('no bit of an f32 is lost: a NaN, an infinity, a negative zero', async () => {
-    const device = await testDevice()
+  deviceTest('no bit of an f32 is lost: a NaN, an infinity, a negative zero', async (device) => {
     using x = device.tensor([NaN, Infinity, -0, 1e-40])
     using y = concat([x, x], 0)
     expect([...await y.read()]).toEqual([...await x.read(), ...await x.read()])
   })
 })
 
-test('a large copy takes more workgroups than fit along x', async () => {
+deviceTest('a large copy takes more workgroups than fit along x', async (device) => {
   // 65535 workgroups of 64 lanes hold 4194240 elements.
-  const device = await testDevice()
   const count = 4_194_241
   using x = device.tensor(Float32Array.from({ length: count }, (_, i) => i % 9973))
   using y = pad(x, [1], [0])
@@ -153,8 +149,7 @@ test('a large copy takes more workgroups than fit along x', async () => {
   expect(found.every((v, i) => v === (i === 0 ? 0 : (i - 1) % 9973))).toBe(true)
 })
 
-test('what does not fit is a typed error', async () => {
-  const device = await testDevice()
+deviceTest('what does not fit is a typed error', async (device) => {
   const before = device.stats.liveBuffers
   using x = device.tensor(numbers(size([2, 3]), 1), [2, 3])
   using other: Tensor = device.tensor([1, 2], [2, 1])

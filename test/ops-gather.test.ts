@@ -1,7 +1,7 @@
 /** Gather and embedding against float64 references of the definition. */
 import { describe, expect, test } from 'vitest'
 import { embedding, gather, grad, sum, type Tensor } from '../src/tensor/index.ts'
-import { at, checkOp, eachIndex, host, numbers, size, testDevice, type Host, type Input } from './op.ts'
+import { at, checkOp, deviceTest, eachIndex, host, numbers, size, type Host, type Input } from './op.ts'
 
 /** Indices below `entries`, some of them repeated. */
 const picks = (shape: readonly number[], entries: number, seed = 9): Input => ({ shape, dtype: 'i32', values: numbers(size(shape), seed).map((v) => Math.floor(((v + 1) / 2) * entries)) })
@@ -30,8 +30,7 @@ describe('gather', () => {
   }
   test('a negative axis counts from the back', () =>
     checkOp('gather', { inputs: [[3, 4], picks([3, 2], 4)], op: (x, i) => gather(x, -1, integers(i)), reference: gathered(1) }))
-  test('what does not fit is a typed error', async () => {
-    const device = await testDevice()
+  deviceTest('what does not fit is a typed error', async (device) => {
     using x = device.tensor([1, 2, 3, 4], [2, 2])
     using flat = device.tensor([0], [1], 'i32')
     using tall = device.tensor([0, 0, 0], [3, 1], 'i32')
@@ -53,8 +52,7 @@ describe('embedding', () => {
     test(`${n} rows of [${shape}]`, () =>
       checkOp('embedding', { inputs: [shape, picks([n], shape[0])], op: (x, i) => embedding(x, integers(i)), reference: rows, probes: 50 }))
   }
-  test('a row picked several times gets every cotangent, in order', async () => {
-    const device = await testDevice()
+  deviceTest('a row picked several times gets every cotangent, in order', async (device) => {
     using table = device.tensor([1, 2, 3, 4, 5, 6], [3, 2])
     using index = device.tensor([2, 0, 2, 2], [4], 'i32')
     using dy = device.tensor([1, 2, 3, 4, 5, 6, 7, 8], [4, 2])
@@ -63,8 +61,7 @@ describe('embedding', () => {
     value.dispose()
     dx.dispose()
   })
-  test('an index outside the table picks its nearest end', async () => {
-    const device = await testDevice()
+  deviceTest('an index outside the table picks its nearest end', async (device) => {
     using table = device.tensor([1, 2, 3, 4, 5, 6], [3, 2])
     using index = device.tensor([-1, 3, -2147483648, 2147483647], [4], 'i32')
     const { value, gradients: [dx] } = device.scope(() => ({ ...grad(() => sum(embedding(table, index)), [table]) }))

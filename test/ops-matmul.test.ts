@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { linear, matmul, type Tensor } from '../src/tensor/index.ts'
-import { at, checkOp, eachIndex, host, testDevice, type Host } from './op.ts'
+import { at, checkOp, deviceTest, eachIndex, host, type Host } from './op.ts'
 
 const transposed = (shape: readonly number[], flag: boolean): number[] => (flag ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : [...shape])
 
@@ -46,8 +46,7 @@ describe('matmul', () => {
   }
   test('a tensor times itself', () =>
     checkOp('x xᵀ', { inputs: [[5, 7]], op: (x) => matmul(x, x, { transposeB: true }), reference: (x) => product(false, true)(x, x) }))
-  test('shapes that do not fit are a typed error', async () => {
-    const device = await testDevice()
+  deviceTest('shapes that do not fit are a typed error', async (device) => {
     using a = device.tensor([1, 2, 3, 4, 5, 6], [2, 3])
     using vector = device.tensor([1, 2])
     using c = device.tensor(new Float32Array(24), [4, 3, 2])

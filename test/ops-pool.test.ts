@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { avgPool2d, grad, maxPool2d, sum, type MaxPoolOptions } from '../src/tensor/index.ts'
 import { pooledSize } from '../src/tensor/ops/pool.ts'
-import { checkOp, eachIndex, host, numbers, size, testDevice, type Host, type Input } from './op.ts'
+import { checkOp, deviceTest, eachIndex, host, numbers, size, type Host, type Input } from './op.ts'
 
 /** Every window's elements inside the image, put through `f`. */
 const pooled = ({ kernel, stride = kernel, padding = 0, ceilMode = false }: MaxPoolOptions, f: (values: number[]) => number) => (x: Host): Host => {
@@ -52,8 +52,7 @@ describe('max pool', () => {
     }
   })
 
-  test('the gradient of a tie goes to the first in reading order', async () => {
-    const device = await testDevice()
+  deviceTest('the gradient of a tie goes to the first in reading order', async (device) => {
     using x = device.tensor([1, 1, 0, 2, 1, 1, 2, 2, 0, 0, 0, 0], [1, 1, 3, 4])
     using dy = device.tensor([1, 2, 3, 4, 5, 6], [1, 1, 2, 3])
     const { value, gradients: [dx] } = grad(() => maxPool2d(x, { kernel: 2, stride: 1 }), [x], dy)
@@ -63,8 +62,7 @@ describe('max pool', () => {
     dx.dispose()
   })
 
-  test('keeps one integer a window, not the image', async () => {
-    const device = await testDevice()
+  deviceTest('keeps one integer a window, not the image', async (device) => {
     using x = device.tensor(numbers(4 * 64 * 64, 1), [1, 4, 64, 64])
     const { value, gradients: [dx], savedBytes } = grad(() => sum(maxPool2d(x, { kernel: 2 })), [x])
     expect(savedBytes).toBe(4 * 32 * 32 * 4)
@@ -72,8 +70,7 @@ describe('max pool', () => {
     dx.dispose()
   })
 
-  test('what does not fit is a typed error', async () => {
-    const device = await testDevice()
+  deviceTest('what does not fit is a typed error', async (device) => {
     using x = device.tensor(numbers(24, 1), [1, 1, 4, 6])
     expect(() => maxPool2d(x, { kernel: 5 })).toThrowError(/an image that a window of 5 x 5 fits into, found \[1, 1, 4, 6\]/)
     expect(() => maxPool2d(x, { kernel: 3, padding: 2 })).toThrowError(/padding from 0 to half the kernel/)
@@ -94,8 +91,7 @@ describe('average pool', () => {
       checkOp('avgPool2d', { inputs: [shape], op: (x) => avgPool2d(x, options), reference: pooled(options, (v) => v.reduce((a, b) => a + b, 0) / options.kernel ** 2) }))
   }
 
-  test('padding counts, as in PyTorch', async () => {
-    const device = await testDevice()
+  deviceTest('padding counts, as in PyTorch', async (device) => {
     using x = device.tensor(Array.from({ length: 16 }, (_, i) => i + 1), [1, 1, 4, 4])
     using y = avgPool2d(x, { kernel: 3, stride: 2, padding: 1 })
     expect([...await y.read()]).toEqual([14 / 9, 30 / 9, 57 / 9, 11].map((v) => expect.closeTo(v, 6)))

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { dropout, grad, hostRandomBits, hostRandomNormal, randomBits, randomNormal, splitSeed, sum, type RandomStream } from '../src/tensor/index.ts'
 import { normalOf, philox4x32, type Words } from '../src/tensor/philox.ts'
-import { checkOp, host, numbers, testDevice } from './op.ts'
+import { checkOp, deviceTest, host, numbers } from './op.ts'
 
 const stream: RandomStream = { seed: [0xfedcba98, 0x76543210], draw: 41, purpose: 1 }
 
@@ -18,17 +18,15 @@ describe('bits', () => {
     for (const [counter, key, expected] of published) expect(philox4x32(counter, key)).toEqual(expected)
   })
 
-  test('a published vector on the device', async () => {
+  deviceTest('a published vector on the device', async (device) => {
     // Of the three, the first has a position that a tensor can have: block 0.
-    const device = await testDevice()
     using samples = device.tensor([0], [1], 'u32')
     using bits = randomBits(samples, { seed: [0, 0], draw: 0, purpose: 0, shape: [4] })
     expect([...await bits.read()]).toEqual([...published[0][2]])
   })
 
   for (const shape of [[1], [3], [4], [5], [3, 7, 11], [1025]]) {
-    test(`the device's are the host's, [3, ${shape}]`, async () => {
-      const device = await testDevice()
+    deviceTest(`the device's are the host's, [3, ${shape}]`, async (device) => {
       const indices = [7, 0, 0xffffffff]
       using samples = device.tensor(indices, [3], 'u32')
       using bits = randomBits(samples, { ...stream, shape })
@@ -38,8 +36,7 @@ describe('bits', () => {
     })
   }
 
-  test('sample k is the same in batches of 1, 3 and 8', async () => {
-    const device = await testDevice()
+  deviceTest('sample k is the same in batches of 1, 3 and 8', async (device) => {
     const batch = async (indices: number[]): Promise<Map<number, Float32Array>> => {
       using samples = device.tensor(indices, [indices.length], 'u32')
       using noise = randomNormal(samples, { ...stream, shape: [3, 5, 5] })
@@ -57,8 +54,7 @@ describe('bits', () => {
     expect(new Set(words).size).toBe(384)
   })
 
-  test('a new draw compiles and creates nothing', async () => {
-    const device = await testDevice()
+  deviceTest('a new draw compiles and creates nothing', async (device) => {
     using samples = device.tensor([0, 1], [2], 'u32')
     randomNormal(samples, { ...stream, shape: [33] }).dispose()
     await device.flush()
@@ -75,8 +71,7 @@ describe('bits', () => {
     for (const bad of [-1, 0.5, 2 ** 53, NaN, 1n << 64n]) expect(() => splitSeed(bad)).toThrowError(/whole number from 0 to 2\^64 - 1/)
   })
 
-  test('bad parameters are typed errors', async () => {
-    const device = await testDevice()
+  deviceTest('bad parameters are typed errors', async (device) => {
     using samples = device.tensor([0, 1], [2], 'u32')
     using signed = device.tensor([0, 1], [2], 'i32')
     expect(() => randomBits(samples, { ...stream, draw: -1, shape: [4] })).toThrowError(/whole numbers from 0 to 2\^32 - 1/)
@@ -97,8 +92,7 @@ describe('normals', () => {
     for (const [bits, x] of python) expect(Math.abs(normalOf(bits) - x), bits.toString(16)).toBeLessThan(1.5e-7 * Math.max(1, Math.abs(x)))
   })
 
-  test("the device's agree with the host's to 1e-6", async () => {
-    const device = await testDevice()
+  deviceTest("the device's agree with the host's to 1e-6", async (device) => {
     const indices = [0, 1, 2]
     using samples = device.tensor(indices, [3], 'u32')
     using noise = randomNormal(samples, { ...stream, shape: [99_999] })
@@ -106,9 +100,8 @@ describe('normals', () => {
     expect(found.reduce((worst, x, i) => Math.max(worst, Math.abs(x - expected[i])), 0)).toBeLessThan(1e-6)
   })
 
-  test('as far out as 32 bits go', async () => {
+  deviceTest('as far out as 32 bits go', async (device) => {
     // Found by search: samples of seed 0 whose first words contain 0, 1, 2, 0xfffffff9 and 0xffffffff.
-    const device = await testDevice()
     const far = [371492825, 84170650, 75551930, 417599979, 389732782]
     const zero: RandomStream = { seed: [0, 0], draw: 0, purpose: 0 }
     using samples = device.tensor(far, [5], 'u32')
@@ -118,8 +111,7 @@ describe('normals', () => {
     expect([Math.min(...found), Math.max(...found)]).toEqual([-6.33795, 6.33795].map((x) => expect.closeTo(x, 4)))
   })
 
-  test('the moments and the distribution of 1e5', async () => {
-    const device = await testDevice()
+  deviceTest('the moments and the distribution of 1e5', async (device) => {
     const n = 100_000
     using samples = device.tensor([12], [1], 'u32')
     using noise = randomNormal(samples, { seed: splitSeed(2024), draw: 0, purpose: 0, shape: [n] })
@@ -147,17 +139,14 @@ function cdf(x: number): number {
 describe('dropout', () => {
   const indices = [4, 9]
   test('zeroes by the bits and scales the rest, forward and backward', async () => {
-    const device = await testDevice()
-    using samples = device.tensor(indices, [2], 'u32')
     const keep = hostRandomBits(stream, indices, 35).map((bits) => (bits >= 0.3 * 2 ** 32 ? 1 : 0))
     await checkOp('dropout', {
       inputs: [[2, 5, 7]],
-      op: (x) => dropout(x, 0.3, { ...stream, samples }),
+      op: (x) => dropout(x, 0.3, { ...stream, samples: x.device.tensor(indices, [2], 'u32') }),
       reference: (x) => host(x.shape, x.data.map((v, i) => (v * keep[i]) / 0.7)),
     })
   })
-  test('drops as often as it says and keeps the mean', async () => {
-    const device = await testDevice()
+  deviceTest('drops as often as it says and keeps the mean', async (device) => {
     using samples = device.tensor([0], [1], 'u32')
     using x = device.tensor(new Float32Array(40_000).fill(1), [1, 40_000])
     using y = dropout(x, 0.1, { ...stream, samples })
@@ -166,15 +155,13 @@ describe('dropout', () => {
     expect(Math.abs(kept.length - 36_000)).toBeLessThan(4 * Math.sqrt(40_000 * 0.1 * 0.9))
     expect(new Set(kept)).toEqual(new Set([Math.fround(1 / 0.9)]))
   })
-  test('of 0 is the identity, of 1 an error', async () => {
-    const device = await testDevice()
+  deviceTest('of 0 is the identity, of 1 an error', async (device) => {
     using samples = device.tensor([0], [1], 'u32')
     using x = device.tensor(numbers(4, 1), [1, 4])
     expect(dropout(x, 0, { ...stream, samples })).toBe(x)
     expect(() => dropout(x, 1, { ...stream, samples })).toThrowError(/probability from 0 to below 1, found 1/)
   })
-  test('leaves no buffer behind', async () => {
-    const device = await testDevice()
+  deviceTest('leaves no buffer behind', async (device) => {
     using samples = device.tensor([0, 1], [2], 'u32')
     using x = device.tensor(numbers(20, 1), [2, 10])
     const before = device.stats.liveBuffers

@@ -1,7 +1,7 @@
 /** Resizing against float64 references of the definition, and against figures of PyTorch 1.13. */
 import { describe, expect, test } from 'vitest'
 import { resizeBilinear, upsampleNearest } from '../src/tensor/index.ts'
-import { checkOp, eachIndex, expectClose, host, testDevice, type Host } from './op.ts'
+import { checkOp, deviceTest, eachIndex, expectClose, host, type Host } from './op.ts'
 
 const nearest = (factor: number) => (x: Host): Host => {
   const [n, c, h, w] = x.shape
@@ -31,8 +31,7 @@ describe('nearest', () => {
   for (const [shape, factor] of [[[1, 1, 1, 1], 2], [[2, 3, 5, 7], 2], [[1, 4, 8, 8], 2], [[2, 1, 3, 5], 3], [[1, 2, 3, 4], 1]] as const) {
     test(`[${shape}] by ${factor}`, () => checkOp('upsampleNearest', { inputs: [shape], op: (x) => upsampleNearest(x, factor), reference: nearest(factor) }))
   }
-  test('a factor that is no whole number is a typed error', async () => {
-    const device = await testDevice()
+  deviceTest('a factor that is no whole number is a typed error', async (device) => {
     using x = device.tensor([1], [1, 1, 1, 1])
     expect(() => upsampleNearest(x, 1.5)).toThrowError(/whole factor of 1 or more, found 1.5/)
   })
@@ -52,8 +51,7 @@ describe('bilinear', () => {
   for (const [shape, size] of cases) {
     test(`[${shape}] to ${size}`, () => checkOp('resizeBilinear', { inputs: [shape], op: (x) => resizeBilinear(x, size), reference: bilinear(size), probes: 60 }))
   }
-  test('agrees with PyTorch', async () => {
-    const device = await testDevice()
+  deviceTest('agrees with PyTorch', async (device) => {
     using x = device.tensor([1, 2, 4, 8, 3, -5], [1, 1, 2, 3])
     const torch: [readonly [number, number], number[]][] = [
       [[5, 4], [1, 1.625, 2.75, 4, 1.7, 1.95, 2.475, 3.1, 4.5, 3.25, 1.375, -0.5, 7.3, 4.55, 0.275, -4.1, 8, 4.875, 0, -5]],

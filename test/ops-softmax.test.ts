@@ -1,7 +1,7 @@
 /** Softmax and log-softmax against float64 references of the definition, short rows and long ones. */
 import { describe, expect, test } from 'vitest'
 import { grad, logSoftmax, slice, softmax } from '../src/tensor/index.ts'
-import { checkOp, expectClose, host, testDevice, type Host } from './op.ts'
+import { checkOp, deviceTest, expectClose, host, type Host } from './op.ts'
 
 const rowwise = (finish: (x: number, top: number, total: number) => number) => (x: Host): Host => {
   const out = host(x.shape)
@@ -31,8 +31,7 @@ describe('log softmax', () => {
   }
 })
 
-test('stable at values of 1e4', async () => {
-  const device = await testDevice()
+deviceTest('stable at values of 1e4', async (device) => {
   for (const length of [4, 100]) {
     const values = Array.from({ length }, (_, i) => [1e4, -1e4, 9999, 1e4][i % 4])
     const x = { shape: [length], data: Float64Array.from(values) }
@@ -45,9 +44,8 @@ test('stable at values of 1e4', async () => {
   }
 })
 
-test('a gradient through large logits is finite and right', async () => {
+deviceTest('a gradient through large logits is finite and right', async (device) => {
   // Of two equal logits of 1e4 and a far one: p = (1/2, 1/2, 0), d log p0 = (1/2, -1/2, 0).
-  const device = await testDevice()
   using x = device.tensor([1e4, 1e4, -1e4], [1, 3])
   const { value, gradients: [dx] } = device.scope(() => ({ ...grad(() => slice(logSoftmax(x), 1, 0, 1), [x]) }))
   expectClose(await dx.read(), [0.5, -0.5, 0], 1e-6, 'gradient')
