@@ -1,6 +1,6 @@
 /**
- * The device: where tensors are made, which adapter computes them, and who disposes of them. A device is acquired with
- * {@link Device.request} or borrowed from the caller; a borrowed GPUDevice is never destroyed. There is no global state.
+ * The device: where tensors are made, what computes them, and who disposes of them. A device is acquired with
+ * {@link Device.request}; a GPUDevice of the caller's is never destroyed. There is no global state.
  *
  * ```ts
  * using device = await Device.request()
@@ -16,16 +16,38 @@ import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
 import { requestCPU, type CPURequest } from './cpu/request.ts'
-import { requestWebGPU, type GPURequest } from './webgpu/request.ts'
+import { hardwareAdapter, requestWebGPU, type GPURequest } from './webgpu/request.ts'
+
+const backends = ['webgpu', 'cpu', 'auto'] as const
 
 export interface DeviceRequest extends GPURequest, CPURequest {
-  /** Which backend computes. Default `'auto'`: a hardware GPU where there is one, else the CPU. */
-  readonly backend?: 'webgpu' | 'cpu' | 'auto'
+  /**
+   * Which backend computes. Default `'auto'`: a hardware GPU that can hold what is needed, where there is one, else the
+   * CPU. A software adapter (lavapipe, SwiftShader) is taken only for `'webgpu'`; it is slower than the CPU backend.
+   */
+  readonly backend?: (typeof backends)[number]
+}
+
+async function requestBackend(options: DeviceRequest): Promise<{ backend: Backend; adapter: AdapterDescription }> {
+  const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options
+  if (!backends.includes(backend)) throw new TweedieError('option', `backend: expected ${backends.join(', ')}, found ${String(backend)}.`)
+  if (gpuDevice && backend === 'cpu') throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
+  if (gpuDevice || backend === 'webgpu') return requestWebGPU(options)
+  signal?.throwIfAborted()
+  const gpu = backend === 'auto' ? await hardwareAdapter() : null
+  if (!gpu) return requestCPU(options)
+  try {
+    return await requestWebGPU(options, gpu)
+  } catch (error) {
+    signal?.throwIfAborted()
+    // Too small, or it gives no device. What the CPU cannot do either is told of the GPU.
+    return requestCPU(options).catch(() => Promise.reject(error))
+  }
 }
 
 export class Device {
   readonly backend: Backend
-  /** Which adapter computes, and whether it is a software one: no figure of a software adapter is a GPU figure. */
+  /** What computes, and whether it is the CPU: no figure of a software adapter is a GPU figure. */
   readonly adapter: AdapterDescription
   readonly #scopes: Set<AnyTensor>[] = []
   #tape: Tape | null = null
@@ -37,13 +59,14 @@ export class Device {
   }
 
   /**
-   * Acquires a device.
+   * Acquires a device: of a hardware GPU where there is one, else of the CPU.
    *
-   * @throws TweedieError `webgpu-unavailable` if there is no adapter, `limit-exceeded` or `out-of-memory` if it cannot
-   * hold what `need` asks for.
+   * @throws TweedieError `limit-exceeded` or `out-of-memory` if it cannot hold what `need` asks for, `webgpu-unavailable`
+   * if WebGPU was asked for and there is no adapter, `unsupported` if the CPU backend lacks something (WebAssembly SIMD,
+   * workers), `option` for a value that is none.
    */
   static async request(options: DeviceRequest = {}): Promise<Device> {
-    const { backend, adapter } = await (options.backend === 'cpu' ? requestCPU(options) : requestWebGPU(options))
+    const { backend, adapter } = await requestBackend(options)
     return new Device(backend, adapter)
   }
 

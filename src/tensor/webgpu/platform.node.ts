@@ -1,5 +1,6 @@
 /**
- * Where WebGPU comes from, in Node: Dawn's bindings, the optional peer `webgpu`. Same exports as `platform.ts`.
+ * What Node gives: WebGPU (Dawn's bindings, the optional peer `webgpu`), worker threads, and a place for what was measured.
+ * Same exports as `platform.ts`.
  *
  * Two habits of Dawn 0.6 are dealt with here, both found by experiment.
  * - Its devices crash the process when the object that `create()` returned is collected before them, even after
@@ -8,6 +9,7 @@
  * - While such a promise is pending it polls with `setImmediate`, so the JavaScript thread burns a whole core, which a
  *   software adapter needs itself. {@link waitFor} sleeps between the polls.
  */
+import { readdirSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, homedir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -23,6 +25,23 @@ interface Dawn {
 const registry = globalThis as { [key: symbol]: Map<string, GPU> | undefined }
 const registryKey = Symbol.for('tweedie.dawn')
 
+/**
+ * Whether asking for a GPU can be worth it. On Linux a GPU has a device file; without one Dawn is not loaded, which would
+ * cost 100 ms and 60 MB to find lavapipe, and print warnings that nobody can turn off.
+ */
+export function mayHaveGPU(): boolean {
+  if (process.platform !== 'linux') return true
+  const names = (folder: string): string[] => {
+    try {
+      return readdirSync(folder)
+    } catch {
+      return []
+    }
+  }
+  // Mesa's drivers, NVIDIA's, WSL's, Arm's and Qualcomm's.
+  return [...names('/dev'), ...names('/dev/dri')].some((name) => /^(renderD|nvidia\d|dxg$|mali|kgsl)/.test(name))
+}
+
 /** The entry point of WebGPU, with the best adapter of the machine: hardware, then lavapipe, then SwiftShader. */
 export async function requestGPU(): Promise<GPU> {
   const dawn = await loadDawn()
@@ -34,10 +53,9 @@ export async function requestGPU(): Promise<GPU> {
   return lavapipe === undefined ? gpu : instance(dawn, lavapipe)
 }
 
-/** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing: the end of an error message. */
+/** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing. */
 export const noAdapterHint: string = process.platform === 'linux'
-  ? "Install a Vulkan driver: the GPU's own, or lavapipe (Debian, Ubuntu: apt install mesa-vulkan-drivers, 25 or newer; VK_DRIVER_FILES, if set, must name its file). " +
-    'In a clone of tweedie, npm start, npm test and npx tweedie bring a software driver along.'
+  ? "Install a Vulkan driver: the GPU's own, or, to try the WGSL kernels without a GPU, lavapipe (Debian, Ubuntu: apt install mesa-vulkan-drivers, 25 or newer; VK_DRIVER_FILES, if set, must name its file)."
   : "Update the graphics driver: on this system tweedie uses the system's own GPU driver."
 
 /** Every adapter that Dawn finds. */
@@ -47,7 +65,7 @@ export async function listAdapters(): Promise<GPUAdapter[]> {
   return adapters.filter((adapter) => adapter !== null)
 }
 
-/** Bytes of memory that are free on this machine, or to this container: what a software adapter can take. */
+/** Bytes of memory that are free on this machine, or to this container. */
 export function freeMemory(): number | null {
   return process.availableMemory()
 }

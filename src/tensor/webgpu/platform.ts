@@ -1,8 +1,11 @@
 /**
- * Where WebGPU comes from, in a browser: `navigator.gpu`. `platform.node.ts` has the same exports for Node; the package's
- * `#platform` import chooses between them by the `node` condition.
+ * What a browser gives: WebGPU (`navigator.gpu`), workers, and a place for what was measured. `platform.node.ts` has the
+ * same exports for Node; the package's `#platform` import chooses between them by the `node` condition.
  */
 import { TweedieError } from '../../errors.ts'
+
+/** Whether asking for a GPU can be worth it; that there is none may show only then. */
+export const mayHaveGPU = (): boolean => (globalThis.navigator as Navigator | undefined)?.gpu !== undefined
 
 /** The entry point of WebGPU. */
 export async function requestGPU(): Promise<GPU> {
@@ -13,7 +16,7 @@ export async function requestGPU(): Promise<GPU> {
     : 'WebGPU is not available in this browser: use a current Chrome, Edge, Firefox or Safari, or enable WebGPU and hardware acceleration in its settings.')
 }
 
-/** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing: the end of an error message. */
+/** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing. */
 export const noAdapterHint: string = 'Enable hardware acceleration in the browser, or update the graphics driver.'
 
 /** Every distinct adapter the browser is willing to name. */
@@ -31,7 +34,7 @@ export async function listAdapters(): Promise<GPUAdapter[]> {
   return [...found.values()]
 }
 
-/** Bytes of memory that are free on this machine, for software adapters; a browser does not tell. */
+/** Bytes of memory that are free on this machine; a browser does not tell. */
 export function freeMemory(): number | null {
   return null
 }
@@ -76,7 +79,8 @@ export function startWorker(source: string, index: number, died: (reason: string
   const worker = new Worker(url, { name: `tweedie-${index}` })
   worker.onerror = (event) => {
     event.preventDefault()
-    died(`failed (${event.message})`)
+    // A content security policy that forbids the worker says nothing here.
+    died(`failed (${event.message ?? 'it was not allowed to start'})`)
   }
   return {
     post: (message, transfer = []) => worker.postMessage(message, transfer),

@@ -2,7 +2,7 @@
  * Getting a GPUDevice: from the platform, with no more than the limits and features the work needs, or from the caller.
  */
 import { TweedieError } from '../../errors.ts'
-import { freeMemory, listAdapters as platformAdapters, noAdapterHint, requestGPU, waitFor } from '#platform'
+import { freeMemory, listAdapters as platformAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from '#platform'
 import type { AdapterDescription, AdapterListing, DeviceNeed } from '../backend.ts'
 import { WebGPUBackend } from './backend.ts'
 import { recallChoices } from './tuner.ts'
@@ -29,7 +29,7 @@ function describeAdapter(info: GPUAdapterInfo, limits: GPUSupportedLimits): Adap
   }
 }
 
-/** Every adapter of this machine, with all it could give; a device is asked for no more than its work needs. */
+/** Every WebGPU adapter of this machine, hardware and software, with all it could give; a device is asked for no more than its work needs. */
 export async function listAdapters(): Promise<AdapterListing[]> {
   return (await platformAdapters()).map(({ info, limits, features }) => ({
     ...describeAdapter(info, limits), subgroups: features.has('subgroups'), halfFloats: features.has('shader-f16'),
@@ -47,7 +47,20 @@ function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
   }
 }
 
-export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest): Promise<{ backend: WebGPUBackend; adapter: AdapterDescription }> {
+/** The best hardware adapter. Null where there is none: a software one is slower than the CPU backend. */
+export async function hardwareAdapter(): Promise<GPUAdapter | null> {
+  if (!mayHaveGPU()) return null
+  try {
+    const adapter = await (await requestGPU()).requestAdapter({ powerPreference: 'high-performance' })
+    return adapter && !describeAdapter(adapter.info, adapter.limits).software ? adapter : null
+  } catch {
+    // The package `webgpu` is not installed, or does not load here.
+    return null
+  }
+}
+
+/** `found`: an adapter that was asked for already. */
+export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest, found: GPUAdapter | null = null): Promise<{ backend: WebGPUBackend; adapter: AdapterDescription }> {
   signal?.throwIfAborted()
   if (gpuDevice) {
     const adapter = describeAdapter(gpuDevice.adapterInfo, gpuDevice.limits)
@@ -56,9 +69,8 @@ export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest): Pr
     await recallChoices(backend.choices, adapter)
     return { backend, adapter }
   }
-  const gpu = await requestGPU()
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
-  if (!adapter) throw new TweedieError('webgpu-unavailable', `WebGPU is here, but no adapter. ${noAdapterHint}`)
+  const adapter = found ?? await (await requestGPU()).requestAdapter({ powerPreference: 'high-performance' })
+  if (!adapter) throw new TweedieError('webgpu-unavailable', `WebGPU is here, but no adapter: take the CPU backend. ${noAdapterHint}`)
   signal?.throwIfAborted()
   const description = describeAdapter(adapter.info, adapter.limits)
   if (need) checkNeed(need, description)
