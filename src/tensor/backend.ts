@@ -64,13 +64,13 @@ export interface AdapterDescription {
   readonly vendor: string
   readonly architecture: string
   readonly name: string
-  /** Computed by the CPU (lavapipe, SwiftShader): right, but no measure of a GPU. */
+  /** Computed by the CPU (the CPU backend, lavapipe, SwiftShader): right, but no measure of a GPU. */
   readonly software: boolean
   readonly maxBufferBytes: number
   readonly maxBindingBytes: number
 }
 
-/** An adapter that was not asked for a device yet. */
+/** A WebGPU adapter that was not asked for a device yet. */
 export interface AdapterListing extends AdapterDescription {
   /** Whether lanes of a subgroup may share values, which some kernels use. */
   readonly subgroups: boolean

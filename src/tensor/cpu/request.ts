@@ -9,10 +9,13 @@ import { plain, relaxed } from './generated/kernels.ts'
 import { control as controlWords } from './protocol.ts'
 
 export interface CPURequest {
-  /** Worker threads, 1 to 64. Default: as many as the machine has cores; 1 where SharedArrayBuffer is missing. */
+  /**
+   * Threads of the CPU backend, 1 to 64. Default: as many as the machine has cores. Without SharedArrayBuffer (in a page
+   * that is not cross-origin isolated) it is one, whatever is asked for; results do not depend on it.
+   */
   readonly threads?: number
   /**
-   * Relaxed SIMD has a fused multiply-add: faster by up to a half, and exact to the bit only on CPUs of the same kind.
+   * Relaxed SIMD has a fused multiply-add: faster by up to a half, and the same to the bit only on CPUs of the same kind.
    * Default `'auto'`: relaxed where the engine has it (Node 22, Chrome 114).
    */
   readonly simd?: 'auto' | 'plain' | 'relaxed'
@@ -79,5 +82,6 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
     signal.throwIfAborted()
   }
   const name = `CPU, ${count} ${count === 1 ? 'thread' : 'threads'}, ${isRelaxed ? 'relaxed ' : ''}SIMD`
-  return { backend, adapter: { vendor: '', architecture: 'wasm', name, software: true, maxBufferBytes: most, maxBindingBytes: most } }
+  const architecture = isRelaxed ? 'wasm-relaxed-simd' : 'wasm-simd'
+  return { backend, adapter: { vendor: 'cpu', architecture, name, software: true, maxBufferBytes: most, maxBindingBytes: most } }
 }

@@ -33,8 +33,11 @@ export class Workers {
 
   #start(starts: readonly Omit<StartMessage, 'kind' | 'thread'>[]): Promise<void> {
     return new Promise((resolve, reject) => {
+      let ready = false
+      const notStarted = (reason: string, cause?: unknown): TweedieError =>
+        new TweedieError('unsupported', `The CPU backend could not start a worker thread: ${reason} (a page's content security policy must allow worker-src blob: and script-src 'wasm-unsafe-eval').`, { cause })
       const died = (reason: string): void => {
-        const error = new TweedieError('device-lost', `A worker thread of the CPU backend ${reason}: request a new device.`)
+        const error = ready ? new TweedieError('device-lost', `A worker thread of the CPU backend ${reason}: request a new device.`) : notStarted(`it ${reason}`)
         this.stop(error)
         reject(error)
       }
@@ -44,8 +47,9 @@ export class Workers {
           this.#handles.push(handle)
           handle.receive((message) => {
             const reply = message as WorkerReply
-            if (reply.kind === 'refused') return died(`could not start (${reply.message})`)
+            if (reply.kind === 'refused') return died(`failed (${reply.message})`)
             if (reply.kind === 'ready' && thread === 0) {
+              ready = true
               handle.hold(false)
               resolve()
             }
@@ -57,7 +61,7 @@ export class Workers {
         }
       } catch (cause) {
         this.stop(null)
-        reject(new TweedieError('unsupported', `The CPU backend could not start a worker thread: ${cause instanceof Error ? cause.message : String(cause)} (a page's content security policy must allow worker-src blob: and script-src 'wasm-unsafe-eval').`, { cause }))
+        reject(notStarted(cause instanceof Error ? cause.message : String(cause), cause))
       }
     })
   }
