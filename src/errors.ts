@@ -6,7 +6,9 @@
 export type ErrorCode =
   /** No WebGPU adapter, or the `webgpu` package is not installed. */
   | 'webgpu-unavailable'
-  /** The device was lost (driver reset, unplugged, destroyed by its owner). */
+  /** The CPU backend cannot run here: no WebAssembly SIMD (or relaxed SIMD, if asked for), or no worker may start. */
+  | 'cpu-unavailable'
+  /** The device was lost (driver reset, unplugged, destroyed by its owner), or a worker thread died. */
   | 'device-lost'
   /** The device could not allocate a buffer, or a model needs more memory than it has. */
   | 'out-of-memory'

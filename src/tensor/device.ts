@@ -62,8 +62,8 @@ export class Device {
    * Acquires a device: of a hardware GPU where there is one, else of the CPU.
    *
    * @throws TweedieError `limit-exceeded` or `out-of-memory` if it cannot hold what `need` asks for, `webgpu-unavailable`
-   * if WebGPU was asked for and there is no adapter, `unsupported` if the CPU backend lacks something (WebAssembly SIMD,
-   * workers), `option` for a value that is none.
+   * if WebGPU was asked for and there is no adapter, `cpu-unavailable` if the CPU backend cannot run here (WebAssembly SIMD
+   * and workers are what it needs), `option` for a value that is none.
    */
   static async request(options: DeviceRequest = {}): Promise<Device> {
     const { backend, adapter } = await requestBackend(options)

@@ -60,8 +60,8 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
   }
   const has = (base64: string): boolean => typeof WebAssembly === 'object' && WebAssembly.validate(bytesOf(base64))
   const isRelaxed = simd !== 'plain' && has(relaxed)
-  if (!isRelaxed && simd === 'relaxed') throw new TweedieError('unsupported', "simd: 'relaxed' needs an engine with WebAssembly relaxed SIMD (Node 22, Chrome 114, or newer); use 'auto'.")
-  if (!isRelaxed && !has(plain)) throw new TweedieError('unsupported', 'The CPU backend needs WebAssembly with SIMD and bulk memory: use Node 20 or newer, or a browser of 2023 or newer.')
+  if (!isRelaxed && simd === 'relaxed') throw new TweedieError('cpu-unavailable', "simd: 'relaxed' needs an engine with WebAssembly relaxed SIMD (Node 22, Chrome 114, or newer); use 'auto'.")
+  if (!isRelaxed && !has(plain)) throw new TweedieError('cpu-unavailable', 'The CPU backend needs WebAssembly with SIMD and bulk memory: use Node 20 or newer, or a browser of 2023 or newer.')
   const common = sharedMemory()
   const maximumPages = common?.maximumPages ?? 65536
   const most = maximumPages * 65536

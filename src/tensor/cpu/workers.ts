@@ -35,7 +35,7 @@ export class Workers {
     return new Promise((resolve, reject) => {
       let ready = false
       const notStarted = (reason: string, cause?: unknown): TweedieError =>
-        new TweedieError('unsupported', `The CPU backend could not start a worker thread: ${reason} (a page's content security policy must allow worker-src blob: and script-src 'wasm-unsafe-eval').`, { cause })
+        new TweedieError('cpu-unavailable', `The CPU backend could not start a worker thread: ${reason} (a page's content security policy must allow worker-src blob: and script-src 'wasm-unsafe-eval').`, { cause })
       const died = (reason: string): void => {
         const error = ready ? new TweedieError('device-lost', `A worker thread of the CPU backend ${reason}: request a new device.`) : notStarted(`it ${reason}`)
         this.stop(error)
