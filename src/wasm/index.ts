@@ -5,8 +5,12 @@
  * as many as the launch says, `scratch` memory of this thread alone. Chunks write disjoint memory, in any order, on any
  * thread; how work is cut into chunks depends on shapes alone, so results are the same on any number of threads.
  */
+export * from './attention'
+export * from './attention-grad'
 export * from './copy-words'
 export * from './fill'
 export * from './gather'
 export * from './pool'
 export * from './resize'
+export * from './winograd'
+export * from './winograd-weights'

@@ -1,0 +1,307 @@
+/**
+ * Convolution 3×3 at stride 1 by Winograd's F(4×4, 3×3): 36 multiplications a tile of 4×4 outputs and pair of channels where
+ * the direct sum takes 144. A chunk is a block of tiles (of any images, in order): all its input channels are
+ * transformed into scratch as B panels `[8 tiles][36 frequencies][channel][8]`; then, for every panel of output
+ * channels, 36 small GEMMs of 6 rows by 8 tiles go into a block that stays in L1, which is transformed back and stored.
+ * Transforms work on four tiles at a time. The data gradient is the same with turned weights.
+ *
+ * Columns are transformed first, on whole rows of pixels, four adjacent ones at a time, so that loads are contiguous and
+ * what overlaps between neighbouring tiles is done once; rows of tiles then come by 4×4 transposes.
+ */
+import { tile4x8, tile6x8 } from './gemm-tile'
+import { output0, output1, output2, output3, storeInput } from './winograd-transform'
+
+@unmanaged
+class WinogradParams {
+  x: usize
+  /** Packed by `winogradWeights`. */
+  weight: usize
+  /** Addresses or 0. */
+  bias: usize
+  residual: usize
+  y: usize
+  channels: i32
+  height: i32
+  width: i32
+  outChannels: i32
+  outHeight: i32
+  outWidth: i32
+  padding: i32
+  /** Rows and columns of tiles in an image, and tiles in all. */
+  tileRows: i32
+  tileColumns: i32
+  tiles: i32
+  /** Tiles a chunk, a multiple of 8. */
+  each: i32
+  sixes: i32
+  fours: i32
+}
+
+/** Bytes from one frequency to the next in a panel of V; the odd cache line keeps the 36 out of one cache set. */
+// @ts-ignore: decorator
+@inline
+function planeBytes(channels: i32): usize {
+  return (<usize>channels << 5) + 64
+}
+
+/** Byte selectors for `i8x16.swizzle`: a load at the offset 32 + 4 s shifts lanes down by s, -8 to 8, zeros coming in. */
+const shifts = memory.data<u8>([
+  255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+  255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+  255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+  255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+])
+
+// What a chunk keeps of each tile, in bytes from its record's start: where its transformed columns lie; where its outputs
+// go, from the channel's first; how many rows and columns of it the image has.
+const recordBytes = 16
+
+// Of each run of tiles that are neighbours in a row: image, first input row, first input column, tiles.
+const runBytes = 16
+
+export function winogradForward(params: usize, chunk: i32, scratch: usize): void {
+  const p = changetype<WinogradParams>(params)
+  const channels = p.channels
+  const each = p.each
+  const first = chunk * each
+  const count = min(each, p.tiles - first)
+  const panels = (count + 7) >> 3
+  const plane = planeBytes(channels)
+  const panelBytes = plane * 36
+
+  const v = scratch
+  const records = v + <usize>(each >> 3) * panelBytes
+  const runs = records + each * recordBytes
+  const zeros = runs + each * runBytes
+  const zeroBytes = <usize>((p.width + 3) & ~3) << 2
+  const columns = zeros + zeroBytes
+  const m = columns
+  memory.fill(zeros, 0, zeroBytes)
+
+  const runCount = layOut(p, first, count, records, runs)
+  for (let c = 0; c < channels; c++) {
+    transformColumns(p, c, runs, runCount, zeros, columns)
+    for (let quad = 0; quad < panels * 2; quad++) {
+      transformRows(records + quad * 4 * recordBytes, columns, v + <usize>(quad >> 1) * panelBytes + ((quad & 1) << 4) + (<usize>c << 5), plane)
+    }
+  }
+
+  let weight = p.weight
+  const strips = p.sixes + p.fours
+  let channel = 0
+  for (let strip = 0; strip < strips; strip++) {
+    const six = strip < p.sixes
+    const step = <usize>channels * (six ? 24 : 16)
+    for (let panel = 0; panel < panels; panel++) {
+      let from = v + <usize>panel * panelBytes
+      let to = m
+      let u = weight
+      if (six) {
+        for (let i = 0; i < 36; i++) {
+          tile6x8(u, from, channels, to, 32, false)
+          u += step
+          from += plane
+          to += 192
+        }
+      } else {
+        for (let i = 0; i < 36; i++) {
+          tile4x8(u, from, channels, to, 32, false)
+          u += step
+          from += plane
+          to += 192
+        }
+      }
+      const rows = min(six ? 6 : 4, p.outChannels - channel)
+      for (let row = 0; row < rows; row++) {
+        for (let half = 0; half < 2; half++) {
+          transformBack(p, channel + row, m + row * 32 + half * 16, records + (panel * 8 + half * 4) * recordBytes, m + 36 * 192)
+        }
+      }
+    }
+    weight += step * 36
+    channel += six ? 6 : 4
+  }
+}
+
+/** Writes the chunk's tiles' records and runs; returns how many runs. Tiles that fill up the last panel have no rows. */
+function layOut(p: WinogradParams, first: i32, count: i32, records: usize, runs: usize): i32 {
+  let record = records
+  let run = runs
+  let offset = 0
+  for (let tile = first; tile < first + count;) {
+    const row = tile / p.tileColumns
+    const column = tile - row * p.tileColumns
+    const image = row / p.tileRows
+    const y = (row - image * p.tileRows) << 2
+    const length = min(p.tileColumns - column, first + count - tile)
+    store<i32>(run, image)
+    store<i32>(run, y - p.padding, 4)
+    store<i32>(run, (column << 2) - p.padding, 8)
+    store<i32>(run, length, 12)
+    run += runBytes
+    const base = image * p.outChannels * p.outHeight * p.outWidth + y * p.outWidth
+    for (let i = column; i < column + length; i++) {
+      store<i32>(record, offset)
+      store<i32>(record, (base + (i << 2)) << 2, 4)
+      store<i32>(record, min(4, p.outHeight - y), 8)
+      store<i32>(record, min(4, p.outWidth - (i << 2)), 12)
+      record += recordBytes
+      offset += 96
+    }
+    offset += 96
+    tile += length
+  }
+  for (let i = count; (i & 7) !== 0; i++) {
+    store<i32>(record, 0)
+    store<i32>(record, 0, 8)
+    record += recordBytes
+  }
+  return <i32>((run - runs) / runBytes)
+}
+
+/** Bᵀ d down the columns of one channel's runs: to `columns`, for each four columns of pixels six vectors. */
+function transformColumns(p: WinogradParams, channel: i32, runs: usize, runCount: i32, zeros: usize, columns: usize): void {
+  const height = p.height
+  const width = p.width
+  const rowBytes = <usize>width << 2
+  for (let i = 0; i < runCount; i++) {
+    const y = load<i32>(runs, 4)
+    let x = load<i32>(runs, 8)
+    const end = x + (load<i32>(runs, 12) << 2)
+    const image = p.x + <usize>(load<i32>(runs) * p.channels + channel) * height * rowBytes
+    const r0 = <u32>y < <u32>height ? image + <usize>y * rowBytes : zeros
+    const r1 = <u32>(y + 1) < <u32>height ? image + <usize>(y + 1) * rowBytes : zeros
+    const r2 = <u32>(y + 2) < <u32>height ? image + <usize>(y + 2) * rowBytes : zeros
+    const r3 = <u32>(y + 3) < <u32>height ? image + <usize>(y + 3) * rowBytes : zeros
+    const r4 = <u32>(y + 4) < <u32>height ? image + <usize>(y + 4) * rowBytes : zeros
+    const r5 = <u32>(y + 5) < <u32>height ? image + <usize>(y + 5) * rowBytes : zeros
+    for (; x <= end; x += 4) {
+      const inside = max(0, min(x, width - 4))
+      const at = <usize>inside << 2
+      let d0 = v128.load(r0 + at)
+      let d1 = v128.load(r1 + at)
+      let d2 = v128.load(r2 + at)
+      let d3 = v128.load(r3 + at)
+      let d4 = v128.load(r4 + at)
+      let d5 = v128.load(r5 + at)
+      if (inside !== x) {
+        const shift = v128.load(shifts + 32 + (max(-8, min(x - inside, 8)) << 2))
+        d0 = i8x16.swizzle(d0, shift)
+        d1 = i8x16.swizzle(d1, shift)
+        d2 = i8x16.swizzle(d2, shift)
+        d3 = i8x16.swizzle(d3, shift)
+        d4 = i8x16.swizzle(d4, shift)
+        d5 = i8x16.swizzle(d5, shift)
+      }
+      storeInput(d0, d1, d2, d3, d4, d5, columns, 16)
+      columns += 96
+    }
+    runs += runBytes
+  }
+}
+
+/** Bᵀ d along the rows of the four tiles at `record`: 36 vectors to `to`, `plane` bytes apart. */
+// @ts-ignore: decorator
+@inline
+function transformRows(record: usize, columns: usize, to: usize, plane: usize): void {
+  let t0 = columns + load<i32>(record)
+  let t1 = columns + load<i32>(record, recordBytes)
+  let t2 = columns + load<i32>(record, 2 * recordBytes)
+  let t3 = columns + load<i32>(record, 3 * recordBytes)
+  const end = t0 + 96
+  while (t0 < end) {
+    const s0 = v128.load(t0)
+    const s1 = v128.load(t1)
+    const s2 = v128.load(t2)
+    const s3 = v128.load(t3)
+    const low01 = v128.shuffle<f32>(s0, s1, 0, 4, 1, 5)
+    const high01 = v128.shuffle<f32>(s0, s1, 2, 6, 3, 7)
+    const low23 = v128.shuffle<f32>(s2, s3, 0, 4, 1, 5)
+    const high23 = v128.shuffle<f32>(s2, s3, 2, 6, 3, 7)
+    // The last two columns are the neighbour's first two.
+    const next01 = v128.load64_lane(t1, v128.load64_zero(t0, 96), 1, 96)
+    const next23 = v128.load64_lane(t3, v128.load64_zero(t2, 96), 1, 96)
+    storeInput(
+      v128.shuffle<f32>(low01, low23, 0, 1, 4, 5),
+      v128.shuffle<f32>(low01, low23, 2, 3, 6, 7),
+      v128.shuffle<f32>(high01, high23, 0, 1, 4, 5),
+      v128.shuffle<f32>(high01, high23, 2, 3, 6, 7),
+      v128.shuffle<f32>(next01, next23, 0, 2, 4, 6),
+      v128.shuffle<f32>(next01, next23, 1, 3, 5, 7),
+      to, plane)
+    to += plane * 6
+    t0 += 16
+    t1 += 16
+    t2 += 16
+    t3 += 16
+  }
+}
+
+/** Aᵀ m A of four tiles of one output channel, with bias and residual, stored to the image as far as it reaches. */
+// @ts-ignore: decorator
+@inline
+function transformBack(p: WinogradParams, channel: i32, m: usize, record: usize, columns: usize): void {
+  for (let x: usize = 0; x < 96; x += 16) {
+    const at = m + x * 12
+    const m1 = v128.load(at, 1152)
+    const m2 = v128.load(at, 2 * 1152)
+    const m3 = v128.load(at, 3 * 1152)
+    const m4 = v128.load(at, 4 * 1152)
+    const sumA = f32x4.add(m1, m2)
+    const sumB = f32x4.add(m3, m4)
+    const differenceA = f32x4.sub(m1, m2)
+    const differenceB = f32x4.sub(m3, m4)
+    v128.store(columns + x, output0(v128.load(at), sumA, sumB))
+    v128.store(columns + x, output1(differenceA, differenceB), 96)
+    v128.store(columns + x, output2(sumA, sumB), 192)
+    v128.store(columns + x, output3(differenceA, differenceB, v128.load(at, 5 * 1152)), 288)
+  }
+  const image = <usize>(channel * p.outHeight * p.outWidth) << 2
+  const rowBytes = <usize>p.outWidth << 2
+  const bias = p.bias ? v128.load32_splat(p.bias + (<usize>channel << 2)) : f32x4.splat(0)
+  for (let y = 0; y < 4; y++) {
+    const m1 = v128.load(columns, 16)
+    const m2 = v128.load(columns, 32)
+    const m3 = v128.load(columns, 48)
+    const m4 = v128.load(columns, 64)
+    const sumA = f32x4.add(m1, m2)
+    const sumB = f32x4.add(m3, m4)
+    const differenceA = f32x4.sub(m1, m2)
+    const differenceB = f32x4.sub(m3, m4)
+    const y0 = f32x4.add(bias, output0(v128.load(columns), sumA, sumB))
+    const y1 = f32x4.add(bias, output1(differenceA, differenceB))
+    const y2 = f32x4.add(bias, output2(sumA, sumB))
+    const y3 = f32x4.add(bias, output3(differenceA, differenceB, v128.load(columns, 80)))
+    const low01 = v128.shuffle<f32>(y0, y1, 0, 4, 1, 5)
+    const high01 = v128.shuffle<f32>(y0, y1, 2, 6, 3, 7)
+    const low23 = v128.shuffle<f32>(y2, y3, 0, 4, 1, 5)
+    const high23 = v128.shuffle<f32>(y2, y3, 2, 6, 3, 7)
+    const offset = image + <usize>y * rowBytes
+    storeRow(p, record, y, offset, v128.shuffle<f32>(low01, low23, 0, 1, 4, 5))
+    storeRow(p, record + recordBytes, y, offset, v128.shuffle<f32>(low01, low23, 2, 3, 6, 7))
+    storeRow(p, record + 2 * recordBytes, y, offset, v128.shuffle<f32>(high01, high23, 0, 1, 4, 5))
+    storeRow(p, record + 3 * recordBytes, y, offset, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7))
+    columns += 96
+  }
+}
+
+/** Row `y` of one tile. */
+// @ts-ignore: decorator
+@inline
+function storeRow(p: WinogradParams, record: usize, y: i32, offset: usize, value: v128): void {
+  if (y >= load<i32>(record, 8)) return
+  const at = offset + load<u32>(record, 4)
+  if (load<i32>(record, 12) === 4) {
+    v128.store(p.y + at, p.residual ? f32x4.add(value, v128.load(p.residual + at)) : value)
+  } else storePart(p, load<i32>(record, 12), at, value)
+}
+
+function storePart(p: WinogradParams, count: i32, at: usize, value: v128): void {
+  for (let i = 0; i < count; i++) {
+    const x = f32x4.extract_lane(value, 0)
+    store<f32>(p.y + at, p.residual ? x + load<f32>(p.residual + at) : x)
+    value = v128.shuffle<f32>(value, value, 1, 2, 3, 3)
+    at += 4
+  }
+}
