@@ -1,4 +1,46 @@
-import { TweedieError } from '../../../errors.ts'
-import type { Launch } from '../launch.ts'
+/** Finds the flattest rows for an expression's operands and cuts them into pieces and chunks of some 60 µs. */
+import { topological, type Node } from '../../expression.ts'
+import type { MapParams } from '../../ops/map.ts'
+import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
+import { mapModule, type MapInput } from '../emit/map.ts'
+import { cut, float, type Launch } from '../launch.ts'
 
-export const map: Launch<unknown> = () => { throw new TweedieError('unsupported', 'map is not implemented on the CPU yet') }
+/** Measured, in nanoseconds an element: a cheap function; one with a polynomial. */
+const cost = (node: Node): number =>
+  node.kind !== 'call' ? 0.1 : ['exp', 'log', 'tanh', 'sigmoid', 'pow'].includes(node.name) ? 2 : 0.1
+
+export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, inputs, [output]) => {
+  const { shape } = output
+  const { dims, strides: [, ...strides] } = collapse(shape, [stridesOf(shape), ...inputs.map((t) => broadcastStrides(t.shape, shape))])
+  const last = dims.length - 1
+  const length = dims[last]
+  const dense = stridesOf(dims)
+  const access = inputs.map(({ dtype: type }, k): MapInput => ({
+    type,
+    access: strides[k].every((s) => s === 0) ? 'single' : strides[k].every((s, a) => s === dense[a]) ? 'dense' : 'strided',
+    inner: strides[k][last] === 1,
+  }))
+  const rank = access.some((k) => k.access === 'strided') ? dims.length : 1
+  const rowLength = rank > 1 ? length : sizeOf(dims)
+  const wide = rowLength >= 4
+  const nanoseconds = topological(expression.root).reduce((sum, node) => sum + cost(node), 0.3)
+  const elements = Math.max(4096, Math.ceil(60_000 / nanoseconds))
+  // A piece's last step reaches back by up to three elements, so no piece has fewer than four.
+  let each = Math.min(rowLength, Math.ceil(elements / 16) * 16)
+  while (rowLength > each && rowLength % each > 0 && rowLength % each < 4) each += 16
+  const perRow = Math.ceil(rowLength / each)
+  const total = perRow * (sizeOf(dims) / rowLength)
+  const { chunks, each: pieces } = cut(total, elements / each)
+  const signature = access.map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`).join('')
+  const key = `map ${expression.key} ${signature}>${dtype} r${rank}${wide ? 'w' : ''} s${scalars.length}`
+  encoder.run({
+    kernel: encoder.compile(key, (memory) => mapModule({ expression, inputs: access, outputType: dtype, rank, wide }, memory)),
+    chunks,
+    params: [
+      total, pieces, perRow, each, rowLength, output,
+      ...dims.slice(1, rank - 1),
+      ...inputs.flatMap((t, k) => [t, ...(access[k].access === 'strided' ? strides[k].slice(0, last).map((s) => s * 4) : [])]),
+      ...scalars.map(float),
+    ],
+  })
+}

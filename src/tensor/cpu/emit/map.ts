@@ -1,0 +1,108 @@
+/**
+ * The kernel of an elementwise expression: one pass over memory however long it is. The output is walked in rows, along
+ * which every operand is either dense or constant, and long rows in pieces; a chunk is some pieces. What depends on
+ * scalars alone is computed once a chunk, what is constant along a row once a row, the rest four elements at a time. The
+ * last four of a piece may overlap those before them, which computes the same again and needs no other code; rows shorter
+ * than four are walked one element at a time, in lane 0.
+ *
+ * Parameters, a word each: pieces in all, pieces a chunk, pieces a row, elements of a piece, elements of a row, address
+ * of the output; extents of the outer axes but the first; for every input its address and, if it is strided, its strides
+ * along the outer axes in bytes; the scalars.
+ */
+import type { DType } from '../../dtype.ts'
+import { topological, type Expression } from '../../expression.ts'
+import type { MemoryType } from '../launch.ts'
+import { functionCode, type Place } from './functions.ts'
+import { Body, f32x4, get, i32, i32x4, Locals, moduleOf, set, v128, type Code } from './module.ts'
+
+/** How an input is walked: as the output is, not at all, or along a row (`inner`) or not but from row to row. */
+export interface MapInput {
+  readonly access: 'dense' | 'single' | 'strided'
+  readonly type: DType
+  readonly inner: boolean
+}
+
+export interface MapKernel {
+  readonly expression: Expression
+  readonly inputs: readonly MapInput[]
+  readonly outputType: DType
+  /** Axes, of which the last is the row. */
+  readonly rank: number
+  /** Whether rows have four elements or more. */
+  readonly wide: boolean
+}
+
+export function mapModule({ expression, inputs, outputType, rank, wide }: MapKernel, memory: MemoryType): Uint8Array {
+  const locals = new Locals()
+  const [once, row, step] = [new Body(locals), new Body(locals), new Body(locals)]
+  const [params, chunk] = [get(0), get(1)]
+  let words = 0
+  const word = (): Code => i32.load(params, words++ * 4)
+  const outer = Array.from({ length: rank - 1 }, (_, a) => a)
+
+  const [total, pieces, perRow, each, length, output] = Array.from({ length: 6 }, () => once.keep(word(), 'i32'))
+  const extents = outer.map((a) => (a === 0 ? [] : once.keep(word(), 'i32')))
+  const piece = locals.add('i32')
+  once.run(set(piece, i32.mul(chunk, pieces)))
+  const end = once.keep(i32.min(i32.add(get(piece), pieces), total), 'i32')
+
+  // Where this piece is, in elements of its row, bytes of the output and along each axis.
+  const index = row.keep(i32.divU(get(piece), perRow), 'i32')
+  const from = row.keep(i32.mul(i32.sub(get(piece), i32.mul(index, perRow)), each), 'i32')
+  const bytes = row.keep(i32.shl(i32.add(i32.mul(index, length), from), 2), 'i32')
+  const axes: Code[] = []
+  let rest = index
+  for (const a of [...outer].reverse()) {
+    axes[a] = a === 0 ? rest : row.keep(i32.remU(rest, extents[a]), 'i32')
+    if (a > 0) rest = row.keep(i32.divU(rest, extents[a]), 'i32')
+  }
+  const at = locals.add('i32')
+  const width = wide ? 4 : 1
+  const last = row.keep(i32.shl(i32.sub(i32.min(i32.sub(length, from), each), i32.const(width)), 2), 'i32')
+  row.run(set(at, i32.const(0)))
+
+  const load = wide ? v128.load : v128.loadSplat
+  const asFloat = (type: DType, value: Code): Code => (type === 'i32' ? f32x4.fromI32(value) : type === 'u32' ? f32x4.fromU32(value) : value)
+  /** The value of each node, and the body in which it is computed: 0 once, 1 a row, 2 a step. */
+  const values = new Map<string, { code: Code; level: number }>()
+  const bodies = [once, row, step]
+  inputs.forEach(({ access, type, inner }, k) => {
+    const address = once.keep(word(), 'i32')
+    const offset = access !== 'strided' ? bytes : outer.reduce<Code>((sum, a) => i32.add(sum, i32.mul(axes[a], once.keep(word(), 'i32'))), inner ? i32.shl(from, 2) : i32.const(0))
+    const level = access === 'single' ? 0 : access === 'dense' || inner ? 2 : 1
+    const start = level === 0 ? address : row.keep(i32.add(address, offset), 'i32')
+    const loaded = level === 2 ? load(i32.add(start, get(at))) : v128.loadSplat(start)
+    values.set(`x${k}`, { code: bodies[level].keep(asFloat(type, loaded)), level })
+  })
+  for (let k = 0; k < expression.scalars; k++) values.set(`s${k}`, { code: once.keep(v128.loadSplat(params, words++ * 4)), level: 0 })
+
+  const constants = new Map<string, Code>()
+  const constant = (key: string, code: Code): Code => {
+    const known = constants.get(key) ?? once.keep(code)
+    constants.set(key, known)
+    return known
+  }
+  const shared: Omit<Place, 'body'> = {
+    constant: (value) => constant(`${Object.is(value, -0) ? '-0' : value}`, f32x4.splat(value)),
+    bits: (value) => constant(`bits ${value}`, i32x4.splat(value)),
+    madd: (a, b, c) => (memory.relaxed ? f32x4.relaxedMadd(a, b, c) : f32x4.add(f32x4.mul(a, b), c)),
+  }
+  for (const node of topological(expression.root)) {
+    if (node.kind === 'constant') values.set(node.key, { code: shared.constant(node.value), level: 0 })
+    if (node.kind !== 'call') continue
+    const args = node.args.map(({ key }) => values.get(key) as { code: Code; level: number })
+    const level = Math.max(...args.map((arg) => arg.level))
+    const body = bodies[level]
+    const [a, b, c] = args.map(({ code }) => code)
+    values.set(node.key, { code: body.keep(functionCode[node.name]({ ...shared, body }, a, b, c)), level })
+  }
+  const { code: result } = values.get(expression.root.key) as { code: Code }
+  const target = row.keep(i32.add(output, bytes), 'i32')
+  const converted = outputType === 'i32' ? i32x4.fromF32(result) : outputType === 'u32' ? i32x4.fromF32U(result) : result
+  step.run((wide ? v128.store : v128.storeLane0)(i32.add(target, get(at)), converted))
+  // Whether this was the last step is asked before moving on.
+  const more = [...i32.ltS(get(at), last), ...set(at, i32.min(i32.add(get(at), i32.const(width * 4)), last))]
+  row.loop(step.code, more)
+  once.loop([...row.code, ...set(piece, i32.add(get(piece), i32.const(1)))], i32.ltS(get(piece), end))
+  return moduleOf(once, memory)
+}
