@@ -1,10 +1,15 @@
-/** `npm test`: installs, checks the types, builds, and runs the tests on the machine's best driver. Arguments go to vitest. */
+/**
+ * `npm test`: installs, checks the types, builds, and runs the tests, those of the WGSL kernels on the machine's best Vulkan
+ * driver. Arguments go to vitest.
+ */
 import { join } from 'node:path'
 import { build, install, requireNode, root, run, stop } from './steps.js'
 import { vulkanEnvironment } from './vulkan.js'
 
 requireNode()
 await install()
+const { generate } = await import('./kernels.js')
+await generate()
 const modules = join(root, 'node_modules')
 for (const project of ['.', 'bench']) {
   if (await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '--noEmit', '--project', project], { cwd: root }) !== 0) stop('The types do not fit.')

@@ -1,7 +1,7 @@
 /**
- * Which Vulkan driver computes, on Linux. Dawn finds drivers through the Vulkan loader, which reads LD_LIBRARY_PATH when
- * the process starts and VK_DRIVER_FILES after; so the scripts and the command line ask here for an environment and
- * start the process that computes in it.
+ * Which Vulkan driver the WGSL kernels are tested on, on Linux; nothing else needs one. Dawn finds drivers through the
+ * Vulkan loader, which reads LD_LIBRARY_PATH when the process starts and VK_DRIVER_FILES after; so `npm test` asks here for
+ * an environment and starts the tests in it.
  *
  * What the user has set is respected. Else the system's driver is used if it works: hardware, or lavapipe 25 and newer
  * (older ones lack what Dawn needs). Else SwiftShader, a software driver, with its loader: the development dependency

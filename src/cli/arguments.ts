@@ -91,7 +91,9 @@ export class Arguments<K extends string> {
   choice<const C extends string>(name: K, choices: readonly C[]): C | undefined {
     const text = this.text(name)
     if (text === undefined || choices.includes(text as C)) return text as C | undefined
-    return fail(`--${name}: expected ${choices.join(', ')}, found "${text}"${didYouMean(text, choices)}`)
+    // "gpu" is nearer to "cpu" than to "webgpu".
+    const longer = choices.filter((choice) => choice.includes(text))
+    return fail(`--${name}: expected ${choices.join(', ')}, found "${text}"${didYouMean(text, longer.length > 0 ? longer : choices)}`)
   }
 }
 

@@ -40,7 +40,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   const { name, vendor, architecture, software } = device.adapter
   let record = await resumed(out, {
     program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), sha256,
-    adapter: { name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
+    adapter: { backend: device.backend.kind, name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
   })
   if (record.samples.length > 0) console.error(`${out}: ${record.samples.length} of ${number} samples are there already.`)
   if (kernels || record.samples.length > 0) useKernels(setup, kernels ?? record.kernels)

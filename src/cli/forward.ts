@@ -4,6 +4,7 @@ import { encodeSafetensors, writeFileAtomic, type Checkpoint } from '../io/index
 import { memoryOf, type ModelConfig } from '../nn/index.ts'
 import { grad, type Device, type Tensor } from '../tensor/index.ts'
 import { didYouMean, fail, parseArguments, type Command } from './arguments.ts'
+import { computedOn, deviceOptions, onDevice } from './device.ts'
 import { loadWithProgress, openModel, openWeights } from './files.ts'
 
 const options = {
@@ -11,6 +12,7 @@ const options = {
   input: { value: 'IN.safetensors', help: 'x [N, C, H, W] and timesteps [N] (whole or fractional); y [N] for labels, low_res [N, C, h, w] for a super-resolution network, cotangent of the output\'s shape for gradients' },
   save: { value: 'OUT.safetensors', help: 'gets out; with cotangent also grad_x and grad.KEY for every parameter, the gradients of sum(out * cotangent)' },
   preset: { value: 'NAME', help: 'what network the model file holds, if it does not say so itself' },
+  ...deviceOptions,
 } as const
 
 const inputs = ['x', 'timesteps', 'y', 'low_res', 'cotangent']
@@ -22,8 +24,9 @@ export const forward: Command = {
   options,
   positionals: [0, 0],
   examples: ['forward --model M.safetensors --input in.safetensors --save out.safetensors'],
-  async run(argv, { signal, requestDevice }) {
+  async run(argv, session) {
     const args = parseArguments<keyof typeof options>(forward, argv)
+    const { signal, requestDevice } = onDevice(session, args)
     const [modelPath, inputPath, save] = [args.required('model'), args.required('input'), args.required('save')]
     const file = await openModel(modelPath, args.text('preset'), signal)
     const input = await openWeights(inputPath, signal)
@@ -56,7 +59,7 @@ export const forward: Command = {
         signal.throwIfAborted()
       }
       await writeFileAtomic(save, encodeSafetensors(saved), { signal })
-      console.log(`${save}: out [${saved[0]?.[1].shape.join(', ')}]${differentiate ? ` and ${saved.length - 1} gradients` : ''}, computed on ${device.adapter.name}${device.adapter.software ? ' (software)' : ''}`)
+      console.log(`${save}: out [${saved[0]?.[1].shape.join(', ')}]${differentiate ? ` and ${saved.length - 1} gradients` : ''}, computed on ${computedOn(device)}`)
     } finally {
       await input.close()
       await file.checkpoint.close()

@@ -1,28 +1,31 @@
-/** `tweedie info`: the adapters of this machine, and what a checkpoint holds and takes. */
+/** `tweedie info`: what can compute on this machine, and what a checkpoint holds and takes. */
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint } from '../io/index.node.ts'
 import { describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, stateDictOf, type ModelDescription } from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
-import { listAdapters } from '../tensor/index.ts'
+import { listAdapters, type AdapterDescription, type AdapterListing } from '../tensor/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
+import { deviceOptions, onDevice } from './device.ts'
 import { jsonBeside, openWeights } from './files.ts'
 import type { Session } from './session.ts'
 
 const options = {
   preset: { value: 'NAME', help: 'what network the checkpoint holds, if it does not say so itself' },
+  ...deviceOptions,
 } as const
 
 export const info: Command = {
   name: 'info',
   usage: '[CHECKPOINT] [options]',
-  summary: 'show adapters and their limits, or what a checkpoint holds and the memory it takes',
+  summary: 'show what can compute here, with its limits, or what a checkpoint holds and the memory it takes',
   options,
   positionals: [0, 1],
   examples: ['info', 'info weights/bccd32-adm.safetensors', 'info 64x64_diffusion.pt --preset 64x64_diffusion'],
   async run(argv, session) {
     const args = parseArguments<keyof typeof options>(info, argv)
     const [path] = args.positionals
-    if (path === undefined) return showAdapters(session)
+    const chosen = onDevice(session, args)
+    if (path === undefined) return showDevices(chosen)
     const checkpoint = await openWeights(path, session.signal)
     try {
       await showCheckpoint(path, checkpoint, args.text('preset'))
@@ -36,20 +39,27 @@ const mebibytes = (bytes: number): string => bytes >= 2 ** 30 ? `${(bytes / 2 **
 
 const show = (rows: readonly (readonly [string, string])[]): void => rows.forEach(([key, value]) => console.log(`  ${key.padEnd(23)}${value}`))
 
-async function showAdapters({ signal, requestDevice }: Session): Promise<void> {
-  const adapters = await listAdapters()
-  using device = await requestDevice({ signal })
-  for (const { name, vendor, architecture, software, maxBufferBytes, maxBindingBytes, subgroups, halfFloats } of adapters) {
-    console.log(`${name}${adapters.length > 1 && name === device.adapter.name ? ' (this one is used)' : ''}`)
+async function showDevices({ signal, requestDevice }: Session): Promise<void> {
+  const found: readonly AdapterListing[] | TweedieError = await listAdapters().catch((error: unknown) => (error instanceof TweedieError ? error : Promise.reject(error)))
+  using used = await requestDevice({ signal })
+  using cpu = await requestDevice({ signal, backend: 'cpu' })
+  const head = (name: string): void => console.log(`${name}${name === used.adapter.name ? ' (this one is used)' : ''}`)
+  const limit = ({ maxBufferBytes, maxBindingBytes }: AdapterDescription): string => mebibytes(Math.min(maxBufferBytes, maxBindingBytes))
+  for (const adapter of found instanceof TweedieError ? [] : found) {
+    head(adapter.name)
     show([
-      ['kind', software ? 'software: computed by the CPU, no measure of a GPU' : 'hardware'],
-      ['vendor, architecture', [vendor, architecture].filter(Boolean).join(', ') || 'not told'],
-      ['largest buffer', mebibytes(maxBufferBytes)],
-      ['largest tensor', mebibytes(Math.min(maxBufferBytes, maxBindingBytes))],
-      ['subgroups', subgroups ? 'yes' : 'no'],
-      ['16-bit floats', halfFloats ? 'yes' : 'no'],
+      ['kind', adapter.software ? 'WebGPU in software: computed by the CPU, slower than its own backend and no measure of a GPU' : 'WebGPU in hardware'],
+      ['vendor, architecture', [adapter.vendor, adapter.architecture].filter(Boolean).join(', ') || 'not told'],
+      ['largest buffer', mebibytes(adapter.maxBufferBytes)],
+      ['largest tensor', limit(adapter)],
+      ['subgroups', adapter.subgroups ? 'yes' : 'no'],
+      ['16-bit floats', adapter.halfFloats ? 'yes' : 'no'],
     ])
   }
+  head(cpu.adapter.name)
+  show([['kind', 'the CPU backend, WebAssembly'], ['all tensors together', `at most ${limit(cpu.adapter)}`]])
+  if (found instanceof TweedieError) console.log(`\nNo WebGPU: ${found.message}`)
+  else if (found.every(({ software }) => software)) console.log('\nNo GPU found.')
   console.log(`\nPresets of published models: ${presetNames().join(', ')}`)
 }
 

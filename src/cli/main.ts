@@ -54,7 +54,7 @@ async function dispatch(argv: readonly string[], session: Session): Promise<void
 }
 
 const overview = (): string => [
-  'tweedie draws minority samples from diffusion models, on WebGPU kernels of its own.', '',
+  'tweedie draws minority samples from diffusion models, with kernels of its own for GPUs (WebGPU) and CPUs (WebAssembly).', '',
   'Usage: tweedie COMMAND [options]', '',
   'Commands:', ...commands.map(({ name, summary }) => `  ${name.padEnd(12)}${summary}`), '',
   'tweedie COMMAND --help says more. First steps: tweedie quickstart',
@@ -72,6 +72,6 @@ function report(error: unknown): number {
   // No room on the disk, no right to write a folder: the system's errors name the path.
   const system = error instanceof Error && 'syscall' in error
   console.error(ours || system ? `tweedie: ${error.message}` : error)
-  if (!ours && !system) console.error('This is a defect of tweedie or of the graphics driver; please report it with the lines above.')
+  if (!ours && !system) console.error('This is a defect of tweedie or of a driver; please report it with the lines above.')
   return 1
 }

@@ -6,6 +6,7 @@ import { resolve } from 'node:path'
 import { respace } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, type ModelConfig, type ModelDescription, type NoiseSchedule, type Preset } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
+import { deviceOptions } from './device.ts'
 
 export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip'] as const
 export type Method = (typeof methods)[number]
@@ -48,6 +49,7 @@ export const sampleOptions = {
   out: { value: 'DIR', help: 'folder for the results', default: 'out/sample' },
   noise: { value: 'IN.safetensors', help: 'x_T [N, C, H, W] and noise [draws, N, C, H, W] to use instead of the generator, in the order in which they are drawn: each step its own, then those of a guided step' },
   save: { value: 'OUT.safetensors', help: 'also the samples as numbers: sample, and with --noise first_step and middle_step (after N/2 + 1 of N steps)' },
+  ...deviceOptions,
 } as const
 
 export type ProcessOption = keyof typeof processOptions
@@ -83,7 +85,7 @@ export interface ClassifierSettings {
   readonly scale: number
 }
 
-/** Everything that decides what a run draws, and where it goes. Paths are absolute. */
+/** Everything that decides what a run draws, and where it goes; not what computes it. Paths are absolute. */
 export interface SampleSettings extends ProcessSettings, DistanceSettings {
   readonly model: string
   readonly preset: string | null

@@ -8,6 +8,7 @@ import { decode } from 'fast-png'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
+import { deviceOptions, onDevice } from './device.ts'
 import { draw } from './draw.ts'
 import { openModel } from './files.ts'
 import { encodePng, type Image } from './image.ts'
@@ -23,10 +24,11 @@ const defaultSeed = 3
 
 const options = {
   out: { value: 'DIR', help: 'folder for the results', default: 'out/quickstart' },
-  number: { value: 'N', help: 'samples of each kind', default: '8' },
+  number: { value: 'N', help: 'samples of each kind', default: '16' },
   steps: { value: 'N', help: 'steps of each sample', default: '50' },
   seed: { value: 'N', help: 'other samples', default: String(defaultSeed) },
   lpips: { value: 'FILE', help: 'LPIPS weights to measure distances with', default: 'L2' },
+  ...deviceOptions,
 } as const
 
 export const quickstart: Command = {
@@ -37,20 +39,21 @@ export const quickstart: Command = {
   positionals: [0, 0],
   notes: ['The shipped model is a toy that draws blood cells; its model card is weights/bccd32-adm.md.'],
   examples: ['quickstart', 'quickstart --seed 7 --out out/seed7'],
-  async run(argv, session) {
+  async run(argv, given) {
     const start = performance.now()
     const args = parseArguments<keyof typeof options>(quickstart, argv)
+    const session = onDevice(given, args)
     const out = resolve(args.text('out') ?? 'out/quickstart')
     const model = fileURLToPath(new URL('../../weights/bccd32-adm.safetensors', import.meta.url))
-    const number = args.integer('number', { min: 1, max: 1000 }) ?? 8
+    const number = args.integer('number', { min: 1, max: 1000 }) ?? 16
     const steps = args.integer('steps', { min: 1, max: 1000 }) ?? 50
     console.error(`${number} plain and ${number} self-guided samples of ${steps} steps, with the same noise, into ${out}`)
-    const given = ['--model', model, '--method', 'self-guided', '--guide-weight', String(weight), '--respacing', String(steps),
+    const wanted = ['--model', model, '--method', 'self-guided', '--guide-weight', String(weight), '--respacing', String(steps),
       '--number', String(number), '--seed', String(args.integer('seed') ?? defaultSeed), '--out', join(out, 'self-guided')]
-    if (args.has('lpips')) given.push('--lpips', args.required('lpips'))
+    if (args.has('lpips')) wanted.push('--lpips', args.required('lpips'))
     const file = await openModel(model, undefined, session.signal)
     try {
-      const guided = sampleSettings(parseArguments<SampleOption>(sample, given), file.description)
+      const guided = sampleSettings(parseArguments<SampleOption>(sample, wanted), file.description)
       const plain: SampleSettings = { ...guided, method: 'ancestral', guide: null, out: join(out, 'plain') }
       const setup = await setUp(guided, file, null, session)
       const runs: ReportRun[] = []

@@ -1,6 +1,7 @@
 /** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
 import { basename, dirname, join } from 'node:path'
 import { fail, parseArguments, type Command } from './arguments.ts'
+import { deviceOptions, onDevice } from './device.ts'
 import { sha256OfFile } from './files.ts'
 import { sampleOptions, type SampleOption } from './options.ts'
 import { readRecord } from './run-record.ts'
@@ -12,6 +13,9 @@ const options = {
   classifier: { value: 'FILE', help: 'the same for the classifier' },
   lpips: { value: 'FILE', help: 'the same for the LPIPS weights' },
   noise: { value: 'FILE', help: 'the same for the given noise' },
+  ...deviceOptions,
+  backend: { ...deviceOptions.backend, default: 'that of the run' },
+  simd: { ...deviceOptions.simd, default: 'that of the run, where there is a choice' },
 } as const
 
 const files = ['model', 'classifier', 'lpips', 'noise'] as const
@@ -22,10 +26,11 @@ export const replay: Command = {
   summary: 'make the files of a run again, from its run.json',
   options,
   positionals: [1, 1],
-  notes: ['The weights must be those of the run: their sha256 is compared. On the same adapter the pictures are the same to the byte; on another one a few pixels may differ by one.'],
+  notes: ['The weights must be those of the run: their sha256 is compared. On the same adapter, and on any CPU without relaxed SIMD, the pictures are the same to the byte; elsewhere a few pixels may differ by one.'],
   examples: ['replay out/sample/run.json --out out/again'],
   async run(argv, session) {
     const args = parseArguments<keyof typeof options>(replay, argv)
+    onDevice(session, args) // its mistakes before the files are read
     const [path] = args.positionals as [string]
     const old = await readRecord(path) ?? fail(`cannot read ${path}: there is no such file.`)
     const merged: Record<string, string | number | boolean> = { ...old.options }
@@ -43,6 +48,9 @@ export const replay: Command = {
     if (args.has('out') && merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
     const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))
     if (unknown.length > 0) fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
+    const { backend, architecture } = old.adapter
+    Object.assign(merged, { backend: args.text('backend') ?? backend, simd: args.text('simd') ?? (architecture === 'wasm-simd' ? 'plain' : 'auto') })
+    if (args.has('threads')) merged.threads = args.required('threads')
     const record = await runSample(parseArguments<SampleOption>(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session, old.kernels)
     const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
     console.log(`${same} of ${old.samples.length} pictures are the same to the byte${same < old.samples.length && record.adapter.name !== old.adapter.name ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''}.`)

@@ -86,7 +86,7 @@ function card(runs: readonly ReportRun[], k: number, rank: number, pixels: numbe
 const unique = (values: readonly string[]): string[] => [...new Set(values)]
 
 function adapterLine(runs: readonly ReportRun[]): string {
-  return unique(runs.map(({ record: { adapter: { name, software } } }) => software
+  return unique(runs.map(({ record: { adapter: { backend, name, software } } }) => software && backend === 'webgpu'
     ? `<p class="note">Computed on ${escape(name)}, a software adapter: the CPU. The pictures are right; the times are no measure of a GPU.</p>`
     : `<p>Computed on ${escape(name)}.</p>`)).join('\n')
 }

@@ -35,7 +35,8 @@ export interface RunRecord {
   readonly options: Readonly<Record<string, string | number | boolean>>
   /** sha256 of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
-  readonly adapter: { readonly name: string; readonly vendor: string; readonly architecture: string; readonly software: boolean }
+  /** What computed it. On the CPU the architecture says which SIMD; the threads in the name change no result. */
+  readonly adapter: { readonly backend: 'webgpu' | 'cpu'; readonly name: string; readonly vendor: string; readonly architecture: string; readonly software: boolean }
   /** The kernels it was computed with: see tune.ts. */
   readonly kernels: Kernels
   readonly samples: readonly FinishedSample[]

@@ -6,6 +6,7 @@ import { writeFileAtomic } from '../io/index.node.ts'
 import { TweedieError } from '../errors.ts'
 import { parseArguments, type Arguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
+import { onDevice } from './device.ts'
 import { draw } from './draw.ts'
 import { openModel } from './files.ts'
 import { encodePng, type Image } from './image.ts'
@@ -37,8 +38,8 @@ export const sample: Command = {
 }
 
 /** Draws what the arguments say and prints where it is. `kernels`: those of the run that is repeated. */
-export async function runSample(args: Arguments<SampleOption>, session: Session, kernels?: Kernels): Promise<RunRecord> {
-  const { signal } = session
+export async function runSample(args: Arguments<SampleOption>, { signal, requestDevice }: Session, kernels?: Kernels): Promise<RunRecord> {
+  const session = onDevice({ signal, requestDevice }, args)
   const path = args.required('model', ': the weights to draw from, as in --model weights/bccd32-adm.safetensors')
   const file = await openModel(path, args.text('preset'), signal)
   try {

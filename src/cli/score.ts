@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { memoryOf, type UNet } from '../nn/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
+import { deviceOptions, onDevice } from './device.ts'
 import { loadWithProgress, openModel } from './files.ts'
 import { readPng } from './image.ts'
 import { cycled, distanceSettings, labelsFor, processOptions, processSettings } from './options.ts'
@@ -20,6 +21,7 @@ const options = {
   labels: { value: '3,8', help: 'classes of the images for a class-conditional model, in the order of names; fewer than images start over' },
   batch: { value: 'N', help: 'images at a time', default: '8' },
   seed: { value: 'N', help: 'image k of a seed gets the same noise in any batch', default: '0' },
+  ...deviceOptions,
 } as const
 
 export const score: Command = {
@@ -30,8 +32,9 @@ export const score: Command = {
   positionals: [0, 0],
   notes: ['The minority score (Um et al., ICLR 2024) is the distance of an image from what the model makes of it after it was drowned in noise. The papers measure it with LPIPS (vgg).'],
   examples: ['score --model weights/bccd32-adm.safetensors --images out/sample --out scores.csv --draws 4'],
-  async run(argv, { signal, requestDevice }) {
+  async run(argv, session) {
     const args = parseArguments<keyof typeof options>(score, argv)
+    const { signal, requestDevice } = onDevice(session, args)
     const file = await openModel(args.required('model'), args.text('preset'), signal)
     try {
       const { config } = file.description

@@ -8,6 +8,7 @@ import { loadLpips, lpipsMemoryOf, memoryOf, type Classifier, type Lpips, type U
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
+import { computedOn } from './device.ts'
 import { loadWithProgress, openModel, openWeights, sha256OfFile, type ModelFile } from './files.ts'
 import type { DistanceSettings, SampleSettings } from './options.ts'
 import type { Session } from './session.ts'
@@ -130,7 +131,7 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
 
     const start = performance.now()
     const device = hold(await requestDevice({ need: together(needs), signal }))
-    console.error(`Computing on ${device.adapter.name}${device.adapter.software ? ', a software adapter: right, but slow' : ''}`)
+    console.error(`Computing on ${computedOn(device)}`)
     // The small file first: what is wrong with it shows before the large one is read.
     const distance = hold(await loadDistance(device, settings, signal))
     const model = hold(await loadWithProgress(device, file, signal)) as UNet

@@ -1,6 +1,6 @@
 /**
  * Which kernels a run uses. On a GPU they are measured before the first batch (once for an adapter and a shape; later runs
- * remember), on a software adapter the rule of thumb stands: measuring would take longer than it saves. run.json names
+ * remember), on the CPU the rule of thumb stands: measuring would take longer than it saves. run.json names
  * them, so that a replay and a resumed run add in the same order, to the bit.
  */
 import { grad, zeros, type Tensor } from '../tensor/index.ts'
