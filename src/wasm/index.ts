@@ -7,9 +7,11 @@
  */
 export * from './attention'
 export * from './attention-grad'
+export * from './conv2d'
 export * from './copy-words'
 export * from './fill'
 export * from './gather'
+export * from './pack-panels'
 export * from './pool'
 export * from './resize'
 export * from './winograd'
