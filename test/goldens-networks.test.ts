@@ -1,11 +1,11 @@
 /** Every network golden: outputs, input gradients and all parameter gradients against the reference code's. */
 import { readFileSync } from 'node:fs'
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { Classifier, describeModel, loadModel, UNet } from '../src/nn/index.ts'
 import { grad, type Tensor } from '../src/tensor/index.ts'
 import { arrayNamed, expectGradient, expectOutput, loadGoldenModel, readGolden, tensorNamed } from './golden.ts'
-import { testDevice } from './op.ts'
+import { deviceTest } from './op.ts'
 import { savedBytesOf } from './saved.ts'
 import { describeShared, shared } from './shared.ts'
 
@@ -18,9 +18,7 @@ const cases = [
 
 describeShared('networks against the reference code', () => {
   for (const { name, weights, io } of cases) {
-    test(`${name}: output and all gradients`, async () => {
-      const device = await testDevice()
-      const before = device.stats.liveBuffers
+    deviceTest(`${name}: output and all gradients`, async (device) => {
       const golden = await readGolden(io)
       const model = await loadGoldenModel(device, weights)
       const x = tensorNamed(device, golden, 'x')
@@ -43,12 +41,10 @@ describeShared('networks against the reference code', () => {
       }
       for (const tensor of [x, cotangent, value, ...gradients]) tensor.dispose()
       model.dispose()
-      expect(device.stats.liveBuffers).toBe(before)
     })
   }
 
-  test('the shipped checkpoint, bccd32-adm.pt: output, input gradient, checkpointed gradient', async () => {
-    const device = await testDevice()
+  deviceTest('the shipped checkpoint, bccd32-adm.pt: output, input gradient, checkpointed gradient', async (device) => {
     const golden = await readGolden('weights/bccd32-adm.io.safetensors')
     const file = await openCheckpoint(await openFile(shared('weights/bccd32-adm.pt')))
     using model = await loadModel(device, file, describeModel(file, { json: readFileSync(shared('weights/bccd32-adm.json'), 'utf8') })) as UNet
@@ -56,7 +52,7 @@ describeShared('networks against the reference code', () => {
     using x = tensorNamed(device, golden, 'x')
     using cotangent = tensorNamed(device, golden, 'cotangent')
     const timesteps = Array.from(arrayNamed(golden, 'timesteps').data)
-    const expected = savedBytesOf(model, timesteps.length)
+    const expected = savedBytesOf(device, model, timesteps.length)
     for (const checkpoint of [false, true]) {
       const { value, gradients, savedBytes } = grad(() => model.forward(x, timesteps, { checkpoint }), [x], cotangent)
       expectOutput(await value.read(), arrayNamed(golden, 'out').data, 'out')
@@ -68,8 +64,7 @@ describeShared('networks against the reference code', () => {
     }
   })
 
-  test('superres32-from8: output', async () => {
-    const device = await testDevice()
+  deviceTest('superres32-from8: output', async (device) => {
     const golden = await readGolden('goldens/superres32-from8.io.safetensors')
     using model = await loadGoldenModel(device, 'goldens/superres32-from8.weights.safetensors') as UNet
     using x = tensorNamed(device, golden, 'x')
@@ -78,8 +73,7 @@ describeShared('networks against the reference code', () => {
     expectOutput(await out.read(), arrayNamed(golden, 'out').data, 'out')
   })
 
-  test('the classifier says what it is', async () => {
-    const device = await testDevice()
+  deviceTest('the classifier says what it is', async (device) => {
     using model = await loadGoldenModel(device, 'goldens/classifier16.weights.safetensors') as Classifier
     expect(model.kind).toBe('classifier')
     expect(model.config.pool).toBe('attention')

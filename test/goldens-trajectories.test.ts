@@ -1,11 +1,11 @@
 /** Whole trajectories of the reference code's samplers, with its own noise, step for step. */
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import { classifierGuidance, GaussianDiffusion, GivenNoise, l2, perceptual, sampleLoop, selfGuidance, type Distance, type NoiseSource } from '../src/diffusion/index.ts'
 import { openSafetensors } from '../src/io/index.ts'
 import { openFile } from '../src/io/index.node.ts'
 import { Classifier, loadLpips, UNet, type Lpips } from '../src/nn/index.ts'
 import { arrayNamed, loadGoldenModel, psnr, readGolden, tensorNamed } from './golden.ts'
-import { testDevice } from './op.ts'
+import { deviceTest } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 
 const cases: readonly [name: string, decibel: number][] = [
@@ -33,9 +33,7 @@ interface SelfGuidanceSettings {
 
 describeShared('trajectories of the reference code', () => {
   for (const [name, decibel] of cases) {
-    test(name, async () => {
-      const device = await testDevice()
-      const before = device.stats.liveBuffers
+    deviceTest(name, async (device) => {
       const golden = await readGolden(`goldens/${name}.safetensors`)
       const m = golden.metadata
       const model = await loadGoldenModel(device, `goldens/${m.model}.weights.safetensors`) as UNet
@@ -71,7 +69,6 @@ describeShared('trajectories of the reference code', () => {
         if (at) expect(psnr(await step.x.read(), arrayNamed(golden, at).data), `${at}: dB`).toBeGreaterThanOrEqual(decibel)
       }
       for (const owned of [xT, given, model, classifier, lpips]) owned?.dispose()
-      expect(device.stats.liveBuffers).toBe(before)
     })
   }
 })

@@ -11,8 +11,8 @@ import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsNet } from '../src/nn/lpips-plan.ts'
 import { loadLpips, lpipsTaps, type Lpips } from '../src/nn/lpips.ts'
 import { loadParameters, type WeightSource } from '../src/nn/load.ts'
-import { Device, grad, mul, stopGradient, sum, type Tensor } from '../src/tensor/index.ts'
-import { expectClose, numbers, size, testDevice } from './op.ts'
+import { grad, mul, stopGradient, sum, type Device, type Tensor } from '../src/tensor/index.ts'
+import { backends, deviceTest, expectClose, granularity, numbers, onCPU, requestDevice, size, testDevice } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 
 const valueTolerance = 2e-5
@@ -49,16 +49,13 @@ async function publishedLins(net: LpipsNet): Promise<Weights> {
   return lins
 }
 
-/** Loads, runs `use`, and sees to it that no buffer is left. */
-async function withNet(weights: Weights | string, use: (net: Lpips, device: Device) => Promise<void>): Promise<void> {
-  const device = await testDevice()
-  const before = device.stats.liveBuffers
+/** Loads and runs `use`. */
+async function withNet(device: Device, weights: Weights | string, use: (net: Lpips) => Promise<void>): Promise<void> {
   const file = typeof weights === 'string' ? await openCheckpoint(await openFile(shared(weights))) : null
   const net = await loadLpips(device, file ?? inMemory(weights as Weights))
   await file?.close()
-  await use(net, device)
+  await use(net)
   net.dispose()
-  expect(device.stats.liveBuffers, 'buffers alive afterwards').toBe(before)
 }
 
 /** Reads and disposes. */
@@ -86,18 +83,20 @@ describeShared('spec K: lin layers as published, backbone by formula', () => {
   } as const
   const mixed = async (net: LpipsNet): Promise<Weights> => new Map([...formulaWeights(net), ...await publishedLins(net)])
 
-  test.each(['alex', 'vgg', 'squeeze'] as const)('%s: distances', async (name) => {
-    await withNet(await mixed(name), async (net, device) => {
-      expect(net.net).toBe(name)
-      const [a, b] = inputs(device)
-      expectClose(await take(net.distance(a, b)), golden[name], valueTolerance, name)
-      a.dispose()
-      b.dispose()
+  for (const name of ['alex', 'vgg', 'squeeze'] as const) {
+    deviceTest(`${name}: distances`, async (device) => {
+      await withNet(device, await mixed(name), async (net) => {
+        expect(net.net).toBe(name)
+        const [a, b] = inputs(device)
+        expectClose(await take(net.distance(a, b)), golden[name], valueTolerance, name)
+        a.dispose()
+        b.dispose()
+      })
     })
-  })
+  }
 
-  test('alex: taps, gradient, normalize, spatial', async () => {
-    await withNet(await mixed('alex'), async (net, device) => {
+  deviceTest('alex: taps, gradient, normalize, spatial', async (device) => {
+    await withNet(device, await mixed('alex'), async (net) => {
       const [a, b] = inputs(device)
       const taps = device.scope(() => lpipsTaps(net.parameters, 'alex', a, b))
       const first = await Promise.all(taps.map(async (tap) => (await take(tap))[0]))
@@ -159,64 +158,68 @@ describeShared('complete nets', () => {
     return Math.sin(0.37 * x + 0.23 * y * (c + 1) + phase) * Math.cos(0.11 * y - 0.19 * x * (c + 1) + 0.5 * phase)
   }
 
-  test.each(['alex', 'squeeze'] as const)('%s: values, layers, gradients, and the example images', async (name) => {
-    const { lpips, lpips_png_pair } = load()
-    await withNet(`weights/lpips/lpips_${name}_v0.1.safetensors`, async (net, device) => {
-      const references = lpips.filter((r) => r.net === name)
-      expect(references.map((r) => r.size)).toEqual([32, 64])
-      for (const { size: side, value, per_layer, grad_wrt_a } of references) {
-        const a = image(device, [1, 3, side, side], formula(side, 0))
-        const b = image(device, [1, 3, side, side], formula(side, 0.9))
-        const what = `${name} ${side}`
-        const found = grad(() => net.distance(a, b), [a])
-        expectClose(await take(found.value), [value], valueTolerance, what)
-        const layers = device.scope(() => lpipsTaps(net.parameters, name, a, b))
-        expectClose((await Promise.all(layers.map(take))).map(([v]) => v), per_layer, valueTolerance, `${what}, layers`)
-        const g = await take(found.gradients[0])
-        const l2 = Math.sqrt(total(g.map((v) => v * v)))
-        expectClose([l2], [grad_wrt_a.l2], gradientTolerance, `${what}, norm of the gradient`)
-        const largest = Math.max(...absolute(g))
-        expectClose([...g.subarray(0, 8)], grad_wrt_a.first8, gradientTolerance, `${what}, first of the gradient`, largest)
-        // Terms of both signs: the sum is as good as the sum of the sizes.
-        expectClose([total(g)], [grad_wrt_a.sum], valueTolerance, `${what}, sum of the gradient`, total(absolute(g)))
-        a.dispose()
-        b.dispose()
-      }
-      const [ref, p0, p1] = ['ref', 'p0', 'p1'].map((file) => {
-        const { data, width, height, channels } = decode(readFileSync(shared(`weights/lpips/ex_${file}.png`)))
-        expect([width, height, channels]).toEqual([64, 64, 3])
-        return image(device, [1, 3, 64, 64], (i) => data[(i % 4096) * 3 + Math.floor(i / 4096)] / 127.5 - 1)
+  for (const name of ['alex', 'squeeze'] as const) {
+    deviceTest(`${name}: values, layers, gradients, and the example images`, async (device) => {
+      const { lpips, lpips_png_pair } = load()
+      await withNet(device, `weights/lpips/lpips_${name}_v0.1.safetensors`, async (net) => {
+        const references = lpips.filter((r) => r.net === name)
+        expect(references.map((r) => r.size)).toEqual([32, 64])
+        for (const { size: side, value, per_layer, grad_wrt_a } of references) {
+          const a = image(device, [1, 3, side, side], formula(side, 0))
+          const b = image(device, [1, 3, side, side], formula(side, 0.9))
+          const what = `${name} ${side}`
+          const found = grad(() => net.distance(a, b), [a])
+          expectClose(await take(found.value), [value], valueTolerance, what)
+          const layers = device.scope(() => lpipsTaps(net.parameters, name, a, b))
+          expectClose((await Promise.all(layers.map(take))).map(([v]) => v), per_layer, valueTolerance, `${what}, layers`)
+          const g = await take(found.gradients[0])
+          const l2 = Math.sqrt(total(g.map((v) => v * v)))
+          expectClose([l2], [grad_wrt_a.l2], gradientTolerance, `${what}, norm of the gradient`)
+          const largest = Math.max(...absolute(g))
+          expectClose([...g.subarray(0, 8)], grad_wrt_a.first8, gradientTolerance, `${what}, first of the gradient`, largest)
+          // Terms of both signs: the sum is as good as the sum of the sizes.
+          expectClose([total(g)], [grad_wrt_a.sum], valueTolerance, `${what}, sum of the gradient`, total(absolute(g)))
+          a.dispose()
+          b.dispose()
+        }
+        const [ref, p0, p1] = ['ref', 'p0', 'p1'].map((file) => {
+          const { data, width, height, channels } = decode(readFileSync(shared(`weights/lpips/ex_${file}.png`)))
+          expect([width, height, channels]).toEqual([64, 64, 3])
+          return image(device, [1, 3, 64, 64], (i) => data[(i % 4096) * 3 + Math.floor(i / 4096)] / 127.5 - 1)
+        })
+        const { ref_p0, ref_p1 } = lpips_png_pair[name]
+        expectClose(await take(net.distance(ref, p0)), [ref_p0], valueTolerance, 'ref to p0')
+        expectClose(await take(net.distance(ref, p1)), [ref_p1], valueTolerance, 'ref to p1')
+        for (const t of [ref, p0, p1]) t.dispose()
       })
-      const { ref_p0, ref_p1 } = lpips_png_pair[name]
-      expectClose(await take(net.distance(ref, p0)), [ref_p0], valueTolerance, 'ref to p0')
-      expectClose(await take(net.distance(ref, p1)), [ref_p1], valueTolerance, 'ref to p1')
-      for (const t of [ref, p0, p1]) t.dispose()
     })
-  })
+  }
 })
 
 describe('properties, with formula weights', () => {
-  test.each(['alex', 'squeeze'] as const)('%s: zero on equal images, symmetric bit for bit, in value and gradient', async (name) => {
-    await withNet(formulaWeights(name), async (net, device) => {
-      const [a, b] = inputs(device, 2, 37)
-      const same = image(device, a.shape, (i) => Math.sin(0.021 * i))
-      const zero = grad(() => net.distance(a, same), [a])
-      expect([...await take(zero.value)]).toEqual([0, 0])
-      expect(total(absolute(await take(zero.gradients[0])))).toBe(0)
-      expect([...await take(net.distance(a, a))]).toEqual([0, 0])
-      const ab = grad(() => net.distance(a, b), [a])
-      const ba = grad(() => net.distance(b, a), [a])
-      const distances = await take(ab.value)
-      expect([...await take(ba.value)]).toEqual([...distances])
-      expect(Math.min(...distances)).toBeGreaterThan(0.01)
-      expect(await take(ba.gradients[0])).toEqual(await take(ab.gradients[0]))
-      for (const t of [a, b, same]) t.dispose()
+  for (const name of ['alex', 'squeeze'] as const) {
+    deviceTest(`${name}: zero on equal images, symmetric bit for bit, in value and gradient`, async (device) => {
+      await withNet(device, formulaWeights(name), async (net) => {
+        const [a, b] = inputs(device, 2, 37)
+        const same = image(device, a.shape, (i) => Math.sin(0.021 * i))
+        const zero = grad(() => net.distance(a, same), [a])
+        expect([...await take(zero.value)]).toEqual([0, 0])
+        expect(total(absolute(await take(zero.gradients[0])))).toBe(0)
+        expect([...await take(net.distance(a, a))]).toEqual([0, 0])
+        const ab = grad(() => net.distance(a, b), [a])
+        const ba = grad(() => net.distance(b, a), [a])
+        const distances = await take(ab.value)
+        expect([...await take(ba.value)]).toEqual([...distances])
+        expect(Math.min(...distances)).toBeGreaterThan(0.01)
+        expect(await take(ba.gradients[0])).toEqual(await take(ab.gradients[0]))
+        for (const t of [a, b, same]) t.dispose()
+      })
     })
-  })
+  }
 
   // Computed with torch 1.13 in float64 from the same formulas.
-  test('gradients by both images; by the lin weights, by homogeneity', async () => {
-    await withNet(formulaWeights('alex'), async (net, device) => {
+  deviceTest('gradients by both images; by the lin weights, by homogeneity', async (device) => {
+    await withNet(device, formulaWeights('alex'), async (net) => {
       const [a, b] = [1, 2].map((seed) => device.tensor(numbers(3 * 45 * 33, seed), [1, 3, 45, 33]))
       const lins = [...net.parameters].filter(([key]) => key.startsWith('lin')).map(([, t]) => t)
       const { value, gradients } = grad(() => net.distance(a, b), [a, b, ...lins])
@@ -241,14 +244,14 @@ describe('properties, with formula weights', () => {
     })
   })
 
-  test('taps of zeros give neither NaN nor a gradient', async () => {
+  deviceTest('taps of zeros give neither NaN nor a gradient', async (device) => {
     const weights = formulaWeights('alex')
     // Bright images light the first layer up, dark ones leave all of it at 0; then only biases go on.
     for (const [key, value] of [['features.0.weight', 0.01], ['features.0.bias', -0.5], ['features.8.bias', -1e4]] as const) {
       const { shape, data } = weights.get(key)!
       weights.set(key, { shape, data: data.map(() => value) })
     }
-    await withNet(weights, async (net, device) => {
+    await withNet(device, weights, async (net) => {
       const dark = image(device, [1, 3, 32, 32], () => -1)
       const bright = image(device, [1, 3, 32, 32], () => 1)
       const half = image(device, [1, 3, 32, 32], (i) => (i % 32 < 16 ? -1 : 1))
@@ -271,8 +274,8 @@ describe('properties, with formula weights', () => {
     })
   })
 
-  test('constant images, one channel for three, and small images', async () => {
-    await withNet(formulaWeights('squeeze'), async (net, device) => {
+  deviceTest('constant images, one channel for three, and small images', async (device) => {
+    await withNet(device, formulaWeights('squeeze'), async (net) => {
       const grey = image(device, [1, 1, 19, 23], () => 0.25)
       const grey3 = image(device, [1, 3, 19, 23], () => 0.25)
       const other = image(device, [1, 1, 19, 23], () => -0.5)
@@ -293,22 +296,24 @@ describe('properties, with formula weights', () => {
     })
   })
 
-  test.each([['alex', 31], ['vgg', 16], ['squeeze', 17]] as const)('%s: the smallest image is one of %i', async (name, side) => {
-    await withNet(formulaWeights(name), async (net, device) => {
-      const [a, b] = inputs(device, 1, side)
-      const { value, gradients } = grad(() => net.distance(a, b), [a])
-      expect((await take(value))[0]).toBeGreaterThan(0)
-      const g = await take(gradients[0])
-      expect(g.every(Number.isFinite)).toBe(true)
-      expect(total(absolute(g))).toBeGreaterThan(0)
-      const small = image(device, [1, 3, side, side - 1], () => 0)
-      expect(() => net.distance(small, small)).toThrow(expect.objectContaining({ code: 'shape' }))
-      for (const t of [a, b, small]) t.dispose()
+  for (const [name, side] of [['alex', 31], ['vgg', 16], ['squeeze', 17]] as const) {
+    deviceTest(`${name}: the smallest image is one of ${side}`, async (device) => {
+      await withNet(device, formulaWeights(name), async (net) => {
+        const [a, b] = inputs(device, 1, side)
+        const { value, gradients } = grad(() => net.distance(a, b), [a])
+        expect((await take(value))[0]).toBeGreaterThan(0)
+        const g = await take(gradients[0])
+        expect(g.every(Number.isFinite)).toBe(true)
+        expect(total(absolute(g))).toBeGreaterThan(0)
+        const small = image(device, [1, 3, side, side - 1], () => 0)
+        expect(() => net.distance(small, small)).toThrow(expect.objectContaining({ code: 'shape' }))
+        for (const t of [a, b, small]) t.dispose()
+      })
     })
-  })
+  }
 
-  test('maps are freed tap by tap', async () => {
-    using device = await Device.request()
+  test.each(backends)('maps are freed tap by tap [%s]', async (backend) => {
+    using device = await requestDevice(backend)
     using net = await loadLpips(device, inMemory(formulaWeights('alex')))
     const [a, b] = inputs(device, 1, 128)
     const before = device.stats.liveBytes
@@ -321,10 +326,10 @@ describe('properties, with formula weights', () => {
     await device.flush()
   })
 
-  test('a distance to a fixed image keeps that image no more than its taps', async () => {
-    await withNet(formulaWeights('alex'), async (net, device) => {
+  deviceTest('a distance to a fixed image keeps that image no more than its taps', async (device) => {
+    await withNet(device, formulaWeights('alex'), async (net) => {
       const [a, b] = inputs(device, 1)
-      const bytes = (count: number): number => Math.ceil((count * 4) / 256) * 256
+      const bytes = (count: number): number => Math.ceil((count * 4) / granularity(device)) * granularity(device)
       const sizes = lpipsTapSizes('alex', 64, 64)
       const tap = (k: number): number => bytes(lpipsPlan('alex').taps[k] * sizes[k][0] * sizes[k][1])
       const energies = sizes.reduce((n, [h, w]) => n + 2 * bytes(h * w), 0)
@@ -346,8 +351,8 @@ describe('properties, with formula weights', () => {
     })
   })
 
-  test('the second call makes no new GPU object', async () => {
-    await withNet(formulaWeights('alex'), async (net, device) => {
+  deviceTest('the second call makes no new object', async (device) => {
+    await withNet(device, formulaWeights('alex'), async (net) => {
       const [a, b] = inputs(device, 1, 32)
       const step = (): void => {
         const { value, gradients } = grad(() => net.distance(a, b), [a])
@@ -372,7 +377,7 @@ describe('loading', () => {
 
   /** What loading `weights` rejects with; nothing may be left on the device. */
   async function failure(weights: Weights, load = loadLpips): Promise<unknown> {
-    const device = await testDevice()
+    const device = await testDevice('cpu')
     const before = device.stats.liveBuffers
     const error = await load(device, inMemory(weights, 'bad.safetensors')).then(() => 'it loaded', (e: unknown) => e)
     expect(device.stats.liveBuffers).toBe(before)
@@ -397,18 +402,13 @@ describe('loading', () => {
     expect(await failure(new Map([...alex].filter(([key]) => key.startsWith('lin'))))).toMatchObject({ code: 'weights' })
   })
 
-  test('integers are no weights', async () => {
-    const device = await testDevice()
-    const before = device.stats.liveBuffers
+  deviceTest('integers are no weights', async (device) => {
     const entry = (data: Float32Array | Int32Array) => ({ shape: [2], byteLength: 8, read: async () => data })
     const file = { name: 'integers', tensors: new Map([['scale', entry(Float32Array.of(1, 2))], ['steps', entry(Int32Array.of(1, 2))]]) }
     await expect(loadParameters(device, file, new Map([['scale', [2]], ['steps', [2]]]))).rejects.toMatchObject({ code: 'weights', message: expect.stringContaining('integers: steps') })
-    expect(device.stats.liveBuffers).toBe(before)
-  })
+  }, onCPU)
 
-  test('progress in bytes of the file, in the order asked for; an abort at every tensor leaves nothing', async () => {
-    const device = await testDevice()
-    const before = device.stats.liveBuffers
+  deviceTest('progress in bytes of the file, in the order asked for; an abort at every tensor leaves nothing', async (device) => {
     const file = inMemory(alex)
     const expected = lpipsStateDict('alex')
     const seen: number[] = []
@@ -427,7 +427,6 @@ describe('loading', () => {
       }
       await expect(loadParameters(device, file, expected, { signal: controller.signal, onProgress })).rejects.toThrow('enough')
       expect(calls).toBe(stop + 1)
-      expect(device.stats.liveBuffers).toBe(before)
     }
-  })
+  }, onCPU)
 })

@@ -40,9 +40,12 @@ export const backends = known.filter((name) => (process.env.TWEEDIE_BACKEND ?? n
 
 const devices = new Map<BackendName, Promise<Device>>()
 
+/** A device of its own, of a backend under test. */
+export const requestDevice = (backend: BackendName): Promise<Device> => Device.request(requests[backend])
+
 /** This test file's device of a backend. A missing adapter fails the tests. */
 export function testDevice(backend: BackendName = backends[0]): Promise<Device> {
-  const device = devices.get(backend) ?? Device.request(requests[backend])
+  const device = devices.get(backend) ?? requestDevice(backend)
   devices.set(backend, device)
   return device
 }
@@ -58,6 +61,9 @@ export interface DeviceTestOptions {
 export function deviceTest(name: string, body: (device: Device) => Promise<void>, { on = backends, ...options }: DeviceTestOptions = {}): void {
   for (const backend of on) test(`${name} [${backend}]`, options, async () => body(await testDevice(backend)))
 }
+
+/** For tests of what is built on the ops, and not of ops: the fastest backend is enough. */
+export const onCPU: DeviceTestOptions = { on: ['cpu'] }
 
 /** What the memory of every tensor is a multiple of, in bytes. */
 export const granularity = ({ backend }: Device): number => (backend.kind === 'cpu' ? 64 : 256)

@@ -3,14 +3,14 @@
  * at index 7. And of spec L: DDIM there and back (7), what a guidance is told and scale 0 (8); and every mean and variance
  * type against its formula in float64.
  */
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import {
   classifierGuidance, ddimInvert, GaussianDiffusion, GivenNoise, oneStep, sampleLoop, type Denoiser, type Guidance, type MeanType,
   type NoiseSource, type SampleOptions, type VarianceType,
 } from '../src/diffusion/index.ts'
 import { concat, mul, type Device, type Tensor } from '../src/tensor/index.ts'
 import { expectSpec, waves, type SpecValues } from './formula.ts'
-import { expectClose, numbers, testDevice } from './op.ts'
+import { deviceTest, expectClose, numbers, onCPU } from './op.ts'
 import { encoder, inputX, modelA } from './spec-models.ts'
 
 const shape = [2, 3, 8, 8]
@@ -29,9 +29,7 @@ interface World {
 
 /** What K's diffusion lines share; afterwards nothing may be alive that was not before. */
 function specTest(name: string, body: (world: World) => Promise<void>): void {
-  test(name, async () => {
-    const device = await testDevice()
-    const before = device.stats.liveBuffers
+  deviceTest(name, async (device) => {
     const model = await modelA(device)
     const classifier = await encoder(device)
     const x = inputX(device)
@@ -44,8 +42,7 @@ function specTest(name: string, body: (world: World) => Promise<void>): void {
       noise: { initial: () => x.alias(), step: () => eps, renoise: () => eps },
     })
     for (const owned of [x, eps, model, classifier]) owned.dispose()
-    expect(device.stats.liveBuffers, 'buffers alive afterwards').toBe(before)
-  })
+  }, onCPU)
 }
 
 /** Reads what `f` makes, and frees it. */
@@ -121,9 +118,7 @@ specTest('L.8: rescaled timesteps reach network and guidance', async ({ device, 
   expect(told).toEqual(new Array(4).fill(Math.fround(diffusion.process.timestepMap[t] / 4)))
 })
 
-test('L.7: DDIM backwards and forwards gives the image again', async () => {
-  const device = await testDevice()
-  const before = device.stats.liveBuffers
+deviceTest('L.7: DDIM backwards and forwards gives the image again', async (device) => {
   // The linear schedule keeps abar_T = 4e-5; the cosine's 2e-9 leaves of x_0 less than float32's rounding.
   const diffusion = new GaussianDiffusion({ schedule: 'linear', diffusionSteps: 1000, respacing: '25', varianceType: 'fixedSmall' })
   const image = device.tensor(numbers(2 * 3 * 8 * 8, 1), shape)
@@ -147,17 +142,14 @@ test('L.7: DDIM backwards and forwards gives the image again', async () => {
     if (step.done === step.total) expectClose(await step.x.read(), await image.read(), 5e-5, 'round trip')
   }
   for (const owned of [image, fixed, first, xT, none]) owned.dispose()
-  expect(device.stats.liveBuffers).toBe(before)
-})
+}, onCPU)
 
 const meanTypes: readonly MeanType[] = ['epsilon', 'xStart', 'previousX']
 const varianceTypes: readonly VarianceType[] = ['learned', 'learnedRange', 'fixedSmall', 'fixedLarge']
 
 for (const meanType of meanTypes) {
   for (const varianceType of varianceTypes) {
-    test(`${meanType} with ${varianceType} variance, at every index`, async () => {
-      const device = await testDevice()
-      const before = device.stats.liveBuffers
+    deviceTest(`${meanType} with ${varianceType} variance, at every index`, async (device) => {
       const learned = varianceType.startsWith('learned')
       const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10', meanType, varianceType })
       const size = 2 * 3 * 4 * 4
@@ -199,15 +191,13 @@ for (const meanType of meanTypes) {
         for (const owned of Object.values(p) as Tensor[]) owned.dispose()
       }
       for (const owned of [x, first, second, z, out]) owned.dispose()
-      expect(device.stats.liveBuffers).toBe(before)
-    })
+    }, onCPU)
   }
 }
 
-test('a network of the wrong width for the variance type is refused', async () => {
-  const device = await testDevice()
+deviceTest('a network of the wrong width for the variance type is refused', async (device) => {
   using x = device.tensor(numbers(48, 1), [1, 3, 4, 4])
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10' })
   expect(() => device.scope(() => diffusion.run((xt) => mul(xt, 1), x, 0))).toThrow(/takes a network of 6 output channels, found 3/)
-})
+}, onCPU)
 

@@ -3,15 +3,15 @@
  * a formula: outputs, input gradients through every layer, and one self-guided step. About 1.3 TFLOP in all, on lavapipe
  * 200 to 280 s of processor time, so it runs wherever the goldens are, CI included; bench/LARGE-GOLDENS.md keeps the figures.
  */
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import {
   classifierGuidance, GaussianDiffusion, l2, oneStep, selfGuidance, type NoiseSource,
 } from '../src/diffusion/index.ts'
 import { Classifier, preset, UNet, type ModelConfig } from '../src/nn/index.ts'
-import { grad, type Tensor } from '../src/tensor/index.ts'
+import { grad, type Device, type Tensor } from '../src/tensor/index.ts'
 import { hashes, hashInput, networkParameters } from './formula.ts'
-import { arrayNamed, expectGradient, expectOutput, readGolden } from './golden.ts'
-import { testDevice } from './op.ts'
+import { arrayNamed, expectGradient, expectOutput, readGolden, type Golden } from './golden.ts'
+import { deviceTest, onCPU } from './op.ts'
 import { savedBytesOf } from './saved.ts'
 import { describeShared } from './shared.ts'
 
@@ -25,9 +25,7 @@ const configOf = <K extends ModelConfig['kind']>(name: string, kind: K): Extract
 }
 
 describeShared('full-size networks with formula weights', () => {
-  test('64x64_classifier: output and gradient of log p', patience, async () => {
-    const device = await testDevice()
-    const before = device.stats.liveBuffers
+  deviceTest('64x64_classifier: output and gradient of log p', async (device) => {
     const golden = await readGolden('goldens/classifier64-formula.safetensors')
     const config = configOf('64x64_classifier', 'classifier')
     const model = new Classifier(config, await networkParameters(device, config, hashes(1)))
@@ -40,22 +38,21 @@ describeShared('full-size networks with formula weights', () => {
     // It is as small as 1.6e-3, so it is held to the relative part of the tolerance alone.
     expectRelative(await gradient.read(), arrayNamed(golden, 'grad_x_log_prob').data, 1e-3, 'grad_x_log_prob')
     for (const owned of [x, out, gradient, model]) owned.dispose()
-    expect(device.stats.liveBuffers).toBe(before)
-  })
+  }, patience)
 
-  test('ADM-64: output, input gradient, a self-guided step', patience, async () => {
-    const device = await testDevice()
-    const before = device.stats.liveBuffers
-    const golden = await readGolden('goldens/adm64-formula.safetensors')
-    const config = configOf('celeba64_uncond', 'unet')
-    const model = new UNet(config, await networkParameters(device, config, hashes(1)))
-    const input = (j: number, channels = 3): Tensor => device.tensor(hashInput([1, channels, 64, 64], j, 1), [1, channels, 64, 64])
-    const [x, cotangent, stepNoise, renoise] = [input(1000), input(1001, 6), input(1002), input(1003)]
+  deviceTest('ADM-64: output and input gradient', async (device) => {
+    const { golden, model, input } = await adm64(device)
+    const [x, cotangent] = [input(1000), input(1001, 6)]
     const { value, gradients: [gradient], savedBytes } = grad(() => model.forward(x, [Number(golden.metadata.timesteps)]), [x], cotangent)
     expectOutput(await value.read(), arrayNamed(golden, 'out').data, 'out')
     expectGradient(await gradient.read(), arrayNamed(golden, 'grad_x').data, 'grad_x')
-    expect(savedBytes, 'no convolution input is kept').toBe(savedBytesOf(model, 1))
+    expect(savedBytes, 'no convolution input is kept').toBe(savedBytesOf(device, model, 1))
+    for (const owned of [x, cotangent, value, gradient, model]) owned.dispose()
+  }, patience)
 
+  deviceTest('ADM-64: a self-guided step', async (device) => {
+    const { golden, model, input } = await adm64(device)
+    const [x, stepNoise, renoise] = [input(1000), input(1002), input(1003)]
     const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '250' })
     const noise: NoiseSource = { initial: () => x, step: () => stepNoise, renoise: () => renoise }
     const made = device.scope(() => oneStep(diffusion, (xt, t) => model.forward(xt, t), x, 150, {
@@ -63,10 +60,22 @@ describeShared('full-size networks with formula weights', () => {
     }))
     expectOutput(await made.predXStart.read(), arrayNamed(golden, 'pred_xstart').data, 'pred_xstart')
     expectOutput(await made.next.read(), arrayNamed(golden, 'self_guided_step').data, 'self_guided_step')
-    for (const owned of [x, cotangent, stepNoise, renoise, value, gradient, made.next, made.predXStart, model]) owned.dispose()
-    expect(device.stats.liveBuffers).toBe(before)
-  })
+    for (const owned of [x, stepNoise, renoise, made.next, made.predXStart, model]) owned.dispose()
+  }, { ...patience, ...onCPU })
 })
+
+interface ADM64 {
+  readonly golden: Golden
+  readonly model: UNet
+  readonly input: (j: number, channels?: number) => Tensor
+}
+
+async function adm64(device: Device): Promise<ADM64> {
+  const golden = await readGolden('goldens/adm64-formula.safetensors')
+  const config = configOf('celeba64_uncond', 'unet')
+  const model = new UNet(config, await networkParameters(device, config, hashes(1)))
+  return { golden, model, input: (j, channels = 3) => device.tensor(hashInput([1, channels, 64, 64], j, 1), [1, channels, 64, 64]) }
+}
 
 function expectRelative(found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
   const largest = Array.from(expected).reduce((m, v) => Math.max(m, Math.abs(v)), 0)

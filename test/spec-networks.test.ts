@@ -14,18 +14,8 @@ import {
   attention, gather, grad, groupNorm, logSoftmax, silu, type Device, type Shape, type Tensor,
 } from '../src/tensor/index.ts'
 import { expectSpec, formulaParameters, networkParameters, waves, type SpecValues } from './formula.ts'
-import { numbers, size, testDevice } from './op.ts'
+import { deviceTest, numbers, size } from './op.ts'
 import { encoder, encoderConfig, inputX, modelA, unetConfig } from './spec-models.ts'
-
-/** Every test leaves the device as it found it. */
-function deviceTest(name: string, body: (device: Device) => Promise<void>): void {
-  test(name, async () => {
-    const device = await testDevice()
-    const before = device.stats.liveBuffers
-    await body(device)
-    expect(device.stats.liveBuffers, 'buffers alive afterwards').toBe(before)
-  })
-}
 
 const count = (config: ModelConfig): [parameters: number, tensors: number] => {
   const stateDict = stateDictOf(planOf(config))

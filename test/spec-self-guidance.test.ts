@@ -11,7 +11,7 @@ import { isGuided, selfGuidedPass } from '../src/diffusion/self-guidance.ts'
 import { UNet } from '../src/nn/index.ts'
 import { add, clamp, grad, mul, type Device, type Tensor } from '../src/tensor/index.ts'
 import { expectSpec, networkParameters, waves } from './formula.ts'
-import { expectClose, numbers, testDevice } from './op.ts'
+import { deviceTest, expectClose, numbers, onCPU } from './op.ts'
 import { inputX, modelA, unetConfig } from './spec-models.ts'
 
 const shape = [2, 3, 8, 8]
@@ -80,14 +80,11 @@ class World {
 }
 
 function specTest(name: string, body: (world: World) => Promise<void>): void {
-  test(name, async () => {
-    const device = await testDevice()
-    const before = device.stats.liveBuffers
+  deviceTest(name, async (device) => {
     const world = new World(device, await modelA(device))
     await body(world)
     world.dispose()
-    expect(device.stats.liveBuffers, 'buffers alive afterwards').toBe(before)
-  })
+  }, onCPU)
 }
 
 /** The largest element of each of the two samples. */
@@ -107,8 +104,7 @@ specTest('spec K: mean, shift and step; L.11: the largest shift is w times the v
   expectSpec(stepped, { sum: 19.05271, absSum: 251.4461, first: [0.7482535, 0.7862901] }, 'p_sample')
 })
 
-test('L.11: every 5th of 250 steps is 50 guided ones, and a guided step runs the network twice', async () => {
-  const device = await testDevice()
+deviceTest('L.11: every 5th of 250 steps is 50 guided ones, and a guided step runs the network twice', async (device) => {
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '250', varianceType: 'fixedSmall' })
   let calls = 0
   const atStrength: number[] = []
@@ -127,7 +123,7 @@ test('L.11: every 5th of 250 steps is 50 guided ones, and a guided step runs the
   expect(calls).toBe(300)
   // Index 200 = int(250 * 0.8), step 802 of training: 50 times to re-noise, and once in its turn.
   expect(atStrength.length).toBe(51)
-})
+}, onCPU)
 
 specTest('L.11: weight 0 is ADM, bit for bit', async (world) => {
   const run = async (options: SelfGuidanceOptions | null): Promise<Float32Array> => {
@@ -243,8 +239,7 @@ test('after and every choose the indices', () => {
 })
 
 for (const method of ['ancestral', 'ddim'] as const) {
-  test(`a zero gradient is a zero shift, sample by sample: ${method}`, async () => {
-    const device = await testDevice()
+  deviceTest(`a zero gradient is a zero shift, sample by sample: ${method}`, async (device) => {
     const before = device.stats.liveBuffers
     const diffusion = new GaussianDiffusion({
       schedule: 'cosine', diffusionSteps: 1000, respacing: '10', meanType: 'xStart', varianceType: 'fixedLarge',
@@ -267,7 +262,7 @@ for (const method of ['ancestral', 'ddim'] as const) {
       expect(guided.every(Number.isFinite)).toBe(true)
     }
     expect(device.stats.liveBuffers).toBe(before + 3)
-  })
+  }, onCPU)
 }
 
 specTest('in DDIM the shift is a term of the score', async (world) => {

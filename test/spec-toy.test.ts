@@ -2,7 +2,7 @@
  * L.17 and L.12: the toy of spec E.4, a mixture of two Gaussians in the plane of which the exact denoiser is known, and the
  * identity between the minority score and the denoising error, for any network.
  */
-import { expect, test } from 'vitest'
+import { expect } from 'vitest'
 import {
   GaussianDiffusion, GeneratedNoise, minorityScore, respace, sampleLoop, scoreIndex, scoreRespacing, selfGuidance,
   squaredL2, type Denoiser, type SampleOptions,
@@ -12,7 +12,7 @@ import { purposes } from '../src/diffusion/noise.ts'
 import {
   add, mul, randomNormal, sigmoid, slice, splitSeed, sub, sum, type Device, type Tensor,
 } from '../src/tensor/index.ts'
-import { testDevice } from './op.ts'
+import { deviceTest, onCPU } from './op.ts'
 import { inputX, modelA } from './spec-models.ts'
 
 const common = { mean: [0.6, 0.2], weight: 0.9 }
@@ -58,9 +58,7 @@ async function shareOfRare(device: Device, schedule: NoiseSchedule, count: numbe
 }
 
 for (const schedule of ['cosine', 'linear'] as const) {
-  test(`L.17: self-guidance raises the share of the rare mode, ${schedule}`, async () => {
-    const device = await testDevice()
-    const before = device.stats.liveBuffers
+  deviceTest(`L.17: self-guidance raises the share of the rare mode, ${schedule}`, async (device) => {
     const count = 1000
     const share = (weight: number): Promise<number> => shareOfRare(device, schedule, count, { selfGuidance: selfGuidance({ weight, every: 1 }) })
     const plain = await shareOfRare(device, schedule, count, {})
@@ -70,11 +68,9 @@ for (const schedule of ['cosine', 'linear'] as const) {
     const [some, more] = [await share(0.4), await share(1)]
     expect(some).toBeGreaterThan(plain + 0.03)
     expect(more).toBeGreaterThan(some + 0.1)
-    expect(device.stats.liveBuffers).toBe(before)
-  })
+  }, onCPU)
 
-  test(`L.17: the minority score ranks the rare mode above the common one, ${schedule}`, async () => {
-    const device = await testDevice()
+  deviceTest(`L.17: the minority score ranks the rare mode above the common one, ${schedule}`, async (device) => {
     const before = device.stats.liveBuffers
     const count = 32
     const points = [common, rare].flatMap(({ mean }) => Array.from({ length: count }, () => mean).flat())
@@ -85,14 +81,13 @@ for (const schedule of ['cosine', 'linear'] as const) {
     const values = await scores.read()
     expect(Math.min(...values.subarray(count))).toBeGreaterThan(2 * Math.max(...values.subarray(0, count)))
     expect(device.stats.liveBuffers).toBe(before + 2)
-  })
+  }, onCPU)
 }
 
 const sums = { linear: [114.3, 462.2], cosine: [228.7, 813.8] } as const
 
 for (const schedule of ['cosine', 'linear'] as const) {
-  test(`E.4: scores weighed by abar / (1 - abar) add up to the simple objective, ${schedule}`, async () => {
-    const device = await testDevice()
+  deviceTest(`E.4: scores weighed by abar / (1 - abar) add up to the simple objective, ${schedule}`, async (device) => {
     const count = 128
     const diffusion = toy(schedule, '')
     const { alphaBar } = diffusion.process.tables
@@ -111,12 +106,10 @@ for (const schedule of ['cosine', 'linear'] as const) {
     const meanOf = (from: number): number => values.subarray(from, from + count).reduce((a, v) => a + v, 0) / count
     // Both sides are means over finitely many draws: 1.4 % apart at most.
     sums[schedule].forEach((expected, i) => expect(Math.abs(meanOf(i * count) / expected - 1), `${expected}`).toBeLessThan(0.05))
-  })
+  }, onCPU)
 }
 
-test('L.12: weighed squared error is the denoising error, sample by sample, until estimates are clipped', async () => {
-  const device = await testDevice()
-  const before = device.stats.liveBuffers
+deviceTest('L.12: weighed squared error is the denoising error, sample by sample, until estimates are clipped', async (device) => {
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10' })
   const model = await modelA(device)
   const denoiser: Denoiser = (xt, timesteps) => model.forward(xt, timesteps)
@@ -140,5 +133,4 @@ test('L.12: weighed squared error is the denoising error, sample by sample, unti
   // Where x_t is mostly noise, this network's estimates are far outside [-1, 1].
   expect(clippedDiffers).toBeGreaterThanOrEqual(5)
   for (const owned of [model, xStart, index]) owned.dispose()
-  expect(device.stats.liveBuffers).toBe(before)
-})
+}, onCPU)

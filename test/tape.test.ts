@@ -1,16 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import * as t from '../src/tensor/index.ts'
-import { checkOp, expectClose, host, numbers, testDevice } from './op.ts'
+import { checkOp, deviceTest, expectClose, granularity, host, numbers } from './op.ts'
 
 const { add, mul, silu, square, sum, tanh } = t
-
-/** Runs `f` and fails if a buffer is alive afterwards that was not before. */
-async function clean(f: (device: t.Device) => Promise<void>): Promise<void> {
-  const device = await testDevice()
-  const before = device.stats.liveBuffers
-  await f(device)
-  expect(device.stats.liveBuffers, 'buffers alive afterwards').toBe(before)
-}
 
 /** Reads and disposes. */
 async function take(...tensors: t.Tensor[]): Promise<number[][]> {
@@ -18,6 +10,9 @@ async function take(...tensors: t.Tensor[]): Promise<number[][]> {
   for (const x of tensors) x.dispose()
   return values.map((v) => [...v])
 }
+
+/** Memory of `n` floats. */
+const bytes = (device: t.Device, n: number): number => Math.ceil((n * 4) / granularity(device)) * granularity(device)
 
 const takeGrad = ({ value, gradients }: t.GradResult<t.Tensor>): Promise<number[][]> => take(value, ...gradients)
 
@@ -52,68 +47,59 @@ describe('composites against differences', () => {
 })
 
 describe('grad', () => {
-  test('value, gradients in the order of wrt, zeros where nothing depends', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2, 3])
-      using y = device.tensor([4, 5, 6])
-      using z = device.tensor([7, 8], [2, 1])
-      const found = t.grad(() => sum(mul(x, y)), [y, z, x])
-      expect(found.gradients.map((g) => g.shape)).toEqual([[3], [2, 1], [3]])
-      expect(await takeGrad(found)).toEqual([[32], [1, 2, 3], [0, 0], [4, 5, 6]])
-    }))
-  test('a value that is watched itself, and one that depends on nothing', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      using y = device.tensor([3, 4])
-      expect(await take(...t.grad(() => x, [x, y]).gradients)).toEqual([[1, 1], [0, 0]])
-      expect(await take(...t.grad(() => y, [x]).gradients)).toEqual([[0, 0]])
-      expect([x.disposed, y.disposed]).toEqual([false, false])
-    }))
-  test('a cotangent weighs the elements; one of another shape is an error', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2, 3])
-      using weights = device.tensor([10, 0, -1])
-      expect(await takeGrad(t.grad(() => square(x), [x], weights))).toEqual([[1, 4, 9], [20, 0, -6]])
-      expect(() => t.grad(() => sum(x), [x], weights)).toThrowError(/a cotangent \[\], found \[3\]/)
-    }))
-  test('what f makes besides its value is freed, without a scope around', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2, 3])
-      expect(await takeGrad(t.grad(() => sum(silu(mul(silu(x), 2))), [x]))).toHaveLength(2)
-    }))
-  test('f that throws, before and after recording', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2, 3])
-      const broken = (): t.Tensor => { square(silu(x)); throw new Error('mine') }
-      expect(() => t.grad(broken, [x])).toThrowError('mine')
-      expect(() => device.scope(() => t.grad(broken, [x]))).toThrowError('mine')
-      expect(device.tape).toBe(null)
-      expect(await takeGrad(t.grad(() => square(x), [x]))).toEqual([[1, 4, 9], [2, 4, 6]])
-    }))
-  test('a gradient rule that throws', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2, 3])
-      const f = (): t.Tensor => mul(t.customGradient((v) => square(v), () => { throw new Error('mine') }, [silu(x)]), 2)
-      expect(() => t.grad(f, [x])).toThrowError('mine')
-    }))
-  test('wrt must be named, and alive', () =>
-    clean(async (device) => {
-      const x = device.tensor([1])
-      expect(() => t.grad(() => square(x), [])).toThrowError(/at least one tensor/)
-      x.dispose()
-      expect(() => t.grad(() => square(x), [x])).toThrowError(/grad: a tensor of shape \[1\] was used after it was disposed/)
-    }))
-  test('an intermediate result may be disposed inside f: the tape holds what it needs', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2, 3])
-      const f = (): t.Tensor => { const y = square(x); const z = square(y); y.dispose(); return z }
-      expect((await takeGrad(t.grad(f, [x])))[1]).toEqual([4, 32, 108])
-    }))
-  test('no gradient flows through whole numbers', () =>
-    clean(async (device) => {
-      using x = device.tensor([1.5, 2.5])
-      expect((await takeGrad(t.grad(() => mul(t.cast(t.cast(x, 'i32'), 'f32'), x), [x])))[1]).toEqual([1, 2])
-    }))
+  deviceTest('value, gradients in the order of wrt, zeros where nothing depends', async (device) => {
+    using x = device.tensor([1, 2, 3])
+    using y = device.tensor([4, 5, 6])
+    using z = device.tensor([7, 8], [2, 1])
+    const found = t.grad(() => sum(mul(x, y)), [y, z, x])
+    expect(found.gradients.map((g) => g.shape)).toEqual([[3], [2, 1], [3]])
+    expect(await takeGrad(found)).toEqual([[32], [1, 2, 3], [0, 0], [4, 5, 6]])
+  })
+  deviceTest('a value that is watched itself, and one that depends on nothing', async (device) => {
+    using x = device.tensor([1, 2])
+    using y = device.tensor([3, 4])
+    expect(await take(...t.grad(() => x, [x, y]).gradients)).toEqual([[1, 1], [0, 0]])
+    expect(await take(...t.grad(() => y, [x]).gradients)).toEqual([[0, 0]])
+    expect([x.disposed, y.disposed]).toEqual([false, false])
+  })
+  deviceTest('a cotangent weighs the elements; one of another shape is an error', async (device) => {
+    using x = device.tensor([1, 2, 3])
+    using weights = device.tensor([10, 0, -1])
+    expect(await takeGrad(t.grad(() => square(x), [x], weights))).toEqual([[1, 4, 9], [20, 0, -6]])
+    expect(() => t.grad(() => sum(x), [x], weights)).toThrowError(/a cotangent \[\], found \[3\]/)
+  })
+  deviceTest('what f makes besides its value is freed, without a scope around', async (device) => {
+    using x = device.tensor([1, 2, 3])
+    expect(await takeGrad(t.grad(() => sum(silu(mul(silu(x), 2))), [x]))).toHaveLength(2)
+  })
+  deviceTest('f that throws, before and after recording', async (device) => {
+    using x = device.tensor([1, 2, 3])
+    const broken = (): t.Tensor => { square(silu(x)); throw new Error('mine') }
+    expect(() => t.grad(broken, [x])).toThrowError('mine')
+    expect(() => device.scope(() => t.grad(broken, [x]))).toThrowError('mine')
+    expect(device.tape).toBe(null)
+    expect(await takeGrad(t.grad(() => square(x), [x]))).toEqual([[1, 4, 9], [2, 4, 6]])
+  })
+  deviceTest('a gradient rule that throws', async (device) => {
+    using x = device.tensor([1, 2, 3])
+    const f = (): t.Tensor => mul(t.customGradient((v) => square(v), () => { throw new Error('mine') }, [silu(x)]), 2)
+    expect(() => t.grad(f, [x])).toThrowError('mine')
+  })
+  deviceTest('wrt must be named, and alive', async (device) => {
+    const x = device.tensor([1])
+    expect(() => t.grad(() => square(x), [])).toThrowError(/at least one tensor/)
+    x.dispose()
+    expect(() => t.grad(() => square(x), [x])).toThrowError(/grad: a tensor of shape \[1\] was used after it was disposed/)
+  })
+  deviceTest('an intermediate result may be disposed inside f: the tape holds what it needs', async (device) => {
+    using x = device.tensor([1, 2, 3])
+    const f = (): t.Tensor => { const y = square(x); const z = square(y); y.dispose(); return z }
+    expect((await takeGrad(t.grad(f, [x])))[1]).toEqual([4, 32, 108])
+  })
+  deviceTest('no gradient flows through whole numbers', async (device) => {
+    using x = device.tensor([1.5, 2.5])
+    expect((await takeGrad(t.grad(() => mul(t.cast(t.cast(x, 'i32'), 'f32'), x), [x])))[1]).toEqual([1, 2])
+  })
 })
 
 describe('overwriting between the passes', () => {
@@ -123,195 +109,175 @@ describe('overwriting between the passes', () => {
     ['checkpoint', (x) => t.checkpoint(square, [x])],
   ]
   for (const [name, op] of ways) {
-    test(`of what the gradient of ${name} reads`, () =>
-      clean(async (device) => {
-        using x = device.tensor([1, 2])
-        const f = (): t.Tensor => { const y = op(x); x.write([5, 6]); return y }
-        expect(() => t.grad(f, [x])).toThrowError(/a tensor of shape \[2\] was overwritten between the forward and the backward pass/)
-        using other = device.tensor([7, 8])
-        expect(() => t.grad(() => { const y = op(x); x.assign(other); return y }, [x])).toThrowError(/overwritten/)
-      }))
-  }
-  test('of what it does not read is allowed, and after the backward pass all is', () =>
-    clean(async (device) => {
+    deviceTest(`of what the gradient of ${name} reads`, async (device) => {
       using x = device.tensor([1, 2])
-      const found = t.grad(() => { const y = mul(x, 3); x.write([5, 6]); return y }, [x])
-      x.write([7, 8])
-      expect(await takeGrad(found)).toEqual([[3, 6], [3, 3]])
-    }))
+      const f = (): t.Tensor => { const y = op(x); x.write([5, 6]); return y }
+      expect(() => t.grad(f, [x])).toThrowError(/a tensor of shape \[2\] was overwritten between the forward and the backward pass/)
+      using other = device.tensor([7, 8])
+      expect(() => t.grad(() => { const y = op(x); x.assign(other); return y }, [x])).toThrowError(/overwritten/)
+    })
+  }
+  deviceTest('of what it does not read is allowed, and after the backward pass all is', async (device) => {
+    using x = device.tensor([1, 2])
+    const found = t.grad(() => { const y = mul(x, 3); x.write([5, 6]); return y }, [x])
+    x.write([7, 8])
+    expect(await takeGrad(found)).toEqual([[3, 6], [3, 3]])
+  })
 })
 
 describe('stopGradient, noGrad', () => {
-  test('the value passes, the gradient does not', () =>
-    clean(async (device) => {
-      using x = device.tensor([2, 3])
-      expect(await takeGrad(t.grad(() => mul(t.stopGradient(square(x)), x), [x]))).toEqual([[8, 27], [4, 9]])
-      const quiet = (): t.Tensor => mul(t.noGrad(device, () => square(x)), x)
-      expect(await takeGrad(t.grad(quiet, [x]))).toEqual([[8, 27], [4, 9]])
-      expect(t.noGrad(device, () => 5)).toBe(5)
-    }))
+  deviceTest('the value passes, the gradient does not', async (device) => {
+    using x = device.tensor([2, 3])
+    expect(await takeGrad(t.grad(() => mul(t.stopGradient(square(x)), x), [x]))).toEqual([[8, 27], [4, 9]])
+    const quiet = (): t.Tensor => mul(t.noGrad(device, () => square(x)), x)
+    expect(await takeGrad(t.grad(quiet, [x]))).toEqual([[8, 27], [4, 9]])
+    expect(t.noGrad(device, () => 5)).toBe(5)
+  })
 })
 
 describe('customGradient', () => {
-  test('its rule is used, null gives zeros, only the inputs are kept', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      using y = device.tensor([3, 4])
-      const f = (): t.Tensor => t.customGradient((a, b) => silu(silu(mul(a, b))), (dy, a) => [mul(mul(dy, a), 100), null], [mul(x, 1), y])
-      const found = t.grad(f, [x, y])
-      expect(found.savedBytes, 'the product with 1, rounded up to 256 bytes').toBe(256)
-      expect((await takeGrad(found)).slice(1)).toEqual([[100, 200], [0, 0]])
-    }))
-  test('identity with another gradient', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, -2])
-      const flip = (v: t.Tensor): t.Tensor => t.customGradient((a) => a, (dy) => [t.neg(dy)], [v])
-      expect(await takeGrad(t.grad(() => square(flip(x)), [x]))).toEqual([[1, 4], [-2, 4]])
-      // The input itself is used beside it.
-      expect(await takeGrad(t.grad(() => { const y = square(x); return add(flip(y), mul(y, 3)) }, [x]))).toEqual([[4, 16], [4, -8]])
-      expect(x.disposed).toBe(false)
-    }))
-  test('without a tape it is f', () =>
-    clean(async (device) => {
-      using x = device.tensor([3])
-      expect(await take(t.customGradient((a) => mul(silu(mul(a, 0)), 2), () => [null], [x]))).toEqual([[0]])
-    }))
+  deviceTest('its rule is used, null gives zeros, only the inputs are kept', async (device) => {
+    using x = device.tensor([1, 2])
+    using y = device.tensor([3, 4])
+    const f = (): t.Tensor => t.customGradient((a, b) => silu(silu(mul(a, b))), (dy, a) => [mul(mul(dy, a), 100), null], [mul(x, 1), y])
+    const found = t.grad(f, [x, y])
+    expect(found.savedBytes, 'the product with 1, rounded up').toBe(granularity(device))
+    expect((await takeGrad(found)).slice(1)).toEqual([[100, 200], [0, 0]])
+  })
+  deviceTest('identity with another gradient', async (device) => {
+    using x = device.tensor([1, -2])
+    const flip = (v: t.Tensor): t.Tensor => t.customGradient((a) => a, (dy) => [t.neg(dy)], [v])
+    expect(await takeGrad(t.grad(() => square(flip(x)), [x]))).toEqual([[1, 4], [-2, 4]])
+    // The input itself is used beside it.
+    expect(await takeGrad(t.grad(() => { const y = square(x); return add(flip(y), mul(y, 3)) }, [x]))).toEqual([[4, 16], [4, -8]])
+    expect(x.disposed).toBe(false)
+  })
+  deviceTest('without a tape it is f', async (device) => {
+    using x = device.tensor([3])
+    expect(await take(t.customGradient((a) => mul(silu(mul(a, 0)), 2), () => [null], [x]))).toEqual([[0]])
+  })
 })
 
 describe('checkpoint', () => {
   const values = [...numbers(600, 3)]
   const block = (w: t.Tensor) => (x: t.Tensor): t.Tensor => add(silu(mul(silu(square(mul(x, w))), w)), x)
-  test('the same gradients from fewer bytes, also by what the closure captured', () =>
-    clean(async (device) => {
-      using x = device.tensor(values, [2, 300])
-      using w = device.tensor(values.slice(0, 300))
-      const plain = t.grad(() => block(w)(block(w)(mul(x, 2))), [x, w])
-      const kept = t.grad(() => t.checkpoint(block(w), [t.checkpoint(block(w), [mul(x, 2)])]), [x, w])
-      // The two inputs of the blocks: 2400 bytes each, rounded up to 2560.
-      expect(kept.savedBytes).toBe(2 * 2560)
-      expect(plain.savedBytes).toBeGreaterThan(2 * kept.savedBytes)
-      const [a, b] = [await takeGrad(plain), await takeGrad(kept)]
-      for (const i of [0, 1, 2]) expectClose(b[i], a[i], 1e-6, `result ${i}`)
-    }))
-  test('an intermediate result that the closure captured: told to name it, unless it is still alive', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      const f = (y: t.Tensor): t.Tensor => t.checkpoint((v) => mul(v, y), [mul(x, 2)])
-      expect(() => t.grad(() => f(square(x)), [x])).toThrowError(/checkpoint: .*name it among the inputs/)
-      let kept: t.Tensor | null = null
-      // 2 x^3
-      expect((await takeGrad(t.grad(() => f((kept = device.keep(square(x)))), [x])))[1]).toEqual([6, 24])
-      ;(kept as t.Tensor | null)?.dispose()
-    }))
-  test('one inside another, and one that returns its input', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      const cube = (v: t.Tensor): t.Tensor => mul(t.checkpoint(square, [v]), v)
-      expect((await takeGrad(t.grad(() => t.checkpoint(cube, [square(x)]), [x])))[1]).toEqual([6, 192])
-      expect((await takeGrad(t.grad(() => { const y = square(x); return add(t.checkpoint((v) => v, [y]), y) }, [x])))[1]).toEqual([4, 8])
-    }))
-  test('nothing is kept or computed twice for a block without a watched ancestor', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      using c = device.tensor([3, 4])
-      const before = device.stats.dispatches
-      const found = t.grad(() => mul(x, t.checkpoint((v) => square(silu(v)), [square(c)])), [x])
-      // Forward: square, silu, square, product; backward: the ones, the gradient.
-      expect(device.stats.dispatches - before).toBe(6)
-      expect(found.savedBytes, 'the factor of x').toBe(256)
-      await takeGrad(found)
-    }))
-  test('f that throws, the first time and the second', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      for (const bad of [1, 2]) {
-        let calls = 0
-        const f = (v: t.Tensor): t.Tensor => { const y = silu(square(v)); if (++calls === bad) throw new Error(`call ${bad}`); return y }
-        expect(() => t.grad(() => t.checkpoint(f, [square(x)]), [x])).toThrowError(`call ${bad}`)
-      }
-      expect(device.tape).toBe(null)
-    }))
+  deviceTest('the same gradients from fewer bytes, also by what the closure captured', async (device) => {
+    using x = device.tensor(values, [2, 300])
+    using w = device.tensor(values.slice(0, 300))
+    const plain = t.grad(() => block(w)(block(w)(mul(x, 2))), [x, w])
+    const kept = t.grad(() => t.checkpoint(block(w), [t.checkpoint(block(w), [mul(x, 2)])]), [x, w])
+    // The two inputs of the blocks.
+    expect(kept.savedBytes).toBe(2 * bytes(device, 600))
+    expect(plain.savedBytes).toBeGreaterThan(2 * kept.savedBytes)
+    const [a, b] = [await takeGrad(plain), await takeGrad(kept)]
+    for (const i of [0, 1, 2]) expectClose(b[i], a[i], 1e-6, `result ${i}`)
+  })
+  deviceTest('an intermediate result that the closure captured: told to name it, unless it is still alive', async (device) => {
+    using x = device.tensor([1, 2])
+    const f = (y: t.Tensor): t.Tensor => t.checkpoint((v) => mul(v, y), [mul(x, 2)])
+    expect(() => t.grad(() => f(square(x)), [x])).toThrowError(/checkpoint: .*name it among the inputs/)
+    let kept: t.Tensor | null = null
+    // 2 x^3
+    expect((await takeGrad(t.grad(() => f((kept = device.keep(square(x)))), [x])))[1]).toEqual([6, 24])
+    ;(kept as t.Tensor | null)?.dispose()
+  })
+  deviceTest('one inside another, and one that returns its input', async (device) => {
+    using x = device.tensor([1, 2])
+    const cube = (v: t.Tensor): t.Tensor => mul(t.checkpoint(square, [v]), v)
+    expect((await takeGrad(t.grad(() => t.checkpoint(cube, [square(x)]), [x])))[1]).toEqual([6, 192])
+    expect((await takeGrad(t.grad(() => { const y = square(x); return add(t.checkpoint((v) => v, [y]), y) }, [x])))[1]).toEqual([4, 8])
+  })
+  deviceTest('nothing is kept or computed twice for a block without a watched ancestor', async (device) => {
+    using x = device.tensor([1, 2])
+    using c = device.tensor([3, 4])
+    const before = device.stats.dispatches
+    const found = t.grad(() => mul(x, t.checkpoint((v) => square(silu(v)), [square(c)])), [x])
+    // Forward: square, silu, square, product; backward: the ones, the gradient.
+    expect(device.stats.dispatches - before).toBe(6)
+    expect(found.savedBytes, 'the factor of x').toBe(granularity(device))
+    await takeGrad(found)
+  })
+  deviceTest('f that throws, the first time and the second', async (device) => {
+    using x = device.tensor([1, 2])
+    for (const bad of [1, 2]) {
+      let calls = 0
+      const f = (v: t.Tensor): t.Tensor => { const y = silu(square(v)); if (++calls === bad) throw new Error(`call ${bad}`); return y }
+      expect(() => t.grad(() => t.checkpoint(f, [square(x)]), [x])).toThrowError(`call ${bad}`)
+    }
+    expect(device.tape).toBe(null)
+  })
 })
 
 describe('what is saved', () => {
-  const bytes = (n: number): number => Math.ceil((n * 4) / 256) * 256
-  test('nothing for ops without a watched ancestor, nor for linear ones', () =>
-    clean(async (device) => {
-      using x = device.tensor(numbers(100, 1))
-      using c = device.tensor(numbers(100, 2))
-      const found = t.grad(() => sum(mul(add(x, silu(silu(c))), 2)), [x])
-      expect(found.savedBytes).toBe(0)
-      await takeGrad(found)
-    }))
-  test('what was there before is borrowed, not saved', () =>
-    clean(async (device) => {
-      using x = device.tensor(numbers(100, 1))
-      const found = t.grad(() => sum(square(x)), [x])
-      expect(found.savedBytes).toBe(0)
-      await takeGrad(found)
-    }))
-  test('one piece of memory counts once, however it is seen', () =>
-    clean(async (device) => {
-      using x = device.tensor(numbers(100, 1))
-      const f = (): t.Tensor => { const y = mul(x, 2); return sum(add(square(y), t.reshape(square(t.reshape(y, [10, 10])), [100]))) }
-      const found = t.grad(f, [x])
-      expect(found.savedBytes).toBe(bytes(100))
-      await takeGrad(found)
-    }))
-  test('no convolution input where the gradient by the image alone is wanted', () =>
-    clean(async (device) => {
-      using x = device.tensor(numbers(2 * 3 * 7 * 5, 1), [2, 3, 7, 5])
-      using w1 = device.tensor(numbers(8 * 3 * 9, 2), [8, 3, 3, 3])
-      using w2 = device.tensor(numbers(8 * 8 * 9, 3), [8, 8, 3, 3])
-      using w3 = device.tensor(numbers(4 * 8, 4), [4, 8, 1, 1])
-      using bias = device.tensor(numbers(8, 5))
-      // conv → silu → conv → silu → conv: each silu needs its input, the outputs of the first two convolutions.
-      const f = (): t.Tensor => {
-        const h = silu(t.conv2d(x, w1, { bias, padding: 1 }))
-        return t.conv2d(silu(t.conv2d(h, w2, { bias, padding: 1 })), w3)
-      }
-      const map = bytes(2 * 8 * 7 * 5)
-      const byImage = t.grad(f, [x])
-      expect(byImage.savedBytes).toBe(2 * map)
-      // The weights' gradients need the convolutions' inputs, too: the outputs of the two silus. x was there before.
-      const byAll = t.grad(f, [x, w1, w2, w3])
-      expect(byAll.savedBytes).toBe(4 * map)
-      // The last convolution's weight alone: its input, and nothing of what led to it.
-      const byLast = t.grad(f, [w3])
-      expect(byLast.savedBytes).toBe(map)
-      const [[, a], [, b]] = [await takeGrad(byImage), await takeGrad(byAll)]
-      expect(a).toEqual(b)
-      await takeGrad(byLast)
-    }))
+  deviceTest('nothing for ops without a watched ancestor, nor for linear ones', async (device) => {
+    using x = device.tensor(numbers(100, 1))
+    using c = device.tensor(numbers(100, 2))
+    const found = t.grad(() => sum(mul(add(x, silu(silu(c))), 2)), [x])
+    expect(found.savedBytes).toBe(0)
+    await takeGrad(found)
+  })
+  deviceTest('what was there before is borrowed, not saved', async (device) => {
+    using x = device.tensor(numbers(100, 1))
+    const found = t.grad(() => sum(square(x)), [x])
+    expect(found.savedBytes).toBe(0)
+    await takeGrad(found)
+  })
+  deviceTest('one piece of memory counts once, however it is seen', async (device) => {
+    using x = device.tensor(numbers(100, 1))
+    const f = (): t.Tensor => { const y = mul(x, 2); return sum(add(square(y), t.reshape(square(t.reshape(y, [10, 10])), [100]))) }
+    const found = t.grad(f, [x])
+    expect(found.savedBytes).toBe(bytes(device, 100))
+    await takeGrad(found)
+  })
+  deviceTest('no convolution input where the gradient by the image alone is wanted', async (device) => {
+    using x = device.tensor(numbers(2 * 3 * 7 * 5, 1), [2, 3, 7, 5])
+    using w1 = device.tensor(numbers(8 * 3 * 9, 2), [8, 3, 3, 3])
+    using w2 = device.tensor(numbers(8 * 8 * 9, 3), [8, 8, 3, 3])
+    using w3 = device.tensor(numbers(4 * 8, 4), [4, 8, 1, 1])
+    using bias = device.tensor(numbers(8, 5))
+    // conv → silu → conv → silu → conv: each silu needs its input, the outputs of the first two convolutions.
+    const f = (): t.Tensor => {
+      const h = silu(t.conv2d(x, w1, { bias, padding: 1 }))
+      return t.conv2d(silu(t.conv2d(h, w2, { bias, padding: 1 })), w3)
+    }
+    const map = bytes(device, 2 * 8 * 7 * 5)
+    const byImage = t.grad(f, [x])
+    expect(byImage.savedBytes).toBe(2 * map)
+    // The weights' gradients need the convolutions' inputs, too: the outputs of the two silus. x was there before.
+    const byAll = t.grad(f, [x, w1, w2, w3])
+    expect(byAll.savedBytes).toBe(4 * map)
+    // The last convolution's weight alone: its input, and nothing of what led to it.
+    const byLast = t.grad(f, [w3])
+    expect(byLast.savedBytes).toBe(map)
+    const [[, a], [, b]] = [await takeGrad(byImage), await takeGrad(byAll)]
+    expect(a).toEqual(b)
+    await takeGrad(byLast)
+  })
 })
 
 describe('grad within grad', () => {
-  test('is refused where the outer one would have to see it', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      const inner = (): t.Tensor => t.grad(() => mul(square(x), x), [x]).gradients[0]
-      expect(() => t.grad(() => sum(inner()), [x])).toThrowError(/second derivatives are not implemented/)
-      const through = (): t.Tensor => { const y = t.reshape(x, [2, 1]); return t.grad(() => square(y), [y]).gradients[0] }
-      expect(() => t.grad(through, [x])).toThrowError(/noGrad/)
-      expect(device.tape).toBe(null)
-    }))
-  test('in noGrad its results are constants', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      const f = (): t.Tensor => mul(t.noGrad(device, () => t.grad(() => square(x), [x]).gradients[0]), x)
-      expect(await takeGrad(t.grad(f, [x]))).toEqual([[2, 8], [2, 4]])
-    }))
-  test('of tensors the outer one does not watch it is ordinary', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      using y = device.tensor([3, 4])
-      const f = (): t.Tensor => mul(t.grad(() => square(y), [y]).gradients[0], x)
-      expect(await takeGrad(t.grad(f, [x]))).toEqual([[6, 16], [6, 8]])
-    }))
-  test('in a gradient rule it is ordinary', () =>
-    clean(async (device) => {
-      using x = device.tensor([1, 2])
-      const f = (v: t.Tensor): t.Tensor => t.customGradient(square, (dy, u) => [mul(dy, t.grad(() => square(u), [u]).gradients[0])], [v])
-      expect((await takeGrad(t.grad(() => f(mul(x, 3)), [x])))[1]).toEqual([18, 36])
-    }))
+  deviceTest('is refused where the outer one would have to see it', async (device) => {
+    using x = device.tensor([1, 2])
+    const inner = (): t.Tensor => t.grad(() => mul(square(x), x), [x]).gradients[0]
+    expect(() => t.grad(() => sum(inner()), [x])).toThrowError(/second derivatives are not implemented/)
+    const through = (): t.Tensor => { const y = t.reshape(x, [2, 1]); return t.grad(() => square(y), [y]).gradients[0] }
+    expect(() => t.grad(through, [x])).toThrowError(/noGrad/)
+    expect(device.tape).toBe(null)
+  })
+  deviceTest('in noGrad its results are constants', async (device) => {
+    using x = device.tensor([1, 2])
+    const f = (): t.Tensor => mul(t.noGrad(device, () => t.grad(() => square(x), [x]).gradients[0]), x)
+    expect(await takeGrad(t.grad(f, [x]))).toEqual([[2, 8], [2, 4]])
+  })
+  deviceTest('of tensors the outer one does not watch it is ordinary', async (device) => {
+    using x = device.tensor([1, 2])
+    using y = device.tensor([3, 4])
+    const f = (): t.Tensor => mul(t.grad(() => square(y), [y]).gradients[0], x)
+    expect(await takeGrad(t.grad(f, [x]))).toEqual([[6, 16], [6, 8]])
+  })
+  deviceTest('in a gradient rule it is ordinary', async (device) => {
+    using x = device.tensor([1, 2])
+    const f = (v: t.Tensor): t.Tensor => t.customGradient(square, (dy, u) => [mul(dy, t.grad(() => square(u), [u]).gradients[0])], [v])
+    expect((await takeGrad(t.grad(() => f(mul(x, 3)), [x])))[1]).toEqual([18, 36])
+  })
 })
