@@ -9,14 +9,16 @@
  */
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { chromiumPrepare } from './cpu/contenders/chromium.ts'
 import { ortPrepare } from './cpu/contenders/ort.ts'
 import { oursPrepare } from './cpu/contenders/ours.ts'
 import { tfjsPrepare } from './cpu/contenders/tfjs.ts'
-import { nameOf, type Choice } from './cpu/contender.ts'
+import { nameOf, stopAllAtExit, type Choice } from './cpu/contender.ts'
 import { describeMachine } from './cpu/machine.ts'
 import { parts, type Outcome } from './cpu/parts.ts'
 import { profile } from './cpu/profile.ts'
-import { median, serve, type Prepare } from './cpu/protocol.ts'
+import { median } from './cpu/clock.ts'
+import { serve, type Prepare } from './cpu/protocol.ts'
 import { printVerdicts } from './cpu/table.ts'
 
 async function contend(library: string, threads: number, isa: Choice['isa']): Promise<void> {
@@ -24,6 +26,8 @@ async function contend(library: string, threads: number, isa: Choice['isa']): Pr
   const make = async (): Promise<Prepare> => {
     if (library === 'ours') return oursPrepare(threads, isa as 'plain' | 'relaxed')
     if (library === 'ort-web' || library === 'ort-node') return ortPrepare(library, threads, isa)
+    if (library === 'litert') return chromiumPrepare('litert', threads, isa)
+    if (library === 'ours-chromium') return chromiumPrepare('ours', threads, isa)
     return tfjsPrepare()
   }
   let prepare: Promise<Prepare> | undefined
@@ -44,8 +48,8 @@ async function bench(): Promise<void> {
   if (verdicts.length > 0) printVerdicts(verdicts)
   const shares = wanted.includes('profile') ? await profile({ large: values.large }) : undefined
   if (!values.json) return
-  const competitions = outcomes.flatMap((o) => o.competitions).map(({ job, results, failed, foreign }) => ({
-    title: job.title, work: job.work, foreign, failed, results: results.map((r) => ({ ...r, ms: median(r.times) })),
+  const competitions = outcomes.flatMap((o) => o.competitions).map(({ job, results, failed, foreign, run }) => ({
+    title: job.title, work: job.work, foreign, run, failed, results: results.map((r) => ({ ...r, ms: median(r.times) })),
   }))
   writeFileSync(values.json, `${JSON.stringify({ machine: describeMachine(), rounds, competitions, verdicts, shares }, null, 1)}\n`)
 }
@@ -54,4 +58,7 @@ if (process.argv[2] === '--contender') {
   const [library, threads, isa] = process.argv.slice(3) as [string, string, Choice['isa']]
   await contend(library, Number(threads), isa)
   process.exit(0)
-} else await bench()
+} else {
+  stopAllAtExit()
+  await bench()
+}

@@ -5,11 +5,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { Command, Reply, Task } from './protocol.ts'
+import type { Task } from './clock.ts'
+import type { Command, Reply } from './protocol.ts'
 
 export interface Choice {
-  /** Which library: a file of `cpu/contenders`. */
-  readonly library: 'ours' | 'ort-web' | 'ort-node' | 'tfjs-wasm' | 'litert' | 'torch'
+  /** Which library, in Node; the last two in Chromium. */
+  readonly library: 'ours' | 'ort-web' | 'ort-node' | 'tfjs-wasm' | 'torch' | 'litert' | 'ours-chromium'
   readonly threads: number
   /** Of ours and of litert: plain or relaxed WebAssembly SIMD; of the native ones: all the CPU has, or no more than AVX2. */
   readonly isa: 'plain' | 'relaxed' | 'native' | 'avx2'
@@ -20,6 +21,13 @@ export const nameOf = ({ library, threads, isa }: Choice): string => `${library}
 /** The bench's own bundle, in node_modules/.bench, is also every JavaScript contender's program. */
 const program = fileURLToPath(import.meta.url)
 const python = fileURLToPath(new URL('../../cpu/unet.py', import.meta.url))
+
+/** Stopped processes would outlive the bench: whatever ends it, they end first. */
+const running = new Set<Contender>()
+export function stopAllAtExit(): void {
+  process.on('exit', () => running.forEach((contender) => contender.stop()))
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1))
+}
 
 /** An answer takes at most this long: a library that hangs is reported as failed, not waited for. */
 const patience = 180_000
@@ -47,6 +55,7 @@ export class Contender {
     this.#child.on('error', (error) => this.#reply({ error: String(error) }))
     this.#child.on('exit', (code, signal) => this.#reply({ error: `ended with ${code ?? signal}: ${this.#log.trim().slice(-600)}` }))
     this.#child.stdin!.on('error', () => {})
+    running.add(this)
   }
 
   /** @throws Error with what the contender said, if it cannot do the task. */
@@ -61,6 +70,7 @@ export class Contender {
 
   stop(): void {
     this.#signal('SIGKILL')
+    running.delete(this)
   }
 
   async #ask(command: Command): Promise<Reply> {

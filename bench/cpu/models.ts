@@ -1,5 +1,5 @@
 /** The ONNX models of the single ops, weights within. */
-import type { ConvTask, GemmTask } from './protocol.ts'
+import type { ConvTask, GemmTask } from './clock.ts'
 import { OnnxGraph } from './onnx.ts'
 
 export function convModel({ batch, channels, size }: ConvTask, w: Float32Array): Uint8Array {

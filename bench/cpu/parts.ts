@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Choice } from './contender.ts'
 import { hasAvx512 } from './machine.ts'
-import { compete, type Competition } from './rounds.ts'
+import { compete, type Competition, type RoundOptions } from './rounds.ts'
 import { judge, printTable, type Requirement, type Verdict } from './table.ts'
 import { convJob, gemmJob, networkJob, type Job } from './tasks.ts'
 
@@ -12,6 +12,10 @@ const ours = (threads: number, isa: Isa): Choice => ({ library: 'ours', threads,
 const ortWeb = (threads: number): Choice => ({ library: 'ort-web', threads, isa: 'plain' })
 const ortNode = (threads: number, isa: Isa): Choice => ({ library: 'ort-node', threads, isa })
 const tfjs: Choice = { library: 'tfjs-wasm', threads: 1, isa: 'plain' }
+/** The two in Chromium. Threads LiteRT has with relaxed SIMD only. */
+const litert = (threads: number, isa: Isa): Choice => ({ library: 'litert', threads, isa })
+const inChromium = (threads: number, isa: Isa): Choice => ({ library: 'ours-chromium', threads, isa })
+const browserRows: readonly (readonly [number, Isa])[] = [[1, 'plain'], [1, 'relaxed'], [2, 'relaxed']]
 const torch = (threads: number, isa: Isa): Choice => ({ library: 'torch', threads, isa })
 
 /** What a native library's AVX2 kernels are called here: on a CPU with AVX-512 they must be asked for. */
@@ -22,9 +26,9 @@ export interface Outcome {
   readonly verdicts: Verdict[]
 }
 
-async function play(job: Job, choices: readonly Choice[], requirements: readonly Requirement[], rounds: number, slot: number): Promise<Outcome> {
+async function play(job: Job, choices: readonly Choice[], requirements: readonly Requirement[], options: RoundOptions): Promise<Outcome> {
   try {
-    const competition = await compete(job, choices, { rounds, slot })
+    const competition = await compete(job, choices, options)
     printTable(competition)
     return { competitions: [competition], verdicts: judge(competition, requirements) }
   } finally {
@@ -40,7 +44,9 @@ async function op(job: Job, least: readonly [plain: number, relaxed: number, tfj
   const choices = [
     ...both.flatMap((t) => [ours(t, 'plain'), ours(t, 'relaxed')]), ...both.map(ortWeb), tfjs,
     ...both.map((t) => ortNode(t, 'native')), ...(hasAvx512 ? both.map((t) => ortNode(t, 'avx2')) : []),
+    ...browserRows.flatMap(([t, isa]) => [litert(t, isa), inChromium(t, isa)]),
   ]
+  const browser = browserRows.map(([t, isa]): Requirement => ({ fast: inChromium(t, isa), slow: litert(t, isa), atLeast: 1 }))
   const requirements = both.flatMap((t): Requirement[] => [
     { fast: ours(t, 'plain'), slow: ortWeb(t), atLeast: least[0] },
     { fast: ours(t, 'relaxed'), slow: ortWeb(t), atLeast: least[1] },
@@ -48,7 +54,7 @@ async function op(job: Job, least: readonly [plain: number, relaxed: number, tfj
     { fast: ours(t, 'relaxed'), slow: ortNode(t, avx2), atLeast: least[3] },
     ...(hasAvx512 ? [{ fast: ours(t, 'relaxed'), slow: ortNode(t, 'native') }] : []),
   ])
-  return play(job, choices, requirements, rounds, 100)
+  return play(job, choices, [...requirements, ...browser], { rounds, slot: 100 })
 }
 
 /** Channels, size, batch. */
@@ -65,7 +71,7 @@ async function threads(busy: number, rounds: number): Promise<Outcome> {
     console.log(busy === 0 ? '\nTwo threads against one, quiet' : `\nTwo threads against one, beside ${busy} busy processes`)
     const jobs = [convJob(64, 32, 8), gemmJob(512), await networkJob('unet', 16)]
     const outcomes: Outcome[] = []
-    for (const job of jobs) outcomes.push(await play({ ...job, title: busy ? `${job.title}, beside ${busy} busy processes` : job.title }, choices, requirements, rounds, 200))
+    for (const job of jobs) outcomes.push(await play({ ...job, title: busy ? `${job.title}, beside ${busy} busy processes` : job.title }, choices, requirements, { rounds, slot: 200, beside: busy > 0 }))
     return joined(outcomes)
   } finally {
     for (const child of beside) {
@@ -93,7 +99,7 @@ export const parts: Readonly<Record<string, (rounds: number) => Promise<Outcome>
       { fast: ours(2, 'relaxed'), slow: torch(2, 'native'), atLeast: 1 },
       { fast: ours(2, 'plain'), slow: torch(2, 'native') },
       ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
-    ], rounds, 300)
+    ], { rounds, slot: 300 })
   },
   async training(rounds) {
     const choices = [torch(2, 'native'), ...(hasAvx512 ? [torch(2, 'avx2')] : []), ours(2, 'plain'), ours(2, 'relaxed')]
@@ -101,6 +107,6 @@ export const parts: Readonly<Record<string, (rounds: number) => Promise<Outcome>
       { fast: ours(2, 'relaxed'), slow: torch(2, 'native'), atLeast: 1 },
       { fast: ours(2, 'plain'), slow: torch(2, 'native') },
       ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
-    ], rounds, 300)
+    ], { rounds, slot: 300 })
   },
 }

@@ -7,7 +7,7 @@ import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../../
 import { planOf, preset, stateDictOf, UNet, type Parameters } from '../../src/nn/index.ts'
 import { grad, type Device, type Tensor, type View } from '../../src/tensor/index.ts'
 import { loadShipped, requestCpu } from './contenders/ours.ts'
-import { median } from './protocol.ts'
+import { median } from './clock.ts'
 import { shippedWeights } from './tasks.ts'
 
 export interface Share { readonly op: string; readonly count: number; readonly ms: number }

@@ -7,17 +7,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-
-/** Convolution 3x3, `channels` to as many, padding 1, no bias: x [batch, channels, size, size], w [channels, channels, 3, 3], y. */
-export interface ConvTask { readonly kind: 'conv'; readonly dir: string; readonly batch: number; readonly channels: number; readonly size: number }
-/** a [size, size] times b [size, size], of which b is constant, gives y. */
-export interface GemmTask { readonly kind: 'gemm'; readonly dir: string; readonly size: number }
-/** The shipped U-Net: x [batch, 3, 32, 32], t [batch] gives y; for 'training' also cotangent, and gradients. */
-export interface NetworkTask { readonly kind: 'unet' | 'training'; readonly dir: string; readonly weights: string; readonly batch: number }
-export type Task = ConvTask | GemmTask | NetworkTask
+import { timed, type Run, type Task } from './clock.ts'
 
 export type Command =
-  /** Compute the task once, write y.NAME (and gradients.NAME, all parameters behind each other in the file's order). */
+  /** Compute the task once, write y.NAME (and gradients.NAME, those of all parameters behind each other, by name in alphabetical order). */
   | { readonly prepare: Task }
   /** Compute it again and again for at least this many milliseconds, and answer with the median. */
   | { readonly round: number }
@@ -31,23 +24,16 @@ export interface Reply {
   readonly note?: string
 }
 
-/** Computes the task once more; whatever it returns is awaited. */
-export type Run = () => unknown
-
-export interface Prepared {
+export type Prepared = {
   readonly y: Float32Array
   readonly gradients?: Float32Array
-  readonly run: Run
   readonly note?: string
-}
+} & ({ readonly run: Run } | {
+  /** Instead of `run` where the computing is done elsewhere: a whole round of it. */
+  readonly round: (atLeast: number) => Promise<{ ms: number; cores: number }>
+})
 
 export type Prepare = (task: Task) => Promise<Prepared>
-
-export const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 ? sorted[middle] as number : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
-}
 
 export function readTensor(dir: string, name: string): Float32Array {
   const bytes = readFileSync(join(dir, name))
@@ -58,30 +44,20 @@ export function writeTensor(dir: string, name: string, values: Float32Array): vo
   writeFileSync(join(dir, name), new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
 }
 
-export async function timed(run: Run, atLeast: number): Promise<number> {
-  const times: number[] = []
-  const end = performance.now() + atLeast
-  do {
-    const start = performance.now()
-    await run()
-    times.push(performance.now() - start)
-  } while (performance.now() < end)
-  return median(times)
-}
-
 /** Answers the bench until it closes stdin. `name` tells this contender's files from the others'. */
 export async function serve(name: string, prepare: Prepare): Promise<void> {
-  let run: Run = () => {}
+  let prepared: Prepared | undefined
   const answer = async (command: Command): Promise<Reply> => {
     if ('prepare' in command) {
-      const prepared = await prepare(command.prepare)
-      run = prepared.run
+      prepared = await prepare(command.prepare)
       writeTensor(command.prepare.dir, `y.${name}`, prepared.y)
       if (prepared.gradients) writeTensor(command.prepare.dir, `gradients.${name}`, prepared.gradients)
       return { note: prepared.note }
     }
+    if (!prepared) throw new Error('a round before the task')
+    if ('round' in prepared) return prepared.round(command.round)
     const [cpu, start] = [process.cpuUsage(), performance.now()]
-    const ms = await timed(run, command.round)
+    const ms = await timed(prepared.run, command.round)
     const { user, system } = process.cpuUsage(cpu)
     return { ms, cores: (user + system) / 1000 / (performance.now() - start) }
   }

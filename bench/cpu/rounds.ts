@@ -1,18 +1,19 @@
 /**
  * Interleaved rounds: in each, every contender gets one slot of time in turn, and all others stand still; the next round
- * begins with another, so that none always follows the same neighbour. What is compared are medians over the rounds.
+ * begins with another, so that none always follows the same neighbour. What is compared are medians over the rounds. A
+ * round in which foreign processes computed beside us is run again, up to twice as many in all, and the quietest count.
  */
 import { cpus } from 'node:os'
+import { median } from './clock.ts'
 import { Contender, nameOf, type Choice } from './contender.ts'
-import { median } from './protocol.ts'
 import type { Job } from './tasks.ts'
 
 export interface Result {
   readonly name: string
   readonly choice: Choice
   /** Median milliseconds of every slot, and the cores used in it. */
-  readonly times: number[]
-  readonly cores: number[]
+  readonly times: readonly number[]
+  readonly cores: readonly number[]
   readonly difference: number
   readonly note: string
 }
@@ -21,54 +22,73 @@ export interface Competition {
   readonly job: Job
   readonly results: readonly Result[]
   readonly failed: readonly { readonly name: string; readonly error: string }[]
-  /** Cores that others used while contenders ran. */
+  /** Cores that foreign processes used while contenders ran, in the median of the rounds that count, and how many rounds were run. */
   readonly foreign: number
+  readonly run: number
 }
 
 /** Milliseconds that the machine's cores have been busy. */
 const busy = (): number => cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0)
 
+/** Cores of foreign work at which a round is no longer a quiet one. */
+const quiet = 0.15
+
 export interface RoundOptions {
   readonly rounds: number
   /** Milliseconds a slot takes at least; a computation that has begun is finished. */
   readonly slot: number
+  /** Foreign processes are part of the task: no round is run again for them. */
+  readonly beside?: boolean
 }
 
-export async function compete(job: Job, choices: readonly Choice[], { rounds, slot }: RoundOptions): Promise<Competition> {
-  const entered: { contender: Contender; result: Result }[] = []
-  const failed: { name: string; error: string }[] = []
-  for (const choice of choices) {
-    const contender = new Contender(choice)
-    try {
-      await contender.prepare(job.task)
-      const difference = job.check(contender.name)
-      // Compilers of wasm and JavaScript tier up while this runs.
-      await contender.round(2 * slot)
-      entered.push({ contender, result: { name: contender.name, choice, times: [], cores: [], difference, note: contender.note } })
-    } catch (error) {
-      failed.push({ name: nameOf(choice), error: (error as Error).message })
-      contender.stop()
-    }
-  }
+interface Round { readonly foreign: number; readonly slots: ReadonlyMap<string, { readonly ms: number; readonly cores: number }> }
+
+async function play(contenders: readonly Contender[], first: number, slot: number): Promise<Round> {
   let [wall, used, ours] = [0, 0, 0]
+  const slots = new Map<string, { ms: number; cores: number }>()
+  for (let i = 0; i < contenders.length; i++) {
+    const contender = contenders[(i + first) % contenders.length] as Contender
+    const [start, before] = [performance.now(), busy()]
+    const measured = await contender.round(slot)
+    const took = performance.now() - start
+    slots.set(contender.name, measured)
+    wall += took
+    used += busy() - before
+    ours += measured.cores * took
+  }
+  return { foreign: Math.max(0, (used - ours) / wall), slots }
+}
+
+export async function compete(job: Job, choices: readonly Choice[], { rounds, slot, beside = false }: RoundOptions): Promise<Competition> {
+  const contenders: Contender[] = []
+  const differences = new Map<string, number>()
+  const failed: { name: string; error: string }[] = []
   try {
-    for (let round = 0; round < rounds; round++) {
-      for (let i = 0; i < entered.length; i++) {
-        const { contender, result } = entered[(i + round) % entered.length] as (typeof entered)[number]
-        const [start, before] = [performance.now(), busy()]
-        const { ms, cores } = await contender.round(slot)
-        const took = performance.now() - start
-        result.times.push(ms)
-        result.cores.push(cores)
-        wall += took
-        used += busy() - before
-        ours += cores * took
+    for (const choice of choices) {
+      const contender = new Contender(choice)
+      try {
+        await contender.prepare(job.task)
+        differences.set(contender.name, job.check(contender.name))
+        // Compilers of wasm and JavaScript tier up while this runs.
+        await contender.round(500)
+        contenders.push(contender)
+      } catch (error) {
+        failed.push({ name: nameOf(choice), error: (error as Error).message })
+        contender.stop()
       }
     }
+    const run: Round[] = []
+    const isEnough = (): boolean => contenders.length === 0 || run.length === 2 * rounds || run.filter(({ foreign }) => beside || foreign < quiet).length === rounds
+    while (!isEnough()) run.push(await play(contenders, run.length, slot))
+    const counted = beside ? run : [...run].sort((a, b) => a.foreign - b.foreign).slice(0, rounds)
+    const results = contenders.map(({ name, choice, note }): Result => {
+      const slots = counted.map((round) => round.slots.get(name) as { ms: number; cores: number })
+      return { name, choice, note, difference: differences.get(name) as number, times: slots.map(({ ms }) => ms), cores: slots.map(({ cores }) => cores) }
+    })
+    return { job, results, failed, foreign: counted.length === 0 ? 0 : median(counted.map(({ foreign }) => foreign)), run: run.length }
   } finally {
-    for (const { contender } of entered) contender.stop()
+    for (const contender of contenders) contender.stop()
   }
-  return { job, results: entered.map(({ result }) => result), failed, foreign: wall === 0 ? 0 : Math.max(0, (used - ours) / wall) }
 }
 
 export const medianOf = ({ results }: Competition, name: string): number | undefined => {

@@ -1,6 +1,6 @@
 /** What is printed: a row a contender, and below it what must hold, with the ratio beside it. */
 import { nameOf, type Choice } from './contender.ts'
-import { median } from './protocol.ts'
+import { median } from './clock.ts'
 import { medianOf, type Competition } from './rounds.ts'
 
 /** `fast` must be at least this many times as fast as `slow`; without a number the ratio is printed for information. */
@@ -20,9 +20,10 @@ export interface Verdict {
 const quantile = (values: readonly number[], q: number): number => [...values].sort((a, b) => a - b)[Math.round(q * (values.length - 1))] as number
 
 export function printTable(competition: Competition): void {
-  const { job: { title, work }, results, failed, foreign } = competition
+  const { job: { title, work }, results, failed, foreign, run } = competition
   const rate = work.unit === 'GFLOP' ? 'GFLOP/s' : 'images/s'
-  console.log(`\n${title}; others used ${foreign.toFixed(2)} cores meanwhile`)
+  const counted = results[0]?.times.length ?? 0
+  console.log(`\n${title}; ${run} rounds, the quietest ${counted} count: foreign processes used ${foreign.toFixed(2)} cores meanwhile`)
   console.log(`  ${'contender'.padEnd(24)}${['ms', 'IQR', rate, 'cores', 'error'].map((h) => h.padStart(13)).join('')}`)
   for (const { name, times, cores, difference, note } of results) {
     const ms = median(times)

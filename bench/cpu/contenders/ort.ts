@@ -9,8 +9,9 @@ import module from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type * as Ort from 'onnxruntime-common'
-import { readTensor, timed, type Prepare, type Run, type Task } from '../protocol.ts'
+import { timed, type Run, type Task } from '../clock.ts'
 import { identityModel } from '../models.ts'
+import { readTensor, type Prepare } from '../protocol.ts'
 
 // Not bundled: both find their binaries beside their own files.
 const peer = module.createRequire(import.meta.url)

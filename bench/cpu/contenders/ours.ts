@@ -4,7 +4,8 @@ import v8 from 'node:v8'
 import { bytesSource, openSafetensors } from '../../../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../../../src/nn/index.ts'
 import { conv2d, Device, grad, matmul, type Tensor } from '../../../src/tensor/index.ts'
-import { readTensor, type NetworkTask, type Prepare, type Prepared } from '../protocol.ts'
+import type { NetworkTask } from '../clock.ts'
+import { readTensor, type Prepare, type Prepared } from '../protocol.ts'
 
 export async function requestCpu(threads: number, simd: 'plain' | 'relaxed'): Promise<Device> {
   // Node 22 has relaxed SIMD by itself; on Node 20 it hides behind this flag, which the library leaves alone.

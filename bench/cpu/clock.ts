@@ -1,0 +1,30 @@
+/** What every contender shares, in Node and in a page: the tasks, and how a run is timed. */
+
+/** Convolution 3x3, `channels` to as many, padding 1, no bias: x [batch, channels, size, size], w [channels, channels, 3, 3], y. */
+export interface ConvTask { readonly kind: 'conv'; readonly dir: string; readonly batch: number; readonly channels: number; readonly size: number }
+/** x [size, size] times w [size, size], of which w is constant, gives y. */
+export interface GemmTask { readonly kind: 'gemm'; readonly dir: string; readonly size: number }
+/** The shipped U-Net: x [batch, 3, 32, 32], t [batch] gives y; for 'training' also cotangent, and gradients. */
+export interface NetworkTask { readonly kind: 'unet' | 'training'; readonly dir: string; readonly weights: string; readonly batch: number }
+export type Task = ConvTask | GemmTask | NetworkTask
+
+/** Computes the task once more; whatever it returns is awaited. */
+export type Run = () => unknown
+
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 ? sorted[middle] as number : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
+}
+
+/** The median of milliseconds over runs that take at least `atLeast` milliseconds together. */
+export async function timed(run: Run, atLeast: number): Promise<number> {
+  const times: number[] = []
+  const end = performance.now() + atLeast
+  do {
+    const start = performance.now()
+    await run()
+    times.push(performance.now() - start)
+  } while (performance.now() < end)
+  return median(times)
+}
