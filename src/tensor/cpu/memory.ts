@@ -11,9 +11,9 @@ interface Gap {
 }
 
 export class Heap {
-  /** By address, never adjacent. */
+  /** By address, never adjacent, all before the end. */
   readonly #gaps: Gap[] = []
-  /** Where the memory that was ever used ends. */
+  /** Where the last piece in use ends. */
   #end: number
 
   constructor(start: number) {
@@ -39,10 +39,8 @@ export class Heap {
       if (gap.start === gap.end) this.#gaps.splice(index, 1)
       return start
     }
-    const last = this.#gaps.at(-1)
-    const start = last && last.end === this.#end ? last.start : this.#end
+    const start = this.#end
     if (start + size > limit) return null
-    if (start !== this.#end) this.#gaps.pop()
     this.#end = start + size
     return start
   }
@@ -59,6 +57,11 @@ export class Heap {
     const before = this.#gaps[low - 1]
     const after = this.#gaps[low]
     const joinsBefore = before !== undefined && before.end === start
+    if (end === this.#end) {
+      this.#end = joinsBefore ? before.start : start
+      if (joinsBefore) this.#gaps.pop()
+      return
+    }
     const joinsAfter = after !== undefined && after.start === end
     if (joinsBefore && joinsAfter) {
       before.end = after.end
