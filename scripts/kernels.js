@@ -3,7 +3,7 @@
  * with relaxed SIMD) and the workers' program, as strings in modules. Run by the build, the tests and the benches; does
  * nothing where nothing changed.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -18,11 +18,16 @@ const sources = (folder) => readdirSync(folder).filter((name) => name.endsWith('
 /** @param {string[]} files @param {string} target */
 const isFresh = (files, target) => existsSync(target) && [...files, fileURLToPath(import.meta.url)].every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
 
-/** Another process may be reading the file: it is replaced whole. @param {string} name @param {string} text */
-function write(name, text) {
+/**
+ * Another process may be reading the file: it is replaced whole. A source saved while it was made is newer than it.
+ *
+ * @param {string} name @param {string} text @param {Date} started
+ */
+function write(name, text, started) {
   mkdirSync(generated, { recursive: true })
   const beside = join(generated, `${name}-${process.pid}.tmp`)
   writeFileSync(beside, text)
+  utimesSync(beside, started, started)
   renameSync(beside, join(generated, name))
 }
 
@@ -40,6 +45,7 @@ async function compile(...extra) {
 async function kernels() {
   if (isFresh(sources(wasm), join(generated, 'kernels.ts'))) return
   console.error('Compiling the WebAssembly kernels ...')
+  const started = new Date()
   const plain = await compile()
   const relaxed = await compile('--enable', 'relaxed-simd')
   const names = WebAssembly.Module.exports(new WebAssembly.Module(plain)).map(({ name }) => name)
@@ -50,14 +56,15 @@ async function kernels() {
     `export const plain = '${Buffer.from(plain).toString('base64')}'`,
     `export const relaxed = '${Buffer.from(relaxed).toString('base64')}'`,
   ]
-  write('kernels.ts', `${text.join('\n')}\n`)
+  write('kernels.ts', `${text.join('\n')}\n`, started)
 }
 
 async function worker() {
   if (isFresh(['worker-main.ts', 'worker.ts', 'protocol.ts'].map((name) => join(cpu, name)), join(generated, 'worker.ts'))) return
+  const started = new Date()
   const { build } = await import('esbuild')
   const { outputFiles } = await build({ entryPoints: [join(cpu, 'worker-main.ts')], bundle: true, minify: true, format: 'iife', target: 'es2022', external: ['node:worker_threads'], write: false })
-  write('worker.ts', `/** Made by scripts/kernels.js from worker-main.ts: the program of a worker. */\nexport const workerSource = ${JSON.stringify(outputFiles[0].text)}\n`)
+  write('worker.ts', `/** Made by scripts/kernels.js from worker-main.ts: the program of a worker. */\nexport const workerSource = ${JSON.stringify(outputFiles[0].text)}\n`, started)
 }
 
 /** Makes what is missing or older than its sources. */

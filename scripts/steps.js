@@ -26,7 +26,7 @@ export const isClone = existsSync(join(root, 'src')) && existsSync(join(root, 't
 /** Installs what the lockfile names, unless it is there already. */
 export async function install() {
   if (installed()) return
-  console.log('Installing the dependencies (about 300 MB on disk, most of it WebGPU for Node) ...')
+  console.log('Installing the dependencies (about 400 MB on disk, most of it the compiler of the kernels and WebGPU for Node) ...')
   const start = Date.now()
   // npm draws its own progress on a terminal; elsewhere it is silent for a minute.
   const beat = setInterval(() => process.stdout.isTTY || console.log(`  npm ci, ${Math.round((Date.now() - start) / 1000)} s`), 10_000)
@@ -57,7 +57,7 @@ export function installed() {
 /** Compiles src/ to dist/ where it is newer. The whole folder is replaced at once, so that no one runs half of it. */
 export async function build() {
   const { generate } = await import('./kernels.js')
-  await generate()
+  await generate().catch((/** @type {Error} */ error) => stop(error.message))
   const stamp = join(dist, '.built')
   if (existsSync(stamp) && newest() < statSync(stamp).mtimeMs) return
   console.error('Building tweedie ...')

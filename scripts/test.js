@@ -9,7 +9,7 @@ import { vulkanEnvironment } from './vulkan.js'
 requireNode()
 await install()
 const { generate } = await import('./kernels.js')
-await generate()
+await generate().catch((/** @type {Error} */ error) => stop(error.message))
 const modules = join(root, 'node_modules')
 for (const project of ['.', 'bench']) {
   if (await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '--noEmit', '--project', project], { cwd: root }) !== 0) stop('The types do not fit.')

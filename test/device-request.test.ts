@@ -1,0 +1,107 @@
+/**
+ * Which backend a request gets: a hardware GPU that can do the work, else the CPU, and a software adapter only by name.
+ * What WebGPU there is, is played: the platform's adapter is the machine's own under another name.
+ */
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { add, Device, type DeviceRequest } from '../src/tensor/index.ts'
+import * as platform from '../src/tensor/webgpu/platform.node.ts'
+
+vi.mock(import('../src/tensor/webgpu/platform.node.ts'), async (original) => {
+  const real = await original()
+  return { ...real, mayHaveGPU: vi.fn(() => true), requestGPU: vi.fn(real.requestGPU) }
+})
+
+const code = (error: string, message: RegExp): object => expect.objectContaining({ name: 'TweedieError', code: error, message: expect.stringMatching(message) })
+const hardware = { vendor: 'acme', architecture: 'anvil-2', device: '', description: 'Acme Anvil', isFallbackAdapter: false }
+
+afterEach(() => void vi.mocked(platform.requestGPU).mockReset())
+
+/** The machine's adapter with other properties. */
+async function playing(properties: object): Promise<GPUAdapter> {
+  const { requestGPU } = await vi.importActual<typeof platform>('../src/tensor/webgpu/platform.node.ts')
+  const adapter = await (await requestGPU()).requestAdapter()
+  if (!adapter) throw new Error('no adapter')
+  const own = (value: unknown): unknown => (typeof value === 'function' ? value.bind(adapter) : value)
+  return new Proxy(adapter, { get: (_, key) => (key in properties ? properties[key as never] : own(adapter[key as never])) })
+}
+
+/** Lets the platform's WebGPU find this adapter. */
+const offering = (found: GPUAdapter | null): void => void vi.mocked(platform.requestGPU).mockResolvedValue({ requestAdapter: () => Promise.resolve(found) } as GPU)
+
+/** What computed 1 + 2. */
+async function kindOf(request: DeviceRequest = {}): Promise<string> {
+  using device = await Device.request(request)
+  using x = device.tensor([1])
+  using y = add(x, 2)
+  expect([...await y.read()]).toEqual([3])
+  return `${device.backend.kind}: ${device.adapter.name}`
+}
+
+describe('auto', () => {
+  test('takes a hardware GPU', async () => {
+    offering(await playing({ info: hardware }))
+    expect(await kindOf()).toBe('webgpu: Acme Anvil')
+  })
+  test('takes the CPU rather than a software adapter, or none', async () => {
+    offering(await playing({ info: { ...hardware, description: 'llvmpipe (LLVM 19)' } }))
+    expect(await kindOf({ threads: 1 })).toMatch(/^cpu: CPU, 1 thread, (relaxed )?SIMD$/)
+    offering(await playing({ info: { ...hardware, isFallbackAdapter: true } }))
+    expect(await kindOf()).toMatch(/^cpu/)
+    offering(null)
+    expect(await kindOf({ backend: 'auto' })).toMatch(/^cpu/)
+  })
+  test('takes the CPU where the package webgpu is missing, and where a GPU cannot be does not even load it', async () => {
+    vi.mocked(platform.requestGPU).mockRejectedValue(new Error('not installed'))
+    expect(await kindOf()).toMatch(/^cpu/)
+    expect(platform.requestGPU).toHaveBeenCalledTimes(1)
+    vi.mocked(platform.mayHaveGPU).mockReturnValueOnce(false)
+    expect(await kindOf()).toMatch(/^cpu/)
+    expect(platform.requestGPU).toHaveBeenCalledTimes(1)
+  })
+  test('takes the CPU where the GPU gives no device, or cannot hold the largest tensor', async () => {
+    offering(await playing({ info: hardware, requestDevice: () => Promise.reject(new Error('busy')) }))
+    expect(await kindOf()).toMatch(/^cpu/)
+    offering(await playing({ info: hardware, limits: { maxBufferSize: 2 ** 20, maxStorageBufferBindingSize: 2 ** 20 } }))
+    expect(await kindOf({ need: { bytes: 2 ** 22, largestBuffer: 2 ** 21 } })).toMatch(/^cpu/)
+  })
+  test('tells of the GPU what neither can hold', async () => {
+    offering(await playing({ info: hardware }))
+    await expect(Device.request({ need: { bytes: 2 ** 50, largestBuffer: 2 ** 50 } })).rejects.toEqual(code('limit-exceeded', /one buffer of Acme Anvil holds/))
+  })
+})
+
+describe('by name', () => {
+  test('cpu asks for no GPU, webgpu takes what there is', async () => {
+    expect(await kindOf({ backend: 'cpu' })).toMatch(/^cpu/)
+    expect(platform.requestGPU).not.toHaveBeenCalled()
+    offering(await playing({ info: { ...hardware, isFallbackAdapter: true } }))
+    expect(await kindOf({ backend: 'webgpu' })).toBe('webgpu: Acme Anvil')
+    offering(null)
+    await expect(Device.request({ backend: 'webgpu' })).rejects.toEqual(code('webgpu-unavailable', /no adapter: take the CPU backend/))
+  })
+  test('nonsense is refused', async () => {
+    await expect(Device.request({ backend: 'gpu' as 'webgpu' })).rejects.toEqual(code('option', /^backend: expected webgpu, cpu, auto, found gpu/))
+    for (const threads of [0, 1.5, 65, NaN]) await expect(Device.request({ backend: 'cpu', threads })).rejects.toEqual(code('option', /^threads: expected a whole number from 1 to 64/))
+    await expect(Device.request({ backend: 'cpu', gpuDevice: {} as GPUDevice })).rejects.toEqual(code('option', /give one of them/))
+  })
+  test('what cannot be held is refused', async () => {
+    const need = { bytes: 2 ** 50, largestBuffer: 1024 }
+    await expect(Device.request({ backend: 'cpu', need })).rejects.toEqual(code('limit-exceeded', /1073741824.0 MiB, but the CPU backend addresses 4096.0 MiB: use a smaller batch, or a GPU/))
+    offering(await playing({ info: { ...hardware, isFallbackAdapter: true } }))
+    await expect(Device.request({ backend: 'webgpu', need })).rejects.toEqual(code('out-of-memory', /MiB of memory are free/))
+    offering(await playing({ info: hardware }))
+    // Nobody knows the free memory of a hardware GPU.
+    ;(await Device.request({ backend: 'webgpu', need })).dispose()
+    await expect(Device.request({ backend: 'webgpu', need: { bytes: 2 ** 50, largestBuffer: 2 ** 50 } })).rejects.toEqual(code('limit-exceeded', /one buffer of Acme Anvil holds/))
+  })
+})
+
+test.each(['auto', 'cpu', 'webgpu'] as const)('an abort, before and during: %s', async (backend) => {
+  offering(await playing({ info: hardware }))
+  const reason = new Error('enough')
+  await expect(Device.request({ backend, signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+  const controller = new AbortController()
+  const request = Device.request({ backend, signal: controller.signal })
+  controller.abort(reason)
+  await expect(request).rejects.toBe(reason)
+})
