@@ -3,16 +3,14 @@
  * registers. Panels are packed: of A `[k][rows]`, of B `[k][8]`, so that each step of k reads what lies next to each
  * other. K is not unrolled: V8 would hoist the loads of the whole block above the arithmetic and spill.
  *
- * Which height is faster depends on the CPU (one core, relaxed SIMD, GFLOP/s: 6 rows 36, 4 rows 30 on a Sapphire Rapids
- * of peak 36; 22 and 33 on a Zen 3 with an older emitter), so matrices are cut into `sixes` panels of 6 rows followed by
- * `fours` panels of 4, and the host says how many of which. Every element is summed over k in order whatever the cut, so
- * the choice changes no bit of the result.
+ * These are functions to be called, not inlined: in one body with the loops around it V8 (Node 20) spills the tile's
+ * accumulators (6 rows, relaxed SIMD, GFLOP/s on one core of a Sapphire Rapids of peak 37: 37 called, 24 inlined; the
+ * call itself is lost beside the tile). Called, 6 rows reach 37 and 4 rows 33, plain SIMD 27 either way; so matrices are
+ * cut into panels of 6 rows, the rest into panels of 4. Every element is summed over k in order whatever the cut.
  */
 import { madd } from './simd'
 
 /** C[6, 8] = A panel · B panel, or += where `accumulate`. `a` [k][6], `b` [k][8], `c` with `ldc` bytes from row to row. */
-// @ts-ignore: decorator
-@inline
 export function tile6x8(a: usize, b: usize, k: i32, c: usize, ldc: usize, accumulate: bool): void {
   let c0a = f32x4.splat(0), c0b = f32x4.splat(0)
   let c1a = f32x4.splat(0), c1b = f32x4.splat(0)
@@ -85,8 +83,6 @@ export function tile6x8(a: usize, b: usize, k: i32, c: usize, ldc: usize, accumu
 }
 
 /** C[4, 8] = A panel · B panel, or += where `accumulate`. `a` [k][4], `b` [k][8], `c` with `ldc` bytes from row to row. */
-// @ts-ignore: decorator
-@inline
 export function tile4x8(a: usize, b: usize, k: i32, c: usize, ldc: usize, accumulate: bool): void {
   let c0a = f32x4.splat(0), c0b = f32x4.splat(0)
   let c1a = f32x4.splat(0), c1b = f32x4.splat(0)

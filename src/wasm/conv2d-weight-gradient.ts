@@ -1,0 +1,158 @@
+/**
+ * The weights' gradient, a product over pixels: dW[cout, (tap, cin)] = dY [cout, pixels] · windows [pixels, (tap, cin)].
+ * A chunk is a block of output channels, a block of input channels and a run of pixel blocks. For each pixel block it
+ * transposes dY into panels [pixel][6 or 4 channels] and x into planes [row][column][8 channels] with zeros around them.
+ * Then the columns of a tap are that plane read from another start, with a pixel's offset from a table: the gathered
+ * tile runs over them in place, tap after tap. Sums collect in scratch and leave once, as part `split` of the gradient.
+ */
+import { gathered4x8, gathered6x8 } from './gathered-tile'
+import { packRows } from './pack-rows'
+
+@unmanaged
+class Conv2dWeightGradParams {
+  x: usize
+  dy: usize
+  /** [splits][cout, cin, kh, kw] */
+  parts: usize
+  cin: i32
+  h: i32
+  w: i32
+  cout: i32
+  /** Panels of output channels. */
+  sixes: i32
+  fours: i32
+  ho: i32
+  wo: i32
+  kh: i32
+  kw: i32
+  stride: i32
+  padding: i32
+  blockRows: i32
+  blockCols: i32
+  rowBlocks: i32
+  colBlocks: i32
+  /** Blocks of pixels in all, and in a split. */
+  items: i32
+  itemsPerSplit: i32
+  coutBlocks: i32
+  /** Panels of output channels in a block. */
+  coutPanels: i32
+  cinBlocks: i32
+  /** Panels of 8 input channels in a block. */
+  cinPanels: i32
+}
+
+export function conv2dWeightGrad(params: usize, chunk: i32, scratch: usize): void {
+  const p = changetype<Conv2dWeightGradParams>(params)
+  const cinFirst = (chunk % p.cinBlocks) * p.cinPanels * 8
+  chunk /= p.cinBlocks
+  const firstPanel = (chunk % p.coutBlocks) * p.coutPanels
+  const split = chunk / p.coutBlocks
+  const endPanel = min(p.sixes + p.fours, firstPanel + p.coutPanels)
+  const firstRow = rowOf(p, firstPanel)
+  const paddedRows = rowOf(p, endPanel) - firstRow
+  const cinCount = min(p.cin - cinFirst, p.cinPanels * 8)
+  const cinPanels = (cinCount + 7) >> 3
+  const planeCols = (p.blockCols - 1) * p.stride + p.kw
+  const planeBytes = <usize>(((p.blockRows - 1) * p.stride + p.kh) * planeCols) << 5
+  const taps = p.kh * p.kw
+  // Scratch: offsets of pixels, dY's panels, x's planes, the sums [tap][cout][cin].
+  const a = (scratch + (<usize>(p.blockRows * p.blockCols) << 2) + 63) & ~63
+  const planes = (a + (<usize>(paddedRows * p.blockRows * p.blockCols) << 2) + 63) & ~63
+  const sums = planes + planeBytes * cinPanels
+  const ldc = <usize>cinPanels << 5
+  const endItem = min(p.items, (split + 1) * p.itemsPerSplit)
+  for (let item = split * p.itemsPerSplit; item < endItem; item++) {
+    const accumulate = item > split * p.itemsPerSplit
+    const left = (item % p.colBlocks) * p.blockCols
+    const top = ((item / p.colBlocks) % p.rowBlocks) * p.blockRows
+    const n = item / p.colBlocks / p.rowBlocks
+    const rows = min(p.blockRows, p.ho - top)
+    const cols = min(p.blockCols, p.wo - left)
+    const k = rows * cols
+    let at = scratch
+    for (let y = 0; y < rows; y++) {
+      for (let x = 0; x < cols; x++) {
+        store<i32>(at, ((y * planeCols + x) * p.stride) << 5)
+        at += 4
+      }
+    }
+    for (let panel = firstPanel; panel < endPanel; panel++) packGradient(p, a + (<usize>((rowOf(p, panel) - firstRow) * k) << 2), panel, n, top, left, rows, cols)
+    for (let panel = 0; panel < cinPanels; panel++) {
+      fillPlane(p, planes + planeBytes * panel, n, cinFirst + panel * 8, top * p.stride - p.padding, left * p.stride - p.padding, (rows - 1) * p.stride + p.kh, planeCols)
+    }
+    for (let panel = firstPanel; panel < endPanel; panel++) {
+      const row = rowOf(p, panel) - firstRow
+      const panelA = a + (<usize>(row * k) << 2)
+      for (let j = 0; j < cinPanels; j++) {
+        let c = sums + <usize>row * ldc + (<usize>j << 5)
+        for (let ky = 0; ky < p.kh; ky++) {
+          let b = planes + planeBytes * j + (<usize>(ky * planeCols) << 5)
+          for (let kx = 0; kx < p.kw; kx++) {
+            if (panel < p.sixes) gathered6x8(panelA, scratch, b, b + 16, k, c, ldc, accumulate)
+            else gathered4x8(panelA, scratch, b, b + 16, k, c, ldc, accumulate)
+            b += 32
+            c += ldc * paddedRows
+          }
+        }
+      }
+    }
+  }
+  const target = p.parts + (<usize>(split * p.cout * p.cin * taps) << 2)
+  for (let r = 0; r < min(paddedRows, p.cout - firstRow); r++) {
+    for (let tap = 0; tap < taps; tap++) {
+      let from = sums + <usize>(tap * paddedRows + r) * ldc
+      let to = target + (<usize>(((firstRow + r) * p.cin + cinFirst) * taps + tap) << 2)
+      for (let c = 0; c < cinCount; c++) {
+        store<f32>(to, load<f32>(from))
+        from += 4
+        to += <usize>taps << 2
+      }
+    }
+  }
+}
+
+/** The first row of a panel. */
+// @ts-ignore: decorator
+@inline
+function rowOf(p: Conv2dWeightGradParams, panel: i32): i32 {
+  return panel <= p.sixes ? panel * 6 : p.sixes * 2 + panel * 4
+}
+
+function packGradient(p: Conv2dWeightGradParams, target: usize, panel: i32, n: i32, top: i32, left: i32, rows: i32, cols: i32): void {
+  const height = panel < p.sixes ? 6 : 4
+  const first = rowOf(p, panel)
+  const channels = min(height, p.cout - first)
+  const channelBytes = <usize>(p.ho * p.wo) << 2
+  if (channels < height) memory.fill(target, 0, <usize>(rows * cols * height) << 2)
+  let source = p.dy + (<usize>(n * p.cout + first)) * channelBytes + (<usize>(top * p.wo + left) << 2)
+  if (cols == p.wo) {
+    cols *= rows
+    rows = 1
+  }
+  for (let y = 0; y < rows; y++) {
+    packRows(source, target, channels, height, cols, channelBytes)
+    source += <usize>p.wo << 2
+    target += <usize>(cols * height) << 2
+  }
+}
+
+/** Eight channels of x from row `top` and column `left` on, zeros outside the image and for channels that are not there. */
+function fillPlane(p: Conv2dWeightGradParams, target: usize, n: i32, firstChannel: i32, top: i32, left: i32, rows: i32, cols: i32): void {
+  const channels = min(8, p.cin - firstChannel)
+  const channelBytes = <usize>(p.h * p.w) << 2
+  const from = min(cols, max(0, -left))
+  const to = max(from, min(cols, p.w - left))
+  if (channels < 8) memory.fill(target, 0, <usize>(rows * cols) << 5)
+  const source = p.x + <usize>(n * p.cin + firstChannel) * channelBytes
+  for (let row = top; row < top + rows; row++) {
+    if (row < 0 || row >= p.h) {
+      memory.fill(target, 0, <usize>cols << 5)
+    } else {
+      if (from > 0) memory.fill(target, 0, <usize>from << 5)
+      packRows(source + (<usize>(row * p.w + left + from) << 2), target + (<usize>from << 5), channels, 8, to - from, channelBytes)
+      if (to < cols) memory.fill(target + (<usize>to << 5), 0, <usize>(cols - to) << 5)
+    }
+    target += <usize>cols << 5
+  }
+}
