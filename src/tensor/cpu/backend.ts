@@ -304,7 +304,7 @@ export class CPUBackend implements Backend {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
-    this.#workers.stop(null)
+    this.#workers.stop(new TweedieError('disposed', 'The device was disposed.'))
     this.stats.liveBuffers = 0
     this.stats.liveBytes = 0
   }

@@ -60,8 +60,9 @@ export class Workers {
           handle.post({ kind: 'start', ...start, thread } satisfies StartMessage)
         }
       } catch (cause) {
-        this.stop(null)
-        reject(notStarted(cause instanceof Error ? cause.message : String(cause), cause))
+        const error = notStarted(cause instanceof Error ? cause.message : String(cause), cause)
+        this.stop(error)
+        reject(error)
       }
     })
   }
@@ -95,11 +96,11 @@ export class Workers {
     })
   }
 
-  /** Ends all threads; those who wait get `error`. */
-  stop(error: TweedieError | null): void {
-    this.#failure ??= error
+  /** Ends all threads; those who wait, and all who come later, get `error`. */
+  stop(error: TweedieError): void {
+    this.#failure = error
     for (const handle of this.#handles.splice(0)) handle.stop()
-    for (const { reject } of this.#waiting.values()) reject(this.#failure ?? new TweedieError('disposed', 'The device was disposed while a result was read.'))
+    for (const { reject } of this.#waiting.values()) reject(error)
     this.#waiting.clear()
   }
 }
