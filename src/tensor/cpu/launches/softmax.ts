@@ -1,4 +1,11 @@
-import { TweedieError } from '../../../errors.ts'
-import type { Launch } from '../launch.ts'
+/** Rows are independent: a chunk is as many as make up about 30 µs. */
+import type { SoftmaxParams } from '../../ops/softmax.ts'
+import { sizeOf } from '../../shape.ts'
+import { cut, type Launch } from '../launch.ts'
 
-export const softmax: Launch<unknown> = () => { throw new TweedieError('unsupported', 'softmax is not implemented on the CPU yet') }
+export const softmax: Launch<SoftmaxParams> = (encoder, { log }, [x], [y]) => {
+  const length = x.shape[x.shape.length - 1]
+  const rows = sizeOf(x.shape) / length
+  const { chunks, each } = cut(rows, 16384 / length)
+  encoder.run({ kernel: 'softmax', chunks, params: [x, y, rows, length, each, log ? 1 : 0] })
+}
