@@ -10,12 +10,16 @@
 import { madd } from './simd'
 
 // a = 5/8, b = 3/2
-export const a: f32 = 0.625
-export const b: f32 = 1.5
+const a: f32 = 0.625
+const b: f32 = 1.5
 const a2: f32 = a * a
 const b2: f32 = b * b
 const a3: f32 = a2 * a
 const b3: f32 = b2 * b
+/** What G divides by at 0, ±a and ±b. */
+const at0: f32 = 1 / (a2 * b2)
+const atA: f32 = 1 / (2 * a2 * (a2 - b2))
+const atB: f32 = 1 / (2 * b2 * (b2 - a2))
 
 /** Bᵀ d, six vectors stored `stride` bytes apart. */
 // @ts-ignore: decorator
@@ -39,18 +43,59 @@ export function storeInput(d0: v128, d1: v128, d2: v128, d3: v128, d4: v128, d5:
 // @ts-ignore: decorator
 @inline
 export function storeWeight(g0: v128, g1: v128, g2: v128, to: usize, stride: usize): void {
-  v128.store(to, f32x4.mul(g0, f32x4.splat(1 / (a2 * b2))))
-  const atA: f32 = 1 / (2 * a2 * (a2 - b2))
+  v128.store(to, f32x4.mul(g0, f32x4.splat(at0)))
   let even = f32x4.mul(f32x4.splat(atA), madd(f32x4.splat(a2), g2, g0))
   let odd = f32x4.mul(f32x4.splat(atA * a), g1)
   v128.store(to + stride, f32x4.add(even, odd))
   v128.store(to + 2 * stride, f32x4.sub(even, odd))
-  const atB: f32 = 1 / (2 * b2 * (b2 - a2))
   even = f32x4.mul(f32x4.splat(atB), madd(f32x4.splat(b2), g2, g0))
   odd = f32x4.mul(f32x4.splat(atB * b), g1)
   v128.store(to + 3 * stride, f32x4.add(even, odd))
   v128.store(to + 4 * stride, f32x4.sub(even, odd))
   v128.store(to + 5 * stride, g2)
+}
+
+/**
+ * A y, the transform of four outputs' cotangents: six vectors, `stride` bytes apart. Where `split`, a vector's first two
+ * lanes go to `to` and the others to `high`.
+ */
+// @ts-ignore: decorator
+@inline
+export function storeExpanded(y0: v128, y1: v128, y2: v128, y3: v128, to: usize, high: usize, stride: usize, split: bool): void {
+  put(y0, to, high, split)
+  let even = madd(f32x4.splat(a2), y2, y0)
+  let odd = madd(f32x4.splat(a3), y3, f32x4.mul(f32x4.splat(a), y1))
+  put(f32x4.add(even, odd), to + stride, high + stride, split)
+  put(f32x4.sub(even, odd), to + 2 * stride, high + 2 * stride, split)
+  even = madd(f32x4.splat(b2), y2, y0)
+  odd = madd(f32x4.splat(b3), y3, f32x4.mul(f32x4.splat(b), y1))
+  put(f32x4.add(even, odd), to + 3 * stride, high + 3 * stride, split)
+  put(f32x4.sub(even, odd), to + 4 * stride, high + 4 * stride, split)
+  put(y3, to + 5 * stride, high + 5 * stride, split)
+}
+
+// @ts-ignore: decorator
+@inline
+function put(x: v128, to: usize, high: usize, split: bool): void {
+  if (split) {
+    v128.store64_lane(high, x, 1)
+    v128.store64_lane(to, x, 0)
+  } else v128.store(to, x)
+}
+
+/** Gᵀ m, the three taps' gradients from six vectors `stride` bytes apart, stored `toStride` bytes apart. */
+// @ts-ignore: decorator
+@inline
+export function storeTaps(m: usize, stride: usize, to: usize, toStride: usize): void {
+  const m1 = v128.load(m + stride)
+  const m2 = v128.load(m + 2 * stride)
+  const m3 = v128.load(m + 3 * stride)
+  const m4 = v128.load(m + 4 * stride)
+  const sumA = f32x4.mul(f32x4.splat(atA), f32x4.add(m1, m2))
+  const sumB = f32x4.mul(f32x4.splat(atB), f32x4.add(m3, m4))
+  v128.store(to, madd(f32x4.splat(at0), v128.load(m), f32x4.add(sumA, sumB)))
+  v128.store(to + toStride, madd(f32x4.splat(atA * a), f32x4.sub(m1, m2), f32x4.mul(f32x4.splat(atB * b), f32x4.sub(m3, m4))))
+  v128.store(to + 2 * toStride, madd(f32x4.splat(a2), sumA, madd(f32x4.splat(b2), sumB, v128.load(m + 5 * stride))))
 }
 
 /** Rows 0 to 3 of Aᵀ m, from the sums and differences of its middle four. */

@@ -4,12 +4,10 @@
  * transformed into scratch as B panels `[8 tiles][36 frequencies][channel][8]`; then, for every panel of output
  * channels, 36 small GEMMs of 6 rows by 8 tiles go into a block that stays in L1, which is transformed back and stored.
  * Transforms work on four tiles at a time. The data gradient is the same with turned weights.
- *
- * Columns are transformed first, on whole rows of pixels, four adjacent ones at a time, so that loads are contiguous and
- * what overlaps between neighbouring tiles is done once; rows of tiles then come by 4×4 transposes.
  */
 import { tile4x8, tile6x8 } from './gemm-tile'
-import { output0, output1, output2, output3, storeInput } from './winograd-transform'
+import { columnBytes, layRuns, runBytes, transformColumns, transformRows } from './winograd-columns'
+import { output0, output1, output2, output3 } from './winograd-transform'
 
 @unmanaged
 class WinogradParams {
@@ -44,21 +42,11 @@ function planeBytes(channels: i32): usize {
   return (<usize>channels << 5) + 64
 }
 
-/** Byte selectors for `i8x16.swizzle`: a load at the offset 32 + 4 s shifts lanes down by s, -8 to 8, zeros coming in. */
-const shifts = memory.data<u8>([
-  255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-  255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
-  255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-  255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-])
-
-// What a chunk keeps of each tile, in bytes from its record's start: where its transformed columns lie; where its outputs
-// go, from the channel's first; how many rows and columns of it the image has.
+/**
+ * What a chunk keeps of each tile, 32-bit integers: where its transformed columns lie; where its outputs go, in bytes from
+ * the channel's first; how many rows and columns of it the image has.
+ */
 const recordBytes = 16
-
-// Of each run of tiles that are neighbours in a row: image, first input row, first input column, tiles.
-const runBytes = 16
 
 export function winogradForward(params: usize, chunk: i32, scratch: usize): void {
   const p = changetype<WinogradParams>(params)
@@ -79,11 +67,14 @@ export function winogradForward(params: usize, chunk: i32, scratch: usize): void
   const m = columns
   memory.fill(zeros, 0, zeroBytes)
 
-  const runCount = layOut(p, first, count, records, runs)
+  const runCount = layRuns(first, count, p.tileRows, p.tileColumns, runs)
+  layRecords(p, runs, runCount, records)
+  const channelBytes = <usize>(p.height * p.width) << 2
   for (let c = 0; c < channels; c++) {
-    transformColumns(p, c, runs, runCount, zeros, columns)
+    transformColumns(p.x + c * channelBytes, channels * channelBytes, p.height, p.width, p.padding, runs, runCount, zeros, columns)
     for (let quad = 0; quad < panels * 2; quad++) {
-      transformRows(records + quad * 4 * recordBytes, columns, v + <usize>(quad >> 1) * panelBytes + ((quad & 1) << 4) + (<usize>c << 5), plane)
+      const four = records + quad * 4 * recordBytes
+      transformRows(columns + load<i32>(four), columns + load<i32>(four, recordBytes), columns + load<i32>(four, 2 * recordBytes), columns + load<i32>(four, 3 * recordBytes), v + <usize>(quad >> 1) * panelBytes + ((quad & 1) << 4) + (<usize>c << 5), plane)
     }
   }
 
@@ -124,117 +115,32 @@ export function winogradForward(params: usize, chunk: i32, scratch: usize): void
   }
 }
 
-/** Writes the chunk's tiles' records and runs; returns how many runs. Tiles that fill up the last panel have no rows. */
-function layOut(p: WinogradParams, first: i32, count: i32, records: usize, runs: usize): i32 {
-  let record = records
-  let run = runs
+/** Writes the records of the chunk's tiles. Those that fill up the last panel have no rows. */
+function layRecords(p: WinogradParams, runs: usize, runCount: i32, record: usize): void {
   let offset = 0
-  for (let tile = first; tile < first + count;) {
-    const row = tile / p.tileColumns
-    const column = tile - row * p.tileColumns
-    const image = row / p.tileRows
-    const y = (row - image * p.tileRows) << 2
-    const length = min(p.tileColumns - column, first + count - tile)
-    store<i32>(run, image)
-    store<i32>(run, y - p.padding, 4)
-    store<i32>(run, (column << 2) - p.padding, 8)
-    store<i32>(run, length, 12)
-    run += runBytes
-    const base = image * p.outChannels * p.outHeight * p.outWidth + y * p.outWidth
-    for (let i = column; i < column + length; i++) {
+  let count = 0
+  for (let run = 0; run < runCount; run++) {
+    const y = load<i32>(runs, 4)
+    const length = load<i32>(runs, 12)
+    let x = load<i32>(runs, 8)
+    const at = load<i32>(runs) * p.outChannels * p.outHeight * p.outWidth + y * p.outWidth
+    for (let i = 0; i < length; i++) {
       store<i32>(record, offset)
-      store<i32>(record, (base + (i << 2)) << 2, 4)
+      store<i32>(record, (at + x) << 2, 4)
       store<i32>(record, min(4, p.outHeight - y), 8)
-      store<i32>(record, min(4, p.outWidth - (i << 2)), 12)
+      store<i32>(record, min(4, p.outWidth - x), 12)
       record += recordBytes
-      offset += 96
+      offset += columnBytes
+      x += 4
     }
-    offset += 96
-    tile += length
+    offset += columnBytes
+    count += length
+    runs += runBytes
   }
-  for (let i = count; (i & 7) !== 0; i++) {
+  for (; (count & 7) !== 0; count++) {
     store<i32>(record, 0)
     store<i32>(record, 0, 8)
     record += recordBytes
-  }
-  return <i32>((run - runs) / runBytes)
-}
-
-/** Bᵀ d down the columns of one channel's runs: to `columns`, for each four columns of pixels six vectors. */
-function transformColumns(p: WinogradParams, channel: i32, runs: usize, runCount: i32, zeros: usize, columns: usize): void {
-  const height = p.height
-  const width = p.width
-  const rowBytes = <usize>width << 2
-  for (let i = 0; i < runCount; i++) {
-    const y = load<i32>(runs, 4)
-    let x = load<i32>(runs, 8)
-    const end = x + (load<i32>(runs, 12) << 2)
-    const image = p.x + <usize>(load<i32>(runs) * p.channels + channel) * height * rowBytes
-    const r0 = <u32>y < <u32>height ? image + <usize>y * rowBytes : zeros
-    const r1 = <u32>(y + 1) < <u32>height ? image + <usize>(y + 1) * rowBytes : zeros
-    const r2 = <u32>(y + 2) < <u32>height ? image + <usize>(y + 2) * rowBytes : zeros
-    const r3 = <u32>(y + 3) < <u32>height ? image + <usize>(y + 3) * rowBytes : zeros
-    const r4 = <u32>(y + 4) < <u32>height ? image + <usize>(y + 4) * rowBytes : zeros
-    const r5 = <u32>(y + 5) < <u32>height ? image + <usize>(y + 5) * rowBytes : zeros
-    for (; x <= end; x += 4) {
-      const inside = max(0, min(x, width - 4))
-      const at = <usize>inside << 2
-      let d0 = v128.load(r0 + at)
-      let d1 = v128.load(r1 + at)
-      let d2 = v128.load(r2 + at)
-      let d3 = v128.load(r3 + at)
-      let d4 = v128.load(r4 + at)
-      let d5 = v128.load(r5 + at)
-      if (inside !== x) {
-        const shift = v128.load(shifts + 32 + (max(-8, min(x - inside, 8)) << 2))
-        d0 = i8x16.swizzle(d0, shift)
-        d1 = i8x16.swizzle(d1, shift)
-        d2 = i8x16.swizzle(d2, shift)
-        d3 = i8x16.swizzle(d3, shift)
-        d4 = i8x16.swizzle(d4, shift)
-        d5 = i8x16.swizzle(d5, shift)
-      }
-      storeInput(d0, d1, d2, d3, d4, d5, columns, 16)
-      columns += 96
-    }
-    runs += runBytes
-  }
-}
-
-/** Bᵀ d along the rows of the four tiles at `record`: 36 vectors to `to`, `plane` bytes apart. */
-// @ts-ignore: decorator
-@inline
-function transformRows(record: usize, columns: usize, to: usize, plane: usize): void {
-  let t0 = columns + load<i32>(record)
-  let t1 = columns + load<i32>(record, recordBytes)
-  let t2 = columns + load<i32>(record, 2 * recordBytes)
-  let t3 = columns + load<i32>(record, 3 * recordBytes)
-  const end = t0 + 96
-  while (t0 < end) {
-    const s0 = v128.load(t0)
-    const s1 = v128.load(t1)
-    const s2 = v128.load(t2)
-    const s3 = v128.load(t3)
-    const low01 = v128.shuffle<f32>(s0, s1, 0, 4, 1, 5)
-    const high01 = v128.shuffle<f32>(s0, s1, 2, 6, 3, 7)
-    const low23 = v128.shuffle<f32>(s2, s3, 0, 4, 1, 5)
-    const high23 = v128.shuffle<f32>(s2, s3, 2, 6, 3, 7)
-    // The last two columns are the neighbour's first two.
-    const next01 = v128.load64_lane(t1, v128.load64_zero(t0, 96), 1, 96)
-    const next23 = v128.load64_lane(t3, v128.load64_zero(t2, 96), 1, 96)
-    storeInput(
-      v128.shuffle<f32>(low01, low23, 0, 1, 4, 5),
-      v128.shuffle<f32>(low01, low23, 2, 3, 6, 7),
-      v128.shuffle<f32>(high01, high23, 0, 1, 4, 5),
-      v128.shuffle<f32>(high01, high23, 2, 3, 6, 7),
-      v128.shuffle<f32>(next01, next23, 0, 2, 4, 6),
-      v128.shuffle<f32>(next01, next23, 1, 3, 5, 7),
-      to, plane)
-    to += plane * 6
-    t0 += 16
-    t1 += 16
-    t2 += 16
-    t3 += 16
   }
 }
 

@@ -28,8 +28,8 @@ function applies({ x: [, , height, width], y: [, , outHeight, outWidth], padding
 }
 
 /** Whether the saved multiplications outweigh the transforms. */
-function pays(_geometry: Geometry): boolean {
-  return true
+function pays({ x: [images, channels], y: [, outChannels, outHeight, outWidth] }: Geometry): boolean {
+  return channels >= 16 && outChannels >= 16 && images * outHeight * outWidth >= 256
 }
 
 /** Weights [Cout, Cin, 3, 3] transformed and packed; turned and with the roles of the channels changed for the data gradient. */
@@ -89,6 +89,39 @@ export function winogradDataGrad(encoder: Encoder, { stride, padding }: ConvGrad
   return true
 }
 
-export function winogradWeightGrad(_encoder: Encoder, _params: ConvGradParams, _inputs: readonly View[], _outputs: readonly View[]): boolean {
-  return false
+/** (x, dy) → dw. */
+export function winogradWeightGrad(encoder: Encoder, { stride, padding }: ConvGradParams, [x, dy]: readonly View[], [dw]: readonly View[]): boolean {
+  const geometry = { x: x.shape, y: dy.shape, padding }
+  if (!is3x3(dw, stride) || !applies(geometry) || dy.shape[3] < 4 || !pays(geometry)) return false
+  const [images, channels, height, width] = x.shape
+  const [, outChannels, outHeight, outWidth] = dy.shape
+  const { sixes, fours } = cutRows(outChannels, encoder.sixRows)
+  const [tileRows, tileColumns] = [Math.ceil(outHeight / 4), Math.ceil(outWidth / 4)]
+  const tiles = images * tileRows * tileColumns
+  const rowBlocks = Math.ceil((sixes + fours) / (encoder.sixRows ? 12 : 16))
+  const rowPanels = Math.ceil((sixes + fours) / rowBlocks)
+  const columns = Math.ceil(channels / 8) * 8
+  const columnBlocks = Math.ceil(columns / 64)
+  const blockColumns = Math.ceil(columns / 8 / columnBlocks) * 8
+  const block = Math.min(32, tiles)
+  const splits = Math.min(Math.ceil(tiles / 64), 8)
+  const each = Math.ceil(tiles / splits / block) * block
+  const rows = sixes * 6 + fours * 4
+  const partial = encoder.temporary(splits * 36 * rows * columns * 4)
+  const rowsOfBlock = Math.min(rowPanels, sixes) * 6 + Math.max(0, rowPanels - sixes) * 4
+  encoder.run({
+    kernel: 'winogradWeightGradient',
+    chunks: Math.ceil(tiles / each) * rowBlocks * columnBlocks,
+    params: [x, dy, partial, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, block, sixes, fours, rowPanels, columns, blockColumns],
+    scratch: 36 * ((rowsOfBlock + blockColumns) * block * 4 + 128) + block * 16 + 4 * (Math.max(width, outWidth) + 4) + 4 * block * 192,
+    flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
+  })
+  const rowsEach = Math.max(1, Math.ceil(256 / (columns / 4)))
+  encoder.run({
+    kernel: 'winogradWeightSum',
+    chunks: Math.ceil(outChannels / rowsEach),
+    params: [partial, dw, Math.ceil(tiles / each), rows, columns, outChannels, channels, rowsEach],
+    scratch: 864 + 144,
+  })
+  return true
 }
