@@ -1,16 +1,161 @@
-/** The CPU backend's plumbing: memory, workers, batches. What its kernels compute is checked by the op tests. */
+/**
+ * The CPU backend's plumbing: memory, threads, batches. The same bits come out for any number of threads and in any batch,
+ * nothing is created from the second step on, and work of any size and number arrives in order.
+ */
 import { expect, test } from 'vitest'
-import { Device } from '../src/tensor/index.ts'
+import * as t from '../src/tensor/index.ts'
+import { cpuBackends, expectSameBits, numbers, type BackendName } from './op.ts'
+import { modelA } from './spec-models.ts'
+
+const { Device, add, mul, silu, square, sum } = t
+
+const request = (threads: number, backend: BackendName = 'cpu'): Promise<t.Device> => Device.request({ backend: 'cpu', threads, simd: backend === 'cpu' ? 'plain' : 'relaxed' })
 
 test('values travel to the workers and back, in order', async () => {
-  using device = await Device.request({ backend: 'cpu', threads: 2 })
+  using device = await request(2)
   using x = device.tensor([1, 2, 3])
   using y = device.tensor([0, 0, 0])
   y.assign(x)
   x.write([4, 5, 6])
   expect([...(await y.read()), ...(await x.read())]).toEqual([1, 2, 3, 4, 5, 6])
+  // 4 MB, sent at once.
   using big = device.tensor(Float32Array.from({ length: 1_000_003 }, (_, i) => i % 1000))
   using copy = device.tensor(new Float32Array(1_000_003))
   for (let i = 0; i < 50; i++) copy.assign(big)
-  expect((await copy.read()).every((v, i) => v === i % 1000)).toBe(true)
+  // A read sees what was there when it was asked for.
+  const before = copy.read()
+  copy.write(new Float32Array(1_000_003).fill(7))
+  const after = copy.read()
+  big.write(new Float32Array(1_000_003))
+  expect((await before).every((v, i) => v === i % 1000)).toBe(true)
+  expect((await after).every((v) => v === 7)).toBe(true)
+})
+
+test('thousands of ops before anyone waits: many batches, writes among them', async () => {
+  using device = await request(2)
+  using x = device.tensor([0, 1])
+  using one = device.tensor([1, 0])
+  for (let i = 0; i < 5000; i++) {
+    // Its number goes in with it, and is added up there.
+    one.write([1, i])
+    device.scope(() => x.assign(add(x, one)))
+  }
+  expect([...await x.read()]).toEqual([5000, 1 + (4999 * 5000) / 2])
+})
+
+test('jobs of more words than a batch holds', async () => {
+  using device = await request(1)
+  // 31 launches of a concatenation of 300 tensors: each a job for every piece, in one turn.
+  const pieces = Array.from({ length: 300 }, (_, i) => device.tensor([i]))
+  using y = device.scope(() => {
+    let all = t.concat(pieces, 0)
+    for (let i = 0; i < 30; i++) all = add(all, t.concat(pieces, 0))
+    return all
+  })
+  expect([...await y.read()]).toEqual(pieces.map((_, i) => 31 * i))
+  for (const piece of pieces) piece.dispose()
+})
+
+for (const backend of cpuBackends) {
+  test(`a U-Net's output and all its gradients are the same on 1, 2, 3 and 5 threads, bit for bit [${backend}]`, async () => {
+    const results: Float32Array[][] = []
+    for (const threads of [1, 2, 3, 5]) {
+      using device = await request(threads, backend)
+      using model = await modelA(device)
+      using x = device.tensor(numbers(3 * 3 * 8 * 8, 1), [3, 3, 8, 8])
+      const { value, gradients } = t.grad(() => sum(square(model.forward(x, [3, 17, 500]))), [x, ...model.parameters.values()])
+      results.push(await Promise.all([value, ...gradients].map((one) => one.read())))
+      for (const one of [value, ...gradients]) one.dispose()
+    }
+    const [first, ...others] = results
+    expect(first.length).toBeGreaterThan(100)
+    for (const [k, other] of others.entries()) for (const [i, values] of other.entries()) expectSameBits(values, first[i], `${[2, 3, 5][k]} threads, result ${i}`)
+  })
+}
+
+test('a sample is the same in any batch, bit for bit: output and gradient of a U-Net', async () => {
+  using device = await request(2)
+  using model = await modelA(device)
+  const size = 3 * 8 * 8
+  const images = numbers(5 * size, 1)
+  const timesteps = [3, 17, 500, 17, 999]
+  const run = async (picks: readonly number[]): Promise<Float32Array[]> => {
+    using x = device.tensor(picks.flatMap((k) => [...images.subarray(k * size, (k + 1) * size)]), [picks.length, 3, 8, 8])
+    const { value, gradients: [gradient] } = t.grad(() => square(model.forward(x, picks.map((k) => timesteps[k]))), [x])
+    const made = [await value.read(), await gradient.read()]
+    value.dispose()
+    gradient.dispose()
+    return made
+  }
+  const together = await run([0, 1, 2, 3, 4])
+  for (const picks of [[3], [4, 1], [2, 0, 3]]) {
+    const found = await run(picks)
+    for (const [i, k] of picks.entries()) {
+      for (const [j, values] of found.entries()) {
+        const each = values.length / picks.length
+        expectSameBits(values.subarray(i * each, (i + 1) * each), together[j].subarray(k * each, (k + 1) * each), `sample ${k} of [${picks}]`)
+      }
+    }
+  }
+})
+
+test('from the second step on nothing is created and no memory is taken, also where a training step frees in another order', async () => {
+  using device = await request(2)
+  using model = await modelA(device)
+  using x = device.tensor(numbers(2 * 3 * 8 * 8, 1), [2, 3, 8, 8])
+  const step = async (): Promise<void> => {
+    const { value, gradients } = t.grad(() => sum(square(model.forward(x, [3, 17]))), [...model.parameters.values()])
+    device.scope(() => [...model.parameters.values()].forEach((p, i) => p.assign(t.sub(p, mul(gradients[i], 1e-4)))))
+    value.dispose()
+    for (const gradient of gradients) gradient.dispose()
+    await device.flush()
+  }
+  await step()
+  const { objectsCreated, peakBytes, liveBuffers } = device.stats
+  expect(objectsCreated).toBeGreaterThan(0)
+  for (let i = 0; i < 4; i++) {
+    await step()
+    expect(device.stats).toMatchObject({ objectsCreated, peakBytes, liveBuffers })
+  }
+})
+
+test('two devices at once, each with threads of its own', async () => {
+  using a = await request(2)
+  using b = await request(3)
+  const sums = await Promise.all([a, b].map(async (device, k) => {
+    using x = device.tensor(numbers(1 << 16, k))
+    let y = mul(x, 1)
+    for (let i = 0; i < 100; i++) {
+      const next = device.scope(() => silu(add(y, 1)))
+      y.dispose()
+      y = next
+      if (i % 10 === 0) await device.flush()
+    }
+    const values = await y.read()
+    y.dispose()
+    return values
+  }))
+  for (const [k, values] of sums.entries()) {
+    const expected = numbers(1 << 16, k).map((v) => {
+      for (let i = 0; i < 100; i++) v = (v + 1) / (1 + Math.exp(-(v + 1)))
+      return v
+    })
+    // The map's slope is about 1 at its far end: roundings add up, 100 of them.
+    expect(values.reduce((m, v, i) => Math.max(m, Math.abs(v / expected[i] - 1)), 0)).toBeLessThan(2e-5)
+  }
+})
+
+test('memory that grows while helpers are at work, with kernels made in what is new', async () => {
+  using device = await request(3)
+  const kept: t.Tensor[] = []
+  // Each round runs an expression that no one ran before; its module and its result lie in new memory.
+  for (let i = 1; i <= 12; i++) {
+    using x = device.tensor(new Float32Array(100_000 * i).fill(i))
+    const addTwice = t.expression(1, 1, ([v], [s]) => Array.from({ length: i }).reduce<t.ExpressionNode>((sum) => t.f.add(sum, s), v))
+    kept.push(t.map(addTwice, [x], [2]))
+  }
+  for (const [k, y] of kept.entries()) {
+    expect((await y.read()).every((v) => v === 3 * (k + 1)), `round ${k + 1}`).toBe(true)
+    y.dispose()
+  }
 })
