@@ -4,7 +4,7 @@
  * Every lane is computed alike and alone, so a value's place in memory changes no bit of its result.
  */
 import type { FunctionName } from '../../expression.ts'
-import { Body, f32x4, get, i32, i32x4, set, v128, type Code } from './module.ts'
+import { f32x4, i32x4, v128, type Body, type Code } from './module.ts'
 
 const { add, sub, mul, div, abs, pmin, pmax, eq, lt, gt } = f32x4
 const { select, and } = v128
@@ -83,25 +83,20 @@ function log(place: Place, a: Code): Code {
 
 /**
  * exp(b log |a|), which is good to 1e-7 times b log |a|, except that exponents −1, 0, ½, 1, 2 and 3 are exact. A negative
- * base works with whole exponents; with any other it gives NaN. `shaders/map.ts` has the same rules.
+ * base works with whole exponents; with any other it gives NaN. `shaders/map.ts` has the same rules. (No branch around
+ * the logarithm for exponents that do not need it: V8 would set up every constant anew inside, which takes longer.)
  */
 function pow(place: Place, a: Code, b: Code): Code {
   const { body, constant, bits } = place
-  const exact: [number, Code][] = [[-1, div(constant(1), a)], [1, a], [2, mul(a, a)], [3, mul(mul(a, a), a)], [0.5, f32x4.sqrt(a)], [0, constant(1)]]
-  const masks = exact.map(([exponent]) => body.keep(eq(b, constant(exponent))))
-  const result = body.locals.add('v128')
-  // One exponent for all is the usual case, and 2 the usual one: then the logarithm is not needed.
-  const general = new Body(body.locals)
-  const inner = { ...place, body: general }
-  const negative = general.keep(lt(a, constant(0)))
-  const whole = general.keep(eq(f32x4.floor(b), b))
+  const size = exp(place, mul(b, log(place, body.keep(abs(a)))))
+  const negative = body.keep(lt(a, constant(0)))
+  const whole = body.keep(eq(f32x4.floor(b), b))
   const odd = f32x4.ne(mul(f32x4.floor(mul(b, constant(0.5))), constant(2)), b)
-  const size = general.keep(exp(inner, general.keep(mul(b, log(inner, general.keep(abs(a)))))))
   const signed = v128.or(size, and(and(and(negative, whole), odd), bits(-0x80000000)))
-  general.run(set(result, select(constant(NaN), signed, v128.andNot(negative, whole))))
-  body.run(set(result, constant(0)))
-  body.when(i32.isZero(i32x4.allTrue(masks.reduce(v128.or))), general.code)
-  return exact.reduce((otherwise, [, value], i) => select(value, otherwise, masks[i]), get(result))
+  const general = select(constant(NaN), signed, v128.andNot(negative, whole))
+  const square = body.keep(mul(a, a))
+  const exact: [number, Code][] = [[-1, div(constant(1), a)], [0, constant(1)], [0.5, f32x4.sqrt(a)], [1, a], [2, square], [3, mul(square, a)]]
+  return exact.reduce((otherwise, [exponent, value]) => select(value, otherwise, eq(b, constant(exponent))), general)
 }
 
 const truth = (mask: (a: Code, b: Code) => Code): Rule => ({ constant }, a, b) => and(mask(a, b), constant(1))

@@ -30,7 +30,6 @@ export const i32 = {
   shl: (a: Code, by: number): Code => [...a, ...i32.const(by), 0x74],
   /** The lesser of two signed values that are cheap to compute twice. */
   min: (a: Code, b: Code): Code => [...a, ...b, ...a, ...b, 0x48, 0x1b],
-  isZero: (a: Code): Code => [...a, 0x45],
 }
 
 /** Instructions on all 128 bits. Comparisons give masks; `select(a, b, mask)` is a where the mask is set. */
@@ -44,7 +43,7 @@ export const v128 = {
 
 export const i32x4 = {
   splat: (value: number): Code => [...i32.const(value), 0xfd, 0x11],
-  allTrue: simd1(0xa3), add: simd2(0xae), sub: simd2(0xb1),
+  add: simd2(0xae), sub: simd2(0xb1),
   shl: shift(0xab), shrS: shift(0xac),
   fromF32: simd1(0xf8), fromF32U: simd1(0xf9),
 }
@@ -103,10 +102,6 @@ export class Body {
   /** Runs `body` again as long as `again`, evaluated at its end, is not 0. */
   loop(body: Code, again: Code): void {
     this.run([0x03, 0x40], body, again, [0x0d, 0, 0x0b])
-  }
-
-  when(condition: Code, body: Code): void {
-    this.run(condition, [0x04, 0x40], body, [0x0b])
   }
 }
 
