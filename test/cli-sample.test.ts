@@ -10,7 +10,7 @@ import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { RunRecord } from '../src/cli/run-record.ts'
 import { Device, type DeviceRequest } from '../src/tensor/index.ts'
-import { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
+import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
 import { psnr } from './golden.ts'
 import { describeShared, shared } from './shared.ts'
@@ -41,7 +41,9 @@ describe('a run', () => {
     expect([version, status]).toEqual([JSON.parse(readFileSync('package.json', 'utf8')).version, 'done'])
     expect(options).toMatchObject({ model: weights, method: 'self-guided', schedule: 'cosine', 'diffusion-steps': 1000, respacing: '4', 'guide-weight': 0.8, 'guide-strength': 0.8, distance: 'l2', seed: 5, batch: 2 })
     expect(sha256.model).toMatch(/^[0-9a-f]{64}$/)
+    expect(['webgpu', 'cpu']).toContain(adapter.backend)
     expect(adapter.name).not.toBe('')
+    if (adapter.backend === 'cpu') expect(adapter.architecture).toMatch(/^wasm-(relaxed-)?simd$/)
     expect(samples.map(({ file }) => file)).toEqual(pictures('first'))
     expect(samples.every(({ score }) => score > 0)).toBe(true)
     expect(seconds.batches.map((batch) => batch.samples)).toEqual([2, 1])
@@ -51,7 +53,9 @@ describe('a run', () => {
     const html = readFileSync(join(at('first'), 'report.html'), 'utf8')
     for (const name of pictures('first')) expect(html).toContain(bytes('first', name))
     for (const { score } of record('first').samples) expect(html).toContain(score.toPrecision(4))
-    expect(html.includes('a software adapter')).toBe(record('first').adapter.software)
+    const { backend, name, software } = record('first').adapter
+    expect(html).toContain(`Computed on ${name}`)
+    expect(html.includes('a software adapter')).toBe(backend === 'webgpu' && software)
     expect(html).not.toMatch(/<script|https?:|<link|url\(/)
   })
 
@@ -67,6 +71,24 @@ describe('a run', () => {
     expect(out.join('\n')).toContain('3 of 3 pictures are the same to the byte')
     for (const name of [...pictures('first'), 'contact-sheet.png']) expect(bytes('replayed', name)).toBe(bytes('first', name))
     expect(record('replayed').samples).toEqual(record('first').samples)
+  })
+
+  test('replayed on another number of threads it is the same to the byte', async () => {
+    const { code, out, err } = await tweedie(['replay', join(at('first'), 'run.json'), '--out', at('threads'), '--threads', '3'])
+    expect(code, err.join('\n')).toBe(0)
+    expect(out.join('\n')).toContain('3 of 3 pictures are the same to the byte')
+  })
+
+  test('replayed on another backend it is nearly the same', async () => {
+    const other = record('first').adapter.backend === 'cpu' ? 'webgpu' : 'cpu'
+    const { code, out, err } = await tweedie(['replay', join(at('first'), 'run.json'), '--out', at('other'), '--backend', other])
+    expect(code, err.join('\n')).toBe(0)
+    expect(out.join('\n')).toMatch(/[0-3] of 3 pictures are the same to the byte/)
+    expect(record('other').adapter.backend).toBe(other)
+    for (const name of pictures('first')) {
+      const [a, b] = ['first', 'other'].map((folder) => [...decode(readFileSync(join(at(folder), name))).data])
+      expect(Math.max(...a.map((value, i) => Math.abs(value - b[i])))).toBeLessThanOrEqual(1)
+    }
   })
 
   test('replayed with other weights it is refused', async () => {
@@ -108,6 +130,13 @@ test('quickstart draws plain and self-guided samples from the same noise and sho
 })
 
 describe('an interrupted run', () => {
+  // WebGPU, because its devices can be destroyed from outside.
+  const onGpu = [...guided, '--backend', 'webgpu']
+  beforeAll(async () => {
+    const { code, err } = await tweedie(sampleArgs('whole', ...onGpu))
+    expect(code, err.join('\n')).toBe(0)
+  })
+
   /** A device that is lost for good as soon as the first batch of `folder` is on disk and the next has begun. */
   const losing = (folder: string) => async (request: DeviceRequest): Promise<Device> => {
     const device = await Device.request(request)
@@ -121,7 +150,7 @@ describe('an interrupted run', () => {
   }
 
   test('keeps its finished batches when the device is lost, goes on with the same command, and draws the same', async () => {
-    const lost = await tweedie(sampleArgs('lost', ...guided), { requestDevice: losing('lost') })
+    const lost = await tweedie(sampleArgs('lost', ...onGpu), { requestDevice: losing('lost') })
     expect(lost.code).toBe(1)
     expect(lost.err.at(-1)).toMatch(/device was lost.*Finished batches are in .*lost; the same command goes on from there/)
     expect(record('lost').status).toBe('unfinished')
@@ -130,12 +159,12 @@ describe('an interrupted run', () => {
     const other = await tweedie(sampleArgs('lost'))
     expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/holds an unfinished run with other options \(.*--method.*\): choose another --out/)])
 
-    const resumed = await tweedie(sampleArgs('lost', ...guided))
+    const resumed = await tweedie(sampleArgs('lost', ...onGpu))
     expect(resumed.code, resumed.err.join('\n')).toBe(0)
     expect(resumed.err.join('\n')).toContain('2 of 3 samples are there already')
     expect(resumed.err.join('\n')).not.toContain('samples 1 to 2')
-    for (const name of [...pictures('first'), 'contact-sheet.png']) expect(bytes('lost', name)).toBe(bytes('first', name))
-    expect(record('lost').samples).toEqual(record('first').samples)
+    for (const name of [...pictures('whole'), 'contact-sheet.png']) expect(bytes('lost', name)).toBe(bytes('whole', name))
+    expect(record('lost').samples).toEqual(record('whole').samples)
     expect(record('lost').status).toBe('done')
   })
 
@@ -143,8 +172,8 @@ describe('an interrupted run', () => {
     const old = record('lost')
     writeFileSync(join(at('lost'), 'run.json'), JSON.stringify({ ...old, status: 'unfinished' }))
     writeFileSync(join(at('lost'), 'sample-0001.png'), 'damaged')
-    expect((await tweedie(sampleArgs('lost', ...guided))).code).toBe(0)
-    expect(bytes('lost', 'sample-0001.png')).toBe(bytes('first', 'sample-0001.png'))
+    expect((await tweedie(sampleArgs('lost', ...onGpu))).code).toBe(0)
+    expect(bytes('lost', 'sample-0001.png')).toBe(bytes('whole', 'sample-0001.png'))
   })
 
   // Windows has no signals to send.

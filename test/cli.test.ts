@@ -4,7 +4,7 @@
  */
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { encode } from 'fast-png'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { imageOf, encodePng, readPng } from '../src/cli/image.ts'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { contactSheet } from '../src/cli/contact-sheet.ts'
@@ -13,10 +13,14 @@ import { sample } from '../src/cli/sample.ts'
 import { loadDistance } from '../src/cli/setup.ts'
 import { convertToSafetensors, encodeSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { describeModel, lpipsMemoryOf, memoryOf, preset } from '../src/nn/index.ts'
-import { concat, mul, sub, type Tensor } from '../src/tensor/index.ts'
+import { TweedieError } from '../src/errors.ts'
+import { concat, Device, mul, sub, type DeviceRequest, type Tensor } from '../src/tensor/index.ts'
+import * as platform from '../src/tensor/webgpu/platform.node.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
 import { expectClose, numbers, testDevice } from './op.ts'
 import { describeShared, shared } from './shared.ts'
+
+vi.mock(import('../src/tensor/webgpu/platform.node.ts'), { spy: true })
 
 const at = temporaryFolder()
 const png = (path: string, size: number, channels: 1 | 3 = 3): void =>
@@ -44,10 +48,12 @@ describe('help', () => {
     const { code, out, err } = await tweedie(['--help'])
     expect([code, err]).toEqual([0, []])
     for (const name of ['quickstart', 'sample', 'replay', 'score', 'forward', 'convert', 'info']) {
+      const computes = name !== 'convert'
       expect(out.join('\n')).toMatch(new RegExp(`^  ${name} `, 'm'))
       const help = (await tweedie([name, '--help'])).out.join('\n')
       expect(help).toContain(`Usage: tweedie ${name}`)
       expect(help).toMatch(/Examples?:\n  tweedie/)
+      for (const option of ['--backend', '--threads', '--simd']) expect(help.includes(`  ${option} `), `${name} ${option}`).toBe(computes)
     }
     expect((await tweedie(['help', 'sample'])).out.join('\n')).toContain('--guide-weight W')
     expect((await tweedie(['--version'])).out).toEqual([JSON.parse(readFileSync('package.json', 'utf8')).version])
@@ -75,6 +81,9 @@ describe('mistakes', () => {
     ['no samples', () => ['sample', ...model, '--number', '0'], /--number: expected a whole number/],
     ['more steps than there are', () => ['sample', ...model, '--respacing', '2000'], /respacing "2000" of 1000 steps/],
     ['all steps skipped', () => ['sample', ...model, '--respacing', '5', '--skip', '5'], /--skip 5 leaves none/],
+    ['a backend that is none', () => ['sample', ...model, '--backend', 'gpu'], /--backend: expected auto, cpu, webgpu, found "gpu"$/],
+    ['no threads', () => ['score', ...model, '--images', at('mixed'), '--threads', '0'], /--threads: expected a whole number from 1 to 64, found "0"/],
+    ['relaxed SIMD by name', () => ['forward', ...model, '--simd', 'relaxed'], /--simd: expected auto, plain, found "relaxed"/],
     ['a switch with a number', () => ['sample', ...model, '--method', 'self-guided', '--guide-raw=3'], /--guide-raw is a switch/],
     ['labels for a model without classes', () => ['sample', ...model, '--labels', '3,8'], /--labels is for class-conditional models/],
     ['LPIPS without weights', () => ['sample', ...model, '--distance', 'lpips'], /--lpips FILE/],
@@ -158,11 +167,31 @@ describe('pictures', () => {
 })
 
 describe('info', () => {
-  test('lists adapters with their limits, and says which are software', async () => {
-    const { code, out, err } = await tweedie(['info'])
+  test('lists adapters with their limits, which are software, and the CPU backend', async () => {
+    const { code, out, err } = await tweedie(['info', '--threads', '3'])
     expect([code, err]).toEqual([0, []])
-    expect(out.join('\n')).toMatch(/kind +(software|hardware)/)
-    expect(out.join('\n')).toMatch(/largest tensor +\d/)
+    const text = out.join('\n')
+    expect(text).toMatch(/kind +WebGPU in (software|hardware)/)
+    expect(text).toMatch(/largest tensor +\d/)
+    expect(text).toMatch(/^CPU, 3 threads, (relaxed )?SIMD.*\n +kind +the CPU backend/m)
+    expect(text.match(/this one is used/g)).toHaveLength(1)
+  })
+
+  test('without WebGPU there is the CPU', async () => {
+    vi.spyOn(platform, 'listAdapters').mockRejectedValue(new TweedieError('webgpu-unavailable', 'nothing here'))
+    const { code, out } = await tweedie(['info', '--backend', 'cpu'])
+    expect(code).toBe(0)
+    expect(out.join('\n')).toMatch(/^CPU.*SIMD \(this one is used\)[^]*No WebGPU: nothing here/)
+  })
+
+  test('the options choose the device', async () => {
+    const asked: DeviceRequest[] = []
+    const requestDevice = (request: DeviceRequest): Promise<Device> => {
+      asked.push(request)
+      return Device.request(request)
+    }
+    expect((await tweedie(['info', '--backend', 'cpu', '--threads', '1', '--simd', 'plain'], { requestDevice })).out.join('\n')).toContain('CPU, 1 thread, SIMD (this one is used)')
+    expect(asked[0]).toMatchObject({ backend: 'cpu', threads: 1, simd: 'plain' })
   })
 
   test('says what the shipped weights are and take', async () => {

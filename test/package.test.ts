@@ -1,6 +1,6 @@
 /**
  * The package as others meet it: what it exports, what a browser bundle of it holds, which part knows which, and that a
- * Node process which uses it ends by itself, computes on SwiftShader, and says clearly when there is no adapter.
+ * Node process which uses it ends by itself, computes on the CPU or on SwiftShader, and says clearly when there is no adapter.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -102,7 +102,8 @@ describe('build', () => {
     const entries = [exports, imports, bin].flatMap((map) => [...JSON.stringify(map).matchAll(/"(?:\.\/)?((?:dist|bin)\/[^"]+)"/g)].map((match) => match[1] as string))
     const launcher = [...read('bin/tweedie.js').matchAll(/from '\.\.\/(scripts\/[^']+)'/g)].map((match) => match[1] as string)
     expect(launcher.length).toBeGreaterThan(0)
-    expect([...entries, ...launcher].filter((path) => !paths.has(path))).toEqual([])
+    const kernels = ['dist/tensor/cpu/generated/kernels.js', 'dist/tensor/cpu/generated/worker.js']
+    expect([...entries, ...launcher, ...kernels].filter((path) => !paths.has(path))).toEqual([])
   })
 
   test("the browser's bundle has nothing of Node in it", async () => {
@@ -120,16 +121,22 @@ describe('build', () => {
   /** Runs a module in a process of its own; from the root it imports the built package by its name. */
   const runScript = (code: string, env: NodeJS.ProcessEnv = {}): { status: number | null; stdout: string; stderr: string } =>
     spawnSync(process.execPath, ['--input-type=module', '--eval', code], { cwd: root, encoding: 'utf8', timeout: 60_000, env: { ...process.env, ...env } })
-  const compute = `
+  const compute = (backend: string): string => `
     import { Device, add } from 'tweedie'
-    const device = await Device.request()
+    const device = await Device.request({ backend: '${backend}' })
     const x = device.tensor([1, 2, 3])
     console.log(device.adapter.name, ...await add(x, x).read())`
 
-  test('a Node script that never disposes of its device ends by itself', () => {
-    const { status, stdout, stderr } = runScript(compute)
+  test.each(['webgpu', 'cpu', 'auto'])('a Node script that never disposes of its device ends by itself: %s', (backend) => {
+    const { status, stdout, stderr } = runScript(compute(backend))
     expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' })
     expect(stdout).toMatch(/ 2 4 6\n$/)
+  })
+
+  test('the CPU backend says nothing on stderr, whatever drivers there are', () => {
+    const { stdout, stderr } = runScript(compute('cpu'))
+    expect(stdout).toMatch(/^CPU, \d+ threads?, (relaxed )?SIMD 2 4 6\n$/)
+    expect(stderr).toBe('')
   })
 
   // The drivers of Linux are chosen by environment variables; elsewhere the system's own driver is the only one.
@@ -137,15 +144,22 @@ describe('build', () => {
     if (process.arch === 'x64') {
       test('SwiftShader, which comes with the development dependencies, computes', () => {
         const env = runScript("import { swiftShaderEnvironment } from './scripts/vulkan.js'; console.log(JSON.stringify(swiftShaderEnvironment()))").stdout
-        const { stdout, stderr } = runScript(compute, JSON.parse(env))
+        const { stdout, stderr } = runScript(compute('webgpu'), JSON.parse(env))
         expect(stdout, stderr).toMatch(/^SwiftShader.* 2 4 6\n$/)
       })
     }
 
-    test('without an adapter there is a typed error that says what to do', () => {
+    test('without an adapter the CPU computes, silently where there is no GPU', () => {
+      const { stdout, stderr } = runScript(compute('auto'), { VK_DRIVER_FILES: '/nonexistent', VK_ICD_FILENAMES: '/nonexistent' })
+      expect(stdout).toMatch(/^CPU.* 2 4 6\n$/)
+      // With a GPU's device file and no driver for it, Dawn is asked, and warns.
+      expect(nodePlatform.mayHaveGPU() ? '' : stderr).toBe('')
+    })
+
+    test('without an adapter WebGPU by name is a typed error that says what to do', () => {
       const { status, stdout, stderr } = runScript(`
         import { Device, TweedieError } from 'tweedie'
-        try { await Device.request() } catch (error) { console.log(error instanceof TweedieError, error.code, error.message) }`, { VK_DRIVER_FILES: '/nonexistent', VK_ICD_FILENAMES: '/nonexistent' })
+        try { await Device.request({ backend: 'webgpu' }) } catch (error) { console.log(error instanceof TweedieError, error.code, error.message) }`, { VK_DRIVER_FILES: '/nonexistent', VK_ICD_FILENAMES: '/nonexistent' })
       expect(status, stderr).toBe(0)
       expect(stdout).toMatch(/^true webgpu-unavailable .*mesa-vulkan-drivers/)
     })
