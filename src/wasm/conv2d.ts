@@ -59,14 +59,23 @@ export function conv2d(params: usize, chunk: i32, scratch: usize): void {
   const planeRow = phaseCols * p.stride
   const plane = planeRow * ((p.blockRows - 1) * p.stride + p.tapRows)
   // Scratch: offsets of the taps of the channels in scratch, their planes, the sums.
+  const taps = p.tapRows * p.tapCols
   let at = scratch
-  for (let c = 0; c < p.cinBlock; c++) {
-    for (let ty = 0; ty < p.tapRows; ty++) {
-      for (let tx = 0; tx < p.tapCols; tx++) {
-        store<i32>(at, (c * plane + ty * planeRow + (tx % p.stride) * phaseCols + tx / p.stride) << 2)
-        at += 4
+  for (let ty = 0; ty < p.tapRows; ty++) {
+    let phase = 0
+    let index = 0
+    for (let tx = 0; tx < p.tapCols; tx++) {
+      store<i32>(at, (ty * planeRow + phase * phaseCols + index) << 2)
+      at += 4
+      if (++phase == p.stride) {
+        phase = 0
+        index++
       }
     }
+  }
+  for (let i = taps; i < p.cinBlock * taps; i++) {
+    store<i32>(at, load<i32>(at - (<usize>taps << 2)) + (plane << 2))
+    at += 4
   }
   const planes = (at + 63) & ~63
   const sums = (planes + (<usize>(p.cinBlock * plane) << 2) + 63) & ~63
@@ -95,9 +104,7 @@ function block(p: Conv2dParams, item: i32, offsets: usize, planes: usize, sums: 
   for (let c0 = 0; c0 < p.cin; c0 += p.cinBlock) {
     const channels = min(p.cinBlock, p.cin - c0)
     const x = p.x + (<usize>((n * p.cin + c0) * p.h * p.w) << 2)
-    for (let c = 0; c < channels; c++) {
-      fillPlane(p, planes + (<usize>(c * plane) << 2), x + (<usize>(c * p.h * p.w) << 2), firstRow * p.stride + p.top, firstCol * p.stride + p.left, (rows - 1) * p.stride + p.tapRows, phaseCols)
-    }
+    fillPlanes(p, planes, x, channels, firstRow * p.stride + p.top, firstCol * p.stride + p.left, (rows - 1) * p.stride + p.tapRows, phaseCols, plane)
     let c = sums
     for (let panel = firstPanel; panel < endPanel; panel++) {
       const six = panel < p.sixes
@@ -166,38 +173,71 @@ function storeRow(source: usize, target: usize, residual: usize, bias: f32, coun
   }
 }
 
-/** `rows` rows of a channel from row `top`, column `left` on, zeros outside the image, columns by phase. */
-function fillPlane(p: Conv2dParams, target: usize, x: usize, top: i32, left: i32, rows: i32, phaseCols: i32): void {
+/** Of every channel `rows` rows from row `top`, column `left` on, zeros outside the image, columns by phase. */
+function fillPlanes(p: Conv2dParams, planes: usize, x: usize, channels: i32, top: i32, left: i32, rows: i32, phaseCols: i32, plane: i32): void {
   const stride = p.stride
-  for (let row = top; row < top + rows; row++) {
-    const inside = row >= 0 && row < p.h
-    const source = x + (<usize>(row * p.w) << 2)
-    for (let phase = 0; phase < stride; phase++) {
-      // Column left + phase + i·stride lies in the image for from <= i < to.
-      const first = left + phase
-      const from = min(phaseCols, first >= 0 ? 0 : (stride - 1 - first) / stride)
-      const to = inside ? min(phaseCols, max(from, (p.w - first + stride - 1) / stride)) : from
-      let i = 0
-      for (; i < from; i++) store<f32>(target + (<usize>i << 2), 0)
-      let s = source + (<usize>(first + from * stride) << 2)
-      if (stride == 1) {
-        for (; i + 4 <= to; i += 4) {
-          v128.store(target + (<usize>i << 2), v128.load(s))
-          s += 16
+  const firstInside = max(0, -top)
+  const endInside = min(rows, p.h - top)
+  for (let phase = 0; phase < stride; phase++) {
+    // Column left + phase + i·stride lies in the image for from <= i < to.
+    const first = left + phase
+    const from = min(phaseCols, first >= 0 ? 0 : (stride - 1 - first) / stride)
+    const to = min(phaseCols, max(from, (p.w - first + stride - 1) / stride))
+    for (let c = 0; c < channels; c++) {
+      let target = planes + (<usize>(c * plane + phase * phaseCols) << 2)
+      let source = x + (<usize>(c * p.h * p.w + (top + firstInside) * p.w + first + from * stride) << 2)
+      for (let row = 0; row < rows; row++) {
+        if (row < firstInside || row >= endInside) {
+          clear(target, 0, phaseCols)
+        } else {
+          clear(target, 0, from)
+          if (stride == 1) copyRow(target + (<usize>from << 2), source, to - from)
+          else copyPhase(target + (<usize>from << 2), source, to - from, stride)
+          clear(target, to, phaseCols)
+          source += <usize>p.w << 2
         }
-      } else if (stride == 2) {
-        // The last load ends one float after the last one used: inside the row but for i + 4 == to.
-        for (; i + 4 < to; i += 4) {
-          v128.store(target + (<usize>i << 2), v128.shuffle<f32>(v128.load(s), v128.load(s, 16), 0, 2, 4, 6))
-          s += 32
-        }
+        target += <usize>(stride * phaseCols) << 2
       }
-      for (; i < to; i++) {
-        store<f32>(target + (<usize>i << 2), load<f32>(s))
-        s += <usize>stride << 2
-      }
-      for (; i < phaseCols; i++) store<f32>(target + (<usize>i << 2), 0)
-      target += <usize>phaseCols << 2
     }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function clear(target: usize, from: i32, to: i32): void {
+  for (let i = from; i < to; i++) store<f32>(target + (<usize>i << 2), 0)
+}
+
+// @ts-ignore: decorator
+@inline
+function copyRow(target: usize, source: usize, count: i32): void {
+  const end = target + (<usize>count << 2)
+  while (target + 16 <= end) {
+    v128.store(target, v128.load(source))
+    target += 16
+    source += 16
+  }
+  while (target < end) {
+    store<f32>(target, load<f32>(source))
+    target += 4
+    source += 4
+  }
+}
+
+/** Every `stride`-th float. */
+function copyPhase(target: usize, source: usize, count: i32, stride: i32): void {
+  let i = 0
+  if (stride == 2) {
+    // The last load ends one float after the last one used: inside the row unless that is the row's last.
+    for (; i + 4 < count; i += 4) {
+      v128.store(target, v128.shuffle<f32>(v128.load(source), v128.load(source, 16), 0, 2, 4, 6))
+      target += 16
+      source += 32
+    }
+  }
+  for (; i < count; i++) {
+    store<f32>(target, load<f32>(source))
+    target += 4
+    source += <usize>stride << 2
   }
 }

@@ -36,10 +36,9 @@ class MatmulParams {
   rowPanels: i32
   colBlocks: i32
   colPanels: i32
+  /** Steps of k of a tile at a time. */
+  round: i32
 }
-
-/** Products of a tile at a time: a panel of A and one of B, 26 KB, stay in L1. */
-const round: i32 = 480
 
 export function matmul(params: usize, chunk: i32, scratch: usize): void {
   const p = changetype<MatmulParams>(params)
@@ -52,6 +51,7 @@ export function matmul(params: usize, chunk: i32, scratch: usize): void {
   const a = p.a + (<usize>(p.aStart + outer * p.aOuter + inner * p.aInner) << 2)
   const b = p.b + (<usize>(p.bStart + outer * p.bOuter + inner * p.bInner) << 2)
   const c = p.c + (<usize>(p.cStart + matrix * p.m * p.n) << 2)
+  const round = p.round
   const endPanel = min(p.sixes + p.fours, firstPanel + p.rowPanels)
   const endCol = min((p.n + 7) >> 3, firstCol + p.colPanels)
   // Scratch: a tile, then offsets of B's rows.

@@ -34,8 +34,8 @@ interface Pass {
 const roundLength = 384
 /** Pixels of a block: enough to use a panel of weights often, few enough that planes and sums stay near. */
 const blockPixels = 64
-/** Multiply-adds, counted as two, of a chunk: about 50 µs. */
-const chunkFlops = 1.5e6
+/** Multiply-adds, counted as two, of a chunk: about 100 µs. */
+const chunkFlops = 3e6
 
 function convolve(encoder: Encoder, n: number, pass: Pass, x: View, weight: View, key: string, y: View, bias?: View, residual?: View): void {
   const { from, rows, cols, stride, out } = pass
