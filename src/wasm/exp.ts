@@ -13,18 +13,20 @@
  */
 import { madd } from './simd'
 
+/** exp(sign · x); the sign, 1 or -1, goes into the constants. */
 // @ts-ignore: decorator
 @inline
-export function exp4(x: v128): v128 {
+export function exp4(x: v128, sign: f32 = 1): v128 {
   // pmin(a, b) is b < a ? b : a, so the order of arguments lets NaN through.
-  x = f32x4.pmax(f32x4.pmin(x, f32x4.splat(89)), f32x4.splat(-87.33))
-  const shifted = madd(x, f32x4.splat(1.44269504), f32x4.splat(12583038))
+  x = f32x4.pmax(f32x4.pmin(x, f32x4.splat(sign > 0 ? 89 : 87.33)), f32x4.splat(sign > 0 ? -87.33 : -89))
+  const shifted = madd(x, f32x4.splat(sign * 1.44269504), f32x4.splat(12583038))
   const n = f32x4.sub(shifted, f32x4.splat(12583038))
-  const r = madd(n, f32x4.splat(2.12194440e-4), madd(n, f32x4.splat(-0.693359375), x))
-  let p = madd(r, f32x4.splat(2 * 0.008312523365020752), f32x4.splat(2 * 0.04189012572169304))
-  p = madd(p, r, f32x4.splat(2 * 0.16667114198207855))
+  // r, or −r; the odd coefficients change sign with it.
+  const r = madd(n, f32x4.splat(sign * 2.12194440e-4), madd(n, f32x4.splat(sign * -0.693359375), x))
+  let p = madd(r, f32x4.splat(sign * 2 * 0.008312523365020752), f32x4.splat(2 * 0.04189012572169304))
+  p = madd(p, r, f32x4.splat(sign * 2 * 0.16667114198207855))
   p = madd(p, r, f32x4.splat(2 * 0.499992311000824))
-  p = madd(p, r, f32x4.splat(2))
+  p = madd(p, r, f32x4.splat(sign * 2))
   p = madd(p, r, f32x4.splat(2))
   return f32x4.mul(p, i32x4.shl(shifted, 23))
 }
@@ -41,12 +43,12 @@ export function exp1(x: f32): f32 {
 @inline
 export function sigmoid4(x: v128): v128 {
   const one = f32x4.splat(1)
-  return f32x4.div(one, f32x4.add(one, exp4(f32x4.neg(x))))
+  return f32x4.div(one, f32x4.add(one, exp4(x, -1)))
 }
 
 /** x · sigmoid(x). */
 // @ts-ignore: decorator
 @inline
 export function silu4(x: v128): v128 {
-  return f32x4.div(x, f32x4.add(f32x4.splat(1), exp4(f32x4.neg(x))))
+  return f32x4.div(x, f32x4.add(f32x4.splat(1), exp4(x, -1)))
 }
