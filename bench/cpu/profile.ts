@@ -7,7 +7,7 @@ import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../../
 import { planOf, preset, stateDictOf, UNet, type Parameters } from '../../src/nn/index.ts'
 import { grad, type Device, type Tensor, type View } from '../../src/tensor/index.ts'
 import { loadShipped, requestCpu } from './contenders/ours.ts'
-import { median } from './clock.ts'
+import { median, timed } from './clock.ts'
 import { shippedWeights } from './tasks.ts'
 
 export interface Share { readonly op: string; readonly count: number; readonly ms: number }
@@ -42,14 +42,17 @@ function callsOf(device: Device, work: () => void): Map<string, Call> {
 }
 
 async function timesOf(device: Device, run: () => void, repeats: number): Promise<number> {
-  const times: number[] = []
-  for (let i = 0; i <= repeats; i++) {
-    const start = performance.now()
+  const once = (): Promise<void> => {
     run()
-    await device.flush()
-    // The first one packs weights and makes what is kept.
-    if (i > 0 || repeats === 0) times.push(performance.now() - start)
+    return device.flush()
   }
+  // The first one packs weights and makes what is kept.
+  await once()
+  const times: number[] = []
+  // A short op is run more often, for 20 ms.
+  const end = performance.now() + 20
+  do times.push(await timed(once, 0))
+  while (times.length < repeats || (performance.now() < end && repeats > 1))
   return median(times)
 }
 
@@ -60,7 +63,7 @@ async function profileOf(device: Device, title: string, work: () => void, repeat
   const byOp = new Map<string, Share>()
   const byShape: Share[] = []
   for (const [key, { op, count, again, scratch }] of calls) {
-    const ms = count * await timesOf(device, again, Math.max(1, repeats))
+    const ms = count * await timesOf(device, again, repeats)
     for (const tensor of scratch) tensor.dispose()
     byShape.push({ op: key, count, ms })
     const sum = byOp.get(op) ?? { op, count: 0, ms: 0 }

@@ -25,13 +25,15 @@ export interface Competition {
   /** Cores that foreign processes used while contenders ran, in the median of the rounds that count, and how many rounds were run. */
   readonly foreign: number
   readonly run: number
+  /** Foreign processes were part of the task. */
+  readonly beside: boolean
 }
 
 /** Milliseconds that the machine's cores have been busy. */
 const busy = (): number => cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys + times.irq, 0)
 
 /** Cores of foreign work at which a round is no longer a quiet one. */
-const quiet = 0.15
+export const quiet = 0.15
 
 export interface RoundOptions {
   readonly rounds: number
@@ -85,7 +87,7 @@ export async function compete(job: Job, choices: readonly Choice[], { rounds, sl
       const slots = counted.map((round) => round.slots.get(name) as { ms: number; cores: number })
       return { name, choice, note, difference: differences.get(name) as number, times: slots.map(({ ms }) => ms), cores: slots.map(({ cores }) => cores) }
     })
-    return { job, results, failed, foreign: counted.length === 0 ? 0 : median(counted.map(({ foreign }) => foreign)), run: run.length }
+    return { job, results, failed, foreign: counted.length === 0 ? 0 : median(counted.map(({ foreign }) => foreign)), run: run.length, beside }
   } finally {
     for (const contender of contenders) contender.stop()
   }

@@ -1,7 +1,7 @@
 /** What is printed: a row a contender, and below it what must hold, with the ratio beside it. */
 import { nameOf, type Choice } from './contender.ts'
 import { median } from './clock.ts'
-import { medianOf, type Competition } from './rounds.ts'
+import { medianOf, quiet, type Competition } from './rounds.ts'
 
 /** `fast` must be at least this many times as fast as `slow`; without a number the ratio is printed for information. */
 export interface Requirement {
@@ -15,6 +15,8 @@ export interface Verdict {
   readonly ratio: number | null
   readonly atLeast: number | null
   readonly holds: boolean | null
+  /** Cores of foreign work in these rounds; null where it belonged to the task. */
+  readonly foreign: number | null
 }
 
 const quantile = (values: readonly number[], q: number): number => [...values].sort((a, b) => a - b)[Math.round(q * (values.length - 1))] as number
@@ -38,15 +40,17 @@ export function judge(competition: Competition, requirements: readonly Requireme
   return requirements.map(({ fast, slow, atLeast = null }) => {
     const [ours, theirs] = [medianOf(competition, nameOf(fast)), medianOf(competition, nameOf(slow))]
     const ratio = ours === undefined || theirs === undefined ? null : theirs / ours
-    return { what: `${competition.job.title}: ${nameOf(fast)} / ${nameOf(slow)}`, ratio, atLeast, holds: ratio === null || atLeast === null ? null : ratio >= atLeast }
+    const holds = ratio === null || atLeast === null ? null : ratio >= atLeast
+    return { what: `${competition.job.title}: ${nameOf(fast)} / ${nameOf(slow)}`, ratio, atLeast, holds, foreign: competition.beside ? null : competition.foreign }
   })
 }
 
 export function printVerdicts(verdicts: readonly Verdict[]): void {
   console.log('\nratios of medians, required and measured')
-  for (const { what, ratio, atLeast, holds } of verdicts) {
+  for (const { what, ratio, atLeast, holds, foreign } of verdicts) {
     const measured = ratio === null ? 'not measured' : ratio.toFixed(2)
     const verdict = holds === null ? '' : holds ? 'holds' : 'FAILS'
-    console.log(`  ${what.padEnd(100)}${measured.padStart(13)}${(atLeast === null ? '' : `>= ${atLeast.toFixed(2)}`).padStart(9)}  ${verdict}`)
+    const doubt = foreign !== null && foreign >= quiet ? `  not quiet: beside ${foreign.toFixed(2)} cores of foreign work` : ''
+    console.log(`  ${what.padEnd(100)}${measured.padStart(13)}${(atLeast === null ? '' : `>= ${atLeast.toFixed(2)}`).padStart(9)}  ${verdict}${doubt}`)
   }
 }
