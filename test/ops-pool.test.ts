@@ -38,6 +38,9 @@ describe('max pool', () => {
     [[1, 2, 6, 5], { kernel: 3, stride: 1, padding: 1, ceilMode: true }],
     [[1, 1, 10, 9], { kernel: 3, stride: 4, ceilMode: true }],
     [[1, 1, 2, 3], { kernel: 3, stride: 2, ceilMode: true }],
+    // More than a vector of windows, inside and at the edges.
+    [[1, 2, 6, 13], { kernel: 3, stride: 1, padding: 1 }],
+    [[1, 1, 5, 24], { kernel: 3, stride: 2, ceilMode: true }],
   ]
   for (const [shape, options] of cases) {
     test(`[${shape}] ${JSON.stringify(options)}`, () =>
@@ -50,6 +53,16 @@ describe('max pool', () => {
     for (const [n, kernel, stride, padding, floor, ceil] of torch) {
       expect([pooledSize(n, { kernel, stride, padding }), pooledSize(n, { kernel, stride, padding }, true)]).toEqual([floor, ceil])
     }
+  })
+
+  deviceTest('of equal values the first in reading order wins, whatever the width', async (device) => {
+    using x = device.tensor(new Float32Array(4 * 18).fill(-3), [1, 1, 4, 18])
+    using dy = device.tensor(new Float32Array(2 * 9).fill(1), [1, 1, 2, 9])
+    const { value, gradients: [dx] } = grad(() => maxPool2d(x, { kernel: 2 }), [x], dy)
+    expect([...await value.read()]).toEqual(Array(18).fill(-3))
+    expect([...await dx.read()]).toEqual(Array.from({ length: 72 }, (_, i) => (i % 2 === 0 && Math.floor(i / 18) % 2 === 0 ? 1 : 0)))
+    value.dispose()
+    dx.dispose()
   })
 
   deviceTest('the gradient of a tie goes to the first in reading order', async (device) => {
