@@ -5,14 +5,7 @@
 import type { View } from '../../backend.ts'
 import type { Buffer, Encoder } from '../launch.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
-
-/** Rows cut into panels of 6, then of 4, with as few rows over as even numbers allow. */
-function cutRows(rows: number, sixRows: boolean): { sixes: number; fours: number } {
-  if (!sixRows) return { sixes: 0, fours: Math.ceil(rows / 4) }
-  const even = Math.max(4, rows + (rows % 2))
-  const fours = [0, 2, 1][(even / 2) % 3]
-  return { sixes: (even - 4 * fours) / 6, fours }
-}
+import { rowPanels } from './panels.ts'
 
 /** V of a chunk, [tiles / 8][36][channels][8] and a cache line, is kept within this many bytes. */
 const panelBudget = 600_000
@@ -27,16 +20,22 @@ function applies({ x: [, , height, width], y: [, , outHeight, outWidth], padding
   return width >= 4 && height >= 1 && outHeight >= 1 && outWidth >= 1 && padding >= 0
 }
 
-/** Whether the saved multiplications outweigh the transforms. */
-function pays({ x: [images, channels], y: [, outChannels, outHeight, outWidth] }: Geometry): boolean {
-  return channels >= 16 && outChannels >= 16 && images * outHeight * outWidth >= 256
+/**
+ * Where it beats the direct kernel, in ratios on one core. From 3 channels to 32 at 32×32: 1.1, from 6: 1.4, from 8: 1.5, from 16:
+ * 2, from 64: 2.8. By tiles at 8×8: of one image (4 tiles) 1.14 for 64 channels and 0.7 for 128, of two 1.5 and, for 512
+ * channels, 1.1; weight gradients of 8 tiles 1.1 and 0.97, of 16 tiles 1.5. Where an image fills its tiles badly: 5×5 (0.39
+ * of 8×8) 1.4.
+ */
+function pays({ x: [images, channels], y: [, outChannels, height, width] }: Geometry, leastTiles: number): boolean {
+  const tiles = images * Math.ceil(height / 4) * Math.ceil(width / 4)
+  return channels >= 6 && outChannels >= 3 && tiles >= leastTiles && images * height * width >= 6 * tiles
 }
 
 /** Weights [Cout, Cin, 3, 3] transformed and packed; turned and with the roles of the channels changed for the data gradient. */
 function weights(encoder: Encoder, weight: View, turned: boolean): Buffer {
   const [cout, cin] = weight.shape
   const [rows, channels] = turned ? [cin, cout] : [cout, cin]
-  const { sixes, fours } = cutRows(rows, encoder.sixRows)
+  const { sixes, fours } = rowPanels(rows)
   const bytes = (sixes * 6 + fours * 4) * channels * 36 * 4
   const pack = (target: Buffer): void => encoder.run({
     kernel: 'winogradWeights',
@@ -54,7 +53,7 @@ function weights(encoder: Encoder, weight: View, turned: boolean): Buffer {
 function convolve(encoder: Encoder, { x, y, padding }: Geometry, input: View, weight: View, output: View, turned: boolean, bias?: View, residual?: View): void {
   const [images, channels, height, width] = x
   const [, outChannels, outHeight, outWidth] = y
-  const { sixes, fours } = cutRows(outChannels, encoder.sixRows)
+  const { sixes, fours } = rowPanels(outChannels)
   const [tileRows, tileColumns] = [Math.ceil(outHeight / 4), Math.ceil(outWidth / 4)]
   const tiles = images * tileRows * tileColumns
   const panel = (channels * 32 + 64) * 36
@@ -74,7 +73,7 @@ const is3x3 = (weight: View, stride: number): boolean => stride === 1 && weight.
 export function winogradForward(encoder: Encoder, params: ConvForwardParams, inputs: readonly View[], [y]: readonly View[]): boolean {
   const [x, weight, ...optional] = inputs
   const geometry = { x: x.shape, y: y.shape, padding: params.padding }
-  if (!is3x3(weight, params.stride) || !applies(geometry) || !pays(geometry)) return false
+  if (!is3x3(weight, params.stride) || !applies(geometry) || !pays(geometry, 8)) return false
   const bias = params.bias ? optional[0] : undefined
   const residual = params.residual ? optional[optional.length - 1] : undefined
   convolve(encoder, geometry, x, weight, y, false, bias, residual)
@@ -84,7 +83,7 @@ export function winogradForward(encoder: Encoder, params: ConvForwardParams, inp
 /** (dy, weight) → dx: the same convolution with turned weights. */
 export function winogradDataGrad(encoder: Encoder, { stride, padding }: ConvGradParams, [dy, weight]: readonly View[], [dx]: readonly View[]): boolean {
   const geometry = { x: dy.shape, y: dx.shape, padding: 2 - padding }
-  if (!is3x3(weight, stride) || !applies(geometry) || !pays(geometry)) return false
+  if (!is3x3(weight, stride) || !applies(geometry) || !pays(geometry, 8)) return false
   convolve(encoder, geometry, dy, weight, dx, true)
   return true
 }
@@ -92,14 +91,14 @@ export function winogradDataGrad(encoder: Encoder, { stride, padding }: ConvGrad
 /** (x, dy) → dw. */
 export function winogradWeightGrad(encoder: Encoder, { stride, padding }: ConvGradParams, [x, dy]: readonly View[], [dw]: readonly View[]): boolean {
   const geometry = { x: x.shape, y: dy.shape, padding }
-  if (!is3x3(dw, stride) || !applies(geometry) || dy.shape[3] < 4 || !pays(geometry)) return false
+  if (!is3x3(dw, stride) || !applies(geometry) || dy.shape[3] < 4 || !pays(geometry, 16)) return false
   const [images, channels, height, width] = x.shape
   const [, outChannels, outHeight, outWidth] = dy.shape
-  const { sixes, fours } = cutRows(outChannels, encoder.sixRows)
+  const { sixes, fours } = rowPanels(outChannels)
   const [tileRows, tileColumns] = [Math.ceil(outHeight / 4), Math.ceil(outWidth / 4)]
   const tiles = images * tileRows * tileColumns
-  const rowBlocks = Math.ceil((sixes + fours) / (encoder.sixRows ? 12 : 16))
-  const rowPanels = Math.ceil((sixes + fours) / rowBlocks)
+  const rowBlocks = Math.ceil((sixes + fours) / 12)
+  const panelsEach = Math.ceil((sixes + fours) / rowBlocks)
   const columns = Math.ceil(channels / 8) * 8
   const columnBlocks = Math.ceil(columns / 64)
   const blockColumns = Math.ceil(columns / 8 / columnBlocks) * 8
@@ -108,11 +107,11 @@ export function winogradWeightGrad(encoder: Encoder, { stride, padding }: ConvGr
   const each = Math.ceil(tiles / splits / block) * block
   const rows = sixes * 6 + fours * 4
   const partial = encoder.temporary(splits * 36 * rows * columns * 4)
-  const rowsOfBlock = Math.min(rowPanels, sixes) * 6 + Math.max(0, rowPanels - sixes) * 4
+  const rowsOfBlock = Math.min(panelsEach, sixes) * 6 + Math.max(0, panelsEach - sixes) * 4
   encoder.run({
     kernel: 'winogradWeightGradient',
     chunks: Math.ceil(tiles / each) * rowBlocks * columnBlocks,
-    params: [x, dy, partial, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, block, sixes, fours, rowPanels, columns, blockColumns],
+    params: [x, dy, partial, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, block, sixes, fours, panelsEach, columns, blockColumns],
     scratch: 36 * ((rowsOfBlock + blockColumns) * block * 4 + 128) + block * 16 + 4 * (Math.max(width, outWidth) + 4) + 4 * block * 192,
     flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
   })
