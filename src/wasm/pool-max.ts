@@ -54,7 +54,7 @@ function maxOfFour(p: PoolParams, row: i32, ox: i32, image: usize, startY: i32, 
     for (let at = line; at < stop; at += 4) {
       const value = load4(at, stride)
       const larger = f32x4.gt(value, best)
-      best = v128.bitselect(value, best, larger)
+      best = f32x4.pmax(best, value)
       tap = v128.bitselect(number, tap, larger)
       number = i32x4.add(number, i32x4.splat(1))
     }
