@@ -1,0 +1,39 @@
+/** The shipped model draws the same pictures on every backend, and on the CPU the same ones to the bit in any batch. */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { GaussianDiffusion, GeneratedNoise, sampleLoop, selfGuidance, type SampleOptions } from '../src/diffusion/index.ts'
+import { bytesSource, openCheckpoint } from '../src/io/index.ts'
+import { describeModel, loadModel, type UNet } from '../src/nn/index.ts'
+import type { Device } from '../src/tensor/index.ts'
+import { backends, deviceTest, expectSameBits, onCPU, testDevice } from './op.ts'
+
+const weights = readFileSync(fileURLToPath(new URL('../weights/bccd32-adm.safetensors', import.meta.url)))
+
+const kinds: Readonly<Record<string, Omit<SampleOptions, 'noise'>>> = { plain: {}, 'self-guided': { selfGuidance: selfGuidance({}) } }
+
+async function draw(device: Device, samples: readonly number[], steps: number, options: Omit<SampleOptions, 'noise'>): Promise<Float32Array> {
+  using model = await loadModel(device, await openCheckpoint(bytesSource(weights)), describeModel(await openCheckpoint(bytesSource(weights)))) as UNet
+  using noise = new GeneratedNoise(device, { seed: 3, samples, shape: [3, 32, 32] })
+  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: String(steps) })
+  for await (const step of sampleLoop(diffusion, (x, t) => model.forward(x, t), { noise, ...options })) {
+    if (step.done === step.total) return await step.x.read()
+  }
+  throw new Error('the sampler ended early')
+}
+
+for (const [kind, options] of Object.entries(kinds)) {
+  test(`samples 4 and 11 of a seed after 50 steps, ${kind}, agree between backends to 1e-3`, async () => {
+    const [first, ...others] = [...await Promise.all(backends.map(async (name) => draw(await testDevice(name), [4, 11], 50, options)))]
+    expect(others.length).toBeGreaterThan(0)
+    expect(Math.max(...first)).toBeGreaterThan(0.3)
+    for (const other of others) expect(other.reduce((worst, v, i) => Math.max(worst, Math.abs(v - first[i])), 0), 'largest difference').toBeLessThanOrEqual(1e-3)
+  })
+}
+
+deviceTest('a sample is the same picture in any batch, bit for bit', async (device) => {
+  for (const [kind, options] of Object.entries(kinds)) {
+    const together = await draw(device, [4, 11, 2], 5, options)
+    for (const [i, sample] of [4, 11, 2].entries()) expectSameBits(await draw(device, [sample], 5, options), together.subarray(i * 3072, (i + 1) * 3072), `${kind}, sample ${sample}`)
+  }
+}, onCPU)
