@@ -49,6 +49,11 @@ describe('permute', () => {
       }
     })
   }
+  // Larger than the tiles that a CPU transposes at a time, with every remainder.
+  for (const [shape, order] of [[[131, 259], [1, 0]], [[3, 66, 130], [0, 2, 1]], [[65, 3, 133], [2, 1, 0]], [[70, 129, 2], [1, 0, 2]]] as const) {
+    test(`[${shape}] as ${order}`, () =>
+      checkOp('permute', { inputs: [shape], op: (x) => permute(x, order), reference: (x) => permuted(x, order), ...moved, large: false, midGraph: false, probes: 4 }))
+  }
   test('six axes, one axis, none', async () => {
     await checkOp('permute', { inputs: [[2, 3, 1, 2, 3, 5]], op: (x) => permute(x, [5, 0, 3, 2, 4, 1]), reference: (x) => permuted(x, [5, 0, 3, 2, 4, 1]), ...moved })
     await checkOp('permute', { inputs: [[7]], op: (x) => permute(x, [0]), reference: (x) => x, ...moved })

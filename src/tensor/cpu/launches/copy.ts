@@ -19,7 +19,7 @@ export const copy: Launch<CopyParams> = (encoder, params, inputs, [output]) => {
     const [columns] = axes.splice(-1)
     const dense = columns.source === 1 ? -1 : axes.findIndex((axis) => axis.source === 1)
     const [rows] = axes.length > 0 ? axes.splice(dense, 1) : [{ size: 1, target: 0, source: 0 }]
-    const tileColumns = Math.min(columns.size, dense < 0 ? least : 64)
+    const tileColumns = Math.min(columns.size, dense < 0 ? least : 128)
     const tileRows = Math.min(rows.size, dense < 0 ? Math.ceil(least / tileColumns) : 64)
     const tiles = Math.ceil(columns.size / tileColumns) * Math.ceil(rows.size / tileRows) * sizeOf(axes.map(({ size }) => size))
     const { chunks, each } = cut(tiles, least / (tileColumns * tileRows))
