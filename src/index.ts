@@ -1,5 +1,5 @@
 /**
- * Tweedie: minority samples from diffusion models, computed by hand-written WebGPU kernels. This is the entry for
+ * Tweedie: minority samples from diffusion models, computed by hand-written kernels. This is the entry for
  * browsers; in Node the same names plus files on disk come from `index.node.ts`.
  */
 export { TweedieError, type ErrorCode } from './errors.ts'

@@ -6,7 +6,7 @@ import type { Session } from './session.ts'
 export const deviceOptions = {
   backend: { value: 'auto|cpu|webgpu', help: 'auto: a hardware GPU that can hold the work, else the CPU; webgpu: also a software driver', default: 'auto' },
   threads: { value: 'N', help: 'threads of the CPU backend; results do not depend on them', default: 'one for each core' },
-  simd: { value: 'auto|plain', help: 'plain: no fused multiply-add on the CPU, for results that are the same on every machine', default: 'auto' },
+  simd: { value: 'auto|plain', help: 'plain: no fused multiply-add on the CPU, so that it rounds the same way on every machine', default: 'auto' },
 } as const
 
 export type DeviceOption = keyof typeof deviceOptions
