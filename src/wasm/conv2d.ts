@@ -225,12 +225,14 @@ function copyRow(target: usize, source: usize, count: i32): void {
 }
 
 /** Every `stride`-th float. */
+// @ts-ignore: decorator
+@inline
 function copyPhase(target: usize, source: usize, count: i32, stride: i32): void {
   let i = 0
   if (stride == 2) {
-    // The last load ends one float after the last one used: inside the row unless that is the row's last.
-    for (; i + 4 < count; i += 4) {
-      v128.store(target, v128.shuffle<f32>(v128.load(source), v128.load(source, 16), 0, 2, 4, 6))
+    // Reads nothing behind the last one used, which may be the tensor's last.
+    for (; i + 4 <= count; i += 4) {
+      v128.store(target, v128.shuffle<f32>(v128.load(source), v128.load(source, 12), 0, 2, 5, 7))
       target += 16
       source += 32
     }

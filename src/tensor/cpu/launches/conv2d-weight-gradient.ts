@@ -10,7 +10,7 @@ import { rowPanels } from './panels.ts'
 /** Pixels of a block: long enough that a tile's sums are read and written seldom. */
 const blockPixels = 256
 /** Chunks wanted, and the least work of one: its sums must pay for their way out. */
-const wantedChunks = 48
+const wantedChunks = 32
 const chunkFlops = 1e7
 
 export function directWeightGrad(encoder: Encoder, shape: ConvShape, x: View, dy: View, dw: View): void {
@@ -21,36 +21,34 @@ export function directWeightGrad(encoder: Encoder, shape: ConvShape, x: View, dy
   const { sixes, fours } = rowPanels(s.cout)
   // A block's sums stay within 150 KB, dY's and x's pieces within 64 to 128 KB each; every channel is packed once per block of the others.
   const blockChannels = taps < 4 ? 128 : 64
-  const coutBlocks = Math.ceil(s.cout / blockChannels)
-  const coutPanels = Math.ceil((sixes + fours) / coutBlocks)
-  const allCinPanels = Math.ceil(s.cin / 8)
-  const cinBlocks = Math.ceil(allCinPanels / Math.max(1, Math.min(blockChannels / 8, Math.floor(72 / taps))))
-  const cinPanels = Math.ceil(allCinPanels / cinBlocks)
+  const coutPanels = Math.ceil((sixes + fours) / Math.ceil(s.cout / blockChannels))
+  const coutBlocks = Math.ceil((sixes + fours) / coutPanels)
+  const allGroups = Math.ceil(s.cin / 4)
+  const blockGroups = Math.ceil(allGroups / Math.ceil(allGroups / Math.max(1, Math.min(blockChannels / 4, Math.floor(144 / taps)))))
+  const cinBlocks = Math.ceil(allGroups / blockGroups)
   const colBlocks = Math.ceil(s.wo / blockPixels)
   const blockCols = Math.ceil(s.wo / colBlocks)
   const rowBlocks = Math.ceil(s.ho / Math.max(1, Math.floor(blockPixels / blockCols)))
   const blockRows = Math.ceil(s.ho / rowBlocks)
   const items = s.n * rowBlocks * colBlocks
-  const blocks = Math.ceil((sixes + fours) / coutPanels) * Math.ceil(allCinPanels / cinPanels)
+  const blocks = coutBlocks * cinBlocks
   const flops = convFlops(s)
   const wantedSplits = Math.max(1, Math.min(items, Math.ceil(wantedChunks / blocks), Math.floor(flops / blocks / chunkFlops)))
   const itemsPerSplit = Math.ceil(items / wantedSplits)
   const splits = Math.ceil(items / itemsPerSplit)
-  const count = s.cout * s.cin * taps
-  const parts = splits === 1 ? dw : encoder.temporary(splits * count * 4)
+  const parts = encoder.temporary(splits * s.cout * allGroups * taps * 16)
   const pixels = blockRows * blockCols
-  const plane = ((blockRows - 1) * s.stride + s.kh) * ((blockCols - 1) * s.stride + s.kw) * 8
+  const plane = ((blockRows - 1) * s.stride + s.kh) * ((blockCols - 1) * s.stride + s.kw) * 4
   encoder.run({
     kernel: 'conv2dWeightGrad',
     chunks: splits * blocks,
     params: [
       x, dy, parts, s.cin, s.h, s.w, s.cout, sixes, fours, s.ho, s.wo, s.kh, s.kw, s.stride, s.padding, blockRows, blockCols, rowBlocks, colBlocks,
-      items, itemsPerSplit, Math.ceil((sixes + fours) / coutPanels), coutPanels, Math.ceil(allCinPanels / cinPanels), cinPanels,
+      items, itemsPerSplit, coutBlocks, coutPanels, cinBlocks, blockGroups, allGroups,
     ],
-    scratch: (pixels + coutPanels * 6 * pixels + cinPanels * plane + taps * coutPanels * 6 * cinPanels * 8) * 4 + 256,
+    scratch: (pixels + coutPanels * 6 * pixels + blockGroups * plane + coutPanels * 6 * (taps * blockGroups * 4 + 4)) * 4 + 256,
     flops,
   })
-  if (splits === 1) return
-  const { chunks, each } = cut(count, 2 ** 17 / splits)
-  encoder.run({ kernel: 'sumSplits', chunks, params: [dw, parts, count, splits, each] })
+  const { chunks, each } = cut(s.cout, 2 ** 17 / (splits * allGroups * taps * 4))
+  encoder.run({ kernel: 'sumSplits', chunks, params: [dw, parts, splits, s.cout, s.cin, taps, each] })
 }
