@@ -1,4 +1,4 @@
-/** Finds the flattest rows for an expression's operands and cuts them into pieces and chunks of some 60 µs. */
+/** Finds the flattest rows for an expression's operands and cuts them into pieces and chunks of some 40 µs. */
 import { topological, type Node } from '../../expression.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
@@ -24,7 +24,7 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const rowLength = rank > 1 ? length : sizeOf(dims)
   const wide = rowLength >= 4
   const nanoseconds = topological(expression.root).reduce((sum, node) => sum + cost(node), 0.3)
-  const elements = Math.max(4096, Math.ceil(60_000 / nanoseconds))
+  const elements = Math.max(4096, Math.ceil(40_000 / nanoseconds))
   // A piece's last step reaches back by up to three elements, so no piece has fewer than four.
   let each = Math.min(rowLength, Math.ceil(elements / 16) * 16)
   while (rowLength > each && rowLength % each > 0 && rowLength % each < 4) each += 16
