@@ -29,7 +29,7 @@ async function convolved(device: Device): Promise<{ run: () => Tensor; free: () 
 }
 
 test('measures every candidate once, remembers the choice, leaves nothing behind', async () => {
-  using device = await Device.request()
+  using device = await Device.request({ backend: 'webgpu' })
   const { run, free } = await convolved(device)
   using before = run()
   const alive = device.stats.liveBuffers
@@ -46,7 +46,7 @@ test('measures every candidate once, remembers the choice, leaves nothing behind
   expect(again.calls).toBe(1)
   free()
 
-  using later = await Device.request()
+  using later = await Device.request({ backend: 'webgpu' })
   expect(choicesOf(later)).toEqual(choicesOf(device))
   const folder = join(cache, 'tweedie')
   expect(await readdir(folder)).toEqual(['kernels-1.json'])
@@ -54,7 +54,7 @@ test('measures every candidate once, remembers the choice, leaves nothing behind
 })
 
 test('what is set is used: another kernel, the same numbers', async () => {
-  using device = await Device.request()
+  using device = await Device.request({ backend: 'webgpu' })
   const { run, free } = await convolved(device)
   device.kernels.clear()
   using usual = run()
@@ -68,7 +68,7 @@ test('what is set is used: another kernel, the same numbers', async () => {
 
 test('an abort leaves the shape unmeasured and the memory free', async () => {
   await rm(join(cache, 'tweedie'), { recursive: true })
-  using device = await Device.request()
+  using device = await Device.request({ backend: 'webgpu' })
   const { run, free } = await convolved(device)
   const alive = device.stats.liveBuffers
   const reason = new Error('enough')
