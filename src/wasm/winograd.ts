@@ -139,6 +139,7 @@ function layRecords(p: WinogradParams, runs: usize, runCount: i32, record: usize
   }
   for (; (count & 7) !== 0; count++) {
     store<i32>(record, 0)
+    store<i32>(record, 0, 4)
     store<i32>(record, 0, 8)
     record += recordBytes
   }
@@ -166,6 +167,13 @@ function transformBack(p: WinogradParams, channel: i32, m: usize, record: usize,
   const image = <usize>(channel * p.outHeight * p.outWidth) << 2
   const rowBytes = <usize>p.outWidth << 2
   const bias = p.bias ? v128.load32_splat(p.bias + (<usize>channel << 2)) : f32x4.splat(0)
+  const at0 = <usize>load<u32>(record, 4)
+  const at1 = <usize>load<u32>(record + recordBytes, 4)
+  const at2 = <usize>load<u32>(record + 2 * recordBytes, 4)
+  const at3 = <usize>load<u32>(record + 3 * recordBytes, 4)
+  // Rows and columns are at most 4: their bits meet only where all four tiles are whole.
+  const full = (load<i32>(record, 8) & load<i32>(record, 12) & load<i32>(record + recordBytes, 8) & load<i32>(record + recordBytes, 12)
+    & load<i32>(record + 2 * recordBytes, 8) & load<i32>(record + 2 * recordBytes, 12) & load<i32>(record + 3 * recordBytes, 8) & load<i32>(record + 3 * recordBytes, 12)) === 4
   for (let y = 0; y < 4; y++) {
     const m1 = v128.load(columns, 16)
     const m2 = v128.load(columns, 32)
@@ -184,27 +192,35 @@ function transformBack(p: WinogradParams, channel: i32, m: usize, record: usize,
     const low23 = v128.shuffle<f32>(y2, y3, 0, 4, 1, 5)
     const high23 = v128.shuffle<f32>(y2, y3, 2, 6, 3, 7)
     const offset = image + <usize>y * rowBytes
-    storeRow(p, record, y, offset, v128.shuffle<f32>(low01, low23, 0, 1, 4, 5))
-    storeRow(p, record + recordBytes, y, offset, v128.shuffle<f32>(low01, low23, 2, 3, 6, 7))
-    storeRow(p, record + 2 * recordBytes, y, offset, v128.shuffle<f32>(high01, high23, 0, 1, 4, 5))
-    storeRow(p, record + 3 * recordBytes, y, offset, v128.shuffle<f32>(high01, high23, 2, 3, 6, 7))
+    const s0 = v128.shuffle<f32>(low01, low23, 0, 1, 4, 5)
+    const s1 = v128.shuffle<f32>(low01, low23, 2, 3, 6, 7)
+    const s2 = v128.shuffle<f32>(high01, high23, 0, 1, 4, 5)
+    const s3 = v128.shuffle<f32>(high01, high23, 2, 3, 6, 7)
+    if (full) {
+      storeFour(p, offset + at0, s0)
+      storeFour(p, offset + at1, s1)
+      storeFour(p, offset + at2, s2)
+      storeFour(p, offset + at3, s3)
+    } else {
+      storePart(p, record, y, offset + at0, s0)
+      storePart(p, record + recordBytes, y, offset + at1, s1)
+      storePart(p, record + 2 * recordBytes, y, offset + at2, s2)
+      storePart(p, record + 3 * recordBytes, y, offset + at3, s3)
+    }
     columns += 96
   }
 }
 
-/** Row `y` of one tile. */
 // @ts-ignore: decorator
 @inline
-function storeRow(p: WinogradParams, record: usize, y: i32, offset: usize, value: v128): void {
-  if (y >= load<i32>(record, 8)) return
-  const at = offset + load<u32>(record, 4)
-  if (load<i32>(record, 12) === 4) {
-    v128.store(p.y + at, p.residual ? f32x4.add(value, v128.load(p.residual + at)) : value)
-  } else storePart(p, load<i32>(record, 12), at, value)
+function storeFour(p: WinogradParams, at: usize, value: v128): void {
+  v128.store(p.y + at, p.residual ? f32x4.add(value, v128.load(p.residual + at)) : value)
 }
 
-function storePart(p: WinogradParams, count: i32, at: usize, value: v128): void {
-  for (let i = 0; i < count; i++) {
+/** Row `y` of a tile, as far as the image reaches. */
+function storePart(p: WinogradParams, record: usize, y: i32, at: usize, value: v128): void {
+  if (y >= load<i32>(record, 8)) return
+  for (let i = load<i32>(record, 12); i > 0; i--) {
     const x = f32x4.extract_lane(value, 0)
     store<f32>(p.y + at, p.residual ? x + load<f32>(p.residual + at) : x)
     value = v128.shuffle<f32>(value, value, 1, 2, 3, 3)
