@@ -90,7 +90,9 @@ function deltas(p: AttentionParams, out: usize, dOut: usize, delta: usize): void
   memory.fill(delta, 0, bytes)
   for (let c = 0; c < p.width; c++) {
     let i: usize = 0
-    for (; i + 16 <= bytes; i += 16) v128.store(delta + i, f32x4.add(v128.load(delta + i), f32x4.mul(v128.load(out + i), v128.load(dOut + i))))
+    for (; i + 16 <= bytes; i += 16) {
+      v128.store(delta + i, f32x4.add(v128.load(delta + i), f32x4.mul(v128.load(out + i), v128.load(dOut + i))))
+    }
     for (; i < bytes; i += 4) store<f32>(delta + i, load<f32>(delta + i) + load<f32>(out + i) * load<f32>(dOut + i))
     out += bytes
     dOut += bytes

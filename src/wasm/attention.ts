@@ -51,7 +51,9 @@ export function attention(params: usize, chunk: i32, scratch: usize): void {
       softmaxColumns(scores, p.tokens, product)
       const totalA = v128.load(product)
       const totalB = v128.load(product, 16)
-      for (let c: usize = 0; c < <usize>columns << 2; c += 4) store<f32>(logsumexp + offset + c, load<f32>(product + c, 32) + log1(load<f32>(product + c)))
+      for (let c: usize = 0; c < <usize>columns << 2; c += 4) {
+        store<f32>(logsumexp + offset + c, load<f32>(product + c, 32) + log1(load<f32>(product + c)))
+      }
       multiply(values, p.channelSixes, p.channelFours, p.tokens, scores, product)
       const one = f32x4.splat(1)
       storeOwn(p, product, f32x4.div(one, totalA), f32x4.div(one, totalB), columns, out + offset)

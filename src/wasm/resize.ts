@@ -125,6 +125,8 @@ export function resizeBilinearGrad(params: usize, chunk: i32, scratch: usize): v
 @inline
 function addScaled(target: usize, source: usize, factor: f32, bytes: usize): void {
   let i: usize = 0
-  for (; i + 16 <= bytes; i += 16) v128.store(target + i, f32x4.add(v128.load(target + i), f32x4.mul(v128.load(source + i), f32x4.splat(factor))))
+  for (; i + 16 <= bytes; i += 16) {
+    v128.store(target + i, f32x4.add(v128.load(target + i), f32x4.mul(v128.load(source + i), f32x4.splat(factor))))
+  }
   for (; i < bytes; i += 4) store<f32>(target + i, load<f32>(target + i) + load<f32>(source + i) * factor)
 }

@@ -19,7 +19,8 @@ export function windowSum(params: usize, chunk: i32, scratch: usize): void {
       const startX = ox * p.stride - p.padding
       let total: f32 = 0
       for (let iy = top; iy < bottom; iy++) {
-        for (let ix = max(startX, 0); ix < min(startX + p.kernel, p.w); ix++) total += load<f32>(rowOf(image, iy, p.w) + (<usize>ix << 2))
+        const line = rowOf(image, iy, p.w)
+        for (let ix = max(startX, 0); ix < min(startX + p.kernel, p.w); ix++) total += load<f32>(line + (<usize>ix << 2))
       }
       store<f32>(y + (<usize>ox << 2), total * p.scale)
     }

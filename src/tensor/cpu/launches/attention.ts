@@ -59,7 +59,9 @@ function geometry({ sixRows }: Encoder, { heads, newOrder }: AttentionParams, qk
   const [headStep, partStep] = newOrder ? [width, channels] : [3 * width, width]
   const padded = ([sixes, fours]: readonly [number, number]): number => 6 * sixes + 4 * fours
   return {
-    words: (units, each) => [heads, width, tokens, headStep, partStep, units, each, blocks, blockTokens, ...tokenPanels, ...channelPanels, float(1 / Math.sqrt(width))],
+    words: (units, each) => [
+      heads, width, tokens, headStep, partStep, units, each, blocks, blockTokens, ...tokenPanels, ...channelPanels, float(1 / Math.sqrt(width)),
+    ],
     byTokens: 4 * padded(tokenPanels) * width,
     byChannels: 4 * padded(channelPanels) * tokens,
     perToken: 32 * (padded(tokenPanels) + padded(channelPanels)),

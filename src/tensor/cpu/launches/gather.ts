@@ -26,6 +26,6 @@ export const gatherGrad: Launch<GatherGradParams> = (encoder, { axis }, [dy, ind
   const { entries, picked, words } = geometry(axis, dx, index, dy)
   const columns = sizeOf(dx.shape) / entries
   // Whole cache lines, so that threads do not write to the same one.
-  const { chunks, each } = cut(columns / 16, least / 16 / (entries + picked))
-  encoder.run({ kernel: 'gatherGrad', chunks: Math.min(chunks, Math.ceil(columns / (16 * each))), params: [dx, index, dy, columns, 16 * each, ...words] })
+  const { chunks, each } = cut(Math.ceil(columns / 16), least / 16 / (entries + picked))
+  encoder.run({ kernel: 'gatherGrad', chunks, params: [dx, index, dy, columns, 16 * each, ...words] })
 }

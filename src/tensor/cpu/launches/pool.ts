@@ -27,6 +27,8 @@ export const windowSum: Launch<WindowSumParams> = (encoder, params, [x], [y]) =>
 export const windowSpread: Launch<WindowSumParams> = (encoder, params, [dy], [dx]) =>
   launch(encoder, byTwo(params) ? 'windowSpread2' : 'windowSpread', dx, dy, 0, params, params.scale)
 
-export const maxPool: Launch<MaxPoolParams> = (encoder, params, [x], [y, taps]) => launch(encoder, 'maxPool', x, y, taps, params)
+export const maxPool: Launch<MaxPoolParams> = (encoder, params, [x], [y, taps]) =>
+  launch(encoder, 'maxPool', x, y, taps, params)
 
-export const maxPoolGrad: Launch<MaxPoolGradParams> = (encoder, params, [dy, taps], [dx]) => launch(encoder, 'maxPoolGrad', dx, dy, taps, params)
+export const maxPoolGrad: Launch<MaxPoolGradParams> = (encoder, params, [dy, taps], [dx]) =>
+  launch(encoder, 'maxPoolGrad', dx, dy, taps, params)
