@@ -1,9 +1,11 @@
 /** The program of a worker, in Node (evaluated as a script, where `require` is at hand) and in a browser. */
 import { work } from './worker.ts'
 
-declare const require: undefined | ((name: string) => { parentPort: { postMessage(message: unknown, transfer?: ArrayBuffer[]): void; on(event: 'message', listener: (message: never) => void): void } })
+declare const WorkerGlobalScope: unknown
+declare const require: ((name: string) => { parentPort: { postMessage(message: unknown, transfer?: ArrayBuffer[]): void; on(event: 'message', listener: (message: never) => void): void } })
 
-if (typeof require === 'function') {
+// A bundler may define "require" in a browser, too.
+if (typeof WorkerGlobalScope === 'undefined') {
   const { parentPort } = require('node:worker_threads')
   work({ post: (message, transfer) => parentPort.postMessage(message, transfer), receive: (listener) => parentPort.on('message', listener) })
 } else {
