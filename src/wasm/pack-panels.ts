@@ -38,7 +38,8 @@ export function packPanels(params: usize, chunk: i32, scratch: usize): void {
   const matrix = chunk / p.chunksPerMatrix
   const from = (chunk % p.chunksPerMatrix) * p.each
   const k = p.outer * p.middle * p.inner
-  for (let panel = from; panel < min(p.panels, from + p.each); panel++) {
+  const end = min(p.panels, from + p.each)
+  for (let panel = from; panel < end; panel++) {
     const isFirst = panel < p.first
     const height = isFirst ? p.firstHeight : p.height
     const row = isFirst ? panel * p.firstHeight : p.first * p.firstHeight + (panel - p.first) * p.height
@@ -46,8 +47,12 @@ export function packPanels(params: usize, chunk: i32, scratch: usize): void {
     const target = p.target + (<usize>(matrix * p.targetBatch + row * k) << 2)
     const rows = min(height, p.rows - row)
     if (rows < height) memory.fill(target, 0, <usize>(height * k) << 2)
-    if (p.rowStep == 1 && rows == height) packColumns(p, source, target, height)
-    else if (p.middle * p.inner == 1 && p.outerStep == 1) packRows(source, target, rows, height, k, <usize>p.rowStep << 2)
+    if (p.rowStep == 1 && rows == height) {
+      // Full panels of this height, side by side in the source.
+      const wide = min((isFirst ? min(end, p.first) : end) - panel, (p.rows - row) / height)
+      packColumns(p, source, target, height, wide, <usize>(height * k) << 2)
+      panel += wide - 1
+    } else if (p.middle * p.inner == 1 && p.outerStep == 1) packRows(source, target, rows, height, k, <usize>p.rowStep << 2)
     else packAny(p, source, target, rows, height)
   }
 }
@@ -69,18 +74,24 @@ function packAny(p: PackPanelsParams, source: usize, target: usize, rows: i32, h
   }
 }
 
-/** Rows are next to each other in the source: 4, 6 or 8 floats at a time. */
-function packColumns(p: PackPanelsParams, source: usize, target: usize, height: i32): void {
+/** Rows are next to each other in the source: k after k, 4, 6 or 8 floats of each of `wide` panels. */
+function packColumns(p: PackPanelsParams, source: usize, target: usize, height: i32, wide: i32, panelBytes: usize): void {
   const step = <usize>height << 2
+  const back = panelBytes * wide - step
   for (let o = 0; o < p.outer; o++) {
     for (let m = 0; m < p.middle; m++) {
-      let at = source + (<usize>(o * p.outerStep + m * p.middleStep) << 2)
+      let row = source + (<usize>(o * p.outerStep + m * p.middleStep) << 2)
       for (let i = 0; i < p.inner; i++) {
-        v128.store(target, v128.load(at))
-        if (height == 8) v128.store(target, v128.load(at, 16), 16)
-        else if (height == 6) store<u64>(target, load<u64>(at, 16), 16)
-        target += step
-        at += <usize>p.innerStep << 2
+        let at = row
+        for (let panel = 0; panel < wide; panel++) {
+          v128.store(target, v128.load(at))
+          if (height == 8) v128.store(target, v128.load(at, 16), 16)
+          else if (height == 6) store<u64>(target, load<u64>(at, 16), 16)
+          at += step
+          target += panelBytes
+        }
+        target -= back
+        row += <usize>p.innerStep << 2
       }
     }
   }
