@@ -21,17 +21,19 @@ export interface Verdict {
 
 const quantile = (values: readonly number[], q: number): number => [...values].sort((a, b) => a - b)[Math.round(q * (values.length - 1))] as number
 
+const row = (columns: readonly string[]): string => columns.map((column, i) => column.padStart([11, 17, 11, 8, 8][i] as number)).join('')
+
 export function printTable(competition: Competition): void {
   const { job: { title, work }, results, failed, foreign, run } = competition
   const rate = work.unit === 'GFLOP' ? 'GFLOP/s' : 'images/s'
   const counted = results[0]?.times.length ?? 0
   console.log(`\n${title}; ${run} rounds, the quietest ${counted} count: foreign processes used ${foreign.toFixed(2)} cores meanwhile`)
-  console.log(`  ${'contender'.padEnd(24)}${['ms', 'IQR', rate, 'cores', 'error'].map((h) => h.padStart(13)).join('')}`)
+  console.log(`  ${'contender'.padEnd(24)}${row(['ms', 'IQR', rate, 'cores', 'error'])}`)
   for (const { name, times, cores, difference, note } of results) {
     const ms = median(times)
     const spread = `${quantile(times, 0.25).toFixed(1)}-${quantile(times, 0.75).toFixed(1)}`
     const columns = [ms.toFixed(2), spread, ((work.amount / ms) * 1000).toFixed(1), median(cores).toFixed(2), difference.toExponential(0)]
-    console.log(`  ${name.padEnd(24)}${columns.map((c) => c.padStart(13)).join('')}  ${note}`)
+    console.log(`  ${name.padEnd(24)}${row(columns)}  ${note}`)
   }
   for (const { name, error } of failed) console.log(`  ${name.padEnd(24)} NOT RUN: ${error.split('\n')[0]}`)
 }
