@@ -3,9 +3,11 @@
  * with relaxed SIMD) and the workers' program, as strings in modules. Run by the build, the tests and the benches; does
  * nothing where nothing changed.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const wasm = join(root, 'src/wasm')
@@ -31,30 +33,37 @@ function write(name, text, started) {
   renameSync(beside, join(generated, name))
 }
 
-/** @param {string} extra */
-async function compile(...extra) {
-  const { default: asc } = await import('assemblyscript/asc')
-  /** @type {Uint8Array | null} */
-  let binary = null
-  const options = ['index.ts', '--outFile', 'out.wasm', '-O3', '--noAssert', '--runtime', 'stub', '--noExportMemory', '--importMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536', '--memoryBase', '1024', '--enable', 'simd', '--enable', 'threads', ...extra, '--baseDir', wasm]
-  const { error, stderr } = await asc.main(options, { writeFile: (name, contents) => { if (name.endsWith('.wasm')) binary = /** @type {Uint8Array} */ (contents) } })
-  if (error || !binary) throw new Error(`The WebAssembly kernels do not compile:\n${stderr.toString()}`)
-  return /** @type {Uint8Array<ArrayBuffer>} */ (binary)
+/**
+ * In a process of its own, so that both variants are compiled at once.
+ *
+ * @param {string} name @param {string[]} extra @returns {Promise<Buffer<ArrayBuffer>>}
+ */
+async function compile(name, ...extra) {
+  mkdirSync(generated, { recursive: true })
+  const file = join(generated, `${name}-${process.pid}.tmp`)
+  const options = ['index.ts', '--outFile', file, '-O3', '--noAssert', '--runtime', 'stub', '--noExportMemory', '--importMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536', '--memoryBase', '1024', '--enable', 'simd', '--enable', 'threads', ...extra, '--baseDir', wasm]
+  try {
+    await promisify(execFile)(process.execPath, [join(root, 'node_modules/assemblyscript/bin/asc.js'), ...options], { cwd: wasm })
+    return readFileSync(file)
+  } catch (error) {
+    throw new Error(`The WebAssembly kernels do not compile:\n${/** @type {{ stderr?: string }} */ (error).stderr || error}`)
+  } finally {
+    rmSync(file, { force: true })
+  }
 }
 
 async function kernels() {
   if (isFresh(sources(wasm), join(generated, 'kernels.ts'))) return
   console.error('Compiling the WebAssembly kernels ...')
   const started = new Date()
-  const plain = await compile()
-  const relaxed = await compile('--enable', 'relaxed-simd')
+  const [plain, relaxed] = await Promise.all([compile('plain'), compile('relaxed', '--enable', 'relaxed-simd')])
   const names = WebAssembly.Module.exports(new WebAssembly.Module(plain)).map(({ name }) => name)
   const text = [
     '/** Made by scripts/kernels.js from src/wasm. The names are the exports of both modules, in order. */',
     `export const kernelNames = ${JSON.stringify(names)} as const`,
     'export type KernelName = (typeof kernelNames)[number]',
-    `export const plain = '${Buffer.from(plain).toString('base64')}'`,
-    `export const relaxed = '${Buffer.from(relaxed).toString('base64')}'`,
+    `export const plain = '${plain.toString('base64')}'`,
+    `export const relaxed = '${relaxed.toString('base64')}'`,
   ]
   write('kernels.ts', `${text.join('\n')}\n`, started)
 }
