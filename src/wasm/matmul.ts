@@ -38,29 +38,35 @@ class MatmulParams {
   colPanels: i32
   /** Steps of k of a tile at a time. */
   round: i32
+  /** Blocks of all matrices, and of a chunk. */
+  items: i32
+  each: i32
 }
 
 export function matmul(params: usize, chunk: i32, scratch: usize): void {
   const p = changetype<MatmulParams>(params)
-  const firstCol = (chunk % p.colBlocks) * p.colPanels
-  chunk /= p.colBlocks
-  const firstPanel = (chunk % p.rowBlocks) * p.rowPanels
-  const matrix = chunk / p.rowBlocks
+  // Scratch: a tile, then offsets of B's rows.
+  if (p.direct) {
+    for (let i = 0; i < p.round; i++) store<i32>(scratch + 192 + (<usize>i << 2), (i * p.n) << 2)
+  }
+  const end = min(p.items, (chunk + 1) * p.each)
+  for (let item = chunk * p.each; item < end; item++) block(p, item, scratch, scratch + 192)
+}
+
+function block(p: MatmulParams, item: i32, scratch: usize, offsets: usize): void {
+  const firstCol = (item % p.colBlocks) * p.colPanels
+  item /= p.colBlocks
+  const firstPanel = (item % p.rowBlocks) * p.rowPanels
+  const matrix = item / p.rowBlocks
   const outer = matrix / p.inner
   const inner = matrix % p.inner
   const a = p.a + (<usize>(p.aStart + outer * p.aOuter + inner * p.aInner) << 2)
   const b = p.b + (<usize>(p.bStart + outer * p.bOuter + inner * p.bInner) << 2)
   const c = p.c + (<usize>(p.cStart + matrix * p.m * p.n) << 2)
-  const round = p.round
   const endPanel = min(p.sixes + p.fours, firstPanel + p.rowPanels)
   const endCol = min((p.n + 7) >> 3, firstCol + p.colPanels)
-  // Scratch: a tile, then offsets of B's rows.
-  const offsets = scratch + 192
-  if (p.direct) {
-    for (let i = 0; i < min(p.k, round); i++) store<i32>(offsets + (<usize>i << 2), (i * p.n) << 2)
-  }
-  for (let k0 = 0; k0 < p.k; k0 += round) {
-    const k = min(round, p.k - k0)
+  for (let k0 = 0; k0 < p.k; k0 += p.round) {
+    const k = min(p.round, p.k - k0)
     for (let panel = firstPanel; panel < endPanel; panel++) {
       const six = panel < p.sixes
       const row = six ? panel * 6 : p.sixes * 2 + panel * 4

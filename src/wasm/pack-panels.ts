@@ -26,20 +26,21 @@ class PackPanelsParams {
   /** Matrices, and floats from one to the next in source and target. */
   sourceBatch: i32
   targetBatch: i32
-  /** Panels a chunk; a matrix begins a chunk. */
+  /** Panels of all matrices, and of a chunk. */
+  items: i32
   each: i32
-  chunksPerMatrix: i32
   /** Floats before the first element. */
   start: i32
 }
 
 export function packPanels(params: usize, chunk: i32, scratch: usize): void {
   const p = changetype<PackPanelsParams>(params)
-  const matrix = chunk / p.chunksPerMatrix
-  const from = (chunk % p.chunksPerMatrix) * p.each
   const k = p.outer * p.middle * p.inner
-  const end = min(p.panels, from + p.each)
-  for (let panel = from; panel < end; panel++) {
+  const endItem = min(p.items, (chunk + 1) * p.each)
+  for (let item = chunk * p.each; item < endItem; item++) {
+    const matrix = item / p.panels
+    const panel = item % p.panels
+    const end = min(p.panels, panel + endItem - item)
     const isFirst = panel < p.first
     const height = isFirst ? p.firstHeight : p.height
     const row = isFirst ? panel * p.firstHeight : p.first * p.firstHeight + (panel - p.first) * p.height
@@ -51,7 +52,7 @@ export function packPanels(params: usize, chunk: i32, scratch: usize): void {
       // Full panels of this height, side by side in the source.
       const wide = min((isFirst ? min(end, p.first) : end) - panel, (p.rows - row) / height)
       packColumns(p, source, target, height, wide, <usize>(height * k) << 2)
-      panel += wide - 1
+      item += wide - 1
     } else if (p.middle * p.inner == 1 && p.outerStep == 1) packRows(source, target, rows, height, k, <usize>p.rowStep << 2)
     else packAny(p, source, target, rows, height)
   }

@@ -5,7 +5,7 @@
 import type { View } from '../../backend.ts'
 import type { MatmulParams } from '../../ops/matmul.ts'
 import { broadcastStrides, collapse, sizeOf } from '../../shape.ts'
-import type { Buffer, Encoder, Launch } from '../launch.ts'
+import { cut, type Buffer, type Encoder, type Launch } from '../launch.ts'
 import { packPanels, rowPanels } from './panels.ts'
 
 /** A matrix, or a batch of them, `matrices` in all; element (row, k) lies at row · rowStep + k · kStep. */
@@ -21,6 +21,8 @@ interface Side {
 
 /** Multiply-adds, counted as two, of a chunk: about 100 µs, 60 rows by 60 columns of 512 steps. */
 const chunkFlops = 4e6
+/** What a chunk has where there is little work in all: about 15 µs. */
+const leastFlops = 5e5
 /** Steps of k of a tile at a time: a panel of A and one of B, 28 KB, stay in L1. */
 const longestRound = 512
 
@@ -53,17 +55,19 @@ function multiply(encoder: Encoder, a: Side, b: Side, k: number, dims: readonly 
   const { rowBlocks, rowPanels: blockPanels, colBlocks, colPanels } = blocks(sixes + fours, Math.ceil(n / 8), k, matrices)
   const stride = (side: Side, fromEnd: number): number => side.batch[side.batch.length - fromEnd] ?? 0
   const round = Math.ceil(k / Math.ceil(k / longestRound))
+  const items = matrices * rowBlocks * colBlocks
+  const { chunks, each } = cut(items, (leastFlops * items) / (2 * padded * n * k * matrices))
   // The kernel has two loops over matrices; further ones are here.
   const rest = dims.slice(0, -2)
   for (let run = 0; run < sizeOf(rest); run++) {
     const start = (side: Side): number => offsetOf(run, rest, side.batch)
     encoder.run({
       kernel: 'matmul',
-      chunks: matrices * rowBlocks * colBlocks,
+      chunks,
       params: [
         packedA, packedB, c, m, n, k, sixes, fours, isDirect ? 1 : 0, steps.rowStep, steps.colStep,
         inner, stride(a, 2) * aSize, stride(a, 1) * aSize, stride(b, 2) * bSize, stride(b, 1) * bSize,
-        start(a) * aSize, start(b) * bSize, run * matrices * m * n, rowBlocks, blockPanels, colBlocks, colPanels, round,
+        start(a) * aSize, start(b) * bSize, run * matrices * m * n, rowBlocks, blockPanels, colBlocks, colPanels, round, items, each,
       ],
       scratch: 192 + round * 4,
       flops: 2 * m * n * k * matrices,
@@ -83,7 +87,7 @@ function offsetOf(flat: number, dims: readonly number[], strides: readonly numbe
 
 function blocks(panels: number, columns: number, k: number, matrices: number): { rowBlocks: number; rowPanels: number; colBlocks: number; colPanels: number } {
   const flops = panels * columns * 96 * k
-  const wanted = Math.max(Math.floor(flops / chunkFlops), Math.min(flops / 5e5, 8 / matrices))
+  const wanted = Math.max(Math.floor(flops / chunkFlops), Math.min(flops / leastFlops, 8 / matrices))
   let [rowBlocks, colBlocks] = [1, 1]
   // Halve the longer side: a square block reads the least.
   while (rowBlocks * colBlocks < wanted && rowBlocks * colBlocks * matrices < 2000 && rowBlocks * colBlocks < panels * columns) {

@@ -23,10 +23,10 @@ export function packPanels(encoder: Encoder, source: PanelSource, rows: number, 
   const k = source.k.reduce((product, [extent]) => product * extent, 1)
   const loops = [...source.k, [1, 0], [1, 0]].slice(0, 3).flat()
   const panels = sixes + fours
-  const { chunks, each } = cut(panels, Math.max(2 ** 15 / (k * 6), (panels * matrices) / 4000))
+  const { chunks, each } = cut(panels * matrices, 2 ** 15 / (k * 6))
   encoder.run({
     kernel: 'packPanels',
-    chunks: chunks * matrices,
-    params: [source.buffer, target, rows, sixes, 6, heights ?? 4, panels, source.rowStep, ...loops, step, padded * k, each, chunks, source.start ?? 0],
+    chunks,
+    params: [source.buffer, target, rows, sixes, 6, heights ?? 4, panels, source.rowStep, ...loops, step, padded * k, panels * matrices, each, source.start ?? 0],
   })
 }
