@@ -17,7 +17,7 @@ import { nameOf, stopAllAtExit, type Choice } from './cpu/contender.ts'
 import { describeMachine } from './cpu/machine.ts'
 import { parts, type Outcome } from './cpu/parts.ts'
 import { profile } from './cpu/profile.ts'
-import { median } from './cpu/clock.ts'
+import { bestMs, medianMs } from './cpu/rounds.ts'
 import { serve, type Prepare } from './cpu/protocol.ts'
 import { printVerdicts } from './cpu/table.ts'
 
@@ -49,7 +49,7 @@ async function bench(): Promise<void> {
   const shares = wanted.includes('profile') ? await profile({ large: values.large }) : undefined
   if (!values.json) return
   const competitions = outcomes.flatMap((o) => o.competitions).map(({ job, results, failed, foreign, run }) => ({
-    title: job.title, work: job.work, foreign, run, failed, results: results.map((r) => ({ ...r, ms: median(r.times) })),
+    title: job.title, work: job.work, foreign, run, failed, results: results.map((r) => ({ ...r, ms: medianMs(r), best: bestMs(r) })),
   }))
   writeFileSync(values.json, `${JSON.stringify({ machine: describeMachine(), rounds, competitions, verdicts, shares }, null, 1)}\n`)
 }

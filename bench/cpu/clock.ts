@@ -17,8 +17,10 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 ? sorted[middle] as number : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
 }
 
-/** The median of milliseconds over runs that take at least `atLeast` milliseconds together. */
-export async function timed(run: Run, atLeast: number): Promise<number> {
+/** Milliseconds of a run, over runs that take at least `atLeast` together: their median, and the best of them. */
+export interface Times { readonly ms: number; readonly best: number }
+
+export async function timed(run: Run, atLeast: number): Promise<Times> {
   const times: number[] = []
   const end = performance.now() + atLeast
   do {
@@ -26,5 +28,5 @@ export async function timed(run: Run, atLeast: number): Promise<number> {
     await run()
     times.push(performance.now() - start)
   } while (performance.now() < end)
-  return median(times)
+  return { ms: median(times), best: Math.min(...times) }
 }

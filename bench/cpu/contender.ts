@@ -6,7 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Task } from './clock.ts'
-import type { Command, Reply } from './protocol.ts'
+import type { Command, Reply, Slot } from './protocol.ts'
 
 export interface Choice {
   /** Which library, in Node; the last two in Chromium. */
@@ -63,9 +63,8 @@ export class Contender {
     this.note = (await this.#ask({ prepare: task })).note ?? ''
   }
 
-  async round(atLeast: number): Promise<{ ms: number; cores: number }> {
-    const { ms, cores } = await this.#ask({ round: atLeast })
-    return { ms: ms as number, cores: cores as number }
+  async round(atLeast: number): Promise<Slot> {
+    return await this.#ask({ round: atLeast }) as Slot
   }
 
   stop(): void {

@@ -51,7 +51,7 @@ async function timesOf(device: Device, run: () => void, repeats: number): Promis
   const times: number[] = []
   // A short op is run more often, for 20 ms.
   const end = performance.now() + 20
-  do times.push(await timed(once, 0))
+  do times.push((await timed(once, 0)).ms)
   while (times.length < repeats || (performance.now() < end && repeats > 1))
   return median(times)
 }

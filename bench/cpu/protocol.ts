@@ -7,19 +7,19 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { timed, type Run, type Task } from './clock.ts'
+import { timed, type Run, type Task, type Times } from './clock.ts'
 
 export type Command =
   /** Compute the task once, write y.NAME (and gradients.NAME, those of all parameters behind each other, by name in alphabetical order). */
   | { readonly prepare: Task }
-  /** Compute it again and again for at least this many milliseconds, and answer with the median. */
+  /** Compute it again and again for at least this many milliseconds, and answer with a Slot. */
   | { readonly round: number }
 
-export interface Reply {
+/** What a round measured; `cores` is the process's CPU time over wall time. */
+export interface Slot extends Times { readonly cores: number }
+
+export interface Reply extends Partial<Slot> {
   readonly error?: string
-  /** Median milliseconds of one computation, and the cores the process used meanwhile (its CPU time over wall time). */
-  readonly ms?: number
-  readonly cores?: number
   /** What the reader of the table should know of this contender: version, instruction set. */
   readonly note?: string
 }
@@ -30,7 +30,7 @@ export type Prepared = {
   readonly note?: string
 } & ({ readonly run: Run } | {
   /** Instead of `run` where the computing is done elsewhere: a whole round of it. */
-  readonly round: (atLeast: number) => Promise<{ ms: number; cores: number }>
+  readonly round: (atLeast: number) => Promise<Slot>
 })
 
 export type Prepare = (task: Task) => Promise<Prepared>
@@ -57,9 +57,9 @@ export async function serve(name: string, prepare: Prepare): Promise<void> {
     if (!prepared) throw new Error('a round before the task')
     if ('round' in prepared) return prepared.round(command.round)
     const [cpu, start] = [process.cpuUsage(), performance.now()]
-    const ms = await timed(prepared.run, command.round)
+    const times = await timed(prepared.run, command.round)
     const { user, system } = process.cpuUsage(cpu)
-    return { ms, cores: (user + system) / 1000 / (performance.now() - start) }
+    return { ...times, cores: (user + system) / 1000 / (performance.now() - start) }
   }
   for await (const line of createInterface({ input: process.stdin })) {
     const reply = await answer(JSON.parse(line) as Command).catch((error: unknown): Reply => ({ error: String((error as Error).stack ?? error) }))

@@ -6,14 +6,13 @@
 import { cpus } from 'node:os'
 import { median } from './clock.ts'
 import { Contender, nameOf, type Choice } from './contender.ts'
+import type { Slot } from './protocol.ts'
 import type { Job } from './tasks.ts'
 
 export interface Result {
   readonly name: string
   readonly choice: Choice
-  /** Median milliseconds of every slot, and the cores used in it. */
-  readonly times: readonly number[]
-  readonly cores: readonly number[]
+  readonly slots: readonly Slot[]
   readonly difference: number
   readonly note: string
 }
@@ -43,11 +42,11 @@ export interface RoundOptions {
   readonly beside?: boolean
 }
 
-interface Round { readonly foreign: number; readonly slots: ReadonlyMap<string, { readonly ms: number; readonly cores: number }> }
+interface Round { readonly foreign: number; readonly slots: ReadonlyMap<string, Slot> }
 
 async function play(contenders: readonly Contender[], first: number, slot: number): Promise<Round> {
   let [wall, used, ours] = [0, 0, 0]
-  const slots = new Map<string, { ms: number; cores: number }>()
+  const slots = new Map<string, Slot>()
   for (let i = 0; i < contenders.length; i++) {
     const contender = contenders[(i + first) % contenders.length] as Contender
     const [start, before] = [performance.now(), busy()]
@@ -84,8 +83,8 @@ export async function compete(job: Job, choices: readonly Choice[], { rounds, sl
     while (!isEnough()) run.push(await play(contenders, run.length, slot))
     const counted = beside ? run : [...run].sort((a, b) => a.foreign - b.foreign).slice(0, rounds)
     const results = contenders.map(({ name, choice, note }): Result => {
-      const slots = counted.map((round) => round.slots.get(name) as { ms: number; cores: number })
-      return { name, choice, note, difference: differences.get(name) as number, times: slots.map(({ ms }) => ms), cores: slots.map(({ cores }) => cores) }
+      const slots = counted.map((round) => round.slots.get(name) as Slot)
+      return { name, choice, note, difference: differences.get(name) as number, slots }
     })
     return { job, results, failed, foreign: counted.length === 0 ? 0 : median(counted.map(({ foreign }) => foreign)), run: run.length, beside }
   } finally {
@@ -93,7 +92,5 @@ export async function compete(job: Job, choices: readonly Choice[], { rounds, sl
   }
 }
 
-export const medianOf = ({ results }: Competition, name: string): number | undefined => {
-  const found = results.find((r) => r.name === name)
-  return found && median(found.times)
-}
+export const medianMs = ({ slots }: Result): number => median(slots.map(({ ms }) => ms))
+export const bestMs = ({ slots }: Result): number => Math.min(...slots.map(({ best }) => best))

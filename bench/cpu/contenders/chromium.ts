@@ -11,8 +11,8 @@ import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { build } from 'esbuild'
-import type { Task } from '../clock.ts'
-import type { Prepare } from '../protocol.ts'
+import type { Task, Times } from '../clock.ts'
+import type { Prepare, Slot } from '../protocol.ts'
 
 const peer = module.createRequire(import.meta.url)
 const browsers = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
@@ -97,10 +97,10 @@ export const chromiumPrepare = (library: 'litert' | 'ours', threads: number, isa
     return found
   }
   const y = Uint8Array.from(await ask({ prepare: task }))
-  const round = async (atLeast: number): Promise<{ ms: number; cores: number }> => {
+  const round = async (atLeast: number): Promise<Slot> => {
     const [cpu, start] = [groupCpu(), performance.now()]
-    const ms = Number((await ask({ round: atLeast })).toString())
-    return { ms, cores: ((groupCpu() - cpu) * 1000) / (performance.now() - start) }
+    const times = JSON.parse((await ask({ round: atLeast })).toString()) as Times
+    return { ...times, cores: ((groupCpu() - cpu) * 1000) / (performance.now() - start) }
   }
   const { version } = peer(join(litert, 'package.json')) as { version: string }
   return { y: new Float32Array(y.buffer), round, note: library === 'litert' ? `${version}, in Chromium` : 'in Chromium' }
