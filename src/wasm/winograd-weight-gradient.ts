@@ -5,8 +5,8 @@
  * are transformed together.
  *
  * A chunk is one split of the tiles and a block of output and of input channels. It goes through its tiles a block at a
- * time, small enough that a frequency's panels and products stay in L1, and adds them to the split's partial sum;
- * `winogradWeightSum` then adds the splits in order and transforms back. Long sums are so cut into short ones.
+ * time, small enough that a frequency's panels and products stay in L1, sums dU in its thread's own memory and transforms
+ * it back; `winogradWeightSum` then adds the splits in order. Long sums are so cut into short ones.
  */
 import { tile4x8, tile6x8 } from './gemm-tile'
 import { columnBytes, expandColumns, expandRows, layRuns, runBytes, transformColumns, transformRows } from './winograd-columns'
@@ -16,7 +16,7 @@ import { storeTaps } from './winograd-transform'
 class WinogradWeightGradientParams {
   x: usize
   dy: usize
-  /** [splits][36][6 sixes + 4 fours][columns]. */
+  /** [splits][9][6 sixes + 4 fours][columns]. */
   partial: usize
   channels: i32
   height: i32
@@ -71,7 +71,10 @@ export function winogradWeightGradient(params: usize, chunk: i32, scratch: usize
   const bPlane = (<usize>(p.blockColumns * block) << 2) + 64
   const a = scratch
   const b = a + 36 * aPlane
-  const runs = b + 36 * bPlane
+  const ldc = <usize>p.blockColumns << 2
+  const cPlane = <usize>firstRow(p.rowPanels, sixes) * ldc + 64
+  const c = b + 36 * bPlane
+  const runs = c + 36 * cPlane
   const zeros = runs + block * runBytes
   const zeroBytes = <usize>((max(p.width, p.outWidth) + 3) & ~3) << 2
   const laneBytes = <usize>(block * 2 * columnBytes)
@@ -80,9 +83,6 @@ export function winogradWeightGradient(params: usize, chunk: i32, scratch: usize
 
   const xBytes = <usize>(p.height * p.width) << 2
   const dyBytes = <usize>(p.outHeight * p.outWidth) << 2
-  const ldc = <usize>columns << 2
-  const cPlane = <usize>rows * ldc
-  const partial = p.partial + <usize>split * 36 * cPlane
   const from = split * p.each
   const to = min(p.tiles, from + p.each)
   for (let first = from; first < to; first += block) {
@@ -132,19 +132,30 @@ export function winogradWeightGradient(params: usize, chunk: i32, scratch: usize
 
     for (let i = 0; i < 36; i++) {
       let left = a + i * aPlane
-      let c = partial + i * cPlane + <usize>row0 * ldc + (<usize>column0 << 2)
+      let to = c + i * cPlane
       for (let panel = panel0; panel < panel1; panel++) {
         const height = panel < sixes ? 6 : 4
         let right = b + i * bPlane
-        for (let column = column0; column < column1; column += 8) {
-          const target = c + (<usize>(column - column0) << 2)
-          if (height === 6) tile6x8(left, right, count, target, ldc, first > from)
-          else tile4x8(left, right, count, target, ldc, first > from)
+        for (let at = to; at < to + (<usize>(column1 - column0) << 2); at += 32) {
+          if (height === 6) tile6x8(left, right, count, at, ldc, first > from)
+          else tile4x8(left, right, count, at, ldc, first > from)
           right += <usize>block << 5
         }
         left += <usize>(height * block) << 2
-        c += <usize>height * ldc
+        to += <usize>height * ldc
       }
+    }
+  }
+
+  const plane = <usize>(rows * columns) << 2
+  for (let row = row0; row < row1; row++) {
+    let from = c + <usize>(row - row0) * ldc
+    let to = p.partial + <usize>split * 9 * plane + (<usize>(row * columns + column0) << 2)
+    for (let column = column0; column < column1; column += 4) {
+      for (let x: usize = 0; x < 6; x++) storeTaps(from + x * cPlane, 6 * cPlane, lanes + x * 16, 96)
+      for (let y: usize = 0; y < 3; y++) storeTaps(lanes + y * 96, 16, to + y * 3 * plane, plane)
+      from += 16
+      to += 16
     }
   }
 }
@@ -168,22 +179,18 @@ export function winogradWeightSum(params: usize, chunk: i32, scratch: usize): vo
   const end = min(p.outChannels, (chunk + 1) * p.each)
   for (let row = chunk * p.each; row < end; row++) {
     for (let column = 0; column < p.channels; column += 4) {
-      let from = p.partial + (<usize>(row * p.columns + column) << 2)
-      for (let i: usize = 0; i < 576; i += 16) {
-        let sum = v128.load(from)
-        for (let split = 1; split < p.splits; split++) sum = f32x4.add(sum, v128.load(from + <usize>split * 36 * plane))
-        v128.store(scratch + i, sum)
-        from += plane
-      }
-      for (let x: usize = 0; x < 96; x += 16) storeTaps(scratch + x, 96, scratch + 576 + x, 96)
-      for (let y: usize = 0; y < 3; y++) storeTaps(scratch + 576 + y * 96, 16, scratch + 864 + y * 48, 16)
       const count = min(4, p.channels - column)
-      let to = p.dw + (<usize>(row * p.channels + column) * 36)
-      for (let lane = 0; lane < count; lane++) {
-        for (let tap = 0; tap < 9; tap++) {
-          store<f32>(to, load<f32>(scratch + 864 + tap * 16 + (lane << 2)))
-          to += 4
-        }
+      let from = p.partial + (<usize>(row * p.columns + column) << 2)
+      const to = p.dw + <usize>(row * p.channels + column) * 36
+      for (let tap = 0; tap < 9; tap++) {
+        let sum = v128.load(from)
+        for (let split = 1; split < p.splits; split++) sum = f32x4.add(sum, v128.load(from + <usize>split * 9 * plane))
+        const at = to + (tap << 2)
+        v128.store32_lane(at, sum, 0)
+        if (count > 1) v128.store32_lane(at, sum, 1, 36)
+        if (count > 2) v128.store32_lane(at, sum, 2, 72)
+        if (count > 3) v128.store32_lane(at, sum, 3, 108)
+        from += plane
       }
     }
   }

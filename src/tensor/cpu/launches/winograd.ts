@@ -7,9 +7,6 @@ import type { Buffer, Encoder } from '../launch.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import { rowPanels } from './panels.ts'
 
-/** V of a chunk, [tiles / 8][36][channels][8] and a cache line, is kept within this many bytes. */
-const panelBudget = 600_000
-
 interface Geometry {
   readonly x: readonly number[]
   readonly y: readonly number[]
@@ -21,14 +18,14 @@ function applies({ x: [, , height, width], y: [, , outHeight, outWidth], padding
 }
 
 /**
- * Where it beats the direct kernel, in ratios on one core. From 3 channels to 32 at 32×32: 1.1, from 6: 1.4, from 8: 1.5, from 16:
- * 2, from 64: 2.8. By tiles at 8×8: of one image (4 tiles) 1.14 for 64 channels and 0.7 for 128, of two 1.5 and, for 512
- * channels, 1.1; weight gradients of 8 tiles 1.1 and 0.97, of 16 tiles 1.5. Where an image fills its tiles badly: 5×5 (0.39
- * of 8×8) 1.4.
+ * Where it beats the direct kernel, in ratios measured on one core. From 3 channels to 32 at 32×32: 1.1, from 6: 1.4, from
+ * 8: 1.5, from 16: 2, from 64: 2.8. By tiles: an 8×8 image (4 tiles) of 64 channels 1.3, of 128 1.1, but of 256 0.5; two
+ * such images 1.5, 1.7 and 1.3, but the choice must not depend on the batch, or a sample would; a 16×16 image 1.7, of 768
+ * channels 1.4. Where an image fills its tiles badly, 5×5 in 8×8: 1.4. Images of one tile gain from a batch of 4 on only.
  */
-function pays({ x: [images, channels], y: [, outChannels, height, width] }: Geometry, leastTiles: number): boolean {
-  const tiles = images * Math.ceil(height / 4) * Math.ceil(width / 4)
-  return channels >= 6 && outChannels >= 3 && tiles >= leastTiles && images * height * width >= 6 * tiles
+function pays({ x: [, channels], y: [, outChannels, height, width] }: Geometry): boolean {
+  const tiles = Math.ceil(height / 4) * Math.ceil(width / 4)
+  return channels >= 6 && outChannels >= 3 && height * width >= 6 * tiles && (tiles >= 16 || (tiles >= 4 && channels * outChannels <= 2 ** 14))
 }
 
 /** Weights [Cout, Cin, 3, 3] transformed and packed; turned and with the roles of the channels changed for the data gradient. */
@@ -43,7 +40,7 @@ function weights(encoder: Encoder, weight: View, turned: boolean): Buffer {
     params: [weight, target, rows, channels, turned ? 9 : cin * 9, turned ? cin * 9 : 9, turned ? 8 : 0, turned ? -1 : 1, sixes],
     scratch: 288 + 96,
   })
-  const kept = encoder.packed(weight, turned ? 'winograd turned' : 'winograd', bytes, pack)
+  const kept = encoder.packed(weight, `winograd${turned ? ' turned' : ''} [${weight.shape.join()}]`, bytes, pack)
   if (kept) return kept
   const made = encoder.temporary(bytes)
   pack(made)
@@ -57,7 +54,9 @@ function convolve(encoder: Encoder, { x, y, padding }: Geometry, input: View, we
   const [tileRows, tileColumns] = [Math.ceil(outHeight / 4), Math.ceil(outWidth / 4)]
   const tiles = images * tileRows * tileColumns
   const panel = (channels * 32 + 64) * 36
-  const each = 8 * Math.max(1, Math.min(4, Math.floor(panelBudget / panel)), Math.ceil(tiles / 8 / 4000))
+  // 16 tiles a chunk are within 3 % of the best of 8 to 64, and leave room in a cache of 512 KB; 8 are 3 to 15 % slower, but
+  // give several threads something to do where there are few, and keep many channels in 1.2 MB.
+  const each = 8 * Math.max(tiles <= 64 || panel > 600_000 ? 1 : 2, Math.ceil(tiles / 8 / 4000))
   const scratch = (each / 8) * panel + each * 32 + 4 * (width + 4) + Math.max(each * 192, 36 * 192 + 384)
   encoder.run({
     kernel: 'winogradForward',
@@ -73,7 +72,7 @@ const is3x3 = (weight: View, stride: number): boolean => stride === 1 && weight.
 export function winogradForward(encoder: Encoder, params: ConvForwardParams, inputs: readonly View[], [y]: readonly View[]): boolean {
   const [x, weight, ...optional] = inputs
   const geometry = { x: x.shape, y: y.shape, padding: params.padding }
-  if (!is3x3(weight, params.stride) || !applies(geometry) || !pays(geometry, 8)) return false
+  if (!is3x3(weight, params.stride) || !applies(geometry) || !pays(geometry)) return false
   const bias = params.bias ? optional[0] : undefined
   const residual = params.residual ? optional[optional.length - 1] : undefined
   convolve(encoder, geometry, x, weight, y, false, bias, residual)
@@ -83,7 +82,7 @@ export function winogradForward(encoder: Encoder, params: ConvForwardParams, inp
 /** (dy, weight) → dx: the same convolution with turned weights. */
 export function winogradDataGrad(encoder: Encoder, { stride, padding }: ConvGradParams, [dy, weight]: readonly View[], [dx]: readonly View[]): boolean {
   const geometry = { x: dy.shape, y: dx.shape, padding: 2 - padding }
-  if (!is3x3(weight, stride) || !applies(geometry) || !pays(geometry, 8)) return false
+  if (!is3x3(weight, stride) || !applies(geometry) || !pays(geometry)) return false
   convolve(encoder, geometry, dy, weight, dx, true)
   return true
 }
@@ -91,36 +90,38 @@ export function winogradDataGrad(encoder: Encoder, { stride, padding }: ConvGrad
 /** (x, dy) → dw. */
 export function winogradWeightGrad(encoder: Encoder, { stride, padding }: ConvGradParams, [x, dy]: readonly View[], [dw]: readonly View[]): boolean {
   const geometry = { x: x.shape, y: dy.shape, padding }
-  if (!is3x3(dw, stride) || !applies(geometry) || dy.shape[3] < 4 || !pays(geometry, 16)) return false
+  if (!is3x3(dw, stride) || !applies(geometry) || dy.shape[3] < 4) return false
   const [images, channels, height, width] = x.shape
   const [, outChannels, outHeight, outWidth] = dy.shape
   const { sixes, fours } = rowPanels(outChannels)
   const [tileRows, tileColumns] = [Math.ceil(outHeight / 4), Math.ceil(outWidth / 4)]
   const tiles = images * tileRows * tileColumns
+  // Against the direct kernel, on one core: 8 tiles 1.1 (of 512 channels 0.97), 16 tiles 1.5; from 3 channels 1.4; 5×5 images 0.93.
+  if (tiles < 16 || channels < 3 || outChannels < 3 || images * outHeight * outWidth < 8 * tiles) return false
   const rowBlocks = Math.ceil((sixes + fours) / 12)
   const panelsEach = Math.ceil((sixes + fours) / rowBlocks)
   const columns = Math.ceil(channels / 8) * 8
   const columnBlocks = Math.ceil(columns / 64)
   const blockColumns = Math.ceil(columns / 8 / columnBlocks) * 8
+  // 16 to 128 tiles a block are within 5 %. 16 splits cost 5 % more than 2 where there is one block of channels.
   const block = Math.min(32, tiles)
-  const splits = Math.min(Math.ceil(tiles / 64), 8)
+  const splits = Math.max(Math.ceil(tiles / 512), Math.min(Math.ceil(tiles / 64), Math.ceil(16 / (rowBlocks * columnBlocks))))
   const each = Math.ceil(tiles / splits / block) * block
   const rows = sixes * 6 + fours * 4
-  const partial = encoder.temporary(splits * 36 * rows * columns * 4)
+  const partial = encoder.temporary(splits * 9 * rows * columns * 4)
   const rowsOfBlock = Math.min(panelsEach, sixes) * 6 + Math.max(0, panelsEach - sixes) * 4
   encoder.run({
     kernel: 'winogradWeightGradient',
     chunks: Math.ceil(tiles / each) * rowBlocks * columnBlocks,
     params: [x, dy, partial, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, block, sixes, fours, panelsEach, columns, blockColumns],
-    scratch: 36 * ((rowsOfBlock + blockColumns) * block * 4 + 128) + block * 16 + 4 * (Math.max(width, outWidth) + 4) + 4 * block * 192,
+    scratch: 36 * ((rowsOfBlock + blockColumns) * block * 4 + rowsOfBlock * blockColumns * 4 + 192) + block * 16 + 4 * (Math.max(width, outWidth) + 4) + 4 * block * 192,
     flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
   })
-  const rowsEach = Math.max(1, Math.ceil(256 / (columns / 4)))
+  const rowsEach = Math.max(1, Math.ceil(1024 / (columns / 4)))
   encoder.run({
     kernel: 'winogradWeightSum',
     chunks: Math.ceil(outChannels / rowsEach),
     params: [partial, dw, Math.ceil(tiles / each), rows, columns, outChannels, channels, rowsEach],
-    scratch: 864 + 144,
   })
   return true
 }
