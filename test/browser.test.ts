@@ -101,6 +101,10 @@ async function run() {
   return { ...drawn, chosen, free, differences, names, isolated: crossOriginIsolated }
 }`
 
+const refusedPage = `
+import { Device } from 'tweedie'
+const run = () => Device.request({ backend: 'cpu' }).then(() => ({}), ({ code, message }) => ({ error: code + ': ' + message }))`
+
 interface Result {
   readonly error?: string
   readonly samples: { readonly plain: number[]; readonly guided: number[] }
@@ -115,8 +119,11 @@ interface Result {
   readonly isolated: boolean
 }
 
-/** The result of a page that runs `program`, cross-origin isolated or not. */
-async function inChromium(program: string, isolated: boolean): Promise<Result> {
+/** What makes a page cross-origin isolated. */
+const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
+
+/** The result of a page that runs `program` and comes with these headers. */
+async function inChromium(program: string, headers: Readonly<Record<string, string>> = {}): Promise<Result> {
   const { outputFiles } = await build({
     stdin: { contents: `${program}
 run().catch((error) => ({ error: String(error.stack ?? error) })).then((result) => fetch('/result', { method: 'POST', body: JSON.stringify(result) }))`, resolveDir: root, loader: 'js' },
@@ -128,7 +135,7 @@ run().catch((error) => ({ error: String(error.stack ?? error) })).then((result) 
   const result = new Promise<Result>((resolve) => (report = resolve))
   const server = createServer((request, response) => {
     const send = (type: string, body: string | Buffer): void => void response.setHeader('content-type', type).end(body)
-    if (isolated) response.setHeader('cross-origin-opener-policy', 'same-origin').setHeader('cross-origin-embedder-policy', 'require-corp')
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     if (request.url === '/result') {
       const chunks: Buffer[] = []
       request.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => {
@@ -176,7 +183,7 @@ async function inNode(device: Device): Promise<Result['samples']> {
 
 describe.runIf(chromium)('in Chromium', () => {
   test('WebGPU: the shipped model draws what it draws in Node', async () => {
-    const found = await inChromium(webgpuPage, false)
+    const found = await inChromium(webgpuPage)
     expect(found.error).toBeUndefined()
     const expected = await inNode(await testDevice('webgpu'))
     // Another adapter has another exp and sums in another order, and the first step of the cosine schedule multiplies the
@@ -188,7 +195,7 @@ describe.runIf(chromium)('in Chromium', () => {
 
   for (const isolated of [true, false]) {
     test(`the CPU backend, ${isolated ? 'cross-origin isolated, on 2 threads' : 'not isolated, on 1 thread'}: the same bits as in Node, relaxed SIMD within 1e-4, the page stays free`, async () => {
-      const found = await inChromium(cpuPage, isolated)
+      const found = await inChromium(cpuPage, isolated ? isolation : {})
       expect(found.error).toBeUndefined()
       expect(found.isolated).toBe(isolated)
       const threads = isolated ? '2 threads' : '1 thread'
@@ -206,4 +213,12 @@ describe.runIf(chromium)('in Chromium', () => {
       expect(found.free.gap, JSON.stringify(found.free)).toBeLessThan(found.free.pass / 2)
     })
   }
+
+  test.each([
+    ['workers', "script-src 'self' 'wasm-unsafe-eval'; worker-src 'none'"],
+    ['WebAssembly', "script-src 'self'; worker-src blob:"],
+  ])('a page whose policy forbids %s is told so', async (_, policy) => {
+    const { error } = await inChromium(refusedPage, { ...isolation, 'content-security-policy': policy })
+    expect(error).toMatch(/^cpu-unavailable: .*worker-src blob: .*wasm-unsafe-eval/)
+  })
 })

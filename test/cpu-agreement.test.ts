@@ -13,7 +13,8 @@ const weights = readFileSync(fileURLToPath(new URL('../weights/bccd32-adm.safete
 const kinds: Readonly<Record<string, Omit<SampleOptions, 'noise'>>> = { plain: {}, 'self-guided': { selfGuidance: selfGuidance({}) } }
 
 async function draw(device: Device, samples: readonly number[], steps: number, options: Omit<SampleOptions, 'noise'>): Promise<Float32Array> {
-  using model = await loadModel(device, await openCheckpoint(bytesSource(weights)), describeModel(await openCheckpoint(bytesSource(weights)))) as UNet
+  const checkpoint = await openCheckpoint(bytesSource(weights))
+  using model = await loadModel(device, checkpoint, describeModel(checkpoint)) as UNet
   using noise = new GeneratedNoise(device, { seed: 3, samples, shape: [3, 32, 32] })
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: String(steps) })
   for await (const step of sampleLoop(diffusion, (x, t) => model.forward(x, t), { noise, ...options })) {
@@ -23,8 +24,8 @@ async function draw(device: Device, samples: readonly number[], steps: number, o
 }
 
 for (const [kind, options] of Object.entries(kinds)) {
-  test(`samples 4 and 11 of a seed after 50 steps, ${kind}, agree between backends to 1e-3`, async () => {
-    const [first, ...others] = [...await Promise.all(backends.map(async (name) => draw(await testDevice(name), [4, 11], 50, options)))]
+  test(`sample 11 of a seed after 50 steps, ${kind}, agree between backends to 1e-3`, async () => {
+    const [first, ...others] = [...await Promise.all(backends.map(async (name) => draw(await testDevice(name), [11], 50, options)))]
     expect(others.length).toBeGreaterThan(0)
     expect(Math.max(...first)).toBeGreaterThan(0.3)
     for (const other of others) expect(other.reduce((worst, v, i) => Math.max(worst, Math.abs(v - first[i])), 0), 'largest difference').toBeLessThanOrEqual(1e-3)

@@ -43,9 +43,8 @@ test('thousands of ops before anyone waits: many batches, writes among them', as
   expect([...await x.read()]).toEqual([5000, 1 + (4999 * 5000) / 2])
 })
 
-test('jobs of more words than a batch holds', async () => {
+test('ops of hundreds of jobs: each is more than a batch', async () => {
   using device = await request(1)
-  // 31 launches of a concatenation of 300 tensors: each a job for every piece, in one turn.
   const pieces = Array.from({ length: 300 }, (_, i) => device.tensor([i]))
   using y = device.scope(() => {
     let all = t.concat(pieces, 0)
