@@ -33,7 +33,8 @@ const cases: Case[] = [
   // A row of more tiles than a chunk takes; several blocks of channels both ways.
   { x: [1, 6, 7, 170], cout: 6 },
   { x: [2, 75, 16, 12], cout: 79 },
-  // Chunks of 8 tiles.
+  // Output channels in several chunks; chunks of 8 tiles.
+  { x: [2, 10, 8, 16], cout: 139 },
   { x: [5, 260, 8, 8], cout: 9 },
   { x: [1, 530, 14, 16], cout: 6 },
 ]
@@ -105,7 +106,6 @@ function kernelsOf(launch: (encoder: Encoder) => boolean): unknown[] {
   const kernels: unknown[] = []
   const storage = { bytes: 0, version: 0 }
   const encoder: Encoder = {
-    sixRows: true,
     run: ({ kernel }) => void kernels.push(kernel),
     clear: () => {},
     temporary: () => ({ storage }),

@@ -25,7 +25,6 @@ export interface CPUSetup {
   readonly module: Uint8Array<ArrayBuffer>
   readonly threads: number
   readonly relaxed: boolean
-  readonly sixRows: boolean
   /** Null where there is no SharedArrayBuffer. */
   readonly shared: { readonly memory: WebAssembly.Memory; readonly control: Int32Array } | null
   readonly maximumPages: number
@@ -174,7 +173,6 @@ export class CPUBackend implements Backend {
     const name = (): string => `${op}(${inputs.map((t) => formatShape(t.shape)).join(', ')} → ${outputs.map((t) => formatShape(t.shape)).join(', ')})`
     const temporaries: CPUStorage[] = []
     const encoder: Encoder = {
-      sixRows: this.#setup.sixRows,
       run: (job) => this.#encode(job, name),
       clear: (target) => this.#clear(target, name),
       temporary: (bytes) => {

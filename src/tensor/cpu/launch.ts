@@ -32,8 +32,6 @@ export interface Job {
 }
 
 export interface Encoder {
-  /** Whether panels of 6 rows are faster here than panels of 4; see `src/wasm/gemm-tile.ts`. */
-  readonly sixRows: boolean
   run(job: Job): void
   /** Fills a buffer with zero bytes. */
   clear(target: Buffer): void

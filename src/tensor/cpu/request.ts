@@ -73,7 +73,6 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
     module: kernelModule(isRelaxed ? relaxed : plain, common !== null),
     threads: count,
     relaxed: isRelaxed,
-    sixRows: true,
     shared: common && { memory: common.memory, control: new Int32Array(new SharedArrayBuffer(controlWords.length * 4)) },
     maximumPages,
   })
