@@ -1,7 +1,7 @@
 /**
  * Convolution 3×3 at stride 1 by Winograd's F(4×4, 3×3): 36 multiplications a tile of 4×4 outputs and pair of channels where
- * the direct sum takes 144. A chunk is a block of tiles (of any images, in order): all its input channels are
- * transformed into scratch as B panels `[8 tiles][36 frequencies][channel][8]`; then, for every panel of output
+ * the direct sum takes 144. A chunk is a block of tiles (of any images, in order) and all output channels, or
+ * where tiles are few a part of them: all its input channels are transformed into scratch as B panels `[8 tiles][36 frequencies][channel][8]`; then, for every panel of output
  * channels, 36 small GEMMs of 6 rows by 8 tiles go into a block that stays in L1, which is transformed back and stored.
  * Transforms work on four tiles at a time. The data gradient is the same with turned weights.
  */
@@ -31,8 +31,10 @@ class WinogradParams {
   tiles: i32
   /** Tiles a chunk, a multiple of 8. */
   each: i32
+  /** Panels of 6 and of 4 output channels, and how many of them a chunk takes. */
   sixes: i32
   fours: i32
+  panels: i32
 }
 
 /** Bytes from one frequency to the next in a panel of V; the odd cache line keeps the 36 out of one cache set. */
@@ -52,7 +54,9 @@ export function winogradForward(params: usize, chunk: i32, scratch: usize): void
   const p = changetype<WinogradParams>(params)
   const channels = p.channels
   const each = p.each
-  const first = chunk * each
+  const strips = p.sixes + p.fours
+  const parts = (strips + p.panels - 1) / p.panels
+  const first = (chunk / parts) * each
   const count = min(each, p.tiles - first)
   const panels = (count + 7) >> 3
   const plane = planeBytes(channels)
@@ -78,10 +82,11 @@ export function winogradForward(params: usize, chunk: i32, scratch: usize): void
     }
   }
 
-  let weight = p.weight
-  const strips = p.sixes + p.fours
-  let channel = 0
-  for (let strip = 0; strip < strips; strip++) {
+  const strip0 = (chunk % parts) * p.panels
+  const strip1 = min(strips, strip0 + p.panels)
+  let channel = strip0 * 6 - max(0, strip0 - p.sixes) * 2
+  let weight = p.weight + <usize>(channel * channels) * 144
+  for (let strip = strip0; strip < strip1; strip++) {
     const six = strip < p.sixes
     const step = <usize>channels * (six ? 24 : 16)
     for (let panel = 0; panel < panels; panel++) {

@@ -55,13 +55,17 @@ function convolve(encoder: Encoder, { x, y, padding }: Geometry, input: View, we
   const tiles = images * tileRows * tileColumns
   const panel = (channels * 32 + 64) * 36
   // 16 tiles a chunk are within 3 % of the best of 8 to 64, and leave room in a cache of 512 KB; 8 are 3 to 15 % slower, but
-  // give several threads something to do where there are few, and keep many channels in 1.2 MB.
-  const each = 8 * Math.max(tiles <= 64 || panel > 600_000 ? 1 : 2, Math.ceil(tiles / 8 / 4000))
+  // keep many channels in 1.2 MB. Where that gives few chunks, several share the output channels; their inputs are
+  // transformed once for each, which costs 10 % with 64 channels, so that fewer channels are shared out by tiles of 8.
+  const blocks = Math.ceil(tiles / 16)
+  const parts = Math.max(1, Math.min(Math.floor(outChannels / 64), Math.ceil(8 / blocks)))
+  const panels = Math.ceil((sixes + fours) / parts)
+  const each = 8 * Math.max((parts === 1 && blocks <= 4) || panel > 600_000 ? 1 : 2, Math.ceil((tiles / 8 / 4000) * parts))
   const scratch = (each / 8) * panel + each * 32 + 4 * (width + 4) + Math.max(each * 192, 36 * 192 + 384)
   encoder.run({
     kernel: 'winogradForward',
-    chunks: Math.ceil(tiles / each),
-    params: [input, weights(encoder, weight, turned), bias ?? 0, residual ?? 0, output, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, sixes, fours],
+    chunks: Math.ceil(tiles / each) * Math.ceil((sixes + fours) / panels),
+    params: [input, weights(encoder, weight, turned), bias ?? 0, residual ?? 0, output, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, sixes, fours, panels],
     scratch,
     flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
   })
@@ -96,8 +100,8 @@ export function winogradWeightGrad(encoder: Encoder, { stride, padding }: ConvGr
   const { sixes, fours } = rowPanels(outChannels)
   const [tileRows, tileColumns] = [Math.ceil(outHeight / 4), Math.ceil(outWidth / 4)]
   const tiles = images * tileRows * tileColumns
-  // Against the direct kernel, on one core: 8 tiles 1.1 (of 512 channels 0.97), 16 tiles 1.5; from 3 channels 1.4; 5×5 images 0.93.
-  if (tiles < 16 || channels < 3 || outChannels < 3 || images * outHeight * outWidth < 8 * tiles) return false
+  // Against the direct kernel, on one core: 8 tiles 1.1 (of 512 channels 0.97), 16 tiles 1.5; from 3 channels 0.8, from 6: 1.3; 5×5 images 0.93.
+  if (tiles < 16 || channels < 6 || outChannels < 3 || images * outHeight * outWidth < 8 * tiles) return false
   const rowBlocks = Math.ceil((sixes + fours) / 12)
   const panelsEach = Math.ceil((sixes + fours) / rowBlocks)
   const columns = Math.ceil(channels / 8) * 8
