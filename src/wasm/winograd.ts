@@ -69,6 +69,7 @@ export function winogradForward(params: usize, chunk: i32, scratch: usize): void
   const zeroBytes = <usize>((p.width + 3) & ~3) << 2
   const columns = zeros + zeroBytes
   const m = columns
+  const back = m + <usize>panels * 36 * 192
   memory.fill(zeros, 0, zeroBytes)
 
   const runCount = layRuns(first, count, p.tileRows, p.tileColumns, runs)
@@ -89,29 +90,24 @@ export function winogradForward(params: usize, chunk: i32, scratch: usize): void
   for (let strip = strip0; strip < strip1; strip++) {
     const six = strip < p.sixes
     const step = <usize>channels * (six ? 24 : 16)
-    for (let panel = 0; panel < panels; panel++) {
-      let from = v + <usize>panel * panelBytes
-      let to = m
-      let u = weight
-      if (six) {
-        for (let i = 0; i < 36; i++) {
-          tile6x8(u, from, channels, to, 32, false)
-          u += step
-          from += plane
-          to += 192
-        }
-      } else {
-        for (let i = 0; i < 36; i++) {
-          tile4x8(u, from, channels, to, 32, false)
-          u += step
-          from += plane
-          to += 192
-        }
+    // A frequency's weights serve all tiles while they are near.
+    let u = weight
+    for (let i = 0; i < 36; i++) {
+      let from = v + i * plane
+      let to = m + i * 192
+      for (let panel = 0; panel < panels; panel++) {
+        if (six) tile6x8(u, from, channels, to, 32, false)
+        else tile4x8(u, from, channels, to, 32, false)
+        from += panelBytes
+        to += 36 * 192
       }
+      u += step
+    }
+    for (let panel = 0; panel < panels; panel++) {
       const rows = min(six ? 6 : 4, p.outChannels - channel)
       for (let row = 0; row < rows; row++) {
         for (let half = 0; half < 2; half++) {
-          transformBack(p, channel + row, m + row * 32 + half * 16, records + (panel * 8 + half * 4) * recordBytes, m + 36 * 192)
+          transformBack(p, channel + row, m + panel * 36 * 192 + row * 32 + half * 16, records + (panel * 8 + half * 4) * recordBytes, back)
         }
       }
     }

@@ -61,7 +61,7 @@ function convolve(encoder: Encoder, { x, y, padding }: Geometry, input: View, we
   const parts = Math.max(1, Math.min(Math.floor(outChannels / 64), Math.ceil(8 / blocks)))
   const panels = Math.ceil((sixes + fours) / parts)
   const each = 8 * Math.max((parts === 1 && blocks <= 4) || panel > 600_000 ? 1 : 2, Math.ceil((tiles / 8 / 4000) * parts))
-  const scratch = (each / 8) * panel + each * 32 + 4 * (width + 4) + Math.max(each * 192, 36 * 192 + 384)
+  const scratch = (each / 8) * panel + each * 32 + 4 * (width + 4) + Math.max(each * 192, (each / 8) * 36 * 192 + 384)
   encoder.run({
     kernel: 'winogradForward',
     chunks: Math.ceil(tiles / each) * Math.ceil((sixes + fours) / panels),
