@@ -1,6 +1,6 @@
 /**
- * Makes `src/tensor/cpu/generated/`: the WebAssembly kernels (from src/wasm, by AssemblyScript, once with plain and once
- * with relaxed SIMD) and the workers' program, as strings in modules. Run by the build, the tests and the benches; does
+ * Makes `src/tensor/cpu/generated/`: the WebAssembly kernels (from src/wasm, by AssemblyScript, with relaxed SIMD;
+ * src/tensor/cpu/plain-simd.ts derives the others) and the workers' program, as strings in modules. Run by the build, the tests and the benches; does
  * nothing where nothing changed.
  */
 import { execFile } from 'node:child_process'
@@ -33,15 +33,11 @@ function write(name, text, started) {
   renameSync(beside, join(generated, name))
 }
 
-/**
- * In a process of its own, so that both variants are compiled at once.
- *
- * @param {string} name @param {string[]} extra @returns {Promise<Buffer<ArrayBuffer>>}
- */
-async function compile(name, ...extra) {
+/** @returns {Promise<Buffer<ArrayBuffer>>} */
+async function compile() {
   mkdirSync(generated, { recursive: true })
-  const file = join(generated, `${name}-${process.pid}.tmp`)
-  const options = ['index.ts', '--outFile', file, '-O3', '--noAssert', '--runtime', 'stub', '--noExportMemory', '--importMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536', '--memoryBase', '1024', '--enable', 'simd', '--enable', 'threads', ...extra, '--baseDir', wasm]
+  const file = join(generated, `kernels-${process.pid}.wasm.tmp`)
+  const options = ['index.ts', '--outFile', file, '-O3', '--noAssert', '--runtime', 'stub', '--noExportMemory', '--importMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536', '--memoryBase', '1024', '--enable', 'simd', '--enable', 'threads', '--enable', 'relaxed-simd', '--baseDir', wasm]
   try {
     await promisify(execFile)(process.execPath, [join(root, 'node_modules/assemblyscript/bin/asc.js'), ...options], { cwd: wasm })
     return readFileSync(file)
@@ -52,18 +48,50 @@ async function compile(name, ...extra) {
   }
 }
 
+/**
+ * The names of a module's exports, in order; Node 20 does not compile relaxed SIMD, so they are read here.
+ *
+ * @param {Uint8Array} module
+ */
+function exportNames(module) {
+  let at = 8
+  const unsigned = () => {
+    for (let value = 0, shift = 0; ; shift += 7) {
+      const byte = module[at++] ?? 0
+      value |= (byte & 127) << shift
+      if (byte < 128) return value
+    }
+  }
+  /** @type {string[]} */
+  const names = []
+  while (at < module.length) {
+    const id = module[at++]
+    const length = unsigned()
+    const end = at + length
+    if (id === 7) {
+      for (let left = unsigned(); left > 0; left--) {
+        const size = unsigned()
+        names.push(Buffer.from(module.subarray(at, at + size)).toString())
+        at += size + 1 // its kind
+        unsigned() // its number
+      }
+    }
+    at = end
+  }
+  return names
+}
+
 async function kernels() {
   if (isFresh(sources(wasm), join(generated, 'kernels.ts'))) return
   console.error('Compiling the WebAssembly kernels ...')
   const started = new Date()
-  const [plain, relaxed] = await Promise.all([compile('plain'), compile('relaxed', '--enable', 'relaxed-simd')])
-  const names = WebAssembly.Module.exports(new WebAssembly.Module(plain)).map(({ name }) => name)
+  const module = await compile()
+  const names = exportNames(module)
   const text = [
-    '/** Made by scripts/kernels.js from src/wasm. The names are the exports of both modules, in order. */',
+    '/** Made by scripts/kernels.js from src/wasm. The names are its exports, in order. */',
     `export const kernelNames = ${JSON.stringify(names)} as const`,
     'export type KernelName = (typeof kernelNames)[number]',
-    `export const plain = '${plain.toString('base64')}'`,
-    `export const relaxed = '${relaxed.toString('base64')}'`,
+    `export const kernels = '${module.toString('base64')}'`,
   ]
   write('kernels.ts', `${text.join('\n')}\n`, started)
 }

@@ -7,7 +7,7 @@
  * alive before it.
  */
 import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
-import { relaxed } from '../src/tensor/cpu/generated/kernels.ts'
+import { kernels } from '../src/tensor/cpu/generated/kernels.ts'
 import { Device, grad, mul, sum, square, type AnyTensor, type DeviceRequest, type Shape, type Tensor } from '../src/tensor/index.ts'
 
 /** An array in float64 on the host. */
@@ -29,7 +29,7 @@ const requests: Record<BackendName, DeviceRequest> = {
   'cpu, relaxed SIMD': { backend: 'cpu', threads: 2, simd: 'relaxed' },
 }
 
-const hasRelaxed = WebAssembly.validate(Uint8Array.from(Buffer.from(relaxed, 'base64')))
+const hasRelaxed = WebAssembly.validate(Uint8Array.from(Buffer.from(kernels, 'base64')))
 const known: readonly BackendName[] = hasRelaxed ? ['webgpu', 'cpu', 'cpu, relaxed SIMD'] : ['webgpu', 'cpu']
 
 /** The CPU backend, with every kind of SIMD that this engine has. */

@@ -5,7 +5,8 @@ import { cores, freeMemory } from '#platform'
 import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription, DeviceNeed } from '../backend.ts'
 import { CPUBackend, initialPages } from './backend.ts'
-import { plain, relaxed } from './generated/kernels.ts'
+import { kernels } from './generated/kernels.ts'
+import { toPlainSimd } from './plain-simd.ts'
 import { control as controlWords } from './protocol.ts'
 
 export interface CPURequest {
@@ -26,17 +27,21 @@ export interface CPURequest {
 
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
-const bytesOf = (base64: string): Uint8Array<ArrayBuffer> => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))
-
-/** The kernels' module, importing memory that is shared or not. */
-function kernelModule(base64: string, shared: boolean): Uint8Array<ArrayBuffer> {
-  const bytes = bytesOf(base64)
-  if (shared) return bytes
-  // The import reads: 6 "memory" 2 (a memory) and its limits' flags, 3 for shared with a maximum, 1 for a maximum only.
-  const name = [6, ...'memory'].map((c) => (typeof c === 'number' ? c : c.charCodeAt(0)))
-  const at = bytes.findIndex((_, i) => name.every((byte, j) => bytes[i + j] === byte) && bytes[i + 7] === 2)
-  bytes[at + 8] = 1
-  return bytes
+/** The kernels' module for this engine, importing memory that is shared or not. */
+function chooseModule(simd: 'auto' | 'plain' | 'relaxed', shared: boolean): { module: Uint8Array<ArrayBuffer>; isRelaxed: boolean } {
+  const relaxed = Uint8Array.from(atob(kernels), (c) => c.charCodeAt(0))
+  if (!shared) {
+    // The import reads: 6 "memory" 2 (a memory) and its limits' flags, 3 for shared with a maximum, 1 for a maximum only.
+    const name = [6, ...'memory'].map((c) => (typeof c === 'number' ? c : c.charCodeAt(0)))
+    const at = relaxed.findIndex((_, i) => name.every((byte, j) => relaxed[i + j] === byte) && relaxed[i + 7] === 2)
+    relaxed[at + 8] = 1
+  }
+  const has = (module: Uint8Array<ArrayBuffer>): boolean => typeof WebAssembly === 'object' && WebAssembly.validate(module)
+  if (simd !== 'plain' && has(relaxed)) return { module: relaxed, isRelaxed: true }
+  if (simd === 'relaxed') throw new TweedieError('cpu-unavailable', "simd: 'relaxed' needs an engine with WebAssembly relaxed SIMD (Node 22, Chrome 114, or newer); use 'auto'.")
+  const plain = toPlainSimd(relaxed)
+  if (has(plain)) return { module: plain, isRelaxed: false }
+  throw new TweedieError('cpu-unavailable', 'The CPU backend needs WebAssembly with SIMD and bulk memory: use Node 20 or newer, or a browser of 2023 or newer.')
 }
 
 /** A memory that threads share, as large as the system lets it become; null without SharedArrayBuffer. */
@@ -58,11 +63,8 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
     throw new TweedieError('option', `threads: expected a whole number from 1 to 64, found ${threads}.`)
   }
-  const has = (base64: string): boolean => typeof WebAssembly === 'object' && WebAssembly.validate(bytesOf(base64))
-  const isRelaxed = simd !== 'plain' && has(relaxed)
-  if (!isRelaxed && simd === 'relaxed') throw new TweedieError('cpu-unavailable', "simd: 'relaxed' needs an engine with WebAssembly relaxed SIMD (Node 22, Chrome 114, or newer); use 'auto'.")
-  if (!isRelaxed && !has(plain)) throw new TweedieError('cpu-unavailable', 'The CPU backend needs WebAssembly with SIMD and bulk memory: use Node 20 or newer, or a browser of 2023 or newer.')
   const common = sharedMemory()
+  const { module, isRelaxed } = chooseModule(simd, common !== null)
   const maximumPages = common?.maximumPages ?? 65536
   const most = maximumPages * 65536
   if (need && need.bytes > most) throw new TweedieError('limit-exceeded', `The work needs ${mebibytes(need.bytes)}, but the CPU backend addresses ${mebibytes(most)}: use a smaller batch, or a GPU.`)
@@ -70,7 +72,7 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
   if (need && free !== null && need.bytes > free) throw new TweedieError('out-of-memory', `The work needs ${mebibytes(need.bytes)}, but ${mebibytes(free)} of memory are free on this machine: use a smaller batch or a smaller model.`)
   const count = common ? Math.min(threads ?? cores(), 64) : 1
   const backend = await CPUBackend.start({
-    module: kernelModule(isRelaxed ? relaxed : plain, common !== null),
+    module,
     threads: count,
     relaxed: isRelaxed,
     shared: common && { memory: common.memory, control: new Int32Array(new SharedArrayBuffer(controlWords.length * 4)) },
