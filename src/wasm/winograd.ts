@@ -1,9 +1,10 @@
 /**
  * Convolution 3×3 at stride 1 by Winograd's F(4×4, 3×3): 36 multiplications a tile of 4×4 outputs and pair of channels where
- * the direct sum takes 144. A chunk is a block of tiles (of any images, in order) and all output channels, or
- * where tiles are few a part of them: all its input channels are transformed into scratch as B panels `[8 tiles][36 frequencies][channel][8]`; then, for every panel of output
- * channels, 36 small GEMMs of 6 rows by 8 tiles go into a block that stays in L1, which is transformed back and stored.
- * Transforms work on four tiles at a time. The data gradient is the same with turned weights.
+ * the direct sum takes 144. A chunk is a block of tiles (of any images, in order) and all output channels, or where tiles
+ * are few a part of them. All its input channels are transformed into scratch, as B panels `[8 tiles][36][channel][8]`;
+ * then, for every panel of output channels, small GEMMs of 6 rows by 8 tiles, one a frequency, go into a block that stays
+ * in L1, which is transformed back and stored. Transforms work on four tiles at a time. The data gradient is the same with
+ * turned weights.
  */
 import { tile4x8, tile6x8 } from './gemm-tile'
 import { columnBytes, layRuns, runBytes, transformColumns, transformRows } from './winograd-columns'
@@ -79,7 +80,11 @@ export function winogradForward(params: usize, chunk: i32, scratch: usize): void
     transformColumns(p.x + c * channelBytes, channels * channelBytes, p.height, p.width, p.padding, runs, runCount, zeros, columns)
     for (let quad = 0; quad < panels * 2; quad++) {
       const four = records + quad * 4 * recordBytes
-      transformRows(columns + load<i32>(four), columns + load<i32>(four, recordBytes), columns + load<i32>(four, 2 * recordBytes), columns + load<i32>(four, 3 * recordBytes), v + <usize>(quad >> 1) * panelBytes + ((quad & 1) << 4) + (<usize>c << 5), plane)
+      const t0 = columns + load<i32>(four)
+      const t1 = columns + load<i32>(four + recordBytes)
+      const t2 = columns + load<i32>(four + 2 * recordBytes)
+      const t3 = columns + load<i32>(four + 3 * recordBytes)
+      transformRows(t0, t1, t2, t3, v + <usize>(quad >> 1) * panelBytes + ((quad & 1) << 4) + (<usize>c << 5), plane)
     }
   }
 
@@ -168,13 +173,16 @@ function transformBack(p: WinogradParams, channel: i32, m: usize, record: usize,
   const image = <usize>(channel * p.outHeight * p.outWidth) << 2
   const rowBytes = <usize>p.outWidth << 2
   const bias = p.bias ? v128.load32_splat(p.bias + (<usize>channel << 2)) : f32x4.splat(0)
+  const record1 = record + recordBytes
+  const record2 = record1 + recordBytes
+  const record3 = record2 + recordBytes
   const at0 = <usize>load<u32>(record, 4)
-  const at1 = <usize>load<u32>(record + recordBytes, 4)
-  const at2 = <usize>load<u32>(record + 2 * recordBytes, 4)
-  const at3 = <usize>load<u32>(record + 3 * recordBytes, 4)
+  const at1 = <usize>load<u32>(record1, 4)
+  const at2 = <usize>load<u32>(record2, 4)
+  const at3 = <usize>load<u32>(record3, 4)
   // Rows and columns are at most 4: their bits meet only where all four tiles are whole.
-  const full = (load<i32>(record, 8) & load<i32>(record, 12) & load<i32>(record + recordBytes, 8) & load<i32>(record + recordBytes, 12)
-    & load<i32>(record + 2 * recordBytes, 8) & load<i32>(record + 2 * recordBytes, 12) & load<i32>(record + 3 * recordBytes, 8) & load<i32>(record + 3 * recordBytes, 12)) === 4
+  const rows = load<i32>(record, 8) & load<i32>(record1, 8) & load<i32>(record2, 8) & load<i32>(record3, 8)
+  const full = (rows & load<i32>(record, 12) & load<i32>(record1, 12) & load<i32>(record2, 12) & load<i32>(record3, 12)) === 4
   for (let y = 0; y < 4; y++) {
     const m1 = v128.load(columns, 16)
     const m2 = v128.load(columns, 32)
@@ -204,9 +212,9 @@ function transformBack(p: WinogradParams, channel: i32, m: usize, record: usize,
       storeFour(p, offset + at3, s3)
     } else {
       storePart(p, record, y, offset + at0, s0)
-      storePart(p, record + recordBytes, y, offset + at1, s1)
-      storePart(p, record + 2 * recordBytes, y, offset + at2, s2)
-      storePart(p, record + 3 * recordBytes, y, offset + at3, s3)
+      storePart(p, record1, y, offset + at1, s1)
+      storePart(p, record2, y, offset + at2, s2)
+      storePart(p, record3, y, offset + at3, s3)
     }
     columns += 96
   }

@@ -65,7 +65,10 @@ function convolve(encoder: Encoder, { x, y, padding }: Geometry, input: View, we
   encoder.run({
     kernel: 'winogradForward',
     chunks: Math.ceil(tiles / each) * Math.ceil((sixes + fours) / panels),
-    params: [input, weights(encoder, weight, turned), bias ?? 0, residual ?? 0, output, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, sixes, fours, panels],
+    params: [
+      input, weights(encoder, weight, turned), bias ?? 0, residual ?? 0, output, channels, height, width, outChannels, outHeight, outWidth,
+      padding, tileRows, tileColumns, tiles, each, sixes, fours, panels,
+    ],
     scratch,
     flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
   })
@@ -100,25 +103,32 @@ export function winogradWeightGrad(encoder: Encoder, { stride, padding }: ConvGr
   const { sixes, fours } = rowPanels(outChannels)
   const [tileRows, tileColumns] = [Math.ceil(outHeight / 4), Math.ceil(outWidth / 4)]
   const tiles = images * tileRows * tileColumns
-  // Against the direct kernel, on one core: 8 tiles 1.1 (of 512 channels 0.97), 16 tiles 1.5; from 3 channels 0.8, from 6: 1.3; 5×5 images 0.93.
+  // Against the direct kernel, on one core: 8 tiles 1.1 (of 512 channels 0.97), 16 tiles 1.5; from 3 channels 0.8, from 6:
+  // 1.3; 5×5 images 0.93.
   if (tiles < 16 || channels < 6 || outChannels < 3 || images * outHeight * outWidth < 8 * tiles) return false
   const rowBlocks = Math.ceil((sixes + fours) / 12)
   const panelsEach = Math.ceil((sixes + fours) / rowBlocks)
   const columns = Math.ceil(channels / 8) * 8
   const columnBlocks = Math.ceil(columns / 64)
   const blockColumns = Math.ceil(columns / 8 / columnBlocks) * 8
-  // 16 to 128 tiles a block are within 5 %. 16 splits cost 5 % more than 2 where there is one block of channels.
+  // 16 to 128 tiles a block are within 5 %. 16 splits cost 5 % more than 2 where there is one block of channels; where there are
+  // many, splits only keep sums from growing longer than 2048 terms.
   const block = Math.min(32, tiles)
-  const splits = Math.max(Math.ceil(tiles / 512), Math.min(Math.ceil(tiles / 64), Math.ceil(16 / (rowBlocks * columnBlocks))))
+  const blocks = rowBlocks * columnBlocks
+  const splits = Math.min(Math.max(Math.ceil(tiles / 2048), Math.min(Math.ceil(tiles / 64), Math.ceil(16 / blocks))), Math.floor(4000 / blocks))
   const each = Math.ceil(tiles / splits / block) * block
   const rows = sixes * 6 + fours * 4
   const partial = encoder.temporary(splits * 9 * rows * columns * 4)
   const rowsOfBlock = Math.min(panelsEach, sixes) * 6 + Math.max(0, panelsEach - sixes) * 4
   encoder.run({
     kernel: 'winogradWeightGradient',
-    chunks: Math.ceil(tiles / each) * rowBlocks * columnBlocks,
-    params: [x, dy, partial, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, block, sixes, fours, panelsEach, columns, blockColumns],
-    scratch: 36 * ((rowsOfBlock + blockColumns) * block * 4 + rowsOfBlock * blockColumns * 4 + 192) + block * 16 + 4 * (Math.max(width, outWidth) + 4) + 4 * block * 192,
+    chunks: Math.ceil(tiles / each) * blocks,
+    params: [
+      x, dy, partial, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, block,
+      sixes, fours, panelsEach, columns, blockColumns,
+    ],
+    // Both sides' panels, dU, and four channels' columns.
+    scratch: 36 * (4 * ((rowsOfBlock + blockColumns) * block + rowsOfBlock * blockColumns) + 192) + block * 16 + 4 * (Math.max(width, outWidth) + 4) + 4 * block * 192,
     flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
   })
   const rowsEach = Math.max(1, Math.ceil(1024 / (columns / 4)))
