@@ -37,7 +37,7 @@ async function withWorkers(threads: number): Promise<{ device: t.Device; workers
   return { device, workers }
 }
 
-/** Work of a second or so, one enqueued op after another. */
+/** Work of some tenths of a second: 200 passes over `x`. */
 function work(device: t.Device, x: t.Tensor): t.Tensor {
   return device.scope(() => {
     let y: t.Tensor = x
@@ -84,6 +84,7 @@ describe('a thread that dies', () => {
     const { device, workers } = await withWorkers(2)
     using other = await Device.request({ backend: 'cpu', threads: 2 })
     using x = other.tensor([1, 2, 3])
+    work(device, device.tensor(numbers(1 << 20, 1)))
     const lost = device.flush()
     void workers[0].terminate()
     await expect(lost).rejects.toEqual(code('device-lost'))
