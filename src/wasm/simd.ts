@@ -1,14 +1,13 @@
 /**
- * Words that every kernel uses. `madd` is the one place where plain and relaxed SIMD differ: the module is compiled
- * twice, and with relaxed SIMD a multiply-add is one instruction, fused where the CPU can.
+ * Words that every kernel uses. `madd` is the one place where plain and relaxed SIMD differ: with relaxed SIMD it is one
+ * instruction, fused where the CPU can; for engines without, `src/tensor/cpu/plain-simd.ts` writes it as two.
  */
 
 /** a·b + c. */
 // @ts-ignore: decorator
 @inline
 export function madd(a: v128, b: v128, c: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c)
-  return f32x4.add(f32x4.mul(a, b), c)
+  return f32x4.relaxed_madd(a, b, c)
 }
 
 /** The sum of four lanes, pairwise. */
