@@ -6,7 +6,8 @@
  * counted as skipped, and CI fails.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -164,7 +165,8 @@ run().catch((error) => ({ error: String(error.stack ?? error) })).then((result) 
     }
     server.close()
     server.closeAllConnections()
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+    // Chromium's helpers outlive it for a moment, and write there.
+    await rm(profile, { recursive: true, force: true, maxRetries: 20 })
   }
 }
 
