@@ -8,7 +8,7 @@ import type { Backend, BackendStats, Storage, View } from '../backend.ts'
 import type { OpName, ParamsOf } from '../ops/index.ts'
 import { formatShape } from '../shape.ts'
 import { kernelNames } from './generated/kernels.ts'
-import type { Buffer, CompiledKernel, Encoder, Job, Launch, MemoryType } from './launch.ts'
+import { cut, type Buffer, type CompiledKernel, type Encoder, type Job, type Launch, type MemoryType } from './launch.ts'
 import { launches } from './launches/index.ts'
 import { Heap } from './memory.ts'
 import { commandWords, growCommand, heapBase, jobHeader, maxChunks, writeCommand, type WorkerReply } from './protocol.ts'
@@ -17,6 +17,8 @@ import { Workers } from './workers.ts'
 export interface CPUStorage extends Storage {
   readonly address: number
   freed: boolean
+  /** Whether its values came from outside, as weights do, and not from an op. */
+  written: boolean
   /** Copies in kernels' own orders, by key. */
   packed: Map<string, { readonly storage: CPUStorage; version: number }> | null
 }
@@ -76,7 +78,7 @@ export class CPUBackend implements Backend {
 
   allocate(bytes: number, reason: () => string): CPUStorage {
     this.#workers.check()
-    const storage: CPUStorage = { bytes: Heap.roundUp(bytes), version: 0, address: this.#take(bytes, reason), freed: false, packed: null }
+    const storage: CPUStorage = { bytes: Heap.roundUp(bytes), version: 0, address: this.#take(bytes, reason), freed: false, written: false, packed: null }
     this.stats.liveBuffers++
     this.stats.liveBytes += storage.bytes
     this.stats.peakBytes = Math.max(this.stats.peakBytes, this.stats.liveBytes)
@@ -125,10 +127,11 @@ export class CPUBackend implements Backend {
 
   write(storage: Storage, data: ArrayBufferView): void {
     this.#workers.check()
-    const { address } = storage as CPUStorage
+    const target = storage as CPUStorage
+    target.written = true
     const bytes = new Uint8Array(data.byteLength)
     bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-    this.#writeBytes(address, bytes)
+    this.#writeBytes(target.address, bytes)
   }
 
   #writeBytes(address: number, bytes: Uint8Array<ArrayBuffer>): void {
@@ -142,9 +145,10 @@ export class CPUBackend implements Backend {
 
   copy(source: Storage, target: Storage, bytes: number): void {
     this.#workers.check()
+    ;(target as CPUStorage).written = true
     const words = Math.ceil(bytes / 4)
-    const each = 2 ** 16
-    this.#encode({ kernel: 'copyWords', chunks: Math.ceil(words / Math.max(each, Math.ceil(words / maxChunks))), params: [{ storage: target }, { storage: source }, words, Math.max(each, Math.ceil(words / maxChunks))] }, () => 'a copy')
+    const { chunks, each } = cut(words, 2 ** 16)
+    this.#encode({ kernel: 'copyWords', chunks, params: [{ storage: target }, { storage: source }, words, each] }, () => 'a copy')
   }
 
   async read(storage: Storage, bytes: number): Promise<ArrayBuffer> {
@@ -193,11 +197,12 @@ export class CPUBackend implements Backend {
 
   #clear(target: Buffer, name: () => string): void {
     const words = target.storage.bytes / 4
-    const each = Math.max(2 ** 16, Math.ceil(words / maxChunks))
-    this.#encode({ kernel: 'fill', chunks: Math.ceil(words / each), params: [target, words, 0, each] }, name)
+    const { chunks, each } = cut(words, 2 ** 16)
+    this.#encode({ kernel: 'fill', chunks, params: [target, words, 0, each] }, name)
   }
 
   #pack(source: CPUStorage, key: string, bytes: number, pack: (target: Buffer) => void, name: () => string): Buffer | null {
+    if (!source.written) return null
     source.packed ??= new Map()
     let copy = source.packed.get(key)
     if (!copy) {
@@ -206,13 +211,12 @@ export class CPUBackend implements Backend {
       if (this.#packedBytes + size > (this.#setup.maximumPages * pageBytes) / 4) return null
       const address = this.#take(bytes, () => `packed weights of ${name()}`)
       this.#packedBytes += size
-      this.stats.objectsCreated++
-      copy = { storage: { bytes: size, version: 0, address, freed: false, packed: null }, version: -1 }
+      copy = { storage: { bytes: size, version: 0, address, freed: false, written: false, packed: null }, version: -1 }
       source.packed.set(key, copy)
     }
     if (copy.version !== source.version) {
-      copy.version = source.version
       pack(copy)
+      copy.version = source.version
     }
     return copy
   }

@@ -39,7 +39,8 @@ export interface Encoder {
   temporary(bytes: number): Buffer
   /**
    * A copy of `source` in a kernel's own order, made by `pack` once and kept until `source` is written or freed. Null
-   * where it would take the memory that is kept for such copies: the kernel must then do without.
+   * for what an op computed, which is rarely used twice, and where the memory for such copies is full: the launch then
+   * packs into a temporary.
    */
   packed(source: View, key: string, bytes: number, pack: (target: Buffer) => void): Buffer | null
   /** The kernel whose module `code` makes; equal keys must mean equal code. The module imports `env.memory` and has one export. */

@@ -104,8 +104,7 @@ function pack(encoder: Encoder, side: Side, k: number, heights: 8 | null): Buffe
   const { view, rows, rowStep, kStep, matrices } = side
   const bytes = matrices * k * 4 * (heights ? Math.ceil(rows / 8) * 8 : rowPanels(rows).padded)
   const run = (target: Buffer): void => packPanels(encoder, { buffer: view, rowStep, k: [[k, kStep]] }, rows, target, { heights, matrices, step: rows * k })
-  // A layer's weight: the one 2-D matrix that is stored [out, in].
-  const isWeight = heights === 8 && view.shape.length === 2 && rowStep === k
+  const isWeight = heights === 8 && view.shape.length === 2
   const kept = isWeight ? encoder.packed(view, `matmul ${rows} ${k} ${rowStep}`, bytes, run) : null
   if (kept) return kept
   const target = encoder.temporary(bytes)
