@@ -54,7 +54,10 @@ export function installed() {
   }
 }
 
-/** Compiles src/ to dist/ where it is newer. The whole folder is replaced at once, so that no one runs half of it. */
+/**
+ * Compiles src/ to dist/ where it is newer. The whole folder is replaced at once, so that no one runs half of it. Types
+ * are checked by `npm test`, not here: that halves the 11 seconds.
+ */
 export async function build() {
   const { generate } = await import('./kernels.js')
   await generate().catch((/** @type {Error} */ error) => stop(error.message))
@@ -63,7 +66,7 @@ export async function build() {
   console.error('Building tweedie ...')
   const fresh = join(root, `dist-${process.pid}.tmp`)
   const started = new Date()
-  const code = await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh], { cwd: root })
+  const code = await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh, '--noCheck'], { cwd: root })
   if (code !== 0) {
     rmSync(fresh, { recursive: true, force: true })
     if (code > 128) process.exit(code)
