@@ -158,3 +158,49 @@ test('memory that grows while helpers are at work, with kernels made in what is 
     y.dispose()
   }
 })
+
+test('memory from 2 GiB on, where addresses are negative as 32-bit integers, and up to the end', async () => {
+  const compute = async (device: t.Device): Promise<Float32Array[]> => {
+    using model = await modelA(device)
+    using x = device.tensor(numbers(2 * 3 * 8 * 8, 1), [2, 3, 8, 8])
+    const { value, gradients } = t.grad(() => sum(square(model.forward(x, [3, 17]))), [x, ...model.parameters.values()])
+    const read = await Promise.all([value, ...gradients].map((one) => one.read()))
+    for (const one of [value, ...gradients]) one.dispose()
+    return read
+  }
+  using low = await request(2)
+  const expected = await compute(low)
+  using high = await request(2)
+  // Reserved and never touched. The model comes to lie on both sides of 2 GiB, then only behind.
+  for (const bytes of [2 ** 31 - 2 ** 20, 2 ** 20]) {
+    high.backend.allocate(bytes, () => 'room')
+    for (const [i, values] of (await compute(high)).entries()) expectSameBits(values, expected[i], `result ${i}`)
+  }
+  using four = high.tensor([1, 2, 3, 4])
+  const { address } = high.backend.allocate(2 ** 24, () => 'too large for a gap') as t.Storage & { address: number }
+  const size = 5 * 2 ** 20
+  high.backend.allocate(2 ** 32 - 2 * 4 * size - (address + 2 ** 24), () => 'room')
+  using first = t.pad(four, [0], [size - 4])
+  // It would end at 2^32, which is 0 to a kernel.
+  expect(() => t.pad(four, [0], [size - 4])).toThrow(/addresses 4294967296 in all/)
+  using last = t.pad(four, [0], [size - 20])
+  expect((last.storage as t.Storage & { address: number }).address + 4 * (size - 16)).toBe(2 ** 32 - 64)
+  for (const one of [first, last]) expectSameBits((await one.read()).subarray(-8), new Float32Array(8), 'zeros')
+  expect([...(await last.read()).subarray(0, 6)]).toEqual([1, 2, 3, 4, 0, 0])
+})
+
+test('a job of more chunks than a ticket counts', async () => {
+  using device = await request(2)
+  // 4168 panels of weights to transform.
+  const channels = 25_003
+  const weight = numbers(channels * 6 * 9, 2)
+  using x = device.tensor(numbers(6 * 16 * 16, 1), [1, 6, 16, 16])
+  using w = device.tensor(weight, [channels, 6, 3, 3])
+  using y = t.conv2d(x, w, { padding: 1 })
+  const values = await y.read()
+  for (const first of [0, 24_000, channels - 7]) {
+    using few = device.tensor(weight.subarray(first * 54, (first + 6) * 54), [6, 6, 3, 3])
+    using part = t.conv2d(x, few, { padding: 1 })
+    expectSameBits(values.subarray(first * 256, (first + 6) * 256), await part.read(), `channels from ${first} on`)
+  }
+})

@@ -88,7 +88,8 @@ export class CPUBackend implements Backend {
   /** Memory that is nobody's tensor. */
   #take(bytes: number, reason: () => string): number {
     const limit = this.#setup.maximumPages * pageBytes
-    const address = this.#heap.take(bytes, limit)
+    // The last 64 bytes stay free: the end of a tensor that ends at 2^32 is 0 to a kernel, and its loops would not run.
+    const address = this.#heap.take(bytes, limit - 64)
     if (address === null) {
       throw new TweedieError('limit-exceeded', `${reason()} needs ${Heap.roundUp(bytes)} bytes on top of ${this.stats.liveBytes}, but the CPU backend addresses ${limit} in all: use a smaller batch, or a GPU.`)
     }
@@ -107,7 +108,7 @@ export class CPUBackend implements Backend {
   #grow(pages: number): void {
     // Memory of the leader's own is grown by the leader; should it be refused, the error comes with the next wait.
     if (this.#setup.shared) this.#setup.shared.memory.grow(pages - this.#pages)
-    else this.#job(growCommand, 1, [pages], 0, () => `more memory (${pages * pageBytes} bytes)`)
+    else this.#job(growCommand, 1, [pages], () => `more memory (${pages * pageBytes} bytes)`)
     this.#pages = pages
     this.stats.objectsCreated++
   }
@@ -138,7 +139,7 @@ export class CPUBackend implements Backend {
     // Room first: posting the batch takes its data along.
     this.#room(jobHeader + 2)
     this.#data.push(bytes)
-    this.#job(writeCommand, 1, [address, this.#data.length - 1], 0, () => `a write of ${bytes.byteLength} bytes`)
+    this.#job(writeCommand, 1, [address, this.#data.length - 1], () => `a write of ${bytes.byteLength} bytes`)
     // Large data is handed over at once, so that a whole checkpoint is not held twice.
     if (bytes.byteLength > 2 ** 20) this.#submit()
   }
@@ -236,13 +237,13 @@ export class CPUBackend implements Backend {
   }
 
   #encode({ kernel, chunks, params, scratch = 0, flops = 0 }: Job, name: () => string): void {
-    if (!(chunks >= 1 && chunks <= maxChunks)) throw new TweedieError('limit-exceeded', `${name()}: a job of ${chunks} chunks; at least 1 and at most ${maxChunks} are possible.`)
+    if (!(chunks >= 1)) throw new TweedieError('device-error', `${name()}: a job of ${chunks} chunks, which is a defect of this library.`)
     const number = typeof kernel === 'string' ? (kernelNumber.get(kernel) as number) : kernel.address
     this.stats.dispatches++
     this.stats.flops += flops
     if (scratch > this.#scratch.stride) this.#growScratch(scratch, name)
     const words = params.map((word) => (typeof word === 'object' && 'storage' in word ? this.#addressOf(word.storage as CPUStorage) : word))
-    this.#job(number, chunks, words, scratch, name)
+    for (let first = 0; first < chunks; first += maxChunks) this.#job(number, Math.min(chunks - first, maxChunks), words, name, scratch, first)
   }
 
   #addressOf(storage: CPUStorage): number {
@@ -264,15 +265,16 @@ export class CPUBackend implements Backend {
     if (this.#length + words > commandWords) this.#submit()
   }
 
-  #job(kernel: number, chunks: number, params: readonly (number | { readonly f32: number })[], scratch: number, name: () => string): void {
+  #job(kernel: number, chunks: number, params: readonly (number | { readonly f32: number })[], name: () => string, scratch = 0, first = 0): void {
     const length = jobHeader + params.length
     this.#room(length)
     const at = this.#length
     this.#words[at] = kernel
     this.#words[at + 1] = chunks
-    this.#words[at + 2] = scratch > 0 ? this.#scratch.address : 0
-    this.#words[at + 3] = scratch > 0 ? this.#scratch.stride : 0
-    this.#words[at + 4] = length
+    this.#words[at + 2] = first
+    this.#words[at + 3] = scratch > 0 ? this.#scratch.address : 0
+    this.#words[at + 4] = scratch > 0 ? this.#scratch.stride : 0
+    this.#words[at + 5] = length
     params.forEach((word, i) => {
       if (typeof word === 'number') this.#words[at + jobHeader + i] = word
       else this.#floats[at + jobHeader + i] = word.f32

@@ -21,7 +21,7 @@ export const float = (value: number): Word => ({ f32: value })
 
 export interface Job {
   readonly kernel: KernelName | CompiledKernel
-  /** Pieces that threads claim, at most 4000; a piece of 50 µs or more hides the cost of claiming it. */
+  /** Pieces that threads claim; a piece of 50 µs or more hides the cost of claiming it. */
   readonly chunks: number
   /** As the kernel's `Params` class lays them out. */
   readonly params: readonly Word[]

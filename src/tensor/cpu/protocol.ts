@@ -6,8 +6,8 @@
  * Memory: 64 KiB for the constants of the kernels' module, then the words of the batch being run, then the heap.
  */
 
-/** A job: which kernel, how many chunks, scratch of the first thread and bytes from one thread's to the next's, words in all. */
-export const jobHeader = 5
+/** A job: which kernel, how many chunks, the first one's number, scratch of the first thread and bytes from one thread's to the next's, words in all. */
+export const jobHeader = 6
 /** `kernel` of a piece of host data to be put into memory: words are its address and its number in the batch's `data`. */
 export const writeCommand = -1
 /** `kernel` of a request for more memory: its word is the number of 64 KiB pages there must be. */
@@ -34,7 +34,7 @@ export const control = {
   length: 4,
 } as const
 export const closed = 0xfff
-/** One less than `closed` would do; a round number reads better. */
+/** Of a job; longer ones are enqueued in pieces. One less than `closed` would do; a round number reads better. */
 export const maxChunks = 4000
 
 export interface StartMessage {

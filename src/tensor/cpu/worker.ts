@@ -83,11 +83,11 @@ class Thread {
       const job = Atomics.load(control, words.job)
       const at = job >>> 2
       const { view } = this
-      const [number, chunks, scratch, stride] = [view[at], view[at + 1], view[at + 2], view[at + 3]]
+      const [number, chunks, first, scratch, stride] = [view[at], view[at + 1], view[at + 2], view[at + 3], view[at + 4]]
       if (chunk >= chunks) return ticket
       if (Atomics.compareExchange(control, words.ticket, ticket, ticket + 1) !== ticket) continue
       try {
-        this.kernel(number)(job + jobHeader * 4, chunk, scratch + this.index * stride)
+        this.kernel(number)(job + jobHeader * 4, first + chunk, scratch + this.index * stride)
       } catch (error) {
         // The leader knows which job it is, and says so.
         Atomics.store(control, words.trapped, 1)
@@ -121,8 +121,8 @@ function lead(thread: Thread, port: Port): (message: LeaderMessage) => void {
     const chunks = view[at + 1]
     if (!control || chunks === 1) {
       const kernel = thread.kernel(view[at])
-      const scratch = view[at + 2]
-      for (let chunk = 0; chunk < chunks; chunk++) kernel(address + jobHeader * 4, chunk, scratch)
+      const [first, scratch] = [view[at + 2], view[at + 3]]
+      for (let chunk = 0; chunk < chunks; chunk++) kernel(address + jobHeader * 4, first + chunk, scratch)
       return
     }
     generation = (generation + 1) & 0xfffff
@@ -140,9 +140,8 @@ function lead(thread: Thread, port: Port): (message: LeaderMessage) => void {
   }
 
   const batch = (length: number, source: Int32Array, data: readonly Uint8Array[]): void => {
-    let view = thread.view
-    view.set(source.subarray(0, length), commandBase >>> 2)
-    for (let at = 0; at < length; at += source[at + 4]) {
+    thread.view.set(source.subarray(0, length), commandBase >>> 2)
+    for (let at = 0; at < length; at += source[at + 5]) {
       const kernel = source[at]
       jobs++
       if (kernel === writeCommand) {
@@ -150,8 +149,6 @@ function lead(thread: Thread, port: Port): (message: LeaderMessage) => void {
       } else if (kernel === growCommand) {
         const missing = source[at + jobHeader] - memory.buffer.byteLength / 65536
         if (missing > 0) memory.grow(missing)
-        view = thread.view
-        view.set(source.subarray(0, length), commandBase >>> 2)
       } else {
         run(commandBase + at * 4)
       }
