@@ -1,7 +1,7 @@
 /**
  * Makes `src/tensor/cpu/generated/`: the WebAssembly kernels (from src/wasm, by AssemblyScript, with relaxed SIMD;
- * src/tensor/cpu/plain-simd.ts derives the others) and the workers' program, as strings in modules. Run by the build, the tests and the benches; does
- * nothing where nothing changed.
+ * src/tensor/cpu/plain-simd.ts derives the others) and the workers' program, as strings in modules. Run by the build, the
+ * tests and the benches; does nothing where nothing changed.
  */
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'

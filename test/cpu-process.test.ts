@@ -1,4 +1,7 @@
-/** A process that used the CPU backend ends by itself, with what it printed and no error, however it left its devices. */
+/**
+ * A process that used the CPU backend ends by itself, with what it printed and no error, however it left its devices; and
+ * disposed devices give their memory back.
+ */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -28,6 +31,22 @@ const ways = {
     await say(square(x))
     await other.flush()
   },
+  async 'devices that were disposed of, still held'() {
+    const held = []
+    const megabytes = async () => {
+      const other = await Device.request({ backend: 'cpu', threads: 2 })
+      await other.tensor(new Float32Array(2 ** 25)).read()
+      other.dispose()
+      held.push(other)
+      // A thread's memory is free when it has ended.
+      for (let i = 0; i < 5; i++) await new Promise((resolve) => setTimeout(resolve, 100)), gc()
+      return process.memoryUsage.rss() / 2 ** 20
+    }
+    const first = await megabytes()
+    for (let i = 0; i < 2; i++) await megabytes()
+    const growth = await megabytes() - first
+    console.log(growth < 128 ? 'free' : growth + ' MiB more after three devices of 128')
+  },
   async 'an error of its own'() { await say(square(x)); throw new Error('mine') },
 }
 await ways[process.argv[2]]()
@@ -50,7 +69,7 @@ interface End {
 
 function run(way: string): Promise<End> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [program, way], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, ['--expose-gc', program, way], { stdio: ['ignore', 'pipe', 'pipe'] })
     // A process that hangs is ended, and has no code then.
     const patience = setTimeout(() => child.kill('SIGKILL'), 60_000)
     const text = { out: '', err: '' }
@@ -67,6 +86,10 @@ function run(way: string): Promise<End> {
 for (const way of ['disposed', 'never disposed', 'with work that nobody waits for', 'after a pause', 'two devices']) {
   test(way, async () => expect(await run(way)).toEqual({ code: 0, out: '36\n', err: '' }))
 }
+
+test('devices that were disposed of, still held, give their memory back', async () => {
+  expect(await run('devices that were disposed of, still held')).toEqual({ code: 0, out: 'free\n', err: '' })
+})
 
 test('an error of its own', async () => {
   const { code, out, err } = await run('an error of its own')

@@ -11,7 +11,7 @@ import { kernelNames } from './generated/kernels.ts'
 import { cut, type Buffer, type CompiledKernel, type Encoder, type Job, type Launch, type MemoryType } from './launch.ts'
 import { launches } from './launches/index.ts'
 import { Heap } from './memory.ts'
-import { commandWords, growCommand, heapBase, jobHeader, maxChunks, writeCommand, type WorkerReply } from './protocol.ts'
+import { commandWords, growCommand, heapBase, jobHeader, maxChunks, writeCommand, type StartMessage, type WorkerReply } from './protocol.ts'
 import { Workers } from './workers.ts'
 
 export interface CPUStorage extends Storage {
@@ -42,7 +42,11 @@ const pageBytes = 65536
 export class CPUBackend implements Backend {
   readonly kind = 'cpu'
   readonly stats: BackendStats = { dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0, bytes: 0 }
-  readonly #setup: CPUSetup
+  /** Null where the leader has memory of its own. */
+  #memory: WebAssembly.Memory | null
+  readonly #threads: number
+  /** Bytes that can be addressed. */
+  readonly #limit: number
   readonly #workers: Workers
   readonly #heap = new Heap(heapBase)
   readonly #compiled = new Map<string, CompiledKernel>()
@@ -62,17 +66,16 @@ export class CPUBackend implements Backend {
 
   static async start(setup: CPUSetup): Promise<CPUBackend> {
     let backend: CPUBackend | null = null
-    const { module, shared, threads, maximumPages } = setup
-    const memory = shared?.memory ?? { pages: initialPages, maximum: maximumPages }
-    const starts = Array.from({ length: threads }, () => ({ module, memory, control: shared?.control ?? null }))
-    const workers = await Workers.start(starts, (reply) => (backend as CPUBackend).#explain(reply))
+    const workers = await Workers.start(startsOf(setup), (reply) => (backend as CPUBackend).#explain(reply))
     return (backend = new CPUBackend(setup, workers))
   }
 
   private constructor(setup: CPUSetup, workers: Workers) {
-    this.#setup = setup
+    this.#memory = setup.shared?.memory ?? null
+    this.#threads = setup.threads
+    this.#limit = setup.maximumPages * pageBytes
     this.#workers = workers
-    this.#pages = setup.shared ? setup.shared.memory.buffer.byteLength / pageBytes : initialPages
+    this.#pages = this.#memory ? this.#memory.buffer.byteLength / pageBytes : initialPages
     this.#memoryType = { shared: setup.shared !== null, initial: 1, maximum: 65536, relaxed: setup.relaxed }
   }
 
@@ -87,16 +90,15 @@ export class CPUBackend implements Backend {
 
   /** Memory that is nobody's tensor. */
   #take(bytes: number, reason: () => string): number {
-    const limit = this.#setup.maximumPages * pageBytes
     // The last 64 bytes stay free: the end of a tensor that ends at 2^32 is 0 to a kernel, and its loops would not run.
-    const address = this.#heap.take(bytes, limit - 64)
+    const address = this.#heap.take(bytes, this.#limit - 64)
     if (address === null) {
-      throw new TweedieError('limit-exceeded', `${reason()} needs ${Heap.roundUp(bytes)} bytes on top of ${this.stats.liveBytes}, but the CPU backend addresses ${limit} in all: use a smaller batch, or a GPU.`)
+      throw new TweedieError('limit-exceeded', `${reason()} needs ${Heap.roundUp(bytes)} bytes on top of ${this.stats.liveBytes}, but the CPU backend addresses ${this.#limit} in all: use a smaller batch, or a GPU.`)
     }
     const needed = Math.ceil(this.#heap.end / pageBytes)
     if (needed > this.#pages) {
       try {
-        this.#grow(Math.min(this.#setup.maximumPages, Math.max(needed, Math.ceil(this.#pages * 1.25))))
+        this.#grow(Math.min(this.#limit / pageBytes, Math.max(needed, Math.ceil(this.#pages * 1.25))))
       } catch (cause) {
         this.#heap.give(address, bytes)
         throw new TweedieError('out-of-memory', `${reason()}: the system did not give ${needed * pageBytes} bytes: use a smaller batch, or close what else needs memory.`, { cause })
@@ -107,7 +109,7 @@ export class CPUBackend implements Backend {
 
   #grow(pages: number): void {
     // Memory of the leader's own is grown by the leader; should it be refused, the error comes with the next wait.
-    if (this.#setup.shared) this.#setup.shared.memory.grow(pages - this.#pages)
+    if (this.#memory) this.#memory.grow(pages - this.#pages)
     else this.#job(growCommand, 1, [pages], () => `more memory (${pages * pageBytes} bytes)`)
     this.#pages = pages
     this.stats.objectsCreated++
@@ -209,7 +211,7 @@ export class CPUBackend implements Backend {
     if (!copy) {
       const size = Heap.roundUp(bytes)
       // A quarter of what can be addressed: packed copies of the largest models must not crowd out their activations.
-      if (this.#packedBytes + size > (this.#setup.maximumPages * pageBytes) / 4) return null
+      if (this.#packedBytes + size > this.#limit / 4) return null
       const address = this.#take(bytes, () => `packed weights of ${name()}`)
       this.#packedBytes += size
       copy = { storage: { bytes: size, version: 0, address, freed: false, written: false, packed: null }, version: -1 }
@@ -253,11 +255,11 @@ export class CPUBackend implements Backend {
 
   #growScratch(bytes: number, name: () => string): void {
     // Jobs run in order, so the old scratch may be someone else's from now on.
-    if (this.#scratch.stride > 0) this.#heap.give(this.#scratch.address, this.#scratch.stride * this.#setup.threads)
+    if (this.#scratch.stride > 0) this.#heap.give(this.#scratch.address, this.#scratch.stride * this.#threads)
     // The odd 64 bytes keep threads from meeting in the same cache sets.
     const stride = Heap.roundUp(bytes) + 64
     this.#scratch = { stride: 0, address: 0 }
-    this.#scratch = { address: this.#take(stride * this.#setup.threads, () => `scratch memory of ${name()}`), stride }
+    this.#scratch = { address: this.#take(stride * this.#threads, () => `scratch memory of ${name()}`), stride }
     this.stats.objectsCreated++
   }
 
@@ -309,6 +311,7 @@ export class CPUBackend implements Backend {
     if (this.#disposed) return
     this.#disposed = true
     this.#workers.stop(new TweedieError('disposed', 'The device was disposed.'))
+    this.#memory = null
     this.stats.liveBuffers = 0
     this.stats.liveBytes = 0
   }
@@ -316,3 +319,9 @@ export class CPUBackend implements Backend {
 
 /** 16 MiB: the kernels' module, the batch and a small model. */
 export const initialPages = 256
+
+/** What each worker is told. (Not in `start`: the closure there would keep the memory of a disposed device alive.) */
+function startsOf({ module, threads, shared, maximumPages }: CPUSetup): Omit<StartMessage, 'kind' | 'thread'>[] {
+  const memory = shared?.memory ?? { pages: initialPages, maximum: maximumPages }
+  return Array.from({ length: threads }, () => ({ module, memory, control: shared?.control ?? null }))
+}

@@ -7,7 +7,7 @@ import type { AdapterDescription, DeviceNeed } from '../backend.ts'
 import { CPUBackend, initialPages } from './backend.ts'
 import { kernels } from './generated/kernels.ts'
 import { toPlainSimd } from './plain-simd.ts'
-import { control as controlWords } from './protocol.ts'
+import { closed, control as controlWords } from './protocol.ts'
 
 export interface CPURequest {
   /**
@@ -71,11 +71,14 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
   const free = freeMemory()
   if (need && free !== null && need.bytes > free) throw new TweedieError('out-of-memory', `The work needs ${mebibytes(need.bytes)}, but ${mebibytes(free)} of memory are free on this machine: use a smaller batch or a smaller model.`)
   const count = common ? Math.min(threads ?? cores(), 64) : 1
+  const control = common && new Int32Array(new SharedArrayBuffer(controlWords.length * 4))
+  // A helper may be ready before there is a job.
+  if (control) control[controlWords.ticket] = closed
   const backend = await CPUBackend.start({
     module,
     threads: count,
     relaxed: isRelaxed,
-    shared: common && { memory: common.memory, control: new Int32Array(new SharedArrayBuffer(controlWords.length * 4)) },
+    shared: common && control && { memory: common.memory, control },
     maximumPages,
   })
   if (signal?.aborted) {

@@ -33,7 +33,10 @@ const ln2High = 0.693359375
 const ln2Low = -2.12194440e-4
 const log2e = 1.44269504
 
-/** 2^n · p(x − n ln 2) with n = floor(x / ln 2); see `src/wasm/exp.ts`, which does the same to the bit. */
+/**
+ * 2^n · p(x − n ln 2) with n = floor(x / ln 2) and p of degree 6. (`src/wasm/exp.ts` rounds n to the nearest and makes do
+ * with degree 5: 15 % faster, 1.8e-7 where this is good to 1.1e-7.)
+ */
 function exp(place: Place, a: Code): Code {
   const { body, constant, madd } = place
   const x = body.keep(pmax(pmin(a, constant(89)), constant(-88)))
