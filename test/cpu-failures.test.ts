@@ -169,6 +169,23 @@ describe('memory', () => {
     using y = square(x)
     expect([...await y.read()]).toEqual([9])
   })
+  test('packed copies of weights give way to tensors, and are made again', async () => {
+    using device = await Device.request({ backend: 'cpu', threads: 2 })
+    const values = numbers(2 ** 20, 1)
+    using w = device.tensor(values, [1024, 1024])
+    using x = device.tensor(numbers(8 * 1024, 2), [8, 1024])
+    const product = (): t.Tensor => t.matmul(x, w, { transposeB: true })
+    using before = product()
+    // All the rest of memory: only the copy of w, 4 MB, can make room.
+    const { address } = device.backend.allocate(2 ** 24, () => 'no gap is so large') as t.Storage & { address: number }
+    const rest = device.backend.allocate(2 ** 32 - 64 - (address + 2 ** 24), () => 'all that is left')
+    const padded = t.pad(x, [0, 0], [900, 0])
+    expect((await padded.read()).subarray(0, 8 * 1024)).toEqual(await x.read())
+    padded.dispose()
+    device.backend.free(rest)
+    using after = product()
+    expectSameBits(await after.read(), await before.read(), 'the product')
+  })
 })
 
 describe('an engine that lacks something', () => {

@@ -59,6 +59,9 @@ export class CPUBackend implements Backend {
   #pages: number
   #scratch: { address: number; stride: number } = { address: 0, stride: 0 }
   #packedBytes = 0
+  /** Who has packed copies, and which copies the op that is being enqueued reads. */
+  readonly #packed = new Set<CPUStorage>()
+  readonly #needed = new Set<CPUStorage>()
   /** Names of the jobs that were posted, the first being number `#named`. */
   #names: (() => string)[] = []
   #named = 0
@@ -91,7 +94,13 @@ export class CPUBackend implements Backend {
   /** Memory that is nobody's tensor. */
   #take(bytes: number, reason: () => string): number {
     // The last 64 bytes stay free: the end of a tensor that ends at 2^32 is 0 to a kernel, and its loops would not run.
-    const address = this.#heap.take(bytes, this.#limit - 64)
+    const limit = this.#limit - 64
+    let address = this.#heap.take(bytes, limit)
+    if (address === null) {
+      // Packed copies can be made again.
+      for (const source of this.#packed) this.#dropPacked(source)
+      address = this.#heap.take(bytes, limit)
+    }
     if (address === null) {
       throw new TweedieError('limit-exceeded', `${reason()} needs ${Heap.roundUp(bytes)} bytes on top of ${this.stats.liveBytes}, but the CPU backend addresses ${this.#limit} in all: use a smaller batch, or a GPU.`)
     }
@@ -122,10 +131,18 @@ export class CPUBackend implements Backend {
     this.stats.liveBuffers--
     this.stats.liveBytes -= freed.bytes
     this.#heap.give(freed.address, freed.bytes)
-    for (const { storage: copy } of freed.packed?.values() ?? []) {
+    this.#dropPacked(freed)
+  }
+
+  /** Frees what there is of `source` in kernels' own orders, but for what the op at hand reads. */
+  #dropPacked(source: CPUStorage): void {
+    for (const [key, { storage: copy }] of source.packed ?? []) {
+      if (this.#needed.has(copy)) continue
       this.#packedBytes -= copy.bytes
       this.#heap.give(copy.address, copy.bytes)
+      source.packed?.delete(key)
     }
+    if (!source.packed?.size) this.#packed.delete(source)
   }
 
   write(storage: Storage, data: ArrayBufferView): void {
@@ -194,6 +211,7 @@ export class CPUBackend implements Backend {
     try {
       launch(encoder, params, inputs, outputs)
     } finally {
+      this.#needed.clear()
       for (const storage of temporaries) this.free(storage)
     }
   }
@@ -216,7 +234,9 @@ export class CPUBackend implements Backend {
       this.#packedBytes += size
       copy = { storage: { bytes: size, version: 0, address, freed: false, written: false, packed: null }, version: -1 }
       source.packed.set(key, copy)
+      this.#packed.add(source)
     }
+    this.#needed.add(copy.storage)
     if (copy.version !== source.version) {
       pack(copy)
       copy.version = source.version
