@@ -3,7 +3,7 @@
  * which run one after another, each cut into chunks that threads claim. Into how many depends on the shape alone, never
  * on the number of threads: so results do not either. Launches hold no state.
  */
-import type { Storage, View } from '../backend.ts'
+import type { View } from '../backend.ts'
 import type { KernelName } from './generated/kernels.ts'
 
 /** A kernel compiled at run time. */
@@ -62,5 +62,3 @@ export function cut(count: number, least: number): { chunks: number; each: numbe
   const each = Math.max(Math.ceil(least), Math.ceil(count / 4000), 1)
   return { chunks: Math.max(1, Math.ceil(count / each)), each }
 }
-
-export type { Storage }

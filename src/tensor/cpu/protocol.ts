@@ -6,7 +6,10 @@
  * Memory: 64 KiB for the constants of the kernels' module, then the words of the batch being run, then the heap.
  */
 
-/** A job: which kernel, how many chunks, the first one's number, scratch of the first thread and bytes from one thread's to the next's, words in all. */
+/**
+ * A job: which kernel, how many chunks, the first one's number, scratch of the first thread and bytes from one thread's to
+ * the next's, words in all.
+ */
 export const jobHeader = 6
 /** `kernel` of a piece of host data to be put into memory: words are its address and its number in the batch's `data`. */
 export const writeCommand = -1
