@@ -7,6 +7,10 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { GaussianDiffusion, GeneratedNoise, sampleLoop } from '../src/diffusion/index.ts'
 import * as t from '../src/tensor/index.ts'
 import { expectSameBits, numbers } from './op.ts'
+import { kernels } from '../src/tensor/cpu/generated/kernels.ts'
+import { toPlainSimd } from '../src/tensor/cpu/plain-simd.ts'
+import { growCommand, jobHeader, type LeaderMessage, type StartMessage, type WorkerReply } from '../src/tensor/cpu/protocol.ts'
+import { work as runWorker } from '../src/tensor/cpu/worker.ts'
 import { modelA } from './spec-models.ts'
 
 const { Device, mul, permute, square } = t
@@ -260,5 +264,35 @@ describe('the end of a device', () => {
     const request = Device.request({ backend: 'cpu', signal: controller.signal })
     controller.abort(reason)
     await expect(request).rejects.toBe(reason)
+  })
+})
+
+describe('a worker with memory of its own', () => {
+  /** The worker's program in this thread, started with this memory: what it is sent, and what it answers. */
+  function start(memory: { pages: number; maximum: number }): { send: (message: LeaderMessage) => void; replies: WorkerReply[] } {
+    const module = toPlainSimd(Uint8Array.from(Buffer.from(kernels, 'base64')))
+    const name = Buffer.from('\u0006memory\u0002')
+    module[Buffer.from(module.buffer).indexOf(name) + name.length] = 1 // not shared
+    const replies: WorkerReply[] = []
+    let send: (message: StartMessage | LeaderMessage) => void = () => {}
+    runWorker({ post: (reply) => void replies.push(reply), receive: (listener) => (send = listener) })
+    send({ kind: 'start', module, memory, control: null, thread: 0 })
+    return { send, replies }
+  }
+
+  test('says that it was memory that it did not get, at the start and when it grows', () => {
+    expect(start({ pages: 20, maximum: 10 }).replies).toEqual([{ kind: 'refused', message: expect.stringMatching(/memory|maximum/i), memory: true }])
+
+    const { send, replies } = start({ pages: 256, maximum: 300 })
+    const grow = (pages: number): LeaderMessage => {
+      const words = new Int32Array(jobHeader + 1)
+      words.set([growCommand, 1])
+      words[jobHeader - 1] = words.length
+      words[jobHeader] = pages
+      return { kind: 'batch', words, length: words.length, data: [] }
+    }
+    send(grow(290))
+    send(grow(301))
+    expect(replies).toEqual([{ kind: 'ready' }, { kind: 'failure', job: 1, message: expect.stringMatching(/memory|grow/i), memory: true }])
   })
 })

@@ -107,7 +107,7 @@ export class CPUBackend implements Backend {
     const needed = Math.ceil(this.#heap.end / pageBytes)
     if (needed > this.#pages) {
       try {
-        this.#grow(Math.min(this.#limit / pageBytes, Math.max(needed, Math.ceil(this.#pages * 1.25))))
+        this.#grow(needed)
       } catch (cause) {
         this.#heap.give(address, bytes)
         throw new TweedieError('out-of-memory', `${reason()}: the system did not give ${needed * pageBytes} bytes: use a smaller batch, or close what else needs memory.`, { cause })
@@ -116,10 +116,18 @@ export class CPUBackend implements Backend {
     return address
   }
 
-  #grow(pages: number): void {
+  #grow(needed: number): void {
+    // A quarter more, so that growing is rare.
+    let pages = Math.min(this.#limit / pageBytes, Math.max(needed, Math.ceil(this.#pages * 1.25)))
     // Memory of the leader's own is grown by the leader; should it be refused, the error comes with the next wait.
-    if (this.#memory) this.#memory.grow(pages - this.#pages)
-    else this.#job(growCommand, 1, [pages], () => `more memory (${pages * pageBytes} bytes)`)
+    if (this.#memory) {
+      try {
+        this.#memory.grow(pages - this.#pages)
+      } catch {
+        pages = needed
+        this.#memory.grow(pages - this.#pages)
+      }
+    } else this.#job(growCommand, 1, [pages], () => `more memory (${pages * pageBytes} bytes)`)
     this.#pages = pages
     this.stats.objectsCreated++
   }
@@ -303,9 +311,9 @@ export class CPUBackend implements Backend {
     })
     this.#length += length
     this.#names.push(name)
-    if (this.#names.length > namesKept) {
-      this.#names.shift()
-      this.#named++
+    if (this.#names.length > 2 * namesKept) {
+      this.#names.splice(0, namesKept)
+      this.#named += namesKept
     }
     if (++this.#jobs >= jobsPerBatch) this.#submit()
   }

@@ -58,6 +58,6 @@ export type LeaderMessage =
 /** `failure.job` counts the jobs of all batches since the start. */
 export type WorkerReply =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'refused'; readonly message: string }
+  | { readonly kind: 'refused'; readonly message: string; readonly memory: boolean }
   | { readonly kind: 'data'; readonly id: number; readonly bytes: ArrayBuffer }
   | { readonly kind: 'failure'; readonly job: number; readonly message: string; readonly memory: boolean }

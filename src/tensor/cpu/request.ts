@@ -58,6 +58,17 @@ function sharedMemory(): { memory: WebAssembly.Memory; maximumPages: number } | 
   return null
 }
 
+function checkNeed(bytes: number, most: number): void {
+  const work = `The work needs ${mebibytes(bytes)}`
+  if (bytes > most) {
+    throw new TweedieError('limit-exceeded', `${work}, but the CPU backend addresses ${mebibytes(most)}: use a smaller batch, or a GPU.`)
+  }
+  const free = freeMemory()
+  if (free !== null && bytes > free) {
+    throw new TweedieError('out-of-memory', `${work}, but ${mebibytes(free)} of memory are free on this machine: use a smaller batch or a smaller model.`)
+  }
+}
+
 export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURequest): Promise<{ backend: CPUBackend; adapter: AdapterDescription }> {
   signal?.throwIfAborted()
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
@@ -67,9 +78,7 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
   const { module, isRelaxed } = chooseModule(simd, common !== null)
   const maximumPages = common?.maximumPages ?? 65536
   const most = maximumPages * 65536
-  if (need && need.bytes > most) throw new TweedieError('limit-exceeded', `The work needs ${mebibytes(need.bytes)}, but the CPU backend addresses ${mebibytes(most)}: use a smaller batch, or a GPU.`)
-  const free = freeMemory()
-  if (need && free !== null && need.bytes > free) throw new TweedieError('out-of-memory', `The work needs ${mebibytes(need.bytes)}, but ${mebibytes(free)} of memory are free on this machine: use a smaller batch or a smaller model.`)
+  if (need) checkNeed(need.bytes, most)
   const count = common ? Math.min(threads ?? cores(), 64) : 1
   const control = common && new Int32Array(new SharedArrayBuffer(controlWords.length * 4))
   // A helper may be ready before there is a job.

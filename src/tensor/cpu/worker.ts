@@ -30,7 +30,7 @@ export function work(port: Port): void {
       if (message.thread > 0) thread.help()
       else started = lead(thread, port)
     } catch (error) {
-      port.post({ kind: 'refused', message: String(error) })
+      port.post({ kind: 'refused', message: String(error), memory: error instanceof RangeError })
     }
   })
 }

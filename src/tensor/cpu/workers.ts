@@ -34,12 +34,15 @@ export class Workers {
   #start(starts: readonly Omit<StartMessage, 'kind' | 'thread'>[]): Promise<void> {
     return new Promise((resolve, reject) => {
       let ready = false
+      const policy = "a page's content security policy must allow worker-src blob: and script-src 'wasm-unsafe-eval'"
       const notStarted = (reason: string, cause?: unknown): TweedieError =>
-        new TweedieError('cpu-unavailable', `The CPU backend could not start a worker thread: ${reason} (a page's content security policy must allow worker-src blob: and script-src 'wasm-unsafe-eval').`, { cause })
-      const died = (reason: string): void => {
-        const error = ready ? new TweedieError('device-lost', `A worker thread of the CPU backend ${reason}: request a new device.`) : notStarted(`it ${reason}`)
+        new TweedieError('cpu-unavailable', `The CPU backend could not start a worker thread: ${reason} (${policy}).`, { cause })
+      const fail = (error: TweedieError): void => {
         this.stop(error)
         reject(error)
+      }
+      const died = (reason: string): void => {
+        fail(ready ? new TweedieError('device-lost', `A worker thread of the CPU backend ${reason}: request a new device.`) : notStarted(`it ${reason}`))
       }
       try {
         for (const [thread, start] of starts.entries()) {
@@ -47,7 +50,11 @@ export class Workers {
           this.#handles.push(handle)
           handle.receive((message) => {
             const reply = message as WorkerReply
-            if (reply.kind === 'refused') return died(`failed (${reply.message})`)
+            if (reply.kind === 'refused') {
+              return reply.memory
+                ? fail(new TweedieError('out-of-memory', `The system did not give the CPU backend its memory (${reply.message}): close what else needs memory.`))
+                : died(`failed (${reply.message})`)
+            }
             if (reply.kind === 'ready' && thread === 0) {
               ready = true
               handle.hold(false)
@@ -60,9 +67,7 @@ export class Workers {
           handle.post({ kind: 'start', ...start, thread } satisfies StartMessage)
         }
       } catch (cause) {
-        const error = notStarted(cause instanceof Error ? cause.message : String(cause), cause)
-        this.stop(error)
-        reject(error)
+        fail(notStarted(cause instanceof Error ? cause.message : String(cause), cause))
       }
     })
   }
