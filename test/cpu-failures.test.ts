@@ -9,7 +9,7 @@ import * as t from '../src/tensor/index.ts'
 import { expectSameBits, numbers } from './op.ts'
 import { kernels } from '../src/tensor/cpu/generated/kernels.ts'
 import { toPlainSimd } from '../src/tensor/cpu/plain-simd.ts'
-import { growCommand, jobHeader, type LeaderMessage, type StartMessage, type WorkerReply } from '../src/tensor/cpu/protocol.ts'
+import { growCommand, job, type LeaderMessage, type StartMessage, type WorkerReply } from '../src/tensor/cpu/protocol.ts'
 import { work as runWorker } from '../src/tensor/cpu/worker.ts'
 import { modelA } from './spec-models.ts'
 
@@ -285,11 +285,11 @@ describe('a worker with memory of its own', () => {
 
     const { send, replies } = start({ pages: 256, maximum: 300 })
     const grow = (pages: number): LeaderMessage => {
-      const words = new Int32Array(jobHeader + 1)
+      const words = new Int32Array(job.params + 1)
       words.set([growCommand, 1])
-      words[jobHeader - 1] = words.length
-      words[jobHeader] = pages
-      return { kind: 'batch', words, length: words.length, data: [] }
+      words[job.length] = words.length
+      words[job.params] = pages
+      return { kind: 'batch', words, data: [] }
     }
     send(grow(290))
     send(grow(301))

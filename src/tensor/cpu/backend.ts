@@ -11,7 +11,7 @@ import { kernelNames } from './generated/kernels.ts'
 import { cut, type Buffer, type CompiledKernel, type Encoder, type Job, type Launch, type MemoryType } from './launch.ts'
 import { launches } from './launches/index.ts'
 import { Heap } from './memory.ts'
-import { commandWords, growCommand, heapBase, jobHeader, maxChunks, writeCommand, type StartMessage, type WorkerReply } from './protocol.ts'
+import { commandWords, growCommand, heapBase, job as word, maxChunks, writeCommand, type StartMessage, type WorkerReply } from './protocol.ts'
 import { Workers } from './workers.ts'
 
 export interface CPUStorage extends Storage {
@@ -164,7 +164,7 @@ export class CPUBackend implements Backend {
 
   #writeBytes(address: number, bytes: Uint8Array<ArrayBuffer>): void {
     // Room first: posting the batch takes its data along.
-    this.#room(jobHeader + 2)
+    this.#room(word.params + 2)
     this.#data.push(bytes)
     this.#job(writeCommand, 1, [address, this.#data.length - 1], () => `a write of ${bytes.byteLength} bytes`)
     // Large data is handed over at once, so that a whole checkpoint is not held twice.
@@ -272,7 +272,7 @@ export class CPUBackend implements Backend {
     this.stats.dispatches++
     this.stats.flops += flops
     if (scratch > this.#scratch.stride) this.#growScratch(scratch, name)
-    const words = params.map((word) => (typeof word === 'object' && 'storage' in word ? this.#addressOf(word.storage as CPUStorage) : word))
+    const words = params.map((value) => (typeof value === 'object' && 'storage' in value ? this.#addressOf(value.storage as CPUStorage) : value))
     for (let first = 0; first < chunks; first += maxChunks) this.#job(number, Math.min(chunks - first, maxChunks), words, name, scratch, first)
   }
 
@@ -296,18 +296,18 @@ export class CPUBackend implements Backend {
   }
 
   #job(kernel: number, chunks: number, params: readonly (number | { readonly f32: number })[], name: () => string, scratch = 0, first = 0): void {
-    const length = jobHeader + params.length
+    const length = word.params + params.length
     this.#room(length)
     const at = this.#length
-    this.#words[at] = kernel
-    this.#words[at + 1] = chunks
-    this.#words[at + 2] = first
-    this.#words[at + 3] = scratch > 0 ? this.#scratch.address : 0
-    this.#words[at + 4] = scratch > 0 ? this.#scratch.stride : 0
-    this.#words[at + 5] = length
-    params.forEach((word, i) => {
-      if (typeof word === 'number') this.#words[at + jobHeader + i] = word
-      else this.#floats[at + jobHeader + i] = word.f32
+    this.#words[at + word.kernel] = kernel
+    this.#words[at + word.chunks] = chunks
+    this.#words[at + word.first] = first
+    this.#words[at + word.scratch] = scratch > 0 ? this.#scratch.address : 0
+    this.#words[at + word.stride] = scratch > 0 ? this.#scratch.stride : 0
+    this.#words[at + word.length] = length
+    params.forEach((value, i) => {
+      if (typeof value === 'number') this.#words[at + word.params + i] = value
+      else this.#floats[at + word.params + i] = value.f32
     })
     this.#length += length
     this.#names.push(name)
@@ -321,7 +321,7 @@ export class CPUBackend implements Backend {
   #submit(): void {
     if (this.#length === 0) return
     const words = this.#words.slice(0, this.#length)
-    this.#workers.post({ kind: 'batch', words, length: this.#length, data: this.#data }, [words.buffer, ...this.#data.map(({ buffer }) => buffer)])
+    this.#workers.post({ kind: 'batch', words, data: this.#data }, [words.buffer, ...this.#data.map(({ buffer }) => buffer)])
     this.#length = 0
     this.#jobs = 0
     this.#data = []

@@ -7,6 +7,7 @@
  * is unknown is an error, which the tests would see.
  */
 import { TweedieError } from '../../errors.ts'
+import { unsigned as leb } from './emit/module.ts'
 
 const codeSection = 10
 
@@ -117,4 +118,3 @@ export function toPlainSimd(module: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBu
 type Bytes = ArrayLike<number>
 
 const lengthOf = (parts: readonly Bytes[]): number => parts.reduce((sum, { length }) => sum + length, 0)
-const leb = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...leb(value >>> 7)])

@@ -7,10 +7,10 @@
  */
 
 /**
- * A job: which kernel, how many chunks, the first one's number, scratch of the first thread and bytes from one thread's to
- * the next's, words in all.
+ * Where a job's words are: which kernel, how many chunks, the first one's number, scratch of the first thread and bytes
+ * from one thread's to the next's, words in all; then the kernel's parameters.
  */
-export const jobHeader = 6
+export const job = { kernel: 0, chunks: 1, first: 2, scratch: 3, stride: 4, length: 5, params: 6 } as const
 /** `kernel` of a piece of host data to be put into memory: words are its address and its number in the batch's `data`. */
 export const writeCommand = -1
 /** `kernel` of a request for more memory: its word is the number of 64 KiB pages there must be. */
@@ -52,7 +52,7 @@ export interface StartMessage {
 }
 
 export type LeaderMessage =
-  | { readonly kind: 'batch'; readonly words: Int32Array<ArrayBuffer>; readonly length: number; readonly data: readonly Uint8Array<ArrayBuffer>[] }
+  | { readonly kind: 'batch'; readonly words: Int32Array<ArrayBuffer>; readonly data: readonly Uint8Array<ArrayBuffer>[] }
   | { readonly kind: 'read'; readonly id: number; readonly address: number; readonly bytes: number }
 
 /** `failure.job` counts the jobs of all batches since the start. */

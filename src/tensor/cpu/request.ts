@@ -1,9 +1,10 @@
 /**
  * Getting a CPU backend: which SIMD the engine has, how much memory it may address, how many threads there can be.
  */
-import { cores, freeMemory } from '#platform'
+import { cores } from '#platform'
 import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription, DeviceNeed } from '../backend.ts'
+import { checkFreeMemory, mebibytes } from '../need.ts'
 import { CPUBackend, initialPages } from './backend.ts'
 import { kernels } from './generated/kernels.ts'
 import { toPlainSimd } from './plain-simd.ts'
@@ -25,8 +26,6 @@ export interface CPURequest {
   readonly signal?: AbortSignal
 }
 
-const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
-
 /** The kernels' module for this engine, importing memory that is shared or not. */
 function chooseModule(simd: 'auto' | 'plain' | 'relaxed', shared: boolean): { module: Uint8Array<ArrayBuffer>; isRelaxed: boolean } {
   const relaxed = Uint8Array.from(atob(kernels), (c) => c.charCodeAt(0))
@@ -44,13 +43,16 @@ function chooseModule(simd: 'auto' | 'plain' | 'relaxed', shared: boolean): { mo
   throw new TweedieError('cpu-unavailable', 'The CPU backend needs WebAssembly with SIMD and bulk memory: use Node 20 or newer, or a browser of 2023 or newer.')
 }
 
-/** A memory that threads share, as large as the system lets it become; null without SharedArrayBuffer. */
-function sharedMemory(): { memory: WebAssembly.Memory; maximumPages: number } | null {
+/** What threads share, a memory as large as the system lets it become among it; null without SharedArrayBuffer. */
+function sharedMemory(): { memory: WebAssembly.Memory; control: Int32Array; maximumPages: number } | null {
   if (typeof SharedArrayBuffer === 'undefined' || globalThis.crossOriginIsolated === false) return null
+  const control = new Int32Array(new SharedArrayBuffer(controlWords.length * 4))
+  // A helper may be ready before there is a job.
+  control[controlWords.ticket] = closed
   // 4 GiB is all that WebAssembly addresses. It is only reserved, but some systems refuse even that.
   for (const maximumPages of [65536, 32768, 16384]) {
     try {
-      return { memory: new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages, shared: true }), maximumPages }
+      return { memory: new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages, shared: true }), control, maximumPages }
     } catch {
       // The next one is smaller.
     }
@@ -59,14 +61,10 @@ function sharedMemory(): { memory: WebAssembly.Memory; maximumPages: number } | 
 }
 
 function checkNeed(bytes: number, most: number): void {
-  const work = `The work needs ${mebibytes(bytes)}`
   if (bytes > most) {
-    throw new TweedieError('limit-exceeded', `${work}, but the CPU backend addresses ${mebibytes(most)}: use a smaller batch, or a GPU.`)
+    throw new TweedieError('limit-exceeded', `The work needs ${mebibytes(bytes)}, but the CPU backend addresses ${mebibytes(most)}: use a smaller batch, or a GPU.`)
   }
-  const free = freeMemory()
-  if (free !== null && bytes > free) {
-    throw new TweedieError('out-of-memory', `${work}, but ${mebibytes(free)} of memory are free on this machine: use a smaller batch or a smaller model.`)
-  }
+  checkFreeMemory(bytes)
 }
 
 export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURequest): Promise<{ backend: CPUBackend; adapter: AdapterDescription }> {
@@ -80,14 +78,11 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
   const most = maximumPages * 65536
   if (need) checkNeed(need.bytes, most)
   const count = common ? Math.min(threads ?? cores(), 64) : 1
-  const control = common && new Int32Array(new SharedArrayBuffer(controlWords.length * 4))
-  // A helper may be ready before there is a job.
-  if (control) control[controlWords.ticket] = closed
   const backend = await CPUBackend.start({
     module,
     threads: count,
     relaxed: isRelaxed,
-    shared: common && control && { memory: common.memory, control },
+    shared: common,
     maximumPages,
   })
   if (signal?.aborted) {

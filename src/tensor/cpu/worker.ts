@@ -8,7 +8,7 @@
  *
  * This file is bundled to a string by `scripts/kernels.js`; it may import types and constants only.
  */
-import { closed, commandBase, control as words, firstCodeAddress, growCommand, jobHeader, writeCommand, type LeaderMessage, type StartMessage, type WorkerReply } from './protocol.ts'
+import { closed, commandBase, control as words, firstCodeAddress, growCommand, job as word, writeCommand, type LeaderMessage, type StartMessage, type WorkerReply } from './protocol.ts'
 
 type Kernel = (params: number, chunk: number, scratch: number) => void
 
@@ -83,11 +83,11 @@ class Thread {
       const job = Atomics.load(control, words.job)
       const at = job >>> 2
       const { view } = this
-      const [number, chunks, first, scratch, stride] = [view[at], view[at + 1], view[at + 2], view[at + 3], view[at + 4]]
+      const [number, chunks, first, scratch, stride] = [view[at + word.kernel], view[at + word.chunks], view[at + word.first], view[at + word.scratch], view[at + word.stride]]
       if (chunk >= chunks) return ticket
       if (Atomics.compareExchange(control, words.ticket, ticket, ticket + 1) !== ticket) continue
       try {
-        this.kernel(number)(job + jobHeader * 4, first + chunk, scratch + this.index * stride)
+        this.kernel(number)(job + word.params * 4, first + chunk, scratch + this.index * stride)
       } catch (error) {
         // The leader knows which job it is, and says so.
         Atomics.store(control, words.trapped, 1)
@@ -118,11 +118,11 @@ function lead(thread: Thread, port: Port): (message: LeaderMessage) => void {
   const run = (address: number): void => {
     const at = address >>> 2
     const { view } = thread
-    const chunks = view[at + 1]
+    const chunks = view[at + word.chunks]
     if (!control || chunks === 1) {
-      const kernel = thread.kernel(view[at])
-      const [first, scratch] = [view[at + 2], view[at + 3]]
-      for (let chunk = 0; chunk < chunks; chunk++) kernel(address + jobHeader * 4, first + chunk, scratch)
+      const kernel = thread.kernel(view[at + word.kernel])
+      const [first, scratch] = [view[at + word.first], view[at + word.scratch]]
+      for (let chunk = 0; chunk < chunks; chunk++) kernel(address + word.params * 4, first + chunk, scratch)
       return
     }
     generation = (generation + 1) & 0xfffff
@@ -139,15 +139,15 @@ function lead(thread: Thread, port: Port): (message: LeaderMessage) => void {
     if (Atomics.load(control, words.trapped) !== 0) throw new Error('a kernel trapped on a helper thread')
   }
 
-  const batch = (length: number, source: Int32Array, data: readonly Uint8Array[]): void => {
-    thread.view.set(source.subarray(0, length), commandBase >>> 2)
-    for (let at = 0; at < length; at += source[at + 5]) {
-      const kernel = source[at]
+  const batch = (source: Int32Array, data: readonly Uint8Array[]): void => {
+    thread.view.set(source, commandBase >>> 2)
+    for (let at = 0; at < source.length; at += source[at + word.length]) {
+      const kernel = source[at + word.kernel]
       jobs++
       if (kernel === writeCommand) {
-        new Uint8Array(memory.buffer).set(data[source[at + jobHeader + 1]], source[at + jobHeader] >>> 0)
+        new Uint8Array(memory.buffer).set(data[source[at + word.params + 1]], source[at + word.params] >>> 0)
       } else if (kernel === growCommand) {
-        const missing = source[at + jobHeader] - memory.buffer.byteLength / 65536
+        const missing = source[at + word.params] - memory.buffer.byteLength / 65536
         if (missing > 0) memory.grow(missing)
       } else {
         run(commandBase + at * 4)
@@ -165,7 +165,7 @@ function lead(thread: Thread, port: Port): (message: LeaderMessage) => void {
     // After a failure nothing runs: what follows would compute with values that are not there.
     if (failed) return
     try {
-      batch(message.length, message.words, message.data)
+      batch(message.words, message.data)
     } catch (error) {
       failed = true
       port.post({ kind: 'failure', job: jobs - 1, message: String(error), memory: error instanceof RangeError })

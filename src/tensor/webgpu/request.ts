@@ -2,8 +2,9 @@
  * Getting a GPUDevice: from the platform, with no more than the limits and features the work needs, or from the caller.
  */
 import { TweedieError } from '../../errors.ts'
-import { freeMemory, listAdapters as platformAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from '#platform'
+import { listAdapters as platformAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from '#platform'
 import type { AdapterDescription, AdapterListing, DeviceNeed } from '../backend.ts'
+import { checkFreeMemory, mebibytes } from '../need.ts'
 import { WebGPUBackend } from './backend.ts'
 import { recallChoices } from './tuner.ts'
 
@@ -14,8 +15,6 @@ export interface GPURequest {
   readonly gpuDevice?: GPUDevice
   readonly signal?: AbortSignal
 }
-
-const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 function describeAdapter(info: GPUAdapterInfo, limits: GPUSupportedLimits): AdapterDescription {
   const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`
@@ -41,10 +40,7 @@ function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
   if (need.largestBuffer > largest) {
     throw new TweedieError('limit-exceeded', `The largest tensor needs ${mebibytes(need.largestBuffer)}, but one buffer of ${adapter.name} holds ${mebibytes(largest)}: use a smaller batch.`)
   }
-  const free = freeMemory()
-  if (adapter.software && free !== null && need.bytes > free) {
-    throw new TweedieError('out-of-memory', `The work needs ${mebibytes(need.bytes)}, but ${mebibytes(free)} of memory are free on this machine: use a smaller batch or a smaller model.`)
-  }
+  if (adapter.software) checkFreeMemory(need.bytes)
 }
 
 /** The best hardware adapter. Null where there is none: a software one is slower than the CPU backend. */

@@ -8,7 +8,8 @@ import type { MemoryType } from '../launch.ts'
 
 export type Code = readonly number[]
 
-const unsigned = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...unsigned(value >>> 7)])
+/** LEB128, as WebAssembly writes whole numbers. */
+export const unsigned = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...unsigned(value >>> 7)])
 const signed = (value: number): number[] => (value >= -64 && value < 64 ? [value & 127] : [(value & 127) | 128, ...signed(value >> 7)])
 const bytesOf = (float: number): number[] => [...new Uint8Array(Float32Array.of(float).buffer)]
 

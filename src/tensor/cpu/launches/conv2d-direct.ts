@@ -4,7 +4,7 @@
  */
 import type { View } from '../../backend.ts'
 import type { Buffer, Encoder } from '../launch.ts'
-import type { ConvShape } from './conv-shape.ts'
+import type { ConvShape } from '../../../shaders/conv2d-shape.ts'
 import { packPanels, rowPanels, type PanelSource } from './panels.ts'
 
 /** The taps of a pass along one axis: pixel i sees i·stride + start .. + count − 1, with kernel elements first, first + step, … */
@@ -102,8 +102,8 @@ export function directForward(encoder: Encoder, s: ConvShape, x: View, weight: V
     from: { channels: s.cin, h: s.h, w: s.w },
     to: { channels: s.cout, h: s.ho, w: s.wo },
     stride: s.stride,
-    rows: { start: -s.padding, count: s.kh, first: 0, step: 1 },
-    cols: { start: -s.padding, count: s.kw, first: 0, step: 1 },
+    rows: { start: -s.pad, count: s.kh, first: 0, step: 1 },
+    cols: { start: -s.pad, count: s.kw, first: 0, step: 1 },
     out: { start: 0, row: s.wo, col: 1, plane: s.ho * s.wo },
     weightOut: s.cin * taps,
     weightIn: taps,
@@ -124,7 +124,7 @@ function phaseTaps(kernel: number, stride: number, padding: number, phase: numbe
 }
 
 export function directDataGrad(encoder: Encoder, s: ConvShape, dy: View, weight: View, dx: View): void {
-  const { stride, padding, h, w } = s
+  const { stride, pad: padding, h, w } = s
   const taps = s.kh * s.kw
   for (let row = 0; row < Math.min(stride, h); row++) {
     for (let col = 0; col < Math.min(stride, w); col++) {

@@ -4,7 +4,8 @@
  */
 import type { View } from '../../backend.ts'
 import { cut, type Encoder } from '../launch.ts'
-import { convFlops, type ConvShape } from './conv-shape.ts'
+import type { ConvShape } from '../../../shaders/conv2d-shape.ts'
+import { convFlops } from '../../conv-shape.ts'
 import { rowPanels } from './panels.ts'
 
 /** Pixels of a block: long enough that a tile's sums are read and written seldom. */
@@ -14,7 +15,7 @@ const wantedChunks = 32
 const chunkFlops = 1e7
 
 export function directWeightGrad(encoder: Encoder, shape: ConvShape, x: View, dy: View, dw: View): void {
-  const isPointwise = shape.kh * shape.kw === 1 && shape.stride === 1 && shape.padding === 0
+  const isPointwise = shape.kh * shape.kw === 1 && shape.stride === 1 && shape.pad === 0
   // What sees one pixel each is one long row.
   const s: ConvShape = isPointwise ? { ...shape, h: 1, w: shape.h * shape.w, ho: 1, wo: shape.ho * shape.wo } : shape
   const taps = s.kh * s.kw
@@ -43,7 +44,7 @@ export function directWeightGrad(encoder: Encoder, shape: ConvShape, x: View, dy
     kernel: 'conv2dWeightGrad',
     chunks: splits * blocks,
     params: [
-      x, dy, parts, s.cin, s.h, s.w, s.cout, sixes, fours, s.ho, s.wo, s.kh, s.kw, s.stride, s.padding, blockRows, blockCols, rowBlocks, colBlocks,
+      x, dy, parts, s.cin, s.h, s.w, s.cout, sixes, fours, s.ho, s.wo, s.kh, s.kw, s.stride, s.pad, blockRows, blockCols, rowBlocks, colBlocks,
       items, itemsPerSplit, coutBlocks, coutPanels, cinBlocks, blockGroups, allGroups,
     ],
     scratch: (pixels + coutPanels * 6 * pixels + blockGroups * plane + coutPanels * 6 * (taps * blockGroups * 4 + 4)) * 4 + 256,

@@ -1,7 +1,7 @@
 /** Convolution and its gradients: Winograd's way where it is faster, else the direct one. */
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import type { Launch } from '../launch.ts'
-import { convShape } from './conv-shape.ts'
+import { convShape } from '../../conv-shape.ts'
 import { directDataGrad, directForward } from './conv2d-direct.ts'
 import { directWeightGrad } from './conv2d-weight-gradient.ts'
 import { winogradDataGrad, winogradForward, winogradWeightGrad } from './winograd.ts'

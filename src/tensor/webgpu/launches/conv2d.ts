@@ -9,17 +9,9 @@ import { convUniform, dataGradientShape, type ConvShape } from '../../../shaders
 import { conv2dSumSplits, conv2dSumSplitsGrid } from '../../../shaders/conv2d-sum-splits.ts'
 import { conv2dTile, conv2dTileGrid, type Conv2dTileKeys } from '../../../shaders/conv2d-tile.ts'
 import { conv2dWeightGradient, conv2dWeightGradientGrid, conv2dWeightGradientSplits, conv2dWeightGradientUniform } from '../../../shaders/conv2d-weight-gradient.ts'
-import type { Spec } from '../../backend.ts'
-import type { ConvForwardParams, ConvGradParams, ConvParams } from '../../ops/conv2d.ts'
+import { convFlops, convShape } from '../../conv-shape.ts'
+import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import type { Buffer, Capabilities, Encoder, Launch } from '../launch.ts'
-
-function convShape(x: Spec, weight: Spec, y: Spec, { stride, padding }: ConvParams): ConvShape {
-  const [n, cin, h, w] = x.shape
-  const [cout, , kh, kw] = weight.shape
-  return { n, cin, h, w, cout, kh, kw, stride, pad: padding, ho: y.shape[2], wo: y.shape[3] }
-}
-
-const flopsOf = (s: ConvShape): number => 2 * s.n * s.cout * s.ho * s.wo * s.cin * s.kh * s.kw
 
 /** The batch is part of it: how many workgroups there are decides which tile fills the adapter, so each is measured. */
 const shapeKey = (s: ConvShape): string => `${s.cin}>${s.cout} ${s.kh}x${s.kw}/${s.stride} ${s.ho}x${s.wo}x${s.n}${s.transposed ? ' T' : ''}`
@@ -77,7 +69,7 @@ function convolve(encoder: Encoder, s: ConvShape, epilogue: Epilogue, inputs: re
   const candidates = variants(s, epilogue, encoder.capabilities)
   const names = [...candidates.keys()]
   const { key, code, grid } = candidates.get(encoder.choose(`conv2d ${shapeKey(s)}`, names, names[0])) as Variant
-  encoder.dispatch({ key, code, grid, uniforms: convUniform(s), read: inputs, write: [output], flops: flopsOf(s) })
+  encoder.dispatch({ key, code, grid, uniforms: convUniform(s), read: inputs, write: [output], flops: convFlops(s) })
 }
 
 export const conv2d: Launch<ConvForwardParams> = (encoder, params, inputs, [y]) => {
@@ -97,7 +89,7 @@ export const conv2dDataGrad: Launch<ConvGradParams> = (encoder, params, [dy, wei
     read: [dy, weight],
     write: [dx],
     grid: conv2dDataGradientGrid(s, keys),
-    flops: flopsOf(s),
+    flops: convFlops(s),
   })
 }
 
@@ -115,7 +107,7 @@ export const conv2dWeightGrad: Launch<ConvGradParams> = (encoder, params, [x, dy
     read: [x, dy],
     write: [partial],
     grid: conv2dWeightGradientGrid(s, keys, splits),
-    flops: flopsOf(s),
+    flops: convFlops(s),
   })
   if (splits === 1) return
   encoder.dispatch({ key: 'conv2d-sum-splits', code: conv2dSumSplits, uniforms: [count, splits], read: [partial], write: [dw], grid: conv2dSumSplitsGrid(count) })
