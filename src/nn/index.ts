@@ -2,6 +2,7 @@
 export { Classifier, type ClassifierInputs } from './classifier.ts'
 export type { ClassifierConfig, DiffusionSettings, ModelConfig, NoiseSchedule, Pool, TrunkConfig, UNetConfig } from './config.ts'
 export type { BlockOptions, Parameters } from './layers.ts'
+export { initializeParameters } from './initialize.ts'
 export { loadParameters, type LoadOptions, type WeightEntry, type WeightSource } from './load.ts'
 export { loadLpips, lpips, lpipsTaps, type Lpips, type LpipsOptions } from './lpips.ts'
 export { lpipsStateDict, type LpipsNet } from './lpips-plan.ts'

@@ -1,0 +1,84 @@
+/**
+ * AdamW (Loshchilov & Hutter 2019) with exponential moving averages of the weights, as guided-diffusion trains (spec
+ * C.10): for every parameter one kernel each for the two moments, the weight and every average. Moments and averages are
+ * tensors under the parameters' names, so that a checkpoint can hold them.
+ */
+import { TweedieError } from '../errors.ts'
+import { expression, f, full, map, mul, type Device, type Tensor } from '../tensor/index.ts'
+
+export interface AdamWOptions {
+  /** Default 0.9 and 0.999. */
+  readonly betas?: readonly [number, number]
+  /** Default 1e-8. */
+  readonly eps?: number
+  /** Decoupled: the weights shrink by lr * weightDecay a step. Default 0. */
+  readonly weightDecay?: number
+  /** A moving average of the weights is kept for each rate, from a copy of them on. Default none. */
+  readonly emaRates?: readonly number[]
+}
+
+// beta a + (1 - beta) x, of which 1 - beta comes from the host: 1 - 0.9999 in float32 is off by 1e-4 of itself.
+const average = expression(2, 2, ([a, x], [beta, rest]) => f.add(f.mul(beta, a), f.mul(rest, x)))
+const averageOfSquares = expression(2, 2, ([a, x], [beta, rest]) => f.add(f.mul(beta, a), f.mul(f.mul(rest, x), x)))
+// weight * decay - rate * m / (sqrt(v) / rootCorrection + eps)
+const update = expression(3, 4, ([weight, m, v], [decay, rate, correction, eps]) =>
+  f.sub(f.mul(weight, decay), f.mul(rate, f.div(m, f.add(f.mul(f.sqrt(v), correction), eps)))))
+
+type Tensors = Map<string, Tensor>
+
+export class AdamW {
+  readonly parameters: ReadonlyMap<string, Tensor>
+  readonly options: Required<AdamWOptions>
+  /** First and second moment of the gradient, by parameter. */
+  readonly m: Tensors
+  readonly v: Tensors
+  /** One for each of `emaRates`, in their order. */
+  readonly emas: readonly Tensors[]
+  /** Updates made so far; settable, for a run that goes on. */
+  steps = 0
+
+  /** `parameters` stay the caller's; they are overwritten by every {@link step}. */
+  constructor(device: Device, parameters: ReadonlyMap<string, Tensor>, { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, emaRates = [] }: AdamWOptions = {}) {
+    const wrong = [...betas, ...emaRates].find((rate) => !(rate >= 0 && rate < 1))
+    if (wrong !== undefined) throw new TweedieError('option', `AdamW: betas and EMA rates are numbers from 0 to below 1, found ${wrong}.`)
+    this.parameters = parameters
+    this.options = { betas, eps, weightDecay, emaRates }
+    const like = (make: (x: Tensor) => Tensor): Tensors =>
+      new Map([...parameters].map(([key, x]) => [key, device.keep(device.scope(() => make(x)))]))
+    this.m = like((x) => full(device, x.shape, 0))
+    this.v = like((x) => full(device, x.shape, 0))
+    this.emas = emaRates.map(() => like((x) => mul(x, 1)))
+  }
+
+  /** One update with learning rate `lr`; `gradients` in the order of the parameters. Enqueues only. */
+  step(gradients: readonly Tensor[], lr: number): void {
+    const { betas: [beta1, beta2], eps, weightDecay, emaRates } = this.options
+    this.steps++
+    const rate = lr / (1 - beta1 ** this.steps)
+    const correction = (1 - beta2 ** this.steps) ** -0.5
+    let i = 0
+    for (const [key, weight] of this.parameters) {
+      const gradient = gradients[i++]!
+      const m = this.m.get(key)!
+      const v = this.v.get(key)!
+      weight.device.scope(() => {
+        m.assign(map(average, [m, gradient], [beta1, 1 - beta1]))
+        v.assign(map(averageOfSquares, [v, gradient], [beta2, 1 - beta2]))
+        weight.assign(map(update, [weight, m, v], [1 - lr * weightDecay, rate, correction, eps]))
+        this.emas.forEach((ema, k) => {
+          const shadow = ema.get(key)!
+          shadow.assign(map(average, [shadow, weight], [emaRates[k]!, 1 - emaRates[k]!]))
+        })
+      })
+    }
+  }
+
+  /** Frees moments and averages, not the parameters. */
+  dispose(): void {
+    for (const tensors of [this.m, this.v, ...this.emas]) for (const tensor of tensors.values()) tensor.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
