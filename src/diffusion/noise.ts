@@ -16,7 +16,7 @@ export interface NoiseSource {
 }
 
 /** Streams of the generator; the numbers are part of what a seed means and never change. */
-export const purposes = { initial: 0, step: 1, renoise: 2, score: 3 } as const
+export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, upsampleInitial: 16, upsampleStep: 17 } as const
 
 export interface GeneratedNoiseOptions {
   /** A whole number below 2^53. */
@@ -25,6 +25,8 @@ export interface GeneratedNoiseOptions {
   readonly samples: readonly number[]
   /** Shape of one sample, [C, H, W]. */
   readonly shape: Shape
+  /** `'upsample'`: the second of two stages, whose noise is not that of the first. Default `'base'`. */
+  readonly stage?: 'base' | 'upsample'
 }
 
 /** Counter-based noise: a draw depends on seed, sample index, purpose and step alone. `dispose` frees its index tensor. */
@@ -32,8 +34,10 @@ export class GeneratedNoise implements NoiseSource {
   readonly #seed: readonly [number, number]
   readonly #samples: Tensor<'u32'>
   readonly #shape: Shape
+  readonly #purposes: { readonly initial: number; readonly step: number }
 
-  constructor(device: Device, { seed, samples, shape }: GeneratedNoiseOptions) {
+  constructor(device: Device, { seed, samples, shape, stage = 'base' }: GeneratedNoiseOptions) {
+    this.#purposes = stage === 'base' ? purposes : { initial: purposes.upsampleInitial, step: purposes.upsampleStep }
     this.#seed = splitSeed(seed)
     this.#samples = device.keep(device.tensor(samples, [samples.length], 'u32'))
     this.#shape = shape
@@ -44,11 +48,11 @@ export class GeneratedNoise implements NoiseSource {
   }
 
   initial(): Tensor {
-    return this.#draw(purposes.initial, 0)
+    return this.#draw(this.#purposes.initial, 0)
   }
 
   step(t: number): Tensor {
-    return this.#draw(purposes.step, t)
+    return this.#draw(this.#purposes.step, t)
   }
 
   renoise(t: number, k: number): Tensor {
