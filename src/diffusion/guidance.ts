@@ -1,15 +1,25 @@
 /**
- * Guidance by a classifier (spec C.6): g = scale * grad_x log p(y | x_t). A sampler adds up the gradients of all its
- * guidances and applies the sum once, to the mean (ancestral) or to the score (DDIM).
+ * Guidance by the gradient of a log density (spec C.6): g = scale * grad_x log p. A sampler adds up the gradients of all
+ * its guidances and applies the sum once, to the mean (ancestral) or to the score (DDIM), so guidances compose by being
+ * listed side by side; one with a scale of 0 adds zeros.
  */
 import { TweedieError } from '../errors.ts'
-import { gather, grad, logSoftmax, mul, type Tensor } from '../tensor/index.ts'
+import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, type Tensor } from '../tensor/index.ts'
 
 /**
  * A term of the score at x_t [N, C, H, W]: d log p / dx of whatever the samples are to be led to, of x's shape.
  * `timesteps` are the mapped ones, as the network sees them, one a sample.
  */
 export type Guidance = (x: Tensor, timesteps: readonly number[]) => Tensor
+
+/** A classifier of noisy images x [N, C, H, W], told the same timesteps as the network: logits [N, K]. */
+export type Logits = (x: Tensor, timesteps: readonly number[]) => Tensor
+
+/** scale * grad_x of the sum of `logDensity(x, timesteps)`, [N] or any other shape with a row for each sample. */
+export function logDensityGuidance(logDensity: (x: Tensor, timesteps: readonly number[]) => Tensor, scale: number): Guidance {
+  if (!Number.isFinite(scale)) throw new TweedieError('option', `A guidance's scale is a finite number, found ${scale}.`)
+  return (x, timesteps) => x.device.scope(() => mul(grad(() => logDensity(x, timesteps), [x]).gradients[0], scale))
+}
 
 export interface ClassifierGuidanceOptions {
   /** Target class of every sample, or one for all. */
@@ -18,22 +28,29 @@ export interface ClassifierGuidanceOptions {
   readonly scale?: number
 }
 
-/** `logits(x, timesteps)` gives [N, K]; differentiated by x. */
-export function classifierGuidance(logits: (x: Tensor, timesteps: readonly number[]) => Tensor, { target, scale = 1 }: ClassifierGuidanceOptions): Guidance {
-  return (x, timesteps) => {
-    const { device } = x
-    const [n] = x.shape
-    const targets = typeof target === 'number' ? new Array<number>(n).fill(target) : target
-    if (targets.length !== n) throw new TweedieError('option', `Expected one target class for each of the ${n} samples, found ${targets.length}.`)
-    return device.scope(() => {
-      const index = device.tensor(targets, [n, 1], 'i32')
-      const logProb = (): Tensor => {
-        const y = logits(x, timesteps)
-        const wrong = targets.find((k) => !Number.isInteger(k) || k < 0 || k >= y.shape[1])
-        if (wrong !== undefined) throw new TweedieError('option', `Target class ${wrong} is not one of the classifier's classes 0 to ${y.shape[1] - 1}.`)
-        return gather(logSoftmax(y), 1, index)
-      }
-      return mul(grad(logProb, [x]).gradients[0], scale)
-    })
-  }
+/** scale * grad_x log softmax(logits(x))[target]. */
+export function classifierGuidance(logits: Logits, { target, scale = 1 }: ClassifierGuidanceOptions): Guidance {
+  return logDensityGuidance((x, timesteps) => logProbability(logits(x, timesteps), target), scale)
 }
+
+/**
+ * log p(target) of logits [N, K]: [N, 1].
+ * @throws TweedieError 'option' if there is not one target for each sample, or one is not a class
+ */
+export function logProbability(logits: Tensor, target: number | readonly number[]): Tensor {
+  const [n, classes] = logits.shape
+  const targets = typeof target === 'number' ? new Array<number>(n).fill(target) : target
+  if (targets.length !== n) throw new TweedieError('option', `Expected one target class for each of the ${n} samples, found ${targets.length}.`)
+  const wrong = targets.find((k) => !Number.isInteger(k) || k < 0 || k >= classes)
+  if (wrong !== undefined) throw new TweedieError('option', `Target class ${wrong} is not one of the classifier's classes 0 to ${classes - 1}.`)
+  return gather(logSoftmax(logits), 1, logits.device.tensor(targets, [n, 1], 'i32'))
+}
+
+// g / max|g|, and 0 where the whole gradient is 0 (sg-minority divides 0 by 0 there).
+const overPeak = expression(2, 2, ([g, peak], [zero, one]) => {
+  const some = f.gt(peak, zero)
+  return f.select(some, f.div(g, f.select(some, peak, one)), zero)
+})
+
+/** Each sample's gradient [N, C, H, W] divided by its largest element in magnitude; a gradient of 0 stays 0. */
+export const peakNormalized = (g: Tensor): Tensor => map(overPeak, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })], [0, 1])

@@ -16,7 +16,7 @@ export interface NoiseSource {
 }
 
 /** Streams of the generator; the numbers are part of what a seed means and never change. */
-export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, upsampleInitial: 16, upsampleStep: 17 } as const
+export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, target: 4, attributes: 5, upsampleInitial: 16, upsampleStep: 17 } as const
 
 export interface GeneratedNoiseOptions {
   /** A whole number below 2^53. */

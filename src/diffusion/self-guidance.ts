@@ -4,9 +4,10 @@
  * likely x0hat is. Sampling follows the gradient of that distance by x_t, through the first estimate only.
  */
 import { TweedieError } from '../errors.ts'
-import { abs, div, expression, f, grad, map, max, mul, stopGradient, add, type Tensor } from '../tensor/index.ts'
+import { add, div, grad, mul, stopGradient, type Tensor } from '../tensor/index.ts'
 import { l2, type Distance } from './distance.ts'
 import type { Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
+import { peakNormalized } from './guidance.ts'
 import type { NoiseSource } from './noise.ts'
 
 export interface SelfGuidanceOptions {
@@ -56,12 +57,6 @@ export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
 /** Whether index `t` of `steps` is a guided one. */
 export const isGuided = ({ every, after, weight }: SelfGuidance, t: number, steps: number): boolean => weight !== 0 && t > steps * after && t % every === 0
 
-// g / max|g|, and 0 where the whole gradient is 0 (the reference divides 0 by 0 there).
-const normalized = expression(2, 2, ([g, peak], [zero, one]) => {
-  const some = f.gt(peak, zero)
-  return f.select(some, f.div(g, f.select(some, peak, one)), zero)
-})
-
 export interface SelfGuidedPass {
   /** The network's output at (x, t), which the step needs anyway: the reference computes it twice. */
   readonly out: Tensor
@@ -91,7 +86,7 @@ export function selfGuidedPass(diffusion: GaussianDiffusion, denoiser: Denoiser,
   try {
     return device.scope(() => {
       const { value, gradients: [g] } = grad(metric, [x])
-      const scaled = options.raw ? g : map(normalized, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })], [0, 1])
+      const scaled = options.raw ? g : peakNormalized(g)
       return { out: device.track((out as Tensor | null)!), gradient: mul(scaled, options.weight), metric: value }
     })
   } catch (error) {

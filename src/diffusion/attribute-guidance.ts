@@ -1,0 +1,44 @@
+/**
+ * Attribute guidance, the baseline "ADM-ML" of Um et al. (spec D.6): classifier guidance by a multi-label predictor of
+ * attributes that minorities have (on CelebA: Bald, Eyeglasses, Mustache, Wearing_Hat), random combinations of them as
+ * targets. A reconstruction: no code was published. Ours are the predictor's independent sigmoids and the fair coins.
+ */
+import { TweedieError } from '../errors.ts'
+import { expression, f, hostRandomBits, map, splitSeed } from '../tensor/index.ts'
+import { logDensityGuidance, type Guidance, type Logits } from './guidance.ts'
+import type { SampleStream } from './minority-guidance.ts'
+import { purposes } from './noise.ts'
+
+// log sigmoid(u) = min(u, 0) - log(1 + exp(-|u|)) of u = sign z, which overflows nowhere.
+const logSigmoid = expression(2, 2, ([z, sign], [zero, one]) => {
+  const u = f.mul(sign, z)
+  return f.sub(f.min(u, zero), f.log(f.add(one, f.exp(f.neg(f.abs(u))))))
+})
+
+export interface AttributeGuidanceOptions {
+  /** Whether each sample is to have each of the K attributes: [N][K]; see {@link randomAttributes}. */
+  readonly targets: readonly (readonly boolean[])[]
+  /** Default 1. */
+  readonly scale?: number
+}
+
+/** scale * grad_x sum_k log p(a_k | x_t), of which the K logits [N, K] are those of independent binary attributes. */
+export function attributeGuidance(logits: Logits, { targets, scale = 1 }: AttributeGuidanceOptions): Guidance {
+  return logDensityGuidance((x, timesteps) => {
+    const z = logits(x, timesteps)
+    const [n, attributes] = z.shape
+    const wrong = targets.find((row) => row.length !== attributes)
+    if (targets.length !== n || wrong) {
+      throw new TweedieError('option', `Expected ${attributes} attributes for each of the ${n} samples, found ${wrong ? `a sample with ${wrong.length}` : `${targets.length} samples`}.`)
+    }
+    const signs = targets.flat().map((has) => (has ? 1 : -1))
+    return map(logSigmoid, [z, x.device.tensor(signs, [n, attributes])], [0, 1])
+  }, scale)
+}
+
+/** A combination of `attributes` attributes for each sample, each there or not with equal probability. */
+export function randomAttributes(attributes: number, { seed, samples }: SampleStream): boolean[][] {
+  if (!Number.isInteger(attributes) || attributes < 1) throw new TweedieError('option', `Expected 1 attribute or more, found ${attributes}.`)
+  const bits = hostRandomBits({ seed: splitSeed(seed), draw: 0, purpose: purposes.attributes }, samples, attributes)
+  return samples.map((_, n) => Array.from(bits.subarray(n * attributes, (n + 1) * attributes), (word) => word >= 2 ** 31))
+}

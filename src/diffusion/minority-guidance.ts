@@ -1,0 +1,103 @@
+/**
+ * Minority guidance (Um et al., ICLR 2024; spec D.3 to D.5): sampling led by a noise-conditioned classifier of minority
+ * levels, labels 0 to L - 1 of which L - 1 is the rarest.
+ *
+ * Eq. 8, one level or a range of them:
+ *
+ *     classifierGuidance(minorityLogits(classifier), { target: uniformTargets([90, 99], { seed, samples }), scale: w })
+ *
+ * Eq. 17 is the same with a class-conditional classifier, which is given y; guidance by a class classifier as well
+ * (Table 6) is one more `classifierGuidance` in the list. Eq. 18 is {@link tiltedGuidance}.
+ *
+ * The classifier is told the timesteps the network is told: mapped to the full process and, where the network's are, times
+ * 1000 / T. It must have been trained so; the reference's trainer gives it the raw ones (spec J.10), which for a network of
+ * 4000 steps are four times too large.
+ */
+import { TweedieError } from '../errors.ts'
+import type { Classifier } from '../nn/index.ts'
+import { add, exp, hostRandomBits, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
+import { logDensityGuidance, type Guidance, type Logits } from './guidance.ts'
+import { purposes } from './noise.ts'
+
+export interface MinorityLogitsOptions {
+  /** The frozen ADM classifier whose middle-block output the minority classifier reads. Default none: it reads pixels. */
+  readonly extractor?: Classifier
+  /** Class of each sample, for whichever of the two networks is class-conditional. */
+  readonly y?: ArrayLike<number>
+}
+
+/**
+ * Logits [N, L] of log p_psi(level | x_t [, y]), differentiable through classifier and extractor.
+ * @throws TweedieError 'option' if the classifier does not take what the extractor gives
+ */
+export function minorityLogits(classifier: Classifier, { extractor, y }: MinorityLogitsOptions = {}): Logits {
+  const inputs = ({ config }: Classifier) => (config.numClasses !== null && y ? { y } : {})
+  if (!extractor) return (x, timesteps) => classifier.forward(x, timesteps, inputs(classifier))
+  const features = featureShape(extractor)
+  const [channels, side] = [classifier.config.inChannels, classifier.config.imageSize]
+  if (channels !== features.channels || side !== features.side) {
+    throw new TweedieError('option', `The minority classifier takes ${channels}x${side}x${side}, but the extractor gives ${features.channels}x${features.side}x${features.side}: use the extractor it was trained on.`)
+  }
+  return (x, timesteps) => classifier.forward(extractor.features(x, timesteps, inputs(extractor)), timesteps, inputs(classifier))
+}
+
+/** Shape of {@link Classifier.features} for one image of the classifier's own size: [channels, side, side]. */
+export function featureShape({ config }: Classifier): { channels: number; side: number } {
+  const { channelMult, modelChannels, imageSize } = config
+  return { channels: Math.trunc(channelMult[channelMult.length - 1] * modelChannels), side: imageSize / 2 ** (channelMult.length - 1) }
+}
+
+export interface SampleStream {
+  /** A whole number below 2^53. */
+  readonly seed: number
+  /** Index of each sample of the batch in the whole run: what it gets depends on it and the seed alone. */
+  readonly samples: readonly number[]
+}
+
+/**
+ * A target class for each sample, uniform among `first` to `last`, both included: how a range such as the top ten levels
+ * is run (minority-guidance `classifier_sample.py`).
+ */
+export function uniformTargets([first, last]: readonly [first: number, last: number], { seed, samples }: SampleStream): number[] {
+  if (!Number.isInteger(first) || !Number.isInteger(last) || first < 0 || last < first) {
+    throw new TweedieError('option', `A range of target classes is two whole numbers, the smaller first, found ${first} and ${last}.`)
+  }
+  const bits = hostRandomBits({ seed: splitSeed(seed), draw: 0, purpose: purposes.target }, samples, 1)
+  return Array.from(bits, (word) => first + Math.floor((word / 2 ** 32) * (last - first + 1)))
+}
+
+export interface TiltedGuidanceOptions {
+  /**
+   * tau_i, the minority score that level i stands for, [L]; or a row for each sample. The paper takes "threshold levels";
+   * of its L - 1 and the code's L we take the code's: the upper thresholds q_i that `quantileLabels` returns, of which the
+   * last is the largest score. Where labels were made within each class, a sample's row is that of its class y.
+   */
+  readonly tau: readonly number[] | readonly (readonly number[])[]
+  /** w. Default 1. */
+  readonly scale?: number
+}
+
+/**
+ * Eq. 18: w * grad_x log sum_i tau_i p_psi(i | x_t), the score of p(x) tilted by the expected minority score.
+ * @throws TweedieError 'option' for a tau that is not a positive number
+ */
+export function tiltedGuidance(logits: Logits, { tau, scale = 1 }: TiltedGuidanceOptions): Guidance {
+  const rows = tau.map((row) => (typeof row === 'number' ? [row] : row))
+  const shared = typeof tau[0] === 'number'
+  const wrong = rows.flat().find((value) => !(value > 0 && Number.isFinite(value)))
+  if (wrong !== undefined || rows.length === 0) {
+    throw new TweedieError('option', `tau are scores of minority levels, positive numbers, of which the logarithm is taken; found ${wrong ?? 'none'}. Thresholds of 0 come from scores of 0: choose fewer levels, or add to each.`)
+  }
+  const logTau = shared ? [rows.flat().map(Math.log)] : rows.map((row) => row.map(Math.log))
+  return logDensityGuidance((x, timesteps) => {
+    const z = logits(x, timesteps)
+    const [n, levels] = z.shape
+    if ((!shared && logTau.length !== n) || logTau.some((row) => row.length !== levels)) {
+      throw new TweedieError('option', `Expected ${levels} tau, one for each level of the classifier, or as many for each of the ${n} samples; found ${logTau.length} of ${logTau.map((row) => row.length).join(', ')}.`)
+    }
+    const terms = add(logSoftmax(z), x.device.tensor(logTau.flat(), [logTau.length, levels]))
+    // log sum exp, of which the largest term is taken out; the gradient is the softmax of the terms whatever is taken out.
+    const peak = stopGradient(max(terms, { axes: [1], keepDims: true }))
+    return add(log(sum(exp(sub(terms, peak)), { axes: [1], keepDims: true })), peak)
+  }, scale)
+}
