@@ -1,14 +1,22 @@
 /** The diffusion process, its samplers and guidances, and the minority score. */
 export { attributeGuidance, randomAttributes, type AttributeGuidanceOptions } from './attribute-guidance.ts'
+export { lossTypeOf, trainingLosses, type LossType, type TrainingLosses } from './losses.ts'
+export { qSampleEach } from './per-sample.ts'
+export { approxStandardNormalCdf, discretizedGaussianLogLikelihood, normalKl } from './variational-bound.ts'
 export { l1, l2, perceptual, squaredL2, type Distance } from './distance.ts'
 export { GaussianDiffusion, type DenoisedOptions, type Denoiser, type DiffusionOptions, type MeanType, type MeanVariance, type VarianceType } from './gaussian-diffusion.ts'
 export { classifierGuidance, logDensityGuidance, type ClassifierGuidanceOptions, type Guidance, type Logits } from './guidance.ts'
 export { featureShape, minorityLogits, tiltedGuidance, uniformTargets, type MinorityLogitsOptions, type SampleStream, type TiltedGuidanceOptions } from './minority-guidance.ts'
-export { minorityScore, scoreIndex, scoreRespacing, type MinorityScoreOptions } from './minority-score.ts'
+export { quantileLabels } from './labels.ts'
+export { checkFingerprint, parseMinorityLabels, parseMinorityScores, scoreSettingsOf, type MinorityLabels, type MinorityScores, type ScoreSettings } from './minority-files.ts'
+export {
+  minorityScore, scoreIndex, scoreProcess, scoreRespacing, tweedieReconstruction, type MinorityScoreOptions, type ReconstructionOptions, type ScoreProcess, type ScoreStep,
+} from './minority-score.ts'
 export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './noise.ts'
 export { respace, spaceTimesteps, type RespacedProcess, type RespaceOptions } from './respace.ts'
 export { ddimInvert, oneStep, sampleLoop, type SampleOptions, type SampleStep } from './sampler.ts'
 export { betaSchedule, diffusionTables, type DiffusionTables } from './schedule.ts'
+export { scoreImages, type ConditionalDenoiser, type ImageSource, type ScoredImages, type ScoreImagesOptions } from './score-images.ts'
 export { classMeans, pooledFeatures, sehwagGuidance, type Embedding, type LabelledBatch, type SehwagOptions } from './sehwag.ts'
 export { selfGuidance, type SelfGuidance, type SelfGuidanceOptions } from './self-guidance.ts'
 export { lowResolution, superResolutionDenoiser } from './super-resolution.ts'
