@@ -1,21 +1,29 @@
 /**
  * The directory of a zip archive, read by range. PyTorch stores its records uncompressed, so a record is a slice of
- * the file and a tensor is read without the others; that is all this reads, with zip64 (archives past 4 GiB, and
- * PyTorch writes its records always) and without compression, encryption or volumes.
+ * the file and a tensor is read without the others; NumPy's archives may be deflated, and are read record by record.
+ * Zip64 is understood (archives past 4 GiB, and PyTorch writes its records always), encryption and volumes are not.
  * Format: PKWARE APPNOTE 6.3.10, sections 4.3 and 4.5.3.
  */
 import { TweedieError } from '../errors.ts'
 import { readData } from './source.ts'
 import type { ByteSource } from './source.ts'
 
-/** A stored record: `size` bytes whose local header is at `header`. */
-export interface ZipEntry { readonly name: string; readonly size: number; readonly header: number }
+/** A record: `size` bytes whose local header is at `header`. Deflated, they become `length` bytes. */
+export interface ZipEntry {
+  readonly name: string
+  readonly size: number
+  readonly header: number
+  readonly length: number
+  readonly deflated: boolean
+  /** Of the `length` bytes. */
+  readonly crc32: number
+}
 
 /** A directory entry takes about 100 bytes; the largest published checkpoints have some thousand. */
 const maxDirectory = 2 ** 26
 
-/** All records by name. Throws 'format' for a broken, compressed or encrypted archive. */
-export async function openZip(source: ByteSource, signal?: AbortSignal): Promise<Map<string, ZipEntry>> {
+/** All records by name. Throws 'format' for a broken or encrypted archive, and for a compressed one unless `deflate` allows it. */
+export async function openZip(source: ByteSource, signal?: AbortSignal, { deflate = false } = {}): Promise<Map<string, ZipEntry>> {
   const broken = (message: string) => new TweedieError('format', `${source.name}: broken zip: ${message}`)
   const { offset, size, count } = await findDirectory(source, broken, signal)
   const view = await readData(source, offset, size, signal)
@@ -35,15 +43,18 @@ export async function openZip(source: ByteSource, signal?: AbortSignal): Promise
 
     const method = view.getUint16(at + 10, true)
     if (view.getUint16(at + 8, true) & 1) throw wrong('expected no encryption')
-    if (method !== 0) throw wrong(`expected a stored record, as torch.save writes, found compression method ${method}`)
+    const deflated = deflate && method === 8
+    if (method !== 0 && !deflated) {
+      throw wrong(`expected a stored ${deflate ? 'or deflated record' : 'record, as torch.save writes'}, found compression method ${method}`)
+    }
 
     const extra = new DataView(view.buffer, view.byteOffset + at + 46 + nameLength, extraLength)
-    const [stored, length, header] = wideFields(
+    const [length, stored, start] = wideFields(
       extra, [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)], wrong)
-    if (stored !== length) throw wrong(`expected as many stored bytes as its length of ${stored}, found ${length}`)
-    if (header! + 30 + stored! > offset) throw wrong(`expected it before the directory at ${offset}, found it at ${header}`)
+    if (stored !== length && !deflated) throw wrong(`expected as many stored bytes as its length of ${length}, found ${stored}`)
+    if (start! + 30 + stored! > offset) throw wrong(`expected it before the directory at ${offset}, found it at ${start}`)
     if (entries.has(name)) throw wrong('found twice')
-    entries.set(name, { name, size: stored!, header: header! })
+    entries.set(name, { name, size: stored!, header: start!, length: length!, deflated, crc32: view.getUint32(at + 16, true) })
     at = next
   }
   return entries
@@ -58,6 +69,42 @@ export async function dataOffset(source: ByteSource, entry: ZipEntry, signal?: A
       `${entry.header}`)
   }
   return start
+}
+
+/**
+ * The bytes of a record, inflated and checked. Throws 'format' for damaged ones, and for more than 2 GiB: a record is
+ * held in memory as a whole.
+ */
+export async function readEntry(source: ByteSource, entry: ZipEntry, signal?: AbortSignal): Promise<Uint8Array> {
+  const wrong = (message: string, cause?: unknown) =>
+    new TweedieError('format', `${source.name}: broken zip: record "${entry.name}": ${message}`, { cause })
+  if (entry.length >= 2 ** 31) throw wrong(`expected less than 2 GiB, found ${entry.length} bytes`)
+  const stored = await source.read(await dataOffset(source, entry, signal), entry.size, signal)
+  const bytes = entry.deflated ? await inflate(stored, entry.length).catch((cause: unknown) => { throw wrong('its compressed bytes are damaged', cause) }) : stored
+  if (bytes.length !== entry.length || crc32(bytes) !== entry.crc32) throw wrong('its bytes are damaged. Get the file again')
+  return bytes
+}
+
+/** Stops behind `length` bytes: what claims to be small stays small. */
+async function inflate(bytes: Uint8Array<ArrayBuffer>, length: number): Promise<Uint8Array> {
+  const out = new Uint8Array(length)
+  let filled = 0
+  for await (const chunk of new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'))) {
+    if (filled + chunk.length > length) throw new RangeError(`more than ${length} bytes`)
+    out.set(chunk, filled)
+    filled += chunk.length
+  }
+  return out.subarray(0, filled)
+}
+
+function crc32(bytes: Uint8Array): number {
+  const table = Uint32Array.from({ length: 256 }, (_, n) => {
+    for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1
+    return n
+  })
+  let crc = 0xffffffff
+  for (const byte of bytes) crc = table[(crc ^ byte) & 255] ^ (crc >>> 8)
+  return ~crc >>> 0
 }
 
 type Broken = (message: string) => TweedieError

@@ -1,0 +1,126 @@
+/**
+ * Batches for a model, [N, C, size, size] in [-1, 1]. Training reads an endless stream: each epoch goes through the set
+ * in an order of its own, and image k of the stream, its crop and its symmetry are a function of the seed and of k. So a
+ * run that goes on reads what the killed one would have read, at any batch size, and the loader has no state to save.
+ */
+import { TweedieError } from '../errors.ts'
+import { centerCrop, randomCrop } from './crop.ts'
+import { withChannels, type Image } from './image.ts'
+import type { ImageSet } from './image-set.ts'
+import { permutation, uniforms } from './random.ts'
+
+export interface BatchOptions {
+  /** Width and height of the model's images. */
+  readonly size: number
+  /** Grey images become three equal channels, colour becomes luma. */
+  readonly channels: 1 | 3
+  /**
+   * 'center': the middle square, scaled so that the short side fits; 'random': somewhere between the whole and four
+   * fifths of the short side. Absent: every image has the size already.
+   */
+  readonly crop?: 'center' | 'random'
+  /** 'flip': left and right exchanged, half of the time; 'symmetries': any of the square's eight. Default 'none'. */
+  readonly augment?: 'none' | 'flip' | 'symmetries'
+  readonly seed: number
+}
+
+export interface Batch {
+  /** [N, C, size, size]: u8 / 127.5 - 1. */
+  readonly images: Float32Array
+  /** In the set. */
+  readonly indices: number[]
+  /** Classes, where the set has any. */
+  readonly labels?: Int32Array
+}
+
+/**
+ * Training images number `first` to `first + count - 1` of the endless shuffled stream.
+ *
+ * @throws TweedieError 'option' for an image that is too small for `size`, or has another size where no crop is asked for
+ */
+export async function trainingBatch(set: ImageSet, first: number, count: number, options: BatchOptions, signal?: AbortSignal): Promise<Batch> {
+  const { size, channels, crop, augment = 'none', seed } = options
+  const numbers = Array.from({ length: count }, (_, i) => first + i)
+  const indices = numbers.map((k) => orderOf(set, seed, Math.floor(k / set.length))[k % set.length])
+  return assemble(set, indices, options, signal, (image, i) => {
+    const [choice, ...cropping] = uniforms(seed, 'augment', numbers[i], 4)
+    const square = crop === 'random' ? randomCrop(image, size, () => cropping.pop() as number) : centerCrop(image, size)
+    const symmetry = augment === 'flip' ? Math.floor(choice * 2) : augment === 'symmetries' ? Math.floor(choice * 8) : 0
+    return { square, symmetry, channels }
+  })
+}
+
+/**
+ * Images by index, centre-cropped and not augmented: for scores and validation.
+ *
+ * @throws TweedieError 'option' for an image that is too small for `size`
+ */
+export function imageBatch(set: ImageSet, indices: readonly number[], options: Pick<BatchOptions, 'size' | 'channels'>, signal?: AbortSignal): Promise<Batch> {
+  const { size, channels } = options
+  return assemble(set, indices, { size, channels, crop: 'center' }, signal, (image) => ({ square: centerCrop(image, size), symmetry: 0, channels }))
+}
+
+/**
+ * Looks at every image's size before a long job meets the one that does not fit.
+ *
+ * @throws TweedieError 'option' where there are fewer images than `fewest` (default 1), or one does not fit
+ */
+export function checkImages(set: ImageSet, options: Pick<BatchOptions, 'size' | 'crop'>, fewest = 1): void {
+  if (set.length < fewest) {
+    throw new TweedieError('option', `${set.name}: expected at least ${fewest} images, found ${set.length === 1 ? 'one' : set.length}. Add more.`)
+  }
+  for (let index = 0; index < set.length; index++) checkSize(set, index, set.sizeOf(index), options)
+}
+
+function checkSize(set: ImageSet, index: number, { width, height }: { width: number; height: number }, { size, crop }: Pick<BatchOptions, 'size' | 'crop'>): void {
+  if (width === size && height === size) return
+  const wrong = (what: string): never => {
+    throw new TweedieError('option', `${set.name}: image ${set.imageName(index)} has ${width} x ${height} pixels: ${what}`)
+  }
+  if (Math.min(width, height) < size) wrong(`too small for ${size} x ${size}. Choose a size of at most ${Math.min(width, height)}, or leave it out or enlarge it first.`)
+  if (crop === undefined) wrong(`expected ${size} x ${size}, as no crop was asked for. Ask for a centre or a random crop.`)
+}
+
+async function assemble(
+  set: ImageSet, indices: readonly number[], options: Pick<BatchOptions, 'size' | 'channels' | 'crop'>, signal: AbortSignal | undefined,
+  prepare: (image: Image, i: number) => { square: Image; symmetry: number },
+): Promise<Batch> {
+  const { size, channels } = options
+  const found = await Promise.all(indices.map((index) => set.read(index, signal)))
+  const images = new Float32Array(indices.length * channels * size * size)
+  found.forEach((image, i) => {
+    checkSize(set, indices[i], image, options)
+    const { square, symmetry } = prepare(withChannels(image, channels), i)
+    place(images, i * channels * size * size, square, symmetry)
+  })
+  const { labels } = set
+  return { images, indices: [...indices], ...labels && { labels: Int32Array.from(indices, (index) => labels[index]) } }
+}
+
+/** u8 / 127.5 - 1 in float32. */
+const values = Float32Array.from({ length: 256 }, (_, byte) => Math.fround(byte / 127.5) - 1)
+
+/** Writes a square into a batch, [C, size, size], under one of its symmetries: bit 0 flips x, bit 1 y, bit 2 exchanges the two. */
+function place(batch: Float32Array, offset: number, { width: size, channels, data }: Image, symmetry: number): void {
+  const last = size - 1
+  for (let y = 0; y < size; y++) {
+    for (let x = 0; x < size; x++) {
+      const across = symmetry & 4 ? y : x
+      const down = symmetry & 4 ? x : y
+      const from = ((symmetry & 2 ? last - down : down) * size + (symmetry & 1 ? last - across : across)) * channels
+      for (let c = 0; c < channels; c++) batch[offset + (c * size + y) * size + x] = values[data[from + c]]
+    }
+  }
+}
+
+/** Orders of the last two epochs of a set: batches that cross from one to the next need both. */
+const orders = new WeakMap<ImageSet, { seed: number; epoch: number; order: Uint32Array }[]>()
+
+function orderOf(set: ImageSet, seed: number, epoch: number): Uint32Array {
+  const known = orders.get(set) ?? []
+  const found = known.find((entry) => entry.seed === seed && entry.epoch === epoch)
+  if (found) return found.order
+  const order = permutation(set.length, seed, 'shuffle', epoch)
+  orders.set(set, [...known.slice(-1), { seed, epoch, order }])
+  return order
+}

@@ -1,0 +1,48 @@
+/**
+ * From an image of any size to a square of a model's size, as guided-diffusion does (spec C.10): halve it with a box
+ * filter while it is twice as large as needed, scale its short side with a bicubic one, and cut a square out.
+ */
+import type { Image } from './image.ts'
+import { resize } from './resize.ts'
+
+/** The middle square. */
+export function centerCrop(image: Image, size: number): Image {
+  const scaled = shortSide(image, size)
+  return cut(scaled, Math.floor((scaled.width - size) / 2), Math.floor((scaled.height - size) / 2), size)
+}
+
+/**
+ * A square anywhere in the image, after scaling its short side to a whole number drawn from size to ⌈size / 0.8⌉: the
+ * square keeps at least four fifths of the short side. `random` gives three numbers in [0, 1).
+ */
+export function randomCrop(image: Image, size: number, random: () => number): Image {
+  const below = (n: number): number => Math.floor(random() * n)
+  const scaled = shortSide(image, size + below(Math.ceil(size / 0.8) - size + 1))
+  const top = below(scaled.height - size + 1)
+  return cut(scaled, below(scaled.width - size + 1), top, size)
+}
+
+function shortSide(image: Image, size: number): Image {
+  let scaled = image
+  while (Math.min(scaled.width, scaled.height) >= 2 * size) {
+    scaled = resize(scaled, Math.floor(scaled.width / 2), Math.floor(scaled.height / 2), 'box')
+  }
+  const scale = size / Math.min(scaled.width, scaled.height)
+  return resize(scaled, halfToEven(scaled.width * scale), halfToEven(scaled.height * scale), 'bicubic')
+}
+
+/** Python's `round`. */
+function halfToEven(x: number): number {
+  const floor = Math.floor(x)
+  return x - floor === 0.5 ? floor + floor % 2 : Math.round(x)
+}
+
+function cut({ width, height, channels, data }: Image, left: number, top: number, size: number): Image {
+  if (width === size && height === size) return { width, height, channels, data }
+  const out = new Uint8Array(size * size * channels)
+  for (let y = 0; y < size; y++) {
+    const from = ((top + y) * width + left) * channels
+    out.set(data.subarray(from, from + size * channels), y * size * channels)
+  }
+  return { width: size, height: size, channels, data: out }
+}

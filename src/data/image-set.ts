@@ -1,0 +1,111 @@
+/**
+ * A set of images, whichever file they come from: read one by one by index, with their classes and whatever other
+ * numbers the file has for each. A subset is a set like any other and knows what it was taken from.
+ */
+import { TweedieError } from '../errors.ts'
+import type { Image } from './image.ts'
+import { sha256 } from './sha256.ts'
+
+export interface ImageSet {
+  /** The path it was opened from, for messages and records. */
+  readonly name: string
+  readonly length: number
+  /** 1 where every image is grey, otherwise 3; {@link ImageSet.read} gives each as it is stored. */
+  readonly channels: 1 | 3
+  /** The class of each image, an index into {@link ImageSet.classes}. */
+  readonly labels?: Int32Array
+  /** Names of the classes. A subset keeps all of them, so that a label means the same class in every part. */
+  readonly classes?: readonly string[]
+  /** Other arrays with one number an image. */
+  readonly columns: ReadonlyMap<string, ArrayLike<number>>
+  /** What was found and not used, a sentence each: other arrays, files of other types. */
+  readonly notes: readonly string[]
+  /** SHA-256 that identifies the data: a score or a label of other data is refused by it. */
+  readonly fingerprint: string
+  /** What a subset was taken from, and the index there of each of its images. */
+  readonly origin?: { readonly set: ImageSet; readonly indices: readonly number[] }
+  imageName(index: number): string
+  /** Width and height of an image, without decoding it. */
+  sizeOf(index: number): { width: number; height: number }
+  /** As stored: any size. Throws 'format', naming the file, where it is damaged. */
+  read(index: number, signal?: AbortSignal): Promise<Image>
+}
+
+/**
+ * The images at `indices`, in this order. The fingerprint covers set and indices, so another choice is other data; a
+ * subset of a subset is one of the first set.
+ *
+ * @throws TweedieError 'option' for an index outside the set
+ */
+export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
+  const outside = indices.find((index) => !Number.isInteger(index) || index < 0 || index >= set.length)
+  if (outside !== undefined) throw new TweedieError('option', `${set.name}: expected indices below its ${set.length} images, found ${outside}.`)
+  const from = set.origin
+  if (from) return subset(from.set, indices.map((index) => from.indices[index]))
+  const { labels } = set
+  return {
+    name: set.name,
+    length: indices.length,
+    channels: set.channels,
+    ...labels && { labels: Int32Array.from(indices, (index) => labels[index]) },
+    ...set.classes && { classes: set.classes },
+    columns: new Map(Array.from(set.columns, ([key, column]) => [key, indices.map((index) => column[index])])),
+    notes: set.notes,
+    fingerprint: sha256(set.fingerprint, `:${indices.join()}`),
+    origin: { set, indices: [...indices] },
+    imageName: (index) => set.imageName(indices[index]),
+    sizeOf: (index) => set.sizeOf(indices[index]),
+    read: (index, signal) => set.read(indices[index], signal),
+  }
+}
+
+/** What a reader of arrays found. */
+export interface ImageArrays {
+  readonly name: string
+  readonly fingerprint: string
+  /** All images, [N, height, width, channels]. */
+  readonly data: Uint8Array
+  readonly width: number
+  readonly height: number
+  readonly channels: 1 | 3
+  /** Class of each image; checked here. */
+  readonly labels?: ArrayLike<number>
+  /** Default: the labels' own numbers. */
+  readonly classes?: readonly string[]
+  readonly columns?: ReadonlyMap<string, ArrayLike<number>>
+  readonly notes?: readonly string[]
+}
+
+/**
+ * A set of equally large images in memory. Throws 'format' for no image at all, and for labels that are of another
+ * number than the images, no whole numbers, or without a name.
+ */
+export function imageArrays({ name, fingerprint, data, width, height, channels, labels, classes, columns = new Map(), notes = [] }: ImageArrays): ImageSet {
+  const bytes = width * height * channels
+  const length = bytes === 0 ? 0 : data.length / bytes
+  const wrong = (message: string): never => {
+    throw new TweedieError('format', `${name}: ${message}`)
+  }
+  if (length === 0) wrong('holds no image.')
+  if (labels && labels.length !== length) wrong(`expected one label for each of its ${length} images, found ${labels.length} labels.`)
+  let last = -1
+  for (let i = 0; labels && i < length; i++) {
+    if (!Number.isInteger(labels[i]) || labels[i] < 0 || labels[i] >= 2 ** 31) wrong(`expected whole numbers from 0 as labels, found ${labels[i]} for image ${i}.`)
+    last = Math.max(last, labels[i])
+  }
+  if (labels && classes && last >= classes.length) wrong(`names ${classes.length} classes, and has a label ${last}.`)
+  // A label far out would be a list of names as long: class numbers are dense.
+  if (last >= length && !classes) wrong(`found a label ${last} among ${length} images: expected classes numbered from 0 without gaps.`)
+  const digits = String(length - 1).length
+  return {
+    name, length, channels, columns, notes, fingerprint,
+    ...labels && { labels: Int32Array.from(labels), classes: classes ?? Array.from({ length: last + 1 }, (_, c) => String(c)) },
+    imageName: (index) => String(index).padStart(digits, '0'),
+    sizeOf: () => ({ width, height }),
+    async read(index, signal) {
+      signal?.throwIfAborted()
+      if (!(index >= 0 && index < length)) throw new TweedieError('option', `${name}: expected an index below ${length}, found ${index}.`)
+      return { width, height, channels, data: data.subarray(index * bytes, (index + 1) * bytes) }
+    },
+  }
+}

@@ -1,0 +1,26 @@
+/** A decoded image, and the two ways between its channels: grey to colour by repetition, colour to grey by luma. */
+
+/** Bytes in rows, channels interleaved. */
+export interface Image {
+  readonly width: number
+  readonly height: number
+  readonly channels: 1 | 3
+  readonly data: Uint8Array
+}
+
+/**
+ * The image with that many channels, itself if it has them. Grey is ITU-R 601 luma, 0.299 R + 0.587 G + 0.114 B, in the
+ * 16-bit fixed point of PIL's mode 'L', so that both make the same bytes.
+ */
+export function withChannels(image: Image, channels: 1 | 3): Image {
+  if (image.channels === channels) return image
+  const { width, height, data } = image
+  const area = width * height
+  const out = new Uint8Array(area * channels)
+  if (channels === 3) {
+    for (let i = 0; i < area; i++) out.fill(data[i], 3 * i, 3 * i + 3)
+  } else {
+    for (let i = 0; i < area; i++) out[i] = (data[3 * i] * 19595 + data[3 * i + 1] * 38470 + data[3 * i + 2] * 7471 + 0x8000) >> 16
+  }
+  return { width, height, channels, data: out }
+}

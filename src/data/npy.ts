@@ -1,0 +1,71 @@
+/**
+ * The .npy format of NumPy, versions 1 to 3: a header that is a Python dict literal, and the elements in C order.
+ * Format: numpy.lib.format's documentation.
+ */
+import { TweedieError } from '../errors.ts'
+
+/** Numbers, or the strings of a `U` or `S` array. 64-bit integers are doubles; past 2^53 they are refused. */
+export interface NpyArray {
+  readonly shape: readonly number[]
+  /** NumPy's name, `|u1` say. */
+  readonly dtype: string
+  readonly data: Uint8Array | Float64Array | string[]
+}
+
+/** Throws 'format', naming `name`, for what is broken, in Fortran order, or of a type without numbers or text. */
+export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
+  const wrong = (message: string): never => {
+    throw new TweedieError('format', `${name}: ${message}`)
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (bytes.length < 12 || String.fromCharCode(...bytes.subarray(1, 6)) !== 'NUMPY' || bytes[0] !== 0x93) wrong('not a NumPy array.')
+  const version = bytes[6]
+  if (version < 1 || version > 3) wrong(`expected version 1 to 3 of the format, found ${version}.`)
+  const start = version === 1 ? 10 : 12
+  const end = start + (version === 1 ? view.getUint16(8, true) : view.getUint32(8, true))
+  if (end > bytes.length) wrong('a damaged array: its header is cut short.')
+  const header = new TextDecoder(version === 3 ? 'utf-8' : 'latin1').decode(bytes.subarray(start, end))
+  const dtype = /'descr'\s*:\s*'([^']*)'/.exec(header)?.[1] ?? wrong('expected an array of numbers or text, found a structured one.')
+  const dimensions = /'shape'\s*:\s*\(([^)]*)\)/.exec(header)?.[1] ?? wrong('a damaged array: its header has no shape.')
+  const shape = dimensions.split(',').map((part) => part.trim()).filter((part) => part !== '').map(Number)
+  const count = shape.reduce((a, b) => a * b, 1)
+  if (!Number.isSafeInteger(count) || count < 0) wrong(`a damaged array: its shape is (${dimensions}).`)
+  if (/'fortran_order'\s*:\s*True/.test(header) && shape.filter((n) => n > 1).length > 1) {
+    wrong('expected C order, found Fortran order. Save it with numpy.ascontiguousarray(array).')
+  }
+  const [, order, kind, digits] = /^([<>|=])?([a-zA-Z])(\d*)$/.exec(dtype) ?? wrong(`arrays of type ${dtype} are not read.`)
+  const size = Number(digits) * (kind === 'U' ? 4 : 1)
+  const little = order !== '>'
+  const read = readers(view, little)[`${kind}${digits}`]
+  const text = kind === 'U' || kind === 'S'
+  if (!read && !text) wrong(`arrays of type ${dtype} are not read, only numbers and text${kind === 'O' ? ' (Python objects would be code to run)' : ''}.`)
+  if (bytes.length < end + count * size) wrong(`a damaged array: expected ${count * size} bytes of elements, found ${bytes.length - end}.`)
+  if (text) {
+    const characters = (at: number): number => kind === 'U' ? view.getUint32(at, little) : view.getUint8(at)
+    const step = kind === 'U' ? 4 : 1
+    const data = Array.from({ length: count }, (_, i) => {
+      let string = ''
+      for (let k = 0; k < size; k += step) string += String.fromCodePoint(Math.min(characters(end + i * size + k), 0x10ffff))
+      return string.replace(/\0+$/, '')
+    })
+    return { shape, dtype, data }
+  }
+  if (kind === 'u' && size === 1) return { shape, dtype, data: bytes.subarray(end, end + count) }
+  const data = Float64Array.from({ length: count }, (_, i) => read(end + i * size))
+  if (size === 8 && kind !== 'f' && data.some((value) => Math.abs(value) > Number.MAX_SAFE_INTEGER)) wrong('integers of 2^53 or more are not read.')
+  return { shape, dtype, data }
+}
+
+const readers = (view: DataView, little: boolean): Record<string, (at: number) => number> => ({
+  b1: (at) => view.getUint8(at),
+  u1: (at) => view.getUint8(at),
+  i1: (at) => view.getInt8(at),
+  u2: (at) => view.getUint16(at, little),
+  i2: (at) => view.getInt16(at, little),
+  u4: (at) => view.getUint32(at, little),
+  i4: (at) => view.getInt32(at, little),
+  u8: (at) => Number(view.getBigUint64(at, little)),
+  i8: (at) => Number(view.getBigInt64(at, little)),
+  f4: (at) => view.getFloat32(at, little),
+  f8: (at) => view.getFloat64(at, little),
+})

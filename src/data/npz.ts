@@ -1,0 +1,57 @@
+/**
+ * NumPy's .npz as a set of images: `images` (or guided-diffusion's `arr_0`) of bytes, [N, H, W], [N, H, W, 1] or
+ * [N, H, W, 3]; `labels` (`arr_1`) and `classes`, the names of the classes, if it has them. Every other array with one
+ * number an image is a column, and what is neither is named in the notes.
+ */
+import { TweedieError } from '../errors.ts'
+import type { ByteSource } from '../io/source.ts'
+import { openZip, readEntry } from '../io/zip.ts'
+import { imageArrays, type ImageSet } from './image-set.ts'
+import { parseNpy, type NpyArray } from './npy.ts'
+import { sha256 } from './sha256.ts'
+
+/** Reads all of it: images stay in memory as bytes. Throws 'format', naming the file, for what is broken or has no images. */
+export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise<ImageSet> {
+  const { name } = source
+  const wrong = (message: string): never => {
+    throw new TweedieError('format', `${name}: ${message}`)
+  }
+  const entries = await openZip(source, signal, { deflate: true })
+  const arrays = new Map<string, NpyArray>()
+  const notes: string[] = []
+  for (const [path, entry] of entries) {
+    const key = path.replace(/\.npy$/, '')
+    const bytes = await readEntry(source, entry, signal)
+    try {
+      arrays.set(key, parseNpy(bytes, `${name}: array "${key}"`))
+    } catch (error) {
+      // Only the arrays that are needed must be readable.
+      if (['images', 'arr_0', 'labels', 'arr_1', 'classes'].includes(key) || !(error instanceof TweedieError)) throw error
+      notes.push(`${error.message.slice(name.length + 2)} Ignored.`)
+    }
+  }
+  const keyOf = (...keys: string[]): string | undefined => keys.find((key) => arrays.has(key))
+  const [imagesKey, labelsKey] = [keyOf('images', 'arr_0'), keyOf('labels', 'arr_1')]
+  const images = arrays.get(imagesKey ?? '') ?? wrong(`expected an array "images" (or "arr_0"), found ${[...arrays.keys()].join(', ') || 'none'}.`)
+  const { shape, dtype, data } = images
+  const [length, height, width, channels = 1] = shape
+  if (shape.length < 3 || shape.length > 4 || ![1, 3].includes(channels)) {
+    wrong(`expected images of shape [N, height, width], [N, height, width, 1] or [N, height, width, 3], found [${shape.join(', ')}].`)
+  }
+  if (!(data instanceof Uint8Array) || dtype.endsWith('b1')) return wrong(`expected images of bytes (uint8, 0 to 255), found ${dtype}. Convert them before saving.`)
+  const columns = new Map<string, ArrayLike<number>>()
+  for (const [key, { shape, dtype, data }] of arrays) {
+    if (key === imagesKey || key === labelsKey || key === 'classes') continue
+    if (shape.length === 1 && shape[0] === length && typeof data[0] === 'number') columns.set(key, data as ArrayLike<number>)
+    else notes.push(`array "${key}" (${dtype}, [${shape.join(', ')}]) is not used.`)
+  }
+  const labels = arrays.get(labelsKey ?? '')
+  if (labels && (labels.shape.length !== 1 || typeof labels.data[0] === 'string')) wrong(`expected labels of shape [${length}] that are numbers, found ${labels.dtype} [${labels.shape.join(', ')}].`)
+  const classes = arrays.get('classes')
+  return imageArrays({
+    name, data, width, height, channels: channels as 1 | 3, columns, notes,
+    fingerprint: sha256(await source.read(0, source.size, signal)),
+    ...labels && { labels: labels.data as ArrayLike<number> },
+    ...labels && classes && { classes: Array.from<number | string, string>(classes.data, String) },
+  })
+}

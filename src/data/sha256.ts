@@ -1,0 +1,70 @@
+/**
+ * SHA-256 (FIPS 180-4) in one go and at once: the browser's own only answers later, and a fingerprint is a plain
+ * property. The constants are what the standard says they are, the first 32 bits of the fractions of roots of primes.
+ */
+
+/** The hash of all parts, one after the other, in hexadecimal; text counts as its UTF-8 bytes. */
+export function sha256(...parts: readonly (Uint8Array | string)[]): string {
+  const primes = firstPrimes(64)
+  const fraction = (root: number): number => Math.floor((root % 1) * 2 ** 32) | 0
+  const constants = Int32Array.from(primes, (p) => fraction(Math.cbrt(p)))
+  const state = Int32Array.from(primes.slice(0, 8), (p) => fraction(Math.sqrt(p)))
+  const words = new Int32Array(64)
+  const block = new Uint8Array(64)
+  const view = new DataView(block.buffer)
+  let filled = 0
+  let length = 0
+  const feed = (bytes: Uint8Array): void => {
+    length += bytes.length
+    for (let at = 0; at < bytes.length;) {
+      const taken = Math.min(64 - filled, bytes.length - at)
+      block.set(bytes.subarray(at, at + taken), filled)
+      at += taken
+      filled += taken
+      if (filled < 64) continue
+      compress(state, view, words, constants)
+      filled = 0
+    }
+  }
+  for (const part of parts) feed(typeof part === 'string' ? new TextEncoder().encode(part) : part)
+  // A one bit, zeros, and the number of bits as 64 bits, up to the end of a block.
+  const bits = length * 8
+  const padding = new Uint8Array((filled < 56 ? 56 : 120) - filled + 8)
+  padding[0] = 0x80
+  const end = new DataView(padding.buffer)
+  end.setUint32(padding.length - 8, Math.floor(bits / 2 ** 32))
+  end.setUint32(padding.length - 4, bits >>> 0)
+  feed(padding)
+  return Array.from(state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('')
+}
+
+const rotated = (x: number, by: number): number => (x >>> by) | (x << (32 - by))
+
+function compress(state: Int32Array, block: DataView, w: Int32Array, constants: Int32Array): void {
+  for (let i = 0; i < 16; i++) w[i] = block.getInt32(4 * i)
+  for (let i = 16; i < 64; i++) {
+    const near = w[i - 2], far = w[i - 15]
+    w[i] = w[i - 16] + w[i - 7] + (rotated(far, 7) ^ rotated(far, 18) ^ (far >>> 3)) + (rotated(near, 17) ^ rotated(near, 19) ^ (near >>> 10))
+  }
+  let [a, b, c, d, e, f, g, h] = state
+  for (let i = 0; i < 64; i++) {
+    const one = (h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) + ((e & f) ^ (~e & g)) + constants[i] + w[i]) | 0
+    const two = ((rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0
+    h = g
+    g = f
+    f = e
+    e = (d + one) | 0
+    d = c
+    c = b
+    b = a
+    a = (one + two) | 0
+  }
+  const next = [a, b, c, d, e, f, g, h]
+  for (let i = 0; i < 8; i++) state[i] += next[i]
+}
+
+function firstPrimes(count: number): number[] {
+  const primes: number[] = []
+  for (let n = 2; primes.length < count; n++) if (primes.every((p) => n % p !== 0)) primes.push(n)
+  return primes
+}
