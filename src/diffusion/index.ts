@@ -20,3 +20,4 @@ export { scoreImages, type ConditionalDenoiser, type ImageSource, type ScoredIma
 export { classMeans, pooledFeatures, sehwagGuidance, type Embedding, type LabelledBatch, type SehwagOptions } from './sehwag.ts'
 export { selfGuidance, type SelfGuidance, type SelfGuidanceOptions } from './self-guidance.ts'
 export { lowResolution, superResolutionDenoiser } from './super-resolution.ts'
+export { createNamedScheduleSampler, LossSecondMomentResampler, UniformSampler, type LossSecondMomentOptions, type ScheduleSampler } from './schedule-sampler.ts'
