@@ -9,10 +9,11 @@ export type Distance = (a: Tensor, b: Tensor) => Tensor
 
 const perSample = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
 
-// The root of 0 is 0 with gradient 0 (as torch.norm has it): the inner select keeps the unused branch finite.
+// The root of 0 is 0 with gradient 0 (as torch.norm has it): the inner select keeps the unused branch finite. NaN stays
+// NaN: the distance of a broken image is no 0.
 const safeRoot = expression(1, 2, ([x], [zero, one]) => {
-  const positive = f.gt(x, zero)
-  return f.select(positive, f.sqrt(f.select(positive, x, one)), zero)
+  const none = f.eq(x, zero)
+  return f.select(none, zero, f.sqrt(f.select(none, one, x)))
 })
 
 /** ||a - b||_2 over a sample's pixels, neither squared nor averaged (sg-minority with `use_lpips` off). */

@@ -7,7 +7,7 @@ import { TweedieError } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
 import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
 import type { Distance } from './distance.ts'
-import type { DenoisedOptions, Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
+import { GaussianDiffusion, type DenoisedOptions, type Denoiser, type DiffusionOptions } from './gaussian-diffusion.ts'
 import { purposes } from './noise.ts'
 
 /** The reference scores in a process of 100 steps, whatever the sampler uses. */
@@ -19,33 +19,82 @@ export const scoreRespacing = '100'
  */
 export const scoreIndex: { readonly [K in NoiseSchedule]: number } = { cosine: 90, linear: 60 }
 
-export interface MinorityScoreOptions extends Pick<DenoisedOptions, 'clipDenoised'> {
-  /** Respaced index of the noise strength; see {@link scoreIndex}. */
+/** The same as a fraction of T: 0.9 and 0.6. */
+const scoreFraction = (schedule: NoiseSchedule): number => scoreIndex[schedule] / Number(scoreRespacing)
+
+/** Where images are scored: the process, and the index in it. */
+export interface ScoreProcess {
+  readonly diffusion: GaussianDiffusion
   readonly t: number
-  readonly distance: Distance
-  /** Noise draws averaged for each image. Default 1. */
-  readonly draws?: number
+}
+
+/** An index of the 100 steps, or a fraction of T. */
+export type ScoreStep = { readonly index: number } | { readonly fraction: number }
+
+/**
+ * The process in which images are scored and the step in it, as the reference has them: a process of T steps is walked in
+ * 100, whatever the sampler uses, and the step is an index of those: index 60 of a linear process of 1000 is its step 605,
+ * not 60. A fraction f of T means the index nearest to f * 100, so 0.9 is index 90 (step 908 of 1000), and the default is
+ * 0.9 for a cosine schedule, 0.6 for a linear one. A process of fewer steps than 100 is scored in its own.
+ *
+ * @throws TweedieError 'option' for an index outside the process or a fraction outside [0, 1]
+ */
+export function scoreProcess(options: Omit<DiffusionOptions, 'respacing'>, step: ScoreStep = { fraction: scoreFraction(options.schedule) }): ScoreProcess {
+  const steps = Math.min(Number(scoreRespacing), options.diffusionSteps)
+  if ('fraction' in step && !(step.fraction >= 0 && step.fraction <= 1)) throw new TweedieError('option', `The score's step is a fraction of T from 0 to 1, found ${step.fraction}.`)
+  const t = 'index' in step ? step.index : Math.min(steps - 1, Math.round(step.fraction * steps))
+  checkStep(t, steps)
+  return { diffusion: new GaussianDiffusion({ ...options, respacing: String(steps) }), t }
+}
+
+function checkStep(t: number, steps: number): void {
+  if (!Number.isInteger(t) || t < 0 || t >= steps) throw new TweedieError('option', `The score has the steps 0 to ${steps - 1}, found ${t}.`)
+}
+
+export interface ReconstructionOptions extends Pick<DenoisedOptions, 'clipDenoised'> {
+  /** Respaced index of the noise strength; see {@link scoreProcess}. */
+  readonly t: number
+  /** Which draw of the noise. Default 0. */
+  readonly draw?: number
   readonly seed: number
   /** Index of each image in the whole run: its noise depends on it and on nothing else of the batch. */
   readonly samples: readonly number[]
 }
 
 /**
- * Scores of `xStart` [N, C, H, W] in [-1, 1]: [N]. Estimates are clipped unless `clipDenoised` is false, as in the
- * reference. Enqueues only; reading the result waits.
+ * What the network makes of `xStart` [N, C, H, W] noised to step `t`: E[x_0 | x_t] by Tweedie's formula, clipped unless
+ * `clipDenoised` is false.
  */
-export function minorityScore(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: MinorityScoreOptions): Tensor {
-  const { t, distance, draws = 1, seed, samples, clipDenoised = true } = options
-  if (!Number.isInteger(t) || t < 0 || t >= diffusion.steps) throw new TweedieError('option', `The score's step is an index from 0 to ${diffusion.steps - 1}, found ${t}.`)
-  if (!Number.isInteger(draws) || draws < 1) throw new TweedieError('option', `The score averages 1 draw or more, found ${draws}.`)
+export function tweedieReconstruction(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: ReconstructionOptions): Tensor {
+  const { t, draw = 0, seed, samples, clipDenoised = true } = options
+  checkStep(t, diffusion.steps)
   const { device, shape } = xStart
   return device.scope(() => {
     const index = device.tensor(samples, [samples.length], 'u32')
-    const scores = Array.from({ length: draws }, (_, draw) => device.scope(() => {
-      const noise = randomNormal(index, { seed: splitSeed(seed), draw, purpose: purposes.score, shape: shape.slice(1) })
-      const x = diffusion.qSample(xStart, t, noise)
-      return distance(xStart, diffusion.predXStart(diffusion.run(denoiser, x, t), x, t, { clipDenoised }))
-    }))
+    const noise = randomNormal(index, { seed: splitSeed(seed), draw, purpose: purposes.score, shape: shape.slice(1) })
+    const x = diffusion.qSample(xStart, t, noise)
+    return diffusion.predXStart(diffusion.run(denoiser, x, t), x, t, { clipDenoised })
+  })
+}
+
+export interface MinorityScoreOptions extends Omit<ReconstructionOptions, 'draw'> {
+  readonly distance: Distance
+  /** Noise draws averaged for each image. Default 1: the paper found it enough; its code takes 5. */
+  readonly draws?: number
+}
+
+/**
+ * Scores of `xStart` [N, C, H, W] in [-1, 1]: [N], the mean over draws of distance(x_0, E[x_0 | x_t]). Estimates are
+ * clipped unless `clipDenoised` is false, as in the reference. A denoiser that is given classes makes it the
+ * class-conditional score (Eq. 16). Enqueues only; reading the result waits.
+ */
+export function minorityScore(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: MinorityScoreOptions): Tensor {
+  const { distance, draws = 1, ...each } = options
+  if (!Number.isInteger(draws) || draws < 1) throw new TweedieError('option', `The score averages 1 draw or more, found ${draws}.`)
+  const { device } = xStart
+  return device.scope(() => {
+    const scores = Array.from({ length: draws }, (_, draw) =>
+      device.scope(() => distance(xStart, tweedieReconstruction(diffusion, denoiser, xStart, { ...each, draw }))))
     return div(scores.reduce(add), draws)
   })
 }

@@ -1,0 +1,109 @@
+/**
+ * The two files between a data set and its minority classifier, in JSON: scores (`tweedie score`) and labels (`tweedie
+ * label`). Both name the data they were made from by its fingerprint, so that neither is taken for those of other images.
+ */
+import { TweedieError } from '../errors.ts'
+import type { NoiseSchedule } from '../nn/config.ts'
+
+/** How images were scored: part of both files. */
+export interface ScoreSettings {
+  /** sha256 of the model file. */
+  readonly model: string
+  readonly schedule: NoiseSchedule
+  readonly diffusionSteps: number
+  readonly respacing: string
+  /** Index of the respaced process. */
+  readonly t: number
+  /** The training step it stands for. */
+  readonly timestep: number
+  /** "LPIPS (vgg)", "L2", "L1". */
+  readonly distance: string
+  readonly draws: number
+  readonly seed: number
+  /** Whether the model was told each image's class. */
+  readonly conditional: boolean
+}
+
+export interface MinorityScores extends ScoreSettings {
+  readonly program: 'tweedie'
+  readonly kind: 'minority-scores'
+  /** Path of the data set, for people. */
+  readonly data: string
+  readonly fingerprint: string
+  /** The scored images, by number in the data set. */
+  readonly indices: readonly number[]
+  readonly scores: readonly number[]
+  /** The class of each scored image, where the data set has classes: an index into `classNames`. */
+  readonly classes?: readonly number[]
+  readonly classNames?: readonly string[]
+}
+
+export interface MinorityLabels {
+  readonly program: 'tweedie'
+  readonly kind: 'minority-labels'
+  readonly data: string
+  readonly fingerprint: string
+  /** How many; label levels - 1 is the rarest. */
+  readonly levels: number
+  readonly within: 'all' | 'class'
+  /** The upper threshold of each level (spec D.2); with `within` "class", a row a class, empty where a class has no images. */
+  readonly thresholds: readonly number[] | readonly (readonly number[])[]
+  readonly indices: readonly number[]
+  readonly labels: readonly number[]
+  readonly scores: ScoreSettings
+}
+
+export const scoreSettingsOf = ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional }: ScoreSettings): ScoreSettings =>
+  ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional })
+
+/**
+ * Reads a scores file. `name` is what messages call it.
+ * @throws TweedieError 'format' for a text that is none, or damaged
+ */
+export function parseMinorityScores(text: string, name: string): MinorityScores {
+  const file = parsed<MinorityScores>(text, name, 'minority-scores', 'tweedie score --data DATA --model M --out scores.json')
+  checkColumns(name, file.indices, { scores: file.scores, ...(file.classes && { classes: file.classes }) })
+  return file
+}
+
+/**
+ * Reads a labels file. `name` is what messages call it.
+ * @throws TweedieError 'format' for a text that is none, or damaged
+ */
+export function parseMinorityLabels(text: string, name: string): MinorityLabels {
+  const file = parsed<MinorityLabels>(text, name, 'minority-labels', 'tweedie label --scores scores.json --levels L --out labels.json')
+  checkColumns(name, file.indices, { labels: file.labels })
+  const { levels, labels, thresholds } = file
+  const valid = Number.isInteger(levels) && labels.every((label) => Number.isInteger(label) && label >= 0 && label < levels) && Array.isArray(thresholds)
+  if (!valid) throw new TweedieError('format', `${name}: expected labels from 0 to levels - 1 and their thresholds. The file is damaged: make it again.`)
+  return file
+}
+
+/**
+ * Refuses scores or labels of other images.
+ * @throws TweedieError 'option'
+ */
+export function checkFingerprint(file: { readonly data: string; readonly fingerprint: string }, name: string, set: { readonly name: string; readonly fingerprint: string }): void {
+  if (file.fingerprint === set.fingerprint) return
+  throw new TweedieError('option', `${name} was made from other images (${file.data}, fingerprint ${file.fingerprint.slice(0, 16)}…) than ${set.name} holds (${set.fingerprint.slice(0, 16)}…): ` +
+    'name the data it was made from, or score these.')
+}
+
+function parsed<T extends { readonly kind: string; readonly fingerprint: string; readonly indices: unknown }>(text: string, name: string, kind: T['kind'], command: string): T {
+  let file: Partial<T> | null = null
+  try {
+    file = JSON.parse(text) as Partial<T> | null
+  } catch {
+    // Said below.
+  }
+  if (file?.kind === kind && typeof file.fingerprint === 'string' && Array.isArray(file.indices)) return file as T
+  const found = typeof file?.kind === 'string' ? `a file of the kind "${file.kind}"` : 'something else'
+  throw new TweedieError('format', `${name}: expected ${kind.replace('-', ' ')} of tweedie, found ${found}. They are made by: ${command}`)
+}
+
+function checkColumns(name: string, indices: readonly unknown[], columns: Record<string, readonly unknown[]>): void {
+  const whole = indices.every((index) => Number.isInteger(index) && (index as number) >= 0)
+  const broken = Object.keys(columns).find((key) => !Array.isArray(columns[key]) || columns[key].length !== indices.length || columns[key].some((value) => typeof value !== 'number'))
+  if (whole && broken === undefined) return
+  throw new TweedieError('format', `${name}: expected ${indices.length} numbers in "${broken ?? 'indices'}". The file is damaged: make it again.`)
+}

@@ -1,0 +1,85 @@
+/**
+ * Minority scores of a whole data set, batch by batch: what the labels of the minority classifier are made of. The noise
+ * of an image depends on the seed and on the image's number in its set alone, so that a set is scored alike in one go, in
+ * parts, or again after an interruption.
+ */
+import { TweedieError } from '../errors.ts'
+import type { Device, Tensor } from '../tensor/index.ts'
+import type { Distance } from './distance.ts'
+import { minorityScore, tweedieReconstruction, type ScoreProcess } from './minority-score.ts'
+
+/** Images as they are scored: of one size, in [-1, 1]. */
+export interface ImageSource {
+  readonly length: number
+  /** [C, H, W] of an image. */
+  readonly shape: readonly number[]
+  /** The images of these numbers one after another, [n, C, H, W]. */
+  read(indices: readonly number[], signal?: AbortSignal): Promise<Float32Array>
+}
+
+/** A network that may be told the class of each image. */
+export type ConditionalDenoiser = (x: Tensor, timesteps: readonly number[], y?: readonly number[]) => Tensor
+
+export interface ScoreImagesOptions extends ScoreProcess {
+  readonly distance: Distance
+  /** Noise draws averaged for each image. Default 1. */
+  readonly draws?: number
+  readonly seed: number
+  /** Which images, by number. Default all. */
+  readonly indices?: readonly number[]
+  /** The class of every image of the source: each is scored under its own (Eq. 16). Default: the denoiser gets no classes. */
+  readonly classes?: ArrayLike<number>
+  /** Images at a time. Default 8. It changes no score, but for how a GPU's kernels for another batch add up. */
+  readonly batch?: number
+  /** Also the Tweedie reconstructions of each image's first draw. They are kept in memory. Default false. */
+  readonly reconstructions?: boolean
+  /** Scores that are known already, of the first of `indices`: the job goes on after them. */
+  readonly known?: ArrayLike<number>
+  /** After every batch, with the scores so far; the job waits for it. */
+  readonly onProgress?: (scores: Float32Array, total: number) => void | Promise<void>
+  readonly signal?: AbortSignal
+}
+
+export interface ScoredImages {
+  /** [indices.length], in the order of `indices`. */
+  readonly scores: Float32Array
+  /** [indices.length - known.length, C, H, W] in [-1, 1], where asked for. */
+  readonly reconstructions?: Float32Array
+}
+
+/**
+ * Scores the images of `source`; higher is rarer.
+ *
+ * @throws TweedieError 'option' for an index outside the source, 'non-finite' for a score that is no number
+ * @example
+ * const { scores } = await scoreImages(device, (x, t) => model.forward(x, t), source, { ...scoreProcess(settings), distance: l2, seed: 0 })
+ */
+export async function scoreImages(device: Device, denoiser: ConditionalDenoiser, source: ImageSource, options: ScoreImagesOptions): Promise<ScoredImages> {
+  const { diffusion, t, distance, draws = 1, seed, classes, batch = 8, known = [], signal, onProgress } = options
+  const { indices = Array.from({ length: source.length }, (_, k) => k) } = options
+  const outside = indices.find((k) => !Number.isInteger(k) || k < 0 || k >= source.length)
+  if (outside !== undefined) throw new TweedieError('option', `There are images 0 to ${source.length - 1}, found ${outside}.`)
+  if (!Number.isInteger(batch) || batch < 1) throw new TweedieError('option', `A batch has 1 image or more, found ${batch}.`)
+  const scores = new Float32Array(indices.length)
+  scores.set(Array.from(known).slice(0, indices.length))
+  const area = source.shape.reduce((a, b) => a * b, 1)
+  const reconstructions = options.reconstructions ? new Float32Array((indices.length - known.length) * area) : null
+  for (let begin = known.length; begin < indices.length; begin += batch) {
+    signal?.throwIfAborted()
+    const samples = indices.slice(begin, begin + batch)
+    const y = classes && samples.map((k) => classes[k])
+    const told = (x: Tensor, timesteps: readonly number[]): Tensor => denoiser(x, timesteps, y)
+    using images = device.tensor(await source.read(samples, signal), [samples.length, ...source.shape])
+    using result = minorityScore(diffusion, told, images, { t, distance, draws, seed, samples })
+    const found = await result.read()
+    const broken = found.findIndex((score) => !Number.isFinite(score))
+    if (broken >= 0) throw new TweedieError('non-finite', `The score of image ${samples[broken]} is ${found[broken]}: the weights are damaged, or they are of another network or schedule.`)
+    scores.set(found, begin)
+    if (reconstructions) {
+      using restored = tweedieReconstruction(diffusion, told, images, { t, seed, samples })
+      reconstructions.set(await restored.read(), (begin - known.length) * area)
+    }
+    await onProgress?.(scores.subarray(0, begin + samples.length), indices.length)
+  }
+  return { scores, ...(reconstructions && { reconstructions }) }
+}

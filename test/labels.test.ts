@@ -1,0 +1,102 @@
+/** L.15: minority labels by quantiles, and the files of scores and labels. */
+import { describe, expect, test } from 'vitest'
+import { checkFingerprint, parseMinorityLabels, parseMinorityScores, quantileLabels, type MinorityScores } from '../src/diffusion/index.ts'
+import { numbers } from './op.ts'
+
+const sizes = (labels: ArrayLike<number>, levels: number): number[] => {
+  const counts = new Array<number>(levels).fill(0)
+  for (let i = 0; i < labels.length; i++) counts[labels[i]]++
+  return counts
+}
+
+describe('quantiles', () => {
+  test('those of spec K', () => {
+    const { labels, thresholds } = quantileLabels([0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.8, 0.5], 4)
+    const expected = [0.275, 0.45, 0.725, 0.9]
+    thresholds.forEach((threshold, j) => expect(threshold).toBeCloseTo(expected[j], 14))
+    expect([...labels]).toEqual([0, 1, 0, 3, 2, 1, 3, 2])
+  })
+
+  test('levels of equal size, the largest score in the last, for every number of images and levels', () => {
+    for (let levels = 2; levels <= 12; levels++) {
+      for (let count = levels; count < 80; count++) {
+        const scores = Float32Array.from(numbers(count, count * 31 + levels))
+        expect(new Set(scores).size).toBe(count)
+        const { labels, thresholds } = quantileLabels(scores, levels)
+        const found = sizes(labels, levels)
+        expect(Math.max(...found) - Math.min(...found), `${count} images, ${levels} levels: ${found}`).toBeLessThanOrEqual(1)
+        expect(labels[scores.indexOf(Math.max(...scores))]).toBe(levels - 1)
+        expect(thresholds.at(-1)).toBe(Math.max(...scores))
+        // The definition: label j where q_{j-1} < score <= q_j.
+        labels.forEach((label, i) => {
+          expect(scores[i]).toBeLessThanOrEqual(thresholds[label])
+          if (label > 0) expect(scores[i]).toBeGreaterThan(thresholds[label - 1])
+        })
+      }
+    }
+  })
+
+  test('a threshold that falls on a score is that score', () => {
+    // 0.1 * 3 is not 0.3: the place of the quantile is counted in whole numbers.
+    const scores = Array.from({ length: 11 }, (_, i) => i / 7)
+    expect(quantileLabels(scores, 10).thresholds).toEqual(scores.slice(1))
+  })
+
+  test('within classes, each is cut for itself, and equals the cut of that class alone', () => {
+    const scores = numbers(50, 3)
+    // Class 1 has no image; class 2 scores far higher than class 0.
+    const classes = Array.from(scores, (_, i) => i % 5 === 0 ? 2 : 0)
+    const shifted = scores.map((score, i) => score + classes[i] * 100)
+    const { labels, thresholds } = quantileLabels(shifted, 4, classes)
+    expect(thresholds.map((row) => row.length)).toEqual([4, 0, 4])
+    for (const c of [0, 2]) {
+      const members = classes.flatMap((found, i) => found === c ? [i] : [])
+      const alone = quantileLabels(members.map((i) => shifted[i]), 4)
+      expect(members.map((i) => labels[i])).toEqual([...alone.labels])
+      expect(thresholds[c]).toEqual(alone.thresholds)
+    }
+    // Over the whole set, the higher class would be all of the rarest level but two.
+    expect(quantileLabels(shifted, 4).labels.filter((label, i) => classes[i] === 2 && label < 3)).toHaveLength(0)
+  })
+
+  const cases: [string, () => unknown, RegExp][] = [
+    ['one level', () => quantileLabels([1, 2, 3], 1), /2 levels or more, found 1/],
+    ['half a level', () => quantileLabels([1, 2, 3], 2.5), /2 levels or more, found 2.5/],
+    ['fewer images than levels', () => quantileLabels([1, 2, 3], 4), /3 images cannot be cut into 4 levels: take fewer levels/],
+    ['no images', () => quantileLabels([], 2), /0 images cannot be cut/],
+    ['a class with fewer images than levels', () => quantileLabels([1, 2, 3, 4, 5], 3, [0, 0, 0, 1, 1]), /class 1: 2 images cannot be cut into 3 levels: take at most as many levels/],
+    ['a score that is no number', () => quantileLabels([1, NaN, 3], 2), /Score 1 is NaN/],
+    ['equal scores', () => quantileLabels([1, 1, 1, 1, 1, 2], 3), /level 1 of 3 is empty, because so many images have the same score as its threshold 1/],
+    ['as many classes as scores', () => quantileLabels([1, 2, 3], 2, [0, 0]), /3 scores need as many classes, found 2/],
+    ['a class that is none', () => quantileLabels([1, 2, 3], 2, [0, 0, -1]), /index from 0, found -1 for image 2/],
+  ]
+  test.each(cases)('%s', (_, run, message) => expect(run).toThrow(message))
+})
+
+describe('files', () => {
+  const scores: MinorityScores = {
+    program: 'tweedie', kind: 'minority-scores', data: 'cells.npz', fingerprint: 'a'.repeat(64), model: 'b'.repeat(64), schedule: 'cosine', diffusionSteps: 1000,
+    respacing: '100', t: 90, timestep: 908, distance: 'L2', draws: 1, seed: 0, conditional: false, indices: [0, 2], scores: [0.5, 0.25],
+  }
+  const labels = { kind: 'minority-labels', fingerprint: 'a', levels: 2, indices: [0, 1], labels: [0, 1], thresholds: [1, 2] }
+
+  test('are read as they were written', () => expect(parseMinorityScores(JSON.stringify(scores), 's.json')).toEqual(scores))
+
+  test('of other images are refused', () => {
+    const set = { name: 'other.npz', fingerprint: 'c'.repeat(64) }
+    expect(() => checkFingerprint(scores, 's.json', set)).toThrow(/s\.json was made from other images \(cells\.npz, fingerprint aaaaaaaaaaaaaaaa…\) than other\.npz holds \(cccccccccccccccc…\)/)
+    checkFingerprint(scores, 's.json', { name: 'moved.npz', fingerprint: scores.fingerprint })
+  })
+
+  const cases: [string, () => unknown, RegExp][] = [
+    ['no JSON', () => parseMinorityScores('name,score', 's.csv'), /s\.csv: expected minority scores of tweedie, found something else\. They are made by: tweedie score/],
+    ['labels for scores', () => parseMinorityScores(JSON.stringify(labels), 'l.json'), /found a file of the kind "minority-labels"/],
+    ['scores for labels', () => parseMinorityLabels(JSON.stringify(scores), 's.json'), /expected minority labels of tweedie, found a file of the kind "minority-scores"/],
+    ['fewer scores than images', () => parseMinorityScores(JSON.stringify({ ...scores, scores: [1] }), 's.json'), /expected 2 numbers in "scores"/],
+    ['text for a class', () => parseMinorityScores(JSON.stringify({ ...scores, classes: [1, 'x'] }), 's.json'), /expected 2 numbers in "classes"/],
+    ['an index that is none', () => parseMinorityScores(JSON.stringify({ ...scores, indices: [0, -1] }), 's.json'), /expected 2 numbers in "indices"/],
+    ['a label above the levels', () => parseMinorityLabels(JSON.stringify({ ...labels, labels: [0, 2] }), 'l.json'), /expected labels from 0 to levels - 1/],
+    ['null', () => parseMinorityLabels('null', 'l.json'), /found something else/],
+  ]
+  test.each(cases)('%s', (_, run, message) => expect(run).toThrow(message))
+})
