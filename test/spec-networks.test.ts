@@ -13,6 +13,7 @@ import {
 import {
   attention, gather, grad, groupNorm, logSoftmax, silu, type Device, type Shape, type Tensor,
 } from '../src/tensor/index.ts'
+import { expectGradient } from './differences.ts'
 import { expectSpec, formulaParameters, networkParameters, waves, type SpecValues } from './formula.ts'
 import { deviceTest, numbers, size } from './op.ts'
 import { encoder, encoderConfig, inputX, modelA, unetConfig } from './spec-models.ts'
@@ -223,52 +224,20 @@ test('timestep embedding', () => {
   expect(odd[4]).toBe(0)
 })
 
-/**
- * The gradient of sum(cotangent * f(x)) against differences along directions: the gradient itself, single elements where it
- * is large, and a random direction. The sum is formed on the host in float64, so only the network's own rounding remains.
- */
-async function checkInputGradient(
-  device: Device, x: Tensor, f: (x: Tensor) => Tensor, cotangentOf: (shape: Shape) => Float64Array,
-): Promise<void> {
-  using probe = device.scope(() => f(x))
-  const cotangent = cotangentOf(probe.shape)
-  using weights = device.tensor(cotangent, probe.shape)
-  const { value, gradients: [gradient] } = grad(() => f(x), [x], weights)
-  const g = await gradient.read()
-  value.dispose()
-  gradient.dispose()
-  const values = await x.read()
-  const along = async (direction: Float64Array): Promise<number> => {
-    // In the L2 norm: large against the rounding of log p (2e-7), small against the network's curvature.
-    const by = 2e-2 / Math.hypot(...direction)
-    const shifted = async (distance: number): Promise<number> => {
-      using moved = device.tensor(values.map((v, i) => v + distance * direction[i]), x.shape)
-      using out = device.scope(() => f(moved))
-      return (await out.read()).reduce((sum, v, i) => sum + v * cotangent[i], 0)
-    }
-    return ((await shifted(by)) - (await shifted(-by))) / (2 * by)
-  }
-  const largest = g.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
-  const order = Array.from(g.keys()).sort((a, b) => Math.abs(g[b]) - Math.abs(g[a]))
-  const single = (at: number): Float64Array => Float64Array.from(g, (_, i) => (i === at ? 1 : 0))
-  const directions = [Float64Array.from(g, (v) => v / largest), Float64Array.from(g, Math.sign), ...order.slice(0, 4).map(single)]
-  for (const [k, direction] of directions.entries()) {
-    const expected = await along(direction)
-    const found = g.reduce((sum, v, i) => sum + v * direction[i], 0)
-    expect(Math.abs(found - expected), `direction ${k}: gradient ${found}, differences ${expected}`)
-      .toBeLessThanOrEqual(1e-2 * Math.abs(expected))
-  }
-}
-
 deviceTest('L.10: input gradient of the encoder against central differences', async (device) => {
   using model = await encoder(device)
   using x = inputX(device)
+  using gradient = classifierGuidance((input, t) => model.forward(input, t), { target: [4, 9] })(x, [3, 17])
   const f = (input: Tensor): Tensor => gather(logSoftmax(model.forward(input, [3, 17])), 1, device.tensor([4, 9], [2, 1], 'i32'))
-  await checkInputGradient(device, x, f, (shape) => new Float64Array(size(shape)).fill(1))
+  await expectGradient(x, f, await gradient.read())
 })
 
 deviceTest('L.10: input gradient of the U-Net against central differences', async (device) => {
   using model = await modelA(device)
   using x = inputX(device)
-  await checkInputGradient(device, x, (input) => model.forward(input, [3, 17]), (shape) => numbers(size(shape), 3))
+  const cotangent = numbers(2 * 6 * 8 * 8, 3)
+  using weights = device.tensor(cotangent, [2, 6, 8, 8])
+  const f = (input: Tensor): Tensor => model.forward(input, [3, 17])
+  using gradient = device.scope(() => grad(() => f(x), [x], weights).gradients[0])
+  await expectGradient(x, f, await gradient.read(), cotangent)
 })

@@ -14,6 +14,7 @@
  * 4000 steps are four times too large.
  */
 import { TweedieError } from '../errors.ts'
+import { levelChannels } from '../nn/config.ts'
 import type { Classifier } from '../nn/index.ts'
 import { add, exp, hostRandomBits, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
 import { logDensityGuidance, type Guidance, type Logits } from './guidance.ts'
@@ -43,8 +44,8 @@ export function minorityLogits(classifier: Classifier, { extractor, y }: Minorit
 
 /** Shape of {@link Classifier.features} for one image of the classifier's own size: [channels, side, side]. */
 export function featureShape({ config }: Classifier): { channels: number; side: number } {
-  const { channelMult, modelChannels, imageSize } = config
-  return { channels: Math.trunc(channelMult[channelMult.length - 1] * modelChannels), side: imageSize / 2 ** (channelMult.length - 1) }
+  const widths = levelChannels(config)
+  return { channels: widths[widths.length - 1], side: config.imageSize / 2 ** (widths.length - 1) }
 }
 
 export interface SampleStream {
