@@ -12,6 +12,7 @@ export { checkFingerprint, parseMinorityLabels, parseMinorityScores, scoreSettin
 export {
   minorityScore, scoreIndex, scoreProcess, scoreRespacing, tweedieReconstruction, type MinorityScoreOptions, type ReconstructionOptions, type ScoreProcess, type ScoreStep,
 } from './minority-score.ts'
+export { minorityMetadata, type MinorityMetadata } from './minority-metadata.ts'
 export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './noise.ts'
 export { respace, spaceTimesteps, type RespacedProcess, type RespaceOptions } from './respace.ts'
 export { ddimInvert, oneStep, sampleLoop, type SampleOptions, type SampleStep } from './sampler.ts'
@@ -21,3 +22,4 @@ export { classMeans, pooledFeatures, sehwagGuidance, type Embedding, type Labell
 export { selfGuidance, type SelfGuidance, type SelfGuidanceOptions } from './self-guidance.ts'
 export { lowResolution, superResolutionDenoiser } from './super-resolution.ts'
 export { createNamedScheduleSampler, LossSecondMomentResampler, UniformSampler, type LossSecondMomentOptions, type ScheduleSampler } from './schedule-sampler.ts'
+export { calcBpd, type BitsPerDim, type BitsPerDimOptions } from './bits-per-dim.ts'

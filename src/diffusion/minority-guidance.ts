@@ -43,7 +43,7 @@ export function minorityLogits(classifier: Classifier, { extractor, y }: Minorit
 }
 
 /** Shape of {@link Classifier.features} for one image of the classifier's own size: [channels, side, side]. */
-export function featureShape({ config }: Classifier): { channels: number; side: number } {
+export function featureShape({ config }: Pick<Classifier, 'config'>): { channels: number; side: number } {
   const widths = levelChannels(config)
   return { channels: widths[widths.length - 1], side: config.imageSize / 2 ** (widths.length - 1) }
 }

@@ -1,0 +1,49 @@
+/**
+ * What a minority classifier's file says about its levels, in `__metadata__.minority`. A file of another trainer says
+ * nothing, and is taken as it is: one level for each of its outputs.
+ */
+import { TweedieError } from '../errors.ts'
+import type { NoiseSchedule } from '../nn/config.ts'
+
+export interface MinorityMetadata {
+  /** L: labels are 0 to L - 1, the last the rarest. */
+  readonly levels: number
+  /** q_j, the largest score of level j: [L], or with `within: 'class'` such a row for each class. */
+  readonly thresholds: readonly number[] | readonly (readonly number[])[]
+  readonly within: 'all' | 'class'
+  /** The frozen classifier whose features it reads; null: it reads pixels. */
+  readonly extractor: { readonly sha256: string; readonly name: string } | null
+  readonly schedule: NoiseSchedule
+  readonly diffusionSteps: number
+  readonly rescaleTimesteps: boolean
+}
+
+/**
+ * Reads the metadata of the file `name`; null where there is none.
+ * @throws TweedieError 'format' for metadata that cannot be read
+ */
+export function minorityMetadata(metadata: Readonly<Record<string, string>>, name: string): MinorityMetadata | null {
+  if (metadata.minority === undefined) return null
+  const wrong = (message: string): never => {
+    throw new TweedieError('format', `${name}: its metadata "minority" ${message}: train it again, or take the file as it was written.`)
+  }
+  let read: unknown
+  try {
+    read = JSON.parse(metadata.minority)
+  } catch {
+    // Said below.
+  }
+  if (typeof read !== 'object' || read === null) return wrong('is no JSON object')
+  const { levels, thresholds, within, extractor, schedule, diffusionSteps, rescaleTimesteps } = read as { readonly [K in keyof MinorityMetadata]?: unknown }
+  const whole = (n: unknown): n is number => Number.isInteger(n) && (n as number) >= 1
+  if (!whole(levels)) return wrong('does not say how many levels there are')
+  if (within !== 'all' && within !== 'class') return wrong('does not say whether labels were made within "all" or each "class"')
+  const row = (value: unknown, lengths: readonly number[]): value is number[] => Array.isArray(value) && lengths.includes(value.length) && value.every((q) => typeof q === 'number')
+  // A class without images has an empty row.
+  const rows = within === 'all' ? row(thresholds, [levels]) : Array.isArray(thresholds) && thresholds.every((some) => row(some, [0, levels]))
+  if (!rows) return wrong(`has no threshold for each of its ${levels} levels`)
+  const { sha256, name: called } = (extractor ?? {}) as { sha256?: unknown; name?: unknown }
+  if (extractor !== null && (typeof sha256 !== 'string' || typeof called !== 'string')) return wrong('does not say which extractor it was trained on, null for none')
+  if ((schedule !== 'cosine' && schedule !== 'linear') || !whole(diffusionSteps) || typeof rescaleTimesteps !== 'boolean') return wrong('does not say with which noise it was trained')
+  return read as MinorityMetadata
+}
