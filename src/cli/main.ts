@@ -6,6 +6,7 @@ import { TweedieError, type ErrorCode } from '../errors.ts'
 import { Device } from '../tensor/index.ts'
 import { didYouMean, fail, helpOf, type Command } from './arguments.ts'
 import { convert } from './convert.ts'
+import { fetchCommand } from './fetch.ts'
 import { forward } from './forward.ts'
 import { info } from './info.ts'
 import { quickstart } from './quickstart.ts'
@@ -15,7 +16,7 @@ import { score } from './score.ts'
 import type { Session } from './session.ts'
 import { version } from './version.ts'
 
-const commands: readonly Command[] = [quickstart, sample, replay, score, forward, convert, info]
+const commands: readonly Command[] = [quickstart, sample, replay, score, forward, fetchCommand, convert, info]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
 export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {
