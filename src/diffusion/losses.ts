@@ -38,8 +38,8 @@ export interface TrainingLosses {
 
 const squaredError = expression(2, 0, ([a, b]) => f.mul(f.sub(a, b), f.sub(a, b)))
 const scaledDifference = expression(3, 0, ([a, b, scale]) => f.mul(scale, f.sub(a, b)))
-// low + (v + 1) / 2 (high - low)
-const interpolate = expression(3, 2, ([v, low, high], [one, half]) => f.add(low, f.mul(f.mul(half, f.add(v, one)), f.sub(high, low))))
+// low + (v + 1) / 2 range. The range comes from the host: it is 1e-3 of its ends and less, and float32 would not know it.
+const interpolate = expression(3, 2, ([v, low, range], [one, half]) => f.add(low, f.mul(f.mul(half, f.add(v, one)), range)))
 const weighedSum = expression(2, 2, ([x, y], [a, b]) => f.add(f.mul(a, x), f.mul(b, y)))
 
 const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
@@ -110,12 +110,13 @@ function differenceScale({ meanType, process: { tables } }: GaussianDiffusion): 
 
 /** The model's log-variance, of the images' shape or [N, 1, 1, 1]. */
 function logVarianceOf({ varianceType, process: { tables } }: GaussianDiffusion, out: Tensor, t: readonly number[]): Tensor {
-  const each = (table: Float64Array): Tensor => coefficients(out.device, t, (k) => table[k])
+  const { posteriorLogVarianceClipped: low, logBetas: high } = tables
+  const each = (of: (t: number) => number): Tensor => coefficients(out.device, t, of)
   const head = (): Tensor => slice(out, 1, out.shape[1] / 2, out.shape[1])
   switch (varianceType) {
-    case 'fixedSmall': return each(tables.posteriorLogVarianceClipped)
-    case 'fixedLarge': return each(tables.fixedLargeLogVariance)
+    case 'fixedSmall': return each((k) => low[k])
+    case 'fixedLarge': return each((k) => tables.fixedLargeLogVariance[k])
     case 'learned': return head()
-    case 'learnedRange': return map(interpolate, [head(), each(tables.posteriorLogVarianceClipped), each(tables.logBetas)], [1, 0.5])
+    case 'learnedRange': return map(interpolate, [head(), each((k) => low[k]), each((k) => high[k] - low[k])], [1, 0.5])
   }
 }
