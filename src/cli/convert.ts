@@ -1,7 +1,7 @@
 /** `tweedie convert`: any checkpoint to safetensors, with what network it holds written into it. */
 import { readFile, stat } from 'node:fs/promises'
 import { convertToSafetensors, writeFileAtomic } from '../io/index.node.ts'
-import { checkStateDict, parameterCount, parseConfig, planOf, preset as presetOf, stateDictOf, type DiffusionSettings, type ModelConfig } from '../nn/index.ts'
+import { checkStateDict, configMetadata, parameterCount, parseConfig, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { jsonBeside, openWeights } from './files.ts'
 
@@ -29,7 +29,7 @@ export const convert: Command = {
       const file = args.text('config')
       const json = file !== undefined ? await readFile(file, 'utf8') : preset === undefined ? await jsonBeside(from) : undefined
       const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
-      const metadata = preset !== undefined ? presetMetadata(presetOf(preset)) : json !== undefined ? jsonMetadata(json) : {}
+      const metadata = preset !== undefined ? configMetadata(presetOf(preset).config, presetOf(preset).diffusion) : json !== undefined ? jsonMetadata(json) : {}
       const config = (metadata as { config?: object }).config ?? checkpoint.metadata.config
       const known = config === undefined ? undefined : stateDictOf(planOf(parseConfig(config, shapes).config))
       if (known) checkStateDict(known, shapes, from)
@@ -53,14 +53,6 @@ function jsonMetadata(text: string): Record<string, object> {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) return fail('the configuration must be a JSON object.')
   const { diffusion, training, ...config } = json as Record<string, unknown>
   return Object.fromEntries(Object.entries({ config, diffusion, training }).filter((entry): entry is [string, object] => entry[1] !== undefined))
-}
-
-/** A preset in the spelling of guided-diffusion, as `parseConfig` reads it. */
-function presetMetadata({ config, diffusion }: { config: ModelConfig; diffusion: DiffusionSettings }): Record<string, object> {
-  const { kind, ...fields } = config
-  const kept = Object.entries(fields).filter(([key, value]) => !(key === 'superResolution' && value === false))
-  const snake = (entries: [string, unknown][]): object => Object.fromEntries(entries.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]))
-  return { config: snake(kept), diffusion: snake(Object.entries(diffusion)) }
 }
 
 async function same(a: string, b: string): Promise<boolean> {

@@ -9,14 +9,17 @@ import { convert } from './convert.ts'
 import { fetchCommand } from './fetch.ts'
 import { forward } from './forward.ts'
 import { info } from './info.ts'
+import { label } from './label.ts'
 import { quickstart } from './quickstart.ts'
 import { replay } from './replay.ts'
 import { sample } from './sample.ts'
 import { score } from './score.ts'
+import { select } from './select.ts'
 import type { Session } from './session.ts'
+import { trainDiffusion } from './train-diffusion.ts'
 import { version } from './version.ts'
 
-const commands: readonly Command[] = [quickstart, sample, replay, score, forward, fetchCommand, convert, info]
+const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, forward, fetchCommand, convert, info]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
 export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {
@@ -45,7 +48,10 @@ class Stopped extends Error {
 
 async function dispatch(argv: readonly string[], session: Session): Promise<void> {
   const help = (word: string | undefined): boolean => word === '--help' || word === '-h'
-  const [name, ...rest] = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv
+  const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv
+  // A command of two words, such as `train diffusion`.
+  const two = words.slice(0, 2).join(' ')
+  const [name, ...rest] = commands.some((command) => command.name === two) ? [two, ...words.slice(2)] : words
   if (name === undefined || help(name)) return console.log(overview())
   if (name === '--version' || name === '-v') return console.log(version())
   const command = commands.find((candidate) => candidate.name === name)

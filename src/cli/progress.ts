@@ -5,7 +5,8 @@
 import { SingleBar } from 'cli-progress'
 
 export interface Progress {
-  update(done: number): void
+  /** `note`: figures of the moment, such as a loss. */
+  update(done: number, note?: string): void
   /** Ends the bar. Calling it again does nothing. */
   stop(): void
 }
@@ -20,13 +21,13 @@ export function progress(label: string, total: number, unit: string): Progress {
 
 function bar(label: string, total: number, unit: string): Progress {
   const view = new SingleBar({
-    format: `${label}  {bar} {value}/{total} ${unit}  {duration_formatted}  {eta_formatted} left`,
+    format: `${label}  {bar} {value}/{total} ${unit}  {duration_formatted}  {eta_formatted} left  {note}`,
     stream: process.stderr, barsize: 30, hideCursor: true, barCompleteChar: '█', barIncompleteChar: '░', stopOnComplete: false, etaBuffer: 20,
     // Ctrl-C is handled by the command line, which ends the bar.
     gracefulExit: false,
   })
-  view.start(total, 0)
-  return { update: (done) => view.update(done), stop: () => view.stop() }
+  view.start(total, 0, { note: '' })
+  return { update: (done, note = '') => view.update(done, { note }), stop: () => view.stop() }
 }
 
 function lines(label: string, total: number, unit: string): Progress {
@@ -34,17 +35,17 @@ function lines(label: string, total: number, unit: string): Progress {
   let shown = start
   let last = 0
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(0)} s`
-  const say = (done: number): void => {
+  const say = (done: number, note = ''): void => {
     const now = performance.now()
     const left = done > 0 && done < total ? `, about ${seconds((now - start) / done * (total - done))} left` : ''
-    console.error(`${label}: ${done} of ${total} ${unit}${now - start > 500 ? `, ${seconds(now - start)}` : ''}${left}`)
+    console.error(`${label}: ${done} of ${total} ${unit}${now - start > 500 ? `, ${seconds(now - start)}` : ''}${left}${note && `; ${note}`}`)
     shown = now
     last = done
   }
   say(0)
   return {
-    update: (done) => {
-      if (done !== last && (done >= total || performance.now() - shown >= pause)) say(done)
+    update: (done, note) => {
+      if (done !== last && (done >= total || performance.now() - shown >= pause)) say(done, note)
     },
     stop: () => {},
   }

@@ -1,7 +1,9 @@
 /** The networks: ADM U-Net, ADM classifier, LPIPS, their published configurations and their state dicts. */
 export { Classifier, type ClassifierInputs } from './classifier.ts'
+export { checkConfig } from './config.ts'
 export type { ClassifierConfig, DiffusionSettings, ModelConfig, NoiseSchedule, Pool, TrunkConfig, UNetConfig } from './config.ts'
-export type { BlockOptions, Parameters } from './layers.ts'
+export type { BlockOptions, Dropout, Parameters } from './layers.ts'
+export { configMetadata } from './config-metadata.ts'
 export { initializeParameters } from './initialize.ts'
 export { loadParameters, type LoadOptions, type WeightEntry, type WeightSource } from './load.ts'
 export { loadLpips, lpips, lpipsTaps, type Lpips, type LpipsOptions } from './lpips.ts'

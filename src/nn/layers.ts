@@ -4,7 +4,7 @@
  * embedding, [N, 4M]: every residual block begins its projection with that SiLU, so it is computed once.
  */
 import { TweedieError } from '../errors.ts'
-import { add, attention, avgPool2d, checkpoint, concat, conv2d, groupNorm, linear, mean, reshape, slice, upsampleNearest, type Tensor } from '../tensor/index.ts'
+import { add, attention, avgPool2d, checkpoint, concat, conv2d, dropout, groupNorm, linear, mean, reshape, slice, upsampleNearest, type DropoutStream, type Tensor } from '../tensor/index.ts'
 import type { AttentionLayer, AttentionPoolLayer, ConvLayer, Layer, LinearLayer, NormLayer, ResBlockLayer } from './plan.ts'
 
 /** Tensors under their state-dict names. */
@@ -36,7 +36,7 @@ function runNorm(p: Parameters, { key }: Pick<NormLayer, 'key'>, x: Tensor, opti
 export const runNormSilu = (p: Parameters, layer: Pick<NormLayer, 'key'>, x: Tensor, scaleShift?: Tensor): Tensor =>
   runNorm(p, layer, x, { silu: true, scaleShift })
 
-function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor): Tensor {
+function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor, drop: Dropout | undefined): Tensor {
   const { key, updown, scaleShift } = layer
   const conv = (name: string, kernel: 1 | 3, input: Tensor, residual?: Tensor): Tensor => runConv(p, { key: `${key}.${name}`, kernel, stride: 1 }, input, residual)
   const resample = (t: Tensor): Tensor => (updown === 'up' ? upsampleNearest(t, 2) : updown === 'down' ? avgPool2d(t, { kernel: 2 }) : t)
@@ -44,9 +44,13 @@ function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor): 
   const e = linear(emb, parameter(p, `${key}.emb_layers.1.weight`), parameter(p, `${key}.emb_layers.1.bias`))
   const norm = { key: `${key}.out_layers.0` }
   h = scaleShift ? runNormSilu(p, norm, h, e) : runNormSilu(p, norm, add(h, reshape(e, [e.shape[0], e.shape[1], 1, 1])))
+  if (drop) h = dropout(h, drop.p, { ...drop, draw: drawOf(key) })
   const skip = layer.inChannels === layer.outChannels ? resample(x) : conv('skip_connection', 1, resample(x))
   return conv('out_layers.3', 3, h, skip)
 }
+
+/** Each layer drops by a draw of its own, FNV-1a of its name. */
+const drawOf = (key: string): number => [...key].reduce((hash, c) => Math.imul(hash ^ c.charCodeAt(0), 0x01000193) >>> 0, 0x811c9dc5)
 
 /** A Conv1d of width 1, whose weight is [O, C, 1], on a map [N, C, H, W] or a sequence [N, C, T]. */
 function conv1d(p: Parameters, key: string, x: Tensor, residual?: Tensor): Tensor {
@@ -77,10 +81,10 @@ export function runAttentionPool(p: Parameters, { key, heads, spatial, channels 
   return reshape(conv1d(p, `${key}.c_proj`, pooled), [n, -1])
 }
 
-function runLayer(p: Parameters, layer: Layer, h: Tensor, emb: Tensor): Tensor {
+function runLayer(p: Parameters, layer: Layer, h: Tensor, emb: Tensor, drop: Dropout | undefined): Tensor {
   switch (layer.type) {
     case 'conv': return runConv(p, layer, h)
-    case 'resblock': return resblock(p, layer, h, emb)
+    case 'resblock': return resblock(p, layer, h, emb, drop)
     case 'attention': return attentionBlock(p, layer, h)
     case 'downsample': return layer.conv ? runConv(p, { key: `${layer.key}.op`, kernel: 3, stride: 2 }, h) : avgPool2d(h, { kernel: 2 })
     case 'upsample': {
@@ -90,16 +94,24 @@ function runLayer(p: Parameters, layer: Layer, h: Tensor, emb: Tensor): Tensor {
   }
 }
 
+/** Random numbers for the dropout of a training step: `samples` number its images, u32 [N]. Layers draw apart. */
+export interface Dropout extends Omit<DropoutStream, 'draw'> {
+  /** Probability of an element to be zeroed. */
+  readonly p: number
+}
+
 export interface BlockOptions {
   /** Keep only the inputs of residual and attention blocks and compute the rest again in the backward pass. */
   readonly checkpoint?: boolean
+  /** In training: drops ahead of the last convolution of every residual block (spec A.3). Default: none. */
+  readonly dropout?: Dropout
 }
 
 /** The layers of one block in order; what a layer leaves behind is freed before the next begins. */
 export function runBlock(p: Parameters, layers: readonly Layer[], input: Tensor, emb: Tensor, options: BlockOptions = {}): Tensor {
   const { device } = input
   return layers.reduce<Tensor>((h, layer) => {
-    const out = device.scope(() => (options.checkpoint ? checkpoint((x, e) => runLayer(p, layer, x, e), [h, emb]) : runLayer(p, layer, h, emb)))
+    const out = device.scope(() => (options.checkpoint ? checkpoint((x, e) => runLayer(p, layer, x, e, options.dropout), [h, emb]) : runLayer(p, layer, h, emb, options.dropout)))
     if (h !== input) h.dispose()
     return out
   }, input)

@@ -1,0 +1,70 @@
+/** The network of `train diffusion` on the command line, in guided-diffusion's words (script_util.py). */
+import { readFile } from 'node:fs/promises'
+import { checkConfig, parseConfig, preset as presetOf, type DiffusionSettings, type UNetConfig } from '../nn/index.ts'
+import { fail, type Arguments } from './arguments.ts'
+
+export const networkOptions = {
+  preset: { value: 'NAME', help: 'network and process of a published model; tweedie info lists them' },
+  config: { value: 'FILE.json', help: 'network and process in guided-diffusion\'s names, instead of the options that follow' },
+  'image-size': { value: 'N', help: 'side of the images', default: "the data's, where all have one" },
+  grayscale: { help: 'one channel; colour images become luma', default: 'as the data is' },
+  'class-cond': { help: "class-conditional, with the data's classes" },
+  'num-channels': { value: 'N', help: 'model channels', default: '64' },
+  'channel-mult': { value: '1,2,2', help: 'width of each level, in model channels', default: '1,2,2' },
+  'num-res-blocks': { value: 'N', help: 'residual blocks a level', default: '1' },
+  'attention-resolutions': { value: '16,8', help: 'sides of the maps that get attention', default: '8' },
+  'num-head-channels': { value: 'N', help: 'channels of an attention head', default: '32' },
+  dropout: { value: 'P', help: 'dropout in residual blocks', default: '0' },
+  schedule: { value: 'cosine|linear', help: 'noise schedule', default: 'cosine' },
+  'diffusion-steps': { value: 'T', help: 'steps of the process', default: '1000' },
+  'no-learn-sigma': { help: 'no variance head: the variance is the schedule\'s' },
+  loss: { value: 'mse|rescaled-mse|rescaled-kl', help: 'rescaled-mse weighs the variance term by T / 1000', default: 'mse' },
+} as const
+
+export type NetworkOption = keyof typeof networkOptions
+
+export interface Network {
+  readonly config: UNetConfig & { readonly kind: 'unet' }
+  readonly diffusion: DiffusionSettings
+}
+
+/** What the data say: the side, if all images have one, the channels and the number of classes. */
+export interface DataShape {
+  readonly size: number | null
+  readonly channels: 1 | 3
+  readonly classes: number | null
+}
+
+export async function networkOf(args: Arguments<NetworkOption>, data: DataShape): Promise<Network> {
+  const [preset, file] = [args.text('preset'), args.text('config')]
+  if (preset !== undefined || file !== undefined) return given(preset, file)
+  const inChannels = args.flag('grayscale') ? 1 : data.channels
+  const imageSize = args.integer('image-size', { min: 8 }) ?? data.size ?? fail('the images have different sizes: --image-size says what to crop them to.')
+  const numClasses = args.flag('class-cond') ? data.classes ?? fail('--class-cond needs classes: sub-folders, names with a prefix and "_", or an array of labels.') : null
+  const learnSigma = !args.flag('no-learn-sigma')
+  const mult = args.text('channel-mult')?.split(',').map(Number) ?? [1, 2, 2]
+  if (!mult.every((m) => m > 0)) fail(`--channel-mult: expected factors with commas between, as in 1,2,2, found "${args.text('channel-mult')}".`)
+  const config: Network['config'] = {
+    kind: 'unet', superResolution: false, imageSize, inChannels, outChannels: learnSigma ? 2 * inChannels : inChannels,
+    modelChannels: args.integer('num-channels', { min: 1 }) ?? 64, channelMult: mult, numResBlocks: args.integer('num-res-blocks', { min: 1 }) ?? 1,
+    attentionResolutions: (args.integers('attention-resolutions') ?? [8]).map((side) => Math.floor(imageSize / side)),
+    numHeadChannels: args.integer('num-head-channels', { min: 1 }) ?? 32, numHeads: 1, dropout: args.number('dropout', { min: 0, max: 0.99 }) ?? 0,
+    convResample: true, numClasses, useScaleShiftNorm: true, resblockUpdown: true, useNewAttentionOrder: true,
+  }
+  checkConfig(config)
+  const loss = args.choice('loss', ['mse', 'rescaled-mse', 'rescaled-kl']) ?? 'mse'
+  return {
+    config,
+    diffusion: {
+      noiseSchedule: args.choice('schedule', ['cosine', 'linear']) ?? 'cosine', diffusionSteps: args.integer('diffusion-steps', { min: 2 }) ?? 1000,
+      rescaleTimesteps: false, learnSigma, rescaleLearnedSigmas: loss === 'rescaled-mse', useKl: loss === 'rescaled-kl',
+    },
+  }
+}
+
+async function given(preset: string | undefined, file: string | undefined): Promise<Network> {
+  if (preset !== undefined && file !== undefined) fail('--preset and --config say the same thing: give one of them.')
+  const { config, diffusion } = preset !== undefined ? presetOf(preset) : parseConfig(await readFile(file!, 'utf8'), new Map())
+  if (config.kind !== 'unet' || config.superResolution) return fail(`${preset ?? file} is no U-Net that draws images by itself.`)
+  return { config, diffusion: diffusion ?? fail(`${file}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`) }
+}

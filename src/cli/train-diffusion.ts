@@ -1,0 +1,134 @@
+/** `tweedie train diffusion`: a diffusion model from a set of images. */
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
+import { GaussianDiffusion, GeneratedNoise, LossSecondMomentResampler, lossTypeOf, sampleLoop, UniformSampler } from '../diffusion/index.ts'
+import { writeFileAtomic } from '../io/index.node.ts'
+import { configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
+import { diffusionTask, evaluateDiffusion, Trainer, type Evaluation } from '../train/index.ts'
+import { parseArguments, type Command } from './arguments.ts'
+import { contactSheet } from './contact-sheet.ts'
+import { computedOn, onDevice } from './device.ts'
+import { encodePng, imageOf } from './image.ts'
+import { networkOf, networkOptions } from './network-options.ts'
+import { resumeRun, trainToEnd } from './train-run.ts'
+import { imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
+import { trainPage } from './train-page.ts'
+
+const options = {
+  ...imageOptions,
+  ...trainOptions,
+  ...networkOptions,
+  'schedule-sampler': { value: 'uniform|loss-second-moment', help: 'how steps are chosen', default: 'uniform' },
+  'evaluate-on': { value: 'N', help: 'images on which each checkpoint is evaluated, of the held-out part of --select and of the training images alike; 0: none', default: '512' },
+  samples: { value: 'N', help: 'samples drawn at each checkpoint with the last average, 50 steps of DDIM; 0: none', default: '16' },
+} as const
+
+/** An evaluation as it is kept with the run. */
+export interface Review {
+  readonly step: number
+  readonly images: number
+  readonly average: string
+  readonly heldOut?: Evaluation
+  readonly train: Evaluation
+}
+
+export const trainDiffusion: Command = {
+  name: 'train diffusion',
+  usage: '--data PATH --images N --out DIR [options]',
+  summary: 'train a diffusion model on a folder of pictures, an .npz or an IDX file',
+  options,
+  positionals: [0, 0],
+  notes: [
+    'The folder gets state.safetensors (to go on with --resume), model.safetensors and ema-RATE.safetensors (for sample and score), log.csv, report.html and samples-STEP.png. A run that is killed loses the steps since its last checkpoint.',
+  ],
+  examples: [
+    'train diffusion --data faces/ --image-size 64 --images 2000000 --augment flip --out runs/faces',
+    'train diffusion --data bccd_cells_32.npz --select split.json --num-channels 32 --channel-mult 2,2,2 --augment symmetries --images 200000 --lr 5e-4 --ema 0.9995 --out runs/cells',
+  ],
+  async run(argv, session) {
+    const args = parseArguments<keyof typeof options>(trainDiffusion, argv)
+    const { signal, requestDevice } = onDevice(session, args)
+    const settings = runSettings(args)
+    const { seed, out, train } = settings
+    const { set, heldOut } = await openTrainingData(args, signal)
+    const { config, diffusion: process } = await networkOf(args, { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null })
+    const crop = args.choice('crop', ['center', 'random'])
+    checkImages(set, { size: config.imageSize, ...(crop ? { crop } : {}) }, 2)
+    const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
+    const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'
+    const evaluateOn = args.integer('evaluate-on') ?? 512
+    const sampleCount = args.integer('samples', { max: 256 }) ?? 16
+
+    using device = await requestDevice({ need: trainingNeed(config, train), signal })
+    console.error(`${set.length.toLocaleString('en')} images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
+    using model = new UNet(config, initializeParameters(device, planOf(config), seed))
+    const diffusion = new GaussianDiffusion({
+      schedule: process.noiseSchedule, diffusionSteps: process.diffusionSteps, rescaleTimesteps: process.rescaleTimesteps,
+      varianceType: config.outChannels === 2 * config.inChannels ? 'learnedRange' : 'fixedSmall',
+    })
+    const shape = { size: config.imageSize, channels: config.inChannels as 1 | 3 }
+    const task = diffusionTask(device, {
+      model, diffusion, seed, lossType: lossTypeOf(process),
+      load: (first, count, signal) => trainingBatch(set, first, count, { ...shape, augment, seed, ...(crop ? { crop } : {}) }, signal),
+      scheduleSampler: scheduleSampler === 'uniform' ? new UniformSampler(diffusion.steps) : new LossSecondMomentResampler(diffusion.steps),
+    })
+    using trainer = new Trainer(device, task, train)
+    const run = {
+      data: set.fingerprint, crop: crop ?? null, augment, seed, scheduleSampler, ...train, ...configMetadata(config, process),
+      adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,
+    }
+    const average = trainer.optimizer.emas.at(-1)
+    const evaluated = new UNet(config, average ?? model.parameters)
+
+    const review = async (step: number): Promise<void> => {
+      if (evaluateOn > 0) {
+        const on = (images: ImageSet): Promise<Evaluation> => evaluateDiffusion(device, {
+          model: evaluated, diffusion, seed, signal, batch: train.batch, count: Math.min(evaluateOn, images.length),
+          load: (first, count) => imageBatch(images, Array.from({ length: count }, (_, i) => Math.floor((first + i) * images.length / Math.min(evaluateOn, images.length))), shape, signal),
+        })
+        const found: Review = {
+          step, images: step * train.batch, average: average ? `ema-${train.emaRates!.at(-1)!}` : 'model',
+          train: await on(set), ...(heldOut ? { heldOut: await on(heldOut) } : {}),
+        }
+        trainer.evaluations.push(found)
+      }
+      if (sampleCount > 0) {
+        await mkdir(out, { recursive: true })
+        await writeFileAtomic(join(out, `samples-${String(step).padStart(6, '0')}.png`), [await sheet()], { signal })
+      }
+    }
+    const sheet = async (): Promise<Uint8Array> => {
+      const respaced = new GaussianDiffusion({ schedule: process.noiseSchedule, diffusionSteps: process.diffusionSteps, rescaleTimesteps: process.rescaleTimesteps, varianceType: diffusion.varianceType, respacing: String(Math.min(50, process.diffusionSteps)) })
+      const samples = Array.from({ length: sampleCount }, (_, k) => k)
+      const y = config.numClasses === null ? {} : { y: samples.map((k) => k % config.numClasses!) }
+      using noise = new GeneratedNoise(device, { seed, samples, shape: [config.inChannels, config.imageSize, config.imageSize] })
+      for await (const { x, done, total } of sampleLoop(respaced, (x, t) => evaluated.forward(x, t, y), { noise, method: 'ddim', signal })) {
+        if (done < total) continue
+        const values = await x.read()
+        return encodePng(contactSheet(samples.map((k) => imageOf(values, x.shape, k))))
+      }
+      throw new Error('the sampler yielded no step')
+    }
+
+    await resumeRun({ trainer, settings, run }, signal)
+    await trainToEnd({ trainer, settings, run, metadata: configMetadata(config, process), review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run }) }, signal)
+    console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
+  },
+}
+
+function commonSize(set: ImageSet): number | null {
+  const { width, height } = set.sizeOf(0)
+  if (width !== height) return null
+  for (let i = 1; i < set.length; i++) {
+    const other = set.sizeOf(i)
+    if (other.width !== width || other.height !== height) return null
+  }
+  return width
+}
+
+/** Weights, two moments and the averages beside what a step needs. */
+function trainingNeed(config: UNet['config'] & { kind: 'unet' }, { batch, microbatch = batch, emaRates = [] }: { batch: number; microbatch?: number; emaRates?: readonly number[] }): { bytes: number; largestBuffer: number } {
+  const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
+  return { bytes: bytes + (2 + emaRates.length + (microbatch < batch ? 1 : 0)) * weights, largestBuffer }
+}

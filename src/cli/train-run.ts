@@ -1,0 +1,116 @@
+/**
+ * A run's folder, and the loop that fills it. The state is written first and whole; log, report and model files are made
+ * from it afterwards, so that a run killed at any moment goes on from its last checkpoint and leaves no broken file.
+ */
+import { mkdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { TweedieError } from '../errors.ts'
+import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
+import { encodeModel, encodeState, restoreState, type AnyTrainer } from '../train/index.ts'
+import { fail } from './arguments.ts'
+import { progress } from './progress.ts'
+import type { RunSettings } from './train-options.ts'
+
+export const stateFile = 'state.safetensors'
+
+/** Everything that decides what a run computes, in JSON: a run goes on only with the same. */
+export type RunDescription = Readonly<Record<string, unknown>>
+
+export interface TrainRun {
+  readonly trainer: AnyTrainer
+  readonly settings: RunSettings
+  readonly run: RunDescription
+  /** Metadata of the model files. */
+  readonly metadata: Readonly<Record<string, string>>
+  /** Called after `saveEvery` steps, before the checkpoint, and at the end: evaluates, draws samples. */
+  readonly review?: (step: number) => Promise<void>
+  /** The run's page; called after every checkpoint. */
+  readonly page: () => string
+}
+
+const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
+
+/** Files of a finished checkpoint: the weights, and every average. */
+export const modelFiles = (emaRates: readonly number[]): string[] => ['model.safetensors', ...emaRates.map((rate) => `ema-${rate}.safetensors`)]
+
+/** Goes on with the run in the folder, or sees that there is none. Resolves to whether it went on. */
+export async function resumeRun({ trainer, settings: { out, resume }, run }: Pick<TrainRun, 'trainer' | 'settings' | 'run'>, signal: AbortSignal): Promise<boolean> {
+  const path = join(out, stateFile)
+  const there = await exists(path)
+  if (there && !resume) return fail(`${out} holds a run already: --resume goes on with it; another --out begins a new one.`)
+  if (!there) return false
+  const checkpoint = await openCheckpoint(await openFile(path), { signal })
+  try {
+    await restoreState(trainer, checkpoint, run, signal)
+  } finally {
+    await checkpoint.close()
+  }
+  console.error(`${path}: going on after step ${trainer.step} of ${trainer.options.steps}.`)
+  return true
+}
+
+/** Trains to the end, or until `signal` aborts; what was computed until then is saved. */
+export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<void> {
+  const { trainer, settings: { out, saveEvery }, review } = task
+  const { steps, batch } = trainer.options
+  await mkdir(out, { recursive: true })
+  const bar = progress('Training', steps, 'steps')
+  const speed = meter(batch)
+  bar.update(trainer.step)
+  let saved = trainer.step
+  const save = async (): Promise<void> => {
+    await saveRun(task)
+    saved = trainer.step
+  }
+  try {
+    while (!trainer.done) {
+      const { step, loss, row } = await trainer.next(signal)
+      bar.update(step, `loss ${(row?.loss ?? loss).toFixed(4)}, ${speed()} images/s`)
+      if (step % saveEvery !== 0 && step !== steps) continue
+      await review?.(step)
+      await save()
+    }
+  } catch (error) {
+    if (signal.aborted && trainer.step > saved) {
+      await save()
+      console.error(`Saved after step ${trainer.step}; the same command with --resume goes on.`)
+    }
+    if (error instanceof TweedieError && error.code === 'non-finite') {
+      throw new TweedieError('non-finite', `${error.message} The last checkpoint is of step ${saved}: ${join(out, stateFile)}.`, { cause: error })
+    }
+    throw error
+  } finally {
+    bar.stop()
+  }
+}
+
+async function saveRun({ trainer, settings: { out }, run, metadata, page }: TrainRun): Promise<void> {
+  await writeFileAtomic(join(out, stateFile), await encodeState(trainer, run))
+  const { emas, options: { emaRates }, parameters } = trainer.optimizer
+  const sets = [parameters, ...emas]
+  for (const [i, file] of modelFiles(emaRates).entries()) {
+    const trained = JSON.stringify({ step: trainer.step, images: trainer.step * trainer.options.batch, ...run })
+    await writeFileAtomic(join(out, file), await encodeModel(sets[i]!, { ...metadata, training: trained }))
+  }
+  const text = (content: string): Uint8Array[] => [new TextEncoder().encode(content)]
+  await writeFileAtomic(join(out, 'log.csv'), text(csvOf(trainer)))
+  await writeFileAtomic(join(out, 'report.html'), text(page()))
+}
+
+function csvOf({ rows, task: { groups } }: AnyTrainer): string {
+  const terms = Object.keys(rows[0]?.terms ?? {})
+  const head = ['step', 'images', 'loss', ...terms, ...groups.length > 1 ? groups : [], 'gradient_norm', 'lr']
+  const lines = rows.map((row) => [row.step, row.images, row.loss, ...terms.map((term) => row.terms[term]), ...groups.length > 1 ? row.byGroup : [], row.gradientNorm, row.lr].join(','))
+  return `${[head.join(','), ...lines].join('\n')}\n`
+}
+
+/** Images a second over the last 30 seconds or so. */
+function meter(batch: number): () => string {
+  const marks: number[] = [performance.now()]
+  return () => {
+    const now = performance.now()
+    marks.push(now)
+    while (marks.length > 2 && now - marks[0]! > 30_000) marks.shift()
+    return ((marks.length - 1) * batch / (now - marks[0]!) * 1000).toFixed(1)
+  }
+}

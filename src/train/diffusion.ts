@@ -1,0 +1,74 @@
+/**
+ * Training a diffusion model (spec C.8 to C.10; guided-diffusion `image_train.py`) as a {@link Task} of the trainer:
+ * timesteps from the schedule sampler, noise from the counter-based generator, and the process's own losses.
+ */
+import { trainingLosses, UniformSampler, type GaussianDiffusion, type LossType, type ScheduleSampler } from '../diffusion/index.ts'
+import type { UNet } from '../nn/index.ts'
+import { hostRandomBits, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
+import type { Draw, Task } from './trainer.ts'
+
+/** Streams of the generator in training; samples are numbered by their place in the run. Part of what a seed means. */
+export const trainPurposes = { noise: 32, timestep: 33, dropout: 34 } as const
+
+/** Images of one batch, [N, C, H, W] in [-1, 1], and their classes. */
+export interface TrainImages {
+  readonly images: Float32Array
+  readonly labels?: Int32Array
+}
+
+export interface DiffusionTaskOptions {
+  readonly model: UNet
+  readonly diffusion: GaussianDiffusion
+  /** Images number `first` to `first + count - 1` of an endless stream. */
+  readonly load: (first: number, count: number, signal?: AbortSignal) => Promise<TrainImages>
+  readonly seed: number
+  /** Default `'mse'`. */
+  readonly lossType?: LossType
+  /** Default: uniform. */
+  readonly scheduleSampler?: ScheduleSampler
+}
+
+interface DiffusionDraw extends Draw, TrainImages {
+  readonly first: number
+  readonly t: readonly number[]
+}
+
+export const quartiles = ['q0', 'q1', 'q2', 'q3'] as const
+
+/** Which quarter of the steps each timestep is in, 0 to 3. */
+export const quartilesOf = (t: readonly number[], steps: number): number[] => t.map((k) => Math.floor((4 * k) / steps))
+
+/** Uniform numbers in [0, 1) for sample number `sample` of a run, one after another. */
+export function uniforms(seed: number, purpose: number, sample: number): () => number {
+  let draw = 0
+  return () => hostRandomBits({ seed: splitSeed(seed), draw: draw++, purpose }, [sample], 1)[0]! / 2 ** 32
+}
+
+export function diffusionTask(device: Device, { model, diffusion, load, seed, lossType, scheduleSampler = new UniformSampler(diffusion.steps) }: DiffusionTaskOptions): Task<TrainImages, DiffusionDraw> {
+  const { config: { inChannels, imageSize, numClasses, dropout } } = model
+  return {
+    parameters: model.parameters,
+    groups: quartiles,
+    load,
+    draw({ images, labels }, first) {
+      const count = images.length / (inChannels * imageSize ** 2)
+      const { t, weights } = scheduleSampler.sample(count, uniforms(seed, trainPurposes.timestep, first))
+      return { images, ...(labels ? { labels } : {}), first, t, weights, groups: quartilesOf(t, diffusion.steps) }
+    },
+    losses({ images, labels, first, t }) {
+      const n = t.length
+      const samples = device.tensor(t.map((_, i) => first + i), [n], 'u32')
+      const xStart = device.tensor(images, [n, inChannels, imageSize, imageSize])
+      const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 0, purpose: trainPurposes.noise, shape: xStart.shape.slice(1) })
+      const inputs = {
+        ...(numClasses !== null && labels ? { y: labels } : {}),
+        ...(dropout > 0 ? { dropout: { p: dropout, seed: splitSeed(seed), purpose: trainPurposes.dropout, samples } } : {}),
+      }
+      const { loss, ...terms } = trainingLosses(diffusion, (x: Tensor, timesteps) => model.forward(x, timesteps, inputs), xStart, t, noise, lossType ? { lossType } : {})
+      return { loss, terms }
+    },
+    observe: (draw, losses) => scheduleSampler.update?.(draw.t, losses),
+    save: () => scheduleSampler.save?.() ?? null,
+    restore: (saved) => scheduleSampler.restore?.(saved),
+  }
+}

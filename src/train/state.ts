@@ -1,0 +1,54 @@
+/**
+ * A training run as a file: one safetensors checkpoint with weights, averages, moments and counters, from which the run
+ * goes on bit for bit; and its weights or an average by themselves, as a model that every command loads.
+ */
+import { TweedieError } from '../errors.ts'
+import { encodeSafetensors, type Checkpoint } from '../io/index.ts'
+import type { Tensor } from '../tensor/index.ts'
+import type { AnyTrainer, TrainCounters } from './trainer.ts'
+
+/**
+ * The file of a run's state in chunks, for `writeFileAtomic`. `run` says what is trained, and on what: {@link restoreState}
+ * refuses a file that says otherwise.
+ */
+export async function encodeState(trainer: AnyTrainer, run: Readonly<Record<string, unknown>>): Promise<Uint8Array[]> {
+  const { tensors, counters } = trainer.state()
+  return encodeSafetensors(await onHost(tensors), { kind: 'tweedie-training', run: JSON.stringify(run), counters: JSON.stringify(counters) })
+}
+
+/** What {@link encodeState} was told, from an opened state file. */
+export function runOfState({ metadata, name }: Checkpoint): Record<string, unknown> {
+  if (metadata.kind !== 'tweedie-training') throw new TweedieError('format', `${name} is no training state: it is the file state.safetensors in a run's folder.`)
+  return JSON.parse(metadata.run ?? '{}') as Record<string, unknown>
+}
+
+/**
+ * Goes on where the run of `checkpoint` was saved.
+ * @throws TweedieError 'option' if it was a run of other settings, listing what differs; 'format' if it is no such file
+ */
+export async function restoreState(trainer: AnyTrainer, checkpoint: Checkpoint, run: Readonly<Record<string, unknown>>, signal?: AbortSignal): Promise<void> {
+  const saved = runOfState(checkpoint)
+  const show = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').slice(0, 80)
+  const differ = [...new Set([...Object.keys(saved), ...Object.keys(run)])].filter((key) => show(saved[key]) !== show(run[key]))
+  if (differ.length > 0) {
+    throw new TweedieError('option', `${checkpoint.name} is of a run with other settings: ${differ.map((key) => `${key} ${show(saved[key])}, now ${show(run[key])}`).join('; ')}. Give the same ones, or train into another folder.`)
+  }
+  await trainer.restore(JSON.parse(checkpoint.metadata.counters!) as TrainCounters, async (name) => {
+    const entry = checkpoint.tensors.get(name)
+    if (!entry) throw new TweedieError('format', `${checkpoint.name} lacks the tensor ${name}.`)
+    return await entry.read(signal) as Float32Array
+  })
+}
+
+/** A model file in chunks: `parameters` under their own names, with `metadata` (see `configMetadata`). */
+export async function encodeModel(parameters: ReadonlyMap<string, Tensor>, metadata: Readonly<Record<string, string>>): Promise<Uint8Array[]> {
+  return encodeSafetensors(await onHost(parameters), metadata)
+}
+
+type HostTensor = readonly [name: string, tensor: { readonly shape: readonly number[]; readonly data: Float32Array }]
+
+async function onHost(tensors: ReadonlyMap<string, Tensor>): Promise<HostTensor[]> {
+  const out: HostTensor[] = []
+  for (const [name, tensor] of tensors) out.push([name, { shape: tensor.shape, data: await tensor.read() }])
+  return out
+}

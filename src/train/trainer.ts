@@ -1,0 +1,290 @@
+/**
+ * The training loop that the diffusion model, the minority classifier and the feature net share (guided-diffusion
+ * `TrainLoop`, spec C.10). What is trained is a {@link Task}: it draws a batch on the host and says, on the device, what
+ * each sample loses. The loop differentiates, steps the optimiser and keeps the books.
+ *
+ * Everything random is a function of the seed and of an image's number in the run, so the loop's whole state is its
+ * weights, averages, moments, counters and the running figures of its log: {@link Trainer.state} is all of it, and a run
+ * that goes on from there computes the same bits as one that was never interrupted.
+ *
+ * A step is applied only after its loss and gradient norm were seen to be finite.
+ */
+import { TweedieError } from '../errors.ts'
+import { add, concat, expression, f, grad, map, mul, reshape, square, sum, type Device, type Tensor } from '../tensor/index.ts'
+import { AdamW, type AdamWOptions } from './adamw.ts'
+import { Log, type Interval } from './log.ts'
+
+/** A batch with all that is drawn for it. What else a task needs (timesteps, labels) is its own. */
+export interface Draw {
+  /** How much each sample's loss counts: 1, or the importance weight of a timestep. */
+  readonly weights: readonly number[]
+  /** Which of the log's groups each sample belongs to (the quartile of its timestep); 0 where there are none. */
+  readonly groups: readonly number[]
+}
+
+export interface Task<B = unknown, D extends Draw = Draw> {
+  readonly parameters: ReadonlyMap<string, Tensor>
+  /** Names of the groups in the log; one for a task without timesteps. */
+  readonly groups: readonly string[]
+  /** Training images number `first` to `first + count - 1` of the run: a function of these numbers and the seed alone. */
+  load(first: number, count: number, signal?: AbortSignal): Promise<B>
+  /** What is drawn for them; it may depend on what {@link observe} was told of the steps before. */
+  draw(images: B, first: number): D
+  /**
+   * What each sample loses, [N], differentiable by the parameters, and whatever else is to be logged, each [N].
+   * Enqueues only.
+   */
+  losses(draw: D): { readonly loss: Tensor; readonly terms: Readonly<Record<string, Tensor>> }
+  /** Told of every batch's losses, in order: for schedule samplers that learn from them. */
+  observe?(draw: D, losses: Float32Array): void
+  /** What the task itself remembers, for a run that goes on: JSON. */
+  save?(): unknown
+  restore?(saved: unknown): void
+}
+
+export interface TrainOptions extends AdamWOptions {
+  /** Samples a step. */
+  readonly batch: number
+  /** Samples at a time, their gradients added up; the result is that of the whole batch. Default: the batch. */
+  readonly microbatch?: number
+  /** Steps of the whole run. */
+  readonly steps: number
+  readonly lr: number
+  /** Steps over which the learning rate rises from 0. Default 0. */
+  readonly warmup?: number
+  /** Part of the run, at its end, over which the learning rate falls to 0: 1 is guided-diffusion's `anneal_lr`. Default 0. */
+  readonly anneal?: number
+  /** Largest norm of the whole gradient; larger ones are scaled down to it. Default: none. */
+  readonly clip?: number
+  /** Steps between two rows of the log. Default 50. */
+  readonly logEvery?: number
+}
+
+export interface TrainStep {
+  /** Steps made, this one included. */
+  readonly step: number
+  /** Mean over the batch. */
+  readonly loss: number
+  readonly gradientNorm: number
+  readonly lr: number
+  /** Set where this step closed a row of the log. */
+  readonly row?: Interval
+}
+
+/** What a checkpoint holds beside tensors. */
+export interface TrainCounters {
+  readonly step: number
+  readonly open: Interval
+  readonly rows: readonly Interval[]
+  readonly task: unknown
+  readonly evaluations: readonly unknown[]
+}
+
+// scale * gradient, and the factor min(1, most / (norm + 1e-6)) of PyTorch's clip_grad_norm_ from the squared norm.
+const clipFactor = expression(1, 3, ([squared], [most, tiny, one]) => f.min(one, f.div(most, f.add(f.sqrt(squared), tiny))))
+
+export class Trainer<B = unknown, D extends Draw = Draw> {
+  readonly task: Task<B, D>
+  readonly optimizer: AdamW
+  readonly options: Required<Omit<TrainOptions, keyof AdamWOptions | 'clip'>> & Pick<TrainOptions, 'clip'>
+  /** What the caller found out on the way and wants kept with the run, as JSON. */
+  evaluations: unknown[] = []
+  readonly #device: Device
+  readonly #names: readonly string[]
+  readonly #log: Log
+  /** The next step's images, loaded while the device computes this one's. */
+  #ahead: { readonly step: number; readonly parts: Promise<B[]> } | null = null
+
+  constructor(device: Device, task: Task<B, D>, { batch, microbatch = batch, steps, lr, warmup = 0, anneal = 0, clip, logEvery = 50, ...adamw }: TrainOptions) {
+    const whole = (name: string, value: number, least: number): void => {
+      if (!Number.isInteger(value) || value < least) throw new TweedieError('option', `Training: ${name} is a whole number of ${least} or more, found ${value}.`)
+    }
+    whole('batch', batch, 1)
+    whole('microbatch', microbatch, 1)
+    whole('steps', steps, 1)
+    whole('warmup', warmup, 0)
+    whole('logEvery', logEvery, 1)
+    if (!(lr > 0)) throw new TweedieError('option', `Training: the learning rate is a positive number, found ${lr}.`)
+    if (!(anneal >= 0 && anneal <= 1)) throw new TweedieError('option', `Training: anneal is a part of the run, from 0 to 1, found ${anneal}.`)
+    if (clip !== undefined && !(clip > 0)) throw new TweedieError('option', `Training: clip is a positive norm, found ${clip}.`)
+    this.task = task
+    this.options = { batch, microbatch: Math.min(microbatch, batch), steps, lr, warmup, anneal, logEvery, ...(clip === undefined ? {} : { clip }) }
+    this.optimizer = new AdamW(device, task.parameters, adamw)
+    this.#device = device
+    this.#names = [...task.parameters.keys()]
+    this.#log = new Log(task.groups)
+  }
+
+  /** Steps made so far. */
+  get step(): number {
+    return this.optimizer.steps
+  }
+
+  get done(): boolean {
+    return this.step >= this.options.steps
+  }
+
+  /** The log so far: a row every `logEvery` steps. */
+  get rows(): readonly Interval[] {
+    return this.#log.rows
+  }
+
+  /** Learning rate of step `step`, from 0 on. */
+  lrAt(step: number): number {
+    const { lr, warmup, anneal, steps } = this.options
+    const rise = warmup === 0 ? 1 : Math.min(1, (step + 1) / warmup)
+    const fall = anneal === 0 ? 1 : Math.min(1, (steps - step) / (anneal * steps))
+    return lr * rise * fall
+  }
+
+  /**
+   * Makes one step. Resolves when the loss is known and the update is on its way.
+   *
+   * @throws TweedieError 'non-finite' naming the step and the first tensor that is not finite; weights and moments are
+   *   then those before the step
+   */
+  async next(signal?: AbortSignal): Promise<TrainStep> {
+    const { step, task, options: { batch, microbatch, logEvery } } = this
+    signal?.throwIfAborted()
+    const parts = await (this.#ahead?.step === step ? this.#ahead.parts : this.#load(step, signal))
+    this.#ahead = null
+    signal?.throwIfAborted()
+    const made = parts.map((images, i) => {
+      const draw = task.draw(images, step * batch + i * microbatch)
+      return { draw, ...this.#differentiate(draw, draw.weights.length / batch) }
+    })
+    const gradients = this.#sum(made.map((part) => part.gradients))
+    const squared = this.#device.scope(() => sum(concat(gradients.map((g) => reshape(sum(square(g)), [1])), 0)))
+    try {
+      // While the device computes; a failure shows when the batch is wanted.
+      if (step + 1 < this.options.steps) {
+        this.#ahead = { step: step + 1, parts: this.#load(step + 1, signal) }
+        this.#ahead.parts.catch(() => {})
+      }
+      const [norm, ...values] = await Promise.all([squared.read(), ...made.map((part) => readAll(part))])
+      const gradientNorm = Math.sqrt(norm[0]!)
+      const loss = values.reduce((total, { loss }, i) => total + loss.reduce((a, value, k) => a + value * made[i]!.draw.weights[k]!, 0), 0) / batch
+      if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) throw await this.#nonFinite(step, values, gradients)
+      const lr = this.lrAt(step)
+      this.#apply(gradients, squared, lr)
+      values.forEach(({ loss: losses }, i) => task.observe?.(made[i]!.draw, losses))
+      this.#log.add(values.map(({ loss: losses, terms }, i) => ({ losses, terms, groups: made[i]!.draw.groups })), { gradientNorm, lr })
+      const row = this.step % logEvery === 0 ? this.#log.close(this.step, this.step * batch) : undefined
+      return { step: this.step, loss, gradientNorm, lr, ...(row ? { row } : {}) }
+    } finally {
+      squared.dispose()
+      for (const tensor of [...gradients, ...made.flatMap(({ loss, terms }) => [loss, ...Object.values(terms)])]) tensor.dispose()
+    }
+  }
+
+  #load(step: number, signal?: AbortSignal): Promise<B[]> {
+    const { batch, microbatch } = this.options
+    const parts: Promise<B>[] = []
+    for (let begin = 0; begin < batch; begin += microbatch) {
+      parts.push(this.task.load(step * batch + begin, Math.min(microbatch, batch - begin), signal))
+    }
+    return Promise.all(parts)
+  }
+
+  /** Losses of one micro-batch, and the gradients of their weighted mean times `share`. The caller owns all of them. */
+  #differentiate(draw: D, share: number): { loss: Tensor; terms: Record<string, Tensor>; gradients: Tensor[] } {
+    const device = this.#device
+    const n = draw.weights.length
+    const terms: Record<string, Tensor> = {}
+    const result = device.scope(() => {
+      const cotangent = device.tensor(draw.weights.map((weight) => weight * share / n), [n])
+      return grad(() => {
+        const made = this.task.losses(draw)
+        for (const [name, term] of Object.entries(made.terms)) terms[name] = device.keep(term)
+        return made.loss
+      }, [...this.task.parameters.values()], cotangent)
+    })
+    for (const tensor of [result.value, ...result.gradients]) device.keep(tensor)
+    return { loss: result.value, terms, gradients: result.gradients }
+  }
+
+  #sum(parts: Tensor[][]): Tensor[] {
+    return parts.reduce((sofar, gradients) => sofar.map((total, i) => {
+      const both = this.#device.keep(add(total, gradients[i]!))
+      total.dispose()
+      gradients[i]!.dispose()
+      return both
+    }))
+  }
+
+  #apply(gradients: Tensor[], squared: Tensor, lr: number): void {
+    const { clip } = this.options
+    this.#device.scope(() => {
+      if (clip === undefined) return this.optimizer.step(gradients, lr)
+      const factor = map(clipFactor, [squared], [clip, 1e-6, 1])
+      this.optimizer.step(gradients.map((g) => mul(g, factor)), lr)
+    })
+  }
+
+  async #nonFinite(step: number, values: readonly Values[], gradients: readonly Tensor[]): Promise<TweedieError> {
+    const bad = (array: ArrayLike<number>): boolean => Array.prototype.some.call(array, (value: number) => !Number.isFinite(value))
+    const found = async (): Promise<string> => {
+      for (const [key, weight] of this.task.parameters) if (bad(await weight.read())) return `the weight ${key}`
+      for (const { terms, loss } of values) {
+        for (const [name, term] of Object.entries(terms)) if (bad(term)) return `the loss's term ${name}`
+        if (bad(loss)) return 'the loss'
+      }
+      for (const [i, g] of gradients.entries()) if (bad(await g.read())) return `the gradient of ${this.#names[i]!}`
+      return 'the norm of the gradient, which overflows'
+    }
+    return new TweedieError('non-finite', `Training stopped at step ${step + 1}: ${await found()} is not finite. The step was not applied; the weights are those of step ${step}. A lower learning rate, warm-up or clipping may help.`)
+  }
+
+  /** Tensors and counters from which {@link restore} goes on, bit for bit. */
+  state(): { tensors: Map<string, Tensor>; counters: TrainCounters } {
+    return {
+      tensors: this.#tensors(),
+      counters: { step: this.step, open: this.#log.open, rows: this.#log.rows, task: this.task.save?.() ?? null, evaluations: this.evaluations },
+    }
+  }
+
+  #tensors(): Map<string, Tensor> {
+    const { optimizer: { m, v, emas }, task: { parameters } } = this
+    const named = (prefix: string, tensors: ReadonlyMap<string, Tensor>): [string, Tensor][] => [...tensors].map(([key, x]) => [`${prefix}.${key}`, x])
+    return new Map([
+      ...named('model', parameters),
+      ...emas.flatMap((ema, k) => named(`ema${this.optimizer.options.emaRates[k]!}`, ema)),
+      ...named('m', m), ...named('v', v),
+    ])
+  }
+
+  /** Goes on where a run's {@link state} was taken. `read` gives a tensor's values by its name in that state. */
+  async restore({ step, open, rows, task, evaluations }: TrainCounters, read: (name: string) => Promise<Float32Array>): Promise<void> {
+    for (const [name, tensor] of this.#tensors()) tensor.write(await read(name))
+    this.optimizer.steps = step
+    this.#log.restore(open, rows)
+    this.task.restore?.(task)
+    this.evaluations = [...evaluations]
+    this.#ahead = null
+    await this.#device.flush()
+  }
+
+  /** Frees optimiser state, not the parameters. */
+  dispose(): void {
+    this.optimizer.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+/** A trainer of whatever task. */
+export type AnyTrainer = Omit<Trainer, 'task'> & { readonly task: Pick<Task, 'groups'> }
+
+interface Values {
+  readonly loss: Float32Array
+  readonly terms: Readonly<Record<string, Float32Array>>
+}
+
+async function readAll({ loss, terms }: { loss: Tensor; terms: Readonly<Record<string, Tensor>> }): Promise<Values> {
+  const names = Object.keys(terms)
+  const [values, ...rest] = await Promise.all([loss.read(), ...names.map((name) => terms[name]!.read())])
+  return { loss: values!, terms: Object.fromEntries(names.map((name, i) => [name, rest[i]!])) }
+}
+
