@@ -3,16 +3,12 @@
  * truncated, not rounded (spec C.5).
  */
 import { readFile } from 'node:fs/promises'
-import { convertIndexedToRgb, decode, encode, hasPngSignature, type DecodedPng } from 'fast-png'
+import { encode } from 'fast-png'
+import type { Image } from '../data/image.ts'
+import { decodePng, isPng } from '../data/png.ts'
 import { TweedieError } from '../errors.ts'
 
-/** Bytes in rows, channels interleaved. */
-export interface Image {
-  readonly width: number
-  readonly height: number
-  readonly channels: 1 | 3
-  readonly data: Uint8Array
-}
+export type { Image } from '../data/image.ts'
 
 /** Image `index` of a batch [N, C, H, W] in [-1, 1], C being 1 or 3. */
 export function imageOf(batch: Float32Array, [, channels, height, width]: readonly number[], index: number): Image {
@@ -43,37 +39,17 @@ export interface ImageShape {
  * @throws TweedieError 'format' naming the file, for what is no PNG or has another size than the model
  */
 export async function readPng(path: string, { channels, size }: ImageShape): Promise<Float32Array> {
-  const wrong = (message: string, cause?: unknown): never => {
-    throw new TweedieError('format', `${path}: ${message}`, { cause })
+  const wrong = (message: string): never => {
+    throw new TweedieError('format', `${path}: ${message}`)
   }
   const bytes = await readFile(path)
-  if (!hasPngSignature(bytes)) wrong('not a PNG file, whatever its name says.')
-  let png: DecodedPng
-  try {
-    png = decode(bytes, { checkCrc: true })
-  } catch (cause) {
-    return wrong(`a damaged PNG (${cause instanceof Error ? cause.message : String(cause)}).`, cause)
-  }
-  if (png.width !== size || png.height !== size) wrong(`${png.width} x ${png.height} pixels, but the model takes ${size} x ${size}: resize it first.`)
-  const { data, found } = png.palette ? { data: convertIndexedToRgb(png), found: png.palette[0]?.length ?? 3 } : { data: unpacked(png), found: png.channels }
-  const colors = found >= 3 ? 3 : 1
-  if (colors > channels) wrong(`a colour image, but the model takes ${channels} channel${channels === 1 ? '' : 's'}.`)
-  const top = png.palette ? 255 : 2 ** png.depth - 1
+  if (!isPng(bytes)) wrong('not a PNG file, whatever its name says.')
+  const { width, height, channels: found, data } = decodePng(bytes, path)
+  if (width !== size || height !== size) wrong(`${width} x ${height} pixels, but the model takes ${size} x ${size}: resize it first.`)
+  if (found > channels) wrong(`a colour image, but the model takes ${channels} channel${channels === 1 ? '' : 's'}.`)
   const out = new Float32Array(channels * size * size)
   for (let c = 0; c < channels; c++) {
-    for (let i = 0; i < size * size; i++) out[c * size * size + i] = data[i * found + (colors === 1 ? 0 : c)] / (top / 2) - 1
-  }
-  return out
-}
-
-/** One element a value, also where fast-png leaves several in a byte (grey of 1, 2 or 4 bits; rows begin with a byte). */
-function unpacked({ data, depth, width, height }: DecodedPng): ArrayLike<number> {
-  if (depth >= 8) return data
-  const stride = Math.ceil(width * depth / 8)
-  const out = new Uint8Array(width * height)
-  for (let i = 0; i < out.length; i++) {
-    const bit = (i % width) * depth
-    out[i] = (data[Math.floor(i / width) * stride + (bit >> 3)] >> (8 - depth - (bit & 7))) & (2 ** depth - 1)
+    for (let i = 0; i < size * size; i++) out[c * size * size + i] = data[i * found + (found === 1 ? 0 : c)] / 127.5 - 1
   }
   return out
 }

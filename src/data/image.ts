@@ -8,6 +8,13 @@ export interface Image {
   readonly data: Uint8Array
 }
 
+/** What a file says of its image ahead of it. */
+export interface ImageHeader {
+  readonly width: number
+  readonly height: number
+  readonly channels: 1 | 3
+}
+
 /**
  * The image with that many channels, itself if it has them. Grey is ITU-R 601 luma, 0.299 R + 0.587 G + 0.114 B, in the
  * 16-bit fixed point of PIL's mode 'L', so that both make the same bytes.

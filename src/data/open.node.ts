@@ -1,21 +1,56 @@
-/** Opens a set of images by its path: the kind is told from the file's first bytes. */
+/** Opens a set of images by its path: a folder, or a file whose kind is told from its first bytes. */
+import { stat } from 'node:fs/promises'
 import { TweedieError } from '../errors.ts'
 import { openFile } from '../io/file.node.ts'
+import { isJpeg } from './jpeg.ts'
+import { openFolder, type FolderOptions } from './folder.node.ts'
+import { isGzip, isIdx, labelFiles, openIdx } from './idx.ts'
 import type { ImageSet } from './image-set.ts'
 import { openNpz } from './npz.ts'
+import { isPng } from './png.ts'
 
-export interface OpenImagesOptions {
-  readonly signal?: AbortSignal
-}
+export type OpenImagesOptions = FolderOptions
 
-/** @example const cells = await openImages('bccd_cells_32.npz') */
-export async function openImages(path: string, { signal }: OpenImagesOptions = {}): Promise<ImageSet> {
+/**
+ * A folder of PNG and JPEG files, an `.npz`, or an IDX file of images (gzipped or not; its labels are found beside it by
+ * name, `images` being `labels` there). Of a folder only the beginnings of its files are read; the others are read whole.
+ *
+ * @example
+ * const cells = await openImages('bccd_cells_32.npz')
+ * const { images } = await trainingBatch(cells, 0, 32, { size: 32, channels: 3, augment: 'symmetries', seed: 1 })
+ *
+ * @throws TweedieError 'option' for what cannot be read or holds no image; 'format', naming the file, for what is damaged
+ */
+export async function openImages(path: string, options: OpenImagesOptions = {}): Promise<ImageSet> {
+  const { classesBy, signal } = options
+  if ((await stat(path).catch(() => undefined))?.isDirectory()) return openFolder(path, options)
+  if (classesBy !== undefined && classesBy !== 'none') throw new TweedieError('option', `${path}: classes by ${classesBy} are for a folder of images, and this is a file.`)
   const source = await openFile(path)
   try {
-    const start = await source.read(0, Math.min(4, source.size), signal)
+    const start = await source.read(0, Math.min(8, source.size), signal)
     if (start[0] === 0x50 && start[1] === 0x4b) return await openNpz(source, signal)
+    if (isIdx(start) || isGzip(start)) return await openWithLabels(path, signal)
+    if (isPng(start) || isJpeg(start)) throw new TweedieError('option', `${path}: a single image. Name the folder of images it lies in.`)
+    throw new TweedieError('format', `${path}: expected a folder of PNG or JPEG files, an .npz or an IDX file, found none of these.`)
   } finally {
     await source.close()
   }
-  throw new TweedieError('format', `${path}: not a .npz.`)
+}
+
+async function openWithLabels(path: string, signal?: AbortSignal): Promise<ImageSet> {
+  const images = await openFile(path)
+  try {
+    for (const name of labelFiles(path)) {
+      if (!(await stat(name).catch(() => undefined))?.isFile()) continue
+      const labels = await openFile(name)
+      try {
+        return await openIdx(images, labels, signal)
+      } finally {
+        await labels.close()
+      }
+    }
+    return await openIdx(images, undefined, signal)
+  } finally {
+    await images.close()
+  }
 }

@@ -1,0 +1,31 @@
+/** The data of a command: `--data`, and which part of it a selection says. */
+import { readFile } from 'node:fs/promises'
+import { applySelection, openImages, type ImageSet } from '../data/index.node.ts'
+import { fail, type Arguments } from './arguments.ts'
+
+export const classOptions = {
+  'classes-by': { value: 'WHAT', help: 'for a folder: folder (names of sub-folders), prefix (of file names, before "_") or none', default: 'folder where every image lies in one' },
+} as const
+
+export const dataOptions = {
+  data: { value: 'DATA', help: 'a folder of PNG and JPEG files, an .npz, or an IDX file' },
+  select: { value: 'FILE', help: 'use what a selection of tweedie select says' },
+  part: { value: 'NAME', help: 'which part of the selection: train or held-out', default: 'train' },
+  ...classOptions,
+} as const
+
+export const openClasses = (path: string, args: Arguments<keyof typeof classOptions>, signal?: AbortSignal): Promise<ImageSet> => {
+  const classesBy = args.choice('classes-by', ['folder', 'prefix', 'none'])
+  return openImages(path, { ...classesBy && { classesBy }, ...signal && { signal } })
+}
+
+/** Opens what {@link dataOptions} say; what was found and is not used is told on standard error. */
+export async function openData(args: Arguments<keyof typeof dataOptions>, signal?: AbortSignal): Promise<ImageSet> {
+  const selection = args.text('select')
+  if (args.has('part') && selection === undefined) fail('--part is a part of a selection: --select names its file.')
+  const set = await openClasses(args.required('data', ': a folder of images, an .npz or an IDX file'), args, signal)
+  for (const note of set.notes) console.error(`${set.name}: ${note}`)
+  if (selection === undefined) return set
+  const text = await readFile(selection, 'utf8').catch((error: Error) => fail(`cannot read ${selection}: ${error.message}`))
+  return applySelection(set, text, args.text('part'), selection)
+}

@@ -1,0 +1,21 @@
+/** Image files, told from their first bytes, whatever their names say. */
+import { TweedieError } from '../errors.ts'
+import type { Image, ImageHeader } from './image.ts'
+import { decodeJpeg, isJpeg, jpegHeader } from './jpeg.ts'
+import { decodePng, isPng, pngHeader } from './png.ts'
+
+/**
+ * A PNG or JPEG file as an image of bytes: alpha is ignored, 16 bits become 8, an EXIF orientation is ignored.
+ *
+ * @throws TweedieError 'format', naming `name`, for what is neither, damaged, or of a kind that is not read
+ */
+export const decodeImage = (bytes: Uint8Array, name: string): Image =>
+  isPng(bytes) ? decodePng(bytes, name) : isJpeg(bytes) ? decodeJpeg(bytes, name) : unknown(name)
+
+/** Size and channels from a file's beginning; undefined where that is too short to tell. */
+export const imageHeader = (bytes: Uint8Array, name: string): ImageHeader | undefined =>
+  isPng(bytes) ? pngHeader(bytes, name) : isJpeg(bytes) ? jpegHeader(bytes, name) : unknown(name)
+
+function unknown(name: string): never {
+  throw new TweedieError('format', `${name}: neither a PNG nor a JPEG file, whatever its name says.`)
+}
