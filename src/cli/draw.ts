@@ -4,24 +4,29 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { classifierGuidance, GaussianDiffusion, GeneratedNoise, GivenNoise, sampleLoop, selfGuidance, type Denoiser, type Guidance, type SampleOptions } from '../diffusion/index.ts'
+import { GaussianDiffusion, GeneratedNoise, GivenNoise, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { encodeSafetensors, writeFileAtomic } from '../io/index.node.ts'
 import { encodePng, imageOf } from './image.ts'
 import { sha256Of } from './files.ts'
 import { cycled, toOptions, type SampleSettings } from './options.ts'
 import { progress } from './progress.ts'
-import { resumed, sampleFile, saveRecord, type BatchTiming, type FinishedSample, type RunRecord } from './run-record.ts'
+import { baseFile, resumed, sampleFile, saveRecord, type BatchTiming, type FinishedSample, type RunRecord } from './run-record.ts'
 import { scorer, varianceTypeOf, type Scorer } from './scoring.ts'
 import type { Session } from './session.ts'
 import type { Setup } from './setup.ts'
 import { measureKernels, useKernels, type Kernels } from './tune.ts'
+import { upsample } from './upsample.ts'
 
 interface Drawn {
   readonly sample: Float32Array
+  /** Of two stages, the small pictures. */
+  readonly base: Float32Array | null
   readonly first: Float32Array | null
   readonly middle: Float32Array | null
   readonly scores: Float32Array
+  /** Of each sample, by guidance. */
+  readonly targets: readonly Readonly<Record<string, number | string>>[]
   readonly timing: BatchTiming
 }
 
@@ -34,7 +39,8 @@ export interface DrawOptions {
 
 /** Draws what is not drawn yet of `settings.number` samples into `settings.out`. The record stays 'unfinished': the caller adds the report. */
 export async function draw(setup: Setup, settings: SampleSettings, version: string, { signal }: Session, { what = settings.method, kernels }: DrawOptions = {}): Promise<RunRecord> {
-  const { device, distance, shape, sha256, seconds } = setup
+  const { device, distance, shape, upsampler, sha256, seconds } = setup
+  const large = upsampler?.shape ?? shape
   const { out, number, batch, save } = settings
   await mkdir(out, { recursive: true })
   const { name, vendor, architecture, software } = device.adapter
@@ -56,29 +62,39 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
     const drawn = await drawBatch(setup, settings, samples, score, `${what}, ${range} of ${number}`, signal)
     const finished: FinishedSample[] = []
     for (const [i, k] of samples.entries()) {
-      const png = encodePng(imageOf(drawn.sample, [samples.length, ...shape], i))
-      await writeFileAtomic(join(out, sampleFile(k)), [png], { signal })
-      const label = settings.labels.length > 0 ? { label: cycled(settings.labels, k) } : {}
-      finished.push({ file: sampleFile(k), sha256: sha256Of(png), score: drawn.scores[i] as number, ...label })
+      const picture = async (file: string, values: Float32Array, of: readonly number[]): Promise<{ file: string; sha256: string }> => {
+        const png = encodePng(imageOf(values, [samples.length, ...of], i))
+        await writeFileAtomic(join(out, file), [png], { signal })
+        return { file, sha256: sha256Of(png) }
+      }
+      const base = drawn.base && await picture(baseFile(k), drawn.base, shape)
+      finished.push({
+        ...await picture(sampleFile(k), drawn.sample, large),
+        ...(base && { base }),
+        score: drawn.scores[i] as number,
+        ...(settings.labels.length > 0 && { label: cycled(settings.labels, k) }),
+        ...(Object.keys(drawn.targets[i]!).length > 0 && { targets: drawn.targets[i] }),
+      })
     }
     record = { ...record, samples: [...record.samples, ...finished], seconds: { ...record.seconds, batches: [...record.seconds.batches, drawn.timing] } }
     await saveRecord(out, record)
     if (save !== null) parts.push(drawn)
   }
-  if (save !== null) await saveNumbers(save, parts, [number, ...shape], signal)
+  if (save !== null) await saveNumbers(save, parts, number, { small: shape, large }, signal)
   return record
 }
 
 async function drawBatch(setup: Setup, settings: SampleSettings, samples: readonly number[], score: Scorer, label: string, signal: AbortSignal): Promise<Drawn> {
-  const { device, model, shape } = setup
+  const { device, model, shape, upsampler } = setup
   const y = settings.labels.length > 0 ? samples.map((k) => cycled(settings.labels, k)) : undefined
   const denoiser: Denoiser = (x, timesteps) => model.forward(x, timesteps, y ? { y } : {})
   const diffusion = new GaussianDiffusion({ ...settings, varianceType: varianceTypeOf(model.config) })
   const noise = setup.noise ? new GivenNoise(setup.noise.xT, setup.noise.noise) : new GeneratedNoise(device, { seed: settings.seed, samples, shape })
+  const leads = setup.guidances.map(({ name, lead }) => ({ name, ...lead(samples, y) }))
   const options: SampleOptions = {
     noise, signal, eta: settings.eta, boost: settings.boost, skip: settings.skip,
-    method: settings.method === 'ddim' ? 'ddim' : 'ancestral',
-    guidances: classifierGuidances(setup, settings, samples, y),
+    method: settings.sampler,
+    guidances: leads.map(({ guidance }) => guidance),
     ...(settings.guide ? { selfGuidance: selfGuidance({ ...settings.guide, distance: setup.distance.distance }) } : {}),
   }
   const start = performance.now()
@@ -104,31 +120,36 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
     if (noise instanceof GeneratedNoise) noise.dispose()
   }
   if (!last) throw new Error('the sampler yielded no step')
-  const broken = last.findIndex((value) => !Number.isFinite(value))
-  if (broken >= 0) throw new TweedieError('non-finite', `Sample ${samples[Math.floor(broken / (last.length / samples.length))]} holds ${last[broken]}: the weights are damaged, or the guidance is too strong.`)
-  return { sample: last, first, middle, scores, timing: { samples: samples.length, seconds: sampling, firstStep, scoring: elapsed() - sampling } }
+  checkFinite(last, samples, 'the weights are damaged, or the guidance is too strong')
+  const scored = elapsed()
+  const sample = upsampler ? await upsample(upsampler, last, [samples.length, ...shape], { samples, y, seed: settings.seed, label, signal }) : last
+  if (upsampler) checkFinite(sample, samples, "the upsampler's weights are damaged")
+  const targets = samples.map((_, i) => Object.fromEntries(leads.flatMap(({ name, targets }) => targets ? [[name, targets[i] as number | string]] : [])))
+  const timing = { samples: samples.length, seconds: sampling, firstStep, scoring: scored - sampling, ...(upsampler && { upsampling: elapsed() - scored }) }
+  return { sample, base: upsampler && last, first, middle, scores, targets, timing }
 }
 
-function classifierGuidances({ classifier }: Setup, settings: SampleSettings, samples: readonly number[], y: readonly number[] | undefined): Guidance[] {
-  if (!classifier || !settings.classifier) return []
-  const { target, scale } = settings.classifier
-  const inputs = classifier.config.numClasses !== null && y ? { y } : {}
-  return [classifierGuidance((x, timesteps) => classifier.forward(x, timesteps, inputs), { target: samples.map((k) => cycled(target, k)), scale })]
+function checkFinite(values: Float32Array, samples: readonly number[], why: string): void {
+  const broken = values.findIndex((value) => !Number.isFinite(value))
+  if (broken >= 0) throw new TweedieError('non-finite', `Sample ${samples[Math.floor(broken / (values.length / samples.length))]} holds ${values[broken]}: ${why}.`)
 }
 
-async function saveNumbers(path: string, parts: readonly Drawn[], shape: readonly number[], signal: AbortSignal): Promise<void> {
-  const joined = (pick: (part: Drawn) => Float32Array | null): Float32Array | null => {
+async function saveNumbers(path: string, parts: readonly Drawn[], number: number, { small, large }: { readonly small: readonly number[]; readonly large: readonly number[] }, signal: AbortSignal): Promise<void> {
+  const joined = (of: readonly number[], pick: (part: Drawn) => Float32Array | null) => {
     const arrays = parts.map(pick)
     if (arrays.includes(null)) return null
-    const out = new Float32Array(shape.reduce((a, b) => a * b, 1))
+    const shape = [number, ...of]
+    const data = new Float32Array(shape.reduce((a, b) => a * b, 1))
     let at = 0
     for (const array of arrays as Float32Array[]) {
-      out.set(array, at)
+      data.set(array, at)
       at += array.length
     }
-    return out
+    return { shape, data }
   }
-  const named = { sample: joined((part) => part.sample), first_step: joined((part) => part.first), middle_step: joined((part) => part.middle) }
-  const tensors = Object.entries(named).flatMap(([key, data]) => data ? [[key, { shape, data }] as const] : [])
-  await writeFileAtomic(path, encodeSafetensors(tensors), { signal })
+  const named = {
+    sample: joined(large, (part) => part.sample), base: joined(small, (part) => part.base),
+    first_step: joined(small, (part) => part.first), middle_step: joined(small, (part) => part.middle),
+  }
+  await writeFileAtomic(path, encodeSafetensors(Object.entries(named).flatMap(([key, tensor]) => tensor ? [[key, tensor] as const] : [])), { signal })
 }

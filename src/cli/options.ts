@@ -7,9 +7,12 @@ import { respace } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, type ModelConfig, type ModelDescription, type NoiseSchedule, type Preset } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
+import { guidanceOptions, guidanceSettings, guidanceToOptions, noteIdle, type GuidanceSettings } from './options-guidance.ts'
+import { upsamplerOptions, upsamplerSettings, upsamplerToOptions, type UpsamplerSettings } from './options-upsampler.ts'
 
-export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip'] as const
+export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided', 'sehwag', 'attributes'] as const
 export type Method = (typeof methods)[number]
+export const samplers = ['ancestral', 'ddim'] as const
 export const distances = ['lpips', 'l2', 'l1'] as const
 
 /** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
@@ -25,30 +28,21 @@ export const processOptions = {
 
 export const sampleOptions = {
   ...processOptions,
-  method: { value: methods.join('|'), help: 'self-guided is ancestral with --guide-*, boost-and-skip is ancestral with --boost and --skip', default: 'ancestral' },
+  method: { value: methods.join('|'), help: 'ancestral and ddim are plain; self-guided has --guide-*, boost-and-skip --boost and --skip, minority-guided --minority-*; sehwag and attributes are reconstructions of baselines', default: 'ancestral' },
+  sampler: { value: samplers.join('|'), help: 'what walks the steps, with any method', default: 'ddim for --method ddim, else ancestral' },
   respacing: { value: 'N', help: 'steps to sample in: 50, ddim50, or counts by section as in 10,15,20', default: "the preset's, else all T" },
   eta: { value: '0..1', help: 'noise of ddim: 0 none, 1 that of ancestral sampling', default: '0' },
   labels: { value: '3,8', help: 'classes for a class-conditional model, in order; fewer than samples start over' },
-  'guide-weight': { value: 'W', help: 'weight of self-guidance (mg_scale)', default: "the preset's, else 0.4" },
-  'guide-every': { value: 'N', help: 'guide at steps whose index is a multiple of N (inter_rate)', default: "the preset's, else 5" },
-  'guide-strength': { value: 'S', help: 'noise to which an estimate is brought again, as a fraction of the steps (p_ratio)', default: "the preset's, else 0.8" },
-  'guide-after': { value: 'F', help: 'guide only above this fraction of the steps; -1: always (t_mid)', default: '-1' },
-  'guide-scale': { value: 'variance|fixed', help: "multiply by the model's variance, or not (mg_scale_type)", default: 'variance' },
-  'guide-draws': { value: 'N', help: 'noise draws averaged (num_mc_samples)', default: '1' },
-  'guide-raw': { help: 'leave the gradient as it is, instead of dividing by its largest element (use_normed_grad false)' },
-  'guide-clip': { help: 'clip the estimates to [-1, 1] (mg_clip_denoised)' },
+  ...guidanceOptions,
   boost: { value: 'G', help: 'multiply the initial noise by G', default: "boost-and-skip: the preset's, else 4; otherwise 1" },
   skip: { value: 'N', help: 'leave out the first N steps', default: "boost-and-skip: the preset's, else 3; otherwise 0" },
-  classifier: { value: 'C.safetensors', help: 'guide any method by the gradient of this classifier' },
-  'classifier-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself' },
-  target: { value: '1', help: 'class the classifier leads to; several (1,2) go to the samples in order' },
-  'classifier-scale': { value: 'S', help: 'weight of classifier guidance', default: "the preset's, else 1" },
+  ...upsamplerOptions,
   number: { value: 'N', help: 'samples', default: '16' },
   batch: { value: 'N', help: 'samples at a time; after each batch its pictures are on disk', default: '8' },
   seed: { value: 'N', help: 'sample k of a seed is the same in any batch; with --noise only the scores depend on it', default: '0' },
   out: { value: 'DIR', help: 'folder for the results', default: 'out/sample' },
   noise: { value: 'IN.safetensors', help: 'x_T [N, C, H, W] and noise [draws, N, C, H, W] to use instead of the generator, in the order in which they are drawn: each step its own, then those of a guided step' },
-  save: { value: 'OUT.safetensors', help: 'also the samples as numbers: sample, and with --noise first_step and middle_step (after N/2 + 1 of N steps)' },
+  save: { value: 'OUT.safetensors', help: 'also the samples as numbers: sample, with --upsampler base, and with --noise first_step and middle_step (after N/2 + 1 of N steps)' },
   ...deviceOptions,
 } as const
 
@@ -67,37 +61,19 @@ export interface DistanceSettings {
   readonly lpips: string | null
 }
 
-export interface GuideSettings {
-  readonly weight: number
-  readonly every: number
-  readonly strength: number
-  readonly after: number
-  readonly scale: 'variance' | 'fixed'
-  readonly draws: number
-  readonly raw: boolean
-  readonly clip: boolean
-}
-
-export interface ClassifierSettings {
-  readonly file: string
-  readonly preset: string | null
-  readonly target: readonly number[]
-  readonly scale: number
-}
-
 /** Everything that decides what a run draws, and where it goes; not what computes it. Paths are absolute. */
-export interface SampleSettings extends ProcessSettings, DistanceSettings {
+export interface SampleSettings extends ProcessSettings, DistanceSettings, GuidanceSettings {
   readonly model: string
   readonly preset: string | null
   readonly method: Method
+  readonly sampler: (typeof samplers)[number]
   readonly respacing: string
   readonly eta: number
   /** Classes of the samples in order, starting over; empty for a model without classes. */
   readonly labels: readonly number[]
-  readonly guide: GuideSettings | null
   readonly boost: number
   readonly skip: number
-  readonly classifier: ClassifierSettings | null
+  readonly upsampler: UpsamplerSettings | null
   readonly number: number
   readonly batch: number
   readonly seed: number
@@ -145,20 +121,16 @@ export const cycled = (values: readonly number[], k: number): number => values[k
 export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescription, given?: number): SampleSettings {
   const { config } = model
   if (config.kind !== 'unet') fail(`${args.text('model')} is a classifier: --model takes a U-Net, --classifier a classifier.`)
-  if ('superResolution' in config && config.superResolution) fail(`${args.text('model')} is a super-resolution U-Net, which takes a picture beside the noise: tweedie forward and the library run it.`)
+  if ('superResolution' in config && config.superResolution) fail(`${args.text('model')} is a super-resolution U-Net, which takes a picture beside the noise: --upsampler takes it, beside a --model that draws by itself.`)
   const preset = presetIn(args)
   const method = args.choice('method', methods) ?? 'ancestral'
+  const sampler = args.choice('sampler', samplers) ?? (method === 'ddim' ? 'ddim' : 'ancestral')
+  if (method === 'ddim' && sampler !== 'ddim') fail('--method ddim is the sampler ddim: leave one of the two out.')
   const process = processSettings(args, model)
   const respacing = args.text('respacing') ?? preset?.sampling.respacing ?? String(process.diffusionSteps)
   const { steps } = respace({ ...process, respacing })
-  const only = (use: string, applies: boolean, names: readonly SampleOption[]): void => {
-    const idle = names.filter((name) => args.has(name))
-    if (!applies && idle.length > 0) console.error(`note: ${idle.map((name) => `--${name}`).join(', ')} ${idle.length === 1 ? 'has' : 'have'} no effect without ${use}.`)
-  }
-  only('--method ddim', method === 'ddim', ['eta'])
-  only('--method self-guided', method === 'self-guided', ['guide-weight', 'guide-every', 'guide-strength', 'guide-after', 'guide-scale', 'guide-draws', 'guide-raw', 'guide-clip'])
-  only('--classifier', args.has('classifier'), ['target', 'classifier-scale', 'classifier-preset'])
-  only('the generator: --noise says how many', given === undefined, ['batch'])
+  noteIdle(args, '--sampler ddim', sampler === 'ddim', ['eta'])
+  noteIdle(args, 'the generator: --noise says how many', given === undefined, ['batch'])
 
   const hint = method === 'boost-and-skip' ? preset?.sampling.boostAndSkip ?? { boost: 4, skip: 3 } : { boost: 1, skip: 0 }
   const skip = args.integer('skip') ?? hint.skip
@@ -166,19 +138,21 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   const number = args.integer('number', { min: 1, max: 1_000_000 }) ?? given ?? 16
   if (given !== undefined && number !== given) fail(`--number ${number}: --noise holds ${given} samples.`)
   const path = (name: SampleOption): string | null => args.has(name) ? resolve(args.required(name)) : null
+  const labels = labelsFor(args, config)
   return {
     model: resolve(args.required('model')),
     preset: preset?.name ?? null,
     method,
+    sampler,
     ...process,
     respacing,
     eta: args.number('eta', { min: 0, max: 1 }) ?? 0,
-    labels: labelsFor(args, config),
-    guide: method === 'self-guided' ? guideSettings(args, preset) : null,
+    labels,
+    ...guidanceSettings(args, { method, preset, labels }),
     ...distanceSettings(args),
     boost: args.number('boost', { min: 0 }) ?? hint.boost,
     skip,
-    classifier: classifierSettings(args, preset),
+    upsampler: upsamplerSettings(args),
     number,
     batch: given ?? Math.min(args.integer('batch', { min: 1, max: 4096 }) ?? 8, number),
     seed: args.integer('seed') ?? 0,
@@ -188,51 +162,25 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   }
 }
 
-function guideSettings(args: Arguments<SampleOption>, preset: Preset | undefined): GuideSettings {
-  const { weight, every, strength } = preset?.sampling.selfGuided ?? { weight: 0.4, every: 5, strength: 0.8 }
-  const chosen = args.number('guide-strength', { min: 0, max: 1 }) ?? strength
-  if (chosen === 1) fail('--guide-strength: expected a fraction of the steps below 1, found 1.')
-  return {
-    weight: args.number('guide-weight') ?? weight,
-    every: args.integer('guide-every', { min: 1 }) ?? every,
-    strength: chosen,
-    after: args.number('guide-after', { min: -1, max: 1 }) ?? -1,
-    scale: args.choice('guide-scale', ['variance', 'fixed']) ?? 'variance',
-    draws: args.integer('guide-draws', { min: 1 }) ?? 1,
-    raw: args.flag('guide-raw') ?? false,
-    clip: args.flag('guide-clip') ?? false,
-  }
-}
-
-function classifierSettings(args: Arguments<SampleOption>, preset: Preset | undefined): ClassifierSettings | null {
-  if (!args.has('classifier')) return null
-  const target = args.integers('target') ?? fail('--classifier needs --target: the class it leads to, as in --target 1.')
-  const scale = args.number('classifier-scale') ?? preset?.sampling.classifier?.scale ?? 1
-  return { file: resolve(args.required('classifier')), preset: args.text('classifier-preset') ?? null, target, scale }
-}
-
 /** The settings in the command line's own words, every default filled in: what run.json keeps and a report shows. */
 export function toOptions(settings: SampleSettings): Record<string, string | number | boolean> {
-  const { guide, classifier } = settings
   const named: Partial<Record<SampleOption, string | number | boolean | null>> = {
     model: settings.model,
     preset: settings.preset,
     method: settings.method,
+    sampler: settings.sampler,
     schedule: settings.schedule,
     'diffusion-steps': settings.diffusionSteps,
     respacing: settings.respacing,
     'rescale-timesteps': settings.rescaleTimesteps,
-    eta: settings.method === 'ddim' ? settings.eta : null,
+    eta: settings.sampler === 'ddim' ? settings.eta : null,
     labels: settings.labels.join(',') || null,
-    ...(guide && {
-      'guide-weight': guide.weight, 'guide-every': guide.every, 'guide-strength': guide.strength, 'guide-after': guide.after,
-      'guide-scale': guide.scale, 'guide-draws': guide.draws, 'guide-raw': guide.raw, 'guide-clip': guide.clip,
-    }),
+    ...guidanceToOptions(settings),
     distance: settings.distance,
     lpips: settings.lpips,
     boost: settings.boost,
     skip: settings.skip,
-    ...(classifier && { classifier: classifier.file, 'classifier-preset': classifier.preset, target: classifier.target.join(','), 'classifier-scale': classifier.scale }),
+    ...upsamplerToOptions(settings.upsampler),
     number: settings.number,
     ...(settings.noise === null && { batch: settings.batch }),
     seed: settings.seed,

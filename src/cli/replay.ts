@@ -1,5 +1,6 @@
 /** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
 import { basename, dirname, join } from 'node:path'
+import { openImages } from '../data/index.node.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { sha256OfFile } from './files.ts'
@@ -11,6 +12,13 @@ const options = {
   out: { value: 'DIR', help: 'folder for the results', default: 'that of run.json' },
   model: { value: 'FILE', help: 'where the model file lies now, if it was moved' },
   classifier: { value: 'FILE', help: 'the same for the classifier' },
+  'minority-classifier': { value: 'FILE', help: 'the same for the minority classifier' },
+  extractor: { value: 'FILE', help: 'the same for its extractor' },
+  'sehwag-classifier': { value: 'FILE', help: "the same for Sehwag et al.'s classifier" },
+  'sehwag-data': { value: 'DATA', help: 'the same for the images of its class means' },
+  'sehwag-discriminator': { value: 'FILE', help: 'the same for its discriminator' },
+  'attributes-classifier': { value: 'FILE', help: 'the same for the classifier of attributes' },
+  upsampler: { value: 'FILE', help: 'the same for the second stage' },
   lpips: { value: 'FILE', help: 'the same for the LPIPS weights' },
   noise: { value: 'FILE', help: 'the same for the given noise' },
   ...deviceOptions,
@@ -18,7 +26,13 @@ const options = {
   simd: { ...deviceOptions.simd, default: 'that of the run, where there is a choice' },
 } as const
 
-const files = ['model', 'classifier', 'lpips', 'noise'] as const
+/** What a run reads, of whose contents its record has the sha256. */
+const files = [
+  'model', 'classifier', 'minority-classifier', 'extractor', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator', 'attributes-classifier', 'upsampler', 'lpips', 'noise',
+] as const
+
+const sha256Now = async (name: (typeof files)[number], path: string, signal: AbortSignal): Promise<string> =>
+  name === 'sehwag-data' ? (await openImages(path, { signal })).fingerprint : sha256OfFile(path, signal)
 
 export const replay: Command = {
   name: 'replay',
@@ -40,7 +54,7 @@ export const replay: Command = {
       if (moved !== undefined) merged[name] = moved
       const expected = old.sha256[name]
       if (merged[name] === undefined || expected === undefined) continue
-      const found = await sha256OfFile(String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
+      const found = await sha256Now(name, String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
         error.code === 'ENOENT' ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`) : Promise.reject(error))
       if (found !== expected) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found}, expected ${expected}.`)
     }

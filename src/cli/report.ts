@@ -9,6 +9,10 @@ export interface ReportSample {
   readonly png: Uint8Array
   readonly score: number
   readonly label?: number
+  /** What each guidance led it to, where that is the sample's own. */
+  readonly targets?: Readonly<Record<string, number | string>>
+  /** The small picture it was made from, of two stages. */
+  readonly base?: Uint8Array
 }
 
 export interface ReportRun {
@@ -62,7 +66,7 @@ main { display: flex; flex-wrap: wrap; gap: 12px; margin: 1rem 0 }
 .card { display: flex; gap: 4px; padding: 6px; border: 1px solid #ddd; border-radius: 6px; order: var(--index) }
 #sorted:checked ~ main .card { order: var(--rank) }
 #sorted { margin-right: .5em }
-figure { margin: 0 }
+figure { margin: 0 } figure div { display: flex; gap: 2px; align-items: end }
 img { display: block; image-rendering: pixelated }
 figcaption { font-size: 12px; color: #555; font-variant-numeric: tabular-nums }
 table { border-collapse: collapse }
@@ -76,12 +80,17 @@ footer { margin-top: 2rem; color: #666; font-size: 13px }
 
 function card(runs: readonly ReportRun[], k: number, rank: number, pixels: number): string {
   const figures = runs.map(({ name, samples }) => {
-    const { png, score, label } = samples[k] as ReportSample
-    const caption = `${runs.length > 1 ? `${escape(name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}: ${score.toPrecision(4)}`
-    return `<figure><img width="${pixels}" height="${pixels}" alt="sample ${k}, ${escape(name)}" src="data:image/png;base64,${Buffer.from(png).toString('base64')}"><figcaption>${caption}</figcaption></figure>`
+    const { png, score, label, targets = {}, base } = samples[k] as ReportSample
+    const led = Object.entries(targets).map(([guidance, target]) => `, ${targetNames[guidance] ?? guidance} ${target}`).join('')
+    const caption = `${runs.length > 1 ? `${escape(name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}${escape(led)}: ${score.toPrecision(4)}`
+    const picture = (bytes: Uint8Array, side: number, what: string): string => `<img width="${side}" height="${side}" alt="${what} ${k}, ${escape(name)}" src="data:image/png;base64,${Buffer.from(bytes).toString('base64')}">`
+    return `<figure><div>${picture(png, pixels, 'sample')}${base ? picture(base, pixels / 4, 'small') : ''}</div><figcaption>${caption}</figcaption></figure>`
   })
   return `<div class="card" style="--index:${k};--rank:${rank}">${figures.join('')}</div>`
 }
+
+/** How a caption calls what a guidance led a sample to. */
+const targetNames: Readonly<Record<string, string>> = { minority: 'level' }
 
 const unique = (values: readonly string[]): string[] => [...new Set(values)]
 
@@ -120,6 +129,8 @@ function timings(runs: readonly ReportRun[]): string {
     ['sampling', (run) => `${total(run, ({ seconds }) => seconds).toFixed(1)} s`],
     ['of which first steps, kernels being compiled', (run) => `${total(run, ({ firstStep }) => firstStep).toFixed(1)} s`],
     ['a sample', (run) => `${(total(run, ({ seconds }) => seconds) / run.samples.length).toFixed(2)} s`],
+    ...(runs.some(({ record }) => record.seconds.batches.some(({ upsampling }) => upsampling !== undefined))
+      ? [['second stage', (run) => `${total(run, ({ upsampling = 0 }) => upsampling).toFixed(1)} s`] as [string, (run: ReportRun) => string]] : []),
     ['minority scores', (run) => `${total(run, ({ scoring }) => scoring).toFixed(1)} s`],
   ]
   return `<table>${heads(runs)}${rows.map(([name, value]) => `<tr><th>${name}</th>${runs.map((run) => `<td>${escape(value(run))}</td>`).join('')}</tr>`).join('')}</table>`

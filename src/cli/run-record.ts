@@ -9,12 +9,19 @@ import { fail } from './arguments.ts'
 import { sha256Of } from './files.ts'
 import type { Kernels } from './tune.ts'
 
-export interface FinishedSample {
+interface Picture {
   readonly file: string
   readonly sha256: string
-  /** Minority score; higher is rarer. */
+}
+
+export interface FinishedSample extends Picture {
+  /** The small picture it was made from, of two stages. */
+  readonly base?: Picture
+  /** Minority score, of two stages that of the small picture; higher is rarer. */
   readonly score: number
   readonly label?: number
+  /** What a guidance led this sample to, where each has its own: "minority" a level, "attributes" ones and zeros. */
+  readonly targets?: Readonly<Record<string, number | string>>
 }
 
 export interface BatchTiming {
@@ -23,6 +30,8 @@ export interface BatchTiming {
   readonly seconds: number
   /** Of which the first step, in which kernels are compiled. */
   readonly firstStep: number
+  /** Of two stages, the second. */
+  readonly upsampling?: number
   readonly scoring: number
 }
 
@@ -45,7 +54,12 @@ export interface RunRecord {
 
 const recordFile = 'run.json'
 
-export const sampleFile = (index: number): string => `sample-${String(index).padStart(4, '0')}.png`
+const fileOf = (kind: string, index: number): string => `${kind}-${String(index).padStart(4, '0')}.png`
+export const sampleFile = (index: number): string => fileOf('sample', index)
+/** The small picture of sample `index`. */
+export const baseFile = (index: number): string => fileOf('base', index)
+
+const picturesOf = (sample: FinishedSample): Picture[] => [sample, ...(sample.base ? [sample.base] : [])]
 
 export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
   writeFileAtomic(join(folder, recordFile), [new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`)])
@@ -80,16 +94,20 @@ export async function resumed(folder: string, fresh: RunRecord): Promise<RunReco
   if (old.status === 'unfinished' && same && fresh.options.save === undefined) {
     const samples: FinishedSample[] = []
     for (const sample of old.samples) {
-      const bytes = await readFile(join(folder, sample.file)).catch(() => null)
+      const whole = await Promise.all(picturesOf(sample).map(async ({ file, sha256 }) => {
+        const bytes = await readFile(join(folder, file)).catch(() => null)
+        return bytes !== null && sha256Of(bytes) === sha256
+      }))
       // Batches end where they ended before: whatever follows a missing picture is drawn again.
-      if (bytes === null || sha256Of(bytes) !== sample.sha256) break
+      if (whole.includes(false)) break
       samples.push(sample)
     }
     const batch = Number(fresh.options.batch ?? fresh.options.number)
     const kept = Math.floor(samples.length / batch) * batch
     return { ...fresh, started: old.started, kernels: old.kernels, samples: samples.slice(0, kept), seconds: { ...fresh.seconds, batches: old.seconds.batches.slice(0, kept / batch) } }
   }
-  for (const name of [...old.samples.map((sample) => sample.file).filter((name) => /^sample-\d+\.png$/.test(name)), 'contact-sheet.png', 'report.html']) await rm(join(folder, name), { force: true })
+  const drawn = old.samples.flatMap((sample) => picturesOf(sample).map(({ file }) => file)).filter((name) => /^(sample|base)-\d+\.png$/.test(name))
+  for (const name of [...drawn, 'contact-sheet.png', 'report.html']) await rm(join(folder, name), { force: true })
   return fresh
 }
 

@@ -12,7 +12,7 @@ import { openModel } from './files.ts'
 import { encodePng, type Image } from './image.ts'
 import { version } from './version.ts'
 import { sampleOptions, sampleSettings, type SampleOption, type SampleSettings } from './options.ts'
-import { meanScore, report, type ReportRun } from './report.ts'
+import { meanScore, report, type ReportRun, type ReportSample } from './report.ts'
 import { saveRecord, type RunRecord } from './run-record.ts'
 import type { Session } from './session.ts'
 import { readNoise, setUp } from './setup.ts'
@@ -21,15 +21,18 @@ import type { Kernels } from './tune.ts'
 export const sample: Command = {
   name: 'sample',
   usage: '--model M.safetensors [options]',
-  summary: 'draw samples: plain, DDIM, self-guided towards the rare, Boost-and-Skip, with or without a classifier',
+  summary: 'draw samples: plain, DDIM, led to the rare by themselves or by a minority classifier, small or in two stages',
   options: sampleOptions,
   positionals: [0, 0],
   notes: [
+    'Guidances add up: each kind is added to any method and sampler by its own options. --method minority-guided, sehwag and attributes only say that theirs must be there.',
     'The folder gets sample-0000.png and so on, contact-sheet.png, report.html and run.json. When a run was interrupted, the same command goes on after its last finished batch (with --save it begins again), and its pictures are the same.',
   ],
   examples: [
     'sample --model weights/bccd32-adm.safetensors --respacing 50',
     'sample --model weights/bccd32-adm.safetensors --respacing 50 --method self-guided --guide-weight 0.8 --seed 7 --out out/rare',
+    'sample --model weights/bccd32-adm.safetensors --respacing 50 --method minority-guided --minority-classifier mc.safetensors --minority-target 9 --minority-scale 2',
+    'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --self-guided --upsampler 64_256_upsampler.pt --upsampler-preset 64_256_upsampler --upsampler-respacing 250',
     'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --method ddim --eta 0.7 --respacing ddim50',
   ],
   async run(argv, session) {
@@ -76,12 +79,20 @@ export async function resumable<T>({ out }: SampleSettings, { signal }: Session,
 export async function finish(settings: SampleSettings, unfinished: RunRecord, distance: string, signal: AbortSignal): Promise<ReportRun> {
   const { out, method } = settings
   const record: RunRecord = { ...unfinished, status: 'done' }
-  const samples = await Promise.all(record.samples.map(async ({ file, score, label }) => ({ png: await readFile(join(out, file)), score, ...(label === undefined ? {} : { label }) })))
+  const samples = await Promise.all(record.samples.map(async ({ file, base, score, label, targets }) => ({
+    png: await readFile(join(out, file)), score, ...(label !== undefined && { label }), ...(targets && { targets }), ...(base && { base: await readFile(join(out, base.file)) }),
+  })))
   const run: ReportRun = { name: method, record, distance, samples }
   const images = samples.map(({ png }) => decode(png) as unknown as Image)
   await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images))], { signal })
-  const html = report([run], { title: `${samples.length} samples, ${method}`, intro: 'Each picture with its number and minority score.', side: images[0]?.width ?? 1 })
+  const html = report([run], { title: `${samples.length} samples, ${method}`, intro: introOf(samples), side: images[0]?.width ?? 1 })
   await writeFileAtomic(join(out, 'report.html'), [new TextEncoder().encode(html)], { signal })
   await saveRecord(out, record)
   return run
+}
+
+function introOf(samples: readonly ReportSample[]): string {
+  const led = samples.some(({ targets }) => targets?.minority !== undefined) ? ', the minority level it was led to' : ''
+  const small = samples.some(({ base }) => base !== undefined) ? ' of the small picture it was made from, beside it' : ''
+  return `Each picture with its number${led} and the minority score${small}.`
 }

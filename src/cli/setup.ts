@@ -1,17 +1,18 @@
 /**
- * What a run needs on the device: the network, perhaps a classifier, LPIPS weights and given noise. Everything that can
+ * What a run needs on the device: the network, what guides it, perhaps a second stage, LPIPS weights and given noise. Everything that can
  * be said against it is said before the first step, and memory is asked for before a byte is loaded.
  */
 import { l1, l2, perceptual, type Distance } from '../diffusion/index.ts'
-import { TweedieError } from '../errors.ts'
-import { loadLpips, lpipsMemoryOf, memoryOf, type Classifier, type Lpips, type UNet } from '../nn/index.ts'
+import { loadLpips, lpipsMemoryOf, memoryOf, type Lpips, type UNet, type UNetConfig } from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
 import { computedOn } from './device.ts'
 import { loadWithProgress, openModel, openWeights, sha256OfFile, type ModelFile } from './files.ts'
+import { openGuidances, type LoadedGuidance, type Opener } from './guidances.ts'
 import type { DistanceSettings, SampleSettings } from './options.ts'
 import type { Session } from './session.ts'
+import { openUpsampler, type Upsampler } from './upsample.ts'
 
 /** Noise from a file, on the host. */
 export interface NoiseFile {
@@ -36,10 +37,11 @@ export interface LoadedDistance {
 export interface Setup {
   readonly device: Device
   readonly model: UNet
-  readonly classifier: Classifier | null
+  readonly guidances: readonly LoadedGuidance[]
+  readonly upsampler: Upsampler | null
   readonly distance: LoadedDistance
   readonly noise: { readonly xT: Tensor; readonly noise: Tensor } | null
-  /** [C, H, W] of a sample. */
+  /** [C, H, W] of what the model draws. */
   readonly shape: readonly number[]
   /** Of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
@@ -93,10 +95,10 @@ export async function loadDistance(device: Device, { distance, lpips }: Distance
   }
 }
 
-/** What a step of the sampler holds beside the network: x, noise, estimate, mean, variances, gradients: at most 16 images. */
-const stepNeed = (channels: number, { batch, size: [height, width] }: { batch: number; size: readonly [number, number] }): DeviceNeed => {
-  const image = 4 * batch * channels * height * width
-  return { bytes: 16 * image, largestBuffer: image }
+/** What a step of the sampler holds beside the network: x, noise, estimate, mean, variances, gradients: at most 16 images, and the gradient of each guidance. */
+const stepNeed = (guidances: number, batch: number, shape: readonly number[]): DeviceNeed => {
+  const image = 4 * batch * shape.reduce((a, b) => a * b, 1)
+  return { bytes: (16 + guidances) * image, largestBuffer: image }
 }
 
 export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
@@ -106,10 +108,11 @@ export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
 
 /** Asks for a device and loads everything. `file` stays the caller's to close. */
 export async function setUp(settings: SampleSettings, file: ModelFile, given: NoiseFile | null, { signal, requestDevice }: Session): Promise<Setup> {
-  const { config } = file.description
+  const config = file.description.config as UNetConfig & { kind: 'unet' }
   const { batch } = settings
   const size = given ? given.shape.slice(2) as [number, number] : [config.imageSize, config.imageSize] as const
-  const classifierFile = settings.classifier && await openModel(settings.classifier.file, settings.classifier.preset ?? undefined, signal)
+  const shape = [config.inChannels, ...size]
+  const files = runFiles(signal)
   const held: { dispose(): void }[] = []
   const hold = <T extends { dispose(): void }>(thing: T): T => {
     held.push(thing)
@@ -118,42 +121,56 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
   const dispose = (): void => held.reverse().forEach((thing) => thing.dispose())
   try {
     const images = { batch, size, gradient: settings.guide !== null }
-    const needs: DeviceNeed[] = [memoryOf(config, images), ...await distanceNeeds(settings, images, signal), stepNeed(config.inChannels, images)]
+    const openedGuidances = await openGuidances(settings, config, images, files, signal)
+    const openedUpsampler = settings.upsampler && await openUpsampler(settings.upsampler, config, images, files)
+    const needs: DeviceNeed[] = [memoryOf(config, images), ...await distanceNeeds(settings, images, signal), stepNeed(openedGuidances.length, batch, shape)]
+    needs.push(...openedGuidances.flatMap((guidance) => guidance.needs))
+    if (openedUpsampler) needs.push(openedUpsampler.need, stepNeed(0, batch, openedUpsampler.shape))
     if (given) needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })
-    if (classifierFile && settings.classifier) {
-      checkClassifier(classifierFile, settings, config)
-      needs.push(memoryOf(classifierFile.description.config, { batch, size, gradient: true }))
-    }
-    const sha256: Record<string, string> = { model: await sha256OfFile(settings.model, signal) }
-    if (settings.classifier) sha256.classifier = await sha256OfFile(settings.classifier.file, signal)
-    if (settings.lpips !== null) sha256.lpips = await sha256OfFile(settings.lpips, signal)
-    if (settings.noise !== null) sha256.noise = await sha256OfFile(settings.noise, signal)
+    const sha256 = await files.sha256({ model: settings.model, ...(settings.lpips !== null && { lpips: settings.lpips }), ...(settings.noise !== null && { noise: settings.noise }) })
 
     const start = performance.now()
     const device = hold(await requestDevice({ need: together(needs), signal }))
     console.error(`Computing on ${computedOn(device)}`)
-    // The small file first: what is wrong with it shows before the large one is read.
+    // The small file first: what is wrong with it shows before the large ones are read.
     const distance = hold(await loadDistance(device, settings, signal))
     const model = hold(await loadWithProgress(device, file, signal)) as UNet
-    const classifier = classifierFile && hold(await loadWithProgress(device, classifierFile, signal)) as Classifier
+    const guidances: LoadedGuidance[] = []
+    for (const guidance of openedGuidances) guidances.push(await guidance.load(device, hold, signal))
+    const upsampler = openedUpsampler && await openedUpsampler.load(device, hold, signal)
     const noise = given && { xT: hold(device.tensor(given.xT, given.shape)), noise: hold(device.tensor(given.noise, [given.draws, ...given.shape])) }
-    return { device, model, classifier, distance, noise, shape: [config.inChannels, ...size], sha256, seconds: (performance.now() - start) / 1000, dispose }
+    return { device, model, guidances, upsampler, distance, noise, shape, sha256, seconds: (performance.now() - start) / 1000, dispose }
   } catch (error) {
     dispose()
     throw error
   } finally {
-    await classifierFile?.checkpoint.close()
+    await files.close()
   }
 }
 
-function checkClassifier({ path, description: { config } }: ModelFile, { classifier }: SampleSettings, model: { inChannels: number; imageSize: number; numClasses: number | null }): void {
-  const wrong = (message: string): never => {
-    throw new TweedieError('option', `${path}: ${message}`)
+/** The model files of a run beside the model's own. */
+function runFiles(signal: AbortSignal): Opener & { sha256(more: Readonly<Record<string, string>>): Promise<Record<string, string>>; close(): Promise<void> } {
+  const opened = new Map<string, ModelFile>()
+  const known = new Map<string, string>()
+  const hashed = async (option: string, path: string): Promise<string> => {
+    const sum = known.get(option) ?? await sha256OfFile(path, signal)
+    known.set(option, sum)
+    return sum
   }
-  if (config.kind !== 'classifier') wrong('a U-Net, but --classifier takes a classifier.')
-  if (config.inChannels !== model.inChannels) wrong(`takes ${config.inChannels} channels, but the model draws ${model.inChannels}: it reads the features of another network, which the command line does not combine.`)
-  if (config.imageSize !== model.imageSize) wrong(`takes ${config.imageSize} x ${config.imageSize} pixels, but the model draws ${model.imageSize} x ${model.imageSize}.`)
-  if (config.numClasses !== null && config.numClasses !== model.numClasses) wrong('a class-conditional classifier needs a model with the same classes.')
-  const bad = classifier?.target.find((target) => target >= config.outChannels)
-  if (bad !== undefined) fail(`--target: the classifier's classes are 0 to ${config.outChannels - 1}, found ${bad}.`)
+  return {
+    open: async (option, path, preset) => {
+      const file = await openModel(path, preset ?? undefined, signal)
+      opened.set(option, file)
+      return file
+    },
+    hash: (option) => hashed(option, (opened.get(option) as ModelFile).path),
+    keep: (option, sum) => void known.set(option, sum),
+    sha256: async (more) => {
+      for (const [option, path] of [...Object.entries(more), ...[...opened].map(([option, { path }]) => [option, path] as const)]) await hashed(option, path)
+      return Object.fromEntries(known)
+    },
+    close: async () => {
+      for (const { checkpoint } of opened.values()) await checkpoint.close()
+    },
+  }
 }

@@ -18,19 +18,20 @@ export function useKernels({ device }: Setup, kernels: Kernels): void {
 }
 
 /** Measures what has not been measured yet on this GPU. */
-export async function measureKernels({ device, model, classifier, distance, shape }: Setup, settings: SampleSettings, signal: AbortSignal): Promise<void> {
+export async function measureKernels({ device, model, guidances, upsampler, distance, shape }: Setup, settings: SampleSettings, signal: AbortSignal): Promise<void> {
   if (device.adapter.software) return
   const n = Math.min(settings.batch, settings.number)
   const x = zeros(device, [n, ...shape])
   const timesteps = new Array<number>(n).fill(0)
-  const y = settings.labels.length > 0 ? { y: timesteps.map((_, k) => cycled(settings.labels, k)) } : {}
+  const y: { y?: number[] } = settings.labels.length > 0 ? { y: timesteps.map((_, k) => cycled(settings.labels, k)) } : {}
   let bar: Progress | null = null
   try {
     await device.tune(() => {
       const run = (): Tensor => model.forward(x, timesteps, y)
       if (settings.guide) grad(run, [x])
       else run()
-      if (classifier) grad(() => classifier.forward(x, timesteps, classifier.config.numClasses === null ? {} : y), [x])
+      for (const { lead } of guidances) lead(timesteps.map((_, k) => k), y.y).guidance(x, timesteps)
+      if (upsampler) upsampler.model.forward(zeros(device, [n, ...upsampler.shape]), timesteps, { lowRes: x, ...(upsampler.model.config.numClasses === null ? {} : y) })
       if (settings.guide) grad(() => distance.distance(x, x), [x])
       else distance.distance(x, x)
     }, {
