@@ -1,92 +1,98 @@
-/** `tweedie score`: a table of minority scores for a folder of PNGs. */
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
-import { writeFileAtomic } from '../io/index.node.ts'
-import { memoryOf, type UNet } from '../nn/index.ts'
-import { fail, parseArguments, type Command } from './arguments.ts'
+/** `tweedie score`: minority scores of a data set, as a file for `label` or a table, and as a page to look at. */
+import { resolve } from 'node:path'
+import { checkImages, type ImageSet } from '../data/index.node.ts'
+import { scoreProcess, type ScoreStep } from '../diffusion/index.ts'
+import { memoryOf, type ModelConfig, type UNet } from '../nn/index.ts'
+import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
+import { dataOptions, openData } from './data.ts'
 import { deviceOptions, onDevice } from './device.ts'
-import { loadWithProgress, openModel } from './files.ts'
-import { readPng } from './image.ts'
+import { loadWithProgress, openModel, sha256OfFile } from './files.ts'
 import { cycled, distanceSettings, labelsFor, processOptions, processSettings } from './options.ts'
-import { progress } from './progress.ts'
-import { scorer, varianceTypeOf } from './scoring.ts'
+import { runScores, type ScoreJob } from './score-run.ts'
+import { varianceTypeOf } from './scoring.ts'
 import { distanceNeeds, loadDistance, together } from './setup.ts'
 
 const options = {
   ...processOptions,
-  images: { value: 'DIR', help: "folder of PNGs of the model's size" },
-  out: { value: 'scores.csv', help: 'the table: name,score in the order of names', default: 'scores.csv' },
-  step: { value: 'INDEX', help: 'strength of the noise, as an index of 100 steps', default: '90 for cosine, 60 for linear' },
+  ...dataOptions,
+  images: { value: 'DIR', help: 'the same as --data' },
+  out: { value: 'FILE', help: 'scores.json for tweedie label, scores.csv for a table of name,score', default: 'scores.json' },
+  html: { value: 'page.html', help: 'also a page: images sorted by score beside their reconstructions, histograms, mean score by class' },
+  step: { value: 'INDEX|F', help: 'strength of the noise: an index of the 100 steps, as in 60, or a fraction of T, as in 0.6T, for which the nearest of the 100 is taken', default: '0.9T for cosine, 0.6T for linear' },
   draws: { value: 'N', help: 'noise draws averaged', default: '1' },
-  labels: { value: '3,8', help: 'classes of the images for a class-conditional model, in the order of names; fewer than images start over' },
+  labels: { value: '3,8', help: 'what a class-conditional model is told, in the order of images; fewer than images start over', default: "the data's classes" },
   batch: { value: 'N', help: 'images at a time', default: '8' },
-  seed: { value: 'N', help: 'image k of a seed gets the same noise in any batch', default: '0' },
+  seed: { value: 'N', help: 'image k of a data set gets the same noise in any batch and any selection', default: '0' },
   ...deviceOptions,
 } as const
 
+type ScoreOption = keyof typeof options
+
 export const score: Command = {
   name: 'score',
-  usage: '--model M.safetensors --images DIR [options]',
-  summary: 'write minority scores for a folder of PNGs',
+  usage: '--model M.safetensors --data DATA [options]',
+  summary: 'score the images of a data set: how rare the model finds each',
   options,
   positionals: [0, 0],
-  notes: ['The minority score (Um et al., ICLR 2024) is the distance of an image from what the model makes of it after it was drowned in noise. The papers measure it with LPIPS (vgg).'],
-  examples: ['score --model weights/bccd32-adm.safetensors --images out/sample --out scores.csv --draws 4'],
+  notes: [
+    "The minority score (Um et al., ICLR 2024) is the distance of an image from what the model makes of it after it was drowned in noise. The papers measure it with LPIPS (vgg). Images larger than the model's are scaled and centre-cropped. A class-conditional model is told the class of each image, and its scores say what is rare in a class.",
+    'A stopped run goes on with the same command: its scores are kept beside --out, about once a minute.',
+  ],
+  examples: [
+    'score --model weights/bccd32-adm.safetensors --data cells.npz --out scores.json --html scores.html',
+    'score --model weights/bccd32-adm.safetensors --data out/sample --out scores.csv --draws 4',
+  ],
   async run(argv, session) {
-    const args = parseArguments<keyof typeof options>(score, argv)
+    const args = parseArguments<ScoreOption>(score, argv.map((word) => word.replace(/^--images(?==|$)/, '--data')))
     const { signal, requestDevice } = onDevice(session, args)
-    const file = await openModel(args.required('model'), args.text('preset'), signal)
+    const modelPath = args.required('model')
+    const file = await openModel(modelPath, args.text('preset'), signal)
     try {
       const { config } = file.description
-      if (config.kind !== 'unet' || config.superResolution) fail(`${file.path}: scores need a U-Net that draws images by itself.`)
+      if (config.kind !== 'unet' || config.superResolution) return fail(`${file.path}: scores need a U-Net that draws images by itself.`)
+      // All that can be said against a job is said before the device is asked for, sizes of the images included.
       const process = processSettings(args, file.description)
-      const labels = labelsFor(args, config)
-      const [step, draws, seed] = [args.integer('step'), args.integer('draws', { min: 1 }), args.integer('seed') ?? 0]
-      const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8
-      const folder = args.required('images')
-      const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => fail(`cannot read the folder ${folder}: ${error.code === 'ENOENT' ? 'there is none of that name' : error.message}.`))
-      // In a folder that `sample` made, the contact sheet is no sample.
-      const ownSheet = entries.includes('run.json') ? 'contact-sheet.png' : null
-      const names = entries.filter((name) => /\.png$/i.test(name) && name !== ownSheet).sort()
-      if (names.length === 0) fail(`${folder} holds no PNG.`)
-      // All of them are looked at before the device is asked for: a picture that does not fit shows at once.
-      const shape = { channels: config.inChannels, size: config.imageSize }
-      for (const name of names) {
-        await readPng(join(folder, name), shape)
-        signal.throwIfAborted()
+      const settings = {
+        process, ...scoreProcess({ ...process, varianceType: varianceTypeOf(config) }, stepOf(args.text('step'))),
+        draws: args.integer('draws', { min: 1 }) ?? 1, seed: args.integer('seed') ?? 0, out: resolve(args.text('out') ?? 'scores.json'), html: args.text('html') ?? null,
       }
-      const batch = Math.min(wanted, names.length)
+      const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8
       const distances = distanceSettings(args)
+      const part = await openData(args, signal)
+      checkImages(part, { size: config.imageSize, crop: 'center' })
+      const { set, indices } = part.origin ?? { set: part, indices: Array.from({ length: part.length }, (_, k) => k) }
+      const batch = Math.min(wanted, indices.length)
+      const job: ScoreJob = { ...settings, batch, set, indices, told: classesFor(args, config, set), model: { path: modelPath, sha256: await sha256OfFile(modelPath, signal) } }
       const needs = [memoryOf(config, { batch }), ...await distanceNeeds(distances, { batch, size: [config.imageSize, config.imageSize] }, signal)]
+
       using device = await requestDevice({ need: together(needs), signal })
-      using model = await loadWithProgress(device, file, signal) as UNet
       const distance = await loadDistance(device, distances, signal)
-      const run = scorer(process, varianceTypeOf(config), { seed, distance: distance.score, ...(step === undefined ? {} : { step }), ...(draws === undefined ? {} : { draws }) })
-      const rows = ['name,score']
-      const bar = progress(`Scoring (${distance.name})`, names.length, 'images')
       try {
-        for (let begin = 0; begin < names.length; begin += batch) {
-          const some = names.slice(begin, begin + batch)
-          const samples = some.map((_, i) => begin + i)
-          const pictures = await Promise.all(some.map((name) => readPng(join(folder, name), shape)))
-          using images = device.tensor(pictures.flatMap((picture) => [...picture]), [some.length, config.inChannels, config.imageSize, config.imageSize])
-          const y = labels.length > 0 ? { y: samples.map((k) => cycled(labels, k)) } : {}
-          const scores = await run((x, timesteps) => model.forward(x, timesteps, y), images, samples)
-          signal.throwIfAborted()
-          some.forEach((name, i) => rows.push(`${quoted(name)},${scores[i]}`))
-          bar.update(begin + some.length)
-        }
+        using model = await loadWithProgress(device, file, signal) as UNet
+        await runScores(job, { device, model, distance }, signal)
       } finally {
-        bar.stop()
         distance.dispose()
       }
-      const out = args.text('out') ?? 'scores.csv'
-      await writeFileAtomic(out, [new TextEncoder().encode(`${rows.join('\n')}\n`)], { signal })
-      console.log(`${out}: ${names.length} scores (${distance.name})`)
     } finally {
       await file.checkpoint.close()
     }
   },
 }
 
-const quoted = (name: string): string => /[",\r\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name
+/** `60`, an index, or `0.6T`, a fraction. */
+function stepOf(text: string | undefined): ScoreStep | undefined {
+  if (text === undefined) return undefined
+  const [, number = '', fraction] = /^(\d+(?:\.\d+)?)\s*(T?)$/.exec(text.trim()) ?? []
+  if (fraction === 'T') return { fraction: Number(number) }
+  return /^\d+$/.test(number) ? { index: Number(number) } : fail(`--step: expected an index of the 100 steps, as in 60, or a fraction of T, as in 0.6T, found "${text}".`)
+}
+
+/** What a class-conditional model is told of each image: its class, or what --labels says. */
+function classesFor(args: Arguments<'labels'>, config: ModelConfig, { name, length, labels, classes = [] }: ImageSet): Int32Array | null {
+  if (config.numClasses === null || args.has('labels') || !labels) {
+    const given = labelsFor(args, config)
+    return given.length === 0 ? null : Int32Array.from({ length }, (_, k) => cycled(given, k))
+  }
+  if (classes.length === config.numClasses) return labels
+  return fail(`the model knows ${config.numClasses} classes, and ${name} has ${classes.length}: choose the data it was trained on, or say with --labels which class each image is.`)
+}

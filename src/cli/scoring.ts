@@ -1,28 +1,15 @@
-/** Minority scores as the reference computes them, in 100 steps, for samples and for pictures from files. */
-import { GaussianDiffusion, minorityScore, scoreIndex, scoreRespacing, type Denoiser, type Distance } from '../diffusion/index.ts'
+/** Minority scores of samples as they are drawn: in the reference's 100 steps, at the schedule's default strength. */
+import { minorityScore, scoreProcess, type Denoiser, type Distance } from '../diffusion/index.ts'
 import type { Tensor } from '../tensor/index.ts'
-import { fail } from './arguments.ts'
 import type { ProcessSettings } from './options.ts'
-
-export interface ScoreOptions {
-  /** Index of the 100 steps; default: the schedule's. */
-  readonly step?: number
-  readonly draws?: number
-  readonly seed: number
-  readonly distance: Distance
-}
 
 export type Scorer = (denoiser: Denoiser, images: Tensor, samples: readonly number[]) => Promise<Float32Array>
 
 /** Scores batches of images [N, C, H, W]; `samples` are their numbers in the run, on which their noise depends. */
-export function scorer(process: ProcessSettings, varianceType: 'learnedRange' | 'fixedSmall', { step, draws = 1, seed, distance }: ScoreOptions): Scorer {
-  // A process of fewer steps than 100 is scored in its own, at the same fraction.
-  const steps = Math.min(Number(scoreRespacing), process.diffusionSteps)
-  const t = step ?? Math.floor(scoreIndex[process.schedule] / Number(scoreRespacing) * steps)
-  if (t >= steps) fail(`--step: the score has the steps 0 to ${steps - 1}, found ${t}.`)
-  const diffusion = new GaussianDiffusion({ ...process, respacing: String(steps), varianceType })
+export function scorer(process: ProcessSettings, varianceType: 'learnedRange' | 'fixedSmall', { seed, distance }: { readonly seed: number; readonly distance: Distance }): Scorer {
+  const { diffusion, t } = scoreProcess({ ...process, varianceType })
   return async (denoiser, images, samples) => {
-    using scores = minorityScore(diffusion, denoiser, images, { t, distance, draws, seed, samples })
+    using scores = minorityScore(diffusion, denoiser, images, { t, distance, seed, samples })
     return scores.read()
   }
 }

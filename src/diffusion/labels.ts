@@ -11,15 +11,15 @@ import { TweedieError } from '../errors.ts'
  * sizes differ by one at most.
  *
  * `classes` [scores.length], indices from 0, cuts each class for itself, and `thresholds` has a row a class; the row of a
- * class without images is empty.
+ * class without images is empty. `names` are for messages.
  *
  * @throws TweedieError 'non-finite' for a score that is no number, 'option' for fewer than 2 levels, for more levels than
  *   images (in a class), and where equal scores leave a level without images
  * @example quantileLabels([0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.8, 0.5], 4).thresholds // 0.275, 0.45, 0.725, 0.9
  */
 export function quantileLabels(scores: ArrayLike<number>, levels: number): { labels: Int32Array; thresholds: number[] }
-export function quantileLabels(scores: ArrayLike<number>, levels: number, classes: ArrayLike<number>): { labels: Int32Array; thresholds: number[][] }
-export function quantileLabels(scores: ArrayLike<number>, levels: number, classes?: ArrayLike<number>): { labels: Int32Array; thresholds: number[] | number[][] } {
+export function quantileLabels(scores: ArrayLike<number>, levels: number, classes: ArrayLike<number>, names?: readonly string[]): { labels: Int32Array; thresholds: number[][] }
+export function quantileLabels(scores: ArrayLike<number>, levels: number, classes?: ArrayLike<number>, names?: readonly string[]): { labels: Int32Array; thresholds: number[] | number[][] } {
   if (!Number.isInteger(levels) || levels < 2) throw new TweedieError('option', `Labels need 2 levels or more, found ${levels}.`)
   const broken = Array.from(scores).findIndex((score) => !Number.isFinite(score))
   if (broken >= 0) throw new TweedieError('non-finite', `Score ${broken} is ${scores[broken]}: score that image again before labelling.`)
@@ -49,7 +49,7 @@ export function quantileLabels(scores: ArrayLike<number>, levels: number, classe
     while (members.length <= c) members.push([])
     members[c].push(i)
   }
-  return { thresholds: members.map((some, c) => some.length === 0 ? [] : cut(some, `class ${c}`)), labels }
+  return { thresholds: members.map((some, c) => some.length === 0 ? [] : cut(some, names?.[c] === undefined ? `class ${c}` : `class ${c} (${names[c]})`)), labels }
 }
 
 /** The quantile numerator / denominator of sorted values, with its place among them in whole numbers: exact. */

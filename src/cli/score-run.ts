@@ -1,0 +1,141 @@
+/** What `tweedie score` does once a device is there: scores, keeps them, writes them down, and shows them. */
+import { basename } from 'node:path'
+import { imageBatch, type ImageSet } from '../data/index.ts'
+import { scoreImages, type ConditionalDenoiser, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
+import { writeFileAtomic } from '../io/index.node.ts'
+import type { UNet } from '../nn/index.ts'
+import type { Device } from '../tensor/index.ts'
+import { imageOf } from './image.ts'
+import type { ProcessSettings } from './options.ts'
+import { progress } from './progress.ts'
+import { pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from './score-page.ts'
+import type { LoadedDistance } from './setup.ts'
+import { unfinishedScores, type ScoresHead } from './unfinished-scores.ts'
+import { version } from './version.ts'
+
+export interface ScoreJob extends ScoreProcess {
+  readonly process: ProcessSettings
+  readonly draws: number
+  readonly seed: number
+  readonly batch: number
+  readonly out: string
+  readonly html: string | null
+  /** The whole data set, and which of its images are scored. */
+  readonly set: ImageSet
+  readonly indices: readonly number[]
+  /** The class of every image of the set, as a class-conditional model is told. */
+  readonly told: Int32Array | null
+  readonly model: { readonly path: string; readonly sha256: string }
+}
+
+export interface ScoreTools {
+  readonly device: Device
+  readonly model: UNet
+  readonly distance: LoadedDistance
+}
+
+/** Images a run scores, with everything that `scoreImages` needs but which of them. */
+type Scoring = (options: Pick<Parameters<typeof scoreImages>[3], 'indices' | 'known' | 'draws' | 'reconstructions' | 'onProgress'>) => ReturnType<typeof scoreImages>
+
+export async function runScores(job: ScoreJob, { device, model, distance }: ScoreTools, signal: AbortSignal): Promise<void> {
+  const { diffusion, t, draws, seed, batch, out, set, indices, told } = job
+  const { imageSize: size, inChannels: channels } = model.config
+  const source: ImageSource = {
+    length: set.length, shape: [channels, size, size],
+    read: async (some, abort) => (await imageBatch(set, some, { size, channels: channels as 1 | 3 }, abort)).images,
+  }
+  const denoiser: ConditionalDenoiser = (x, timesteps, y) => model.forward(x, timesteps, y ? { y } : {})
+  const scoring: Scoring = (options) => scoreImages(device, denoiser, source, { diffusion, t, distance: distance.score, draws, seed, batch, signal, ...(told && { classes: told }), ...options })
+
+  const head = headOf(job, distance.name)
+  const scores = await scoreAll(head, out, scoring)
+  const text = /\.csv$/i.test(out) ? table(set, indices, scores) : `${JSON.stringify({ ...head, scores: Array.from(scores) } satisfies MinorityScores)}\n`
+  await writeFileAtomic(out, [new TextEncoder().encode(text)], { signal })
+  if (job.html !== null) await writePage(job.html, job, head, scores, source, scoring, signal)
+  await (await unfinishedScores(out, head)).remove()
+  const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length
+  console.log(`${out}: ${scores.length} scores, mean ${mean.toPrecision(4)} (${distance.name})`)
+}
+
+function headOf({ process, diffusion, t, draws, seed, set, indices, told, model }: ScoreJob, distance: string): ScoresHead {
+  const classes = told ?? set.labels
+  return {
+    program: 'tweedie', kind: 'minority-scores', data: set.name, fingerprint: set.fingerprint, model: model.sha256,
+    schedule: process.schedule, diffusionSteps: process.diffusionSteps, respacing: String(diffusion.steps), t, timestep: diffusion.process.timestepMap[t],
+    distance, draws, seed, conditional: told !== null, indices,
+    ...(classes && { classes: indices.map((k) => classes[k]) }),
+    ...(classes && classes === set.labels && set.classes && { classNames: set.classes }),
+  }
+}
+
+/** Scores what an earlier run has not, and keeps what is found whatever happens. */
+async function scoreAll(head: ScoresHead, out: string, scoring: Scoring): Promise<Float32Array> {
+  const { indices } = head
+  const unfinished = await unfinishedScores(out, head)
+  const { known } = unfinished
+  if (known.length > 0) console.error(`${known.length} of ${indices.length} images are scored already.`)
+  const bar = progress(`Scoring (${head.distance})`, indices.length - known.length, 'images')
+  let found: ArrayLike<number> = known
+  try {
+    const { scores } = await scoring({
+      indices, known,
+      onProgress: (sofar) => {
+        bar.update(sofar.length - known.length)
+        return unfinished.save(found = sofar)
+      },
+    })
+    return scores
+  } finally {
+    bar.stop()
+    // All of them too: the page may be stopped.
+    await unfinished.save(found, true)
+    if (found.length < indices.length && found.length > 0) console.error(`${found.length} of ${indices.length} scores are kept; the same command goes on from there.`)
+  }
+}
+
+function table(set: ImageSet, indices: readonly number[], scores: ArrayLike<number>): string {
+  const quoted = (name: string): string => /[",\r\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name
+  return ['name,score', ...indices.map((k, i) => `${quoted(set.imageName(k))},${scores[i]}`), ''].join('\n')
+}
+
+async function writePage(path: string, job: ScoreJob, head: ScoresHead, scores: ArrayLike<number>, source: ImageSource, scoring: Scoring, signal: AbortSignal): Promise<void> {
+  const { set, indices, batch, model } = job
+  const groups = pageGroups(scores)
+  const places = groups.flatMap(({ members }) => members)
+  const images = new Map<number, ShownImage>()
+  const bar = progress('Reconstructions for the page', places.length, 'images')
+  try {
+    for (let begin = 0; begin < places.length; begin += batch) {
+      const some = places.slice(begin, begin + batch)
+      const numbers = some.map((place) => indices[place])
+      const original = await source.read(numbers, signal)
+      const { reconstructions } = await scoring({ indices: numbers, draws: 1, reconstructions: true })
+      const shape = [some.length, ...source.shape]
+      some.forEach((place, i) => images.set(place, {
+        name: set.imageName(numbers[i]), image: thumbnail(imageOf(original, shape, i)), reconstruction: thumbnail(imageOf(reconstructions as Float32Array, shape, i)),
+      }))
+      bar.update(images.size)
+    }
+  } finally {
+    bar.stop()
+  }
+  const brightness = await brightnessOf(rarestFirst(scores).map((place) => indices[place]), source, signal)
+  const classes = head.classes && { labels: head.classes, names: head.classNames ?? Array.from({ length: Math.max(...head.classes) + 1 }, (_, c) => String(c)) }
+  const html = scorePage({ name: basename(set.name), model: basename(model.path), settings: head, scores, groups, images, brightness, version: version(), ...(classes && { classes }) })
+  await writeFileAtomic(path, [new TextEncoder().encode(html)], { signal })
+  console.log(`Page: ${path}`)
+}
+
+/** Mean pixel values of the thousand rarest and most common images (of half of each in a set of fewer than 2,000). */
+async function brightnessOf(rarest: readonly number[], source: ImageSource, signal: AbortSignal): Promise<{ count: number; rare: number; common: number }> {
+  const count = Math.max(1, Math.min(1000, Math.floor(rarest.length / 2)))
+  const mean = async (some: readonly number[]): Promise<number> => {
+    let total = 0
+    for (const k of some) {
+      const values = await source.read([k], signal)
+      total += values.reduce((sum, v) => sum + (v + 1) * 127.5, 0) / values.length
+    }
+    return total / some.length
+  }
+  return { count, rare: await mean(rarest.slice(0, count)), common: await mean(rarest.slice(-count)) }
+}
