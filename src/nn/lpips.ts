@@ -8,16 +8,14 @@
  * reads. So a backward pass keeps each map once, and the two images walk side by side, each map freed once it has been
  * read by the next layer and by its tail.
  */
-import {
-  concat, conv2d, customGradient, expression, f, map, maxPool2d, noGrad, relu, resizeBilinear, sum, type Device, type Expression, type Tensor,
-} from '../tensor/index.ts'
-import { constant, type Node } from '../tensor/expression.ts'
+import { concat, conv2d, expression, f, map, maxPool2d, relu, resizeBilinear, sum, type Device, type Expression, type Tensor } from '../tensor/index.ts'
 import { sameShape, shapeError } from '../tensor/shape.ts'
 import { parameter, type Parameters } from './layers.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
 import {
   LPIPS_SCALE, LPIPS_SHIFT, linKey, lpipsNetOf, lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsLayer, type LpipsNet,
 } from './lpips-plan.ts'
+import { unitDifference } from './unit-difference.ts'
 
 export interface LpipsOptions {
   /** The images are in [0, 1] and not in [-1, 1]; default false. */
@@ -67,7 +65,7 @@ export function lpipsTaps(parameters: Parameters, net: LpipsNet, a: Tensor, b: T
       })
       const places = sizes[k][0] * sizes[k][1]
       return device.scope(() => {
-        const tap = difference(maps[0], maps[1], parameter(parameters, linKey(k)), spatial ? 1 : 1 / places)
+        const tap = unitDifference(maps[0], maps[1], parameter(parameters, linKey(k)), spatial ? 1 : 1 / places)
         return spatial ? resizeBilinear(tap, [height, width]) : sum(tap, { axes: [1, 2, 3] })
       })
     })
@@ -95,68 +93,6 @@ const scaleKey = 'scaling_layer.scale'
 const scaling = expression(3, 2, ([x, shift, scale], [factor, offset]) => f.div(f.sub(f.add(f.mul(x, factor), offset), shift), scale))
 
 const sumOf = (count: number): Expression => expression(count, 0, (inputs) => inputs.reduce(f.add))
-
-// --- The tail of a tap: from two maps before their ReLU to the weighted squared difference of their unit vectors. ---
-
-const zero = constant(0)
-
-const square = (x: Node): Node => f.mul(x, x)
-
-const energy = expression(1, 0, ([x]) => square(f.max(x, zero)))
-
-/** Below the smallest normal number squares are lost to f32: a vector that short (1e-19) counts as 0. */
-const nonzero = (s: Node): Node => f.ge(s, constant(1.2e-38))
-
-/** 1 / (|f| + 1e-10), the epsilon outside the root as in the reference; s = |f|². 0 for the zero vector. */
-const reciprocal = (s: Node): Node => f.select(nonzero(s), f.div(constant(1), f.add(f.sqrt(s), constant(1e-10))), zero)
-
-/**
- * ReLU(x) / (|f| + 1e-10). The ReLU comes last, which is the same since the factor is not negative, and keeps compilers
- * from contracting the difference of two of these to a fused multiply-add, whose single rounding would make d(a, a) > 0.
- */
-const unit = (x: Node, s: Node): Node => f.max(f.mul(x, reciprocal(s)), zero)
-
-const weighted = expression(5, 1, ([x, sx, y, sy, w], [scale]) => f.mul(f.mul(scale, w), square(f.sub(unit(x, sx), unit(y, sy)))))
-
-/*
- * By hand, because a derivative of the square root of 0 is infinite. With u = f / (n + 1e-10), n = |f|, and q the gradient
- * by u, the gradient by f is (q - f / n (q . u)) / (n + 1e-10); q = 2 w (u - v) times the cotangent, which is left out of
- * the dot product since it is the same for all channels.
- */
-const dotTerm = expression(5, 0, ([x, sx, y, sy, w]) => f.mul(f.mul(w, f.sub(unit(x, sx), unit(y, sy))), unit(x, sx)))
-
-const gradientByMap = expression(7, 1, ([x, sx, y, sy, w, dot, cotangent], [scale]) => {
-  const q = f.mul(w, f.sub(unit(x, sx), unit(y, sy)))
-  const along = f.mul(f.div(x, f.sqrt(sx)), dot)
-  const full = f.mul(f.mul(f.mul(scale, constant(2)), cotangent), f.mul(reciprocal(sx), f.sub(q, along)))
-  return f.select(f.mul(f.gt(x, zero), nonzero(sx)), full, zero)
-})
-
-const gradientByWeight = expression(5, 1, ([x, sx, y, sy, cotangent], [scale]) =>
-  f.mul(f.mul(scale, cotangent), square(f.sub(unit(x, sx), unit(y, sy)))))
-
-/** scale · Σ_c w_c (û_c - v̂_c)², [N, 1, h, w], of maps before their ReLU [N, C, h, w] and w [1, C, 1, 1]. */
-function difference(x: Tensor, y: Tensor, w: Tensor, scale: number): Tensor {
-  const { device } = x
-  const [byX, byY, byW] = [x, y, w].map((t) => device.tape?.watches(t.id) ?? false)
-  const overChannels = (term: Expression, inputs: readonly Tensor[], scalars: readonly number[] = []): Tensor =>
-    device.scope(() => sum(map(term, inputs, scalars), { axes: [1], keepDims: true }))
-  // The gradient by the energies is part of the one by hand.
-  const [sx, sy] = noGrad(device, () => [x, y].map((t) => overChannels(energy, [t])))
-  const byMap = (cotangent: Tensor, pair: readonly Tensor[]): Tensor =>
-    map(gradientByMap, [...pair, overChannels(dotTerm, pair), cotangent], [scale])
-  return customGradient(
-    (...inputs) => overChannels(weighted, inputs, [scale]),
-    (cotangent, p, sp, q, sq, weight) => [
-      byX ? byMap(cotangent, [p, sp, q, sq, weight]) : null,
-      null,
-      byY ? byMap(cotangent, [q, sq, p, sp, weight]) : null,
-      null,
-      byW ? sum(map(gradientByWeight, [p, sp, q, sq, cotangent], [scale]), { axes: [0, 2, 3], keepDims: true }) : null,
-    ],
-    [x, sx, y, sy, w],
-  )
-}
 
 /** A loaded net. */
 export interface Lpips {

@@ -1,0 +1,97 @@
+/**
+ * Two random views of a picture, for learning features by contrast (Chen et al. 2020, "A Simple Framework for Contrastive
+ * Learning of Visual Representations"): what stays the same between them is what the features should keep. Colours change
+ * by a little only, since a distance that forgave them could not see our diffusion model's colour drift.
+ */
+import { hostRandomBits, splitSeed } from '../tensor/index.ts'
+
+/** Stream of the generator: part of what a seed means. */
+const purpose = 40
+
+export interface ViewOptions {
+  /** Smallest part of the picture's area that a view shows. Default 0.6. */
+  readonly area: number
+  /** Largest change of brightness, of contrast and of each channel, in units of the range -1 to 1 halved. Default 0.1. */
+  readonly jitter: number
+  /** Share of views that are blurred (by 1 2 1 / 4 both ways). Default 0.25. */
+  readonly blur: number
+}
+
+export const viewDefaults: ViewOptions = { area: 0.6, jitter: 0.1, blur: 0.25 }
+
+/**
+ * View `view` (0 or 1) of `images` [N, C, S, S], of which the first is image number `first` of the run: one of the eight
+ * symmetries, a random square of it resized to the whole (bilinear), changed in brightness, contrast and colour, sometimes
+ * blurred. A pure function of its arguments.
+ */
+export function viewsOf(images: Float32Array, channels: number, size: number, first: number, view: 0 | 1, seed: number, { area, jitter, blur }: ViewOptions = viewDefaults): Float32Array {
+  const plane = size * size
+  const count = images.length / (channels * plane)
+  const out = new Float32Array(images.length)
+  const words = 16
+  const bits = hostRandomBits({ seed: splitSeed(seed), draw: view, purpose }, Array.from({ length: count }, (_, i) => first + i), words)
+  for (let n = 0; n < count; n++) {
+    let next = n * words
+    const uniform = (low = 0, high = 1): number => low + (high - low) * (bits[next++]! + 0.5) / 2 ** 32
+    const side = size * Math.sqrt(uniform(area, 1))
+    const [left, top] = [uniform(0, size - side), uniform(0, size - side)]
+    const [flipX, flipY, swap, blurred] = [uniform() < 0.5, uniform() < 0.5, uniform() < 0.5, uniform() < blur]
+    const [brightness, contrast] = [uniform(-jitter, jitter), 1 + uniform(-jitter, jitter)]
+    const source = images.subarray(n * channels * plane, (n + 1) * channels * plane)
+    const target = out.subarray(n * channels * plane, (n + 1) * channels * plane)
+    crop(source, target, channels, size, { left, top, step: side / size, flipX, flipY, swap })
+    for (let c = 0; c < channels; c++) {
+      const map = target.subarray(c * plane, (c + 1) * plane)
+      const shift = brightness + (channels > 1 ? uniform(-jitter, jitter) : 0)
+      if (blurred) blurPlane(map, size)
+      for (let i = 0; i < plane; i++) map[i] = Math.min(1, Math.max(-1, contrast * map[i]! + shift))
+    }
+  }
+  return out
+}
+
+interface Crop {
+  readonly left: number
+  readonly top: number
+  readonly step: number
+  readonly flipX: boolean
+  readonly flipY: boolean
+  readonly swap: boolean
+}
+
+/** A square of `source` on the whole of `target`, turned; pixel centres at halves. */
+function crop(source: Float32Array, target: Float32Array, channels: number, size: number, { left, top, step, flipX, flipY, swap }: Crop): void {
+  const last = size - 1
+  for (let y = 0; y < size; y++) {
+    for (let x = 0; x < size; x++) {
+      const [u, v] = swap ? [y, x] : [x, y]
+      const sx = Math.min(last, Math.max(0, left + ((flipX ? last - u : u) + 0.5) * step - 0.5))
+      const sy = Math.min(last, Math.max(0, top + ((flipY ? last - v : v) + 0.5) * step - 0.5))
+      const [x0, y0] = [Math.floor(sx), Math.floor(sy)]
+      const [fx, fy] = [sx - x0, sy - y0]
+      const right = x0 < last ? 1 : 0
+      const below = y0 < last ? size : 0
+      for (let c = 0; c < channels; c++) {
+        const at = (c * size + y0) * size + x0
+        const upper = source[at]! * (1 - fx) + source[at + right]! * fx
+        const lower = source[at + below]! * (1 - fx) + source[at + below + right]! * fx
+        target[(c * size + y) * size + x] = upper * (1 - fy) + lower * fy
+      }
+    }
+  }
+}
+
+/** By 1 2 1 / 4 along both axes, edges repeated. */
+function blurPlane(map: Float32Array, size: number): void {
+  const along = (start: number, stride: number): void => {
+    let before = map[start]!
+    for (let i = 0; i < size; i++) {
+      const here = map[start + i * stride]!
+      const after = map[start + Math.min(i + 1, size - 1) * stride]!
+      map[start + i * stride] = (before + 2 * here + after) / 4
+      before = here
+    }
+  }
+  for (let i = 0; i < size; i++) along(i * size, 1)
+  for (let i = 0; i < size; i++) along(i, size)
+}
