@@ -63,7 +63,7 @@ async function dispatch(argv: readonly string[], session: Session): Promise<void
 const overview = (): string => [
   'tweedie draws minority samples from diffusion models, with kernels of its own for GPUs (WebGPU) and CPUs (WebAssembly).', '',
   'Usage: tweedie COMMAND [options]', '',
-  'Commands:', ...commands.map(({ name, summary }) => `  ${name.padEnd(12)}${summary}`), '',
+  'Commands:', ...commands.map(({ name, summary }) => `  ${name.padEnd(18)}${summary}`), '',
   'tweedie COMMAND --help says more. First steps: tweedie quickstart',
 ].join('\n')
 

@@ -6,7 +6,7 @@ import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
-import { encodeModel, encodeState, restoreState, type AnyTrainer } from '../train/index.ts'
+import { encodeModel, encodeState, restoreState, type AnyTrainer, type Row } from '../train/index.ts'
 import { fail } from './arguments.ts'
 import { progress } from './progress.ts'
 import type { RunSettings } from './train-options.ts'
@@ -64,8 +64,9 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
   }
   try {
     while (!trainer.done) {
-      const { step, loss, row } = await trainer.next(signal)
-      bar.update(step, `loss ${(row?.loss ?? loss).toFixed(4)}, ${speed()} images/s`)
+      const { step, loss, terms } = await trainer.next(signal)
+      const shown = Object.entries({ loss, ...terms }).map(([name, value]) => `${name} ${value.toFixed(4)}`)
+      bar.update(step, `${shown.join(', ')}, ${speed()} images/s`)
       if (step % saveEvery !== 0 && step !== steps) continue
       await review?.(step)
       await save()
@@ -97,10 +98,12 @@ async function saveRun({ trainer, settings: { out }, run, metadata, page }: Trai
   await writeFileAtomic(join(out, 'report.html'), text(page()))
 }
 
+/** guided-diffusion's names: loss, mse, vb, each also by quartile, as in mse_q0. */
 function csvOf({ rows, task: { groups } }: AnyTrainer): string {
-  const terms = Object.keys(rows[0]?.terms ?? {})
-  const head = ['step', 'images', 'loss', ...terms, ...groups.length > 1 ? groups : [], 'gradient_norm', 'lr']
-  const lines = rows.map((row) => [row.step, row.images, row.loss, ...terms.map((term) => row.terms[term]), ...groups.length > 1 ? row.byGroup : [], row.gradientNorm, row.lr].join(','))
+  const names = Object.keys(rows[0]?.values ?? {})
+  const figures = (row: Row): (number | null)[] => names.flatMap((name) => [row.values[name]!.all, ...groups.length > 1 ? row.values[name]!.byGroup : []])
+  const head = ['step', 'images', ...names.flatMap((name) => [name, ...groups.length > 1 ? groups.map((group) => `${name}_${group}`) : []]), 'gradient_norm', 'lr']
+  const lines = rows.map((row) => [row.step, row.images, ...figures(row), row.gradientNorm, row.lr].join(','))
   return `${[head.join(','), ...lines].join('\n')}\n`
 }
 

@@ -12,7 +12,7 @@
 import { TweedieError } from '../errors.ts'
 import { add, concat, expression, f, grad, map, mul, reshape, square, sum, type Device, type Tensor } from '../tensor/index.ts'
 import { AdamW, type AdamWOptions } from './adamw.ts'
-import { Log, type Interval } from './log.ts'
+import { Log, type Row } from './log.ts'
 
 /** A batch with all that is drawn for it. What else a task needs (timesteps, labels) is its own. */
 export interface Draw {
@@ -65,17 +65,19 @@ export interface TrainStep {
   readonly step: number
   /** Mean over the batch. */
   readonly loss: number
+  /** What else the task reports, likewise. */
+  readonly terms: Readonly<Record<string, number>>
   readonly gradientNorm: number
   readonly lr: number
   /** Set where this step closed a row of the log. */
-  readonly row?: Interval
+  readonly row?: Row
 }
 
 /** What a checkpoint holds beside tensors. */
 export interface TrainCounters {
   readonly step: number
-  readonly open: Interval
-  readonly rows: readonly Interval[]
+  readonly open: Row
+  readonly rows: readonly Row[]
   readonly task: unknown
   readonly evaluations: readonly unknown[]
 }
@@ -125,7 +127,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   }
 
   /** The log so far: a row every `logEvery` steps. */
-  get rows(): readonly Interval[] {
+  get rows(): readonly Row[] {
     return this.#log.rows
   }
 
@@ -168,9 +170,10 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
       const lr = this.lrAt(step)
       this.#apply(gradients, squared, lr)
       values.forEach(({ loss: losses }, i) => task.observe?.(made[i]!.draw, losses))
-      this.#log.add(values.map(({ loss: losses, terms }, i) => ({ losses, terms, groups: made[i]!.draw.groups })), { gradientNorm, lr })
+      this.#log.add(values.map(({ loss: losses, terms }, i) => ({ values: { loss: losses, ...terms }, groups: made[i]!.draw.groups })), { gradientNorm, lr })
       const row = this.step % logEvery === 0 ? this.#log.close(this.step, this.step * batch) : undefined
-      return { step: this.step, loss, gradientNorm, lr, ...(row ? { row } : {}) }
+      const terms = Object.fromEntries(Object.keys(values[0]!.terms).map((name) => [name, values.reduce((sum, part) => part.terms[name]!.reduce((a, b) => a + b, sum), 0) / batch]))
+      return { step: this.step, loss, terms, gradientNorm, lr, ...(row ? { row } : {}) }
     } finally {
       squared.dispose()
       for (const tensor of [...gradients, ...made.flatMap(({ loss, terms }) => [loss, ...Object.values(terms)])]) tensor.dispose()
