@@ -2,13 +2,21 @@
  * Two-stage sampling: what the super-resolution U-Net is given of a small sample, its trajectory against one written out
  * from its parts, its noise, and the command line with a small base model and the goldens' upsampler.
  */
-import { expect, test } from 'vitest'
-import { imageOf } from '../src/cli/image.ts'
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { decode } from 'fast-png'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { imageOf, readPng } from '../src/cli/image.ts'
+import type { RunRecord } from '../src/cli/run-record.ts'
 import { GaussianDiffusion, GeneratedNoise, lowResolution, sampleLoop, superResolutionDenoiser } from '../src/diffusion/index.ts'
+import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
+import { tensorIn, temporaryFolder, tweedie, watchedDevice } from './cli.ts'
 import { networkParameters } from './formula.ts'
-import { deviceTest, expectSameBits, numbers } from './op.ts'
+import { deviceTest, expectSameBits, numbers, testDevice } from './op.ts'
+import { describeShared, shared } from './shared.ts'
+import { base, baseOfClasses, upsampler as upsamplerConfig, writeModel } from './small-models.ts'
 import { unetConfig } from './spec-models.ts'
 
 const config = { ...unetConfig, imageSize: 16, superResolution: true, numClasses: 3 }
@@ -82,4 +90,109 @@ deviceTest('another network or batch is refused', async (device) => {
   expect(() => superResolutionDenoiser(model, flat)).toThrow(/\[N, 3, h, w\], found \[3, 8, 8\]/)
   using x = device.tensor(numbers(2 * image * 4, 1), [2, 3, 16, 16])
   expect(() => superResolutionDenoiser(model, lowRes, [0, 1])(x, [0, 0])).toThrow(/1 small pictures for a batch of 2/)
+})
+
+const at = temporaryFolder()
+const record = (folder: string): RunRecord => JSON.parse(readFileSync(join(at(folder), 'run.json'), 'utf8')) as RunRecord
+const bytes = (folder: string, name: string): string => readFileSync(join(at(folder), name)).toString('base64')
+
+describe('on the command line', () => {
+  const args = (folder: string, ...more: string[]): string[] => [
+    'sample', '--model', at('base.safetensors'), '--labels', '2,0', '--respacing', '3', '--number', '3', '--batch', '2', '--seed', '5', '--out', at(folder),
+    '--upsampler', at('upsampler.safetensors'), '--upsampler-respacing', '3', ...more,
+  ]
+  const linear = { noiseSchedule: 'linear', diffusionSteps: 1000, rescaleTimesteps: false } as const
+
+  beforeAll(async () => {
+    await writeModel(at('base.safetensors'), baseOfClasses)
+    await writeModel(at('plain.safetensors'), base)
+    await writeModel(at('upsampler.safetensors'), { ...upsamplerConfig, numClasses: 3 }, { diffusion: linear, seed: 2 })
+    const { session, needed, peak } = watchedDevice()
+    const { code, err } = await tweedie(args('first', '--self-guided', '--save', at('first.safetensors')), session)
+    expect(code, err.join('\n')).toBe(0)
+    expect(peak(), 'bytes held, at most what was asked for').toBeLessThanOrEqual(needed())
+  })
+
+  test('large pictures are the samples, small ones stand beside them, in folder, record and report', async () => {
+    expect(readdirSync(at('first')).sort()).toEqual([
+      'base-0000.png', 'base-0001.png', 'base-0002.png', 'contact-sheet.png', 'report.html', 'run.json', 'sample-0000.png', 'sample-0001.png', 'sample-0002.png'])
+    expect(['sample', 'base'].map((kind) => decode(readFileSync(join(at('first'), `${kind}-0001.png`))).width)).toEqual([16, 8])
+    const { options, sha256, samples, seconds } = record('first')
+    expect(options).toMatchObject({ upsampler: at('upsampler.safetensors'), 'upsampler-respacing': '3', 'guide-weight': 0.4 })
+    expect(Object.keys(sha256).sort()).toEqual(['model', 'upsampler'])
+    expect(samples.map(({ label, base }) => [label, base?.file])).toEqual([[2, 'base-0000.png'], [0, 'base-0001.png'], [2, 'base-0002.png']])
+    expect(seconds.batches.every(({ upsampling = 0 }) => upsampling > 0)).toBe(true)
+    const html = readFileSync(join(at('first'), 'report.html'), 'utf8')
+    for (const name of ['base-0002.png', 'sample-0002.png']) expect(html).toContain(bytes('first', name))
+    expect((await tensorIn(at('first.safetensors'), 'sample')).shape).toEqual([3, 3, 16, 16])
+    expect((await tensorIn(at('first.safetensors'), 'base')).shape).toEqual([3, 3, 8, 8])
+  })
+
+  test('the small pictures are those of the base model alone', async () => {
+    const alone = args('alone', '--self-guided').filter((_, i, all) => !all[i].startsWith('--upsampler') && !all[i - 1]?.startsWith('--upsampler'))
+    expect((await tweedie(alone)).code).toBe(0)
+    for (const k of [0, 1, 2]) expect(bytes('first', `base-000${k}.png`)).toBe(bytes('alone', `sample-000${k}.png`))
+  })
+
+  test('the second stage is drawn from the bytes of the small picture, with its class', async () => {
+    const device = await testDevice('cpu')
+    const config = { ...unetConfig, imageSize: 16, superResolution: true, numClasses: 3 }
+    const file = await openCheckpoint(await openFile(at('upsampler.safetensors')))
+    const parameters = new Map(await Promise.all([...file.tensors].map(async ([key, entry]) => [key, device.tensor(await entry.read() as Float32Array, entry.shape)] as const)))
+    await file.close()
+    using model = new UNet(config, parameters)
+    using lowRes = device.tensor(await readPng(join(at('first'), 'base-0001.png'), { channels: 3, size: 8 }), [1, 3, 8, 8])
+    using noise = new GeneratedNoise(device, { seed: 5, samples: [1], shape: [3, 16, 16], stage: 'upsample' })
+    for await (const { x, done, total } of sampleLoop(diffusion, superResolutionDenoiser(model, lowRes, [0]), { noise })) {
+      if (done < total) continue
+      const { data } = await tensorIn(at('first.safetensors'), 'sample')
+      const found = await x.read()
+      // The command line may have chosen another kind of SIMD.
+      expect(Math.max(...found.map((value, i) => Math.abs(value - data[768 + i])))).toBeLessThan(1e-3)
+    }
+  })
+
+  test('replayed, and gone on with after a picture was lost, it is the same to the byte', async () => {
+    const replayed = await tweedie(['replay', join(at('first'), 'run.json'), '--out', at('replayed')])
+    expect([replayed.code, replayed.out.join()], replayed.err.join('\n')).toEqual([0, expect.stringContaining('3 of 3 pictures are the same to the byte')])
+    expect(record('replayed').samples).toEqual(record('first').samples)
+    expect((await tweedie(args('again', '--self-guided'))).code).toBe(0)
+    writeFileSync(join(at('again'), 'run.json'), JSON.stringify({ ...record('again'), status: 'unfinished' }))
+    rmSync(join(at('again'), 'base-0001.png'))
+    const resumed = await tweedie(args('again', '--self-guided'))
+    expect(resumed.code, resumed.err.join('\n')).toBe(0)
+    for (const { file, base } of record('first').samples) for (const name of [file, base!.file]) expect(bytes('again', name)).toBe(bytes('first', name))
+  })
+
+  test('drawn again without the second stage, none of the small pictures is left', async () => {
+    expect((await tweedie(['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--number', '1', '--out', at('again')])).code).toBe(0)
+    expect(readdirSync(at('again')).filter((name) => name.endsWith('.png')).sort()).toEqual(['contact-sheet.png', 'sample-0000.png'])
+  })
+
+  test.each<[string, () => string[], RegExp]>([
+    ['a base model for the second stage', () => ['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--upsampler', at('plain.safetensors'), '--out', at('never')], /plain\.safetensors: --upsampler takes a super-resolution U-Net/],
+    ['an upsampler for the first stage', () => ['sample', '--model', at('upsampler.safetensors'), '--out', at('never')], /--upsampler takes it, beside a --model/],
+    ['classes that the base does not have', () => ['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--upsampler', at('upsampler.safetensors'), '--out', at('never')], /an upsampler of 3 classes needs a model with the same classes/],
+    ['steps that there are not', () => args('never').map((arg, i, all) => all[i - 1] === '--upsampler-respacing' ? '2000' : arg), /respacing "2000" of 1000 steps/],
+    ['options of an upsampler without one', () => ['sample', '--model', at('plain.safetensors'), '--upsampler-respacing', '5', '--out', at('never')], /--upsampler-respacing is about --upsampler FILE/],
+  ])('%s is refused, and nothing is left', async (_, argv, message) => {
+    const { code, err } = await tweedie(argv())
+    expect(err.filter((line) => !line.startsWith('note: ')).join('\n')).toMatch(message)
+    expect([code, existsSync(at('never'))]).toEqual([1, false])
+  })
+})
+
+describeShared("with the goldens' upsampler of 32 x 32 from 8 x 8", () => {
+  test('it draws, once the file says with which noise it was trained', async () => {
+    const run = (file: string): ReturnType<typeof tweedie> => tweedie(['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--number', '2', '--upsampler', file, '--upsampler-respacing', '4', '--out', at('golden')])
+    const golden = shared('goldens/superres32-from8.weights.safetensors')
+    expect(await run(golden)).toMatchObject({ code: 1, err: expect.arrayContaining([expect.stringMatching(/does not say with which noise it was trained: --upsampler-preset/)]) })
+    const file = await openCheckpoint(await openFile(golden))
+    await writeFileAtomic(at('golden.safetensors'), convertToSafetensors({ ...file, metadata: { ...file.metadata, diffusion: JSON.stringify({ noise_schedule: 'linear', diffusion_steps: 1000 }) } }))
+    await file.close()
+    const { code, err } = await run(at('golden.safetensors'))
+    expect(code, err.join('\n')).toBe(0)
+    expect(['sample', 'base'].map((kind) => decode(readFileSync(join(at('golden'), `${kind}-0001.png`))).width)).toEqual([32, 8])
+    expect(bytes('golden', 'sample-0000.png')).not.toBe(bytes('golden', 'sample-0001.png'))
+  })
 })

@@ -1,0 +1,33 @@
+/** Files of small networks with weights made by a formula, for the command line: a U-Net of 8 x 8 pictures and what goes with it. */
+import { encodeSafetensors, writeFileAtomic } from '../src/io/index.node.ts'
+import { planOf, stateDictOf, type DiffusionSettings, type ModelConfig } from '../src/nn/index.ts'
+import { configMetadata } from '../src/nn/config-metadata.ts'
+import { hashes } from './formula.ts'
+import { encoderConfig, unetConfig } from './spec-models.ts'
+
+export const cosine: DiffusionSettings = { noiseSchedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false }
+
+/** U-Net A of the specification, and the same with three classes. */
+export const base: ModelConfig = { kind: 'unet', ...unetConfig }
+export const baseOfClasses: ModelConfig = { ...base, numClasses: 3 }
+/** Large pictures of 16 x 16 beside small ones. */
+export const upsampler: ModelConfig = { ...base, imageSize: 16, superResolution: true }
+/** A classifier of ten levels or classes, on pixels. */
+export const classifier: ModelConfig = { kind: 'classifier', ...encoderConfig }
+/** The same on that classifier's features, which are 64 x 4 x 4. */
+export const onFeatures: ModelConfig = { ...classifier, inChannels: 64, imageSize: 4, channelMult: [1], attentionResolutions: [1] }
+
+export interface SmallModel {
+  readonly diffusion?: DiffusionSettings
+  /** Whose weights: another number, other weights. Default 1. */
+  readonly seed?: number
+  readonly metadata?: Readonly<Record<string, string>>
+}
+
+/** Writes a checkpoint as the trainers do. */
+export async function writeModel(path: string, config: ModelConfig, { diffusion = cosine, seed = 1, metadata = {} }: SmallModel = {}): Promise<string> {
+  const fill = hashes(seed)
+  const tensors = [...stateDictOf(planOf(config))].map(([key, shape], j) => [key, { shape, data: fill(key, shape, j) }] as const)
+  await writeFileAtomic(path, encodeSafetensors(tensors, { ...configMetadata(config, diffusion), ...metadata }))
+  return path
+}
