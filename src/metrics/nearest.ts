@@ -1,0 +1,160 @@
+/**
+ * Nearest neighbours by Euclidean distance, exact, over rows of host arrays. Every pair is looked at, block by block so
+ * that a block stays in the cache; but a sum of squares that has passed the farthest neighbour kept so far is not
+ * finished, which leaves a small part of the arithmetic where neighbours are much nearer than strangers. Sums are in
+ * double precision.
+ */
+import { TweedieError } from '../errors.ts'
+
+/** Points as rows: [N, dimension]. */
+export interface Points {
+  readonly data: Float32Array
+  readonly dimension: number
+}
+
+export interface Neighbours {
+  /** How many there are for each query. */
+  readonly k: number
+  /** [N, k]: rows of the references, nearest first; of equally near ones the lower row. */
+  readonly indices: Int32Array
+  /** [N, k]: Euclidean distances, ascending. */
+  readonly distances: Float64Array
+}
+
+export interface SearchOptions {
+  readonly signal?: AbortSignal
+  /** Called with how much of the work is done, 0 to 1, many times a second. */
+  readonly onProgress?: (done: number) => void
+}
+
+export interface NearestOptions extends SearchOptions {
+  /** The queries are the references, and a point is no neighbour of its own. Default false. */
+  readonly leaveOneOut?: boolean
+}
+
+/** Number of points. */
+export const countOf = ({ data, dimension }: Points): number => data.length / dimension
+
+/**
+ * The `k` nearest references of each query.
+ *
+ * @throws TweedieError 'shape' for points of different dimensions or broken rows, 'option' for fewer references than k,
+ *   'non-finite' for a query or reference that is no number
+ */
+export async function nearest(queries: Points, references: Points, k: number, { leaveOneOut = false, signal, onProgress }: NearestOptions = {}): Promise<Neighbours> {
+  check(queries, references, k, leaveOneOut)
+  const search = new Search(countOf(queries), k)
+  await search.pass(queries, references, { leaveOneOut, signal, onProgress })
+  return search.result()
+}
+
+/** What is known of each query so far; several passes share it, each with queries turned another way, say. */
+export class Search {
+  readonly k: number
+  readonly indices: Int32Array
+  /** Which pass found it. */
+  readonly passes: Uint8Array
+  readonly #squared: Float64Array
+  #pass = 0
+
+  constructor(count: number, k: number) {
+    this.k = k
+    this.indices = new Int32Array(count * k).fill(-1)
+    this.passes = new Uint8Array(count * k)
+    this.#squared = new Float64Array(count * k).fill(Infinity)
+  }
+
+  result(): Neighbours {
+    return { k: this.k, indices: this.indices, distances: this.#squared.map(Math.sqrt) }
+  }
+
+  async pass(queries: Points, references: Points, { leaveOneOut = false, signal, onProgress }: NearestOptions = {}): Promise<void> {
+    const { dimension } = references
+    const [n, m] = [countOf(queries), countOf(references)]
+    // 256 KiB of references, which the second-level cache holds beside a query.
+    const block = Math.max(1, Math.floor(65536 / dimension))
+    let pause = performance.now() + between
+    for (let begin = 0; begin < m; begin += block) {
+      const end = Math.min(m, begin + block)
+      for (let i = 0; i < n; i++) {
+        this.#compare(queries.data, references.data, dimension, i, begin, end, leaveOneOut)
+        if (i % 64 !== 63 || performance.now() < pause) continue
+        onProgress?.((begin + (i + 1) / n * (end - begin)) / m)
+        await new Promise((resolve) => setTimeout(resolve))
+        signal?.throwIfAborted()
+        pause = performance.now() + between
+      }
+    }
+    signal?.throwIfAborted()
+    onProgress?.(1)
+    this.#pass++
+  }
+
+  #compare(a: Float32Array, b: Float32Array, dimension: number, i: number, begin: number, end: number, leaveOneOut: boolean): void {
+    const { k } = this
+    const last = i * k + k - 1
+    for (let j = begin; j < end; j++) {
+      if (leaveOneOut && i === j) continue
+      const squared = squaredDistance(a, i * dimension, b, j * dimension, dimension, this.#squared[last]!)
+      if (squared >= this.#squared[last]!) continue
+      let at = last
+      for (; at > i * k && squared < this.#squared[at - 1]!; at--) {
+        this.#squared[at] = this.#squared[at - 1]!
+        this.indices[at] = this.indices[at - 1]!
+        this.passes[at] = this.passes[at - 1]!
+      }
+      this.#squared[at] = squared
+      this.indices[at] = j
+      this.passes[at] = this.#pass
+    }
+  }
+}
+
+/** Milliseconds of work between two looks at the signal. */
+const between = 30
+
+/** Σ (a - b)² of two rows; where it passes `enough`, some number of at least that. */
+function squaredDistance(a: Float32Array, p: number, b: Float32Array, q: number, length: number, enough: number): number {
+  let sum = 0
+  let i = 0
+  for (; i + 16 <= length; i += 16) {
+    let [even, odd] = [0, 0]
+    for (let j = i; j < i + 16; j += 2) {
+      const d = a[p + j]! - b[q + j]!
+      const e = a[p + j + 1]! - b[q + j + 1]!
+      even += d * d
+      odd += e * e
+    }
+    sum += even + odd
+    if (sum >= enough) return sum
+  }
+  for (; i < length; i++) sum += (a[p + i]! - b[q + i]!) ** 2
+  return sum
+}
+
+function check(queries: Points, references: Points, k: number, leaveOneOut: boolean): void {
+  for (const [name, { data, dimension }] of [['queries', queries], ['references', references]] as const) {
+    if (!Number.isInteger(dimension) || dimension < 1 || data.length % dimension !== 0) {
+      throw new TweedieError('shape', `nearest: expected ${name} [N, dimension], found ${data.length} numbers for a dimension of ${dimension}.`)
+    }
+    // Nothing is nearer than NaN, so it would silently have no neighbours.
+    const bad = data.findIndex((value) => !Number.isFinite(value))
+    if (bad >= 0) throw new TweedieError('non-finite', `nearest: expected finite ${name}, found ${data[bad]} in row ${Math.floor(bad / dimension)}.`)
+  }
+  if (queries.dimension !== references.dimension) throw new TweedieError('shape', `nearest: expected points of one dimension, found ${queries.dimension} and ${references.dimension}.`)
+  if (leaveOneOut && countOf(queries) !== countOf(references)) throw new TweedieError('option', 'nearest: leaveOneOut is for queries that are the references.')
+  const most = countOf(references) - (leaveOneOut ? 1 : 0)
+  if (!Number.isInteger(k) || k < 1 || k > most) throw new TweedieError('option', `nearest: expected k from 1 to the ${most} reference points there are, found ${k}.`)
+}
+
+/**
+ * AvgkNN, the papers' measure of how unique a picture is (spec G; PyOD `KNN(method='mean')`): the mean distance of each
+ * query to its `k` nearest references, [N]; higher is more unique. With `leaveOneOut` the references score each other.
+ * Errors are those of {@link nearest}.
+ *
+ * @param k default 5, PyOD's
+ */
+export async function avgKnn(queries: Points, references: Points, { k = 5, ...options }: NearestOptions & { readonly k?: number } = {}): Promise<Float64Array> {
+  const { distances } = await nearest(queries, references, k, options)
+  return Float64Array.from({ length: countOf(queries) }, (_, i) => distances.subarray(i * k, (i + 1) * k).reduce((a, b) => a + b) / k)
+}
