@@ -5,15 +5,16 @@ import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/i
 import { GaussianDiffusion, GeneratedNoise, LossSecondMomentResampler, lossTypeOf, sampleLoop, UniformSampler } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
-import { diffusionTask, evaluateDiffusion, Trainer, type Evaluation } from '../train/index.ts'
+import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
 import { computedOn, onDevice } from './device.ts'
+import { htmlTable } from './html.ts'
 import { encodePng, imageOf } from './image.ts'
 import { networkOf, networkOptions } from './network-options.ts'
 import { resumeRun, trainToEnd } from './train-run.ts'
 import { imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
-import { trainPage } from './train-page.ts'
+import { trainPage, type Curve } from './train-page.ts'
 
 const options = {
   ...imageOptions,
@@ -112,9 +113,25 @@ export const trainDiffusion: Command = {
     }
 
     await resumeRun({ trainer, settings, run }, signal)
-    await trainToEnd({ trainer, settings, run, metadata: configMetadata(config, process), review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run }) }, signal)
+    await trainToEnd({ trainer, settings, run, metadata: configMetadata(config, process), review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...evaluationsOf(trainer.evaluations as Review[]) }) }, signal)
     console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
   },
+}
+
+/** The squared error of every checkpoint, and what the last one's was by quartile. */
+function evaluationsOf(reviews: readonly Review[]): { curves: Curve[]; body: string } {
+  const last = reviews.at(-1)
+  if (!last) return { curves: [], body: '' }
+  const lines = [
+    { name: 'training images', y: reviews.map(({ train }) => train.mse) },
+    ...last.heldOut ? [{ name: 'held-out images', y: reviews.map(({ heldOut }) => heldOut?.mse ?? null) }] : [],
+  ]
+  const row = (name: string, { images, mse, vb, mseByQuartile }: Evaluation): string[] => [name, String(images), ...[mse, vb, ...mseByQuartile].map((value) => value.toFixed(5))]
+  const rows = [row('training', last.train), ...last.heldOut ? [row('held out', last.heldOut)] : []]
+  return {
+    curves: [{ title: `mse of ${last.average}, on the same images, steps and noise every time`, log: true, x: reviews.map(({ images }) => images), lines }],
+    body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, ['images', 'number', 'mse', 'vb', ...quartiles.map((q) => `mse ${q}`)])}`,
+  }
 }
 
 function commonSize(set: ImageSet): number | null {
