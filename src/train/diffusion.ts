@@ -38,10 +38,10 @@ export const quartiles = ['q0', 'q1', 'q2', 'q3'] as const
 /** Which quarter of the steps each timestep is in, 0 to 3. */
 export const quartilesOf = (t: readonly number[], steps: number): number[] => t.map((k) => Math.floor((4 * k) / steps))
 
-/** Uniform numbers in [0, 1) for sample number `sample` of a run, one after another. */
-export function uniforms(seed: number, purpose: number, sample: number): () => number {
-  let draw = 0
-  return () => hostRandomBits({ seed: splitSeed(seed), draw: draw++, purpose }, [sample], 1)[0]! / 2 ** 32
+/** A uniform number in [0, 1) for each sample of a run from number `first` on, one a call. */
+export function uniforms(seed: number, purpose: number, first: number): () => number {
+  let sample = first
+  return () => hostRandomBits({ seed: splitSeed(seed), draw: 0, purpose }, [sample++], 1)[0]! / 2 ** 32
 }
 
 export function diffusionTask(device: Device, { model, diffusion, load, seed, lossType, scheduleSampler = new UniformSampler(diffusion.steps) }: DiffusionTaskOptions): Task<TrainImages, DiffusionDraw> {

@@ -1,0 +1,212 @@
+/**
+ * The training loop on a small U-Net: what a step does, and that it does not depend on how the batch is cut or whether the
+ * run was interrupted.
+ */
+import { describe, expect } from 'vitest'
+import { GaussianDiffusion, LossSecondMomentResampler, UniformSampler } from '../src/diffusion/index.ts'
+import { bytesSource, openCheckpoint } from '../src/io/index.ts'
+import { initializeParameters, planOf, UNet, type UNetConfig } from '../src/nn/index.ts'
+import { mul, square, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
+import { AdamW, diffusionTask, encodeState, restoreState, Trainer, type Task, type TrainOptions } from '../src/train/index.ts'
+import { backends, deviceTest, onCPU } from './op.ts'
+import { unetConfig } from './spec-models.ts'
+
+const small: UNetConfig = { ...unetConfig, channelMult: [1], attentionResolutions: [] }
+
+interface Setup {
+  readonly config?: UNetConfig
+  readonly secondMoment?: boolean
+  /** What is done to image number k. */
+  readonly image?: (k: number, images: Float32Array) => void
+}
+
+/** A trainer of a small U-Net on images that are functions of their numbers. */
+function smallRun(device: Device, options: Partial<TrainOptions> = {}, { config = small, secondMoment = false, image }: Setup = {}): { trainer: Trainer<never, never>; model: UNet; dispose(): void } {
+  const model = new UNet(config, initializeParameters(device, planOf({ kind: 'unet', ...config }), 5))
+  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: secondMoment ? 4 : 100 })
+  const size = 3 * config.imageSize ** 2
+  const load = async (first: number, count: number) => {
+    const images = new Float32Array(count * size)
+    for (let k = 0; k < count; k++) {
+      const one = images.subarray(k * size, (k + 1) * size)
+      one.forEach((_, i) => (one[i] = Math.sin(0.3 * i * (1 + ((first + k) % 7)) + first + k)))
+      image?.(first + k, one)
+    }
+    return { images }
+  }
+  const scheduleSampler = secondMoment ? new LossSecondMomentResampler(4, { historyPerTerm: 2 }) : new UniformSampler(100)
+  const task = diffusionTask(device, { model, diffusion, load, seed: 3, scheduleSampler })
+  const begin = () => {
+    try {
+      return new Trainer(device, task, { batch: 4, steps: 8, lr: 1e-3, emaRates: [0.9], logEvery: 3, ...options })
+    } catch (error) {
+      model.dispose()
+      throw error
+    }
+  }
+  const trainer = begin()
+  return { trainer: trainer as unknown as Trainer<never, never>, model, dispose: () => (trainer.dispose(), model.dispose()) }
+}
+
+const valuesOf = async (tensors: ReadonlyMap<string, Tensor>): Promise<Map<string, Float32Array>> =>
+  new Map(await Promise.all([...tensors].map(async ([key, tensor]) => [key, await tensor.read()] as const)))
+
+async function concatenated(chunks: readonly Uint8Array[]): Promise<Uint8Array> {
+  return new Uint8Array(await new Blob(chunks as Uint8Array<ArrayBuffer>[]).arrayBuffer())
+}
+
+describe('AdamW', () => {
+  deviceTest('is the update of Loshchilov & Hutter, with weight decay and averages', async (device) => {
+    const start = [1, -2, 0.5, 3]
+    const gradients = [[0.1, -0.2, 0, 1e4], [0.3, 0.1, 0, -1e4], [-0.2, 0.4, 1e-6, 5]]
+    using weight = device.tensor(start)
+    using optimizer = new AdamW(device, new Map([['w', weight]]), { weightDecay: 0.1, betas: [0.8, 0.95], emaRates: [0.5, 0.9] })
+    let [w, m, v] = [[...start], start.map(() => 0), start.map(() => 0)]
+    const emas = [[...start], [...start]]
+    for (const [i, g] of gradients.entries()) {
+      const lr = 0.01 / (i + 1)
+      using gradient = device.tensor(g)
+      optimizer.step([gradient], lr)
+      m = m.map((x, k) => 0.8 * x + 0.2 * g[k])
+      v = v.map((x, k) => 0.95 * x + 0.05 * g[k] ** 2)
+      w = w.map((x, k) => x * (1 - lr * 0.1) - lr * (m[k] / (1 - 0.8 ** (i + 1))) / (Math.sqrt(v[k] / (1 - 0.95 ** (i + 1))) + 1e-8))
+      emas[0] = emas[0].map((x, k) => 0.5 * x + 0.5 * w[k])
+      emas[1] = emas[1].map((x, k) => 0.9 * x + 0.1 * w[k])
+    }
+    // float32 rounds each of some ten operations a step by 6e-8 of the values, which are at most 3.
+    const near = async (tensor: Tensor, expected: readonly number[]) => (await tensor.read()).forEach((value, k) => expect(Math.abs(value - expected[k])).toBeLessThan(3e-6))
+    await near(weight, w)
+    await near(optimizer.emas[0].get('w')!, emas[0])
+    await near(optimizer.emas[1].get('w')!, emas[1])
+  })
+
+  deviceTest('refuses rates outside [0, 1)', async (device) => {
+    expect(() => new AdamW(device, new Map(), { emaRates: [1] })).toThrow('from 0 to below 1, found 1')
+  }, onCPU)
+})
+
+describe('a step', () => {
+  deviceTest('does not depend on micro-batches', async (device) => {
+    const runs = await Promise.all([4, 3, 1].map(async (microbatch) => {
+      const { trainer, model, dispose } = smallRun(device, { microbatch })
+      const step = await trainer.next()
+      const { gradientNorm, loss } = step
+      const values = await valuesOf(model.parameters)
+      dispose()
+      return { gradientNorm, loss, values }
+    }))
+    for (const run of runs.slice(1)) {
+      expect(run.loss).toBeCloseTo(runs[0].loss, 5)
+      expect(run.gradientNorm / runs[0].gradientNorm).toBeCloseTo(1, 4)
+    }
+  }, onCPU)
+
+  deviceTest('scales the gradient down to the norm of clip, and reports the norm it had', async (device) => {
+    // One weight vector w with the loss |w - x|^2 for x = 0: the gradient is 2 w, of norm 20.
+    const clipped = async (clip: number) => {
+      using w = device.tensor([6, 8])
+      const task: Task = {
+        parameters: new Map([['w', w]]), groups: ['all'], load: async () => null, draw: () => ({ weights: [1], groups: [0] }),
+        losses: () => ({ loss: sum(square(sub(w, device.tensor([0, 0], [1, 2]))), { axes: [1] }), terms: {} }),
+      }
+      // Moments without memory and a large eps make AdamW's step lr * g / (|g| + eps), nearly lr / eps * g.
+      using trainer = new Trainer(device, task, { batch: 1, steps: 1, lr: 1, betas: [0, 0], eps: 1e6, clip })
+      const { gradientNorm } = await trainer.next()
+      const moved = [...await trainer.optimizer.m.get('w')!.read()]
+      return { gradientNorm, moved }
+    }
+    const { gradientNorm, moved } = await clipped(5)
+    expect(gradientNorm).toBeCloseTo(20, 4)
+    expect(moved[0]).toBeCloseTo(3, 5)
+    expect(moved[1]).toBeCloseTo(4, 5)
+    expect((await clipped(100)).moved[0]).toBeCloseTo(12, 5)
+  })
+
+  deviceTest('follows the learning rate: warm-up, then the fall to 0', async (device) => {
+    const { trainer, dispose } = smallRun(device, { steps: 100, lr: 1, warmup: 4, anneal: 0.5 })
+    expect([0, 1, 3, 4, 49, 50, 75, 99].map((step) => trainer.lrAt(step))).toEqual([0.25, 0.5, 1, 1, 1, 1, 0.5, 0.02])
+    dispose()
+    // guided-diffusion's anneal_lr: lr (1 - step / steps).
+    const whole = smallRun(device, { steps: 10, lr: 1, anneal: 1 })
+    expect(whole.trainer.lrAt(3)).toBeCloseTo(0.7, 12)
+    whole.dispose()
+  }, onCPU)
+
+  deviceTest('logs means over the steps of a row, by quartile too', async (device) => {
+    const { trainer, dispose } = smallRun(device, { microbatch: 3, logEvery: 2 })
+    const steps = [await trainer.next(), await trainer.next()]
+    const [row] = trainer.rows
+    expect(steps[1].row).toBe(row)
+    expect(row.values.loss.all).toBeCloseTo((steps[0].loss + steps[1].loss) / 2, 6)
+    expect(row.values.mse.all).toBeCloseTo((steps[0].terms.mse + steps[1].terms.mse) / 2, 6)
+    expect(row.gradientNorm).toBeCloseTo((steps[0].gradientNorm + steps[1].gradientNorm) / 2, 6)
+    expect(row.counts.reduce((a, b) => a + b)).toBe(8)
+    const weighted = row.values.loss.byGroup.reduce((sum: number, mean, q) => sum + (mean ?? 0) * row.counts[q], 0)
+    expect(weighted / 8).toBeCloseTo(row.values.loss.all, 6)
+    dispose()
+  }, onCPU)
+})
+
+describe('a run that goes on from its state', () => {
+  const kinds: [string, Partial<TrainOptions>, Setup][] = [
+    ['plain', { clip: 1 }, {}],
+    ['with dropout and micro-batches', { microbatch: 3 }, { config: { ...small, dropout: 0.3 } }],
+    ['whose schedule sampler learns', {}, { secondMoment: true }],
+  ]
+  for (const [name, options, setup] of kinds) {
+    deviceTest(`has the bits of one that was never interrupted: ${name}`, async (device) => {
+      const whole = smallRun(device, options, setup)
+      while (!whole.trainer.done) await whole.trainer.next()
+
+      const first = smallRun(device, options, setup)
+      for (let i = 0; i < 5; i++) await first.trainer.next()
+      const file = await concatenated(await encodeState(first.trainer, { seed: 3 }))
+      first.dispose()
+      const second = smallRun(device, options, setup)
+      await restoreState(second.trainer, await openCheckpoint(bytesSource(file)), { seed: 3 })
+      expect(second.trainer.step).toBe(5)
+      while (!second.trainer.done) await second.trainer.next()
+
+      const [a, b] = [whole.trainer.state(), second.trainer.state()]
+      expect(b.counters).toEqual(a.counters)
+      const [expected, found] = [await valuesOf(a.tensors), await valuesOf(b.tensors)]
+      for (const [key, values] of expected) expect(found.get(key), key).toEqual(values)
+      whole.dispose()
+      second.dispose()
+    }, { on: setup.secondMoment ? ['cpu'] : backends })
+  }
+
+  deviceTest('is refused the state of other settings', async (device) => {
+    const { trainer, dispose } = smallRun(device)
+    const checkpoint = await openCheckpoint(bytesSource(await concatenated(await encodeState(trainer, { lr: 1, data: 'a' }))))
+    await expect(restoreState(trainer, checkpoint, { lr: 2, data: 'a' })).rejects.toThrow('lr 1, now 2')
+    dispose()
+  }, onCPU)
+})
+
+describe('what is not finite', () => {
+  deviceTest('stops the run, is named, and leaves weights and moments as they were', async (device) => {
+    const { trainer, model, dispose } = smallRun(device, {}, { image: (k, values) => k === 9 && (values[7] = NaN) })
+    await trainer.next()
+    await trainer.next()
+    const before = await valuesOf(trainer.state().tensors)
+    await expect(trainer.next()).rejects.toThrow(/step 3: the loss's term mse is not finite/)
+    expect(trainer.step).toBe(2)
+    for (const [key, values] of await valuesOf(trainer.state().tensors)) expect(values, key).toEqual(before.get(key))
+    const [key, weight] = [...model.parameters][3]
+    {
+      using broken = device.scope(() => mul(weight, Infinity))
+      weight.assign(broken)
+    }
+    await expect(trainer.next()).rejects.toThrow(`the weight ${key} is not finite`)
+    dispose()
+  })
+})
+
+deviceTest('options that make no run are refused', async (device) => {
+  const wrong = (options: Partial<TrainOptions>) => expect(() => smallRun(device, options).dispose())
+  wrong({ batch: 0 }).toThrow('batch is a whole number of 1 or more, found 0')
+  wrong({ lr: 0 }).toThrow('learning rate')
+  wrong({ anneal: 2 }).toThrow('from 0 to 1, found 2')
+  wrong({ clip: -1 }).toThrow('positive norm')
+}, onCPU)
