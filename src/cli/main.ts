@@ -11,6 +11,7 @@ import { forward } from './forward.ts'
 import { info } from './info.ts'
 import { label } from './label.ts'
 import { quickstart } from './quickstart.ts'
+import { recipe } from './recipe.ts'
 import { replay } from './replay.ts'
 import { sample } from './sample.ts'
 import { score } from './score.ts'
@@ -19,7 +20,7 @@ import type { Session } from './session.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { version } from './version.ts'
 
-const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, forward, fetchCommand, convert, info]
+const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, recipe, forward, fetchCommand, convert, info]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
 export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {

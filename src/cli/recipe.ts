@@ -1,0 +1,209 @@
+/**
+ * `tweedie recipe`: one command from data to samples. It fills in a recipe's table, prints the plan with the source of
+ * every figure, and runs the commands one after the other with the arguments a person would type. What is finished is
+ * written down in recipe.json; the same command goes on from there, and each command goes on within itself.
+ */
+import { mkdir, readFile, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { writeFileAtomic } from '../io/index.node.ts'
+import { didYouMean, fail, parseArguments, type Arguments, type Command } from './arguments.ts'
+import { deviceOptions } from './device.ts'
+import { fetchCommand, weightsFolder } from './fetch.ts'
+import { label } from './label.ts'
+import { recipes, type Recipe, type Setting, type Stage, type StageCommand } from './recipes.ts'
+import { sample } from './sample.ts'
+import { score } from './score.ts'
+import { select } from './select.ts'
+import type { Session } from './session.ts'
+import { trainDiffusion } from './train-diffusion.ts'
+import { version } from './version.ts'
+
+const options = {
+  data: { value: 'DATA', help: 'the images: a folder of PNG and JPEG files, an .npz, or an IDX file' },
+  out: { value: 'DIR', help: 'folder for everything that is made', default: 'out/NAME' },
+  'dry-run': { help: 'print the plan and stop' },
+  model: { value: 'M.safetensors', help: 'a diffusion model instead of the one that the recipe trains or fetches' },
+  lpips: { value: 'FILE', help: 'LPIPS weights for the minority scores', default: "the recipe's" },
+  images: { value: 'N', help: 'length of the training of the diffusion model, in images seen', default: "the recipe's" },
+  target: { value: '99|90-99', help: 'levels to draw', default: "the recipe's" },
+  labels: { value: '3,8', help: 'classes to draw, for a class-conditional model' },
+  number: { value: 'N', help: 'samples', default: '16' },
+  seed: { value: 'N', help: 'of every stage', default: '0' },
+  microbatch: { value: 'N', help: 'images at a time in training, for a device with little memory', default: 'the batch' },
+  ...deviceOptions,
+} as const
+
+export type RecipeOption = keyof typeof options
+
+/** The commands of a recipe's stages. */
+export const stageCommands: Readonly<Partial<Record<StageCommand, Command>>> = {
+  fetch: fetchCommand, select, 'train diffusion': trainDiffusion, score, label, sample,
+}
+
+export const recipe: Command = {
+  name: 'recipe',
+  usage: '[NAME --data DATA] [options]',
+  summary: 'from data to minority samples in one command, with the published settings; without a name: list them',
+  options,
+  positionals: [0, 1],
+  notes: ['The plan names the source of every figure, and says which are ours because none is published. The same command goes on with a recipe that was stopped.'],
+  examples: ['recipe', 'recipe imagenet --dry-run --labels 22', 'recipe blood-cells --data bccd_cells_32.npz --out out/cells', 'recipe cifar10 --data cifar10/train --number 64'],
+  async run(argv, session) {
+    const args = parseArguments<RecipeOption>(recipe, argv)
+    const [name] = args.positionals
+    if (name === undefined) return list()
+    const found = recipes.find((candidate) => candidate.name === name)
+      ?? fail(`there is no recipe "${name}"${didYouMean(name, recipes.map((candidate) => candidate.name)) || `. There are ${recipes.map((candidate) => candidate.name).join(', ')}.`}`)
+    const dry = args.flag('dry-run') ?? false
+    const data = dry ? args.text('data') ?? 'DATA' : resolve(args.required('data', `: ${found.data}`))
+    const plan = planOf(found, args, data)
+    for (const line of describe(found, plan)) console.log(line)
+    if (dry) return
+    await stat(data).catch(() => fail(`there is no ${data}. The recipe ${found.name} needs ${found.data}.`))
+    await run(found, plan, data, session)
+  },
+}
+
+function list(): void {
+  console.log('Recipes, with the published settings where there are any:')
+  for (const { name, about, data } of recipes) console.log(`  ${name.padEnd(18)}${about}. --data: ${data}`)
+}
+
+export interface PlannedStage {
+  readonly stage: Stage
+  readonly argv: readonly string[]
+  readonly output: string
+  /** Option and value, and where the value is from. */
+  readonly figures: readonly { readonly option: string; readonly value: string; readonly setting: Setting }[]
+}
+
+/** A recipe's commands with their arguments. Throws 'option' where the recipe asks for an option that is not given. */
+export function planOf(recipe: Recipe, args: Arguments<RecipeOption>, data: string): { out: string; stages: PlannedStage[] } {
+  const out = resolve(args.text('out') ?? join('out', recipe.name))
+  const given = (name: RecipeOption): Setting | undefined => {
+    const value = args.text(name)
+    return value === undefined ? undefined : { value, source: `--${name}`, published: false }
+  }
+  const path = (name: 'model' | 'lpips'): Setting | undefined => args.has(name) ? { ...given(name)!, value: resolve(args.required(name)) } : undefined
+  const plain = (value: string): Setting => ({ value, source: '', published: true })
+  const ask = (name: 'target' | 'labels' | 'images'): Setting | undefined => {
+    const otherwise = recipe.asks[name]
+    if (otherwise === null && !args.has(name)) return fail(`the recipe ${recipe.name} needs --${name}: ${options[name].help}, as in --${name} ${options[name].value}. No default is published.`)
+    return given(name) ?? otherwise ?? undefined
+  }
+  const words: Readonly<Record<string, Setting | undefined>> = {
+    data: plain(data), out: plain(out), weights: plain(weightsFolder()),
+    model: path('model') ?? plain(recipe.model), lpips: path('lpips') ?? (recipe.lpips === undefined ? undefined : plain(recipe.lpips)),
+    target: ask('target'), labels: ask('labels'), images: ask('images'),
+    number: given('number') ?? { value: '16', source: 'ours', published: false }, seed: given('seed') ?? plain('0'),
+  }
+  const fill = (text: string): string | null => {
+    for (const [, word] of text.matchAll(/\{(\w+)\}/g)) {
+      const setting = words[word!]
+      if (setting === undefined) return null
+      const value = fill(setting.value)
+      if (value === null) return null
+      text = text.replace(`{${word}}`, () => value)
+    }
+    return text
+  }
+  const extra = (command: StageCommand): Record<string, Setting> => {
+    const found: Record<string, Setting> = {}
+    const add = (option: string, setting: Setting | undefined): void => void (setting && option in (stageCommands[command]?.options ?? {}) && (found[option] = setting))
+    for (const name of ['microbatch', ...Object.keys(deviceOptions)] as RecipeOption[]) add(name, given(name))
+    // A published model whose file does not say what it is.
+    if ((command === 'score' || command === 'sample') && args.has('model') && recipe.preset !== undefined) add('preset', plain(recipe.preset))
+    return found
+  }
+  const stages = recipe.stages.filter(({ unless }) => unless === undefined || !args.has(unless)).map((stage): PlannedStage => {
+    const figures = Object.entries({ ...stage.options, ...extra(stage.command) }).flatMap(([option, setting]) => {
+      const value = fill(setting.value)
+      // Of an option of this command, the source is that of the recipe's default.
+      const word = /^\{(\w+)\}$/.exec(setting.value)?.[1]
+      const origin = setting.source.startsWith('--') && word !== undefined ? words[word] ?? setting : setting
+      return value === null ? [] : [{ option, value, setting: origin }]
+    })
+    // A switch, or `--option value`; a value that begins with dashes stays one.
+    const typed = figures.flatMap(({ option, value }) => value === '' ? [`--${option}`] : [`--${option}`, value])
+    const positionals = (stage.positionals ?? []).map((text) => fill(text) as string)
+    return { stage, argv: [...positionals, ...typed], output: fill(stage.output) as string, figures }
+  })
+  return { out, stages }
+}
+
+/** The plan for people: each command as it would be typed, and where its figures are from. */
+export function describe({ name, about, notes }: Recipe, { out, stages }: { out: string; stages: readonly PlannedStage[] }): string[] {
+  const quoted = (word: string): string => /^[\w./,:=@+-]+$/.test(word) ? word : `'${word.replaceAll('\'', '\'\\\'\'')}'`
+  const lines = [`Recipe ${name}: ${about}. Everything goes into ${out}.`]
+  stages.forEach(({ stage, argv, figures }, i) => {
+    lines.push('', `${i + 1}. tweedie ${stage.command} ${argv.map(quoted).join(' ')}`)
+    for (const { option, value, setting } of figures) {
+      if (setting.source !== '') lines.push(`     ${`--${option} ${value}`.trimEnd().padEnd(34)} ${setting.published || setting.source.startsWith('--') ? '' : 'OURS: '}${setting.source}`)
+    }
+  })
+  return [...lines, ...notes.length > 0 ? ['', ...notes.map((note) => `Note: ${note}`)] : []]
+}
+
+interface FinishedStage {
+  readonly command: string
+  readonly argv: readonly string[]
+  readonly finished: string
+  readonly seconds: number
+}
+
+interface RecipeRecord {
+  readonly program: 'tweedie'
+  readonly kind: 'recipe'
+  readonly version: string
+  readonly recipe: string
+  readonly data: string
+  readonly stages: readonly FinishedStage[]
+}
+
+/** Runs what is not finished. A stage whose arguments changed is run again, with all that follow. */
+export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: string; stages: readonly PlannedStage[] }, data: string, session: Session): Promise<void> {
+  await mkdir(out, { recursive: true })
+  const path = join(out, 'recipe.json')
+  const earlier = await readFinished(path, recipe.name)
+  const finished: FinishedStage[] = []
+  const save = (): Promise<void> => {
+    const record: RecipeRecord = { program: 'tweedie', kind: 'recipe', version: version(), recipe: recipe.name, data, stages: finished }
+    return writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`)])
+  }
+  let behind = false
+  for (const [i, { stage: { command }, argv, output }] of stages.entries()) {
+    session.signal.throwIfAborted()
+    const before = earlier[i]
+    const heading = `[${i + 1}/${stages.length}] ${command}`
+    const same = before?.command === command && JSON.stringify(before.argv) === JSON.stringify(argv)
+    if (!behind && same && await exists(output)) {
+      console.error(`${heading}: finished ${before.finished}`)
+      finished.push(before)
+      continue
+    }
+    behind = true
+    console.error(heading)
+    await mkdir(dirname(output), { recursive: true })
+    const start = performance.now()
+    const stageCommand = stageCommands[command] ?? fail(`tweedie ${command} is not there yet.`)
+    await stageCommand.run(argv, session)
+    finished.push({ command, argv, finished: new Date().toISOString(), seconds: Math.round((performance.now() - start) / 100) / 10 })
+    await save()
+  }
+  console.log(`${path}: all ${stages.length} stages are finished`)
+}
+
+const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
+
+async function readFinished(path: string, name: string): Promise<readonly FinishedStage[]> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
+  if (text === null) return []
+  let record: Partial<RecipeRecord>
+  try {
+    record = JSON.parse(text) as Partial<RecipeRecord>
+  } catch {
+    return fail(`${path} is no JSON: remove it, and finished stages are run again, or choose another --out.`)
+  }
+  if (record.kind !== 'recipe' || !Array.isArray(record.stages)) return fail(`${path} is no record of a recipe: choose another --out.`)
+  return record.recipe === name ? record.stages : fail(`${path} is the record of the recipe ${record.recipe}: choose another --out.`)
+}

@@ -1,0 +1,270 @@
+/**
+ * Recipes as data: from a set of images to minority samples, as a table of commands with their options. Beside each value
+ * stands where it is from. What no publication says is marked `ours`, with a word on why it is what it is; `asks` names
+ * options of `tweedie recipe` that a recipe cannot do without, or that replace such a value.
+ *
+ * Words in braces are filled in by the runner: {data}, {out}, {model}, {lpips}, {weights} (the cache of `fetch`), and
+ * {number}, {seed}, {target}, {labels}, {images} from the command line. An option whose word has no value is left out.
+ *
+ * Networks of the minority classifiers (the upper half of the papers' table) stand in the presets mc_* of the nn room.
+ */
+
+export interface Setting {
+  readonly value: string
+  readonly source: string
+  /** Whether a publication says so. */
+  readonly published: boolean
+}
+
+export type StageCommand = 'fetch' | 'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'sample'
+
+export interface Stage {
+  readonly command: StageCommand
+  /** Arguments that are no options. */
+  readonly positionals?: readonly string[]
+  /** An empty value is a switch. */
+  readonly options: Readonly<Record<string, Setting>>
+  /** The file that is there when the stage is done. */
+  readonly output: string
+  /** Left out where --model names the model, or --lpips the weights. */
+  readonly unless?: 'model' | 'lpips'
+}
+
+export interface Recipe {
+  readonly name: string
+  readonly about: string
+  /** What --data has to hold. */
+  readonly data: string
+  /** Default of {model}: what the recipe trains or fetches. */
+  readonly model: string
+  /** Default of {lpips}; without it the commands take their own default. */
+  readonly lpips?: string
+  /** Preset of a model given with --model that does not say what it is. */
+  readonly preset?: string
+  /** Defaults of the recipe's own options; null: there is none, and the user must say. */
+  readonly asks: Readonly<Partial<Record<'target' | 'labels' | 'images', Setting | null>>>
+  readonly stages: readonly Stage[]
+  /** What the publications leave open, beyond the single values. */
+  readonly notes: readonly string[]
+}
+
+const published = (value: string | number, source: string): Setting => ({ value: String(value), source, published: true })
+const ours = (value: string | number, why: string): Setting => ({ value: String(value), source: why, published: false })
+/** Not a figure: which file goes where. */
+const wire = (value: string): Setting => ({ value, source: '', published: true })
+/** An option of `tweedie recipe`. */
+const asked = (name: string): Setting => ({ value: `{${name}}`, source: `--${name}`, published: false })
+
+const TABLE = 'Um et al. (ICLR 2024), Table 2'
+const CODE = 'minority-guidance, classifier_train.py'
+const README = 'minority-guidance, README.md'
+const SCRIPT = 'minority-guidance, construct_ms_dataset.py'
+
+const fetchStage = (name: string, unless?: Stage['unless']): Stage =>
+  ({ command: 'fetch', positionals: [name], options: {}, output: `{weights}/${name}.safetensors`, ...(unless && { unless }) })
+
+const selectStage = (options: Readonly<Record<string, Setting>>): Stage =>
+  ({ command: 'select', positionals: ['{data}'], options: { ...options, seed: asked('seed'), out: wire('{out}/split.json') }, output: '{out}/split.json' })
+
+/** Minority scores (Eq. 7), and L classes of equal size of them. */
+const scoreAndLabel = (
+  { step, lpips, levels, within, select }: { step: Setting; lpips: Setting; levels: Setting; within?: Setting; select?: boolean },
+): Stage[] => [
+  {
+    command: 'score', output: '{out}/scores.json',
+    options: {
+      model: wire('{model}'), data: wire('{data}'), ...(select && { select: wire('{out}/split.json') }), step, lpips,
+      draws: published(1, 'Um et al.: one is enough (the default of construct_ms_dataset.py is 5)'), seed: asked('seed'),
+      out: wire('{out}/scores.json'), html: wire('{out}/scores.html'),
+    },
+  },
+  {
+    command: 'label', output: '{out}/labels.json',
+    options: { scores: wire('{out}/scores.json'), data: wire('{data}'), levels, ...(within && { within }), out: wire('{out}/labels.json') },
+  },
+]
+
+interface ClassifierTraining { iterations: number; batch: number; lr: string; weightDecay: string; extractor?: string }
+
+/** The minority classifier as published: by preset, AdamW with a learning rate that falls to 0, random crops and flips. */
+const publishedClassifier = (preset: string, { iterations, batch, lr, weightDecay, extractor }: ClassifierTraining): Stage => ({
+  command: 'train classifier', output: '{out}/classifier/model.safetensors',
+  options: {
+    data: wire('{data}'), select: wire('{out}/split.json'), labels: wire('{out}/labels.json'),
+    preset: published(preset, `${TABLE}: the network`),
+    ...(extractor && { extractor: published(`{weights}/${extractor}.safetensors`, `${TABLE}: the frozen feature extractor`) }),
+    images: published(iterations * batch, `${TABLE}: ${iterations.toLocaleString('en')} iterations of batch ${batch}`),
+    batch: published(batch, TABLE), lr: published(lr, TABLE), 'weight-decay': published(weightDecay, TABLE),
+    anneal: published(1, preset === 'mc_lsun' ? README : `${README} has it for LSUN; the others are not stated`),
+    crop: published('random', CODE), augment: published('flip', CODE),
+    seed: asked('seed'), out: wire('{out}/classifier'), resume: wire(''),
+  },
+})
+
+const sampleStage = (scale: Setting, { extractor, labels, respacing = published(250, TABLE) }: { extractor?: string; labels?: boolean; respacing?: Setting } = {}): Stage => ({
+  command: 'sample', output: '{out}/samples/run.json',
+  options: {
+    model: wire('{model}'), method: wire('minority-guided'), 'minority-classifier': wire('{out}/classifier/model.safetensors'),
+    ...(extractor && { extractor: wire(`{weights}/${extractor}.safetensors`) }),
+    'minority-scale': scale, 'minority-target': asked('target'), respacing, ...(labels && { labels: asked('labels') }),
+    lpips: wire('{lpips}'), number: asked('number'), seed: asked('seed'), out: wire('{out}/samples'),
+  },
+})
+
+const vgg = '{weights}/lpips_vgg.safetensors'
+
+/** LPIPS with VGG-16, as the labelling script has it. */
+const lpipsVgg = published('{lpips}', `${SCRIPT}: LPIPS, net vgg`)
+const anyLpips = ours('{lpips}', '--lpips FILE takes LPIPS; without it no third-party weights are used')
+const cosineStep = ours(90, '0.9 T for cosine: from memory of the paper; as noisy as the published 60 of linear (abar 0.020 and 0.024)')
+const linearStep = published(60, `${SCRIPT}: perturb_t, of 100 steps`)
+const validation = selectStage({ 'hold-out': published('0.05', `${SCRIPT}: val_ratio (stratified there, any image here)`) })
+const topTenth = (first: number, last: number): Setting => ours(`${first}-${last}`, 'the top levels; which of them is not stated, here a tenth')
+const reference = 'The swept guidance scales and the number of images a level need are not stated.'
+
+/** The published backbone is fetched; --model takes another file. */
+const fetched = (name: string): Pick<Recipe, 'model' | 'preset' | 'lpips'> => ({ model: `{weights}/${name}.safetensors`, preset: name, lpips: vgg })
+
+/** Networks of our own recipes: small enough for a CPU. */
+const smallClassifier = (options: Readonly<Record<string, Setting>>): Stage => ({
+  command: 'train classifier', output: '{out}/classifier/model.safetensors',
+  options: {
+    data: wire('{data}'), select: wire('{out}/split.json'), labels: wire('{out}/labels.json'),
+    'num-channels': ours(32, 'as published for CIFAR-10'), 'channel-mult': ours('1,2,2', 'three levels of small pictures'),
+    'num-res-blocks': ours(2, 'as published for CIFAR-10'),
+    batch: ours(64, 'what a CPU does in a second'), lr: ours('3e-4', 'as published'), 'weight-decay': ours('0.05', 'as published'), anneal: ours(1, 'as published for LSUN'),
+    ...options, seed: asked('seed'), out: wire('{out}/classifier'), resume: wire(''),
+  },
+})
+
+export const recipes: readonly Recipe[] = [
+  {
+    name: 'celeba', about: 'CelebA, 64 x 64', data: 'the aligned faces of CelebA',
+    model: '{out}/diffusion/ema-0.9999.safetensors', preset: 'celeba64_uncond', lpips: vgg,
+    asks: { target: topTenth(90, 99), images: ours(540_000 * 2048, '540,000 iterations of batch 2048, from memory of ADM-64\'s training; the paper says "as ImageNet"') },
+    stages: [
+      fetchStage('lpips_vgg', 'lpips'),
+      validation,
+      {
+        command: 'train diffusion', output: '{out}/diffusion/ema-0.9999.safetensors', unless: 'model',
+        options: {
+          data: wire('{data}'), preset: published('celeba64_uncond', 'sg-minority, README.md: the network'),
+          images: asked('images'), batch: ours(2048, 'from memory of ADM-64\'s training'), lr: ours('3e-4', 'from memory of ADM-64\'s training'),
+          ema: published('0.9999', 'guided-diffusion, TrainLoop'), augment: published('flip', 'guided-diffusion, image_datasets.py'),
+          seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
+        },
+      },
+      ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
+      publishedClassifier('mc_celeba', { iterations: 20_000, batch: 256, lr: '3e-4', weightDecay: '0.05' }),
+      sampleStage(published('4.0', TABLE)),
+    ],
+    notes: [reference, 'The published model lies on Google Drive (sg-minority, README.md); --model takes it, and nothing is trained then.'],
+  },
+  {
+    name: 'cifar10', about: 'CIFAR-10, 32 x 32', data: 'the 50,000 training images of CIFAR-10',
+    ...fetched('cifar10_uncond_50M_500K'),
+    asks: { target: topTenth(90, 99) },
+    stages: [
+      fetchStage('lpips_vgg', 'lpips'), fetchStage('cifar10_uncond_50M_500K', 'model'),
+      validation,
+      ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
+      publishedClassifier('mc_cifar10', { iterations: 12_000, batch: 128, lr: '3e-4', weightDecay: '0.05' }),
+      sampleStage(published('8.0', TABLE)),
+    ],
+    notes: [reference, 'The classifier is trained on the timesteps that the sampler shows it (t * 0.25 of 4000); gd\'s classifier_train.py would show it t itself.'],
+  },
+  {
+    name: 'lsun', about: 'LSUN bedrooms, 256 x 256', data: 'bedrooms; the authors used the subset jhoward/lsun_bedroom of Kaggle',
+    ...fetched('lsun_bedroom'),
+    asks: { target: published(99, `${README}, ${TABLE}`) },
+    stages: [
+      fetchStage('lpips_vgg', 'lpips'), fetchStage('lsun_bedroom', 'model'), fetchStage('256x256_classifier'),
+      validation,
+      ...scoreAndLabel({ step: linearStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
+      publishedClassifier('mc_lsun', { iterations: 60_000, batch: 256, lr: '3e-4', weightDecay: '0.05', extractor: '256x256_classifier' }),
+      sampleStage(published('3.5', `${README}, ${TABLE}`), { extractor: '256x256_classifier' }),
+    ],
+    notes: [reference, 'How large a part of LSUN was labelled is not stated by the authors (a third party says a tenth); here all of --data is.'],
+  },
+  {
+    name: 'imagenet', about: 'ImageNet, 64 x 64, class-conditional', data: 'ImageNet, a folder a class, the 1,000 folders in sorted order',
+    ...fetched('64x64_diffusion'),
+    // No default: evenly spread or random classes would be another experiment than the reader's.
+    asks: { target: published(24, TABLE), labels: null },
+    stages: [
+      fetchStage('lpips_vgg', 'lpips'), fetchStage('64x64_diffusion', 'model'), fetchStage('64x64_classifier'),
+      validation,
+      ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(25, TABLE), within: published('class', 'Um et al., Appendix B.3') }),
+      publishedClassifier('mc_imagenet', { iterations: 60_000, batch: 1024, lr: '6e-4', weightDecay: '0.2', extractor: '64x64_classifier' }),
+      sampleStage(published('2.5', TABLE), { extractor: '64x64_classifier', labels: true }),
+    ],
+    notes: [reference, 'The layer by which this classifier is told the class is not released; it is the U-Net\'s label embedding here.'],
+  },
+  {
+    name: 'brain-mri', about: 'brain MRI slices, 256 x 256, grey', data: 'slices of at least 256 x 256',
+    model: '{out}/diffusion/ema-0.9999.safetensors', lpips: vgg,
+    asks: { target: topTenth(45, 49), images: ours(2_000_000, 'the training of this model is not stated') },
+    stages: [
+      fetchStage('lpips_vgg', 'lpips'),
+      validation,
+      {
+        command: 'train diffusion', output: '{out}/diffusion/ema-0.9999.safetensors', unless: 'model',
+        options: {
+          data: wire('{data}'), grayscale: published('', `${TABLE}: one channel`), 'image-size': published(256, TABLE),
+          schedule: published('linear', TABLE), 'diffusion-steps': published(1000, TABLE),
+          'num-channels': ours(128, 'guided-diffusion\'s default; the network is not stated'), 'channel-mult': ours('1,1,2,2,4,4', 'guided-diffusion\'s for 256; not stated'),
+          'num-res-blocks': ours(2, 'guided-diffusion\'s default; not stated'), 'attention-resolutions': ours('32,16,8', 'as ADM at 256; not stated'), 'num-head-channels': ours(64, 'as ADM at 256; not stated'),
+          images: asked('images'), batch: ours(32, 'not stated'), lr: ours('1e-4', 'guided-diffusion\'s default; not stated'),
+          ema: ours('0.9999', 'guided-diffusion\'s default; not stated'), augment: ours('flip', 'guided-diffusion\'s; not stated'),
+          seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
+        },
+      },
+      ...scoreAndLabel({ step: linearStep, lpips: lpipsVgg, levels: published(50, TABLE) }),
+      publishedClassifier('mc_brain_mri', { iterations: 5_000, batch: 256, lr: '3e-4', weightDecay: '0.05' }),
+      sampleStage(published('1.5', TABLE)),
+    ],
+    notes: [reference, 'Neither the diffusion model nor the data are published. Synthetic slices are not for diagnosis.'],
+  },
+  {
+    name: 'blood-cells', about: 'blood cells of BCCD, 32 x 32, of which white cells and platelets are the minority', data: 'bccd_cells_32.npz, or another .npz with source_image',
+    model: '{out}/diffusion/ema-0.9995.safetensors',
+    asks: { target: ours(9, 'the rarest of 10'), images: ours(200_000, 'where the loss on held-out smears is flat, about') },
+    stages: [
+      selectStage({ 'hold-out': ours('0.2', 'one fifth of the smears'), by: ours('source_image', 'cells of one smear are alike') }),
+      {
+        command: 'train diffusion', output: '{out}/diffusion/ema-0.9995.safetensors', unless: 'model',
+        options: {
+          data: wire('{data}'), select: wire('{out}/split.json'),
+          'num-channels': ours(32, 'with 2,2,2: 64 channels at every level'), 'channel-mult': ours('2,2,2', 'fewer than 64 channels lose the mean of a picture in group norms'),
+          images: asked('images'), batch: ours(32, 'what a CPU does in a second'), lr: ours('5e-4', 'for so small a network'), ema: ours('0.9995', 'for so short a run'), augment: ours('symmetries', 'cells have no up'),
+          seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
+        },
+      },
+      ...scoreAndLabel({ step: cosineStep, lpips: anyLpips, levels: ours(10, 'about 400 cells a level'), select: true }),
+      smallClassifier({ images: ours(100_000, 'about 25 times the cells'), augment: ours('symmetries', 'cells have no up') }),
+      sampleStage(ours('2.0', 'not swept'), { respacing: ours(250, 'as published') }),
+    ],
+    notes: ['Synthetic cells are not for diagnosis.'],
+  },
+  {
+    name: 'fashion-mnist-lt', about: 'Fashion-MNIST made long-tailed, 28 x 28, grey', data: 'train-images-idx3-ubyte.gz with its labels file beside it',
+    model: '{out}/diffusion/ema-0.9995.safetensors',
+    asks: { target: ours(24, 'the rarest of 25'), images: ours(400_000, 'about 30 times the pictures') },
+    stages: [
+      selectStage({ 'long-tail': ours(100, 'imbalance factor: 6,000 of the first class, 60 of the last'), 'hold-out': ours('0.1', 'a tenth of what is left') }),
+      {
+        command: 'train diffusion', output: '{out}/diffusion/ema-0.9995.safetensors', unless: 'model',
+        options: {
+          data: wire('{data}'), select: wire('{out}/split.json'),
+          'num-channels': ours(32, 'with 2,2,2: 64 channels at every level'), 'channel-mult': ours('2,2,2', 'sides 28, 14, 7'), 'attention-resolutions': ours(7, 'the smallest level'),
+          images: asked('images'), batch: ours(32, 'what a CPU does in a second'), lr: ours('5e-4', 'for so small a network'), ema: ours('0.9995', 'for so short a run'), augment: ours('flip', 'clothes have an up'),
+          seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
+        },
+      },
+      ...scoreAndLabel({ step: cosineStep, lpips: anyLpips, levels: ours(25, 'as the paper has for CIFAR-10-LT'), select: true }),
+      smallClassifier({ images: ours(200_000, 'about 15 times the pictures'), augment: ours('flip', 'clothes have an up') }),
+      sampleStage(ours('2.0', 'not swept'), { respacing: ours(250, 'as published') }),
+    ],
+    notes: [],
+  },
+]
