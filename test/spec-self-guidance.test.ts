@@ -9,7 +9,7 @@ import {
 } from '../src/diffusion/index.ts'
 import { isGuided, selfGuidedPass } from '../src/diffusion/self-guidance.ts'
 import { UNet } from '../src/nn/index.ts'
-import { add, clamp, grad, mul, type Device, type Tensor } from '../src/tensor/index.ts'
+import { add, clamp, grad, mul, slice, tanh, type Device, type Tensor } from '../src/tensor/index.ts'
 import { expectSpec, networkParameters, waves } from './formula.ts'
 import { deviceTest, expectClose, numbers, onCPU } from './op.ts'
 import { inputX, modelA, unetConfig } from './spec-models.ts'
@@ -265,13 +265,32 @@ for (const method of ['ancestral', 'ddim'] as const) {
   }, onCPU)
 }
 
-specTest('in DDIM the shift is a term of the score', async (world) => {
-  // condition_score with g = w gradient: x_0 + (1 - abar) / sqrt(abar) g.
-  const { diffusion, x, denoiser } = world
-  const { gradient } = await world.pass({ weight: 0.4 })
-  using g = world.device.tensor(gradient, shape)
+specTest('in DDIM the shift of the mean is the term of the score that moves the mean as far', async (world) => {
+  // condition_score with g = shift sqrt(alpha) / beta: x_0 + (1 - abar) / sqrt(abar) g.
+  const { device, diffusion, x, denoiser } = world
+  const beta = diffusion.process.tables.betas[t]
+  const [{ gradient }, { variance }] = [await world.pass({ weight: 0.4 }), await world.plain()]
   const run = (options: object): Promise<Float32Array> =>
     world.read(() => oneStep(diffusion, denoiser, x, t, { noise: world.noise(), method: 'ddim', ...options }).next)
-  expectClose(await run({ selfGuidance: selfGuidance({ every: 1, weight: 0.4 }) }), await run({ guidances: [() => mul(g, 1)] }), 1e-6, 'ddim')
+  for (const scale of ['variance', 'fixed'] as const) {
+    using g = device.tensor(gradient.map((v, i) => (scale === 'fixed' ? v : v * variance[i]) * Math.sqrt(1 - beta) / beta), shape)
+    expectClose(await run({ selfGuidance: selfGuidance({ every: 1, weight: 0.4, scale }) }), await run({ guidances: [() => mul(g, 1)] }), 1e-6, scale)
+  }
 })
 
+specTest('with eta 1 and the fixed small variance, DDIM is ancestral sampling under normalized gradients as well', async (world) => {
+  const { device, x } = world
+  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10', varianceType: 'fixedSmall' })
+  using head = device.scope(() => slice(world.denoiser(x, [777, 777]), 1, 0, 3))
+  // Without a part that grows with x, which at the last index would be an x_0 of 2e4.
+  const denoiser: Denoiser = (xt) => add(mul(head, 0.3), mul(tanh(xt), 0.2))
+  const normalized = Object.assign(() => mul(world.eps, 0.3), { normalized: true })
+  for (let at = 0; at < 10; at++) {
+    for (const scale of ['variance', 'fixed'] as const) {
+      const run = (method: 'ancestral' | 'ddim'): Promise<Float32Array> => world.read(() => oneStep(diffusion, denoiser, x, at, {
+        noise: world.noise(world.other), method, eta: 1, selfGuidance: selfGuidance({ every: 1, weight: 0.4, scale }), guidances: [normalized],
+      }).next)
+      expectClose(await run('ddim'), await run('ancestral'), 1e-4, `index ${at}, ${scale}`)
+    }
+  }
+})

@@ -3,59 +3,12 @@
  * identity between the minority score and the denoising error, for any network.
  */
 import { expect } from 'vitest'
-import {
-  GaussianDiffusion, GeneratedNoise, minorityScore, respace, sampleLoop, scoreIndex, scoreRespacing, selfGuidance,
-  squaredL2, type Denoiser, type SampleOptions,
-} from '../src/diffusion/index.ts'
-import type { NoiseSchedule } from '../src/nn/index.ts'
+import { GaussianDiffusion, minorityScore, scoreIndex, scoreRespacing, selfGuidance, squaredL2, type Denoiser } from '../src/diffusion/index.ts'
 import { purposes } from '../src/diffusion/noise.ts'
-import {
-  add, mul, randomNormal, sigmoid, slice, splitSeed, sub, sum, type Device, type Tensor,
-} from '../src/tensor/index.ts'
+import { add, mul, randomNormal, slice, splitSeed } from '../src/tensor/index.ts'
 import { deviceTest, onCPU } from './op.ts'
 import { inputX, modelA } from './spec-models.ts'
-
-const common = { mean: [0.6, 0.2], weight: 0.9 }
-const rare = { mean: [-0.7, -0.5], weight: 0.1 }
-const spread = 0.05
-
-/**
- * E[x_0 | x_t] of points [N, 2, 1, 1]. A mode k has E_k = m_k + a v / tau (x - a m_k), with a = sqrt(abar), v its variance
- * and tau = abar v + 1 - abar; the modes are weighted by their posterior odds.
- */
-function exactDenoiser(device: Device, schedule: NoiseSchedule): Denoiser {
-  const { alphaBar } = respace({ schedule, diffusionSteps: 1000 }).tables
-  const vector = (values: readonly number[]): Tensor => device.tensor(values, [1, 2, 1, 1])
-  const square = ([x, y]: readonly number[]): number => x * x + y * y
-  return (x, [t]) => {
-    const abar = alphaBar[t]
-    const a = Math.sqrt(abar)
-    const tau = abar * spread + 1 - abar
-    const towards = vector(common.mean.map((v, i) => (rare.mean[i] - v) * (a / tau)))
-    const odds = Math.log(rare.weight / common.weight) + (abar * (square(common.mean) - square(rare.mean))) / (2 * tau)
-    const share = sigmoid(add(sum(mul(x, towards), { axes: [1], keepDims: true }), odds))
-    const shrink = (a * spread) / tau
-    const estimate = ({ mean }: { mean: readonly number[] }): Tensor => add(mul(x, shrink), vector(mean.map((v) => v * (1 - shrink * a))))
-    return add(estimate(common), mul(share, sub(estimate(rare), estimate(common))))
-  }
-}
-
-const toy = (schedule: NoiseSchedule, respacing: string): GaussianDiffusion =>
-  new GaussianDiffusion({ schedule, diffusionSteps: 1000, respacing, meanType: 'xStart', varianceType: 'fixedSmall' })
-
-async function shareOfRare(device: Device, schedule: NoiseSchedule, count: number, options: Omit<SampleOptions, 'noise'>): Promise<number> {
-  using noise = new GeneratedNoise(device, { seed: 1, samples: Array.from({ length: count }, (_, i) => i), shape: [2, 1, 1] })
-  let found = 0
-  for await (const step of sampleLoop(toy(schedule, '50'), exactDenoiser(device, schedule), { noise, clipDenoised: false, ...options })) {
-    if (step.done !== step.total) continue
-    const points = await step.x.read()
-    for (let n = 0; n < count; n++) {
-      const distance = ({ mean }: { mean: readonly number[] }): number => Math.hypot(points[2 * n] - mean[0], points[2 * n + 1] - mean[1])
-      if (distance(rare) < distance(common)) found++
-    }
-  }
-  return found / count
-}
+import { common, exactDenoiser, rare, shareOfRare, toy } from './toy.ts'
 
 for (const schedule of ['cosine', 'linear'] as const) {
   deviceTest(`L.17: self-guidance raises the share of the rare mode, ${schedule}`, async (device) => {

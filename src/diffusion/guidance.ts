@@ -1,7 +1,7 @@
 /**
  * Guidance by the gradient of a log density (spec C.6): g = scale * grad_x log p. A sampler adds up the gradients of all
- * its guidances and applies the sum once, to the mean (ancestral) or to the score (DDIM), so guidances compose by being
- * listed side by side; one with a scale of 0 adds zeros.
+ * its guidances and applies the sum once, to the mean (ancestral) or to the score (DDIM), so guidances compose by being listed;
+ * one with a scale of 0 adds zeros.
  */
 import { TweedieError } from '../errors.ts'
 import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, type Tensor } from '../tensor/index.ts'
@@ -10,7 +10,11 @@ import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, type Tenso
  * A term of the score at x_t [N, C, H, W]: d log p / dx of whatever the samples are to be led to, of x's shape.
  * `timesteps` are the mapped ones, as the network sees them, one a sample.
  */
-export type Guidance = (x: Tensor, timesteps: readonly number[]) => Tensor
+export interface Guidance {
+  (x: Tensor, timesteps: readonly number[]): Tensor
+  /** The gradient was brought to a chosen size and is no score: DDIM converts what it moves the mean by, see `oneStep`. */
+  readonly normalized?: boolean
+}
 
 /** A classifier of noisy images x [N, C, H, W], told the same timesteps as the network: logits [N, K]. */
 export type Logits = (x: Tensor, timesteps: readonly number[]) => Tensor

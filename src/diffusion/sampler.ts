@@ -119,7 +119,14 @@ interface Made {
   readonly predXStart: Tensor
 }
 
-/** x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's. */
+/**
+ * x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's.
+ *
+ * A normalized gradient, such as self-guidance's, is made to move the mean, by variance * gradient. The reference has no
+ * DDIM for it; here DDIM takes the term of the score that moves the mean as far, which is the shift over beta / sqrt(alpha).
+ * So DDIM of eta 1 is ancestral sampling with self-guidance, too. The gradient itself as a score would move x_0 by
+ * (1 - abar) / sqrt(abar) times it: 2e4 at the end of the cosine schedule, where a classifier's gradient vanishes.
+ */
 export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, options: SampleOptions): Made {
   const { noise, method = 'ancestral', eta = 0, guidances = [], selfGuidance } = options
   const stepNoise = noise.step(t)
@@ -130,9 +137,11 @@ export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Ten
   const timesteps = diffusion.timesteps(t, x.shape[0])
   const gradients = guidances.map((guidance) => guidance(x, timesteps))
   if (method === 'ddim') {
-    // As a term of the score, a shift of the mean is that shift over the variance.
-    if (self) gradients.push(selfGuidance?.scale === 'fixed' ? div(self.gradient, p.variance) : self.gradient)
-    const predXStart = gradients.length > 0 ? diffusion.conditionScore(p.predXStart, t, gradients.reduce(add)) : p.predXStart
+    const beta = diffusion.process.tables.betas[t]
+    const asScore = (shift: Tensor): Tensor => div(shift, beta / Math.sqrt(1 - beta))
+    const scores = gradients.map((gradient, i) => (guidances[i].normalized ? asScore(mul(p.variance, gradient)) : gradient))
+    if (self) scores.push(asScore(selfGuidance?.scale === 'fixed' ? self.gradient : mul(p.variance, self.gradient)))
+    const predXStart = scores.length > 0 ? diffusion.conditionScore(p.predXStart, t, scores.reduce(add)) : p.predXStart
     return { next: diffusion.ddimSample(predXStart, x, t, eta, stepNoise), predXStart }
   }
   let mean = gradients.length > 0 ? diffusion.conditionMean(p, gradients.reduce(add)) : p.mean

@@ -1,7 +1,7 @@
 /**
  * Low-density guidance in the manner of Sehwag et al. 2022 ("Generating High Fidelity Data from Low-density Regions using
  * Diffusion Models"), a baseline of Um et al. **A reconstruction**: no code was published, and the formula here is the
- * specification's, from memory (spec D.6). Two terms are added to the score: one leads away from the sample's own class in
+ * specification's, from memory (spec D.6). Two terms are added to the mean: one leads away from the sample's own class in
  * a classifier's feature space, the other keeps samples real in the eyes of a discriminator of real and synthetic images.
  *
  *     mean' = mean + variance * (alpha * g_low / |g_low|_inf + beta * g_real / |g_real|_inf)
@@ -56,10 +56,11 @@ export function sehwagGuidance(options: SehwagOptions): Guidance {
     if (logits.shape[1] < 2) throw new TweedieError('option', 'The discriminator has one class; it needs two, real and synthetic.')
     return logProbability(logits, real)
   }, 1)
-  return (x, timesteps) => x.device.scope(() => {
+  const both = (x: Tensor, timesteps: readonly number[]): Tensor => x.device.scope(() => {
     const term = (guidance: Guidance, weight: number): Tensor => mul(peakNormalized(x.device.scope(() => guidance(x, timesteps))), weight)
     return add(term(low, alpha), term(realistic, beta))
   })
+  return Object.assign(both, { normalized: true })
 }
 
 // x / |x|, and 0 for a row of zeros.
