@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
 import { GaussianDiffusion, GeneratedNoise, LossSecondMomentResampler, lossTypeOf, sampleLoop, UniformSampler } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
-import { configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
+import { configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, UNet, type ModelConfig } from '../nn/index.ts'
 import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
@@ -134,7 +134,8 @@ function evaluationsOf(reviews: readonly Review[]): { curves: Curve[]; body: str
   }
 }
 
-function commonSize(set: ImageSet): number | null {
+/** The side of every image, if all are squares of one size. */
+export function commonSize(set: ImageSet): number | null {
   const { width, height } = set.sizeOf(0)
   if (width !== height) return null
   for (let i = 1; i < set.length; i++) {
@@ -145,7 +146,7 @@ function commonSize(set: ImageSet): number | null {
 }
 
 /** Weights, two moments and the averages beside what a step needs. */
-function trainingNeed(config: UNet['config'] & { kind: 'unet' }, { batch, microbatch = batch, emaRates = [] }: { batch: number; microbatch?: number; emaRates?: readonly number[] }): { bytes: number; largestBuffer: number } {
+export function trainingNeed(config: ModelConfig, { batch, microbatch = batch, emaRates = [] }: { batch: number; microbatch?: number; emaRates?: readonly number[] }): { bytes: number; largestBuffer: number } {
   const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
   return { bytes: bytes + (2 + emaRates.length + (microbatch < batch ? 1 : 0)) * weights, largestBuffer }
 }
