@@ -2,7 +2,7 @@
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import { imageArrays, type ImageSet } from './image-set.ts'
-import { sha256 } from './sha256.ts'
+import { sha256OfBytes } from './sha256.ts'
 
 export const isGzip = (start: Uint8Array): boolean => start[0] === 0x1f && start[1] === 0x8b
 export const isIdx = (start: Uint8Array): boolean => start[0] === 0 && start[1] === 0 && start[2] >= 8 && start[2] <= 14
@@ -14,7 +14,7 @@ export async function openIdx(images: ByteSource, labels?: ByteSource, signal?: 
   const [, height, width] = pictures.shape
   return imageArrays({
     name: images.name, data: pictures.data, width, height, channels: 1,
-    fingerprint: sha256(pictures.file, classes?.file ?? ''),
+    fingerprint: await sha256OfBytes(pictures.file, ...classes ? [classes.file] : []),
     ...classes && { labels: classes.data },
   })
 }
@@ -28,7 +28,7 @@ export function labelFiles(images: string): string[] {
   return [labels, labels.endsWith('.gz') ? labels.slice(0, -3) : `${labels}.gz`]
 }
 
-async function readIdx(source: ByteSource, rank: number, signal?: AbortSignal): Promise<{ shape: number[]; data: Uint8Array; file: Uint8Array }> {
+async function readIdx(source: ByteSource, rank: number, signal?: AbortSignal): Promise<{ shape: number[]; data: Uint8Array; file: Uint8Array<ArrayBuffer> }> {
   const wrong = (message: string, cause?: unknown): never => {
     throw new TweedieError('format', `${source.name}: ${message}`, { cause })
   }

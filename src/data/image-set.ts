@@ -35,9 +35,10 @@ export interface ImageSet {
  * The images at `indices`, in this order. The fingerprint covers set and indices, so another choice is other data; a
  * subset of a subset is one of the first set.
  *
- * @throws TweedieError 'option' for an index outside the set
+ * @throws TweedieError 'option' for no index, or one outside the set
  */
 export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
+  if (indices.length === 0) throw new TweedieError('option', `${set.name}: expected one image or more of its ${set.length}, found an empty choice.`)
   const outside = indices.find((index) => !Number.isInteger(index) || index < 0 || index >= set.length)
   if (outside !== undefined) throw new TweedieError('option', `${set.name}: expected indices below its ${set.length} images, found ${outside}.`)
   const from = set.origin
@@ -58,6 +59,9 @@ export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
     read: (index, signal) => set.read(indices[index], signal),
   }
 }
+
+/** ImageNet has 21,841. */
+const maxClasses = 2 ** 16
 
 /** What a reader of arrays found. */
 export interface ImageArrays {
@@ -94,8 +98,8 @@ export function imageArrays({ name, fingerprint, data, width, height, channels, 
     last = Math.max(last, labels[i])
   }
   if (labels && classes && last >= classes.length) wrong(`names ${classes.length} classes, and has a label ${last}.`)
-  // A label far out would be a list of names as long: class numbers are dense.
-  if (last >= length && !classes) wrong(`found a label ${last} among ${length} images: expected classes numbered from 0 without gaps.`)
+  // Without names each number up to the last is a class.
+  if (last >= maxClasses && !classes) wrong(`found a label ${last}, expected classes numbered from 0 to at most ${maxClasses - 1}.`)
   const digits = String(length - 1).length
   return {
     name, length, channels, columns, notes, fingerprint,

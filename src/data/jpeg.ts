@@ -16,7 +16,12 @@ interface JpegHeader extends ImageHeader {
   readonly spread: readonly [x: number, y: number]
   /** The components are red, green and blue, not luma and chroma. */
   readonly rgb: boolean
+  /** Where Adobe's marker says which of the two, if it is there. */
+  readonly transformAt?: number
 }
+
+/** Photographs have up to 100 million pixels; decoding takes some 20 bytes for each. */
+const maxPixels = 1e8
 
 /**
  * From the bytes before the first scan; undefined where these are not all there. Throws 'format', naming `name`, for
@@ -28,7 +33,7 @@ export function jpegHeader(bytes: Uint8Array, name: string): JpegHeader | undefi
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let frame: { width: number; height: number; ids: string; sampling: [number, number][] } | undefined
-  let transform: number | undefined
+  let transformAt: number | undefined
   for (let at = 2; at + 4 <= bytes.length;) {
     if (bytes[at] !== 0xff) return wrong('a damaged JPEG (a marker is missing in its header).')
     const marker = bytes[at + 1]
@@ -39,7 +44,7 @@ export function jpegHeader(bytes: Uint8Array, name: string): JpegHeader | undefi
     const end = at + 2 + view.getUint16(at + 2)
     if (marker === 0xda || marker === 0xd9) break
     if (end > bytes.length) return undefined
-    if (marker === 0xee && String.fromCharCode(...bytes.subarray(at + 4, at + 9)) === 'Adobe') transform = bytes[at + 15]
+    if (marker === 0xee && String.fromCharCode(...bytes.subarray(at + 4, at + 9)) === 'Adobe') transformAt = at + 15
     // Frames, C0 to CF, but for the tables C4 and CC and the reserved C8.
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
       if (marker > 0xc2) wrong('a lossless, hierarchical or arithmetically coded JPEG, which is not read. Save it as a baseline JPEG or a PNG.')
@@ -59,10 +64,12 @@ export function jpegHeader(bytes: Uint8Array, name: string): JpegHeader | undefi
   if (!frame) return undefined
   const { width, height, ids, sampling: [[x, y], ...chroma] } = frame
   if (width === 0 || height === 0) wrong('a damaged JPEG (its header has no size).')
+  if (width * height > maxPixels) wrong(`${width} x ${height} pixels are more than ${maxPixels / 1e6} million. Scale it down first.`)
   const spread = chroma.length === 0 ? [1, 1] as const : [x / chroma[0][0], y / chroma[0][1]] as const
   const alike = chroma.every(([h, v]) => h === chroma[0][0] && v === chroma[0][1])
   if (!alike || spread.some((s) => s !== 1 && s !== 2 && s !== 4)) wrong('a JPEG with an unusual sampling of its chroma, which is not read. Save it as a PNG.')
-  return { width, height, channels: chroma.length === 0 ? 1 : 3, spread, rgb: transform === 0 || (transform === undefined && ids === 'RGB') }
+  const rgb = transformAt === undefined ? ids === 'RGB' : bytes[transformAt] === 0
+  return { width, height, channels: chroma.length === 0 ? 1 : 3, spread, rgb, ...transformAt !== undefined && { transformAt } }
 }
 
 /** Throws 'format', naming `name`, for a damaged file or a kind that is not read. */
@@ -71,11 +78,13 @@ export function decodeJpeg(bytes: Uint8Array, name: string): Image {
     throw new TweedieError('format', `${name}: a damaged JPEG (${reason}).`, { cause })
   }
   const header = jpegHeader(bytes, name) ?? wrong('it is cut short')
-  const { width, height, channels, spread, rgb } = header
+  const { width, height, channels, spread, rgb, transformAt } = header
   let planes: Uint8Array
   try {
-    // Without the colour transform: luma and chroma as they are, chroma repeated.
-    planes = jpeg.decode(bytes, { useTArray: true, formatAsRGBA: false, colorTransform: false, tolerantDecoding: false, maxResolutionInMP: 2 ** 16 }).data
+    // Without the colour transform: luma and chroma as they are, chroma repeated. To jpeg-js Adobe's marker would count more.
+    const plain = bytes.slice()
+    if (transformAt !== undefined) plain[transformAt] = 0
+    planes = jpeg.decode(plain, { useTArray: true, formatAsRGBA: false, colorTransform: false, tolerantDecoding: false, maxMemoryUsageInMB: 4096 }).data
   } catch (cause) {
     return wrong(cause instanceof Error ? cause.message : String(cause), cause)
   }

@@ -38,7 +38,7 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
   const little = order !== '>'
   const read = readers(view, little)[`${kind}${digits}`]
   const text = kind === 'U' || kind === 'S'
-  if (!read && !text) wrong(`arrays of type ${dtype} are not read, only numbers and text${kind === 'O' ? ' (Python objects would be code to run)' : ''}.`)
+  if (!read && !text) wrong(`arrays of type ${dtype} are not read, only numbers and text${kind === 'O' ? ' (not Python objects: save text with array.astype(str))' : ''}.`)
   if (bytes.length < end + count * size) wrong(`a damaged array: expected ${count * size} bytes of elements, found ${bytes.length - end}.`)
   if (text) {
     const characters = (at: number): number => kind === 'U' ? view.getUint32(at, little) : view.getUint8(at)

@@ -8,7 +8,7 @@ import type { ByteSource } from '../io/source.ts'
 import { openZip, readEntry } from '../io/zip.ts'
 import { imageArrays, type ImageSet } from './image-set.ts'
 import { parseNpy, type NpyArray } from './npy.ts'
-import { sha256 } from './sha256.ts'
+import { sha256OfBytes } from './sha256.ts'
 
 /** Reads all of it: images stay in memory as bytes. Throws 'format', naming the file, for what is broken or has no images. */
 export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise<ImageSet> {
@@ -38,7 +38,7 @@ export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise
   if (shape.length < 3 || shape.length > 4 || ![1, 3].includes(channels)) {
     wrong(`expected images of shape [N, height, width], [N, height, width, 1] or [N, height, width, 3], found [${shape.join(', ')}].`)
   }
-  if (!(data instanceof Uint8Array) || dtype.endsWith('b1')) return wrong(`expected images of bytes (uint8, 0 to 255), found ${dtype}. Convert them before saving.`)
+  if (!(data instanceof Uint8Array)) return wrong(`expected images of bytes (uint8, 0 to 255), found ${dtype}. Convert them before saving.`)
   const columns = new Map<string, ArrayLike<number>>()
   for (const [key, { shape, dtype, data }] of arrays) {
     if (key === imagesKey || key === labelsKey || key === 'classes') continue
@@ -50,7 +50,7 @@ export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise
   const classes = arrays.get('classes')
   return imageArrays({
     name, data, width, height, channels: channels as 1 | 3, columns, notes,
-    fingerprint: sha256(await source.read(0, source.size, signal)),
+    fingerprint: await sha256OfBytes(await source.read(0, source.size, signal)),
     ...labels && { labels: labels.data as ArrayLike<number> },
     ...labels && classes && { classes: Array.from<number | string, string>(classes.data, String) },
   })

@@ -1,7 +1,14 @@
 /**
- * SHA-256 (FIPS 180-4) in one go and at once: the browser's own only answers later, and a fingerprint is a plain
- * property. The constants are what the standard says they are, the first 32 bits of the fractions of roots of primes.
+ * SHA-256 (FIPS 180-4). Files are hashed by the platform; a subset, which is made at once, by the few lines below. Their
+ * constants are what the standard says they are, the first 32 bits of the fractions of roots of primes.
  */
+
+/** The hash of all parts, one after the other, in hexadecimal, by the platform. */
+export async function sha256OfBytes(...parts: readonly Uint8Array<ArrayBuffer>[]): Promise<string> {
+  const whole = parts.length === 1 ? parts[0] : new Uint8Array(await new Blob([...parts]).arrayBuffer())
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', whole))
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
 
 /** The hash of all parts, one after the other, in hexadecimal; text counts as its UTF-8 bytes. */
 export function sha256(...parts: readonly (Uint8Array | string)[]): string {
@@ -43,24 +50,31 @@ const rotated = (x: number, by: number): number => (x >>> by) | (x << (32 - by))
 function compress(state: Int32Array, block: DataView, w: Int32Array, constants: Int32Array): void {
   for (let i = 0; i < 16; i++) w[i] = block.getInt32(4 * i)
   for (let i = 16; i < 64; i++) {
-    const near = w[i - 2], far = w[i - 15]
-    w[i] = w[i - 16] + w[i - 7] + (rotated(far, 7) ^ rotated(far, 18) ^ (far >>> 3)) + (rotated(near, 17) ^ rotated(near, 19) ^ (near >>> 10))
+    const near = w[i - 2]
+    const far = w[i - 15]
+    w[i] = (w[i - 16] + w[i - 7] | 0) + (rotated(far, 7) ^ rotated(far, 18) ^ (far >>> 3)) + (rotated(near, 17) ^ rotated(near, 19) ^ (near >>> 10)) | 0
   }
-  let [a, b, c, d, e, f, g, h] = state
+  let a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5], g = state[6], h = state[7]
   for (let i = 0; i < 64; i++) {
-    const one = (h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) + ((e & f) ^ (~e & g)) + constants[i] + w[i]) | 0
-    const two = ((rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0
+    const one = ((h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) | 0) + ((e & f) ^ (~e & g)) | 0) + (constants[i] + w[i] | 0) | 0
+    const two = (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c)) | 0
     h = g
     g = f
     f = e
-    e = (d + one) | 0
+    e = d + one | 0
     d = c
     c = b
     b = a
-    a = (one + two) | 0
+    a = one + two | 0
   }
-  const next = [a, b, c, d, e, f, g, h]
-  for (let i = 0; i < 8; i++) state[i] += next[i]
+  state[0] += a
+  state[1] += b
+  state[2] += c
+  state[3] += d
+  state[4] += e
+  state[5] += f
+  state[6] += g
+  state[7] += h
 }
 
 function firstPrimes(count: number): number[] {

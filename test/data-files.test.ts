@@ -1,0 +1,320 @@
+/** Data sets from files: PNG, JPEG, NumPy, IDX and folders, whole, odd and damaged. */
+import { createHash } from 'node:crypto'
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { encode } from 'fast-png'
+import { describe, expect, test } from 'vitest'
+import { decodeImage, openImages } from '../src/data/index.node.ts'
+import { parseNpy } from '../src/data/npy.ts'
+import { sha256, sha256OfBytes } from '../src/data/sha256.ts'
+import { temporaryFolder } from './cli.ts'
+import { cmykJpeg, idx, jpegs, npy, npz } from './data-fixtures.ts'
+import { ascii, concat } from './io-fixtures.ts'
+import { describeShared, shared } from './shared.ts'
+
+const at = temporaryFolder()
+const put = (name: string, bytes: Uint8Array | string): string => {
+  mkdirSync(dirname(at(name)), { recursive: true })
+  writeFileSync(at(name), bytes)
+  return at(name)
+}
+const png = (channels: 1 | 2 | 3 | 4, data: readonly number[], width = 2, depth: 8 | 16 = 8): Uint8Array =>
+  encode({ width, height: data.length / channels / width, channels, depth, data: depth === 8 ? Uint8Array.from(data) : Uint16Array.from(data) })
+const base64 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'))
+
+describe('PNG', () => {
+  test('grey, colour and palettes; alpha is ignored and 16 bits become the nearest 8', () => {
+    expect(decodeImage(png(3, [1, 2, 3, 4, 5, 6]), 'x')).toEqual({ width: 2, height: 1, channels: 3, data: Uint8Array.of(1, 2, 3, 4, 5, 6) })
+    expect(decodeImage(png(4, [1, 2, 3, 0, 4, 5, 6, 9]), 'x')).toEqual({ width: 2, height: 1, channels: 3, data: Uint8Array.of(1, 2, 3, 4, 5, 6) })
+    expect(decodeImage(png(2, [7, 0, 8, 255]), 'x')).toEqual({ width: 2, height: 1, channels: 1, data: Uint8Array.of(7, 8) })
+    // 257 a level: 128 is nearer to 0 than to 257, 129 to 257.
+    expect([...decodeImage(png(1, [0, 128, 129, 65535], 4, 16), 'x').data]).toEqual([0, 0, 1, 255])
+  })
+
+  test("files of PIL's: a palette of 3 bits, and black and white", () => {
+    const palette = 'iVBORw0KGgoAAAANSUhEUgAAAAQAAAADBAMAAABG2rP1AAAAD1BMVEVWiLo/caMmWIoVR3kENmjsuJNRAAAAEUlEQVR4nGNwMWQwVmAwEgAABXMBC/xQjEEAAAAASUVORK5CYII='
+    expect([...decodeImage(base64(palette), 'x').data].filter((_, i) => i % 3 === 0)).toEqual([4, 4, 21, 63, 21, 21, 38, 86, 21, 38, 63, 86])
+    const bits = 'iVBORw0KGgoAAAANSUhEUgAAAAsAAAADAQAAAABthMjmAAAAEUlEQVR4nGMQXcAY+5jpDAMADBICxRkoyzgAAAAASUVORK5CYII='
+    expect([...decodeImage(base64(bits), 'x').data].map((value) => value / 255).join('')).toBe('000101011010101110101000101001010')
+  })
+
+  test('a damaged one is named', () => {
+    const bytes = png(3, [1, 2, 3, 4, 5, 6])
+    bytes[45] ^= 255
+    expect(() => decodeImage(bytes, 'a.png')).toThrow(/^a\.png: a damaged PNG/)
+    expect(() => decodeImage(bytes.subarray(0, 20), 'a.png')).toThrow(/^a\.png: a damaged PNG/)
+    expect(() => decodeImage(ascii('hello, world'), 'a.png')).toThrow('a.png: neither a PNG nor a JPEG file, whatever its name says.')
+  })
+})
+
+describe('JPEG', () => {
+  test.each(Object.keys(jpegs))("%s: PIL's pixels within 3 levels, and no brighter or darker", (kind) => {
+    const { file, pixels } = jpegs[kind]
+    const { width, height, data } = decodeImage(file, kind)
+    expect([width, height, data.length]).toEqual([13, 9, pixels.length])
+    // Two roundings of the transform at most a level off each, times up to 1.77 for chroma.
+    const differences = [...data].map((value, i) => value - pixels[i])
+    expect(Math.max(...differences.map(Math.abs))).toBeLessThanOrEqual(3)
+    expect(Math.abs(differences.reduce((a, b) => a + b) / data.length)).toBeLessThan(0.3)
+  })
+
+  test("Adobe's marker says whether components are luma and chroma, or red, green and blue", () => {
+    const { file } = jpegs['chroma of half the width']
+    const marked = (transform: number) => concat(file.subarray(0, 2), [0xff, 0xee, 0, 14], ascii('Adobe'), [0, 100, 0, 0, 0, 0, transform], file.subarray(2))
+    const plain = decodeImage(file, 'x').data
+    expect(decodeImage(marked(1), 'x').data).toEqual(plain)
+    const raw = decodeImage(marked(0), 'x').data
+    // Unconverted, they are Y, Cb and Cr; the first of a row has the chroma of its own sample alone. R = Y + 1.402 (Cr - 128).
+    expect(Math.abs(Math.min(255, Math.max(0, raw[0] + 1.402 * (raw[2] - 128))) - plain[0])).toBeLessThanOrEqual(1)
+    expect(raw).not.toEqual(plain)
+  })
+
+  test('what is not read says what it is and what to do', () => {
+    const { file } = jpegs.grey
+    const patched = (marker: number, offset: number, value: number): Uint8Array => {
+      const bytes = file.slice()
+      const frame = bytes.findIndex((byte, i) => byte === 0xff && bytes[i + 1] === 0xc0)
+      bytes[frame + 1] = marker
+      bytes[frame + offset] = value
+      return bytes
+    }
+    expect(() => decodeImage(cmykJpeg, 'a.jpg')).toThrow('a.jpg: a CMYK JPEG, which is not read. Convert it to RGB first.')
+    expect(() => decodeImage(patched(0xc9, 4, 8), 'a.jpg')).toThrow(/^a\.jpg: a lossless, hierarchical or arithmetically coded JPEG/)
+    expect(() => decodeImage(patched(0xc1, 4, 12), 'a.jpg')).toThrow('a.jpg: a JPEG of 12 bits, expected 8.')
+    expect(() => decodeImage(patched(0xc0, 9, 2), 'a.jpg')).toThrow('a.jpg: a JPEG of 2 components')
+  })
+
+  test.each(Object.keys(jpegs))('%s: cut short anywhere, it is a damaged file', (kind) => {
+    const { file } = jpegs[kind]
+    // The end marker is the last two bytes.
+    for (let length = 3; length <= file.length - 2; length += 13) {
+      expect(() => decodeImage(file.subarray(0, length), 'a.jpg'), `${length}`).toThrow(/^a\.jpg: a damaged JPEG/)
+    }
+  })
+})
+
+describe('NumPy arrays', () => {
+  const bytesOf = (...values: (Int16Array | Uint16Array | Int32Array | BigInt64Array | Float32Array | Float64Array)[]) => new Uint8Array(values[0].buffer)
+
+  test('numbers of every type, in both byte orders and all versions', () => {
+    const read = (file: Uint8Array) => [...parseNpy(file, 'x').data]
+    expect(read(npy('|u1', [3], [1, 2, 255]))).toEqual([1, 2, 255])
+    expect(read(npy('|i1', [1], [255]))).toEqual([-1])
+    expect(read(npy('|b1', [2], [0, 1]))).toEqual([0, 1])
+    expect(read(npy('<u2', [2], bytesOf(Uint16Array.of(1, 65535))))).toEqual([1, 65535])
+    expect(read(npy('>u2', [1], [1, 2]))).toEqual([258])
+    expect(read(npy('<i4', [2], bytesOf(Int32Array.of(-5, 7)), { version: 2 }))).toEqual([-5, 7])
+    expect(read(npy('<i8', [2], bytesOf(BigInt64Array.of(-5n, 2n ** 53n - 1n)), { version: 3 }))).toEqual([-5, 2 ** 53 - 1])
+    expect(read(npy('<f4', [1], bytesOf(Float32Array.of(0.5))))).toEqual([0.5])
+    expect(read(npy('<f8', [], bytesOf(Float64Array.of(Math.PI))))).toEqual([Math.PI])
+    expect(parseNpy(npy('|u1', [2, 3], [1, 2, 3, 4, 5, 6]), 'x').shape).toEqual([2, 3])
+  })
+
+  test('text', () => {
+    const wide = (text: string) => [...text].flatMap((letter) => [letter.codePointAt(0) as number & 255, 0, 0, 0])
+    expect(parseNpy(npy('<U3', [2], [...wide('RBC'), ...wide('ab'), 0, 0, 0, 0]), 'x').data).toEqual(['RBC', 'ab'])
+    expect(parseNpy(npy('|S4', [1], [...ascii('cell')]), 'x').data).toEqual(['cell'])
+  })
+
+  test('what is refused, and why', () => {
+    const wrong = (file: Uint8Array) => expect(() => parseNpy(file, 'x.npz: array "a"'))
+    wrong(npy('|u1', [2, 2], [1, 2, 3, 4], { fortran: true })).toThrow('expected C order, found Fortran order. Save it with numpy.ascontiguousarray')
+    wrong(npy('|O', [1], [1])).toThrow('arrays of type |O are not read')
+    wrong(npy("[('a', '<i4')]", [1], [1])).toThrow('found a structured one')
+    wrong(npy('<i4', [4], [1, 2])).toThrow('a damaged array: expected 16 bytes of elements, found 2')
+    wrong(npy('<i8', [1], bytesOf(BigInt64Array.of(2n ** 60n)))).toThrow('integers of 2^53')
+    wrong(npy('|u1', [1], [1], { version: 4 })).toThrow('version 1 to 3')
+    wrong(ascii('no array at all')).toThrow('x.npz: array "a": not a NumPy array')
+    // One dimension has one order.
+    expect([...parseNpy(npy('|u1', [2], [1, 2], { fortran: true }), 'x').data]).toEqual([1, 2])
+  })
+})
+
+describe('.npz', () => {
+  const images = npy('|u1', [2, 1, 2, 3], Array.from({ length: 12 }, (_, i) => i))
+
+  test('images, labels, classes and columns; other arrays are noted', async () => {
+    const file = npz({
+      images, labels: npy('|u1', [2], [1, 0]), classes: npy('|S3', [2], [...ascii('redblu')]), smear: npy('<u2', [2], [7, 0, 8, 0]),
+      extra: npy('|u1', [3], [1, 2, 3]), odd: npy('|O', [2], [1]),
+    })
+    const path = put('cells.npz', file)
+    const set = await openImages(path)
+    expect([set.name, set.length, set.channels, set.classes, [...set.labels ?? []]]).toEqual([path, 2, 3, ['red', 'blu'], [1, 0]])
+    expect(set.columns).toEqual(new Map([['smear', Float64Array.of(7, 8)]]))
+    expect(set.notes).toEqual([expect.stringMatching(/^array "odd": arrays of type \|O are not read.* Ignored\.$/), 'array "extra" (|u1, [3]) is not used.'])
+    expect(await set.read(1)).toEqual({ width: 2, height: 1, channels: 3, data: Uint8Array.of(6, 7, 8, 9, 10, 11) })
+    expect(set.sizeOf(0)).toEqual({ width: 2, height: 1 })
+    expect(set.fingerprint).toBe(createHash('sha256').update(file).digest('hex'))
+  })
+
+  test("guided-diffusion's names, stored without compression, and grey with or without a channel", async () => {
+    const set = await openImages(put('arr.npz', npz({ arr_0: npy('|u1', [2, 1, 1, 1], [5, 6]), arr_1: npy('<i8', [2], [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]) }, 0)))
+    expect([set.length, set.channels, [...set.labels ?? []], set.classes]).toEqual([2, 1, [3, 0], ['0', '1', '2', '3']])
+  })
+
+  test.each([
+    ['no images', { other: npy('|u1', [1], [1]) }, 'expected an array "images" (or "arr_0"), found other'],
+    ['floats', { images: npy('<f4', [1, 1, 1], [0, 0, 0, 0]) }, 'expected images of bytes (uint8, 0 to 255), found <f4'],
+    ['two channels', { images: npy('|u1', [1, 1, 1, 2], [1, 2]) }, 'found [1, 1, 1, 2]'],
+    ['an empty array', { images: npy('|u1', [0, 4, 4], []) }, 'holds no image'],
+    ['fewer labels', { images, labels: npy('|u1', [1], [0]) }, 'expected one label for each of its 2 images, found 1'],
+    ['a label without a name', { images, labels: npy('|u1', [2], [0, 2]), classes: npy('|S1', [2], [65, 66]) }, 'names 2 classes, and has a label 2'],
+    ['a label without end', { images, labels: npy('<u4', [2], [0, 0, 0, 0, 0, 0, 1, 0]) }, 'found a label 65536, expected classes numbered from 0 to at most 65535'],
+    ['labels that are no classes', { images, labels: npy('|i1', [2], [0, 255]) }, 'found -1 for image 1'],
+  ])('%s: refused, naming the file', async (name, arrays, message) => {
+    const path = put(`${name}.npz`, npz(arrays as unknown as Record<string, Uint8Array>))
+    await expect(openImages(path)).rejects.toMatchObject({ code: 'format', message: expect.stringContaining(`${path}: `) as string })
+    await expect(openImages(path)).rejects.toThrow(message)
+  })
+
+  test('damaged bytes are found, compressed or not', async () => {
+    for (const level of [0, 6] as const) {
+      const noise = npy('|u1', [1, 16, 16], Array.from({ length: 256 }, (_, i) => (i * i * 31) % 251))
+      const bytes = npz({ images: noise }, level)
+      bytes[200] ^= 1
+      await expect(openImages(put(`damaged-${level}.npz`, bytes))).rejects.toThrow(/record "images\.npy": its (compressed )?bytes are damaged/)
+      await expect(openImages(put(`cut-${level}.npz`, bytes.subarray(0, 150)))).rejects.toThrow('cut short')
+    }
+  })
+})
+
+describe('IDX', () => {
+  const images = idx([2, 1, 3], [1, 2, 3, 4, 5, 6])
+
+  test('images, gzipped or not, with the labels that lie beside them', async () => {
+    put('idx/train-images-idx3-ubyte.gz', gzipSync(images))
+    put('idx/train-labels-idx1-ubyte.gz', gzipSync(idx([2], [1, 0])))
+    const set = await openImages(at('idx/train-images-idx3-ubyte.gz'))
+    expect([set.length, set.channels, set.classes, [...set.labels ?? []]]).toEqual([2, 1, ['0', '1'], [1, 0]])
+    expect(await set.read(1)).toEqual({ width: 3, height: 1, channels: 1, data: Uint8Array.of(4, 5, 6) })
+    put('idx/t10k-images.idx3-ubyte', images)
+    expect((await openImages(at('idx/t10k-images.idx3-ubyte'))).labels).toBeUndefined()
+    put('idx/t10k-labels.idx1-ubyte', idx([2], [0, 1]))
+    expect((await openImages(at('idx/t10k-images.idx3-ubyte'))).labels).toEqual(Int32Array.of(0, 1))
+  })
+
+  test('what is damaged, of another kind, or does not fit', async () => {
+    await expect(openImages(put('a-idx3', idx([2, 1, 3], [1, 2])))).rejects.toThrow('a-idx3: a damaged file: expected 6 bytes for [2, 1, 3], found 2')
+    await expect(openImages(put('b-idx1', idx([2], [1, 2])))).rejects.toThrow('these are labels, name the file of images')
+    await expect(openImages(put('c.gz', gzipSync(images).subarray(0, 20)))).rejects.toThrow('c.gz: a damaged gzip file')
+    await expect(openImages(put('d.gz', gzipSync('hello')))).rejects.toThrow('d.gz: not an IDX file')
+    put('e-images', images)
+    put('e-labels', idx([3], [1, 2, 0]))
+    await expect(openImages(at('e-images'))).rejects.toThrow('e-images: expected one label for each of its 2 images, found 3 labels')
+  })
+})
+
+describe('a folder', () => {
+  test('is read in the order of names, with all folders in it, and says what it does not use', async () => {
+    const grey = (value: number) => png(1, [value, value, value], 3)
+    put('tree/b_2.png', grey(2))
+    put('tree/a_10.PNG', grey(10))
+    put('tree/sub/c_3.jpeg', jpegs.grey.file)
+    put('tree/.hidden.png', 'not looked at')
+    put('tree/d.gif', 'GIF89a')
+    symlinkSync(at('tree'), at('tree/round'))
+    const set = await openImages(at('tree'))
+    expect([0, 1, 2].map((i) => set.imageName(i))).toEqual(['a_10.PNG', 'b_2.png', 'sub/c_3.jpeg'])
+    expect([set.length, set.channels, set.labels, set.notes]).toEqual([3, 1, undefined, ['1 file is no PNG or JPEG and not used: d.gif.']])
+    expect([set.sizeOf(0), set.sizeOf(2)]).toEqual([{ width: 3, height: 1 }, { width: 13, height: 9 }])
+    expect((await set.read(0)).data[0]).toBe(10)
+    expect((await set.read(2)).width).toBe(13)
+    const sizes = [grey(10), grey(2), jpegs.grey.file].map((file) => file.length)
+    expect(set.fingerprint).toBe(createHash('sha256').update(`a_10.PNG\0${sizes[0]}\nb_2.png\0${sizes[1]}\nsub/c_3.jpeg\0${sizes[2]}\n`).digest('hex'))
+  })
+
+  test('classes by sub-folder, by prefix or none', async () => {
+    for (const name of ['cat/x_1', 'cat/y_2', 'ape/x_3']) put(`classes/${name}.png`, png(1, [1, 2]))
+    const labelsBy = async (classesBy?: 'folder' | 'prefix' | 'none') => {
+      const { labels, classes } = await openImages(at('classes'), { ...classesBy && { classesBy } })
+      return [labels && [...labels], classes]
+    }
+    // Files: ape/x_3, cat/x_1, cat/y_2.
+    expect(await labelsBy()).toEqual([[0, 1, 1], ['ape', 'cat']])
+    expect(await labelsBy('folder')).toEqual([[0, 1, 1], ['ape', 'cat']])
+    expect(await labelsBy('prefix')).toEqual([[0, 0, 1], ['x', 'y']])
+    expect(await labelsBy('none')).toEqual([undefined, undefined])
+    put('classes/plain.png', png(1, [1, 2]))
+    expect(await labelsBy()).toEqual([undefined, undefined])
+    await expect(labelsBy('folder')).rejects.toThrow('plain.png lies in no sub-folder')
+    await expect(labelsBy('prefix')).rejects.toThrow('the name of plain.png has no "_"')
+  })
+
+  test('one colour image makes it a set of colour', async () => {
+    put('mixed/a.png', png(1, [1, 2]))
+    put('mixed/b.png', png(3, [1, 2, 3, 4, 5, 6]))
+    const set = await openImages(at('mixed'))
+    expect([set.channels, (await set.read(0)).channels, (await set.read(1)).channels]).toEqual([3, 1, 3])
+  })
+
+  test('what was decoded is kept in memory', async () => {
+    put('kept/a.png', png(1, [1, 2]))
+    const set = await openImages(at('kept'))
+    const first = await set.read(0)
+    rmSync(at('kept/a.png'))
+    expect(await set.read(0)).toBe(first)
+    const again = put('kept/a.png', png(1, [3, 4]))
+    const other = await openImages(at('kept'))
+    rmSync(again)
+    await expect(other.read(0)).rejects.toThrow(/^cannot read .*a\.png/)
+  })
+
+  test('the contact sheet beside samples is none of them', async () => {
+    put('drawn/0.png', png(1, [1, 2]))
+    put('drawn/contact-sheet.png', png(1, [1, 2]))
+    expect((await openImages(at('drawn'))).length).toBe(2)
+    put('drawn/run.json', '{}')
+    expect((await openImages(at('drawn'))).length).toBe(1)
+  })
+
+  test('without images, or with a damaged one, it says so', async () => {
+    mkdirSync(at('empty'))
+    await expect(openImages(at('empty'))).rejects.toMatchObject({ code: 'option', message: `${at('empty')}: holds no PNG or JPEG. Name a folder of images, an .npz or an IDX file.` })
+    put('wrapped/cells.npz', npz({ images: npy('|u1', [1, 1, 1], [1]) }))
+    await expect(openImages(at('wrapped'))).rejects.toThrow(`only cells.npz. Name the file itself: ${at('wrapped/cells.npz')}`)
+    put('broken/a.png', png(1, [1, 2]))
+    put('broken/b.jpg', jpegs.grey.file.subarray(0, 30))
+    await expect(openImages(at('broken'))).rejects.toThrow('b.jpg: a damaged JPEG')
+    put('text/a.png', 'hello')
+    await expect(openImages(at('text'))).rejects.toThrow('a.png: neither a PNG nor a JPEG')
+  })
+
+  test('anything else is refused with what was expected', async () => {
+    await expect(openImages(at('nowhere'))).rejects.toMatchObject({ code: 'option', message: expect.stringContaining('cannot read') as string })
+    await expect(openImages(put('one.png', png(1, [1, 2])))).rejects.toThrow('one.png: a single image. Name the folder')
+    await expect(openImages(put('some.txt', 'hello'))).rejects.toThrow('expected a folder of PNG or JPEG files, an .npz or an IDX file')
+    await expect(openImages(put('x-idx', idx([1, 1, 1], [1])), { classesBy: 'prefix' })).rejects.toThrow('classes by prefix are for a folder')
+    await expect(openImages(at('tree'), { signal: AbortSignal.abort() })).rejects.toThrow('aborted')
+  })
+})
+
+test('SHA-256 is that of Node, whatever the length and however it comes', async () => {
+  for (const length of [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000]) {
+    const bytes = Uint8Array.from({ length }, (_, i) => i * 7)
+    const expected = createHash('sha256').update(bytes).digest('hex')
+    expect(sha256(bytes)).toBe(expected)
+    expect(sha256(bytes.subarray(0, length >> 1), bytes.subarray(length >> 1))).toBe(expected)
+    expect(await sha256OfBytes(bytes)).toBe(expected)
+    expect(await sha256OfBytes(bytes.subarray(0, length >> 1), bytes.subarray(length >> 1))).toBe(expected)
+  }
+  expect(sha256('Zellen, ', 'ü')).toBe(createHash('sha256').update('Zellen, ü').digest('hex'))
+})
+
+describeShared('the shared data sets', () => {
+  test('blood cells and brain slices', async () => {
+    const cells = await openImages(shared('data/bccd_cells_32.npz'))
+    expect([cells.length, cells.channels, cells.classes, [...cells.columns.keys()], cells.notes]).toEqual([4886, 3, ['RBC', 'WBC', 'Platelets'], ['source_image'], []])
+    const counts = [0, 0, 0]
+    for (const label of cells.labels ?? []) counts[label]++
+    expect(counts).toEqual([4153, 372, 361])
+    const slices = await openImages(shared('data/brain_mri_64.npz'))
+    expect([slices.length, slices.channels, slices.sizeOf(0), [...slices.columns.keys()]]).toEqual([3264, 1, { width: 64, height: 64 }, ['is_test']])
+  })
+
+  test("LPIPS's own pictures", async () => {
+    const set = await openImages(shared('weights/lpips'))
+    expect([set.length > 2, set.channels, set.sizeOf(0)]).toEqual([true, 3, { width: 64, height: 64 }])
+  })
+})
