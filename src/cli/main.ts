@@ -17,10 +17,11 @@ import { sample } from './sample.ts'
 import { score } from './score.ts'
 import { select } from './select.ts'
 import type { Session } from './session.ts'
+import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { version } from './version.ts'
 
-const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, recipe, forward, fetchCommand, convert, info]
+const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, trainClassifier, recipe, forward, fetchCommand, convert, info]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
 export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {

@@ -1,0 +1,133 @@
+/**
+ * The network and the process of `train classifier` on the command line, in guided-diffusion's and minority-guidance's words
+ * (script_util.py). What it reads follows from the extractor, from the model that it is to guide, or from the data.
+ */
+import { featureShape } from '../diffusion/index.ts'
+import { checkConfig, preset as presetOf, type ClassifierConfig, type DiffusionSettings, type Preset, type UNetConfig } from '../nn/index.ts'
+import { fail, type Arguments } from './arguments.ts'
+
+export const processOptions = {
+  model: { value: 'M.safetensors', help: 'the diffusion model to be guided: the classifier is trained on its noise' },
+  'model-preset': { value: 'NAME', help: 'the published model it is, for a file that does not say so itself' },
+  schedule: { value: 'cosine|linear', help: 'noise schedule', default: "the model's, then the preset's" },
+  'diffusion-steps': { value: 'T', help: 'steps of the process', default: "the model's, then the preset's" },
+  'rescale-timesteps': { help: 'the classifier sees t * 1000 / T, as the model must', default: "the model's, then the preset's" },
+} as const
+
+export const classifierOptions = {
+  preset: { value: 'NAME', help: 'network and process of a published minority classifier (mc_*), instead of the options that follow; levels and classes are the labels\'' },
+  'image-size': { value: 'N', help: 'side of the images', default: "the extractor's, the model's, or the data's, where all have one" },
+  grayscale: { help: 'one channel; colour images become luma', default: 'as the model draws, else as the data is' },
+  'class-cond': { help: "told each image's class, with the data's classes: for a class-conditional model" },
+  'classifier-width': { value: 'N', help: 'model channels', default: '64' },
+  'classifier-depth': { value: 'N', help: 'residual blocks a level', default: '2' },
+  'classifier-channel-mult': { value: '1,2,2', help: 'width of each level, in model channels', default: '1,2,2; 1 on features' },
+  'classifier-attention-resolutions': { value: '16,8', help: 'sides of the maps that get attention, beside the smallest', default: '8' },
+  'classifier-pool': { value: 'attention|adaptive|spatial|spatial_v2', help: 'the head', default: 'attention' },
+  'classifier-head-channels': { value: 'N', help: 'channels of an attention head', default: '64' },
+  'no-classifier-resblock-updown': { help: 'strided convolutions between levels instead of residual blocks' },
+  'no-classifier-use-scale-shift-norm': { help: 'the embedding is added to the second norm instead of scaling and shifting it' },
+} as const
+
+type Config = ClassifierConfig & { readonly kind: 'classifier' }
+export type Process = Pick<DiffusionSettings, 'noiseSchedule' | 'diffusionSteps' | 'rescaleTimesteps'>
+
+/** What files say, those that are given. */
+export interface ClassifierSources {
+  readonly model: { readonly config: UNetConfig; readonly diffusion?: DiffusionSettings } | null
+  readonly extractor: { readonly config: ClassifierConfig } | null
+  readonly data: { readonly size: number | null; readonly channels: 1 | 3; readonly classes: number | null }
+  readonly levels: number
+}
+
+export interface ClassifierNetwork {
+  readonly config: Config
+  /** Of the images, ahead of an extractor. */
+  readonly images: { readonly size: number; readonly channels: 1 | 3 }
+}
+
+const presetIn = (args: Arguments<'preset'>): (Preset & { config: Config }) | undefined => {
+  const name = args.text('preset')
+  if (name === undefined) return undefined
+  const found = presetOf(name)
+  const { config } = found
+  return config.kind === 'classifier' ? { ...found, config } : fail(`--preset ${name} is a U-Net: train classifier takes a classifier, such as mc_cifar10.`)
+}
+
+/** The process by options, then by the model, then by the preset. `said`: whether an option chose it. */
+export function processOf(args: Arguments<keyof typeof processOptions | 'preset'>, model: ClassifierSources['model']): { process: Process; said: boolean } {
+  const preset = presetIn(args)
+  const known = model?.diffusion ?? preset?.diffusion
+  if (model?.diffusion && preset && told(model.diffusion) !== told(preset.diffusion)) {
+    fail(`--preset ${preset.name} is trained on "${told(preset.diffusion)}", but the model draws with "${told(model.diffusion)}": take the options --classifier-* instead of the preset, or the model it belongs to.`)
+  }
+  const unknown = (name: string): never => fail(`--${name} is required: --model M names the diffusion model that is to be guided, on whose noise the classifier is trained.`)
+  const said = (['schedule', 'diffusion-steps', 'rescale-timesteps'] as const).some((name) => args.has(name))
+  return {
+    said,
+    process: {
+      noiseSchedule: args.choice('schedule', ['cosine', 'linear']) ?? known?.noiseSchedule ?? unknown('schedule'),
+      diffusionSteps: args.integer('diffusion-steps', { min: 4 }) ?? known?.diffusionSteps ?? unknown('diffusion-steps'),
+      rescaleTimesteps: args.flag('rescale-timesteps') ?? known?.rescaleTimesteps ?? false,
+    },
+  }
+}
+
+/** For people: a process in a few words. */
+export const told = ({ noiseSchedule, diffusionSteps, rescaleTimesteps }: Process): string => `${noiseSchedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', rescaled' : ''}`
+
+export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptions>, { model, extractor, data, levels }: ClassifierSources): ClassifierNetwork {
+  const preset = presetIn(args)
+  const drawn = extractor?.config ?? model?.config
+  // What the extractor reads and the model draws is the same image.
+  if (extractor && model && (extractor.config.imageSize !== model.config.imageSize || extractor.config.inChannels !== model.config.inChannels)) {
+    fail(`--extractor reads ${extractor.config.inChannels}x${extractor.config.imageSize}x${extractor.config.imageSize}, but the model draws ${model.config.inChannels}x${model.config.imageSize}x${model.config.imageSize}.`)
+  }
+  const reads = preset && !preset.sampling.minority?.featureExtractor ? preset.config : undefined
+  const channels = args.flag('grayscale') ? 1 : drawn?.inChannels ?? reads?.inChannels ?? data.channels
+  const size = args.integer('image-size', { min: 8 }) ?? drawn?.imageSize ?? reads?.imageSize ?? data.size ?? fail('the images have different sizes: --image-size says what to crop them to.')
+  if (drawn && (channels !== drawn.inChannels || size !== drawn.imageSize)) {
+    fail(`--image-size and --grayscale say ${channels}x${size}x${size}, but the ${extractor ? 'extractor reads' : 'model draws'} ${drawn.inChannels}x${drawn.imageSize}x${drawn.imageSize}: leave them out.`)
+  }
+  const input = extractor ? featureShape(extractor) : { channels, side: size }
+  const numClasses = args.flag('class-cond') || preset?.config.numClasses ? data.classes ?? fail('a class-conditional classifier needs classes: sub-folders, names with a prefix and "_", or an array of labels.') : null
+  if (numClasses !== null && model && model.config.numClasses !== numClasses) {
+    fail(`a class-conditional classifier of ${numClasses} classes cannot guide this model, which ${model.config.numClasses === null ? 'has no classes' : `has ${model.config.numClasses}`}: leave --class-cond out, or take the data and the model that belong together.`)
+  }
+  const images = { size, channels: channels as 1 | 3 }
+  const config = preset ? published(preset, { input, numClasses, levels, extractor: extractor !== null }) : own(args, { input, numClasses, levels, extractor: extractor !== null })
+  checkConfig(config)
+  return { config, images }
+}
+
+interface Given {
+  readonly input: { readonly channels: number; readonly side: number }
+  readonly numClasses: number | null
+  readonly levels: number
+  readonly extractor: boolean
+}
+
+function published({ name, config, sampling }: Preset & { config: Config }, { input, numClasses, levels, extractor }: Given): Config {
+  const reads = sampling.minority?.featureExtractor
+  if (reads && !extractor) fail(`--preset ${name} reads the features of ${reads}: --extractor FILE says where it is.`)
+  if (config.inChannels !== input.channels || config.imageSize !== input.side) {
+    fail(`--preset ${name} reads ${config.inChannels}x${config.imageSize}x${config.imageSize}${reads ? ` features of ${reads}` : ' pixels'}, found ${input.channels}x${input.side}x${input.side}.`)
+  }
+  if (config.numClasses !== null && config.numClasses !== numClasses) fail(`--preset ${name} has ${config.numClasses} classes, and the data ${numClasses}.`)
+  if (config.outChannels !== levels) console.error(`note: published with ${config.outChannels} levels; the labels have ${levels}.`)
+  return { ...config, outChannels: levels, numClasses }
+}
+
+function own(args: Arguments<keyof typeof classifierOptions>, { input, numClasses, levels, extractor }: Given): Config {
+  const mult = args.text('classifier-channel-mult')?.split(',').map(Number) ?? (extractor ? [1] : [1, 2, 2])
+  if (!mult.every((m) => m > 0)) fail(`--classifier-channel-mult: expected factors with commas between, as in 1,2,2, found "${args.text('classifier-channel-mult')}".`)
+  return {
+    kind: 'classifier', imageSize: input.side, inChannels: input.channels, outChannels: levels,
+    modelChannels: args.integer('classifier-width', { min: 1 }) ?? 64, channelMult: mult, numResBlocks: args.integer('classifier-depth', { min: 1 }) ?? 2,
+    // A side that no level has means none.
+    attentionResolutions: (args.integers('classifier-attention-resolutions') ?? [8]).map((side) => Math.floor(input.side / side)).filter((rate) => rate >= 1),
+    pool: args.choice('classifier-pool', ['attention', 'adaptive', 'spatial', 'spatial_v2']) ?? 'attention',
+    numHeadChannels: args.integer('classifier-head-channels', { min: 1 }) ?? 64, numHeads: 1, dropout: 0, numClasses,
+    convResample: true, useScaleShiftNorm: !args.flag('no-classifier-use-scale-shift-norm'), resblockUpdown: !args.flag('no-classifier-resblock-updown'), useNewAttentionOrder: false,
+  }
+}

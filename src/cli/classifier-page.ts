@@ -1,0 +1,44 @@
+/** Evaluations of a classifier's checkpoints: as a line, and as curves and a table of the run's report. */
+import { quartiles, type ClassifierEvaluation } from '../train/index.ts'
+import { htmlTable } from './html.ts'
+import type { Curve } from './train-page.ts'
+
+/** An evaluation as it is kept with the run. */
+export interface ClassifierReview {
+  readonly step: number
+  readonly images: number
+  readonly average: string
+  readonly heldBack?: ClassifierEvaluation
+  readonly train: ClassifierEvaluation
+}
+
+const percent = (part: number): string => `${(100 * part).toFixed(1)} %`
+
+export function reviewLine({ step, heldBack, train }: ClassifierReview): string {
+  const line = ({ loss, acc1, acc1ByQuartile }: ClassifierEvaluation): string => `loss ${loss.toFixed(3)}, acc@1 ${percent(acc1)} (${acc1ByQuartile.map(percent).join(', ')} by quartile)`
+  return `Step ${step}: ${heldBack ? `held back: ${line(heldBack)}; ` : ''}training images: ${line(train)}`
+}
+
+/** Loss and accuracy of every checkpoint, and the last one's by quartile beside what guessing gives. */
+export function evaluationsOf(reviews: readonly ClassifierReview[], levels: number): { curves: Curve[]; body: string } {
+  const last = reviews.at(-1)
+  if (!last) return { curves: [], body: '' }
+  const x = reviews.map(({ images }) => images)
+  const curve = (title: string, log: boolean, pick: (of: ClassifierEvaluation) => number): Curve => ({
+    title, log, x, lines: [
+      { name: 'training images', y: reviews.map(({ train }) => pick(train)) },
+      ...last.heldBack ? [{ name: 'images held back', y: reviews.map(({ heldBack }) => heldBack ? pick(heldBack) : null) }] : [],
+    ],
+  })
+  const row = (name: string, { images, loss, lossByQuartile, acc1, acc1ByQuartile }: ClassifierEvaluation): string[] =>
+    [name, String(images), ...[loss, ...lossByQuartile].map((value) => value.toFixed(3)), ...[acc1, ...acc1ByQuartile].map(percent)]
+  const five = ['', ...quartiles]
+  const rows = [
+    row('training', last.train), ...last.heldBack ? [row('held back', last.heldBack)] : [],
+    ['guessing', '', ...five.map(() => Math.log(levels).toFixed(3)), ...five.map(() => percent(1 / levels))],
+  ]
+  return {
+    curves: [curve(`loss of ${last.average}, on the same images, steps and noise every time`, true, ({ loss }) => loss), curve('acc@1, likewise', false, ({ acc1 }) => acc1)],
+    body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, ['images', 'number', 'loss', ...quartiles.map((q) => `loss ${q}`), 'acc@1', ...quartiles.map((q) => `acc@1 ${q}`)])}`,
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * Training the minority classifier p_psi(level | x_t [, class]) (Um et al., ICLR 2024; spec D.3; minority-guidance
+ * `classifier_train.py`) as a {@link Task} of the trainer: the cross-entropy of an image's minority level, told from the
+ * image after it was noised to a step drawn from all T,
+ *
+ *     loss = -log softmax(classifier(x_t, t'))[level],   x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
+ *
+ * The classifier reads pixels, or the features of a frozen classifier of the same x_t. t' is what the diffusion model is
+ * told: where its timesteps are scaled to T = 1000, so are these. The reference's trainer gives the raw ones, which its
+ * sampler then does not (spec J.10).
+ */
+import { TweedieError } from '../errors.ts'
+import { featureShape, minorityLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
+import { logProbability } from '../diffusion/guidance.ts'
+import type { Classifier } from '../nn/index.ts'
+import { expression, f, gather, map, neg, randomNormal, reshape, splitSeed, stopGradient, sum, type Device, type Tensor } from '../tensor/index.ts'
+import { quartiles, quartilesOf, trainPurposes, uniforms } from './diffusion.ts'
+import type { Draw, Task } from './trainer.ts'
+
+/** Images of one batch, [N, C, H, W] in [-1, 1], the minority level of each and, for class-conditional networks, its class. */
+export interface ClassifierImages {
+  readonly images: Float32Array
+  readonly labels: ArrayLike<number>
+  readonly y?: ArrayLike<number>
+}
+
+export interface NoisyClassifier {
+  readonly classifier: Classifier
+  /** The frozen classifier whose middle-block output `classifier` reads. Default none: it reads pixels. */
+  readonly extractor?: Classifier
+  readonly diffusion: GaussianDiffusion
+}
+
+export interface ClassifierTaskOptions extends NoisyClassifier {
+  /** Images number `first` to `first + count - 1` of an endless stream. */
+  readonly load: (first: number, count: number, signal?: AbortSignal) => Promise<ClassifierImages>
+  readonly seed: number
+  /** Default: uniform. */
+  readonly scheduleSampler?: ScheduleSampler
+}
+
+interface ClassifierDraw extends Draw, ClassifierImages {
+  readonly first: number
+  readonly t: readonly number[]
+}
+
+// 1 for every logit that is as large as the label's own, itself among them.
+const notBelow = expression(2, 0, ([logit, own]) => f.ge(logit, own))
+const within = expression(1, 1, ([rank], [k]) => f.ge(k, rank))
+
+/** The `k` of acc@k that say something of `classes` classes. */
+const topsOf = (classes: number): number[] => [1, 5].filter((k) => k < classes)
+
+/** Shape [C, H, W] of the images that are noised. */
+function imageShape({ classifier, extractor }: NoisyClassifier): [number, number, number] {
+  const { inChannels, imageSize } = (extractor ?? classifier).config
+  return [inChannels, imageSize, imageSize]
+}
+
+/**
+ * What each image loses when it is noised with `noise` [N, C, H, W] to step `t[n]` of the process, and whether its level is
+ * among the k most likely, 1 or 0 (`acc@1`; `acc@5` where there are more levels than 5), each [N]. An equally likely level
+ * counts as more likely, so that a network that says nothing is never right.
+ * @throws TweedieError 'option' for a label that is no class of the classifier
+ */
+function crossEntropy(device: Device, network: NoisyClassifier, { images, labels, y }: ClassifierImages, t: readonly number[], noise: Tensor): { loss: Tensor; terms: Record<string, Tensor> } {
+  const { classifier, extractor, diffusion } = network
+  const n = t.length
+  const levels = Array.from(labels)
+  return device.scope(() => {
+    const x = qSampleEach(diffusion, device.tensor(images, [n, ...imageShape(network)]), t, noise)
+    const logits = minorityLogits(classifier, { ...(extractor && { extractor }), ...(y && { y }) })(x, t.map((k) => diffusion.process.modelTimestep(k)))
+    const loss = reshape(neg(logProbability(logits, levels)), [n])
+    const seen = stopGradient(logits)
+    const own = gather(seen, 1, device.tensor(levels, [n, 1], 'i32'))
+    const rank = sum(map(notBelow, [seen, own]), { axes: [1] })
+    return { loss, terms: Object.fromEntries(topsOf(logits.shape[1]!).map((k) => [`acc@${k}`, map(within, [rank], [k])])) }
+  })
+}
+
+/**
+ * The task of training `classifier`. Its parameters are trained; the extractor's are not, and no gradient passes through it.
+ * @throws TweedieError 'option' if the classifier does not take what the extractor gives
+ */
+export function classifierTask(device: Device, { load, seed, scheduleSampler, ...network }: ClassifierTaskOptions): Task<ClassifierImages, ClassifierDraw> {
+  const { classifier, extractor, diffusion } = network
+  const sampler = scheduleSampler ?? new UniformSampler(diffusion.steps)
+  const shape = imageShape(network)
+  // What it says against the pair, it says now.
+  minorityLogits(classifier, extractor && { extractor })
+  return {
+    parameters: classifier.parameters,
+    groups: quartiles,
+    load,
+    draw(images, first) {
+      const { t, weights } = sampler.sample(images.labels.length, uniforms(seed, trainPurposes.timestep, first))
+      return { ...images, first, t, weights, groups: quartilesOf(t, diffusion.steps) }
+    },
+    losses(draw) {
+      const { t, first } = draw
+      const samples = device.tensor(t.map((_, i) => first + i), [t.length], 'u32')
+      const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 0, purpose: trainPurposes.noise, shape })
+      return crossEntropy(device, network, draw, t, noise)
+    },
+    observe: (draw, losses) => sampler.update?.(draw.t, losses),
+    save: () => sampler.save?.() ?? null,
+    restore: (saved) => sampler.restore?.(saved),
+  }
+}
+
+/** Means over all images and steps, and by quartile of the step. */
+export interface ClassifierEvaluation {
+  readonly images: number
+  readonly loss: number
+  /** Part of the images whose level the classifier thought the most likely. */
+  readonly acc1: number
+  readonly lossByQuartile: readonly number[]
+  readonly acc1ByQuartile: readonly number[]
+}
+
+export interface EvaluateClassifierOptions extends NoisyClassifier {
+  /** Images number `first` to `first + count - 1` of those to evaluate on. */
+  readonly load: (first: number, count: number, signal?: AbortSignal) => Promise<ClassifierImages>
+  readonly count: number
+  /** Noised images at a time. Default 32. */
+  readonly batch?: number
+  readonly seed: number
+  readonly signal?: AbortSignal
+}
+
+/**
+ * Loss and accuracy on `count` fixed images, each at one step of every quartile of the process and with noise of its own:
+ * the same question to every checkpoint, so that its answers can be compared.
+ */
+export async function evaluateClassifier(device: Device, { load, count, batch = 32, seed, signal, ...network }: EvaluateClassifierOptions): Promise<ClassifierEvaluation> {
+  const { steps } = network.diffusion
+  const shape = imageShape(network)
+  const parts = quartiles.length
+  const sums = quartiles.map(() => ({ loss: 0, acc1: 0 }))
+  const atOnce = Math.max(1, Math.floor(batch / parts))
+  const fourTimes = (values: ArrayLike<number>): number[] => quartiles.flatMap(() => Array.from(values))
+  for (let first = 0; first < count; first += atOnce) {
+    const n = Math.min(atOnce, count - first)
+    const { images, labels, y } = await load(first, n, signal)
+    signal?.throwIfAborted()
+    const repeated = new Float32Array(parts * images.length)
+    for (let q = 0; q < parts; q++) repeated.set(images, q * images.length)
+    // Multiples of the golden ratio fill a quartile evenly, however many images there are.
+    const place = (i: number): number => ((first + i + 0.5) * 0.6180339887498949) % 1
+    const rows = quartiles.flatMap((_, q) => Array.from({ length: n }, (_, i) => ({ q, i })))
+    const t = rows.map(({ q, i }) => Math.floor((q + place(i)) * steps / parts))
+    const made = device.scope(() => {
+      const samples = device.tensor(rows.map(({ q, i }) => (first + i) * parts + q), [rows.length], 'u32')
+      const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 1, purpose: trainPurposes.noise, shape })
+      const { loss, terms } = crossEntropy(device, network, { images: repeated, labels: fourTimes(labels), ...(y && { y: fourTimes(y) }) }, t, noise)
+      return { loss, acc1: terms['acc@1']! }
+    })
+    const [loss, acc1] = await Promise.all([made.loss.read(), made.acc1.read()])
+    made.loss.dispose()
+    made.acc1.dispose()
+    rows.forEach(({ q }, k) => {
+      sums[q]!.loss += loss[k]!
+      sums[q]!.acc1 += acc1[k]!
+    })
+  }
+  const mean = (name: 'loss' | 'acc1'): number[] => sums.map((sum) => sum[name] / count)
+  const [lossByQuartile, acc1ByQuartile] = [mean('loss'), mean('acc1')]
+  const all = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / parts
+  return { images: count, loss: all(lossByQuartile), acc1: all(acc1ByQuartile), lossByQuartile, acc1ByQuartile }
+}
