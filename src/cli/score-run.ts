@@ -120,7 +120,7 @@ async function writePage(path: string, job: ScoreJob, head: ScoresHead, scores: 
     bar.stop()
   }
   const brightness = await brightnessOf(rarestFirst(scores).map((place) => indices[place]), source, signal)
-  const classes = head.classes && { labels: head.classes, names: head.classNames ?? Array.from({ length: Math.max(...head.classes) + 1 }, (_, c) => String(c)) }
+  const classes = head.classes && { labels: head.classes, names: head.classNames ?? Array.from({ length: head.classes.reduce((a, b) => Math.max(a, b)) + 1 }, (_, c) => String(c)) }
   const html = scorePage({ name: basename(set.name), model: basename(model.path), settings: head, scores, groups, images, brightness, version: version(), ...(classes && { classes }) })
   await writeFileAtomic(path, [new TextEncoder().encode(html)], { signal })
   console.log(`Page: ${path}`)

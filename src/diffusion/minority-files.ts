@@ -33,7 +33,7 @@ export interface MinorityScores extends ScoreSettings {
   /** The scored images, by number in the data set. */
   readonly indices: readonly number[]
   readonly scores: readonly number[]
-  /** The class of each scored image, where the data set has classes: an index into `classNames`. */
+  /** The class of each scored image, as the model was told or else as the data set has it: an index into `classNames`. */
   readonly classes?: readonly number[]
   readonly classNames?: readonly string[]
 }

@@ -88,13 +88,18 @@ export interface MinorityScoreOptions extends Omit<ReconstructionOptions, 'draw'
  * clipped unless `clipDenoised` is false, as in the reference. A denoiser that is given classes makes it the
  * class-conditional score (Eq. 16). Enqueues only; reading the result waits.
  */
-export function minorityScore(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: MinorityScoreOptions): Tensor {
+export const minorityScore = (diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: MinorityScoreOptions): Tensor =>
+  xStart.device.scope(() => scoreAndReconstruct(diffusion, denoiser, xStart, options).scores)
+
+/** {@link minorityScore}, and the reconstruction of the first draw [N, C, H, W]. */
+export function scoreAndReconstruct(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: MinorityScoreOptions): { scores: Tensor; reconstruction: Tensor } {
   const { distance, draws = 1, ...each } = options
   if (!Number.isInteger(draws) || draws < 1) throw new TweedieError('option', `The score averages 1 draw or more, found ${draws}.`)
   const { device } = xStart
   return device.scope(() => {
-    const scores = Array.from({ length: draws }, (_, draw) =>
-      device.scope(() => distance(xStart, tweedieReconstruction(diffusion, denoiser, xStart, { ...each, draw }))))
-    return div(scores.reduce(add), draws)
+    const restore = (draw: number): Tensor => tweedieReconstruction(diffusion, denoiser, xStart, { ...each, draw })
+    const reconstruction = restore(0)
+    const scores = Array.from({ length: draws }, (_, draw) => device.scope(() => distance(xStart, draw === 0 ? reconstruction : restore(draw))))
+    return { scores: div(scores.reduce(add), draws), reconstruction }
   })
 }
