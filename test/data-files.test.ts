@@ -225,6 +225,14 @@ describe('a folder', () => {
     expect(set.fingerprint).toBe(createHash('sha256').update(`a_10.PNG\0${sizes[0]}\nb_2.png\0${sizes[1]}\nsub/c_3.jpeg\0${sizes[2]}\n`).digest('hex'))
   })
 
+  test('a JPEG whose header is longer than what is read first', async () => {
+    const { file } = jpegs.grey
+    const remark = concat([0xff, 0xe1, 0x9c, 0x42], new Uint8Array(40_000))
+    put('long/a.jpg', concat(file.subarray(0, 2), remark, remark, file.subarray(2)))
+    const set = await openImages(at('long'))
+    expect([set.channels, set.sizeOf(0), (await set.read(0)).data]).toEqual([1, { width: 13, height: 9 }, decodeImage(file, 'x').data])
+  })
+
   test('classes by sub-folder, by prefix or none', async () => {
     for (const name of ['cat/x_1', 'cat/y_2', 'ape/x_3']) put(`classes/${name}.png`, png(1, [1, 2]))
     const labelsBy = async (classesBy?: 'folder' | 'prefix' | 'none') => {

@@ -25,7 +25,7 @@ const maxPixels = 1e8
 
 /**
  * From the bytes before the first scan; undefined where these are not all there. Throws 'format', naming `name`, for
- * what no PNG or JPEG of 8 bits in grey, RGB or YCbCr would have.
+ * what is no JPEG of 8 bits in grey, RGB or YCbCr.
  */
 export function jpegHeader(bytes: Uint8Array, name: string): JpegHeader | undefined {
   const wrong = (message: string): never => {
