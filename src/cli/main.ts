@@ -19,9 +19,10 @@ import { select } from './select.ts'
 import type { Session } from './session.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
+import { trainFeatures } from './train-features.ts'
 import { version } from './version.ts'
 
-const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, trainClassifier, recipe, forward, fetchCommand, convert, info]
+const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, trainClassifier, trainFeatures, recipe, forward, fetchCommand, convert, info]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
 export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {

@@ -10,7 +10,7 @@
  * what our diffusion models most often get wrong.
  */
 import { TweedieError } from '../errors.ts'
-import { add, avgPool2d, broadcastTo, concat, conv2d, full, mean, relu, sum, type Device, type Tensor } from '../tensor/index.ts'
+import { add, avgPool2d, broadcastTo, concat, conv2d, expression, f, full, map, mean, relu, square, sum, type Device, type Tensor } from '../tensor/index.ts'
 import { sameShape, shapeError } from '../tensor/shape.ts'
 import { parameter, type Parameters } from './layers.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
@@ -53,17 +53,16 @@ export function featureNetConfigOf({ name, tensors }: Pick<WeightSource, 'name' 
   return { inChannels, channels }
 }
 
+// x / sqrt(stages |x|²), with an addend that keeps it and its gradient finite at 0.
+const scaled = expression(2, 2, ([x, s], [stages, tiny]) => f.div(x, f.sqrt(f.mul(stages, f.add(s, tiny)))))
+
 export class FeatureNet {
   readonly config: FeatureNetConfig
   /** By state-dict name. */
   readonly parameters: Parameters
-  /** 1 / stages for every channel of a stage: the weights of {@link unitDifference}. */
-  readonly #weights: readonly Tensor[]
-
-  constructor(device: Device, config: FeatureNetConfig, parameters: Parameters) {
+  constructor(config: FeatureNetConfig, parameters: Parameters) {
     this.config = config
     this.parameters = parameters
-    this.#weights = config.channels.map((c) => device.keep(full(device, [1, c, 1, 1], 1 / config.channels.length)))
   }
 
   /** Length of a feature vector. */
@@ -83,24 +82,30 @@ export class FeatureNet {
   distance(a: Tensor, b: Tensor): Tensor {
     if (!sameShape(a.shape, b.shape)) throw shapeError('featureDistance', 'two batches of pictures of one shape', a.shape, b.shape)
     this.#check(a)
-    return a.device.scope(() => {
+    const { device } = a
+    return device.scope(() => {
       let maps = [a, b].map((x) => this.#image(x))
-      return this.config.channels.map((_, k) => {
+      return this.config.channels.map((channels, k) => {
         maps = maps.map((x) => this.#stage(k, x))
         const [, , height, width] = maps[0].shape
-        return sum(unitDifference(maps[0], maps[1], this.#weights[k], 1 / (height * width)), { axes: [1, 2, 3] })
+        const weights = full(device, [1, channels, 1, 1], 1 / this.config.channels.length)
+        return sum(unitDifference(maps[0], maps[1], weights, 1 / (height * width)), { axes: [1, 2, 3] })
       }).reduce(add)
     })
   }
 
-  /** Feature vectors [N, dimension] of pictures [N, C, H, W] in [-1, 1]: the mean of every channel of every stage over its places. */
+  /**
+   * Feature vectors [N, dimension] of pictures [N, C, H, W] in [-1, 1]: of every stage the mean of each channel over its
+   * places, scaled to the length 1 / sqrt(stages), so that every stage counts equally and the whole has length 1.
+   */
   features(x: Tensor): Tensor {
     this.#check(x)
     return x.device.scope(() => {
-      let map = this.#image(x)
+      let h = this.#image(x)
       return concat(this.config.channels.map((_, k) => {
-        map = this.#stage(k, map)
-        return mean(relu(map), { axes: [2, 3] })
+        h = this.#stage(k, h)
+        const means = mean(relu(h), { axes: [2, 3] })
+        return map(scaled, [means, sum(square(means), { axes: [1], keepDims: true })], [this.config.channels.length, 1e-12])
       }), 1)
     })
   }
@@ -127,7 +132,7 @@ export class FeatureNet {
 
   /** Frees the parameters. */
   dispose(): void {
-    for (const tensor of [...this.parameters.values(), ...this.#weights]) tensor.dispose()
+    for (const tensor of this.parameters.values()) tensor.dispose()
   }
 
   [Symbol.dispose](): void {
@@ -145,7 +150,9 @@ export class FeatureNet {
  */
 export async function loadFeatureNet(device: Device, source: WeightSource, options: LoadOptions = {}): Promise<FeatureNet> {
   const config = featureNetConfigOf(source)
-  return new FeatureNet(device, config, await loadParameters(device, source, featureNetStateDict(config), options))
+  // The files of an unfinished training hold its heads too.
+  const tensors = new Map([...source.tensors].filter(([key]) => !key.startsWith('heads.')))
+  return new FeatureNet(config, await loadParameters(device, { name: source.name, tensors }, featureNetStateDict(config), options))
 }
 
 /**

@@ -83,7 +83,7 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
       }
     })
     this.parameters = parameters
-    this.net = new FeatureNet(device, config, new Map([...net.keys()].map((key) => [key, parameters.get(key)!])))
+    this.net = new FeatureNet(config, new Map([...net.keys()].map((key) => [key, parameters.get(key)!])))
     const total = classCounts.reduce((a, b) => a + b, 0)
     this.#classWeights = classCounts.map((count) => count === 0 ? 0 : total / (classCounts.length * count))
   }
@@ -105,11 +105,12 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
     const n = views[0].length / (config.inChannels * size * size)
     const shape = [config.inChannels, size, size]
     const index = device.tensor(Array.from({ length: n }, (_, i) => first + i), [n], 'u32')
-    const features = this.net.features(concat(views.map((view, k) => {
+    // A mean square of 1, as linear layers start from.
+    const features = mul(this.net.features(concat(views.map((view, k) => {
       const stream = { seed: splitSeed(seed), draw: k, purpose: purposes.noise }
       const strength = randomBits(index, { ...stream, draw: 2 + k, shape: [1, 1, 1] })
       return map(noisy, [device.tensor(view, [n, ...shape]), randomNormal(index, { ...stream, shape }), strength], [noise / 2 ** 32])
-    }), 0))
+    }), 0)), Math.sqrt(this.net.dimension))
     const contrast = this.#contrast(features, n, temperature)
     if (classCounts.length < 2) return { loss: contrast, terms: {} }
     const logits = linear(features, this.#parameter('heads.classes.weight'), this.#parameter('heads.classes.bias'))
@@ -141,7 +142,6 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
 
   /** Frees the net and the heads. */
   dispose(): void {
-    this.net.dispose()
     for (const tensor of this.parameters.values()) tensor.dispose()
   }
 

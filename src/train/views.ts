@@ -9,6 +9,8 @@ import { hostRandomBits, splitSeed } from '../tensor/index.ts'
 const purpose = 40
 
 export interface ViewOptions {
+  /** Which of the square's symmetries a view is under: none, left and right exchanged or not, or any of the eight (default). */
+  readonly augment: 'none' | 'flip' | 'symmetries'
   /** Smallest part of the picture's area that a view shows. Default 0.6. */
   readonly area: number
   /** Largest change of brightness, of contrast and of each channel, in units of the range -1 to 1 halved. Default 0.1. */
@@ -17,14 +19,14 @@ export interface ViewOptions {
   readonly blur: number
 }
 
-export const viewDefaults: ViewOptions = { area: 0.6, jitter: 0.1, blur: 0.25 }
+export const viewDefaults: ViewOptions = { augment: 'symmetries', area: 0.6, jitter: 0.1, blur: 0.25 }
 
 /**
- * View `view` (0 or 1) of `images` [N, C, S, S], of which the first is image number `first` of the run: one of the eight
- * symmetries, a random square of it resized to the whole (bilinear), changed in brightness, contrast and colour, sometimes
- * blurred. A pure function of its arguments.
+ * View `view` (0 or 1) of `images` [N, C, S, S], of which the first is image number `first` of the run: turned, a random
+ * square of it resized to the whole (bilinear), changed in brightness, contrast and colour, sometimes blurred. A pure
+ * function of its arguments.
  */
-export function viewsOf(images: Float32Array, channels: number, size: number, first: number, view: 0 | 1, seed: number, { area, jitter, blur }: ViewOptions = viewDefaults): Float32Array {
+export function viewsOf(images: Float32Array, channels: number, size: number, first: number, view: 0 | 1, seed: number, { augment, area, jitter, blur }: ViewOptions = viewDefaults): Float32Array {
   const plane = size * size
   const count = images.length / (channels * plane)
   const out = new Float32Array(images.length)
@@ -35,7 +37,8 @@ export function viewsOf(images: Float32Array, channels: number, size: number, fi
     const uniform = (low = 0, high = 1): number => low + (high - low) * (bits[next++]! + 0.5) / 2 ** 32
     const side = size * Math.sqrt(uniform(area, 1))
     const [left, top] = [uniform(0, size - side), uniform(0, size - side)]
-    const [flipX, flipY, swap, blurred] = [uniform() < 0.5, uniform() < 0.5, uniform() < 0.5, uniform() < blur]
+    const [flipX, flipY, swap] = [augment !== 'none', augment === 'symmetries', augment === 'symmetries'].map((may) => uniform() < 0.5 && may) as [boolean, boolean, boolean]
+    const blurred = uniform() < blur
     const [brightness, contrast] = [uniform(-jitter, jitter), 1 + uniform(-jitter, jitter)]
     const source = images.subarray(n * channels * plane, (n + 1) * channels * plane)
     const target = out.subarray(n * channels * plane, (n + 1) * channels * plane)

@@ -1,0 +1,131 @@
+/**
+ * What a feature net has learned, in two questions. As a feature space: are the nearest training images of a held-out one
+ * of its class? As a distance: how far do a little noise, a little of another colour, another picture of the class and a
+ * picture of another class lie from a held-out one?
+ */
+import { imageBatch, type ImageSet } from '../data/index.ts'
+import { nearest, type Points } from '../metrics/index.ts'
+import type { FeatureNet } from '../nn/feature-net.ts'
+import { hostRandomNormal, splitSeed, type Device } from '../tensor/index.ts'
+
+export interface FeatureSetOptions {
+  /** Side of the pictures. */
+  readonly size: number
+  readonly signal?: AbortSignal
+  /** Called with the number of images done. */
+  readonly onProgress?: (done: number) => void
+}
+
+/** Images at a time: 256 maps of 24 channels and 32 x 32 places are 25 MB. */
+const batch = 256
+
+/** The feature vectors of all images of a set, on the host. */
+export async function featuresOf(device: Device, net: FeatureNet, set: ImageSet, { size, signal, onProgress }: FeatureSetOptions): Promise<Points> {
+  const { dimension, config: { inChannels } } = net
+  const data = new Float32Array(set.length * dimension)
+  for (let first = 0; first < set.length; first += batch) {
+    const { images } = await imageBatch(set, range(first, Math.min(set.length, first + batch)), { size, channels: inChannels }, signal)
+    using x = device.tensor(images, [images.length / (inChannels * size * size), inChannels, size, size])
+    using features = net.features(x)
+    data.set(await features.read(), first * dimension)
+    signal?.throwIfAborted()
+    onProgress?.(Math.min(set.length, first + batch))
+  }
+  return { data, dimension }
+}
+
+export interface FeatureEvaluation {
+  /** Held-out images. */
+  readonly images: number
+  /** Part of each class that the majority of the 5 nearest training images gets right (null: none held out); absent without classes. */
+  readonly recalls?: readonly (number | null)[]
+  /** Their mean: accuracy with all classes counting equally. */
+  readonly balancedAccuracy?: number
+  /** Median distance to another picture of the class (of the set, where there are no classes). */
+  readonly anotherPicture: number
+  /** Median distances to a picture's distortions, as parts of `anotherPicture`. */
+  readonly relative: Readonly<Record<string, number>>
+}
+
+/** Of the first pictures of the set, so many. */
+const compared = 512
+const neighbours = 5
+
+/** `train` and `heldOut` have the same classes, or none. */
+export async function evaluateFeatures(device: Device, net: FeatureNet, train: ImageSet, heldOut: ImageSet, { size, signal }: FeatureSetOptions): Promise<FeatureEvaluation> {
+  const distances = await gradedDistances(device, net, heldOut, size, signal)
+  const [references, queries] = [await featuresOf(device, net, train, { size, signal }), await featuresOf(device, net, heldOut, { size, signal })]
+  if (!train.labels || !heldOut.labels || !train.classes || train.length < neighbours) return { images: heldOut.length, ...distances }
+  const { labels } = train
+  const { indices } = await nearest(queries, references, neighbours, { signal })
+  const counts = train.classes.map(() => ({ all: 0, right: 0 }))
+  heldOut.labels.forEach((label, i) => {
+    const votes = train.classes!.map(() => 0)
+    for (const j of indices.subarray(i * neighbours, (i + 1) * neighbours)) votes[labels[j]!]!++
+    counts[label]!.all++
+    if (votes.indexOf(Math.max(...votes)) === label) counts[label]!.right++
+  })
+  const recalls = counts.map(({ all, right }) => (all === 0 ? null : right / all))
+  const there = recalls.filter((recall) => recall !== null)
+  return { images: heldOut.length, recalls, balancedAccuracy: there.reduce((a, b) => a + b, 0) / there.length, ...distances }
+}
+
+/** What is done to a picture, [C, plane] in [-1, 1], with its own normal deviates. */
+const distortions: Readonly<Record<string, (x: Float32Array, plane: number, noise: Float32Array) => Float32Array>> = {
+  'noise 0.05': (x, _, noise) => x.map((value, i) => value + 0.05 * noise[i]!),
+  'noise 0.2': (x, _, noise) => x.map((value, i) => value + 0.2 * noise[i]!),
+  'brightness +0.2': (x) => x.map((value) => value + 0.2),
+  'first channel +0.2': (x, plane) => x.map((value, i) => (i < plane ? value + 0.2 : value)),
+  'last channel -0.3': (x, plane) => x.map((value, i) => (i >= x.length - plane ? value - 0.3 : value)),
+}
+
+async function gradedDistances(device: Device, net: FeatureNet, set: ImageSet, size: number, signal?: AbortSignal): Promise<Pick<FeatureEvaluation, 'anotherPicture' | 'relative'>> {
+  const channels = net.config.inChannels
+  const n = Math.min(compared, set.length)
+  const chosen = Array.from({ length: n }, (_, i) => Math.floor(i * set.length / n))
+  const dimension = channels * size * size
+  const images = (indices: readonly number[]): Promise<Float32Array> => imageBatch(set, indices, { size, channels }, signal).then((made) => made.images)
+  const pictures = await images(chosen)
+  const normal = hostRandomNormal({ seed: splitSeed(0), draw: 0, purpose: 43 }, chosen, dimension)
+  const median = async (others: Float32Array, which = chosen.map((_, i) => i)): Promise<number> => {
+    const distances: number[] = []
+    for (let first = 0; first < n; first += batch) {
+      const part = (values: Float32Array): Float32Array => values.subarray(first * dimension, (first + batch) * dimension)
+      const shape = [Math.min(batch, n - first), channels, size, size]
+      using a = device.tensor(part(pictures), shape)
+      using b = device.tensor(part(others), shape)
+      using d = net.distance(a, b)
+      distances.push(...await d.read())
+      signal?.throwIfAborted()
+    }
+    const sorted = which.map((i) => distances[i]!).sort((a, b) => a - b)
+    return sorted[sorted.length >> 1] ?? NaN
+  }
+  const distorted = (f: (typeof distortions)[string]): Float32Array => {
+    const out = new Float32Array(pictures.length)
+    for (let at = 0; at < out.length; at += dimension) {
+      const made = f(pictures.subarray(at, at + dimension), size * size, normal.subarray(at, at + dimension))
+      out.set(made.map((value) => Math.min(1, Math.max(-1, value))), at)
+    }
+    return out
+  }
+  // The next picture after it of the same class, or of another; itself where there is none, which is then left out.
+  const partner = (same: boolean) => chosen.map((k) => {
+    for (let step = 1; step < set.length; step++) {
+      const other = (k + step) % set.length
+      if (((set.labels?.[k] ?? 0) === (set.labels?.[other] ?? 0)) === same) return other
+    }
+    return k
+  })
+  const toPartners = async (same: boolean): Promise<number> => {
+    const partners = partner(same)
+    return median(await images(partners), partners.flatMap((other, i) => (other === chosen[i] ? [] : [i])))
+  }
+  const anotherPicture = await toPartners(true)
+  const relative: Record<string, number> = {}
+  for (const [name, f] of Object.entries(distortions)) relative[name] = await median(distorted(f)) / anotherPicture
+  if (set.labels && new Set(set.labels).size > 1) relative['another class'] = await toPartners(false) / anotherPicture
+  return { anotherPicture, relative }
+}
+
+const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i)
