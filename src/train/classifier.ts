@@ -9,8 +9,7 @@
  * told: where its timesteps are scaled to T = 1000, so are these. The reference's trainer gives the raw ones, which its
  * sampler then does not (spec J.10).
  */
-import { TweedieError } from '../errors.ts'
-import { featureShape, minorityLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
+import { minorityLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
 import { logProbability } from '../diffusion/guidance.ts'
 import type { Classifier } from '../nn/index.ts'
 import { expression, f, gather, map, neg, randomNormal, reshape, splitSeed, stopGradient, sum, type Device, type Tensor } from '../tensor/index.ts'
@@ -84,7 +83,7 @@ function crossEntropy(device: Device, network: NoisyClassifier, { images, labels
  */
 export function classifierTask(device: Device, { load, seed, scheduleSampler, ...network }: ClassifierTaskOptions): Task<ClassifierImages, ClassifierDraw> {
   const { classifier, extractor, diffusion } = network
-  const sampler = scheduleSampler ?? new UniformSampler(diffusion.steps)
+  const sampler: ScheduleSampler = scheduleSampler ?? new UniformSampler(diffusion.steps)
   const shape = imageShape(network)
   // What it says against the pair, it says now.
   minorityLogits(classifier, extractor && { extractor })
