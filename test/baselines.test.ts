@@ -182,13 +182,17 @@ deviceTest('Sehwag et al. on ADM classifiers, from class means to a step of the 
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10' })
   using zero = device.tensor(new Float32Array(x.size), x.shape)
   const noise: NoiseSource = { initial: () => zero, step: () => zero, renoise: () => zero }
-  const next = (guidances: readonly Guidance[]): Promise<Float32Array> =>
-    read(device, () => oneStep(diffusion, (input, t) => model.forward(input, t), x, 7, { noise, guidances }).next)
+  const next = (guidances: readonly Guidance[], method: 'ancestral' | 'ddim' = 'ancestral'): Promise<Float32Array> =>
+    read(device, () => oneStep(diffusion, (input, t) => model.forward(input, t), x, 7, { noise, guidances, method }).next)
   const variance = await read(device, () => diffusion.pMeanVariance(diffusion.run((input, t) => model.forward(input, t), x, 7), x, 7).variance)
   const told = diffusion.timesteps(7, 2)
   const shift = await read(device, () => guidance(x, told))
   const [plain, guided] = [await next([]), await next([guidance])]
   expectClose(guided, plain.map((v, i) => v + variance[i] * shift[i]), 1e-5, 'mean\' = mean + variance * guidance')
+  // DDIM takes the score that moves the mean as far: the shift over beta / sqrt(alpha).
+  const beta = diffusion.process.tables.betas[7]
+  using score = device.tensor(shift.map((v, i) => (variance[i] * v * Math.sqrt(1 - beta)) / beta), x.shape)
+  expectClose(await next([guidance], 'ddim'), await next([() => mul(score, 1)], 'ddim'), 1e-5, 'ddim')
   expect(await next([sehwagGuidance({ embedding, classMeans: means, y, discriminator: real, alpha: 0, beta: 0 })])).toEqual(plain)
 }, onCPU)
 

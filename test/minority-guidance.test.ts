@@ -60,7 +60,7 @@ for (const { name, extractor: hasExtractor, numClasses } of cases) {
       expect(() => device.scope(() => minorityLogits(classifier, { extractor })(x, timesteps))).toThrow(/class-conditional: expected 2 labels/)
     }
     extractor?.dispose()
-  }, onCPU)
+  })
 }
 
 deviceTest('an extractor is frozen features and no more; another one is refused', async (device) => {
@@ -107,7 +107,7 @@ deviceTest('Eq. 18 in closed form, by shared and by own tau, also where probabil
     }
   }
   weights.dispose()
-}, onCPU)
+})
 
 deviceTest('Eq. 18: equal levels lead nowhere, and one that outweighs all others leads as Eq. 8 does', async (device) => {
   using classifier = await network(device, encoderConfig)
@@ -239,10 +239,10 @@ deviceTest('guided trajectories: a sample is the same in any batch, and a step c
       tiltedGuidance(minorityLogits(latent, { extractor }), { tau: samples.map((k) => Array.from({ length: levels }, (_, i) => 1 + k + i)), scale: 50 }),
     ]
     const { reads } = device.stats
-    let live = 0
+    let [live, created] = [0, 0]
     for await (const step of sampleLoop(tenSteps, (x, t) => model.forward(x, t), { noise, guidances, method })) {
-      if (step.done === 1) live = device.stats.liveBuffers
-      expect(device.stats.liveBuffers).toBe(live)
+      if (step.done === 1) [live, created] = [device.stats.liveBuffers, device.stats.objectsCreated]
+      expect([device.stats.liveBuffers, device.stats.objectsCreated]).toEqual([live, created])
       if (step.done < step.total) continue
       expect(device.stats.reads).toBe(reads)
       return step.x.read()
