@@ -4,7 +4,7 @@
  * written down in recipe.json; the same command goes on from there, and each command goes on within itself.
  */
 import { mkdir, readFile, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { didYouMean, fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { deviceOptions } from './device.ts'
@@ -15,6 +15,7 @@ import { sample } from './sample.ts'
 import { score } from './score.ts'
 import { select } from './select.ts'
 import type { Session } from './session.ts'
+import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { version } from './version.ts'
 
@@ -36,8 +37,8 @@ const options = {
 export type RecipeOption = keyof typeof options
 
 /** The commands of a recipe's stages. */
-export const stageCommands: Readonly<Partial<Record<StageCommand, Command>>> = {
-  fetch: fetchCommand, select, 'train diffusion': trainDiffusion, score, label, sample,
+export const stageCommands: Readonly<Record<StageCommand, Command>> = {
+  fetch: fetchCommand, select, 'train diffusion': trainDiffusion, score, label, 'train classifier': trainClassifier, sample,
 }
 
 export const recipe: Command = {
@@ -95,7 +96,7 @@ export function planOf(recipe: Recipe, args: Arguments<RecipeOption>, data: stri
     data: plain(data), out: plain(out), weights: plain(weightsFolder()),
     model: path('model') ?? plain(recipe.model), lpips: path('lpips') ?? (recipe.lpips === undefined ? undefined : plain(recipe.lpips)),
     target: ask('target'), labels: ask('labels'), images: ask('images'),
-    number: given('number') ?? { value: '16', source: 'ours', published: false }, seed: given('seed') ?? plain('0'),
+    number: given('number') ?? plain('16'), seed: given('seed') ?? plain('0'),
   }
   const fill = (text: string): string | null => {
     for (const [, word] of text.matchAll(/\{(\w+)\}/g)) {
@@ -109,10 +110,10 @@ export function planOf(recipe: Recipe, args: Arguments<RecipeOption>, data: stri
   }
   const extra = (command: StageCommand): Record<string, Setting> => {
     const found: Record<string, Setting> = {}
-    const add = (option: string, setting: Setting | undefined): void => void (setting && option in (stageCommands[command]?.options ?? {}) && (found[option] = setting))
-    for (const name of ['microbatch', ...Object.keys(deviceOptions)] as RecipeOption[]) add(name, given(name))
+    const add = (option: string, setting: Setting | undefined): void => void (setting && option in stageCommands[command].options && (found[option] = setting))
+    for (const name of machine as RecipeOption[]) add(name, given(name))
     // A published model whose file does not say what it is.
-    if ((command === 'score' || command === 'sample') && args.has('model') && recipe.preset !== undefined) add('preset', plain(recipe.preset))
+    if (args.has('model') && recipe.preset !== undefined && 'model' in stageCommands[command].options) add(command === 'train classifier' ? 'model-preset' : 'preset', plain(recipe.preset))
     return found
   }
   const stages = recipe.stages.filter(({ unless }) => unless === undefined || !args.has(unless)).map((stage): PlannedStage => {
@@ -137,8 +138,9 @@ export function describe({ name, about, notes }: Recipe, { out, stages }: { out:
   const lines = [`Recipe ${name}: ${about}. Everything goes into ${out}.`]
   stages.forEach(({ stage, argv, figures }, i) => {
     lines.push('', `${i + 1}. tweedie ${stage.command} ${argv.map(quoted).join(' ')}`)
-    for (const { option, value, setting } of figures) {
-      if (setting.source !== '') lines.push(`     ${`--${option} ${value}`.trimEnd().padEnd(34)} ${setting.published || setting.source.startsWith('--') ? '' : 'OURS: '}${setting.source}`)
+    for (const { option, value, setting: { source, published } } of figures) {
+      const from = source.startsWith('--') ? `as given with ${source}` : published ? source : `OURS: ${source}`
+      if (source !== '') lines.push(`     ${`--${option} ${basename(value)}`.trimEnd().padEnd(42)} ${from}`)
     }
   })
   return [...lines, ...notes.length > 0 ? ['', ...notes.map((note) => `Note: ${note}`)] : []]
@@ -160,6 +162,12 @@ interface RecipeRecord {
   readonly stages: readonly FinishedStage[]
 }
 
+const machine: readonly string[] = ['microbatch', ...Object.keys(deviceOptions)]
+
+/** The arguments that decide what comes out: with other threads a finished stage stays finished. */
+const deciding = (argv: readonly string[]): string[] =>
+  argv.filter((word, i) => !machine.includes(word.replace(/^--/, '')) && !machine.includes((argv[i - 1] ?? '').replace(/^--/, '')))
+
 /** Runs what is not finished. A stage whose arguments changed is run again, with all that follow. */
 export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: string; stages: readonly PlannedStage[] }, data: string, session: Session): Promise<void> {
   await mkdir(out, { recursive: true })
@@ -175,7 +183,7 @@ export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: 
     session.signal.throwIfAborted()
     const before = earlier[i]
     const heading = `[${i + 1}/${stages.length}] ${command}`
-    const same = before?.command === command && JSON.stringify(before.argv) === JSON.stringify(argv)
+    const same = before?.command === command && JSON.stringify(deciding(before.argv)) === JSON.stringify(deciding(argv))
     if (!behind && same && await exists(output)) {
       console.error(`${heading}: finished ${before.finished}`)
       finished.push(before)
@@ -185,8 +193,7 @@ export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: 
     console.error(heading)
     await mkdir(dirname(output), { recursive: true })
     const start = performance.now()
-    const stageCommand = stageCommands[command] ?? fail(`tweedie ${command} is not there yet.`)
-    await stageCommand.run(argv, session)
+    await stageCommands[command].run(argv, session)
     finished.push({ command, argv, finished: new Date().toISOString(), seconds: Math.round((performance.now() - start) / 100) / 10 })
     await save()
   }

@@ -90,7 +90,7 @@ interface ClassifierTraining { iterations: number; batch: number; lr: string; we
 const publishedClassifier = (preset: string, { iterations, batch, lr, weightDecay, extractor }: ClassifierTraining): Stage => ({
   command: 'train classifier', output: '{out}/classifier/model.safetensors',
   options: {
-    data: wire('{data}'), select: wire('{out}/split.json'), labels: wire('{out}/labels.json'),
+    data: wire('{data}'), labels: wire('{out}/labels.json'), model: wire('{model}'),
     preset: published(preset, `${TABLE}: the network`),
     ...(extractor && { extractor: published(`{weights}/${extractor}.safetensors`, `${TABLE}: the frozen feature extractor`) }),
     images: published(iterations * batch, `${TABLE}: ${iterations.toLocaleString('en')} iterations of batch ${batch}`),
@@ -118,9 +118,8 @@ const lpipsVgg = published('{lpips}', `${SCRIPT}: LPIPS, net vgg`)
 const anyLpips = ours('{lpips}', '--lpips FILE takes LPIPS; without it no third-party weights are used')
 const cosineStep = ours(90, '0.9 T for cosine: from memory of the paper; as noisy as the published 60 of linear (abar 0.020 and 0.024)')
 const linearStep = published(60, `${SCRIPT}: perturb_t, of 100 steps`)
-const validation = selectStage({ 'hold-out': published('0.05', `${SCRIPT}: val_ratio (stratified there, any image here)`) })
 const topTenth = (first: number, last: number): Setting => ours(`${first}-${last}`, 'the top levels; which of them is not stated, here a tenth')
-const reference = 'The swept guidance scales and the number of images a level need are not stated.'
+const reference = 'Which guidance scales were tried and how many images a level needs are not stated.'
 
 /** The published backbone is fetched; --model takes another file. */
 const fetched = (name: string): Pick<Recipe, 'model' | 'preset' | 'lpips'> => ({ model: `{weights}/${name}.safetensors`, preset: name, lpips: vgg })
@@ -129,9 +128,9 @@ const fetched = (name: string): Pick<Recipe, 'model' | 'preset' | 'lpips'> => ({
 const smallClassifier = (options: Readonly<Record<string, Setting>>): Stage => ({
   command: 'train classifier', output: '{out}/classifier/model.safetensors',
   options: {
-    data: wire('{data}'), select: wire('{out}/split.json'), labels: wire('{out}/labels.json'),
-    'num-channels': ours(32, 'as published for CIFAR-10'), 'channel-mult': ours('1,2,2', 'three levels of small pictures'),
-    'num-res-blocks': ours(2, 'as published for CIFAR-10'),
+    data: wire('{data}'), select: wire('{out}/split.json'), labels: wire('{out}/labels.json'), model: wire('{model}'),
+    'classifier-width': ours(32, 'as published for CIFAR-10'), 'classifier-depth': ours(2, 'as published for CIFAR-10'),
+    'classifier-channel-mult': ours('1,2,2', 'a level fewer than published for CIFAR-10'),
     batch: ours(64, 'what a CPU does in a second'), lr: ours('3e-4', 'as published'), 'weight-decay': ours('0.05', 'as published'), anneal: ours(1, 'as published for LSUN'),
     ...options, seed: asked('seed'), out: wire('{out}/classifier'), resume: wire(''),
   },
@@ -144,13 +143,12 @@ export const recipes: readonly Recipe[] = [
     asks: { target: topTenth(90, 99), images: ours(540_000 * 2048, '540,000 iterations of batch 2048, from memory of ADM-64\'s training; the paper says "as ImageNet"') },
     stages: [
       fetchStage('lpips_vgg', 'lpips'),
-      validation,
       {
         command: 'train diffusion', output: '{out}/diffusion/ema-0.9999.safetensors', unless: 'model',
         options: {
           data: wire('{data}'), preset: published('celeba64_uncond', 'sg-minority, README.md: the network'),
           images: asked('images'), batch: ours(2048, 'from memory of ADM-64\'s training'), lr: ours('3e-4', 'from memory of ADM-64\'s training'),
-          ema: published('0.9999', 'guided-diffusion, TrainLoop'), augment: published('flip', 'guided-diffusion, image_datasets.py'),
+          ema: published('0.9999', 'guided-diffusion, TrainLoop'), crop: published('center', 'guided-diffusion, image_datasets.py'), augment: published('flip', 'guided-diffusion, image_datasets.py'),
           seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
         },
       },
@@ -166,7 +164,6 @@ export const recipes: readonly Recipe[] = [
     asks: { target: topTenth(90, 99) },
     stages: [
       fetchStage('lpips_vgg', 'lpips'), fetchStage('cifar10_uncond_50M_500K', 'model'),
-      validation,
       ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
       publishedClassifier('mc_cifar10', { iterations: 12_000, batch: 128, lr: '3e-4', weightDecay: '0.05' }),
       sampleStage(published('8.0', TABLE)),
@@ -179,7 +176,6 @@ export const recipes: readonly Recipe[] = [
     asks: { target: published(99, `${README}, ${TABLE}`) },
     stages: [
       fetchStage('lpips_vgg', 'lpips'), fetchStage('lsun_bedroom', 'model'), fetchStage('256x256_classifier'),
-      validation,
       ...scoreAndLabel({ step: linearStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
       publishedClassifier('mc_lsun', { iterations: 60_000, batch: 256, lr: '3e-4', weightDecay: '0.05', extractor: '256x256_classifier' }),
       sampleStage(published('3.5', `${README}, ${TABLE}`), { extractor: '256x256_classifier' }),
@@ -193,7 +189,6 @@ export const recipes: readonly Recipe[] = [
     asks: { target: published(24, TABLE), labels: null },
     stages: [
       fetchStage('lpips_vgg', 'lpips'), fetchStage('64x64_diffusion', 'model'), fetchStage('64x64_classifier'),
-      validation,
       ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(25, TABLE), within: published('class', 'Um et al., Appendix B.3') }),
       publishedClassifier('mc_imagenet', { iterations: 60_000, batch: 1024, lr: '6e-4', weightDecay: '0.2', extractor: '64x64_classifier' }),
       sampleStage(published('2.5', TABLE), { extractor: '64x64_classifier', labels: true }),
@@ -206,7 +201,6 @@ export const recipes: readonly Recipe[] = [
     asks: { target: topTenth(45, 49), images: ours(2_000_000, 'the training of this model is not stated') },
     stages: [
       fetchStage('lpips_vgg', 'lpips'),
-      validation,
       {
         command: 'train diffusion', output: '{out}/diffusion/ema-0.9999.safetensors', unless: 'model',
         options: {
@@ -215,7 +209,7 @@ export const recipes: readonly Recipe[] = [
           'num-channels': ours(128, 'guided-diffusion\'s default; the network is not stated'), 'channel-mult': ours('1,1,2,2,4,4', 'guided-diffusion\'s for 256; not stated'),
           'num-res-blocks': ours(2, 'guided-diffusion\'s default; not stated'), 'attention-resolutions': ours('32,16,8', 'as ADM at 256; not stated'), 'num-head-channels': ours(64, 'as ADM at 256; not stated'),
           images: asked('images'), batch: ours(32, 'not stated'), lr: ours('1e-4', 'guided-diffusion\'s default; not stated'),
-          ema: ours('0.9999', 'guided-diffusion\'s default; not stated'), augment: ours('flip', 'guided-diffusion\'s; not stated'),
+          ema: ours('0.9999', 'guided-diffusion\'s default; not stated'), crop: ours('center', 'guided-diffusion\'s; not stated'), augment: ours('flip', 'guided-diffusion\'s; not stated'),
           seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
         },
       },
@@ -262,7 +256,7 @@ export const recipes: readonly Recipe[] = [
         },
       },
       ...scoreAndLabel({ step: cosineStep, lpips: anyLpips, levels: ours(25, 'as the paper has for CIFAR-10-LT'), select: true }),
-      smallClassifier({ images: ours(200_000, 'about 15 times the pictures'), augment: ours('flip', 'clothes have an up') }),
+      smallClassifier({ 'classifier-attention-resolutions': ours(7, 'the smallest level'), images: ours(200_000, 'about 15 times the pictures'), augment: ours('flip', 'clothes have an up') }),
       sampleStage(ours('2.0', 'not swept'), { respacing: ours(250, 'as published') }),
     ],
     notes: [],

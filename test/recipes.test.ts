@@ -1,0 +1,213 @@
+/**
+ * Recipes: every figure of the papers' table is in them, every plan is understood by the commands it names, what nobody
+ * published says so, and a small one runs from data to samples, goes on where it was stopped, and refuses what is not its own.
+ */
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { encode } from 'fast-png'
+import { describe, expect, test, vi } from 'vitest'
+import { parseArguments, type Command } from '../src/cli/arguments.ts'
+import { catalogue } from '../src/cli/fetch-catalogue.ts'
+import { weightsFolder } from '../src/cli/fetch.ts'
+import { planOf, recipe as recipeCommand, run, stageCommands, type PlannedStage, type RecipeOption } from '../src/cli/recipe.ts'
+import { recipes, type Recipe, type Setting, type Stage } from '../src/cli/recipes.ts'
+import { preset, type ClassifierConfig } from '../src/nn/index.ts'
+import { Device } from '../src/tensor/index.ts'
+import { temporaryFolder, tweedie } from './cli.ts'
+import { refuses } from './io-fixtures.ts'
+
+const at = temporaryFolder()
+const named = (name: string): Recipe => recipes.find((candidate) => candidate.name === name)!
+const args = (...argv: string[]) => parseArguments<RecipeOption>(recipeCommand, argv)
+const plan = (name: string, ...argv: string[]): PlannedStage[] => planOf(named(name), args(...argv, ...name === 'imagenet' && !argv.includes('--labels') ? ['--labels', '22'] : []), '/data').stages
+const stageOf = (name: string, command: string): PlannedStage => plan(name).find(({ stage }) => stage.command === command)!
+const figure = (name: string, command: string, option: string): string | undefined => stageOf(name, command).figures.find((candidate) => candidate.option === option)?.value
+
+describe('the papers\' table', () => {
+  // Spec B.5, column by column; null where it says that the figure is not available.
+  const columns = {
+    celeba: { extractor: null, input: [3, 64], levels: 100, steps: 1000, schedule: 'cosine', width: 64, depth: 2, mult: [1, 2, 3, 4], attention: [32, 16, 8], updown: true, conditional: false, decay: 0.05, batch: 256, iterations: 20_000, lr: 3e-4, target: null, scale: 4 },
+    cifar10: { extractor: null, input: [3, 32], levels: 100, steps: 4000, schedule: 'cosine', width: 32, depth: 2, mult: [1, 2, 2, 4], attention: [16, 8], updown: true, conditional: false, decay: 0.05, batch: 128, iterations: 12_000, lr: 3e-4, target: null, scale: 8 },
+    lsun: { extractor: '256x256_classifier', input: [512, 8], levels: 100, steps: 1000, schedule: 'linear', width: 128, depth: 2, mult: [1], attention: [8], updown: false, conditional: false, decay: 0.05, batch: 256, iterations: 60_000, lr: 3e-4, target: '99', scale: 3.5 },
+    imagenet: { extractor: '64x64_classifier', input: [512, 8], levels: 25, steps: 1000, schedule: 'cosine', width: 128, depth: 4, mult: [1], attention: [8], updown: false, conditional: true, decay: 0.2, batch: 1024, iterations: 60_000, lr: 6e-4, target: '24', scale: 2.5 },
+    'brain-mri': { extractor: null, input: [1, 256], levels: 50, steps: 1000, schedule: 'linear', width: 32, depth: 4, mult: [1, 1, 2, 2, 4, 4], attention: [32, 16, 8], updown: true, conditional: false, decay: 0.05, batch: 256, iterations: 5_000, lr: 3e-4, target: null, scale: 1.5 },
+  } as const
+
+  test.each(Object.entries(columns))('%s', (name, column) => {
+    const training = (option: string): string | undefined => figure(name, 'train classifier', option)
+    const { config, diffusion } = preset(training('preset')!)
+    const { imageSize, inChannels, outChannels, modelChannels, numResBlocks, channelMult, attentionResolutions, resblockUpdown, numHeadChannels, pool, numClasses, useScaleShiftNorm } = config as ClassifierConfig
+    expect(training('extractor')).toBe(column.extractor === null ? undefined : `${weightsFolder()}/${column.extractor}.safetensors`)
+    expect([inChannels, imageSize]).toEqual(column.input)
+    expect([outChannels, Number(figure(name, 'label', 'levels'))]).toEqual([column.levels, column.levels])
+    expect([diffusion.diffusionSteps, diffusion.noiseSchedule]).toEqual([column.steps, column.schedule])
+    expect([modelChannels, numResBlocks, channelMult]).toEqual([column.width, column.depth, column.mult])
+    expect(attentionResolutions.map((rate) => imageSize / rate)).toEqual(column.attention)
+    expect([resblockUpdown, numHeadChannels, pool, useScaleShiftNorm]).toEqual([column.updown, 64, 'attention', true])
+    expect(numClasses).toBe(column.conditional ? 1000 : null)
+    expect(figure(name, 'label', 'within')).toBe(column.conditional ? 'class' : undefined)
+    expect(['weight-decay', 'batch', 'images', 'lr'].map((option) => Number(training(option)))).toEqual([column.decay, column.batch, column.iterations * column.batch, column.lr])
+    expect([Number(figure(name, 'sample', 'minority-scale')), figure(name, 'sample', 'respacing')]).toEqual([column.scale, '250'])
+    const target = named(name).asks.target!
+    if (column.target !== null) expect(target).toMatchObject({ value: column.target, published: true })
+    else expect(target).toMatchObject({ published: false, source: expect.stringContaining('not stated') })
+    // D.1 and D.3: how they were scored and trained.
+    expect([figure(name, 'score', 'step'), figure(name, 'score', 'lpips')]).toEqual([column.schedule === 'linear' ? '60' : '90', `${weightsFolder()}/lpips_vgg.safetensors`])
+    expect([training('anneal'), training('crop'), training('augment')]).toEqual(['1', 'random', 'flip'])
+    // The presets' own figures, which `sample` takes as defaults, are the same.
+    const { minority } = preset(training('preset')!).sampling
+    expect([minority?.scale, minority?.target === undefined ? null : String(minority.target)]).toEqual([column.scale, column.target])
+  })
+
+  test('every figure has a source, and the plan says which are ours', async () => {
+    const settings = (stage: Stage): [string, Setting][] => Object.entries(stage.options)
+    for (const { name, stages, asks } of recipes) {
+      for (const [option, { value, source, published }] of [...stages.flatMap(settings), ...Object.entries(asks).flatMap(([key, setting]) => setting ? [[key, setting] as const] : [])]) {
+        // Wiring (a file, a switch, a method) needs none.
+        const wiring = published && source === '' && (/^\{|^$/.test(value) || option === 'method')
+        expect(wiring || source.length > 3, `${name} ${option}`).toBe(true)
+        expect(/\[mem\]|from memory|not stated(?!;)|ours/i.test(source) && published && !/are not stated/.test(source), `${name} ${option}: ${source}`).toBe(false)
+      }
+    }
+    const { code, out } = await tweedie(['recipe', 'celeba', '--dry-run'])
+    expect(code).toBe(0)
+    const text = out.join('\n')
+    expect(text).toMatch(/--minority-target 90-99 +OURS: .*not stated/)
+    expect(text).toMatch(/--lr 3e-4 +OURS: from memory/)
+    expect(text).toMatch(/--minority-scale 4\.0 +Um et al\. \(ICLR 2024\), Table 2/)
+    expect(text).toContain('Google Drive')
+  })
+})
+
+describe('plans', () => {
+  const all = recipes.flatMap(({ name }) => [
+    [name, []], [name, ['--model', 'm.pt', '--lpips', 'l.pth', '--number', '64', '--seed', '3', '--target', '5-7', '--backend', 'cpu', '--threads', '2', '--microbatch', '8']],
+  ] as [string, string[]][])
+
+  test.each(all)('%s %j: every stage is understood by its command', (name, argv) => {
+    for (const { stage, argv: typed, figures } of plan(name, ...argv)) {
+      const command: Command = stageCommands[stage.command]!
+      const parsed = parseArguments(command, typed)
+      expect(typed.join(' ')).not.toMatch(/[{}]/)
+      // Numbers are numbers, and what is one of several words is one of them.
+      for (const { option, value } of figures) {
+        const shape = command.options[option]!.value
+        if (shape === undefined) expect(value, option).toBe('')
+        else if (/^[a-z-]+(\|[a-z-]+)+$/.test(shape)) expect(shape.split('|'), option).toContain(value)
+        else if (['N', 'X', 'P', 'T'].includes(shape)) expect(Number(value), option).toBeGreaterThanOrEqual(0)
+      }
+      if (stage.command === 'fetch') expect(catalogue.map((entry) => entry.name)).toEqual(expect.arrayContaining([...parsed.positionals]))
+    }
+  })
+
+  test('all commands of the table are there', () => {
+    expect(new Set(recipes.flatMap(({ stages }) => stages.map(({ command }) => command)))).toEqual(new Set(Object.keys(stageCommands)))
+  })
+
+  test('a file that a stage reads is one that an earlier stage makes, or that is given', () => {
+    for (const { name } of recipes) {
+      const made = new Set<string>(['/data'])
+      for (const { argv, output } of plan(name)) {
+        for (const word of argv.filter((candidate) => candidate.startsWith(`${weightsFolder()}/`) || /\/(split|scores|labels)\.json$|model\.safetensors$|ema-.*\.safetensors$/.test(candidate))) {
+          expect(made.has(word) || word === output, `${name}: ${word}`).toBe(true)
+        }
+        made.add(output)
+      }
+    }
+  })
+
+  test('a model of one\'s own: nothing is trained or fetched in its place, and the preset tells what it is', () => {
+    const commands = (name: string, ...argv: string[]): string[] => plan(name, ...argv).map(({ stage, argv: typed }) => stage.command === 'fetch' ? typed.join() : stage.command)
+    expect(commands('celeba')).toEqual(['lpips_vgg', 'train diffusion', 'score', 'label', 'train classifier', 'sample'])
+    expect(commands('celeba', '--model', 'm.pt', '--lpips', 'l.pth')).toEqual(['score', 'label', 'train classifier', 'sample'])
+    expect(commands('lsun', '--model', 'm.pt')).toEqual(['lpips_vgg', '256x256_classifier', 'score', 'label', 'train classifier', 'sample'])
+    expect(plan('celeba', '--model', 'm.pt').find(({ stage }) => stage.command === 'score')!.argv.join(' ')).toContain('--preset celeba64_uncond')
+    expect(commands('blood-cells')).toEqual(['select', 'train diffusion', 'score', 'label', 'train classifier', 'sample'])
+  })
+})
+
+describe('mistakes', () => {
+  test.each([
+    [['recipe', 'celebb', '--data', 'x'], /no recipe "celebb", did you mean "celeba"/],
+    [['recipe', 'celeba'], /--data is required: the aligned faces/],
+    [['recipe', 'celeba', '--data', '/nowhere'], /there is no \/nowhere/],
+    [['recipe', 'imagenet', '--dry-run'], /needs --labels.*No default is published/],
+    [['recipe', 'celeba', '--dry-run', '--guidance', '3'], /no option --guidance/],
+  ])('%j', async (argv, message) => {
+    const { code, err } = await tweedie(argv)
+    expect([code, err.length]).toEqual([1, 1])
+    expect(err[0]).toMatch(message)
+  })
+
+  test('without a name: the list', async () => {
+    const { code, out } = await tweedie(['recipe'])
+    expect([code, out.length]).toEqual([0, recipes.length + 1])
+  })
+})
+
+describe('a small recipe', () => {
+  const set = (options: Record<string, string>): Record<string, Setting> => Object.fromEntries(Object.entries(options).map(([option, value]) => [option, { value, source: 'this test', published: false }]))
+  const small: Recipe = {
+    name: 'small', about: 'stripes', data: 'stripes', model: '{out}/diffusion/ema-0.5.safetensors', asks: { target: { value: '1', source: 'this test', published: false } }, notes: [],
+    stages: [
+      { command: 'select', positionals: ['{data}'], output: '{out}/split.json', options: set({ 'hold-out': '0.25', seed: '{seed}', out: '{out}/split.json' }) },
+      {
+        command: 'train diffusion', unless: 'model', output: '{out}/diffusion/ema-0.5.safetensors',
+        options: set({ data: '{data}', select: '{out}/split.json', 'num-channels': '32', 'channel-mult': '1,1', 'attention-resolutions': '4', 'diffusion-steps': '100', images: '24', batch: '8', ema: '0.5', samples: '0', 'evaluate-on': '0', out: '{out}/diffusion', resume: '' }),
+      },
+      { command: 'score', output: '{out}/scores.json', options: set({ model: '{model}', data: '{data}', select: '{out}/split.json', step: '90', lpips: '{lpips}', seed: '{seed}', out: '{out}/scores.json' }) },
+      { command: 'label', output: '{out}/labels.json', options: set({ scores: '{out}/scores.json', data: '{data}', levels: '2', out: '{out}/labels.json' }) },
+      {
+        command: 'train classifier', output: '{out}/classifier/model.safetensors',
+        options: set({ data: '{data}', select: '{out}/split.json', labels: '{out}/labels.json', model: '{model}', 'classifier-width': '32', 'classifier-depth': '1', 'classifier-channel-mult': '1', 'classifier-head-channels': '32', images: '16', batch: '8', 'evaluate-on': '0', out: '{out}/classifier', resume: '' }),
+      },
+      { command: 'sample', output: '{out}/samples/run.json', options: set({ model: '{model}', method: 'minority-guided', 'minority-classifier': '{out}/classifier/model.safetensors', 'minority-target': '{target}', respacing: '5', number: '{number}', seed: '{seed}', out: '{out}/samples' }) },
+    ],
+  }
+  const data = at('stripes')
+  mkdirSync(data)
+  for (let k = 0; k < 16; k++) {
+    const pixels = Uint8Array.from({ length: 8 * 8 * 3 }, (_, i) => 127 + 120 * Math.sin(k * 3 + Math.floor(i / 3) * (1 + k % 4)))
+    writeFileSync(`${data}/${String(k).padStart(2, '0')}.png`, encode({ width: 8, height: 8, channels: 3, depth: 8, data: pixels }))
+  }
+  const session = (signal = new AbortController().signal) => ({ signal, requestDevice: (request: Parameters<typeof Device.request>[0]) => Device.request(request) })
+  const planned = (out: string, ...argv: string[]) => planOf(small, args('--out', out, '--backend', 'cpu', ...argv.includes('--threads') ? [] : ['--threads', '2'], ...argv), data)
+  const record = (out: string): { stages: { command: string; finished: string }[] } => JSON.parse(readFileSync(`${out}/recipe.json`, 'utf8'))
+  /** Runs, and says which stages ran and which were finished. */
+  const go = async (out: string, ...argv: string[]): Promise<string[]> => {
+    const before = new Map(statOrNull(`${out}/recipe.json`) ? record(out).stages.map((stage) => [stage.command, stage.finished]) : [])
+    await quiet(run(small, planned(out, ...argv), data, session()))
+    return record(out).stages.filter(({ command, finished }) => before.get(command) !== finished).map(({ command }) => command)
+  }
+  const quiet = async <T>(running: Promise<T>): Promise<T> => {
+    const spies = (['log', 'error'] as const).map((method) => vi.spyOn(console, method).mockImplementation(() => {}))
+    return running.finally(() => spies.forEach((spy) => spy.mockRestore()))
+  }
+  const statOrNull = (path: string) => statSync(path, { throwIfNoEntry: false })
+
+  test('runs from data to samples; then nothing is left to do, and a change runs what follows it', async () => {
+    const out = at('small')
+    const every = small.stages.map(({ command }) => command)
+    expect(await go(out, '--number', '2')).toEqual(every)
+    expect(JSON.parse(readFileSync(`${out}/labels.json`, 'utf8'))).toMatchObject({ kind: 'minority-labels', levels: 2 })
+    expect(statOrNull(`${out}/samples/sample-0001.png`)?.isFile()).toBe(true)
+    expect(await go(out, '--number', '2')).toEqual([])
+    expect(await go(out, '--number', '2', '--threads', '1', '--microbatch', '4')).toEqual([])
+    expect(await go(out, '--number', '3')).toEqual(['sample'])
+    expect(statOrNull(`${out}/samples/sample-0002.png`)?.isFile()).toBe(true)
+    rmSync(`${out}/scores.json`)
+    expect(await go(out, '--number', '3')).toEqual(['score', 'label', 'train classifier', 'sample'])
+    // A folder is one recipe's.
+    await refuses(run({ name: 'other' }, planned(out), data, session()), 'option', /record of the recipe small/)
+  })
+
+  test('an abort stops it with what is finished written down', async () => {
+    const out = at('stopped')
+    const controller = new AbortController()
+    const stopped = { ...session(controller.signal), requestDevice: () => Promise.reject(new Error('stop here')) }
+    await expect(quiet(run(small, planned(out), data, stopped))).rejects.toThrow('stop here')
+    expect(record(out).stages.map(({ command }) => command)).toEqual(['select'])
+    controller.abort(new Error('enough'))
+    await expect(quiet(run(small, planned(out), data, session(controller.signal)))).rejects.toThrow('enough')
+    expect(await go(out, '--number', '1')).toEqual(['train diffusion', 'score', 'label', 'train classifier', 'sample'])
+  })
+})
