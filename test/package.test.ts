@@ -25,11 +25,13 @@ describe('sources', () => {
     tensor: ['shaders'],
     nn: ['shaders', 'tensor'],
     io: ['tensor', 'nn'],
+    data: ['tensor', 'io'],
     metrics: ['shaders', 'tensor', 'nn'],
     diffusion: ['shaders', 'tensor', 'nn'],
-    cli: ['tensor', 'nn', 'io', 'metrics', 'diffusion', 'index.ts', 'index.node.ts'],
-    'index.ts': ['tensor', 'nn', 'io', 'metrics', 'diffusion'],
-    'index.node.ts': ['tensor', 'nn', 'io', 'metrics', 'diffusion', 'index.ts'],
+    train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
+    cli: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'index.ts', 'index.node.ts'],
+    'index.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
+    'index.node.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'index.ts'],
   }
   const files = readdirSync(join(root, 'src'), { recursive: true }).map(String).filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
   const roomOf = (file: string): string => file.split('/')[0] as string

@@ -6,7 +6,7 @@ import { describe, expect } from 'vitest'
 import { GaussianDiffusion, LossSecondMomentResampler, UniformSampler } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { initializeParameters, planOf, UNet, type UNetConfig } from '../src/nn/index.ts'
-import { mul, square, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
+import { mul, randomNormal, reshape, square, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
 import { AdamW, diffusionTask, encodeState, restoreState, Trainer, type Task, type TrainOptions } from '../src/train/index.ts'
 import { backends, deviceTest, onCPU } from './op.ts'
 import { unetConfig } from './spec-models.ts'
@@ -183,6 +183,28 @@ describe('a run that goes on from its state', () => {
     dispose()
   }, onCPU)
 })
+
+deviceTest('dropout is a function of seed, sample and layer, and drops what it says', async (device) => {
+  using model = new UNet({ ...small, dropout: 0.5 }, initializeParameters(device, planOf({ kind: 'unet', ...small }), 1))
+  // The last convolutions start at zero, behind which dropout would not show.
+  for (const tensor of model.parameters.values()) {
+    using spread = device.scope(() => mul(reshape(randomNormal(device.tensor([0], [1], 'u32'), { seed: [1, 0], draw: 0, purpose: 0, shape: tensor.shape }), tensor.shape), 0.1))
+    tensor.assign(spread)
+  }
+  const x = Float32Array.from({ length: 2 * 192 }, (_, i) => Math.sin(i))
+  const forward = async (samples: number[], p: number) => {
+    using out = device.scope(() => {
+      const images = device.tensor(x.subarray(0, samples.length * 192), [samples.length, 3, 8, 8])
+      const index = device.tensor(samples, [samples.length], 'u32')
+      return model.forward(images, samples.map(() => 3), p > 0 ? { dropout: { p, seed: [4, 0], purpose: 1, samples: index } } : {})
+    })
+    return out.read()
+  }
+  const [both, one, other, none] = [await forward([5, 6], 0.5), await forward([5], 0.5), await forward([7], 0.5), await forward([5], 0)]
+  expect(both.subarray(0, one.length)).toEqual(one)
+  expect(other).not.toEqual(one)
+  expect(none).not.toEqual(one)
+}, onCPU)
 
 describe('what is not finite', () => {
   deviceTest('stops the run, is named, and leaves weights and moments as they were', async (device) => {

@@ -2,7 +2,7 @@
  * A run's folder, and the loop that fills it. The state is written first and whole; log, report and model files are made
  * from it afterwards, so that a run killed at any moment goes on from its last checkpoint and leaves no broken file.
  */
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
@@ -54,6 +54,8 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
   const { trainer, settings: { out, saveEvery }, review } = task
   const { steps, batch } = trainer.options
   await mkdir(out, { recursive: true })
+  // What a killed process was writing.
+  for (const name of await readdir(out)) if (name.endsWith('.tmp')) await rm(join(out, name))
   const bar = progress('Training', steps, 'steps')
   const speed = meter(batch)
   bar.update(trainer.step)

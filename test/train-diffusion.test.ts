@@ -1,0 +1,162 @@
+/**
+ * `tweedie train diffusion` as a person runs it: its files, going on after kills at any moment, and what it refuses. The
+ * killed runs are processes of their own.
+ */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { decode } from 'fast-png'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openCheckpoint, openFile } from '../src/io/index.node.ts'
+import { temporaryFolder, tweedie } from './cli.ts'
+import { npy, npz } from './data-fixtures.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const path = temporaryFolder()
+const data = path('data.npz')
+
+/** 24 images of 8 x 8 in two classes from four sources. */
+beforeAll(() => {
+  const pixels = Uint8Array.from({ length: 24 * 8 * 8 * 3 }, (_, i) => 128 + 100 * Math.sin(i * 0.05 * (1 + (Math.floor(i / 192) % 5))))
+  writeFileSync(data, npz({
+    images: npy('|u1', [24, 8, 8, 3], pixels), labels: npy('|u1', [24], Array.from({ length: 24 }, (_, i) => i % 2)),
+    source: npy('|u1', [24], Array.from({ length: 24 }, (_, i) => i % 4)),
+  }))
+})
+
+const network = ['--num-channels', '32', '--channel-mult', '1', '--attention-resolutions', '4', '--num-head-channels', '16']
+const run = (out: string, ...more: string[]): string[] => [
+  'train', 'diffusion', '--data', data, '--out', out, ...network, '--diffusion-steps', '20', '--batch', '4', '--backend', 'cpu', '--simd', 'plain', '--threads', '2', ...more,
+]
+
+const tensors = async (file: string): Promise<Map<string, ArrayLike<number>>> => {
+  const checkpoint = await openCheckpoint(await openFile(file))
+  try {
+    return new Map(await Promise.all([...checkpoint.tensors].map(async ([key, entry]) => [key, await entry.read() as unknown as ArrayLike<number>] as const)))
+  } finally {
+    await checkpoint.close()
+  }
+}
+
+describe('a run', () => {
+  test('leaves state, weights, averages, log, report and samples, and its average draws', async () => {
+    const out = path('run')
+    await tweedie(['select', data, '--hold-out', '0.25', '--by', 'source', '--out', path('split.json')])
+    const { code, out: said, err } = await tweedie(run(out, '--select', path('split.json'), '--images', '24', '--save-every', '3', '--log-every', '2', '--ema', '0.5,0.9', '--samples', '4', '--evaluate-on', '8', '--class-cond', '--augment', 'symmetries'))
+    expect([code, err.filter((line) => line.startsWith('tweedie:'))]).toEqual([0, []])
+    expect(said.join()).toContain('report.html')
+    expect(err[0]).toMatch(/^18 images, 6 held out; [\d,]+ parameters; CPU/)
+    expect(readdirSync(out).sort()).toEqual(['ema-0.5.safetensors', 'ema-0.9.safetensors', 'log.csv', 'model.safetensors', 'report.html', 'samples-000003.png', 'samples-000006.png', 'state.safetensors'])
+    const [head, ...rows] = readFileSync(join(out, 'log.csv'), 'utf8').trim().split('\n').map((line) => line.split(','))
+    expect(head).toEqual(['step', 'images', ...['loss', 'mse', 'vb'].flatMap((name) => [name, ...[0, 1, 2, 3].map((q) => `${name}_q${q}`)]), 'gradient_norm', 'lr'])
+    expect(rows.map((row) => row.slice(0, 2).map(Number))).toEqual([[2, 8], [4, 16], [6, 24]])
+    const { width, height } = decode(readFileSync(join(out, 'samples-000006.png')))
+    expect([width, height]).toEqual([140, 140])
+    const page = readFileSync(join(out, 'report.html'), 'utf8')
+    for (const text of ['Step 6 of 6', 'new uPlot(', 'held out', 'mse q3']) expect(page).toContain(text)
+    const drawn = await tweedie(['sample', '--model', join(out, 'ema-0.9.safetensors'), '--labels', '1', '--respacing', '2', '--number', '1', '--backend', 'cpu', '--out', path('drawn')])
+    expect(drawn.code).toBe(0)
+  })
+
+  test('goes on only with --resume and the same settings', async () => {
+    const out = path('run')
+    const same = ['--select', path('split.json'), '--save-every', '3', '--log-every', '2', '--ema', '0.5,0.9', '--samples', '4', '--evaluate-on', '8', '--class-cond', '--augment', 'symmetries']
+    expect((await tweedie(run(out, ...same, '--images', '24'))).err.at(-1)).toMatch(/holds a run already: --resume goes on/)
+    const other = await tweedie(run(out, ...same, '--images', '24', '--lr', '0.5', '--resume'))
+    expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/a run with other settings: lr 0.0001, now 0.5\./)])
+    expect((await tweedie(run(out, ...same, '--images', '24', '--resume'))).code).toBe(0)
+  })
+})
+
+describe('what cannot be trained', () => {
+  const refused = async (message: RegExp, ...more: string[]): Promise<void> => {
+    // An option that is given again takes the place of the first.
+    const words = run(path('refused'), '--images', '8')
+    for (let i = 0; i < more.length; i += 2) if (words.includes(more[i])) words.splice(words.indexOf(more[i]), 2)
+    const { code, err } = await tweedie([...words, ...more])
+    expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(message)])
+  }
+
+  test('is said in one line', async () => {
+    await refused(/int\(1\.5 \* 32\).*multiple of 32/, '--channel-mult', '1.5')
+    await refused(/cannot be halved 4 times/, '--channel-mult', '1,1,1,1,1')
+    await refused(/8 x 8 pixels: too small for 16 x 16/, '--image-size', '16')
+    await refused(/cannot read .*none\.json/, '--select', path('none.json'))
+    await refused(/--ema: expected rates from 0 to below 1/, '--ema', '1')
+    const empty = path('empty.npz')
+    writeFileSync(empty, npz({ images: npy('|u1', [1, 8, 8, 3], new Uint8Array(192)) }))
+    const { code, err } = await tweedie(run(path('refused'), '--images', '8').map((word) => word === data ? empty : word))
+    expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/expected at least 2 images, found one/)])
+  })
+})
+
+describe('a run killed at 20 random moments', () => {
+  // Beside the sources, where it finds its packages and package.json.
+  const folder = mkdtempSync(join(root, 'node_modules', '.tweedie-train-'))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  const program = join(folder, 'dist', 'cli', 'tweedie.mjs')
+
+  test('goes on from its last checkpoint to the same weights, and no file is ever broken', async () => {
+    writeFileSync(join(folder, 'package.json'), readFileSync(join(root, 'package.json')))
+    await build({
+      stdin: { contents: "import { main } from './src/cli/main.ts'\nprocess.exitCode = await main(process.argv.slice(2))", resolveDir: root }, bundle: true, outfile: program,
+      format: 'esm', platform: 'node', target: 'node20', packages: 'external', logLevel: 'error', alias: { '#platform': join(root, 'src/tensor/webgpu/platform.node.ts') },
+    })
+    const options = ['--images', '160', '--save-every', '4', '--ema', '0.9', '--samples', '2', '--evaluate-on', '4']
+    const start = (out: string): { ended: Promise<number | null>; kill(): void } => {
+      const child = spawn(process.execPath, [program, ...run(out, ...options, '--resume')], { stdio: 'ignore' })
+      return { ended: new Promise((resolve) => child.on('exit', (code) => resolve(code))), kill: () => void child.kill('SIGKILL') }
+    }
+    const whole = path('whole')
+    const began = performance.now()
+    expect(await start(whole).ended).toBe(0)
+    const seconds = (performance.now() - began) / 1000
+
+    const out = path('killed')
+    let kills = 0
+    // A linear congruential generator, so that a failure can be repeated.
+    let state = 7
+    const random = (): number => (state = (state * 1103515245 + 12345) % 2 ** 31) / 2 ** 31
+    const finished = async (): Promise<void> => {
+      const [expected, found] = await Promise.all([whole, out].map((folder) => tensors(join(folder, 'state.safetensors'))))
+      for (const [key, values] of expected) expect(found.get(key), key).toEqual(values)
+      expect(readdirSync(out).filter((name) => name.endsWith('.tmp'))).toEqual([])
+      expect(readFileSync(join(out, 'log.csv'), 'utf8')).toBe(readFileSync(join(whole, 'log.csv'), 'utf8'))
+    }
+    while (kills < 20) {
+      const child = start(out)
+      // From before the first step to half of the run.
+      const timer = setTimeout(child.kill, 1000 * seconds * (0.05 + 0.4 * random()))
+      const code = await child.ended
+      clearTimeout(timer)
+      await expectWholeFiles(out)
+      if (code !== 0) {
+        kills++
+        continue
+      }
+      await finished()
+      rmSync(out, { recursive: true })
+    }
+    expect(await start(out).ended).toBe(0)
+    await finished()
+    console.log(`${kills} kills; the whole run took ${seconds.toFixed(1)} s`)
+  })
+})
+
+async function expectWholeFiles(folder: string): Promise<void> {
+  let names: string[] = []
+  try {
+    names = readdirSync(folder)
+  } catch {
+    // Killed before it made its folder.
+  }
+  for (const name of names) {
+    const file = join(folder, name)
+    if (name.endsWith('.safetensors')) for (const values of (await tensors(file)).values()) expect(Array.prototype.every.call(values, Number.isFinite)).toBe(true)
+    if (name.endsWith('.png')) decode(readFileSync(file), { checkCrc: true })
+    if (name.endsWith('.html')) expect(readFileSync(file, 'utf8')).toMatch(/<\/html>\s*$/)
+    if (name.endsWith('.csv')) expect(readFileSync(file, 'utf8')).toMatch(/\n$/)
+  }
+}
