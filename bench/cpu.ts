@@ -3,7 +3,7 @@
  * U-Net forward, and forward and backward; and the share of a step's time by op. Prints every figure, and beside each
  * ratio of medians that issue 3 asks for, what it asks for. `npm run cpu` in this directory:
  *
- *   npm run cpu -- [--only conv,gemm,threads,unet,training,profile] [--rounds 9] [--large] [--json FILE]
+ *   npm run cpu -- [--only conv,gemm,threads,unet,training,step,profile] [--rounds 9] [--large] [--json FILE]
  *
  * --large adds ADM-64's forward pass (220 GFLOP), once. Every contender is a process of its own (cpu/protocol.ts).
  */

@@ -4,8 +4,11 @@
 export interface ConvTask { readonly kind: 'conv'; readonly dir: string; readonly batch: number; readonly channels: number; readonly size: number }
 /** x [size, size] times w [size, size], of which w is constant, gives y. */
 export interface GemmTask { readonly kind: 'gemm'; readonly dir: string; readonly size: number }
-/** The shipped U-Net: x [batch, 3, 32, 32], t [batch] gives y; for 'training' also cotangent, and gradients. */
-export interface NetworkTask { readonly kind: 'unet' | 'training'; readonly dir: string; readonly weights: string; readonly batch: number }
+/**
+ * The shipped U-Net: x [batch, 3, 32, 32], t [batch] gives y; for 'training' also cotangent, and gradients. 'step' is a whole
+ * step of training: loss, gradients, AdamW and one moving average; of it only y, before the first step, is compared.
+ */
+export interface NetworkTask { readonly kind: 'unet' | 'training' | 'step'; readonly dir: string; readonly weights: string; readonly batch: number }
 export type Task = ConvTask | GemmTask | NetworkTask
 
 /** Computes the task once more; whatever it returns is awaited. */

@@ -101,12 +101,15 @@ export const parts: Readonly<Record<string, (rounds: number) => Promise<Outcome>
       ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
     ], { rounds, slot: 300 })
   },
-  async training(rounds) {
-    const choices = [torch(2, 'native'), ...(hasAvx512 ? [torch(2, 'avx2')] : []), ours(2, 'plain'), ours(2, 'relaxed')]
-    return play(await networkJob('training', 32), choices, [
-      { fast: ours(2, 'relaxed'), slow: torch(2, 'native'), atLeast: 1 },
-      { fast: ours(2, 'plain'), slow: torch(2, 'native') },
-      ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
-    ], { rounds, slot: 300 })
-  },
+  training: (rounds) => trained('training', rounds),
+  step: (rounds) => trained('step', rounds),
+}
+
+async function trained(kind: 'training' | 'step', rounds: number): Promise<Outcome> {
+  const choices = [torch(2, 'native'), ...(hasAvx512 ? [torch(2, 'avx2')] : []), ours(2, 'plain'), ours(2, 'relaxed')]
+  return play(await networkJob(kind, 32), choices, [
+    { fast: ours(2, 'relaxed'), slow: torch(2, 'native'), atLeast: 1 },
+    { fast: ours(2, 'plain'), slow: torch(2, 'native') },
+    ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
+  ], { rounds, slot: 300 })
 }

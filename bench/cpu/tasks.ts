@@ -110,7 +110,7 @@ function convReference({ batch, channels, size }: ConvTask, x: Float32Array, w: 
   return y
 }
 
-export async function networkJob(kind: 'unet' | 'training', batch: number): Promise<Job> {
+export async function networkJob(kind: NetworkTask['kind'], batch: number): Promise<Job> {
   const { dir, dispose } = directory()
   const task: NetworkTask = { kind, dir, weights: shippedWeights, batch }
   const file = await openSafetensors(bytesSource(readFileSync(shippedWeights)))
@@ -127,12 +127,12 @@ export async function networkJob(kind: 'unet' | 'training', batch: number): Prom
   const sizes = [...weights.keys()].sort().map((key) => (weights.get(key) as Weight).values.length)
   let first: string | undefined
   return {
-    title: kind === 'unet' ? `shipped U-Net, forward, batch ${batch}` : `shipped U-Net, forward and backward, batch ${batch}`,
+    title: `shipped U-Net, ${{ unet: 'forward', training: 'forward and backward', step: 'step of training' }[kind]}, batch ${batch}`,
     task, dispose, work: { amount: batch, unit: 'images' },
     check(name) {
       first ??= name
       const worst = within(1e-3, difference(readTensor(dir, `y.${name}`), readTensor(dir, `y.${first}`)))
-      return kind === 'unet' ? worst : Math.max(worst, gradientDifference(readTensor(dir, `gradients.${name}`), readTensor(dir, `gradients.${first}`), sizes))
+      return kind !== 'training' ? worst : Math.max(worst, gradientDifference(readTensor(dir, `gradients.${name}`), readTensor(dir, `gradients.${first}`), sizes))
     },
   }
 }

@@ -1,9 +1,11 @@
 /** Tweedie's CPU backend. */
 import { readFileSync } from 'node:fs'
 import v8 from 'node:v8'
+import { GaussianDiffusion } from '../../../src/diffusion/index.ts'
 import { bytesSource, openSafetensors } from '../../../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../../../src/nn/index.ts'
 import { conv2d, Device, grad, matmul, type Tensor } from '../../../src/tensor/index.ts'
+import { diffusionTask, Trainer } from '../../../src/train/index.ts'
 import type { NetworkTask } from '../clock.ts'
 import { readTensor, type Prepare, type Prepared } from '../protocol.ts'
 
@@ -38,6 +40,13 @@ export async function oursPrepare(threads: number, simd: 'plain' | 'relaxed'): P
     const t = readTensor(task.dir, 't')
     const forward = (): Tensor => model.forward(x, t)
     if (task.kind === 'unet') return { y: await take(forward()), run: () => take(forward()), note }
+    if (task.kind === 'step') {
+      const y = await take(forward())
+      const images = readTensor(task.dir, 'x')
+      const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000 })
+      const trainer = new Trainer(device, diffusionTask(device, { model, diffusion, seed: 0, load: async () => ({ images }) }), { batch: task.batch, steps: 1e6, lr: 1e-6, emaRates: [0.9995] })
+      return { y, run: () => trainer.next(), note }
+    }
     const cotangent = device.tensor(readTensor(task.dir, 'cotangent'), [task.batch, 6, 32, 32])
     // In alphabetical order, as tasks.ts compares them.
     const parameters = [...model.parameters].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, tensor]) => tensor)
