@@ -10,6 +10,7 @@ import { fetchCommand } from './fetch.ts'
 import { forward } from './forward.ts'
 import { info } from './info.ts'
 import { label } from './label.ts'
+import { memorization } from './memorization.ts'
 import { quickstart } from './quickstart.ts'
 import { recipe } from './recipe.ts'
 import { replay } from './replay.ts'
@@ -22,7 +23,7 @@ import { trainDiffusion } from './train-diffusion.ts'
 import { trainFeatures } from './train-features.ts'
 import { version } from './version.ts'
 
-const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, trainClassifier, trainFeatures, recipe, forward, fetchCommand, convert, info]
+const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, trainClassifier, trainFeatures, memorization, recipe, forward, fetchCommand, convert, info]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
 export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {

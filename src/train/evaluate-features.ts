@@ -8,28 +8,31 @@ import { nearest, type Points } from '../metrics/index.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
 import { hostRandomNormal, splitSeed, type Device } from '../tensor/index.ts'
 
-export interface FeatureSetOptions {
+export interface FeaturesOptions {
   /** Side of the pictures. */
   readonly size: number
   readonly signal?: AbortSignal
-  /** Called with the number of images done. */
+  /** Called with the number of pictures done. */
   readonly onProgress?: (done: number) => void
 }
 
-/** Images at a time: 256 maps of 24 channels and 32 x 32 places are 25 MB. */
-const batch = 256
+/** Pictures number `first` to `first + count - 1`, [count, C, size, size] in [-1, 1]. */
+export type Load = (first: number, count: number) => Promise<Float32Array>
 
-/** The feature vectors of all images of a set, on the host. */
-export async function featuresOf(device: Device, net: FeatureNet, set: ImageSet, { size, signal, onProgress }: FeatureSetOptions): Promise<Points> {
+/** Pictures at a time: 256 maps of 24 channels and 32 x 32 places are 25 MB. */
+export const featureBatch = 256
+
+/** The feature vectors of `count` pictures, on the host. */
+export async function featuresOf(device: Device, net: FeatureNet, count: number, load: Load, { size, signal, onProgress }: FeaturesOptions): Promise<Points> {
   const { dimension, config: { inChannels } } = net
-  const data = new Float32Array(set.length * dimension)
-  for (let first = 0; first < set.length; first += batch) {
-    const { images } = await imageBatch(set, range(first, Math.min(set.length, first + batch)), { size, channels: inChannels }, signal)
-    using x = device.tensor(images, [images.length / (inChannels * size * size), inChannels, size, size])
+  const data = new Float32Array(count * dimension)
+  for (let first = 0; first < count; first += featureBatch) {
+    const n = Math.min(featureBatch, count - first)
+    using x = device.tensor(await load(first, n), [n, inChannels, size, size])
     using features = net.features(x)
     data.set(await features.read(), first * dimension)
     signal?.throwIfAborted()
-    onProgress?.(Math.min(set.length, first + batch))
+    onProgress?.(first + n)
   }
   return { data, dimension }
 }
@@ -52,12 +55,13 @@ const compared = 512
 const neighbours = 5
 
 /** `train` and `heldOut` have the same classes, or none. */
-export async function evaluateFeatures(device: Device, net: FeatureNet, train: ImageSet, heldOut: ImageSet, { size, signal }: FeatureSetOptions): Promise<FeatureEvaluation> {
+export async function evaluateFeatures(device: Device, net: FeatureNet, train: ImageSet, heldOut: ImageSet, { size, signal }: FeaturesOptions): Promise<FeatureEvaluation> {
   const distances = await gradedDistances(device, net, heldOut, size, signal)
-  const [references, queries] = [await featuresOf(device, net, train, { size, signal }), await featuresOf(device, net, heldOut, { size, signal })]
+  const features = (set: ImageSet): Promise<Points> => featuresOf(device, net, set.length,
+    async (first, count) => (await imageBatch(set, range(first, first + count), { size, channels: net.config.inChannels }, signal)).images, { size, signal })
   if (!train.labels || !heldOut.labels || !train.classes || train.length < neighbours) return { images: heldOut.length, ...distances }
   const { labels } = train
-  const { indices } = await nearest(queries, references, neighbours, { signal })
+  const { indices } = await nearest(await features(heldOut), await features(train), neighbours, { signal })
   const counts = train.classes.map(() => ({ all: 0, right: 0 }))
   heldOut.labels.forEach((label, i) => {
     const votes = train.classes!.map(() => 0)
@@ -89,9 +93,9 @@ async function gradedDistances(device: Device, net: FeatureNet, set: ImageSet, s
   const normal = hostRandomNormal({ seed: splitSeed(0), draw: 0, purpose: 43 }, chosen, dimension)
   const median = async (others: Float32Array, which = chosen.map((_, i) => i)): Promise<number> => {
     const distances: number[] = []
-    for (let first = 0; first < n; first += batch) {
-      const part = (values: Float32Array): Float32Array => values.subarray(first * dimension, (first + batch) * dimension)
-      const shape = [Math.min(batch, n - first), channels, size, size]
+    for (let first = 0; first < n; first += featureBatch) {
+      const part = (values: Float32Array): Float32Array => values.subarray(first * dimension, (first + featureBatch) * dimension)
+      const shape = [Math.min(featureBatch, n - first), channels, size, size]
       using a = device.tensor(part(pictures), shape)
       using b = device.tensor(part(others), shape)
       using d = net.distance(a, b)

@@ -1,0 +1,140 @@
+/**
+ * `tweedie memorization`: are samples copies of training images? Every sample's nearest training image, in pixels and in
+ * the features of a feature net, beside the same distances of real images that were never trained on: a model that has
+ * learned the data and not its images lies as far from them as the held-out ones do.
+ */
+import { mkdir, readFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { applySelection, checkImages, imageBatch, openImages, type ImageSet } from '../data/index.node.ts'
+import { writeFileAtomic } from '../io/index.node.ts'
+import { turned, type Pictures } from '../metrics/index.ts'
+import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet } from '../nn/index.ts'
+import { featureBatch, nearestInFeatures, nearestInPixels, type NearestTraining, type NearestTrainingOptions } from '../train/index.ts'
+import { fail, parseArguments, type Command } from './arguments.ts'
+import { contactSheet } from './contact-sheet.ts'
+import { deviceOptions, onDevice } from './device.ts'
+import { openWeights, sha256OfFile } from './files.ts'
+import { encodePng, imageOf, type Image } from './image.ts'
+import { distanceTable, measureOf, memorizationPage, type Memorization, type Pair } from './memorization-page.ts'
+import { progress } from './progress.ts'
+import type { Session } from './session.ts'
+import { version } from './version.ts'
+
+const options = {
+  samples: { value: 'DIR', help: 'the samples: a folder of PNGs, as sample makes it, or an .npz' },
+  train: { value: 'DATA', help: 'the data the model was trained on: a folder, an .npz or an IDX file' },
+  select: { value: 'FILE', help: 'the selection with the parts train and held-out of that data' },
+  features: { value: 'FILE', help: 'also measure in the features of this net, as tweedie train features makes it' },
+  out: { value: 'DIR', help: 'folder for the results', default: 'out/memorization' },
+  ...deviceOptions,
+} as const
+
+/** Pairs shown: the nearest ones. */
+const shown = 24
+/** Pairs in a row of the picture. */
+const across = 4
+
+interface Sets {
+  readonly samples: Pictures
+  readonly train: Pictures
+  readonly heldOut: Pictures
+}
+
+export const memorization: Command = {
+  name: 'memorization',
+  usage: '--samples DIR --train DATA --select split.json [options]',
+  summary: 'look for the nearest training image of every sample',
+  options,
+  positionals: [0, 0],
+  notes: [
+    'Held-out images stand beside the samples: what is nearer to a training image than nearly all of them is suspicious. A training image counts in all eight symmetries of the square. Distances in pixels are root mean squares of differences in [-1, 1].',
+    'The folder gets index.html, pairs.png (the nearest samples, each beside its training image), distances.csv and memorization.json.',
+  ],
+  examples: ['memorization --samples out/cells --train bccd_cells_32.npz --select split.json --features weights/bccd32-features.safetensors'],
+  async run(argv, session) {
+    const args = parseArguments<keyof typeof options>(memorization, argv)
+    const computing = onDevice(session, args)
+    const { signal } = computing
+    const out = args.text('out') ?? 'out/memorization'
+    const drawn = await openImages(args.required('samples', ': a folder of PNGs or an .npz'), { signal })
+    const data = await openImages(args.required('train', ': the data the model was trained on'), { signal })
+    const selection = args.required('select', ': the file that says what was held out, as tweedie select DATA --hold-out 0.2 writes it')
+    const text = await readFile(selection, 'utf8').catch((error: Error) => fail(`cannot read ${selection}: ${error.message}`))
+    const train = applySelection(data, text, 'train', selection)
+    const heldOut = applySelection(data, text, 'held-out', selection)
+    const { width: size, height } = drawn.sizeOf(0)
+    if (size !== height) fail(`${drawn.name}: expected square pictures, found ${size} x ${height}.`)
+    checkImages(drawn, { size })
+    for (const set of [train, heldOut]) checkImages(set, { size, crop: 'center' })
+
+    const { channels } = data
+    const load = async (set: ImageSet): Promise<Pictures> =>
+      ({ channels, size, data: (await imageBatch(set, Array.from({ length: set.length }, (_, i) => i), { size, channels }, signal)).images })
+    const sets: Sets = { samples: await load(drawn), train: await load(train), heldOut: await load(heldOut) }
+    const inPixels = await measure('pixels', sets, nearestInPixels, signal)
+    const file = args.text('features')
+    const measures = [inPixels, ...file === undefined ? [] : [await inFeatures(file, sets, computing)]]
+
+    const result: Memorization = {
+      program: 'tweedie', kind: 'memorization', version: version(),
+      samples: { path: drawn.name, number: drawn.length },
+      data: { name: data.name, fingerprint: data.fingerprint, train: train.length, heldOut: heldOut.length, select: basename(selection) },
+      features: file === undefined ? null : { name: basename(file), sha256: await sha256OfFile(file, signal) },
+      measures: measures.map(({ name, samples, heldOut }) => measureOf(name, samples.distances, heldOut.distances)),
+    }
+    const nearest = measures.map(({ name, samples }) => ({ name, pairs: pairsOf(samples, sets, (i) => drawn.imageName(i), (j) => train.imageName(j)) }))
+    await mkdir(out, { recursive: true })
+    const write = (name: string, bytes: Uint8Array): Promise<void> => writeFileAtomic(join(out, name), [bytes], { signal })
+    const encoded = (content: string): Uint8Array => new TextEncoder().encode(content)
+    const sheet = (images: readonly Image[]): Uint8Array => encodePng(contactSheet(images, 2 * across))
+    await write('pairs.png', sheet(nearest[0].pairs.flatMap(({ sample, training }) => [sample, training])))
+    await write('distances.csv', encoded(distanceTable(measures, [drawn, heldOut], train)))
+    await write('memorization.json', encoded(`${JSON.stringify(result, null, 2)}\n`))
+    await write('index.html', encoded(memorizationPage(result, nearest)))
+    for (const { name, samples: [, one, , , half], heldOut: [, heldOne, , , heldHalf], nearer } of result.measures) {
+      console.log(`${name}: samples ${figure(half)} (1 %: ${figure(one)}), held-out images ${figure(heldHalf)} (1 %: ${figure(heldOne)}), medians of the distance to the nearest training image; ${(100 * nearer).toFixed(1)} % of the samples are nearer than 99 % of the held-out images`)
+    }
+    console.log(join(out, 'index.html'))
+  },
+}
+
+const figure = (value: number | undefined): string => (value ?? NaN).toPrecision(3)
+
+/** A search, once for the samples and once for the held-out images, under one progress bar. */
+async function measure(name: string, { samples, train, heldOut }: Sets, search: (pictures: Pictures, training: Pictures, options: NearestTrainingOptions) => Promise<NearestTraining>, signal: AbortSignal): Promise<{ readonly name: string; readonly samples: NearestTraining; readonly heldOut: NearestTraining }> {
+  const bar = progress(`Nearest training images in ${name}`, 100, '%')
+  try {
+    const run = (pictures: Pictures, begin: number): Promise<NearestTraining> =>
+      search(pictures, train, { signal, onProgress: (done) => bar.update(begin + Math.round(50 * done)) })
+    return { name, samples: await run(samples, 0), heldOut: await run(heldOut, 50) }
+  } finally {
+    bar.stop()
+  }
+}
+
+async function inFeatures(path: string, sets: Sets, { signal, requestDevice }: Session): ReturnType<typeof measure> {
+  const file = await openWeights(path, signal)
+  try {
+    const config = featureNetConfigOf(file)
+    const { channels, size } = sets.train
+    if (channels > config.inChannels) fail(`${path}: a net for grey pictures, but the data are in colour.`)
+    using device = await requestDevice({ need: featureNetMemoryOf(config, { batch: featureBatch, size: [size, size] }), signal })
+    using net = await loadFeatureNet(device, file, { signal })
+    return await measure('features', sets, (pictures, training, options) => nearestInFeatures(device, net, pictures, training, options), signal)
+  } finally {
+    await file.close()
+  }
+}
+
+/** The nearest pairs, nearest first. */
+function pairsOf({ distances, indices, symmetries }: NearestTraining, { samples, train }: Sets, sampleName: (index: number) => string, trainingName: (index: number) => string): Pair[] {
+  const order = Array.from(distances.keys()).sort((a, b) => distances[a] - distances[b]).slice(0, shown)
+  const { channels, size } = train
+  const shape = [1, channels, size, size]
+  const picture = ({ data }: Pictures, index: number): Float32Array => data.subarray(index * channels * size * size, (index + 1) * channels * size * size)
+  return order.map((i) => ({
+    distance: distances[i], sampleName: sampleName(i), trainingName: trainingName(indices[i]),
+    sample: imageOf(picture(samples, i), shape, 0),
+    training: imageOf(turned({ data: picture(train, indices[i]), size }, symmetries[i]), shape, 0),
+  }))
+}

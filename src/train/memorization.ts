@@ -1,0 +1,49 @@
+/**
+ * Has a generative model learned its training images by heart? For each sample, the nearest training image over the eight
+ * symmetries of the square, in pixels and in the features of a net. The number alone says little: the same distances of
+ * images that were held out of the training say what is usual.
+ */
+import { nearestPictures, turned, type Pictures } from '../metrics/index.ts'
+import { Search } from '../metrics/nearest.ts'
+import type { FeatureNet } from '../nn/feature-net.ts'
+import type { Device } from '../tensor/index.ts'
+import { featuresOf } from './evaluate-features.ts'
+
+/** The nearest training image of each picture: all [N]. */
+export interface NearestTraining {
+  readonly distances: Float64Array
+  /** Which training image. */
+  readonly indices: Int32Array
+  /** Turned by which symmetry; see `turned`. */
+  readonly symmetries: Uint8Array
+}
+
+export interface NearestTrainingOptions {
+  readonly signal?: AbortSignal
+  /** How much of the work is done, 0 to 1. */
+  readonly onProgress?: (done: number) => void
+}
+
+/** In pixels: root mean squared differences of values, in the pictures' own scale. Errors are those of `nearestPictures`. */
+export async function nearestInPixels(pictures: Pictures, training: Pictures, options: NearestTrainingOptions = {}): Promise<NearestTraining> {
+  const { rms: distances, indices, symmetries } = await nearestPictures(pictures, training, options)
+  return { distances, indices, symmetries }
+}
+
+/** In the features of `net`, whose vectors have length 1: Euclidean distances of pictures in [-1, 1]. */
+export async function nearestInFeatures(device: Device, net: FeatureNet, pictures: Pictures, training: Pictures, { signal, onProgress }: NearestTrainingOptions = {}): Promise<NearestTraining> {
+  const { channels, size } = training
+  const dimension = channels * size * size
+  const features = ({ data }: Pick<Pictures, 'data'>, done: (part: number) => void = () => {}): ReturnType<typeof featuresOf> => {
+    const count = data.length / dimension
+    const load = async (first: number, n: number): Promise<Float32Array> => data.subarray(first * dimension, (first + n) * dimension)
+    return featuresOf(device, net, count, load, { size, signal, onProgress: (k) => done(k / count) })
+  }
+  const queries = await features(pictures)
+  const search = new Search(pictures.data.length / dimension, 1)
+  for (let s = 0; s < 8; s++) {
+    // The net does not see a turned picture as the same: unlike pixels', these distances need the training images turned.
+    await search.pass(queries, await features({ data: turned(training, s) }, (part) => onProgress?.((s + part) / 8)), { signal })
+  }
+  return { distances: search.result().distances, indices: search.indices, symmetries: search.passes }
+}
