@@ -134,7 +134,9 @@ function checkFinite(values: Float32Array, samples: readonly number[], why: stri
   if (broken >= 0) throw new TweedieError('non-finite', `Sample ${samples[Math.floor(broken / (values.length / samples.length))]} holds ${values[broken]}: ${why}.`)
 }
 
-async function saveNumbers(path: string, parts: readonly Drawn[], number: number, { small, large }: { readonly small: readonly number[]; readonly large: readonly number[] }, signal: AbortSignal): Promise<void> {
+/** What --save keeps. `shapes`: [C, H, W] of what the model draws, and of the samples. */
+async function saveNumbers(path: string, parts: readonly Drawn[], number: number, shapes: { small: readonly number[]; large: readonly number[] }, signal: AbortSignal): Promise<void> {
+  const { small, large } = shapes
   const joined = (of: readonly number[], pick: (part: Drawn) => Float32Array | null) => {
     const arrays = parts.map(pick)
     if (arrays.includes(null)) return null

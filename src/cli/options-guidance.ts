@@ -198,9 +198,12 @@ export function guidanceToOptions({ guide, classifier, minority, sehwag, attribu
     ...(classifier && { classifier: classifier.file, 'classifier-preset': classifier.preset, target: classifier.target.join(','), 'classifier-scale': classifier.scale }),
     ...(minority && {
       'minority-classifier': minority.file, 'minority-preset': minority.preset, extractor: minority.extractor, 'extractor-preset': minority.extractorPreset,
-      'minority-scale': minority.scale, ...(minority.target === 'tilt' ? { 'minority-tilt': true } : { 'minority-target': typeof minority.target === 'string' ? minority.target : [...new Set(minority.target)].join('-') }),
+      'minority-scale': minority.scale,
+      ...(minority.target === 'tilt' ? { 'minority-tilt': true } : { 'minority-target': typeof minority.target === 'string' ? minority.target : [...new Set(minority.target)].join('-') }),
     }),
-    ...(sehwag && { 'sehwag-classifier': sehwag.file, 'sehwag-data': sehwag.data, 'sehwag-discriminator': sehwag.discriminator, 'sehwag-alpha': sehwag.alpha, 'sehwag-beta': sehwag.beta }),
+    ...(sehwag && {
+      'sehwag-classifier': sehwag.file, 'sehwag-data': sehwag.data, 'sehwag-discriminator': sehwag.discriminator, 'sehwag-alpha': sehwag.alpha, 'sehwag-beta': sehwag.beta,
+    }),
     ...(attributes && { 'attributes-classifier': attributes.file, 'attributes-scale': attributes.scale }),
   }
 }

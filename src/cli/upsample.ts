@@ -4,7 +4,7 @@ import { memoryOf, preset as presetOf, type UNet, type UNetConfig } from '../nn/
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
 import { loadWithProgress } from './files.ts'
-import type { Hold, ImageNeed, Opener } from './guidances.ts'
+import type { Hold, ImageNeed, Opener } from './guidance-files.ts'
 import type { UpsamplerSettings } from './options-upsampler.ts'
 import { progress } from './progress.ts'
 import { varianceTypeOf } from './scoring.ts'
@@ -51,7 +51,9 @@ export interface UpsampleOptions {
 }
 
 /** The large pictures [N, C, H, W] of the small ones `base`, whose shape is [N, C, h, w]. */
-export async function upsample({ model, diffusion, shape }: Upsampler, base: Float32Array, baseShape: readonly number[], { samples, y, seed, label, signal }: UpsampleOptions): Promise<Float32Array> {
+export async function upsample(upsampler: Upsampler, base: Float32Array, baseShape: readonly number[], options: UpsampleOptions): Promise<Float32Array> {
+  const { model, diffusion, shape } = upsampler
+  const { samples, y, seed, label, signal } = options
   const device = [...model.parameters.values()][0]!.device
   using lowRes = device.tensor(lowResolution(base), baseShape)
   using noise = new GeneratedNoise(device, { seed, samples, shape, stage: 'upsample' })

@@ -1,0 +1,61 @@
+/** The baseline of Sehwag et al. from its files: the feature space and what is real come from two classifiers, where the classes are from images. */
+import { imageBatch, type ImageSet } from '../data/index.ts'
+import { openImages } from '../data/index.node.ts'
+import { classMeans, minorityLogits, pooledFeatures, sehwagGuidance } from '../diffusion/index.ts'
+import type { Device } from '../tensor/index.ts'
+import { fail } from './arguments.ts'
+import { checkPixels, classifierFile, load, needOf, type Context, type OpenGuidance } from './guidance-files.ts'
+import { cycled } from './options.ts'
+import type { SehwagSettings } from './options-guidance.ts'
+
+/** Class means of more images than this are no better, and slower. */
+const imagesOfClass = 200
+
+/** Sehwag et al.'s two terms, with the means of the classes of a set of images. */
+export async function openSehwag({ file: path, data, discriminator: discriminatorPath, alpha, beta }: SehwagSettings, context: Context): Promise<OpenGuidance> {
+  const { model, images, opener, settings, signal } = context
+  const [file, judge] = [await classifierFile('sehwag-classifier', path, null, context), await classifierFile('sehwag-discriminator', discriminatorPath, null, context)]
+  const { config } = file.description
+  checkPixels(file, context)
+  checkPixels(judge, context)
+  if (config.numClasses !== null) fail(`${path}: --sehwag-classifier takes an unconditional classifier.`)
+  if (judge.description.config.outChannels !== 2) fail(`${discriminatorPath}: --sehwag-discriminator has two classes, real and synthetic; this one has ${judge.description.config.outChannels}.`)
+  const set = await openImages(data, { signal })
+  if (!set.labels) fail(`${data}: --sehwag-data needs the class of each image.`)
+  const classes = model.numClasses as number
+  const found = new Set(set.labels).size
+  if (found !== classes) fail(`${data}: --sehwag-data has images of ${found} classes, but the model has ${classes}.`)
+  opener.keep('sehwag-data', set.fingerprint)
+  return {
+    needs: [needOf(file, images), needOf(judge, images)],
+    load: async (device, hold, stop) => {
+      const classifier = hold(await load(device, file, stop))
+      const discriminator = hold(await load(device, judge, stop))
+      const embedding = pooledFeatures(classifier)
+      const batches = labelled(device, set, { batch: images.batch, size: config.imageSize, channels: config.inChannels as 1 | 3 }, stop)
+      const means = hold(await classMeans(embedding, batches, classes, stop))
+      return {
+        name: 'sehwag',
+        lead: (samples, y) => ({
+          guidance: sehwagGuidance({ embedding, classMeans: means, y: y ?? samples.map((k) => cycled(settings.labels, k)), discriminator: minorityLogits(discriminator, y ? { y } : {}), alpha, beta }),
+        }),
+      }
+    },
+  }
+}
+
+/** The first images of every class, clean, in batches. */
+async function* labelled(device: Device, set: ImageSet, { batch, size, channels }: { batch: number; size: number; channels: 1 | 3 }, signal: AbortSignal) {
+  const seen = new Map<number, number>()
+  const chosen: number[] = []
+  for (const [i, label] of (set.labels as Int32Array).entries()) {
+    const count = (seen.get(label) ?? 0) + 1
+    seen.set(label, count)
+    if (count <= imagesOfClass) chosen.push(i)
+  }
+  for (let begin = 0; begin < chosen.length; begin += batch) {
+    const { images, indices, labels } = await imageBatch(set, chosen.slice(begin, begin + batch), { size, channels }, signal)
+    using x = device.tensor(images, [indices.length, channels, size, size])
+    yield { x, timesteps: indices.map(() => 0), labels: labels as Int32Array }
+  }
+}
