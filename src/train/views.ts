@@ -13,13 +13,13 @@ export interface ViewOptions {
   readonly augment: 'none' | 'flip' | 'symmetries'
   /** Smallest part of the picture's area that a view shows. Default 0.6. */
   readonly area: number
-  /** Largest change of brightness, of contrast and of each channel, in units of the range -1 to 1 halved. Default 0.1. */
+  /** Largest change of brightness, of contrast and of each channel, for values in [-1, 1]. Default 0.03. */
   readonly jitter: number
   /** Share of views that are blurred (by 1 2 1 / 4 both ways). Default 0.25. */
   readonly blur: number
 }
 
-export const viewDefaults: ViewOptions = { augment: 'symmetries', area: 0.6, jitter: 0.1, blur: 0.25 }
+export const viewDefaults: ViewOptions = { augment: 'symmetries', area: 0.6, jitter: 0.03, blur: 0.25 }
 
 /**
  * View `view` (0 or 1) of `images` [N, C, S, S], of which the first is image number `first` of the run: turned, a random
