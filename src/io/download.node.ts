@@ -71,7 +71,7 @@ export async function download<T>(
     keep = false
     return result
   } finally {
-    if (keep) await rename(part, join(folder, `${name}.free-${token()}.part`)).catch(() => {})
+    if (keep && await sizeOf(part) > 0) await rename(part, join(folder, `${name}.free-${token()}.part`)).catch(() => {})
     else await rm(part, { recursive: true, force: true })
   }
 }
@@ -154,8 +154,8 @@ async function transfer(url: string, part: string, options: DownloadOptions): Pr
       options.signal?.throwIfAborted()
       if (!(error instanceof Broken)) throw error
       const size = await sizeOf(part)
-      if (size <= before) throw new TweedieError('format', `${url}: the download broke (${error.message}); ${size} bytes ` +
-        'are kept. Run it again: it goes on where it ended', { cause: error })
+      if (size <= before) throw new TweedieError('format', `${url}: the download broke (${error.message}). ` +
+        (size > 0 ? `${size} bytes are kept: run it again, and it goes on where it ended` : 'Nothing has arrived'), { cause: error })
       resumedFrom ??= error.kept
     }
     await wait(pause, undefined, { signal: options.signal })
