@@ -14,5 +14,10 @@ if (isClone) {
 }
 const program = new URL('../dist/cli/main.js', import.meta.url)
 if (!existsSync(program)) stop(`${fileURLToPath(program)} is missing: install tweedie again.`)
+// `tweedie info | head`: nobody reads on.
+process.stdout.on('error', (error) => {
+  if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EPIPE') process.exit(0)
+  throw error
+})
 const { main } = await import(program.href)
 process.exitCode = await main(process.argv.slice(2))

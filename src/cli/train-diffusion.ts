@@ -54,8 +54,8 @@ export const trainDiffusion: Command = {
     const { seed, out, train } = settings
     const { set, heldOut } = await openTrainingData(args, signal)
     const { config, diffusion: process } = await networkOf(args, { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null })
-    const crop = args.choice('crop', ['center', 'random'])
-    checkImages(set, { size: config.imageSize, ...(crop ? { crop } : {}) }, 2)
+    const crop = args.choice('crop', ['center', 'random']) ?? 'center'
+    checkImages(set, { size: config.imageSize, crop }, 2)
     const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
     const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'
     const evaluateOn = args.integer('evaluate-on') ?? 512
@@ -71,12 +71,12 @@ export const trainDiffusion: Command = {
     const shape = { size: config.imageSize, channels: config.inChannels as 1 | 3 }
     const task = diffusionTask(device, {
       model, diffusion, seed, lossType: lossTypeOf(process),
-      load: (first, count, signal) => trainingBatch(set, first, count, { ...shape, augment, seed, ...(crop ? { crop } : {}) }, signal),
+      load: (first, count, signal) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal),
       scheduleSampler: scheduleSampler === 'uniform' ? new UniformSampler(diffusion.steps) : new LossSecondMomentResampler(diffusion.steps),
     })
     using trainer = new Trainer(device, task, train)
     const run = {
-      data: set.fingerprint, crop: crop ?? null, augment, seed, scheduleSampler, ...train, ...configMetadata(config, process),
+      data: set.fingerprint, crop, augment, seed, scheduleSampler, ...train, ...configMetadata(config, process),
       adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,
     }
     const average = trainer.optimizer.emas.at(-1)
