@@ -106,6 +106,18 @@ describe('functions', () => {
   })
 })
 
+deviceTest('whole numbers are broadcast too', async (device) => {
+  using x = device.tensor(numbers(16, 1), [2, 8])
+  for (const dtype of ['i32', 'u32'] as const) {
+    using single = device.tensor([3], [1], dtype)
+    using column = device.tensor([3, 5], [2, 1], dtype)
+    for (const [whole, at] of [[single, () => 3], [column, (i: number) => (i < 8 ? 3 : 5)]] as const) {
+      using y = t.mul(x, whole as t.AnyTensor as t.Tensor)
+      expectClose(await y.read(), numbers(16, 1).map((v, i) => v * at(i)), 1e-7, dtype)
+    }
+  }
+})
+
 describe('reductions', () => {
   const cases: [readonly number[], number[]][] = [[[3, 5, 7], [0]], [[3, 5, 7], [1]], [[3, 5, 7], [2]], [[3, 5, 7], [0, 2]], [[2, 3, 4, 5], [0, 2, 3]], [[1000], [0]], [[9000, 2], [1]], [[2, 70, 3], [1]]]
   const reduced = (shape: readonly number[], axes: number[], start: number, f: (a: number, b: number) => number) => (x: Host): Host => {

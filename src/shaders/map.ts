@@ -42,17 +42,17 @@ export function mapShader({ inputs, outputType, rank, scalars, vec4, body, resul
     ...inputs.flatMap(({ access }, k) => (access === 'strided' ? axes.map((a) => `t${k}_${a}: u32,`) : [])),
     ...Array.from({ length: scalars }, (_, k) => `s${k}: f32,`),
   ]
-  const declarations = inputs.map(({ type, access, inner }, k) => {
-    const wide = vec4 && (access === 'dense' || (access === 'strided' && inner))
-    return `@group(0) @binding(${k + 1}) var<storage, read> in${k}: array<${wide ? lane(type) : type}>;`
-  })
+  const isWide = (k: number): boolean => vec4 && (inputs[k].access === 'dense' || (inputs[k].access === 'strided' && inputs[k].inner))
+  const declarations = inputs.map(({ type }, k) => `@group(0) @binding(${k + 1}) var<storage, read> in${k}: array<${isWide(k) ? lane(type) : type}>;`)
   const unflatten = [...axes].reverse().map((a) => (a === 0 ? 'let i0 = rest;' : `let i${a} = rest % p.d${a}; rest = rest / p.d${a};`))
-  const loads = inputs.map(({ access }, k) => {
+  const loads = inputs.map(({ access, type }, k) => {
     const element =
       access === 'dense' ? 'i'
       : access === 'single' ? '0u'
       : axes.map((a) => `i${a} * p.t${k}_${a}`).join(' + ')
-    return `let x${k} = V(in${k}[${element}]);`
+    const value = `in${k}[${element}]`
+    // A vector that repeats one value takes it in its own type only.
+    return `let x${k} = V(${type === 'f32' || isWide(k) ? value : `f32(${value})`});`
   })
   return wgsl`
 struct Params {
