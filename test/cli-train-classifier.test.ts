@@ -2,11 +2,14 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { parseArguments } from '../src/cli/arguments.ts'
+import { classifierNetworkOf, processOf } from '../src/cli/classifier-options.ts'
 import { sha256Of } from '../src/cli/files.ts'
 import type { ClassifierReview } from '../src/cli/classifier-page.ts'
+import { trainClassifier } from '../src/cli/train-classifier.ts'
 import { minorityMetadata, type MinorityLabels } from '../src/diffusion/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
-import { describeModel, type ClassifierConfig, type ModelDescription } from '../src/nn/index.ts'
+import { describeModel, preset, type ClassifierConfig, type ModelDescription } from '../src/nn/index.ts'
 import { temporaryFolder, tensorIn, tweedie } from './cli.ts'
 import { npy, npz } from './data-fixtures.ts'
 import { le } from './io-fixtures.ts'
@@ -94,7 +97,7 @@ describe('from images to guided samples', () => {
 
     await run(['sample', '--model', file('base'), '--method', 'minority-guided', '--minority-classifier', join(at('pixels'), 'ema-0.5.safetensors'), '--minority-target', '1-2', '--respacing', '2', '--number', '2', '--threads', '1', '--out', at('drawn')])
     await run(['sample', '--model', file('base'), '--minority-classifier', join(at('pixels'), 'model.safetensors'), '--minority-tilt', '--respacing', '2', '--number', '1', '--threads', '1', '--out', at('tilted')])
-  }, 60_000)
+  }, 180_000)
 
   test('on frozen features, with classes and levels within each', async () => {
     await run(['score', '--model', file('classes'), '--data', data, '--distance', 'l2', '--out', at('scores-classes.json'), '--threads', '1'])
@@ -112,10 +115,10 @@ describe('from images to guided samples', () => {
     // Levels within classes for a model that is told none.
     const err = await run(train('untold', { ...onFeatures, images: '4', 'evaluate-on': '0' }))
     expect(err.join('\n')).toContain('note: the levels were cut within each class; --class-cond tells the classifier the class.')
-  }, 60_000)
+  }, 180_000)
 
   test('goes on with a run that was stopped, to the same bits', async () => {
-    const options = { images: '64', 'schedule-sampler': 'loss-second-moment', 'save-every': '1', 'evaluate-on': '0' }
+    const options = { images: '32', 'schedule-sampler': 'loss-second-moment', 'save-every': '1', 'evaluate-on': '0' }
     await run(train('whole', options))
     const state = join(at('parted'), 'state.safetensors')
     const watch = setInterval(() => existsSync(state) && process.emit('SIGINT', 'SIGINT'), 1)
@@ -129,7 +132,7 @@ describe('from images to guided samples', () => {
       const [a, b] = [await tensorIn(join(at('whole'), 'model.safetensors'), key), await tensorIn(join(at('parted'), 'model.safetensors'), key)]
       expectSameBits(b.data as Float32Array, a.data as Float32Array, key)
     }
-  }, 60_000)
+  }, 180_000)
 
   test('every head, and levels without BigGAN\'s blocks', async () => {
     for (const pool of ['adaptive', 'spatial', 'spatial_v2']) {
@@ -137,7 +140,7 @@ describe('from images to guided samples', () => {
       const { description: { config } } = await saidBy(join(at(pool), 'model.safetensors'))
       expect(config).toMatchObject({ pool, resblockUpdown: false, useScaleShiftNorm: false })
     }
-  }, 60_000)
+  }, 180_000)
 
   test('the process by options, for labels of another one', async () => {
     const err = await run(train('rescaled', { model: null, schedule: 'linear', 'diffusion-steps': '4000', 'rescale-timesteps': true, images: '4', 'evaluate-on': '0' }))
@@ -145,6 +148,31 @@ describe('from images to guided samples', () => {
     const { metadata, description: { diffusion } } = await saidBy(join(at('rescaled'), 'model.safetensors'))
     expect(diffusion).toMatchObject({ noiseSchedule: 'linear', diffusionSteps: 4000, rescaleTimesteps: true })
     expect(minorityMetadata(metadata, 'x')).toMatchObject({ schedule: 'linear', diffusionSteps: 4000, rescaleTimesteps: true })
+  })
+})
+
+describe('the published networks', () => {
+  const size = { mc_celeba: 64, mc_cifar10: 32, mc_lsun: 256, mc_imagenet: 64, mc_brain_mri: 256 }
+  for (const name of Object.keys(size) as (keyof typeof size)[]) {
+    test(name, () => {
+      const { config, diffusion, sampling } = preset(name)
+      const reads = sampling.minority?.featureExtractor
+      const extractor = reads ? { config: preset(reads).config as ClassifierConfig } : null
+      const args = parseArguments<'preset'>(trainClassifier, ['--preset', name])
+      const sources = { model: null, extractor, data: { size: null, channels: 3, classes: 1000 }, levels: config.outChannels } as const
+      const found = classifierNetworkOf(args, sources)
+      expect(found).toEqual({ config, images: { size: size[name], channels: name === 'mc_brain_mri' ? 1 : 3 } })
+      const { noiseSchedule, diffusionSteps, rescaleTimesteps } = diffusion
+      expect(processOf(args, null)).toEqual({ process: { noiseSchedule, diffusionSteps, rescaleTimesteps }, said: false })
+      if (reads) expect(() => classifierNetworkOf(args, { ...sources, extractor: null })).toThrow(`reads the features of ${reads}`)
+      else expect(classifierNetworkOf(args, { ...sources, levels: 7 }).config, 'levels are the labels\'').toEqual({ ...config, outChannels: 7 })
+    })
+  }
+
+  test('as many classes as published', () => {
+    const extractor = { config: preset('64x64_classifier').config as ClassifierConfig }
+    expect(() => classifierNetworkOf(parseArguments<'preset'>(trainClassifier, ['--preset', 'mc_imagenet']), { model: null, extractor, data: { size: 64, channels: 3, classes: 10 }, levels: 25 }))
+      .toThrow('--preset mc_imagenet has 1000 classes, and the data 10')
   })
 })
 

@@ -78,14 +78,16 @@ export const told = ({ noiseSchedule, diffusionSteps, rescaleTimesteps }: Proces
 
 export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptions>, { model, extractor, data, levels }: ClassifierSources): ClassifierNetwork {
   const preset = presetIn(args)
+  const reads = preset?.sampling.minority?.featureExtractor
+  if (preset && reads && !extractor) fail(`--preset ${preset.name} reads the features of ${reads}: --extractor FILE says where it is.`)
   const drawn = extractor?.config ?? model?.config
   // What the extractor reads and the model draws is the same image.
   if (extractor && model && (extractor.config.imageSize !== model.config.imageSize || extractor.config.inChannels !== model.config.inChannels)) {
     fail(`--extractor reads ${extractor.config.inChannels}x${extractor.config.imageSize}x${extractor.config.imageSize}, but the model draws ${model.config.inChannels}x${model.config.imageSize}x${model.config.imageSize}.`)
   }
-  const reads = preset && !preset.sampling.minority?.featureExtractor ? preset.config : undefined
-  const channels = args.flag('grayscale') ? 1 : drawn?.inChannels ?? reads?.inChannels ?? data.channels
-  const size = args.integer('image-size', { min: 8 }) ?? drawn?.imageSize ?? reads?.imageSize ?? data.size ?? fail('the images have different sizes: --image-size says what to crop them to.')
+  const pixels = preset && !reads ? preset.config : undefined
+  const channels = args.flag('grayscale') ? 1 : drawn?.inChannels ?? pixels?.inChannels ?? data.channels
+  const size = args.integer('image-size', { min: 8 }) ?? drawn?.imageSize ?? pixels?.imageSize ?? data.size ?? fail('the images have different sizes: --image-size says what to crop them to.')
   if (drawn && (channels !== drawn.inChannels || size !== drawn.imageSize)) {
     fail(`--image-size and --grayscale say ${channels}x${size}x${size}, but the ${extractor ? 'extractor reads' : 'model draws'} ${drawn.inChannels}x${drawn.imageSize}x${drawn.imageSize}: leave them out.`)
   }
@@ -95,7 +97,8 @@ export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptio
     fail(`a class-conditional classifier of ${numClasses} classes cannot guide this model, which ${model.config.numClasses === null ? 'has no classes' : `has ${model.config.numClasses}`}: leave --class-cond out, or take the data and the model that belong together.`)
   }
   const images = { size, channels: channels as 1 | 3 }
-  const config = preset ? published(preset, { input, numClasses, levels, extractor: extractor !== null }) : own(args, { input, numClasses, levels, extractor: extractor !== null })
+  const given: Given = { input, numClasses, levels, onFeatures: extractor !== null }
+  const config = preset ? published(preset, given) : own(args, given)
   checkConfig(config)
   return { config, images }
 }
@@ -104,22 +107,20 @@ interface Given {
   readonly input: { readonly channels: number; readonly side: number }
   readonly numClasses: number | null
   readonly levels: number
-  readonly extractor: boolean
+  readonly onFeatures: boolean
 }
 
-function published({ name, config, sampling }: Preset & { config: Config }, { input, numClasses, levels, extractor }: Given): Config {
-  const reads = sampling.minority?.featureExtractor
-  if (reads && !extractor) fail(`--preset ${name} reads the features of ${reads}: --extractor FILE says where it is.`)
+function published({ name, config }: Preset & { config: Config }, { input, numClasses, levels, onFeatures }: Given): Config {
   if (config.inChannels !== input.channels || config.imageSize !== input.side) {
-    fail(`--preset ${name} reads ${config.inChannels}x${config.imageSize}x${config.imageSize}${reads ? ` features of ${reads}` : ' pixels'}, found ${input.channels}x${input.side}x${input.side}.`)
+    fail(`--preset ${name} reads ${config.inChannels}x${config.imageSize}x${config.imageSize}${onFeatures ? ' of features' : ' pixels'}, found ${input.channels}x${input.side}x${input.side}.`)
   }
   if (config.numClasses !== null && config.numClasses !== numClasses) fail(`--preset ${name} has ${config.numClasses} classes, and the data ${numClasses}.`)
   if (config.outChannels !== levels) console.error(`note: published with ${config.outChannels} levels; the labels have ${levels}.`)
   return { ...config, outChannels: levels, numClasses }
 }
 
-function own(args: Arguments<keyof typeof classifierOptions>, { input, numClasses, levels, extractor }: Given): Config {
-  const mult = args.text('classifier-channel-mult')?.split(',').map(Number) ?? (extractor ? [1] : [1, 2, 2])
+function own(args: Arguments<keyof typeof classifierOptions>, { input, numClasses, levels, onFeatures }: Given): Config {
+  const mult = args.text('classifier-channel-mult')?.split(',').map(Number) ?? (onFeatures ? [1] : [1, 2, 2])
   if (!mult.every((m) => m > 0)) fail(`--classifier-channel-mult: expected factors with commas between, as in 1,2,2, found "${args.text('classifier-channel-mult')}".`)
   return {
     kind: 'classifier', imageSize: input.side, inChannels: input.channels, outChannels: levels,
