@@ -34,11 +34,10 @@ function lines(label: string, total: number, unit: string): Progress {
   const start = performance.now()
   let shown = start
   let last = 0
-  const seconds = (ms: number): string => `${(ms / 1000).toFixed(0)} s`
   const say = (done: number, note = ''): void => {
     const now = performance.now()
-    const left = done > 0 && done < total ? `, about ${seconds((now - start) / done * (total - done))} left` : ''
-    console.error(`${label}: ${done} of ${total} ${unit}${now - start > 500 ? `, ${seconds(now - start)}` : ''}${left}${note && `; ${note}`}`)
+    const left = done > 0 && done < total ? `, about ${duration((now - start) / done * (total - done))} left` : ''
+    console.error(`${label}: ${done} of ${total} ${unit}${now - start > 500 ? `, ${duration(now - start)}` : ''}${left}${note && `; ${note}`}`)
     shown = now
     last = done
   }
@@ -49,4 +48,12 @@ function lines(label: string, total: number, unit: string): Progress {
     },
     stop: () => {},
   }
+}
+
+/** For people: 50 s, 12 min, 2 h 5 min. */
+function duration(milliseconds: number): string {
+  const seconds = Math.round(milliseconds / 1000)
+  if (seconds < 120) return `${seconds} s`
+  const minutes = Math.round(seconds / 60)
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }

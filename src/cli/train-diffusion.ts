@@ -82,6 +82,8 @@ export const trainDiffusion: Command = {
     const average = trainer.optimizer.emas.at(-1)
     const evaluated = new UNet(config, average ?? model.parameters)
 
+    /** Samples of the last review, as a picture. */
+    let drawn: Uint8Array | null = null
     const review = async (step: number): Promise<void> => {
       if (evaluateOn > 0) {
         const on = (images: ImageSet): Promise<Evaluation> => evaluateDiffusion(device, {
@@ -96,7 +98,8 @@ export const trainDiffusion: Command = {
       }
       if (sampleCount > 0) {
         await mkdir(out, { recursive: true })
-        await writeFileAtomic(join(out, `samples-${String(step).padStart(6, '0')}.png`), [await sheet()], { signal })
+        drawn = await sheet()
+        await writeFileAtomic(join(out, `samples-${String(step).padStart(6, '0')}.png`), [drawn], { signal })
       }
     }
     const sheet = async (): Promise<Uint8Array> => {
@@ -113,15 +116,16 @@ export const trainDiffusion: Command = {
     }
 
     await resumeRun({ trainer, settings, run }, signal)
-    await trainToEnd({ trainer, settings, run, metadata: configMetadata(config, process), review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...evaluationsOf(trainer.evaluations as Review[]) }) }, signal)
+    await trainToEnd({ trainer, settings, run, metadata: configMetadata(config, process), review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
     console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
   },
 }
 
-/** The squared error of every checkpoint, and what the last one's was by quartile. */
-function evaluationsOf(reviews: readonly Review[]): { curves: Curve[]; body: string } {
+/** The squared error of every checkpoint, what the last one's was by quartile, and samples. */
+function reviewed(reviews: readonly Review[], samples: Uint8Array | null): { curves: Curve[]; body: string } {
+  const sheet = samples ? `<h2>Samples</h2><img alt="samples of the last average" src="data:image/png;base64,${Buffer.from(samples).toString('base64')}">` : ''
   const last = reviews.at(-1)
-  if (!last) return { curves: [], body: '' }
+  if (!last) return { curves: [], body: sheet }
   const lines = [
     { name: 'training images', y: reviews.map(({ train }) => train.mse) },
     ...last.heldOut ? [{ name: 'held-out images', y: reviews.map(({ heldOut }) => heldOut?.mse ?? null) }] : [],
@@ -130,7 +134,7 @@ function evaluationsOf(reviews: readonly Review[]): { curves: Curve[]; body: str
   const rows = [row('training', last.train), ...last.heldOut ? [row('held out', last.heldOut)] : []]
   return {
     curves: [{ title: `mse of ${last.average}, on the same images, steps and noise every time`, log: true, x: reviews.map(({ images }) => images), lines }],
-    body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, ['images', 'number', 'mse', 'vb', ...quartiles.map((q) => `mse ${q}`)])}`,
+    body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, ['images', 'number', 'mse', 'vb', ...quartiles.map((q) => `mse ${q}`)])}\n${sheet}`,
   }
 }
 

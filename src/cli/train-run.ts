@@ -65,8 +65,7 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
     saved = trainer.step
   }
   try {
-    while (!trainer.done) {
-      const { step, loss, terms } = await trainer.next(signal)
+    for await (const { step, loss, terms } of trainer.run(signal)) {
       const shown = Object.entries({ loss, ...terms }).map(([name, value]) => `${name} ${value.toFixed(4)}`)
       bar.update(step, `${shown.join(', ')}, ${speed()} images/s`)
       if (step % saveEvery !== 0 && step !== steps) continue

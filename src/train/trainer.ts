@@ -180,6 +180,17 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     }
   }
 
+  /**
+   * Makes the steps that are left, one after another.
+   *
+   * ```ts
+   * for await (const { step, loss } of trainer.run(signal)) if (step % 500 === 0) await writeFileAtomic('run.safetensors', await encodeState(trainer, {}))
+   * ```
+   */
+  async *run(signal?: AbortSignal): AsyncGenerator<TrainStep, void, void> {
+    while (!this.done) yield await this.next(signal)
+  }
+
   #load(step: number, signal?: AbortSignal): Promise<B[]> {
     const { batch, microbatch } = this.options
     const parts: Promise<B>[] = []
