@@ -53,13 +53,17 @@ export function runSettings(args: Arguments<TrainOption>, defaults: { readonly l
   })
   const logEvery = args.integer('log-every', { min: 1 }) ?? 50
   const microbatch = args.integer('microbatch', { min: 1 })
+  const steps = Math.ceil(images / batch)
+  for (const rate of ema ?? defaults.ema ?? [0.9999]) {
+    if (rate ** steps > 0.01) console.error(`note: after ${steps} steps ${(100 * rate ** steps).toFixed(0)} % of the average with rate ${rate} are still the first, random weights: take a rate of at most ${(0.01 ** (1 / steps)).toPrecision(3)}.`)
+  }
   return {
     out: resolve(args.required('out', ': the folder of the run, as in --out runs/cells')),
     resume: args.flag('resume') ?? false,
     seed: args.integer('seed') ?? 0,
     saveEvery: args.integer('save-every', { min: 1 }) ?? 500,
     train: {
-      batch, steps: Math.ceil(images / batch), logEvery,
+      batch, steps, logEvery,
       ...(microbatch === undefined ? {} : { microbatch }),
       lr: args.number('lr', { min: 0 }) ?? defaults.lr ?? 1e-4,
       warmup: args.integer('warmup') ?? 0,
