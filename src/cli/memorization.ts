@@ -100,19 +100,32 @@ export const memorization: Command = {
 
 const figure = (value: number | undefined): string => (value ?? NaN).toPrecision(3)
 
-/** A search, once for the samples and once for the held-out images, under one progress bar. */
-async function measure(name: string, { samples, train, heldOut }: Sets, search: (pictures: Pictures, training: Pictures, options: NearestTrainingOptions) => Promise<NearestTraining>, signal: AbortSignal): Promise<{ readonly name: string; readonly samples: NearestTraining; readonly heldOut: NearestTraining }> {
+interface Measured {
+  readonly name: string
+  readonly samples: NearestTraining
+  readonly heldOut: NearestTraining
+}
+
+/** One search for the samples and the held-out images together. */
+async function measure(name: string, { samples, train, heldOut }: Sets, search: (pictures: Pictures, training: Pictures, options: NearestTrainingOptions) => Promise<NearestTraining>, signal: AbortSignal): Promise<Measured> {
+  const data = new Float32Array(samples.data.length + heldOut.data.length)
+  data.set(samples.data)
+  data.set(heldOut.data, samples.data.length)
   const bar = progress(`Nearest training images in ${name}`, 100, '%')
   try {
-    const run = (pictures: Pictures, begin: number): Promise<NearestTraining> =>
-      search(pictures, train, { signal, onProgress: (done) => bar.update(begin + Math.round(50 * done)) })
-    return { name, samples: await run(samples, 0), heldOut: await run(heldOut, 50) }
+    const { distances, indices, symmetries } = await search({ ...samples, data }, train, { signal, onProgress: (done) => bar.update(Math.round(100 * done)) })
+    const n = samples.data.length / (samples.channels * samples.size ** 2)
+    return {
+      name,
+      samples: { distances: distances.slice(0, n), indices: indices.slice(0, n), symmetries: symmetries.slice(0, n) },
+      heldOut: { distances: distances.slice(n), indices: indices.slice(n), symmetries: symmetries.slice(n) },
+    }
   } finally {
     bar.stop()
   }
 }
 
-async function inFeatures(path: string, sets: Sets, { signal, requestDevice }: Session): ReturnType<typeof measure> {
+async function inFeatures(path: string, sets: Sets, { signal, requestDevice }: Session): Promise<Measured> {
   const file = await openWeights(path, signal)
   try {
     const config = featureNetConfigOf(file)
