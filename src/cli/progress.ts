@@ -14,34 +14,34 @@ export interface Progress {
 /** Milliseconds between two lines. */
 const pause = 5_000
 
-/** `unit` is what is counted: "steps", "MiB". */
-export function progress(label: string, total: number, unit: string): Progress {
-  return process.stderr.isTTY ? bar(label, total, unit) : lines(label, total, unit)
+/** `unit` is what is counted: "steps", "MiB"; `from`, what was done already by an earlier run. */
+export function progress(label: string, total: number, unit: string, from = 0): Progress {
+  return process.stderr.isTTY ? bar(label, total, unit, from) : lines(label, total, unit, from)
 }
 
-function bar(label: string, total: number, unit: string): Progress {
+function bar(label: string, total: number, unit: string, from: number): Progress {
   const view = new SingleBar({
     format: `${label}  {bar} {value}/{total} ${unit}  {duration_formatted}  {eta_formatted} left  {note}`,
     stream: process.stderr, barsize: 30, hideCursor: true, barCompleteChar: '█', barIncompleteChar: '░', stopOnComplete: false, etaBuffer: 20,
     // Ctrl-C is handled by the command line, which ends the bar.
     gracefulExit: false,
   })
-  view.start(total, 0, { note: '' })
+  view.start(total, from, { note: '' })
   return { update: (done, note = '') => view.update(done, { note }), stop: () => view.stop() }
 }
 
-function lines(label: string, total: number, unit: string): Progress {
+function lines(label: string, total: number, unit: string, from: number): Progress {
   const start = performance.now()
   let shown = start
-  let last = 0
+  let last = from
   const say = (done: number, note = ''): void => {
     const now = performance.now()
-    const left = done > 0 && done < total ? `, about ${duration((now - start) / done * (total - done))} left` : ''
+    const left = done > from && done < total ? `, about ${duration((now - start) / (done - from) * (total - done))} left` : ''
     console.error(`${label}: ${done} of ${total} ${unit}${now - start > 500 ? `, ${duration(now - start)}` : ''}${left}${note && `; ${note}`}`)
     shown = now
     last = done
   }
-  say(0)
+  say(from)
   return {
     update: (done, note) => {
       if (done !== last && (done >= total || performance.now() - shown >= pause)) say(done, note)

@@ -56,9 +56,8 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
   await mkdir(out, { recursive: true })
   // What a killed process was writing.
   for (const name of await readdir(out)) if (name.endsWith('.tmp')) await rm(join(out, name))
-  const bar = progress('Training', steps, 'steps')
+  const bar = progress('Training', steps, 'steps', trainer.step)
   const speed = meter(batch)
-  bar.update(trainer.step)
   let saved = trainer.step
   const save = async (): Promise<void> => {
     await saveRun(task)
