@@ -20,7 +20,7 @@ export function reviewLine({ step, heldBack, train }: ClassifierReview): string 
 }
 
 /** Loss and accuracy of every checkpoint, and the last one's by quartile beside what guessing gives. */
-export function evaluationsOf(reviews: readonly ClassifierReview[], levels: number): { curves: Curve[]; body: string } {
+export function evaluationsOf(reviews: readonly ClassifierReview[], guess: Pick<ClassifierEvaluation, 'loss' | 'acc1'>): { curves: Curve[]; body: string } {
   const last = reviews.at(-1)
   if (!last) return { curves: [], body: '' }
   const x = reviews.map(({ images }) => images)
@@ -35,7 +35,7 @@ export function evaluationsOf(reviews: readonly ClassifierReview[], levels: numb
   const five = ['', ...quartiles]
   const rows = [
     row('training', last.train), ...last.heldBack ? [row('held back', last.heldBack)] : [],
-    ['guessing', '', ...five.map(() => Math.log(levels).toFixed(3)), ...five.map(() => percent(1 / levels))],
+    ['guessing', '', ...five.map(() => guess.loss.toFixed(3)), ...five.map(() => percent(guess.acc1))],
   ]
   return {
     curves: [curve(`loss of ${last.average}, on the same images, steps and noise every time`, true, ({ loss }) => loss), curve('acc@1, likewise', false, ({ acc1 }) => acc1)],

@@ -1,5 +1,5 @@
 /** What every kind of guidance needs of its files: how they are opened, what can be said against them, how they are loaded. */
-import type { Guidance } from '../diffusion/index.ts'
+import { classifierMetadata, type ClassifierKind, type Guidance } from '../diffusion/index.ts'
 import { memoryOf, type Classifier, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
@@ -50,12 +50,25 @@ export interface Context {
 
 export type ClassifierFile = ModelFile & { readonly description: { readonly config: Extract<ModelFile['description']['config'], { kind: 'classifier' }> } }
 
+/** What a classifier has learnt to tell, as messages call it. */
+const learnt: Readonly<Record<ClassifierKind, string>> = { levels: 'minority levels', classes: 'classes', attributes: 'attributes', real: 'real and synthetic images' }
+
+/** What the classifiers of each option must have learnt, where their files say. An extractor may have learnt anything. */
+const takes: Readonly<Record<string, readonly ClassifierKind[]>> = {
+  classifier: ['classes'], 'minority-classifier': ['levels'], 'attributes-classifier': ['attributes'], 'sehwag-discriminator': ['real'],
+  // For its features: those of a discriminator know nothing of classes.
+  'sehwag-classifier': ['classes', 'levels', 'attributes'],
+}
+
 /** A file that holds a classifier trained with the model's noise. */
 export async function classifierFile(option: string, path: string, preset: string | null, { opener, settings, model }: Context): Promise<ClassifierFile> {
   const file = await opener.open(option, path, preset)
   const { config, diffusion } = file.description
   if (config.kind !== 'classifier') fail(`${path}: a U-Net, but --${option} takes a classifier.`)
   if (diffusion) checkProcess(path, { ...diffusion, schedule: diffusion.noiseSchedule }, settings)
+  const said = classifierMetadata(file.checkpoint.metadata, path)
+  const kinds = takes[option]
+  if (said && kinds && !kinds.includes(said.of)) fail(`${path}: a classifier of ${learnt[said.of]} (train classifier --of ${said.of}), but --${option} takes one of ${kinds.map((kind) => learnt[kind]).join(' or ')}.`)
   if (config.numClasses !== null && config.numClasses !== model.numClasses) fail(`${path}: a class-conditional classifier needs a model with the same classes.`)
   return file as ClassifierFile
 }

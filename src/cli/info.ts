@@ -7,6 +7,7 @@ import { listAdapters, type AdapterDescription, type AdapterListing } from '../t
 import { parseArguments, type Command } from './arguments.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { jsonBeside, openWeights } from './files.ts'
+import { modelRows, stateRows, trainedIn } from './info-training.ts'
 import type { Session } from './session.ts'
 
 const options = {
@@ -72,6 +73,14 @@ async function showCheckpoint(path: string, checkpoint: Checkpoint, preset: stri
     ['tensors', `${shapes.size} (${[...dtypes].map(([dtype, count]) => `${count} ${dtype}`).join(', ')})`],
     ['numbers', parameterCount(shapes).toLocaleString('en')],
   ])
+  const trained = trainedIn(checkpoint)
+  if (trained) show(stateRows(checkpoint))
+  await showNetwork(path, trained ?? checkpoint, preset)
+}
+
+async function showNetwork(path: string, checkpoint: Checkpoint, preset: string | undefined): Promise<void> {
+  const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
+  if (checkpoint.metadata.kind === 'features') return show([['network', 'feature net: for --features'], ...modelRows(checkpoint)])
   const json = preset === undefined ? await jsonBeside(path) : undefined
   let description: ModelDescription
   try {
@@ -89,6 +98,7 @@ async function showCheckpoint(path: string, checkpoint: Checkpoint, preset: stri
     ['network', `${kind === 'unet' ? ('superResolution' in config && config.superResolution ? 'super-resolution U-Net' : 'U-Net') : 'classifier'}${equal === undefined ? '' : `, the preset ${equal}`}`],
     ...Object.entries(fields).map(([key, value]) => [`  ${key}`, Array.isArray(value) ? value.join(', ') : String(value)] as const),
     ['process', diffusion ? `${diffusion.noiseSchedule}, ${diffusion.diffusionSteps} steps${diffusion.rescaleTimesteps ? ', timesteps rescaled' : ''}` : 'not told: --schedule and --diffusion-steps are needed for sampling'],
+    ...modelRows(checkpoint),
     ['memory, one image', `${mebibytes(inference.bytes)} (weights ${mebibytes(inference.weights)}), largest tensor ${mebibytes(inference.largestBuffer)}`],
     ['  with its gradient', `${mebibytes(gradient.bytes)}, largest tensor ${mebibytes(gradient.largestBuffer)}`],
   ])

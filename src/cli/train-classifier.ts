@@ -1,11 +1,11 @@
-/** `tweedie train classifier`: a minority classifier from labelled images, on the noise of a diffusion model. */
+/** `tweedie train classifier`: a classifier of noisy images from labelled ones, on the noise of a diffusion model. */
 import { basename, join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
-import { createNamedScheduleSampler, GaussianDiffusion, type MinorityMetadata } from '../diffusion/index.ts'
+import { createNamedScheduleSampler, GaussianDiffusion, type ClassifierMetadata, type MinorityMetadata } from '../diffusion/index.ts'
 import { Classifier, configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, type ClassifierConfig, type UNetConfig } from '../nn/index.ts'
 import { classifierTask, evaluateClassifier, Trainer, type ClassifierEvaluation } from '../train/index.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
-import { checkScored, countsOf, labelOptions, levelled, openLevels } from './classifier-data.ts'
+import { checkScored, countsOf, guessing, labelled, labelOptions, openLabelled, type LabelledImages } from './classifier-data.ts'
 import { classifierNetworkOf, classifierOptions, processOf, processOptions, told, type Process } from './classifier-options.ts'
 import { evaluationsOf, reviewLine, type ClassifierReview } from './classifier-page.ts'
 import { computedOn, onDevice } from './device.ts'
@@ -36,62 +36,65 @@ type Options = keyof typeof options
 
 export const trainClassifier: Command = {
   name: 'train classifier',
-  usage: '--data DATA --labels labels.json --model M --images N --out DIR [options]',
-  summary: 'train a classifier of minority levels, which leads samples of a diffusion model to them',
+  usage: '--data DATA --labels labels.json|--of WHAT --model M --images N --out DIR [options]',
+  summary: 'train a classifier of minority levels, or of classes, attributes or real images, which leads samples to them',
   options,
   positionals: [0, 0],
   notes: [
     'Levels come from tweedie score and tweedie label. The classifier learns to tell them from noised images (Um et al., ICLR 2024); sample --method minority-guided takes the result. With --extractor it reads the features of a frozen classifier, as published for LSUN and ImageNet.',
+    'With --of it learns something else, from the same noised images: classes, for sample --classifier and as the feature space of sample --method sehwag, whose discriminator is --of real; attributes, each there or not, for sample --method attributes.',
     'The folder gets state.safetensors (to go on with --resume), model.safetensors, ema-RATE.safetensors for each --ema, log.csv and report.html. A run that is killed loses the steps since its last checkpoint.',
   ],
   examples: [
     'train classifier --data cells.npz --select split.json --labels labels.json --model weights/bccd32-adm.safetensors --augment symmetries --images 20000 --out runs/minority',
     'train classifier --data lsun/ --labels labels.json --preset mc_lsun --extractor 256x256_classifier.safetensors --batch 256 --crop random --augment flip --images 15360000 --out runs/lsun',
+    'train classifier --of attributes --attributes Bald,Eyeglasses,Mustache,Wearing_Hat --data img_align_celeba --attributes-file list_attr_celeba.txt --model celeba.safetensors --augment flip --images 4000000 --out runs/attributes',
+    'train classifier --of real --data cells.npz --synthetic drawn/ --model weights/bccd32-adm.safetensors --images 20000 --out runs/real',
   ],
   async run(argv, session) {
     const args = parseArguments<Options>(trainClassifier, argv)
     const { signal, requestDevice } = onDevice(session, args)
     const settings = settingsOf(args)
     const { seed, out, train } = settings
-    const data = await openLevels(args, seed, signal)
-    const { labels, all } = data
+    const data = await openLabelled(args, seed, signal)
+    const { of, all, levels } = data
+    if (of !== 'levels' && args.has('extractor')) fail(`--extractor is for minority classifiers; ${kinds[of].name} reads pixels.`)
+    if ((of === 'classes' || of === 'real') && args.flag('class-cond')) fail('--class-cond is for classifiers of levels and of attributes, which a class says something of.')
     const model = await openGuided(args, signal)
     const { process, said } = processOf(args, model)
-    checkScored(data, process, said)
-    if (model && model.sha256 !== labels.scores.model) console.error(`note: ${data.path} was scored with another model file than ${model.path}.`)
+    if (levels) checkScored(levels, process, said)
+    if (levels && model && model.sha256 !== levels.file.scores.model) console.error(`note: ${levels.path} was scored with another model file than ${model.path}.`)
+    const ownClasses = model?.config.numClasses ?? null
+    if (of === 'classes' && ownClasses !== null && ownClasses !== data.names.length) console.error(`note: ${data.names.length} classes for a model of ${ownClasses}: sample --labels are not --target then.`)
 
     const extractorFile = await openExtractor(args, process, signal)
     try {
       const extractorConfig = extractorFile?.config
       const { config, images: shape } = classifierNetworkOf(args, {
         model, extractor: extractorConfig ? { config: extractorConfig } : null,
-        data: { size: commonSize(all), channels: all.channels, classes: all.classes?.length ?? null }, levels: labels.levels,
+        data: { size: commonSize(all), channels: all.channels, classes: all.classes?.length ?? null }, levels: data.names.length,
       })
       const crop = args.choice('crop', ['center', 'random']) ?? 'center'
       const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
       const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'
       const evaluateOn = args.integer('evaluate-on') ?? 512
       for (const part of [data.train, data.heldBack]) if (part) checkImages(part, { size: shape.size, crop })
-      if (labels.within === 'class' && config.numClasses === null) console.error('note: the levels were cut within each class; --class-cond tells the classifier the class.')
+      if (levels?.file.within === 'class' && config.numClasses === null) console.error('note: the levels were cut within each class; --class-cond tells the classifier the class.')
 
       const batch = Math.min(train.batch, train.microbatch ?? train.batch)
       using device = await requestDevice({ need: together([trainingNeed(config, train), ...(extractorConfig ? [memoryOf(extractorConfig, { batch })] : [])]), signal })
-      console.error(`${labels.levels} levels of ${countsOf(data.counts)} training images${data.heldBack ? `, ${data.heldBack.length.toLocaleString('en')} held back` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
+      console.error(`${countsOf(data)}${data.heldBack ? `, ${data.heldBack.length.toLocaleString('en')} held back` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
       using extractor = extractorFile && await loadWithProgress(device, extractorFile.file, signal) as Classifier
       using classifier = new Classifier(config, initializeParameters(device, planOf(config), seed))
       const diffusion = new GaussianDiffusion({ ...process, schedule: process.noiseSchedule })
-      const network = { diffusion, ...(extractor && { extractor }) }
-      const withLevels = levelled(data, [config, extractorConfig].some((one) => (one?.numClasses ?? null) !== null))
+      const network = { diffusion, ...(extractor && { extractor }), loss: of === 'attributes' ? 'binaryCrossEntropy' : 'crossEntropy' } as const
+      const withLabels = labelled(data, [config, extractorConfig].some((one) => (one?.numClasses ?? null) !== null))
       const task = classifierTask(device, {
         ...network, classifier, seed, scheduleSampler: createNamedScheduleSampler(scheduleSampler, diffusion.steps),
-        load: async (first, count, signal) => withLevels(data.train, await trainingBatch(data.train, first, count, { ...shape, crop, augment, seed }, signal)),
+        load: async (first, count, signal) => withLabels(data.train, await trainingBatch(data.train, first, count, { ...shape, crop, augment, seed }, signal)),
       })
       using trainer = new Trainer(device, task, train)
-      const minority: MinorityMetadata = {
-        levels: labels.levels, thresholds: labels.thresholds, within: labels.within, schedule: process.noiseSchedule, diffusionSteps: process.diffusionSteps, rescaleTimesteps: process.rescaleTimesteps,
-        extractor: extractorFile && { sha256: extractorFile.sha256, name: basename(extractorFile.file.path) },
-      }
-      const metadata = { ...configMetadata(config, process), minority: JSON.stringify(minority) }
+      const metadata = { ...configMetadata(config, process), ...outputsOf(data, process, extractorFile && { sha256: extractorFile.sha256, name: basename(extractorFile.file.path) }) }
       const run = {
         data: all.fingerprint, trainedOn: data.train.fingerprint, labels: data.sha256, crop, augment, seed, scheduleSampler, ...train, ...metadata,
         adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,
@@ -106,7 +109,7 @@ export const trainClassifier: Command = {
           const count = Math.min(evaluateOn, part.length)
           return evaluateClassifier(device, {
             ...network, classifier: evaluated, seed, signal, batch, count,
-            load: async (first, n) => withLevels(part, await imageBatch(part, Array.from({ length: n }, (_, i) => Math.floor((first + i) * part.length / count)), shape, signal)),
+            load: async (first, n) => withLabels(part, await imageBatch(part, Array.from({ length: n }, (_, i) => Math.floor((first + i) * part.length / count)), shape, signal)),
           })
         }
         const found: ClassifierReview = { step, images: step * train.batch, average, train: await on(data.train), ...(data.heldBack ? { heldBack: await on(data.heldBack) } : {}) }
@@ -115,13 +118,29 @@ export const trainClassifier: Command = {
       }
 
       await resumeRun({ trainer, settings, run }, signal)
-      const page = (): string => trainPage({ title: 'Training a minority classifier', trainer, run, ...evaluationsOf(trainer.evaluations as ClassifierReview[], labels.levels) })
+      const page = (): string => trainPage({ title: `Training ${kinds[of].name}`, trainer, run, ...evaluationsOf(trainer.evaluations as ClassifierReview[], guessing(data)) })
       await trainToEnd({ trainer, settings, run, metadata, review, page }, signal)
-      console.log(`${join(out, 'report.html')}; sample --method minority-guided takes --minority-classifier ${join(out, `${average}.safetensors`)}`)
+      console.log(`${join(out, 'report.html')}; sample takes ${kinds[of].option} ${join(out, `${average}.safetensors`)}`)
     } finally {
       await extractorFile?.file.checkpoint.close()
     }
   },
+}
+
+/** What the outputs stand for, in words and as an option of `sample`. */
+const kinds = {
+  levels: { name: 'a minority classifier', option: '--method minority-guided --minority-classifier' },
+  classes: { name: 'a classifier of classes', option: '--classifier' },
+  attributes: { name: 'a classifier of attributes', option: '--method attributes --attributes-classifier' },
+  real: { name: 'a classifier of real and synthetic images', option: '--sehwag-discriminator' },
+} as const
+
+/** The same as metadata of the model files. */
+function outputsOf({ of, names, levels }: LabelledImages, { noiseSchedule, diffusionSteps, rescaleTimesteps }: Process, extractor: MinorityMetadata['extractor']): Record<string, string> {
+  if (!levels) return { classifier: JSON.stringify({ of, names } satisfies ClassifierMetadata) }
+  const { file: { levels: count, thresholds, within } } = levels
+  const minority: MinorityMetadata = { levels: count, thresholds, within, schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, extractor }
+  return { minority: JSON.stringify(minority) }
 }
 
 /** Of the papers: AdamW with lr 3e-4 that falls to 0, weight decay 0.05, no averages. */

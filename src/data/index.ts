@@ -1,10 +1,12 @@
 /** Images: sets of them, and batches for a model. Host arrays only. */
+export { attributesOf, parseAttributes, type AttributeTable, type ImageAttributes } from './attributes.ts'
 export { checkImages, imageBatch, trainingBatch, type Batch, type BatchOptions } from './batch.ts'
 export { centerCrop, randomCrop } from './crop.ts'
 export { decodeImage } from './decode.ts'
 export { openIdx } from './idx.ts'
 export { withChannels, type Image } from './image.ts'
 export { imageArrays, subset, type ImageArrays, type ImageSet } from './image-set.ts'
+export { joinSets } from './join.ts'
 export { openNpz } from './npz.ts'
 export { resize } from './resize.ts'
 export { applySelection, classCounts, parseSelection, selectImages, type Selection, type SelectOptions } from './selection.ts'

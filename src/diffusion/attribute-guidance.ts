@@ -4,7 +4,7 @@
  * targets. A reconstruction: no code was published. Ours are the predictor's independent sigmoids and the fair coins.
  */
 import { TweedieError } from '../errors.ts'
-import { expression, f, hostRandomBits, map, splitSeed } from '../tensor/index.ts'
+import { expression, f, hostRandomBits, map, splitSeed, type Tensor } from '../tensor/index.ts'
 import { logDensityGuidance, type Guidance, type Logits } from './guidance.ts'
 import type { SampleStream } from './minority-guidance.ts'
 import { purposes } from './noise.ts'
@@ -14,6 +14,14 @@ const logSigmoid = expression(2, 2, ([z, sign], [zero, one]) => {
   const u = f.mul(sign, z)
   return f.sub(f.min(u, zero), f.log(f.add(one, f.exp(f.neg(f.abs(u))))))
 })
+
+/**
+ * log p(a_k | x) of logits [N, K] of independent binary attributes: [N, K]. `has` says, for each sample's attributes in
+ * turn, whether it is the probability that the sample has it, or that it has not.
+ */
+export function attributeLogProbability(logits: Tensor, has: readonly boolean[]): Tensor {
+  return map(logSigmoid, [logits, logits.device.tensor(has.map((one) => (one ? 1 : -1)), logits.shape)], [0, 1])
+}
 
 export interface AttributeGuidanceOptions {
   /** Whether each sample is to have each of the K attributes: [N][K]; see {@link randomAttributes}. */
@@ -31,8 +39,7 @@ export function attributeGuidance(logits: Logits, { targets, scale = 1 }: Attrib
     if (targets.length !== n || wrong) {
       throw new TweedieError('option', `Expected ${attributes} attributes for each of the ${n} samples, found ${wrong ? `a sample with ${wrong.length}` : `${targets.length} samples`}.`)
     }
-    const signs = targets.flat().map((has) => (has ? 1 : -1))
-    return map(logSigmoid, [z, x.device.tensor(signs, [n, attributes])], [0, 1])
+    return attributeLogProbability(z, targets.flat())
   }, scale)
 }
 

@@ -1,5 +1,6 @@
 /** The diffusion process, its samplers and guidances, and the minority score. */
-export { attributeGuidance, randomAttributes, type AttributeGuidanceOptions } from './attribute-guidance.ts'
+export { attributeGuidance, attributeLogProbability, randomAttributes, type AttributeGuidanceOptions } from './attribute-guidance.ts'
+export { classifierMetadata, type ClassifierKind, type ClassifierMetadata } from './classifier-metadata.ts'
 export { lossTypeOf, trainingLosses, type LossType, type TrainingLosses } from './losses.ts'
 export { qSampleEach } from './per-sample.ts'
 export { approxStandardNormalCdf, discretizedGaussianLogLikelihood, normalKl } from './variational-bound.ts'

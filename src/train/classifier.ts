@@ -1,24 +1,31 @@
 /**
- * Training the minority classifier p_psi(level | x_t [, class]) (Um et al., ICLR 2024; spec D.3; minority-guidance
- * `classifier_train.py`) as a {@link Task} of the trainer: the cross-entropy of an image's minority level, told from the
- * image after it was noised to a step drawn from all T,
+ * Training a classifier of noisy images as a {@link Task} of the trainer: first of all the minority classifier
+ * p_psi(level | x_t [, class]) (Um et al., ICLR 2024; spec D.3; minority-guidance `classifier_train.py`), but whatever an
+ * image is labelled with is learnt so. The loss is the cross-entropy of an image's label, told from the image after it was
+ * noised to a step drawn from all T,
  *
- *     loss = -log softmax(classifier(x_t, t'))[level],   x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
+ *     loss = -log softmax(classifier(x_t, t'))[label],   x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
+ *
+ * or of K attributes that an image has or has not, independent of each other,
+ *
+ *     loss = -1/K sum_k log sigmoid(+-classifier(x_t, t')[k]),   + where it has attribute k
  *
  * The classifier reads pixels, or the features of a frozen classifier of the same x_t. t' is what the diffusion model is
  * told: where its timesteps are scaled to T = 1000, so are these. The reference's trainer gives the raw ones, which its
  * sampler then does not (spec J.10).
  */
-import { minorityLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
+import { attributeLogProbability, minorityLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
 import { logProbability } from '../diffusion/guidance.ts'
+import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
-import { expression, f, gather, map, neg, randomNormal, reshape, splitSeed, stopGradient, sum, type Device, type Tensor } from '../tensor/index.ts'
+import { expression, f, gather, map, mean, neg, randomNormal, reshape, splitSeed, stopGradient, sum, type Device, type Tensor } from '../tensor/index.ts'
 import { quartiles, quartilesOf, trainPurposes, uniforms } from './diffusion.ts'
 import type { Draw, Task } from './trainer.ts'
 
-/** Images of one batch, [N, C, H, W] in [-1, 1], the minority level of each and, for class-conditional networks, its class. */
+/** Images of one batch, [N, C, H, W] in [-1, 1], what each is labelled with and, for class-conditional networks, its class. */
 export interface ClassifierImages {
   readonly images: Float32Array
+  /** [N], the minority level or the class of each image; with `binaryCrossEntropy` [N, K], 1 for an attribute it has, else 0. */
   readonly labels: ArrayLike<number>
   readonly y?: ArrayLike<number>
 }
@@ -28,7 +35,11 @@ export interface NoisyClassifier {
   /** The frozen classifier whose middle-block output `classifier` reads. Default none: it reads pixels. */
   readonly extractor?: Classifier
   readonly diffusion: GaussianDiffusion
+  /** Of one label an image, or of K attributes. Default `'crossEntropy'`. */
+  readonly loss?: ClassifierLoss
 }
+
+export type ClassifierLoss = 'crossEntropy' | 'binaryCrossEntropy'
 
 export interface ClassifierTaskOptions extends NoisyClassifier {
   /** Images number `first` to `first + count - 1` of an endless stream. */
@@ -45,6 +56,8 @@ interface ClassifierDraw extends Draw, ClassifierImages {
 
 // 1 for every logit that is as large as the label's own, itself among them.
 const notBelow = expression(2, 0, ([logit, own]) => f.ge(logit, own))
+// 1 where a logit is positive and the attribute there, or neither.
+const sameSign = expression(2, 2, ([logit, has], [zero, half]) => f.gt(f.mul(logit, f.sub(has, half)), zero))
 const within = expression(1, 1, ([rank], [k]) => f.ge(k, rank))
 
 /** The `k` of acc@k that say something of `classes` classes. */
@@ -56,24 +69,45 @@ function imageShape({ classifier, extractor }: NoisyClassifier): [number, number
   return [inChannels, imageSize, imageSize]
 }
 
+/** What each image loses, and how well it was told, each [N]. */
+interface Losses {
+  readonly loss: Tensor
+  /** The accuracy first. */
+  readonly terms: Readonly<Record<string, Tensor>>
+}
+
 /**
- * What each image loses when it is noised with `noise` [N, C, H, W] to step `t[n]` of the process, and whether its level is
- * among the k most likely, 1 or 0 (`acc@1`; `acc@5` where there are more levels than 5), each [N]. An equally likely level
- * counts as more likely, so that a network that says nothing is never right.
+ * Of logits [N, L] and labels [N]. `acc@k`, 1 or 0: whether the label is among the k most likely; `acc@5` where there are
+ * more than 5. An equally likely one counts as more likely, so that a network that says nothing is never right.
+ */
+function crossEntropy(logits: Tensor, labels: readonly number[]): Losses {
+  const n = labels.length
+  const loss = reshape(neg(logProbability(logits, labels)), [n])
+  const seen = stopGradient(logits)
+  const own = gather(seen, 1, logits.device.tensor(labels, [n, 1], 'i32'))
+  const rank = sum(map(notBelow, [seen, own]), { axes: [1] })
+  return { loss, terms: Object.fromEntries(topsOf(logits.shape[1]!).map((k) => [`acc@${k}`, map(within, [rank], [k])])) }
+}
+
+/** Of logits [N, K] and K attributes an image, [N, K]. `acc`: the part of an image's attributes that is told right, likewise. */
+function binaryCrossEntropy(logits: Tensor, labels: readonly number[]): Losses {
+  const wrong = labels.find((label) => label !== 0 && label !== 1)
+  if (wrong !== undefined) throw new TweedieError('option', `Attributes are 1, or 0 for none, found ${wrong}.`)
+  const loss = neg(mean(attributeLogProbability(logits, labels.map((label) => label === 1)), { axes: [1] }))
+  const right = map(sameSign, [stopGradient(logits), logits.device.tensor(labels, logits.shape)], [0, 0.5])
+  return { loss, terms: { acc: mean(right, { axes: [1] }) } }
+}
+
+/**
+ * The losses of images that are noised with `noise` [N, C, H, W] to step `t[n]` of the process.
  * @throws TweedieError 'option' for a label that is no class of the classifier
  */
-function crossEntropy(device: Device, network: NoisyClassifier, { images, labels, y }: ClassifierImages, t: readonly number[], noise: Tensor): { loss: Tensor; terms: Record<string, Tensor> } {
-  const { classifier, extractor, diffusion } = network
-  const n = t.length
-  const levels = Array.from(labels)
+function lossesOf(device: Device, network: NoisyClassifier, { images, labels, y }: ClassifierImages, t: readonly number[], noise: Tensor): Losses {
+  const { classifier, extractor, diffusion, loss = 'crossEntropy' } = network
   return device.scope(() => {
-    const x = qSampleEach(diffusion, device.tensor(images, [n, ...imageShape(network)]), t, noise)
+    const x = qSampleEach(diffusion, device.tensor(images, [t.length, ...imageShape(network)]), t, noise)
     const logits = minorityLogits(classifier, { ...(extractor && { extractor }), ...(y && { y }) })(x, t.map((k) => diffusion.process.modelTimestep(k)))
-    const loss = reshape(neg(logProbability(logits, levels)), [n])
-    const seen = stopGradient(logits)
-    const own = gather(seen, 1, device.tensor(levels, [n, 1], 'i32'))
-    const rank = sum(map(notBelow, [seen, own]), { axes: [1] })
-    return { loss, terms: Object.fromEntries(topsOf(logits.shape[1]!).map((k) => [`acc@${k}`, map(within, [rank], [k])])) }
+    return (loss === 'crossEntropy' ? crossEntropy : binaryCrossEntropy)(logits, Array.from(labels))
   })
 }
 
@@ -85,6 +119,7 @@ export function classifierTask(device: Device, { load, seed, scheduleSampler, ..
   const { classifier, extractor, diffusion } = network
   const sampler: ScheduleSampler = scheduleSampler ?? new UniformSampler(diffusion.steps)
   const shape = imageShape(network)
+  const pixels = shape.reduce((a, b) => a * b)
   // What it says against the pair, it says now.
   minorityLogits(classifier, extractor && { extractor })
   return {
@@ -92,14 +127,14 @@ export function classifierTask(device: Device, { load, seed, scheduleSampler, ..
     groups: quartiles,
     load,
     draw(images, first) {
-      const { t, weights } = sampler.sample(images.labels.length, uniforms(seed, trainPurposes.timestep, first))
+      const { t, weights } = sampler.sample(images.images.length / pixels, uniforms(seed, trainPurposes.timestep, first))
       return { ...images, first, t, weights, groups: quartilesOf(t, diffusion.steps) }
     },
     losses(draw) {
       const { t, first } = draw
       const samples = device.tensor(t.map((_, i) => first + i), [t.length], 'u32')
       const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 0, purpose: trainPurposes.noise, shape })
-      return crossEntropy(device, network, draw, t, noise)
+      return lossesOf(device, network, draw, t, noise)
     },
     observe: (draw, losses) => sampler.update?.(draw.t, losses),
     save: () => sampler.save?.() ?? null,
@@ -111,7 +146,7 @@ export function classifierTask(device: Device, { load, seed, scheduleSampler, ..
 export interface ClassifierEvaluation {
   readonly images: number
   readonly loss: number
-  /** Part of the images whose level the classifier thought the most likely. */
+  /** Part of the images whose label the classifier thought the most likely; of attributes, the part told right. */
   readonly acc1: number
   readonly lossByQuartile: readonly number[]
   readonly acc1ByQuartile: readonly number[]
@@ -151,8 +186,8 @@ export async function evaluateClassifier(device: Device, { load, count, batch = 
     const made = device.scope(() => {
       const samples = device.tensor(rows.map(({ q, i }) => (first + i) * parts + q), [rows.length], 'u32')
       const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 1, purpose: trainPurposes.noise, shape })
-      const { loss, terms } = crossEntropy(device, network, { images: repeated, labels: fourTimes(labels), ...(y && { y: fourTimes(y) }) }, t, noise)
-      return { loss, acc1: terms['acc@1']! }
+      const { loss, terms } = lossesOf(device, network, { images: repeated, labels: fourTimes(labels), ...(y && { y: fourTimes(y) }) }, t, noise)
+      return { loss, acc1: Object.values(terms)[0]! }
     })
     const [loss, acc1] = await Promise.all([made.loss.read(), made.acc1.read()])
     made.loss.dispose()

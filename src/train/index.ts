@@ -1,11 +1,11 @@
 /** Training: the loop, its optimiser, and what can be trained. */
 export { AdamW, type AdamWOptions } from './adamw.ts'
-export { classifierTask, evaluateClassifier, type ClassifierEvaluation, type ClassifierImages, type ClassifierTaskOptions, type EvaluateClassifierOptions, type NoisyClassifier } from './classifier.ts'
+export { classifierTask, evaluateClassifier, type ClassifierEvaluation, type ClassifierImages, type ClassifierLoss, type ClassifierTaskOptions, type EvaluateClassifierOptions, type NoisyClassifier } from './classifier.ts'
 export { diffusionTask, quartiles, quartilesOf, trainPurposes, uniforms, type DiffusionTaskOptions, type TrainImages } from './diffusion.ts'
 export { evaluateDiffusion, type EvaluateOptions, type Evaluation } from './evaluate.ts'
 export { evaluateFeatures, featureBatch, featuresOf, type FeatureEvaluation, type FeaturesOptions } from './evaluate-features.ts'
 export { FeatureTask, type FeatureTaskOptions } from './feature-net.ts'
-export { splitLevels, type LevelSplit, type SplitLevelsOptions } from './levels.ts'
+export { splitLabelled, splitLevels, type Labels, type LevelSplit, type SplitLevelsOptions } from './levels.ts'
 export type { Figure, Row } from './log.ts'
 export { nearestInFeatures, nearestInPixels, type NearestTraining, type NearestTrainingOptions } from './memorization.ts'
 export { encodeModel, encodeState, restoreState, runOfState } from './state.ts'

@@ -1,5 +1,5 @@
 /**
- * Which labelled images a minority classifier is trained on, and which it is tested on: the images that were held out, if
+ * Which labelled images a classifier is trained on, and which it is tested on: the images that were held out, if
  * they have labels, else a part of every level (minority-guidance splits its labelled set so, stratified, 5 %).
  */
 import { permutation } from '../data/random.ts'
@@ -26,7 +26,24 @@ export interface SplitLevelsOptions {
 }
 
 /** @throws TweedieError 'option' where a level is left without training images */
-export function splitLevels({ data, levels, indices, labels }: Pick<MinorityLabels, 'data' | 'levels' | 'indices' | 'labels'>, { images, heldOut = [], fraction, seed }: SplitLevelsOptions): LevelSplit {
+export function splitLevels(file: Pick<MinorityLabels, 'data' | 'levels' | 'indices' | 'labels'>, options: SplitLevelsOptions): LevelSplit {
+  const split = splitLabelled(file, options)
+  const empty = split.counts.indexOf(0)
+  if (empty < 0) return split
+  throw new TweedieError('option', `${file.data}: level ${empty} of ${file.levels} has no image to train on, the levels have ${split.counts.join(', ')}: ` +
+    'score and label the images that are trained on, or take fewer levels.')
+}
+
+export interface Labels {
+  /** How many: labels are 0 to levels - 1. */
+  readonly levels: number
+  /** Images that have a label, by number in the data set. */
+  readonly indices: readonly number[]
+  readonly labels: ArrayLike<number>
+}
+
+/** The split for labels of any kind, some of which no image may have. */
+export function splitLabelled({ levels, indices, labels }: Labels, { images, heldOut = [], fraction, seed }: SplitLevelsOptions): LevelSplit {
   if (fraction !== undefined && !(fraction >= 0 && fraction < 1)) throw new TweedieError('option', `The part held back for validation is a number from 0 to below 1, found ${fraction}.`)
   const levelOf = new Map(indices.map((index, i) => [index, labels[i]!]))
   const kept = heldOut.filter((index) => levelOf.has(index))
@@ -46,11 +63,6 @@ export function splitLevels({ data, levels, indices, labels }: Pick<MinorityLabe
     order.forEach((place, k) => (k < back ? validate : train).push(some[place]!))
     counts.push(some.length - Math.max(0, back))
   })
-  const empty = counts.indexOf(0)
-  if (empty >= 0) {
-    throw new TweedieError('option', `${data}: level ${empty} of ${levels} has no image to train on, the levels have ${counts.join(', ')}: ` +
-      'score and label the images that are trained on, or take fewer levels.')
-  }
   const ascending = (a: number, b: number): number => a - b
   return { train: train.sort(ascending), validate: validate.sort(ascending), counts }
 }

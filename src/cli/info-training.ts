@@ -1,0 +1,66 @@
+/** What files of training say of themselves, as rows for `tweedie info`: states of runs, and the models that came of them. */
+import { classifierMetadata, minorityMetadata } from '../diffusion/index.ts'
+import type { Checkpoint } from '../io/index.node.ts'
+import { runOfState, type TrainCounters } from '../train/index.ts'
+
+type Row = readonly [key: string, value: string]
+
+const count = (n: unknown): string => Number(n).toLocaleString('en')
+
+/** The network of a run's state as a checkpoint of its own: the weights that are trained; null for a file that is no state. */
+export function trainedIn(checkpoint: Checkpoint): Checkpoint | null {
+  if (checkpoint.metadata.kind !== 'tweedie-training') return null
+  const { kind, config, diffusion, minority, classifier } = runOfState(checkpoint)
+  const tensors = [...checkpoint.tensors].flatMap(([key, entry]) => (key.startsWith('model.') ? [[key.slice('model.'.length), entry] as const] : []))
+  const metadata = Object.entries({ kind, config, diffusion, minority, classifier }).filter((entry): entry is [string, string] => typeof entry[1] === 'string')
+  return { name: checkpoint.name, tensors: new Map(tensors), metadata: Object.fromEntries(metadata), close: () => checkpoint.close() }
+}
+
+/** How far a run is, and on what. */
+export function stateRows(checkpoint: Checkpoint): Row[] {
+  const { kind, config, steps, batch, lr, emaRates, seed, data, adapter } = runOfState(checkpoint)
+  const { step, rows } = JSON.parse(checkpoint.metadata.counters!) as TrainCounters
+  // Only classifiers have a pool.
+  const command = kind === 'features' ? kind : String(config).includes('"pool"') ? 'classifier' : 'diffusion'
+  const loss = rows.at(-1)?.values.loss?.all
+  return [
+    ['kind', `state of a run of train ${command}: --resume goes on with it; its model is model.safetensors`],
+    ['  step', `${count(step)} of ${count(steps)}`],
+    ['  images seen', `${count(step * Number(batch))} of ${count(Number(steps) * Number(batch))}, ${count(batch)} a step`],
+    ...(typeof loss === 'number' ? [['  loss', loss.toFixed(4)] as const] : []),
+    ['  learning rate', String(lr)],
+    ['  averages', (emaRates as number[] | undefined)?.join(', ') || 'none'],
+    ['  seed', String(seed)],
+    ['  data', `fingerprint ${String(data)}`],
+    ['  computed on', String(adapter)],
+  ]
+}
+
+/** What a model was trained to tell, and for how long, as far as its file says. */
+export function modelRows({ metadata, name }: Checkpoint): Row[] {
+  const rows: Row[] = []
+  const minority = minorityMetadata(metadata, name)
+  const told = classifierMetadata(metadata, name)
+  if (minority) {
+    const { levels, within, thresholds, extractor, schedule, diffusionSteps, rescaleTimesteps } = minority
+    const scores = thresholds.flat()
+    rows.push(
+      ['tells', `${levels} minority levels, cut within ${within === 'all' ? 'all images' : 'each class'}: for --minority-classifier`],
+      ['  scores', `up to ${Math.min(...scores).toPrecision(4)} in the lowest level, ${Math.max(...scores).toPrecision(4)} in the rarest`],
+      ['  reads', extractor ? `features of ${extractor.name}, sha256 ${extractor.sha256}` : 'pixels'],
+      ['  trained on', `${schedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', timesteps rescaled' : ''}`],
+    )
+  } else if (told) rows.push(['tells', `${told.of === 'real' ? 'images' : told.of}: ${told.names.join(', ')}`])
+  const { step, images, data } = trainingOf(metadata.training)
+  if (typeof step === 'number' && typeof images === 'number') rows.push(['trained', `${count(images)} images, ${count(step)} steps${typeof data === 'string' ? `, on data of the fingerprint ${data}` : ''}`])
+  return rows
+}
+
+/** Other programs may keep something else under this name. */
+function trainingOf(text = '{}'): Record<string, unknown> {
+  try {
+    return (JSON.parse(text) ?? {}) as Record<string, unknown>
+  } catch {
+    return {}
+  }
+}
