@@ -10,7 +10,7 @@ import { parseArguments } from '../src/cli/arguments.ts'
 import { contactSheet } from '../src/cli/contact-sheet.ts'
 import { sampleSettings, type SampleOption } from '../src/cli/options.ts'
 import { sample } from '../src/cli/sample.ts'
-import { loadDistance } from '../src/cli/setup.ts'
+import { loadDistance } from '../src/cli/distances.ts'
 import { convertToSafetensors, encodeSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { describeModel, lpipsMemoryOf, memoryOf, preset } from '../src/nn/index.ts'
 import { TweedieError } from '../src/errors.ts'
@@ -283,7 +283,7 @@ describeShared('LPIPS', () => {
 
   test('grey images are in [-1, 1] for scores, in [0, 1] for guidance', async () => {
     const device = await testDevice()
-    const loaded = await loadDistance(device, { distance: 'lpips', lpips }, new AbortController().signal)
+    const loaded = await loadDistance(device, { distance: 'lpips', lpips, features: null }, new AbortController().signal)
     const [a, b] = [1, 2].map((seed) => device.tensor(numbers(2 * 32 * 32, seed), [2, 1, 32, 32]))
     const read = async (f: () => Tensor): Promise<Float32Array> => {
       using result = device.scope(f)

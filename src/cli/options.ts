@@ -7,13 +7,13 @@ import { respace } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, type ModelConfig, type ModelDescription, type NoiseSchedule, type Preset } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
+import { distanceOptions, distanceSettings, type DistanceSettings } from './distances.ts'
 import { guidanceOptions, guidanceSettings, guidanceToOptions, noteIdle, type GuidanceSettings } from './options-guidance.ts'
 import { upsamplerOptions, upsamplerSettings, upsamplerToOptions, type UpsamplerSettings } from './options-upsampler.ts'
 
 export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided', 'sehwag', 'attributes'] as const
 export type Method = (typeof methods)[number]
 export const samplers = ['ancestral', 'ddim'] as const
-export const distances = ['lpips', 'l2', 'l1'] as const
 
 /** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
 export const processOptions = {
@@ -22,8 +22,7 @@ export const processOptions = {
   schedule: { value: 'cosine|linear', help: 'noise schedule of the training', default: "the model file's, then the preset's" },
   'diffusion-steps': { value: 'T', help: 'steps of the training', default: "the model file's, then the preset's" },
   'rescale-timesteps': { help: 'the network was trained to see t * 1000 / T', default: "the model file's, then the preset's" },
-  distance: { value: 'lpips|l2|l1', help: 'distance of self-guidance and minority scores', default: 'lpips with --lpips, else l2' },
-  lpips: { value: 'FILE', help: 'LPIPS weights, features.* and lin*: alex, vgg or squeeze is told from them' },
+  ...distanceOptions,
 } as const
 
 export const sampleOptions = {
@@ -55,13 +54,6 @@ export interface ProcessSettings {
   readonly rescaleTimesteps: boolean
 }
 
-export interface DistanceSettings {
-  readonly distance: (typeof distances)[number]
-  /** LPIPS weights, for `lpips`. */
-  readonly lpips: string | null
-}
-
-/** Everything that decides what a run draws, and where it goes; not what computes it. Paths are absolute. */
 export interface SampleSettings extends ProcessSettings, DistanceSettings, GuidanceSettings {
   readonly model: string
   readonly preset: string | null
@@ -94,15 +86,6 @@ export function processSettings(args: Arguments<ProcessOption>, { diffusion }: M
   const schedule = args.choice('schedule', ['cosine', 'linear']) ?? known?.noiseSchedule ?? unknown('schedule')
   const diffusionSteps = args.integer('diffusion-steps', { min: 1 }) ?? known?.diffusionSteps ?? unknown('diffusion-steps')
   return { schedule, diffusionSteps, rescaleTimesteps: args.flag('rescale-timesteps') ?? known?.rescaleTimesteps ?? false }
-}
-
-export function distanceSettings(args: Arguments<ProcessOption>): DistanceSettings {
-  const file = args.text('lpips')
-  const distance = args.choice('distance', distances) ?? (file === undefined ? 'l2' : 'lpips')
-  if (distance === 'lpips' && file === undefined) return fail('--distance lpips needs its weights: --lpips FILE (features.* and lin* in one file; they are third-party and not part of tweedie), or take --distance l2.')
-  if (distance !== 'lpips' && file !== undefined) console.error(`note: --lpips has no effect with --distance ${distance}.`)
-  if (distance !== 'lpips' && !args.has('distance')) console.error('note: without LPIPS weights (--lpips FILE) distances are L2, the reference\'s option without LPIPS.')
-  return { distance, lpips: distance === 'lpips' ? resolve(file as string) : null }
 }
 
 /** Labels for a model: one to number of classes, or none for a model without classes. */
@@ -178,6 +161,7 @@ export function toOptions(settings: SampleSettings): Record<string, string | num
     ...guidanceToOptions(settings),
     distance: settings.distance,
     lpips: settings.lpips,
+    features: settings.features,
     boost: settings.boost,
     skip: settings.skip,
     ...upsamplerToOptions(settings.upsampler),

@@ -9,7 +9,7 @@ import { imageOf } from './image.ts'
 import type { ProcessSettings } from './options.ts'
 import { progress } from './progress.ts'
 import { pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from './score-page.ts'
-import type { LoadedDistance } from './setup.ts'
+import type { LoadedDistance } from './distances.ts'
 import { unfinishedScores, type ScoresHead } from './unfinished-scores.ts'
 import { version } from './version.ts'
 

@@ -6,11 +6,12 @@ import { memoryOf, type ModelConfig, type UNet } from '../nn/index.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { dataOptions, openData } from './data.ts'
 import { deviceOptions, onDevice } from './device.ts'
+import { distanceNeeds, distanceSettings, loadDistance } from './distances.ts'
 import { loadWithProgress, openModel, sha256OfFile } from './files.ts'
-import { cycled, distanceSettings, labelsFor, processOptions, processSettings } from './options.ts'
+import { cycled, labelsFor, processOptions, processSettings } from './options.ts'
 import { runScores, type ScoreJob } from './score-run.ts'
 import { varianceTypeOf } from './scoring.ts'
-import { distanceNeeds, loadDistance, together } from './setup.ts'
+import { together } from './setup.ts'
 
 const options = {
   ...processOptions,

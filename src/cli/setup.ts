@@ -2,16 +2,15 @@
  * What a run needs on the device: the network, what guides it, perhaps a second stage, LPIPS weights and given noise. Everything that can
  * be said against it is said before the first step, and memory is asked for before a byte is loaded.
  */
-import { l1, l2, perceptual, type Distance } from '../diffusion/index.ts'
-import { loadLpips, lpipsMemoryOf, memoryOf, type Lpips, type UNet, type UNetConfig } from '../nn/index.ts'
-import { lpipsNetOf } from '../nn/lpips-plan.ts'
+import { memoryOf, type UNet, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
 import { computedOn } from './device.ts'
+import { distanceNeeds, loadDistance, type LoadedDistance } from './distances.ts'
 import { loadWithProgress, openModel, openWeights, sha256OfFile, type ModelFile } from './files.ts'
 import type { LoadedGuidance, Opener } from './guidance-files.ts'
 import { openGuidances } from './guidances.ts'
-import type { DistanceSettings, SampleSettings } from './options.ts'
+import type { SampleSettings } from './options.ts'
 import type { Session } from './session.ts'
 import { openUpsampler, type Upsampler } from './upsample.ts'
 
@@ -23,16 +22,6 @@ export interface NoiseFile {
   readonly draws: number
   /** [draws, N, C, H, W]. */
   readonly noise: Float32Array
-}
-
-export interface LoadedDistance {
-  /** For self-guidance, in whose convention grey images are in [0, 1]. */
-  readonly distance: Distance
-  /** For minority scores, whose images are in [-1, 1] whatever their channels. */
-  readonly score: Distance
-  /** For people: "LPIPS (alex)". */
-  readonly name: string
-  dispose(): void
 }
 
 export interface Setup {
@@ -64,33 +53,6 @@ export async function readNoise(path: string, channels: number, signal: AbortSig
       return data instanceof Float32Array ? data : fail(`${path}: noise must be floating-point numbers.`)
     }
     return { shape: xT.shape, xT: await values(xT.read(signal)), draws: noise.shape[0] as number, noise: await values(noise.read(signal)) }
-  } finally {
-    await file.close()
-  }
-}
-
-/** What {@link loadDistance} will need: nothing for a norm. Refuses images too small for the net. */
-export async function distanceNeeds({ lpips }: DistanceSettings, images: Parameters<typeof lpipsMemoryOf>[1], signal: AbortSignal): Promise<DeviceNeed[]> {
-  if (lpips === null) return []
-  const file = await openWeights(lpips, signal)
-  try {
-    return [lpipsMemoryOf(lpipsNetOf(file.tensors.keys(), lpips), images)]
-  } finally {
-    await file.close()
-  }
-}
-
-/** Loads LPIPS, or takes a norm. */
-export async function loadDistance(device: Device, { distance, lpips }: DistanceSettings, signal: AbortSignal): Promise<LoadedDistance> {
-  if (lpips === null) {
-    const norm = distance === 'l1' ? l1 : l2
-    return { distance: norm, score: norm, name: distance === 'l1' ? 'L1' : 'L2', dispose: () => {} }
-  }
-  const file = await openWeights(lpips, signal)
-  try {
-    const net: Lpips = await loadLpips(device, file, { signal })
-    const score: Distance = (a, b) => net.distance(a, b)
-    return { distance: perceptual(score), score, name: `LPIPS (${net.net})`, dispose: () => net.dispose() }
   } finally {
     await file.close()
   }
@@ -128,7 +90,7 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     needs.push(...openedGuidances.flatMap((guidance) => guidance.needs))
     if (openedUpsampler) needs.push(openedUpsampler.need, stepNeed(0, batch, openedUpsampler.shape))
     if (given) needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })
-    const sha256 = await files.sha256({ model: settings.model, ...(settings.lpips !== null && { lpips: settings.lpips }), ...(settings.noise !== null && { noise: settings.noise }) })
+    const sha256 = await files.sha256({ model: settings.model, ...(settings.lpips !== null && { lpips: settings.lpips }), ...(settings.features !== null && { features: settings.features }), ...(settings.noise !== null && { noise: settings.noise }) })
 
     const start = performance.now()
     const device = hold(await requestDevice({ need: together(needs), signal }))
