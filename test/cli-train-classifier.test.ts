@@ -159,19 +159,19 @@ describe('the published networks', () => {
       const reads = sampling.minority?.featureExtractor
       const extractor = reads ? { config: preset(reads).config as ClassifierConfig } : null
       const args = parseArguments<'preset'>(trainClassifier, ['--preset', name])
-      const sources = { model: null, extractor, data: { size: null, channels: 3, classes: 1000 }, levels: config.outChannels } as const
+      const sources = { model: null, extractor, data: { size: null, channels: 3, classes: 1000 }, outputs: config.outChannels } as const
       const found = classifierNetworkOf(args, sources)
       expect(found).toEqual({ config, images: { size: size[name], channels: name === 'mc_brain_mri' ? 1 : 3 } })
       const { noiseSchedule, diffusionSteps, rescaleTimesteps } = diffusion
       expect(processOf(args, null)).toEqual({ process: { noiseSchedule, diffusionSteps, rescaleTimesteps }, said: false })
       if (reads) expect(() => classifierNetworkOf(args, { ...sources, extractor: null })).toThrow(`reads the features of ${reads}`)
-      else expect(classifierNetworkOf(args, { ...sources, levels: 7 }).config, 'levels are the labels\'').toEqual({ ...config, outChannels: 7 })
+      else expect(classifierNetworkOf(args, { ...sources, outputs: 7 }).config, 'levels are the labels\'').toEqual({ ...config, outChannels: 7 })
     })
   }
 
   test('as many classes as published', () => {
     const extractor = { config: preset('64x64_classifier').config as ClassifierConfig }
-    expect(() => classifierNetworkOf(parseArguments<'preset'>(trainClassifier, ['--preset', 'mc_imagenet']), { model: null, extractor, data: { size: 64, channels: 3, classes: 10 }, levels: 25 }))
+    expect(() => classifierNetworkOf(parseArguments<'preset'>(trainClassifier, ['--preset', 'mc_imagenet']), { model: null, extractor, data: { size: 64, channels: 3, classes: 10 }, outputs: 25 }))
       .toThrow('--preset mc_imagenet has 1000 classes, and the data 10')
   })
 })

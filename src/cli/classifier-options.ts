@@ -15,7 +15,7 @@ export const processOptions = {
 } as const
 
 export const classifierOptions = {
-  preset: { value: 'NAME', help: 'network and process of a published minority classifier (mc_*), instead of the options that follow; levels and classes are the labels\'' },
+  preset: { value: 'NAME', help: 'network and process of a published minority classifier (mc_*), instead of the options that follow; levels and classes are the data\'s' },
   'image-size': { value: 'N', help: 'side of the images', default: "the extractor's, the model's, or the data's, where all have one" },
   grayscale: { help: 'one channel; colour images become luma', default: 'as the model draws, else as the data is' },
   'class-cond': { help: "told each image's class, with the data's classes: for a class-conditional model" },
@@ -37,7 +37,8 @@ export interface ClassifierSources {
   readonly model: { readonly config: UNetConfig; readonly diffusion?: DiffusionSettings } | null
   readonly extractor: { readonly config: ClassifierConfig } | null
   readonly data: { readonly size: number | null; readonly channels: 1 | 3; readonly classes: number | null }
-  readonly levels: number
+  /** What it tells: this many levels, classes or attributes. */
+  readonly outputs: number
 }
 
 export interface ClassifierNetwork {
@@ -76,7 +77,7 @@ export function processOf(args: Arguments<keyof typeof processOptions | 'preset'
 /** For people: a process in a few words. */
 export const told = ({ noiseSchedule, diffusionSteps, rescaleTimesteps }: Process): string => `${noiseSchedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', rescaled' : ''}`
 
-export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptions>, { model, extractor, data, levels }: ClassifierSources): ClassifierNetwork {
+export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptions>, { model, extractor, data, outputs }: ClassifierSources): ClassifierNetwork {
   const preset = presetIn(args)
   const reads = preset?.sampling.minority?.featureExtractor
   if (preset && reads && !extractor) fail(`--preset ${preset.name} reads the features of ${reads}: --extractor FILE says where it is.`)
@@ -97,7 +98,7 @@ export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptio
     fail(`a class-conditional classifier of ${numClasses} classes cannot guide this model, which ${model.config.numClasses === null ? 'has no classes' : `has ${model.config.numClasses}`}: leave --class-cond out, or take the data and the model that belong together.`)
   }
   const images = { size, channels: channels as 1 | 3 }
-  const given: Given = { input, numClasses, levels, onFeatures: extractor !== null }
+  const given: Given = { input, numClasses, outputs, onFeatures: extractor !== null }
   const config = preset ? published(preset, given) : own(args, given)
   checkConfig(config)
   return { config, images }
@@ -106,24 +107,24 @@ export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptio
 interface Given {
   readonly input: { readonly channels: number; readonly side: number }
   readonly numClasses: number | null
-  readonly levels: number
+  readonly outputs: number
   readonly onFeatures: boolean
 }
 
-function published({ name, config }: Preset & { config: Config }, { input, numClasses, levels, onFeatures }: Given): Config {
+function published({ name, config }: Preset & { config: Config }, { input, numClasses, outputs, onFeatures }: Given): Config {
   if (config.inChannels !== input.channels || config.imageSize !== input.side) {
     fail(`--preset ${name} reads ${config.inChannels}x${config.imageSize}x${config.imageSize}${onFeatures ? ' of features' : ' pixels'}, found ${input.channels}x${input.side}x${input.side}.`)
   }
   if (config.numClasses !== null && config.numClasses !== numClasses) fail(`--preset ${name} has ${config.numClasses} classes, and the data ${numClasses}.`)
-  if (config.outChannels !== levels) console.error(`note: published with ${config.outChannels} levels; the labels have ${levels}.`)
-  return { ...config, outChannels: levels, numClasses }
+  if (config.outChannels !== outputs) console.error(`note: published with ${config.outChannels} outputs; this one has ${outputs}.`)
+  return { ...config, outChannels: outputs, numClasses }
 }
 
-function own(args: Arguments<keyof typeof classifierOptions>, { input, numClasses, levels, onFeatures }: Given): Config {
+function own(args: Arguments<keyof typeof classifierOptions>, { input, numClasses, outputs, onFeatures }: Given): Config {
   const mult = args.text('classifier-channel-mult')?.split(',').map(Number) ?? (onFeatures ? [1] : [1, 2, 2])
   if (!mult.every((m) => m > 0)) fail(`--classifier-channel-mult: expected factors with commas between, as in 1,2,2, found "${args.text('classifier-channel-mult')}".`)
   return {
-    kind: 'classifier', imageSize: input.side, inChannels: input.channels, outChannels: levels,
+    kind: 'classifier', imageSize: input.side, inChannels: input.channels, outChannels: outputs,
     modelChannels: args.integer('classifier-width', { min: 1 }) ?? 64, channelMult: mult, numResBlocks: args.integer('classifier-depth', { min: 1 }) ?? 2,
     // A side that no level has means none.
     attentionResolutions: (args.integers('classifier-attention-resolutions') ?? [8]).map((side) => Math.floor(input.side / side)).filter((rate) => rate >= 1),

@@ -72,7 +72,7 @@ export const trainClassifier: Command = {
       const extractorConfig = extractorFile?.config
       const { config, images: shape } = classifierNetworkOf(args, {
         model, extractor: extractorConfig ? { config: extractorConfig } : null,
-        data: { size: commonSize(all), channels: all.channels, classes: all.classes?.length ?? null }, levels: data.names.length,
+        data: { size: commonSize(all), channels: all.channels, classes: all.classes?.length ?? null }, outputs: data.names.length,
       })
       const crop = args.choice('crop', ['center', 'random']) ?? 'center'
       const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
