@@ -151,11 +151,14 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     const parts = await (this.#ahead?.step === step ? this.#ahead.parts : this.#load(step, signal))
     this.#ahead = null
     signal?.throwIfAborted()
+    let gradients: Tensor[] = []
     const made = parts.map((images, i) => {
       const draw = task.draw(images, step * batch + i * microbatch)
-      return { draw, ...this.#differentiate(draw, draw.weights.length / batch) }
+      const { gradients: own, ...losses } = this.#differentiate(draw, draw.weights.length / batch)
+      // At once, so that no more than two sets of gradients are ever there, however many micro-batches.
+      gradients = i === 0 ? own : this.#added(gradients, own)
+      return { draw, ...losses }
     })
-    const gradients = this.#sum(made.map((part) => part.gradients))
     const squared = this.#device.scope(() => sum(concat(gradients.map((g) => reshape(sum(square(g)), [1])), 0)))
     try {
       // While the device computes; a failure shows when the batch is wanted.
@@ -217,13 +220,13 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     return { loss: result.value, terms, gradients: result.gradients }
   }
 
-  #sum(parts: Tensor[][]): Tensor[] {
-    return parts.reduce((sofar, gradients) => sofar.map((total, i) => {
+  #added(totals: readonly Tensor[], gradients: readonly Tensor[]): Tensor[] {
+    return totals.map((total, i) => {
       const both = this.#device.keep(add(total, gradients[i]!))
       total.dispose()
       gradients[i]!.dispose()
       return both
-    }))
+    })
   }
 
   #apply(gradients: Tensor[], squared: Tensor, lr: number): void {
