@@ -6,7 +6,7 @@ import { describe, expect } from 'vitest'
 import { GaussianDiffusion, LossSecondMomentResampler, UniformSampler } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { initializeParameters, planOf, UNet, type UNetConfig } from '../src/nn/index.ts'
-import { mul, randomNormal, reshape, square, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
+import { full, mul, randomNormal, reshape, square, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
 import { AdamW, diffusionTask, encodeState, restoreState, Trainer, type Task, type TrainOptions } from '../src/train/index.ts'
 import { backends, deviceTest, onCPU } from './op.ts'
 import { unetConfig } from './spec-models.ts'
@@ -101,6 +101,23 @@ describe('a step', () => {
     }
   }, onCPU)
 
+  deviceTest('holds the gradients of two micro-batches at most, however many there are', async (device) => {
+    const size = 2 ** 20
+    const task: Task = {
+      parameters: new Map([['w', device.keep(full(device, [size], 1))]]), groups: ['all'], load: async () => null, draw: () => ({ weights: [1], groups: [0] }),
+      losses: () => ({ loss: reshape(sum(square(task.parameters.get('w')!)), [1]), terms: {} }),
+    }
+    const step = async (batch: number): Promise<number> => {
+      using trainer = new Trainer(device, task, { batch, microbatch: 1, steps: 1, lr: 1e-3 })
+      await trainer.next()
+      return device.stats.peakBytes
+    }
+    // The peak of all so far: 20 micro-batches need no more than 2.
+    const two = await step(2)
+    expect(await step(20) - two).toBeLessThan(2 * 4 * size)
+    task.parameters.get('w')!.dispose()
+  }, onCPU)
+
   deviceTest('scales the gradient down to the norm of clip, and reports the norm it had', async (device) => {
     // One weight vector w with the loss |w - x|^2 for x = 0: the gradient is 2 w, of norm 20.
     const clipped = async (clip: number) => {
@@ -180,6 +197,12 @@ describe('a run that goes on from its state', () => {
     const { trainer, dispose } = smallRun(device)
     const checkpoint = await openCheckpoint(bytesSource(await concatenated(await encodeState(trainer, { lr: 1, data: 'a' }))))
     await expect(restoreState(trainer, checkpoint, { lr: 2, data: 'a' })).rejects.toThrow('lr 1, now 2')
+    // What differs behind a long beginning, inside of a setting that is JSON.
+    const network = (dropout: number): string => JSON.stringify({ what: 'x'.repeat(200), dropout })
+    const long = await openCheckpoint(bytesSource(await concatenated(await encodeState(trainer, { config: network(0), name: `${'y'.repeat(90)}1` }))))
+    await expect(restoreState(trainer, long, { config: network(0.5), name: `${'y'.repeat(90)}1` })).rejects.toThrow('other settings: dropout 0, now 0.5. Give')
+    await expect(restoreState(trainer, long, { config: network(0), name: `${'y'.repeat(90)}2` })).rejects.toThrow('other settings: name "yyy')
+    await restoreState(trainer, long, { config: network(0), name: `${'y'.repeat(90)}1` })
     dispose()
   }, onCPU)
 })

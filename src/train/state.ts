@@ -28,16 +28,34 @@ export function runOfState({ metadata, name }: Checkpoint): Record<string, unkno
  */
 export async function restoreState(trainer: AnyTrainer, checkpoint: Checkpoint, run: Readonly<Record<string, unknown>>, signal?: AbortSignal): Promise<void> {
   const saved = runOfState(checkpoint)
-  const show = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').slice(0, 80)
-  const differ = [...new Set([...Object.keys(saved), ...Object.keys(run)])].filter((key) => show(saved[key]) !== show(run[key]))
+  const differ = differencesOf(saved, run)
   if (differ.length > 0) {
-    throw new TweedieError('option', `${checkpoint.name} is of a run with other settings: ${differ.map((key) => `${key} ${show(saved[key])}, now ${show(run[key])}`).join('; ')}. Give the same ones, or train into another folder.`)
+    throw new TweedieError('option', `${checkpoint.name} is of a run with other settings: ${differ.join('; ')}. Give the same ones, or train into another folder.`)
   }
   await trainer.restore(JSON.parse(checkpoint.metadata.counters!) as TrainCounters, async (name) => {
     const entry = checkpoint.tensors.get(name)
     if (!entry) throw new TweedieError('format', `${checkpoint.name} lacks the tensor ${name}.`)
     return await entry.read(signal) as Float32Array
   })
+}
+
+/** "lr 1, now 2" for each setting that is not the same, inside of settings that are JSON themselves. */
+function differencesOf(old: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>): string[] {
+  const text = (value: unknown): string => JSON.stringify(value) ?? 'nothing'
+  const show = (value: unknown): string => (text(value).length > 80 ? `${text(value).slice(0, 80)}…` : text(value))
+  return [...new Set([...Object.keys(old), ...Object.keys(now)])].filter((key) => text(old[key]) !== text(now[key])).flatMap((key) => {
+    const [before, after] = [fieldsOf(old[key]), fieldsOf(now[key])]
+    return before && after ? differencesOf(before, after) : [`${key} ${show(old[key])}, now ${show(now[key])}`]
+  })
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> | null {
+  try {
+    const read: unknown = typeof value === 'string' ? JSON.parse(value) : null
+    return typeof read === 'object' && read !== null && !Array.isArray(read) ? read as Record<string, unknown> : null
+  } catch {
+    return null
+  }
 }
 
 /** A model file in chunks: `parameters` under their own names, with `metadata` (see `configMetadata`). */
