@@ -15,8 +15,8 @@ export interface NoiseSource {
   renoise(t: number, k: number): Tensor
 }
 
-/** Streams of the generator; the numbers are part of what a seed means and never change. */
-export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, target: 4, attributes: 5, upsampleInitial: 16, upsampleStep: 17 } as const
+/** Streams of the generator; the numbers are part of what a seed means and never change. 16 and above are of other rooms. */
+export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, target: 4, attributes: 5, upsampleInitial: 6, upsampleStep: 7 } as const
 
 export interface GeneratedNoiseOptions {
   /** A whole number below 2^53. */
