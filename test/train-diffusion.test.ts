@@ -47,7 +47,7 @@ describe('a run', () => {
     const { code, out: said, err } = await tweedie(run(out, '--select', path('split.json'), '--images', '24', '--save-every', '3', '--log-every', '2', '--ema', '0.5,0.9', '--samples', '4', '--evaluate-on', '8', '--class-cond', '--augment', 'symmetries'))
     expect([code, err.filter((line) => line.startsWith('tweedie:'))]).toEqual([0, []])
     expect(said.join()).toContain('report.html')
-    expect(err[0]).toMatch(/^18 images, 6 held out; [\d,]+ parameters; CPU/)
+    expect(err.join('\n')).toMatch(/^18 images, 6 held out; [\d,]+ parameters; CPU/m)
     expect(readdirSync(out).sort()).toEqual(['ema-0.5.safetensors', 'ema-0.9.safetensors', 'log.csv', 'model.safetensors', 'report.html', 'samples-000003.png', 'samples-000006.png', 'state.safetensors'])
     const [head, ...rows] = readFileSync(join(out, 'log.csv'), 'utf8').trim().split('\n').map((line) => line.split(','))
     expect(head).toEqual(['step', 'images', ...['loss', 'mse', 'vb'].flatMap((name) => [name, ...[0, 1, 2, 3].map((q) => `${name}_q${q}`)]), 'gradient_norm', 'lr'])
@@ -68,6 +68,32 @@ describe('a run', () => {
     expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/a run with other settings: lr 0.0001, now 0.5\./)])
     expect((await tweedie(run(out, ...same, '--images', '24', '--resume'))).code).toBe(0)
   })
+
+  test('makes the files of its last state again, and touches no others', async () => {
+    const out = path('last')
+    const two = path('two.npz')
+    writeFileSync(two, npz({ images: npy('|u1', [2, 8, 8, 3], Uint8Array.from({ length: 384 }, (_, i) => (37 * i) % 256)) }))
+    // Two images leave two quartiles of an evaluation without any.
+    const argv = run(out, '--images', '8', '--save-every', '1', '--samples', '2', '--evaluate-on', '2', '--ema', '0.5').map((word) => word === data ? two : word)
+    expect((await tweedie(argv)).code).toBe(0)
+    const made = readdirSync(out).sort()
+    // A process that was killed between its last state and its last model, and somebody's own file.
+    for (const name of ['ema-0.5.safetensors', 'report.html', 'log.csv']) rmSync(join(out, name))
+    for (const name of ['ema-0.5.safetensors.0123abcd.tmp', 'thesis.tmp']) writeFileSync(join(out, name), 'half')
+    const { code, err } = await tweedie([...argv, '--resume'])
+    expect(code, err.join('\n')).toBe(0)
+    expect(readdirSync(out).sort()).toEqual([...made, 'thesis.tmp'].sort())
+    expect([...(await tensors(join(out, 'ema-0.5.safetensors'))).keys()]).toContain('out.2.weight')
+    const page = readFileSync(join(out, 'report.html'), 'utf8')
+    expect(page).toContain('alt="samples of the last average"')
+    expect(page).not.toContain('NaN')
+  })
+
+  test('that is not finite says whether there is a checkpoint', async () => {
+    const { code, err } = await tweedie(run(path('nan'), '--images', '40', '--lr', '1e38', '--save-every', '100', '--ema', '0.5', '--samples', '0'))
+    expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/^tweedie: Training stopped at step 2: .* There was no checkpoint yet\.$/)])
+    expect(readdirSync(path('nan'))).toEqual([])
+  })
 })
 
 describe('what cannot be trained', () => {
@@ -85,6 +111,9 @@ describe('what cannot be trained', () => {
     await refused(/8 x 8 pixels: too small for 16 x 16/, '--image-size', '16')
     await refused(/cannot read .*none\.json/, '--select', path('none.json'))
     await refused(/--ema: expected rates from 0 to below 1/, '--ema', '1')
+    await refused(/--preset says all of the network and the process: leave --num-channels, .*, --diffusion-steps out\./, '--preset', '64x64_diffusion')
+    const without = await tweedie(['train', 'diffusion', '--data', path('two.npz'), '--preset', '64x64_diffusion', '--images', '8', '--out', path('refused'), '--ema', '0.5'])
+    expect([without.code, without.err.at(-1)]).toEqual([1, expect.stringMatching(/64x64_diffusion is class-conditional, with 1000 classes, and the data have none/)])
     const empty = path('empty.npz')
     writeFileSync(empty, npz({ images: npy('|u1', [1, 8, 8, 3], new Uint8Array(192)) }))
     const { code, err } = await tweedie(run(path('refused'), '--images', '8').map((word) => word === data ? empty : word))

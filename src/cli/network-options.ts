@@ -23,6 +23,9 @@ export const networkOptions = {
 
 export type NetworkOption = keyof typeof networkOptions
 
+/** What a preset or a configuration says instead. */
+const own = (Object.keys(networkOptions) as NetworkOption[]).filter((name) => name !== 'preset' && name !== 'config')
+
 export interface Network {
   readonly config: UNetConfig & { readonly kind: 'unet' }
   readonly diffusion: DiffusionSettings
@@ -37,7 +40,11 @@ export interface DataShape {
 
 export async function networkOf(args: Arguments<NetworkOption>, data: DataShape): Promise<Network> {
   const [preset, file] = [args.text('preset'), args.text('config')]
-  if (preset !== undefined || file !== undefined) return given(preset, file)
+  if (preset !== undefined || file !== undefined) {
+    const idle = own.filter((name) => args.has(name))
+    if (idle.length > 0) fail(`--${preset !== undefined ? 'preset' : 'config'} says all of the network and the process: leave ${idle.map((name) => `--${name}`).join(', ')} out.`)
+    return given(preset, file, data)
+  }
   const inChannels = args.flag('grayscale') ? 1 : data.channels
   const imageSize = args.integer('image-size', { min: 8 }) ?? data.size ?? fail('the images have different sizes: --image-size says what to crop them to.')
   const numClasses = args.flag('class-cond') ? data.classes ?? fail('--class-cond needs classes: sub-folders, names with a prefix and "_", or an array of labels.') : null
@@ -62,9 +69,12 @@ export async function networkOf(args: Arguments<NetworkOption>, data: DataShape)
   }
 }
 
-async function given(preset: string | undefined, file: string | undefined): Promise<Network> {
+async function given(preset: string | undefined, file: string | undefined, { classes }: DataShape): Promise<Network> {
   if (preset !== undefined && file !== undefined) fail('--preset and --config say the same thing: give one of them.')
   const { config, diffusion } = preset !== undefined ? presetOf(preset) : parseConfig(await readFile(file!, 'utf8'), new Map())
   if (config.kind !== 'unet' || config.superResolution) return fail(`${preset ?? file} is no U-Net that draws images by itself.`)
+  if (config.numClasses !== null && !(classes !== null && classes <= config.numClasses)) {
+    fail(`${preset ?? file} is class-conditional, with ${config.numClasses} classes, and the data have ${classes ?? 'none'}: take the data it is for (classes are sub-folders, prefixes of names or an array of labels), or another network.`)
+  }
   return { config, diffusion: diffusion ?? fail(`${file}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`) }
 }

@@ -1,5 +1,5 @@
 /** `tweedie train diffusion`: a diffusion model from a set of images. */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
 import { GaussianDiffusion, GeneratedNoise, LossSecondMomentResampler, lossTypeOf, sampleLoop, UniformSampler } from '../diffusion/index.ts'
@@ -45,7 +45,7 @@ export const trainDiffusion: Command = {
   ],
   examples: [
     'train diffusion --data faces/ --image-size 64 --images 2000000 --augment flip --out runs/faces',
-    'train diffusion --data bccd_cells_32.npz --select split.json --num-channels 32 --channel-mult 2,2,2 --augment symmetries --images 200000 --lr 5e-4 --ema 0.9995 --out runs/cells',
+    'train diffusion --data bccd_cells_32.npz --select split.json --num-channels 32 --channel-mult 2,2,2 --augment symmetries --images 200000 --lr 5e-4 --ema 0.999 --out runs/cells',
   ],
   async run(argv, session) {
     const args = parseArguments<keyof typeof options>(trainDiffusion, argv)
@@ -84,10 +84,11 @@ export const trainDiffusion: Command = {
 
     /** Samples of the last review, as a picture. */
     let drawn: Uint8Array | null = null
+    const sheetOf = (step: number): string => join(out, `samples-${String(step).padStart(6, '0')}.png`)
     const review = async (step: number): Promise<void> => {
       if (evaluateOn > 0) {
         const on = (images: ImageSet): Promise<Evaluation> => evaluateDiffusion(device, {
-          model: evaluated, diffusion, seed, signal, batch: train.batch, count: Math.min(evaluateOn, images.length),
+          model: evaluated, diffusion, seed, signal, batch: Math.min(train.batch, train.microbatch ?? train.batch), count: Math.min(evaluateOn, images.length),
           load: (first, count) => imageBatch(images, Array.from({ length: count }, (_, i) => Math.floor((first + i) * images.length / Math.min(evaluateOn, images.length))), shape, signal),
         })
         const found: Review = {
@@ -99,7 +100,7 @@ export const trainDiffusion: Command = {
       if (sampleCount > 0) {
         await mkdir(out, { recursive: true })
         drawn = await sheet()
-        await writeFileAtomic(join(out, `samples-${String(step).padStart(6, '0')}.png`), [drawn], { signal })
+        await writeFileAtomic(sheetOf(step), [drawn], { signal })
       }
     }
     const sheet = async (): Promise<Uint8Array> => {
@@ -116,6 +117,7 @@ export const trainDiffusion: Command = {
     }
 
     await resumeRun({ trainer, settings, run }, signal)
+    drawn = await readFile(sheetOf(trainer.step)).catch(() => null)
     await trainToEnd({ trainer, settings, run, metadata: configMetadata(config, process), review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
     console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
   },
@@ -130,7 +132,7 @@ function reviewed(reviews: readonly Review[], samples: Uint8Array | null): { cur
     { name: 'training images', y: reviews.map(({ train }) => train.mse) },
     ...last.heldOut ? [{ name: 'held-out images', y: reviews.map(({ heldOut }) => heldOut?.mse ?? null) }] : [],
   ]
-  const row = (name: string, { images, mse, vb, mseByQuartile }: Evaluation): string[] => [name, String(images), ...[mse, vb, ...mseByQuartile].map((value) => value.toFixed(5))]
+  const row = (name: string, { images, mse, vb, mseByQuartile }: Evaluation): string[] => [name, String(images), ...[mse, vb, ...mseByQuartile].map((value) => value?.toFixed(5) ?? '')]
   const rows = [row('training', last.train), ...last.heldOut ? [row('held out', last.heldOut)] : []]
   return {
     curves: [{ title: `mse of ${last.average}, on the same images, steps and noise every time`, log: true, x: reviews.map(({ images }) => images), lines }],

@@ -28,6 +28,9 @@ export interface TrainRun {
   readonly page: () => string
 }
 
+/** Files of a run as `writeFileAtomic` begins them. */
+const temporary = /^(state|model|ema-[\d.e-]+|features)\.safetensors\.[0-9a-f]{8}\.tmp$|^(log\.csv|report\.html|samples-\d+\.png)\.[0-9a-f]{8}\.tmp$/
+
 const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
 
 /** Files of a finished checkpoint: the weights, and every average. */
@@ -54,11 +57,13 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
   const { trainer, settings: { out, saveEvery }, review } = task
   const { steps, batch } = trainer.options
   await mkdir(out, { recursive: true })
-  // What a killed process was writing.
-  for (const name of await readdir(out)) if (name.endsWith('.tmp')) await rm(join(out, name))
+  // What a killed process was writing, and nothing else: the folder may be anybody's.
+  for (const name of await readdir(out)) if (temporary.test(name)) await rm(join(out, name))
   const bar = progress('Training', steps, 'steps', trainer.step)
   const speed = meter(batch)
   let saved = trainer.step
+  // Killed after its last state was written, and before what is made from it.
+  if (trainer.done) await saveRun(task)
   const save = async (): Promise<void> => {
     await saveRun(task)
     saved = trainer.step
@@ -77,7 +82,8 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
       console.error(`Saved after step ${trainer.step}; the same command with --resume goes on.`)
     }
     if (error instanceof TweedieError && error.code === 'non-finite') {
-      throw new TweedieError('non-finite', `${error.message} The last checkpoint is of step ${saved}: ${join(out, stateFile)}.`, { cause: error })
+      const last = saved > 0 ? `The last checkpoint is of step ${saved}: ${join(out, stateFile)}.` : 'There was no checkpoint yet.'
+      throw new TweedieError('non-finite', `${error.message} ${last}`, { cause: error })
     }
     throw error
   } finally {

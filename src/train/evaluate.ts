@@ -11,8 +11,8 @@ export interface Evaluation {
   readonly images: number
   readonly mse: number
   readonly vb: number
-  /** mse by quartile of the timestep. */
-  readonly mseByQuartile: readonly number[]
+  /** mse by quartile of the timestep; null where fewer than four images leave a quartile without one. */
+  readonly mseByQuartile: readonly (number | null)[]
 }
 
 export interface EvaluateOptions {
@@ -54,7 +54,7 @@ export async function evaluateDiffusion(device: Device, { model, diffusion, load
       sums.counts[groups[i]!]! += 1
     })
   }
-  return { images: count, mse: sums.mse / count, vb: sums.vb / count, mseByQuartile: sums.byQuartile.map((sum, q) => sum / sums.counts[q]!) }
+  return { images: count, mse: sums.mse / count, vb: sums.vb / count, mseByQuartile: sums.byQuartile.map((sum, q) => (sums.counts[q] ? sum / sums.counts[q] : null)) }
 }
 
 /** The first number from `from` on that shares no factor with `n`. */
