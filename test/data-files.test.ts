@@ -269,10 +269,11 @@ describe('a folder', () => {
     await expect(other.read(0)).rejects.toThrow(/^cannot read .*a\.png/)
   })
 
-  test('the contact sheet beside samples is none of them', async () => {
+  test('the contact sheet and first stages beside samples are none of them', async () => {
     put('drawn/0.png', png(1, [1, 2]))
     put('drawn/contact-sheet.png', png(1, [1, 2]))
-    expect((await openImages(at('drawn'))).length).toBe(2)
+    put('drawn/base-0000.png', png(1, [1, 2]))
+    expect((await openImages(at('drawn'))).length).toBe(3)
     put('drawn/run.json', '{}')
     expect((await openImages(at('drawn'))).length).toBe(1)
   })

@@ -90,14 +90,14 @@ async function list(root: string, signal?: AbortSignal): Promise<{ names: string
     if (seen.has(real)) return
     seen.add(real)
     const entries = await readdir(folder, { withFileTypes: true })
-    // In a folder that `tweedie sample` made, the contact sheet is no sample.
+    // In a folder that `tweedie sample` made, the contact sheet is no sample, and base-*.png only the first stage of one.
     const sampled = entries.some(({ name }) => name === 'run.json')
     for (const entry of entries) {
       if (entry.name.startsWith('.')) continue
       const name = below + entry.name
       const folder = entry.isDirectory() || (entry.isSymbolicLink() && (await stat(join(root, name))).isDirectory())
       if (folder) await walk(`${name}/`)
-      else if (/\.(png|jpe?g)$/i.test(name) && !(sampled && entry.name === 'contact-sheet.png')) names.push(name)
+      else if (/\.(png|jpe?g)$/i.test(name) && !(sampled && /^(contact-sheet|base-\d+)\.png$/.test(entry.name))) names.push(name)
       else ignored.push(name)
     }
   }
