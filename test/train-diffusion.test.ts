@@ -10,7 +10,7 @@ import { build } from 'esbuild'
 import { decode } from 'fast-png'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
-import { temporaryFolder, tweedie } from './cli.ts'
+import { temporaryFolder, tweedie, watchedDevice } from './cli.ts'
 import { npy, npz } from './data-fixtures.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -44,7 +44,7 @@ describe('a run', () => {
   test('leaves state, weights, averages, log, report and samples, and its average draws', async () => {
     const out = path('run')
     await tweedie(['select', data, '--hold-out', '0.25', '--by', 'source', '--out', path('split.json')])
-    const { code, out: said, err } = await tweedie(run(out, '--select', path('split.json'), '--images', '24', '--save-every', '3', '--log-every', '2', '--ema', '0.5,0.9', '--samples', '4', '--evaluate-on', '8', '--class-cond', '--augment', 'symmetries'))
+    const { code, out: said, err } = await tweedie(run(out, '--select', path('split.json'), '--images', '24', '--save-every', '3', '--log-every', '2', '--ema', '0.5,0.9', '--samples', '5', '--evaluate-on', '8', '--class-cond', '--augment', 'symmetries'))
     expect([code, err.filter((line) => line.startsWith('tweedie:'))]).toEqual([0, []])
     expect(said.join()).toContain('report.html')
     expect(err.join('\n')).toMatch(/^18 images, 6 held out; [\d,]+ parameters; CPU/m)
@@ -53,7 +53,8 @@ describe('a run', () => {
     expect(head).toEqual(['step', 'images', ...['loss', 'mse', 'vb'].flatMap((name) => [name, ...[0, 1, 2, 3].map((q) => `${name}_q${q}`)]), 'gradient_norm', 'lr'])
     expect(rows.map((row) => row.slice(0, 2).map(Number))).toEqual([[2, 8], [4, 16], [6, 24]])
     const { width, height } = decode(readFileSync(join(out, 'samples-000006.png')))
-    expect([width, height]).toEqual([140, 140])
+    // Five pictures in three columns.
+    expect([width, height]).toEqual([208, 140])
     const page = readFileSync(join(out, 'report.html'), 'utf8')
     for (const text of ['Step 6 of 6', 'new uPlot(', 'held out', 'mse q3']) expect(page).toContain(text)
     const drawn = await tweedie(['sample', '--model', join(out, 'ema-0.9.safetensors'), '--labels', '1', '--respacing', '2', '--number', '1', '--backend', 'cpu', '--out', path('drawn')])
@@ -87,6 +88,13 @@ describe('a run', () => {
     const page = readFileSync(join(out, 'report.html'), 'utf8')
     expect(page).toContain('alt="samples of the last average"')
     expect(page).not.toContain('NaN')
+  })
+
+  test('takes no more memory than it asked for, however many samples and micro-batches', async () => {
+    const watched = watchedDevice()
+    expect((await tweedie(run(path('memory'), '--images', '12', '--microbatch', '1', '--samples', '12', '--evaluate-on', '24', '--ema', '0.1,0.2').map((word, i, all) => all[i - 1] === '--batch' ? '12' : word), watched.session)).code).toBe(0)
+    expect(watched.needed()).toBeGreaterThan(1e6)
+    expect(watched.peak()).toBeLessThanOrEqual(watched.needed())
   })
 
   test('that is not finite says whether there is a checkpoint', async () => {

@@ -10,7 +10,7 @@ import { parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
 import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
-import { encodePng, imageOf } from './image.ts'
+import { encodePng, imageOf, type Image } from './image.ts'
 import { networkOf, networkOptions } from './network-options.ts'
 import { resumeRun, trainToEnd } from './train-run.ts'
 import { imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
@@ -82,13 +82,15 @@ export const trainDiffusion: Command = {
     const average = trainer.optimizer.emas.at(-1)
     const evaluated = new UNet(config, average ?? model.parameters)
 
+    // Reviews take no more than a step's memory, which is what was asked for.
+    const atOnce = Math.min(train.batch, train.microbatch ?? train.batch)
     /** Samples of the last review, as a picture. */
     let drawn: Uint8Array | null = null
     const sheetOf = (step: number): string => join(out, `samples-${String(step).padStart(6, '0')}.png`)
     const review = async (step: number): Promise<void> => {
       if (evaluateOn > 0) {
         const on = (images: ImageSet): Promise<Evaluation> => evaluateDiffusion(device, {
-          model: evaluated, diffusion, seed, signal, batch: Math.min(train.batch, train.microbatch ?? train.batch), count: Math.min(evaluateOn, images.length),
+          model: evaluated, diffusion, seed, signal, batch: atOnce, count: Math.min(evaluateOn, images.length),
           load: (first, count) => imageBatch(images, Array.from({ length: count }, (_, i) => Math.floor((first + i) * images.length / Math.min(evaluateOn, images.length))), shape, signal),
         })
         const found: Review = {
@@ -105,15 +107,18 @@ export const trainDiffusion: Command = {
     }
     const sheet = async (): Promise<Uint8Array> => {
       const respaced = new GaussianDiffusion({ schedule: process.noiseSchedule, diffusionSteps: process.diffusionSteps, rescaleTimesteps: process.rescaleTimesteps, varianceType: diffusion.varianceType, respacing: String(Math.min(50, process.diffusionSteps)) })
-      const samples = Array.from({ length: sampleCount }, (_, k) => k)
-      const y = config.numClasses === null ? {} : { y: samples.map((k) => k % config.numClasses!) }
-      using noise = new GeneratedNoise(device, { seed, samples, shape: [config.inChannels, config.imageSize, config.imageSize] })
-      for await (const { x, done, total } of sampleLoop(respaced, (x, t) => evaluated.forward(x, t, y), { noise, method: 'ddim', signal })) {
-        if (done < total) continue
-        const values = await x.read()
-        return encodePng(contactSheet(samples.map((k) => imageOf(values, x.shape, k))))
+      const pictures: Image[] = []
+      while (pictures.length < sampleCount) {
+        const samples = Array.from({ length: Math.min(atOnce, sampleCount - pictures.length) }, (_, k) => pictures.length + k)
+        const y = config.numClasses === null ? {} : { y: samples.map((k) => k % config.numClasses!) }
+        using noise = new GeneratedNoise(device, { seed, samples, shape: [config.inChannels, config.imageSize, config.imageSize] })
+        for await (const { x, done, total } of sampleLoop(respaced, (x, t) => evaluated.forward(x, t, y), { noise, method: 'ddim', signal })) {
+          if (done < total) continue
+          const values = await x.read()
+          pictures.push(...samples.map((_, i) => imageOf(values, x.shape, i)))
+        }
       }
-      throw new Error('the sampler yielded no step')
+      return encodePng(contactSheet(pictures))
     }
 
     await resumeRun({ trainer, settings, run }, signal)
