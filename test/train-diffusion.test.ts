@@ -59,6 +59,8 @@ describe('a run', () => {
     for (const text of ['Step 6 of 6', 'new uPlot(', 'held out', 'mse q3']) expect(page).toContain(text)
     const drawn = await tweedie(['sample', '--model', join(out, 'ema-0.9.safetensors'), '--labels', '1', '--respacing', '2', '--number', '1', '--backend', 'cpu', '--out', path('drawn')])
     expect(drawn.code).toBe(0)
+    const state = await tweedie(['sample', '--model', join(out, 'state.safetensors'), '--number', '1', '--out', path('drawn')])
+    expect([state.code, state.err.at(-1)]).toEqual([1, expect.stringMatching(/state\.safetensors: the state of a training run, .* take the weights beside it/)])
   })
 
   test('goes on only with --resume and the same settings', async () => {

@@ -6,6 +6,7 @@ import { parse, join } from 'node:path'
 import { openCheckpoint, openFile, type Checkpoint } from '../io/index.node.ts'
 import { checkStateDict, describeModel, loadModel, planOf, stateDictOf, type Classifier, type ModelDescription, type UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
+import { fail } from './arguments.ts'
 import { progress } from './progress.ts'
 
 export interface ModelFile {
@@ -29,6 +30,9 @@ export const jsonBeside = (path: string): Promise<string | undefined> => {
 export async function openModel(path: string, preset: string | undefined, signal: AbortSignal): Promise<ModelFile> {
   const checkpoint = await openWeights(path, signal)
   try {
+    const { kind } = checkpoint.metadata
+    if (kind === 'tweedie-training') fail(`${path}: the state of a training run, with which train --resume goes on: take the weights beside it, an ema-RATE.safetensors or model.safetensors.`)
+    if (kind === 'features') fail(`${path}: a feature net, for --features; it is no network that draws or guides.`)
     const json = preset === undefined ? await jsonBeside(path) : undefined
     const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(json === undefined ? {} : { json }) })
     checkStateDict(stateDictOf(planOf(description.config)), new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape])), path)
