@@ -156,8 +156,8 @@ export function commonSize(set: ImageSet): number | null {
   return width
 }
 
-/** Weights, two moments and the averages beside what a step needs. */
-export function trainingNeed(config: ModelConfig, { batch, microbatch = batch, emaRates = [] }: { batch: number; microbatch?: number; emaRates?: readonly number[] }): { bytes: number; largestBuffer: number } {
+/** Weights, two moments and the averages beside what a step needs; clipping makes a second set of gradients. */
+export function trainingNeed(config: ModelConfig, { batch, microbatch = batch, emaRates = [], clip }: { batch: number; microbatch?: number; emaRates?: readonly number[]; clip?: number }): { bytes: number; largestBuffer: number } {
   const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
-  return { bytes: bytes + (2 + emaRates.length + (microbatch < batch ? 1 : 0)) * weights, largestBuffer }
+  return { bytes: bytes + (2 + emaRates.length + (microbatch < batch || clip !== undefined ? 1 : 0)) * weights, largestBuffer }
 }
