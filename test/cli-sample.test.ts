@@ -8,6 +8,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { sampleOptions } from '../src/cli/options.ts'
+import { replay } from '../src/cli/replay.ts'
 import type { RunRecord } from '../src/cli/run-record.ts'
 import { Device, type DeviceRequest } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
@@ -71,6 +73,12 @@ describe('a run', () => {
     expect(out.join('\n')).toContain('3 of 3 pictures are the same to the byte')
     for (const name of [...pictures('first'), 'contact-sheet.png']) expect(bytes('replayed', name)).toBe(bytes('first', name))
     expect(record('replayed').samples).toEqual(record('first').samples)
+  })
+
+  test('a replay takes every file that a run reads, wherever it lies now', () => {
+    const reads = Object.entries(sampleOptions).flatMap(([name, option]) => 'value' in option && /safetensors$|^FILE$|^DATA$/.test(option.value) && name !== 'save' ? [name] : [])
+    expect(reads).toContain('features')
+    expect(Object.keys(replay.options)).toEqual(expect.arrayContaining(reads))
   })
 
   test('replayed on another number of threads it is the same to the byte', async () => {

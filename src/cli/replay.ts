@@ -20,6 +20,7 @@ const options = {
   'attributes-classifier': { value: 'FILE', help: 'the same for the classifier of attributes' },
   upsampler: { value: 'FILE', help: 'the same for the second stage' },
   lpips: { value: 'FILE', help: 'the same for the LPIPS weights' },
+  features: { value: 'FILE', help: 'the same for the feature net' },
   noise: { value: 'FILE', help: 'the same for the given noise' },
   ...deviceOptions,
   backend: { ...deviceOptions.backend, default: 'that of the run' },
@@ -28,7 +29,7 @@ const options = {
 
 /** What a run reads, of whose contents its record has the sha256. */
 const files = [
-  'model', 'classifier', 'minority-classifier', 'extractor', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator', 'attributes-classifier', 'upsampler', 'lpips', 'noise',
+  'model', 'classifier', 'minority-classifier', 'extractor', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator', 'attributes-classifier', 'upsampler', 'lpips', 'features', 'noise',
 ] as const
 
 const sha256Now = async (name: (typeof files)[number], path: string, signal: AbortSignal): Promise<string> =>
