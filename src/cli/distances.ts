@@ -6,7 +6,7 @@ import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet, loadLpips, lpip
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail, type Arguments } from './arguments.ts'
-import { openWeights } from './files.ts'
+import { openWeights, sha256OfFile } from './files.ts'
 
 export const distanceOptions = {
   distance: { value: 'lpips|features|l2|l1', help: 'distance of self-guidance and minority scores', default: 'lpips with --lpips, features with --features, else l2' },
@@ -76,7 +76,9 @@ export async function loadDistance(device: Device, { distance, lpips, features }
     if (lpips === null) {
       const net = await loadFeatureNet(device, file, { signal })
       const score: Distance = (a, b) => net.distance(a, b)
-      return { distance: score, score, name: 'features', dispose: () => net.dispose() }
+      // Nets of our own differ, and so do their scores.
+      const sum = await sha256OfFile(path, signal)
+      return { distance: score, score, name: `features (${sum.slice(0, 8)})`, dispose: () => net.dispose() }
     }
     const net = await loadLpips(device, file, { signal })
     const score: Distance = (a, b) => net.distance(a, b)

@@ -129,9 +129,11 @@ export const trainDiffusion: Command = {
 }
 
 /** The squared error of every checkpoint, what the last one's was by quartile, and samples. */
-function reviewed(reviews: readonly Review[], samples: Uint8Array | null): { curves: Curve[]; body: string } {
+function reviewed(all: readonly Review[], samples: Uint8Array | null): { curves: Curve[]; body: string } {
   const sheet = samples ? `<h2>Samples</h2><img alt="samples of the last average" src="data:image/png;base64,${Buffer.from(samples).toString('base64')}">` : ''
-  const last = reviews.at(-1)
+  const last = all.at(-1)
+  // A run that went on with other averages has evaluations of both, which make no curve.
+  const reviews = all.filter(({ average }) => average === last?.average)
   if (!last) return { curves: [], body: sheet }
   const lines = [
     { name: 'training images', y: reviews.map(({ train }) => train.mse) },
