@@ -237,7 +237,7 @@ describe('on the command line', () => {
     await run(train('whole', options))
     const last = readFileSync(join(at('whole'), 'log.csv'), 'utf8').trim().split('\n').slice(-4).map((line) => Number(line.split(',')[2]))
     expect(last.reduce((a, b) => a + b) / 4, 'ln 2 = 0.693 by guessing').toBeLessThan(0.6)
-    await refused(train('whole', { ...options, of: 'classes', resume: true }), /is of a run with other settings: .*classifier/)
+    await refused(train('whole', { ...options, of: 'classes', resume: true }), /is of a run with other settings: .*of "attributes", now "classes"/)
   }, 60_000)
 
   const guided = (option: string, name: string, ...more: string[]) => (): string[] => draw('never', 'base', option, file(name), ...more)
