@@ -84,9 +84,9 @@ export class Search {
         signal?.throwIfAborted()
         pause = performance.now() + between
       }
+      onProgress?.(end / m)
+      signal?.throwIfAborted()
     }
-    signal?.throwIfAborted()
-    onProgress?.(1)
     this.#pass++
   }
 
