@@ -3,11 +3,11 @@
  * and kept in the user's cache folder, where the next call finds them.
  */
 import { readFile, stat } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { convertToSafetensors, download, writeFileAtomic, type Checkpoint, type Downloaded } from '../io/index.node.ts'
 import { checkStateDict, configMetadata, lpipsStateDict, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
+import { cacheFile } from '../tensor/webgpu/cache.node.ts'
 import { didYouMean, fail, parseArguments, type Command } from './arguments.ts'
 import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from './fetch-catalogue.ts'
 import { openWeights } from './files.ts'
@@ -39,7 +39,7 @@ export const fetchCommand: Command = {
 }
 
 /** Where `fetch` keeps weights unless told otherwise: beside the tuner's results. */
-export const weightsFolder = (): string => join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'tweedie', 'weights')
+export const weightsFolder = (): string => cacheFile('weights')
 
 /** An entry of the catalogue. @throws TweedieError 'option' for an unknown name, with the nearest one */
 export function entryNamed(name: string): CatalogueEntry {

@@ -3,6 +3,7 @@
  * stand in the order of drawing or of their minority score, which a switch in plain CSS chooses.
  */
 import { parse } from 'node:path'
+import { escapeHtml } from './html.ts'
 import type { RunRecord } from './run-record.ts'
 
 export interface ReportSample {
@@ -30,8 +31,6 @@ export interface ReportOptions {
   readonly side: number
 }
 
-const escape = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
-
 /** Several runs have the same samples: each card shows one sample of every run side by side. */
 export function report(runs: readonly ReportRun[], { title, intro, side }: ReportOptions): string {
   const count = runs[0]?.samples.length ?? 0
@@ -43,19 +42,19 @@ export function report(runs: readonly ReportRun[], { title, intro, side }: Repor
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escape(title)}</title>
+<title>${escapeHtml(title)}</title>
 <style>${style}</style>
-<h1>${escape(title)}</h1>
-<p>${escape(intro)}</p>
+<h1>${escapeHtml(title)}</h1>
+<p>${escapeHtml(intro)}</p>
 ${adapterLine(runs)}
 ${means(runs)}
-<input type="checkbox" id="sorted"><label for="sorted">rarest first${runs.length > 1 ? `, by ${escape(runs.at(-1)?.name ?? '')}` : ''}</label>
+<input type="checkbox" id="sorted"><label for="sorted">rarest first${runs.length > 1 ? `, by ${escapeHtml(runs.at(-1)?.name ?? '')}` : ''}</label>
 <main>${cards.join('\n')}</main>
 <h2>Settings</h2>
 ${settings(runs)}
 <h2>Timings</h2>
 ${timings(runs)}
-<footer>tweedie ${escape(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.</footer>
+<footer>tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.</footer>
 </html>
 `
 }
@@ -82,8 +81,8 @@ function card(runs: readonly ReportRun[], k: number, rank: number, pixels: numbe
   const figures = runs.map(({ name, samples }) => {
     const { png, score, label, targets = {}, base } = samples[k] as ReportSample
     const led = Object.entries(targets).map(([guidance, target]) => `, ${targetNames[guidance] ?? guidance} ${target}`).join('')
-    const caption = `${runs.length > 1 ? `${escape(name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}${escape(led)}: ${score.toPrecision(4)}`
-    const picture = (bytes: Uint8Array, side: number, what: string): string => `<img width="${side}" height="${side}" alt="${what} ${k}, ${escape(name)}" src="data:image/png;base64,${Buffer.from(bytes).toString('base64')}">`
+    const caption = `${runs.length > 1 ? `${escapeHtml(name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}: ${score.toPrecision(4)}`
+    const picture = (bytes: Uint8Array, side: number, what: string): string => `<img width="${side}" height="${side}" alt="${what} ${k}, ${escapeHtml(name)}" src="data:image/png;base64,${Buffer.from(bytes).toString('base64')}">`
     return `<figure><div>${picture(png, pixels, 'sample')}${base ? picture(base, pixels / 4, 'small') : ''}</div><figcaption>${caption}</figcaption></figure>`
   })
   return `<div class="card" style="--index:${k};--rank:${rank}">${figures.join('')}</div>`
@@ -96,14 +95,14 @@ const unique = (values: readonly string[]): string[] => [...new Set(values)]
 
 function adapterLine(runs: readonly ReportRun[]): string {
   return unique(runs.map(({ record: { adapter: { backend, name, software } } }) => software && backend === 'webgpu'
-    ? `<p class="note">Computed on ${escape(name)}, a software adapter: the CPU. The pictures are right; the times are no measure of a GPU.</p>`
-    : `<p>Computed on ${escape(name)}.</p>`)).join('\n')
+    ? `<p class="note">Computed on ${escapeHtml(name)}, a software adapter: the CPU. The pictures are right; the times are no measure of a GPU.</p>`
+    : `<p>Computed on ${escapeHtml(name)}.</p>`)).join('\n')
 }
 
 export const meanScore = ({ samples }: Pick<ReportRun, 'samples'>): number => samples.reduce((sum, { score }) => sum + score, 0) / samples.length
 
 function means(runs: readonly ReportRun[]): string {
-  return `<p>Mean minority score (${escape(unique(runs.map(({ distance }) => distance)).join(', '))}): ${runs.map((run) => `${runs.length > 1 ? `${escape(run.name)} ` : ''}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')}.</p>`
+  return `<p>Mean minority score (${escapeHtml(unique(runs.map(({ distance }) => distance)).join(', '))}): ${runs.map((run) => `${runs.length > 1 ? `${escapeHtml(run.name)} ` : ''}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')}.</p>`
 }
 
 /** One row an option; one column where all runs agree. */
@@ -113,13 +112,13 @@ function settings(runs: readonly ReportRun[]): string {
     const value = options[key]
     if (value === undefined) return ''
     const sum = sha256[key]
-    return escape(sum === undefined ? String(value) : `${parse(String(value)).base} (sha256 ${sum.slice(0, 16)}…)`)
+    return escapeHtml(sum === undefined ? String(value) : `${parse(String(value)).base} (sha256 ${sum.slice(0, 16)}…)`)
   }
-  const rows = keys.map((key) => `<tr><th>${escape(key)}</th>${runs.map((run) => `<td>${shown(run, key)}</td>`).join('')}</tr>`)
+  const rows = keys.map((key) => `<tr><th>${escapeHtml(key)}</th>${runs.map((run) => `<td>${shown(run, key)}</td>`).join('')}</tr>`)
   return `<table>${heads(runs)}${rows.join('')}</table>`
 }
 
-const heads = (runs: readonly ReportRun[]): string => runs.length > 1 ? `<tr><th></th>${runs.map(({ name }) => `<th>${escape(name)}</th>`).join('')}</tr>` : ''
+const heads = (runs: readonly ReportRun[]): string => runs.length > 1 ? `<tr><th></th>${runs.map(({ name }) => `<th>${escapeHtml(name)}</th>`).join('')}</tr>` : ''
 
 function timings(runs: readonly ReportRun[]): string {
   const total = (run: ReportRun, pick: (batch: RunRecord['seconds']['batches'][number]) => number): number => run.record.seconds.batches.reduce((sum, batch) => sum + pick(batch), 0)
@@ -133,5 +132,5 @@ function timings(runs: readonly ReportRun[]): string {
       ? [['second stage', (run) => `${total(run, ({ upsampling = 0 }) => upsampling).toFixed(1)} s`] as [string, (run: ReportRun) => string]] : []),
     ['minority scores', (run) => `${total(run, ({ scoring }) => scoring).toFixed(1)} s`],
   ]
-  return `<table>${heads(runs)}${rows.map(([name, value]) => `<tr><th>${name}</th>${runs.map((run) => `<td>${escape(value(run))}</td>`).join('')}</tr>`).join('')}</table>`
+  return `<table>${heads(runs)}${rows.map(([name, value]) => `<tr><th>${name}</th>${runs.map((run) => `<td>${escapeHtml(value(run))}</td>`).join('')}</tr>`).join('')}</table>`
 }

@@ -11,9 +11,8 @@ import { evaluationsOf, reviewLine, type ClassifierReview } from './classifier-p
 import { computedOn, onDevice } from './device.ts'
 import { loadWithProgress, openModel, sha256OfFile, type ModelFile } from './files.ts'
 import { together } from './setup.ts'
-import { commonSize, trainingNeed } from './train-diffusion.ts'
 import { resumeRun, trainToEnd } from './train-run.ts'
-import { imageOptions, runSettings, trainOptions, type RunSettings } from './train-options.ts'
+import { commonSize, imageOptions, runSettings, trainingNeed, trainOptions, type RunSettings } from './train-options.ts'
 import { trainPage } from './train-page.ts'
 
 const options = {

@@ -2,9 +2,9 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
-import { GaussianDiffusion, GeneratedNoise, LossSecondMomentResampler, lossTypeOf, sampleLoop, UniformSampler } from '../diffusion/index.ts'
+import { createNamedScheduleSampler, GaussianDiffusion, GeneratedNoise, lossTypeOf, sampleLoop } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
-import { configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, UNet, type ModelConfig } from '../nn/index.ts'
+import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
 import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
@@ -13,7 +13,7 @@ import { htmlTable } from './html.ts'
 import { encodePng, imageOf, type Image } from './image.ts'
 import { networkOf, networkOptions } from './network-options.ts'
 import { resumeRun, trainToEnd } from './train-run.ts'
-import { imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
+import { commonSize, imageOptions, openTrainingData, runSettings, trainingNeed, trainOptions } from './train-options.ts'
 import { trainPage, type Curve } from './train-page.ts'
 
 const options = {
@@ -72,7 +72,7 @@ export const trainDiffusion: Command = {
     const task = diffusionTask(device, {
       model, diffusion, seed, lossType: lossTypeOf(process),
       load: (first, count, signal) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal),
-      scheduleSampler: scheduleSampler === 'uniform' ? new UniformSampler(diffusion.steps) : new LossSecondMomentResampler(diffusion.steps),
+      scheduleSampler: createNamedScheduleSampler(scheduleSampler, diffusion.steps),
     })
     using trainer = new Trainer(device, task, train)
     const run = {
@@ -145,21 +145,4 @@ function reviewed(all: readonly Review[], samples: Uint8Array | null): { curves:
     curves: [{ title: `mse of ${last.average}, on the same images, steps and noise every time`, log: true, x: reviews.map(({ images }) => images), lines }],
     body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, ['images', 'number', 'mse', 'vb', ...quartiles.map((q) => `mse ${q}`)])}\n${sheet}`,
   }
-}
-
-/** The side of every image, if all are squares of one size. */
-export function commonSize(set: ImageSet): number | null {
-  const { width, height } = set.sizeOf(0)
-  if (width !== height) return null
-  for (let i = 1; i < set.length; i++) {
-    const other = set.sizeOf(i)
-    if (other.width !== width || other.height !== height) return null
-  }
-  return width
-}
-
-/** Weights, two moments and the averages beside what a step needs; clipping makes a second set of gradients. */
-export function trainingNeed(config: ModelConfig, { batch, microbatch = batch, emaRates = [], clip }: { batch: number; microbatch?: number; emaRates?: readonly number[]; clip?: number }): { bytes: number; largestBuffer: number } {
-  const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
-  return { bytes: bytes + (2 + emaRates.length + (microbatch < batch || clip !== undefined ? 1 : 0)) * weights, largestBuffer }
 }

@@ -1,6 +1,6 @@
 /** `tweedie train features`: a small feature net from a set of images, for `--distance features` and `memorization`. */
 import { join } from 'node:path'
-import { checkImages, classCounts, trainingBatch } from '../data/index.ts'
+import { checkImages, classCounts, trainingBatch, type ImageSet } from '../data/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { FeatureNet, featureNetMemoryOf, featureNetStateDict, parameterCount, type FeatureNetConfig } from '../nn/index.ts'
 import { encodeModel, evaluateFeatures, FeatureTask, Trainer, viewDefaults, type FeatureEvaluation } from '../train/index.ts'
@@ -9,7 +9,7 @@ import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
 import { trainPage } from './train-page.ts'
 import { resumeRun, trainToEnd } from './train-run.ts'
-import { imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
+import { commonSize, imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
 
 const options = {
   ...imageOptions,
@@ -96,11 +96,9 @@ export const trainFeatures: Command = {
 }
 
 /** Width and height of all pictures, where they have one. */
-function commonSide(set: { readonly length: number; readonly name: string; sizeOf(index: number): { width: number; height: number } }): number {
-  const sides = new Set<number>()
-  for (let i = 0; i < set.length; i++) for (const side of Object.values(set.sizeOf(i))) sides.add(side)
-  const [side] = sides
-  if (side === undefined || sides.size > 1) return fail(`${set.name}: the pictures are not all squares of one size: --image-size says which one the net is to see.`)
+function commonSide(set: ImageSet): number {
+  const side = commonSize(set)
+  if (side === null) return fail(`${set.name}: the pictures are not all squares of one size: --image-size says which one the net is to see.`)
   return side < 16 ? fail(`${set.name}: the pictures have ${side} x ${side} pixels, and a feature net needs 16 or more.`) : side
 }
 

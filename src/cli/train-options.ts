@@ -2,6 +2,8 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { applySelection, parseSelection, type ImageSet } from '../data/index.ts'
+import { memoryOf, type ModelConfig } from '../nn/index.ts'
+import type { DeviceNeed } from '../tensor/index.ts'
 import type { TrainOptions } from '../train/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { dataOptions, openData } from './data.ts'
@@ -83,4 +85,21 @@ export async function openTrainingData(args: Arguments<ImageOption>, signal: Abo
   const text = await readFile(selection, 'utf8')
   const heldOut = 'held-out' in parseSelection(text, selection).parts ? applySelection(set.origin.set, text, 'held-out', selection) : null
   return { set, heldOut }
+}
+
+/** The side of every image, if all are squares of one size. */
+export function commonSize(set: ImageSet): number | null {
+  const { width, height } = set.sizeOf(0)
+  if (width !== height) return null
+  for (let i = 1; i < set.length; i++) {
+    const other = set.sizeOf(i)
+    if (other.width !== width || other.height !== height) return null
+  }
+  return width
+}
+
+/** Weights, two moments and the averages beside what a step needs; clipping makes a second set of gradients. */
+export function trainingNeed(config: ModelConfig, { batch, microbatch = batch, emaRates = [], clip }: TrainOptions): DeviceNeed {
+  const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
+  return { bytes: bytes + (2 + emaRates.length + (microbatch < batch || clip !== undefined ? 1 : 0)) * weights, largestBuffer }
 }

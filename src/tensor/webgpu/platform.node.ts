@@ -11,10 +11,11 @@
  */
 import { readdirSync } from 'node:fs'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { availableParallelism, homedir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { availableParallelism } from 'node:os'
+import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { TweedieError } from '../../errors.ts'
+import { cacheFile } from './cache.node.ts'
 
 interface Dawn {
   create(options: string[]): GPU
@@ -131,8 +132,6 @@ async function loadDawn(): Promise<Dawn> {
   }
   return dawn
 }
-
-const cacheFile = (name: string): string => join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'tweedie', name)
 
 /** What {@link writeCache} left under `name`, null if nothing. A cache that cannot be read is an empty one. */
 export async function readCache(name: string): Promise<string | null> {
