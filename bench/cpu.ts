@@ -1,5 +1,5 @@
 /**
- * The CPU backend against its peers, side by side in one run: convolution and GEMM, two threads against one, the shipped
+ * The CPU backend against its peers, side by side in one run: convolution and GEMM, two threads against one, the small
  * U-Net forward, and forward and backward; and the share of a step's time by op. Prints every figure, and beside each
  * ratio of medians that issue 3 asks for, what it asks for. `npm run cpu` in this directory:
  *

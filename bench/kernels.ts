@@ -1,19 +1,19 @@
 /**
  * Our kernels and networks by themselves: convolution (forward, data and weight gradient), group norm, attention at the
- * shapes of the shipped model (batch 8) and of ADM-64 (batch 1), then one forward pass and one guided step of the shipped
- * model, with --large of ADM-64 too (weights by formula: 1.2 GB). For each: milliseconds, GFLOP/s where arithmetic is what
+ * shapes of the small U-Net (network.ts; batch 8) and of ADM-64 (batch 1), then one forward pass and one guided step of the small
+ * U-Net, with --large of ADM-64 too (weights by formula: 1.2 GB). For each: milliseconds, GFLOP/s where arithmetic is what
  * it is about, the bytes its kernels were given, dispatches and submits. `npm run kernels` in this directory.
  *
  * Every row is the median over interleaved rounds; the first run, which compiles, stands apart. On a software adapter
  * these are no GPU figures, and the head line says so.
  */
-import { readFileSync } from 'node:fs'
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../src/diffusion/index.ts'
 import { bytesSource, openSafetensors } from '../src/io/index.ts'
 import { describeModel, loadModel, memoryOf, preset, UNet, planOf, stateDictOf, type Parameters } from '../src/nn/index.ts'
 import { attention, conv2d, Device, grad, groupNorm, type Tensor } from '../src/tensor/index.ts'
 import { applyOne } from '../src/tensor/op.ts'
 import { conv2dDataGrad, conv2dWeightGrad } from '../src/tensor/ops/conv2d.ts'
+import { smallUNet } from './network.ts'
 
 const arguments_ = process.argv.slice(2)
 const large = arguments_.includes('--large')
@@ -118,21 +118,18 @@ async function network(title: string, model: UNet, batch: number): Promise<void>
   noise.dispose()
 }
 
-await convolution('shipped', [[8, 32, 32, 32, 3], [8, 64, 64, 16, 3], [8, 64, 64, 8, 3], [8, 128, 64, 8, 1]])
+await convolution('small U-Net', [[8, 32, 32, 32, 3], [8, 64, 64, 16, 3], [8, 64, 64, 8, 3], [8, 128, 64, 8, 1]])
 await convolution('the ratio shape', [[8, 64, 64, 32, 3]])
 await convolution('ADM-64', large ? [[1, 192, 192, 64, 3], [1, 384, 384, 32, 3], [1, 576, 576, 16, 3], [1, 768, 768, 8, 3]] : [[1, 384, 384, 32, 3]])
-await normalization('shipped', 8, 32, 32)
+await normalization('small U-Net', 8, 32, 32)
 await normalization('ADM-64', 1, 192, 64)
-await attend('shipped', 8, 2, 32, 64)
+await attend('small U-Net', 8, 2, 32, 64)
 await attend('ADM-64', 1, 6, 64, 1024)
 
-const file = await openSafetensors(bytesSource(
-  // The bundle runs in bench/node_modules/.bench.
-  readFileSync(new URL('../../../weights/bccd32-adm.safetensors', import.meta.url)),
-))
-const shipped = await loadModel(device, file, describeModel(file)) as UNet
-await network('shipped U-Net', shipped, 8)
-shipped.dispose()
+const file = await openSafetensors(bytesSource(smallUNet()))
+const small = await loadModel(device, file, describeModel(file)) as UNet
+await network('small U-Net', small, 8)
+small.dispose()
 
 if (large && adm64.kind === 'unet') {
   // Values do not matter for time; they are small, so that nothing overflows.

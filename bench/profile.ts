@@ -2,16 +2,16 @@
  * The share of a forward pass's and a guided step's time by op, so that what is slow is seen: every op of one pass is
  * noted, then run again by itself on tensors of the same shapes, and timed. `npm run profile` in this directory.
  */
-import { readFileSync } from 'node:fs'
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../src/diffusion/index.ts'
 import { bytesSource, openSafetensors } from '../src/io/index.ts'
 import { describeModel, loadModel, UNet } from '../src/nn/index.ts'
 import { Device, type View } from '../src/tensor/index.ts'
+import { smallUNet } from './network.ts'
 
 const repeats = Number(process.argv[2] ?? 5)
 const device = await Device.request()
 const { backend } = device
-const file = await openSafetensors(bytesSource(readFileSync(new URL('../../../weights/bccd32-adm.safetensors', import.meta.url))))
+const file = await openSafetensors(bytesSource(smallUNet()))
 const model = await loadModel(device, file, describeModel(file)) as UNet
 const batch = 8
 const noise = new GeneratedNoise(device, { seed: 0, samples: Array.from({ length: batch }, (_, k) => k), shape: [3, 32, 32] })

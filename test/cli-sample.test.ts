@@ -125,13 +125,13 @@ describe('a run', () => {
   })
 })
 
-test('quickstart draws plain and self-guided samples from the same noise and shows them side by side', async () => {
+test('quickstart draws plain, self-guided and minority-guided samples from the same noise and shows them side by side', async () => {
   const { code, out, err } = await tweedie(['quickstart', '--steps', '2', '--number', '2', '--out', at('quick')])
   expect(code, err.join('\n')).toBe(0)
-  expect(err[0]).toContain('2 plain and 2 self-guided samples of 2 steps')
+  expect(err[0]).toContain('2 samples of each kind (plain, self-guided, minority-guided) in 2 steps')
   expect(out.join('\n')).toMatch(/Open file:.*report\.html\nDone in \d+ s/)
   const html = readFileSync(join(at('quick'), 'report.html'), 'utf8')
-  for (const folder of ['quick/plain', 'quick/self-guided']) for (const name of pictures(folder)) expect(html).toContain(bytes(folder, name))
+  for (const folder of ['quick/plain', 'quick/self-guided', 'quick/minority-guided']) for (const name of pictures(folder)) expect(html).toContain(bytes(folder, name))
   expect(bytes('quick/plain', 'sample-0000.png')).not.toBe(bytes('quick/self-guided', 'sample-0000.png'))
   const [plain, guidedRun] = [record('quick/plain').options, record('quick/self-guided').options]
   expect(guidedRun).toMatchObject({ ...plain, method: 'self-guided', out: guidedRun.out })

@@ -5,7 +5,7 @@ export interface ConvTask { readonly kind: 'conv'; readonly dir: string; readonl
 /** x [size, size] times w [size, size], of which w is constant, gives y. */
 export interface GemmTask { readonly kind: 'gemm'; readonly dir: string; readonly size: number }
 /**
- * The shipped U-Net: x [batch, 3, 32, 32], t [batch] gives y; for 'training' also cotangent, and gradients. 'step' is a whole
+ * The small U-Net: x [batch, 3, 32, 32], t [batch] gives y; for 'training' also cotangent, and gradients. 'step' is a whole
  * step of training: loss, gradients, AdamW and one moving average; of it only y, before the first step, is compared.
  */
 export interface NetworkTask { readonly kind: 'unet' | 'training' | 'step'; readonly dir: string; readonly weights: string; readonly batch: number }

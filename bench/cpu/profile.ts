@@ -6,9 +6,9 @@
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../../src/diffusion/index.ts'
 import { planOf, preset, stateDictOf, UNet, type Parameters } from '../../src/nn/index.ts'
 import { grad, type Device, type Tensor, type View } from '../../src/tensor/index.ts'
-import { loadShipped, requestCpu } from './contenders/ours.ts'
+import { smallUNet } from '../network.ts'
+import { loadUNet, requestCpu } from './contenders/ours.ts'
 import { median, timed } from './clock.ts'
-import { shippedWeights } from './tasks.ts'
 
 export interface Share { readonly op: string; readonly count: number; readonly ms: number }
 export interface Profile { readonly title: string; readonly whole: number; readonly byOp: readonly Share[]; readonly byShape: readonly Share[] }
@@ -93,14 +93,14 @@ export async function profile({ large }: { large: boolean }): Promise<Profile[]>
   }
   const images = (batch: number, size: number): GeneratedNoise => new GeneratedNoise(device, { seed: 0, samples: Array.from({ length: batch }, (_, k) => k), shape: [3, size, size] })
   {
-    using model = await loadShipped(device, shippedWeights)
+    using model = await loadUNet(device, smallUNet())
     const batch = 16
     const noise = images(batch, 32)
     const x = noise.initial()
     const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '50' })
     const denoiser = (xs: Tensor, t: readonly number[]): Tensor => model.forward(xs, t)
     const t = new Array<number>(batch).fill(500)
-    await add(`shipped U-Net, forward, batch ${batch}`, () => void model.forward(x, t), 5)
+    await add(`small U-Net, forward, batch ${batch}`, () => void model.forward(x, t), 5)
     await add(`self-guided step (L2), batch ${batch}`, () => void oneStep(diffusion, denoiser, x, 25, { noise, selfGuidance: selfGuidance({ weight: 0.4 }) }), 5)
     await add(`forward and backward, all parameter gradients, batch ${batch}`, () => void grad(() => model.forward(x, t), [...model.parameters.values()]), 5)
     x.dispose()

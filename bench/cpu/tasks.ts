@@ -1,24 +1,20 @@
 /**
  * What is computed: inputs, made once into a directory that every contender reads, and what the result must be. The two
- * ops are checked against sums in double precision; the network against the golden numbers of the reference code where
- * ../shared is there, and every contender against the first.
+ * ops are checked against sums in double precision; the network's result, contender against contender.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { bytesSource, openSafetensors } from '../../src/io/index.ts'
 import { describeModel, planOf, timestepEmbedding, type UNetConfig } from '../../src/nn/index.ts'
 import type { UNetPlan } from '../../src/nn/plan.ts'
 import { hostRandomNormal } from '../../src/tensor/index.ts'
+import { smallUNet } from '../network.ts'
 import { convModel, gemmModel } from './models.ts'
 import type { ConvTask, GemmTask, NetworkTask, Task } from './clock.ts'
 import { readTensor, writeTensor } from './protocol.ts'
 import { convTflite, gemmTflite } from './tflite.ts'
 import { unetModel, type Weight } from './unet-onnx.ts'
-
-/** The bundle runs in bench/node_modules/.bench. */
-export const shippedWeights = fileURLToPath(new URL('../../../weights/bccd32-adm.safetensors', import.meta.url))
 
 export interface Job {
   readonly title: string
@@ -112,8 +108,10 @@ function convReference({ batch, channels, size }: ConvTask, x: Float32Array, w: 
 
 export async function networkJob(kind: NetworkTask['kind'], batch: number): Promise<Job> {
   const { dir, dispose } = directory()
-  const task: NetworkTask = { kind, dir, weights: shippedWeights, batch }
-  const file = await openSafetensors(bytesSource(readFileSync(shippedWeights)))
+  const bytes = smallUNet()
+  const task: NetworkTask = { kind, dir, weights: join(dir, 'unet.safetensors'), batch }
+  writeFileSync(task.weights, bytes)
+  const file = await openSafetensors(bytesSource(bytes))
   const config = describeModel(file).config as UNetConfig & { kind: 'unet' }
   const t = Float32Array.from({ length: batch }, (_, i) => Math.floor(((i + 0.5) * 1000) / batch))
   writeTensor(dir, 'x', random(batch * 3 * 32 * 32, 0))
@@ -127,7 +125,7 @@ export async function networkJob(kind: NetworkTask['kind'], batch: number): Prom
   const sizes = [...weights.keys()].sort().map((key) => (weights.get(key) as Weight).values.length)
   let first: string | undefined
   return {
-    title: `shipped U-Net, ${{ unet: 'forward', training: 'forward and backward', step: 'step of training' }[kind]}, batch ${batch}`,
+    title: `small U-Net, ${{ unet: 'forward', training: 'forward and backward', step: 'step of training' }[kind]}, batch ${batch}`,
     task, dispose, work: { amount: batch, unit: 'images' },
     check(name) {
       first ??= name

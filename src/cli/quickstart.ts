@@ -1,6 +1,6 @@
 /**
- * `tweedie quickstart`, which `npm start` runs: from the shipped weights to pictures. The same noise is drawn twice,
- * plainly and self-guided, and one report shows both side by side.
+ * `tweedie quickstart`, which `npm start` runs: from the shipped weights to pictures. The same noise is drawn three times,
+ * plainly, self-guided and minority-guided, and one report shows all side by side.
  */
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -12,78 +12,82 @@ import { deviceOptions, onDevice } from './device.ts'
 import { draw } from './draw.ts'
 import { openModel } from './files.ts'
 import { encodePng, type Image } from './image.ts'
-import { sampleSettings, type SampleOption, type SampleSettings } from './options.ts'
+import { sampleSettings, type SampleOption } from './options.ts'
 import { meanScore, report, type ReportRun } from './report.ts'
 import { finish, resumable, sample } from './sample.ts'
 import { setUp } from './setup.ts'
 import { version } from './version.ts'
 
-/** Both chosen by looking at pictures, of weights 0.5, 0.8 and 1 and seeds 0, 3 and 11: see weights/bccd32-adm.md. */
-const weight = 1
-const defaultSeed = 3
+const shipped = (name: string): string => fileURLToPath(new URL(`../../weights/${name}.safetensors`, import.meta.url))
+
+/** What is drawn, with its options; how the figures were chosen: weights/bccd32-minority.md. */
+const methods = {
+  plain: ['--method', 'ancestral'],
+  'self-guided': ['--method', 'self-guided', '--guide-weight', '1'],
+  'minority-guided': ['--method', 'minority-guided', '--minority-classifier', shipped('bccd32-minority'), '--minority-target', 'rarest', '--minority-scale', '2'],
+}
+const defaultSeed = 0
 
 const options = {
   out: { value: 'DIR', help: 'folder for the results', default: 'out/quickstart' },
   number: { value: 'N', help: 'samples of each kind', default: '16' },
   steps: { value: 'N', help: 'steps of each sample', default: '50' },
   seed: { value: 'N', help: 'other samples', default: String(defaultSeed) },
-  lpips: { value: 'FILE', help: 'LPIPS weights to measure distances with', default: 'L2' },
+  lpips: { value: 'FILE', help: 'LPIPS weights to measure distances with', default: 'our feature net of blood cells' },
   ...deviceOptions,
 } as const
 
 export const quickstart: Command = {
   name: 'quickstart',
   usage: '[options]',
-  summary: 'draw plain and self-guided samples with the shipped weights, and a report that compares them',
+  summary: 'draw plain, self-guided and minority-guided samples with the shipped weights, and a report that compares them',
   options,
   positionals: [0, 0],
-  notes: ['The shipped model is a toy that draws blood cells; its model card is weights/bccd32-adm.md.'],
+  notes: ['The shipped models are toys that draw blood cells; their model cards are weights/bccd32-*.md.'],
   examples: ['quickstart', 'quickstart --seed 7 --out out/seed7'],
   async run(argv, given) {
     const start = performance.now()
     const args = parseArguments<keyof typeof options>(quickstart, argv)
     const session = onDevice(given, args)
     const out = resolve(args.text('out') ?? 'out/quickstart')
-    const model = fileURLToPath(new URL('../../weights/bccd32-adm.safetensors', import.meta.url))
     const number = args.integer('number', { min: 1, max: 1000 }) ?? 16
     const steps = args.integer('steps', { min: 1, max: 1000 }) ?? 50
-    console.error(`${number} plain and ${number} self-guided samples of ${steps} steps, with the same noise, into ${out}`)
-    const wanted = ['--model', model, '--method', 'self-guided', '--guide-weight', String(weight), '--respacing', String(steps),
-      '--number', String(number), '--seed', String(args.integer('seed') ?? defaultSeed), '--out', join(out, 'self-guided')]
-    if (args.has('lpips')) wanted.push('--lpips', args.required('lpips'))
-    const file = await openModel(model, undefined, session.signal)
-    try {
-      const guided = sampleSettings(parseArguments<SampleOption>(sample, wanted), file.description)
-      const plain: SampleSettings = { ...guided, method: 'ancestral', guide: null, out: join(out, 'plain') }
-      const setup = await setUp(guided, file, null, session)
-      const runs: ReportRun[] = []
+    const names = Object.keys(methods)
+    console.error(`${number} samples of each kind (${names.join(', ')}) in ${steps} steps, with the same noise, into ${out}`)
+    const model = shipped('bccd32-adm')
+    const common = ['--model', model, '--respacing', String(steps), '--number', String(number), '--seed', String(args.integer('seed') ?? defaultSeed)]
+    common.push(...args.has('lpips') ? ['--lpips', args.required('lpips')] : ['--distance', 'features'])
+    const runs: ReportRun[] = []
+    for (const [name, options] of Object.entries(methods)) {
+      const file = await openModel(model, undefined, session.signal)
       try {
-        for (const [name, settings] of [['plain', plain], ['self-guided', guided]] as const) {
+        const settings = sampleSettings(parseArguments<SampleOption>(sample, [...common, ...options, '--out', join(out, name)]), file.description)
+        const setup = await setUp(settings, file, null, session)
+        try {
           const record = await resumable(settings, session, () => draw(setup, settings, version(), session, { what: name }))
           runs.push({ ...await finish(settings, record, setup.distance.name, session.signal), name })
+        } finally {
+          setup.dispose()
         }
       } finally {
-        setup.dispose()
+        await file.checkpoint.close()
       }
-      await compare(out, runs, session.signal)
-      const [before, after] = runs.map(meanScore) as [number, number]
-      console.log(`Mean minority score (${runs[0]?.distance}): plain ${before.toPrecision(4)}, self-guided ${after.toPrecision(4)}`)
-      console.log(`Open ${pathToFileURL(join(out, 'report.html')).href}`)
-      console.log(`Done in ${((performance.now() - start) / 1000).toFixed(0)} s.`)
-    } finally {
-      await file.checkpoint.close()
     }
+    await compare(out, runs, session.signal)
+    console.log(`Mean minority score (${runs[0]?.distance}): ${runs.map((run) => `${run.name} ${meanScore(run).toPrecision(4)}`).join(', ')}`)
+    console.log(`Open ${pathToFileURL(join(out, 'report.html')).href}`)
+    console.log(`Done in ${((performance.now() - start) / 1000).toFixed(0)} s.`)
   },
 }
 
-/** One report and one picture of both runs: plain above, self-guided below. */
+/** One report and one picture of all runs, a row each. */
 async function compare(out: string, runs: readonly ReportRun[], signal: AbortSignal): Promise<void> {
   const images = runs.map(({ samples }) => samples.map(({ png }) => decode(png) as unknown as Image))
   const columns = images[0]?.length ?? 1
   await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images.flat(), columns))], { signal })
   const html = report(runs, {
-    title: 'Plain and self-guided samples',
-    intro: 'Each pair was drawn from the same noise: left as the model draws by itself, right led towards what the model finds unlikely (self-guided minority sampling, Um & Ye, ECCV 2024). The number under a picture is its minority score.',
+    title: 'Plain, self-guided and minority-guided samples',
+    intro: 'Each row of pictures was drawn from the same noise: as the model draws by itself, led towards what the model finds unlikely (self-guided minority sampling, Um & Ye, ECCV 2024), and led by a classifier to the rarest tenth of the training data (minority guidance, Um et al., ICLR 2024). The number under a picture is its minority score.',
     side: images[0]?.[0]?.width ?? 1,
   })
   await writeFileAtomic(join(out, 'report.html'), [new TextEncoder().encode(html)], { signal })

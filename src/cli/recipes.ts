@@ -66,15 +66,17 @@ const fetchStage = (name: string, unless?: Stage['unless']): Stage =>
 const selectStage = (options: Readonly<Record<string, Setting>>): Stage =>
   ({ command: 'select', positionals: ['{data}'], options: { ...options, seed: asked('seed'), out: wire('{out}/split.json') }, output: '{out}/split.json' })
 
+const oneDraw = published(1, 'Um et al.: one is enough (the default of construct_ms_dataset.py is 5)')
+
 /** Minority scores (Eq. 7), and L classes of equal size of them. */
 const scoreAndLabel = (
-  { step, lpips, levels, within, select }: { step: Setting; lpips: Setting; levels: Setting; within?: Setting; select?: boolean },
+  { step, lpips, features, draws = oneDraw, levels, within, select }: { step: Setting; lpips: Setting; features?: Setting; draws?: Setting; levels: Setting; within?: Setting; select?: boolean },
 ): Stage[] => [
   {
     command: 'score', output: '{out}/scores.json',
     options: {
-      model: wire('{model}'), data: wire('{data}'), ...(select && { select: wire('{out}/split.json') }), step, lpips,
-      draws: published(1, 'Um et al.: one is enough (the default of construct_ms_dataset.py is 5)'), seed: asked('seed'),
+      model: wire('{model}'), data: wire('{data}'), ...(select && { select: wire('{out}/split.json') }), step, lpips, ...(features && { features }),
+      draws, seed: asked('seed'),
       out: wire('{out}/scores.json'), html: wire('{out}/scores.html'),
     },
   },
@@ -141,9 +143,9 @@ const smallClassifier = (options: Readonly<Record<string, Setting>>): Stage => (
   command: 'train classifier', output: '{out}/classifier/model.safetensors',
   options: {
     data: wire('{data}'), select: wire('{out}/split.json'), labels: wire('{out}/labels.json'), model: wire('{model}'),
-    'classifier-width': ours(32, 'as published for CIFAR-10'), 'classifier-depth': ours(2, 'as published for CIFAR-10'),
-    'classifier-channel-mult': ours('1,2,2', 'a level fewer than published for CIFAR-10'),
-    batch: ours(64, 'what a CPU does in a second'), lr: ours('3e-4', 'as published'), 'weight-decay': ours('0.05', 'as published'), anneal: ours(1, 'as published for LSUN'),
+    'classifier-width': ours(32, 'as published for CIFAR-10'), 'classifier-channel-mult': ours('2,2,2', '64 channels at every level, as the diffusion model'),
+    'classifier-depth': ours(1, 'for a CPU'), batch: ours(32, 'what a CPU does in a second'), lr: ours('3e-4', 'as published'), warmup: ours(100, 'steps'),
+    'weight-decay': ours('0.05', 'as published'), anneal: ours(1, 'as published for LSUN'),
     ...options, seed: asked('seed'), out: wire('{out}/classifier'), resume: wire(''),
   },
 })
@@ -239,7 +241,7 @@ export const recipes: readonly Recipe[] = [
       selectStage({ 'hold-out': ours('0.2', 'one fifth of the smears'), by: ours('source_image', 'cells of one smear are alike') }),
       smallDiffusion(ours('0.999', 'for so short a run: of 0.9995 the first weights would still be 4 %'), { 'attention-resolutions': ours(8, 'the smallest level'), augment: ours('symmetries', 'cells have no up') }),
       ...scoreAndLabel({ step: cosineStep, lpips: anyLpips, levels: ours(10, 'about 400 cells a level'), select: true }),
-      smallClassifier({ images: ours(100_000, 'about 25 times the cells'), augment: ours('symmetries', 'cells have no up') }),
+      smallClassifier({ images: ours(40_000, 'ten times the cells'), augment: ours('symmetries', 'cells have no up') }),
       sampleStage(ours('2.0', 'not swept'), { respacing: ours(250, 'as published') }),
     ],
     notes: ['Synthetic cells are not for diagnosis.'],
@@ -252,7 +254,7 @@ export const recipes: readonly Recipe[] = [
       selectStage({ 'long-tail': ours(100, 'imbalance factor: 6,000 of the first class, 60 of the last'), 'hold-out': ours('0.1', 'a tenth of what is left') }),
       smallDiffusion(ours('0.997', 'for so short a run: of 0.999 the first weights would still be 8 %'), { 'attention-resolutions': ours(7, 'the smallest level'), augment: ours('flip', 'clothes have an up') }),
       ...scoreAndLabel({ step: cosineStep, lpips: anyLpips, levels: ours(25, 'as the paper has for CIFAR-10-LT'), select: true }),
-      smallClassifier({ 'classifier-attention-resolutions': ours(7, 'the smallest level'), images: ours(200_000, 'about 15 times the pictures'), augment: ours('flip', 'clothes have an up') }),
+      smallClassifier({ 'classifier-attention-resolutions': ours(7, 'the smallest level'), images: ours(60_000, 'about 4 times the pictures'), augment: ours('flip', 'clothes have an up') }),
       sampleStage(ours('2.0', 'not swept'), { respacing: ours(250, 'as published') }),
     ],
     notes: [],

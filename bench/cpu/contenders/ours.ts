@@ -15,8 +15,8 @@ export async function requestCpu(threads: number, simd: 'plain' | 'relaxed'): Pr
   return Device.request({ backend: 'cpu', threads, simd })
 }
 
-export async function loadShipped(device: Device, path: string): Promise<UNet> {
-  const file = await openSafetensors(bytesSource(readFileSync(path)))
+export async function loadUNet(device: Device, bytes: Uint8Array<ArrayBuffer>): Promise<UNet> {
+  const file = await openSafetensors(bytesSource(bytes))
   return await loadModel(device, file, describeModel(file)) as UNet
 }
 
@@ -34,7 +34,7 @@ export async function oursPrepare(threads: number, simd: 'plain' | 'relaxed'): P
   }
 
   async function network(task: NetworkTask): Promise<Prepared> {
-    const model = await loadShipped(device, task.weights)
+    const model = await loadUNet(device, readFileSync(task.weights))
     const shape = [task.batch, 3, 32, 32]
     const x = device.tensor(readTensor(task.dir, 'x'), shape)
     const t = readTensor(task.dir, 't')

@@ -1,0 +1,26 @@
+/**
+ * The network that the benches measure: an ADM U-Net for 32 x 32 with 1,371,974 parameters, in the configuration of
+ * ../shared/weights/bccd32-adm, with which all figures in RESULTS.md were taken. Its weights are drawn: they change no
+ * time, and nothing outside this repository is needed.
+ */
+import { encodeSafetensors } from '../src/io/index.ts'
+import { configMetadata, planOf, stateDictOf, type UNetConfig } from '../src/nn/index.ts'
+import { hostRandomNormal } from '../src/tensor/index.ts'
+
+const config: UNetConfig & { kind: 'unet' } = {
+  kind: 'unet', superResolution: false, imageSize: 32, inChannels: 3, outChannels: 6, modelChannels: 32, channelMult: [1, 2, 2],
+  numResBlocks: 1, attentionResolutions: [4], numHeadChannels: 32, numHeads: 1, dropout: 0, convResample: true, numClasses: null,
+  useScaleShiftNorm: true, resblockUpdown: true, useNewAttentionOrder: true,
+}
+
+/** The network as a file: safetensors with its configuration. Activations stay near 1 and no layer is zero. */
+export function smallUNet(): Uint8Array<ArrayBuffer> {
+  const tensors = [...stateDictOf(planOf(config))].map(([key, shape], draw) => {
+    const n = shape.reduce((a, b) => a * b, 1)
+    const [isNorm, scale] = [shape.length === 1 && key.endsWith('.weight'), shape.length === 1 ? 0.1 : Math.sqrt(shape[0]! / n)]
+    const data = hostRandomNormal({ seed: [5, 0], draw, purpose: 0 }, [0], n).map((v) => (isNorm ? 1 : 0) + scale * v)
+    return [key, { shape, data }] as const
+  })
+  const parts = encodeSafetensors(tensors, configMetadata(config))
+  return new Uint8Array(Buffer.concat(parts))
+}
