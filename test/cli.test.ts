@@ -196,10 +196,10 @@ describe('info', () => {
 
   test('says what the shipped weights are and take', async () => {
     const text = (await tweedie(['info', weights])).out.join('\n')
-    expect(text).toMatch(/numbers +1,371,974/)
+    expect(text).toMatch(/numbers +1,724,038/)
     expect(text).toMatch(/network +U-Net/)
     expect(text).toMatch(/process +cosine, 1000 steps/)
-    expect(text).toMatch(/memory, one image +\d+\.\d MiB \(weights 5\.2 MiB\)/)
+    expect(text).toMatch(/memory, one image +\d+\.\d MiB \(weights 6\.6 MiB\)/)
   })
 })
 

@@ -25,7 +25,7 @@ export interface DistanceSettings {
 }
 
 /** The feature net that comes with the package; beside src/ and beside dist/ alike. */
-const shippedFeatures = (): string => fileURLToPath(new URL('../../weights/bccd32-features.safetensors', import.meta.url))
+export const shippedFeatures = (): string => fileURLToPath(new URL('../../weights/bccd32-features.safetensors', import.meta.url))
 
 export function distanceSettings(args: Arguments<keyof typeof distanceOptions>): DistanceSettings {
   const [lpips, features] = [args.text('lpips'), args.text('features')]
