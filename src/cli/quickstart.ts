@@ -23,7 +23,7 @@ const shipped = (name: string): string => fileURLToPath(new URL(`../../weights/$
 /** What is drawn, with its options; how the figures were chosen: weights/bccd32-minority.md. */
 const methods = {
   plain: ['--method', 'ancestral'],
-  'self-guided': ['--method', 'self-guided', '--guide-weight', '1'],
+  'self-guided': ['--method', 'self-guided', '--guide-weight', '0.4'],
   'minority-guided': ['--method', 'minority-guided', '--minority-classifier', shipped('bccd32-minority'), '--minority-target', 'rarest', '--minority-scale', '2'],
 }
 const defaultSeed = 0

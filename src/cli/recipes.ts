@@ -254,12 +254,12 @@ export const recipes: readonly Recipe[] = [
   {
     name: 'fashion-mnist-lt', about: 'Fashion-MNIST made long-tailed, 28 x 28, grey', data: 'train-images-idx3-ubyte.gz with its labels file beside it',
     model: '{out}/diffusion/model.safetensors',
-    asks: { target: ours(24, 'the rarest of 25'), images: ours(80_000, '40 minutes on two CPU cores; more is better') },
+    asks: { target: ours(24, 'the rarest of 25'), images: ours(64_000, 'half an hour on two CPU cores; more is better') },
     stages: [
       selectStage({ 'long-tail': ours(100, 'imbalance factor: 6,000 of the first class, 60 of the last'), 'hold-out': ours('0.1', 'a tenth of what is left') }),
       smallDiffusion(ours('0.997', 'for the evaluations on the way'), { 'attention-resolutions': ours(7, 'the smallest level'), augment: ours('flip', 'clothes have an up') }),
       ...scoreAndLabel({ step: cosineStep, lpips: anyLpips, levels: ours(25, 'as the paper has for CIFAR-10-LT'), select: true }),
-      smallClassifier({ 'classifier-attention-resolutions': ours(7, 'the smallest level'), images: ours(60_000, 'about 4 times the pictures'), augment: ours('flip', 'clothes have an up') }),
+      smallClassifier({ 'classifier-attention-resolutions': ours(7, 'the smallest level'), images: ours(40_000, 'about 4 times the pictures'), augment: ours('flip', 'clothes have an up') }),
       sampleStage(ours('2.0', 'not swept'), { respacing: ours(250, 'as published') }),
     ],
     notes: [],
