@@ -6,7 +6,7 @@
  * counted as skipped, and CI fails.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, statSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -24,7 +24,7 @@ import { testDevice } from './op.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const weights = readFileSync(join(root, 'weights/bccd32-adm.safetensors'))
-const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
+const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => statSync(path, { throwIfNoEntry: false })?.isFile())
 if (!chromium && process.env.CI === 'true') throw new Error('CI tests in Chromium, and it is not installed')
 
 /** What the pages share; `tweedie` is the browser entry. */
@@ -153,13 +153,17 @@ run().catch((error) => ({ error: String(error.stack ?? error) })).then((result) 
     '--headless=new', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
     '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan', `--user-data-dir=${profile}`, `http://127.0.0.1:${port}/`,
   ], { stdio: 'ignore', env: { ...process.env, VK_DRIVER_FILES: undefined } })
-  const ended = new Promise<never>((_, reject) => browser.on('exit', (code) => reject(new Error(`Chromium ended by itself with ${code}`))))
+  const ended = new Promise<never>((_, reject) => {
+    browser.on('exit', (code) => reject(new Error(`Chromium ended by itself with ${code}`)))
+    browser.on('error', reject)
+  })
   try {
     return await Promise.race([result, ended])
   } finally {
     ended.catch(() => {})
     const gone = new Promise((resolve) => browser.once('exit', resolve))
-    if (browser.exitCode === null) {
+    // Without a number it never began.
+    if (browser.pid !== undefined && browser.exitCode === null) {
       browser.kill()
       await gone
     }
