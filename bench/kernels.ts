@@ -8,12 +8,11 @@
  * these are no GPU figures, and the head line says so.
  */
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../src/diffusion/index.ts'
-import { bytesSource, openSafetensors } from '../src/io/index.ts'
-import { describeModel, loadModel, memoryOf, preset, UNet, planOf, stateDictOf, type Parameters } from '../src/nn/index.ts'
+import { memoryOf, preset, UNet, planOf, stateDictOf, type Parameters } from '../src/nn/index.ts'
 import { attention, conv2d, Device, grad, groupNorm, type Tensor } from '../src/tensor/index.ts'
 import { applyOne } from '../src/tensor/op.ts'
 import { conv2dDataGrad, conv2dWeightGrad } from '../src/tensor/ops/conv2d.ts'
-import { smallUNet } from './network.ts'
+import { loadUNet, smallUNet } from './network.ts'
 
 const arguments_ = process.argv.slice(2)
 const large = arguments_.includes('--large')
@@ -126,8 +125,7 @@ await normalization('ADM-64', 1, 192, 64)
 await attend('small U-Net', 8, 2, 32, 64)
 await attend('ADM-64', 1, 6, 64, 1024)
 
-const file = await openSafetensors(bytesSource(smallUNet()))
-const small = await loadModel(device, file, describeModel(file)) as UNet
+const small = await loadUNet(device, smallUNet())
 await network('small U-Net', small, 8)
 small.dispose()
 

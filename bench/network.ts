@@ -3,9 +3,9 @@
  * ../shared/weights/bccd32-adm, with which all figures in RESULTS.md were taken. Its weights are drawn: they change no
  * time, and nothing outside this repository is needed.
  */
-import { encodeSafetensors } from '../src/io/index.ts'
-import { configMetadata, planOf, stateDictOf, type UNetConfig } from '../src/nn/index.ts'
-import { hostRandomNormal } from '../src/tensor/index.ts'
+import { bytesSource, encodeSafetensors, openSafetensors } from '../src/io/index.ts'
+import { configMetadata, describeModel, loadModel, planOf, stateDictOf, type UNet, type UNetConfig } from '../src/nn/index.ts'
+import { hostRandomNormal, type Device } from '../src/tensor/index.ts'
 
 const config: UNetConfig & { kind: 'unet' } = {
   kind: 'unet', superResolution: false, imageSize: 32, inChannels: 3, outChannels: 6, modelChannels: 32, channelMult: [1, 2, 2],
@@ -23,4 +23,9 @@ export function smallUNet(): Uint8Array<ArrayBuffer> {
   })
   const parts = encodeSafetensors(tensors, configMetadata(config))
   return new Uint8Array(Buffer.concat(parts))
+}
+
+export async function loadUNet(device: Device, bytes: Uint8Array<ArrayBuffer>): Promise<UNet> {
+  const file = await openSafetensors(bytesSource(bytes))
+  return await loadModel(device, file, describeModel(file)) as UNet
 }

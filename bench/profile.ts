@@ -3,16 +3,13 @@
  * noted, then run again by itself on tensors of the same shapes, and timed. `npm run profile` in this directory.
  */
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../src/diffusion/index.ts'
-import { bytesSource, openSafetensors } from '../src/io/index.ts'
-import { describeModel, loadModel, UNet } from '../src/nn/index.ts'
 import { Device, type View } from '../src/tensor/index.ts'
-import { smallUNet } from './network.ts'
+import { loadUNet, smallUNet } from './network.ts'
 
 const repeats = Number(process.argv[2] ?? 5)
 const device = await Device.request()
 const { backend } = device
-const file = await openSafetensors(bytesSource(smallUNet()))
-const model = await loadModel(device, file, describeModel(file)) as UNet
+const model = await loadUNet(device, smallUNet())
 const batch = 8
 const noise = new GeneratedNoise(device, { seed: 0, samples: Array.from({ length: batch }, (_, k) => k), shape: [3, 32, 32] })
 const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '50' })

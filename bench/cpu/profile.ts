@@ -6,8 +6,8 @@
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../../src/diffusion/index.ts'
 import { planOf, preset, stateDictOf, UNet, type Parameters } from '../../src/nn/index.ts'
 import { grad, type Device, type Tensor, type View } from '../../src/tensor/index.ts'
-import { smallUNet } from '../network.ts'
-import { loadUNet, requestCpu } from './contenders/ours.ts'
+import { loadUNet, smallUNet } from '../network.ts'
+import { requestCpu } from './contenders/ours.ts'
 import { median, timed } from './clock.ts'
 
 export interface Share { readonly op: string; readonly count: number; readonly ms: number }

@@ -2,10 +2,9 @@
 import { readFileSync } from 'node:fs'
 import v8 from 'node:v8'
 import { GaussianDiffusion } from '../../../src/diffusion/index.ts'
-import { bytesSource, openSafetensors } from '../../../src/io/index.ts'
-import { describeModel, loadModel, type UNet } from '../../../src/nn/index.ts'
 import { conv2d, Device, grad, matmul, type Tensor } from '../../../src/tensor/index.ts'
 import { diffusionTask, Trainer } from '../../../src/train/index.ts'
+import { loadUNet } from '../../network.ts'
 import type { NetworkTask } from '../clock.ts'
 import { readTensor, type Prepare, type Prepared } from '../protocol.ts'
 
@@ -13,11 +12,6 @@ export async function requestCpu(threads: number, simd: 'plain' | 'relaxed'): Pr
   // Node 22 has relaxed SIMD by itself; on Node 20 it hides behind this flag, which the library leaves alone.
   if (simd === 'relaxed' && Number(process.versions.node.split('.')[0]) < 22) v8.setFlagsFromString('--experimental-wasm-relaxed-simd')
   return Device.request({ backend: 'cpu', threads, simd })
-}
-
-export async function loadUNet(device: Device, bytes: Uint8Array<ArrayBuffer>): Promise<UNet> {
-  const file = await openSafetensors(bytesSource(bytes))
-  return await loadModel(device, file, describeModel(file)) as UNet
 }
 
 export async function oursPrepare(threads: number, simd: 'plain' | 'relaxed'): Promise<Prepare> {
