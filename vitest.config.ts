@@ -10,5 +10,15 @@ export default defineConfig({
     // In the package `#platform` is chosen by the `node` condition and points at dist/; the tests run the sources.
     alias: { '#platform': fileURLToPath(new URL('src/tensor/webgpu/platform.node.ts', import.meta.url)) },
   },
-  test: { include: ['test/**/*.test.ts'], reporters: ['default', './test/shared-reporter.ts'], pool: 'forks', testTimeout: 600_000, hookTimeout: 600_000 },
+  test: {
+    reporters: ['default', './test/shared-reporter.ts'],
+    pool: 'forks',
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    // `npm test` runs the first, `npm run test:long` the second: dozens of kills, tens of thousands of samples.
+    projects: [
+      { extends: true, test: { name: 'tests', include: ['test/*.test.ts'] } },
+      { extends: true, test: { name: 'long', include: ['test/long/*.test.ts'] } },
+    ],
+  },
 })

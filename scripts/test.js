@@ -1,6 +1,6 @@
 /**
- * `npm test`: installs, checks the types, builds, and runs the tests, those of the WGSL kernels on the machine's best Vulkan
- * driver. Arguments go to vitest.
+ * `npm test` and `npm run test:long`: install, check the types, build, and run the tests, those of the WGSL kernels on the
+ * machine's best Vulkan driver. Arguments go to vitest; `--project` says which of the two it is (vitest.config.ts).
  */
 import { join } from 'node:path'
 import { build, install, requireNode, root, run, stop } from './steps.js'
