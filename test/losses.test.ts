@@ -129,14 +129,19 @@ const noised = ({ tables, t }: Case): number[] =>
 const posteriorMean = ({ tables, t }: Case, x0: number, x: number): number => tables.posteriorMeanCoef1[t] * x0 + tables.posteriorMeanCoef2[t] * x
 
 const targetOf = (c: Case): number[] =>
-  noised(c).map((x, i) => ({ epsilon: noiseValues[i], xStart: xStartValues[i], previousX: posteriorMean(c, xStartValues[i], x) })[c.meanType])
+  noised(c).map((x, i) => ({
+    epsilon: noiseValues[i], xStart: xStartValues[i], previousX: posteriorMean(c, xStartValues[i], x),
+    v: c.tables.sqrtAlphaBar[c.t] * noiseValues[i] - c.tables.sqrtOneMinusAlphaBar[c.t] * xStartValues[i],
+  })[c.meanType])
 
 /** Bits a dimension. */
 function boundOf(c: Case, prediction: Float64Array, head: Float64Array | undefined): number {
   const { tables, t, meanType, varianceType } = c
   const terms = noised(c).map((x, i) => {
     const x0 = xStartValues[i]
-    const estimate = meanType === 'xStart' ? prediction[i] : tables.sqrtRecipAlphaBar[t] * x - tables.sqrtRecipm1AlphaBar[t] * prediction[i]
+    const estimate = meanType === 'xStart' ? prediction[i]
+      : meanType === 'v' ? tables.sqrtAlphaBar[t] * x - tables.sqrtOneMinusAlphaBar[t] * prediction[i]
+      : tables.sqrtRecipAlphaBar[t] * x - tables.sqrtRecipm1AlphaBar[t] * prediction[i]
     const mean = meanType === 'previousX' ? prediction[i] : posteriorMean(c, estimate, x)
     const frac = ((head?.[i] ?? 0) + 1) / 2
     const logVariance = {
@@ -158,7 +163,10 @@ const diffusionOf = (meanType: MeanType, varianceType: VarianceType): GaussianDi
 /** A prediction off its target by about a deviation of the posterior, and the number that a rounding of 1 becomes in it. */
 function nearTarget(c: Case, diffusion: GaussianDiffusion): { values: Float64Array; spread: number } {
   const { tables, t, meanType } = c
-  const scale = { epsilon: tables.posteriorMeanCoef1[t] * tables.sqrtRecipm1AlphaBar[t], xStart: tables.posteriorMeanCoef1[t], previousX: 1 }[meanType]
+  const scale = {
+    epsilon: tables.posteriorMeanCoef1[t] * tables.sqrtRecipm1AlphaBar[t], xStart: tables.posteriorMeanCoef1[t], previousX: 1,
+    v: tables.posteriorMeanCoef1[t] * tables.sqrtOneMinusAlphaBar[t],
+  }[meanType]
   const spread = Math.min(1, Math.exp(0.5 * tables.posteriorLogVarianceClipped[t]) / scale)
   const target = targetOf(c)
   expect(diffusion.steps).toBe(tables.steps)
@@ -167,7 +175,7 @@ function nearTarget(c: Case, diffusion: GaussianDiffusion): { values: Float64Arr
 
 const lossTypes: readonly LossType[] = ['mse', 'rescaledMse', 'kl', 'rescaledKl']
 
-for (const meanType of ['epsilon', 'xStart', 'previousX'] as const) {
+for (const meanType of ['epsilon', 'xStart', 'previousX', 'v'] as const) {
   for (const varianceType of ['learned', 'learnedRange', 'fixedSmall', 'fixedLarge'] as const) {
     test(`${meanType}, ${varianceType}: values and gradients`, async () => {
       const diffusion = diffusionOf(meanType, varianceType)

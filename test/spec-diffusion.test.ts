@@ -144,7 +144,7 @@ deviceTest('L.7: DDIM backwards and forwards gives the image again', async (devi
   for (const owned of [image, fixed, first, xT, none]) owned.dispose()
 }, onCPU)
 
-const meanTypes: readonly MeanType[] = ['epsilon', 'xStart', 'previousX']
+const meanTypes: readonly MeanType[] = ['epsilon', 'xStart', 'previousX', 'v']
 const varianceTypes: readonly VarianceType[] = ['learned', 'learnedRange', 'fixedSmall', 'fixedLarge']
 
 for (const meanType of meanTypes) {
@@ -166,6 +166,7 @@ for (const meanType of meanTypes) {
         const [abar, coef1, coef2] = [alphaBar[step], tables.posteriorMeanCoef1[step], tables.posteriorMeanCoef2[step]]
         const unclipped = prediction.map((v, i) => {
           if (meanType === 'epsilon') return (xValues[i] - Math.sqrt(1 - abar) * v) / Math.sqrt(abar)
+          if (meanType === 'v') return Math.sqrt(abar) * xValues[i] - Math.sqrt(1 - abar) * v
           return meanType === 'xStart' ? v : (v - coef2 * xValues[i]) / coef1
         })
         const xStart = unclipped.map((v) => Math.max(-1, Math.min(1, v)))

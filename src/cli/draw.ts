@@ -12,7 +12,7 @@ import { sha256Of } from './files.ts'
 import { cycled, toOptions, type SampleSettings } from './options.ts'
 import { progress } from './progress.ts'
 import { baseFile, resumed, sampleFile, saveRecord, type BatchTiming, type FinishedSample, type RunRecord } from './run-record.ts'
-import { scorer, varianceTypeOf, type Scorer } from './scoring.ts'
+import { scorer, type Scorer } from './scoring.ts'
 import type { Session } from './session.ts'
 import type { Setup } from './setup.ts'
 import { measureKernels, useKernels, type Kernels } from './tune.ts'
@@ -54,7 +54,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   record = { ...record, kernels: Object.fromEntries(device.kernels) }
   await saveRecord(out, record)
 
-  const score = scorer(settings, varianceTypeOf(setup.model.config), { seed: settings.seed, distance: distance.score })
+  const score = scorer(settings, { seed: settings.seed, distance: distance.score })
   const parts: Drawn[] = []
   for (let begin = record.samples.length; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
@@ -88,11 +88,11 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   const { device, model, shape, upsampler } = setup
   const y = settings.labels.length > 0 ? samples.map((k) => cycled(settings.labels, k)) : undefined
   const denoiser: Denoiser = (x, timesteps) => model.forward(x, timesteps, y ? { y } : {})
-  const diffusion = new GaussianDiffusion({ ...settings, varianceType: varianceTypeOf(model.config) })
+  const diffusion = new GaussianDiffusion(settings)
   const noise = setup.noise ? new GivenNoise(setup.noise.xT, setup.noise.noise) : new GeneratedNoise(device, { seed: settings.seed, samples, shape })
   const leads = setup.guidances.map(({ name, lead }) => ({ name, ...lead(samples, y) }))
   const options: SampleOptions = {
-    noise, signal, eta: settings.eta, boost: settings.boost, skip: settings.skip,
+    noise, signal, eta: settings.eta, boost: settings.boost, skip: settings.skip, clipDenoised: settings.clipDenoised,
     method: settings.sampler,
     guidances: leads.map(({ guidance }) => guidance),
     ...(settings.guide ? { selfGuidance: selfGuidance({ ...settings.guide, distance: setup.distance.distance }) } : {}),
@@ -122,7 +122,7 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   if (!last) throw new Error('the sampler yielded no step')
   checkFinite(last, samples, 'the weights are damaged, or the guidance is too strong')
   const scored = elapsed()
-  const sample = upsampler ? await upsample(upsampler, last, [samples.length, ...shape], { samples, y, seed: settings.seed, label, signal }) : last
+  const sample = upsampler ? await upsample(upsampler, last, [samples.length, ...shape], { samples, y, seed: settings.seed, clipDenoised: settings.clipDenoised, label, signal }) : last
   if (upsampler) checkFinite(sample, samples, "the upsampler's weights are damaged")
   const targets = samples.map((_, i) => Object.fromEntries(leads.flatMap(({ name, targets }) => targets ? [[name, targets[i] as number | string]] : [])))
   const timing = { samples: samples.length, seconds: sampling, firstStep, scoring: scored - sampling, ...(upsampler && { upsampling: elapsed() - scored }) }

@@ -2,6 +2,8 @@
 import { readFile } from 'node:fs/promises'
 import { checkConfig, parseConfig, preset as presetOf, type DiffusionSettings, type UNetConfig } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
+import { noteIdle } from './options-guidance.ts'
+import { meanTypeIn, parametrizationOptions } from './parametrization.ts'
 
 export const networkOptions = {
   preset: { value: 'NAME', help: 'network and process of a published model; tweedie info lists them' },
@@ -18,6 +20,9 @@ export const networkOptions = {
   schedule: { value: 'cosine|linear', help: 'noise schedule', default: 'cosine' },
   'diffusion-steps': { value: 'T', help: 'steps of the process', default: '1000' },
   'no-learn-sigma': { help: 'no variance head: the variance is the schedule\'s' },
+  ...parametrizationOptions,
+  predict: { ...parametrizationOptions.predict, default: 'epsilon' },
+  'sigma-small': { ...parametrizationOptions['sigma-small'], default: 'its forward variance' },
   loss: { value: 'mse|rescaled-mse|rescaled-kl', help: 'rescaled-mse weighs the variance term by T / 1000', default: 'mse' },
 } as const
 
@@ -59,12 +64,15 @@ export async function networkOf(args: Arguments<NetworkOption>, data: DataShape)
     convResample: true, numClasses, useScaleShiftNorm: true, resblockUpdown: true, useNewAttentionOrder: true,
   }
   checkConfig(config)
+  noteIdle(args, '--no-learn-sigma', !learnSigma, ['sigma-small'])
+  const meanType = meanTypeIn(args)
   const loss = args.choice('loss', ['mse', 'rescaled-mse', 'rescaled-kl']) ?? 'mse'
   return {
     config,
     diffusion: {
       noiseSchedule: args.choice('schedule', ['cosine', 'linear']) ?? 'cosine', diffusionSteps: args.integer('diffusion-steps', { min: 2 }) ?? 1000,
       rescaleTimesteps: false, learnSigma, rescaleLearnedSigmas: loss === 'rescaled-mse', useKl: loss === 'rescaled-kl',
+      ...(meanType && { meanType }), ...(args.flag('sigma-small') && { sigmaSmall: true }),
     },
   }
 }

@@ -3,12 +3,13 @@
  * keeps and `replay` reads again. What a model was trained with comes from its file, then from the preset.
  */
 import { resolve } from 'node:path'
-import { respace } from '../diffusion/index.ts'
-import { preset as presetOf, presetNames, type ModelConfig, type ModelDescription, type NoiseSchedule, type Preset } from '../nn/index.ts'
+import { diffusionOptionsOf, respace, type DiffusionOptions } from '../diffusion/index.ts'
+import { preset as presetOf, presetNames, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distances.ts'
 import { guidanceOptions, guidanceSettings, guidanceToOptions, noteIdle, type GuidanceSettings } from './options-guidance.ts'
+import { meanTypeIn, meanTypeName, parametrizationOptions } from './parametrization.ts'
 import { upsamplerOptions, upsamplerSettings, upsamplerToOptions, type UpsamplerSettings } from './options-upsampler.ts'
 
 export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided', 'sehwag', 'attributes'] as const
@@ -22,6 +23,8 @@ export const processOptions = {
   schedule: { value: 'cosine|linear', help: 'noise schedule of the training', default: "the model file's, then the preset's" },
   'diffusion-steps': { value: 'T', help: 'steps of the training', default: "the model file's, then the preset's" },
   'rescale-timesteps': { help: 'the network was trained to see t * 1000 / T', default: "the model file's, then the preset's" },
+  ...parametrizationOptions,
+  'no-clip-denoised': { help: 'do not clip the estimates of x_0 to [-1, 1] (clip_denoised False)' },
   ...distanceOptions,
 } as const
 
@@ -48,10 +51,9 @@ export const sampleOptions = {
 export type ProcessOption = keyof typeof processOptions
 export type SampleOption = keyof typeof sampleOptions
 
-export interface ProcessSettings {
-  readonly schedule: NoiseSchedule
-  readonly diffusionSteps: number
-  readonly rescaleTimesteps: boolean
+export interface ProcessSettings extends Readonly<Required<Omit<DiffusionOptions, 'respacing'>>> {
+  /** Whether estimates of x_0 are clipped to [-1, 1]: the sampler's, and those of scores. */
+  readonly clipDenoised: boolean
 }
 
 export interface SampleSettings extends ProcessSettings, DistanceSettings, GuidanceSettings {
@@ -80,12 +82,15 @@ const presetIn = (args: Arguments<ProcessOption>): Preset | undefined => {
   return name === undefined ? undefined : presetOf(name)
 }
 
-export function processSettings(args: Arguments<ProcessOption>, { diffusion }: ModelDescription): ProcessSettings {
+export function processSettings(args: Arguments<ProcessOption>, { config, diffusion }: ModelDescription): ProcessSettings {
   const known = diffusion ?? presetIn(args)?.diffusion
   const unknown = (name: string): never => fail(`--${name} is required: neither the model file nor a preset says how the model was trained (--preset NAME; there are ${presetNames().length}, see tweedie info).`)
-  const schedule = args.choice('schedule', ['cosine', 'linear']) ?? known?.noiseSchedule ?? unknown('schedule')
+  const noiseSchedule = args.choice('schedule', ['cosine', 'linear']) ?? known?.noiseSchedule ?? unknown('schedule')
   const diffusionSteps = args.integer('diffusion-steps', { min: 1 }) ?? known?.diffusionSteps ?? unknown('diffusion-steps')
-  return { schedule, diffusionSteps, rescaleTimesteps: args.flag('rescale-timesteps') ?? known?.rescaleTimesteps ?? false }
+  const rescaleTimesteps = args.flag('rescale-timesteps') ?? known?.rescaleTimesteps ?? false
+  const [meanType, sigmaSmall] = [meanTypeIn(args) ?? known?.meanType, args.flag('sigma-small') ?? known?.sigmaSmall]
+  const settings = { noiseSchedule, diffusionSteps, rescaleTimesteps, ...(meanType && { meanType }), ...(sigmaSmall && { sigmaSmall }) }
+  return { ...diffusionOptionsOf(settings, config), clipDenoised: !args.flag('no-clip-denoised') }
 }
 
 /** Labels for a model: one to number of classes, or none for a model without classes. */
@@ -156,6 +161,9 @@ export function toOptions(settings: SampleSettings): Record<string, string | num
     'diffusion-steps': settings.diffusionSteps,
     respacing: settings.respacing,
     'rescale-timesteps': settings.rescaleTimesteps,
+    predict: meanTypeName(settings.meanType),
+    'sigma-small': settings.varianceType === 'learnedRange' ? null : settings.varianceType === 'fixedSmall',
+    'no-clip-denoised': !settings.clipDenoised,
     eta: settings.sampler === 'ddim' ? settings.eta : null,
     labels: settings.labels.join(',') || null,
     ...guidanceToOptions(settings),

@@ -63,6 +63,8 @@ export const replay: Command = {
     if (args.has('out') && merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
     const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))
     if (unknown.length > 0) fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
+    // Until November 2026 models without variance head were drawn with FIXED_SMALL; others take no notice of it.
+    merged['sigma-small'] ??= true
     const { backend, architecture } = old.adapter
     Object.assign(merged, { backend: args.text('backend') ?? backend, simd: args.text('simd') ?? (architecture === 'wasm-simd' ? 'plain' : 'auto') })
     if (args.has('threads')) merged.threads = args.required('threads')

@@ -64,6 +64,9 @@ const picturesOf = (sample: FinishedSample): Picture[] => [sample, ...(sample.ba
 export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
   writeFileAtomic(join(folder, recordFile), [new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`)])
 
+/** Options that a record from before they existed lacks, with what was done then. */
+const newerOptions = { predict: 'epsilon', 'no-clip-denoised': false } as const
+
 /** The record of a run, or null where there is none. Throws 'option' for a file that is no such record. */
 export async function readRecord(path: string): Promise<RunRecord | null> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
@@ -74,6 +77,7 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
   } catch {
     // Said below.
   }
+  record = record && { ...record, options: { ...newerOptions, ...record.options } }
   const whole = record?.program === 'tweedie' && typeof record.options === 'object' && typeof record.sha256 === 'object' && typeof record.kernels === 'object' && Array.isArray(record.samples)
   return whole ? record : fail(`${path} is no run.json of tweedie.`)
 }

@@ -38,14 +38,14 @@ export interface ScoreTools {
 type Scoring = (options: Pick<Parameters<typeof scoreImages>[3], 'indices' | 'known' | 'draws' | 'reconstructions' | 'onProgress'>) => ReturnType<typeof scoreImages>
 
 export async function runScores(job: ScoreJob, { device, model, distance }: ScoreTools, signal: AbortSignal): Promise<void> {
-  const { diffusion, t, draws, seed, batch, out, set, indices, told } = job
+  const { process: { clipDenoised }, diffusion, t, draws, seed, batch, out, set, indices, told } = job
   const { imageSize: size, inChannels: channels } = model.config
   const source: ImageSource = {
     length: set.length, shape: [channels, size, size],
     read: async (some, abort) => (await imageBatch(set, some, { size, channels: channels as 1 | 3 }, abort)).images,
   }
   const denoiser: ConditionalDenoiser = (x, timesteps, y) => model.forward(x, timesteps, y ? { y } : {})
-  const scoring: Scoring = (options) => scoreImages(device, denoiser, source, { diffusion, t, distance: distance.score, draws, seed, batch, signal, ...(told && { classes: told }), ...options })
+  const scoring: Scoring = (options) => scoreImages(device, denoiser, source, { diffusion, t, distance: distance.score, draws, seed, clipDenoised, batch, signal, ...(told && { classes: told }), ...options })
 
   const head = headOf(job, distance.name)
   const scores = await scoreAll(head, out, scoring)
@@ -62,7 +62,8 @@ function headOf({ process, diffusion, t, draws, seed, set, indices, told, model 
   return {
     program: 'tweedie', kind: 'minority-scores', data: set.name, fingerprint: set.fingerprint, model: model.sha256,
     schedule: process.schedule, diffusionSteps: process.diffusionSteps, respacing: String(diffusion.steps), t, timestep: diffusion.process.timestepMap[t],
-    distance, draws, seed, conditional: told !== null, indices,
+    distance, draws, seed, conditional: told !== null,
+    ...(process.meanType !== 'epsilon' && { predict: process.meanType }), ...(!process.clipDenoised && { clipDenoised: false }), indices,
     ...(classes && { classes: indices.map((k) => classes[k]) }),
     ...(classes && classes === set.labels && set.classes && { classNames: set.classes }),
   }

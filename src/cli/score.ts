@@ -10,7 +10,6 @@ import { distanceNeeds, distanceSettings, loadDistance } from './distances.ts'
 import { loadWithProgress, openModel, sha256OfFile } from './files.ts'
 import { cycled, labelsFor, processOptions, processSettings } from './options.ts'
 import { runScores, type ScoreJob } from './score-run.ts'
-import { varianceTypeOf } from './scoring.ts'
 import { together } from './setup.ts'
 
 const options = {
@@ -54,7 +53,7 @@ export const score: Command = {
       // All that can be said against a job is said before the device is asked for, sizes of the images included.
       const process = processSettings(args, file.description)
       const settings = {
-        process, ...scoreProcess({ ...process, varianceType: varianceTypeOf(config) }, stepOf(args.text('step'))),
+        process, ...scoreProcess(process, stepOf(args.text('step'))),
         draws: args.integer('draws', { min: 1 }) ?? 1, seed: args.integer('seed') ?? 0, out: resolve(args.text('out') ?? 'scores.json'), html: args.text('html') ?? null,
       }
       const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8

@@ -2,7 +2,7 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
-import { createNamedScheduleSampler, GaussianDiffusion, GeneratedNoise, lossTypeOf, sampleLoop } from '../diffusion/index.ts'
+import { createNamedScheduleSampler, diffusionOptionsOf, GaussianDiffusion, GeneratedNoise, lossTypeOf, sampleLoop } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
 import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation } from '../train/index.ts'
@@ -64,10 +64,7 @@ export const trainDiffusion: Command = {
     using device = await requestDevice({ need: trainingNeed(config, train), signal })
     console.error(`${set.length.toLocaleString('en')} images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
     using model = new UNet(config, initializeParameters(device, planOf(config), seed))
-    const diffusion = new GaussianDiffusion({
-      schedule: process.noiseSchedule, diffusionSteps: process.diffusionSteps, rescaleTimesteps: process.rescaleTimesteps,
-      varianceType: config.outChannels === 2 * config.inChannels ? 'learnedRange' : 'fixedSmall',
-    })
+    const diffusion = new GaussianDiffusion(diffusionOptionsOf(process, config))
     const shape = { size: config.imageSize, channels: config.inChannels as 1 | 3 }
     const task = diffusionTask(device, {
       model, diffusion, seed, lossType: lossTypeOf(process),
@@ -106,7 +103,7 @@ export const trainDiffusion: Command = {
       }
     }
     const sheet = async (): Promise<Uint8Array> => {
-      const respaced = new GaussianDiffusion({ schedule: process.noiseSchedule, diffusionSteps: process.diffusionSteps, rescaleTimesteps: process.rescaleTimesteps, varianceType: diffusion.varianceType, respacing: String(Math.min(50, process.diffusionSteps)) })
+      const respaced = new GaussianDiffusion({ ...diffusionOptionsOf(process, config), respacing: String(Math.min(50, process.diffusionSteps)) })
       const pictures: Image[] = []
       while (pictures.length < sampleCount) {
         const samples = Array.from({ length: Math.min(atOnce, sampleCount - pictures.length) }, (_, k) => pictures.length + k)

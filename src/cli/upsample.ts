@@ -1,5 +1,5 @@
 /** The second stage of `sample`: its U-Net from file to batches of large pictures. */
-import { GaussianDiffusion, GeneratedNoise, lowResolution, sampleLoop, superResolutionDenoiser } from '../diffusion/index.ts'
+import { diffusionOptionsOf, GaussianDiffusion, GeneratedNoise, lowResolution, sampleLoop, superResolutionDenoiser } from '../diffusion/index.ts'
 import { memoryOf, preset as presetOf, type UNet, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
@@ -7,7 +7,6 @@ import { loadWithProgress } from './files.ts'
 import type { Hold, ImageNeed, Opener } from './guidance-files.ts'
 import type { UpsamplerSettings } from './options-upsampler.ts'
 import { progress } from './progress.ts'
-import { varianceTypeOf } from './scoring.ts'
 
 export interface Upsampler {
   readonly model: UNet
@@ -32,7 +31,7 @@ export async function openUpsampler({ file: path, preset, respacing }: Upsampler
   if (config.imageSize <= Math.max(...images.size)) fail(`${path}: draws ${config.imageSize} x ${config.imageSize} pixels, no more than the model, ${images.size.join(' x ')}.`)
   if (config.numClasses !== null && config.numClasses !== base.numClasses) fail(`${path}: an upsampler of ${config.numClasses} classes needs a model with the same classes.`)
   const steps = respacing ?? (preset === null ? undefined : presetOf(preset).sampling.respacing) ?? ''
-  const diffusion = new GaussianDiffusion({ ...process, schedule: process.noiseSchedule, respacing: steps, varianceType: varianceTypeOf(config) })
+  const diffusion = new GaussianDiffusion({ ...diffusionOptionsOf(process, config), respacing: steps })
   const size = [config.imageSize, config.imageSize] as const
   return {
     need: memoryOf(config, { batch: images.batch, size }),
@@ -45,6 +44,7 @@ export interface UpsampleOptions {
   readonly samples: readonly number[]
   readonly y: readonly number[] | undefined
   readonly seed: number
+  readonly clipDenoised: boolean
   /** What progress calls it. */
   readonly label: string
   readonly signal: AbortSignal
@@ -53,14 +53,14 @@ export interface UpsampleOptions {
 /** The large pictures [N, C, H, W] of the small ones `base`, whose shape is [N, C, h, w]. */
 export async function upsample(upsampler: Upsampler, base: Float32Array, baseShape: readonly number[], options: UpsampleOptions): Promise<Float32Array> {
   const { model, diffusion, shape } = upsampler
-  const { samples, y, seed, label, signal } = options
+  const { samples, y, seed, clipDenoised, label, signal } = options
   const device = [...model.parameters.values()][0]!.device
   using lowRes = device.tensor(lowResolution(base), baseShape)
   using noise = new GeneratedNoise(device, { seed, samples, shape, stage: 'upsample' })
   const bar = progress(`${label}, large`, diffusion.steps, 'steps')
   try {
     const denoiser = superResolutionDenoiser(model, lowRes, model.config.numClasses === null ? undefined : y)
-    for await (const { x, done, total } of sampleLoop(diffusion, denoiser, { noise, signal })) {
+    for await (const { x, done, total } of sampleLoop(diffusion, denoiser, { noise, clipDenoised, signal })) {
       bar.update(done)
       if (done === total) return await x.read()
     }

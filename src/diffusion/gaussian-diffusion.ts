@@ -5,12 +5,11 @@
  * compiles nothing.
  */
 import { TweedieError } from '../errors.ts'
-import type { NoiseSchedule } from '../nn/config.ts'
+import type { DiffusionSettings, MeanType, NoiseSchedule } from '../nn/config.ts'
 import { expression, f, map, slice, type Tensor } from '../tensor/index.ts'
 import { respace, type RespacedProcess } from './respace.ts'
 
-/** What the network predicts: the noise, the clean image, or the mean of the previous step. */
-export type MeanType = 'epsilon' | 'xStart' | 'previousX'
+export type { MeanType } from '../nn/config.ts'
 
 /** Where the variance comes from: the network (as a log-variance, or between two bounds) or the schedule. */
 export type VarianceType = 'learned' | 'learnedRange' | 'fixedSmall' | 'fixedLarge'
@@ -27,6 +26,22 @@ export interface DiffusionOptions {
   readonly meanType?: MeanType
   /** Default `'learnedRange'`, as every published model with a variance head. */
   readonly varianceType?: VarianceType
+}
+
+/**
+ * How a network is sampled from, given what it was trained with (guided-diffusion `create_gaussian_diffusion`): one with
+ * twice the channels of its images has a variance head, LEARNED_RANGE; one without takes FIXED_LARGE, or FIXED_SMALL where
+ * `sigmaSmall` says so. Without a `network` (a classifier's process) `learnSigma` tells.
+ *
+ * ```ts
+ * const { config, diffusion } = describeModel(checkpoint)
+ * const process = new GaussianDiffusion({ ...diffusionOptionsOf(diffusion, config), respacing: '250' })
+ * ```
+ */
+export function diffusionOptionsOf(settings: DiffusionSettings, network?: { readonly inChannels: number; readonly outChannels: number }): Required<Omit<DiffusionOptions, 'respacing'>> {
+  const { noiseSchedule, diffusionSteps, rescaleTimesteps, meanType = 'epsilon', sigmaSmall = false } = settings
+  const learnSigma = network ? network.outChannels === 2 * network.inChannels : settings.learnSigma ?? false
+  return { schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, meanType, varianceType: learnSigma ? 'learnedRange' : sigmaSmall ? 'fixedSmall' : 'fixedLarge' }
 }
 
 /** The network as the process sees it: x [N, C, H, W] and what it is to be told of the time, one number a sample. */
@@ -127,10 +142,11 @@ export class GaussianDiffusion {
   }
 
   #xStart(prediction: Tensor, x: Tensor, t: number): Tensor {
-    const { posteriorMeanCoef1, posteriorMeanCoef2 } = this.process.tables
+    const { posteriorMeanCoef1, posteriorMeanCoef2, sqrtAlphaBar, sqrtOneMinusAlphaBar } = this.process.tables
     switch (this.meanType) {
       case 'epsilon': return this.predictXStartFromEps(x, t, prediction)
       case 'xStart': return prediction
+      case 'v': return map(combine, [x, prediction], [sqrtAlphaBar[t], -sqrtOneMinusAlphaBar[t]])
       case 'previousX': return map(combine, [prediction, x], [1 / posteriorMeanCoef1[t], -posteriorMeanCoef2[t] / posteriorMeanCoef1[t]])
     }
   }

@@ -89,13 +89,13 @@ export function trainingLosses(diffusion: GaussianDiffusion, denoiser: Denoiser,
 }
 
 function targetOf(diffusion: GaussianDiffusion, xStart: Tensor, x: Tensor, t: readonly number[], noise: Tensor): Tensor {
-  const { posteriorMeanCoef1, posteriorMeanCoef2 } = diffusion.process.tables
+  const { posteriorMeanCoef1, posteriorMeanCoef2, sqrtAlphaBar, sqrtOneMinusAlphaBar } = diffusion.process.tables
+  const each = (of: (t: number) => number): Tensor => coefficients(x.device, t, of)
   switch (diffusion.meanType) {
     case 'epsilon': return noise
     case 'xStart': return xStart
-    case 'previousX': return map(combineEach, [
-      xStart, x, coefficients(x.device, t, (k) => posteriorMeanCoef1[k]), coefficients(x.device, t, (k) => posteriorMeanCoef2[k]),
-    ])
+    case 'previousX': return map(combineEach, [xStart, x, each((k) => posteriorMeanCoef1[k]), each((k) => posteriorMeanCoef2[k])])
+    case 'v': return map(combineEach, [noise, xStart, each((k) => sqrtAlphaBar[k]), each((k) => -sqrtOneMinusAlphaBar[k])])
   }
 }
 
@@ -105,6 +105,7 @@ function differenceScale({ meanType, process: { tables } }: GaussianDiffusion): 
     case 'epsilon': return (t) => tables.posteriorMeanCoef1[t] * tables.sqrtRecipm1AlphaBar[t]
     case 'xStart': return (t) => -tables.posteriorMeanCoef1[t]
     case 'previousX': return () => -1
+    case 'v': return (t) => tables.posteriorMeanCoef1[t] * tables.sqrtOneMinusAlphaBar[t]
   }
 }
 

@@ -3,7 +3,7 @@
  * label`). Both name the data they were made from by its fingerprint, so that neither is taken for those of other images.
  */
 import { TweedieError } from '../errors.ts'
-import type { NoiseSchedule } from '../nn/config.ts'
+import type { MeanType, NoiseSchedule } from '../nn/config.ts'
 
 /** How images were scored: part of both files. */
 export interface ScoreSettings {
@@ -11,6 +11,8 @@ export interface ScoreSettings {
   readonly model: string
   readonly schedule: NoiseSchedule
   readonly diffusionSteps: number
+  /** What the model predicts. Absent: epsilon. */
+  readonly predict?: MeanType
   readonly respacing: string
   /** Index of the respaced process. */
   readonly t: number
@@ -22,6 +24,8 @@ export interface ScoreSettings {
   readonly seed: number
   /** Whether the model was told each image's class. */
   readonly conditional: boolean
+  /** False where the estimates were not clipped to [-1, 1]. */
+  readonly clipDenoised?: false
 }
 
 export interface MinorityScores extends ScoreSettings {
@@ -53,8 +57,8 @@ export interface MinorityLabels {
   readonly scores: ScoreSettings
 }
 
-export const scoreSettingsOf = ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional }: ScoreSettings): ScoreSettings =>
-  ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional })
+export const scoreSettingsOf = ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, predict, clipDenoised }: ScoreSettings): ScoreSettings =>
+  ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, ...(predict && { predict }), ...(clipDenoised === false && { clipDenoised }) })
 
 /**
  * Reads a scores file. `name` is what messages call it.

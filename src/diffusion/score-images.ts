@@ -29,6 +29,8 @@ export interface ScoreImagesOptions extends ScoreProcess {
   readonly indices?: readonly number[]
   /** The class of every image of the source: each is scored under its own (Eq. 16). Default: the denoiser gets no classes. */
   readonly classes?: ArrayLike<number>
+  /** Whether reconstructions are clipped to [-1, 1], as the reference does. Default true. */
+  readonly clipDenoised?: boolean
   /** Images at a time. Default 8. On one device with its kernels unmeasured it changes no bit of a score. */
   readonly batch?: number
   /** Also the Tweedie reconstruction of each image's first draw: all are kept in memory. Default false. */
@@ -55,7 +57,7 @@ export interface ScoredImages {
  * const { scores } = await scoreImages(device, (x, t) => model.forward(x, t), source, { ...scoreProcess(settings), distance: l2, seed: 0 })
  */
 export async function scoreImages(device: Device, denoiser: ConditionalDenoiser, source: ImageSource, options: ScoreImagesOptions): Promise<ScoredImages> {
-  const { diffusion, t, distance, draws = 1, seed, classes, batch = 8, known = [], signal, onProgress } = options
+  const { diffusion, t, distance, draws = 1, seed, clipDenoised = true, classes, batch = 8, known = [], signal, onProgress } = options
   const { indices = Array.from({ length: source.length }, (_, k) => k) } = options
   const outside = indices.find((k) => !Number.isInteger(k) || k < 0 || k >= source.length)
   if (outside !== undefined) throw new TweedieError('option', `There are images 0 to ${source.length - 1}, found ${outside}.`)
@@ -70,7 +72,7 @@ export async function scoreImages(device: Device, denoiser: ConditionalDenoiser,
     const y = classes && samples.map((k) => classes[k])
     const told = (x: Tensor, timesteps: readonly number[]): Tensor => denoiser(x, timesteps, y)
     using images = device.tensor(await source.read(samples, signal), [samples.length, ...source.shape])
-    const result = scoreAndReconstruct(diffusion, told, images, { t, distance, draws, seed, samples })
+    const result = scoreAndReconstruct(diffusion, told, images, { t, distance, draws, seed, samples, clipDenoised })
     using estimates = result.reconstruction
     using means = result.scores
     const found = await means.read()

@@ -1,5 +1,5 @@
 /** A configuration in guided-diffusion's own words (snake case), as `parseConfig` reads it from a checkpoint's metadata. */
-import type { DiffusionSettings, ModelConfig } from './config.ts'
+import { meanTypes, type DiffusionSettings, type ModelConfig } from './config.ts'
 
 /**
  * `config` and, where given, `diffusion` for the metadata of a checkpoint of this network.
@@ -10,7 +10,14 @@ import type { DiffusionSettings, ModelConfig } from './config.ts'
  */
 export function configMetadata({ kind: _, ...fields }: ModelConfig, diffusion?: DiffusionSettings): { config: string; diffusion?: string } {
   const kept = Object.entries(fields).filter(([key, value]) => !(key === 'superResolution' && value === false))
-  return { config: JSON.stringify(snake(kept)), ...(diffusion ? { diffusion: JSON.stringify(snake(Object.entries(diffusion))) } : {}) }
+  return { config: JSON.stringify(snake(kept)), ...(diffusion ? { diffusion: JSON.stringify(diffusionWords(diffusion)) } : {}) }
+}
+
+/** The reference has a word for the networks that predict x_0; the others go by ours. */
+function diffusionWords({ meanType, ...rest }: DiffusionSettings): object {
+  const name = Object.entries(meanTypes).find(([, type]) => type === meanType)?.[0]
+  const predict = meanType === 'xStart' ? { predict_xstart: true } : name === undefined ? {} : { predict: name }
+  return { ...snake(Object.entries(rest)), ...predict }
 }
 
 const snake = (entries: [string, unknown][]): object =>

@@ -53,6 +53,16 @@ export type ModelConfig = (UNetConfig & { kind: 'unet' }) | (ClassifierConfig & 
 
 export type NoiseSchedule = 'linear' | 'cosine'
 
+/**
+ * What a network predicts: the noise (guided-diffusion's default), the clean image (`predict_xstart`), the mean of the
+ * previous step, or the velocity v = sqrt(abar) epsilon - sqrt(1 - abar) x_0 (Salimans & Ho 2022), which no published
+ * model of guided-diffusion does.
+ */
+export type MeanType = 'epsilon' | 'xStart' | 'previousX' | 'v'
+
+/** How files (`predict`) and the command line (`--predict`) call what a network predicts. */
+export const meanTypes = { epsilon: 'epsilon', xstart: 'xStart', 'previous-x': 'previousX', v: 'v' } as const satisfies Record<string, MeanType>
+
 /** The process a network was trained with (guided-diffusion script_util.py, `create_gaussian_diffusion`). */
 export interface DiffusionSettings {
   noiseSchedule: NoiseSchedule
@@ -65,6 +75,13 @@ export interface DiffusionSettings {
    * stated, `describeModel` checks that it agrees.
    */
   learnSigma?: boolean
+  /** What the network predicts. Absent: epsilon. */
+  meanType?: MeanType
+  /**
+   * Of a network without variance head: it is sampled with the posterior's variance (FIXED_SMALL) instead of the forward
+   * process's (FIXED_LARGE), which is the reference's default. Absent: false.
+   */
+  sigmaSmall?: boolean
   /** Training only: the weight of the vb term (spec C.8). */
   rescaleLearnedSigmas?: boolean
   /** Training only: the loss is the bound itself (spec C.8). */

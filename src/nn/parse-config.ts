@@ -5,8 +5,8 @@
  * channels follows the tensors, since that is where a checkpoint cannot be wrong about itself.
  */
 import { TweedieError } from '../errors.ts'
-import { checkConfig } from './config.ts'
-import type { DiffusionSettings, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
+import { checkConfig, meanTypes } from './config.ts'
+import type { DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
 import { nearest } from './nearest.ts'
 
 const POOLS: readonly Pool[] = ['attention', 'adaptive', 'spatial', 'spatial_v2']
@@ -64,7 +64,8 @@ export function parseConfig(json: unknown, shapes: Shapes): { config: ModelConfi
 
 /**
  * `__metadata__.diffusion`, or `diffusion` of the `.json`: `noise_schedule` and `diffusion_steps` are required;
- * `rescale_timesteps` is false where absent (guided-diffusion's default; improved-diffusion's is true).
+ * `rescale_timesteps` is false where absent (guided-diffusion's default; improved-diffusion's is true). What the network
+ * predicts is guided-diffusion's `predict_xstart`, or `predict` with one of the names of {@link meanTypes}.
  * @throws TweedieError 'option'
  */
 export function parseDiffusionSettings(json: unknown): DiffusionSettings {
@@ -75,6 +76,9 @@ export function parseDiffusionSettings(json: unknown): DiffusionSettings {
     rescaleTimesteps: fields.boolean('rescale_timesteps', false),
   }
   if (fields.get('learn_sigma') !== undefined) settings.learnSigma = fields.boolean('learn_sigma')
+  const meanType = meanTypeIn(fields)
+  if (meanType !== undefined) settings.meanType = meanType
+  if (fields.get('sigma_small') !== undefined) settings.sigmaSmall = fields.boolean('sigma_small')
   if (fields.get('rescale_learned_sigmas') !== undefined) {
     settings.rescaleLearnedSigmas = fields.boolean('rescale_learned_sigmas')
   }
@@ -82,6 +86,15 @@ export function parseDiffusionSettings(json: unknown): DiffusionSettings {
   fields.finish()
   if (settings.diffusionSteps < 1) fields.fail(`diffusion_steps must be positive, found ${settings.diffusionSteps}`)
   return settings
+}
+
+function meanTypeIn(fields: Fields): MeanType | undefined {
+  const xStart = fields.get('predict_xstart') === undefined ? undefined : fields.boolean('predict_xstart')
+  const flagged = xStart === undefined ? undefined : xStart ? 'xStart' : 'epsilon'
+  if (fields.get('predict') === undefined) return flagged
+  const predict = fields.oneOf('predict', Object.keys(meanTypes) as (keyof typeof meanTypes)[])
+  if (flagged !== undefined && flagged !== meanTypes[predict]) fields.fail(`predict "${predict}" contradicts predict_xstart ${xStart}`)
+  return meanTypes[predict]
 }
 
 /** The weight whose first axis is the number of outputs. */
