@@ -1,16 +1,17 @@
 /** Data sets from files: PNG, JPEG, NumPy, IDX and folders, whole, odd and damaged. */
 import { createHash } from 'node:crypto'
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { encode } from 'fast-png'
 import { describe, expect, test } from 'vitest'
+import { imageHeader } from '../src/data/decode.ts'
 import { decodeImage, openImages } from '../src/data/index.node.ts'
 import { parseNpy } from '../src/data/npy.ts'
 import { sha256, sha256OfBytes } from '../src/data/sha256.ts'
 import { temporaryFolder } from './cli.ts'
-import { cmykJpeg, idx, jpegs, npy, npz } from './data-fixtures.ts'
-import { ascii, concat } from './io-fixtures.ts'
+import { cmykJpeg, idx, jpegs, npy, npz, pngChunk, pngFile } from './data-fixtures.ts'
+import { ascii, concat, le } from './io-fixtures.ts'
 import { describeShared, shared } from './shared.ts'
 
 const at = temporaryFolder()
@@ -39,6 +40,48 @@ describe('PNG', () => {
     expect([...decodeImage(base64(bits), 'x').data].map((value) => value / 255).join('')).toBe('000101011010101110101000101001010')
   })
 
+  /** Every colour type, depth and order; what PIL reads from them was compared on 210 such files. */
+  test.each([[0, 1], [0, 2], [0, 4], [0, 8], [0, 16], [2, 8], [2, 16], [3, 1], [3, 2], [3, 4], [3, 8], [4, 8], [4, 16], [6, 8], [6, 16]])('colour type %i of %i bits, interlaced or not, at odd sizes', (type, depth) => {
+    const samples = [1, 0, 3, 1, 2, 0, 4][type]
+    const palette = Uint8Array.from({ length: 3 * 2 ** Math.min(8, depth) }, (_, i) => i * 37 + 11)
+    // Said of other pixels than these, or only suggested: none of it changes a pixel.
+    const beside = [pngChunk('gAMA', [0, 0, 177, 143]), pngChunk('iCCP', ascii('icc\0\0no zlib')), pngChunk('tEXt', ascii('\0no keyword'))]
+    const extra = type === 3 ? [pngChunk('PLTE', palette), pngChunk('tRNS', [0])] : type === 0 ? [pngChunk('tRNS', [0, 1])] : type === 4 ? [] : [pngChunk('PLTE', [1, 2, 3])]
+    for (const [width, height] of [[1, 1], [3, 2], [13, 9]]) {
+      const pixels = Array.from({ length: width * height * samples }, (_, i) => i * 7919 % 2 ** depth)
+      const colours = type === 3 ? pixels.flatMap((index) => [...palette.subarray(3 * index, 3 * index + 3)])
+        : pixels.filter((_, i) => samples % 2 === 1 || i % samples < samples - 1).map((value) => Math.round(value * 255 / (2 ** depth - 1)))
+      for (const interlaced of [false, true]) {
+        const image = decodeImage(pngFile({ width, height, depth, type, interlaced, pixels, extra: [...beside, ...extra] }), 'x')
+        expect(image).toEqual({ width, height, channels: type === 0 || type === 4 ? 1 : 3, data: Uint8Array.from(colours) })
+      }
+    }
+  })
+
+  test('a colour that the palette leaves out is black, an end that is missing is not missed', () => {
+    const file = pngFile({ width: 3, height: 1, depth: 8, type: 3, pixels: [0, 200, 1], extra: [pngChunk('PLTE', [1, 2, 3, 4, 5, 6])] })
+    const whole = decodeImage(file, 'x')
+    expect([...whole.data]).toEqual([1, 2, 3, 0, 0, 0, 4, 5, 6])
+    expect(decodeImage(file.subarray(0, -12), 'x')).toEqual(whole)
+    // Anywhere ahead of its end: its last bytes but 12 are pixels.
+    for (let length = 9; length < file.length - 12; length++) expect(() => decodeImage(file.subarray(0, length), 'a.png'), `${length}`).toThrow(/^a\.png: a damaged PNG/)
+    expect(() => decodeImage(pngFile({ width: 1, height: 1, depth: 8, type: 3, pixels: [0] }), 'a.png')).toThrow('a.png: a damaged PNG (its palette is missing).')
+  })
+
+  test('a header of no pixels, or of more than memory holds, is refused as soon as it is read', () => {
+    const header = (width: number, height: number, depth = 8, type = 2) => {
+      const file = pngFile({ width: 1, height: 1, depth: 8, type: 2, pixels: [1, 2, 3] })
+      return concat(file.subarray(0, 8), pngChunk('IHDR', [...le(width, 4).reverse(), ...le(height, 4).reverse(), depth, type, 0, 0, 0]), file.subarray(33))
+    }
+    for (const read of [decodeImage, imageHeader]) {
+      expect(() => read(header(30_000, 20_000), 'a.png')).toThrow('a.png: 30000 x 20000 pixels are more than 100 million')
+      expect(() => read(header(2 ** 32 - 1, 1), 'a.png')).toThrow('a.png: 4294967295 x 1 pixels')
+      expect(() => read(header(0, 5), 'a.png')).toThrow('a.png: a damaged image (its header says 0 x 5 pixels)')
+      expect(() => read(header(1, 1, 4), 'a.png')).toThrow('a.png: a damaged PNG (its header says colour type 2, 4 bits')
+    }
+    expect(() => decodeImage(header(1, 2), 'a.png')).toThrow('a.png: a damaged PNG (its pixels are cut short, too many or changed).')
+  })
+
   test('a damaged one is named', () => {
     const bytes = png(3, [1, 2, 3, 4, 5, 6])
     bytes[45] ^= 255
@@ -50,9 +93,9 @@ describe('PNG', () => {
 
 describe('JPEG', () => {
   test.each(Object.keys(jpegs))("%s: PIL's pixels within 3 levels, and no brighter or darker", (kind) => {
-    const { file, pixels } = jpegs[kind]
+    const { file, pixels, size = [13, 9] } = jpegs[kind]
     const { width, height, data } = decodeImage(file, kind)
-    expect([width, height, data.length]).toEqual([13, 9, pixels.length])
+    expect([width, height, data.length]).toEqual([...size, pixels.length])
     // Two roundings of the transform at most a level off each, times up to 1.77 for chroma.
     const differences = [...data].map((value, i) => value - pixels[i])
     expect(Math.max(...differences.map(Math.abs))).toBeLessThanOrEqual(3)
@@ -320,6 +363,19 @@ describeShared('the shared data sets', () => {
     expect(counts).toEqual([4153, 372, 361])
     const slices = await openImages(shared('data/brain_mri_64.npz'))
     expect([slices.length, slices.channels, slices.sizeOf(0), [...slices.columns.keys()]]).toEqual([3264, 1, { width: 64, height: 64 }, ['is_test']])
+  })
+
+  test('PNGs that PIL reads: a suggested palette, small interlaced pictures, damaged texts and profiles', async () => {
+    const read = (name: string) => decodeImage(readFileSync(shared(`cases/${name}`)), name)
+    const right = new Uint8Array(readFileSync(shared('cases/png-truecolour-plte/true.raw')))
+    for (const name of ['rgb', 'rgb16', 'rgba']) expect(read(`png-truecolour-plte/${name}.png`), name).toEqual({ width: 32, height: 32, channels: 3, data: right })
+    const plain = read('png-strict/png_noiend.png')
+    for (const name of ['png-strict/png_emptykw', 'png-strict/png_longkw', 'png-strict/png_badiCCP', 'png-truecolour-plte/short']) expect(read(`${name}.png`), name).toEqual(plain)
+    expect([plain.width, plain.height, plain.channels]).toEqual([40, 48, 3])
+    for (const [name, channels] of [['g4', 1], ['pal4', 3]] as const) {
+      const { width, height, ...rest } = read(`png-strict/png_adam7_${name}.png`)
+      expect([width, height, rest.channels], name).toEqual([39, 48, channels])
+    }
   })
 
   test("LPIPS's own pictures", async () => {

@@ -4,14 +4,14 @@
  */
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { decode } from 'fast-png'
+import { decodePng } from '../data/png.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { draw } from './draw.ts'
 import { openModel } from './files.ts'
-import { encodePng, type Image } from './image.ts'
+import { encodePng } from './image.ts'
 import { sampleSettings, type SampleOption } from './options.ts'
 import { meanScore, report, type ReportRun } from './report.ts'
 import { finish, resumable, sample } from './sample.ts'
@@ -82,7 +82,7 @@ export const quickstart: Command = {
 
 /** One report and one picture of all runs, a row each. */
 async function compare(out: string, runs: readonly ReportRun[], signal: AbortSignal): Promise<void> {
-  const images = runs.map(({ samples }) => samples.map(({ png }) => decode(png) as unknown as Image))
+  const images = runs.map(({ samples }) => samples.map(({ png }) => decodePng(png, 'a sample')))
   const columns = images[0]?.length ?? 1
   await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images.flat(), columns))], { signal })
   const html = report(runs, {

@@ -1,7 +1,7 @@
 /** `tweedie sample`: draws samples into a folder, with a contact sheet, a report and the run.json to replay it. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { decode } from 'fast-png'
+import { decodePng } from '../data/png.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { TweedieError } from '../errors.ts'
 import { parseArguments, type Arguments, type Command } from './arguments.ts'
@@ -9,7 +9,7 @@ import { contactSheet } from './contact-sheet.ts'
 import { onDevice } from './device.ts'
 import { draw } from './draw.ts'
 import { openModel } from './files.ts'
-import { encodePng, type Image } from './image.ts'
+import { encodePng } from './image.ts'
 import { version } from './version.ts'
 import { sampleOptions, sampleSettings, type SampleOption, type SampleSettings } from './options.ts'
 import { meanScore, report, type ReportRun, type ReportSample } from './report.ts'
@@ -83,7 +83,7 @@ export async function finish(settings: SampleSettings, unfinished: RunRecord, di
     png: await readFile(join(out, file)), score, ...(label !== undefined && { label }), ...(targets && { targets }), ...(base && { base: await readFile(join(out, base.file)) }),
   })))
   const run: ReportRun = { name: method, record, distance, samples }
-  const images = samples.map(({ png }) => decode(png) as unknown as Image)
+  const images = samples.map(({ png }) => decodePng(png, 'a sample'))
   await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images))], { signal })
   const html = report([run], { title: `${samples.length} samples, ${method}`, intro: introOf(samples), side: images[0]?.width ?? 1 })
   await writeFileAtomic(join(out, 'report.html'), [new TextEncoder().encode(html)], { signal })

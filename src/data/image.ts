@@ -1,4 +1,5 @@
 /** A decoded image, and the two ways between its channels: grey to colour by repetition, colour to grey by luma. */
+import { TweedieError } from '../errors.ts'
 
 /** Bytes in rows, channels interleaved. */
 export interface Image {
@@ -13,6 +14,15 @@ export interface ImageHeader {
   readonly width: number
   readonly height: number
   readonly channels: 1 | 3
+}
+
+/** Photographs have up to 100 million pixels; decoding takes some 20 bytes for each. */
+const maxPixels = 1e8
+
+/** Throws 'format', naming `name`, for a header that says no pixels, or more than are decoded. */
+export function checkPixels(name: string, width: number, height: number): void {
+  if (width === 0 || height === 0) throw new TweedieError('format', `${name}: a damaged image (its header says ${width} x ${height} pixels).`)
+  if (width * height > maxPixels) throw new TweedieError('format', `${name}: ${width} x ${height} pixels are more than ${maxPixels / 1e6} million. Scale it down first.`)
 }
 
 /**

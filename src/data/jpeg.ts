@@ -1,13 +1,13 @@
 /**
- * JPEG files as images of bytes: baseline and progressive, grey or colour. jpeg-js decodes the planes; chroma of half
- * the resolution is spread here with the triangle filter of libjpeg, and converted with its rounding, so that images
- * are those of PIL up to a few levels (jpeg-js itself repeats chroma and truncates, half a level too dark).
+ * JPEG files as images of bytes: baseline and progressive, grey or colour. jpeg-js decodes the planes; chroma of a
+ * lower resolution is spread here as libjpeg-turbo does, and converted with its rounding, so that images are those of PIL
+ * within 3 levels, and grey ones within 1 (jpeg-js itself repeats chroma and truncates, half a level too dark).
  * An EXIF orientation is ignored and pixels are taken as stored, as guided-diffusion's loader does.
  * Format: ITU-T T.81, JFIF 1.02.
  */
 import jpeg from 'jpeg-js'
 import { TweedieError } from '../errors.ts'
-import type { Image, ImageHeader } from './image.ts'
+import { checkPixels, type Image, type ImageHeader } from './image.ts'
 
 export const isJpeg = (bytes: Uint8Array): boolean => bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff
 
@@ -19,9 +19,6 @@ interface JpegHeader extends ImageHeader {
   /** Where Adobe's marker says which of the two, if it is there. */
   readonly transformAt?: number
 }
-
-/** Photographs have up to 100 million pixels; decoding takes some 20 bytes for each. */
-const maxPixels = 1e8
 
 /**
  * From the bytes before the first scan; undefined where these are not all there. Throws 'format', naming `name`, for
@@ -63,8 +60,7 @@ export function jpegHeader(bytes: Uint8Array, name: string): JpegHeader | undefi
   }
   if (!frame) return undefined
   const { width, height, ids, sampling: [[x, y], ...chroma] } = frame
-  if (width === 0 || height === 0) wrong('a damaged JPEG (its header has no size).')
-  if (width * height > maxPixels) wrong(`${width} x ${height} pixels are more than ${maxPixels / 1e6} million. Scale it down first.`)
+  checkPixels(name, width, height)
   const spread = chroma.length === 0 ? [1, 1] as const : [x / chroma[0][0], y / chroma[0][1]] as const
   const alike = chroma.every(([h, v]) => h === chroma[0][0] && v === chroma[0][1])
   if (!alike || spread.some((s) => s !== 1 && s !== 2 && s !== 4)) wrong('a JPEG with an unusual sampling of its chroma, which is not read. Save it as a PNG.')
@@ -102,23 +98,29 @@ export function decodeJpeg(bytes: Uint8Array, name: string): Image {
   return { width, height, channels, data: new Uint8Array(data.buffer) }
 }
 
-/** One chroma plane in full resolution: between two samples a quarter apart, the nearer counts three times. */
+/**
+ * One chroma plane in full resolution, as libjpeg-turbo spreads it: by a triangle filter (between two samples a quarter
+ * apart, the nearer counts three times) where a direction has half the resolution and none has less, and by repetition
+ * otherwise, which also goes for a plane of half the width that has two columns or fewer.
+ */
 function spreadChroma(planes: Uint8Array, channel: number, width: number, height: number, [x, y]: readonly [number, number]): Uint8Array {
   const at = (row: number, column: number): number => planes[(row * width + column) * 3 + channel]
   const out = new Uint8Array(width * height)
+  const smooth = x <= 2 && y <= 2 && !(x === 2 && width <= 4)
+  const [across, down] = [smooth && x === 2, smooth && y === 2]
   const neighbour = (i: number, end: number): number => {
     const other = i & 1 ? i + 1 : i - 2
     return other < 0 || other >= end ? i : other
   }
   // A bias that alternates, as libjpeg's: 1 and 2 of 4, or 8 and 7 of 16.
   for (let i = 0; i < height; i++) {
-    const row = y === 2 ? neighbour(i, height) : i
+    const row = down ? neighbour(i, height) : i
     for (let j = 0; j < width; j++) {
-      const column = x === 2 ? neighbour(j, width) : j
-      out[i * width + j] = x === 2 && y === 2
+      const column = across ? neighbour(j, width) : j
+      out[i * width + j] = across && down
         ? (9 * at(i, j) + 3 * at(row, j) + 3 * at(i, column) + at(row, column) + (j & 1 ? 7 : 8)) >> 4
-        : x === 2 ? (3 * at(i, j) + at(i, column) + (j & 1 ? 2 : 1)) >> 2
-          : y === 2 ? (3 * at(i, j) + at(row, j) + (i & 1 ? 2 : 1)) >> 2
+        : across ? (3 * at(i, j) + at(i, column) + (j & 1 ? 2 : 1)) >> 2
+          : down ? (3 * at(i, j) + at(row, j) + (i & 1 ? 2 : 1)) >> 2
             : at(i, j)
     }
   }
