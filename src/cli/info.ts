@@ -1,13 +1,15 @@
 /** `tweedie info`: what can compute on this machine, and what a checkpoint holds and takes. */
+import { diffusionOptionsOf } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint } from '../io/index.node.ts'
-import { describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, stateDictOf, type ModelDescription } from '../nn/index.ts'
+import { describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, stateDictOf, type DiffusionSettings, type ModelConfig, type ModelDescription } from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../tensor/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { jsonBeside, openWeights } from './files.ts'
 import { modelRows, stateRows, trainedIn } from './info-training.ts'
+import { meanTypeName } from './parametrization.ts'
 import type { Session } from './session.ts'
 
 const options = {
@@ -98,10 +100,18 @@ async function showNetwork(path: string, checkpoint: Checkpoint, preset: string 
     ['network', `${kind === 'unet' ? ('superResolution' in config && config.superResolution ? 'super-resolution U-Net' : 'U-Net') : 'classifier'}${equal === undefined ? '' : `, the preset ${equal}`}`],
     ...Object.entries(fields).map(([key, value]) => [`  ${key}`, Array.isArray(value) ? value.join(', ') : String(value)] as const),
     ['process', diffusion ? `${diffusion.noiseSchedule}, ${diffusion.diffusionSteps} steps${diffusion.rescaleTimesteps ? ', timesteps rescaled' : ''}` : 'not told: --schedule and --diffusion-steps are needed for sampling'],
+    ...(diffusion && kind === 'unet' ? [['  predicts', predicted(diffusion, config)] as const] : []),
     ...modelRows(checkpoint),
     ['memory, one image', `${mebibytes(inference.bytes)} (weights ${mebibytes(inference.weights)}), largest tensor ${mebibytes(inference.largestBuffer)}`],
     ['  with its gradient', `${mebibytes(gradient.bytes)}, largest tensor ${mebibytes(gradient.largestBuffer)}`],
   ])
+}
+
+/** What a U-Net predicts, and the variance it is sampled with. */
+function predicted(settings: DiffusionSettings, network: ModelConfig): string {
+  const { meanType, varianceType } = diffusionOptionsOf(settings, network)
+  const variance = { learnedRange: 'variance learned', learned: 'variance learned', fixedLarge: 'variance FIXED_LARGE', fixedSmall: 'variance FIXED_SMALL' }[varianceType]
+  return `${meanTypeName(meanType)}, ${variance}`
 }
 
 const sorted = (config: object): [string, unknown][] => Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1))
