@@ -1,7 +1,7 @@
 /** `tweedie convert`: any checkpoint to safetensors, with what network it holds written into it. */
 import { readFile, stat } from 'node:fs/promises'
 import { convertToSafetensors, writeFileAtomic } from '../io/index.node.ts'
-import { checkStateDict, configMetadata, parameterCount, parseConfig, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
+import { checkStateDict, configMetadata, describeModel, parameterCount, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { jsonBeside, openWeights } from './files.ts'
 
@@ -29,13 +29,15 @@ export const convert: Command = {
       const file = args.text('config')
       const json = file !== undefined ? await readFile(file, 'utf8') : preset === undefined ? await jsonBeside(from) : undefined
       const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
-      const metadata = preset !== undefined ? configMetadata(presetOf(preset).config, presetOf(preset).diffusion) : json !== undefined ? jsonMetadata(json) : {}
-      const config = (metadata as { config?: object }).config ?? checkpoint.metadata.config
-      const known = config === undefined ? undefined : stateDictOf(planOf(parseConfig(config, shapes).config))
-      if (known) checkStateDict(known, shapes, from)
-      await writeFileAtomic(to, convertToSafetensors(checkpoint, metadata, { signal }), { signal })
+      const said: Record<string, string> = preset !== undefined ? configMetadata(presetOf(preset).config, presetOf(preset).diffusion) : json !== undefined ? jsonMetadata(json) : {}
+      const { preset: kept = '', ...metadata } = { ...checkpoint.metadata, ...said }
+      const network = metadata.config === undefined ? null : describeModel({ ...checkpoint, metadata: { ...metadata, preset: preset ?? kept } })
+      if (network) checkStateDict(stateDictOf(planOf(network.config)), shapes, from)
+      const name = preset ?? network?.preset
+      await writeFileAtomic(to, convertToSafetensors({ ...checkpoint, metadata }, name === undefined ? {} : { preset: name }, { signal }), { signal })
       const count = parameterCount(shapes)
-      console.log(`${to}: ${checkpoint.tensors.size} tensors, ${count.toLocaleString('en')} numbers${known ? '' : '. What network it is was not said (--config, --preset): say it when you use it'}`)
+      const what = network ? name === undefined ? '' : `, the preset ${name}` : '. What network it is was not said (--config, --preset): say it when you use it'
+      console.log(`${to}: ${checkpoint.tensors.size} tensors, ${count.toLocaleString('en')} numbers${what}`)
     } finally {
       await checkpoint.close()
     }
@@ -43,7 +45,7 @@ export const convert: Command = {
 }
 
 /** `config`, `diffusion` and `training` of a `.json` stand side by side in the file's metadata. */
-function jsonMetadata(text: string): Record<string, object> {
+function jsonMetadata(text: string): Record<string, string> {
   let json: unknown
   try {
     json = JSON.parse(text)
@@ -52,7 +54,7 @@ function jsonMetadata(text: string): Record<string, object> {
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) return fail('the configuration must be a JSON object.')
   const { diffusion, training, ...config } = json as Record<string, unknown>
-  return Object.fromEntries(Object.entries({ config, diffusion, training }).filter((entry): entry is [string, object] => entry[1] !== undefined))
+  return Object.fromEntries(Object.entries({ config, diffusion, training }).filter(([, value]) => value !== undefined).map(([key, value]) => [key, JSON.stringify(value)]))
 }
 
 async function same(a: string, b: string): Promise<boolean> {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { GaussianDiffusion, GeneratedNoise, GivenNoise, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { encodeSafetensors, writeFileAtomic } from '../io/index.node.ts'
+import { departures } from './departures.ts'
 import { encodePng, imageOf } from './image.ts'
 import { sha256Of } from './files.ts'
 import { cycled, toOptions, type SampleSettings } from './options.ts'
@@ -43,9 +44,11 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   const large = upsampler?.shape ?? shape
   const { out, number, batch, save } = settings
   await mkdir(out, { recursive: true })
+  const differs = departures(settings, distance.name)
+  if (differs.length > 0) console.error(`note: not as published: ${differs.join('; ')}.`)
   const { name, vendor, architecture, software } = device.adapter
   let record = await resumed(out, {
-    program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), sha256,
+    program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), sha256,
     adapter: { backend: device.backend.kind, name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
   })
   if (record.samples.length > 0) console.error(`${out}: ${record.samples.length} of ${number} samples are there already.`)

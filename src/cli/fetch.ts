@@ -104,7 +104,7 @@ export async function fetchWeights(entry: CatalogueEntry, folder: string, { sign
     await get(entry.file, async (checkpoint, sha256) => {
       const { config, diffusion } = presetOf(entry.name)
       checkStateDict(stateDictOf(planOf(config)), shapesOf(checkpoint), entry.file.url)
-      await writeFileAtomic(path, convertToSafetensors(checkpoint, { ...configMetadata(config, diffusion), ...source([entry.file, sha256]) }, { signal }), { signal })
+      await writeFileAtomic(path, convertToSafetensors(checkpoint, { ...configMetadata(config, diffusion), preset: entry.name, ...source([entry.file, sha256]) }, { signal }), { signal })
     })
   } else {
     await get(entry.backbone, (backbone, backboneHash) => get(entry.lin, async (lin, linHash) => {

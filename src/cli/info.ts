@@ -2,7 +2,7 @@
 import { diffusionOptionsOf } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint } from '../io/index.node.ts'
-import { describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, stateDictOf, type DiffusionSettings, type ModelConfig, type ModelDescription } from '../nn/index.ts'
+import { describeModel, memoryOf, parameterCount, presetNames, presetsLike, presetsWith, type DiffusionSettings, type ModelConfig, type ModelDescription } from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../tensor/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
@@ -92,12 +92,13 @@ async function showNetwork(path: string, checkpoint: Checkpoint, preset: string 
     return show([['network', guess(shapes, path)]])
   }
   const { config, diffusion } = description
-  const equal = presetNames().find((name) => JSON.stringify(sorted(presetOf(name).config)) === JSON.stringify(sorted(config)))
+  const like = presetsLike(config, diffusion)
+  const whose = description.preset !== undefined ? `, the preset ${description.preset}` : like.length > 0 ? `, that of the presets ${like.join(', ')}: --preset says which` : ''
   const inference = memoryOf(config)
   const gradient = memoryOf(config, { gradient: true })
   const { kind, ...fields } = config
   show([
-    ['network', `${kind === 'unet' ? ('superResolution' in config && config.superResolution ? 'super-resolution U-Net' : 'U-Net') : 'classifier'}${equal === undefined ? '' : `, the preset ${equal}`}`],
+    ['network', `${kind === 'unet' ? ('superResolution' in config && config.superResolution ? 'super-resolution U-Net' : 'U-Net') : 'classifier'}${whose}`],
     ...Object.entries(fields).map(([key, value]) => [`  ${key}`, Array.isArray(value) ? value.join(', ') : String(value)] as const),
     ['process', diffusion ? `${diffusion.noiseSchedule}, ${diffusion.diffusionSteps} steps${diffusion.rescaleTimesteps ? ', timesteps rescaled' : ''}` : 'not told: --schedule and --diffusion-steps are needed for sampling'],
     ...(diffusion && kind === 'unet' ? [['  predicts', predicted(diffusion, config)] as const] : []),
@@ -114,15 +115,10 @@ function predicted(settings: DiffusionSettings, network: ModelConfig): string {
   return `${meanTypeName(meanType)}, ${variance}`
 }
 
-const sorted = (config: object): [string, unknown][] => Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1))
-
 /** What a checkpoint without a configuration may be, from its tensors alone. */
 function guess(shapes: ReadonlyMap<string, readonly number[]>, path: string): string {
-  const fits = presetNames().find((name) => {
-    const expected = stateDictOf(planOf(presetOf(name).config))
-    return expected.size === shapes.size && [...expected].every(([key, shape]) => shapes.get(key)?.join() === shape.join())
-  })
-  if (fits !== undefined) return `not told, but its tensors are those of the preset ${fits}: --preset ${fits}`
+  const fits = presetsWith(shapes)
+  if (fits.length > 0) return `not told, but its tensors are those of ${fits.length > 1 ? 'the presets' : 'the preset'} ${fits.join(', ')}: --preset ${fits.length > 1 ? 'says which' : fits[0]}`
   try {
     return `LPIPS, ${lpipsNetOf(shapes.keys(), path)}: for --lpips`
   } catch (error) {

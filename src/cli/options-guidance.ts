@@ -3,14 +3,15 @@
  * that it must be there. All of them add up, self-guidance among them.
  */
 import { resolve } from 'node:path'
-import { preset as presetOf, presetNames, type Preset } from '../nn/index.ts'
+import { preset as presetOf, presetNames, unpublished, type Preset } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
+import type { KnownFiles } from './known-files.ts'
 
 export const guidanceOptions = {
   'self-guided': { help: 'add self-guidance to the method; any --guide-* does so too' },
-  'guide-weight': { value: 'W', help: 'weight of self-guidance (mg_scale)', default: "the preset's, else 0.4" },
-  'guide-every': { value: 'N', help: 'guide at steps whose index is a multiple of N (inter_rate)', default: "the preset's, else 5" },
-  'guide-strength': { value: 'S', help: 'noise to which an estimate is brought again, as a fraction of the steps (p_ratio)', default: "the preset's, else 0.8" },
+  'guide-weight': { value: 'W', help: 'weight of self-guidance (mg_scale)', default: "the model's published one, else CelebA's 0.4" },
+  'guide-every': { value: 'N', help: 'guide at steps whose index is a multiple of N (inter_rate)', default: "the model's published one, else CelebA's 5" },
+  'guide-strength': { value: 'S', help: 'noise to which an estimate is brought again, as a fraction of the steps (p_ratio)', default: "the model's published one, else CelebA's 0.8" },
   'guide-after': { value: 'F', help: 'guide only above this fraction of the steps; -1: always (t_mid)', default: '-1' },
   'guide-scale': { value: 'variance|fixed', help: "multiply by the model's variance, or not (mg_scale_type)", default: 'variance' },
   'guide-draws': { value: 'N', help: 'noise draws averaged (num_mc_samples)', default: '1' },
@@ -19,12 +20,12 @@ export const guidanceOptions = {
   classifier: { value: 'C.safetensors', help: 'guide any method by the gradient of this classifier' },
   'classifier-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself' },
   target: { value: '1', help: 'class the classifier leads to; several (1,2) go to the samples in order', default: '--labels' },
-  'classifier-scale': { value: 'S', help: 'weight of classifier guidance', default: "the preset's, else 1" },
+  'classifier-scale': { value: 'S', help: 'weight of classifier guidance', default: "the model's published one, else 1" },
   'minority-classifier': { value: 'C.safetensors', help: 'guide any method to minority levels by this classifier of them (Um et al., ICLR 2024)' },
   'minority-preset': { value: 'NAME', help: 'the published minority classifier it is (mc_*), for a file that does not say so itself' },
   extractor: { value: 'E.safetensors', help: 'the frozen ADM classifier whose features the minority classifier reads' },
   'extractor-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself', default: 'that of --minority-preset' },
-  'minority-scale': { value: 'W', help: 'weight of minority guidance', default: "the published one of the minority classifier's or the model's preset, else 1" },
+  'minority-scale': { value: 'W', help: 'weight of minority guidance', default: "the minority classifier's published one, else that for the model, else 1" },
   'minority-target': { value: '99|90-99|rarest', help: 'level to lead to; of a range, each sample its own, by the seed', default: 'rarest' },
   'minority-tilt': { help: 'lead to all levels, each by its minority score, instead of to one (Eq. 18)' },
   'sehwag-classifier': { value: 'C.safetensors', help: 'guide any method away from its class in the features of this classifier, as Sehwag et al. (2022) do: a reconstruction, their code is not public' },
@@ -64,6 +65,8 @@ export interface MinoritySettings {
   readonly preset: string | null
   readonly extractor: string | null
   readonly extractorPreset: string | null
+  /** The preset (mc_*) whose figures are its defaults; null: none. */
+  readonly published: string | null
   readonly scale: number
   /** First and last level of a range, the last level of all, or all of them by their scores (Eq. 18). */
   readonly target: readonly [number, number] | 'rarest' | 'tilt'
@@ -100,7 +103,7 @@ export function noteIdle<K extends string>(args: Arguments<K>, use: string, appl
 type Args = Arguments<GuidanceOption>
 
 /** Reads and checks the options of guidance. `labels`: classes of the samples, empty for a model without classes. */
-export function guidanceSettings(args: Args, { method, preset, labels }: { method: string; preset: Preset | undefined; labels: readonly number[] }): GuidanceSettings {
+export function guidanceSettings(args: Args, { method, preset, labels, files }: { method: string; preset: Preset | undefined; labels: readonly number[]; files: KnownFiles }): GuidanceSettings {
   const needs = (name: string, file: GuidanceOption): void => {
     if (method === name && !args.has(file)) fail(`--method ${name} needs --${file}: ${guidanceOptions[file].help}.`)
   }
@@ -114,7 +117,7 @@ export function guidanceSettings(args: Args, { method, preset, labels }: { metho
   return {
     guide: selfGuided(args, method) ? guideSettings(args, preset) : null,
     classifier: classifierSettings(args, preset, labels),
-    minority: minoritySettings(args, preset),
+    minority: minoritySettings(args, preset, files.minority?.preset),
     sehwag: sehwagSettings(args, labels),
     attributes: args.has('attributes-classifier') ? { file: resolve(args.required('attributes-classifier')), scale: args.number('attributes-scale') ?? 1 } : null,
   }
@@ -128,7 +131,7 @@ function selfGuided(args: Args, method: string): boolean {
 }
 
 function guideSettings(args: Args, preset: Preset | undefined): GuideSettings {
-  const { weight, every, strength } = preset?.sampling.selfGuided ?? { weight: 0.4, every: 5, strength: 0.8 }
+  const { weight, every, strength } = preset?.sampling.selfGuided ?? unpublished.selfGuided
   const chosen = args.number('guide-strength', { min: 0, max: 1 }) ?? strength
   if (chosen === 1) fail('--guide-strength: expected a fraction of the steps below 1, found 1.')
   return {
@@ -150,11 +153,13 @@ function classifierSettings(args: Args, preset: Preset | undefined, labels: read
   return { file: resolve(args.required('classifier')), preset: args.text('classifier-preset') ?? null, target, scale }
 }
 
-function minoritySettings(args: Args, model: Preset | undefined): MinoritySettings | null {
+/** `kept`: the published minority classifier that its file is. */
+function minoritySettings(args: Args, model: Preset | undefined, kept: string | undefined): MinoritySettings | null {
   if (!args.has('minority-classifier')) return null
   const name = args.text('minority-preset')
-  // Scales were published for a minority classifier on its backbone: either of the two names says which.
-  const published = name === undefined ? presetNames().map(presetOf).find(({ sampling }) => model && sampling.minority?.backbone === model.name) : presetOf(name)
+  // Scales were published for a minority classifier on its backbone: either of the two says which.
+  const byName = name ?? kept
+  const published = byName === undefined ? presetNames().map(presetOf).find(({ sampling }) => model && sampling.minority?.backbone === model.name) : presetOf(byName)
   const tilt = args.flag('minority-tilt') ?? false
   if (tilt && args.has('minority-target')) fail('--minority-tilt leads to all levels and --minority-target to some: give one of them.')
   if (args.has('extractor-preset') && !args.has('extractor')) fail('--extractor-preset says what --extractor FILE is, which is not given.')
@@ -163,6 +168,7 @@ function minoritySettings(args: Args, model: Preset | undefined): MinoritySettin
     preset: name ?? null,
     extractor: args.has('extractor') ? resolve(args.required('extractor')) : null,
     extractorPreset: args.text('extractor-preset') ?? (name !== undefined && args.has('extractor') ? published?.sampling.minority?.featureExtractor ?? null : null),
+    published: published?.sampling.minority ? published.name : null,
     scale: args.number('minority-scale') ?? published?.sampling.minority?.scale ?? 1,
     target: tilt ? 'tilt' : levels(args.text('minority-target') ?? 'rarest'),
   }

@@ -4,10 +4,11 @@
  */
 import { resolve } from 'node:path'
 import { diffusionOptionsOf, respace, type DiffusionOptions } from '../diffusion/index.ts'
-import { preset as presetOf, presetNames, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
+import { preset as presetOf, presetNames, presetsLike, unpublished, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distances.ts'
+import type { KnownFiles } from './known-files.ts'
 import { guidanceOptions, guidanceSettings, guidanceToOptions, noteIdle, type GuidanceSettings } from './options-guidance.ts'
 import { meanTypeIn, meanTypeName, parametrizationOptions } from './parametrization.ts'
 import { upsamplerOptions, upsamplerSettings, upsamplerToOptions, type UpsamplerSettings } from './options-upsampler.ts'
@@ -19,7 +20,7 @@ export const samplers = ['ancestral', 'ddim'] as const
 /** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
 export const processOptions = {
   model: { value: 'M.safetensors', help: 'the U-Net; .pt and .pth work too' },
-  preset: { value: 'NAME', help: 'the published model it is, for a file that does not say so itself; tweedie info lists the names' },
+  preset: { value: 'NAME', help: 'the published model it is, for a file that does not say so itself; tweedie info lists the names. What was published for it is the default' },
   schedule: { value: 'cosine|linear', help: 'noise schedule of the training', default: "the model file's, then the preset's" },
   'diffusion-steps': { value: 'T', help: 'steps of the training', default: "the model file's, then the preset's" },
   'rescale-timesteps': { help: 'the network was trained to see t * 1000 / T', default: "the model file's, then the preset's" },
@@ -58,7 +59,10 @@ export interface ProcessSettings extends Readonly<Required<Omit<DiffusionOptions
 
 export interface SampleSettings extends ProcessSettings, DistanceSettings, GuidanceSettings {
   readonly model: string
+  /** As given. */
   readonly preset: string | null
+  /** The published models that the files of the run are, by --*-preset, by their own word or by their networks; null: none. */
+  readonly known: { readonly model: string | null; readonly classifier: string | null; readonly minority: string | null; readonly upsampler: string | null }
   readonly method: Method
   readonly sampler: (typeof samplers)[number]
   readonly respacing: string
@@ -76,14 +80,15 @@ export interface SampleSettings extends ProcessSettings, DistanceSettings, Guida
   readonly save: string | null
 }
 
-/** The preset named by --preset: its figures are defaults. */
-const presetIn = (args: Arguments<ProcessOption>): Preset | undefined => {
-  const name = args.text('preset')
+/** The published model it is, by --preset or by its file: its figures are defaults. */
+const presetIn = (args: Arguments<ProcessOption>, model: ModelDescription): Preset | undefined => {
+  const name = args.text('preset') ?? model.preset
   return name === undefined ? undefined : presetOf(name)
 }
 
-export function processSettings(args: Arguments<ProcessOption>, { config, diffusion }: ModelDescription): ProcessSettings {
-  const known = diffusion ?? presetIn(args)?.diffusion
+export function processSettings(args: Arguments<ProcessOption>, model: ModelDescription): ProcessSettings {
+  const { config } = model
+  const known = model.diffusion ?? presetIn(args, model)?.diffusion
   const unknown = (name: string): never => fail(`--${name} is required: neither the model file nor a preset says how the model was trained (--preset NAME; there are ${presetNames().length}, see tweedie info).`)
   const noiseSchedule = args.choice('schedule', ['cosine', 'linear']) ?? known?.noiseSchedule ?? unknown('schedule')
   const diffusionSteps = args.integer('diffusion-steps', { min: 1 }) ?? known?.diffusionSteps ?? unknown('diffusion-steps')
@@ -105,42 +110,48 @@ export function labelsFor(args: Arguments<'labels'>, { numClasses }: ModelConfig
 /** Item `k` of a list that starts over at its end. */
 export const cycled = (values: readonly number[], k: number): number => values[k % values.length] as number
 
-/** Reads and checks the options of `sample`. `given`: the number of samples in --noise. */
-export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescription, given?: number): SampleSettings {
+/** Reads and checks the options of `sample`. `given`: the number of samples in --noise; `files`: what the other files are. */
+export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescription, given?: number, files: KnownFiles = {}): SampleSettings {
   const { config } = model
   if (config.kind !== 'unet') fail(`${args.text('model')} is a classifier: --model takes a U-Net, --classifier a classifier.`)
   if ('superResolution' in config && config.superResolution) fail(`${args.text('model')} is a super-resolution U-Net, which takes a picture beside the noise: --upsampler takes it, beside a --model that draws by itself.`)
-  const preset = presetIn(args)
+  const preset = presetIn(args, model)
+  const like = preset ? [] : presetsLike(config, model.diffusion)
+  if (like.length > 1) console.error(`note: ${like.join(', ')} have this network: --preset says which it is, if it is one, and takes what was published for it.`)
   const method = args.choice('method', methods) ?? 'ancestral'
   const sampler = args.choice('sampler', samplers) ?? (method === 'ddim' ? 'ddim' : 'ancestral')
   if (method === 'ddim' && sampler !== 'ddim') fail('--method ddim is the sampler ddim: leave one of the two out.')
   const process = processSettings(args, model)
-  const respacing = args.text('respacing') ?? preset?.sampling.respacing ?? String(process.diffusionSteps)
+  const respacing = args.text('respacing') ?? preset?.sampling.respacing?.steps ?? String(process.diffusionSteps)
   const { steps } = respace({ ...process, respacing })
   noteIdle(args, '--sampler ddim', sampler === 'ddim', ['eta'])
   noteIdle(args, 'the generator: --noise says how many', given === undefined, ['batch'])
 
-  const hint = method === 'boost-and-skip' ? preset?.sampling.boostAndSkip ?? { boost: 4, skip: 3 } : { boost: 1, skip: 0 }
+  const hint = method === 'boost-and-skip' ? preset?.sampling.boostAndSkip ?? unpublished.boostAndSkip : { boost: 1, skip: 0 }
   const skip = args.integer('skip') ?? hint.skip
   if (skip >= steps) fail(`--skip ${skip} leaves none of the ${steps} steps.`)
   const number = args.integer('number', { min: 1, max: 1_000_000 }) ?? given ?? 16
   if (given !== undefined && number !== given) fail(`--number ${number}: --noise holds ${given} samples.`)
   const path = (name: SampleOption): string | null => args.has(name) ? resolve(args.required(name)) : null
   const labels = labelsFor(args, config)
+  const guidance = guidanceSettings(args, { method, preset, labels, files })
   return {
     model: resolve(args.required('model')),
-    preset: preset?.name ?? null,
+    preset: args.text('preset') ?? null,
+    known: {
+      model: preset?.name ?? null, classifier: files.classifier?.preset ?? null, minority: guidance.minority?.published ?? null, upsampler: files.upsampler?.preset ?? args.text('upsampler-preset') ?? null,
+    },
     method,
     sampler,
     ...process,
     respacing,
     eta: args.number('eta', { min: 0, max: 1 }) ?? 0,
     labels,
-    ...guidanceSettings(args, { method, preset, labels }),
+    ...guidance,
     ...distanceSettings(args),
     boost: args.number('boost', { min: 0 }) ?? hint.boost,
     skip,
-    upsampler: upsamplerSettings(args),
+    upsampler: upsamplerSettings(args, files.upsampler),
     number,
     batch: given ?? Math.min(args.integer('batch', { min: 1, max: 4096 }) ?? 8, number),
     seed: args.integer('seed') ?? 0,

@@ -59,6 +59,8 @@ export const replay: Command = {
         error.code === 'ENOENT' ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`) : Promise.reject(error))
       if (found !== expected) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found}, expected ${expected}.`)
     }
+    // Whatever is published for its network by now.
+    if (merged.upsampler !== undefined) merged['upsampler-respacing'] ??= ''
     merged.out = args.text('out') ?? dirname(path)
     if (args.has('out') && merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
     const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))

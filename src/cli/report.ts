@@ -52,6 +52,7 @@ ${means(runs)}
 <main>${cards.join('\n')}</main>
 <h2>Settings</h2>
 ${settings(runs)}
+${differences(runs)}
 <h2>Timings</h2>
 ${timings(runs)}
 <footer>tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.</footer>
@@ -116,6 +117,12 @@ function settings(runs: readonly ReportRun[]): string {
   }
   const rows = keys.map((key) => `<tr><th>${escapeHtml(key)}</th>${runs.map((run) => `<td>${shown(run, key)}</td>`).join('')}</tr>`)
   return `<table>${heads(runs)}${rows.join('')}</table>`
+}
+
+/** What is not as it was published. */
+function differences(runs: readonly ReportRun[]): string {
+  const items = runs.flatMap(({ name, record: { differs = [] } }) => differs.map((one) => `<li>${escapeHtml(runs.length > 1 ? `${name}: ${one}` : one)}</li>`))
+  return items.length === 0 ? '' : `<h3>Not as published</h3><ul>${items.join('')}</ul>`
 }
 
 const heads = (runs: readonly ReportRun[]): string => runs.length > 1 ? `<tr><th></th>${runs.map(({ name }) => `<th>${escapeHtml(name)}</th>`).join('')}</tr>` : ''

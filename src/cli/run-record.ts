@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { fail } from './arguments.ts'
 import { sha256Of } from './files.ts'
+import { withUpsamplerSteps } from './options-upsampler.ts'
 import type { Kernels } from './tune.ts'
 
 interface Picture {
@@ -42,6 +43,8 @@ export interface RunRecord {
   readonly started: string
   /** Every option in the command line's words, with the defaults filled in. */
   readonly options: Readonly<Record<string, string | number | boolean>>
+  /** What is not as it was published, a line each; absent where all is, or nothing was. */
+  readonly differs?: readonly string[]
   /** sha256 of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
   /** What computed it. On the CPU the architecture says which SIMD; the threads in the name change no result. */
@@ -77,7 +80,7 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
   } catch {
     // Said below.
   }
-  record = record && { ...record, options: { ...newerOptions, ...record.options } }
+  record = record && { ...record, options: withUpsamplerSteps({ ...newerOptions, ...record.options }) }
   const whole = record?.program === 'tweedie' && typeof record.options === 'object' && typeof record.sha256 === 'object' && typeof record.kernels === 'object' && Array.isArray(record.samples)
   return whole ? record : fail(`${path} is no run.json of tweedie.`)
 }

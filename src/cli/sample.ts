@@ -10,6 +10,7 @@ import { onDevice } from './device.ts'
 import { draw } from './draw.ts'
 import { openModel } from './files.ts'
 import { encodePng } from './image.ts'
+import { knownFiles } from './known-files.ts'
 import { version } from './version.ts'
 import { sampleOptions, sampleSettings, type SampleOption, type SampleSettings } from './options.ts'
 import { meanScore, report, type ReportRun, type ReportSample } from './report.ts'
@@ -48,7 +49,7 @@ export async function runSample(args: Arguments<SampleOption>, { signal, request
   try {
     const noise = args.text('noise')
     const given = noise === undefined ? null : await readNoise(noise, file.description.config.inChannels, signal)
-    const settings = sampleSettings(args, file.description, given?.shape[0])
+    const settings = sampleSettings(args, file.description, given?.shape[0], await knownFiles(args, signal))
     const setup = await setUp(settings, file, given, session)
     try {
       const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session, kernels ? { kernels } : {}))

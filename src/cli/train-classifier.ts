@@ -94,6 +94,7 @@ export const trainClassifier: Command = {
       })
       using trainer = new Trainer(device, task, train)
       const metadata = { ...configMetadata(config, process), ...outputsOf(data, process, extractorFile && { sha256: extractorFile.sha256, name: basename(extractorFile.file.path) }) }
+      const preset = args.text('preset')
       const run = {
         data: all.fingerprint, trainedOn: data.train.fingerprint, labels: data.sha256, crop, augment, seed, scheduleSampler, ...train, ...metadata,
         adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,
@@ -118,7 +119,7 @@ export const trainClassifier: Command = {
 
       await resumeRun({ trainer, settings, run }, signal)
       const page = (): string => trainPage({ title: `Training ${kinds[of].name}`, trainer, run, ...evaluationsOf(trainer.evaluations as ClassifierReview[], guessing(data)) })
-      await trainToEnd({ trainer, settings, run, metadata, review, page }, signal)
+      await trainToEnd({ trainer, settings, run, metadata: { ...metadata, ...(preset !== undefined && { preset }) }, review, page }, signal)
       console.log(`${join(out, 'report.html')}; sample takes ${kinds[of].option} ${join(out, `${average}.safetensors`)}`)
     } finally {
       await extractorFile?.file.checkpoint.close()

@@ -54,6 +54,7 @@ export const trainDiffusion: Command = {
     const { seed, out, train } = settings
     const { set, heldOut } = await openTrainingData(args, signal)
     const { config, diffusion: process } = await networkOf(args, { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null })
+    const preset = args.text('preset')
     const crop = args.choice('crop', ['center', 'random']) ?? 'center'
     checkImages(set, { size: config.imageSize, crop }, 2)
     const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
@@ -120,7 +121,7 @@ export const trainDiffusion: Command = {
 
     await resumeRun({ trainer, settings, run }, signal)
     drawn = await readFile(sheetOf(trainer.step)).catch(() => null)
-    await trainToEnd({ trainer, settings, run, metadata: configMetadata(config, process), review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
+    await trainToEnd({ trainer, settings, run, metadata: { ...configMetadata(config, process), ...(preset !== undefined && { preset }) }, review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
     console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
   },
 }

@@ -2,7 +2,8 @@
 import { meanTypes, type DiffusionSettings, type ModelConfig } from './config.ts'
 
 /**
- * `config` and, where given, `diffusion` for the metadata of a checkpoint of this network.
+ * `config` and, where given, `diffusion` for the metadata of a checkpoint of this network. `preset`, the name of the
+ * published model it is or was made as, stands beside them under its own name.
  *
  * ```ts
  * encodeSafetensors(tensors, configMetadata(model.config, diffusion))

@@ -16,6 +16,7 @@ import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
 import { parseConfig, parseDiffusionSettings } from './parse-config.ts'
 import { planOf } from './plan.ts'
 import { preset as presetOf } from './presets.ts'
+import { presetsWith, recognized } from './recognize.ts'
 import { stateDictOf } from './state-dict.ts'
 import { UNet } from './unet.ts'
 
@@ -23,6 +24,8 @@ export interface ModelDescription {
   readonly config: ModelConfig
   /** The process it was trained with, where the checkpoint or the preset says so. */
   readonly diffusion?: DiffusionSettings
+  /** Which published model it is: as the caller says, as its file says, or as only one has this network and process. */
+  readonly preset?: string
 }
 
 /** A checkpoint with its metadata; `Checkpoint` of the io room is one. */
@@ -49,12 +52,18 @@ export function describeModel(checkpoint: DescribedSource, { preset, json }: Des
   const { config: text = json, diffusion: process } = checkpoint.metadata
   const known = preset === undefined ? undefined : presetOf(preset)
   const said = text === undefined ? known : parseConfig(text, shapes)
-  if (!said) throw new TweedieError('option', `${checkpoint.name} does not say what network it holds: name a preset, put its configuration as .json beside it, or convert it with one.`)
+  if (!said) {
+    const like = presetsWith(shapes)
+    const hint = like.length > 0 ? `its tensors are those of ${like.join(', ')}, which others may have too: ` : ''
+    throw new TweedieError('option', `${checkpoint.name} does not say what network it holds: ${hint}name a preset, put its configuration as .json beside it, or convert it with one.`)
+  }
   const { config } = said
   const diffusion = process === undefined ? said.diffusion ?? known?.diffusion : parseDiffusionSettings(process)
-  if (!diffusion) return { config }
+  const name = preset ?? recognized(checkpoint.metadata.preset, config, diffusion)
+  const named = name === undefined ? {} : { preset: name }
+  if (!diffusion) return { config, ...named }
   checkLearnSigma(config, diffusion, checkpoint.name)
-  return { config, diffusion }
+  return { config, diffusion, ...named }
 }
 
 /** Whether there is a variance head shows in the channels; a `learn_sigma` that is stated must say the same. */

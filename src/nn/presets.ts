@@ -1,35 +1,13 @@
 /**
  * Every published configuration under its checkpoint's file name (spec B). A preset is the network, the process it was
- * trained with, and what its authors published about sampling from it, each figure with its source:
+ * trained with, and what its authors published about sampling from it (published.ts). Sources of the networks:
  * gd = openai/guided-diffusion README, id = openai/improved-diffusion README, mg = soobin-um/minority-guidance README and
  * Um et al. (ICLR 2024) Table 2, sg = soobin-um/sg-minority README, bns = soobin-um/BnS README.
- * A number that was not published is absent, not guessed.
  */
 import { TweedieError } from '../errors.ts'
 import type { ClassifierConfig, DiffusionSettings, ModelConfig, TrunkConfig, UNetConfig } from './config.ts'
 import { nearest } from './nearest.ts'
-
-/** What the authors of a model published about sampling from it. */
-export interface SamplingHints {
-  /** Steps of the published samples, as `timestep_respacing`. */
-  respacing?: string
-  /** Class guidance (gd): the classifier's preset and scale. */
-  classifier?: { preset: string; scale: number }
-  /** Self-guided sampling (sg): weight w = mg_scale, every n-th step = inter_rate, strength = p_ratio. */
-  selfGuided?: { weight: number; every: number; strength: number }
-  /** Boost-and-Skip (bns): gamma and Delta_t. */
-  boostAndSkip?: { boost: number; skip: number }
-  /** Minority guidance (mg), on a minority classifier. */
-  minority?: {
-    /** Preset of the U-Net it guides, null where none was published. */
-    backbone: string | null
-    /** Preset of the frozen classifier whose middle-block output it reads, null where it reads the image. */
-    featureExtractor: string | null
-    scale: number
-    /** The published target class (L - 1 = rarest), absent where the range was not published. */
-    target?: number
-  }
-}
+import { published, type SamplingHints } from './published.ts'
 
 export interface Preset {
   name: string
@@ -61,13 +39,13 @@ const COSINE_4000_RESCALED: DiffusionSettings = {
   ...COSINE_1000, diffusionSteps: 4000, rescaleTimesteps: true, rescaleLearnedSigmas: true,
 }
 
-type UNetPreset = Omit<Preset, 'config'> & { config: UNetConfig & { kind: 'unet' } }
-type ClassifierPreset = Omit<Preset, 'config'> & { config: ClassifierConfig & { kind: 'classifier' } }
+type UNetPreset = Omit<Preset, 'config' | 'sampling'> & { config: UNetConfig & { kind: 'unet' } }
+type ClassifierPreset = Omit<Preset, 'config' | 'sampling'> & { config: ClassifierConfig & { kind: 'classifier' } }
 
 /** ADM (spec B.2): updown and scale-shift everywhere, head channels 64, legacy attention unless said otherwise. */
 function adm(
   name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
-  sampling: SamplingHints, overrides: Partial<UNetConfig> & { resolutions?: number[]; source?: string } = {},
+  overrides: Partial<UNetConfig> & { resolutions?: number[]; source?: string } = {},
 ): UNetPreset {
   const { resolutions = [32, 16, 8], source = 'gd', ...config } = overrides
   return {
@@ -80,7 +58,6 @@ function adm(
       resblockUpdown: true, useNewAttentionOrder: false, superResolution: false, ...config,
     },
     diffusion,
-    sampling,
   }
 }
 
@@ -89,7 +66,7 @@ function iddpm(
   name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
   overrides: Partial<UNetConfig> & { resolutions?: number[] } = {},
 ): UNetPreset {
-  return adm(name, imageSize, modelChannels, numResBlocks, diffusion, {}, {
+  return adm(name, imageSize, modelChannels, numResBlocks, diffusion, {
     resolutions: [16, 8], source: 'id', numHeadChannels: -1, resblockUpdown: false, ...overrides,
   })
 }
@@ -97,7 +74,7 @@ function iddpm(
 /** Encoder classifiers (spec B.3, B.5): head channels 64, scale-shift, legacy attention, attention pool. */
 function classifier(
   name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
-  sampling: SamplingHints, overrides: Partial<ClassifierConfig> & { resolutions?: number[]; source?: string } = {},
+  overrides: Partial<ClassifierConfig> & { resolutions?: number[]; source?: string } = {},
 ): ClassifierPreset {
   const { resolutions = [32, 16, 8], source = 'gd', ...config } = overrides
   const trunk: TrunkConfig = {
@@ -106,54 +83,34 @@ function classifier(
     convResample: true, numClasses: null, numHeads: 1, numHeadChannels: 64, useScaleShiftNorm: true,
     resblockUpdown: true, useNewAttentionOrder: false,
   }
-  return { name, source, config: { kind: 'classifier', ...trunk, pool: 'attention', ...config }, diffusion, sampling }
+  return { name, source, config: { kind: 'classifier', ...trunk, pool: 'attention', ...config }, diffusion }
 }
 
 const IMAGENET = { numClasses: 1000 }
 const LINEAR_4000: DiffusionSettings = { ...LINEAR_1000, diffusionSteps: 4000 }
-/** "LSUN best at 1000 steps" (gd). */
-const LSUN = { respacing: '1000' }
 /** id's LSUN model: one head, attention at 16 only, the embedding is added. */
 const IDDPM_LSUN = { numHeads: 1, useScaleShiftNorm: false, resolutions: [16] }
 
-const guided = (preset: string, scale: number): SamplingHints => ({ respacing: '250', classifier: { preset, scale } })
-
-const minority = (
-  backbone: string | null, featureExtractor: string | null, scale: number, target?: number,
-): SamplingHints => ({
-  respacing: '250', minority: { backbone, featureExtractor, scale, ...(target === undefined ? {} : { target }) },
-})
-
 function all(): Preset[] {
-  return [
-    adm('64x64_diffusion', 64, 192, 3, COSINE_1000, {
-      ...guided('64x64_classifier', 1),
-      selfGuided: { weight: 0.2, every: 2, strength: 0.8 }, // sg: base stage of the ImageNet-256 pipeline
-      boostAndSkip: { boost: 2.5, skip: 3 }, // bns
-    }, { ...IMAGENET, dropout: 0.1, useNewAttentionOrder: true, source: 'gd, sg, bns' }),
-    adm('128x128_diffusion', 128, 256, 2, LINEAR_1000, guided('128x128_classifier', 0.5),
-      { ...IMAGENET, numHeadChannels: -1 }),
-    adm('256x256_diffusion', 256, 256, 2, LINEAR_1000, guided('256x256_classifier', 1), IMAGENET),
-    adm('256x256_diffusion_uncond', 256, 256, 2, LINEAR_1000, guided('256x256_classifier', 10)),
-    adm('512x512_diffusion', 512, 256, 2, LINEAR_1000, guided('512x512_classifier', 4), IMAGENET),
+  const networks: (UNetPreset | ClassifierPreset)[] = [
+    adm('64x64_diffusion', 64, 192, 3, COSINE_1000, { ...IMAGENET, dropout: 0.1, useNewAttentionOrder: true, source: 'gd, sg, bns' }),
+    adm('128x128_diffusion', 128, 256, 2, LINEAR_1000, { ...IMAGENET, numHeadChannels: -1 }),
+    adm('256x256_diffusion', 256, 256, 2, LINEAR_1000, IMAGENET),
+    adm('256x256_diffusion_uncond', 256, 256, 2, LINEAR_1000),
+    adm('512x512_diffusion', 512, 256, 2, LINEAR_1000, IMAGENET),
     ...['lsun_bedroom', 'lsun_cat', 'lsun_horse'].map(name =>
-      adm(name, 256, 256, 2, LINEAR_1000, LSUN, { dropout: 0.1 })),
-    adm('lsun_horse_nodropout', 256, 256, 2, LINEAR_1000, LSUN),
-    adm('64_256_upsampler', 256, 192, 2, LINEAR_1000, { respacing: '250' },
-      { ...IMAGENET, superResolution: true, numHeadChannels: -1 }),
-    adm('128_512_upsampler', 512, 192, 2, LINEAR_1000, { respacing: '250' },
+      adm(name, 256, 256, 2, LINEAR_1000, { dropout: 0.1 })),
+    adm('lsun_horse_nodropout', 256, 256, 2, LINEAR_1000),
+    adm('64_256_upsampler', 256, 192, 2, LINEAR_1000, { ...IMAGENET, superResolution: true, numHeadChannels: -1 }),
+    adm('128_512_upsampler', 512, 192, 2, LINEAR_1000,
       // sr_create_model has 256's factors for 512 too (spec A.7).
       { ...IMAGENET, superResolution: true, resolutions: [32, 16], channelMult: CHANNEL_MULT[256]! }),
-    adm('celeba64_uncond', 64, 192, 3, COSINE_1000, {
-      respacing: '250',
-      selfGuided: { weight: 0.4, every: 5, strength: 0.8 }, // sg
-      boostAndSkip: { boost: 4, skip: 3 }, // bns
-    }, { dropout: 0.1, useNewAttentionOrder: true, source: 'sg, bns' }),
+    adm('celeba64_uncond', 64, 192, 3, COSINE_1000, { dropout: 0.1, useNewAttentionOrder: true, source: 'sg, bns' }),
 
-    classifier('64x64_classifier', 64, 128, 4, COSINE_1000, {}),
-    classifier('128x128_classifier', 128, 128, 2, LINEAR_1000, {}),
-    classifier('256x256_classifier', 256, 128, 2, LINEAR_1000, {}),
-    classifier('512x512_classifier', 512, 128, 2, LINEAR_1000, {}),
+    classifier('64x64_classifier', 64, 128, 4, COSINE_1000),
+    classifier('128x128_classifier', 128, 128, 2, LINEAR_1000),
+    classifier('256x256_classifier', 256, 128, 2, LINEAR_1000),
+    classifier('512x512_classifier', 512, 128, 2, LINEAR_1000),
 
     iddpm('cifar10_uncond_50M_500K', 32, 128, 3, COSINE_4000_RESCALED, { dropout: 0.3 }),
     iddpm('cifar10_uncond_vlb_50M_500K', 32, 128, 3, { ...COSINE_4000_RESCALED, useKl: true }, { dropout: 0.3 }),
@@ -164,19 +121,18 @@ function all(): Preset[] {
     iddpm('lsun_uncond_100M_1200K_bs128', 256, 128, 2, LINEAR_1000, IDDPM_LSUN),
     iddpm('lsun_uncond_100M_2400K_bs64', 256, 128, 2, LINEAR_1000, IDDPM_LSUN),
 
-    // Minority classifiers (spec B.5): trained by their users, none is published.
-    classifier('mc_celeba', 64, 64, 2, COSINE_1000, minority('celeba64_uncond', null, 4),
-      { source: 'mg', outChannels: 100 }),
-    classifier('mc_cifar10', 32, 32, 2, COSINE_4000_RESCALED, minority('cifar10_uncond_50M_500K', null, 8),
+    // Minority classifiers (spec B.5): trained by their users; that of LSUN is published.
+    classifier('mc_celeba', 64, 64, 2, COSINE_1000, { source: 'mg', outChannels: 100 }),
+    classifier('mc_cifar10', 32, 32, 2, COSINE_4000_RESCALED,
       { source: 'mg', outChannels: 100, channelMult: [1, 2, 2, 4], resolutions: [16, 8] }),
-    classifier('mc_lsun', 8, 128, 2, LINEAR_1000, minority('lsun_bedroom', '256x256_classifier', 3.5, 99),
+    classifier('mc_lsun', 8, 128, 2, LINEAR_1000,
       { source: 'mg', inChannels: 512, outChannels: 100, resolutions: [8], resblockUpdown: false }),
     // Class-conditional: the label embedding is added as in the U-Net (spec B.5, last paragraph).
-    classifier('mc_imagenet', 8, 128, 4, COSINE_1000, minority('64x64_diffusion', '64x64_classifier', 2.5, 24),
+    classifier('mc_imagenet', 8, 128, 4, COSINE_1000,
       { source: 'mg', ...IMAGENET, inChannels: 512, outChannels: 25, resolutions: [8], resblockUpdown: false }),
-    classifier('mc_brain_mri', 256, 32, 4, LINEAR_1000, minority(null, null, 1.5),
-      { source: 'mg', inChannels: 1, outChannels: 50 }),
+    classifier('mc_brain_mri', 256, 32, 4, LINEAR_1000, { source: 'mg', inChannels: 1, outChannels: 50 }),
   ]
+  return networks.map((network) => ({ ...network, sampling: published[network.name] ?? {} }))
 }
 
 /** The names {@link preset} knows: the published checkpoints' file names without `.pt`, and `mc_*`. */

@@ -1,0 +1,54 @@
+/**
+ * Which published model a network is. A file says it itself (`__metadata__.preset`, which `fetch`, `convert` and training
+ * write); where it does not, its configuration and process tell, if only one published model has them. Some differ by
+ * their weights alone (the LSUN models), and then nothing is taken for granted.
+ */
+import type { DiffusionSettings, ModelConfig } from './config.ts'
+import { planOf } from './plan.ts'
+import { preset, presetNames } from './presets.ts'
+import { stateDictOf } from './state-dict.ts'
+
+/** What the network computes; not how it was trained, nor a field that another overrules. */
+function essence({ dropout: _, ...config }: ModelConfig, { outputs }: { outputs: boolean }): string {
+  const { numHeads, numHeadChannels, resblockUpdown, convResample, outChannels, numClasses, ...rest } = config
+  return JSON.stringify(Object.entries({
+    ...rest, resblockUpdown, convResample: resblockUpdown || convResample,
+    // Where the heads' width is given their number follows.
+    numHeadChannels, numHeads: numHeadChannels === -1 ? numHeads : 1,
+    ...(outputs ? { outChannels, numClasses } : {}),
+  }).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** What sampling needs of a process; the rest is said for training. What is off by default may be absent. */
+const drawn = ({ learnSigma: _, rescaleLearnedSigmas: __, useKl: ___, ...process }: DiffusionSettings): string =>
+  JSON.stringify(Object.entries(process).filter(([key, value]) => value !== false && value !== undefined && !(key === 'meanType' && value === 'epsilon')).sort(([a], [b]) => (a < b ? -1 : 1)))
+
+/** The published models with this network and, where it is told, this process: more than one where they differ by their weights alone. */
+export function presetsLike(config: ModelConfig, diffusion?: DiffusionSettings): string[] {
+  const found = essence(config, { outputs: true })
+  return presetNames().filter((name) => {
+    const known = preset(name)
+    return essence(known.config, { outputs: true }) === found && (!diffusion || drawn(known.diffusion) === drawn(diffusion))
+  })
+}
+
+/**
+ * The published model of that network: `kept`, the name in its file, where it is that network but for the number of classes
+ * and outputs, which are those of the data it was trained on; else the only one of {@link presetsLike}.
+ */
+export function recognized(kept: string | undefined, config: ModelConfig, diffusion?: DiffusionSettings): string | undefined {
+  if (kept !== undefined && presetNames().includes(kept) && essence(preset(kept).config, { outputs: false }) === essence(config, { outputs: false })) return kept
+  const like = diffusion ? presetsLike(config, diffusion) : []
+  return like.length === 1 ? like[0] : undefined
+}
+
+/**
+ * The published models with exactly these tensors. That is no proof: heads, the order of q, k and v and the process do not
+ * show in tensors, so that a network of one's own may have those of a published one.
+ */
+export function presetsWith(shapes: ReadonlyMap<string, readonly number[]>): string[] {
+  return presetNames().filter((name) => {
+    const expected = stateDictOf(planOf(preset(name).config))
+    return expected.size === shapes.size && [...expected].every(([key, shape]) => shapes.get(key)?.join() === shape.join())
+  })
+}
