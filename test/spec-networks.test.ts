@@ -48,6 +48,11 @@ const unets: readonly UNetCase[] = [
     counts: [704_646, 129], y: [1, 7],
     expected: { sum: -134.0778, absSum: 506.8475, first: [0.2514445, 0.3781947, 0.4324337, 0.5992997] },
   },
+  {
+    // Computed in float64 by bench/cpu/unet.py, which with 4 heads both ways gives A's values.
+    name: 'A with 2 heads on the way down and 4 on the way up', config: { numHeadChannels: -1, numHeads: 2, numHeadsUpsample: 4 },
+    expected: { sum: -96.757436, absSum: 208.760300, first: [-0.1280661, -0.01394472, 0.3017717, 0.3464291] },
+  },
 ]
 
 for (const { name, config, counts, y, expected } of unets) {

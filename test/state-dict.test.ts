@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { TweedieError } from '../src/errors.ts'
 import { checkConfig } from '../src/nn/config.ts'
 import type { ModelConfig, Pool } from '../src/nn/config.ts'
+import { configMetadata } from '../src/nn/config-metadata.ts'
 import { lpipsNetOf, lpipsPlan, lpipsStateDict, lpipsTapSizes } from '../src/nn/lpips-plan.ts'
 import type { LpipsNet } from '../src/nn/lpips-plan.ts'
 import { memoryOf } from '../src/nn/memory.ts'
@@ -267,6 +268,14 @@ describe('configurations', () => {
     })
   })
 
+  it('num_heads_upsample is kept where it says something of its own', () => {
+    const parsed = (more: object) => parseConfig({ ...small, num_head_channels: -1, num_heads: 2, ...more }, new Map()).config
+    expect(parsed({ num_heads_upsample: 4 })).toMatchObject({ numHeads: 2, numHeadsUpsample: 4 })
+    expect(parseConfig(configMetadata(parsed({ num_heads_upsample: 4 })).config, new Map()).config).toEqual(parsed({ num_heads_upsample: 4 }))
+    // -1 is the reference's default; its encoder takes the argument and has no way up.
+    for (const more of [{ num_heads_upsample: -1 }, { num_heads_upsample: 2 }, { num_heads_upsample: 4, pool: 'adaptive' }]) expect(parsed(more)).not.toHaveProperty('numHeadsUpsample')
+  })
+
   it('channel counts follow the tensors', () => {
     const shapes = new Map([['input_blocks.0.0.weight', [32, 2, 3, 3]], ['out.2.weight', [1, 32, 3, 3]]])
     expect(parseConfig(small, shapes).config).toMatchObject({ inChannels: 2, outChannels: 1 })
@@ -307,7 +316,8 @@ describe('configurations', () => {
     [{ ...small, pool: 'attention', num_head_channels: -1 }, "pool 'attention' needs numHeadChannels"],
     [{ ...small, pool: 'attention', super_resolution: true }, 'exclude each other'],
     [{ ...small, dims: 3 }, 'dims must be 2'],
-    [{ ...small, num_heads_upsample: 3 }, 'num_heads_upsample 3'],
+    [{ ...small, num_head_channels: -1, num_heads: 4, num_heads_upsample: 3 }, 'which numHeadsUpsample 3 does not divide'],
+    [{ ...small, num_head_channels: -1, num_heads: 4, num_heads_upsample: 0 }, 'numHeadsUpsample must be a positive integer'],
     [{ ...small, diffusion: { noise_schedule: 'cosine' } }, 'diffusion_steps is missing'],
   ])('bad configuration %#: %s', (json, message) => {
     const error = failure(() => parseConfig(json, new Map()))

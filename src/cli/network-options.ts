@@ -16,6 +16,8 @@ export const networkOptions = {
   'num-res-blocks': { value: 'N', help: 'residual blocks a level', default: '1' },
   'attention-resolutions': { value: '16,8', help: 'sides of the maps that get attention', default: '8' },
   'num-head-channels': { value: 'N', help: 'channels of an attention head', default: '32' },
+  'num-heads': { value: 'N', help: 'attention heads, instead of their channels' },
+  'num-heads-upsample': { value: 'N', help: 'the same on the way up', default: '--num-heads' },
   dropout: { value: 'P', help: 'dropout in residual blocks', default: '0' },
   schedule: { value: 'cosine|linear', help: 'noise schedule', default: 'cosine' },
   'diffusion-steps': { value: 'T', help: 'steps of the process', default: '1000' },
@@ -60,7 +62,7 @@ export async function networkOf(args: Arguments<NetworkOption>, data: DataShape)
     kind: 'unet', superResolution: false, imageSize, inChannels, outChannels: learnSigma ? 2 * inChannels : inChannels,
     modelChannels: args.integer('num-channels', { min: 1 }) ?? 64, channelMult: mult, numResBlocks: args.integer('num-res-blocks', { min: 1 }) ?? 1,
     attentionResolutions: (args.integers('attention-resolutions') ?? [8]).map((side) => Math.floor(imageSize / side)),
-    numHeadChannels: args.integer('num-head-channels', { min: 1 }) ?? 32, numHeads: 1, dropout: args.number('dropout', { min: 0, max: 0.99 }) ?? 0,
+    ...headsIn(args), dropout: args.number('dropout', { min: 0, max: 0.99 }) ?? 0,
     convResample: true, numClasses, useScaleShiftNorm: true, resblockUpdown: true, useNewAttentionOrder: true,
   }
   checkConfig(config)
@@ -75,6 +77,17 @@ export async function networkOf(args: Arguments<NetworkOption>, data: DataShape)
       ...(meanType && { meanType }), ...(args.flag('sigma-small') && { sigmaSmall: true }),
     },
   }
+}
+
+/** Heads of a width that is given, or as many as are. */
+function headsIn(args: Arguments<NetworkOption>): Pick<UNetConfig, 'numHeadChannels' | 'numHeads' | 'numHeadsUpsample'> {
+  const [numHeads, numHeadsUpsample] = [args.integer('num-heads', { min: 1 }), args.integer('num-heads-upsample', { min: 1 })]
+  if (numHeads === undefined) {
+    noteIdle(args, '--num-heads', false, ['num-heads-upsample'])
+    return { numHeadChannels: args.integer('num-head-channels', { min: 1 }) ?? 32, numHeads: 1 }
+  }
+  if (args.has('num-head-channels')) fail('--num-heads says how many attention heads there are and --num-head-channels how wide they are: give one of them.')
+  return { numHeadChannels: -1, numHeads, ...(numHeadsUpsample !== undefined && numHeadsUpsample !== numHeads && { numHeadsUpsample }) }
 }
 
 async function given(preset: string | undefined, file: string | undefined, { classes }: DataShape): Promise<Network> {

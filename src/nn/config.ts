@@ -41,6 +41,8 @@ export interface TrunkConfig {
 export interface UNetConfig extends TrunkConfig {
   /** Takes a low-resolution image beside x (`SuperResModel`). */
   superResolution: boolean
+  /** Attention heads on the way up, where it is another number than numHeads and numHeadChannels is -1. Absent: numHeads. */
+  numHeadsUpsample?: number
 }
 
 export type Pool = 'attention' | 'adaptive' | 'spatial' | 'spatial_v2'
@@ -93,9 +95,9 @@ export function levelChannels(config: TrunkConfig): number[] {
   return config.channelMult.map(mult => Math.trunc(mult * config.modelChannels))
 }
 
-/** Attention heads of a block of this width. */
-export function headsOf(config: TrunkConfig, channels: number): number {
-  return config.numHeadChannels === -1 ? config.numHeads : channels / config.numHeadChannels
+/** Attention heads of a block of this width; `numHeads`: where their width is not given. */
+export function headsOf({ numHeadChannels, numHeads: ofDescent }: TrunkConfig, channels: number, numHeads = ofDescent): number {
+  return numHeadChannels === -1 ? numHeads : channels / numHeadChannels
 }
 
 /**
@@ -106,7 +108,7 @@ export function checkConfig(config: ModelConfig): void {
   const fail = (message: string): never => {
     throw new TweedieError('option', `model configuration: ${message}`)
   }
-  const count = (name: keyof TrunkConfig, value: number) => {
+  const count = (name: keyof UNetConfig, value: number) => {
     if (!Number.isInteger(value) || value < 1) fail(`${name} must be a positive integer, found ${value}`)
   }
   count('imageSize', config.imageSize)
@@ -118,6 +120,8 @@ export function checkConfig(config: ModelConfig): void {
   for (const rate of config.attentionResolutions) count('attentionResolutions', rate)
   if (!(config.dropout >= 0 && config.dropout < 1)) fail(`dropout must be in [0, 1), found ${config.dropout}`)
   if (config.channelMult.length === 0) fail('channelMult is empty, one factor a level is needed')
+  const numHeadsUpsample = config.kind === 'unet' ? config.numHeadsUpsample : undefined
+  if (numHeadsUpsample !== undefined) count('numHeadsUpsample', numHeadsUpsample)
   if (config.numHeadChannels === -1) count('numHeads', config.numHeads)
   else count('numHeadChannels', config.numHeadChannels)
 
@@ -135,6 +139,8 @@ export function checkConfig(config: ModelConfig): void {
   widths.forEach((channels, level) => {
     if (level !== last && !config.attentionResolutions.includes(2 ** level)) return
     checkHeads(`attention of level ${level}`, channels, config, fail)
+    if (numHeadsUpsample === undefined || config.numHeadChannels !== -1 || !config.attentionResolutions.includes(2 ** level)) return
+    if (channels % numHeadsUpsample !== 0) fail(`attention of level ${level} has ${channels} channels, which numHeadsUpsample ${numHeadsUpsample} does not divide`)
   })
   if (config.kind === 'classifier' && config.pool === 'attention' && config.numHeadChannels === -1) {
     fail("pool 'attention' needs numHeadChannels: its heads are given by their width")

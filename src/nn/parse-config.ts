@@ -15,7 +15,7 @@ type Shapes = ReadonlyMap<string, readonly number[]>
 
 /**
  * The configuration in `json` (an object or its JSON text), with channel counts taken from `shapes`, the checkpoint's
- * tensors by name. Absent keys mean: num_heads 1, num_head_channels -1, use_scale_shift_norm false, resblock_updown
+ * tensors by name. Absent keys mean: num_heads 1, num_heads_upsample -1 (the same), num_head_channels -1, use_scale_shift_norm false, resblock_updown
  * false, use_new_attention_order false, conv_resample true, dropout 0, num_classes null. `pool` marks a classifier,
  * `super_resolution` a U-Net whose input is doubled. `diffusion` in the result is there where the JSON has a key of that
  * name (the `.json` form); a safetensors file keeps it beside, for {@link parseDiffusionSettings}.
@@ -46,7 +46,10 @@ export function parseConfig(json: unknown, shapes: Shapes): { config: ModelConfi
   const superResolution = fields.boolean('super_resolution', false)
   const pool = fields.get('pool') == null ? null : fields.oneOf('pool', POOLS)
   if (pool && superResolution) fields.fail('pool (a classifier) and super_resolution exclude each other')
-  checkIgnored(fields, trunk.numHeads)
+  checkIgnored(fields)
+  // -1 is the reference's word for num_heads.
+  const upsample = fields.integer('num_heads_upsample', -1)
+  const numHeadsUpsample = pool || upsample === -1 || upsample === trunk.numHeads ? {} : { numHeadsUpsample: upsample }
 
   const inTensor = shapes.get('input_blocks.0.0.weight')?.[1]
   const outTensor = outKeys(pool).map(key => shapes.get(key)?.[0]).find(n => n !== undefined)
@@ -57,7 +60,7 @@ export function parseConfig(json: unknown, shapes: Shapes): { config: ModelConfi
   const diffusionJson = fields.get('diffusion')
   fields.get('training') // how it was trained: prose for people
   fields.finish()
-  const config: ModelConfig = pool ? { kind: 'classifier', ...trunk, pool } : { kind: 'unet', ...trunk, superResolution }
+  const config: ModelConfig = pool ? { kind: 'classifier', ...trunk, pool } : { kind: 'unet', ...trunk, superResolution, ...numHeadsUpsample }
   checkConfig(config)
   return diffusionJson === undefined ? { config } : { config, diffusion: parseDiffusionSettings(diffusionJson) }
 }
@@ -113,15 +116,11 @@ function agree(fields: Fields, key: string, found: number | undefined, otherwise
 }
 
 /** Arguments of the reference's constructors that change memory or precision there, not the network. */
-function checkIgnored(fields: Fields, numHeads: number): void {
+function checkIgnored(fields: Fields): void {
   fields.boolean('use_checkpoint', false)
   fields.boolean('use_fp16', false)
   const dims = fields.integer('dims', 2)
   if (dims !== 2) fields.fail(`dims must be 2 (images), found ${dims}`)
-  const upsample = fields.integer('num_heads_upsample', -1)
-  if (upsample !== -1 && upsample !== numHeads) {
-    fields.fail(`num_heads_upsample ${upsample} other than num_heads ${numHeads} is not supported`)
-  }
 }
 
 /** A JSON object whose keys are taken one by one; what is left over at the end is unknown. */

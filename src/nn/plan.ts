@@ -143,7 +143,7 @@ export function planUNet(config: UNetConfig): UNetPlan {
       const prefix = `output_blocks.${outputBlocks.length}`
       const block: Layer[] = [resblock(config, `${prefix}.0`, channels + skips.pop()!, widths[level]!)]
       channels = widths[level]!
-      if (config.attentionResolutions.includes(2 ** level)) block.push(attention(config, `${prefix}.1`, channels))
+      if (config.attentionResolutions.includes(2 ** level)) block.push(attention(config, `${prefix}.1`, channels, config.numHeadsUpsample))
       if (level > 0 && i === config.numResBlocks) {
         const key = `${prefix}.${block.length}`
         block.push(config.resblockUpdown
@@ -255,7 +255,7 @@ function resblock(
   return { type: 'resblock', key, inChannels, outChannels, updown, embChannels, scaleShift: config.useScaleShiftNorm }
 }
 
-function attention(config: TrunkConfig, key: string, channels: number): AttentionLayer {
-  const heads = headsOf(config, channels)
+function attention(config: TrunkConfig, key: string, channels: number, numHeads?: number): AttentionLayer {
+  const heads = headsOf(config, channels, numHeads)
   return { type: 'attention', key, channels, heads, newOrder: config.useNewAttentionOrder }
 }
