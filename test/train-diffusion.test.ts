@@ -26,7 +26,7 @@ beforeAll(() => {
   }))
 })
 
-const network = ['--num-channels', '32', '--channel-mult', '1', '--attention-resolutions', '4', '--num-head-channels', '16']
+const network = ['--num-channels', '32', '--channel-mult', '1', '--attention-resolutions', 'none', '--num-head-channels', '16']
 const run = (out: string, ...more: string[]): string[] => [
   'train', 'diffusion', '--data', data, '--out', out, ...network, '--diffusion-steps', '20', '--batch', '4', '--backend', 'cpu', '--simd', 'plain', '--threads', '2', ...more,
 ]

@@ -5,6 +5,7 @@
 import { featureShape } from '../diffusion/index.ts'
 import { checkConfig, preset as presetOf, type ClassifierConfig, type DiffusionSettings, type Preset, type UNetConfig } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
+import { attentionDefault, attentionRates } from './attention-option.ts'
 
 export const processOptions = {
   model: { value: 'M.safetensors', help: 'the diffusion model to be guided: the classifier is trained on its noise' },
@@ -22,7 +23,7 @@ export const classifierOptions = {
   'classifier-width': { value: 'N', help: 'model channels', default: '64' },
   'classifier-depth': { value: 'N', help: 'residual blocks a level', default: '2' },
   'classifier-channel-mult': { value: '1,2,2', help: 'width of each level, in model channels', default: '1,2,2; 1 on features' },
-  'classifier-attention-resolutions': { value: '16,8', help: 'sides of the maps that get attention, beside the smallest', default: '8' },
+  'classifier-attention-resolutions': { value: '16,8|none', help: 'sides of the maps that get attention', default: attentionDefault },
   'classifier-pool': { value: 'attention|adaptive|spatial|spatial_v2', help: 'the head', default: 'attention' },
   'classifier-head-channels': { value: 'N', help: 'channels of an attention head', default: '64' },
   'no-classifier-resblock-updown': { help: 'strided convolutions between levels instead of residual blocks' },
@@ -77,7 +78,8 @@ export function processOf(args: Arguments<keyof typeof processOptions | 'preset'
 /** For people: a process in a few words. */
 export const told = ({ noiseSchedule, diffusionSteps, rescaleTimesteps }: Process): string => `${noiseSchedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', rescaled' : ''}`
 
-export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptions>, { model, extractor, data, outputs }: ClassifierSources): ClassifierNetwork {
+/** `attention`: that of the run that goes on, if one does. */
+export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptions>, { model, extractor, data, outputs }: ClassifierSources, attention: readonly number[] | null = null): ClassifierNetwork {
   const preset = presetIn(args)
   const reads = preset?.sampling.minority?.featureExtractor
   if (preset && reads && !extractor) fail(`--preset ${preset.name} reads the features of ${reads}: --extractor FILE says where it is.`)
@@ -99,7 +101,7 @@ export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptio
   }
   const images = { size, channels: channels as 1 | 3 }
   const given: Given = { input, numClasses, outputs, onFeatures: extractor !== null }
-  const config = preset ? published(preset, given) : own(args, given)
+  const config = preset ? published(preset, given) : own(args, given, attention)
   checkConfig(config)
   return { config, images }
 }
@@ -120,14 +122,13 @@ function published({ name, config }: Preset & { config: Config }, { input, numCl
   return { ...config, outChannels: outputs, numClasses }
 }
 
-function own(args: Arguments<keyof typeof classifierOptions>, { input, numClasses, outputs, onFeatures }: Given): Config {
+function own(args: Arguments<keyof typeof classifierOptions>, { input, numClasses, outputs, onFeatures }: Given, attention: readonly number[] | null): Config {
   const mult = args.text('classifier-channel-mult')?.split(',').map(Number) ?? (onFeatures ? [1] : [1, 2, 2])
   if (!mult.every((m) => m > 0)) fail(`--classifier-channel-mult: expected factors with commas between, as in 1,2,2, found "${args.text('classifier-channel-mult')}".`)
   return {
     kind: 'classifier', imageSize: input.side, inChannels: input.channels, outChannels: outputs,
     modelChannels: args.integer('classifier-width', { min: 1 }) ?? 64, channelMult: mult, numResBlocks: args.integer('classifier-depth', { min: 1 }) ?? 2,
-    // A side that no level has means none.
-    attentionResolutions: (args.integers('classifier-attention-resolutions') ?? [8]).map((side) => Math.floor(input.side / side)).filter((rate) => rate >= 1),
+    attentionResolutions: attentionRates('classifier-attention-resolutions', args, { imageSize: input.side, channelMult: mult }, attention),
     pool: args.choice('classifier-pool', ['attention', 'adaptive', 'spatial', 'spatial_v2']) ?? 'attention',
     numHeadChannels: args.integer('classifier-head-channels', { min: 1 }) ?? 64, numHeads: 1, dropout: 0, numClasses,
     convResample: true, useScaleShiftNorm: !args.flag('no-classifier-use-scale-shift-norm'), resblockUpdown: !args.flag('no-classifier-resblock-updown'), useNewAttentionOrder: false,

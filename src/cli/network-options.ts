@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { checkConfig, parseConfig, preset as presetOf, type DiffusionSettings, type UNetConfig } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
+import { attentionDefault, attentionRates } from './attention-option.ts'
 import { noteIdle } from './options-guidance.ts'
 import { meanTypeIn, parametrizationOptions } from './parametrization.ts'
 
@@ -14,7 +15,7 @@ export const networkOptions = {
   'num-channels': { value: 'N', help: 'model channels', default: '64' },
   'channel-mult': { value: '1,2,2', help: 'width of each level, in model channels', default: '1,2,2' },
   'num-res-blocks': { value: 'N', help: 'residual blocks a level', default: '1' },
-  'attention-resolutions': { value: '16,8', help: 'sides of the maps that get attention', default: '8' },
+  'attention-resolutions': { value: '16,8|none', help: 'sides of the maps that get attention', default: attentionDefault },
   'num-head-channels': { value: 'N', help: 'channels of an attention head', default: '32' },
   'num-heads': { value: 'N', help: 'attention heads, instead of their channels' },
   'num-heads-upsample': { value: 'N', help: 'the same on the way up', default: '--num-heads' },
@@ -45,7 +46,8 @@ export interface DataShape {
   readonly classes: number | null
 }
 
-export async function networkOf(args: Arguments<NetworkOption>, data: DataShape): Promise<Network> {
+/** `attention`: that of the run that goes on, if one does. */
+export async function networkOf(args: Arguments<NetworkOption>, data: DataShape, attention: readonly number[] | null = null): Promise<Network> {
   const [preset, file] = [args.text('preset'), args.text('config')]
   if (preset !== undefined || file !== undefined) {
     const idle = own.filter((name) => args.has(name))
@@ -61,7 +63,7 @@ export async function networkOf(args: Arguments<NetworkOption>, data: DataShape)
   const config: Network['config'] = {
     kind: 'unet', superResolution: false, imageSize, inChannels, outChannels: learnSigma ? 2 * inChannels : inChannels,
     modelChannels: args.integer('num-channels', { min: 1 }) ?? 64, channelMult: mult, numResBlocks: args.integer('num-res-blocks', { min: 1 }) ?? 1,
-    attentionResolutions: (args.integers('attention-resolutions') ?? [8]).map((side) => Math.floor(imageSize / side)),
+    attentionResolutions: attentionRates('attention-resolutions', args, { imageSize, channelMult: mult }, attention),
     ...headsIn(args), dropout: args.number('dropout', { min: 0, max: 0.99 }) ?? 0,
     convResample: true, numClasses, useScaleShiftNorm: true, resblockUpdown: true, useNewAttentionOrder: true,
   }

@@ -5,6 +5,7 @@ import { createNamedScheduleSampler, diffusionOptionsOf, GaussianDiffusion, type
 import { Classifier, configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, type ClassifierConfig, type UNetConfig } from '../nn/index.ts'
 import { classifierTask, evaluateClassifier, Trainer, type ClassifierEvaluation } from '../train/index.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
+import { attentionBefore } from './attention-option.ts'
 import { checkScored, countsOf, guessing, labelled, labelOptions, openLabelled, type LabelledImages } from './classifier-data.ts'
 import { classifierNetworkOf, classifierOptions, processOf, processOptions, told, type Process } from './classifier-options.ts'
 import { evaluationsOf, reviewLine, type ClassifierReview } from './classifier-page.ts'
@@ -72,7 +73,7 @@ export const trainClassifier: Command = {
       const { config, images: shape } = classifierNetworkOf(args, {
         model, extractor: extractorConfig ? { config: extractorConfig } : null,
         data: { size: commonSize(all), channels: all.channels, classes: all.classes?.length ?? null }, outputs: data.names.length,
-      })
+      }, await attentionBefore(settings, signal))
       const crop = args.choice('crop', ['center', 'random']) ?? 'center'
       const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
       const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'

@@ -7,6 +7,7 @@ import { writeFileAtomic } from '../io/index.node.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
 import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
+import { attentionBefore } from './attention-option.ts'
 import { contactSheet } from './contact-sheet.ts'
 import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
@@ -53,7 +54,7 @@ export const trainDiffusion: Command = {
     const settings = runSettings(args)
     const { seed, out, train } = settings
     const { set, heldOut } = await openTrainingData(args, signal)
-    const { config, diffusion: process } = await networkOf(args, { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null })
+    const { config, diffusion: process } = await networkOf(args, { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null }, await attentionBefore(settings, signal))
     const preset = args.text('preset')
     const crop = args.choice('crop', ['center', 'random']) ?? 'center'
     checkImages(set, { size: config.imageSize, crop }, 2)

@@ -95,13 +95,17 @@ export function levelChannels(config: TrunkConfig): number[] {
   return config.channelMult.map(mult => Math.trunc(mult * config.modelChannels))
 }
 
+/** Downsample rate of each level: 1, 2, 4 for three. Its maps have imageSize / rate a side. */
+export const levelRates = ({ channelMult }: Pick<TrunkConfig, 'channelMult'>): number[] => channelMult.map((_, level) => 2 ** level)
+
 /** Attention heads of a block of this width; `numHeads`: where their width is not given. */
 export function headsOf({ numHeadChannels, numHeads: ofDescent }: TrunkConfig, channels: number, numHeads = ofDescent): number {
   return numHeadChannels === -1 ? numHeads : channels / numHeadChannels
 }
 
 /**
- * Refuses what no network can be built from: widths that 32 groups do not divide, heads that do not divide the width.
+ * Refuses what no network can be built from, or not the one that was meant: widths that 32 groups do not divide, heads that
+ * do not divide the width, attention at a rate that no level has.
  * @throws TweedieError 'option'
  */
 export function checkConfig(config: ModelConfig): void {
@@ -135,6 +139,12 @@ export function checkConfig(config: ModelConfig): void {
   const deepest = 2 ** last
   if (config.imageSize % deepest !== 0) {
     fail(`imageSize ${config.imageSize} cannot be halved ${last} times (${widths.length} levels)`)
+  }
+  const rates = levelRates(config)
+  const nowhere = config.attentionResolutions.filter((rate) => !rates.includes(rate))
+  if (nowhere.length > 0) {
+    fail(`attentionResolutions are downsample rates, and no level has ${nowhere.join(', ')}: the levels have ` +
+      rates.map((rate) => `${rate} (maps of side ${config.imageSize / rate})`).join(', '))
   }
   widths.forEach((channels, level) => {
     if (level !== last && !config.attentionResolutions.includes(2 ** level)) return

@@ -1,6 +1,6 @@
 /** The networks: ADM U-Net, ADM classifier, LPIPS, their published configurations and their state dicts. */
 export { Classifier, type ClassifierInputs } from './classifier.ts'
-export { checkConfig, meanTypes } from './config.ts'
+export { checkConfig, levelRates, meanTypes } from './config.ts'
 export type { ClassifierConfig, DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig, UNetConfig } from './config.ts'
 export type { BlockOptions, Dropout, Parameters } from './layers.ts'
 export { configMetadata } from './config-metadata.ts'

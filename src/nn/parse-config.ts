@@ -5,7 +5,7 @@
  * channels follows the tensors, since that is where a checkpoint cannot be wrong about itself.
  */
 import { TweedieError } from '../errors.ts'
-import { checkConfig, meanTypes } from './config.ts'
+import { checkConfig, levelRates, meanTypes } from './config.ts'
 import type { DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
 import { nearest } from './nearest.ts'
 
@@ -16,7 +16,8 @@ type Shapes = ReadonlyMap<string, readonly number[]>
 /**
  * The configuration in `json` (an object or its JSON text), with channel counts taken from `shapes`, the checkpoint's
  * tensors by name. Absent keys mean: num_heads 1, num_heads_upsample -1 (the same), num_head_channels -1, use_scale_shift_norm false, resblock_updown
- * false, use_new_attention_order false, conv_resample true, dropout 0, num_classes null. `pool` marks a classifier,
+ * false, use_new_attention_order false, conv_resample true, dropout 0, num_classes null. `attention_resolutions` are
+ * downsample rates in a list, or sides of maps in a text such as "16,8". `pool` marks a classifier,
  * `super_resolution` a U-Net whose input is doubled. `diffusion` in the result is there where the JSON has a key of that
  * name (the `.json` form); a safetensors file keeps it beside, for {@link parseDiffusionSettings}.
  *
@@ -32,7 +33,7 @@ export function parseConfig(json: unknown, shapes: Shapes): { config: ModelConfi
     modelChannels: fields.integer('model_channels'),
     outChannels: 0,
     numResBlocks: fields.integer('num_res_blocks'),
-    attentionResolutions: fields.numbers('attention_resolutions'),
+    attentionResolutions: [],
     dropout: fields.number('dropout', 0),
     channelMult: fields.numbers('channel_mult'),
     convResample: fields.boolean('conv_resample', true),
@@ -43,6 +44,7 @@ export function parseConfig(json: unknown, shapes: Shapes): { config: ModelConfi
     resblockUpdown: fields.boolean('resblock_updown', false),
     useNewAttentionOrder: fields.boolean('use_new_attention_order', false),
   }
+  trunk.attentionResolutions = attentionRates(fields, trunk, shapes.size > 0)
   const superResolution = fields.boolean('super_resolution', false)
   const pool = fields.get('pool') == null ? null : fields.oneOf('pool', POOLS)
   if (pool && superResolution) fields.fail('pool (a classifier) and super_resolution exclude each other')
@@ -98,6 +100,27 @@ function meanTypeIn(fields: Fields): MeanType | undefined {
   const predict = fields.oneOf('predict', Object.keys(meanTypes) as (keyof typeof meanTypes)[])
   if (flagged !== undefined && flagged !== meanTypes[predict]) fields.fail(`predict "${predict}" contradicts predict_xstart ${xStart}`)
   return meanTypes[predict]
+}
+
+/**
+ * `attention_resolutions`: rates in a list, as the constructors take them, or sides of maps in a text such as "16,8", as
+ * guided-diffusion's flag is written. A rate that no level has is refused by `checkConfig`; but a checkpoint cannot be
+ * wrong about its levels, and ours did say such rates until November 2026: there they mean nothing.
+ */
+function attentionRates(fields: Fields, { imageSize, channelMult }: TrunkConfig, isCheckpoint: boolean): number[] {
+  const rates = levelRates({ channelMult })
+  const value = fields.get('attention_resolutions')
+  if (typeof value !== 'string') {
+    const stated = fields.numbers('attention_resolutions')
+    return isCheckpoint ? stated.filter((rate) => rates.includes(rate)) : stated
+  }
+  const sides = value.split(',').map((part) => part.trim()).filter((part) => part !== '')
+  const found = sides.filter((side) => rates.some((rate) => String(imageSize / rate) === side))
+  const nowhere = sides.filter((side) => !found.includes(side))
+  if (nowhere.length > 0 && !isCheckpoint) {
+    fields.fail(`attention_resolutions "${value}" are sides of maps, and no level has ${nowhere.join(', ')}: the levels have ${rates.map((rate) => imageSize / rate).join(', ')}`)
+  }
+  return found.map((side) => imageSize / Number(side))
 }
 
 /** The weight whose first axis is the number of outputs. */

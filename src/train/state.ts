@@ -4,6 +4,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import { encodeSafetensors, type Checkpoint } from '../io/index.ts'
+import { levelRates } from '../nn/index.ts'
 import type { Tensor } from '../tensor/index.ts'
 import type { AnyTrainer, TrainCounters } from './trainer.ts'
 
@@ -19,7 +20,17 @@ export async function encodeState(trainer: AnyTrainer, run: Readonly<Record<stri
 /** What {@link encodeState} was told, from an opened state file. */
 export function runOfState({ metadata, name }: Checkpoint): Record<string, unknown> {
   if (metadata.kind !== 'tweedie-training') throw new TweedieError('format', `${name} is no training state: it is the file state.safetensors in a run's folder.`)
-  return JSON.parse(metadata.run ?? '{}') as Record<string, unknown>
+  const run = JSON.parse(metadata.run ?? '{}') as Record<string, unknown>
+  return { ...run, ...typeof run.config === 'string' && { config: withoutIdleRates(run.config) } }
+}
+
+/** Until November 2026 a configuration could name rates of attention that no level has, which meant nothing. */
+function withoutIdleRates(json: string): string {
+  const config = JSON.parse(json) as { attention_resolutions?: number[]; channel_mult?: number[] }
+  const { attention_resolutions: attention, channel_mult: mult } = config
+  if (!attention || !mult) return json
+  const rates = levelRates({ channelMult: mult })
+  return JSON.stringify({ ...config, attention_resolutions: attention.filter((rate) => rates.includes(rate)) })
 }
 
 /**
