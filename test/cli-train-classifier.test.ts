@@ -189,7 +189,7 @@ describe('what is refused', () => {
     ['an extractor of another schedule', { extractor: file('linear-extractor') }, /a classifier of the noise "linear, 1000 steps", but the model draws with "cosine, 1000 steps"/],
     ['classes for a model without', { 'class-cond': true }, /a class-conditional classifier of 3 classes cannot guide this model, which has no classes/],
     ['another size than the model draws', { 'image-size': '16' }, /--image-size and --grayscale say 3x16x16, but the model draws 3x8x8/],
-    ['images that are too small', { model: null, schedule: 'cosine', 'diffusion-steps': '1000', 'image-size': '16', 'classifier-channel-mult': '2,2' }, /8 x 8 pixels: too small for 16 x 16/],
+    ['images that are too small', { model: null, schedule: 'cosine', 'diffusion-steps': '1000', 'image-size': '16', 'classifier-channel-mult': '2,2', 'classifier-attention-resolutions': '8' }, /8 x 8 pixels: too small for 16 x 16/],
     ['widths that no norm takes', { 'classifier-width': '48' }, /level 0 has .* 48 channels, but every norm has 32 groups/],
     ['factors that are none', { 'classifier-channel-mult': '1,x' }, /--classifier-channel-mult: expected factors with commas between/],
     ['a preset of another input', { preset: 'mc_celeba' }, /--preset mc_celeba reads 3x64x64 pixels, found 3x8x8/],
