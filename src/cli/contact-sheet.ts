@@ -3,11 +3,22 @@ import type { Image } from './image.ts'
 
 /** Space between pictures, white. */
 const gap = 4
+/** Most pixels of the sheet of a run: 4096 x 4096. */
+const most = 2 ** 24
+
+/** Pixels are enlarged so many times, to a side of 64 or more. */
+const scaleOf = ({ width, height }: Pick<Image, 'width' | 'height'>): number => Math.max(1, Math.ceil(64 / Math.max(width, height)))
+
+/** How many pictures of this size the sheet of a run shows: 3,628 of 32 x 32, 248 of 256 x 256. */
+export function sheetRoom(image: Pick<Image, 'width' | 'height'>): number {
+  const scale = scaleOf(image)
+  return Math.max(1, Math.floor(most / ((image.width * scale + gap) * (image.height * scale + gap))))
+}
 
 /** `columns` defaults to a sheet about as wide as high; images of fewer than 64 pixels are enlarged to at least that. */
 export function contactSheet(images: readonly Image[], columns = Math.ceil(Math.sqrt(images.length))): Image {
   const { width, height, channels } = images[0]
-  const scale = Math.max(1, Math.ceil(64 / Math.max(width, height)))
+  const scale = scaleOf(images[0])
   const [cellWidth, cellHeight] = [width * scale + gap, height * scale + gap]
   const sheetWidth = gap + columns * cellWidth
   const sheetHeight = gap + Math.ceil(images.length / columns) * cellHeight

@@ -6,13 +6,14 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GaussianDiffusion, GeneratedNoise, GivenNoise, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { encodeSafetensors, writeFileAtomic } from '../io/index.node.ts'
+import { writeFileAtomic } from '../io/index.node.ts'
 import { departures } from './departures.ts'
 import { encodePng, imageOf } from './image.ts'
 import { sha256Of } from './files.ts'
+import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
 import { cycled, toOptions, type SampleSettings } from './options.ts'
 import { progress } from './progress.ts'
-import { baseFile, resumed, sampleFile, saveRecord, type BatchTiming, type FinishedSample, type RunRecord } from './run-record.ts'
+import { baseFile, recordSaver, resumed, sampleFile, type BatchTiming, type FinishedSample, type RunRecord } from './run-record.ts'
 import { scorer, type Scorer } from './scoring.ts'
 import type { Session } from './session.ts'
 import type { Setup } from './setup.ts'
@@ -55,10 +56,10 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   if (kernels || record.samples.length > 0) useKernels(setup, kernels ?? record.kernels)
   else await measureKernels(setup, settings, signal)
   record = { ...record, kernels: Object.fromEntries(device.kernels) }
-  await saveRecord(out, record)
+  await using saver = recordSaver(out)
+  await saver.save(record)
 
   const score = scorer(settings, { seed: settings.seed, distance: distance.score })
-  const parts: Drawn[] = []
   for (let begin = record.samples.length; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
     const range = samples.length === 1 ? `sample ${begin + 1}` : `samples ${begin + 1} to ${begin + samples.length}`
@@ -70,21 +71,30 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
         await writeFileAtomic(join(out, file), [png], { signal })
         return { file, sha256: sha256Of(png) }
       }
-      const base = drawn.base && await picture(baseFile(k), drawn.base, shape)
+      const base = drawn.base && await picture(baseFile(k, number), drawn.base, shape)
       finished.push({
-        ...await picture(sampleFile(k), drawn.sample, large),
+        ...await picture(sampleFile(k, number), drawn.sample, large),
         ...(base && { base }),
         score: drawn.scores[i] as number,
         ...(settings.labels.length > 0 && { label: cycled(settings.labels, k) }),
         ...(Object.keys(drawn.targets[i]!).length > 0 && { targets: drawn.targets[i] }),
       })
     }
+    if (save !== null) await savePart(out, begin, numbersOf(drawn, samples.length, { small: shape, large }), signal)
     record = { ...record, samples: [...record.samples, ...finished], seconds: { ...record.seconds, batches: [...record.seconds.batches, drawn.timing] } }
-    await saveRecord(out, record)
-    if (save !== null) parts.push(drawn)
+    await saver.save(record)
   }
-  if (save !== null) await saveNumbers(save, parts, number, { small: shape, large }, signal)
+  if (save !== null) await joinParts(out, beginsOf(settings), save, signal)
   return record
+}
+
+/** Where the batches of a run begin. */
+export const beginsOf = ({ number, batch }: Pick<SampleSettings, 'number' | 'batch'>): number[] => Array.from({ length: Math.ceil(number / batch) }, (_, i) => i * batch)
+
+/** What --save keeps. `shapes`: [C, H, W] of what the model draws, and of the samples. */
+function numbersOf({ sample, base, first, middle }: Drawn, count: number, { small, large }: { readonly small: readonly number[]; readonly large: readonly number[] }): BatchNumbers {
+  const named = [['sample', sample, large], ['base', base, small], ['first_step', first, small], ['middle_step', middle, small]] as const
+  return new Map(named.flatMap(([name, data, shape]) => data ? [[name, { shape: [count, ...shape], data }] as const] : []))
 }
 
 async function drawBatch(setup: Setup, settings: SampleSettings, samples: readonly number[], score: Scorer, label: string, signal: AbortSignal): Promise<Drawn> {
@@ -135,26 +145,4 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
 function checkFinite(values: Float32Array, samples: readonly number[], why: string): void {
   const broken = values.findIndex((value) => !Number.isFinite(value))
   if (broken >= 0) throw new TweedieError('non-finite', `Sample ${samples[Math.floor(broken / (values.length / samples.length))]} holds ${values[broken]}: ${why}.`)
-}
-
-/** What --save keeps. `shapes`: [C, H, W] of what the model draws, and of the samples. */
-async function saveNumbers(path: string, parts: readonly Drawn[], number: number, shapes: { small: readonly number[]; large: readonly number[] }, signal: AbortSignal): Promise<void> {
-  const { small, large } = shapes
-  const joined = (of: readonly number[], pick: (part: Drawn) => Float32Array | null) => {
-    const arrays = parts.map(pick)
-    if (arrays.includes(null)) return null
-    const shape = [number, ...of]
-    const data = new Float32Array(shape.reduce((a, b) => a * b, 1))
-    let at = 0
-    for (const array of arrays as Float32Array[]) {
-      data.set(array, at)
-      at += array.length
-    }
-    return { shape, data }
-  }
-  const named = {
-    sample: joined(large, (part) => part.sample), base: joined(small, (part) => part.base),
-    first_step: joined(small, (part) => part.first), middle_step: joined(small, (part) => part.middle),
-  }
-  await writeFileAtomic(path, encodeSafetensors(Object.entries(named).flatMap(([key, tensor]) => tensor ? [[key, tensor] as const] : [])), { signal })
 }

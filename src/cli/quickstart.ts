@@ -4,7 +4,6 @@
  */
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { decodePng } from '../data/png.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
@@ -13,8 +12,8 @@ import { draw } from './draw.ts'
 import { openModel } from './files.ts'
 import { encodePng } from './image.ts'
 import { sampleSettings, type SampleOption } from './options.ts'
-import { meanScore, report, type ReportRun } from './report.ts'
-import { finish, resumable, sample } from './sample.ts'
+import { meanScore, writeReport, type ReportRun } from './report.ts'
+import { finish, firstPictures, resumable, sample } from './sample.ts'
 import { setUp } from './setup.ts'
 import { version } from './version.ts'
 
@@ -80,15 +79,16 @@ export const quickstart: Command = {
   },
 }
 
+/** Pictures in a row of the comparison: more would make a strip. */
+const across = 64
+
 /** One report and one picture of all runs, a row each. */
 async function compare(out: string, runs: readonly ReportRun[], signal: AbortSignal): Promise<void> {
-  const images = runs.map(({ samples }) => samples.map(({ png }) => decodePng(png, 'a sample')))
-  const columns = images[0]?.length ?? 1
-  await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images.flat(), columns))], { signal })
-  const html = report(runs, {
+  const images = []
+  for (const run of runs) images.push(...await firstPictures(run, across))
+  await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images, images.length / runs.length))], { signal })
+  await writeReport(out, runs, {
     title: 'Plain, self-guided and minority-guided samples',
     intro: 'Each row of pictures was drawn from the same noise: as the model draws by itself, led towards what the model finds unlikely (self-guided minority sampling, Um & Ye, ECCV 2024), and led by a classifier to the rarest tenth of the training data (minority guidance, Um et al., ICLR 2024). The number under a picture is its minority score.',
-    side: images[0]?.[0]?.width ?? 1,
-  })
-  await writeFileAtomic(join(out, 'report.html'), [new TextEncoder().encode(html)], { signal })
+  }, signal)
 }

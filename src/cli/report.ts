@@ -1,69 +1,113 @@
 /**
- * The report of a run: one HTML file with everything inside, readable without a network and without scripts. Samples
- * stand in the order of drawing or of their minority score, which a switch in plain CSS chooses.
+ * The report of a run, readable without a network and without scripts. Up to a thousand samples stand on one page, in the
+ * order of drawing or of their minority score, which a switch in plain CSS chooses; more are dealt out to pages, rarest
+ * first. A small run's page holds its pictures, so that it can be mailed; a large one's shows those beside it.
  */
-import { parse } from 'node:path'
+import { readFile, stat } from 'node:fs/promises'
+import { join, parse, relative, sep } from 'node:path'
+import { imageHeader } from '../data/decode.ts'
+import { writeFileAtomic } from '../io/index.node.ts'
 import { escapeHtml } from './html.ts'
 import type { RunRecord } from './run-record.ts'
-
-export interface ReportSample {
-  readonly png: Uint8Array
-  readonly score: number
-  readonly label?: number
-  /** What each guidance led it to, where that is the sample's own. */
-  readonly targets?: Readonly<Record<string, number | string>>
-  /** The small picture it was made from, of two stages. */
-  readonly base?: Uint8Array
-}
 
 export interface ReportRun {
   readonly name: string
   readonly record: RunRecord
   /** "L2", "LPIPS (alex)". */
   readonly distance: string
-  readonly samples: readonly ReportSample[]
+  /** Where its pictures are. */
+  readonly folder: string
 }
 
 export interface ReportOptions {
   readonly title: string
   readonly intro: string
-  /** Side of a picture, for enlarging small ones. */
-  readonly side: number
 }
 
-/** Several runs have the same samples: each card shows one sample of every run side by side. */
-export function report(runs: readonly ReportRun[], { title, intro, side }: ReportOptions): string {
-  const count = runs[0]?.samples.length ?? 0
-  const last = runs.at(-1)?.samples ?? []
-  const order = [...last.keys()].sort((a, b) => (last[b]?.score ?? 0) - (last[a]?.score ?? 0))
+/** Most samples on a page. */
+const perPage = 1000
+/** Most bytes of pictures inside a page: a mail takes 25 MB, and base64 makes four bytes of three. */
+const embedded = 2 ** 24
+
+/** The URL of a picture of a run. */
+type Source = (run: ReportRun, file: string) => Promise<string>
+
+const pageFile = (page: number): string => page === 0 ? 'report.html' : `report-${page + 1}.html`
+
+/**
+ * Writes report.html into `folder`, of more than {@link perPage} samples also report-2.html and so on. Several runs have
+ * the same samples: each card shows one sample of every run side by side.
+ */
+export async function writeReport(folder: string, runs: readonly ReportRun[], { title, intro }: ReportOptions, signal: AbortSignal): Promise<void> {
+  const { samples } = runs.at(-1)!.record
+  const order = [...samples.keys()].sort((a, b) => samples[b].score - samples[a].score)
   const rank = new Map(order.map((k, i) => [k, i]))
-  const cards = Array.from({ length: count }, (_, k) => card(runs, k, rank.get(k) ?? k, Math.max(1, Math.floor(128 / side)) * side))
-  return `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(title)}</title>
-<style>${style}</style>
-<h1>${escapeHtml(title)}</h1>
-<p>${escapeHtml(intro)}</p>
+  const pages = Math.ceil(samples.length / perPage)
+  const source: Source = pages === 1 && await bytesOf(runs) <= embedded
+    ? async (run, file) => `data:image/png;base64,${(await readFile(join(run.folder, file))).toString('base64')}`
+    : async (run, file) => encodeURI(relative(folder, join(run.folder, file)).replaceAll(sep, '/'))
+  const first = join(runs[0].folder, runs[0].record.samples[0].file)
+  const side = imageHeader(await readFile(first), first)?.width ?? 1
+  const pixels = Math.max(1, Math.floor(128 / side)) * side
+  for (let page = pages - 1; page >= 0; page--) {
+    const members = pages === 1 ? samples.keys() : order.slice(page * perPage, (page + 1) * perPage)
+    const cards: string[] = []
+    for (const k of members) cards.push(await card(runs, k, rank.get(k)!, pixels, source))
+    const html = page === 0 ? mainPage(runs, { title, intro }, cards, pages) : furtherPage(title, cards, page, pages)
+    await writeFileAtomic(join(folder, pageFile(page)), [new TextEncoder().encode(html)], { signal })
+  }
+}
+
+/** Bytes of all pictures of the runs. */
+async function bytesOf(runs: readonly ReportRun[]): Promise<number> {
+  let bytes = 0
+  for (const { folder, record: { samples } } of runs) {
+    for (const { file, base } of samples) for (const picture of base ? [file, base.file] : [file]) bytes += (await stat(join(folder, picture))).size
+  }
+  return bytes
+}
+
+function mainPage(runs: readonly ReportRun[], { title, intro }: ReportOptions, cards: readonly string[], pages: number): string {
+  const order = pages === 1
+    ? `<input type="checkbox" id="sorted"><label for="sorted">rarest first${byLast(runs)}</label>`
+    : `<p>Rarest first${byLast(runs)}, ${perPage} on a page. The pictures are files beside this one.</p>\n${links(0, pages)}`
+  return page(title, `<p>${escapeHtml(intro)}</p>
 ${adapterLine(runs)}
 ${means(runs)}
-<input type="checkbox" id="sorted"><label for="sorted">rarest first${runs.length > 1 ? `, by ${escapeHtml(runs.at(-1)?.name ?? '')}` : ''}</label>
+${order}
 <main>${cards.join('\n')}</main>
 <h2>Settings</h2>
 ${settings(runs)}
 ${differences(runs)}
 <h2>Timings</h2>
 ${timings(runs)}
-<footer>tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.</footer>
+<footer>tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.</footer>`)
+}
+
+const furtherPage = (title: string, cards: readonly string[], index: number, pages: number): string =>
+  page(title, `${links(index, pages)}\n<main>${cards.join('\n')}</main>\n${links(index, pages)}`)
+
+const page = (title: string, body: string): string => `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeHtml(title)}</title>
+<style>${style}</style>
+<h1>${escapeHtml(title)}</h1>
+${body}
 </html>
 `
-}
+
+/** Of several runs the scores of the last one order the samples. */
+const byLast = (runs: readonly ReportRun[]): string => runs.length > 1 ? `, by ${escapeHtml(runs.at(-1)?.name ?? '')}` : ''
+
+const links = (here: number, pages: number): string =>
+  `<nav>${Array.from({ length: pages }, (_, i) => i === here ? `<b>${i + 1}</b>` : `<a href="${pageFile(i)}">${i + 1}</a>`).join(' ')}</nav>`
 
 const style = `
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }
 main { display: flex; flex-wrap: wrap; gap: 12px; margin: 1rem 0 }
-.card { display: flex; gap: 4px; padding: 6px; border: 1px solid #ddd; border-radius: 6px; order: var(--index) }
+.card { display: flex; gap: 4px; padding: 6px; border: 1px solid #ddd; border-radius: 6px }
 #sorted:checked ~ main .card { order: var(--rank) }
 #sorted { margin-right: .5em }
 figure { margin: 0 } figure div { display: flex; gap: 2px; align-items: end }
@@ -78,15 +122,16 @@ footer { margin-top: 2rem; color: #666; font-size: 13px }
   body { color: #ddd; background: #1b1b1b } .card, td, th { border-color: #444 } figcaption, footer { color: #aaa } .note { background: #4a3f10 }
 }`
 
-function card(runs: readonly ReportRun[], k: number, rank: number, pixels: number): string {
-  const figures = runs.map(({ name, samples }) => {
-    const { png, score, label, targets = {}, base } = samples[k] as ReportSample
+async function card(runs: readonly ReportRun[], k: number, rank: number, pixels: number, source: Source): Promise<string> {
+  const figures: string[] = []
+  for (const run of runs) {
+    const { file, score, label, targets = {}, base } = run.record.samples[k]
     const led = Object.entries(targets).map(([guidance, target]) => `, ${targetNames[guidance] ?? guidance} ${target}`).join('')
-    const caption = `${runs.length > 1 ? `${escapeHtml(name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}: ${score.toPrecision(4)}`
-    const picture = (bytes: Uint8Array, side: number, what: string): string => `<img width="${side}" height="${side}" alt="${what} ${k}, ${escapeHtml(name)}" src="data:image/png;base64,${Buffer.from(bytes).toString('base64')}">`
-    return `<figure><div>${picture(png, pixels, 'sample')}${base ? picture(base, pixels / 4, 'small') : ''}</div><figcaption>${caption}</figcaption></figure>`
-  })
-  return `<div class="card" style="--index:${k};--rank:${rank}">${figures.join('')}</div>`
+    const caption = `${runs.length > 1 ? `${escapeHtml(run.name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}: ${score.toPrecision(4)}`
+    const picture = async (file: string, side: number, what: string): Promise<string> => `<img loading="lazy" width="${side}" height="${side}" alt="${what} ${k}, ${escapeHtml(run.name)}" src="${await source(run, file)}">`
+    figures.push(`<figure><div>${await picture(file, pixels, 'sample')}${base ? await picture(base.file, pixels / 4, 'small') : ''}</div><figcaption>${caption}</figcaption></figure>`)
+  }
+  return `<div class="card" style="--rank:${rank}">${figures.join('')}</div>`
 }
 
 /** How a caption calls what a guidance led a sample to. */
@@ -100,7 +145,7 @@ function adapterLine(runs: readonly ReportRun[]): string {
     : `<p>Computed on ${escapeHtml(name)}.</p>`)).join('\n')
 }
 
-export const meanScore = ({ samples }: Pick<ReportRun, 'samples'>): number => samples.reduce((sum, { score }) => sum + score, 0) / samples.length
+export const meanScore = ({ record: { samples } }: Pick<ReportRun, 'record'>): number => samples.reduce((sum, { score }) => sum + score, 0) / samples.length
 
 function means(runs: readonly ReportRun[]): string {
   return `<p>Mean minority score (${escapeHtml(unique(runs.map(({ distance }) => distance)).join(', '))}): ${runs.map((run) => `${runs.length > 1 ? `${escapeHtml(run.name)} ` : ''}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')}.</p>`
@@ -134,7 +179,7 @@ function timings(runs: readonly ReportRun[]): string {
     ['device and weights', ({ record }) => `${record.seconds.load.toFixed(1)} s`],
     ['sampling', (run) => `${total(run, ({ seconds }) => seconds).toFixed(1)} s`],
     ['of which first steps, kernels being compiled', (run) => `${total(run, ({ firstStep }) => firstStep).toFixed(1)} s`],
-    ['a sample', (run) => `${(total(run, ({ seconds }) => seconds) / run.samples.length).toFixed(2)} s`],
+    ['a sample', (run) => `${(total(run, ({ seconds }) => seconds) / run.record.samples.length).toFixed(2)} s`],
     ...(runs.some(({ record }) => record.seconds.batches.some(({ upsampling }) => upsampling !== undefined))
       ? [['second stage', (run) => `${total(run, ({ upsampling = 0 }) => upsampling).toFixed(1)} s`] as [string, (run: ReportRun) => string]] : []),
     ['minority scores', (run) => `${total(run, ({ scoring }) => scoring).toFixed(1)} s`],

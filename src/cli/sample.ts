@@ -5,16 +5,17 @@ import { decodePng } from '../data/png.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { TweedieError } from '../errors.ts'
 import { parseArguments, type Arguments, type Command } from './arguments.ts'
-import { contactSheet } from './contact-sheet.ts'
+import { contactSheet, sheetRoom } from './contact-sheet.ts'
 import { onDevice } from './device.ts'
-import { draw } from './draw.ts'
+import { beginsOf, draw } from './draw.ts'
 import { openModel } from './files.ts'
-import { encodePng } from './image.ts'
+import { encodePng, type Image } from './image.ts'
 import { knownFiles } from './known-files.ts'
 import { version } from './version.ts'
+import { removeParts } from './numbers.ts'
 import { sampleOptions, sampleSettings, type SampleOption, type SampleSettings } from './options.ts'
-import { meanScore, report, type ReportRun, type ReportSample } from './report.ts'
-import { saveRecord, type RunRecord } from './run-record.ts'
+import { meanScore, writeReport, type ReportRun } from './report.ts'
+import { saveRecord, type FinishedSample, type RunRecord } from './run-record.ts'
 import type { Session } from './session.ts'
 import { readNoise, setUp } from './setup.ts'
 import type { Kernels } from './tune.ts'
@@ -27,7 +28,7 @@ export const sample: Command = {
   positionals: [0, 0],
   notes: [
     'Guidances add up: each kind is added to any method and sampler by its own options. --method minority-guided, sehwag and attributes only say that theirs must be there.',
-    'The folder gets sample-0000.png and so on, contact-sheet.png, report.html and run.json. When a run was interrupted, the same command goes on after its last finished batch (with --save it begins again), and its pictures are the same.',
+    'The folder gets sample-0000.png and so on, contact-sheet.png (of very many the first), report.html (a page for every thousand; up to 16 MiB of pictures are inside, so that it can be mailed) and run.json. When a run was interrupted, the same command goes on after its last finished batch, and its pictures are the same.',
   ],
   examples: [
     'sample --model weights/bccd32-adm.safetensors --respacing 50',
@@ -54,7 +55,7 @@ export async function runSample(args: Arguments<SampleOption>, { signal, request
     try {
       const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session, kernels ? { kernels } : {}))
       const run = await finish(settings, unfinished, setup.distance.name, signal)
-      console.log(`${run.samples.length} samples, mean minority score ${meanScore(run).toPrecision(4)} (${run.distance}): ${join(settings.out, 'report.html')}`)
+      console.log(`${run.record.samples.length} samples, mean minority score ${meanScore(run).toPrecision(4)} (${run.distance}): ${join(settings.out, 'report.html')}`)
       if (settings.save !== null) console.log(`Numbers: ${settings.save}`)
       return run.record
     } finally {
@@ -80,19 +81,26 @@ export async function resumable<T>({ out }: SampleSettings, { signal }: Session,
 export async function finish(settings: SampleSettings, unfinished: RunRecord, distance: string, signal: AbortSignal): Promise<ReportRun> {
   const { out, method } = settings
   const record: RunRecord = { ...unfinished, status: 'done' }
-  const samples = await Promise.all(record.samples.map(async ({ file, base, score, label, targets }) => ({
-    png: await readFile(join(out, file)), score, ...(label !== undefined && { label }), ...(targets && { targets }), ...(base && { base: await readFile(join(out, base.file)) }),
-  })))
-  const run: ReportRun = { name: method, record, distance, samples }
-  const images = samples.map(({ png }) => decodePng(png, 'a sample'))
-  await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images))], { signal })
-  const html = report([run], { title: `${samples.length} samples, ${method}`, intro: introOf(samples), side: images[0]?.width ?? 1 })
-  await writeFileAtomic(join(out, 'report.html'), [new TextEncoder().encode(html)], { signal })
+  const { samples } = record
+  const run: ReportRun = { name: method, record, distance, folder: out }
+  await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(await firstPictures(run)))], { signal })
+  await writeReport(out, [run], { title: `${samples.length} samples, ${method}`, intro: introOf(samples) }, signal)
   await saveRecord(out, record)
+  if (settings.save !== null) await removeParts(out, beginsOf(settings))
   return run
 }
 
-function introOf(samples: readonly ReportSample[]): string {
+/** As many of a run's pictures as a contact sheet takes, one file open at a time; `most`: fewer. */
+export async function firstPictures({ folder, record: { samples } }: ReportRun, most = Infinity): Promise<Image[]> {
+  const images: Image[] = []
+  for (const { file } of samples) {
+    if (images.length === Math.min(most, images.length > 0 ? sheetRoom(images[0]) : 1)) break
+    images.push(decodePng(await readFile(join(folder, file)), file))
+  }
+  return images
+}
+
+function introOf(samples: readonly FinishedSample[]): string {
   const led = samples.some(({ targets }) => targets?.minority !== undefined) ? ', the minority level it was led to' : ''
   const small = samples.some(({ base }) => base !== undefined) ? ' of the small picture it was made from, beside it' : ''
   return `Each picture with its number${led} and the minority score${small}.`
