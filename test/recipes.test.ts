@@ -6,19 +6,23 @@ import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:f
 import { encode } from 'fast-png'
 import { describe, expect, test, vi } from 'vitest'
 import { parseArguments, type Command } from '../src/cli/arguments.ts'
+import { networkOf, type DataShape, type NetworkOption } from '../src/cli/network-options.ts'
+import { trainDiffusion } from '../src/cli/train-diffusion.ts'
 import { catalogue } from '../src/cli/fetch-catalogue.ts'
 import { weightsFolder } from '../src/cli/fetch.ts'
 import { planOf, recipe as recipeCommand, run, stageCommands, type PlannedStage, type RecipeOption } from '../src/cli/recipe.ts'
 import { recipes, type Recipe, type Setting, type Stage } from '../src/cli/recipes.ts'
+import { classCounts, selectImages } from '../src/data/index.ts'
 import { preset, type ClassifierConfig } from '../src/nn/index.ts'
 import { Device } from '../src/tensor/index.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
+import { countingSet } from './data-fixtures.ts'
 import { refuses } from './io-fixtures.ts'
 
 const at = temporaryFolder()
 const named = (name: string): Recipe => recipes.find((candidate) => candidate.name === name)!
 const args = (...argv: string[]) => parseArguments<RecipeOption>(recipeCommand, argv)
-const plan = (name: string, ...argv: string[]): PlannedStage[] => planOf(named(name), args(...argv, ...name === 'imagenet' && !argv.includes('--labels') ? ['--labels', '22'] : []), '/data').stages
+const plan = (name: string, ...argv: string[]): PlannedStage[] => planOf(named(name), args(...argv, ...named(name).asks.labels === null && !argv.includes('--labels') ? ['--labels', '22'] : []), '/data').stages
 const stageOf = (name: string, command: string): PlannedStage => plan(name).find(({ stage }) => stage.command === command)!
 const figure = (name: string, command: string, option: string): string | undefined => stageOf(name, command).figures.find((candidate) => candidate.option === option)?.value
 
@@ -99,6 +103,61 @@ describe('plans', () => {
     }
   })
 
+  // What is printed is what a person would type, so it is read as a shell reads it.
+  test.each(recipes.map(({ name }) => name))('%s --dry-run prints commands that can be typed', async (name) => {
+    const { code, out, err } = await tweedie(['recipe', name, '--dry-run', ...named(name).asks.labels === null ? ['--labels', '22'] : [], '--out', '/tmp/it is here'])
+    expect([code, err]).toEqual([0, []])
+    const commands = out.filter((line) => /^\d+\. /.test(line)).map((line) => [...line.replace(/^\d+\. tweedie /, '').matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!))
+    expect(commands).toHaveLength(plan(name).length)
+    for (const [i, words] of commands.entries()) {
+      const { stage } = plan(name)[i]!
+      const length = stage.command.split(' ').length
+      expect(words.slice(0, length).join(' ')).toBe(stage.command)
+      const parsed = parseArguments(stageCommands[stage.command]!, words.slice(length))
+      for (const option of Object.keys(stage.options)) expect(parsed.has(option) || stage.options[option]!.value === '{lpips}', `${name} ${stage.command} --${option}`).toBe(true)
+    }
+  })
+
+  test('a network that is trained is built as its recipe says', async () => {
+    const networkIn = (name: string, data: DataShape) => networkOf(parseArguments<NetworkOption>(trainDiffusion, stageOf(name, 'train diffusion').argv), data)
+    const lsun = preset('lsun_bedroom')
+    const mri = await networkIn('brain-mri', { size: 256, channels: 1, classes: 4 })
+    // The order of q, k and v is one of storage: a network trained from nothing has no other.
+    expect(mri.config).toEqual({ ...lsun.config, inChannels: 1, outChannels: 2, numHeads: 1, useNewAttentionOrder: true })
+    expect(mri.diffusion).toMatchObject({ noiseSchedule: 'linear', diffusionSteps: 1000 })
+    // Qin et al.'s DDPM (baselines.md 5): attention at 16 px with one head, no variance head; 32 / 16 = rate 2.
+    const longTailed = await networkIn('cifar10-lt', { size: 32, channels: 3, classes: 10 })
+    expect(longTailed.config).toMatchObject({ imageSize: 32, modelChannels: 128, channelMult: [1, 2, 2, 2], numResBlocks: 2, attentionResolutions: [2], numHeadChannels: 256, outChannels: 3, dropout: 0.1, numClasses: null })
+    expect(longTailed.diffusion).toMatchObject({ noiseSchedule: 'linear', diffusionSteps: 1000, learnSigma: false })
+    expect((await networkIn('celeba', { size: 64, channels: 3, classes: null })).config).toEqual(preset('celeba64_uncond').config)
+  })
+
+  test('the long tail of CIFAR-10 is Qin et al.\'s: 12,406 images, in 25 levels', () => {
+    expect([figure('cifar10-lt', 'select', 'long-tail'), figure('cifar10-lt', 'label', 'levels')]).toEqual(['100', '25'])
+    const cifar = countingSet(50_000, { size: 1, labels: Array.from({ length: 50_000 }, (_, i) => i % 10) })
+    expect(classCounts(cifar, selectImages(cifar, { longTail: 100 }).parts.train!)).toEqual([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
+  })
+
+  test('five draws for LSUN, as its command has them', () => {
+    expect(stageOf('lsun', 'score').figures.find(({ option }) => option === 'draws')).toMatchObject({ value: '5', setting: { published: true } })
+  })
+
+  test('self-guided: the published figures, LPIPS with AlexNet, and nothing to train for a fetched model', () => {
+    const sampled = (name: string) => Object.fromEntries(stageOf(name, 'sample').figures.map(({ option, value }) => [option, value]))
+    expect(sampled('celeba-self-guided')).toMatchObject({ method: 'self-guided', 'guide-weight': '0.4', 'guide-every': '5', 'guide-strength': '0.8', respacing: '250', lpips: `${weightsFolder()}/lpips_alex.safetensors` })
+    for (const name of ['imagenet-self-guided', 'imagenet-256-self-guided']) {
+      expect(sampled(name)).toMatchObject({ 'guide-weight': '0.2', 'guide-every': '2', 'guide-strength': '0.8', respacing: '250', labels: '22', lpips: `${weightsFolder()}/lpips_alex.safetensors` })
+      expect(plan(name).some(({ argv }) => argv.includes('/data'))).toBe(false)
+      expect(named(name).data).toBe(null)
+    }
+    for (const name of ['imagenet-256', 'imagenet-256-self-guided']) expect(sampled(name)).toMatchObject({ upsampler: `${weightsFolder()}/64_256_upsampler.safetensors`, 'upsampler-respacing': '250' })
+    // The table of the presets has the same figures.
+    for (const [name, model] of [['celeba-self-guided', 'celeba64_uncond'], ['imagenet-self-guided', '64x64_diffusion']] as const) {
+      const { weight, every, strength } = preset(model).sampling.selfGuided!
+      expect(['guide-weight', 'guide-every', 'guide-strength'].map((option) => Number(sampled(name)[option]))).toEqual([weight, every, strength])
+    }
+  })
+
   test('all commands of the table are there', () => {
     expect(new Set(recipes.flatMap(({ stages }) => stages.map(({ command }) => command)))).toEqual(new Set(Object.keys(stageCommands)))
   })
@@ -130,6 +189,7 @@ describe('mistakes', () => {
     [['recipe', 'celebb', '--data', 'x'], /no recipe "celebb", did you mean "celeba"/],
     [['recipe', 'celeba'], /--data is required: the aligned faces/],
     [['recipe', 'celeba', '--data', '/nowhere'], /there is no \/nowhere/],
+    [['recipe', 'celeba-self-guided'], /--data is required: .*unless --model/],
     [['recipe', 'imagenet', '--dry-run'], /needs --labels.*No default is published/],
     [['recipe', 'celeba', '--dry-run', '--guidance', '3'], /no option --guidance/],
   ])('%j', async (argv, message) => {

@@ -48,6 +48,12 @@ const improved = published(`${openai}/march-2021`, 'openai/improved-diffusion RE
   'imagenet64_cond_270M_250K', 'upsample_cond_500K', 'lsun_uncond_100M_1200K_bs128', 'lsun_uncond_100M_2400K_bs64',
 ])
 
+/** The minority classifier of LSUN bedrooms: `ckpt/mc_lsun.pt` in the repository itself, whose default branch HEAD names. */
+const minority: CatalogueEntry = {
+  kind: 'model', name: 'mc_lsun', licence: 'MIT',
+  file: { url: 'https://raw.githubusercontent.com/soobin-um/minority-guidance/HEAD/ckpt/mc_lsun.pt', source: 'soobin-um/minority-guidance README.md' },
+}
+
 /** torchvision puts the first eight digits of the sha256 into the file's name; PyTorch's `load_url` documents the rule. */
 const backbone = (file: string, digits: string, source: string): PublishedFile => ({
   url: `https://download.pytorch.org/models/${file}-${digits}.pth`,
@@ -67,6 +73,7 @@ const lpips = (net: LpipsNet, backboneFile: PublishedFile, linFile: PublishedFil
 export const catalogue: readonly CatalogueEntry[] = [
   ...guided,
   ...improved,
+  minority,
   lpips('alex', backbone('alexnet-owt', '7be5be79', 'torchvision/models/alexnet.py since pull request 3620'),
     lin('alex', 'df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0')),
   lpips('squeeze', backbone('squeezenet1_1', 'b8a52dc0', 'torchvision/models/squeezenet.py'),

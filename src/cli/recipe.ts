@@ -43,7 +43,7 @@ export const stageCommands: Readonly<Record<StageCommand, Command>> = {
 
 export const recipe: Command = {
   name: 'recipe',
-  usage: '[NAME --data DATA] [options]',
+  usage: '[NAME] [--data DATA] [options]',
   summary: 'from data to minority samples in one command, with the published settings; without a name: list them',
   options,
   positionals: [0, 1],
@@ -56,18 +56,26 @@ export const recipe: Command = {
     const found = recipes.find((candidate) => candidate.name === name)
       ?? fail(`there is no recipe "${name}"${didYouMean(name, recipes.map((candidate) => candidate.name)) || `. There are ${recipes.map((candidate) => candidate.name).join(', ')}.`}`)
     const dry = args.flag('dry-run') ?? false
-    const data = dry ? args.text('data') ?? 'DATA' : resolve(args.required('data', `: ${found.data}`))
+    const given = args.text('data')
+    const data = given === undefined ? 'DATA' : dry ? given : resolve(given)
     const plan = planOf(found, args, data)
+    const reads = plan.stages.some(({ argv }) => argv.includes(data))
+    for (const name of ['target', 'labels', 'images'] as const) {
+      if (args.has(name) && found.asks[name] === undefined) console.error(`note: --${name} has no effect in the recipe ${found.name}.`)
+    }
+    if (!dry && reads && given === undefined) args.required('data', `: ${found.data}`)
     for (const line of describe(found, plan)) console.log(line)
     if (dry) return
-    await stat(data).catch(() => fail(`there is no ${data}. The recipe ${found.name} needs ${found.data}.`))
-    await run(found, plan, data, session)
+    if (reads) await stat(data).catch(() => fail(`there is no ${data}. The recipe ${found.name} needs ${found.data}.`))
+    else if (given !== undefined) console.error(`note: --data has no effect: no stage of this plan reads images.`)
+    await run(found, plan, reads ? data : null, session)
   },
 }
 
 function list(): void {
   console.log('Recipes, with the published settings where there are any:')
-  for (const { name, about, data } of recipes) console.log(`  ${name.padEnd(18)}${about}. --data: ${data}`)
+  const width = Math.max(...recipes.map(({ name }) => name.length)) + 2
+  for (const { name, about, data } of recipes) console.log(`  ${name.padEnd(width)}${about}. ${data === null ? 'No --data' : `--data: ${data}`}`)
 }
 
 export interface PlannedStage {
@@ -158,7 +166,8 @@ interface RecipeRecord {
   readonly kind: 'recipe'
   readonly version: string
   readonly recipe: string
-  readonly data: string
+  /** Null where none is read. */
+  readonly data: string | null
   readonly stages: readonly FinishedStage[]
 }
 
@@ -169,7 +178,7 @@ const deciding = (argv: readonly string[]): string[] =>
   argv.filter((word, i) => !machine.includes(word.replace(/^--/, '')) && !machine.includes((argv[i - 1] ?? '').replace(/^--/, '')))
 
 /** Runs what is not finished. A stage whose arguments changed is run again, with all that follow. */
-export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: string; stages: readonly PlannedStage[] }, data: string, session: Session): Promise<void> {
+export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: string; stages: readonly PlannedStage[] }, data: string | null, session: Session): Promise<void> {
   await mkdir(out, { recursive: true })
   const path = join(out, 'recipe.json')
   const earlier = await readFinished(path, recipe.name)

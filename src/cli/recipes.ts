@@ -34,8 +34,8 @@ export interface Stage {
 export interface Recipe {
   readonly name: string
   readonly about: string
-  /** What --data has to hold. */
-  readonly data: string
+  /** What --data has to hold; null: it is not needed. */
+  readonly data: string | null
   /** Default of {model}: what the recipe trains or fetches. */
   readonly model: string
   /** Default of {lpips}; without it the commands take their own default. */
@@ -57,6 +57,10 @@ const wire = (value: string): Setting => ({ value, source: '', published: true }
 const asked = (name: string): Setting => ({ value: `{${name}}`, source: `--${name}`, published: false })
 
 const TABLE = 'Um et al. (ICLR 2024), Table 2'
+const APPENDIX = 'Um et al. (ICLR 2024), Appendix C: as ADM for LSUN bedrooms'
+const SELF_README = 'sg-minority, README.md'
+const SELF_SCRIPT = 'sg-minority, image_sample.py'
+const QIN = 'Qin et al. (CVPR 2023), CBDM-pytorch: DDPM on CIFAR-10-LT'
 const CODE = 'minority-guidance, classifier_train.py'
 const README = 'minority-guidance, README.md'
 const SCRIPT = 'minority-guidance, construct_ms_dataset.py'
@@ -104,17 +108,35 @@ const publishedClassifier = (preset: string, { iterations, batch, lr, weightDeca
   },
 })
 
-const sampleStage = (scale: Setting, { extractor, labels, features, respacing = published(250, TABLE) }: { extractor?: string; labels?: boolean; features?: Setting; respacing?: Setting } = {}): Stage => ({
+/** The second stage of ImageNet-256: plain ancestral sampling. */
+const large = {
+  upsampler: wire('{weights}/64_256_upsampler.safetensors'),
+  'upsampler-respacing': published(250, 'guided-diffusion, README.md, and sg-minority\'s'),
+}
+
+const sampleStage = (scale: Setting, { extractor, labels, features, respacing = published(250, TABLE), more = {} }: { extractor?: string; labels?: boolean; features?: Setting; respacing?: Setting; more?: Stage['options'] } = {}): Stage => ({
   command: 'sample', output: '{out}/samples/run.json',
   options: {
     model: wire('{model}'), method: wire('minority-guided'), 'minority-classifier': wire('{out}/classifier/model.safetensors'),
     ...(extractor && { extractor: wire(`{weights}/${extractor}.safetensors`) }),
-    'minority-scale': scale, 'minority-target': asked('target'), respacing, ...(labels && { labels: asked('labels') }),
+    'minority-scale': scale, 'minority-target': asked('target'), respacing, ...(labels && { labels: asked('labels') }), ...more,
     lpips: wire('{lpips}'), ...(features && { features }), number: asked('number'), seed: asked('seed'), out: wire('{out}/samples'),
   },
 })
 
+/** Self-guided sampling (Um & Ye, ECCV 2024): no classifier, and no data. */
+const selfGuidedStage = (weight: string, every: Setting, { labels, more = {} }: { labels?: boolean; more?: Stage['options'] } = {}): Stage => ({
+  command: 'sample', output: '{out}/samples/run.json',
+  options: {
+    model: wire('{model}'), method: wire('self-guided'), 'guide-weight': published(weight, `${SELF_README}: mg_scale`), 'guide-every': every,
+    'guide-strength': published('0.8', `${SELF_SCRIPT}: the default of p_ratio`), respacing: published(250, SELF_README),
+    lpips: published('{lpips}', 'sg-minority, gaussian_diffusion.py: LPIPS, net alex'), ...(labels && { labels: asked('labels') }), ...more,
+    number: asked('number'), seed: asked('seed'), out: wire('{out}/samples'),
+  },
+})
+
 const vgg = '{weights}/lpips_vgg.safetensors'
+const alex = '{weights}/lpips_alex.safetensors'
 
 /** LPIPS with VGG-16, as the labelling script has it. */
 const lpipsVgg = published('{lpips}', `${SCRIPT}: LPIPS, net vgg`)
@@ -123,10 +145,35 @@ const cellFeatures = ours(shippedFeatures(), 'our net of blood cells; --lpips FI
 const cosineStep = ours(90, '0.9 T for cosine: from memory of the paper; as noisy as the published 60 of linear (abar 0.020 and 0.024)')
 const linearStep = published(60, `${SCRIPT}: perturb_t, of 100 steps`)
 const topTenth = (first: number, last: number): Setting => ours(`${first}-${last}`, 'the top levels; which of them is not stated, here a tenth')
+const asCifar = 'as Table 2 has for CIFAR-10; not stated for CIFAR-10-LT'
 const reference = 'Which guidance scales were tried and how many images a level needs are not stated.'
 
 /** The published backbone is fetched; --model takes another file. */
-const fetched = (name: string): Pick<Recipe, 'model' | 'preset' | 'lpips'> => ({ model: `{weights}/${name}.safetensors`, preset: name, lpips: vgg })
+const fetched = (name: string, lpips = vgg): Pick<Recipe, 'model' | 'preset' | 'lpips'> => ({ model: `{weights}/${name}.safetensors`, preset: name, lpips })
+
+/** CelebA's model is published where no program gets it. */
+const celeba = { model: '{out}/diffusion/ema-0.9999.safetensors', preset: 'celeba64_uncond' }
+const celebaImages = ours(540_000 * 2048, '540,000 iterations of batch 2048, from memory of ADM-64\'s training; the paper says "as ImageNet"')
+const celebaDiffusion: Stage = {
+  command: 'train diffusion', output: '{out}/diffusion/ema-0.9999.safetensors', unless: 'model',
+  options: {
+    data: wire('{data}'), preset: published('celeba64_uncond', `${SELF_README}: the network`),
+    images: asked('images'), batch: ours(2048, 'from memory of ADM-64\'s training'), lr: ours('3e-4', 'from memory of ADM-64\'s training'),
+    ema: published('0.9999', 'guided-diffusion, TrainLoop'), crop: published('center', 'guided-diffusion, image_datasets.py'), augment: published('flip', 'guided-diffusion, image_datasets.py'),
+    seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
+  },
+}
+const celebaNote = 'The published model lies on Google Drive (sg-minority, README.md); --model takes it, and nothing is trained then.'
+const classesNote = 'The authors draw the classes at random; --labels says which here.'
+
+/** Minority guidance on ImageNet; `large` adds the second stage. */
+const imagenetStages = (sampling: Stage['options'] = {}): Stage[] => [
+  ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(25, TABLE), within: published('class', 'Um et al., Appendix B.3') }),
+  publishedClassifier('mc_imagenet', { iterations: 60_000, batch: 1024, lr: '6e-4', weightDecay: '0.2', extractor: '64x64_classifier' }),
+  sampleStage(published('2.5', TABLE), { extractor: '64x64_classifier', labels: true, more: sampling }),
+]
+const imagenetData = 'ImageNet, a folder a class, the 1,000 folders in sorted order'
+const imagenetNote = 'The layer by which this classifier is told the class is not released; it is the U-Net\'s label embedding here.'
 
 /** Networks of our own recipes: small enough for a CPU. This is how weights/bccd32-adm was trained. */
 const smallDiffusion = (ema: Setting, options: Readonly<Record<string, Setting>>): Stage => ({
@@ -155,24 +202,15 @@ const smallClassifier = (options: Readonly<Record<string, Setting>>): Stage => (
 export const recipes: readonly Recipe[] = [
   {
     name: 'celeba', about: 'CelebA, 64 x 64', data: 'the aligned faces of CelebA',
-    model: '{out}/diffusion/ema-0.9999.safetensors', preset: 'celeba64_uncond', lpips: vgg,
-    asks: { target: topTenth(90, 99), images: ours(540_000 * 2048, '540,000 iterations of batch 2048, from memory of ADM-64\'s training; the paper says "as ImageNet"') },
+    ...celeba, lpips: vgg,
+    asks: { target: topTenth(90, 99), images: celebaImages },
     stages: [
-      fetchStage('lpips_vgg', 'lpips'),
-      {
-        command: 'train diffusion', output: '{out}/diffusion/ema-0.9999.safetensors', unless: 'model',
-        options: {
-          data: wire('{data}'), preset: published('celeba64_uncond', 'sg-minority, README.md: the network'),
-          images: asked('images'), batch: ours(2048, 'from memory of ADM-64\'s training'), lr: ours('3e-4', 'from memory of ADM-64\'s training'),
-          ema: published('0.9999', 'guided-diffusion, TrainLoop'), crop: published('center', 'guided-diffusion, image_datasets.py'), augment: published('flip', 'guided-diffusion, image_datasets.py'),
-          seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
-        },
-      },
+      fetchStage('lpips_vgg', 'lpips'), celebaDiffusion,
       ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
       publishedClassifier('mc_celeba', { iterations: 20_000, batch: 256, lr: '3e-4', weightDecay: '0.05' }),
       sampleStage(published('4.0', TABLE)),
     ],
-    notes: [reference, 'The published model lies on Google Drive (sg-minority, README.md); --model takes it, and nothing is trained then.'],
+    notes: [reference, celebaNote],
   },
   {
     name: 'cifar10', about: 'CIFAR-10, 32 x 32', data: 'the 50,000 training images of CIFAR-10',
@@ -187,29 +225,89 @@ export const recipes: readonly Recipe[] = [
     notes: [reference, 'The classifier is trained on the timesteps that the sampler shows it (t * 0.25 of 4000); gd\'s classifier_train.py would show it t itself.'],
   },
   {
+    name: 'cifar10-lt', about: 'CIFAR-10 made long-tailed, 32 x 32', data: 'the 50,000 training images of CIFAR-10 with their classes, as a folder a class',
+    model: '{out}/diffusion/ema-0.9999.safetensors', lpips: vgg,
+    asks: { target: ours(24, 'the rarest of 25; not stated'), images: published(300_000 * 128, `${QIN}: 300,000 steps of batch 128`) },
+    stages: [
+      fetchStage('lpips_vgg', 'lpips'), selectStage({ 'long-tail': published(100, `${QIN}: 5,000 images of the first class, 50 of the last`) }),
+      {
+        command: 'train diffusion', output: '{out}/diffusion/ema-0.9999.safetensors', unless: 'model',
+        options: {
+          data: wire('{data}'), select: wire('{out}/split.json'),
+          'num-channels': published(128, QIN), 'channel-mult': published('1,2,2,2', QIN), 'num-res-blocks': published(2, QIN),
+          'attention-resolutions': published(16, QIN), 'num-head-channels': published(256, `${QIN}: one head`), dropout: published('0.1', QIN),
+          schedule: published('linear', QIN), 'diffusion-steps': published(1000, QIN), 'no-learn-sigma': published('', QIN),
+          images: asked('images'), batch: published(128, QIN), lr: published('2e-4', QIN), warmup: published(5000, QIN), clip: published(1, QIN),
+          ema: published('0.9999', QIN), augment: published('flip', QIN), seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
+        },
+      },
+      ...scoreAndLabel({ step: linearStep, lpips: lpipsVgg, levels: published(25, 'Um et al. (ICLR 2024): CIFAR-10-LT'), select: true }),
+      {
+        command: 'train classifier', output: '{out}/classifier/model.safetensors',
+        options: {
+          data: wire('{data}'), select: wire('{out}/split.json'), labels: wire('{out}/labels.json'), model: wire('{model}'),
+          'classifier-width': ours(32, asCifar), 'classifier-depth': ours(2, asCifar), 'classifier-channel-mult': ours('1,2,2,4', asCifar), 'classifier-attention-resolutions': ours('16,8', asCifar),
+          'classifier-head-channels': ours(64, asCifar), images: ours(12_000 * 128, asCifar), batch: ours(128, asCifar), lr: ours('3e-4', asCifar), 'weight-decay': ours('0.05', asCifar),
+          anneal: ours(1, 'as published for LSUN'), crop: published('random', CODE), augment: published('flip', CODE),
+          seed: asked('seed'), out: wire('{out}/classifier'), resume: wire(''),
+        },
+      },
+      sampleStage(ours('8.0', asCifar)),
+    ],
+    notes: [reference, 'Which DDPM Um et al. guide on this data is not stated; it is Qin et al.\'s here, in ADM\'s layout and without classes.'],
+  },
+  {
     name: 'lsun', about: 'LSUN bedrooms, 256 x 256', data: 'bedrooms; the authors used the subset jhoward/lsun_bedroom of Kaggle',
     ...fetched('lsun_bedroom'),
     asks: { target: published(99, `${README}, ${TABLE}`) },
     stages: [
       fetchStage('lpips_vgg', 'lpips'), fetchStage('lsun_bedroom', 'model'), fetchStage('256x256_classifier'),
-      ...scoreAndLabel({ step: linearStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
+      ...scoreAndLabel({ step: linearStep, lpips: lpipsVgg, draws: published(5, `${README}: n_iter`), levels: published(100, TABLE) }),
       publishedClassifier('mc_lsun', { iterations: 60_000, batch: 256, lr: '3e-4', weightDecay: '0.05', extractor: '256x256_classifier' }),
       sampleStage(published('3.5', `${README}, ${TABLE}`), { extractor: '256x256_classifier' }),
     ],
-    notes: [reference, 'How large a part of LSUN was labelled is not stated by the authors (a third party says a tenth); here all of --data is.'],
+    notes: [reference, 'How large a part of LSUN was labelled is not stated by the authors (a third party says a tenth); here all of --data is.', 'The authors\' own classifier is published as well: tweedie fetch mc_lsun.'],
   },
   {
-    name: 'imagenet', about: 'ImageNet, 64 x 64, class-conditional', data: 'ImageNet, a folder a class, the 1,000 folders in sorted order',
+    name: 'imagenet', about: 'ImageNet, 64 x 64, class-conditional', data: imagenetData,
     ...fetched('64x64_diffusion'),
     // No default: evenly spread or random classes would be another experiment than the reader's.
     asks: { target: published(24, TABLE), labels: null },
+    stages: [fetchStage('lpips_vgg', 'lpips'), fetchStage('64x64_diffusion', 'model'), fetchStage('64x64_classifier'), ...imagenetStages()],
+    notes: [reference, imagenetNote],
+  },
+  {
+    name: 'imagenet-256', about: 'ImageNet in two stages, 64 x 64 led to minorities, then 256 x 256', data: imagenetData,
+    ...fetched('64x64_diffusion'),
+    asks: { target: published(24, TABLE), labels: null },
     stages: [
-      fetchStage('lpips_vgg', 'lpips'), fetchStage('64x64_diffusion', 'model'), fetchStage('64x64_classifier'),
-      ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(25, TABLE), within: published('class', 'Um et al., Appendix B.3') }),
-      publishedClassifier('mc_imagenet', { iterations: 60_000, batch: 1024, lr: '6e-4', weightDecay: '0.2', extractor: '64x64_classifier' }),
-      sampleStage(published('2.5', TABLE), { extractor: '64x64_classifier', labels: true }),
+      fetchStage('lpips_vgg', 'lpips'), fetchStage('64x64_diffusion', 'model'), fetchStage('64x64_classifier'), fetchStage('64_256_upsampler'), ...imagenetStages(large),
     ],
-    notes: [reference, 'The layer by which this classifier is told the class is not released; it is the U-Net\'s label embedding here.'],
+    notes: [reference, imagenetNote],
+  },
+  {
+    name: 'celeba-self-guided', about: 'CelebA, 64 x 64, self-guided', data: 'the aligned faces of CelebA, unless --model names a model of them',
+    ...celeba, lpips: alex,
+    asks: { images: celebaImages },
+    stages: [fetchStage('lpips_alex', 'lpips'), celebaDiffusion, selfGuidedStage('0.4', published(5, `${SELF_SCRIPT}: the default of inter_rate`))],
+    notes: [celebaNote],
+  },
+  {
+    name: 'imagenet-self-guided', about: 'ImageNet, 64 x 64, class-conditional, self-guided', data: null,
+    ...fetched('64x64_diffusion', alex),
+    asks: { labels: null },
+    stages: [fetchStage('lpips_alex', 'lpips'), fetchStage('64x64_diffusion', 'model'), selfGuidedStage('0.2', published(2, `${SELF_README}: inter_rate`), { labels: true })],
+    notes: ['Published as the first stage of ImageNet-256; for 64 x 64 by itself no weight is stated.', classesNote],
+  },
+  {
+    name: 'imagenet-256-self-guided', about: 'ImageNet in two stages, 64 x 64 self-guided, then 256 x 256', data: null,
+    ...fetched('64x64_diffusion', alex),
+    asks: { labels: null },
+    stages: [
+      fetchStage('lpips_alex', 'lpips'), fetchStage('64x64_diffusion', 'model'), fetchStage('64_256_upsampler'),
+      selfGuidedStage('0.2', published(2, `${SELF_README}: inter_rate`), { labels: true, more: large }),
+    ],
+    notes: [classesNote],
   },
   {
     name: 'brain-mri', about: 'brain MRI slices, 256 x 256, grey', data: 'slices of at least 256 x 256',
@@ -222,10 +320,10 @@ export const recipes: readonly Recipe[] = [
         options: {
           data: wire('{data}'), grayscale: published('', `${TABLE}: one channel`), 'image-size': published(256, TABLE),
           schedule: published('linear', TABLE), 'diffusion-steps': published(1000, TABLE),
-          'num-channels': ours(128, 'guided-diffusion\'s default; the network is not stated'), 'channel-mult': ours('1,1,2,2,4,4', 'guided-diffusion\'s for 256; not stated'),
-          'num-res-blocks': ours(2, 'guided-diffusion\'s default; not stated'), 'attention-resolutions': ours('32,16,8', 'as ADM at 256; not stated'), 'num-head-channels': ours(64, 'as ADM at 256; not stated'),
-          images: asked('images'), batch: ours(32, 'not stated'), lr: ours('1e-4', 'guided-diffusion\'s default; not stated'),
-          ema: ours('0.9999', 'guided-diffusion\'s default; not stated'), crop: ours('center', 'guided-diffusion\'s; not stated'), augment: ours('flip', 'guided-diffusion\'s; not stated'),
+          'num-channels': published(256, APPENDIX), 'channel-mult': published('1,1,2,2,4,4', APPENDIX), 'num-res-blocks': published(2, APPENDIX), dropout: published('0.1', APPENDIX),
+          'attention-resolutions': published('32,16,8', `${APPENDIX} (guided-diffusion, README.md)`), 'num-head-channels': published(64, `${APPENDIX} (guided-diffusion, README.md)`),
+          images: asked('images'), batch: ours(256, 'from memory of ADM\'s training for LSUN'), lr: ours('1e-4', 'from memory of ADM\'s training for LSUN; guided-diffusion\'s default'),
+          ema: published('0.9999', 'guided-diffusion, TrainLoop'), crop: published('center', 'guided-diffusion, image_datasets.py'), augment: published('flip', 'guided-diffusion, image_datasets.py'),
           seed: asked('seed'), out: wire('{out}/diffusion'), resume: wire(''),
         },
       },
