@@ -3,6 +3,7 @@
  * passes against the goldens, and scores.
  */
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { encode } from 'fast-png'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { imageOf, encodePng, readPng } from '../src/cli/image.ts'
@@ -11,14 +12,17 @@ import { contactSheet } from '../src/cli/contact-sheet.ts'
 import { sampleSettings, type SampleOption } from '../src/cli/options.ts'
 import { sample } from '../src/cli/sample.ts'
 import { loadDistance } from '../src/cli/distances.ts'
+import type { RunRecord } from '../src/cli/run-record.ts'
+import type { GreyRange, MinorityScores } from '../src/diffusion/index.ts'
 import { convertToSafetensors, encodeSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
-import { describeModel, lpipsMemoryOf, memoryOf, preset } from '../src/nn/index.ts'
+import { describeModel, lpipsMemoryOf, memoryOf, preset, type ModelConfig } from '../src/nn/index.ts'
 import { TweedieError } from '../src/errors.ts'
 import { concat, Device, mul, sub, type DeviceRequest, type Tensor } from '../src/tensor/index.ts'
 import * as platform from '../src/tensor/webgpu/platform.node.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
 import { expectClose, numbers, testDevice } from './op.ts'
 import { describeShared, shared } from './shared.ts'
+import { base, writeModel } from './small-models.ts'
 
 vi.mock(import('../src/tensor/webgpu/platform.node.ts'), { spy: true })
 
@@ -281,9 +285,10 @@ describeShared('LPIPS', () => {
     expect(peak(), 'bytes held, at most what was asked for').toBeLessThanOrEqual(needed())
   })
 
-  test('grey images are in [-1, 1] for scores, in [0, 1] for guidance', async () => {
+  test('grey images are in [-1, 1] for scores and guidance alike, or in [0, 1] if that is said', async () => {
     const device = await testDevice()
-    const loaded = await loadDistance(device, { distance: 'lpips', lpips, features: null }, new AbortController().signal)
+    const load = (greyRange: GreyRange | null) => loadDistance(device, { distance: 'lpips', lpips, features: null, greyRange }, new AbortController().signal)
+    const [loaded, unit] = [await load('-1..1'), await load('0..1')]
     const [a, b] = [1, 2].map((seed) => device.tensor(numbers(2 * 32 * 32, seed), [2, 1, 32, 32]))
     const read = async (f: () => Tensor): Promise<Float32Array> => {
       using result = device.scope(f)
@@ -291,9 +296,26 @@ describeShared('LPIPS', () => {
     }
     const three = (x: Tensor): Tensor => concat([x, x, x], 1)
     const spread = (x: Tensor): Tensor => three(sub(mul(x, 2), 1))
-    expectClose(await read(() => loaded.score(a, b)), await read(() => loaded.score(three(a), three(b))), 1e-6, 'score')
-    expectClose(await read(() => loaded.distance(a, b)), await read(() => loaded.score(spread(a), spread(b))), 1e-6, 'guidance')
-    for (const owned of [a, b, loaded]) owned.dispose()
+    expectClose(await read(() => loaded.distance(a, b)), await read(() => loaded.distance(three(a), three(b))), 1e-6, '-1..1')
+    expectClose(await read(() => unit.distance(a, b)), await read(() => loaded.distance(spread(a), spread(b))), 1e-6, '0..1')
+    expect(await read(() => unit.distance(three(a), three(b)))).toEqual(await read(() => loaded.distance(three(a), three(b))))
+    for (const owned of [a, b, loaded, unit]) owned.dispose()
+  })
+
+  test('score and sample measure the same pictures of a grey model alike, in either range', async () => {
+    const grey: ModelConfig = { ...base, imageSize: 32, inChannels: 1, outChannels: 2 }
+    await writeModel(at('grey32'), grey)
+    for (const range of ['-1..1', '0..1']) {
+      const out = at(`grey ${range}`)
+      const same = ['--model', at('grey32'), '--lpips', lpips, '--grey-range', range, '--seed', '3', '--backend', 'cpu', '--threads', '1']
+      expect((await tweedie(['sample', ...same, '--self-guided', '--respacing', '2', '--number', '2', '--out', out])).code).toBe(0)
+      expect((await tweedie(['score', ...same, '--data', out, '--out', `${out}.json`])).code).toBe(0)
+      const record = JSON.parse(readFileSync(join(out, 'run.json'), 'utf8')) as RunRecord
+      expect(record.options['grey-range']).toBe(range)
+      const drawn = record.samples.map(({ score }) => score)
+      // Score sees the pictures in 8 bits.
+      expectClose((JSON.parse(readFileSync(`${out}.json`, 'utf8')) as MinorityScores).scores, drawn, 5e-3, range)
+    }
   })
 })
 

@@ -59,7 +59,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   await using saver = recordSaver(out)
   await saver.save(record)
 
-  const score = scorer(settings, { seed: settings.seed, distance: distance.score })
+  const score = scorer(settings, { seed: settings.seed, distance: distance.distance })
   for (let begin = record.samples.length; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
     const range = samples.length === 1 ? `sample ${begin + 1}` : `samples ${begin + 1} to ${begin + samples.length}`

@@ -45,7 +45,7 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
     read: async (some, abort) => (await imageBatch(set, some, { size, channels: channels as 1 | 3 }, abort)).images,
   }
   const denoiser: ConditionalDenoiser = (x, timesteps, y) => model.forward(x, timesteps, y ? { y } : {})
-  const scoring: Scoring = (options) => scoreImages(device, denoiser, source, { diffusion, t, distance: distance.score, draws, seed, clipDenoised, batch, signal, ...(told && { classes: told }), ...options })
+  const scoring: Scoring = (options) => scoreImages(device, denoiser, source, { diffusion, t, distance: distance.distance, draws, seed, clipDenoised, batch, signal, ...(told && { classes: told }), ...options })
 
   const head = headOf(job, distance.name)
   const scores = await scoreAll(head, out, scoring)

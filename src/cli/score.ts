@@ -57,7 +57,7 @@ export const score: Command = {
         draws: args.integer('draws', { min: 1 }) ?? 1, seed: args.integer('seed') ?? 0, out: resolve(args.text('out') ?? 'scores.json'), html: args.text('html') ?? null,
       }
       const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8
-      const distances = distanceSettings(args)
+      const distances = distanceSettings(args, config)
       const part = await openData(args, signal)
       checkImages(part, { size: config.imageSize, crop: 'center' })
       const { set, indices } = part.origin ?? { set: part, indices: Array.from({ length: part.length }, (_, k) => k) }

@@ -2,12 +2,14 @@
  * Distances between images, one number a sample: what "far from its denoised self" is measured by. LPIPS is the papers';
  * the norms need no weights.
  */
-import { concat, expression, f, map, mul, sub, sum, abs, square, type Tensor } from '../tensor/index.ts'
+import { TweedieError } from '../errors.ts'
+import { abs, div, expression, f, map, max, mul, pow, square, stopGradient, sub, sum, type Tensor } from '../tensor/index.ts'
 
 /** [N, C, H, W] twice to [N]. */
 export type Distance = (a: Tensor, b: Tensor) => Tensor
 
-const perSample = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
+const pixels = { axes: [1, 2, 3] } as const
+const perSample = (x: Tensor): Tensor => sum(x, pixels)
 
 // The root of 0 is 0 with gradient 0 (as torch.norm has it): the inner select keeps the unused branch finite. NaN stays
 // NaN: the distance of a broken image is no 0.
@@ -25,15 +27,49 @@ export const l1: Distance = (a, b) => perSample(abs(sub(a, b)))
 /** ||a - b||_2^2, the distance for which the minority score is a weighted denoising error (spec D.1, Corollary 1). */
 export const squaredL2: Distance = (a, b) => perSample(square(sub(a, b)))
 
-/**
- * A perceptual distance as self-guidance takes it: images of three channels in [-1, 1], or of one channel in [0, 1],
- * which become three in [-1, 1] (v to 2v - 1: the convention of sg-minority, whose grey models were trained on [0, 1]).
- * For grey images in [-1, 1], such as those of {@link minorityScore}, use `distance` as it is: LPIPS takes one channel.
- */
-export const perceptual = (distance: Distance): Distance => (a, b) => distance(threeChannels(a), threeChannels(b))
+// As above for the root of any degree. A sum of at least 1, or of 0.
+const safePower = expression(1, 3, ([x], [zero, one, exponent]) => {
+  const none = f.eq(x, zero)
+  return f.select(none, zero, f.pow(f.select(none, one, x), exponent))
+})
+// A GPU's maximum passes NaN over, a sum does not.
+const withNaN = expression(2, 1, ([largest, total], [zero]) => f.add(largest, f.mul(zero, total)))
+const oneIfZero = expression(1, 2, ([x], [zero, one]) => f.select(f.eq(x, zero), one, x))
 
-function threeChannels(x: Tensor): Tensor {
-  if (x.shape[1] !== 1) return x
-  const centred = sub(mul(x, 2), 1)
-  return concat([centred, centred, centred], 1)
+/**
+ * ||a - b||_p over a sample's pixels for any p from 1 to Infinity, the largest difference (sg-minority's `norm_for_mg`).
+ * The gradient is 0 where a = b; of Infinity, differences that are equally large share it, as in torch.norm.
+ *
+ * Differences are taken as fractions of the largest, whose p-th powers neither vanish nor overflow. The norm does not
+ * depend on what it is divided by, so that is no part of the gradient.
+ * @throws TweedieError 'option' for a p below 1, which is no norm
+ */
+export function pNorm(p: number): Distance {
+  if (!(p >= 1)) throw new TweedieError('option', `A norm has a p of 1 or more, up to Infinity, found ${p}.`)
+  if (p === 1) return l1
+  if (p === 2) return l2
+  if (p === Infinity) return (a, b) => a.device.scope(() => {
+    const differences = abs(sub(a, b))
+    return map(withNaN, [max(differences, pixels), perSample(differences)], [0])
+  })
+  return (a, b) => a.device.scope(() => {
+    const differences = abs(sub(a, b))
+    const largest = stopGradient(map(oneIfZero, [max(differences, { ...pixels, keepDims: true })], [0, 1]))
+    const powers = sum(pow(div(differences, largest), p), { ...pixels, keepDims: true })
+    return perSample(mul(largest, map(safePower, [powers], [0, 1, 1 / p])))
+  })
+}
+
+/** The values of a grey model's images. Everything trained by this project, and by guided-diffusion, is in -1..1. */
+export type GreyRange = '-1..1' | '0..1'
+
+/**
+ * A perceptual distance of the images a model draws, as self-guidance and minority scores take it: LPIPS and feature nets
+ * see images in [-1, 1]. `greyRange` '0..1' is sg-minority's convention for models of one channel, right for those that
+ * were trained on [0, 1] only: v becomes 2v - 1 (`use_grayscale`). Colour is in [-1, 1] there, too.
+ */
+export function perceptual(distance: Distance, { greyRange = '-1..1' }: { readonly greyRange?: GreyRange } = {}): Distance {
+  if (greyRange === '-1..1') return distance
+  const centred = (x: Tensor): Tensor => x.shape[1] === 1 ? sub(mul(x, 2), 1) : x
+  return (a, b) => a.device.scope(() => distance(centred(a), centred(b)))
 }

@@ -4,7 +4,7 @@ export { classifierMetadata, type ClassifierKind, type ClassifierMetadata } from
 export { lossTypeOf, trainingLosses, type LossType, type TrainingLosses } from './losses.ts'
 export { qSampleEach } from './per-sample.ts'
 export { approxStandardNormalCdf, discretizedGaussianLogLikelihood, normalKl } from './variational-bound.ts'
-export { l1, l2, perceptual, squaredL2, type Distance } from './distance.ts'
+export { l1, l2, perceptual, pNorm, squaredL2, type Distance, type GreyRange } from './distance.ts'
 export { diffusionOptionsOf, GaussianDiffusion, type DenoisedOptions, type Denoiser, type DiffusionOptions, type MeanType, type MeanVariance, type VarianceType } from './gaussian-diffusion.ts'
 export { classifierGuidance, logDensityGuidance, type ClassifierGuidanceOptions, type Guidance, type Logits } from './guidance.ts'
 export { featureShape, minorityLogits, tiltedGuidance, uniformTargets, type MinorityLogitsOptions, type SampleStream, type TiltedGuidanceOptions } from './minority-guidance.ts'
