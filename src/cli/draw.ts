@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GaussianDiffusion, GeneratedNoise, GivenNoise, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
+import { GaussianDiffusion, GeneratedNoise, GivenNoise, marginalStart, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { departures } from './departures.ts'
@@ -105,14 +105,15 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   const noise = setup.noise ? new GivenNoise(setup.noise.xT, setup.noise.noise) : new GeneratedNoise(device, { seed: settings.seed, samples, shape })
   const leads = setup.guidances.map(({ name, lead }) => ({ name, ...lead(samples, y) }))
   const options: SampleOptions = {
-    noise, signal, eta: settings.eta, boost: settings.boost, skip: settings.skip, clipDenoised: settings.clipDenoised,
+    signal, eta: settings.eta, boost: settings.boost, clipDenoised: settings.clipDenoised,
+    ...setup.marginal && noise instanceof GeneratedNoise ? marginalStart(device, diffusion, setup.marginal, noise) : { noise, skip: settings.skip },
     method: settings.sampler,
     guidances: leads.map(({ guidance }) => guidance),
     ...(settings.guide ? { selfGuidance: selfGuidance({ ...settings.guide, distance: setup.distance.distance }) } : {}),
   }
   const start = performance.now()
   const elapsed = (): number => (performance.now() - start) / 1000
-  const bar = progress(label, diffusion.steps - settings.skip, 'steps')
+  const bar = progress(label, diffusion.steps - (options.skip ?? 0), 'steps')
   let [first, middle, last]: (Float32Array | null)[] = [null, null, null]
   let [firstStep, sampling] = [0, 0]
   let scores = new Float32Array()

@@ -2,6 +2,7 @@
  * What a run needs on the device: the network, what guides it, perhaps a second stage, LPIPS weights and given noise. Everything that can
  * be said against it is said before the first step, and memory is asked for before a byte is loaded.
  */
+import { readMarginal, type Marginal } from '../diffusion/index.ts'
 import { memoryOf, type UNet, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
@@ -31,6 +32,7 @@ export interface Setup {
   readonly upsampler: Upsampler | null
   readonly distance: LoadedDistance
   readonly noise: { readonly xT: Tensor; readonly noise: Tensor } | null
+  readonly marginal: Marginal | null
   /** [C, H, W] of what the model draws. */
   readonly shape: readonly number[]
   /** Of the files read, by option. */
@@ -53,6 +55,18 @@ export async function readNoise(path: string, channels: number, signal: AbortSig
       return data instanceof Float32Array ? data : fail(`${path}: noise must be floating-point numbers.`)
     }
     return { shape: xT.shape, xT: await values(xT.read(signal)), draws: noise.shape[0] as number, noise: await values(noise.read(signal)) }
+  } finally {
+    await file.close()
+  }
+}
+
+/** Reads --marginal, which is to be of the images [C, H, W] that the model draws. */
+async function openMarginal(path: string, shape: readonly number[], signal: AbortSignal): Promise<Marginal> {
+  const file = await openWeights(path, signal)
+  try {
+    const marginal = await readMarginal(file, signal)
+    const its = [marginal.channels, marginal.imageSize, marginal.imageSize]
+    return its.join() === shape.join() ? marginal : fail(`${path}: the marginal of images [${its.join(', ')}], and the model draws [${shape.join(', ')}]: take the one of its training.`)
   } finally {
     await file.close()
   }
@@ -86,11 +100,12 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     const images = { batch, size, gradient: settings.guide !== null }
     const openedGuidances = await openGuidances(settings, config, images, files, signal)
     const openedUpsampler = settings.upsampler && await openUpsampler(settings.upsampler, config, images, files)
+    const marginal = settings.marginal === null ? null : await openMarginal(settings.marginal, shape, signal)
     const needs: DeviceNeed[] = [memoryOf(config, images), ...await distanceNeeds(settings, images, signal), stepNeed(openedGuidances.length, batch, shape)]
     needs.push(...openedGuidances.flatMap((guidance) => guidance.needs))
     if (openedUpsampler) needs.push(openedUpsampler.need, stepNeed(0, batch, openedUpsampler.shape))
     if (given) needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })
-    const sha256 = await files.sha256({ model: settings.model, ...(settings.lpips !== null && { lpips: settings.lpips }), ...(settings.features !== null && { features: settings.features }), ...(settings.noise !== null && { noise: settings.noise }) })
+    const sha256 = await files.sha256({ model: settings.model, ...(settings.lpips !== null && { lpips: settings.lpips }), ...(settings.features !== null && { features: settings.features }), ...(settings.marginal !== null && { marginal: settings.marginal }), ...(settings.noise !== null && { noise: settings.noise }) })
 
     const start = performance.now()
     const device = hold(await requestDevice({ need: together(needs), signal }))
@@ -102,7 +117,7 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     for (const guidance of openedGuidances) guidances.push(await guidance.load(device, hold, signal))
     const upsampler = openedUpsampler && await openedUpsampler.load(device, hold, signal)
     const noise = given && { xT: hold(device.tensor(given.xT, given.shape)), noise: hold(device.tensor(given.noise, [given.draws, ...given.shape])) }
-    return { device, model, guidances, upsampler, distance, noise, shape, sha256, seconds: (performance.now() - start) / 1000, dispose }
+    return { device, model, guidances, upsampler, distance, noise, marginal, shape, sha256, seconds: (performance.now() - start) / 1000, dispose }
   } catch (error) {
     dispose()
     throw error

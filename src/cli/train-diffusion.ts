@@ -1,11 +1,11 @@
 /** `tweedie train diffusion`: a diffusion model from a set of images. */
-import { mkdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
-import { createNamedScheduleSampler, diffusionOptionsOf, GaussianDiffusion, GeneratedNoise, lossTypeOf, sampleLoop } from '../diffusion/index.ts'
+import { createNamedScheduleSampler, diffusionOptionsOf, encodeMarginal, GaussianDiffusion, GeneratedNoise, lossTypeOf, MarginalFit, sampleLoop } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
-import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation } from '../train/index.ts'
+import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation, type TrainImages } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { attentionBefore } from './attention-option.ts'
 import { contactSheet } from './contact-sheet.ts'
@@ -13,6 +13,7 @@ import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
 import { encodePng, imageOf, type Image } from './image.ts'
 import { networkOf, networkOptions } from './network-options.ts'
+import { progress } from './progress.ts'
 import { resumeRun, trainToEnd } from './train-run.ts'
 import { commonSize, imageOptions, openTrainingData, runSettings, trainingNeed, trainOptions } from './train-options.ts'
 import { trainPage, type Curve } from './train-page.ts'
@@ -121,10 +122,32 @@ export const trainDiffusion: Command = {
     }
 
     await resumeRun({ trainer, settings, run }, signal)
+    await writeMarginal(join(out, 'marginal.safetensors'), { ...shape, count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages), load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal) }, signal)
     drawn = await readFile(sheetOf(trainer.step)).catch(() => null)
     await trainToEnd({ trainer, settings, run, metadata: { ...configMetadata(config, process), ...(preset !== undefined && { preset }) }, review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
     console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
   },
+}
+
+/** Images to which the marginal is fitted: mean and covariance of 192 numbers need no more. */
+const marginalImages = 4096
+
+/** Fits the Gaussian from which `sample --marginal` starts to the first images of the training, where it is not there yet. */
+async function writeMarginal(path: string, { size, channels, count, load }: { size: number; channels: number; count: number; load(first: number, count: number): Promise<TrainImages> }, signal: AbortSignal): Promise<void> {
+  if (await stat(path).then(() => true, () => false)) return
+  const fit = new MarginalFit(size, channels)
+  const bar = progress('Fitting the marginal', count, 'images')
+  try {
+    for (let first = 0; first < count; first += 64) {
+      signal.throwIfAborted()
+      fit.add((await load(first, Math.min(64, count - first))).images)
+      bar.update(Math.min(first + 64, count))
+    }
+  } finally {
+    bar.stop()
+  }
+  await mkdir(dirname(path), { recursive: true })
+  await writeFileAtomic(path, encodeMarginal(fit.result()), { signal })
 }
 
 /** The squared error of every checkpoint, what the last one's was by quartile, and samples. */

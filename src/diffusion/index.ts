@@ -13,6 +13,7 @@ export { checkFingerprint, parseMinorityLabels, parseMinorityScores, scoreSettin
 export {
   minorityScore, scoreIndex, scoreProcess, scoreRespacing, tweedieReconstruction, type MinorityScoreOptions, type ReconstructionOptions, type ScoreProcess, type ScoreStep,
 } from './minority-score.ts'
+export { encodeMarginal, MarginalFit, marginalStart, marginalStartIndex, readMarginal, type Marginal } from './marginal.ts'
 export { minorityMetadata, type MinorityMetadata } from './minority-metadata.ts'
 export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './noise.ts'
 export { respace, spaceTimesteps, type RespacedProcess, type RespaceOptions } from './respace.ts'

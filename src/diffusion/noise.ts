@@ -16,7 +16,7 @@ export interface NoiseSource {
 }
 
 /** Streams of the generator; the numbers are part of what a seed means and never change. 16 and above are of other rooms. */
-export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, target: 4, attributes: 5, upsampleInitial: 6, upsampleStep: 7 } as const
+export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, target: 4, attributes: 5, upsampleInitial: 6, upsampleStep: 7, marginal: 8 } as const
 
 export interface GeneratedNoiseOptions {
   /** A whole number below 2^53. */
@@ -58,6 +58,11 @@ export class GeneratedNoise implements NoiseSource {
   renoise(t: number, k: number): Tensor {
     // 2^16 steps and as many draws before two counters meet.
     return this.#draw(purposes.renoise, t + k * 2 ** 16)
+  }
+
+  /** What a start from the marginal draws of it: [N, dimension]. */
+  marginal(dimension: number): Tensor {
+    return randomNormal(this.#samples, { seed: this.#seed, draw: 0, purpose: purposes.marginal, shape: [dimension] })
   }
 
   dispose(): void {
