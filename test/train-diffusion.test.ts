@@ -48,7 +48,7 @@ describe('a run', () => {
     expect([code, err.filter((line) => line.startsWith('tweedie:'))]).toEqual([0, []])
     expect(said.join()).toContain('report.html')
     expect(err.join('\n')).toMatch(/^18 images, 6 held out; [\d,]+ parameters; CPU/m)
-    expect(readdirSync(out).sort()).toEqual(['ema-0.5.safetensors', 'ema-0.9.safetensors', 'log.csv', 'model.safetensors', 'report.html', 'samples-000003.png', 'samples-000006.png', 'state.safetensors'])
+    expect(readdirSync(out).sort()).toEqual(['ema-0.5.safetensors', 'ema-0.9.safetensors', 'log.csv', 'marginal.safetensors', 'model.safetensors', 'report.html', 'samples-000003.png', 'samples-000006.png', 'state.safetensors'])
     const [head, ...rows] = readFileSync(join(out, 'log.csv'), 'utf8').trim().split('\n').map((line) => line.split(','))
     expect(head).toEqual(['step', 'images', ...['loss', 'mse', 'vb'].flatMap((name) => [name, ...[0, 1, 2, 3].map((q) => `${name}_q${q}`)]), 'gradient_norm', 'lr'])
     expect(rows.map((row) => row.slice(0, 2).map(Number))).toEqual([[2, 8], [4, 16], [6, 24]])

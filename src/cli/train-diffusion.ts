@@ -43,7 +43,7 @@ export const trainDiffusion: Command = {
   options,
   positionals: [0, 0],
   notes: [
-    'The folder gets state.safetensors (to go on with --resume), model.safetensors and ema-RATE.safetensors (for sample and score), log.csv, report.html and samples-STEP.png. A run that is killed loses the steps since its last checkpoint.',
+    'The folder gets state.safetensors (to go on with --resume), model.safetensors and ema-RATE.safetensors (for sample and score), marginal.safetensors (for sample --marginal), log.csv, report.html and samples-STEP.png. A run that is killed loses the steps since its last checkpoint.',
   ],
   examples: [
     'train diffusion --data faces/ --image-size 64 --images 2000000 --augment flip --out runs/faces',
