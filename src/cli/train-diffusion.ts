@@ -88,6 +88,7 @@ export const trainDiffusion: Command = {
     let drawn: Uint8Array | null = null
     const sheetOf = (step: number): string => join(out, `samples-${String(step).padStart(6, '0')}.png`)
     const review = async (step: number): Promise<void> => {
+      await writeMarginal(join(out, 'marginal.safetensors'), { ...shape, count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages), load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal) }, signal)
       if (evaluateOn > 0) {
         const on = (images: ImageSet): Promise<Evaluation> => evaluateDiffusion(device, {
           model: evaluated, diffusion, seed, signal, batch: atOnce, count: Math.min(evaluateOn, images.length),
@@ -122,7 +123,6 @@ export const trainDiffusion: Command = {
     }
 
     await resumeRun({ trainer, settings, run }, signal)
-    await writeMarginal(join(out, 'marginal.safetensors'), { ...shape, count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages), load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal) }, signal)
     drawn = await readFile(sheetOf(trainer.step)).catch(() => null)
     await trainToEnd({ trainer, settings, run, metadata: { ...configMetadata(config, process), ...(preset !== undefined && { preset }) }, review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
     console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
