@@ -1,9 +1,10 @@
 /** `tweedie convert`: any checkpoint to safetensors, with what network it holds written into it. */
-import { readFile, stat } from 'node:fs/promises'
-import { convertToSafetensors, writeFileAtomic } from '../io/index.node.ts'
+import { readFile } from 'node:fs/promises'
+import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../io/index.node.ts'
 import { checkStateDict, configMetadata, describeModel, parameterCount, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { jsonBeside, openWeights } from './files.ts'
+import { claimOutputs, inputsOf } from './outputs.ts'
 
 const options = {
   config: { value: 'FILE.json', help: 'the network\'s configuration, in guided-diffusion\'s names', default: 'the .json of the same name beside IN' },
@@ -16,15 +17,18 @@ export const convert: Command = {
   summary: 'turn a PyTorch checkpoint (.pt, .pth) into safetensors, metadata kept',
   options,
   positionals: [2, 2],
-  notes: ['Only tensors are read: a checkpoint that names any other Python object is refused. Floats become 32 bits wide.'],
+  notes: ['Only tensors are read: a checkpoint that names any other Python object is refused. Floats become 32 bits wide. OUT may be there already if it holds the same numbers: a conversion with another --preset, say.'],
   examples: ['convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion', 'convert model.pt model.safetensors --config model.json'],
   async run(argv, { signal }) {
     const args = parseArguments<keyof typeof options>(convert, argv)
     const [from, to] = args.positionals as [string, string]
     if (args.has('config') && args.has('preset')) fail('--config and --preset say the same thing: give one of them.')
-    if (await same(from, to)) fail(`${from} and ${to} are the same file: choose another name for the copy.`)
     const checkpoint = await openWeights(from, signal)
     try {
+      await using _ = await claimOutputs({
+        command: 'convert', inputs: [{ option: 'IN', path: from }, ...inputsOf(options, args, [])],
+        files: [{ option: 'OUT', path: to, keeps: async (path) => await sameNumbers(path, checkpoint, signal) ? null : `holds other numbers than ${from}` }],
+      })
       const preset = args.text('preset')
       const file = args.text('config')
       const json = file !== undefined ? await readFile(file, 'utf8') : preset === undefined ? await jsonBeside(from) : undefined
@@ -57,7 +61,22 @@ function jsonMetadata(text: string): Record<string, string> {
   return Object.fromEntries(Object.entries({ config, diffusion, training }).filter(([, value]) => value !== undefined).map(([key, value]) => [key, JSON.stringify(value)]))
 }
 
-async function same(a: string, b: string): Promise<boolean> {
-  const [x, y] = await Promise.all([a, b].map((path) => stat(path).catch(() => null)))
-  return x !== null && y !== null && x !== undefined && y !== undefined && x.ino === y.ino && x.dev === y.dev
+/** Whether a file holds the tensors of a checkpoint: then a conversion over it loses nothing. */
+async function sameNumbers(path: string, { tensors }: Checkpoint, signal: AbortSignal): Promise<boolean> {
+  const found = await openFile(path).then(openCheckpoint).catch(() => null)
+  if (!found) return false
+  try {
+    if (found.tensors.size !== tensors.size) return false
+    for (const [name, entry] of tensors) {
+      const other = found.tensors.get(name)
+      if (other?.shape.join() !== entry.shape.join()) return false
+      const [a, b] = [await entry.read(signal), await other.read(signal)]
+      if (a.constructor !== b.constructor || Buffer.compare(bytesOf(a), bytesOf(b)) !== 0) return false
+    }
+    return true
+  } finally {
+    await found.close()
+  }
 }
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength)

@@ -39,7 +39,7 @@ export interface DrawOptions {
   readonly kernels?: Kernels
 }
 
-/** Draws what is not drawn yet of `settings.number` samples into `settings.out`. The record stays 'unfinished': the caller adds the report. */
+/** Draws what is not drawn yet of `settings.number` samples into `settings.out`. The record stays 'unfinished' until the caller has added the report; that of a run that was finished already is 'done'. */
 export async function draw(setup: Setup, settings: SampleSettings, version: string, { signal }: Session, { what = settings.method, kernels }: DrawOptions = {}): Promise<RunRecord> {
   const { device, distance, shape, upsampler, sha256, seconds } = setup
   const large = upsampler?.shape ?? shape
@@ -52,6 +52,10 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
     program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), sha256,
     adapter: { backend: device.backend.kind, name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
   })
+  if (record.status === 'done') {
+    console.error(`${out}: the run is finished, all ${number} samples are there.`)
+    return record
+  }
   if (record.samples.length > 0) console.error(`${out}: ${record.samples.length} of ${number} samples are there already.`)
   if (kernels || record.samples.length > 0) useKernels(setup, kernels ?? record.kernels)
   else await measureKernels(setup, settings, signal)

@@ -6,6 +6,7 @@ import { grad, type Device, type Tensor } from '../tensor/index.ts'
 import { didYouMean, fail, parseArguments, type Command } from './arguments.ts'
 import { computedOn, deviceOptions, onDevice } from './device.ts'
 import { loadWithProgress, openModel, openWeights } from './files.ts'
+import { claimOutputs, inputsOf, keepsOtherTensors } from './outputs.ts'
 
 const options = {
   model: { value: 'M.safetensors', help: 'U-Net or classifier' },
@@ -28,6 +29,9 @@ export const forward: Command = {
     const args = parseArguments<keyof typeof options>(forward, argv)
     const { signal, requestDevice } = onDevice(session, args)
     const [modelPath, inputPath, save] = [args.required('model'), args.required('input'), args.required('save')]
+    await using _ = await claimOutputs({
+      command: 'forward', inputs: inputsOf(options, args, ['save']), files: [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(out|grad_x|grad\..+)$/) }],
+    })
     const file = await openModel(modelPath, args.text('preset'), signal)
     const input = await openWeights(inputPath, signal)
     try {

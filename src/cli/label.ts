@@ -4,6 +4,7 @@ import { checkFingerprint, parseMinorityScores, quantileLabels, scoreSettingsOf,
 import { writeFileAtomic } from '../io/index.node.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { classOptions, openClasses } from './data.ts'
+import { claimOutputs, inputsOf, keepsOthers } from './outputs.ts'
 
 const options = {
   scores: { value: 'FILE', help: 'scores of a data set, as tweedie score writes them (.json)' },
@@ -27,6 +28,10 @@ export const label: Command = {
     const path = args.required('scores', ': a file that tweedie score wrote, as in --scores scores.json')
     const levels = args.integer('levels', { min: 2 }) ?? fail('--levels is required: how many classes, as in --levels 20.')
     const within = args.choice('within', ['all', 'class']) ?? 'all'
+    const out = args.text('out') ?? 'labels.json'
+    await using _ = await claimOutputs({
+      command: 'label', inputs: inputsOf(options, args, ['out']), files: [{ option: '--out', path: out, keeps: keepsOthers('minority-labels') }],
+    })
     const text = await readFile(path, 'utf8').catch((error: Error) => fail(`cannot read ${path}: ${error.message}`))
     const file = parseMinorityScores(text, path)
     const set = args.has('data') ? await openClasses(args.required('data'), args, signal) : null
@@ -46,7 +51,6 @@ export const label: Command = {
       const { labels, thresholds } = quantileLabels(scores, levels, classes, names)
       result = { ...head, thresholds, labels: [...labels], ...rest }
     }
-    const out = args.text('out') ?? 'labels.json'
     await writeFileAtomic(out, [new TextEncoder().encode(`${JSON.stringify(result)}\n`)], { signal })
     for (const line of levelTable(result, file)) console.log(line)
     console.log(`${out}: ${indices.length} labels in ${levels} levels${within === 'class' ? ', cut within each class' : ''}`)

@@ -3,7 +3,7 @@
  * the features of a feature net, beside the same distances of real images that were never trained on: a model that has
  * learned the data and not its images lies as far from them as the held-out ones do.
  */
-import { mkdir, readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { applySelection, checkImages, imageBatch, openImages, type ImageSet } from '../data/index.node.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
@@ -16,6 +16,7 @@ import { deviceOptions, onDevice } from './device.ts'
 import { openWeights, sha256OfFile } from './files.ts'
 import { encodePng, imageOf, type Image } from './image.ts'
 import { distanceTable, measureOf, memorizationPage, type Memorization, type Pair } from './memorization-page.ts'
+import { claimOutputs, inputsOf, jsonOf } from './outputs.ts'
 import { progress } from './progress.ts'
 import type { Session } from './session.ts'
 import { version } from './version.ts'
@@ -56,6 +57,7 @@ export const memorization: Command = {
     const computing = onDevice(session, args)
     const { signal } = computing
     const out = args.text('out') ?? 'out/memorization'
+    await using _ = await claimOutputs({ command: 'memorization', inputs: inputsOf(options, args, ['out']), folders: [{ option: '--out', path: out, names: /^(index\.html|pairs\.png|distances\.csv|memorization\.json)$/, record: recordFile }] })
     const drawn = await openImages(args.required('samples', ': a folder of PNGs or an .npz'), { signal })
     const data = await openImages(args.required('train', ': the data the model was trained on'), { signal })
     const selection = args.required('select', ': the file that says what was held out, as tweedie select DATA --hold-out 0.2 writes it')
@@ -70,32 +72,47 @@ export const memorization: Command = {
     const { channels } = data
     const load = async (set: ImageSet): Promise<Pictures> =>
       ({ channels, size, data: (await imageBatch(set, Array.from({ length: set.length }, (_, i) => i), { size, channels }, signal)).images })
+    const file = args.text('features')
+    const measured = {
+      samples: { path: drawn.name, number: drawn.length },
+      data: { name: data.name, fingerprint: data.fingerprint, train: train.length, heldOut: heldOut.length, select: basename(selection) },
+      features: file === undefined ? null : { name: basename(file), sha256: await sha256OfFile(file, signal) },
+    }
+    await refuseOther(out, measured)
     const sets: Sets = { samples: await load(drawn), train: await load(train), heldOut: await load(heldOut) }
     const inPixels = await measure('pixels', sets, nearestInPixels, signal)
-    const file = args.text('features')
     const measures = [inPixels, ...file === undefined ? [] : [await inFeatures(file, sets, computing)]]
 
     const result: Memorization = {
       program: 'tweedie', kind: 'memorization', version: version(),
-      samples: { path: drawn.name, number: drawn.length },
-      data: { name: data.name, fingerprint: data.fingerprint, train: train.length, heldOut: heldOut.length, select: basename(selection) },
-      features: file === undefined ? null : { name: basename(file), sha256: await sha256OfFile(file, signal) },
+      ...measured,
       measures: measures.map(({ name, samples, heldOut }) => measureOf(name, samples.distances, heldOut.distances)),
     }
     const nearest = measures.map(({ name, samples }) => ({ name, pairs: pairsOf(samples, sets, (i) => drawn.imageName(i), (j) => train.imageName(j)) }))
-    await mkdir(out, { recursive: true })
     const write = (name: string, bytes: Uint8Array): Promise<void> => writeFileAtomic(join(out, name), [bytes], { signal })
     const encoded = (content: string): Uint8Array => new TextEncoder().encode(content)
     const sheet = (images: readonly Image[]): Uint8Array => encodePng(contactSheet(images, 2 * across))
     await write('pairs.png', sheet(nearest[0].pairs.flatMap(({ sample, training }) => [sample, training])))
     await write('distances.csv', encoded(distanceTable(measures, [drawn, heldOut], train)))
-    await write('memorization.json', encoded(`${JSON.stringify(result, null, 2)}\n`))
+    await write(recordFile, encoded(`${JSON.stringify(result, null, 2)}\n`))
     await write('index.html', encoded(memorizationPage(result, nearest)))
     for (const { name, samples: [, one, , , half], heldOut: [, heldOne, , , heldHalf], nearer } of result.measures) {
       console.log(`${name}: samples ${figure(half)} (1 %: ${figure(one)}), held-out images ${figure(heldHalf)} (1 %: ${figure(heldOne)}), medians of the distance to the nearest training image; ${(100 * nearer).toFixed(1)} % of the samples are nearer than 99 % of the held-out images`)
     }
     console.log(join(out, 'index.html'))
   },
+}
+
+const recordFile = 'memorization.json'
+
+/** Results of other images, or in other features, stay. */
+async function refuseOther(out: string, { samples, data, features }: Pick<Memorization, 'samples' | 'data' | 'features'>): Promise<void> {
+  const path = join(out, recordFile)
+  if (!await stat(path).then(() => true, () => false)) return
+  const old = await jsonOf(path)
+  if (old?.kind !== 'memorization' || JSON.stringify([old.samples, old.data, old.features]) !== JSON.stringify([samples, data, features])) {
+    fail(`${out} holds the results of other images or features: choose another --out, or delete it.`)
+  }
 }
 
 const figure = (value: number | undefined): string => (value ?? NaN).toPrecision(3)

@@ -10,6 +10,7 @@ import { didYouMean, fail, parseArguments, type Arguments, type Command } from '
 import { deviceOptions } from './device.ts'
 import { fetchCommand, weightsFolder } from './fetch.ts'
 import { label } from './label.ts'
+import { claimOutputs } from './outputs.ts'
 import { recipes, type Recipe, type Setting, type Stage, type StageCommand } from './recipes.ts'
 import { sample } from './sample.ts'
 import { score } from './score.ts'
@@ -179,7 +180,7 @@ const deciding = (argv: readonly string[]): string[] =>
 
 /** Runs what is not finished. A stage whose arguments changed is run again, with all that follow. */
 export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: string; stages: readonly PlannedStage[] }, data: string | null, session: Session): Promise<void> {
-  await mkdir(out, { recursive: true })
+  await using _ = await claimOutputs({ command: `recipe ${recipe.name}`, inputs: data === null ? [] : [{ option: '--data', path: data }], folders: [{ option: '--out', path: out, names: /^recipe\.json$/, record: 'recipe.json' }] })
   const path = join(out, 'recipe.json')
   const earlier = await readFinished(path, recipe.name)
   const finished: FinishedStage[] = []

@@ -1,15 +1,16 @@
 /** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
-import { basename, dirname, join } from 'node:path'
+import { stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { openImages } from '../data/index.node.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { sha256OfFile } from './files.ts'
 import { sampleOptions, type SampleOption } from './options.ts'
-import { readRecord } from './run-record.ts'
+import { readRecord, type RunRecord } from './run-record.ts'
 import { runSample, sample } from './sample.ts'
 
 const options = {
-  out: { value: 'DIR', help: 'folder for the results', default: 'that of run.json' },
+  out: { value: 'DIR', help: 'folder for the results, not that of a finished run', default: 'that of run.json, if none of its pictures is there any more' },
   model: { value: 'FILE', help: 'where the model file lies now, if it was moved' },
   classifier: { value: 'FILE', help: 'the same for the classifier' },
   'minority-classifier': { value: 'FILE', help: 'the same for the minority classifier' },
@@ -62,7 +63,9 @@ export const replay: Command = {
     // Whatever is published for its network by now.
     if (merged.upsampler !== undefined) merged['upsampler-respacing'] ??= ''
     merged.out = args.text('out') ?? dirname(path)
-    if (args.has('out') && merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
+    // A record may name any file: nothing is written outside the folder.
+    if (merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
+    await refuseFinished(path, old, merged.out)
     const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))
     if (unknown.length > 0) fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
     // Until November 2026 models without variance head were drawn with FIXED_SMALL; others take no notice of it.
@@ -76,4 +79,15 @@ export const replay: Command = {
     const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
     console.log(`${same} of ${old.samples.length} pictures are the same to the byte${same < old.samples.length && record.adapter.name !== old.adapter.name ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''}.`)
   },
+}
+
+/** The pictures of a finished run are not drawn over: what comes out now may differ, on another machine say. */
+async function refuseFinished(path: string, { samples }: RunRecord, out: string): Promise<void> {
+  if (resolve(out) === resolve(dirname(path))) {
+    for (const { file } of samples) {
+      if (await stat(join(out, basename(file))).then(() => true, () => false)) fail(`${out} holds the pictures of the run: --out DIR makes them again in another folder, and compares.`)
+    }
+  } else if ((await readRecord(join(out, 'run.json')))?.status === 'done') {
+    fail(`${out} holds a finished run: choose another --out.`)
+  }
 }

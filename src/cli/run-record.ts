@@ -2,7 +2,7 @@
  * run.json: what a run was asked for, with what it was computed, and which samples are finished. It is written before the
  * first step and after every batch, so that an interrupted run can go on, and it holds all that `replay` needs.
  */
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { fail } from './arguments.ts'
@@ -57,6 +57,9 @@ export interface RunRecord {
 }
 
 const recordFile = 'run.json'
+
+/** Every name that a run writes in its folder. */
+export const runNames = /^(run\.json|contact-sheet\.png|report(-\d+)?\.html|(sample|base)-\d+\.png|numbers-\d+\.safetensors)$/
 
 /** Four digits or as many as the last of `number` has, so that names sort as their samples do. */
 const fileOf = (kind: string, index: number, number: number): string => `${kind}-${String(index).padStart(Math.max(4, String(number - 1).length), '0')}.png`
@@ -116,45 +119,61 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
 }
 
 /**
- * What of `fresh` is finished in its folder already. A finished run is drawn again, and of an unfinished one with other
- * options nothing is touched: it may have cost hours.
+ * What of `fresh` is finished in its folder already: all of a finished run, the whole batches of an unfinished one, and
+ * those of a run of fewer samples. A run with other options is refused, for it may have cost hours.
  */
 export async function resumed(folder: string, fresh: RunRecord): Promise<RunRecord> {
   const old = await readRecord(join(folder, recordFile))
+  const { save } = fresh.options
+  const saved = save !== undefined && await isThere(String(save))
+  if (saved && old?.options.save !== save) return fail(`--save ${String(save)} holds the numbers of another run: choose another name, or delete it.`)
   if (old === null) return fresh
-  const same = describe(old) === describe(fresh)
-  if (old.status === 'unfinished' && old.samples.length > 0 && !same) {
+  const [before, now] = [Number(old.options.number), Number(fresh.options.number)]
+  // Sample k is the same in any batch, and no batch is larger than its run.
+  const same = describe(old) === describe(before < now ? { ...fresh, options: { ...fresh.options, number: before, ...('batch' in old.options && { batch: old.options.batch! }) } } : fresh)
+  if (!same) {
+    if (old.status === 'unfinished' && old.samples.length === 0) return begun(folder, fresh)
     const changed = [...new Set([...Object.keys(fresh.options), ...Object.keys(old.options)])].filter((key) => old.options[key] !== fresh.options[key] && !places.includes(key) && !(key in fresh.sha256))
-    return fail(`${folder} holds an unfinished run with ${changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'}: choose another --out, or delete it.`)
+    return fail(`${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'}: choose another --out, or delete it.`)
   }
-  if (old.status === 'unfinished' && same) {
-    const samples: FinishedSample[] = []
-    for (const sample of old.samples) {
-      const whole = await Promise.all(picturesOf(sample).map(async ({ file, sha256 }) => {
-        const bytes = await readFile(join(folder, file)).catch(() => null)
-        return bytes !== null && sha256Of(bytes) === sha256
-      }))
-      // Batches end where they ended before: whatever follows a missing picture is drawn again.
-      if (whole.includes(false)) break
-      samples.push(sample)
-    }
-    const [number, batch] = [Number(fresh.options.number), Number(fresh.options.batch ?? fresh.options.number)]
-    let kept = 0
-    for (let end = Math.min(batch, number); kept < number && end <= samples.length; end = Math.min(end + batch, number)) {
-      // A run of --save needs the numbers of its samples too.
-      if (fresh.options.save !== undefined && !await hasPart(folder, kept, end - kept)) break
-      kept = end
-    }
-    return { ...fresh, started: old.started, kernels: old.kernels, samples: samples.slice(0, kept), seconds: { ...fresh.seconds, batches: old.seconds.batches.slice(0, Math.ceil(kept / batch)) } }
+  const whole = await wholeSamples(folder, old)
+  if (old.status === 'done' && whole === now && (save === undefined || saved)) return old
+  const batch = Number(fresh.options.batch ?? now)
+  // More samples begin where the finished run ended, in whichever batch.
+  let kept = old.status === 'done' && whole === before && save === undefined ? whole : 0
+  for (let end = Math.min(batch, now); kept < now && end <= whole; end = Math.min(end + batch, now)) {
+    // A run of --save needs the numbers of its samples too, which are gone when it is finished.
+    if (save !== undefined && !await hasPart(folder, kept, end - kept)) break
+    kept = Math.max(kept, end)
   }
-  const drawn = old.samples.flatMap((sample) => picturesOf(sample).map(({ file }) => file)).filter((name) => /^(sample|base)-\d+\.png$/.test(name))
-  const further = (await readdir(folder)).filter((name) => /^report-\d+\.html$|^numbers-\d+\.safetensors$/.test(name))
-  for (const name of [...drawn, ...further, 'contact-sheet.png', 'report.html']) await rm(join(folder, name), { force: true })
+  let counted = 0
+  const batches = old.seconds.batches.filter(({ samples }) => (counted += samples) <= kept)
+  return { ...fresh, started: old.started, kernels: old.kernels, samples: old.samples.slice(0, kept), seconds: { ...fresh.seconds, batches } }
+}
+
+/** How many samples from the first are whole. Batches end where they ended before: what follows a missing picture is drawn again. */
+async function wholeSamples(folder: string, { status, samples }: RunRecord): Promise<number> {
+  for (const [i, sample] of samples.entries()) {
+    for (const { file, sha256 } of picturesOf(sample)) {
+      const bytes = await readFile(join(folder, file)).catch(() => null)
+      if (bytes !== null && sha256Of(bytes) === sha256) continue
+      if (bytes !== null && status === 'done') return fail(`${join(folder, file)} is not the picture that the run made any more: move it away, and it is drawn again.`)
+      return i
+    }
+  }
+  return samples.length
+}
+
+/** A run of which no batch was finished leaves its place to another; pictures of that batch may be there. */
+async function begun(folder: string, fresh: RunRecord): Promise<RunRecord> {
+  for (const name of await readdir(folder)) if (/^(sample|base)-\d+\.png$|^numbers-\d+\.safetensors$/.test(name)) await rm(join(folder, name))
   return fresh
 }
 
+const isThere = (path: string): Promise<boolean> => stat(path).then((found) => found.isFile() && found.size > 0, () => false)
+
 /** Options that say where results go, not what they are. */
-const places = ['out', 'save']
+const places: readonly string[] = ['out', 'save']
 
 const describe = ({ version, options, sha256 }: RunRecord): string => {
   // A file is what it holds, wherever it lies.

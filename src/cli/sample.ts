@@ -14,8 +14,9 @@ import { knownFiles } from './known-files.ts'
 import { version } from './version.ts'
 import { removeParts } from './numbers.ts'
 import { sampleOptions, sampleSettings, type SampleOption, type SampleSettings } from './options.ts'
+import { claimOutputs, inputsOf, keepsOtherTensors, type Outputs } from './outputs.ts'
 import { meanScore, writeReport, type ReportRun } from './report.ts'
-import { saveRecord, type FinishedSample, type RunRecord } from './run-record.ts'
+import { runNames, saveRecord, type FinishedSample, type RunRecord } from './run-record.ts'
 import type { Session } from './session.ts'
 import { readNoise, setUp } from './setup.ts'
 import type { Kernels } from './tune.ts'
@@ -28,7 +29,7 @@ export const sample: Command = {
   positionals: [0, 0],
   notes: [
     'Guidances add up: each kind is added to any method and sampler by its own options. --method minority-guided, sehwag and attributes only say that theirs must be there.',
-    'The folder gets sample-0000.png and so on, contact-sheet.png (of very many the first), report.html (a page for every thousand; up to 16 MiB of pictures are inside, so that it can be mailed) and run.json. When a run was interrupted, the same command goes on after its last finished batch, and its pictures are the same.',
+    'The folder gets sample-0000.png and so on, contact-sheet.png (of very many the first), report.html (a page for every thousand; up to 16 MiB of pictures are inside, so that it can be mailed) and run.json. When a run was interrupted, the same command goes on after its last finished batch, and its pictures are the same. A finished run stays as it is: the same command makes what is missing, a larger --number adds samples, and other options need another --out.',
   ],
   examples: [
     'sample --model weights/bccd32-adm.safetensors --respacing 50',
@@ -51,6 +52,7 @@ export async function runSample(args: Arguments<SampleOption>, { signal, request
     const noise = args.text('noise')
     const given = noise === undefined ? null : await readNoise(noise, file.description.config.inChannels, signal)
     const settings = sampleSettings(args, file.description, given?.shape[0], await knownFiles(args, signal))
+    await using _ = await claimOutputs(outputsOf(settings, inputsOf(sampleOptions, args, ['out', 'save'])))
     const setup = await setUp(settings, file, given, session)
     try {
       const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session, kernels ? { kernels } : {}))
@@ -65,6 +67,12 @@ export async function runSample(args: Arguments<SampleOption>, { signal, request
     await file.checkpoint.close()
   }
 }
+
+/** What a run writes, for {@link claimOutputs}. */
+export const outputsOf = ({ out, save }: SampleSettings, inputs: Outputs['inputs']): Outputs => ({
+  command: 'sample', inputs, folders: [{ option: '--out', path: out, names: runNames, record: 'run.json' }],
+  files: save === null ? [] : [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(sample|base|first_step|middle_step)$/) }],
+})
 
 /** Says of a failure in the middle that what is finished is kept. */
 export async function resumable<T>({ out }: SampleSettings, { signal }: Session, work: () => Promise<T>): Promise<T> {

@@ -42,6 +42,11 @@ export interface ScorePage {
   readonly version: string
 }
 
+const titleBegins = 'Minority scores of '
+
+/** Whether a file is a page that {@link scorePage} made, of whatever scores. */
+export const isScorePage = (html: string): boolean => html.startsWith('<!doctype html>') && html.slice(0, 1000).includes(`<title>${titleBegins}`)
+
 /** Places in `scores` from the highest to the lowest. */
 export const rarestFirst = (scores: ArrayLike<number>): number[] => Array.from({ length: scores.length }, (_, i) => i).sort((a, b) => scores[b] - scores[a])
 
@@ -82,7 +87,7 @@ ${htmlTable([
     ['schedule', `${settings.schedule}, ${settings.diffusionSteps} steps`], ['step', `${t} of ${settings.respacing}, step ${timestep} of the training`],
     ['distance', distance], ['draws', String(draws)], ['seed', String(settings.seed)], ['class-conditional', conditional ? 'yes' : 'no'],
   ])}`
-  return htmlPage({ title: `Minority scores of ${name}`, body, footer: `tweedie ${escapeHtml(page.version)}. The score is the minority score of Um et al. (ICLR 2024).` })
+  return htmlPage({ title: `${titleBegins}${name}`, body, footer: `tweedie ${escapeHtml(page.version)}. The score is the minority score of Um et al. (ICLR 2024).` })
 }
 
 /** Block means, so that no side is over {@link side} pixels. */

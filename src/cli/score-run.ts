@@ -1,4 +1,5 @@
 /** What `tweedie score` does once a device is there: scores, keeps them, writes them down, and shows them. */
+import { readFile, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { imageBatch, type ImageSet } from '../data/index.ts'
 import { scoreImages, type ConditionalDenoiser, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
@@ -7,10 +8,11 @@ import type { UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { imageOf } from './image.ts'
 import type { ProcessSettings } from './options.ts'
+import { keepsOthers } from './outputs.ts'
 import { progress } from './progress.ts'
-import { pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from './score-page.ts'
+import { isScorePage, pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from './score-page.ts'
 import type { LoadedDistance } from './distances.ts'
-import { unfinishedScores, type ScoresHead } from './unfinished-scores.ts'
+import { isTable, unfinishedScores, type ScoresHead, type UnfinishedScores } from './unfinished-scores.ts'
 import { version } from './version.ts'
 
 export interface ScoreJob extends ScoreProcess {
@@ -48,14 +50,26 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
   const scoring: Scoring = (options) => scoreImages(device, denoiser, source, { diffusion, t, distance: distance.distance, draws, seed, clipDenoised, batch, signal, ...(told && { classes: told }), ...options })
 
   const head = headOf(job, distance.name)
-  const scores = await scoreAll(head, out, scoring)
-  const text = /\.csv$/i.test(out) ? table(set, indices, scores) : `${JSON.stringify({ ...head, scores: Array.from(scores) } satisfies MinorityScores)}\n`
+  const unfinished = await unfinishedScores(out, head)
+  const scores = await scoreAll(head, unfinished, scoring)
+  const text = isTable(out) ? table(set, indices, scores) : `${JSON.stringify({ ...head, scores: Array.from(scores) } satisfies MinorityScores)}\n`
   await writeFileAtomic(out, [new TextEncoder().encode(text)], { signal })
   if (job.html !== null) await writePage(job.html, job, head, scores, source, scoring, signal)
-  await (await unfinishedScores(out, head)).remove()
+  await unfinished.remove()
   const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length
   console.log(`${out}: ${scores.length} scores, mean ${mean.toPrecision(4)} (${distance.name})`)
 }
+
+/** Of a file that is there, for the outputs of `score`: what is ours is compared later, when the settings are known. */
+export const keepsOtherScores = async (path: string): Promise<string | null> => {
+  if (!isTable(path)) return keepsOthers('minority-scores')(path)
+  // Beside a table whose page was not finished its settings are still there.
+  const unfinished = await stat(`${path}.unfinished`).then(() => true, () => false)
+  return unfinished ? null : 'is there already, and a table does not say which scores it holds'
+}
+
+export const keepsOtherPage = async (path: string): Promise<string | null> =>
+  isScorePage(await readFile(path, 'utf8')) ? null : 'is no page of scores'
 
 function headOf({ process, diffusion, t, draws, seed, set, indices, told, model }: ScoreJob, distance: string): ScoresHead {
   const classes = told ?? set.labels
@@ -70,12 +84,10 @@ function headOf({ process, diffusion, t, draws, seed, set, indices, told, model 
 }
 
 /** Scores what an earlier run has not, and keeps what is found whatever happens. */
-async function scoreAll(head: ScoresHead, out: string, scoring: Scoring): Promise<Float32Array> {
-  const { indices } = head
-  const unfinished = await unfinishedScores(out, head)
+async function scoreAll({ indices, distance }: ScoresHead, unfinished: UnfinishedScores, scoring: Scoring): Promise<Float32Array> {
   const { known } = unfinished
   if (known.length > 0) console.error(`${known.length} of ${indices.length} images are scored already.`)
-  const bar = progress(`Scoring (${head.distance})`, indices.length - known.length, 'images')
+  const bar = progress(`Scoring (${distance})`, indices.length - known.length, 'images')
   let found: ArrayLike<number> = known
   try {
     const { scores } = await scoring({

@@ -9,7 +9,8 @@ import { deviceOptions, onDevice } from './device.ts'
 import { distanceNeeds, distanceSettings, loadDistance } from './distances.ts'
 import { loadWithProgress, openModel, sha256OfFile } from './files.ts'
 import { cycled, labelsFor, processOptions, processSettings } from './options.ts'
-import { runScores, type ScoreJob } from './score-run.ts'
+import { claimOutputs, inputsOf } from './outputs.ts'
+import { keepsOtherPage, keepsOtherScores, runScores, type ScoreJob } from './score-run.ts'
 import { together } from './setup.ts'
 
 const options = {
@@ -36,7 +37,7 @@ export const score: Command = {
   positionals: [0, 0],
   notes: [
     "The minority score (Um et al., ICLR 2024) is the distance of an image from what the model makes of it after it was drowned in noise. The papers measure it with LPIPS (vgg). Images larger than the model's are scaled and centre-cropped. A class-conditional model is told the class of each image, and its scores say what is rare in a class.",
-    'A stopped run goes on with the same command: its scores are kept beside --out, about once a minute.',
+    'A stopped run goes on with the same command: its scores are kept beside --out, about once a minute. Finished scores are never replaced by those of other settings; the same command makes what is missing, such as the page.',
   ],
   examples: [
     'score --model weights/bccd32-adm.safetensors --data cells.npz --out scores.json --html scores.html',
@@ -56,6 +57,12 @@ export const score: Command = {
         process, ...scoreProcess(process, stepOf(args.text('step'))),
         draws: args.integer('draws', { min: 1 }) ?? 1, seed: args.integer('seed') ?? 0, out: resolve(args.text('out') ?? 'scores.json'), html: args.text('html') ?? null,
       }
+      await using _ = await claimOutputs({
+        command: 'score', inputs: inputsOf(options, args, ['out', 'html']), files: [
+          { option: '--out', path: settings.out, keeps: keepsOtherScores },
+          ...settings.html === null ? [] : [{ option: '--html', path: settings.html, keeps: keepsOtherPage }],
+        ],
+      })
       const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8
       const distances = distanceSettings(args, config)
       const part = await openData(args, signal)

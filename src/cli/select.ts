@@ -3,6 +3,7 @@ import { classCounts, selectImages, type ImageSet, type Selection } from '../dat
 import { writeFileAtomic } from '../io/index.node.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { classOptions, openClasses } from './data.ts'
+import { claimOutputs, keepsOthers } from './outputs.ts'
 
 const options = {
   'long-tail': { value: 'IF', help: 'keep class c of C at max * IF^(-c/(C-1)) images, max being the largest class' },
@@ -31,10 +32,13 @@ export const select: Command = {
     const seed = args.integer('seed') ?? 0
     const by = args.text('by')
     if (longTail === undefined && holdOut === undefined) fail('Nothing to select: give --long-tail IF, --hold-out F, or both.')
+    const out = args.text('out') ?? 'selection.json'
+    await using _ = await claimOutputs({
+      command: 'select', inputs: [{ option: 'DATA', path: args.positionals[0] }], files: [{ option: '--out', path: out, keeps: keepsOthers('selection') }],
+    })
     const set = await openClasses(args.positionals[0], args, signal)
     for (const note of set.notes) console.error(`${set.name}: ${note}`)
     const selection = selectImages(set, { seed, ...longTail !== undefined && { longTail }, ...holdOut !== undefined && { holdOut }, ...by !== undefined && { by } })
-    const out = args.text('out') ?? 'selection.json'
     await writeFileAtomic(out, [new TextEncoder().encode(`${JSON.stringify(selection)}\n`)], { signal })
     console.log(table(set, selection))
     console.log(out)

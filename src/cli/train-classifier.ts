@@ -11,8 +11,9 @@ import { classifierNetworkOf, classifierOptions, processOf, processOptions, told
 import { evaluationsOf, reviewLine, type ClassifierReview } from './classifier-page.ts'
 import { computedOn, onDevice } from './device.ts'
 import { loadWithProgress, openModel, sha256OfFile, type ModelFile } from './files.ts'
+import { inputsOf } from './outputs.ts'
 import { together } from './setup.ts'
-import { resumeRun, trainToEnd } from './train-run.ts'
+import { claimRun, resumeRun, trainToEnd } from './train-run.ts'
 import { commonSize, imageOptions, runSettings, trainingNeed, trainOptions, type RunSettings } from './train-options.ts'
 import { trainPage } from './train-page.ts'
 
@@ -56,6 +57,7 @@ export const trainClassifier: Command = {
     const { signal, requestDevice } = onDevice(session, args)
     const settings = settingsOf(args)
     const { seed, out, train } = settings
+    await using _ = await claimRun('train classifier', settings, inputsOf(options, args, ['out']))
     const data = await openLabelled(args, seed, signal)
     const { of, all, levels } = data
     if (of !== 'levels' && args.has('extractor')) fail(`--extractor is for minority classifiers; ${kinds[of].name} reads pixels.`)

@@ -1,6 +1,6 @@
 /** `tweedie train diffusion`: a diffusion model from a set of images. */
-import { mkdir, readFile, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
 import { createNamedScheduleSampler, diffusionOptionsOf, encodeMarginal, GaussianDiffusion, GeneratedNoise, lossTypeOf, MarginalFit, sampleLoop } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
@@ -13,8 +13,9 @@ import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
 import { encodePng, imageOf, type Image } from './image.ts'
 import { networkOf, networkOptions } from './network-options.ts'
+import { inputsOf } from './outputs.ts'
 import { progress } from './progress.ts'
-import { resumeRun, trainToEnd } from './train-run.ts'
+import { claimRun, resumeRun, trainToEnd } from './train-run.ts'
 import { commonSize, imageOptions, openTrainingData, runSettings, trainingNeed, trainOptions } from './train-options.ts'
 import { trainPage, type Curve } from './train-page.ts'
 
@@ -54,6 +55,7 @@ export const trainDiffusion: Command = {
     const { signal, requestDevice } = onDevice(session, args)
     const settings = runSettings(args)
     const { seed, out, train } = settings
+    await using _ = await claimRun('train diffusion', settings, inputsOf(options, args, ['out']))
     const { set, heldOut } = await openTrainingData(args, signal)
     const { config, diffusion: process } = await networkOf(args, { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null }, await attentionBefore(settings, signal))
     const preset = args.text('preset')
@@ -101,7 +103,6 @@ export const trainDiffusion: Command = {
         trainer.evaluations.push(found)
       }
       if (sampleCount > 0) {
-        await mkdir(out, { recursive: true })
         drawn = await sheet()
         await writeFileAtomic(sheetOf(step), [drawn], { signal })
       }
@@ -146,7 +147,6 @@ async function writeMarginal(path: string, { size, channels, count, load }: { si
   } finally {
     bar.stop()
   }
-  await mkdir(dirname(path), { recursive: true })
   await writeFileAtomic(path, encodeMarginal(fit.result()), { signal })
 }
 

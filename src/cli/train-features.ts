@@ -7,8 +7,9 @@ import { encodeModel, evaluateFeatures, FeatureTask, Trainer, viewDefaults, type
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
+import { inputsOf } from './outputs.ts'
 import { trainPage } from './train-page.ts'
-import { resumeRun, trainToEnd } from './train-run.ts'
+import { claimRun, resumeRun, trainToEnd } from './train-run.ts'
 import { commonSize, imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
 
 const options = {
@@ -47,6 +48,7 @@ export const trainFeatures: Command = {
     const { signal, requestDevice } = onDevice(session, args)
     const settings = runSettings(args, { lr: 1e-3, ema: [0.99] })
     const { seed, out, train } = settings
+    await using _ = await claimRun('train features', settings, inputsOf(options, args, ['out']))
     if (Math.min(train.batch, train.microbatch ?? train.batch) < 2) fail('--batch: pictures are contrasted with the others of their batch, so at least 2 are needed.')
     const channels = args.integers('channels') ?? [24, 48, 64, 96]
     if (channels.some((c) => c < 1)) fail('--channels: expected whole numbers of 1 or more.')

@@ -2,12 +2,13 @@
  * A run's folder, and the loop that fills it. The state is written first and whole; log, report and model files are made
  * from it afterwards, so that a run killed at any moment goes on from its last checkpoint and leaves no broken file.
  */
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
 import { encodeModel, encodeState, restoreState, type AnyTrainer, type Row } from '../train/index.ts'
 import { fail } from './arguments.ts'
+import { claimOutputs, type Outputs } from './outputs.ts'
 import { progress } from './progress.ts'
 import type { RunSettings } from './train-options.ts'
 
@@ -28,8 +29,12 @@ export interface TrainRun {
   readonly page: () => string
 }
 
-/** Files of a run as `writeFileAtomic` begins them. */
-const temporary = /^(state|model|ema-[\d.e-]+|features)\.safetensors\.[0-9a-f]{8}\.tmp$|^(log\.csv|report\.html|samples-\d+\.png)\.[0-9a-f]{8}\.tmp$/
+/** Every name that a training writes in its folder. */
+const names = /^(state|model|ema-[\d.e-]+|features|marginal)\.safetensors$|^(log\.csv|report\.html|samples-\d+\.png)$/
+
+/** Takes the folder of a run; its state accounts for all but what is written before it: the marginal and the first review's samples. */
+export const claimRun = (command: string, { out }: RunSettings, inputs: Outputs['inputs']): Promise<AsyncDisposable> =>
+  claimOutputs({ command, inputs, folders: [{ option: '--out', path: out, names, record: stateFile, early: /^(samples-|marginal)/ }] })
 
 const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
 
@@ -56,9 +61,6 @@ export async function resumeRun({ trainer, settings: { out, resume }, run }: Pic
 export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<void> {
   const { trainer, settings: { out, saveEvery }, review } = task
   const { steps, batch } = trainer.options
-  await mkdir(out, { recursive: true })
-  // What a killed process was writing, and nothing else: the folder may be anybody's.
-  for (const name of await readdir(out)) if (temporary.test(name)) await rm(join(out, name))
   const bar = progress('Training', steps, 'steps', trainer.step)
   const speed = meter(batch)
   let saved = trainer.step

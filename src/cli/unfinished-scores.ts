@@ -4,11 +4,15 @@
  */
 import { readFile, rm } from 'node:fs/promises'
 import type { MinorityScores } from '../diffusion/index.ts'
+import { isWrittenInto } from '../io/file.node.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { fail } from './arguments.ts'
 
 /** All of a scores file but the scores. */
 export type ScoresHead = Omit<MinorityScores, 'scores'>
+
+/** Whether scores go into a table of names and scores, which does not say what they were made with. */
+export const isTable = (out: string): boolean => /\.csv$/i.test(out)
 
 /** Milliseconds between two writes. */
 const pause = 60_000
@@ -22,32 +26,42 @@ export interface UnfinishedScores {
   remove(): Promise<void>
 }
 
-/** Unfinished scores for the result `out`. Those of another model, data set or settings are refused, not overwritten. */
+/**
+ * What is known of the result `out`: finished scores in JSON, or unfinished ones beside it. Those of another model, data
+ * set or settings are refused, not overwritten.
+ */
 export async function unfinishedScores(out: string, head: ScoresHead): Promise<UnfinishedScores> {
   const path = `${out}.unfinished`
   const file = { ...head, kind: 'unfinished-minority-scores' }
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
-  const known = text === null ? [] : knownScores(text, path, file)
+  // A stream has nothing beside it.
+  const keeps = !await isWrittenInto(out)
+  const finished = keeps && !isTable(out) ? await knownScores(out, head) : null
+  const known = finished ?? (keeps ? await knownScores(path, file) : null) ?? []
   let [saved, last] = [known.length, performance.now()]
   return {
     known,
     async save(scores, now = false) {
-      if (scores.length === saved || (!now && performance.now() - last < pause)) return
+      if (!keeps || scores.length === saved || (!now && performance.now() - last < pause)) return
       await writeFileAtomic(path, [new TextEncoder().encode(JSON.stringify({ ...file, scores: Array.from(scores) }))])
       saved = scores.length
       last = performance.now()
     },
-    remove: () => rm(path, { force: true }),
+    remove: async () => {
+      if (keeps) await rm(path, { force: true })
+    },
   }
 }
 
-function knownScores(text: string, path: string, file: object): number[] {
-  const without = ({ scores, data, ...rest }: { scores?: unknown; data?: unknown }): string => JSON.stringify([rest, scores === undefined || Array.isArray(scores)])
+/** The scores of a file with this head; null where there is none. */
+async function knownScores(path: string, head: Readonly<Record<string, unknown>>): Promise<number[] | null> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? '' : Promise.reject(error))
+  if (text === '') return null
+  const without = ({ scores: _, data: __, ...rest }: { scores?: unknown; data?: unknown }): string => JSON.stringify(rest)
   try {
     const old = JSON.parse(text) as { scores: number[] }
-    if (without(old) === without(file)) return old.scores
+    if (without(old) === without(head) && Array.isArray(old.scores) && old.scores.every((score) => Number.isFinite(score))) return old.scores
   } catch {
     // Said below.
   }
-  return fail(`${path} holds unfinished scores of another model, data set or other settings: choose another --out, or delete it.`)
+  return fail(`${path} holds ${head.kind === 'minority-scores' ? '' : 'unfinished '}scores of another model, data set or other settings: choose another --out, or delete it.`)
 }

@@ -8,10 +8,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { TweedieError } from '../errors.ts'
+import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 
 export interface DownloadOptions {
   /** What is there stays, and the next download of the same address goes on with it. */
@@ -86,9 +86,8 @@ interface Origin {
 
 const token = (): string => randomBytes(4).toString('hex')
 
-/** Owners are `free`, or `HOST-PID`; two downloads in one process have different tokens. */
-const owner = (): string => `${host()}-${process.pid}-${token()}`
-const host = (): string => hostname().replace(/[^\w]/g, '').slice(0, 40) || 'host'
+/** Parts are `free`, or a process's; two downloads in one process have different tokens. */
+const owner = (): string => `${ownerName(thisProcess)}-${token()}`
 
 /** Node ends a connection that brings nothing for five minutes, so a part untouched for ten has nobody any more. */
 const abandoned = 10 * 60_000
@@ -112,22 +111,12 @@ async function claim(url: string, folder: string, name: string): Promise<string>
   return mine
 }
 
-async function isFree(path: string, ownerName: string): Promise<boolean> {
-  if (ownerName.startsWith('free-')) return true
-  const pid = ownerName.startsWith(`${host()}-`) ? Number(/-(\d+)-[0-9a-f]+\.part$/.exec(ownerName)?.[1]) : NaN
-  if (pid > 0 && !isAlive(pid)) return true
+async function isFree(path: string, name: string): Promise<boolean> {
+  if (name.startsWith('free-')) return true
+  const known = ownerIn(name.replace(/-[0-9a-f]+\.part$/, ''))
+  if (known && isRunning(known) === false) return true
   const touched = await stat(join(path, 'data')).catch(() => stat(path)).then(({ mtimeMs }) => mtimeMs, () => Infinity)
   return Date.now() - touched > abandoned
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    // EPERM: it is there, and another user's.
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
-  }
 }
 
 const sizeOf = (part: string): Promise<number> => stat(join(part, 'data')).then(({ size }) => size, () => 0)

@@ -3,8 +3,12 @@
  * aborted, killed or out of disk never leaves half a file under the name a person asked for.
  */
 import { randomBytes } from 'node:crypto'
-import { open, rename, rm } from 'node:fs/promises'
+import { constants, write, type Stats } from 'node:fs'
+import { access, lstat, open, readdir, readlink, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { TweedieError } from '../errors.ts'
+import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 import { checkRange } from './source.ts'
 import type { ByteSource } from './source.ts'
 
@@ -54,8 +58,12 @@ export async function openFile(path: string): Promise<ByteSource & { close(): Pr
 /**
  * Writes chunks to `path` whole or not at all: into a new `.tmp` file beside it, synced to the disk and renamed over
  * `path`. When writing fails, `chunks` throws or `signal` aborts, the `.tmp` file is removed, what `path` was before is
- * untouched, and the reason is rethrown. Rejects with code 'option' when the folder is missing or not writable.
+ * untouched, and the reason is rethrown. A file that is replaced leaves its mode and, where the system lets us, its owner
+ * to the new one, and where `path` is a symbolic link, the file it points to is written and the link stays. What is no
+ * regular file (`/dev/stdout`, a pipe, a device) is written into as the chunks come.
  *
+ * @throws TweedieError 'option' when the folder is missing, the folder or the file is not writable, the disk is full, or
+ *   `path` is a folder
  * @example
  * await writeFileAtomic('out.safetensors', encodeSafetensors([['sample', { shape: [8, 3, 32, 32], data }]]))
  */
@@ -65,23 +73,134 @@ export async function writeFileAtomic(
   { signal }: { signal?: AbortSignal } = {},
 ): Promise<void> {
   signal?.throwIfAborted()
-  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`
-  const handle = await open(temporary, 'wx').catch((cause: unknown) => refuse('write', path, cause))
+  const wrong = (cause: unknown): never => refuse('write', path, cause)
+  const target = await targetOf(path).catch(wrong)
+  const before = await stat(target).catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : wrong(error))
+  if (before?.isDirectory()) wrong(new Error('it is a folder'))
+  if (isStream(target, before)) return writeInto(target, before!.isFIFO(), chunks, wrong, signal)
+  // Renaming needs no right to write the file itself, but whoever made it read-only meant it.
+  if (before) await access(target, constants.W_OK).catch(wrong)
+  const temporary = temporaryName(target)
+  const handle = await open(temporary, 'wx', before ? before.mode & 0o777 : 0o666).catch(wrong)
   try {
     try {
+      if (before) await keep(handle, before)
       for await (const chunk of chunks) {
         signal?.throwIfAborted()
-        await handle.writeFile(chunk).catch((cause: unknown) => refuse('write', path, cause))
+        await handle.writeFile(chunk).catch(wrong)
       }
-      await handle.sync()
+      await handle.sync().catch(wrong)
     } finally {
       await handle.close()
     }
     signal?.throwIfAborted()
-    await rename(temporary, path).catch((cause: unknown) => refuse('write', path, cause))
+    await rename(temporary, target).catch(wrong)
   } catch (error) {
     await rm(temporary, { force: true })
     throw error
+  }
+}
+
+/** A name beside `target` for what will be renamed over it; {@link removeAbandoned} knows it again. */
+const temporaryName = (target: string): string => `${target}.${ownerName(thisProcess)}-${randomBytes(4).toString('hex')}.tmp`
+
+/**
+ * Removes what killed processes were writing in `folder` to files whose names `isOurs` knows. What a process that runs,
+ * or one of another machine, is writing stays, and so does every other `.tmp` file. `unowned`: also names as earlier
+ * versions made them, which say no owner.
+ */
+export async function removeAbandoned(folder: string, isOurs: (name: string) => boolean, { unowned = false } = {}): Promise<void> {
+  for (const entry of await readdir(folder)) {
+    const [, name, owner] = /^(.+?)\.(?:([\w-]+)-)?[0-9a-f]{8}\.tmp$/.exec(entry) ?? []
+    if (name === undefined || !isOurs(name)) continue
+    const known = owner === undefined ? null : ownerIn(owner)
+    if (known ? isRunning(known) === false : owner === undefined && unowned) await rm(join(folder, entry), { force: true })
+  }
+}
+
+/** Mode and owner of the file that is replaced. */
+async function keep(handle: FileHandle, { mode, uid, gid }: Stats): Promise<void> {
+  const own = await handle.stat()
+  // Only root may give a file away; a group one belongs to may be kept.
+  if (own.uid !== uid || own.gid !== gid) await handle.chown(uid, gid).catch(() => handle.chown(own.uid, gid)).catch(() => {})
+  // Disks of other systems have no modes.
+  if (own.mode !== mode) await handle.chmod(mode & 0o7777).catch(() => {})
+}
+
+/** Where a path leads: symbolic links followed, also to a file that is not there yet, but not into {@link descriptorOf}. */
+export async function targetOf(path: string): Promise<string> {
+  for (let links = 0; links < 40; links++) {
+    const found = descriptorOf(path) !== null ? null : await lstat(path).catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
+    if (!found?.isSymbolicLink()) return path
+    path = resolve(dirname(path), await readlink(path))
+  }
+  throw new Error('too many symbolic links')
+}
+
+/** Whether {@link writeFileAtomic} writes into what is at `path`, and replaces nothing. */
+export async function isWrittenInto(path: string): Promise<boolean> {
+  const target = await targetOf(path)
+  return isStream(target, await stat(target).catch(() => null))
+}
+
+/** What is written into and never replaced. This process's descriptors are such even where they lead to a regular file. */
+const isStream = (target: string, found: Stats | null): boolean => found !== null && !found.isDirectory() && (!found.isFile() || descriptorOf(target) !== null)
+
+/** The number of one of this process's open files, as in `/dev/stdout` or `/dev/fd/3`; null for any other path. */
+function descriptorOf(path: string): number | null {
+  const named = ['/dev/stdin', '/dev/stdout', '/dev/stderr'].indexOf(path)
+  if (named >= 0) return named
+  const [, number] = /^(?:\/dev\/fd|\/proc\/self\/fd)\/(\d+)$/.exec(path) ?? []
+  return number === undefined ? null : Number(number)
+}
+
+async function writeInto(path: string, isPipe: boolean, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, wrong: (cause: unknown) => never, signal?: AbortSignal): Promise<void> {
+  const number = descriptorOf(path)
+  if (number !== null) {
+    for await (const chunk of chunks) {
+      signal?.throwIfAborted()
+      await writeToDescriptor(number, chunk, signal).catch((error: unknown) => signal?.aborted ? Promise.reject(error) as never : wrong(error))
+    }
+    return
+  }
+  const handle = await (isPipe ? openForReader(path, signal) : open(path, constants.O_WRONLY)).catch((error: unknown) => signal?.aborted ? Promise.reject(error) as never : wrong(error))
+  try {
+    for await (const chunk of chunks) {
+      signal?.throwIfAborted()
+      await handle.writeFile(chunk).catch(wrong)
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Milliseconds until a pipe is tried again. */
+const pause = 20
+
+/** At the descriptor's own position, after what was printed there before. */
+async function writeToDescriptor(number: number, chunk: Uint8Array, signal?: AbortSignal): Promise<void> {
+  for (let done = 0; done < chunk.byteLength;) {
+    const written = await new Promise<number>((resolve, reject) => write(number, chunk, done, Math.min(piece, chunk.byteLength - done), null, (error, n) => {
+      // A full pipe that Node opened itself does not wait.
+      if (error?.code === 'EAGAIN') resolve(0)
+      else if (error) reject(error)
+      else resolve(n)
+    }))
+    done += written
+    if (written === 0) await wait(pause, undefined, { signal })
+  }
+}
+
+/** A pipe without a reader is waited for, in a way that can be aborted. */
+async function openForReader(path: string, signal?: AbortSignal): Promise<FileHandle> {
+  for (;;) {
+    const first = await open(path, constants.O_WRONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => error.code === 'ENXIO' ? null : Promise.reject(error))
+    if (first === null) {
+      await wait(pause, undefined, { signal })
+      continue
+    }
+    // There is a reader now, so this one, whose writes wait, opens at once.
+    return open(path, constants.O_WRONLY).finally(() => first.close())
   }
 }
 

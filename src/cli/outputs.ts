@@ -1,0 +1,216 @@
+/**
+ * What a command writes: looked at before any work is done, and its own until it ends. Every command that writes claims
+ * its outputs here first. The rules:
+ *
+ * - Never over an input, by whatever name the file goes (symbolic and hard links, other spellings), and never two
+ *   outputs into one file. Folders of pictures do not lie inside the data: their pictures would become data.
+ * - A file that is there is replaced only if the same command made it and can make it again from what is given: each
+ *   command says how it knows. Anything else is refused.
+ * - In a folder only files with the command's own names are touched, and only those of its own run, which a record in
+ *   the folder (run.json, state.safetensors) accounts for. A run is never replaced by one with other options.
+ * - Two processes never write to one output: a lock in the folder, or beside the file, says who does. The lock of a
+ *   process that was killed is taken over, and what it left half-written is removed.
+ * - What is no regular file (/dev/stdout, a pipe) is written into.
+ */
+import { realpath, rm, rmdir, mkdir, readdir, readFile, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import type { BigIntStats } from 'node:fs'
+import { isWrittenInto, removeAbandoned, targetOf } from '../io/file.node.ts'
+import { LockedError, openCheckpoint, openFile, takeLock, type Lock } from '../io/index.node.ts'
+import { fail, type Arguments, type OptionTable } from './arguments.ts'
+
+/** What one option, or a word that is none, names. */
+interface Named {
+  /** As people are told it: `--out`. */
+  readonly option: string
+  readonly path: string
+}
+
+export interface FileOutput extends Named {
+  /** What is wrong with replacing the file that is there, as in "holds no labels"; null if nothing is. Not asked of an empty file. */
+  readonly keeps: (path: string) => Promise<string | null>
+}
+
+export interface FolderOutput extends Named {
+  /** Every name that the command writes in the folder. */
+  readonly names: RegExp
+  /** The file, among them or below, without which none of them can be of an earlier run. */
+  readonly record: string
+  /** Names that may be there before the record is. */
+  readonly early?: RegExp
+}
+
+export interface Outputs {
+  /** The command's name. */
+  readonly command: string
+  readonly inputs: readonly Named[]
+  readonly files?: readonly FileOutput[]
+  readonly folders?: readonly FolderOutput[]
+}
+
+/** An output that is claimed, with what its path leads to. */
+type Placed<T extends Named> = T & { readonly target: string; readonly found: BigIntStats | null; /** Written into. */ readonly stream: boolean }
+
+/**
+ * Checks the outputs and takes their locks, which hold until disposal: `await using _ = await claimOutputs(…)`.
+ * @throws TweedieError 'option' for what the rules above refuse
+ */
+export async function claimOutputs({ command, inputs, files = [], folders = [] }: Outputs): Promise<AsyncDisposable> {
+  const read = await Promise.all(inputs.map(placed))
+  const placedFiles = (await Promise.all(files.map(placed))).filter(({ stream }) => !stream)
+  const placedFolders = await Promise.all(folders.map(placed))
+  for (const output of [...placedFiles, ...placedFolders]) {
+    const input = read.find((candidate) => isSame(candidate, output) && !candidate.found?.isDirectory())
+    if (input) fail(`${output.option} ${output.path} is what ${input.option} reads: choose another name.`)
+  }
+  for (const [i, output] of placedFiles.entries()) {
+    if (output.found?.isDirectory()) fail(`${output.option} ${output.path} is a folder: name a file.`)
+    const other = placedFiles.slice(0, i).find((candidate) => isSame(candidate, output))
+      ?? placedFolders.find(({ target, names }) => dirname(output.target) === target && names.test(basename(output.target)))
+    if (other) fail(`${output.option} ${output.path} is also written by ${other.option}: choose another name.`)
+  }
+  for (const folder of placedFolders) await checkFolder(folder, read)
+
+  const held: { release(): Promise<unknown> }[] = []
+  const release = async (): Promise<void> => {
+    for (const lock of held.splice(0).reverse()) await lock.release()
+  }
+  try {
+    for (const folder of placedFolders) {
+      held.push(...await claimFolder(folder, command))
+      await checkStrays(folder)
+    }
+    for (const file of placedFiles) {
+      held.push(await claimFile(file, command))
+      // Looked at under the lock: another process may just have written it.
+      const now = await stat(file.target).catch(() => null)
+      const wrong = now === null || now.size === 0 ? null : await file.keeps(file.target)
+      if (wrong !== null) fail(`${file.option} ${file.path} ${wrong}: choose another name, or remove it.`)
+    }
+  } catch (error) {
+    await release()
+    throw error
+  }
+  return { [Symbol.asyncDispose]: release }
+}
+
+/** The options of a command that name what is read: by the words of the help, a path is FILE, DIR, DATA or has an ending. */
+export const inputsOf = <K extends string>(options: OptionTable, args: Arguments<K>, outputs: readonly K[]): Named[] =>
+  Object.entries(options).flatMap(([name, { value }]) => {
+    const path = value !== undefined && isPath(value) && !outputs.includes(name as K) ? args.text(name as K) : undefined
+    return path === undefined ? [] : [{ option: `--${name}`, path }]
+  })
+
+export const isPath = (value: string): boolean => /^(FILE|DIR|DATA|PATH)$|\w\.[a-z]+$/.test(value)
+
+/** Says of a JSON file whether it is one of ours of this kind, for {@link FileOutput}. */
+export const keepsOthers = (kind: string) => async (path: string): Promise<string | null> =>
+  (await jsonOf(path))?.kind === kind ? null : `holds something else than ${kind.replace('-', ' ')}, which this command does not replace`
+
+/** The same of a safetensors file, by the names of its tensors. */
+export const keepsOtherTensors = (names: RegExp) => async (path: string): Promise<string | null> => {
+  const found = await openFile(path).then(openCheckpoint).catch(() => null)
+  await found?.close()
+  return found && [...found.tensors.keys()].every((name) => names.test(name)) ? null : 'holds something else than this command writes'
+}
+
+export async function jsonOf(path: string): Promise<Record<string, unknown> | null> {
+  try {
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'))
+    return typeof value === 'object' && value !== null && (value as { program?: unknown }).program === 'tweedie' ? value as Record<string, unknown> : null
+  } catch {
+    return null
+  }
+}
+
+async function placed<T extends Named>(named: T): Promise<Placed<T>> {
+  const path = await targetOf(resolve(named.path)).catch((error: Error) => fail(`${named.option} ${named.path}: ${error.message}.`))
+  const found = await stat(path, { bigint: true }).catch(() => null)
+  const stream = await isWrittenInto(path)
+  return { ...named, target: stream ? path : await canonical(path), found, stream }
+}
+
+/** The path without links, as far as it is there. */
+const canonical = async (path: string): Promise<string> =>
+  realpath(path).catch(async () => dirname(path) === path ? path : join(await canonical(dirname(path)), basename(path)))
+
+/** Hard links and, where the disk knows no case, other spellings have one number. */
+const isSame = (a: Placed<Named>, b: Placed<Named>): boolean =>
+  a.target === b.target || (a.found !== null && b.found !== null && a.found.ino !== 0n && a.found.dev === b.found.dev && a.found.ino === b.found.ino)
+
+async function checkFolder({ option, path, target, found, names }: Placed<FolderOutput>, inputs: readonly Placed<Named>[]): Promise<void> {
+  if (found && !found.isDirectory()) fail(`${option} ${path} is a file: name a folder.`)
+  const above: Placed<Named>[] = []
+  for (let folder = target; ; folder = dirname(folder)) {
+    above.push({ option, path, target: folder, found: await stat(folder, { bigint: true }).catch(() => null), stream: false })
+    if (dirname(folder) === folder) break
+  }
+  for (const input of inputs) {
+    if (input.found?.isDirectory() && above.some((folder) => isSame(folder, input))) {
+      fail(`${option} ${path} lies in the data of ${input.option} ${input.path}, and its pictures would become data: choose a folder outside.`)
+    }
+    if (!input.found?.isDirectory() && dirname(input.target) === target && names.test(basename(input.target))) {
+      fail(`${option} ${path} holds ${basename(input.path)}, which ${input.option} reads and this command would write: choose another folder.`)
+    }
+  }
+}
+
+const lockName = '.tweedie.lock'
+
+/** Makes the folder. One that is empty in the end, for instance after a refusal, is removed again. */
+async function claimFolder({ option, path, target, names }: Placed<FolderOutput>, command: string): Promise<{ release(): Promise<unknown> }[]> {
+  let made: string | undefined
+  const make = async (): Promise<void> => {
+    made = await mkdir(target, { recursive: true }).catch((error: Error) => fail(`${option}: cannot make the folder ${path}: ${error.message}`)) ?? made
+  }
+  const removeMade = async (): Promise<void> => {
+    for (let folder = target; made !== undefined && folder.length >= made.length; folder = dirname(folder)) {
+      if (!await rmdir(folder).then(() => true, () => false)) return
+    }
+  }
+  await make()
+  // Whoever made it may just remove it, empty.
+  const lock = await locked(join(target, lockName), option, path, command, make).catch(async (error: unknown) => {
+    await removeMade()
+    throw error
+  })
+  await removeAbandoned(target, (name) => names.test(name) || name.startsWith(lockName), { unowned: true })
+  await removeOldRights(target, lockName)
+  return [{ release: removeMade }, lock]
+}
+
+async function claimFile({ option, path, target }: Placed<FileOutput>, command: string): Promise<Lock> {
+  const [folder, name] = [dirname(target), basename(target)]
+  const own = `.${name}${lockName}`
+  const lock = await locked(join(folder, own), option, path, command)
+  await removeAbandoned(folder, (found) => found === name || found === `${name}.unfinished` || found.startsWith(own))
+  await removeOldRights(folder, own)
+  return lock
+}
+
+async function locked(lock: string, option: string, path: string, command: string, make?: () => Promise<void>): Promise<Lock> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await takeLock(lock, `tweedie ${command}`)
+    } catch (error) {
+      if (error instanceof LockedError) return fail(`${option} ${path} is ${error.message} Wait for it, or choose another ${option}.`)
+      const { code, message } = error as NodeJS.ErrnoException
+      if (code === 'ENOENT' && make && attempt < 5) await make()
+      else return fail(`cannot write ${option} ${path}: ${code === 'ENOENT' ? `there is no folder ${dirname(lock)}.` : message}`)
+    }
+  }
+}
+
+/** Of processes that were killed while they took over a lock: worth nothing since we have it. */
+async function removeOldRights(folder: string, lock: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (name.startsWith(`${lock}.`) && /^[0-9a-f]{8}$/.test(name.slice(lock.length + 1))) await rm(join(folder, name), { force: true })
+  }
+}
+
+/** Files with our names that no run of ours accounts for are somebody's. */
+async function checkStrays({ option, path, target, names, record, early }: Placed<FolderOutput>): Promise<void> {
+  if (await stat(join(target, record)).then(() => true, () => false)) return
+  const stray = (await readdir(target)).find((name) => names.test(name) && !early?.test(name))
+  if (stray !== undefined) fail(`${option} ${path} holds ${stray}, but no ${record} that it belongs to: choose another folder, or move it away.`)
+}
