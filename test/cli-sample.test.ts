@@ -3,7 +3,7 @@
  * that was lost), and the reference's trajectories drawn through the command line.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decode } from 'fast-png'
@@ -21,6 +21,8 @@ const at = temporaryFolder()
 const record = (folder: string): RunRecord => JSON.parse(readFileSync(join(at(folder), 'run.json'), 'utf8')) as RunRecord
 const bytes = (folder: string, name: string): string => readFileSync(join(at(folder), name)).toString('base64')
 const pictures = (folder: string): string[] => readdirSync(at(folder)).filter((name) => name.startsWith('sample-')).sort()
+/** Everything in a folder, by name. */
+const snapshot = (folder: string): Record<string, string> => Object.fromEntries(readdirSync(at(folder)).sort().map((name) => [name, readFileSync(join(at(folder), name), 'latin1')]))
 const guided = ['--method', 'self-guided', '--guide-every', '2', '--guide-weight', '0.8']
 const sampleArgs = (folder: string, ...more: string[]): string[] =>
   ['sample', '--model', weights, '--respacing', '4', '--number', '3', '--batch', '2', '--seed', '5', '--out', at(folder), ...more]
@@ -117,11 +119,76 @@ describe('a run', () => {
     expect(record('boosted').options).toMatchObject({ boost: 4, skip: 1 })
   })
 
-  test('drawn again into the same folder with fewer samples, it leaves none of the old ones', async () => {
-    expect((await tweedie(sampleArgs('plain', '--number', '3'))).code).toBe(1) // --number twice: nothing is touched
-    expect(pictures('plain').length).toBe(3)
-    expect((await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '1', '--out', at('plain')])).code).toBe(0)
-    expect(pictures('plain')).toEqual(['sample-0000.png'])
+  test('finished, it is never replaced: other options and fewer samples are refused', async () => {
+    const before = snapshot('plain')
+    const other = await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '1', '--out', at('plain')])
+    expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/plain holds a finished run with other options \(.*--respacing.*--number.*\): choose another --out, or delete it/)])
+    expect((await tweedie(sampleArgs('plain').map((word) => word === '3' ? '2' : word))).code).toBe(1)
+    expect(snapshot('plain')).toEqual(before)
+  })
+
+  test('finished, the same command makes what is missing and draws nothing', async () => {
+    const before = snapshot('plain')
+    for (const name of ['report.html', 'contact-sheet.png', 'sample-0002.png']) rmSync(join(at('plain'), name))
+    const { code, err } = await tweedie(sampleArgs('plain'))
+    expect(code, err.join('\n')).toBe(0)
+    expect(err.join('\n')).toContain('2 of 3 samples are there already')
+    expect(record('plain').samples).toEqual((JSON.parse(before['run.json']!) as RunRecord).samples)
+    for (const name of ['contact-sheet.png', 'sample-0002.png']) expect(readFileSync(join(at('plain'), name), 'latin1')).toBe(before[name])
+    const again = snapshot('plain')
+    const { err: lines } = await tweedie(sampleArgs('plain'))
+    expect(lines.join('\n')).toContain('the run is finished, all 3 samples are there')
+    expect(lines.join('\n')).not.toMatch(/samples \d/)
+    expect(snapshot('plain')).toEqual(again)
+  })
+
+  test('a picture that somebody changed is not drawn over', async () => {
+    const path = join(at('ddim'), 'sample-0001.png')
+    writeFileSync(path, 'notes of mine')
+    const { code, err } = await tweedie(sampleArgs('ddim', '--method', 'ddim', '--eta', '0.5'))
+    expect([code, err.at(-1)]).toEqual([1, expect.stringContaining('sample-0001.png is not the picture that the run made any more: move it away')])
+    expect(readFileSync(path, 'utf8')).toBe('notes of mine')
+  })
+
+  test('a larger --number adds samples to a finished run', async () => {
+    const more = (folder: string, number: string): Promise<{ code: number }> => tweedie(sampleArgs(folder).map((word) => word === '3' ? number : word))
+    expect((await more('grown', '2')).code).toBe(0)
+    const before = snapshot('grown')
+    expect((await more('grown', '3')).code).toBe(0)
+    for (const name of ['sample-0000.png', 'sample-0001.png']) expect(readFileSync(join(at('grown'), name), 'latin1')).toBe(before[name])
+    expect(record('grown').samples).toEqual(record('plain').samples)
+    expect(record('grown').seconds.batches.map(({ samples }) => samples)).toEqual([2, 1])
+  })
+
+  test('a replay does not draw over the pictures of its run, or of another, and writes nothing outside its folder', async () => {
+    const before = snapshot('first')
+    const inPlace = await tweedie(['replay', join(at('first'), 'run.json')])
+    expect([inPlace.code, inPlace.err.at(-1)]).toEqual([1, expect.stringContaining('holds the pictures of the run: --out DIR')])
+    const other = await tweedie(['replay', join(at('first'), 'run.json'), '--out', at('plain')])
+    expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringContaining('plain holds a finished run: choose another --out')])
+    expect(snapshot('first')).toEqual(before)
+    // As in the case "hostile": the record names a file of somebody's.
+    mkdirSync(at('hostile'))
+    writeFileSync(at('mine.safetensors'), 'mine')
+    const { options, ...rest } = record('plain')
+    writeFileSync(join(at('hostile'), 'run.json'), JSON.stringify({ ...rest, options: { ...options, save: at('mine.safetensors') } }))
+    const { code, err } = await tweedie(['replay', join(at('hostile'), 'run.json')])
+    expect(code, err.join('\n')).toBe(0)
+    expect(readFileSync(at('mine.safetensors'), 'utf8')).toBe('mine')
+    expect((await tensorIn(join(at('hostile'), 'mine.safetensors'), 'sample')).shape).toEqual([3, 3, 32, 32])
+  })
+
+  test('--save is not written over the model, the numbers of another run or a file of the run', async () => {
+    for (const [save, message] of [
+      [weights, /--save .* is what --model reads/],
+      [join(at('hostile'), 'mine.safetensors'), /--save .* holds the numbers of another run/],
+      [join(at('saving'), 'run.json'), /--save .* is also written by --out/],
+      [at('first.csv'), /--save .* holds something else than this command writes/],
+    ] as const) {
+      const { code, err } = await tweedie(sampleArgs('saving', '--save', save))
+      expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(message)])
+      expect(existsSync(at('saving'))).toBe(false)
+    }
   })
 })
 
@@ -222,14 +289,14 @@ describeShared("the reference's trajectories", () => {
     const golden = shared(`goldens/${name}.safetensors`)
     const labels = name.includes('classcond') ? ['--labels', Array.from((await tensorIn(golden, 'y')).data).join(',')] : []
     const { session, needed, peak } = watchedDevice()
-    const { code, err } = await tweedie(['sample', '--model', model, ...options, ...labels, '--noise', golden, '--seed', '7', '--save', at('saved.safetensors'), '--out', at('golden')], session)
+    const { code, err } = await tweedie(['sample', '--model', model, ...options, ...labels, '--noise', golden, '--seed', '7', '--save', at(`${name}.safetensors`), '--out', at(name)], session)
     expect(code, err.join('\n')).toBe(0)
     expect(peak(), 'bytes held, at most what was asked for').toBeLessThanOrEqual(needed())
     // The scores have noise of their own, whose seed a replay needs.
-    expect(record('golden').options).toMatchObject({ seed: 7, noise: golden })
+    expect(record(name).options).toMatchObject({ seed: 7, noise: golden })
     expect(err.join('\n')).not.toContain('--seed')
     for (const key of ['first_step', 'middle_step', 'sample']) {
-      const [found, expected] = [await tensorIn(at('saved.safetensors'), key), await tensorIn(golden, key)]
+      const [found, expected] = [await tensorIn(at(`${name}.safetensors`), key), await tensorIn(golden, key)]
       expect(found.shape).toEqual(expected.shape)
       expect(psnr(found.data, expected.data), `PSNR of ${key}`).toBeGreaterThanOrEqual(bound)
     }

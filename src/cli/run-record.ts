@@ -72,7 +72,7 @@ const picturesOf = (sample: FinishedSample): Picture[] => [sample, ...(sample.ba
 export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
   writeFileAtomic(join(folder, recordFile), [new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`)])
 
-/** Options that a record from before they existed lacks, with what was done then. */
+/** Options that a record from before they existed lacks, with what was done then; the order is that of the record. */
 const newerOptions = { predict: 'epsilon', 'no-clip-denoised': false } as const
 
 /** Largest part of the time that a run spends on writing its record. */
@@ -113,7 +113,7 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
   } catch {
     // Said below.
   }
-  record = record && { ...record, options: withUpsamplerSteps({ ...newerOptions, ...record.options }) }
+  record = record && { ...record, options: withUpsamplerSteps({ ...record.options, ...newerOptions, ...record.options }) }
   const whole = record?.program === 'tweedie' && typeof record.options === 'object' && typeof record.sha256 === 'object' && typeof record.kernels === 'object' && Array.isArray(record.samples)
   return whole ? record : fail(`${path} is no run.json of tweedie.`)
 }
