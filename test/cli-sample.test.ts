@@ -180,7 +180,7 @@ describe('a run', () => {
 
   test('--save is not written over the model, the numbers of another run or a file of the run', async () => {
     for (const [save, message] of [
-      [weights, /--save .* is what --model reads/],
+      [weights, /--save .* is the same file that --model reads/],
       [join(at('hostile'), 'mine.safetensors'), /--save .* holds the numbers of another run/],
       [join(at('saving'), 'run.json'), /--save .* is also written by --out/],
       [at('first.csv'), /--save .* holds something else than this command writes/],

@@ -108,8 +108,8 @@ describe('score', () => {
 
   test('the step, by index or as a fraction', async () => {
     const of = async (step: string): Promise<readonly [number, number, number]> => {
-      await score('step.json', '--step', step)
-      const { t, timestep, scores } = scoresIn('step.json')
+      await score(`step-${step}.json`, '--step', step)
+      const { t, timestep, scores } = scoresIn(`step-${step}.json`)
       return [t, timestep, scores[0]]
     }
     const [index, fraction, other] = [await of('60'), await of('0.6T'), await of('30')]

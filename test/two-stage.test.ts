@@ -167,9 +167,11 @@ describe('on the command line', () => {
     for (const { file, base } of record('first').samples) for (const name of [file, base!.file]) expect(bytes('again', name)).toBe(bytes('first', name))
   })
 
-  test('drawn again without the second stage, none of the small pictures is left', async () => {
-    expect((await tweedie(['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--number', '1', '--out', at('again')])).code).toBe(0)
-    expect(readdirSync(at('again')).filter((name) => name.endsWith('.png')).sort()).toEqual(['contact-sheet.png', 'sample-0000.png'])
+  test('is not replaced by a run without the second stage', async () => {
+    const before = readdirSync(at('again'))
+    const { code, err } = await tweedie(['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--number', '1', '--out', at('again')])
+    expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/again holds a finished run with other options \(.*--number.*--upsampler.*\)/)])
+    expect(readdirSync(at('again'))).toEqual(before)
   })
 
   test.each<[string, () => string[], RegExp]>([

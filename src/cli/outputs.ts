@@ -61,7 +61,7 @@ export async function claimOutputs({ command, inputs, files = [], folders = [] }
   const placedFolders = await Promise.all(folders.map(placed))
   for (const output of [...placedFiles, ...placedFolders]) {
     const input = read.find((candidate) => isSame(candidate, output) && !candidate.found?.isDirectory())
-    if (input) fail(`${output.option} ${output.path} is what ${input.option} reads: choose another name.`)
+    if (input) fail(`${output.option} ${output.path} is the same file that ${input.option} reads: choose another name.`)
   }
   for (const [i, output] of placedFiles.entries()) {
     if (output.found?.isDirectory()) fail(`${output.option} ${output.path} is a folder: name a file.`)
