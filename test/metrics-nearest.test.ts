@@ -106,6 +106,14 @@ describe('pictures over the eight symmetries', () => {
     }
   })
 
+  test('of thousands of queries each is answered as by itself', async () => {
+    const [many, training] = [{ channels: 1, size: 4, data: Float32Array.from(numbers(4100 * 16, 5)) }, { channels: 1, size: 4, data: Float32Array.from(numbers(3 * 16, 6)) }]
+    const all = await nearestPictures(many, training)
+    const last = await nearestPictures({ ...many, data: many.data.subarray(4090 * 16) }, training)
+    expect([all.indices, all.symmetries, all.rms].map((found) => [...found.slice(4090)])).toEqual([last.indices, last.symmetries, last.rms].map((found) => [...found]))
+    expect(new Set(all.symmetries).size).toBe(8)
+  })
+
   test('refuses pictures of another size, and none', async () => {
     await expect(nearestPictures(picture(1, 1), { data: new Float32Array(3 * 64), channels: 3, size: 8 })).rejects.toThrow('3 x 12 x 12 and 3 x 8 x 8')
     await expect(nearestPictures(picture(1, 1), { data: new Float32Array(0), channels: 3, size })).rejects.toThrow('no references')

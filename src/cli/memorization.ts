@@ -4,6 +4,7 @@
  * learned the data and not its images lies as far from them as the held-out ones do.
  */
 import { readFile, stat } from 'node:fs/promises'
+import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { applySelection, checkImages, imageBatch, openImages, type ImageSet } from '../data/index.node.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
@@ -39,6 +40,8 @@ interface Sets {
   readonly samples: Pictures
   readonly train: Pictures
   readonly heldOut: Pictures
+  /** The samples, then the held-out images: they are searched together. */
+  readonly queries: Pictures
 }
 
 export const memorization: Command = {
@@ -70,8 +73,6 @@ export const memorization: Command = {
     for (const set of [train, heldOut]) checkImages(set, { size, crop: 'center' })
 
     const { channels } = data
-    const load = async (set: ImageSet): Promise<Pictures> =>
-      ({ channels, size, data: (await imageBatch(set, Array.from({ length: set.length }, (_, i) => i), { size, channels }, signal)).images })
     const file = args.text('features')
     const measured = {
       samples: { path: drawn.name, number: drawn.length },
@@ -79,7 +80,7 @@ export const memorization: Command = {
       features: file === undefined ? null : { name: basename(file), sha256: await sha256OfFile(file, signal) },
     }
     await refuseOther(out, measured)
-    const sets: Sets = { samples: await load(drawn), train: await load(train), heldOut: await load(heldOut) }
+    const sets = await readSets({ drawn, heldOut, train }, { channels, size }, signal)
     const inPixels = await measure('pixels', sets, nearestInPixels, signal)
     const measures = [inPixels, ...file === undefined ? [] : [await inFeatures(file, sets, computing)]]
 
@@ -123,14 +124,42 @@ interface Measured {
   readonly heldOut: NearestTraining
 }
 
+/** Reads all pictures into memory. Throws 'option' where they cannot fit. */
+async function readSets({ drawn, heldOut, train }: Readonly<Record<'drawn' | 'heldOut' | 'train', ImageSet>>, { channels, size }: { readonly channels: 1 | 3; readonly size: number }, signal: AbortSignal): Promise<Sets> {
+  const area = channels * size * size
+  const number = drawn.length + heldOut.length + train.length
+  // The training images are there a second time, in other coordinates.
+  const gibibytes = 4 * area * (number + train.length) / 2 ** 30
+  if (gibibytes > totalmem() / 2 ** 30) {
+    fail(`${number} pictures of ${size} x ${size} take ${gibibytes.toFixed(1)} GiB of memory, and there are ${(totalmem() / 2 ** 30).toFixed(1)}: compare fewer samples at a time, or with a part of the training images.`)
+  }
+  const bar = progress('Reading', number, 'pictures')
+  let read = 0
+  const into = async (set: ImageSet, data: Float32Array): Promise<void> => {
+    for (let begin = 0; begin < set.length; begin += 256) {
+      const some = Array.from({ length: Math.min(256, set.length - begin) }, (_, i) => begin + i)
+      data.set((await imageBatch(set, some, { size, channels }, signal)).images, begin * area)
+      bar.update(read += some.length)
+    }
+  }
+  try {
+    const data = new Float32Array((drawn.length + heldOut.length) * area)
+    const [samples, held, training] = [data.subarray(0, drawn.length * area), data.subarray(drawn.length * area), new Float32Array(train.length * area)]
+    await into(drawn, samples)
+    await into(heldOut, held)
+    await into(train, training)
+    const pictures = (data: Float32Array): Pictures => ({ channels, size, data })
+    return { samples: pictures(samples), heldOut: pictures(held), train: pictures(training), queries: pictures(data) }
+  } finally {
+    bar.stop()
+  }
+}
+
 /** One search for the samples and the held-out images together. */
-async function measure(name: string, { samples, train, heldOut }: Sets, search: (pictures: Pictures, training: Pictures, options: NearestTrainingOptions) => Promise<NearestTraining>, signal: AbortSignal): Promise<Measured> {
-  const data = new Float32Array(samples.data.length + heldOut.data.length)
-  data.set(samples.data)
-  data.set(heldOut.data, samples.data.length)
+async function measure(name: string, { samples, train, queries }: Sets, search: (pictures: Pictures, training: Pictures, options: NearestTrainingOptions) => Promise<NearestTraining>, signal: AbortSignal): Promise<Measured> {
   const bar = progress(`Nearest training images in ${name}`, 100, '%')
   try {
-    const { distances, indices, symmetries } = await search({ ...samples, data }, train, { signal, onProgress: (done) => bar.update(Math.round(100 * done)) })
+    const { distances, indices, symmetries } = await search(queries, train, { signal, onProgress: (done) => bar.update(Math.round(100 * done)) })
     const n = samples.data.length / (samples.channels * samples.size ** 2)
     return {
       name,

@@ -86,13 +86,13 @@ async function assemble(
   prepare: (image: Image, i: number) => { square: Image; symmetry: number },
 ): Promise<Batch> {
   const { size, channels } = options
-  const found = await Promise.all(indices.map((index) => set.read(index, signal)))
   const images = new Float32Array(indices.length * channels * size * size)
-  found.forEach((image, i) => {
-    checkSize(set, indices[i], image, options)
+  await Promise.all(indices.map(async (index, i) => {
+    const image = await set.read(index, signal)
+    checkSize(set, index, image, options)
     const { square, symmetry } = prepare(withChannels(image, channels), i)
     place(images, i * channels * size * size, square, symmetry)
-  })
+  }))
   const { labels } = set
   return { images, indices: [...indices], ...labels && { labels: Int32Array.from(indices, (index) => labels[index]) } }
 }

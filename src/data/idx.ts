@@ -1,7 +1,7 @@
 /** The IDX files of MNIST and its kin, also gzipped: bytes, [N, H, W] for images and [N] for labels, big-endian. */
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
-import { imageArrays, type ImageSet } from './image-set.ts'
+import { checkBytes, imageArrays, type ImageSet } from './image-set.ts'
 import { sha256OfBytes } from './sha256.ts'
 
 export const isGzip = (start: Uint8Array): boolean => start[0] === 0x1f && start[1] === 0x8b
@@ -32,6 +32,7 @@ async function readIdx(source: ByteSource, rank: number, signal?: AbortSignal): 
   const wrong = (message: string, cause?: unknown): never => {
     throw new TweedieError('format', `${source.name}: ${message}`, { cause })
   }
+  checkBytes(source.name, source.size)
   const file = await source.read(0, source.size, signal)
   const bytes = isGzip(file) ? await gunzip(file).catch((cause: unknown) => wrong('a damaged gzip file. Get it again.', cause)) : file
   if (!isIdx(bytes) || bytes.length < 4 + 4 * bytes[3]) wrong('not an IDX file, as MNIST has them.')

@@ -63,6 +63,15 @@ export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
 /** ImageNet has 21,841. */
 const maxClasses = 2 ** 16
 
+/** What a file of images and an array in it hold less than: they are held in memory, and SHA-256 of the platform takes no more. */
+const mostBytes = 2 ** 31
+
+/** Throws 'option' for a file or array that is too large to be held in memory. */
+export function checkBytes(name: string, bytes: number): void {
+  if (bytes < mostBytes) return
+  throw new TweedieError('option', `${name} has ${(bytes / 2 ** 30).toFixed(1)} GiB, and files of images are held in memory, where less than 2 GiB are taken: write the images as PNGs into a folder, of which only those of a batch are.`)
+}
+
 /** What a reader of arrays found. */
 export interface ImageArrays {
   readonly name: string

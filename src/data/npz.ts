@@ -6,7 +6,7 @@
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import { openZip, readEntry } from '../io/zip.ts'
-import { imageArrays, type ImageSet } from './image-set.ts'
+import { checkBytes, imageArrays, type ImageSet } from './image-set.ts'
 import { parseNpy, type NpyArray } from './npy.ts'
 import { sha256OfBytes } from './sha256.ts'
 
@@ -16,11 +16,13 @@ export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise
   const wrong = (message: string): never => {
     throw new TweedieError('format', `${name}: ${message}`)
   }
+  checkBytes(name, source.size)
   const entries = await openZip(source, signal, { deflate: true })
   const arrays = new Map<string, NpyArray>()
   const notes: string[] = []
   for (const [path, entry] of entries) {
     const key = path.replace(/\.npy$/, '')
+    checkBytes(`${name}: array "${key}"`, entry.length)
     const bytes = await readEntry(source, entry, signal)
     try {
       arrays.set(key, parseNpy(bytes, `${name}: array "${key}"`))

@@ -34,15 +34,26 @@ export async function nearestPictures(queries: Pictures, references: Pictures, {
   }
   if (references.data.length === 0) throw new TweedieError('option', 'nearestPictures: there are no references.')
   const count = queries.data.length / dimension
-  const search = new Search(count, 1)
+  const found = { indices: new Int32Array(count), symmetries: new Uint8Array(count), rms: new Float64Array(count) }
   const target = { data: pyramid(references), dimension }
-  for (let s = 0; s < 8; s++) {
-    // Turning the query back is as good as turning every reference.
-    const data = pyramid({ ...queries, data: turned(queries, inverse(s)) })
-    await search.pass({ data, dimension }, target, { signal, onProgress: (done) => onProgress?.((s + done) / 8) })
+  for (let begin = 0; begin < count; begin += atOnce) {
+    const some = { channels, size, data: queries.data.subarray(begin * dimension, (begin + atOnce) * dimension) }
+    const n = some.data.length / dimension
+    const search = new Search(n, 1)
+    for (let s = 0; s < 8; s++) {
+      // Turning the query back is as good as turning every reference.
+      const data = pyramid({ ...some, data: turned(some, inverse(s)) })
+      await search.pass({ data, dimension }, target, { signal, onProgress: (done) => onProgress?.((begin + (s + done) / 8 * n) / count) })
+    }
+    found.indices.set(search.indices, begin)
+    found.symmetries.set(search.passes, begin)
+    found.rms.set(search.result().distances.map((d) => d / Math.sqrt(dimension)), begin)
   }
-  return { indices: search.indices, symmetries: search.passes, rms: search.result().distances.map((d) => d / Math.sqrt(dimension)) }
+  return found
 }
+
+/** Queries turned at a time: copies of all of them might not fit. */
+const atOnce = 4096
 
 /**
  * The pictures under symmetry `s`, 0 to 7: bit 0 flips x, bit 1 flips y, bit 2 exchanges the two; 0 leaves them. The

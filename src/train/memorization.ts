@@ -34,16 +34,17 @@ export async function nearestInPixels(pictures: Pictures, training: Pictures, op
 export async function nearestInFeatures(device: Device, net: FeatureNet, pictures: Pictures, training: Pictures, { signal, onProgress }: NearestTrainingOptions = {}): Promise<NearestTraining> {
   const { channels, size } = training
   const dimension = channels * size * size
-  const features = ({ data }: Pick<Pictures, 'data'>, done: (part: number) => void = () => {}): ReturnType<typeof featuresOf> => {
+  // Turned as they are needed: a second copy of all images might not fit.
+  const features = ({ data }: Pictures, symmetry: number, done: (part: number) => void = () => {}): ReturnType<typeof featuresOf> => {
     const count = data.length / dimension
-    const load = async (first: number, n: number): Promise<Float32Array> => data.subarray(first * dimension, (first + n) * dimension)
+    const load = async (first: number, n: number): Promise<Float32Array> => turned({ data: data.subarray(first * dimension, (first + n) * dimension), size }, symmetry)
     return featuresOf(device, net, count, load, { size, signal, onProgress: (k) => done(k / count) })
   }
-  const queries = await features(pictures)
+  const queries = await features(pictures, 0)
   const search = new Search(pictures.data.length / dimension, 1)
   for (let s = 0; s < 8; s++) {
     // The net does not see a turned picture as the same: unlike pixels', these distances need the training images turned.
-    await search.pass(queries, await features({ data: turned(training, s) }, (part) => onProgress?.((s + part) / 8)), { signal })
+    await search.pass(queries, await features(training, s, (part) => onProgress?.((s + part) / 8)), { signal })
   }
   return { distances: search.result().distances, indices: search.indices, symmetries: search.passes }
 }
