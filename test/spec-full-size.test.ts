@@ -61,7 +61,7 @@ describeShared('full-size networks with formula weights', () => {
     }))
     expectOutput(await made.predXStart.read(), arrayNamed(golden, 'pred_xstart').data, 'pred_xstart')
     expectOutput(await made.next.read(), arrayNamed(golden, 'self_guided_step').data, 'self_guided_step')
-    for (const owned of [x, stepNoise, renoise, made.next, made.predXStart, model]) owned.dispose()
+    for (const owned of [x, stepNoise, renoise, ...Object.values(made) as Tensor[], model]) owned.dispose()
   }, { ...patience, ...onCPU })
 })
 

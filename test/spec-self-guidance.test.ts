@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest'
 import {
-  GaussianDiffusion, GeneratedNoise, l1, l2, oneStep, sampleLoop, selfGuidance, type Denoiser, type NoiseSource,
+  GaussianDiffusion, GeneratedNoise, l1, l2, lastGuided, oneStep, sampleLoop, selfGuidance, selfGuidanceMetric, type Denoiser, type NoiseSource,
   type SelfGuidanceOptions,
 } from '../src/diffusion/index.ts'
 import { isGuided, selfGuidedPass } from '../src/diffusion/self-guidance.ts'
@@ -220,9 +220,66 @@ specTest('distance and strength', async (world) => {
   expectClose((await world.pass({ strength: 0.35 })).metric, await expected(l2, 3), 1e-6, 'strength 0.35 is index 3 of 10')
 })
 
+specTest('the metric by itself is that of a guided step, whichever way its gradient goes', async (world) => {
+  const options: SelfGuidanceOptions[] = [{}, { distance: l1, strength: 0.35 }, { draws: 2, clip: true }]
+  for (const one of options) {
+    const metric = await world.read(() => selfGuidanceMetric(world.diffusion, world.denoiser, world.x, t, world.noise(), one))
+    for (const through of ['first', 'second', 'both'] as const) expect((await world.pass({ ...one, through })).metric).toEqual(metric)
+  }
+})
+
+specTest('the gradient through both estimates is the whole one, and the sum of those through the first and the second', async (world) => {
+  const { device, x } = world
+  for (const draws of [1, 2]) {
+    const [first, second, both] = await Promise.all((['first', 'second', 'both'] as const).map(async (through) => (await world.pass({ raw: true, through, draws })).gradient))
+    expectClose(both, first.map((v, i) => v + second[i]), 1e-5, 'both')
+    for (const one of [first, second]) expect(peaks(one)[0]).toBeGreaterThan(0.05 * peaks(both)[0])
+    // Central differences of the metric along directions. A step of 1e-2 errs by its square, and float32 by 1e-7 of a metric over it.
+    for (const seed of [1, 2]) {
+      using direction = device.tensor(numbers(x.size, seed), shape)
+      const at = (h: number): Promise<Float32Array> =>
+        world.read(() => selfGuidanceMetric(world.diffusion, world.denoiser, add(x, mul(direction, h)), t, world.noise(), { draws }))
+      const [up, down, along] = [await at(1e-2), await at(-1e-2), await direction.read()]
+      const found = [0, 1].map((n) => both.subarray(n * 192, (n + 1) * 192).reduce((total, v, i) => total + v * along[n * 192 + i], 0))
+      expectClose(found, found.map((_, n) => (up[n] - down[n]) / 2e-2), 1e-2, `draws ${draws}, direction ${seed}`)
+    }
+  }
+})
+
+specTest('with norms and a peak of their own, every way leads to a step of the same length', async (world) => {
+  const { mean, variance } = await world.plain()
+  for (const through of ['first', 'second', 'both'] as const) {
+    const shift = (await world.step({ weight: 0.4, through })).map((v, i) => (v - mean[i]) / variance[i])
+    for (const peak of peaks(shift)) expect(peak).toBeCloseTo(0.4, 5)
+  }
+})
+
+specTest('a walk shows the metric of its guided steps: of the state that the step began with', async (world) => {
+  const { device, diffusion, denoiser } = world
+  for (const method of ['ancestral', 'ddim'] as const) {
+    using noise = new GeneratedNoise(device, { seed: 5, samples: [0, 1], shape: [3, 8, 8] })
+    const guidance = selfGuidance({ weight: 0.2, every: 4 })
+    using before = noise.initial()
+    const seen: number[] = []
+    for await (const { t: at, x, metric } of sampleLoop(diffusion, denoiser, { noise, method, selfGuidance: guidance })) {
+      if (metric) {
+        seen.push(at)
+        expect(await metric.read()).toEqual(await world.read(() => selfGuidanceMetric(diffusion, denoiser, before, at, noise)))
+      }
+      before.assign(x)
+    }
+    expect(seen).toEqual([8, 4, 0])
+  }
+})
+
+test('the last guided index', () => {
+  const last = (options: SelfGuidanceOptions, first = 9): number | null => lastGuided(selfGuidance(options), first, 10)
+  expect([last({}), last({ after: 0.5 }), last({ after: 0.5, every: 4 }), last({ after: 0.5, every: 7 }, 6), last({ weight: 0 })]).toEqual([0, null, 8, null, null])
+})
+
 test.each<[SelfGuidanceOptions, string]>([
   [{ weight: Infinity }, 'weight'], [{ every: 0 }, 'every'], [{ draws: 1.5 }, 'draws'], [{ strength: 1 }, 'strength'],
-  [{ after: NaN }, 'after'], [{ scale: 'var' as 'variance' }, 'scale'],
+  [{ after: NaN }, 'after'], [{ scale: 'var' as 'variance' }, 'scale'], [{ through: 'none' as 'first' }, "'first' estimate, the 'second' or 'both'"],
 ])('refused: %o', (options, name) => {
   expect(() => selfGuidance(options)).toThrow(expect.objectContaining({ code: 'option', message: expect.stringContaining(name) }))
 })

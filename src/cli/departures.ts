@@ -37,7 +37,7 @@ function selfGuidance({ guide }: SampleSettings, { selfGuided }: SamplingHints, 
   if (!guide) return []
   const { weight, every, strength, source } = selfGuided ?? unpublished.selfGuided
   const other = distance !== publishedSelfDistance
-  const more = [guide.scale === 'fixed' && 'a fixed scale', guide.raw && 'raw gradients', guide.clip && 'clipped estimates', guide.after !== -1 && `steps above ${guide.after}`, guide.draws !== 1 && `${guide.draws} draws`]
+  const more = [guide.scale === 'fixed' && 'a fixed scale', guide.raw && 'raw gradients', guide.through !== 'first' && `the gradient through ${guide.through === 'both' ? 'both estimates' : 'the second estimate'}`, guide.clip && 'clipped estimates', guide.after !== -1 && `steps above ${guide.after}`, guide.draws !== 1 && `${guide.draws} draws`]
   const figures = [guide.weight !== weight && `weight ${guide.weight}`, guide.every !== every && `every ${guide.every}`, guide.strength !== strength && `strength ${guide.strength}`]
   const said = `weight ${weight}, every ${every}, strength ${strength}, ${publishedSelfDistance}`
   if (selfGuided) return line(`self-guidance of ${name}`, said, source, [...figures, other && distance, ...more])

@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GaussianDiffusion, GeneratedNoise, GivenNoise, marginalStart, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
+import { GaussianDiffusion, GeneratedNoise, GivenNoise, lastGuided, marginalStart, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { departures } from './departures.ts'
@@ -27,6 +27,8 @@ interface Drawn {
   readonly first: Float32Array | null
   readonly middle: Float32Array | null
   readonly scores: Float32Array
+  /** Of self-guidance's last guided step. */
+  readonly metric: Float32Array | null
   /** Of each sample, by guidance. */
   readonly targets: readonly Readonly<Record<string, number | string>>[]
   readonly timing: BatchTiming
@@ -49,7 +51,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   if (differs.length > 0) console.error(`note: not as published: ${differs.join('; ')}.`)
   const { name, vendor, architecture, software } = device.adapter
   let record = await resumed(out, {
-    program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), sha256,
+    program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), ...metricStep(settings), sha256,
     adapter: { backend: device.backend.kind, name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
   })
   if (record.status === 'done') {
@@ -80,6 +82,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
         ...await picture(sampleFile(k, number), drawn.sample, large),
         ...(base && { base }),
         score: drawn.scores[i] as number,
+        ...(drawn.metric && { metric: drawn.metric[i] as number }),
         ...(settings.labels.length > 0 && { label: cycled(settings.labels, k) }),
         ...(Object.keys(drawn.targets[i]!).length > 0 && { targets: drawn.targets[i] }),
       })
@@ -90,6 +93,14 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   }
   if (save !== null) await joinParts(out, beginsOf(settings), save, signal)
   return record
+}
+
+/** Where the metric of a self-guided run is read. */
+function metricStep(settings: SampleSettings): Pick<RunRecord, 'metric'> {
+  if (!settings.guide) return {}
+  const { steps, process } = new GaussianDiffusion(settings)
+  const t = lastGuided(selfGuidance(settings.guide), steps - settings.skip - 1, steps)
+  return t === null ? {} : { metric: { t, timestep: process.timestepMap[t] } }
 }
 
 /** Where the batches of a run begin. */
@@ -121,11 +132,14 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   let [first, middle, last]: (Float32Array | null)[] = [null, null, null]
   let [firstStep, sampling] = [0, 0]
   let scores = new Float32Array()
+  let metric: Float32Array | null = null
+  const metricAt = metricStep(settings).metric?.t
   try {
-    for await (const { x, done, total } of sampleLoop(diffusion, denoiser, options)) {
+    for await (const { x, t, done, total, metric: measured } of sampleLoop(diffusion, denoiser, options)) {
       bar.update(done)
       if (done === 1) firstStep = elapsed()
       // The goldens' marks: the state after the first step and after N/2 + 1 of N.
+      if (measured && t === metricAt) metric = await measured.read()
       if (setup.noise && done === 1) first = await x.read()
       if (setup.noise && done === Math.min(total, Math.floor(total / 2) + 1)) middle = await x.read()
       if (done < total) continue
@@ -139,15 +153,16 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   }
   if (!last) throw new Error('the sampler yielded no step')
   checkFinite(last, samples, 'the weights are damaged, or the guidance is too strong')
+  if (metric) checkFinite(metric, samples, 'the guidance is too strong', (k, value) => `The metric of sample ${k} is ${value}`)
   const scored = elapsed()
   const sample = upsampler ? await upsample(upsampler, last, [samples.length, ...shape], { samples, y, seed: settings.seed, clipDenoised: settings.clipDenoised, label, signal }) : last
   if (upsampler) checkFinite(sample, samples, "the upsampler's weights are damaged")
   const targets = samples.map((_, i) => Object.fromEntries(leads.flatMap(({ name, targets }) => targets ? [[name, targets[i] as number | string]] : [])))
   const timing = { samples: samples.length, seconds: sampling, firstStep, scoring: scored - sampling, ...(upsampler && { upsampling: elapsed() - scored }) }
-  return { sample, base: upsampler && last, first, middle, scores, targets, timing }
+  return { sample, base: upsampler && last, first, middle, scores, metric, targets, timing }
 }
 
-function checkFinite(values: Float32Array, samples: readonly number[], why: string): void {
+function checkFinite(values: Float32Array, samples: readonly number[], why: string, said = (k: number, value: number): string => `Sample ${k} holds ${value}`): void {
   const broken = values.findIndex((value) => !Number.isFinite(value))
-  if (broken >= 0) throw new TweedieError('non-finite', `Sample ${samples[Math.floor(broken / (values.length / samples.length))]} holds ${values[broken]}: ${why}.`)
+  if (broken >= 0) throw new TweedieError('non-finite', `${said(samples[Math.floor(broken / (values.length / samples.length))]!, values[broken]!)}: ${why}.`)
 }

@@ -16,6 +16,7 @@ export const guidanceOptions = {
   'guide-scale': { value: 'variance|fixed', help: "multiply by the model's variance, or not (mg_scale_type)", default: 'variance' },
   'guide-draws': { value: 'N', help: 'noise draws averaged (num_mc_samples)', default: '1' },
   'guide-raw': { help: 'leave the gradient as it is, instead of dividing by its largest element (use_normed_grad false)' },
+  'guide-through': { value: 'first|second|both', help: "the estimate through which the gradient flows: the first, where the reference's stop-gradient leaves it; the second or both are the paper's ablation, and take the memory of further passes", default: 'first' },
   'guide-clip': { help: 'clip the estimates to [-1, 1] (mg_clip_denoised)' },
   classifier: { value: 'C.safetensors', help: 'guide any method by the gradient of this classifier' },
   'classifier-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself' },
@@ -40,7 +41,7 @@ export const guidanceOptions = {
 export type GuidanceOption = keyof typeof guidanceOptions
 
 /** The options of self-guidance: any of them adds it. */
-const selfOptions = ['guide-weight', 'guide-every', 'guide-strength', 'guide-after', 'guide-scale', 'guide-draws', 'guide-raw', 'guide-clip'] as const
+const selfOptions = ['guide-weight', 'guide-every', 'guide-strength', 'guide-after', 'guide-scale', 'guide-draws', 'guide-raw', 'guide-through', 'guide-clip'] as const
 
 export interface GuideSettings {
   readonly weight: number
@@ -50,6 +51,7 @@ export interface GuideSettings {
   readonly scale: 'variance' | 'fixed'
   readonly draws: number
   readonly raw: boolean
+  readonly through: 'first' | 'second' | 'both'
   readonly clip: boolean
 }
 
@@ -142,6 +144,7 @@ function guideSettings(args: Args, preset: Preset | undefined): GuideSettings {
     scale: args.choice('guide-scale', ['variance', 'fixed']) ?? 'variance',
     draws: args.integer('guide-draws', { min: 1 }) ?? 1,
     raw: args.flag('guide-raw') ?? false,
+    through: args.choice('guide-through', ['first', 'second', 'both']) ?? 'first',
     clip: args.flag('guide-clip') ?? false,
   }
 }
@@ -199,7 +202,7 @@ export function guidanceToOptions({ guide, classifier, minority, sehwag, attribu
   return {
     ...(guide && {
       'guide-weight': guide.weight, 'guide-every': guide.every, 'guide-strength': guide.strength, 'guide-after': guide.after,
-      'guide-scale': guide.scale, 'guide-draws': guide.draws, 'guide-raw': guide.raw, 'guide-clip': guide.clip,
+      'guide-scale': guide.scale, 'guide-draws': guide.draws, 'guide-raw': guide.raw, 'guide-through': guide.through, 'guide-clip': guide.clip,
     }),
     ...(classifier && { classifier: classifier.file, 'classifier-preset': classifier.preset, target: classifier.target.join(','), 'classifier-scale': classifier.scale }),
     ...(minority && {

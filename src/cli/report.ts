@@ -125,9 +125,9 @@ footer { margin-top: 2rem; color: #666; font-size: 13px }
 async function card(runs: readonly ReportRun[], k: number, rank: number, pixels: number, source: Source): Promise<string> {
   const figures: string[] = []
   for (const run of runs) {
-    const { file, score, label, targets = {}, base } = run.record.samples[k]
+    const { file, score, metric, label, targets = {}, base } = run.record.samples[k]
     const led = Object.entries(targets).map(([guidance, target]) => `, ${targetNames[guidance] ?? guidance} ${target}`).join('')
-    const caption = `${runs.length > 1 ? `${escapeHtml(run.name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}: ${score.toPrecision(4)}`
+    const caption = `${runs.length > 1 ? `${escapeHtml(run.name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}: ${score.toPrecision(4)}${metric === undefined ? '' : `, metric ${metric.toPrecision(4)}`}`
     const picture = async (file: string, side: number, what: string): Promise<string> => `<img loading="lazy" width="${side}" height="${side}" alt="${what} ${k}, ${escapeHtml(run.name)}" src="${await source(run, file)}">`
     figures.push(`<figure><div>${await picture(file, pixels, 'sample')}${base ? await picture(base.file, pixels / 4, 'small') : ''}</div><figcaption>${caption}</figcaption></figure>`)
   }
@@ -148,7 +148,17 @@ function adapterLine(runs: readonly ReportRun[]): string {
 export const meanScore = ({ record: { samples } }: Pick<ReportRun, 'record'>): number => samples.reduce((sum, { score }) => sum + score, 0) / samples.length
 
 function means(runs: readonly ReportRun[]): string {
-  return `<p>Mean minority score (${escapeHtml(unique(runs.map(({ distance }) => distance)).join(', '))}): ${runs.map((run) => `${runs.length > 1 ? `${escapeHtml(run.name)} ` : ''}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')}.</p>`
+  return `<p>Mean minority score (${escapeHtml(unique(runs.map(({ distance }) => distance)).join(', '))}): ${runs.map((run) => `${runs.length > 1 ? `${escapeHtml(run.name)} ` : ''}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')}.</p>${metrics(runs)}`
+}
+
+/** The mean metric of the self-guided runs. Of a run that went on from before it was kept: of the samples that have it. */
+function metrics(runs: readonly ReportRun[]): string {
+  return runs.flatMap(({ name, distance, record: { samples, metric } }) => {
+    const found = samples.flatMap((sample) => sample.metric ?? [])
+    if (!metric || found.length === 0) return []
+    const mean = found.reduce((sum, value) => sum + value, 0) / found.length
+    return [`\n<p>Mean metric of self-guidance (Um &amp; Ye, ECCV 2024; ${escapeHtml(distance)})${runs.length > 1 ? `, ${escapeHtml(name)}` : ''}, at the last guided step, ${metric.t}: <b>${mean.toPrecision(4)}</b>.</p>`]
+  }).join('')
 }
 
 /** One row an option; one column where all runs agree. */

@@ -21,6 +21,8 @@ export interface FinishedSample extends Picture {
   readonly base?: Picture
   /** Minority score, of two stages that of the small picture; higher is rarer. */
   readonly score: number
+  /** Of a self-guided run, the metric of the last guided step: see {@link RunRecord.metric}. */
+  readonly metric?: number
   readonly label?: number
   /** What a guidance led this sample to, where each has its own: "minority" a level, "attributes" ones and zeros. */
   readonly targets?: Readonly<Record<string, number | string>>
@@ -46,6 +48,8 @@ export interface RunRecord {
   readonly options: Readonly<Record<string, string | number | boolean>>
   /** What is not as it was published, a line each; absent where all is, or nothing was. */
   readonly differs?: readonly string[]
+  /** Of a self-guided run, what its samples' `metric` is of: the last guided step, by its respaced index and the step of training. */
+  readonly metric?: { readonly t: number; readonly timestep: number }
   /** sha256 of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
   /** What computed it. On the CPU the architecture says which SIMD; the threads in the name change no result. */
@@ -73,7 +77,8 @@ export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
   writeFileAtomic(join(folder, recordFile), [new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`)])
 
 /** Options that a record from before they existed lacks, with what was done then; the order is that of the record. */
-const newerOptions = { predict: 'epsilon', 'no-clip-denoised': false } as const
+const newerOptions = (options: RunRecord['options']): RunRecord['options'] =>
+  ({ predict: 'epsilon', 'no-clip-denoised': false, ...(options['guide-weight'] !== undefined && { 'guide-through': 'first' }) })
 
 /** Largest part of the time that a run spends on writing its record. */
 const share = 0.05
@@ -113,7 +118,7 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
   } catch {
     // Said below.
   }
-  record = record && { ...record, options: withUpsamplerSteps({ ...record.options, ...newerOptions, ...record.options }) }
+  record = record && { ...record, options: withUpsamplerSteps({ ...record.options, ...newerOptions(record.options ?? {}), ...record.options }) }
   const whole = record?.program === 'tweedie' && typeof record.options === 'object' && typeof record.sha256 === 'object' && typeof record.kernels === 'object' && Array.isArray(record.samples)
   return whole ? record : fail(`${path} is no run.json of tweedie.`)
 }

@@ -111,5 +111,6 @@ export async function firstPictures({ folder, record: { samples } }: ReportRun, 
 function introOf(samples: readonly FinishedSample[]): string {
   const led = samples.some(({ targets }) => targets?.minority !== undefined) ? ', the minority level it was led to' : ''
   const small = samples.some(({ base }) => base !== undefined) ? ' of the small picture it was made from, beside it' : ''
-  return `Each picture with its number${led} and the minority score${small}.`
+  const measured = samples.some(({ metric }) => metric !== undefined) ? ", and self-guidance's own metric" : ''
+  return `Each picture with its number${led} and the minority score${small}${measured}.`
 }

@@ -3,7 +3,7 @@
  * be said against it is said before the first step, and memory is asked for before a byte is loaded.
  */
 import { readMarginal, type Marginal } from '../diffusion/index.ts'
-import { memoryOf, type UNet, type UNetConfig } from '../nn/index.ts'
+import { memoryOf, type MemoryOptions, type UNet, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
 import { computedOn } from './device.ts'
@@ -78,6 +78,12 @@ const stepNeed = (guidances: number, batch: number, shape: readonly number[]): D
   return { bytes: (16 + guidances) * image, largestBuffer: image }
 }
 
+/** A pass through a network whose weights are there already. */
+function passNeed(config: UNetConfig & { kind: 'unet' }, images: MemoryOptions): DeviceNeed {
+  const { bytes, weights, largestBuffer } = memoryOf(config, images)
+  return { bytes: bytes - weights, largestBuffer }
+}
+
 export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
   bytes: needs.reduce((sum, { bytes }) => sum + bytes, 0),
   largestBuffer: Math.max(...needs.map(({ largestBuffer }) => largestBuffer)),
@@ -102,6 +108,11 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     const openedUpsampler = settings.upsampler && await openUpsampler(settings.upsampler, config, images, files)
     const marginal = settings.marginal === null ? null : await openMarginal(settings.marginal, shape, signal)
     const needs: DeviceNeed[] = [memoryOf(config, images), ...await distanceNeeds(settings, images, signal), stepNeed(openedGuidances.length, batch, shape)]
+    for (let draw = 0; draw < (settings.guide?.draws ?? 0); draw++) {
+      // The maps of every draw's distance wait for the gradient; through the second estimates their passes do, too.
+      if (draw > 0) needs.push(...await distanceNeeds(settings, images, signal))
+      if (settings.guide!.through !== 'first') needs.push(passNeed(config, images))
+    }
     needs.push(...openedGuidances.flatMap((guidance) => guidance.needs))
     if (openedUpsampler) needs.push(openedUpsampler.need, stepNeed(0, batch, openedUpsampler.shape))
     if (given) needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })

@@ -21,7 +21,7 @@ export { ddimInvert, oneStep, sampleLoop, type SampleOptions, type SampleStep } 
 export { betaSchedule, diffusionTables, type DiffusionTables } from './schedule.ts'
 export { scoreImages, type ConditionalDenoiser, type ImageSource, type ScoredImages, type ScoreImagesOptions } from './score-images.ts'
 export { classMeans, pooledFeatures, sehwagGuidance, type Embedding, type LabelledBatch, type SehwagOptions } from './sehwag.ts'
-export { selfGuidance, type SelfGuidance, type SelfGuidanceOptions } from './self-guidance.ts'
+export { lastGuided, selfGuidance, selfGuidanceMetric, type SelfGuidance, type SelfGuidanceMetricOptions, type SelfGuidanceOptions } from './self-guidance.ts'
 export { lowResolution, superResolutionDenoiser } from './super-resolution.ts'
 export { createNamedScheduleSampler, LossSecondMomentResampler, UniformSampler, type LossSecondMomentOptions, type ScheduleSampler } from './schedule-sampler.ts'
 export { calcBpd, type BitsPerDim, type BitsPerDimOptions } from './bits-per-dim.ts'

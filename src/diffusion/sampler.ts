@@ -39,6 +39,8 @@ export interface SampleStep {
   readonly x: Tensor
   /** The estimate of x_0 the step was made with, until the next step begins. */
   readonly predXStart: Tensor
+  /** Of a step with self-guidance, the metric of the state that it began with, [N]; as long. See {@link selfGuidanceMetric}. */
+  readonly metric?: Tensor
 }
 
 /**
@@ -67,17 +69,18 @@ export async function* sampleLoop(diffusion: GaussianDiffusion, denoiser: Denois
 async function* walk(device: Device, state: Tensor, indices: readonly number[], step: (t: number) => Made, signal: AbortSignal | undefined): AsyncGenerator<SampleStep, void, void> {
   try {
     for (const [i, t] of indices.entries()) {
-      const predXStart = device.keep(device.scope(() => {
-        const made = step(t)
+      const shown = device.scope(() => {
+        const { next, ...rest } = step(t)
         // Copied into the state's own memory, so that every step finds the pool as the one before it did.
-        state.assign(made.next)
-        return made.predXStart
-      }))
+        state.assign(next)
+        return rest
+      })
+      for (const tensor of Object.values(shown)) device.keep(tensor)
       try {
         await orAborted(device.flush(), signal)
-        yield { t, done: i + 1, total: indices.length, x: state, predXStart }
+        yield { t, done: i + 1, total: indices.length, x: state, ...shown }
       } finally {
-        predXStart.dispose()
+        for (const tensor of Object.values(shown)) tensor.dispose()
       }
       signal?.throwIfAborted()
     }
@@ -117,6 +120,7 @@ function start(noise: NoiseSource, boost: number): { device: Device; state: Tens
 interface Made {
   readonly next: Tensor
   readonly predXStart: Tensor
+  readonly metric?: Tensor
 }
 
 /**
@@ -142,11 +146,11 @@ export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Ten
     const scores = gradients.map((gradient, i) => (guidances[i].normalized ? asScore(mul(p.variance, gradient)) : gradient))
     if (self) scores.push(asScore(selfGuidance?.scale === 'fixed' ? self.gradient : mul(p.variance, self.gradient)))
     const predXStart = scores.length > 0 ? diffusion.conditionScore(p.predXStart, t, scores.reduce(add)) : p.predXStart
-    return { next: diffusion.ddimSample(predXStart, x, t, eta, stepNoise), predXStart }
+    return { next: diffusion.ddimSample(predXStart, x, t, eta, stepNoise), predXStart, ...(self && { metric: self.metric }) }
   }
   let mean = gradients.length > 0 ? diffusion.conditionMean(p, gradients.reduce(add)) : p.mean
   if (self) mean = selfGuidance?.scale === 'fixed' ? add(mean, self.gradient) : diffusion.conditionMean({ ...p, mean }, self.gradient)
-  return { next: diffusion.pSample(mean, p.logVariance, t, stepNoise), predXStart: p.predXStart }
+  return { next: diffusion.pSample(mean, p.logVariance, t, stepNoise), predXStart: p.predXStart, ...(self && { metric: self.metric }) }
 }
 
 /**

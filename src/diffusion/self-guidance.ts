@@ -1,10 +1,11 @@
 /**
  * Self-guided minority sampling (Um & Ye, ECCV 2024; spec E; sg-minority `compute_mg_grad`). The sampler's own estimate
  * x0hat(x_t) is noised again to a fixed strength s and denoised once more; the further that lands from x0hat, the less
- * likely x0hat is. Sampling follows the gradient of that distance by x_t, through the first estimate only.
+ * likely x0hat is. Sampling follows the gradient of that distance by x_t, through the first estimate only; the paper's
+ * ablation takes it through the second, or through both.
  */
 import { TweedieError } from '../errors.ts'
-import { add, div, grad, mul, stopGradient, type Tensor } from '../tensor/index.ts'
+import { add, div, grad, mul, noGrad, stopGradient, type Tensor } from '../tensor/index.ts'
 import { l2, type Distance } from './distance.ts'
 import type { Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
 import { peakNormalized } from './guidance.ts'
@@ -29,11 +30,17 @@ export interface SelfGuidanceOptions {
   readonly clip?: boolean
   /** Default {@link l2}; the paper's is LPIPS with AlexNet. */
   readonly distance?: Distance
+  /**
+   * Through which of the two estimates the gradient flows: the first, as sg-minority's stop-gradient has it; the second,
+   * by way of the noise that is added again and of the network at s, then at t; or both, without a stop-gradient, which is
+   * the sum of the two. All but the first keep a second pass through the network for the gradient. Default first.
+   */
+  readonly through?: 'first' | 'second' | 'both'
 }
 
 export type SelfGuidance = Required<SelfGuidanceOptions>
 
-const defaults: SelfGuidance = { weight: 1, every: 5, strength: 0.8, after: -1, scale: 'variance', draws: 1, raw: false, clip: false, distance: l2 }
+const defaults: SelfGuidance = { weight: 1, every: 5, strength: 0.8, after: -1, scale: 'variance', draws: 1, raw: false, clip: false, distance: l2, through: 'first' }
 
 /**
  * The options with every default filled in.
@@ -51,11 +58,53 @@ export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
   if (!Number.isFinite(all.weight)) throw new TweedieError('option', `Self-guidance: weight is a finite number, found ${all.weight}.`)
   if (!Number.isFinite(all.after)) throw new TweedieError('option', `Self-guidance: after is a finite number, a fraction of the steps or -1 for always, found ${all.after}.`)
   if (!['variance', 'fixed'].includes(all.scale)) throw new TweedieError('option', `Self-guidance: scale is 'variance' or 'fixed', found ${JSON.stringify(all.scale)}.`)
+  if (!['first', 'second', 'both'].includes(all.through)) throw new TweedieError('option', `Self-guidance: the gradient goes through the 'first' estimate, the 'second' or 'both', found ${JSON.stringify(all.through)}.`)
   return all
 }
 
 /** Whether index `t` of `steps` is a guided one. */
 export const isGuided = ({ every, after, weight }: SelfGuidance, t: number, steps: number): boolean => weight !== 0 && t > steps * after && t % every === 0
+
+/** The last guided index of a walk down to 0 that begins at `first`; null where none is guided. */
+export function lastGuided(options: SelfGuidance, first: number, steps: number): number | null {
+  for (let t = 0; t <= first; t++) if (isGuided(options, t, steps)) return t
+  return null
+}
+
+/** What the metric is of: how strong the noise, how often, how far is measured. */
+export type SelfGuidanceMetricOptions = Pick<SelfGuidanceOptions, 'strength' | 'draws' | 'clip' | 'distance'>
+
+/**
+ * The metric of Um & Ye (ECCV 2024) of x_t at index `t`: E[d(x0hat(x_t), x0hat(x_s))], x_s being x0hat(x_t) noised again to
+ * the fixed strength s. [N]; a minority score of what is being drawn, while it is drawn: higher is rarer. `noise` gives the
+ * draws, `draws` of them. No gradient; enqueues only, reading the result waits. Its values at different t are not comparable.
+ *
+ * ```ts
+ * using metric = selfGuidanceMetric(diffusion, denoiser, x, t, noise, { distance: perceptual((a, b) => lpips.distance(a, b)) })
+ * ```
+ * @throws TweedieError 'option' for a value out of range
+ */
+export function selfGuidanceMetric(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, noise: Pick<NoiseSource, 'renoise'>, options: SelfGuidanceMetricOptions = {}): Tensor {
+  const { device } = x
+  return noGrad(device, () => device.scope(() => metricOf(diffusion, denoiser, x, t, noise, selfGuidance(options)).metric))
+}
+
+/** The metric, and the network's output at (x, t). */
+function metricOf(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, noise: Pick<NoiseSource, 'renoise'>, options: SelfGuidance): { out: Tensor; metric: Tensor } {
+  const { device } = x
+  const s = Math.trunc(diffusion.steps * options.strength)
+  const estimate = { clipDenoised: options.clip }
+  const out = diffusion.run(denoiser, x, t)
+  const xStart = diffusion.predXStart(out, x, t, estimate)
+  // The estimate as it is measured, and as it is noised again.
+  const measured = options.through === 'second' ? stopGradient(xStart) : xStart
+  const noised = options.through === 'first' ? stopGradient(xStart) : xStart
+  const distances = Array.from({ length: options.draws }, (_, k) => device.scope(() => {
+    const xs = diffusion.qSample(noised, s, noise.renoise(t, k))
+    return options.distance(measured, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
+  }))
+  return { out, metric: div(distances.reduce(add), options.draws) }
+}
 
 export interface SelfGuidedPass {
   /** The network's output at (x, t), which the step needs anyway: the reference computes it twice. */
@@ -66,22 +115,15 @@ export interface SelfGuidedPass {
   readonly metric: Tensor
 }
 
-/** One differentiable pass through the network at (x, t) and `draws` plain ones at s. */
+/** One differentiable pass through the network at (x, t) and `draws` ones at s, plain unless the gradient goes through them. */
 export function selfGuidedPass(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, noise: NoiseSource, options: SelfGuidance): SelfGuidedPass {
   const { device } = x
-  const s = Math.trunc(diffusion.steps * options.strength)
-  const estimate = { clipDenoised: options.clip }
   // A handle that outlives the gradient's own scope: the step needs the output too.
   let out: Tensor | null = null
   const metric = (): Tensor => {
-    out = diffusion.run(denoiser, x, t).alias()
-    const xStart = diffusion.predXStart(out, x, t, estimate)
-    const detached = stopGradient(xStart)
-    const distances = Array.from({ length: options.draws }, (_, k) => device.scope(() => {
-      const xs = diffusion.qSample(detached, s, noise.renoise(t, k))
-      return options.distance(xStart, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
-    }))
-    return div(distances.reduce(add), options.draws)
+    const made = metricOf(diffusion, denoiser, x, t, noise, options)
+    out = made.out.alias()
+    return made.metric
   }
   try {
     return device.scope(() => {
