@@ -48,7 +48,7 @@ export const recipe: Command = {
   summary: 'from data to minority samples in one command, with the published settings; without a name: list them',
   options,
   positionals: [0, 1],
-  notes: ['The plan names the source of every figure, and says which are ours because none is published. The same command goes on with a recipe that was stopped.'],
+  notes: ['Minority guidance is Um et al., ICLR 2024 (Eq. 7 and 8; Eq. 16 and 17 with classes), self-guidance Um & Ye, ECCV 2024.', 'The plan names the source of every figure, and says which are ours because none is published. The same command goes on with a recipe that was stopped.'],
   examples: ['recipe', 'recipe imagenet --dry-run --labels 22', 'recipe blood-cells --data bccd_cells_32.npz --out out/cells', 'recipe cifar10 --data cifar10/train --number 64'],
   async run(argv, session) {
     const args = parseArguments<RecipeOption>(recipe, argv)

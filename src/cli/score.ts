@@ -36,7 +36,7 @@ export const score: Command = {
   options,
   positionals: [0, 0],
   notes: [
-    "The minority score (Um et al., ICLR 2024) is the distance of an image from what the model makes of it after it was drowned in noise. The papers measure it with LPIPS (vgg). Images larger than the model's are scaled and centre-cropped. A class-conditional model is told the class of each image, and its scores say what is rare in a class.",
+    "The minority score (Um et al., ICLR 2024, Eq. 7) is the distance of an image from what the model makes of it after it was drowned in noise. The papers measure it with LPIPS (vgg). Images larger than the model's are scaled and centre-cropped. A class-conditional model is told the class of each image (Eq. 16), and its scores say what is rare in a class.",
     'A stopped run goes on with the same command: its scores are kept beside --out, about once a minute. Finished scores are never replaced by those of other settings; the same command makes what is missing, such as the page.',
   ],
   examples: [

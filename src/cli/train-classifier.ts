@@ -42,8 +42,8 @@ export const trainClassifier: Command = {
   options,
   positionals: [0, 0],
   notes: [
-    'Levels come from tweedie score and tweedie label. The classifier learns to tell them from noised images (Um et al., ICLR 2024); sample --method minority-guided takes the result. With --extractor it reads the features of a frozen classifier, as published for LSUN and ImageNet.',
-    'With --of it learns something else, from the same noised images: classes, for sample --classifier and as the feature space of sample --method sehwag, whose discriminator is --of real; attributes, each there or not, for sample --method attributes.',
+    'Levels come from tweedie score and tweedie label. The classifier learns to tell them from noised images: it is the p(level | x_t) of Um et al., ICLR 2024, Eq. 8, with --class-cond that of Eq. 17; sample --method minority-guided takes the result. With --extractor it reads the features of a frozen classifier, as published for LSUN and ImageNet.',
+    'With --of it learns something else, from the same noised images: classes, for sample --classifier and as the feature space of sample --method sehwag, whose discriminator is --of real (Sehwag et al., CVPR 2022); attributes, each there or not, for sample --method attributes.',
     'The folder gets state.safetensors (to go on with --resume), model.safetensors, ema-RATE.safetensors for each --ema, log.csv and report.html. A run that is killed loses the steps since its last checkpoint.',
   ],
   examples: [

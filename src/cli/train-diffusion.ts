@@ -44,6 +44,7 @@ export const trainDiffusion: Command = {
   options,
   positionals: [0, 0],
   notes: [
+    'The network is ADM (Dhariwal & Nichol, NeurIPS 2021), the losses are those of Nichol & Dhariwal, ICML 2021: mse is L_simple, with a variance head L_hybrid, and rescaled-kl L_vlb.',
     'The folder gets state.safetensors (to go on with --resume), model.safetensors and ema-RATE.safetensors (for sample and score), marginal.safetensors (for sample --marginal), log.csv, report.html and samples-STEP.png. A run that is killed loses the steps since its last checkpoint.',
   ],
   examples: [
