@@ -130,6 +130,30 @@ deviceTest('Sehwag et al.: each term is its gradient over its largest element, a
   discriminator.weights.dispose()
 }, onCPU)
 
+deviceTest('Sehwag et al. without classes: away from the mean of all images', async (device) => {
+  const [embedding, discriminator] = [linearMap(device, 5, 3), linearMap(device, 2, 4)]
+  const meanValues = Array.from(numbers(5, 5))
+  using means = device.tensor(meanValues, [1, 5])
+  const xs = numbers(2 * pixels, 6)
+  using x = device.tensor(xs, shape)
+  const options = { embedding: embedding.map, classMeans: means, discriminator: discriminator.map, alpha: 0.7, beta: 0 }
+  const found = await read(device, () => sehwagGuidance(options)(x, timesteps))
+  // cos(Wx, m) by x: (W'm / |m| - cos W'f / |f|) / |f|, with f = Wx.
+  const weights = await embedding.weights.read()
+  const length = (v: readonly number[]): number => Math.hypot(...v)
+  const expected = [0, 1].flatMap((n) => {
+    const f = embedding.host(xs.subarray(n * pixels, (n + 1) * pixels))
+    const cosine = f.reduce((total, v, k) => total + v * meanValues[k]!, 0) / length(f) / length(meanValues)
+    const row = Array.from({ length: pixels }, (_, i) => -f.reduce((total, v, k) => total + weights[k * pixels + i]! * (meanValues[k]! / length(meanValues) - cosine * v / length(f)), 0) / length(f))
+    return row.map((v) => (0.7 * v) / peak(row))
+  })
+  expectClose(found, expected, 1e-4, 'low density')
+  expect(await read(device, () => sehwagGuidance({ ...options, temperature: 2 })(x, timesteps)), 'one class has no temperature but its weight').toSatisfy((other: Float32Array) => other.every((v, i) => Math.abs(v - found[i]!) < 1e-5))
+  using three = device.tensor(numbers(15, 5), [3, 5])
+  expect(() => sehwagGuidance({ ...options, classMeans: three })).toThrow(/Without the class y of each sample there is one mean, \[1, D\], found \[3, 5\]/)
+  for (const { weights: held } of [embedding, discriminator]) held.dispose()
+}, onCPU)
+
 deviceTest('Sehwag et al.: a gradient of 0 is 0, not NaN', async (device) => {
   const discriminator = linearMap(device, 2, 4)
   using means = device.tensor(numbers(15, 5), [3, 5])

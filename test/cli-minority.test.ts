@@ -13,12 +13,12 @@ import { sampleSettings, type SampleOption } from '../src/cli/options.ts'
 import type { RunRecord } from '../src/cli/run-record.ts'
 import { sample } from '../src/cli/sample.ts'
 import {
-  attributeGuidance, classifierGuidance, classMeans, GaussianDiffusion, GeneratedNoise, minorityLogits, pooledFeatures, randomAttributes, sampleLoop,
+  attributeGuidance, classifierGuidance, classMeans, GaussianDiffusion, GeneratedNoise, logDensityGuidance, minorityLogits, pooledFeatures, randomAttributes, sampleLoop,
   sehwagGuidance, selfGuidance, tiltedGuidance, uniformTargets,  type Guidance, type MinorityMetadata, type SampleOptions,
 } from '../src/diffusion/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { describeModel, loadModel, type Classifier, type UNet } from '../src/nn/index.ts'
-import type { Device } from '../src/tensor/index.ts'
+import { log, mul, softmax, sum, type Device } from '../src/tensor/index.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice } from './cli.ts'
 import { expectClose, testDevice } from './op.ts'
 import { base, baseOfClasses, classifier, cosine, onFeatures, upsampler, writeModel } from './small-models.ts'
@@ -67,6 +67,10 @@ beforeAll(async () => {
   await writeModel(file('judge'), { ...classifier, outChannels: 2 }, { seed: 7 })
   await writeModel(file('attributes'), { ...classifier, outChannels: 4 }, { seed: 8 })
   await writeModel(file('upsampler'), upsampler, { seed: 9 })
+  await writeModel(file('uneven'), { ...classifier, numClasses: 3 }, { seed: 2, metadata: minority({ within: 'class', thresholds: [thresholds, [], thresholds.slice(0, 4)] }) })
+  await writeModel(file('uneven-told-nothing'), classifier, { seed: 2, metadata: minority({ within: 'class', thresholds: [thresholds, thresholds.slice(0, 4)] }) })
+  mkdirSync(at('flat'))
+  for (let k = 0; k < 4; k++) writeFileSync(join(at('flat'), `${k}.png`), encode({ width: 8, height: 8, channels: 3, depth: 8, data: Uint8Array.from({ length: 192 }, (_, i) => (i * (k + 5) * 11) % 256) }))
   for (const [set, classes] of [['classes', 3], ['two', 2]] as const) {
     for (let k = 0; k < 12; k++) {
       const folder = join(at(set), String(k % classes))
@@ -159,6 +163,19 @@ describe('minority guidance', () => {
     const tau = y.map((k) => k === 2 ? thresholds.map((q) => q ** 2) : thresholds)
     await expectSame('tilted-by-class', conditional('tilted-by-class', ...guided, file('by-class'), '--minority-tilt', '--minority-scale', '50'),
       (device) => drawn(device, async (load) => ({ guidances: [tiltedGuidance(minorityLogits(await load('by-class'), { y }), { tau, scale: 50 })] }), { model: 'classes', y }))
+  })
+
+  test('of classes with different numbers of levels, each sample is led to the rarest of its own', async () => {
+    const { samples } = await expectSame('uneven', conditional('uneven', ...guided, file('uneven'), '--minority-scale', '20'),
+      (device) => drawn(device, async (load) => ({ guidances: [classifierGuidance(minorityLogits(await load('uneven'), { y: [2, 0] }), { target: [3, 9], scale: 20 })] }), { model: 'classes', y: [2, 0] }))
+    expect(samples.map(({ targets }) => targets)).toEqual([{ minority: 3 }, { minority: 9 }])
+    // Tilted: the levels that a class does not have weigh nothing.
+    await expectSame('uneven-tilted', conditional('uneven-tilted', ...guided, file('uneven'), '--minority-tilt', '--minority-scale', '50'),
+      (device) => drawn(device, async (load) => {
+        const logits = minorityLogits(await load('uneven'), { y: [2, 0] })
+        const tau = [...thresholds.slice(0, 4), ...new Array<number>(6).fill(0), ...thresholds]
+        return { guidances: [logDensityGuidance((x, t) => log(sum(mul(softmax(logits(x, t)), x.device.tensor(tau, [2, 10])), { axes: [1] })), 50)] }
+      }, { model: 'classes', y: [2, 0] }))
   })
 
   test('on the features of an extractor', async () => {
@@ -264,6 +281,19 @@ describe('baselines', () => {
     expect(Object.keys(sha256).sort()).toEqual(['model', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator'])
   })
 
+  test('Sehwag et al. without classes, with the mean of all images', async () => {
+    const { sha256, options } = await expectSame('sehwag-all', args('sehwag-all', ...sehwag, at('flat'), '--sehwag-alpha', '2', '--sehwag-beta', '0.5'), (device) =>
+      drawn(device, async (load, _, hold) => {
+        const embedding = pooledFeatures(await load('classifier'))
+        const images = await Promise.all(Array.from({ length: 4 }, (_, k) => readPng(join(at('flat'), `${k}.png`), { channels: 3, size: 8 })))
+        using x = device.tensor(images.flatMap((image) => [...image]), [4, 3, 8, 8])
+        const means = hold(await classMeans(embedding, [{ x, timesteps: [0, 0, 0, 0], labels: [0, 0, 0, 0] }], 1))
+        return { guidances: [sehwagGuidance({ embedding, classMeans: means, discriminator: minorityLogits(await load('judge')), alpha: 2, beta: 0.5 })] }
+      }))
+    expect(Object.keys(sha256).sort()).toEqual(['model', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator'])
+    expect(options).toMatchObject({ 'sehwag-data': at('flat') })
+  })
+
   test('attributes: random combinations of them, as the library draws them', async () => {
     const targets = randomAttributes(4, { seed: 5, samples: [0, 1] })
     const { samples } = await expectSame('attributes', args('attributes', '--method', 'attributes', '--attributes-classifier', file('attributes'), '--attributes-scale', '20'),
@@ -274,7 +304,7 @@ describe('baselines', () => {
   const sehwagOf = (data: string, more: string[] = []): string[] => conditional('never', ...sehwag, data, ...more)
   test.each<[string, () => string[], RegExp]>([
     ['sehwag without a classifier', () => conditional('never', '--method', 'sehwag'), /--method sehwag needs --sehwag-classifier: .*a reconstruction/],
-    ['sehwag without classes', () => args('never', ...sehwag, at('classes')), /needs a class-conditional model and --labels/],
+    ['sehwag by class, of images without', () => sehwagOf(at('flat')), /flat: --sehwag-data needs the class of each image/],
     ['sehwag without images', () => conditional('never', ...sehwag.slice(0, -1)), /--sehwag-data is required: images by class/],
     ['images of other classes', () => sehwagOf(at('two')), /two: --sehwag-data has images of 2 classes, but the model has 3/],
     ['a discriminator of ten classes', () => conditional('never', '--sehwag-classifier', file('classifier'), '--sehwag-data', at('classes'), '--sehwag-discriminator', file('untold')), /--sehwag-discriminator has two classes, real and synthetic; this one has 10/],
@@ -306,6 +336,8 @@ describe('mistakes', () => {
     ['tilted to a target', by('minority', '--minority-tilt', '--minority-target', '9'), /give one of them/],
     ['tilted without thresholds', by('untold', '--minority-tilt'), /--minority-tilt needs the thresholds of its levels/],
     ['tilted by a threshold of 0', by('zero', '--minority-tilt'), /takes the logarithm of the thresholds, and the first is 0/],
+    ['a level that one of the classes does not have', () => conditional('never', ...guided, file('uneven'), '--minority-target', '4'), /--minority-target: the levels of a class that is asked for are 0 to 3, the last the rarest; found 4/],
+    ['different numbers of levels without classes', by('uneven-told-nothing'), /classes have different numbers of them: it needs a class-conditional model and --labels/],
     ['tilted for a class without images', () => conditional('never', '--minority-classifier', file('by-class'), '--minority-tilt').map((arg) => arg === '2,0' ? '1' : arg), /has no thresholds for class 1/],
     ['metadata that cannot be read', by('broken'), /broken\.safetensors: its metadata "minority" does not say/],
     ['levels that are not the classes', by('eight'), /says it has 8 minority levels, but its network has 10 classes/],

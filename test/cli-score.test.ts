@@ -200,7 +200,7 @@ describe('label', () => {
     const scores = scoresIn('all.json')
     const { labels, thresholds } = quantileLabels(scores.scores, 4)
     expect(parseMinorityLabels(read('labels.json'), 'labels.json')).toEqual({
-      program: 'tweedie', kind: 'minority-labels', data: at('animals'), fingerprint: scores.fingerprint, levels: 4, within: 'all', thresholds, indices: scores.indices, labels: [...labels],
+      program: 'tweedie', kind: 'minority-labels', data: at('animals'), fingerprint: scores.fingerprint, levels: 4, within: 'all', by: 'quantiles', thresholds, indices: scores.indices, labels: [...labels],
       scores: expect.objectContaining({ model: scores.model, t: 90, distance: 'L2' }),
     })
     expect(lines).toHaveLength(5)
@@ -224,7 +224,31 @@ describe('label', () => {
     expect(read('from-data.json')).toBe(read('within.json'))
   })
 
+  test('at equal widths, whose levels may be without images', async () => {
+    const all = scoresIn('all.json')
+    // One image far rarer than the others, as the paper has it: by numpy.linspace(0, 1, 5)[1:].
+    writeFileSync(at('skewed.json'), JSON.stringify({ ...all, scores: all.scores.map((_, k) => (k === 3 ? 1 : k / 100)) }))
+    const lines = await label('--scores', at('skewed.json'), '--levels', '4', '--by', 'equal-width', '--out', at('width.json'))
+    const file = parseMinorityLabels(read('width.json'), 'width.json')
+    expect(file).toMatchObject({ by: 'equal-width', levels: 4, thresholds: [0.25, 0.5, 0.75, 1] })
+    expect(file.labels).toEqual(all.scores.map((_, k) => (k === 3 ? 3 : 0)))
+    expect(lines).toEqual([expect.stringContaining('level 0: 10 images, scores'), 'level 1: 0 images', 'level 2: 0 images', expect.stringContaining('level 3: 1 images'), expect.stringContaining('11 labels in 4 levels of equal width')])
+  })
+
+  test('a number of levels for each class', async () => {
+    const all = scoresIn('all.json')
+    const kept = Array.from({ length: 10 }, (_, k) => k)
+    const classes = all.classes!.slice(0, 10)
+    writeFileSync(at('two-classes.json'), JSON.stringify({ ...all, indices: kept, scores: all.scores.slice(0, 10), classes, classNames: all.classNames?.slice(0, 2) }))
+    await label('--scores', at('two-classes.json'), '--levels', '2,3', '--within', 'class', '--out', at('uneven.json'))
+    const { levels, labels, thresholds } = parseMinorityLabels(read('uneven.json'), 'uneven.json')
+    expect([levels, (thresholds as number[][]).map(({ length }) => length)]).toEqual([3, [2, 3]])
+    const count = (c: number, level: number): number => labels.filter((found, i) => classes[i] === c && found === level).length
+    expect([[0, 1], [0, 1, 2]].map((each, c) => each.map((level) => count(c, level)))).toEqual([[2, 2], [2, 2, 2]])
+  })
+
   const cases: [string, string[], RegExp][] = [
+    ['levels of classes that are not cut apart', ['--scores', 'all.json', '--levels', '2,3'], /a number for each class needs --within class/],
     ['no levels', ['--scores', 'all.json'], /--levels is required/],
     ['one level', ['--scores', 'all.json', '--levels', '1'], /--levels: expected a whole number of 2 or more/],
     ['no scores', ['--levels', '2'], /--scores is required/],

@@ -1,6 +1,6 @@
 /** L.15: minority labels by quantiles, and the files of scores and labels. */
 import { describe, expect, test } from 'vitest'
-import { checkFingerprint, parseMinorityLabels, parseMinorityScores, quantileLabels, type MinorityScores } from '../src/diffusion/index.ts'
+import { checkFingerprint, equalWidthLabels, parseMinorityLabels, parseMinorityScores, quantileLabels, type MinorityScores } from '../src/diffusion/index.ts'
 import { numbers } from './op.ts'
 
 const sizes = (labels: ArrayLike<number>, levels: number): number[] => {
@@ -59,7 +59,18 @@ describe('quantiles', () => {
     expect(quantileLabels(shifted, 4).labels.filter((label, i) => classes[i] === 2 && label < 3)).toHaveLength(0)
   })
 
+  test('of a number of levels for each class', () => {
+    // numpy.quantile(v, (arange(L) + 1) / L) and searchsorted of [5, 1, 4, 2, 3, 6] with L = 3 and [.1, .9, .5, .2] with 2.
+    const { labels, thresholds } = quantileLabels([5, 0.1, 1, 4, 0.9, 2, 3, 0.5, 6, 0.2], [3, 2], [0, 1, 0, 0, 1, 0, 0, 1, 0, 1])
+    expect([...labels]).toEqual([2, 0, 0, 1, 1, 0, 1, 1, 2, 0])
+    const expected = [[8 / 3, 13 / 3, 6], [0.35, 0.9]]
+    expect(thresholds.map(({ length }) => length)).toEqual([3, 2])
+    thresholds.flat().forEach((threshold, j) => expect(threshold).toBeCloseTo(expected.flat()[j], 14))
+  })
+
   const cases: [string, () => unknown, RegExp][] = [
+    ['levels of one class too many', () => quantileLabels([1, 2, 3, 4], [2, 2, 2], [0, 0, 1, 1]), /There are 2 classes, found numbers of levels for 3/],
+    ['a class with one level', () => quantileLabels([1, 2, 3, 4], [2, 1], [0, 0, 1, 1]), /2 levels or more, found 1/],
     ['one level', () => quantileLabels([1, 2, 3], 1), /2 levels or more, found 1/],
     ['half a level', () => quantileLabels([1, 2, 3], 2.5), /2 levels or more, found 2.5/],
     ['fewer images than levels', () => quantileLabels([1, 2, 3], 4), /3 images cannot be cut into 4 levels: take fewer levels/],
@@ -71,6 +82,37 @@ describe('quantiles', () => {
     ['a class that is none', () => quantileLabels([1, 2, 3], 2, [0, 0, -1]), /index from 0, found -1 for image 2/],
   ]
   test.each(cases)('%s', (_, run, message) => expect(run).toThrow(message))
+})
+
+describe('equal widths', () => {
+  test('thresholds at equal distances, levels without images', () => {
+    // numpy.linspace(min, max, 6)[1:] and searchsorted, side left.
+    const { labels, thresholds } = equalWidthLabels([3, 0.5, 0.6, 0.7, 0.55, 10.5], 5)
+    expect(thresholds).toEqual([2.5, 4.5, 6.5, 8.5, 10.5])
+    expect([...labels]).toEqual([1, 0, 0, 0, 0, 4])
+    expect(equalWidthLabels([1, 3, 2], 2)).toEqual({ labels: Int32Array.of(0, 1, 0), thresholds: [2, 3] })
+  })
+
+  test('the largest score is in the last level, whatever its digits', () => {
+    for (let seed = 0; seed < 200; seed++) {
+      const scores = Float32Array.from(numbers(20, seed))
+      const { labels, thresholds } = equalWidthLabels(scores, 7)
+      expect(labels[scores.indexOf(Math.max(...scores))]).toBe(6)
+      expect(labels.every((label, i) => scores[i] <= thresholds[label] && (label === 0 || scores[i] > thresholds[label - 1]))).toBe(true)
+    }
+  })
+
+  test('within classes, each its own width and number', () => {
+    const { labels, thresholds } = equalWidthLabels([5, 0.1, 1, 4, 0.9, 2, 3, 0.5, 6, 0.2], [5, 2], [0, 1, 0, 0, 1, 0, 0, 1, 0, 1])
+    expect([thresholds[0], thresholds[1][1]]).toEqual([[2, 3, 4, 5, 6], 0.9])
+    expect([...labels]).toEqual([3, 0, 0, 2, 1, 0, 1, 0, 4, 0])
+  })
+
+  test('no width', () => {
+    expect(() => equalWidthLabels([2, 2, 2], 2)).toThrow(/all images: all scores are 2: there is no width to cut/)
+    expect(() => equalWidthLabels([], 2)).toThrow(/no image/)
+    expect(() => equalWidthLabels([1, 2, 2, 2], 2, [0, 0, 1, 1], ['cat', 'dog'])).toThrow(/class 1 \(dog\): all scores are 2/)
+  })
 })
 
 describe('files', () => {

@@ -215,6 +215,13 @@ describe('which images are held back', () => {
     expect(asked.validate.some((i) => heldOut.includes(i)), 'what is asked for').toBe(false)
   })
 
+  test('levels of equal width may be without images, but not lose theirs', () => {
+    const wide = { ...file, by: 'equal-width' as const, labels: file.labels.map((level) => (level === 1 ? 0 : level)) }
+    expect(splitLevels(wide, { images: every, seed: 1, fraction: 0 }).counts).toEqual([140, 0, 50, 10])
+    expect(() => splitLevels(wide, { images: every.slice(0, 285), seed: 1 })).toThrow(/level 3 of 4 has no image to train on/)
+    expect(() => splitLevels({ ...wide, by: 'quantiles' }, { images: every, seed: 1 })).toThrow(/level 1 of 4 has no image/)
+  })
+
   test('a level without images, a fraction that is none', () => {
     expect(() => splitLevels(file, { images: every.slice(0, 285), seed: 1 })).toThrow(/cells: level 3 of 4 has no image to train on, the levels have 76, 57, 43, 0/)
     expect(() => splitLevels(file, { images: every, seed: 1, fraction: 1 })).toThrow(/from 0 to below 1, found 1/)

@@ -15,9 +15,11 @@ export async function openMinority(settings: MinoritySettings, context: Context)
   const levels = config.outChannels
   if (said && said.levels !== levels) fail(`${path}: says it has ${said.levels} minority levels, but its network has ${levels} classes.`)
   if (said) checkProcess(path, said, context.settings)
-  const range = target === 'rarest' ? [levels - 1, levels - 1] as const : target
-  if (range !== 'tilt' && range[1] >= levels) fail(`--minority-target: the classifier's levels are 0 to ${levels - 1}, the last the rarest; found ${range[1]}.`)
-  const tau = range === 'tilt' ? tauOf(path, said, labels) : null
+  const levelsOf = levelsOfSamples(path, said, levels, labels)
+  const most = Math.min(...(labels.length > 0 ? labels.map((_, k) => levelsOf(k)) : [levels]))
+  if (typeof target !== 'string' && target[1] >= most) fail(`--minority-target: the ${most < levels ? 'levels of a class that is asked for' : "classifier's levels"} are 0 to ${most - 1}, the last the rarest; found ${target[1]}.`)
+  const tau = target === 'tilt' ? tauOf(path, said, levels, labels) : null
+  const rangeOf = (k: number): readonly [number, number] => (typeof target === 'string' ? [levelsOf(k) - 1, levelsOf(k) - 1] : target)
 
   const extractor = await openExtractor(settings, file, said, context)
   return {
@@ -29,8 +31,8 @@ export async function openMinority(settings: MinoritySettings, context: Context)
         name: 'minority',
         lead: (samples, y) => {
           const logits = minorityLogits(classifier, { ...(features ? { extractor: features } : {}), ...(y ? { y } : {}) })
-          if (range === 'tilt') return { guidance: tiltedGuidance(logits, { tau: samples.map((k) => (tau as TauOf)(k)), scale }) }
-          const targets = uniformTargets(range, { seed, samples })
+          if (target === 'tilt') return { guidance: tiltedGuidance(logits, { tau: samples.map((k) => (tau as TauOf)(k)), scale }) }
+          const targets = samples.flatMap((k) => uniformTargets(rangeOf(k), { seed, samples: [k] }))
           return { guidance: classifierGuidance(logits, { target: targets, scale }), targets }
         },
       }
@@ -64,8 +66,16 @@ async function openExtractor({ extractor: path, extractorPreset }: MinoritySetti
 /** tau of sample k. */
 type TauOf = (k: number) => readonly number[]
 
+/** How many levels the class of sample k has: those of the classifier, but where each class was cut into a number of its own. */
+function levelsOfSamples(path: string, said: MinorityMetadata | null, levels: number, labels: readonly number[]): (k: number) => number {
+  const rows = said?.within === 'class' ? said.thresholds as readonly (readonly number[])[] : []
+  if (rows.every(({ length }) => length === 0 || length === levels)) return () => levels
+  if (labels.length === 0) return fail(`${path}: its levels were cut within each class, and classes have different numbers of them: it needs a class-conditional model and --labels.`)
+  return (k) => rows[cycled(labels, k)]?.length || levels
+}
+
 /** Eq. 18's tau: the thresholds of the labelling, those of the sample's class where it was made within classes. */
-function tauOf(path: string, said: MinorityMetadata | null, labels: readonly number[]): TauOf {
+function tauOf(path: string, said: MinorityMetadata | null, levels: number, labels: readonly number[]): TauOf {
   if (!said) return fail(`${path}: --minority-tilt needs the thresholds of its levels, which this file does not have (metadata "minority"): tweedie train classifier writes them.`)
   const positive = (row: readonly number[]): readonly number[] =>
     row.every((q) => q > 0) ? row : fail(`${path}: --minority-tilt takes the logarithm of the thresholds, and the first is ${row[0]}: label with fewer levels.`)
@@ -76,7 +86,8 @@ function tauOf(path: string, said: MinorityMetadata | null, labels: readonly num
   if (labels.length === 0) return fail(`${path}: its labels were made within each class: --minority-tilt needs a class-conditional model and --labels.`)
   const rows = new Map(labels.map((label) => {
     const row = said.thresholds[label] as readonly number[] | undefined
-    return [label, row && row.length > 0 ? positive(row) : fail(`${path}: has no thresholds for class ${label}, of which it has seen no image.`)]
+    // A level that the class does not have weighs nothing: the exponential of its logarithm, -744, is 0 in 32 bits.
+    return [label, row && row.length > 0 ? [...positive(row), ...new Array<number>(levels - row.length).fill(Number.MIN_VALUE)] : fail(`${path}: has no thresholds for class ${label}, of which it has seen no image.`)]
   }))
   return (k) => rows.get(cycled(labels, k)) as readonly number[]
 }

@@ -1,6 +1,6 @@
 /** `tweedie label`: minority scores cut at quantiles into the classes of a minority classifier. */
 import { readFile } from 'node:fs/promises'
-import { checkFingerprint, parseMinorityScores, quantileLabels, scoreSettingsOf, type MinorityLabels, type MinorityScores } from '../diffusion/index.ts'
+import { checkFingerprint, equalWidthLabels, parseMinorityScores, quantileLabels, scoreSettingsOf, type MinorityLabels, type MinorityScores } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { classOptions, openClasses } from './data.ts'
@@ -8,7 +8,8 @@ import { claimOutputs, inputsOf, keepsOthers } from './outputs.ts'
 
 const options = {
   scores: { value: 'FILE', help: 'scores of a data set, as tweedie score writes them (.json)' },
-  levels: { value: 'L', help: 'how many classes of equal size; the rarest is L - 1. Let each have a few hundred images' },
+  levels: { value: 'L|4,2,3', help: 'how many classes; the rarest is L - 1. Let each have a few hundred images. With --within class also a number for each class, in their order' },
+  by: { value: 'quantiles|equal-width', help: 'levels of equal size, or, as the paper tried and rejected, of scores at equal distances', default: 'quantiles' },
   within: { value: 'all|class', help: 'cut the whole set, or each class of the data set for itself', default: 'all' },
   data: { value: 'DATA', help: 'the data set: makes sure that the scores are its own, and gives classes to scores that have none' },
   ...classOptions,
@@ -18,16 +19,21 @@ const options = {
 export const label: Command = {
   name: 'label',
   usage: '--scores scores.json --levels L [options]',
-  summary: 'cut minority scores at quantiles into labels for a minority classifier',
+  summary: 'cut minority scores into levels, the labels of a minority classifier',
   options,
   positionals: [0, 0],
-  notes: ['Quantiles make levels of equal size, so that the rarest is as well learned as the most common (Um et al., ICLR 2024). The paper has 100 levels of CelebA, CIFAR-10 and LSUN, 50 of a few thousand MRI slices, and 25 within each class of ImageNet.'],
-  examples: ['label --scores scores.json --levels 20 --out labels.json', 'label --scores scores.json --levels 4 --within class --data cells.npz'],
+  notes: ['Quantiles make levels of equal size, so that the rarest is as well learned as the most common (Um et al., ICLR 2024, section 3.2; within classes, Appendix B.3). The paper has 100 levels of CelebA, CIFAR-10 and LSUN, 50 of a few thousand MRI slices, and 25 within each class of ImageNet.'],
+  examples: ['label --scores scores.json --levels 20 --out labels.json', 'label --scores scores.json --levels 4 --within class --data cells.npz', 'label --scores scores.json --levels 20,4,4 --within class --data cells.npz'],
   async run(argv, { signal }) {
     const args = parseArguments<keyof typeof options>(label, argv)
     const path = args.required('scores', ': a file that tweedie score wrote, as in --scores scores.json')
-    const levels = args.integer('levels', { min: 2 }) ?? fail('--levels is required: how many classes, as in --levels 20.')
+    const each = args.integers('levels') ?? fail('--levels is required: how many classes, as in --levels 20.')
+    const few = each.find((count) => count < 2)
+    if (few !== undefined) fail(`--levels: expected a whole number of 2 or more, found "${few}".`)
     const within = args.choice('within', ['all', 'class']) ?? 'all'
+    if (each.length > 1 && within === 'all') fail('--levels: a number for each class needs --within class.')
+    const by = args.choice('by', ['quantiles', 'equal-width']) ?? 'quantiles'
+    const cut = { quantiles: quantileLabels, 'equal-width': equalWidthLabels }[by]
     const out = args.text('out') ?? 'labels.json'
     await using _ = await claimOutputs({
       command: 'label', inputs: inputsOf(options, args, ['out']), files: [{ option: '--out', path: out, keeps: keepsOthers('minority-labels') }],
@@ -40,20 +46,20 @@ export const label: Command = {
     const known = set?.labels
     const classes = file.classes ?? (known && indices.map((k) => known[k]))
     const names = file.classNames ?? set?.classes
-    const head = { program: 'tweedie', kind: 'minority-labels', data, fingerprint, levels, within } as const
+    const head = { program: 'tweedie', kind: 'minority-labels', data, fingerprint, levels: Math.max(...each), within, by } as const
     const rest = { indices, scores: scoreSettingsOf(file) }
     let result: MinorityLabels
     if (within === 'all') {
-      const { labels, thresholds } = quantileLabels(scores, levels)
+      const { labels, thresholds } = cut(scores, each[0]!)
       result = { ...head, thresholds, labels: [...labels], ...rest }
     } else {
       if (!classes) return fail(`--within class needs the class of each image, and ${set ? `${set.name} has none` : `${path} holds none: name the data set with --data`}.`)
-      const { labels, thresholds } = quantileLabels(scores, levels, classes, names)
+      const { labels, thresholds } = cut(scores, each.length > 1 ? each : each[0]!, classes, names)
       result = { ...head, thresholds, labels: [...labels], ...rest }
     }
     await writeFileAtomic(out, [new TextEncoder().encode(`${JSON.stringify(result)}\n`)], { signal })
     for (const line of levelTable(result, file)) console.log(line)
-    console.log(`${out}: ${indices.length} labels in ${levels} levels${within === 'class' ? ', cut within each class' : ''}`)
+    console.log(`${out}: ${indices.length} labels in ${each.join(', ')} levels${by === 'quantiles' ? '' : ' of equal width'}${within === 'class' ? ', cut within each class' : ''}`)
   },
 }
 
@@ -61,6 +67,7 @@ export const label: Command = {
 function levelTable({ levels, labels }: MinorityLabels, { scores }: MinorityScores): string[] {
   return Array.from({ length: levels }, (_, level) => {
     const members = scores.filter((_, i) => labels[i] === level).sort((a, b) => a - b)
-    return `level ${String(level).padStart(String(levels - 1).length)}: ${members.length} images, scores ${(members[0] as number).toPrecision(4)} to ${(members.at(-1) as number).toPrecision(4)}`
+    const [least, largest] = [members[0], members.at(-1)]
+    return `level ${String(level).padStart(String(levels - 1).length)}: ${members.length} images${least === undefined ? '' : `, scores ${least.toPrecision(4)} to ${largest!.toPrecision(4)}`}`
   })
 }

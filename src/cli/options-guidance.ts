@@ -30,7 +30,7 @@ export const guidanceOptions = {
   'minority-target': { value: '99|90-99|rarest', help: 'level to lead to; of a range, each sample its own, by the seed', default: 'rarest' },
   'minority-tilt': { help: 'lead to all levels, each by its minority score, instead of to one (Um et al., ICLR 2024, Eq. 18)' },
   'sehwag-classifier': { value: 'C.safetensors', help: 'guide any method away from its class in the features of this classifier, as Sehwag et al. (2022) do: a reconstruction, their code is not public' },
-  'sehwag-data': { value: 'DATA', help: 'images by class, whose mean features say where a class is: a folder of folders or .npz' },
+  'sehwag-data': { value: 'DATA', help: 'images by class, whose mean features say where a class is: a folder of folders or .npz. For a model without classes any images: samples leave the mean of all (ours; the paper has such a row and does not say how)' },
   'sehwag-discriminator': { value: 'D.safetensors', help: 'classifier of two classes, 0 real and 1 synthetic, that keeps samples real' },
   'sehwag-alpha': { value: 'A', help: 'weight of the way away from the class', default: '1, ours' },
   'sehwag-beta': { value: 'B', help: 'weight of the discriminator', default: '1, ours' },
@@ -120,7 +120,7 @@ export function guidanceSettings(args: Args, { method, preset, labels, files }: 
     guide: selfGuided(args, method) ? guideSettings(args, preset) : null,
     classifier: classifierSettings(args, preset, labels),
     minority: minoritySettings(args, preset, files.minority?.preset),
-    sehwag: sehwagSettings(args, labels),
+    sehwag: sehwagSettings(args),
     attributes: args.has('attributes-classifier') ? { file: resolve(args.required('attributes-classifier')), scale: args.number('attributes-scale') ?? 1 } : null,
   }
 }
@@ -185,9 +185,8 @@ function levels(text: string): readonly [number, number] | 'rarest' {
   return range[0] <= range[1] ? range : fail(`--minority-target: a range goes from the smaller level to the larger, found "${text}".`)
 }
 
-function sehwagSettings(args: Args, labels: readonly number[]): SehwagSettings | null {
+function sehwagSettings(args: Args): SehwagSettings | null {
   if (!args.has('sehwag-classifier')) return null
-  if (labels.length === 0) fail('--sehwag-classifier leads samples away from their class: it needs a class-conditional model and --labels.')
   return {
     file: resolve(args.required('sehwag-classifier')),
     data: resolve(args.required('sehwag-data', `: ${guidanceOptions['sehwag-data'].help}`)),

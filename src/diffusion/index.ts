@@ -8,7 +8,7 @@ export { l1, l2, perceptual, pNorm, squaredL2, type Distance, type GreyRange } f
 export { diffusionOptionsOf, GaussianDiffusion, type DenoisedOptions, type Denoiser, type DiffusionOptions, type MeanType, type MeanVariance, type VarianceType } from './gaussian-diffusion.ts'
 export { classifierGuidance, logDensityGuidance, type ClassifierGuidanceOptions, type Guidance, type Logits } from './guidance.ts'
 export { featureShape, minorityLogits, tiltedGuidance, uniformTargets, type MinorityLogitsOptions, type SampleStream, type TiltedGuidanceOptions } from './minority-guidance.ts'
-export { quantileLabels } from './labels.ts'
+export { equalWidthLabels, quantileLabels } from './labels.ts'
 export { checkFingerprint, parseMinorityLabels, parseMinorityScores, scoreSettingsOf, type MinorityLabels, type MinorityScores, type ScoreSettings } from './minority-files.ts'
 export {
   minorityScore, scoreIndex, scoreProcess, scoreRespacing, tweedieReconstruction, type MinorityScoreOptions, type ReconstructionOptions, type ScoreProcess, type ScoreStep,

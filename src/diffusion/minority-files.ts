@@ -47,10 +47,12 @@ export interface MinorityLabels {
   readonly kind: 'minority-labels'
   readonly data: string
   readonly fingerprint: string
-  /** How many; label levels - 1 is the rarest. */
+  /** How many; label levels - 1 is the rarest. Within classes of different numbers, the largest. */
   readonly levels: number
   readonly within: 'all' | 'class'
-  /** The upper threshold of each level (spec D.2); with `within` "class", a row a class, empty where a class has no images. */
+  /** How it was cut. Absent in older files: at quantiles. */
+  readonly by?: 'quantiles' | 'equal-width'
+  /** The upper threshold of each level (spec D.2); with `within` "class", a row a class, as long as that class has levels, empty where it has no images. */
   readonly thresholds: readonly number[] | readonly (readonly number[])[]
   readonly indices: readonly number[]
   readonly labels: readonly number[]

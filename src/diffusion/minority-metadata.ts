@@ -6,9 +6,9 @@ import { TweedieError } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
 
 export interface MinorityMetadata {
-  /** L: labels are 0 to L - 1, the last the rarest. */
+  /** L: labels are 0 to L - 1, the last the rarest. Within classes of different numbers, the largest. */
   readonly levels: number
-  /** q_j, the largest score of level j: [L], or with `within: 'class'` such a row for each class. */
+  /** q_j, the largest score of level j: [L], or with `within: 'class'` such a row for each class, as long as that class has levels. */
   readonly thresholds: readonly number[] | readonly (readonly number[])[]
   readonly within: 'all' | 'class'
   /** The frozen classifier whose features it reads; null: it reads pixels. */
@@ -39,8 +39,9 @@ export function minorityMetadata(metadata: Readonly<Record<string, string>>, nam
   if (!whole(levels)) return wrong('does not say how many levels there are')
   if (within !== 'all' && within !== 'class') return wrong('does not say whether labels were made within "all" or each "class"')
   const row = (value: unknown, lengths: readonly number[]): value is number[] => Array.isArray(value) && lengths.includes(value.length) && value.every((q) => typeof q === 'number')
-  // A class without images has an empty row.
-  const rows = within === 'all' ? row(thresholds, [levels]) : Array.isArray(thresholds) && thresholds.every((some) => row(some, [0, levels]))
+  // A class without images has an empty row; one of them has all levels.
+  const upTo = Array.from({ length: levels + 1 }, (_, n) => n)
+  const rows = within === 'all' ? row(thresholds, [levels]) : Array.isArray(thresholds) && thresholds.every((some) => row(some, upTo)) && thresholds.some((some) => row(some, [levels]))
   if (!rows) return wrong(`has no threshold for each of its ${levels} levels`)
   const { sha256, name: called } = (extractor ?? {}) as { sha256?: unknown; name?: unknown }
   if (extractor !== null && (typeof sha256 !== 'string' || typeof called !== 'string')) return wrong('does not say which extractor it was trained on, null for none')

@@ -7,8 +7,12 @@
  *     mean' = mean + variance * (alpha * g_low / |g_low|_inf + beta * g_real / |g_real|_inf)
  *     g_low = -grad_x log softmax_k(cos(f(x_t), m_k) / temperature)[y]        g_real = grad_x log p(real | x_t)
  *
- * Cosine and temperature are ours. The adaptation to unconditional networks that Um et al. mention is not described
- * anywhere and not here: y is needed.
+ * Cosine and temperature are ours. Um et al. also run it on CelebA, which has no classes, and do not say how. Here all images
+ * are then one class, and samples leave its mean:
+ *
+ *     g_low = -grad_x cos(f(x_t), m) / temperature
+ *
+ * which is the same gradient less the pull of the other classes; a softmax over one class would have none.
  */
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
@@ -23,10 +27,10 @@ export const pooledFeatures = (classifier: Classifier): Embedding => (x, timeste
 
 export interface SehwagOptions {
   readonly embedding: Embedding
-  /** m_k [K, D]: mean features of each class, as {@link classMeans} computes them. */
+  /** m_k [K, D]: mean features of each class, as {@link classMeans} computes them; without classes [1, D], the mean of all images. */
   readonly classMeans: Tensor
-  /** Class of each sample, an index into the means. */
-  readonly y: readonly number[]
+  /** Class of each sample, an index into the means. Default: there are no classes. */
+  readonly y?: readonly number[] | undefined
   /** A classifier of noisy images with a class "real". */
   readonly discriminator: Logits
   /** Which class of the discriminator is "real". Default 0: of folders `real` and `synthetic` it is the first. */
@@ -45,11 +49,13 @@ export function sehwagGuidance(options: SehwagOptions): Guidance {
   if (!Number.isFinite(alpha) || !Number.isFinite(beta)) throw new TweedieError('option', `alpha and beta are finite numbers, found ${alpha} and ${beta}.`)
   if (!(temperature > 0)) throw new TweedieError('option', `The temperature is a positive number, found ${temperature}.`)
   if (means.shape.length !== 2) throw new TweedieError('shape', `Class means are [K, D], found [${means.shape.join(', ')}].`)
+  if (y === undefined && means.shape[0] !== 1) throw new TweedieError('option', `Without the class y of each sample there is one mean, [1, D], found [${means.shape.join(', ')}].`)
   // Its own class is what a sample leaves.
   const low = logDensityGuidance((x, timesteps) => {
     const features = embedding(x, timesteps)
     if (features.shape[1] !== means.shape[1]) throw new TweedieError('shape', `Class means of ${means.shape[1]} features for an embedding of ${features.shape[1]}: compute them with this embedding.`)
-    return logProbability(div(linear(directions(features), directions(means)), temperature), y)
+    const near = div(linear(directions(features), directions(means)), temperature)
+    return y === undefined ? near : logProbability(near, y)
   }, -1)
   const realistic = logDensityGuidance((x, timesteps) => {
     const logits = discriminator(x, timesteps)

@@ -25,10 +25,14 @@ export interface SplitLevelsOptions {
   readonly seed: number
 }
 
-/** @throws TweedieError 'option' where a level is left without training images */
-export function splitLevels(file: Pick<MinorityLabels, 'data' | 'levels' | 'indices' | 'labels'>, options: SplitLevelsOptions): LevelSplit {
+/**
+ * Levels of equal width may be without any image; there the classifier learns that none is like that.
+ * @throws TweedieError 'option' where another level is left without training images
+ */
+export function splitLevels(file: Pick<MinorityLabels, 'data' | 'levels' | 'indices' | 'labels' | 'by'>, options: SplitLevelsOptions): LevelSplit {
   const split = splitLabelled(file, options)
-  const empty = split.counts.indexOf(0)
+  const there = new Set(file.by === 'equal-width' ? file.labels : Array.from({ length: file.levels }, (_, level) => level))
+  const empty = split.counts.findIndex((count, level) => count === 0 && there.has(level))
   if (empty < 0) return split
   throw new TweedieError('option', `${file.data}: level ${empty} of ${file.levels} has no image to train on, the levels have ${split.counts.join(', ')}: ` +
     'score and label the images that are trained on, or take fewer levels.')
