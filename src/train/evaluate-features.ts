@@ -3,7 +3,7 @@
  * of its class? As a distance: how far do a little noise, a little of another colour, another picture of the class and a
  * picture of another class lie from a held-out one?
  */
-import { imageBatch, type ImageSet } from '../data/index.ts'
+import { imageBatch, subset, type ImageSet } from '../data/index.ts'
 import { nearest, type Points } from '../metrics/index.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
 import { hostRandomNormal, splitSeed, type Device } from '../tensor/index.ts'
@@ -53,10 +53,13 @@ export interface FeatureEvaluation {
 /** Of the first pictures of the set, so many. */
 const compared = 512
 const neighbours = 5
+/** Most pictures whose neighbours are looked for, and among which: every pair is looked at, half a minute of work. */
+const [mostQueries, mostReferences] = [5000, 50_000]
 
-/** `train` and `heldOut` have the same classes, or none. */
-export async function evaluateFeatures(device: Device, net: FeatureNet, train: ImageSet, heldOut: ImageSet, { size, signal }: FeaturesOptions): Promise<FeatureEvaluation> {
-  const distances = await gradedDistances(device, net, heldOut, size, signal)
+/** `train` and `heldOut` have the same classes, or none. Of very large sets evenly spaced pictures are taken. */
+export async function evaluateFeatures(device: Device, net: FeatureNet, allTrain: ImageSet, allHeldOut: ImageSet, { size, signal }: FeaturesOptions): Promise<FeatureEvaluation> {
+  const [train, heldOut] = [evenly(allTrain, mostReferences), evenly(allHeldOut, mostQueries)]
+  const distances = await gradedDistances(device, net, allHeldOut, size, signal)
   const features = (set: ImageSet): Promise<Points> => featuresOf(device, net, set.length,
     async (first, count) => (await imageBatch(set, range(first, first + count), { size, channels: net.config.inChannels }, signal)).images, { size, signal })
   if (!train.labels || !heldOut.labels || !train.classes || train.length < neighbours) return { images: heldOut.length, ...distances }
@@ -73,6 +76,9 @@ export async function evaluateFeatures(device: Device, net: FeatureNet, train: I
   const there = recalls.filter((recall) => recall !== null)
   return { images: heldOut.length, recalls, balancedAccuracy: there.reduce((a, b) => a + b, 0) / there.length, ...distances }
 }
+
+/** The set, or `most` of its pictures. */
+const evenly = (set: ImageSet, most: number): ImageSet => set.length <= most ? set : subset(set, Array.from({ length: most }, (_, i) => Math.floor(i * set.length / most)))
 
 /** What is done to a picture, [C, plane] in [-1, 1], with its own normal deviates. */
 const distortions: Readonly<Record<string, (x: Float32Array, plane: number, noise: Float32Array) => Float32Array>> = {
