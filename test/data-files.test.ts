@@ -5,9 +5,12 @@ import { dirname } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { encode } from 'fast-png'
 import { describe, expect, test } from 'vitest'
+import { atMost } from '../src/data/at-most.ts'
 import { imageHeader } from '../src/data/decode.ts'
 import { decodeImage, openImages } from '../src/data/index.node.ts'
+import { openIdx } from '../src/data/idx.ts'
 import { parseNpy } from '../src/data/npy.ts'
+import { openNpz } from '../src/data/npz.ts'
 import { sha256, sha256OfBytes } from '../src/data/sha256.ts'
 import { temporaryFolder } from './cli.ts'
 import { cmykJpeg, idx, jpegs, npy, npz, pngChunk, pngFile } from './data-fixtures.ts'
@@ -247,6 +250,32 @@ describe('IDX', () => {
     put('e-labels', idx([3], [1, 2, 0]))
     await expect(openImages(at('e-images'))).rejects.toThrow('e-images: expected one label for each of its 2 images, found 3 labels')
   })
+})
+
+test('files of 2 GiB and more are refused before they are read', async () => {
+  const large = { name: 'large', size: 2 ** 31, read: async () => Promise.reject(new Error('read')) }
+  for (const open of [openNpz, openIdx]) await expect(open(large)).rejects.toThrow(/^large has 2\.0 GiB, and files of images are held in memory.*folder/)
+})
+
+test('of a thousand works sixteen run at a time', async () => {
+  let [open, most] = [0, 0]
+  const waiting: (() => void)[] = []
+  const run = atMost(16)
+  const works = Array.from({ length: 1000 }, (_, i) => run(async () => {
+    most = Math.max(most, ++open)
+    await new Promise<void>((resolve) => waiting.push(resolve))
+    open--
+    return i % 3 === 0 ? Promise.reject(new Error(String(i))) : i
+  }))
+  const all = Promise.allSettled(works)
+  for (let done = 0; done < 1000;) {
+    await new Promise((resolve) => setTimeout(resolve))
+    const some = waiting.splice(0)
+    done += some.length
+    for (const resume of some) resume()
+  }
+  expect((await all).map((result) => result.status === 'fulfilled' ? result.value : -1)).toEqual(Array.from({ length: 1000 }, (_, i) => i % 3 === 0 ? -1 : i))
+  expect(most).toBe(16)
 })
 
 describe('a folder', () => {

@@ -1,5 +1,5 @@
 /** The safetensors reader and writer, the sources they read from, and files: what they give, and what they refuse. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -226,6 +226,15 @@ describe('sources', () => {
   test('a file that is missing, or a folder', async () => {
     await refuses(openFile(join(folder, 'no')), 'option', 'cannot read', 'ENOENT')
     await refuses(openFile(folder), 'option', 'expected a file')
+  })
+
+  test('more bytes at once than there is room for', async () => {
+    // A file of 4 TiB that takes no room on the disk.
+    await writeFile(join(folder, 'sparse'), '')
+    await truncate(join(folder, 'sparse'), 2 ** 42)
+    const sparse = await openFile(join(folder, 'sparse'))
+    await refuses(sparse.read(0, 2 ** 42), 'out-of-memory', 'sparse: 4096.0 GiB of it are needed at once')
+    await sparse.close()
   })
 
   describe('a URL', () => {

@@ -43,10 +43,10 @@ export function modelRows({ metadata, name }: Checkpoint): Row[] {
   const told = classifierMetadata(metadata, name)
   if (minority) {
     const { levels, within, thresholds, extractor, schedule, diffusionSteps, rescaleTimesteps } = minority
-    const scores = thresholds.flat()
+    const scores = Float64Array.from(thresholds.flat()).sort()
     rows.push(
       ['tells', `${levels} minority levels, cut within ${within === 'all' ? 'all images' : 'each class'}: for --minority-classifier`],
-      ['  scores', `up to ${Math.min(...scores).toPrecision(4)} in the lowest level, ${Math.max(...scores).toPrecision(4)} in the rarest`],
+      ['  scores', `up to ${scores[0]?.toPrecision(4)} in the lowest level, ${scores.at(-1)?.toPrecision(4)} in the rarest`],
       ['  reads', extractor ? `features of ${extractor.name}, sha256 ${extractor.sha256}` : 'pixels'],
       ['  trained on', `${schedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', timesteps rescaled' : ''}`],
     )

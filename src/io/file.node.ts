@@ -38,7 +38,7 @@ export async function openFile(path: string): Promise<ByteSource & { close(): Pr
       signal?.throwIfAborted()
       if (closed) throw new TweedieError('disposed', `${path}: read after close`)
       checkRange({ name: path, size }, offset, length)
-      const bytes = new Uint8Array(length)
+      const bytes = roomFor(path, length)
       for (let done = 0; done < length;) {
         const { bytesRead } = await handle.read(bytes, done, Math.min(piece, length - done), offset + done)
           .catch((cause: unknown) => refuse('read', path, cause))
@@ -52,6 +52,15 @@ export async function openFile(path: string): Promise<ByteSource & { close(): Pr
       return bytes
     },
     close: () => closed ??= handle.close(),
+  }
+}
+
+/** Node 20 holds at most 4 GiB in one piece, whatever the machine has. */
+function roomFor(path: string, length: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(length)
+  } catch (cause) {
+    throw new TweedieError('out-of-memory', `${path}: ${(length / 2 ** 30).toFixed(1)} GiB of it are needed at once, for which there is no room in memory: use smaller pieces.`, { cause })
   }
 }
 
