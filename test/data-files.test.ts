@@ -168,6 +168,8 @@ describe('NumPy arrays', () => {
     wrong(npy('|u1', [2, 2], [1, 2, 3, 4], { fortran: true })).toThrow('expected C order, found Fortran order. Save it with numpy.ascontiguousarray')
     wrong(npy('|O', [1], [1])).toThrow('arrays of type |O are not read')
     wrong(npy("[('a', '<i4')]", [1], [1])).toThrow('found a structured one')
+    for (const shape of [[2.5, 2], [-1, 4], [0.5, 2], [-2, -2], [2 ** 31, 2 ** 31]]) wrong(npy('|u1', shape, [1, 2, 3, 4, 5])).toThrow(`a damaged array: expected a shape of whole numbers, found (${shape.join(', ')}).`)
+    wrong(npy('|S0', [2 ** 31], [])).toThrow('arrays of type |S0 are not read')
     wrong(npy('<i4', [4], [1, 2])).toThrow('a damaged array: expected 16 bytes of elements, found 2')
     wrong(npy('<i8', [1], bytesOf(BigInt64Array.of(2n ** 60n)))).toThrow('integers of 2^53')
     wrong(npy('|u1', [1], [1], { version: 4 })).toThrow('version 1 to 3')
@@ -198,6 +200,16 @@ describe('.npz', () => {
   test("guided-diffusion's names, stored without compression, and grey with or without a channel", async () => {
     const set = await openImages(put('arr.npz', npz({ arr_0: npy('|u1', [2, 1, 1, 1], [5, 6]), arr_1: npy('<i8', [2], [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]) }, 0)))
     expect([set.length, set.channels, [...set.labels ?? []], set.classes]).toEqual([2, 1, [3, 0], ['0', '1', '2', '3']])
+  })
+
+  test('one image is one, not as many as it has rows', async () => {
+    const pixels = Array.from({ length: 4 * 5 * 3 }, (_, i) => i)
+    const colour = await openImages(put('single.npz', npz({ images: npy('|u1', [4, 5, 3], pixels) })))
+    expect([colour.length, colour.channels, colour.sizeOf(0), [...(await colour.read(0)).data]]).toEqual([1, 3, { width: 5, height: 4 }, pixels])
+    const grey = await openImages(put('single-grey.npz', npz({ images: npy('|u1', [4, 15, 1], pixels), labels: npy('|u1', [1], [0]) })))
+    expect([grey.length, grey.channels, grey.sizeOf(0)]).toEqual([1, 1, { width: 15, height: 4 }])
+    expect((await openImages(put('several-grey.npz', npz({ images: npy('|u1', [4, 3, 5], pixels) })))).length).toBe(4)
+    await expect(openImages(put('single-labels.npz', npz({ images: npy('|u1', [4, 5, 3], pixels), labels: npy('|u1', [4], [0, 1, 2, 3]) })))).rejects.toThrow('expected one label for each of its 1 images, found 4 labels')
   })
 
   test.each([

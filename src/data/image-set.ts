@@ -100,6 +100,7 @@ export function imageArrays({ name, fingerprint, data, width, height, channels, 
     throw new TweedieError('format', `${name}: ${message}`)
   }
   if (length === 0) wrong('holds no image.')
+  if (!Number.isInteger(length)) wrong(`expected a whole number of images of ${bytes} bytes, found ${data.length} bytes.`)
   if (labels && labels.length !== length) wrong(`expected one label for each of its ${length} images, found ${labels.length} labels.`)
   let last = -1
   for (let i = 0; labels && i < length; i++) {

@@ -27,9 +27,10 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
   const header = new TextDecoder(version === 3 ? 'utf-8' : 'latin1').decode(bytes.subarray(start, end))
   const dtype = /'descr'\s*:\s*'([^']*)'/.exec(header)?.[1] ?? wrong('expected an array of numbers or text, found a structured one.')
   const dimensions = /'shape'\s*:\s*\(([^)]*)\)/.exec(header)?.[1] ?? wrong('a damaged array: its header has no shape.')
-  const shape = dimensions.split(',').map((part) => part.trim()).filter((part) => part !== '').map(Number)
+  // Python 2 wrote whole numbers as 3L.
+  const shape = dimensions.split(',').map((part) => part.trim()).filter((part) => part !== '').map((part) => /^\d+L?$/.test(part) ? parseInt(part, 10) : NaN)
   const count = shape.reduce((a, b) => a * b, 1)
-  if (!Number.isSafeInteger(count) || count < 0) wrong(`a damaged array: its shape is (${dimensions}).`)
+  if (!shape.every(Number.isSafeInteger) || !Number.isSafeInteger(count)) wrong(`a damaged array: expected a shape of whole numbers, found (${dimensions.slice(0, 60)}).`)
   if (/'fortran_order'\s*:\s*True/.test(header) && shape.filter((n) => n > 1).length > 1) {
     wrong('expected C order, found Fortran order. Save it with numpy.ascontiguousarray(array).')
   }
@@ -38,7 +39,7 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
   const little = order !== '>'
   const read = readers(view, little)[`${kind}${digits}`]
   const text = kind === 'U' || kind === 'S'
-  if (!read && !text) wrong(`arrays of type ${dtype} are not read, only numbers and text${kind === 'O' ? ' (not Python objects: save text with array.astype(str))' : ''}.`)
+  if (!read && !(text && size > 0)) wrong(`arrays of type ${dtype} are not read, only numbers and text${kind === 'O' ? ' (not Python objects: save text with array.astype(str))' : ''}.`)
   if (bytes.length < end + count * size) wrong(`a damaged array: expected ${count * size} bytes of elements, found ${bytes.length - end}.`)
   if (text) {
     const characters = (at: number): number => kind === 'U' ? view.getUint32(at, little) : view.getUint8(at)

@@ -1,6 +1,6 @@
 /**
  * NumPy's .npz as a set of images: `images` (or guided-diffusion's `arr_0`) of bytes, [N, H, W], [N, H, W, 1] or
- * [N, H, W, 3]; `labels` (`arr_1`) and `classes`, the names of the classes, if it has them. Every other array with one
+ * [N, H, W, 3], or one image [H, W, 1] or [H, W, 3]; `labels` (`arr_1`) and `classes`, the names of the classes, if it has them. Every other array with one
  * number an image is a column, and what is neither is named in the notes.
  */
 import { TweedieError } from '../errors.ts'
@@ -36,9 +36,10 @@ export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise
   const [imagesKey, labelsKey] = [keyOf('images', 'arr_0'), keyOf('labels', 'arr_1')]
   const images = arrays.get(imagesKey ?? '') ?? wrong(`expected an array "images" (or "arr_0"), found ${[...arrays.keys()].join(', ') || 'none'}.`)
   const { shape, dtype, data } = images
-  const [length, height, width, channels = 1] = shape
+  // Nobody has grey images of 1 or 3 columns: that is one image.
+  const [length, height, width, channels = 1] = shape.length === 3 && [1, 3].includes(shape[2]) ? [1, ...shape] : shape
   if (shape.length < 3 || shape.length > 4 || ![1, 3].includes(channels)) {
-    wrong(`expected images of shape [N, height, width], [N, height, width, 1] or [N, height, width, 3], found [${shape.join(', ')}].`)
+    wrong(`expected images of shape [N, height, width], [N, height, width, 1] or [N, height, width, 3], or one image [height, width, 3], found [${shape.join(', ')}].`)
   }
   if (!(data instanceof Uint8Array)) return wrong(`expected images of bytes (uint8, 0 to 255), found ${dtype}. Convert them before saving.`)
   const columns = new Map<string, ArrayLike<number>>()
