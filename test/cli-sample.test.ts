@@ -67,6 +67,17 @@ describe('a run', () => {
     expect(html).not.toMatch(/<script|https?:|<link|url\(/)
   })
 
+  test('numbers that are none end it, with the samples that have them and what is kept, and are not stored', async () => {
+    const { code, out, err } = await tweedie(sampleArgs('endless', '--method', 'self-guided', '--guide-every', '1', '--guide-weight', '1e30'))
+    expect([code, out]).toEqual([1, []])
+    expect(err.at(-1)).toMatch(/^tweedie: The (samples hold|minority scores are) -?(Infinity|NaN) in samples 0, 1\. Take a smaller --guide-weight\.$/)
+    expect(record('endless')).toMatchObject({ status: 'unfinished', samples: [] })
+    expect(pictures('endless')).toEqual([])
+    writeFileSync(at('endless/run.json'), readFileSync(join(at('first'), 'run.json'), 'utf8').replace(/"score": [\d.]+/, '"score": null'))
+    const replayed = await tweedie(['replay', join(at('endless'), 'run.json'), '--out', at('replayed-null')])
+    expect([replayed.code, replayed.err.at(-1)]).toEqual([1, expect.stringContaining('run.json: expected a run.json of tweedie: samples[0].score: expected a number, found null.')])
+  })
+
   test('its folder can be scored: the contact sheet is no sample', async () => {
     const { code, err } = await tweedie(['score', '--model', weights, '--images', at('first'), '--out', at('first.csv')])
     expect(code, err.join('\n')).toBe(0)

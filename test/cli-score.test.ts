@@ -171,6 +171,12 @@ describe('score', () => {
     writeFileSync(at('flat/4.png'), bytes)
     const other = await tweedie([...argv, '--seed', '1'], session)
     expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringContaining('unfinished scores of another model, data set or other settings')])
+    // What JSON makes of NaN would be a score of 0.
+    const kept = readFileSync(at('stopped.json.unfinished'), 'utf8')
+    writeFileSync(at('stopped.json.unfinished'), kept.replace(/"scores":\[[^,]+/, '"scores":[null'))
+    const damagedScores = await tweedie(argv, session)
+    expect([damagedScores.code, damagedScores.err.at(-1)]).toEqual([1, expect.stringContaining('stopped.json.unfinished: expected unfinished scores of tweedie (choose another --out, or delete it): scores[0]: expected a number, found null.')])
+    writeFileSync(at('stopped.json.unfinished'), kept)
     expect((await run(...argv, '--batch', '3')).join('\n')).toContain('4 of 5 images are scored already.')
     expect(read('stopped.json')).toBe(read('whole.json'))
     expect(existsSync(at('stopped.json.unfinished'))).toBe(false)

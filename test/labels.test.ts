@@ -1,6 +1,6 @@
 /** L.15: minority labels by quantiles, and the files of scores and labels. */
 import { describe, expect, test } from 'vitest'
-import { checkFingerprint, equalWidthLabels, parseMinorityLabels, parseMinorityScores, quantileLabels, type MinorityScores } from '../src/diffusion/index.ts'
+import { checkFingerprint, equalWidthLabels, parseMinorityLabels, parseMinorityScores, quantileLabels, scoreSettingsOf, type MinorityScores } from '../src/diffusion/index.ts'
 import { numbers } from './op.ts'
 
 const sizes = (labels: ArrayLike<number>, levels: number): number[] => {
@@ -120,9 +120,14 @@ describe('files', () => {
     program: 'tweedie', kind: 'minority-scores', data: 'cells.npz', fingerprint: 'a'.repeat(64), model: 'b'.repeat(64), schedule: 'cosine', diffusionSteps: 1000,
     respacing: '100', t: 90, timestep: 908, distance: 'L2', draws: 1, seed: 0, conditional: false, indices: [0, 2], scores: [0.5, 0.25],
   }
-  const labels = { kind: 'minority-labels', fingerprint: 'a', levels: 2, indices: [0, 1], labels: [0, 1], thresholds: [1, 2] }
+  const labels = { program: 'tweedie', kind: 'minority-labels', data: 'cells.npz', fingerprint: 'a', levels: 2, within: 'all', indices: [0, 1], labels: [0, 1], thresholds: [1, 2], scores: scoreSettingsOf(scores) }
 
-  test('are read as they were written', () => expect(parseMinorityScores(JSON.stringify(scores), 's.json')).toEqual(scores))
+  test('are read as they were written', () => {
+    expect(parseMinorityScores(JSON.stringify(scores), 's.json')).toEqual(scores)
+    expect(parseMinorityLabels(JSON.stringify(labels), 'l.json')).toEqual(labels)
+    const within = { ...labels, within: 'class', thresholds: [[1, 2], [], [3, 4]] }
+    expect(parseMinorityLabels(JSON.stringify(within), 'l.json')).toEqual(within)
+  })
 
   test('of other images are refused', () => {
     const set = { name: 'other.npz', fingerprint: 'c'.repeat(64) }
@@ -134,10 +139,18 @@ describe('files', () => {
     ['no JSON', () => parseMinorityScores('name,score', 's.csv'), /s\.csv: expected minority scores of tweedie, found something else\. They are made by: tweedie score/],
     ['labels for scores', () => parseMinorityScores(JSON.stringify(labels), 'l.json'), /found a file of the kind "minority-labels"/],
     ['scores for labels', () => parseMinorityLabels(JSON.stringify(scores), 's.json'), /expected minority labels of tweedie, found a file of the kind "minority-scores"/],
-    ['fewer scores than images', () => parseMinorityScores(JSON.stringify({ ...scores, scores: [1] }), 's.json'), /expected 2 numbers in "scores"/],
-    ['text for a class', () => parseMinorityScores(JSON.stringify({ ...scores, classes: [1, 'x'] }), 's.json'), /expected 2 numbers in "classes"/],
-    ['an index that is none', () => parseMinorityScores(JSON.stringify({ ...scores, indices: [0, -1] }), 's.json'), /expected 2 numbers in "indices"/],
+    ['fewer scores than images', () => parseMinorityScores(JSON.stringify({ ...scores, scores: [1] }), 's.json'), /expected 2 numbers in "scores", found 1/],
+    ['text for a class', () => parseMinorityScores(JSON.stringify({ ...scores, classes: [1, 'x'] }), 's.json'), /s\.json: expected minority scores of tweedie: classes\[1\]: expected a whole number of 0 or more, found "x"/],
+    ['an index that is none', () => parseMinorityScores(JSON.stringify({ ...scores, indices: [0, -1] }), 's.json'), /indices\[1\]: expected a whole number of 0 or more, found -1/],
     ['a label above the levels', () => parseMinorityLabels(JSON.stringify({ ...labels, labels: [0, 2] }), 'l.json'), /expected labels from 0 to levels - 1/],
+    // NaN as JSON.stringify writes it, and what is larger than any double.
+    ['null for a score', () => parseMinorityScores(JSON.stringify({ ...scores, scores: [0.5, null] }), 's.json'), /scores\[1\]: expected a number, found null/],
+    ['an infinite score', () => parseMinorityScores(JSON.stringify(scores).replace('0.25', '1e999'), 's.json'), /scores\[1\]: expected a number/],
+    ['another schedule', () => parseMinorityScores(JSON.stringify({ ...scores, schedule: 'square' }), 's.json'), /schedule: expected "cosine" or "linear", found "square"/],
+    ['steps that are none', () => parseMinorityScores(JSON.stringify({ ...scores, diffusionSteps: 1000.5 }), 's.json'), /diffusionSteps: expected a whole number of 0 or more, found 1000\.5/],
+    ['levels without thresholds', () => parseMinorityLabels(JSON.stringify({ ...labels, levels: 2 ** 31 }), 'l.json'), /as many thresholds as levels/],
+    ['a threshold that is none', () => parseMinorityLabels(JSON.stringify({ ...labels, thresholds: [1, null] }), 'l.json'), /thresholds\[1\]: expected a number, found null/],
+    ['rows of thresholds for the whole set', () => parseMinorityLabels(JSON.stringify({ ...labels, thresholds: [[1, 2]] }), 'l.json'), /as many thresholds as levels/],
     ['null', () => parseMinorityLabels('null', 'l.json'), /found something else/],
   ]
   test.each(cases)('%s', (_, run, message) => expect(run).toThrow(message))

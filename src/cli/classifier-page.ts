@@ -1,4 +1,5 @@
 /** Evaluations of a classifier's checkpoints: as a line, and as curves and a table of the run's report. */
+import { aCount, aNumber, aText, fieldsOf, listOf, optional } from '../io/json.ts'
 import { quartiles, type ClassifierEvaluation } from '../train/index.ts'
 import { htmlTable } from './html.ts'
 import type { Curve } from './train-page.ts'
@@ -11,6 +12,9 @@ export interface ClassifierReview {
   readonly heldBack?: ClassifierEvaluation
   readonly train: ClassifierEvaluation
 }
+
+const isEvaluation = fieldsOf({ images: aCount, loss: aNumber, acc1: aNumber, lossByQuartile: listOf(aNumber), acc1ByQuartile: listOf(aNumber) })
+export const isReview = fieldsOf({ step: aCount, images: aCount, average: aText, train: isEvaluation, heldBack: optional(isEvaluation) })
 
 const percent = (part: number): string => `${(100 * part).toFixed(1)} %`
 

@@ -69,7 +69,10 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   for (let begin = record.samples.length; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
     const range = samples.length === 1 ? `sample ${begin + 1}` : `samples ${begin + 1} to ${begin + samples.length}`
-    const drawn = await drawBatch(setup, settings, samples, score, `${what}, ${range} of ${number}`, signal)
+    const drawn = await drawBatch(setup, settings, samples, score, `${what}, ${range} of ${number}`, signal).catch((error: unknown): never => {
+      if (!(error instanceof TweedieError) || error.code !== 'non-finite' || begin === 0) throw error
+      throw new TweedieError('non-finite', `${error.message} The ${begin} before ${begin === 1 ? 'is' : 'are'} kept in ${out}; other settings need another --out.`, { cause: error })
+    })
     const finished: FinishedSample[] = []
     for (const [i, k] of samples.entries()) {
       const picture = async (file: string, values: Float32Array, of: readonly number[]): Promise<{ file: string; sha256: string }> => {
@@ -152,17 +155,30 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
     if (noise instanceof GeneratedNoise) noise.dispose()
   }
   if (!last) throw new Error('the sampler yielded no step')
-  checkFinite(last, samples, 'the weights are damaged, or the guidance is too strong')
-  if (metric) checkFinite(metric, samples, 'the guidance is too strong', (k, value) => `The metric of sample ${k} is ${value}`)
+  checkFinite('The samples hold', last, samples, tooStrong(settings))
+  checkFinite('The minority scores are', scores, samples, tooStrong(settings))
+  if (metric) checkFinite("Self-guidance's metrics are", metric, samples, tooStrong(settings))
   const scored = elapsed()
   const sample = upsampler ? await upsample(upsampler, last, [samples.length, ...shape], { samples, y, seed: settings.seed, clipDenoised: settings.clipDenoised, label, signal }) : last
-  if (upsampler) checkFinite(sample, samples, "the upsampler's weights are damaged")
+  if (upsampler) checkFinite('The second stage makes', sample, samples, "The upsampler's weights are damaged, or of another network.")
   const targets = samples.map((_, i) => Object.fromEntries(leads.flatMap(({ name, targets }) => targets ? [[name, targets[i] as number | string]] : [])))
   const timing = { samples: samples.length, seconds: sampling, firstStep, scoring: scored - sampling, ...(upsampler && { upsampling: elapsed() - scored }) }
   return { sample, base: upsampler && last, first, middle, scores, metric, targets, timing }
 }
 
-function checkFinite(values: Float32Array, samples: readonly number[], why: string, said = (k: number, value: number): string => `Sample ${k} holds ${value}`): void {
-  const broken = values.findIndex((value) => !Number.isFinite(value))
-  if (broken >= 0) throw new TweedieError('non-finite', `${said(samples[Math.floor(broken / (values.length / samples.length))]!, values[broken]!)}: ${why}.`)
+/** Refuses values that are no numbers, with the samples that have them; `values` are of all of `samples`, one after another. */
+function checkFinite(what: string, values: Float32Array, samples: readonly number[], why: string): void {
+  const each = values.length / samples.length
+  const broken = samples.filter((_, i) => !values.subarray(i * each, (i + 1) * each).every(Number.isFinite))
+  if (broken.length === 0) return
+  const found = values.find((value) => !Number.isFinite(value))
+  throw new TweedieError('non-finite', `${what} ${found} in sample${broken.length === 1 ? '' : 's'} ${broken.slice(0, 8).join(', ')}${broken.length > 8 ? ` and ${broken.length - 8} more` : ''}. ${why}`)
+}
+
+/** What may be wrong, and the options that mend it. */
+function tooStrong({ guide, classifier, minority, sehwag, attributes, boost }: SampleSettings): string {
+  const strengths = Object.entries({
+    '--guide-weight': guide, '--classifier-scale': classifier, '--minority-scale': minority, '--sehwag-alpha': sehwag, '--attributes-scale': attributes, '--boost': boost !== 1,
+  }).flatMap(([name, used]) => used ? [name] : [])
+  return strengths.length > 0 ? `Take a smaller ${strengths.join(' or ')}.` : 'The weights are damaged, or of another network, schedule or preset.'
 }

@@ -1,11 +1,16 @@
 /** What files of training say of themselves, as rows for `tweedie info`: states of runs, and the models that came of them. */
+import { TweedieError } from '../errors.ts'
 import { classifierMetadata, minorityMetadata } from '../diffusion/index.ts'
 import type { Checkpoint } from '../io/index.node.ts'
-import { runOfState, type TrainCounters } from '../train/index.ts'
+import { aCount, aNumber, fieldsOf, listOf, optional } from '../io/json.ts'
+import { countersOf, runOfState } from '../train/index.ts'
 
 type Row = readonly [key: string, value: string]
 
-const count = (n: unknown): string => Number(n).toLocaleString('en')
+const count = (n: number | undefined): string => n?.toLocaleString('en') ?? 'not told'
+
+const isRun = fieldsOf({ steps: optional(aCount), batch: optional(aCount), lr: optional(aNumber), emaRates: optional(listOf(aNumber)), seed: optional(aCount) })
+interface Run { readonly kind?: unknown; readonly config?: unknown; readonly steps?: number; readonly batch?: number; readonly lr?: number; readonly emaRates?: readonly number[]; readonly seed?: number; readonly data?: unknown; readonly adapter?: unknown }
 
 /** The network of a run's state as a checkpoint of its own: the weights that are trained; null for a file that is no state. */
 export function trainedIn(checkpoint: Checkpoint): Checkpoint | null {
@@ -18,18 +23,22 @@ export function trainedIn(checkpoint: Checkpoint): Checkpoint | null {
 
 /** How far a run is, and on what. */
 export function stateRows(checkpoint: Checkpoint): Row[] {
-  const { kind, config, steps, batch, lr, emaRates, seed, data, adapter } = runOfState(checkpoint)
-  const { step, rows } = JSON.parse(checkpoint.metadata.counters!) as TrainCounters
+  const run = runOfState(checkpoint)
+  const wrong = isRun(run, 'run')
+  if (wrong !== undefined) throw new TweedieError('format', `${checkpoint.name}: ${wrong}. The file is damaged.`)
+  const { kind, config, steps, batch, lr, emaRates, seed, data, adapter } = run as Run
+  const images = (n?: number): number | undefined => n === undefined || batch === undefined ? undefined : n * batch
+  const { step, rows } = countersOf(checkpoint)
   // Only classifiers have a pool.
   const command = kind === 'features' ? kind : String(config).includes('"pool"') ? 'classifier' : 'diffusion'
   const loss = rows.at(-1)?.values.loss?.all
   return [
     ['kind', `state of a run of train ${command}: --resume goes on with it; its model is model.safetensors`],
     ['  step', `${count(step)} of ${count(steps)}`],
-    ['  images seen', `${count(step * Number(batch))} of ${count(Number(steps) * Number(batch))}, ${count(batch)} a step`],
+    ['  images seen', `${count(images(step))} of ${count(images(steps))}, ${count(batch)} a step`],
     ...(typeof loss === 'number' ? [['  loss', loss.toFixed(4)] as const] : []),
     ['  learning rate', String(lr)],
-    ['  averages', (emaRates as number[] | undefined)?.join(', ') || 'none'],
+    ['  averages', emaRates?.join(', ') || 'none'],
     ['  seed', String(seed)],
     ['  data', `fingerprint ${String(data)}`],
     ['  computed on', String(adapter)],

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { checkFingerprint, equalWidthLabels, parseMinorityScores, quantileLabels, scoreSettingsOf, type MinorityLabels, type MinorityScores } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { jsonText } from '../io/json.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { classOptions, openClasses } from './data.ts'
 import { claimOutputs, inputsOf, keepsOthers } from './outputs.ts'
@@ -57,7 +58,7 @@ export const label: Command = {
       const { labels, thresholds } = cut(scores, each.length > 1 ? each : each[0]!, classes, names)
       result = { ...head, thresholds, labels: [...labels], ...rest }
     }
-    await writeFileAtomic(out, [new TextEncoder().encode(`${JSON.stringify(result)}\n`)], { signal })
+    await writeFileAtomic(out, [new TextEncoder().encode(`${jsonText(result, out)}\n`)], { signal })
     for (const line of levelTable(result, file)) console.log(line)
     console.log(`${out}: ${indices.length} labels in ${each.join(', ')} levels${by === 'quantiles' ? '' : ' of equal width'}${within === 'class' ? ', cut within each class' : ''}`)
   },

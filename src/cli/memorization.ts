@@ -8,6 +8,7 @@ import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { applySelection, checkImages, imageBatch, openImages, type ImageSet } from '../data/index.node.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { jsonText } from '../io/json.ts'
 import { turned, type Pictures } from '../metrics/index.ts'
 import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet } from '../nn/index.ts'
 import { featureBatch, nearestInFeatures, nearestInPixels, type NearestTraining, type NearestTrainingOptions } from '../train/index.ts'
@@ -95,7 +96,7 @@ export const memorization: Command = {
     const sheet = (images: readonly Image[]): Uint8Array => encodePng(contactSheet(images, 2 * across))
     await write('pairs.png', sheet(nearest[0].pairs.flatMap(({ sample, training }) => [sample, training])))
     await write('distances.csv', encoded(distanceTable(measures, [drawn, heldOut], train)))
-    await write(recordFile, encoded(`${JSON.stringify(result, null, 2)}\n`))
+    await write(recordFile, encoded(`${jsonText(result, join(out, recordFile), 2)}\n`))
     await write('index.html', encoded(memorizationPage(result, nearest)))
     for (const { name, samples: [, one, , , half], heldOut: [, heldOne, , , heldHalf], nearer } of result.measures) {
       console.log(`${name}: samples ${figure(half)} (1 %: ${figure(one)}), held-out images ${figure(heldHalf)} (1 %: ${figure(heldOne)}), medians of the distance to the nearest training image; ${(100 * nearer).toFixed(1)} % of the samples are nearer than 99 % of the held-out images`)

@@ -5,6 +5,7 @@
 import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../io/json.ts'
 import { fail } from './arguments.ts'
 import { sha256Of } from './files.ts'
 import { hasPart } from './numbers.ts'
@@ -74,7 +75,7 @@ export const baseFile = (index: number, number: number): string => fileOf('base'
 const picturesOf = (sample: FinishedSample): Picture[] => [sample, ...(sample.base ? [sample.base] : [])]
 
 export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
-  writeFileAtomic(join(folder, recordFile), [new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`)])
+  writeFileAtomic(join(folder, recordFile), [new TextEncoder().encode(`${jsonText(record, join(folder, recordFile), 2)}\n`)])
 
 /** Options that a record from before they existed lacks, with what was done then; the order is that of the record. */
 const newerOptions = (options: RunRecord['options']): RunRecord['options'] =>
@@ -108,19 +109,21 @@ export function recordSaver(folder: string): { save(record: RunRecord): Promise<
   }
 }
 
-/** The record of a run, or null where there is none. Throws 'option' for a file that is no such record. */
+const pictureFields = { file: aText, sha256: aText }
+const isRecord = fieldsOf({
+  program: oneOf('tweedie'), version: aText, status: oneOf('unfinished', 'done'), started: aText,
+  options: valuesOf(anyOf(aText, aNumber, aBoolean)), sha256: valuesOf(aText), kernels: valuesOf(aText), differs: optional(listOf(aText)), metric: optional(fieldsOf({ t: aCount, timestep: aCount })),
+  adapter: fieldsOf({ backend: oneOf('webgpu', 'cpu'), name: aText, vendor: aText, architecture: aText, software: aBoolean }),
+  samples: listOf(fieldsOf({ ...pictureFields, base: optional(fieldsOf(pictureFields)), score: aNumber, metric: optional(aNumber), label: optional(aCount), targets: optional(valuesOf(anyOf(aText, aNumber))) })),
+  seconds: fieldsOf({ load: aNumber, batches: listOf(fieldsOf({ samples: aCount, seconds: aNumber, firstStep: aNumber, upsampling: optional(aNumber), scoring: aNumber })) }),
+})
+
+/** The record of a run, or null where there is none. Throws 'format' for a file that is no such record. */
 export async function readRecord(path: string): Promise<RunRecord | null> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
   if (text === null) return null
-  let record: RunRecord | null = null
-  try {
-    record = JSON.parse(text) as RunRecord
-  } catch {
-    // Said below.
-  }
-  record = record && { ...record, options: withUpsamplerSteps({ ...record.options, ...newerOptions(record.options ?? {}), ...record.options }) }
-  const whole = record?.program === 'tweedie' && typeof record.options === 'object' && typeof record.sha256 === 'object' && typeof record.kernels === 'object' && Array.isArray(record.samples)
-  return whole ? record : fail(`${path} is no run.json of tweedie.`)
+  const record = parseJson<RunRecord>(text, path, 'a run.json of tweedie', isRecord)
+  return { ...record, options: withUpsamplerSteps({ ...record.options, ...newerOptions(record.options), ...record.options }) }
 }
 
 /**

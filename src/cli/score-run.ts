@@ -4,6 +4,7 @@ import { basename } from 'node:path'
 import { imageBatch, type ImageSet } from '../data/index.ts'
 import { scoreImages, type ConditionalDenoiser, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { jsonText } from '../io/json.ts'
 import type { UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { imageOf } from './image.ts'
@@ -52,7 +53,7 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
   const head = headOf(job, distance.name)
   const unfinished = await unfinishedScores(out, head)
   const scores = await scoreAll(head, unfinished, scoring)
-  const text = isTable(out) ? table(set, indices, scores) : `${JSON.stringify({ ...head, scores: Array.from(scores) } satisfies MinorityScores)}\n`
+  const text = isTable(out) ? table(set, indices, scores) : `${jsonText({ ...head, scores: Array.from(scores) } satisfies MinorityScores, out)}\n`
   await writeFileAtomic(out, [new TextEncoder().encode(text)], { signal })
   if (job.html !== null) await writePage(job.html, job, head, scores, source, scoring, signal)
   await unfinished.remove()

@@ -1,6 +1,7 @@
 /** `tweedie select`: which images are trained on and which are held out, as a file. */
 import { classCounts, selectImages, type ImageSet, type Selection } from '../data/index.node.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { jsonText } from '../io/json.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { classOptions, openClasses } from './data.ts'
 import { claimOutputs, keepsOthers } from './outputs.ts'
@@ -39,7 +40,7 @@ export const select: Command = {
     const set = await openClasses(args.positionals[0], args, signal)
     for (const note of set.notes) console.error(`${set.name}: ${note}`)
     const selection = selectImages(set, { seed, ...longTail !== undefined && { longTail }, ...holdOut !== undefined && { holdOut }, ...by !== undefined && { by } })
-    await writeFileAtomic(out, [new TextEncoder().encode(`${JSON.stringify(selection)}\n`)], { signal })
+    await writeFileAtomic(out, [new TextEncoder().encode(`${jsonText(selection, out)}\n`)], { signal })
     console.log(table(set, selection))
     console.log(out)
   },

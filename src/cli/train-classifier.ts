@@ -8,7 +8,7 @@ import { fail, parseArguments, type Arguments, type Command } from './arguments.
 import { attentionBefore } from './attention-option.ts'
 import { checkScored, countsOf, guessing, labelled, labelOptions, openLabelled, type LabelledImages } from './classifier-data.ts'
 import { classifierNetworkOf, classifierOptions, processOf, processOptions, told, type Process } from './classifier-options.ts'
-import { evaluationsOf, reviewLine, type ClassifierReview } from './classifier-page.ts'
+import { evaluationsOf, isReview, reviewLine, type ClassifierReview } from './classifier-page.ts'
 import { computedOn, onDevice } from './device.ts'
 import { loadWithProgress, openModel, sha256OfFile, type ModelFile } from './files.ts'
 import { inputsOf } from './outputs.ts'
@@ -120,9 +120,9 @@ export const trainClassifier: Command = {
         console.error(reviewLine(found))
       }
 
-      await resumeRun({ trainer, settings, run }, signal)
+      await resumeRun({ trainer, settings, run, isReview }, signal)
       const page = (): string => trainPage({ title: `Training ${kinds[of].name}`, trainer, run, ...evaluationsOf(trainer.evaluations as ClassifierReview[], guessing(data)) })
-      await trainToEnd({ trainer, settings, run, metadata: { ...metadata, ...(preset !== undefined && { preset }) }, review, page }, signal)
+      await trainToEnd({ trainer, settings, run, metadata: { ...metadata, ...(preset !== undefined && { preset }) }, review, isReview, page }, signal)
       console.log(`${join(out, 'report.html')}; sample takes ${kinds[of].option} ${join(out, `${average}.safetensors`)}`)
     } finally {
       await extractorFile?.file.checkpoint.close()

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
 import { createNamedScheduleSampler, diffusionOptionsOf, encodeMarginal, GaussianDiffusion, GeneratedNoise, lossTypeOf, MarginalFit, sampleLoop } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../io/json.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
 import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation, type TrainImages } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
@@ -36,6 +37,9 @@ export interface Review {
   readonly heldOut?: Evaluation
   readonly train: Evaluation
 }
+
+const isEvaluation = fieldsOf({ images: aCount, mse: aNumber, vb: aNumber, mseByQuartile: listOf(anyOf(oneOf(null), aNumber)) })
+const isReview = fieldsOf({ step: aCount, images: aCount, average: aText, train: isEvaluation, heldOut: optional(isEvaluation) })
 
 export const trainDiffusion: Command = {
   name: 'train diffusion',
@@ -124,9 +128,9 @@ export const trainDiffusion: Command = {
       return encodePng(contactSheet(pictures))
     }
 
-    await resumeRun({ trainer, settings, run }, signal)
+    await resumeRun({ trainer, settings, run, isReview }, signal)
     drawn = await readFile(sheetOf(trainer.step)).catch(() => null)
-    await trainToEnd({ trainer, settings, run, metadata: { ...configMetadata(config, process), ...(preset !== undefined && { preset }) }, review, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
+    await trainToEnd({ trainer, settings, run, metadata: { ...configMetadata(config, process), ...(preset !== undefined && { preset }) }, review, isReview, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
     console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
   },
 }

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { checkImages, classCounts, trainingBatch, type ImageSet } from '../data/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { aCount, aNumber, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, valuesOf } from '../io/json.ts'
 import { FeatureNet, featureNetMemoryOf, featureNetStateDict, parameterCount, type FeatureNetConfig } from '../nn/index.ts'
 import { encodeModel, evaluateFeatures, FeatureTask, Trainer, viewDefaults, type FeatureEvaluation } from '../train/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
@@ -29,6 +30,9 @@ const options = {
 export interface FeatureReview extends FeatureEvaluation {
   readonly step: number
 }
+
+const orNull = anyOf(oneOf(null), aNumber)
+const isReview = fieldsOf({ step: aCount, images: aCount, recalls: optional(listOf(orNull)), balancedAccuracy: optional(aNumber), anotherPicture: orNull, relative: valuesOf(orNull) })
 
 export const trainFeatures: Command = {
   name: 'train features',
@@ -80,9 +84,9 @@ export const trainFeatures: Command = {
     const averaged = new FeatureNet(config, weights)
     const reviews = (): FeatureReview[] => trainer.evaluations as FeatureReview[]
     const metadata = { kind: 'features', config: JSON.stringify({ in_channels: config.inChannels, channels, image_size: size }) }
-    await resumeRun({ trainer, settings, run }, signal)
+    await resumeRun({ trainer, settings, run, isReview }, signal)
     await trainToEnd({
-      trainer, settings, run, metadata,
+      trainer, settings, run, metadata, isReview,
       review: async (step) => {
         if (heldOut) trainer.evaluations.push({ step, ...await evaluateFeatures(device, averaged, set, heldOut, { size, signal }) })
       },
@@ -90,7 +94,7 @@ export const trainFeatures: Command = {
     }, signal)
     const training = { step: trainer.step, images: trainer.step * train.batch, ...run, ...(reviews().length > 0 ? { evaluation: reviews().at(-1) } : {}) }
     const file = join(out, 'features.safetensors')
-    await writeFileAtomic(file, await encodeModel(weights, { ...metadata, training: JSON.stringify(training) }), { signal })
+    await writeFileAtomic(file, await encodeModel(weights, { ...metadata, training: jsonText(training, file) }), { signal })
     const last = reviews().at(-1)
     if (last) console.log(evaluationText(last, set.classes ?? []))
     console.log(`${join(out, 'report.html')}; --features takes ${file}`)
@@ -104,7 +108,8 @@ function commonSide(set: ImageSet): number {
   return side < 16 ? fail(`${set.name}: the pictures have ${side} x ${side} pixels, and a feature net needs 16 or more.`) : side
 }
 
-const figure = (value: number | null | undefined): string => (value === null || value === undefined ? '' : value.toFixed(3))
+/** A class or a distance that nothing was held out for has none. */
+const figure = (value: number | null | undefined): string => value?.toFixed(3) ?? '–'
 
 function evaluationTable(reviews: readonly FeatureReview[], classes: readonly string[]): string {
   if (reviews.length === 0) return ''

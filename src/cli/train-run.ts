@@ -6,7 +6,8 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
-import { encodeModel, encodeState, restoreState, type AnyTrainer, type Row } from '../train/index.ts'
+import { jsonText, listOf, type Check } from '../io/json.ts'
+import { countersOf, encodeModel, encodeState, restoreState, type AnyTrainer, type Row } from '../train/index.ts'
 import { fail } from './arguments.ts'
 import { claimOutputs, type Outputs } from './outputs.ts'
 import { progress } from './progress.ts'
@@ -25,6 +26,8 @@ export interface TrainRun {
   readonly metadata: Readonly<Record<string, string>>
   /** Called after `saveEvery` steps, before the checkpoint, and at the end: evaluates, draws samples. */
   readonly review?: (step: number) => Promise<void>
+  /** What a review leaves in the trainer's evaluations, when it comes from a file. */
+  readonly isReview: Check
   /** The run's page; called after every checkpoint. */
   readonly page: () => string
 }
@@ -42,13 +45,15 @@ const exists = (path: string): Promise<boolean> => stat(path).then(() => true, (
 export const modelFiles = (emaRates: readonly number[]): string[] => ['model.safetensors', ...emaRates.map((rate) => `ema-${rate}.safetensors`)]
 
 /** Goes on with the run in the folder, or sees that there is none. Resolves to whether it went on. */
-export async function resumeRun({ trainer, settings: { out, resume }, run }: Pick<TrainRun, 'trainer' | 'settings' | 'run'>, signal: AbortSignal): Promise<boolean> {
+export async function resumeRun({ trainer, settings: { out, resume }, run, isReview }: Pick<TrainRun, 'trainer' | 'settings' | 'run' | 'isReview'>, signal: AbortSignal): Promise<boolean> {
   const path = join(out, stateFile)
   const there = await exists(path)
   if (there && !resume) return fail(`${out} holds a run already: --resume goes on with it; another --out begins a new one.`)
   if (!there) return false
   const checkpoint = await openCheckpoint(await openFile(path), { signal })
   try {
+    const wrong = listOf(isReview)(countersOf(checkpoint).evaluations, 'evaluations')
+    if (wrong !== undefined) throw new TweedieError('format', `${path}: ${wrong}. The file is damaged.`)
     await restoreState(trainer, checkpoint, run, signal)
   } finally {
     await checkpoint.close()
@@ -98,7 +103,7 @@ async function saveRun({ trainer, settings: { out }, run, metadata, page }: Trai
   const { emas, options: { emaRates }, parameters } = trainer.optimizer
   const sets = [parameters, ...emas]
   for (const [i, file] of modelFiles(emaRates).entries()) {
-    const trained = JSON.stringify({ step: trainer.step, images: trainer.step * trainer.options.batch, ...run })
+    const trained = jsonText({ step: trainer.step, images: trainer.step * trainer.options.batch, ...run }, file)
     await writeFileAtomic(join(out, file), await encodeModel(sets[i]!, { ...metadata, training: trained }))
   }
   const text = (content: string): Uint8Array[] => [new TextEncoder().encode(content)]

@@ -6,6 +6,7 @@ import { readFile, rm } from 'node:fs/promises'
 import type { MinorityScores } from '../diffusion/index.ts'
 import { isWrittenInto } from '../io/file.node.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { aNumber, fieldsOf, jsonText, listOf, parseJson } from '../io/json.ts'
 import { fail } from './arguments.ts'
 
 /** All of a scores file but the scores. */
@@ -42,7 +43,7 @@ export async function unfinishedScores(out: string, head: ScoresHead): Promise<U
     known,
     async save(scores, now = false) {
       if (!keeps || scores.length === saved || (!now && performance.now() - last < pause)) return
-      await writeFileAtomic(path, [new TextEncoder().encode(JSON.stringify({ ...file, scores: Array.from(scores) }))])
+      await writeFileAtomic(path, [new TextEncoder().encode(jsonText({ ...file, scores: Array.from(scores) }, path))])
       saved = scores.length
       last = performance.now()
     },
@@ -53,15 +54,12 @@ export async function unfinishedScores(out: string, head: ScoresHead): Promise<U
 }
 
 /** The scores of a file with this head; null where there is none. */
-async function knownScores(path: string, head: Readonly<Record<string, unknown>>): Promise<number[] | null> {
+async function knownScores(path: string, head: Omit<ScoresHead, 'kind'> & { readonly kind: string }): Promise<number[] | null> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? '' : Promise.reject(error))
   if (text === '') return null
-  const without = ({ scores: _, data: __, ...rest }: { scores?: unknown; data?: unknown }): string => JSON.stringify(rest)
-  try {
-    const old = JSON.parse(text) as { scores: number[] }
-    if (without(old) === without(head) && Array.isArray(old.scores) && old.scores.every((score) => Number.isFinite(score))) return old.scores
-  } catch {
-    // Said below.
-  }
-  return fail(`${path} holds ${head.kind === 'minority-scores' ? '' : 'unfinished '}scores of another model, data set or other settings: choose another --out, or delete it.`)
+  const what = `${head.kind === 'minority-scores' ? '' : 'unfinished '}scores`
+  const { scores, ...old } = parseJson<{ scores: number[]; data?: unknown }>(text, path, `${what} of tweedie (choose another --out, or delete it)`, fieldsOf({ scores: listOf(aNumber) }))
+  const without = ({ data: _, ...rest }: { data?: unknown }): string => JSON.stringify(rest)
+  if (without(old) === without(head) && scores.length <= head.indices.length) return scores
+  return fail(`${path} holds ${what} of another model, data set or other settings: choose another --out, or delete it.`)
 }

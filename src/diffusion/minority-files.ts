@@ -3,6 +3,7 @@
  * label`). Both name the data they were made from by its fingerprint, so that neither is taken for those of other images.
  */
 import { TweedieError } from '../errors.ts'
+import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional, parseJson, type Check } from '../io/json.ts'
 import type { MeanType, NoiseSchedule } from '../nn/config.ts'
 
 /** How images were scored: part of both files. */
@@ -62,12 +63,19 @@ export interface MinorityLabels {
 export const scoreSettingsOf = ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, predict, clipDenoised }: ScoreSettings): ScoreSettings =>
   ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, ...(predict && { predict }), ...(clipDenoised === false && { clipDenoised }) })
 
+const settingsFields: { readonly [K in keyof ScoreSettings]-?: Check } = {
+  model: aText, schedule: oneOf('cosine', 'linear'), diffusionSteps: aCount, predict: optional(aText), respacing: aText, t: aCount, timestep: aCount,
+  distance: aText, draws: aCount, seed: aCount, conditional: aBoolean, clipDenoised: optional(aBoolean),
+}
+
 /**
  * Reads a scores file. `name` is what messages call it.
  * @throws TweedieError 'format' for a text that is none, or damaged
  */
 export function parseMinorityScores(text: string, name: string): MinorityScores {
-  const file = parsed<MinorityScores>(text, name, 'minority-scores', 'tweedie score --data DATA --model M --out scores.json')
+  const file = parsed<MinorityScores>(text, name, 'minority-scores', 'tweedie score --data DATA --model M --out scores.json', {
+    ...settingsFields, scores: listOf(aNumber), classes: optional(listOf(aCount)), classNames: optional(listOf(aText)),
+  })
   checkColumns(name, file.indices, { scores: file.scores, ...(file.classes && { classes: file.classes }) })
   return file
 }
@@ -77,11 +85,16 @@ export function parseMinorityScores(text: string, name: string): MinorityScores 
  * @throws TweedieError 'format' for a text that is none, or damaged
  */
 export function parseMinorityLabels(text: string, name: string): MinorityLabels {
-  const file = parsed<MinorityLabels>(text, name, 'minority-labels', 'tweedie label --scores scores.json --levels L --out labels.json')
+  const file = parsed<MinorityLabels>(text, name, 'minority-labels', 'tweedie label --scores scores.json --levels L --out labels.json', {
+    levels: aCount, within: oneOf('all', 'class'), by: optional(oneOf('quantiles', 'equal-width')), thresholds: listOf(anyOf(listOf(aNumber), aNumber)), labels: listOf(aCount), scores: fieldsOf(settingsFields),
+  })
   checkColumns(name, file.indices, { labels: file.labels })
-  const { levels, labels, thresholds } = file
-  const valid = Number.isInteger(levels) && labels.every((label) => Number.isInteger(label) && label >= 0 && label < levels) && Array.isArray(thresholds)
-  if (!valid) throw new TweedieError('format', `${name}: expected labels from 0 to levels - 1 and their thresholds. The file is damaged: make it again.`)
+  const { levels, labels, thresholds, within } = file
+  const full = (row: unknown): boolean => Array.isArray(row) && row.length === levels
+  // A class may have fewer levels, and without images none.
+  const rows = within === 'all' ? full(thresholds) : thresholds.every((row) => Array.isArray(row) && row.length <= levels) && thresholds.some(full)
+  const valid = rows && labels.every((label) => label < levels)
+  if (!valid) throw new TweedieError('format', `${name}: expected labels from 0 to levels - 1 and as many thresholds as levels. The file is damaged: make it again.`)
   return file
 }
 
@@ -95,21 +108,20 @@ export function checkFingerprint(file: { readonly data: string; readonly fingerp
     'name the data it was made from, or score these.')
 }
 
-function parsed<T extends { readonly kind: string; readonly fingerprint: string; readonly indices: unknown }>(text: string, name: string, kind: T['kind'], command: string): T {
+function parsed<T extends { readonly kind: string; readonly fingerprint: string; readonly indices: unknown }>(text: string, name: string, kind: T['kind'], command: string, fields: Readonly<Record<string, Check>>): T {
   let file: Partial<T> | null = null
   try {
     file = JSON.parse(text) as Partial<T> | null
   } catch {
     // Said below.
   }
-  if (file?.kind === kind && typeof file.fingerprint === 'string' && Array.isArray(file.indices)) return file as T
+  if (file?.kind === kind) return parseJson<T>(text, name, `${kind.replace('-', ' ')} of tweedie`, fieldsOf({ data: aText, fingerprint: aText, indices: listOf(aCount), ...fields }))
   const found = typeof file?.kind === 'string' ? `a file of the kind "${file.kind}"` : 'something else'
   throw new TweedieError('format', `${name}: expected ${kind.replace('-', ' ')} of tweedie, found ${found}. They are made by: ${command}`)
 }
 
-function checkColumns(name: string, indices: readonly unknown[], columns: Record<string, readonly unknown[]>): void {
-  const whole = indices.every((index) => Number.isInteger(index) && (index as number) >= 0)
-  const broken = Object.keys(columns).find((key) => !Array.isArray(columns[key]) || columns[key].length !== indices.length || columns[key].some((value) => typeof value !== 'number'))
-  if (whole && broken === undefined) return
-  throw new TweedieError('format', `${name}: expected ${indices.length} numbers in "${broken ?? 'indices'}". The file is damaged: make it again.`)
+function checkColumns(name: string, indices: readonly number[], columns: Record<string, readonly number[]>): void {
+  const broken = Object.keys(columns).find((key) => columns[key].length !== indices.length)
+  if (broken === undefined) return
+  throw new TweedieError('format', `${name}: expected ${indices.length} numbers in "${broken}", found ${columns[broken].length}. The file is damaged: make it again.`)
 }

@@ -38,10 +38,10 @@ export function minorityMetadata(metadata: Readonly<Record<string, string>>, nam
   const whole = (n: unknown): n is number => Number.isInteger(n) && (n as number) >= 1
   if (!whole(levels)) return wrong('does not say how many levels there are')
   if (within !== 'all' && within !== 'class') return wrong('does not say whether labels were made within "all" or each "class"')
-  const row = (value: unknown, lengths: readonly number[]): value is number[] => Array.isArray(value) && lengths.includes(value.length) && value.every((q) => typeof q === 'number')
+  const row = (value: unknown): value is number[] => Array.isArray(value) && value.length <= levels && value.every(Number.isFinite)
+  const full = (value: unknown): boolean => row(value) && value.length === levels
   // A class without images has an empty row; one of them has all levels.
-  const upTo = Array.from({ length: levels + 1 }, (_, n) => n)
-  const rows = within === 'all' ? row(thresholds, [levels]) : Array.isArray(thresholds) && thresholds.every((some) => row(some, upTo)) && thresholds.some((some) => row(some, [levels]))
+  const rows = within === 'all' ? full(thresholds) : Array.isArray(thresholds) && thresholds.every((some) => row(some)) && thresholds.some(full)
   if (!rows) return wrong(`has no threshold for each of its ${levels} levels`)
   const { sha256, name: called } = (extractor ?? {}) as { sha256?: unknown; name?: unknown }
   if (extractor !== null && (typeof sha256 !== 'string' || typeof called !== 'string')) return wrong('does not say which extractor it was trained on, null for none')

@@ -165,6 +165,7 @@ export interface EvaluateClassifierOptions extends NoisyClassifier {
 /**
  * Loss and accuracy on `count` fixed images, each at one step of every quartile of the process and with noise of its own:
  * the same question to every checkpoint, so that its answers can be compared.
+ * @throws TweedieError 'non-finite' for a loss that is none
  */
 export async function evaluateClassifier(device: Device, { load, count, batch = 32, seed, signal, ...network }: EvaluateClassifierOptions): Promise<ClassifierEvaluation> {
   const { steps } = network.diffusion
@@ -200,5 +201,6 @@ export async function evaluateClassifier(device: Device, { load, count, batch = 
   const mean = (name: 'loss' | 'acc1'): number[] => sums.map((sum) => sum[name] / count)
   const [lossByQuartile, acc1ByQuartile] = [mean('loss'), mean('acc1')]
   const all = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / parts
+  if (!Number.isFinite(all(lossByQuartile))) throw new TweedieError('non-finite', `The evaluation's loss is ${all(lossByQuartile)}: the weights are damaged, or training went astray.`)
   return { images: count, loss: all(lossByQuartile), acc1: all(acc1ByQuartile), lossByQuartile, acc1ByQuartile }
 }

@@ -44,10 +44,10 @@ export interface FeatureEvaluation {
   readonly recalls?: readonly (number | null)[]
   /** Their mean: accuracy with all classes counting equally. */
   readonly balancedAccuracy?: number
-  /** Median distance to another picture of the class (of the set, where there are no classes). */
-  readonly anotherPicture: number
-  /** Median distances to a picture's distortions, as parts of `anotherPicture`. */
-  readonly relative: Readonly<Record<string, number>>
+  /** Median distance to another picture of the class (of the set, where there are no classes); null where no class has two. */
+  readonly anotherPicture: number | null
+  /** Median distances to a picture's distortions, as parts of `anotherPicture`; null where that is none, or 0. */
+  readonly relative: Readonly<Record<string, number | null>>
 }
 
 /** Of the first pictures of the set, so many. */
@@ -97,7 +97,7 @@ async function gradedDistances(device: Device, net: FeatureNet, set: ImageSet, s
   const images = (indices: readonly number[]): Promise<Float32Array> => imageBatch(set, indices, { size, channels }, signal).then((made) => made.images)
   const pictures = await images(chosen)
   const normal = hostRandomNormal({ seed: splitSeed(0), draw: 0, purpose: 43 }, chosen, dimension)
-  const median = async (others: Float32Array, which = chosen.map((_, i) => i)): Promise<number> => {
+  const median = async (others: Float32Array, which = chosen.map((_, i) => i)): Promise<number | null> => {
     const distances: number[] = []
     for (let first = 0; first < n; first += featureBatch) {
       const part = (values: Float32Array): Float32Array => values.subarray(first * dimension, (first + featureBatch) * dimension)
@@ -109,7 +109,7 @@ async function gradedDistances(device: Device, net: FeatureNet, set: ImageSet, s
       signal?.throwIfAborted()
     }
     const sorted = which.map((i) => distances[i]!).sort((a, b) => a - b)
-    return sorted[sorted.length >> 1] ?? NaN
+    return sorted[sorted.length >> 1] ?? null
   }
   const distorted = (f: (typeof distortions)[string]): Float32Array => {
     const out = new Float32Array(pictures.length)
@@ -127,14 +127,15 @@ async function gradedDistances(device: Device, net: FeatureNet, set: ImageSet, s
     }
     return k
   })
-  const toPartners = async (same: boolean): Promise<number> => {
+  const toPartners = async (same: boolean): Promise<number | null> => {
     const partners = partner(same)
     return median(await images(partners), partners.flatMap((other, i) => (other === chosen[i] ? [] : [i])))
   }
   const anotherPicture = await toPartners(true)
-  const relative: Record<string, number> = {}
-  for (const [name, f] of Object.entries(distortions)) relative[name] = await median(distorted(f)) / anotherPicture
-  if (set.labels && new Set(set.labels).size > 1) relative['another class'] = await toPartners(false) / anotherPicture
+  const inThat = (distance: number | null): number | null => distance === null || !anotherPicture ? null : distance / anotherPicture
+  const relative: Record<string, number | null> = {}
+  for (const [name, f] of Object.entries(distortions)) relative[name] = inThat(await median(distorted(f)))
+  if (set.labels && new Set(set.labels).size > 1) relative['another class'] = inThat(await toPartners(false))
   return { anotherPicture, relative }
 }
 

@@ -3,6 +3,7 @@
  * be compared. Held-out images tell when training should end; training images beside them, how much is memorised.
  */
 import { trainingLosses, type GaussianDiffusion } from '../diffusion/index.ts'
+import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import { randomNormal, splitSeed, type Device } from '../tensor/index.ts'
 import { quartiles, quartilesOf, trainPurposes, type TrainImages } from './diffusion.ts'
@@ -27,7 +28,10 @@ export interface EvaluateOptions {
   readonly signal?: AbortSignal
 }
 
-/** Mean losses of `count` images. Image k has step (k * m + 1/2) T / count, m making neighbours differ. */
+/**
+ * Mean losses of `count` images. Image k has step (k * m + 1/2) T / count, m making neighbours differ.
+ * @throws TweedieError 'non-finite' where they are none
+ */
 export async function evaluateDiffusion(device: Device, { model, diffusion, load, count, batch = 32, seed, signal }: EvaluateOptions): Promise<Evaluation> {
   const { inChannels, imageSize, numClasses } = model.config
   const stride = coprime(count, Math.round(count * 0.618))
@@ -54,6 +58,7 @@ export async function evaluateDiffusion(device: Device, { model, diffusion, load
       sums.counts[groups[i]!]! += 1
     })
   }
+  if (!Number.isFinite(sums.mse) || !Number.isFinite(sums.vb)) throw new TweedieError('non-finite', `The evaluation's squared error is ${sums.mse / count} and its bound ${sums.vb / count}: the weights are damaged, or training went astray.`)
   return { images: count, mse: sums.mse / count, vb: sums.vb / count, mseByQuartile: sums.byQuartile.map((sum, q) => (sums.counts[q] ? sum / sums.counts[q] : null)) }
 }
 

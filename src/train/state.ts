@@ -4,6 +4,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import { encodeSafetensors, type Checkpoint } from '../io/index.ts'
+import { aCount, aNumber, fieldsOf, jsonText, listOf, oneOf, anyOf, parseJson, valuesOf } from '../io/json.ts'
 import { levelRates } from '../nn/index.ts'
 import type { Tensor } from '../tensor/index.ts'
 import type { AnyTrainer, TrainCounters } from './trainer.ts'
@@ -14,15 +15,24 @@ import type { AnyTrainer, TrainCounters } from './trainer.ts'
  */
 export async function encodeState(trainer: AnyTrainer, run: Readonly<Record<string, unknown>>): Promise<Uint8Array[]> {
   const { tensors, counters } = trainer.state()
-  return encodeSafetensors(await onHost(tensors), { kind: 'tweedie-training', run: JSON.stringify(run), counters: JSON.stringify(counters) })
+  return encodeSafetensors(await onHost(tensors), { kind: 'tweedie-training', run: jsonText(run, 'a training state'), counters: jsonText(counters, 'a training state') })
 }
 
 /** What {@link encodeState} was told, from an opened state file. */
 export function runOfState({ metadata, name }: Checkpoint): Record<string, unknown> {
   if (metadata.kind !== 'tweedie-training') throw new TweedieError('format', `${name} is no training state: it is the file state.safetensors in a run's folder.`)
-  const run = JSON.parse(metadata.run ?? '{}') as Record<string, unknown>
+  const run = parseJson<Record<string, unknown>>(metadata.run ?? '{}', name, 'what the run trains', fieldsOf({}))
   return { ...run, ...typeof run.config === 'string' && { config: withoutIdleRates(run.config) } }
 }
+
+const rowFields = fieldsOf({
+  step: aCount, images: aCount, steps: aCount, counts: listOf(aCount), gradientNorm: aNumber, lr: aNumber,
+  values: valuesOf(fieldsOf({ all: aNumber, byGroup: listOf(anyOf(oneOf(null), aNumber)) })),
+})
+
+/** How far the run of an opened state file is, with its log. Throws 'format' where that is damaged. */
+export const countersOf = ({ metadata, name }: Checkpoint): TrainCounters =>
+  parseJson(metadata.counters ?? '', name, 'the counters of a training state', fieldsOf({ step: aCount, open: rowFields, rows: listOf(rowFields), evaluations: listOf(fieldsOf({})) }))
 
 /** Until November 2026 a configuration could name rates of attention that no level has, which meant nothing. */
 function withoutIdleRates(json: string): string {
@@ -43,7 +53,7 @@ export async function restoreState(trainer: AnyTrainer, checkpoint: Checkpoint, 
   if (differ.length > 0) {
     throw new TweedieError('option', `${checkpoint.name} is of a run with other settings: ${differ.join('; ')}. Give the same ones, or train into another folder.`)
   }
-  await trainer.restore(JSON.parse(checkpoint.metadata.counters!) as TrainCounters, async (name) => {
+  await trainer.restore(countersOf(checkpoint), async (name) => {
     const entry = checkpoint.tensors.get(name)
     if (!entry) throw new TweedieError('format', `${checkpoint.name} lacks the tensor ${name}.`)
     return await entry.read(signal) as Float32Array
@@ -55,12 +65,12 @@ function differencesOf(old: Readonly<Record<string, unknown>>, now: Readonly<Rec
   const text = (value: unknown): string => JSON.stringify(value) ?? 'nothing'
   const show = (value: unknown): string => (text(value).length > 80 ? `${text(value).slice(0, 80)}…` : text(value))
   return [...new Set([...Object.keys(old), ...Object.keys(now)])].filter((key) => text(old[key]) !== text(now[key])).flatMap((key) => {
-    const [before, after] = [fieldsOf(old[key]), fieldsOf(now[key])]
+    const [before, after] = [settingsIn(old[key]), settingsIn(now[key])]
     return before && after ? differencesOf(before, after) : [`${key} ${show(old[key])}, now ${show(now[key])}`]
   })
 }
 
-function fieldsOf(value: unknown): Record<string, unknown> | null {
+function settingsIn(value: unknown): Record<string, unknown> | null {
   try {
     const read: unknown = typeof value === 'string' ? JSON.parse(value) : null
     return typeof read === 'object' && read !== null && !Array.isArray(read) ? read as Record<string, unknown> : null
