@@ -36,21 +36,23 @@ async function run(argv: readonly string[]): Promise<string> {
 
 const pictures = ['sample-0000.png', 'sample-0001.png', 'sample-0002.png', 'sample-0003.png']
 
-/** The run in `folder` is that of the fixture, pictures, scores and report. */
-function expectFinished(folder: string): void {
-  const [found, expected] = [json<RunRecord>(join(folder, 'run.json')), json<RunRecord>(fixture('finished/run.json'))]
+/** The run in `folder` is that of the fixture `as`, pictures, scores and report. */
+function expectFinished(folder: string, as = 'finished'): void {
+  const [found, expected] = [json<RunRecord>(join(folder, 'run.json')), json<RunRecord>(fixture(`${as}/run.json`))]
   expect(found.status).toBe('done')
   expect(found.samples).toMatchObject(expected.samples)
-  for (const name of pictures) expect(readFileSync(join(folder, name)).equals(readFileSync(fixture(`finished/${name}`)))).toBe(true)
+  for (const name of pictures) expect(readFileSync(join(folder, name)).equals(readFileSync(fixture(`${as}/${name}`)))).toBe(true)
   const report = readFileSync(join(folder, 'report.html'), 'utf8')
   for (const { score } of expected.samples) expect(report).toContain(score.toPrecision(4))
-  expect(readFileSync(join(folder, 'contact-sheet.png')).equals(readFileSync(fixture('finished/contact-sheet.png')))).toBe(true)
+  expect(readFileSync(join(folder, 'contact-sheet.png')).equals(readFileSync(fixture(`${as}/contact-sheet.png`)))).toBe(true)
 }
 
-test('an unfinished run goes on to the same pictures', async () => {
-  const folder = copied('unfinished')
-  expect(await run([...sampling, '--out', folder])).toContain('2 of 4 samples are there already')
-  expectFinished(folder)
+const guided = ['--method', 'self-guided', '--sampler', 'ddim', '--eta', '0.5', '--guide-weight', '0.4', '--guide-every', '3', '--guide-strength', '0.6', '--boost', '1.5', '--skip', '2']
+
+test.each([['unfinished', 'finished', []], ['unfinished-guided', 'finished-guided', guided]])('an unfinished run goes on to the same pictures: %s', async (unfinished, finished, more) => {
+  const folder = copied(unfinished)
+  expect(await run([...sampling, ...more, '--out', folder])).toContain('2 of 4 samples are there already')
+  expectFinished(folder, finished)
 })
 
 test('a run that was stopped before its report gets one, and draws nothing', async () => {
@@ -63,9 +65,9 @@ test('a run that was stopped before its report gets one, and draws nothing', asy
   expectFinished(folder)
 })
 
-test('a finished run is replayed to the same pictures', async () => {
-  expect(await run(['replay', fixture('finished/run.json'), ...model, ...device, '--out', at('replayed')])).toContain('4 of 4 pictures are the same to the byte')
-  expectFinished(at('replayed'))
+test.each(['finished', 'finished-guided'])('a finished run is replayed to the same pictures: %s', async (name) => {
+  expect(await run(['replay', fixture(`${name}/run.json`), ...model, ...device, '--out', at(`${name}-again`)])).toContain('4 of 4 pictures are the same to the byte')
+  expectFinished(at(`${name}-again`), name)
 })
 
 test('a selection and scores are read, and the same images get the same scores and labels', async () => {
