@@ -137,7 +137,7 @@ describe('a run', () => {
   test('finished, it is never replaced: other options and fewer samples are refused', async () => {
     const before = snapshot('plain')
     const other = await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '1', '--out', at('plain')])
-    expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/plain holds a finished run with other options \(.*--respacing.*--number.*\): choose another --out, or delete it/)])
+    expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/plain holds a finished run with other options \(.*--respacing.*--number.*\): choose another --out \(.*plain-2 is free\), or delete it/)])
     expect((await tweedie(sampleArgs('plain').map((word) => word === '3' ? '2' : word))).code).toBe(1)
     expect(snapshot('plain')).toEqual(before)
   })

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { writeFileAtomic } from '../src/io/index.node.ts'
+import { openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { ascii, refuses } from './io-fixtures.ts'
 
 let folder: string
@@ -76,7 +76,7 @@ describe.skipIf(process.platform === 'win32')('into what is no regular file', ()
     await build({ entryPoints: ['src/io/file.node.ts'], outfile: module, bundle: true, platform: 'node', format: 'esm' })
     await writeFile(join(folder, 'result'), 'already there\n')
     await symlink('/dev/stdout', join(folder, 'link'))
-    const run = `import { writeFileAtomic } from ${JSON.stringify(module)}
+    const run = `import { openFile, writeFileAtomic } from ${JSON.stringify(module)}
       console.log('before')
       await writeFileAtomic(${JSON.stringify(out === 'link' ? join(folder, out) : out)}, [new Uint8Array(200_000).fill(97), new TextEncoder().encode('end\\n')])
       console.log('after')`
@@ -96,11 +96,16 @@ test.skipIf(process.platform === 'win32')('with no room: what was there stays, n
   await build({ entryPoints: ['src/io/file.node.ts'], outfile: module, bundle: true, platform: 'node', format: 'esm' })
   const path = join(folder, 'out')
   await writeFile(path, 'before')
-  const run = `import { writeFileAtomic } from ${JSON.stringify(module)}
+  const run = `import { openFile, writeFileAtomic } from ${JSON.stringify(module)}
     const error = await writeFileAtomic(${JSON.stringify(path)}, [new Uint8Array(2 ** 16), new Uint8Array(2 ** 20)]).catch((error) => error)
     process.stdout.write(error.code + ' ' + error.message)`
   await writeFile(join(folder, 'run.mjs'), run)
   const said = execFileSync('bash', ['-c', `trap '' XFSZ; ulimit -f 256; exec "${process.execPath}" "${join(folder, 'run.mjs')}"`], { encoding: 'utf8' })
   expect(said).toMatch(/^option cannot write .*out: EFBIG/)
   expect([await readFile(path, 'utf8'), (await readdir(folder)).sort()]).toEqual(['before', ['file.mjs', 'out', 'run.mjs']])
+})
+
+test.skipIf(process.platform === 'win32')('a pipe is not opened for reading by range, and not waited for', async () => {
+  execFileSync('mkfifo', [join(folder, 'pipe')])
+  await refuses(openFile(join(folder, 'pipe')), 'option', 'expected a file')
 })

@@ -5,6 +5,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync, linkSync, lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
+import { build } from 'esbuild'
 import { encode } from 'fast-png'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commands, main } from '../src/cli/main.ts'
@@ -151,6 +152,17 @@ describe('an output', () => {
     await refused(['forward', '--model', model, '--input', at('no'), '--save', at('golden.safetensors')], /holds something else than this command writes/)
   })
 
+  test('of memorization stays, unless the same is looked at again', async () => {
+    await done(['select', data, '--hold-out', '0.5', '--out', at('split.json')])
+    const argv = (samples: string): string[] => ['memorization', '--samples', samples, '--train', data, '--select', at('split.json'), '--out', at('memorization')]
+    await done(sample(at('drawn')))
+    await done(argv(at('drawn')))
+    const before = read(at('memorization/memorization.json'))
+    await refused(argv(data), /memorization (lies in the data|holds the results of other images or features: choose another --out, or delete it)/)
+    await done(argv(at('drawn')))
+    expect(read(at('memorization/memorization.json'))).toBe(before)
+  })
+
   test("a folder with files of its names that are no run's", async () => {
     for (const [argv, name] of [[sample, 'report.html'], [sample, 'sample-0000.png'], [train, 'model.safetensors'], [train, 'log.csv']] as const) {
       const folder = at(`stray-${name}`)
@@ -226,6 +238,17 @@ describe('a lock', () => {
     expect(existsSync(at('new'))).toBe(false)
     await refused(['label', '--scores', at('nothing.json'), '--levels', '2', '--out', at('nothing-else.json')], /cannot read/)
     expect(readdirSync(at('.')).filter((name) => name.includes(lockName))).toEqual([])
+  })
+
+  test('is let go where a process ends without a word', async () => {
+    const module = at('lock.mjs')
+    await build({ entryPoints: ['src/io/lock.node.ts'], outfile: module, bundle: true, platform: 'node', format: 'esm' })
+    for (const [k, end] of ['process.exit(3)', 'throw new Error("nobody catches this")', ''].entries()) {
+      const run = `import { takeLock } from ${JSON.stringify(module)}; await takeLock(${JSON.stringify(at(`exit-${k}`))}, 'test'); ${end}`
+      const child = spawn(process.execPath, ['--input-type=module', '-e', run], { stdio: 'ignore' })
+      expect(await new Promise((ended) => child.once('exit', ended))).toBe([3, 1, 0][k])
+      expect(readdirSync(at('.')).filter((name) => name.startsWith('exit-'))).toEqual([])
+    }
   })
 
   test('of two runs at once one draws, and the other is refused', async () => {

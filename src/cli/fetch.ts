@@ -5,6 +5,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { TweedieError } from '../errors.ts'
+import { removeAbandoned } from '../io/file.node.ts'
 import { convertToSafetensors, download, writeFileAtomic, type Checkpoint, type Downloaded } from '../io/index.node.ts'
 import { checkStateDict, configMetadata, lpipsStateDict, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
 import { cacheFile } from '../tensor/webgpu/cache.node.ts'
@@ -96,6 +97,8 @@ export interface FetchOptions {
 export async function fetchWeights(entry: CatalogueEntry, folder: string, { signal = new AbortController().signal, ...options }: FetchOptions = {}): Promise<string> {
   const path = pathIn(folder, entry)
   if (await exists(path)) return path
+  // A process that was killed while it converted left this much.
+  if (await exists(folder)) await removeAbandoned(folder, (name) => name === basename(path))
   const get = <T>(file: PublishedFile, use: (checkpoint: Checkpoint, sha256: string) => Promise<T>): Promise<T> =>
     getChecked(file, folder, { signal, ...options }, use)
   const source = (...files: [PublishedFile, string][]): Record<string, object> =>

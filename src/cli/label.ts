@@ -23,7 +23,7 @@ export const label: Command = {
   summary: 'cut minority scores into levels, the labels of a minority classifier',
   options,
   positionals: [0, 0],
-  notes: ['Quantiles make levels of equal size, so that the rarest is as well learned as the most common (Um et al., ICLR 2024, section 3.2; within classes, Appendix B.3). The paper has 100 levels of CelebA, CIFAR-10 and LSUN, 50 of a few thousand MRI slices, and 25 within each class of ImageNet.'],
+  notes: ['Quantiles make levels of equal size, so that the rarest is as well learned as the most common (Um et al., ICLR 2024, section 3.2; within classes, Appendix B.3). The paper has 100 levels of CelebA, CIFAR-10 and LSUN, 50 of a few thousand MRI slices, and 25 within each class of ImageNet.', '--out may be a file of labels that is there already, which is replaced; no other file is.'],
   examples: ['label --scores scores.json --levels 20 --out labels.json', 'label --scores scores.json --levels 4 --within class --data cells.npz', 'label --scores scores.json --levels 20,4,4 --within class --data cells.npz'],
   async run(argv, { signal }) {
     const args = parseArguments<keyof typeof options>(label, argv)

@@ -68,6 +68,8 @@ const overview = (): string => [
   'tweedie draws minority samples from diffusion models, with kernels of its own for GPUs (WebGPU) and CPUs (WebAssembly).', '',
   'Usage: tweedie COMMAND [options]', '',
   'Commands:', ...commands.map(({ name, summary }) => `  ${name.padEnd(18)}${summary}`), '',
+  'Nothing is written over what a command reads, over a run with other options, or over a file that the same command',
+  'did not make; and two processes never write to one output. What was interrupted goes on with the same command.', '',
   'tweedie COMMAND --help says more. First steps: tweedie quickstart',
 ].join('\n')
 

@@ -12,11 +12,12 @@
  *   process that was killed is taken over, and what it left half-written is removed.
  * - What is no regular file (/dev/stdout, a pipe) is written into.
  */
-import { realpath, rm, rmdir, mkdir, readdir, readFile, stat } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
 import type { BigIntStats } from 'node:fs'
+import { mkdir, readdir, readFile, realpath, rm, rmdir, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { isWrittenInto, removeAbandoned, targetOf } from '../io/file.node.ts'
-import { LockedError, openCheckpoint, openFile, takeLock, type Lock } from '../io/index.node.ts'
+import { openCheckpoint, openFile } from '../io/index.node.ts'
+import { LockedError, takeLock, type Lock } from '../io/lock.node.ts'
 import { fail, type Arguments, type OptionTable } from './arguments.ts'
 
 /** What one option, or a word that is none, names. */

@@ -142,7 +142,7 @@ export async function resumed(folder: string, fresh: RunRecord): Promise<RunReco
   if (!same) {
     if (old.status === 'unfinished' && old.samples.length === 0) return begun(folder, fresh)
     const changed = [...new Set([...Object.keys(fresh.options), ...Object.keys(old.options)])].filter((key) => old.options[key] !== fresh.options[key] && !places.includes(key) && !(key in fresh.sha256))
-    return fail(`${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'}: choose another --out, or delete it.`)
+    return fail(`${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'}: choose another --out (${await freeBeside(folder)} is free), or delete it.`)
   }
   const whole = await wholeSamples(folder, old)
   if (old.status === 'done' && whole === now && (save === undefined || saved)) return old
@@ -170,6 +170,11 @@ async function wholeSamples(folder: string, { status, samples }: RunRecord): Pro
     }
   }
   return samples.length
+}
+
+/** The folder's name with the first number that nothing has yet. */
+async function freeBeside(folder: string): Promise<string> {
+  for (let n = 2; ; n++) if (!await stat(`${folder}-${n}`).then(() => true, () => false)) return `${folder}-${n}`
 }
 
 /** A run of which no batch was finished leaves its place to another; pictures of that batch may be there. */

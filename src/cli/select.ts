@@ -21,7 +21,7 @@ export const select: Command = {
   summary: 'make a data set long-tailed, or hold a part of it out of training',
   options,
   positionals: [1, 1],
-  notes: ['DATA is a folder of PNG and JPEG files, an .npz or an IDX file. The long tail comes first and the part is held out of what is left. Commands with --data take the file as --select FILE [--part train|held-out] and refuse it for other data.'],
+  notes: ['DATA is a folder of PNG and JPEG files, an .npz or an IDX file. The long tail comes first and the part is held out of what is left. Commands with --data take the file as --select FILE [--part train|held-out] and refuse it for other data.', '--out may be a selection that is there already, which is replaced; no other file is.'],
   examples: [
     'select bccd_cells_32.npz --hold-out 0.2 --by source_image --out split.json',
     'select train-images-idx3-ubyte.gz --long-tail 100 --out long-tail.json',

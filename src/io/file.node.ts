@@ -23,7 +23,8 @@ const piece = 2 ** 24
  * const checkpoint = await openCheckpoint(await openFile('bccd32-adm.safetensors'))
  */
 export async function openFile(path: string): Promise<ByteSource & { close(): Promise<void> }> {
-  const handle = await open(path, 'r').catch((cause: unknown) => refuse('read', path, cause))
+  // A pipe that nobody writes to would be waited for.
+  const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((cause: unknown) => refuse('read', path, cause))
   const stat = await handle.stat()
   if (!stat.isFile()) {
     await handle.close()
@@ -203,7 +204,7 @@ async function writeToDescriptor(number: number, chunk: Uint8Array, signal?: Abo
 /** A pipe without a reader is waited for, in a way that can be aborted. */
 async function openForReader(path: string, signal?: AbortSignal): Promise<FileHandle> {
   for (;;) {
-    const first = await open(path, constants.O_WRONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => error.code === 'ENXIO' ? null : Promise.reject(error))
+    const first = await open(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0)).catch((error: NodeJS.ErrnoException) => error.code === 'ENXIO' ? null : Promise.reject(error))
     if (first === null) {
       await wait(pause, undefined, { signal })
       continue

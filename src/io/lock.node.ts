@@ -35,9 +35,11 @@ export class LockedError extends TweedieError {
   }
 }
 
+/** Locks of this process, with their tokens. */
 const held = new Map<string, string>()
-// For ends that no `finally` sees: process.exit, or an error that nobody caught.
-process.on('exit', () => {
+
+/** For ends that no `finally` sees: process.exit, or an error that nobody caught. */
+function releaseAll(): void {
   for (const [path, token] of held) {
     try {
       if (parse(readFileSync(path, 'utf8'))?.token === token) rmSync(path)
@@ -45,7 +47,7 @@ process.on('exit', () => {
       // Somebody removed it.
     }
   }
-})
+}
 
 /**
  * Takes the lock `path`, whose folder must be there, for `command`.
@@ -83,6 +85,7 @@ export async function takeLock(path: string, command: string): Promise<Lock> {
   } finally {
     await rm(temporary, { force: true })
   }
+  if (!process.listeners('exit').includes(releaseAll)) process.on('exit', releaseAll)
   held.set(path, token)
   return {
     release: async () => {
