@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { build, installed, isClone, requireNode, root, stop } from '../scripts/steps.js'
+import { build, installed, isClone, outliveReaders, requireNode, root, stop } from '../scripts/steps.js'
 
 requireNode()
 if (isClone) {
@@ -14,10 +14,6 @@ if (isClone) {
 }
 const program = new URL('../dist/cli/main.js', import.meta.url)
 if (!existsSync(program)) stop(`${fileURLToPath(program)} is missing: install tweedie again.`)
-// `tweedie info | head`: nobody reads on.
-process.stdout.on('error', (error) => {
-  if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EPIPE') process.exit(0)
-  throw error
-})
+outliveReaders()
 const { main } = await import(program.href)
 process.exitCode = await main(process.argv.slice(2))

@@ -106,8 +106,8 @@ export function run(command, args, { env = {}, cwd = process.cwd(), shell = fals
     const child = spawn(command, args, { cwd, stdio: 'inherit', env: { ...process.env, ...env }, shell })
     /** @param {NodeJS.Signals} signal */
     const pass = (signal) => {
-      // Ctrl-C at a terminal reaches the child by itself, and twice would mean "at once".
-      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal)
+      // Ctrl-C at a terminal, and its end, reach the child by themselves, and twice would mean "at once".
+      if (signal === 'SIGTERM' || !process.stdin.isTTY) child.kill(signal)
     }
     /** @type {NodeJS.Signals[]} */
     const signals = ['SIGINT', 'SIGTERM', 'SIGHUP']
@@ -118,6 +118,24 @@ export function run(command, args, { env = {}, cwd = process.cwd(), shell = fals
       resolve(code ?? 128 + (signal ? constants.signals[signal] : 0))
     })
   })
+}
+
+/**
+ * Work does not end because nobody reads on: a closed terminal, `tweedie info | head`, `2>&1 | head`, a full disk under the
+ * log. What is written goes nowhere from then on. Standard output that a disk had no room for is a failure all the same.
+ */
+export function outliveReaders() {
+  process.stderr.on('error', () => {})
+  process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) => {
+    // A closed pipe, and a terminal that is no more.
+    if (error.code === 'EPIPE' || error.code === 'EIO' || process.listenerCount('exit', incomplete) > 0) return
+    process.on('exit', incomplete)
+  })
+}
+
+function incomplete() {
+  console.error('Standard output is incomplete: it could not be written.')
+  process.exitCode ||= 1
 }
 
 /**

@@ -3,10 +3,11 @@
  * machine's best Vulkan driver. Arguments go to vitest; `--project` says which of the two it is (vitest.config.ts).
  */
 import { join } from 'node:path'
-import { build, install, requireNode, root, run, stop } from './steps.js'
+import { build, install, outliveReaders, requireNode, root, run, stop } from './steps.js'
 import { vulkanEnvironment } from './vulkan.js'
 
 requireNode()
+outliveReaders()
 await install()
 const { generate } = await import('./kernels.js')
 await generate().catch((/** @type {Error} */ error) => stop(error.message))

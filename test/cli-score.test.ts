@@ -1,7 +1,7 @@
 /** `score` over data sets and `label`, from a folder of pictures to the labels of a minority classifier. */
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { encode } from 'fast-png'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { pageGroups, thumbnail } from '../src/cli/score-page.ts'
 import { openImages, selectImages } from '../src/data/index.node.ts'
 import { parseMinorityLabels, parseMinorityScores, quantileLabels, type MinorityScores } from '../src/diffusion/index.ts'
@@ -159,16 +159,18 @@ describe('score', () => {
 
   test('a stopped run keeps its scores and goes on, with the same result', async () => {
     await score('whole.json', '--data', at('flat'), '--batch', '2')
-    // Its pixels are read when it is scored, and are damaged until then; its size, by which the data are known, stays.
-    const bytes = readFileSync(at('flat/4.png'))
-    const damaged = Buffer.from(bytes)
-    damaged[60] ^= 255
-    writeFileSync(at('flat/4.png'), damaged)
     const argv = ['score', '--model', at('m.safetensors'), '--distance', 'l2', '--data', at('flat'), '--out', at('stopped.json')]
+    // Ctrl-C with the second batch.
+    let batches = 0
+    const tensor = device.tensor.bind(device)
+    const watched = vi.spyOn(device, 'tensor').mockImplementation((...args) => {
+      if (args[1]?.join().match(/^2,\d,8,8$/) && ++batches === 2) process.emit('SIGINT', 'SIGINT')
+      return tensor(...args)
+    })
     const stopped = await tweedie([...argv, '--batch', '2'], session)
-    expect([stopped.code, stopped.err.join('\n')]).toEqual([1, expect.stringMatching(/4 of 5 scores are kept; the same command goes on[^]*4\.png: a damaged PNG/)])
+    watched.mockRestore()
+    expect([stopped.code, stopped.err.join('\n')]).toEqual([130, expect.stringContaining('4 of 5 scores are kept; the same command goes on')])
     expect(existsSync(at('stopped.json'))).toBe(false)
-    writeFileSync(at('flat/4.png'), bytes)
     const other = await tweedie([...argv, '--seed', '1'], session)
     expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringContaining('unfinished scores of another model, data set or other settings')])
     // What JSON makes of NaN would be a score of 0.
@@ -276,5 +278,26 @@ describe('label', () => {
     for (let k = 0; k < 5; k++) copyFileSync(at(`flat/${k}.png`), at(`copy/${k}.png`))
     await score('flat.json', '--data', at('flat'))
     await label('--scores', at('flat.json'), '--levels', '2', '--data', at('copy'), '--out', at('copied.json'))
+  })
+
+  test('other contents under the same names and of the same size are not', async () => {
+    mkdirSync(at('swapped'))
+    for (let k = 0; k < 5; k++) copyFileSync(at(`flat/${[1, 0, 2, 3, 4][k]}.png`), at(`swapped/${k}.png`))
+    expect(readFileSync(at('flat/0.png')).length).toBe(readFileSync(at('flat/1.png')).length)
+    const { code, err } = await tweedie(['label', '--scores', at('flat.json'), '--levels', '2', '--data', at('swapped'), '--out', at('never.json')])
+    expect([code, err.at(-1)]).toEqual([1, expect.stringContaining('was made from other images')])
+  })
+
+  test('a damaged image is found before the first is scored, and all of them are named', async () => {
+    mkdirSync(at('damaged'))
+    for (let k = 0; k < 5; k++) {
+      const bytes = readFileSync(at(`flat/${k}.png`))
+      // A header that is none, and pixels that are not what they were.
+      if (k === 1) bytes[0] = 0
+      if (k > 2) bytes[60] ^= 255
+      writeFileSync(at(`damaged/${k}.png`), bytes)
+    }
+    const { code, err } = await tweedie(['score', '--model', at('m.safetensors'), '--data', at('damaged'), '--out', at('never.json')], { requestDevice: () => Promise.reject(new Error('asked')) })
+    expect([code, err.join('\n')]).toEqual([1, expect.stringMatching(/damaged: 3 images cannot be read\. Replace or remove them:\n.*1\.png: neither a PNG nor a JPEG.*\n.*3\.png: a damaged PNG.*\n.*4\.png: a damaged PNG/)])
   })
 })

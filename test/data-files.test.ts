@@ -7,11 +7,11 @@ import { encode } from 'fast-png'
 import { describe, expect, test } from 'vitest'
 import { atMost } from '../src/data/at-most.ts'
 import { imageHeader } from '../src/data/decode.ts'
-import { decodeImage, openImages } from '../src/data/index.node.ts'
+import { decodeImage, lookThrough, openImages } from '../src/data/index.node.ts'
 import { openIdx } from '../src/data/idx.ts'
 import { parseNpy } from '../src/data/npy.ts'
 import { openNpz } from '../src/data/npz.ts'
-import { sha256, sha256OfBytes } from '../src/data/sha256.ts'
+import { sha256, sha256OfBytes } from '../src/io/sha256.ts'
 import { temporaryFolder } from './cli.ts'
 import { cmykJpeg, idx, jpegs, npy, npz, pngChunk, pngFile } from './data-fixtures.ts'
 import { ascii, concat, le } from './io-fixtures.ts'
@@ -291,8 +291,9 @@ test('of a thousand works sixteen run at a time', async () => {
 })
 
 describe('a folder', () => {
+  const grey = (value: number) => png(1, [value, value, value], 3)
+
   test('is read in the order of names, with all folders in it, and says what it does not use', async () => {
-    const grey = (value: number) => png(1, [value, value, value], 3)
     put('tree/b_2.png', grey(2))
     put('tree/a_10.PNG', grey(10))
     put('tree/sub/c_3.jpeg', jpegs.grey.file)
@@ -305,8 +306,30 @@ describe('a folder', () => {
     expect([set.sizeOf(0), set.sizeOf(2)]).toEqual([{ width: 3, height: 1 }, { width: 13, height: 9 }])
     expect((await set.read(0)).data[0]).toBe(10)
     expect((await set.read(2)).width).toBe(13)
-    const sizes = [grey(10), grey(2), jpegs.grey.file].map((file) => file.length)
-    expect(set.fingerprint).toBe(createHash('sha256').update(`a_10.PNG\0${sizes[0]}\nb_2.png\0${sizes[1]}\nsub/c_3.jpeg\0${sizes[2]}\n`).digest('hex'))
+    const names = ['a_10.PNG', 'b_2.png', 'sub/c_3.jpeg']
+    const contents = [grey(10), grey(2), jpegs.grey.file]
+    const hashed = (of: (file: Uint8Array) => unknown): string => createHash('sha256').update(names.map((name, i) => `${name}\0${of(contents[i]!)}\n`).join('')).digest('hex')
+    expect(set.fingerprint).toBe(hashed((file) => createHash('sha256').update(file).digest('hex')))
+    expect(set.formerFingerprint, 'of the first version: names and sizes').toBe(hashed((file) => file.length))
+  })
+
+  test('is read again only where its files have changed, and says so when they change under it', async () => {
+    for (const k of [1, 2, 3]) put(`known/${k}.png`, grey(k))
+    const first = await openImages(at('known'))
+    expect(await lookThrough(first)).toEqual([])
+    expect(first.files!.every(({ whole }) => whole)).toBe(true)
+    put('known/2.png', grey(9))
+    const known = new Map(first.files!.map((file) => [file.name, { ...file, sha256: `${file.name} of then` }]))
+    const second = await openImages(at('known'), { known })
+    expect(second.files!.map(({ whole }) => whole)).toEqual([true, false, true])
+    expect(second.files![0]!.sha256).toBe('1.png of then')
+    expect(second.files![1]!.sha256).toBe(createHash('sha256').update(grey(9)).digest('hex'))
+    const third = await openImages(at('known'))
+    put('known/3.png', grey(4))
+    const damaged = await lookThrough(third)
+    expect(damaged.map(({ index, error }) => [index, error.message])).toEqual([[2, expect.stringContaining('3.png: another picture than when')]])
+    const stopped = AbortSignal.abort(new Error('stopped'))
+    await expect(lookThrough(await openImages(at('known')), { signal: stopped })).rejects.toThrow('stopped')
   })
 
   test('a JPEG whose header is longer than what is read first', async () => {

@@ -21,7 +21,7 @@ export const labelOptions = {
   validate: { value: '0..0.9', help: 'part of every level or class held back from training to test it', default: 'the held-out part of --select where it has labels, else 0.05' },
 } as const
 
-type Args = Arguments<keyof typeof labelOptions | ImageOption>
+type Args = Arguments<keyof typeof labelOptions | ImageOption | 'out'>
 
 export interface LabelledImages {
   readonly of: ClassifierKind

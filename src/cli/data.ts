@@ -1,7 +1,8 @@
 /** The data of a command: `--data`, and which part of it a selection says. */
 import { readFile } from 'node:fs/promises'
-import { applySelection, openImages, type ImageSet } from '../data/index.node.ts'
+import { applySelection, openImages, type ImageSet, type OpenImagesOptions } from '../data/index.node.ts'
 import { fail, type Arguments } from './arguments.ts'
+import { slowProgress } from './progress.ts'
 
 export const classOptions = {
   'classes-by': { value: 'WHAT', help: 'for a folder: folder (names of sub-folders), prefix (of file names, before "_") or none', default: 'folder where every image lies in one' },
@@ -14,16 +15,23 @@ export const dataOptions = {
   ...classOptions,
 } as const
 
-export const openClasses = (path: string, args: Arguments<keyof typeof classOptions>, signal?: AbortSignal): Promise<ImageSet> => {
+type More = Pick<OpenImagesOptions, 'known' | 'whole'>
+
+export async function openClasses(path: string, args: Arguments<keyof typeof classOptions>, signal?: AbortSignal, more: More = {}): Promise<ImageSet> {
   const classesBy = args.choice('classes-by', ['folder', 'prefix', 'none'])
-  return openImages(path, { ...classesBy && { classesBy }, ...signal && { signal } })
+  const bar = slowProgress(`Reading ${path}`, 'files')
+  try {
+    return await openImages(path, { ...classesBy && { classesBy }, ...signal && { signal }, onProgress: bar.update, ...more })
+  } finally {
+    bar.stop()
+  }
 }
 
 /** Opens what {@link dataOptions} say; what was found and is not used is told on standard error. */
-export async function openData(args: Arguments<keyof typeof dataOptions>, signal?: AbortSignal): Promise<ImageSet> {
+export async function openData(args: Arguments<keyof typeof dataOptions>, signal?: AbortSignal, more: More = {}): Promise<ImageSet> {
   const selection = args.text('select')
   if (args.has('part') && selection === undefined) fail('--part is a part of a selection: --select names its file.')
-  const set = await openClasses(args.required('data', ': a folder of images, an .npz or an IDX file'), args, signal)
+  const set = await openClasses(args.required('data', ': a folder of images, an .npz or an IDX file'), args, signal, more)
   for (const note of set.notes) console.error(`${set.name}: ${note}`)
   if (selection === undefined) return set
   const text = await readFile(selection, 'utf8').catch((error: Error) => fail(`cannot read ${selection}: ${error.message}`))

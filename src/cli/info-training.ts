@@ -28,7 +28,7 @@ export function stateRows(checkpoint: Checkpoint): Row[] {
   if (wrong !== undefined) throw new TweedieError('format', `${checkpoint.name}: ${wrong}. The file is damaged.`)
   const { kind, config, steps, batch, lr, emaRates, seed, data, adapter } = run as Run
   const images = (n?: number): number | undefined => n === undefined || batch === undefined ? undefined : n * batch
-  const { step, rows } = countersOf(checkpoint)
+  const { step, rows, history = [] } = countersOf(checkpoint)
   // Only classifiers have a pool.
   const command = kind === 'features' ? kind : String(config).includes('"pool"') ? 'classifier' : 'diffusion'
   const loss = rows.at(-1)?.values.loss?.all
@@ -42,6 +42,7 @@ export function stateRows(checkpoint: Checkpoint): Row[] {
     ['  seed', String(seed)],
     ['  data', `fingerprint ${String(data)}`],
     ['  computed on', String(adapter)],
+    ...history.map(({ step: from, what }): Row => ['  changed', `after step ${count(from)}: ${what}`]),
   ]
 }
 

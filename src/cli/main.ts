@@ -1,7 +1,9 @@
 /**
  * The program `tweedie`: finds the command, and turns whatever goes wrong into an exit code. 0: done. 1: one clear line
- * about what was asked for, or, for a defect of this program, the stack. 130 and 143: stopped by Ctrl-C or SIGTERM.
+ * about what was asked for, or, for a defect of this program, the stack. 130, 143 and 129: stopped by Ctrl-C, by SIGTERM, by
+ * the end of its terminal (SIGHUP). The first of them saves what was computed; a second one of the same kind ends at once.
  */
+import { constants } from 'node:os'
 import { TweedieError, type ErrorCode } from '../errors.ts'
 import { Device } from '../tensor/index.ts'
 import { didYouMean, fail, helpOf, type Command } from './arguments.ts'
@@ -29,7 +31,7 @@ export const commands: readonly Command[] = [quickstart, select, trainDiffusion,
 export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {
   const controller = new AbortController()
   const stop = (signal: NodeJS.Signals): void => controller.abort(new Stopped(signal))
-  const signals = ['SIGINT', 'SIGTERM'] as const
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.once(signal, stop)
   try {
     await dispatch(argv, { signal: controller.signal, requestDevice })
@@ -46,7 +48,7 @@ class Stopped extends Error {
 
   constructor(signal: NodeJS.Signals) {
     super('stopped.')
-    this.exitCode = signal === 'SIGINT' ? 130 : 143
+    this.exitCode = 128 + constants.signals[signal]
   }
 }
 

@@ -19,6 +19,20 @@ export function progress(label: string, total: number, unit: string, from = 0): 
   return process.stderr.isTTY ? bar(label, total, unit, from) : lines(label, total, unit, from)
 }
 
+/** For what is done in a moment mostly, but not with a million files: shown once it has taken two seconds. */
+export function slowProgress(label: string, unit: string): { readonly update: (done: number, total: number) => void; readonly stop: () => void } {
+  const begun = performance.now()
+  let shown: Progress | undefined
+  return {
+    update(done, total) {
+      if (!shown && (done === total || performance.now() - begun < 2_000)) return
+      shown ??= progress(label, total, unit, done)
+      shown.update(done)
+    },
+    stop: () => shown?.stop(),
+  }
+}
+
 function bar(label: string, total: number, unit: string, from: number): Progress {
   const view = new SingleBar({
     format: `${label}  {bar} {value}/{total} ${unit}  {duration_formatted}  {eta_formatted} left  {note}`,

@@ -33,8 +33,12 @@ const files = [
   'model', 'classifier', 'minority-classifier', 'extractor', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator', 'attributes-classifier', 'upsampler', 'lpips', 'features', 'noise',
 ] as const
 
-const sha256Now = async (name: (typeof files)[number], path: string, signal: AbortSignal): Promise<string> =>
-  name === 'sehwag-data' ? (await openImages(path, { signal })).fingerprint : sha256OfFile(path, signal)
+/** What the record may have of it: of a folder also what the first version took for its fingerprint. */
+async function sha256sNow(name: (typeof files)[number], path: string, signal: AbortSignal): Promise<string[]> {
+  if (name !== 'sehwag-data') return [await sha256OfFile(path, signal)]
+  const { fingerprint, formerFingerprint = fingerprint } = await openImages(path, { signal })
+  return [fingerprint, formerFingerprint]
+}
 
 export const replay: Command = {
   name: 'replay',
@@ -56,9 +60,9 @@ export const replay: Command = {
       if (moved !== undefined) merged[name] = moved
       const expected = old.sha256[name]
       if (merged[name] === undefined || expected === undefined) continue
-      const found = await sha256Now(name, String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
+      const found = await sha256sNow(name, String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
         error.code === 'ENOENT' ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`) : Promise.reject(error))
-      if (found !== expected) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found}, expected ${expected}.`)
+      if (!found.includes(expected)) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found[0]!}, expected ${expected}.`)
     }
     // Whatever is published for its network by now.
     if (merged.upsampler !== undefined) merged['upsampler-respacing'] ??= ''

@@ -51,7 +51,7 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
   const scoring: Scoring = (options) => scoreImages(device, denoiser, source, { diffusion, t, distance: distance.distance, draws, seed, clipDenoised, batch, signal, ...(told && { classes: told }), ...options })
 
   const head = headOf(job, distance.name)
-  const unfinished = await unfinishedScores(out, head)
+  const unfinished = await unfinishedScores(out, head, set.formerFingerprint)
   const scores = await scoreAll(head, unfinished, scoring)
   const text = isTable(out) ? table(set, indices, scores) : `${jsonText({ ...head, scores: Array.from(scores) } satisfies MinorityScores, out)}\n`
   await writeFileAtomic(out, [new TextEncoder().encode(text)], { signal })

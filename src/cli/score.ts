@@ -12,6 +12,7 @@ import { cycled, labelsFor, processOptions, processSettings } from './options.ts
 import { claimOutputs, inputsOf } from './outputs.ts'
 import { keepsOtherPage, keepsOtherScores, runScores, type ScoreJob } from './score-run.ts'
 import { together } from './setup.ts'
+import { lookAt } from './train-images.ts'
 
 const options = {
   ...processOptions,
@@ -65,12 +66,13 @@ export const score: Command = {
       })
       const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8
       const distances = distanceSettings(args, config)
-      const part = await openData(args, signal)
+      const part = await openData(args, signal, { whole: true })
       checkImages(part, { size: config.imageSize, crop: 'center' })
       const { set, indices } = part.origin ?? { set: part, indices: Array.from({ length: part.length }, (_, k) => k) }
       const batch = Math.min(wanted, indices.length)
       const job: ScoreJob = { ...settings, batch, set, indices, told: classesFor(args, config, set), model: { path: modelPath, sha256: await sha256OfFile(modelPath, signal) } }
       const needs = [memoryOf(config, { batch }), ...await distanceNeeds(distances, { batch, size: [config.imageSize, config.imageSize] }, signal)]
+      await lookAt([part], signal)
 
       using device = await requestDevice({ need: together(needs), signal })
       const distance = await loadDistance(device, distances, signal)

@@ -2,7 +2,7 @@
 import type { Device, DeviceRequest } from '../tensor/index.ts'
 
 export interface Session {
-  /** Aborted by Ctrl-C. */
+  /** Aborted by Ctrl-C, SIGTERM and SIGHUP. */
   readonly signal: AbortSignal
   readonly requestDevice: (request: DeviceRequest) => Promise<Device>
 }

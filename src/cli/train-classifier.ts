@@ -13,7 +13,8 @@ import { computedOn, onDevice } from './device.ts'
 import { loadWithProgress, openModel, sha256OfFile, type ModelFile } from './files.ts'
 import { inputsOf } from './outputs.ts'
 import { together } from './setup.ts'
-import { claimRun, resumeRun, trainToEnd } from './train-run.ts'
+import { lookAt } from './train-images.ts'
+import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
 import { commonSize, imageOptions, runSettings, trainingNeed, trainOptions, type RunSettings } from './train-options.ts'
 import { trainPage } from './train-page.ts'
 
@@ -83,6 +84,8 @@ export const trainClassifier: Command = {
       for (const part of [data.train, data.heldBack]) if (part) checkImages(part, { size: shape.size, crop })
       if (levels?.file.within === 'class' && config.numClasses === null) console.error('note: the levels were cut within each class; --class-cond tells the classifier the class.')
 
+      await lookAt([data.train, data.heldBack], signal, out)
+
       const batch = Math.min(train.batch, train.microbatch ?? train.batch)
       using device = await requestDevice({ need: together([trainingNeed(config, train), ...(extractorConfig ? [memoryOf(extractorConfig, { batch })] : [])]), signal })
       console.error(`${countsOf(data)}${data.heldBack ? `, ${data.heldBack.length.toLocaleString('en')} held back` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
@@ -106,8 +109,8 @@ export const trainClassifier: Command = {
       const average = rate === undefined ? 'model' : `ema-${rate}`
       const evaluated = new Classifier(config, trainer.optimizer.emas.at(-1) ?? classifier.parameters)
 
-      const review = async (step: number): Promise<void> => {
-        if (evaluateOn === 0) return
+      const review = async (step: number): Promise<ClassifierReview | undefined> => {
+        if (evaluateOn === 0) return undefined
         const on = (part: ImageSet): Promise<ClassifierEvaluation> => {
           const count = Math.min(evaluateOn, part.length)
           return evaluateClassifier(device, {
@@ -116,13 +119,17 @@ export const trainClassifier: Command = {
           })
         }
         const found: ClassifierReview = { step, images: step * train.batch, average, train: await on(data.train), ...(data.heldBack ? { heldBack: await on(data.heldBack) } : {}) }
-        trainer.evaluations.push(found)
         console.error(reviewLine(found))
+        return found
       }
 
-      await resumeRun({ trainer, settings, run, isReview }, signal)
-      const page = (): string => trainPage({ title: `Training ${kinds[of].name}`, trainer, run, ...evaluationsOf(trainer.evaluations as ClassifierReview[], guessing(data)) })
-      await trainToEnd({ trainer, settings, run, metadata: { ...metadata, ...(preset !== undefined && { preset }) }, review, isReview, page }, signal)
+      const trained: TrainRun = {
+        trainer, settings, run, images: all, formerRun: { data: all.formerFingerprint, trainedOn: data.train.formerFingerprint },
+        metadata: { ...metadata, ...(preset !== undefined && { preset }) }, review, isReview,
+        page: () => trainPage({ title: `Training ${kinds[of].name}`, trainer, run, ...evaluationsOf(trainer.evaluations as ClassifierReview[], guessing(data)) }),
+      }
+      await resumeRun(trained, signal)
+      await trainToEnd(trained, signal)
       console.log(`${join(out, 'report.html')}; sample takes ${kinds[of].option} ${join(out, `${average}.safetensors`)}`)
     } finally {
       await extractorFile?.file.checkpoint.close()

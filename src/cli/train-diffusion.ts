@@ -16,7 +16,8 @@ import { encodePng, imageOf, type Image } from './image.ts'
 import { networkOf, networkOptions } from './network-options.ts'
 import { inputsOf } from './outputs.ts'
 import { progress } from './progress.ts'
-import { claimRun, resumeRun, trainToEnd } from './train-run.ts'
+import { lookAt } from './train-images.ts'
+import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
 import { commonSize, imageOptions, openTrainingData, runSettings, trainingNeed, trainOptions } from './train-options.ts'
 import { trainPage, type Curve } from './train-page.ts'
 
@@ -71,6 +72,8 @@ export const trainDiffusion: Command = {
     const evaluateOn = args.integer('evaluate-on') ?? 512
     const sampleCount = args.integer('samples', { max: 256 }) ?? 16
 
+    await lookAt([set, heldOut], signal, out)
+
     using device = await requestDevice({ need: trainingNeed(config, train), signal })
     console.error(`${set.length.toLocaleString('en')} images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
     using model = new UNet(config, initializeParameters(device, planOf(config), seed))
@@ -94,23 +97,24 @@ export const trainDiffusion: Command = {
     /** Samples of the last review, as a picture. */
     let drawn: Uint8Array | null = null
     const sheetOf = (step: number): string => join(out, `samples-${String(step).padStart(6, '0')}.png`)
-    const review = async (step: number): Promise<void> => {
+    const review = async (step: number): Promise<Review | undefined> => {
       await writeMarginal(join(out, 'marginal.safetensors'), { ...shape, count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages), load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal) }, signal)
+      let found: Review | undefined
       if (evaluateOn > 0) {
         const on = (images: ImageSet): Promise<Evaluation> => evaluateDiffusion(device, {
           model: evaluated, diffusion, seed, signal, batch: atOnce, count: Math.min(evaluateOn, images.length),
           load: (first, count) => imageBatch(images, Array.from({ length: count }, (_, i) => Math.floor((first + i) * images.length / Math.min(evaluateOn, images.length))), shape, signal),
         })
-        const found: Review = {
+        found = {
           step, images: step * train.batch, average: average ? `ema-${train.emaRates!.at(-1)!}` : 'model',
           train: await on(set), ...(heldOut ? { heldOut: await on(heldOut) } : {}),
         }
-        trainer.evaluations.push(found)
       }
       if (sampleCount > 0) {
         drawn = await sheet()
         await writeFileAtomic(sheetOf(step), [drawn], { signal })
       }
+      return found
     }
     const sheet = async (): Promise<Uint8Array> => {
       const respaced = new GaussianDiffusion({ ...diffusionOptionsOf(process, config), respacing: String(Math.min(50, process.diffusionSteps)) })
@@ -128,9 +132,14 @@ export const trainDiffusion: Command = {
       return encodePng(contactSheet(pictures))
     }
 
-    await resumeRun({ trainer, settings, run, isReview }, signal)
-    drawn = await readFile(sheetOf(trainer.step)).catch(() => null)
-    await trainToEnd({ trainer, settings, run, metadata: { ...configMetadata(config, process), ...(preset !== undefined && { preset }) }, review, isReview, page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }) }, signal)
+    const trained: TrainRun = {
+      trainer, settings, run, images: set.origin?.set ?? set, formerRun: { data: set.formerFingerprint },
+      metadata: { ...configMetadata(config, process), ...(preset !== undefined && { preset }) }, review, isReview,
+      page: () => trainPage({ title: 'Training a diffusion model', trainer, run, ...reviewed(trainer.evaluations as Review[], drawn) }),
+    }
+    await resumeRun(trained, signal)
+    drawn = await readFile(sheetOf(trainer.reviewed)).catch(() => null)
+    await trainToEnd(trained, signal)
     console.log(`${join(out, 'report.html')}; sample and score take ${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`)
   },
 }

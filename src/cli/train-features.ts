@@ -10,7 +10,8 @@ import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
 import { inputsOf } from './outputs.ts'
 import { trainPage } from './train-page.ts'
-import { claimRun, resumeRun, trainToEnd } from './train-run.ts'
+import { lookAt } from './train-images.ts'
+import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
 import { commonSize, imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
 
 const options = {
@@ -70,6 +71,8 @@ export const trainFeatures: Command = {
       temperature: args.number('temperature', { min: 1e-3 }) ?? 0.2, jitter: args.number('jitter', { min: 0, max: 1 }) ?? viewDefaults.jitter,
     }
 
+    await lookAt([set, heldOut], signal, out)
+
     const need = featureNetMemoryOf(config, { batch: train.batch, gradient: true, size: [size, size] })
     using device = await requestDevice({ need: { ...need, bytes: need.bytes + 5 * 4 * parameterCount(featureNetStateDict(config)) + 8 * 4 * (2 * train.batch) ** 2 }, signal })
     console.error(`${set.length.toLocaleString('en')} images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ${parameterCount(featureNetStateDict(config)).toLocaleString('en')} parameters; ${computedOn(device)}`)
@@ -84,14 +87,13 @@ export const trainFeatures: Command = {
     const averaged = new FeatureNet(config, weights)
     const reviews = (): FeatureReview[] => trainer.evaluations as FeatureReview[]
     const metadata = { kind: 'features', config: JSON.stringify({ in_channels: config.inChannels, channels, image_size: size }) }
-    await resumeRun({ trainer, settings, run, isReview }, signal)
-    await trainToEnd({
-      trainer, settings, run, metadata, isReview,
-      review: async (step) => {
-        if (heldOut) trainer.evaluations.push({ step, ...await evaluateFeatures(device, averaged, set, heldOut, { size, signal }) })
-      },
+    const trained: TrainRun = {
+      trainer, settings, run, images: set.origin?.set ?? set, formerRun: { data: set.formerFingerprint }, metadata, isReview,
+      review: async (step) => heldOut ? { step, ...await evaluateFeatures(device, averaged, set, heldOut, { size, signal }) } : undefined,
       page: () => trainPage({ title: 'Training a feature net', trainer, run, body: evaluationTable(reviews(), set.classes ?? []) }),
-    }, signal)
+    }
+    await resumeRun(trained, signal)
+    await trainToEnd(trained, signal)
     const training = { step: trainer.step, images: trainer.step * train.batch, ...run, ...(reviews().length > 0 ? { evaluation: reviews().at(-1) } : {}) }
     const file = join(out, 'features.safetensors')
     await writeFileAtomic(file, await encodeModel(weights, { ...metadata, training: jsonText(training, file) }), { signal })

@@ -8,6 +8,7 @@ import type { TrainOptions } from '../train/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { dataOptions, openData } from './data.ts'
 import { deviceOptions } from './device.ts'
+import { imagesOf } from './train-images.ts'
 
 export const imageOptions = {
   ...dataOptions,
@@ -17,8 +18,9 @@ export const imageOptions = {
 
 export const trainOptions = {
   out: { value: 'DIR', help: 'folder of the run' },
-  resume: { help: 'go on with the run in --out, to the same bits as without the interruption' },
-  images: { value: 'N', help: 'length of the run, in images seen' },
+  resume: { help: 'go on with the run in --out, to the same bits as without the interruption; also with a finished one, for more --images' },
+  'data-changed': { help: 'with --resume: go on although the images are not those that the run began with' },
+  images: { value: 'N', help: 'length of the run, in images seen; with --resume it may be another than before' },
   batch: { value: 'N', help: 'images a step', default: '32' },
   microbatch: { value: 'N', help: 'images at a time, their gradients added up to the batch\'s', default: 'the batch' },
   lr: { value: 'X', help: 'learning rate', default: '1e-4' },
@@ -39,6 +41,7 @@ export type TrainOption = keyof typeof trainOptions
 export interface RunSettings {
   readonly out: string
   readonly resume: boolean
+  readonly dataChanged: boolean
   readonly seed: number
   readonly saveEvery: number
   readonly train: TrainOptions
@@ -62,6 +65,7 @@ export function runSettings(args: Arguments<TrainOption>, defaults: { readonly l
   return {
     out: resolve(args.required('out', ': the folder of the run, as in --out runs/cells')),
     resume: args.flag('resume') ?? false,
+    dataChanged: args.flag('data-changed') ?? false,
     seed: args.integer('seed') ?? 0,
     saveEvery: args.integer('save-every', { min: 1 }) ?? 500,
     train: {
@@ -78,8 +82,9 @@ export function runSettings(args: Arguments<TrainOption>, defaults: { readonly l
 }
 
 /** The images to train on, and those the selection holds out of it, if it does. */
-export async function openTrainingData(args: Arguments<ImageOption>, signal: AbortSignal): Promise<{ set: ImageSet; heldOut: ImageSet | null }> {
-  const set = await openData(args, signal)
+export async function openTrainingData(args: Arguments<ImageOption | 'out'>, signal: AbortSignal): Promise<{ set: ImageSet; heldOut: ImageSet | null }> {
+  const known = await imagesOf(resolve(args.text('out') ?? ''))
+  const set = await openData(args, signal, { known, whole: true })
   const selection = args.text('select')
   if (selection === undefined || !set.origin || (args.text('part') ?? 'train') !== 'train') return { set, heldOut: null }
   const text = await readFile(selection, 'utf8')

@@ -30,7 +30,7 @@ export interface TrainPage {
 }
 
 export function trainPage({ title, trainer, run, curves = [], body = '' }: TrainPage): string {
-  const { rows, step, options: { steps, batch } } = trainer
+  const { rows, step, history, options: { steps, batch } } = trainer
   const all = [...curves, ...curvesOf(rows, trainer.task.groups)]
   const settings = Object.entries(run).map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)])
   return htmlPage({
@@ -38,7 +38,7 @@ export function trainPage({ title, trainer, run, curves = [], body = '' }: Train
     body: `<p>Step ${step} of ${steps}, ${(step * batch).toLocaleString('en')} images seen${step < steps ? ': the run is not finished' : ''}.</p>
 ${all.map(({ title }, i) => `<h2>${escapeHtml(title)}</h2><div id="curve${i}"></div>`).join('\n')}
 ${body}
-<h2>Settings</h2>
+${history.length > 0 ? `<h2>Changes on the way</h2>${htmlTable(history.map((change) => [`after step ${change.step}`, change.what]))}\n` : ''}<h2>Settings</h2>
 ${htmlTable(settings)}
 <style>${uPlotFile('uPlot.min.css')}</style>
 <script>${uPlotFile('uPlot.iife.min.js')}</script>

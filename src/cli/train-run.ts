@@ -4,13 +4,15 @@
  */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { ImageSet } from '../data/index.ts'
 import { TweedieError } from '../errors.ts'
-import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
+import { openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../io/index.node.ts'
 import { jsonText, listOf, type Check } from '../io/json.ts'
-import { countersOf, encodeModel, encodeState, restoreState, type AnyTrainer, type Row } from '../train/index.ts'
+import { checkSettings, countersOf, encodeModel, encodeState, restoreState, runOfState, type AnyTrainer, type Row } from '../train/index.ts'
 import { fail } from './arguments.ts'
 import { claimOutputs, type Outputs } from './outputs.ts'
 import { progress } from './progress.ts'
+import { changesOf, imagesOf, writeImages } from './train-images.ts'
 import type { RunSettings } from './train-options.ts'
 
 export const stateFile = 'state.safetensors'
@@ -22,10 +24,17 @@ export interface TrainRun {
   readonly trainer: AnyTrainer
   readonly settings: RunSettings
   readonly run: RunDescription
+  /** All images of the data set. */
+  readonly images: ImageSet
+  /** What the first version wrote in `run` instead, where that was something else. */
+  readonly formerRun?: RunDescription
   /** Metadata of the model files. */
   readonly metadata: Readonly<Record<string, string>>
-  /** Called after `saveEvery` steps, before the checkpoint, and at the end: evaluates, draws samples. */
-  readonly review?: (step: number) => Promise<void>
+  /**
+   * Called after `saveEvery` steps, before the checkpoint, and at the end: evaluates, draws samples. What it finds is kept
+   * with the run. A review that was stopped, by whatever, is made up for when the run goes on.
+   */
+  readonly review?: (step: number) => Promise<object | undefined>
   /** What a review leaves in the trainer's evaluations, when it comes from a file. */
   readonly isReview: Check
   /** The run's page; called after every checkpoint. */
@@ -33,65 +42,107 @@ export interface TrainRun {
 }
 
 /** Every name that a training writes in its folder. */
-const names = /^(state|model|ema-[\d.e-]+|features|marginal)\.safetensors$|^(log\.csv|report\.html|samples-\d+\.png)$/
+const names = /^(state|model|ema-[\d.e-]+|features|marginal)\.safetensors$|^(log\.csv|report\.html|images\.jsonl|samples-\d+\.png)$/
 
-/** Takes the folder of a run; its state accounts for all but what is written before it: the marginal and the first review's samples. */
+/** Takes the folder of a run; its state accounts for all but what is written before it: the images, the marginal and the first review's samples. */
 export const claimRun = (command: string, { out }: RunSettings, inputs: Outputs['inputs']): Promise<AsyncDisposable> =>
-  claimOutputs({ command, inputs, folders: [{ option: '--out', path: out, names, record: stateFile, early: /^(samples-|marginal)/ }] })
+  claimOutputs({ command, inputs, folders: [{ option: '--out', path: out, names, record: stateFile, early: /^(samples-|marginal|images)/ }] })
 
 const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
 
 /** Files of a finished checkpoint: the weights, and every average. */
 export const modelFiles = (emaRates: readonly number[]): string[] => ['model.safetensors', ...emaRates.map((rate) => `ema-${rate}.safetensors`)]
 
-/** Goes on with the run in the folder, or sees that there is none. Resolves to whether it went on. */
-export async function resumeRun({ trainer, settings: { out, resume }, run, isReview }: Pick<TrainRun, 'trainer' | 'settings' | 'run' | 'isReview'>, signal: AbortSignal): Promise<boolean> {
+/** What a run's description says of its data: fingerprints, and what follows from the data. */
+const fingerprints = ['data', 'trainedOn', 'labels']
+const ofTheData = [...fingerprints, 'classCounts', 'thresholds']
+
+/** Goes on with the run in the folder, or sees that there is none. */
+export async function resumeRun(task: TrainRun, signal: AbortSignal): Promise<void> {
+  const { trainer, settings: { out, resume }, run, images, isReview, formerRun = {} } = task
   const path = join(out, stateFile)
   const there = await exists(path)
   if (there && !resume) return fail(`${out} holds a run already: --resume goes on with it; another --out begins a new one.`)
-  if (!there) return false
-  const checkpoint = await openCheckpoint(await openFile(path), { signal })
-  try {
-    const wrong = listOf(isReview)(countersOf(checkpoint).evaluations, 'evaluations')
-    if (wrong !== undefined) throw new TweedieError('format', `${path}: ${wrong}. The file is damaged.`)
-    await restoreState(trainer, checkpoint, run, signal)
-  } finally {
-    await checkpoint.close()
+  if (there) {
+    const checkpoint = await openCheckpoint(await openFile(path), { signal })
+    try {
+      const wrong = listOf(isReview)(countersOf(checkpoint).evaluations, 'evaluations')
+      if (wrong !== undefined) throw new TweedieError('format', `${path}: ${wrong}. The file is damaged.`)
+      const changes = await changesOfData(task, checkpoint)
+      const mayDiffer = changes === null ? Object.keys(formerRun) : ofTheData
+      const { steps } = runOfState(checkpoint)
+      await restoreState(trainer, checkpoint, run, { signal, mayDiffer })
+      if (steps !== run.steps) console.error(`note: the run is to have ${trainer.options.steps} steps now, instead of ${String(steps)}${trainer.options.anneal > 0 ? '; the learning rate is that of the new length from here on' : ''}.`)
+      if (changes !== null) {
+        trainer.history.push({ step: trainer.step, what: changes })
+        await saveRun(task)
+      }
+    } finally {
+      await checkpoint.close()
+    }
+    console.error(`${path}: going on after step ${trainer.step} of ${trainer.options.steps}.`)
   }
-  console.error(`${path}: going on after step ${trainer.step} of ${trainer.options.steps}.`)
-  return true
+  await writeImages(out, images)
 }
 
-/** Trains to the end, or until `signal` aborts; what was computed until then is saved. */
+/** What became of the data since the run was saved; null if nothing. Refuses what was not asked for. */
+async function changesOfData({ settings: { out, dataChanged }, run, images, formerRun = {} }: TrainRun, checkpoint: Checkpoint): Promise<string | null> {
+  const saved = runOfState(checkpoint)
+  const changed = fingerprints.filter((key) => saved[key] !== run[key] && (formerRun[key] === undefined || saved[key] !== formerRun[key]))
+  if (changed.length === 0) return null
+  // Of another run altogether, these are the smaller part.
+  checkSettings(checkpoint, run, ofTheData)
+  const files = changesOf(await imagesOf(out), images)
+  const what = files ? `its images changed: ${files}` : changed.every((key) => key === 'labels') ? 'its labels changed' : 'its images, or the choice among them, changed'
+  if (!dataChanged) return fail(`${checkpoint.name} is of a run on other data: ${what}. --data-changed goes on with them as they are now.`)
+  console.error(`note: ${what}.`)
+  return what
+}
+
+/** Trains to the end, or until `signal` aborts or something fails; what was computed until then is saved. */
 export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<void> {
-  const { trainer, settings: { out, saveEvery }, review } = task
+  const { trainer, settings: { out, saveEvery } } = task
   const { steps, batch } = trainer.options
   const bar = progress('Training', steps, 'steps', trainer.step)
   const speed = meter(batch)
   let saved = trainer.step
-  // Killed after its last state was written, and before what is made from it.
-  if (trainer.done) await saveRun(task)
   const save = async (): Promise<void> => {
     await saveRun(task)
     saved = trainer.step
   }
+  let reviewing = false
+  const review = async (): Promise<void> => {
+    reviewing = true
+    const found = await task.review?.(trainer.step)
+    if (found) {
+      // What could not be saved is not kept.
+      jsonText(found, `the review after step ${trainer.step}`)
+      trainer.evaluations.push(found)
+    }
+    reviewing = false
+    trainer.reviewed = trainer.step
+    await save()
+  }
+  const due = (): boolean => trainer.step > trainer.reviewed && (trainer.step % saveEvery === 0 || trainer.step === steps)
   try {
+    if (due()) await review()
+    // Killed after its last state was written, and before what is made from it.
+    else if (trainer.done) await save()
     for await (const { step, loss, terms } of trainer.run(signal)) {
       const shown = Object.entries({ loss, ...terms }).map(([name, value]) => `${name} ${value.toFixed(4)}`)
       bar.update(step, `${shown.join(', ')}, ${speed()} images/s`)
-      if (step % saveEvery !== 0 && step !== steps) continue
-      await review?.(step)
-      await save()
+      if (due()) await review()
     }
   } catch (error) {
-    if (signal.aborted && trainer.step > saved) {
-      await save()
-      console.error(`Saved after step ${trainer.step}; the same command with --resume goes on.`)
-    }
-    if (error instanceof TweedieError && error.code === 'non-finite') {
+    // Weights of which a step is not finite are worth no checkpoint; a review may still be made up for with other settings.
+    if (!reviewing && error instanceof TweedieError && error.code === 'non-finite') {
       const last = saved > 0 ? `The last checkpoint is of step ${saved}: ${join(out, stateFile)}.` : 'There was no checkpoint yet.'
       throw new TweedieError('non-finite', `${error.message} ${last}`, { cause: error })
     }
+    if (trainer.step > saved) await save().then(
+      () => console.error(`Saved after step ${trainer.step}; the same command with --resume goes on.`),
+      (second: Error) => console.error(`The steps after step ${saved} could not be saved: ${second.message}`),
+    )
     throw error
   } finally {
     bar.stop()
@@ -99,11 +150,12 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
 }
 
 async function saveRun({ trainer, settings: { out }, run, metadata, page }: TrainRun): Promise<void> {
+  const { history } = trainer
   await writeFileAtomic(join(out, stateFile), await encodeState(trainer, run))
   const { emas, options: { emaRates }, parameters } = trainer.optimizer
   const sets = [parameters, ...emas]
   for (const [i, file] of modelFiles(emaRates).entries()) {
-    const trained = jsonText({ step: trainer.step, images: trainer.step * trainer.options.batch, ...run }, file)
+    const trained = jsonText({ step: trainer.step, images: trainer.step * trainer.options.batch, ...run, ...(history.length > 0 && { history }) }, file)
     await writeFileAtomic(join(out, file), await encodeModel(sets[i]!, { ...metadata, training: trained }))
   }
   const text = (content: string): Uint8Array[] => [new TextEncoder().encode(content)]

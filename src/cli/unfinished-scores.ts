@@ -28,16 +28,17 @@ export interface UnfinishedScores {
 }
 
 /**
+/**
  * What is known of the result `out`: finished scores in JSON, or unfinished ones beside it. Those of another model, data
- * set or settings are refused, not overwritten.
+ * set or settings are refused, not overwritten. `formerFingerprint`: that of the same data in files of the first version.
  */
-export async function unfinishedScores(out: string, head: ScoresHead): Promise<UnfinishedScores> {
+export async function unfinishedScores(out: string, head: ScoresHead, formerFingerprint?: string): Promise<UnfinishedScores> {
   const path = `${out}.unfinished`
   const file = { ...head, kind: 'unfinished-minority-scores' }
   // A stream has nothing beside it.
   const keeps = !await isWrittenInto(out)
-  const finished = keeps && !isTable(out) ? await knownScores(out, head) : null
-  const known = finished ?? (keeps ? await knownScores(path, file) : null) ?? []
+  const finished = keeps && !isTable(out) ? await knownScores(out, head, formerFingerprint) : null
+  const known = finished ?? (keeps ? await knownScores(path, file, formerFingerprint) : null) ?? []
   let [saved, last] = [known.length, performance.now()]
   return {
     known,
@@ -54,12 +55,13 @@ export async function unfinishedScores(out: string, head: ScoresHead): Promise<U
 }
 
 /** The scores of a file with this head; null where there is none. */
-async function knownScores(path: string, head: Omit<ScoresHead, 'kind'> & { readonly kind: string }): Promise<number[] | null> {
+async function knownScores(path: string, head: Omit<ScoresHead, 'kind'> & { readonly kind: string }, formerFingerprint?: string): Promise<number[] | null> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? '' : Promise.reject(error))
   if (text === '') return null
   const what = `${head.kind === 'minority-scores' ? '' : 'unfinished '}scores`
-  const { scores, ...old } = parseJson<{ scores: number[]; data?: unknown }>(text, path, `${what} of tweedie (choose another --out, or delete it)`, fieldsOf({ scores: listOf(aNumber) }))
+  const { scores, ...old } = parseJson<{ scores: number[]; data?: unknown; fingerprint?: unknown }>(text, path, `${what} of tweedie (choose another --out, or delete it)`, fieldsOf({ scores: listOf(aNumber) }))
   const without = ({ data: _, ...rest }: { data?: unknown }): string => JSON.stringify(rest)
-  if (without(old) === without(head) && scores.length <= head.indices.length) return scores
+  const now = old.fingerprint === formerFingerprint ? { ...head, fingerprint: formerFingerprint } : head
+  if (without(old) === without(now) && scores.length <= head.indices.length) return scores
   return fail(`${path} holds ${what} of another model, data set or other settings: choose another --out, or delete it.`)
 }

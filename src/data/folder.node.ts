@@ -1,15 +1,16 @@
 /**
- * A folder of PNG and JPEG files, with all folders in it. Opening reads only the beginning of each file, for its size
- * and channels; pixels are decoded when they are asked for, and kept while they fit into 256 MiB: of a set that is
+ * A folder of PNG and JPEG files, with all folders in it. Opening reads each file once, for the hash of its contents, its
+ * size and its channels; pixels are decoded when they are asked for, and kept while they fit into 256 MiB: of a set that is
  * larger a part then comes from memory in every epoch, where a cache that drops the oldest would never be of use.
  */
+import { createHash } from 'node:crypto'
 import { open, readdir, readFile, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { decodeImage, imageHeader } from './decode.ts'
-import type { Image, ImageHeader } from './image.ts'
-import type { ImageSet } from './image-set.ts'
-import { sha256 } from './sha256.ts'
+import type { Image } from './image.ts'
+import type { ImageFile, ImageSet } from './image-set.ts'
+import { damagedImages, lookThrough, type DamagedImage } from './look.ts'
 
 /** Where the class of a file stands: in the name of its first sub-folder, or in its own name before the first "_". */
 export type ClassesBy = 'folder' | 'prefix' | 'none'
@@ -18,21 +19,25 @@ export interface FolderOptions {
   /** Default: 'folder' where every file lies in a sub-folder, otherwise 'none'. */
   readonly classesBy?: ClassesBy
   readonly signal?: AbortSignal
+  /** Files as an earlier look found them, by name: those that have not changed since are not read again. */
+  readonly known?: ReadonlyMap<string, ImageFile>
+  /** The images will all be decoded: where some are no images at all, the error names those too that are damaged further in. */
+  readonly whole?: boolean
+  /** Called with the number of files read, and of all. */
+  readonly onProgress?: (done: number, total: number) => void
 }
 
 const cacheBytes = 2 ** 28
 /** Files open at a time. */
 const atOnce = 16
-/** Covers the headers of nearly all JPEGs; for the others the whole file is read. */
-const headerBytes = 2 ** 16
 
 /**
  * Opens a folder; images are sorted by their names as strings, and so are classes.
  *
- * @throws TweedieError 'option' for no image or names without the classes asked for; 'format', naming the file, for
- * one that cannot be read as an image
+ * @throws TweedieError 'option' for no image or names without the classes asked for; 'format', naming the files, for
+ * those that cannot be read as images, all of them
  */
-export async function openFolder(path: string, { classesBy, signal }: FolderOptions = {}): Promise<ImageSet> {
+export async function openFolder(path: string, { classesBy, signal, known, whole, onProgress }: FolderOptions = {}): Promise<ImageSet> {
   const { names, ignored } = await list(path, signal)
   const wrong = (message: string): never => {
     throw new TweedieError('option', `${path}: ${message}`)
@@ -42,39 +47,56 @@ export async function openFolder(path: string, { classesBy, signal }: FolderOpti
     const container = ignored.find((name) => /\.npz$|images.*idx3/.test(name))
     wrong(`holds no PNG or JPEG${others && `, only ${others}`}. ${container ? `Name the file itself: ${join(path, container)}` : 'Name a folder of images, an .npz or an IDX file.'}`)
   }
-  const headers = new Array<ImageHeader & { bytes: number }>(names.length)
-  let next = 0
+  const files = new Array<ImageFile>(names.length)
+  const sizes = new Array<number>(names.length)
+  const damaged: DamagedImage[] = []
+  let [next, done] = [0, 0]
   await Promise.all(Array.from({ length: atOnce }, async () => {
     for (let i = next++; i < names.length; i = next++) {
       signal?.throwIfAborted()
-      headers[i] = await readHeader(join(path, names[i]))
+      try {
+        ({ file: files[i], size: sizes[i] } = await look(path, names[i], known))
+      } catch (error) {
+        if (!(error instanceof TweedieError)) throw error
+        damaged.push({ index: i, error })
+      }
+      onProgress?.(++done, names.length)
     }
   }))
-  const { labels, classes } = classesOf(path, names, classesBy)
   const cache = new Map<number, Image>()
   let cached = 0
+  const read = async (index: number, signal?: AbortSignal): Promise<Image> => {
+    const kept = cache.get(index)
+    if (kept) return kept
+    const file = join(path, names[index])
+    const bytes = await readFile(file, { signal }).catch((cause: unknown) => refuse(file, cause, signal))
+    if (hashOf([bytes]) !== files[index].sha256) throw new TweedieError('format', `${file}: another picture than when ${path} was opened. Start again.`)
+    const image = decodeImage(bytes, file)
+    files[index].whole = true
+    if (!cache.has(index) && cached + image.data.length <= cacheBytes) {
+      cache.set(index, image)
+      cached += image.data.length
+    }
+    return image
+  }
+  if (damaged.length > 0) {
+    const rest = whole ? await lookThrough({ files, length: names.length, read }, { signal, onProgress }) : []
+    throw damagedImages(path, [...damaged, ...rest].sort((a, b) => a.index - b.index))
+  }
+  const { labels, classes } = classesOf(path, names, classesBy)
   return {
     name: path,
     length: names.length,
-    channels: headers.some(({ channels }) => channels === 3) ? 3 : 1,
+    channels: files.some(({ channels }) => channels === 3) ? 3 : 1,
     ...classes && { labels, classes },
     columns: new Map(),
     notes: ignored.length === 0 ? [] : [`${ignored.length} file${ignored.length === 1 ? ' is' : 's are'} no PNG or JPEG and not used: ${others}.`],
-    fingerprint: sha256(...names.map((name, i) => `${name}\0${headers[i].bytes}\n`)),
+    fingerprint: hashOf(names.map((name, i) => `${name}\0${files[i].sha256}\n`)),
+    formerFingerprint: hashOf(names.map((name, i) => `${name}\0${sizes[i]}\n`)),
+    files,
     imageName: (index) => names[index],
-    sizeOf: (index) => ({ width: headers[index].width, height: headers[index].height }),
-    async read(index, signal) {
-      const kept = cache.get(index)
-      if (kept) return kept
-      const file = join(path, names[index])
-      const bytes = await readFile(file, { signal }).catch((cause: unknown) => refuse(file, cause, signal))
-      const image = decodeImage(bytes, file)
-      if (!cache.has(index) && cached + image.data.length <= cacheBytes) {
-        cache.set(index, image)
-        cached += image.data.length
-      }
-      return image
-    },
+    sizeOf: (index) => ({ width: files[index].width, height: files[index].height }),
+    read,
   }
 }
 
@@ -105,15 +127,25 @@ async function list(root: string, signal?: AbortSignal): Promise<{ names: string
   return { names: names.sort(), ignored: ignored.sort() }
 }
 
-async function readHeader(file: string): Promise<ImageHeader & { bytes: number }> {
-  const handle = await open(file, 'r').catch((cause: unknown) => refuse(file, cause))
+const hashOf = (parts: readonly (string | Uint8Array)[]): string => {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest('hex')
+}
+
+async function look(root: string, name: string, known?: ReadonlyMap<string, ImageFile>): Promise<{ file: ImageFile; size: number }> {
+  const path = join(root, name)
+  const handle = await open(path, 'r').catch((cause: unknown) => refuse(path, cause))
   try {
-    const { size } = await handle.stat()
-    const start = Buffer.alloc(Math.min(size, headerBytes))
-    await handle.read(start, 0, start.length, 0)
-    const header = imageHeader(start, file) ?? imageHeader(await readFile(file), file)
-    if (!header) throw new TweedieError('format', `${file}: a damaged JPEG (its header is cut short).`)
-    return { ...header, bytes: size }
+    const { size, mtimeNs, ctimeNs, ino } = await handle.stat({ bigint: true })
+    const stamp = [size, mtimeNs, ctimeNs, ino].join()
+    const before = known?.get(name)
+    if (before?.stamp === stamp) return { file: { ...before }, size: Number(size) }
+    const bytes = await handle.readFile().catch((cause: unknown) => refuse(path, cause))
+    const header = imageHeader(bytes, path)
+    if (!header) throw new TweedieError('format', `${path}: a damaged JPEG (its header is cut short).`)
+    const { width, height, channels } = header
+    return { file: { name, sha256: hashOf([bytes]), width, height, channels, stamp, whole: false }, size: Number(size) }
   } finally {
     await handle.close()
   }

@@ -1,8 +1,8 @@
 /** The IDX files of MNIST and its kin, also gzipped: bytes, [N, H, W] for images and [N] for labels, big-endian. */
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
+import { sha256OfBytes } from '../io/sha256.ts'
 import { checkBytes, imageArrays, type ImageSet } from './image-set.ts'
-import { sha256OfBytes } from './sha256.ts'
 
 export const isGzip = (start: Uint8Array): boolean => start[0] === 0x1f && start[1] === 0x8b
 export const isIdx = (start: Uint8Array): boolean => start[0] === 0 && start[1] === 0 && start[2] >= 8 && start[2] <= 14

@@ -4,7 +4,22 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { Image } from './image.ts'
-import { sha256 } from './sha256.ts'
+import { sha256 } from '../io/sha256.ts'
+
+/** A file of a folder, as it was found when the folder was opened. */
+export interface ImageFile {
+  /** As {@link ImageSet.imageName} has it. */
+  readonly name: string
+  /** Of its contents. */
+  readonly sha256: string
+  readonly width: number
+  readonly height: number
+  readonly channels: 1 | 3
+  /** Size, times and number in the file system: while it is the same, so are the contents. */
+  readonly stamp: string
+  /** Set when the image was decoded: it is not damaged. */
+  whole: boolean
+}
 
 export interface ImageSet {
   /** The path it was opened from, for messages and records. */
@@ -20,8 +35,12 @@ export interface ImageSet {
   readonly columns: ReadonlyMap<string, ArrayLike<number>>
   /** What was found and not used, a sentence each: other arrays, files of other types. */
   readonly notes: readonly string[]
-  /** SHA-256 that identifies the data: a score or a label of other data is refused by it. */
+  /** SHA-256 that identifies the data, of all its contents: a score or a label of other data is refused by it. */
   readonly fingerprint: string
+  /** What the first version took for the fingerprint, where that was less: what was made then is known by it. */
+  readonly formerFingerprint?: string
+  /** Of a folder: the file of each image. */
+  readonly files?: readonly ImageFile[]
   /** What a subset was taken from, and the index there of each of its images. */
   readonly origin?: { readonly set: ImageSet; readonly indices: readonly number[] }
   imageName(index: number): string
@@ -53,6 +72,8 @@ export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
     columns: new Map(Array.from(set.columns, ([key, column]) => [key, indices.map((index) => column[index])])),
     notes: set.notes,
     fingerprint: sha256(set.fingerprint, `:${indices.join()}`),
+    ...set.formerFingerprint !== undefined && { formerFingerprint: sha256(set.formerFingerprint, `:${indices.join()}`) },
+    ...set.files && { files: indices.map((index) => set.files![index]) },
     origin: { set, indices: [...indices] },
     imageName: (index) => set.imageName(indices[index]),
     sizeOf: (index) => set.sizeOf(indices[index]),

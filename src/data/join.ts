@@ -1,7 +1,7 @@
 /** Two sets or more as one, the images of each after those of the one before. */
 import { TweedieError } from '../errors.ts'
 import type { ImageSet } from './image-set.ts'
-import { sha256 } from './sha256.ts'
+import { sha256 } from '../io/sha256.ts'
 
 /** Labels and columns stay behind: what is a class of one set need not be one of another. */
 export function joinSets(sets: readonly ImageSet[]): ImageSet {
@@ -20,6 +20,8 @@ export function joinSets(sets: readonly ImageSet[]): ImageSet {
     columns: new Map(),
     notes: sets.flatMap((set) => set.notes),
     fingerprint: sha256(...sets.map((set) => `${set.fingerprint}+`)),
+    ...sets.some((set) => set.formerFingerprint) && { formerFingerprint: sha256(...sets.map((set) => `${set.formerFingerprint ?? set.fingerprint}+`)) },
+    ...sets.every((set) => set.files) && { files: sets.flatMap((set) => set.files!) },
     imageName(index) {
       const [set, inner] = find(index)
       return `${set.name}/${set.imageName(inner)}`

@@ -8,7 +8,7 @@ import type { ByteSource } from '../io/source.ts'
 import { openZip, readEntry } from '../io/zip.ts'
 import { checkBytes, imageArrays, type ImageSet } from './image-set.ts'
 import { parseNpy, type NpyArray } from './npy.ts'
-import { sha256OfBytes } from './sha256.ts'
+import { sha256OfBytes } from '../io/sha256.ts'
 
 /** Reads all of it: images stay in memory as bytes. Throws 'format', naming the file, for what is broken or has no images. */
 export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise<ImageSet> {

@@ -84,7 +84,7 @@ export function classCounts({ labels, classes = [] }: ImageSet, indices: Iterabl
  */
 export function applySelection(set: ImageSet, text: string, part = 'train', name = 'the selection'): ImageSet {
   const { data, fingerprint, parts } = parseSelection(text, name)
-  if (fingerprint !== set.fingerprint) {
+  if (![set.fingerprint, set.formerFingerprint].includes(fingerprint)) {
     throw new TweedieError('option', `${name} was made for other data (${data}, ${fingerprint.slice(0, 12)}) than ${set.name} (${set.fingerprint.slice(0, 12)}). Name that data, or run tweedie select again.`)
   }
   if (!Object.hasOwn(parts, part)) throw new TweedieError('option', `${name} has no part "${part}", only ${Object.keys(parts).join(', ')}.`)

@@ -102,8 +102,8 @@ export function parseMinorityLabels(text: string, name: string): MinorityLabels 
  * Refuses scores or labels of other images.
  * @throws TweedieError 'option'
  */
-export function checkFingerprint(file: { readonly data: string; readonly fingerprint: string }, name: string, set: { readonly name: string; readonly fingerprint: string }): void {
-  if (file.fingerprint === set.fingerprint) return
+export function checkFingerprint(file: { readonly data: string; readonly fingerprint: string }, name: string, set: { readonly name: string; readonly fingerprint: string; readonly formerFingerprint?: string }): void {
+  if ([set.fingerprint, set.formerFingerprint].includes(file.fingerprint)) return
   throw new TweedieError('option', `${name} was made from other images (${file.data}, fingerprint ${file.fingerprint.slice(0, 16)}…) than ${set.name} holds (${set.fingerprint.slice(0, 16)}…): ` +
     'name the data it was made from, or score these.')
 }

@@ -25,6 +25,8 @@ export interface Checkpoint {
   readonly metadata: Readonly<Record<string, string>>
   /** By state-dict name, in the order of the file. */
   readonly tensors: ReadonlyMap<string, TensorEntry>
+  /** The bytes before the tensors, of safetensors files: what a seal covers. */
+  readonly header?: Uint8Array
   /** Closes the source. */
   close(): Promise<void>
 }

@@ -38,7 +38,8 @@ export async function openSafetensors(source: ByteSource, { signal }: { signal?:
       'cut short, or neither safetensors nor PyTorch')
   }
   const start = 8 + Number(headerLength)
-  const header = parseHeader(await source.read(8, Number(headerLength), signal), broken)
+  const bytes = await source.read(0, start, signal)
+  const header = parseHeader(bytes.subarray(8), broken)
   const metadata = parseMetadata(header.get('__metadata__'), broken)
   header.delete('__metadata__')
 
@@ -56,7 +57,7 @@ export async function openSafetensors(source: ByteSource, { signal }: { signal?:
       },
     })
   }
-  return { name: source.name, metadata, tensors, close: async () => source.close?.() }
+  return { name: source.name, metadata, tensors, header: bytes, close: async () => source.close?.() }
 }
 
 type Broken = (message: string) => TweedieError

@@ -1,13 +1,23 @@
 /**
  * A training run as a file: one safetensors checkpoint with weights, averages, moments and counters, from which the run
  * goes on bit for bit; and its weights or an average by themselves, as a model that every command loads.
+ *
+ * Versions of the file, in its metadata as `version`:
+ *
+ * - 1 (the word is missing): `run`, `counters`. A folder's fingerprint was that of the names and sizes of its files.
+ * - 2: the file is sealed (io/sealed.ts); the counters hold `reviewed`, the step of the last review, and `history`; a
+ *   folder's fingerprint is that of the contents of its files.
+ *
+ * A state of version 1 goes on, and is one of version 2 when it is next saved.
  */
 import { TweedieError } from '../errors.ts'
-import { encodeSafetensors, type Checkpoint } from '../io/index.ts'
-import { aCount, aNumber, fieldsOf, jsonText, listOf, oneOf, anyOf, parseJson, valuesOf } from '../io/json.ts'
+import { encodeSafetensors, encodeSealed, openSealed, type Checkpoint } from '../io/index.ts'
+import { aCount, aNumber, aText, fieldsOf, jsonText, listOf, oneOf, optional, anyOf, parseJson, valuesOf } from '../io/json.ts'
 import { levelRates } from '../nn/index.ts'
 import type { Tensor } from '../tensor/index.ts'
 import type { AnyTrainer, TrainCounters } from './trainer.ts'
+
+const version = 2
 
 /**
  * The file of a run's state in chunks, for `writeFileAtomic`. `run` says what is trained, and on what: {@link restoreState}
@@ -15,7 +25,7 @@ import type { AnyTrainer, TrainCounters } from './trainer.ts'
  */
 export async function encodeState(trainer: AnyTrainer, run: Readonly<Record<string, unknown>>): Promise<Uint8Array[]> {
   const { tensors, counters } = trainer.state()
-  return encodeSafetensors(await onHost(tensors), { kind: 'tweedie-training', run: jsonText(run, 'a training state'), counters: jsonText(counters, 'a training state') })
+  return encodeSealed(await onHost(tensors), { kind: 'tweedie-training', version: String(version), run: jsonText(run, 'a training state'), counters: jsonText(counters, 'a training state') })
 }
 
 /** What {@link encodeState} was told, from an opened state file. */
@@ -32,7 +42,7 @@ const rowFields = fieldsOf({
 
 /** How far the run of an opened state file is, with its log. Throws 'format' where that is damaged. */
 export const countersOf = ({ metadata, name }: Checkpoint): TrainCounters =>
-  parseJson(metadata.counters ?? '', name, 'the counters of a training state', fieldsOf({ step: aCount, open: rowFields, rows: listOf(rowFields), evaluations: listOf(fieldsOf({})) }))
+  parseJson(metadata.counters ?? '', name, 'the counters of a training state', fieldsOf({ step: aCount, open: rowFields, rows: listOf(rowFields), evaluations: listOf(fieldsOf({})), reviewed: optional(aCount), history: optional(listOf(fieldsOf({ step: aCount, what: aText }))) }))
 
 /** Until November 2026 a configuration could name rates of attention that no level has, which meant nothing. */
 function withoutIdleRates(json: string): string {
@@ -43,30 +53,61 @@ function withoutIdleRates(json: string): string {
   return JSON.stringify({ ...config, attention_resolutions: attention.filter((rate) => rates.includes(rate)) })
 }
 
-/**
- * Goes on where the run of `checkpoint` was saved.
- * @throws TweedieError 'option' if it was a run of other settings, listing what differs; 'format' if it is no such file
- */
-export async function restoreState(trainer: AnyTrainer, checkpoint: Checkpoint, run: Readonly<Record<string, unknown>>, signal?: AbortSignal): Promise<void> {
-  const saved = runOfState(checkpoint)
-  const differ = differencesOf(saved, run)
-  if (differ.length > 0) {
-    throw new TweedieError('option', `${checkpoint.name} is of a run with other settings: ${differ.join('; ')}. Give the same ones, or train into another folder.`)
-  }
-  await trainer.restore(countersOf(checkpoint), async (name) => {
-    const entry = checkpoint.tensors.get(name)
-    if (!entry) throw new TweedieError('format', `${checkpoint.name} lacks the tensor ${name}.`)
-    return await entry.read(signal) as Float32Array
-  })
+export interface RestoreOptions {
+  readonly signal?: AbortSignal
+  /**
+   * Settings that may be others than the state's, by name: those that follow from the data. Whatever it holds, `steps` may
+   * be another number, but none below the steps that are made.
+   */
+  readonly mayDiffer?: readonly string[]
 }
 
-/** "lr 1, now 2" for each setting that is not the same, inside of settings that are JSON themselves. */
-function differencesOf(old: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>): string[] {
+/**
+ * Goes on where the run of `checkpoint` was saved. Where the length of the run is another than it was, the learning rate is
+ * that of the new length from here on ({@link Trainer.lrAt}), so that a run without `anneal` is to the bit what it would
+ * have been at that length from the start; with `anneal` the change is noted in its history.
+ *
+ * @throws TweedieError 'option' if it was a run of other settings, listing what differs; 'format' if it is no such file, or
+ *   damaged: the trainer is then of no use any more
+ */
+export async function restoreState(trainer: AnyTrainer, checkpoint: Checkpoint, run: Readonly<Record<string, unknown>>, { signal, mayDiffer = [] }: RestoreOptions = {}): Promise<void> {
+  const { name, metadata } = checkpoint
+  // A seal with the version's digit gone is a seal.
+  const sealed = metadata.version !== undefined || metadata.sha256 !== undefined || metadata.hashes !== undefined
+  const state = sealed ? await openSealed(checkpoint) : checkpoint
+  const saved = runOfState(state)
+  if (Number(metadata.version ?? 1) > version) throw new TweedieError('format', `${name} is a state of version ${metadata.version}, made by a newer tweedie; this one reads up to ${version}.`)
+  checkSettings(state, run, mayDiffer)
+  const counters = countersOf(state)
+  const { options: { steps, batch, anneal } } = trainer
+  if (counters.step > steps) {
+    throw new TweedieError('option', `${name}: the run has made ${counters.step} steps (${counters.step * batch} images), more than the ${steps} (${steps * batch}) that it is to have: make it that long or longer.`)
+  }
+  await trainer.restore(counters, async (key) => {
+    const entry = state.tensors.get(key)
+    if (!entry) throw new TweedieError('format', `${name} lacks the tensor ${key}.`)
+    return await entry.read(signal) as Float32Array
+  })
+  if (anneal > 0 && saved.steps !== run.steps) trainer.history.push({ step: counters.step, what: `${String(run.steps)} steps instead of ${String(saved.steps)}` })
+}
+
+/**
+ * What {@link restoreState} says of other settings, without restoring.
+ * @throws TweedieError 'option', listing what differs
+ */
+export function checkSettings(checkpoint: Checkpoint, run: Readonly<Record<string, unknown>>, mayDiffer: readonly string[] = []): void {
+  const differ = differencesOf(runOfState(checkpoint), run, ['steps', ...mayDiffer])
+  if (differ.length === 0) return
+  throw new TweedieError('option', `${checkpoint.name} is of a run with other settings: ${differ.join('; ')}. Give the same ones, or train into another folder.`)
+}
+
+/** "lr 1, now 2" for each setting that is not the same and may not differ, inside of settings that are JSON themselves. */
+function differencesOf(old: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>, mayDiffer: readonly string[]): string[] {
   const text = (value: unknown): string => JSON.stringify(value) ?? 'nothing'
   const show = (value: unknown): string => (text(value).length > 80 ? `${text(value).slice(0, 80)}…` : text(value))
-  return [...new Set([...Object.keys(old), ...Object.keys(now)])].filter((key) => text(old[key]) !== text(now[key])).flatMap((key) => {
+  return [...new Set([...Object.keys(old), ...Object.keys(now)])].filter((key) => text(old[key]) !== text(now[key]) && !mayDiffer.includes(key)).flatMap((key) => {
     const [before, after] = [settingsIn(old[key]), settingsIn(now[key])]
-    return before && after ? differencesOf(before, after) : [`${key} ${show(old[key])}, now ${show(now[key])}`]
+    return before && after ? differencesOf(before, after, mayDiffer) : [`${key} ${show(old[key])}, now ${show(now[key])}`]
   })
 }
 

@@ -80,6 +80,16 @@ export interface TrainCounters {
   readonly rows: readonly Row[]
   readonly task: unknown
   readonly evaluations: readonly unknown[]
+  /** Step of the last review; the first version had no such figure. */
+  readonly reviewed?: number
+  readonly history?: readonly RunChange[]
+}
+
+/** What became of a run on its way that was not planned when it began. */
+export interface RunChange {
+  /** The steps before it were made otherwise. */
+  readonly step: number
+  readonly what: string
 }
 
 // scale * gradient, and the factor min(1, most / (norm + 1e-6)) of PyTorch's clip_grad_norm_ from the squared norm.
@@ -91,6 +101,10 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   readonly options: Required<Omit<TrainOptions, keyof AdamWOptions | 'clip'>> & Pick<TrainOptions, 'clip'>
   /** What the caller found out on the way and wants kept with the run, as JSON. */
   evaluations: unknown[] = []
+  /** The step after which the caller last looked at the run. */
+  reviewed = 0
+  /** Changes of the data, and of the length where the learning rate depends on it. */
+  history: RunChange[] = []
   readonly #device: Device
   readonly #names: readonly string[]
   readonly #log: Log
@@ -256,7 +270,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   state(): { tensors: Map<string, Tensor>; counters: TrainCounters } {
     return {
       tensors: this.#tensors(),
-      counters: { step: this.step, open: this.#log.open, rows: this.#log.rows, task: this.task.save?.() ?? null, evaluations: this.evaluations },
+      counters: { step: this.step, open: this.#log.open, rows: this.#log.rows, task: this.task.save?.() ?? null, evaluations: this.evaluations, reviewed: this.reviewed, history: this.history },
     }
   }
 
@@ -271,12 +285,14 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   }
 
   /** Goes on where a run's {@link state} was taken. `read` gives a tensor's values by its name in that state. */
-  async restore({ step, open, rows, task, evaluations }: TrainCounters, read: (name: string) => Promise<Float32Array>): Promise<void> {
+  async restore({ step, open, rows, task, evaluations, reviewed = step, history = [] }: TrainCounters, read: (name: string) => Promise<Float32Array>): Promise<void> {
     for (const [name, tensor] of this.#tensors()) tensor.write(await read(name))
     this.optimizer.steps = step
     this.#log.restore(open, rows)
     this.task.restore?.(task)
     this.evaluations = [...evaluations]
+    this.reviewed = reviewed
+    this.history = [...history]
     this.#ahead = null
     await this.#device.flush()
   }

@@ -1,0 +1,45 @@
+/**
+ * A look at every image of a set before a long job begins, so that a damaged one is not met in the middle of it. Files that
+ * were decoded before and have not changed since are passed over; sets in memory were decoded when they were opened.
+ */
+import { TweedieError } from '../errors.ts'
+import type { ImageSet } from './image-set.ts'
+
+export interface DamagedImage {
+  readonly index: number
+  readonly error: TweedieError
+}
+
+/** Images decoded at a time: reading one overlaps with decoding another. */
+const atOnce = 16
+
+/** Decodes every image that has a file. Resolves to those that cannot be, in order; rejects only when aborted, or for a defect. */
+export async function lookThrough(set: Pick<ImageSet, 'files' | 'length' | 'read'>, { signal, onProgress }: { readonly signal?: AbortSignal; readonly onProgress?: (done: number, total: number) => void } = {}): Promise<DamagedImage[]> {
+  const { files, length } = set
+  if (!files) return []
+  const damaged: DamagedImage[] = []
+  let [next, done] = [0, 0]
+  await Promise.all(Array.from({ length: atOnce }, async () => {
+    for (let index = next++; index < length; index = next++) {
+      signal?.throwIfAborted()
+      if (files[index] && !files[index].whole) {
+        try {
+          await set.read(index, signal)
+        } catch (error) {
+          signal?.throwIfAborted()
+          if (!(error instanceof TweedieError)) throw error
+          damaged.push({ index, error })
+        }
+      }
+      onProgress?.(++done, length)
+    }
+  }))
+  return damaged.sort((a, b) => a.index - b.index)
+}
+
+/** The error that names all of them; that of a single one is its own. */
+export function damagedImages(name: string, damaged: readonly DamagedImage[]): TweedieError {
+  if (damaged.length === 1) return damaged[0].error
+  const lines = damaged.map(({ error }) => `\n  ${error.message}`)
+  return new TweedieError('format', `${name}: ${damaged.length} images cannot be read. Replace or remove them:${lines.join('')}`)
+}
