@@ -1,6 +1,6 @@
 /** The network of `train diffusion` on the command line, in guided-diffusion's words (script_util.py). */
 import { readFile } from 'node:fs/promises'
-import { checkConfig, parseConfig, preset as presetOf, type DiffusionSettings, type UNetConfig } from '../nn/index.ts'
+import { checkConfig, checkLearnSigma, parseConfig, preset as presetOf, type DiffusionSettings, type UNetConfig } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { attentionDefault, attentionRates } from './attention-option.ts'
 import { noteIdle } from './options-guidance.ts'
@@ -96,6 +96,7 @@ async function given(preset: string | undefined, file: string | undefined, { cla
   if (preset !== undefined && file !== undefined) fail('--preset and --config say the same thing: give one of them.')
   const { config, diffusion } = preset !== undefined ? presetOf(preset) : parseConfig(await readFile(file!, 'utf8'), new Map())
   if (config.kind !== 'unet' || config.superResolution) return fail(`${preset ?? file} is no U-Net that draws images by itself.`)
+  if (diffusion) checkLearnSigma(config, diffusion, preset ?? file!)
   if (config.numClasses !== null && !(classes !== null && classes <= config.numClasses)) {
     fail(`${preset ?? file} is class-conditional, with ${config.numClasses} classes, and the data have ${classes ?? 'none'}: take the data it is for (classes are sub-folders, prefixes of names or an array of labels), or another network.`)
   }

@@ -154,7 +154,7 @@ function outputsOf({ of, names, levels }: LabelledImages, { noiseSchedule, diffu
 }
 
 /** Of the papers: AdamW with lr 3e-4 that falls to 0, weight decay 0.05, no averages. */
-function settingsOf(args: Arguments<Options>): RunSettings {
+export function settingsOf(args: Arguments<Options>): RunSettings {
   const settings = runSettings(args, { lr: 3e-4, ema: [] })
   return { ...settings, train: { ...settings.train, weightDecay: args.number('weight-decay', { min: 0 }) ?? 0.05, anneal: args.number('anneal', { min: 0, max: 1 }) ?? 1 } }
 }

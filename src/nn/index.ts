@@ -10,7 +10,7 @@ export { loadParameters, type LoadOptions, type WeightEntry, type WeightSource }
 export { loadLpips, lpips, lpipsTaps, type Lpips, type LpipsOptions } from './lpips.ts'
 export { lpipsStateDict, type LpipsNet } from './lpips-plan.ts'
 export { lpipsMemoryOf, memoryOf, type Memory, type MemoryOptions } from './memory.ts'
-export { describeModel, loadModel, type DescribedSource, type DescribeOptions, type ModelDescription } from './model.ts'
+export { checkLearnSigma, describeModel, loadModel, type DescribedSource, type DescribeOptions, type ModelDescription } from './model.ts'
 export { parseConfig, parseDiffusionSettings } from './parse-config.ts'
 export { planOf, type Plan } from './plan.ts'
 export { preset, presetNames, type Preset } from './presets.ts'

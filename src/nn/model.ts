@@ -66,8 +66,11 @@ export function describeModel(checkpoint: DescribedSource, { preset, json }: Des
   return { config, diffusion, ...named }
 }
 
-/** Whether there is a variance head shows in the channels; a `learn_sigma` that is stated must say the same. */
-function checkLearnSigma(config: ModelConfig, { learnSigma }: DiffusionSettings, name: string): void {
+/**
+ * Whether there is a variance head shows in the channels; a `learn_sigma` that is stated must say the same.
+ * @throws TweedieError 'option'
+ */
+export function checkLearnSigma(config: ModelConfig, { learnSigma }: DiffusionSettings, name: string): void {
   if (config.kind !== 'unet' || learnSigma === undefined) return
   const expected = learnSigma ? 2 * config.inChannels : config.inChannels
   if (config.outChannels !== expected) {

@@ -57,14 +57,15 @@ export function parseConfig(json: unknown, shapes: Shapes): { config: ModelConfi
   const outTensor = outKeys(pool).map(key => shapes.get(key)?.[0]).find(n => n !== undefined)
   const found = inTensor === undefined ? undefined : superResolution ? inTensor / 2 : inTensor
   trunk.inChannels = agree(fields, 'in_channels', found, 3)
-  trunk.outChannels = agree(fields, 'out_channels', outTensor, pool ? 1000 : 6)
-
   const diffusionJson = fields.get('diffusion')
+  const diffusion = diffusionJson === undefined ? undefined : parseDiffusionSettings(diffusionJson)
+  // Silent about it, a configuration means a variance head, as every published U-Net has one.
+  trunk.outChannels = agree(fields, 'out_channels', outTensor, pool ? 1000 : diffusion?.learnSigma === false ? trunk.inChannels : 2 * trunk.inChannels)
   fields.get('training') // how it was trained: prose for people
   fields.finish()
   const config: ModelConfig = pool ? { kind: 'classifier', ...trunk, pool } : { kind: 'unet', ...trunk, superResolution, ...numHeadsUpsample }
   checkConfig(config)
-  return diffusionJson === undefined ? { config } : { config, diffusion: parseDiffusionSettings(diffusionJson) }
+  return diffusion === undefined ? { config } : { config, diffusion }
 }
 
 /**
