@@ -106,7 +106,7 @@ describe('mistakes', () => {
     ['a configuration that is none', () => ['convert', weights, at('x.safetensors'), '--config', at('list.json')], /must be a JSON object/],
     ['input without x', () => ['forward', ...model, '--input', at('unknown.safetensors'), '--save', at('y.safetensors')], /"a" is none of x, timesteps/],
     ['no run to replay', () => ['replay', at('nothing.json')], /cannot read .*nothing\.json/],
-    ['a run.json of another program', () => ['replay', at('run.json')], /no run\.json of tweedie/],
+    ['a run.json of another program', () => ['replay', at('run.json')], /run\.json: expected a run\.json of tweedie/],
   ]
   test.each(cases)('%s', async (_, argv, message) => {
     const { code, out, err } = await tweedie(argv())

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../io/index.node.ts'
 import { checkStateDict, configMetadata, describeModel, parameterCount, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
+import { counted } from './counted.ts'
 import { jsonBeside, openWeights } from './files.ts'
 import { claimOutputs, inputsOf } from './outputs.ts'
 
@@ -41,7 +42,7 @@ export const convert: Command = {
       await writeFileAtomic(to, convertToSafetensors({ ...checkpoint, metadata }, name === undefined ? {} : { preset: name }, { signal }), { signal })
       const count = parameterCount(shapes)
       const what = network ? name === undefined ? '' : `, the preset ${name}` : '. What network it is was not said (--config, --preset): say it when you use it'
-      console.log(`${to}: ${checkpoint.tensors.size} tensors, ${count.toLocaleString('en')} numbers${what}`)
+      console.log(`${to}: ${counted(checkpoint.tensors.size, 'tensor')}, ${counted(count, 'number')}${what}`)
     } finally {
       await checkpoint.close()
     }

@@ -55,7 +55,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
     adapter: { backend: device.backend.kind, name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
   })
   if (record.status === 'done') {
-    console.error(`${out}: the run is finished, all ${number} samples are there.`)
+    console.error(`${out}: the run is finished, ${number === 1 ? 'its sample is' : `all ${number} samples are`} there.`)
     return record
   }
   if (record.samples.length > 0) console.error(`${out}: ${record.samples.length} of ${number} samples are there already.`)

@@ -54,7 +54,7 @@ async function list(folder: string): Promise<void> {
   for (const entry of catalogue) {
     const there = await exists(pathIn(folder, entry)) ? 'there   ' : '        '
     const checks = filesOf(entry).every(({ sha256 }) => sha256) ? 'sha256 published' : 'no sha256 published'
-    console.log(`  ${there}${entry.name.padEnd(32)}${entry.licence}, ${checks}, ${[...new Set(filesOf(entry).map(({ source }) => source))].join('; ')}`)
+    console.log(`  ${there}${entry.name.padEnd(34)}${entry.licence}, ${checks}, ${[...new Set(filesOf(entry).map(({ source }) => source))].join('; ')}`)
   }
 }
 

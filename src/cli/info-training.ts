@@ -4,6 +4,7 @@ import { classifierMetadata, minorityMetadata } from '../diffusion/index.ts'
 import type { Checkpoint } from '../io/index.node.ts'
 import { aCount, aNumber, fieldsOf, listOf, optional } from '../io/json.ts'
 import { countersOf, runOfState } from '../train/index.ts'
+import { counted } from './counted.ts'
 
 type Row = readonly [key: string, value: string]
 
@@ -62,7 +63,7 @@ export function modelRows({ metadata, name }: Checkpoint): Row[] {
     )
   } else if (told) rows.push(['tells', `${told.of === 'real' ? 'images' : told.of}: ${told.names.join(', ')}`])
   const { step, images, data } = trainingOf(metadata.training)
-  if (typeof step === 'number' && typeof images === 'number') rows.push(['trained', `${count(images)} images, ${count(step)} steps${typeof data === 'string' ? `, on data of the fingerprint ${data}` : ''}`])
+  if (typeof step === 'number' && typeof images === 'number') rows.push(['trained', `${counted(images, 'image')}, ${counted(step, 'step')}${typeof data === 'string' ? `, on data of the fingerprint ${data}` : ''}`])
   return rows
 }
 

@@ -4,6 +4,7 @@ import { checkFingerprint, equalWidthLabels, parseMinorityScores, quantileLabels
 import { writeFileAtomic } from '../io/index.node.ts'
 import { jsonText } from '../io/json.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
+import { counted } from './counted.ts'
 import { classOptions, openClasses } from './data.ts'
 import { claimOutputs, inputsOf, keepsOthers } from './outputs.ts'
 
@@ -60,7 +61,7 @@ export const label: Command = {
     }
     await writeFileAtomic(out, [new TextEncoder().encode(`${jsonText(result, out)}\n`)], { signal })
     for (const line of levelTable(result, file)) console.log(line)
-    console.log(`${out}: ${indices.length} labels in ${each.join(', ')} levels${by === 'quantiles' ? '' : ' of equal width'}${within === 'class' ? ', cut within each class' : ''}`)
+    console.log(`${out}: ${counted(indices.length, 'label')} in ${each.join(', ')} levels${by === 'quantiles' ? '' : ' of equal width'}${within === 'class' ? ', cut within each class' : ''}`)
   },
 }
 
@@ -69,6 +70,6 @@ function levelTable({ levels, labels }: MinorityLabels, { scores }: MinorityScor
   return Array.from({ length: levels }, (_, level) => {
     const members = scores.filter((_, i) => labels[i] === level).sort((a, b) => a - b)
     const [least, largest] = [members[0], members.at(-1)]
-    return `level ${String(level).padStart(String(levels - 1).length)}: ${members.length} images${least === undefined ? '' : `, scores ${least.toPrecision(4)} to ${largest!.toPrecision(4)}`}`
+    return `level ${String(level).padStart(String(levels - 1).length)}: ${counted(members.length, 'image')}${least === undefined ? '' : `, scores ${least.toPrecision(4)} to ${largest!.toPrecision(4)}`}`
   })
 }

@@ -2,6 +2,7 @@
 import type { ImageSet } from '../data/index.ts'
 import { quantiles } from '../metrics/index.ts'
 import type { NearestTraining } from '../train/index.ts'
+import { counted } from './counted.ts'
 import { escapeHtml, htmlPage, htmlTable, inlinePng } from './html.ts'
 import { encodePng, type Image } from './image.ts'
 
@@ -68,7 +69,7 @@ ${htmlTable([['samples', ...samples.map(figure)], ['held-out images', ...heldOut
 <main>${nearest[m].pairs.map(card).join('\n')}</main>`)
   return htmlPage({
     title: 'Memorisation',
-    body: `<p>${samples.number} samples (${escapeHtml(samples.path)}) and ${data.heldOut} held-out images beside the ${data.train} training images of ${escapeHtml(data.name)}, these in all eight symmetries of the square.</p>
+    body: `<p>${counted(samples.number, 'sample')} (${escapeHtml(samples.path)}) and ${counted(data.heldOut, 'held-out image')} beside the ${counted(data.train, 'training image')} of ${escapeHtml(data.name)}, these in all eight symmetries of the square.</p>
 ${sections.join('\n')}`,
     footer: `tweedie ${escapeHtml(version)}. A model that has learned its data and not its images lies as far from them as held-out images do.`,
   })

@@ -14,8 +14,9 @@ export interface Progress {
 /** Milliseconds between two lines. */
 const pause = 5_000
 
-/** `unit` is what is counted: "steps", "MiB"; `from`, what was done already by an earlier run. */
-export function progress(label: string, total: number, unit: string, from = 0): Progress {
+/** `units` are what is counted: "steps", "MiB"; `from`, what was done already by an earlier run. */
+export function progress(label: string, total: number, units: string, from = 0): Progress {
+  const unit = total === 1 ? units.replace(/s$/, '') : units
   return process.stderr.isTTY ? bar(label, total, unit, from) : lines(label, total, unit, from)
 }
 

@@ -7,6 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
+import { counted } from './counted.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { draw } from './draw.ts'
 import { openModel } from './files.ts'
@@ -53,7 +54,7 @@ export const quickstart: Command = {
     const number = args.integer('number', { min: 1, max: 1000 }) ?? 16
     const steps = args.integer('steps', { min: 1, max: 1000 }) ?? 50
     const names = Object.keys(methods)
-    console.error(`${number} samples of each kind (${names.join(', ')}) in ${steps} steps, with the same noise, into ${out}`)
+    console.error(`${counted(number, 'sample')} of each kind (${names.join(', ')}) in ${counted(steps, 'step')}, with the same noise, into ${out}`)
     const model = shipped('bccd32-adm')
     const common = ['--model', model, '--respacing', String(steps), '--number', String(number), '--seed', String(args.integer('seed') ?? defaultSeed)]
     common.push(...args.has('lpips') ? ['--lpips', args.required('lpips')] : ['--distance', 'features'])

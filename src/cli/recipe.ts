@@ -207,7 +207,7 @@ export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: 
     finished.push({ command, argv, finished: new Date().toISOString(), seconds: Math.round((performance.now() - start) / 100) / 10 })
     await save()
   }
-  console.log(`${path}: all ${stages.length} stages are finished`)
+  console.log(`${path}: ${stages.length === 1 ? 'its stage is' : `all ${stages.length} stages are`} finished`)
 }
 
 const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)

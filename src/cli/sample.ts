@@ -6,6 +6,7 @@ import { writeFileAtomic } from '../io/index.node.ts'
 import { TweedieError } from '../errors.ts'
 import { parseArguments, type Arguments, type Command } from './arguments.ts'
 import { contactSheet, sheetRoom } from './contact-sheet.ts'
+import { counted } from './counted.ts'
 import { onDevice } from './device.ts'
 import { beginsOf, draw } from './draw.ts'
 import { openModel } from './files.ts'
@@ -59,7 +60,7 @@ export async function runSample(args: Arguments<SampleOption>, { signal, request
     try {
       const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session, kernels ? { kernels } : {}))
       const run = await finish(settings, unfinished, setup.distance.name, signal)
-      console.log(`${run.record.samples.length} samples, mean minority score ${meanScore(run).toPrecision(4)} (${run.distance}): ${join(settings.out, 'report.html')}`)
+      console.log(`${counted(run.record.samples.length, 'sample')}, mean minority score ${meanScore(run).toPrecision(4)} (${run.distance}): ${join(settings.out, 'report.html')}`)
       if (settings.save !== null) console.log(`Numbers: ${settings.save}`)
       return run.record
     } finally {
@@ -94,7 +95,7 @@ export async function finish(settings: SampleSettings, unfinished: RunRecord, di
   const { samples } = record
   const run: ReportRun = { name: method, record, distance, folder: out }
   await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(await firstPictures(run)))], { signal })
-  await writeReport(out, [run], { title: `${samples.length} samples, ${method}`, intro: introOf(samples) }, signal)
+  await writeReport(out, [run], { title: `${counted(samples.length, 'sample')}, ${method}`, intro: introOf(samples) }, signal)
   await saveRecord(out, record)
   if (settings.save !== null) await removeParts(out, beginsOf(settings))
   return run

@@ -4,6 +4,8 @@
  * bounded: of a large set the extremes are shown and evenly spaced ranks between them, as thumbnails.
  */
 import type { ScoreSettings } from '../diffusion/index.ts'
+import { quantiles } from '../metrics/index.ts'
+import { counted } from './counted.ts'
 import { escapeHtml, htmlPage, htmlTable, inlinePng } from './html.ts'
 import { encodePng, type Image } from './image.ts'
 
@@ -53,7 +55,7 @@ export const rarestFirst = (scores: ArrayLike<number>): number[] => Array.from({
 /** Which images a page shows: all, or the extremes and evenly spaced ranks between. */
 export function pageGroups(scores: ArrayLike<number>): Group[] {
   const order = rarestFirst(scores)
-  if (order.length <= most) return [{ title: `All ${order.length} images, rarest first`, members: order }]
+  if (order.length <= most) return [{ title: order.length === 1 ? 'The image' : `All ${order.length} images, rarest first`, members: order }]
   const between = most - 2 * extremes
   const inner = order.slice(extremes, -extremes)
   return [
@@ -75,7 +77,7 @@ export function scorePage(page: ScorePage): string {
     })
     return `<figure class="card"><div>${pictures.join('')}</div><figcaption>${rank.get(place)}: ${scores[place].toPrecision(4)}<br>${escapeHtml(label(place) + imageName)}</figcaption></figure>`
   }
-  const body = `<p>Each pair is an image and what the model makes of it after it was drowned in noise (its Tweedie reconstruction, first draw). The minority score is the distance between the two, here ${escapeHtml(distance)}, averaged over ${draws} draw${draws === 1 ? '' : 's'}: the model gives back what is common, so a high score means rare${conditional ? ' among its class' : ''}.</p>
+  const body = `<p>Each pair is an image and what the model makes of it after it was drowned in noise (its Tweedie reconstruction, first draw). The minority score is the distance between the two, here ${escapeHtml(distance)}, averaged over ${counted(draws, 'draw')}: the model gives back what is common, so a high score means rare${conditional ? ' among its class' : ''}.</p>
 <h2>Scores</h2>
 ${histograms(page)}
 ${byClass(page)}
@@ -149,11 +151,11 @@ function classMembers({ labels, names }: NonNullable<ScorePage['classes']>, scor
 /** Mean score by class, highest first. */
 function byClass({ scores, classes }: ScorePage): string {
   const row = (name: string, sorted: readonly number[]): string[] =>
-    [name, String(sorted.length), ...[mean(sorted), sorted[0], sorted[Math.floor(sorted.length / 2)], sorted.at(-1) as number].map((value) => value.toPrecision(4))]
+    [name, String(sorted.length), ...[mean(sorted), ...quantiles(sorted, [0, 0.5, 1])].map((value) => value.toPrecision(4))]
   const rows = classes ? classMembers(classes, scores).sort((a, b) => mean(b.scores) - mean(a.scores)).map(({ name, scores: some }) => row(name, some)) : []
   return htmlTable([row('all', Array.from(scores).sort((a, b) => a - b)), ...rows], ['class', 'images', 'mean score', 'lowest', 'median', 'highest'])
 }
 
 /** Table 3 of the paper: a norm of pixels takes bright images for rare, LPIPS does not. */
 const brightness = ({ brightness: { count, rare, common } }: ScorePage): string =>
-  `<p>Mean pixel value (0 to 255) of the ${count} rarest images <b>${rare.toFixed(1)}</b>, of the ${count} most common <b>${common.toFixed(1)}</b>. Where they are far apart, the distance may be measuring brightness: of CelebA's 1,000 rarest and most common faces the paper found 121 and 69 with L1, 119 and 69 with L2, 103 and 131 with LPIPS.</p>`
+  `<p>Mean pixel value (0 to 255) of the ${counted(count, 'rarest image')} <b>${rare.toFixed(1)}</b>, of the ${count.toLocaleString('en')} most common <b>${common.toFixed(1)}</b>. Where they are far apart, the distance may be measuring brightness: of CelebA's 1,000 rarest and most common faces the paper found 121 and 69 with L1, 119 and 69 with L2, 103 and 131 with LPIPS.</p>`

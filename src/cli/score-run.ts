@@ -7,6 +7,7 @@ import { writeFileAtomic } from '../io/index.node.ts'
 import { jsonText } from '../io/json.ts'
 import type { UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
+import { counted } from './counted.ts'
 import { imageOf } from './image.ts'
 import type { ProcessSettings } from './options.ts'
 import { keepsOthers } from './outputs.ts'
@@ -58,7 +59,7 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
   if (job.html !== null) await writePage(job.html, job, head, scores, source, scoring, signal)
   await unfinished.remove()
   const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length
-  console.log(`${out}: ${scores.length} scores, mean ${mean.toPrecision(4)} (${distance.name})`)
+  console.log(`${out}: ${counted(scores.length, 'score')}, mean ${mean.toPrecision(4)} (${distance.name})`)
 }
 
 /** Of a file that is there, for the outputs of `score`: what is ours is compared later, when the settings are known. */

@@ -6,6 +6,7 @@ import { aCount, aNumber, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, va
 import { FeatureNet, featureNetMemoryOf, featureNetStateDict, parameterCount, type FeatureNetConfig } from '../nn/index.ts'
 import { encodeModel, evaluateFeatures, FeatureTask, Trainer, viewDefaults, type FeatureEvaluation } from '../train/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
+import { counted } from './counted.ts'
 import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
 import { inputsOf } from './outputs.ts'
@@ -124,6 +125,6 @@ ${htmlTable(rows, ['step', '5 neighbours', ...classes, ...names])}`
 }
 
 const evaluationText = ({ images, balancedAccuracy, recalls, relative }: FeatureReview, classes: readonly string[]): string => [
-  ...(balancedAccuracy === undefined ? [] : [`5 nearest neighbours, ${images} held-out images: balanced accuracy ${figure(balancedAccuracy)} (${classes.map((name, c) => `${name} ${figure(recalls?.[c])}`).join(', ')})`]),
+  ...(balancedAccuracy === undefined ? [] : [`5 nearest neighbours, ${counted(images, 'held-out image')}: balanced accuracy ${figure(balancedAccuracy)} (${classes.map((name, c) => `${name} ${figure(recalls?.[c])}`).join(', ')})`]),
   `median distances, in that to another picture of the class: ${Object.entries(relative).map(([name, value]) => `${name} ${figure(value)}`).join(', ')}`,
 ].join('\n')

@@ -6,6 +6,7 @@ import { memoryOf, type ModelConfig } from '../nn/index.ts'
 import type { DeviceNeed } from '../tensor/index.ts'
 import type { TrainOptions } from '../train/index.ts'
 import { fail, type Arguments } from './arguments.ts'
+import { counted } from './counted.ts'
 import { dataOptions, openData } from './data.ts'
 import { deviceOptions } from './device.ts'
 import { imagesOf } from './train-images.ts'
@@ -60,7 +61,7 @@ export function runSettings(args: Arguments<TrainOption>, defaults: { readonly l
   const microbatch = args.integer('microbatch', { min: 1 })
   const steps = Math.ceil(images / batch)
   for (const rate of ema ?? defaults.ema ?? [0.9999]) {
-    if (rate ** steps > 0.01) console.error(`note: after ${steps} steps ${(100 * rate ** steps).toFixed(0)} % of the average with rate ${rate} are still the first, random weights: take a rate of at most ${(0.01 ** (1 / steps)).toPrecision(3)}.`)
+    if (rate ** steps > 0.01) console.error(`note: after ${counted(steps, 'step')} ${(100 * rate ** steps).toFixed(0)} % of the average with rate ${rate} are still the first, random weights: take a rate of at most ${largestRate(steps)}.`)
   }
   return {
     out: resolve(args.required('out', ': the folder of the run, as in --out runs/cells')),
@@ -79,6 +80,13 @@ export function runSettings(args: Arguments<TrainOption>, defaults: { readonly l
       ...(clip === undefined ? {} : { clip }),
     },
   }
+}
+
+/** The largest rate of which a hundredth is left after so many steps, rounded down to two digits of what it lacks of 1. */
+export function largestRate(steps: number): number {
+  const gap = 1 - 0.01 ** (1 / steps)
+  const digit = 10 ** (Math.floor(Math.log10(gap)) - 1)
+  return Number((1 - Math.ceil(gap / digit) * digit).toPrecision(12))
 }
 
 /** The images to train on, and those the selection holds out of it, if it does. */

@@ -179,6 +179,7 @@ function meter(batch: number): () => string {
     const now = performance.now()
     marks.push(now)
     while (marks.length > 2 && now - marks[0]! > 30_000) marks.shift()
-    return ((marks.length - 1) * batch / (now - marks[0]!) * 1000).toFixed(1)
+    // Two marks of one microsecond are no speed.
+    return ((marks.length - 1) * batch / Math.max(now - marks[0]!, 1e-3) * 1000).toFixed(1)
   }
 }

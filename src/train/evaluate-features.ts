@@ -4,7 +4,7 @@
  * picture of another class lie from a held-out one?
  */
 import { imageBatch, subset, type ImageSet } from '../data/index.ts'
-import { nearest, type Points } from '../metrics/index.ts'
+import { nearest, quantiles, type Points } from '../metrics/index.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
 import { hostRandomNormal, splitSeed, type Device } from '../tensor/index.ts'
 
@@ -108,8 +108,7 @@ async function gradedDistances(device: Device, net: FeatureNet, set: ImageSet, s
       distances.push(...await d.read())
       signal?.throwIfAborted()
     }
-    const sorted = which.map((i) => distances[i]!).sort((a, b) => a - b)
-    return sorted[sorted.length >> 1] ?? null
+    return which.length === 0 ? null : quantiles(which.map((i) => distances[i]!), [0.5])[0]!
   }
   const distorted = (f: (typeof distortions)[string]): Float32Array => {
     const out = new Float32Array(pictures.length)

@@ -1,0 +1,36 @@
+/** Figures for people: counts of one, quantiles of few, rates that hold what they promise. */
+import { expect, test } from 'vitest'
+import { counted } from '../src/cli/counted.ts'
+import { scorePage } from '../src/cli/score-page.ts'
+import { largestRate } from '../src/cli/train-options.ts'
+
+test('counts', () => {
+  expect([0, 1, 2, 1_234_567].map((n) => counted(n, 'image'))).toEqual(['0 images', '1 image', '2 images', '1,234,567 images'])
+})
+
+test('a page of few images: its median is one, equal scores have a histogram, and one image is no images', () => {
+  const page = (scores: number[]): string => {
+    const picture = { width: 1, height: 1, channels: 1, data: Uint8Array.of(0) } as const
+    return scorePage({
+      name: 'd', model: 'm', scores, groups: [], images: new Map(scores.map((_, i) => [i, { name: String(i), image: picture, reconstruction: picture }])), brightness: { count: 1, rare: 1, common: 1 }, version: '0',
+      settings: { model: 'm', schedule: 'cosine', diffusionSteps: 1000, respacing: '100', t: 90, timestep: 908, distance: 'L2', draws: 1, seed: 0, conditional: false },
+    })
+  }
+  const row = (html: string): string[] => [.../<tr><th>all<\/th>(.*?)<\/tr>/.exec(html)![1].matchAll(/<td>([^<]*)/g)].map(([, cell]) => cell)
+  // images, mean, lowest, median, highest
+  expect(row(page([1, 2]))).toEqual(['2', '1.500', '1.000', '1.500', '2.000'])
+  expect(row(page([4, 1, 2]))).toEqual(['3', '2.333', '1.000', '2.000', '4.000'])
+  const one = page([0.25])
+  expect(row(one)).toEqual(['1', ...new Array<string>(4).fill('0.2500')])
+  expect(one).toContain('of the 1 rarest image <b>')
+  expect(page([2, 2])).not.toMatch(/NaN|Infinity/)
+})
+
+test('the rate that is advised leaves a hundredth or less, and is not far below', () => {
+  for (const steps of [1, 2, 10, 99, 100, 1000, 12_345, 1_000_000]) {
+    const rate = largestRate(steps)
+    expect(rate ** steps, `${steps}`).toBeLessThanOrEqual(0.01 * (1 + 1e-9))
+    expect(1 - rate, `${steps}`).toBeLessThan(1.11 * (1 - 0.01 ** (1 / steps)))
+  }
+  expect([largestRate(1), largestRate(100), largestRate(1000)]).toEqual([0.01, 0.954, 0.9954])
+})
