@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
-import { departures } from '../src/cli/departures.ts'
+import { departures, scoreDepartures, trainingDepartures } from '../src/cli/departures.ts'
 import type { KnownFiles } from '../src/cli/known-files.ts'
 import { sampleSettings, toOptions, type SampleOption, type SampleSettings } from '../src/cli/options.ts'
 import { withUpsamplerSteps } from '../src/cli/options-upsampler.ts'
@@ -76,6 +76,13 @@ describe('what a file is', () => {
     expect(file('own', {}, { ...own, diffusion: { ...own.diffusion, noiseSchedule: 'linear' } })).not.toHaveProperty('preset')
   })
 
+  test('what was fetched before the name was kept tells it by its address', () => {
+    const source = (name: string) => JSON.stringify([{ url: `https://openaipublic.blob.core.windows.net/diffusion/jul-2021/${name}.pt`, sha256: '0' }])
+    expect(file('lsun_cat', { source: source('lsun_cat') }).preset).toBe('lsun_cat')
+    expect(file('lsun_cat', { source: source('64x64_diffusion') })).not.toHaveProperty('preset')
+    expect(file('64x64_diffusion', { source: '{' }).preset).toBe('64x64_diffusion')
+  })
+
   test('a name that its network contradicts, or that nobody knows, is not believed', () => {
     expect(file('64x64_diffusion', { preset: 'lsun_cat' }).preset).toBe('64x64_diffusion')
     expect(file('lsun_cat', { preset: '64x64_diffusion' })).not.toHaveProperty('preset')
@@ -99,6 +106,7 @@ describe('what a file is', () => {
       return checkpoint.metadata
     }
     expect((await converted('mc.pt', '--preset', 'mc_lsun')).preset).toBe('mc_lsun')
+    expect((await tweedie(['info', at('mc.safetensors')])).out.join('\n')).toMatch(/network +classifier, the preset mc_lsun\n[^]*published guidance +scale 3\.5, level 99, of lsun_bedroom, on 256x256_classifier \(Um et al\. \(ICLR 2024\), Table 2; mg README\.md\)/)
     await writeFile(at('mc.json'), JSON.stringify({ ...JSON.parse(configMetadata(config).config) as object, diffusion: JSON.parse(configMetadata(config, diffusion).diffusion!) }))
     expect((await converted('mc.pt', '--config', at('mc.json'))).preset).toBe('mc_lsun')
   })
@@ -160,6 +168,17 @@ describe('defaults', () => {
       ['second stage, 64_256_upsampler: published with 250 steps (gd README.md), this run with respacing 20']],
   ])('what differs: %s', (_, settings, distance, lines) => {
     expect(departures(settings, distance)).toEqual(lines)
+  })
+
+  test('what differs of scores and of the training of a published classifier', () => {
+    expect(scoreDepartures('lsun_bedroom', 'LPIPS (vgg)', 60)).toEqual([])
+    expect(scoreDepartures('lsun_bedroom', 'L2', 90)).toEqual(['minority scores of lsun_bedroom: published with LPIPS (vgg), step 60 (mg construct_ms_dataset.py), this run with L2, step 90'])
+    expect(scoreDepartures('celeba64_uncond', 'LPIPS (vgg)', 10)).toEqual([])
+    for (const nobody of ['lsun_cat', undefined]) expect(scoreDepartures(nobody, 'L2', 90)).toEqual([])
+    expect(trainingDepartures('mc_imagenet', { iterations: 60_000, batch: 1024, lr: 6e-4, weightDecay: 0.2 })).toEqual([])
+    expect(trainingDepartures('mc_imagenet', { iterations: 60_000, batch: 32, lr: 3e-4, weightDecay: 0.05 })).toEqual([
+      'training of mc_imagenet: published with 60,000 iterations of batch 1024, lr 0.0006, weight decay 0.2 (Um et al. (ICLR 2024), Table 2), this run with batch 32, lr 0.0003, weight decay 0.05'])
+    for (const nobody of ['64x64_classifier', undefined]) expect(trainingDepartures(nobody, { iterations: 1, batch: 1, lr: 1, weightDecay: 0 })).toEqual([])
   })
 
   test('a run says it once on stderr, and keeps it in run.json and the report', async () => {

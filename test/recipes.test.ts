@@ -77,7 +77,7 @@ describe('the papers\' table', () => {
     const text = out.join('\n')
     expect(text).toMatch(/--minority-target 90-99 +OURS: .*not stated/)
     expect(text).toMatch(/--lr 3e-4 +OURS: from memory/)
-    expect(text).toMatch(/--minority-scale 4\.0 +Um et al\. \(ICLR 2024\), Table 2/)
+    expect(text).toMatch(/--minority-scale 4 +Um et al\. \(ICLR 2024\), Table 2/)
     expect(text).toContain('Google Drive')
   })
 })

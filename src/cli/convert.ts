@@ -35,8 +35,8 @@ export const convert: Command = {
       const json = file !== undefined ? await readFile(file, 'utf8') : preset === undefined ? await jsonBeside(from) : undefined
       const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
       const said: Record<string, string> = preset !== undefined ? configMetadata(presetOf(preset).config, presetOf(preset).diffusion) : json !== undefined ? jsonMetadata(json) : {}
-      const { preset: kept = '', ...metadata } = { ...checkpoint.metadata, ...said }
-      const network = metadata.config === undefined ? null : describeModel({ ...checkpoint, metadata: { ...metadata, preset: preset ?? kept } })
+      const { preset: kept, ...metadata } = { ...checkpoint.metadata, ...said }
+      const network = metadata.config === undefined ? null : describeModel({ ...checkpoint, metadata: { ...metadata, ...(kept !== undefined && { preset: kept }) } })
       if (network) checkStateDict(stateDictOf(planOf(network.config)), shapes, from)
       const name = preset ?? network?.preset
       await writeFileAtomic(to, convertToSafetensors({ ...checkpoint, metadata }, name === undefined ? {} : { preset: name }, { signal }), { signal })

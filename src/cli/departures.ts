@@ -1,8 +1,8 @@
 /**
- * What a run does otherwise than the authors of its model did: a line for each method in use, for stderr, run.json and the
- * report. A figure that was published for another distance or another model is not the paper's, whatever its value.
+ * What is done otherwise than the authors of a model did: a line for each method in use, of `sample` for stderr, run.json and
+ * the report. A figure that was published for another distance or another model is not the paper's, whatever its value.
  */
-import { preset as presetOf, publishedSelfDistance, unpublished, type SamplingHints } from '../nn/index.ts'
+import { preset as presetOf, presetNames, publishedScoreDistance, publishedSelfDistance, unpublished, type ClassifierTraining, type SamplingHints } from '../nn/index.ts'
 import type { SampleSettings } from './options.ts'
 
 /** `distance`: what it is called for people, "L2" or "LPIPS (alex)". Empty where all is as published, or nothing was. */
@@ -28,9 +28,33 @@ const line = (what: string, published: string, source: string, here: readonly (s
   return differing.length === 0 ? [] : [`${what}: published with ${published} (${source}), this run with ${differing.join(', ')}`]
 }
 
-function steps({ respacing, sampler }: SampleSettings, { respacing: hint }: SamplingHints, name: string): string[] {
+/** Says them on stderr, as a line. */
+export function sayDepartures(lines: readonly string[]): void {
+  if (lines.length > 0) console.error(`note: not as published: ${lines.join('; ')}.`)
+}
+
+/** Of minority scores by a model that is guided with them: the distance, and of LSUN the strength (mg README.md: perturb_t). */
+export function scoreDepartures(model: string | undefined, distance: string, t: number): string[] {
+  if (model === undefined || !presetNames().some((name) => hintsOf(name).minority?.backbone === model)) return []
+  const step = model === 'lsun_bedroom' ? ', step 60' : ''
+  return line(`minority scores of ${model}`, `${publishedScoreDistance}${step}`, 'mg construct_ms_dataset.py', [distance !== publishedScoreDistance && distance, step !== '' && t !== 60 && `step ${t}`])
+}
+
+/** Of the training of a published minority classifier. */
+export function trainingDepartures(preset: string | undefined, { iterations, batch, lr, weightDecay }: ClassifierTraining): string[] {
+  const hint = hintsOf(preset ?? null).minority
   if (!hint) return []
-  return line(name, `ancestral sampling in ${hint.steps} steps`, hint.source, [sampler === 'ddim' && 'ddim', respacing !== hint.steps && `respacing ${respacing}`])
+  const { training } = hint
+  const count = (n: number): string => n.toLocaleString('en')
+  return line(`training of ${preset}`, `${count(training.iterations)} iterations of batch ${training.batch}, lr ${training.lr}, weight decay ${training.weightDecay}`, hint.source, [
+    iterations !== training.iterations && `${count(iterations)} iterations`, batch !== training.batch && `batch ${batch}`,
+    lr !== training.lr && `lr ${lr}`, weightDecay !== training.weightDecay && `weight decay ${weightDecay}`,
+  ])
+}
+
+function steps({ respacing, sampler, marginal }: SampleSettings, { respacing: hint }: SamplingHints, name: string): string[] {
+  if (!hint) return []
+  return line(name, `ancestral sampling in ${hint.steps} steps`, hint.source, [sampler === 'ddim' && 'ddim', respacing !== hint.steps && `respacing ${respacing}`, marginal !== null && 'a start from the fitted marginal'])
 }
 
 function selfGuidance({ guide }: SampleSettings, { selfGuided }: SamplingHints, name: string, distance: string): string[] {

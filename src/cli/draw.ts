@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { GaussianDiffusion, GeneratedNoise, GivenNoise, lastGuided, marginalStart, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
-import { departures } from './departures.ts'
+import { departures, sayDepartures } from './departures.ts'
 import { encodePng, imageOf } from './image.ts'
 import { sha256Of } from './files.ts'
 import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
@@ -48,7 +48,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   const { out, number, batch, save } = settings
   await mkdir(out, { recursive: true })
   const differs = departures(settings, distance.name)
-  if (differs.length > 0) console.error(`note: not as published: ${differs.join('; ')}.`)
+  sayDepartures(differs)
   const { name, vendor, architecture, software } = device.adapter
   let record = await resumed(out, {
     program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), ...metricStep(settings), sha256,

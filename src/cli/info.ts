@@ -2,7 +2,7 @@
 import { diffusionOptionsOf } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint } from '../io/index.node.ts'
-import { describeModel, memoryOf, parameterCount, presetNames, presetsLike, presetsWith, type DiffusionSettings, type ModelConfig, type ModelDescription } from '../nn/index.ts'
+import { describeModel, memoryOf, parameterCount, preset as presetOf, presetNames, presetsLike, presetsWith, publishedSelfDistance, type DiffusionSettings, type ModelConfig, type ModelDescription } from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../tensor/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
@@ -102,6 +102,7 @@ async function showNetwork(path: string, checkpoint: Checkpoint, preset: string 
     ...Object.entries(fields).map(([key, value]) => [`  ${key}`, Array.isArray(value) ? value.join(', ') : String(value)] as const),
     ['process', diffusion ? `${diffusion.noiseSchedule}, ${diffusion.diffusionSteps} steps${diffusion.rescaleTimesteps ? ', timesteps rescaled' : ''}` : 'not told: --schedule and --diffusion-steps are needed for sampling'],
     ...(diffusion && kind === 'unet' ? [['  predicts', predicted(diffusion, config)] as const] : []),
+    ...publishedRows(description.preset),
     ...modelRows(checkpoint),
     ['memory, one image', `${mebibytes(inference.bytes)} (weights ${mebibytes(inference.weights)}), largest tensor ${mebibytes(inference.largestBuffer)}`],
     ['  with its gradient', `${mebibytes(gradient.bytes)}, largest tensor ${mebibytes(gradient.largestBuffer)}`],
@@ -113,6 +114,20 @@ function predicted(settings: DiffusionSettings, network: ModelConfig): string {
   const { meanType, varianceType } = diffusionOptionsOf(settings, network)
   const variance = { learnedRange: 'variance learned', learned: 'variance learned', fixedLarge: 'variance FIXED_LARGE', fixedSmall: 'variance FIXED_SMALL' }[varianceType]
   return `${meanTypeName(meanType)}, ${variance}`
+}
+
+/** What was published for it, which `sample` takes where it is not told otherwise. */
+function publishedRows(name: string | undefined): (readonly [string, string])[] {
+  if (name === undefined) return []
+  const { respacing, classifier, selfGuided, boostAndSkip, minority } = presetOf(name).sampling
+  const row = <T extends { source: string }>(what: string, hint: T | undefined, text: (hint: T) => string) => hint ? [[`published ${what}`, `${text(hint)} (${hint.source})`] as const] : []
+  return [
+    ...row('steps', respacing, ({ steps }) => steps),
+    ...row('class guidance', classifier, ({ preset, scale }) => `scale ${scale}, ${preset}`),
+    ...row('self-guidance', selfGuided, ({ weight, every, strength }) => `weight ${weight}, every ${every}, strength ${strength}, ${publishedSelfDistance}`),
+    ...row('boost and skip', boostAndSkip, ({ boost, skip }) => `${boost}, ${skip}`),
+    ...row('guidance', minority, ({ scale, target, backbone, featureExtractor }) => [`scale ${scale}`, ...(target === undefined ? [] : [`level ${target}`]), ...(backbone ? [`of ${backbone}`] : []), ...(featureExtractor ? [`on ${featureExtractor}`] : [])].join(', ')),
+  ]
 }
 
 /** What a checkpoint without a configuration may be, from its tensors alone. */

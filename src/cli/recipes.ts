@@ -6,8 +6,9 @@
  * Words in braces are filled in by the runner: {data}, {out}, {model}, {lpips}, {weights} (the cache of `fetch`), and
  * {number}, {seed}, {target}, {labels}, {images} from the command line. An option whose word has no value is left out.
  *
- * Networks of the minority classifiers (the upper half of the papers' table) stand in the presets mc_* of the nn room.
+ * The minority classifiers' columns of the papers' table stand in the presets mc_* of the nn room.
  */
+import { preset as presetOf } from '../nn/index.ts'
 import { shippedFeatures } from './distances.ts'
 
 export interface Setting {
@@ -91,22 +92,26 @@ const scoreAndLabel = (
   },
 ]
 
-interface ClassifierTraining { iterations: number; batch: number; lr: string; weightDecay: string; extractor?: string }
+/** The column of the papers' table that a preset mc_* stands for. */
+const columnOf = (preset: string) => presetOf(preset).sampling.minority!
 
 /** The minority classifier as published: by preset, AdamW with a learning rate that falls to 0, random crops and flips. */
-const publishedClassifier = (preset: string, { iterations, batch, lr, weightDecay, extractor }: ClassifierTraining): Stage => ({
-  command: 'train classifier', output: '{out}/classifier/model.safetensors',
-  options: {
-    data: wire('{data}'), labels: wire('{out}/labels.json'), model: wire('{model}'),
-    preset: published(preset, `${TABLE}: the network`),
-    ...(extractor && { extractor: published(`{weights}/${extractor}.safetensors`, `${TABLE}: the frozen feature extractor`) }),
-    images: published(iterations * batch, `${TABLE}: ${iterations.toLocaleString('en')} iterations of batch ${batch}`),
-    batch: published(batch, TABLE), lr: published(lr, TABLE), 'weight-decay': published(weightDecay, TABLE),
-    anneal: published(1, preset === 'mc_lsun' ? README : `${README} has it for LSUN; the others are not stated`),
-    crop: published('random', CODE), augment: published('flip', CODE),
-    seed: asked('seed'), out: wire('{out}/classifier'), resume: wire(''),
-  },
-})
+const publishedClassifier = (preset: string): Stage => {
+  const { featureExtractor: extractor, training: { iterations, batch, lr, weightDecay } } = columnOf(preset)
+  return {
+    command: 'train classifier', output: '{out}/classifier/model.safetensors',
+    options: {
+      data: wire('{data}'), labels: wire('{out}/labels.json'), model: wire('{model}'),
+      preset: published(preset, `${TABLE}: the network`),
+      ...(extractor && { extractor: published(`{weights}/${extractor}.safetensors`, `${TABLE}: the frozen feature extractor`) }),
+      images: published(iterations * batch, `${TABLE}: ${iterations.toLocaleString('en')} iterations of batch ${batch}`),
+      batch: published(batch, TABLE), lr: published(lr.toExponential(), TABLE), 'weight-decay': published(weightDecay, TABLE),
+      anneal: published(1, preset === 'mc_lsun' ? README : `${README} has it for LSUN; the others are not stated`),
+      crop: published('random', CODE), augment: published('flip', CODE),
+      seed: asked('seed'), out: wire('{out}/classifier'), resume: wire(''),
+    },
+  }
+}
 
 /** The second stage of ImageNet-256: plain ancestral sampling. */
 const large = {
@@ -169,8 +174,8 @@ const classesNote = 'The authors draw the classes at random; --labels says which
 /** Minority guidance on ImageNet; `large` adds the second stage. */
 const imagenetStages = (sampling: Stage['options'] = {}): Stage[] => [
   ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(25, TABLE), within: published('class', 'Um et al., Appendix B.3') }),
-  publishedClassifier('mc_imagenet', { iterations: 60_000, batch: 1024, lr: '6e-4', weightDecay: '0.2', extractor: '64x64_classifier' }),
-  sampleStage(published('2.5', TABLE), { extractor: '64x64_classifier', labels: true, more: sampling }),
+  publishedClassifier('mc_imagenet'),
+  sampleStage(published(columnOf('mc_imagenet').scale, TABLE), { extractor: '64x64_classifier', labels: true, more: sampling }),
 ]
 const imagenetData = 'ImageNet, a folder a class, the 1,000 folders in sorted order'
 const imagenetNote = 'The layer by which this classifier is told the class is not released; it is the U-Net\'s label embedding here.'
@@ -207,8 +212,8 @@ export const recipes: readonly Recipe[] = [
     stages: [
       fetchStage('lpips_vgg', 'lpips'), celebaDiffusion,
       ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
-      publishedClassifier('mc_celeba', { iterations: 20_000, batch: 256, lr: '3e-4', weightDecay: '0.05' }),
-      sampleStage(published('4.0', TABLE)),
+      publishedClassifier('mc_celeba'),
+      sampleStage(published(columnOf('mc_celeba').scale, TABLE)),
     ],
     notes: [reference, celebaNote],
   },
@@ -219,8 +224,8 @@ export const recipes: readonly Recipe[] = [
     stages: [
       fetchStage('lpips_vgg', 'lpips'), fetchStage('cifar10_uncond_50M_500K', 'model'),
       ...scoreAndLabel({ step: cosineStep, lpips: lpipsVgg, levels: published(100, TABLE) }),
-      publishedClassifier('mc_cifar10', { iterations: 12_000, batch: 128, lr: '3e-4', weightDecay: '0.05' }),
-      sampleStage(published('8.0', TABLE)),
+      publishedClassifier('mc_cifar10'),
+      sampleStage(published(columnOf('mc_cifar10').scale, TABLE)),
     ],
     notes: [reference, 'The classifier is trained on the timesteps that the sampler shows it (t * 0.25 of 4000); gd\'s classifier_train.py would show it t itself.'],
   },
@@ -263,8 +268,8 @@ export const recipes: readonly Recipe[] = [
     stages: [
       fetchStage('lpips_vgg', 'lpips'), fetchStage('lsun_bedroom', 'model'), fetchStage('256x256_classifier'),
       ...scoreAndLabel({ step: linearStep, lpips: lpipsVgg, draws: published(5, `${README}: n_iter`), levels: published(100, TABLE) }),
-      publishedClassifier('mc_lsun', { iterations: 60_000, batch: 256, lr: '3e-4', weightDecay: '0.05', extractor: '256x256_classifier' }),
-      sampleStage(published('3.5', `${README}, ${TABLE}`), { extractor: '256x256_classifier' }),
+      publishedClassifier('mc_lsun'),
+      sampleStage(published(columnOf('mc_lsun').scale, `${README}, ${TABLE}`), { extractor: '256x256_classifier' }),
     ],
     notes: [reference, 'How large a part of LSUN was labelled is not stated by the authors (a third party says a tenth); here all of --data is.', 'The authors\' own classifier is published as well: tweedie fetch mc_lsun.'],
   },
@@ -328,8 +333,8 @@ export const recipes: readonly Recipe[] = [
         },
       },
       ...scoreAndLabel({ step: linearStep, lpips: lpipsVgg, levels: published(50, TABLE) }),
-      publishedClassifier('mc_brain_mri', { iterations: 5_000, batch: 256, lr: '3e-4', weightDecay: '0.05' }),
-      sampleStage(published('1.5', TABLE)),
+      publishedClassifier('mc_brain_mri'),
+      sampleStage(published(columnOf('mc_brain_mri').scale, TABLE)),
     ],
     notes: [reference, 'Neither the diffusion model nor the data are published. Synthetic slices are not for diagnosis.'],
   },

@@ -5,6 +5,7 @@ import { scoreProcess, type ScoreStep } from '../diffusion/index.ts'
 import { memoryOf, type ModelConfig, type UNet } from '../nn/index.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { dataOptions, openData } from './data.ts'
+import { sayDepartures, scoreDepartures } from './departures.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { distanceNeeds, distanceSettings, loadDistance } from './distances.ts'
 import { loadWithProgress, openModel, sha256OfFile } from './files.ts'
@@ -77,6 +78,7 @@ export const score: Command = {
       using device = await requestDevice({ need: together(needs), signal })
       const distance = await loadDistance(device, distances, signal)
       try {
+        sayDepartures(scoreDepartures(file.description.preset, distance.name, settings.t))
         using model = await loadWithProgress(device, file, signal) as UNet
         await runScores(job, { device, model, distance }, signal)
       } finally {

@@ -9,6 +9,7 @@ import { attentionBefore } from './attention-option.ts'
 import { checkScored, countsOf, guessing, labelled, labelOptions, openLabelled, type LabelledImages } from './classifier-data.ts'
 import { classifierNetworkOf, classifierOptions, processOf, processOptions, told, type Process } from './classifier-options.ts'
 import { evaluationsOf, isReview, reviewLine, type ClassifierReview } from './classifier-page.ts'
+import { sayDepartures, trainingDepartures } from './departures.ts'
 import { computedOn, onDevice } from './device.ts'
 import { loadWithProgress, openModel, sha256OfFile, type ModelFile } from './files.ts'
 import { inputsOf } from './outputs.ts'
@@ -101,6 +102,7 @@ export const trainClassifier: Command = {
       using trainer = new Trainer(device, task, train)
       const metadata = { ...configMetadata(config, process), ...outputsOf(data, process, extractorFile && { sha256: extractorFile.sha256, name: basename(extractorFile.file.path) }) }
       const preset = args.text('preset')
+      if (levels) sayDepartures(trainingDepartures(preset, { iterations: train.steps, batch: train.batch, lr: train.lr, weightDecay: train.weightDecay ?? 0 }))
       const run = {
         data: all.fingerprint, trainedOn: data.train.fingerprint, labels: data.sha256, crop, augment, seed, scheduleSampler, ...train, ...metadata,
         adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,

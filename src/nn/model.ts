@@ -59,7 +59,7 @@ export function describeModel(checkpoint: DescribedSource, { preset, json }: Des
   }
   const { config } = said
   const diffusion = process === undefined ? said.diffusion ?? known?.diffusion : parseDiffusionSettings(process)
-  const name = preset ?? recognized(checkpoint.metadata.preset, config, diffusion)
+  const name = preset ?? recognized(checkpoint.metadata, config, diffusion)
   const named = name === undefined ? {} : { preset: name }
   if (!diffusion) return { config, ...named }
   checkLearnSigma(config, diffusion, checkpoint.name)

@@ -25,12 +25,24 @@ export interface SamplingHints {
     scale: number
     /** The published target class (L - 1 = rarest), absent where the range was not published. */
     target?: number
+    /** How the classifier was trained, by AdamW. */
+    training: ClassifierTraining
     source: string
   }
 }
 
+export interface ClassifierTraining {
+  iterations: number
+  batch: number
+  lr: number
+  weightDecay: number
+}
+
 /** The distance of the published self-guidance (sg gaussian_diffusion.py: LPIPS, net alex), as a distance is called for people. */
 export const publishedSelfDistance = 'LPIPS (alex)'
+
+/** That of the published minority scores (mg construct_ms_dataset.py: LPIPS, net vgg). */
+export const publishedScoreDistance = 'LPIPS (vgg)'
 
 const TABLE = 'Um et al. (ICLR 2024), Table 2'
 
@@ -40,11 +52,13 @@ const gd250 = { respacing: { steps: '250', source: 'gd README.md' } }
 const guided = (preset: string, scale: number): SamplingHints => ({ ...gd250, classifier: { preset, scale, source: 'gd README.md' } })
 
 const minority = (
-  backbone: string | null, featureExtractor: string | null, scale: number, target?: number, source = TABLE,
+  backbone: string | null, featureExtractor: string | null, training: ClassifierTraining, scale: number, target?: number, source = TABLE,
 ): SamplingHints => ({
   respacing: { steps: '250', source: TABLE },
-  minority: { backbone, featureExtractor, scale, ...(target === undefined ? {} : { target }), source },
+  minority: { backbone, featureExtractor, scale, ...(target === undefined ? {} : { target }), training, source },
 })
+
+const training = (iterations: number, batch: number, lr = 3e-4, weightDecay = 0.05): ClassifierTraining => ({ iterations, batch, lr, weightDecay })
 
 /** By preset. */
 export const published: Readonly<Record<string, SamplingHints>> = {
@@ -69,11 +83,11 @@ export const published: Readonly<Record<string, SamplingHints>> = {
   // id's own command draws in all 4000; the papers' samples of it are these.
   cifar10_uncond_50M_500K: { respacing: { steps: '250', source: TABLE } },
 
-  mc_celeba: minority('celeba64_uncond', null, 4),
-  mc_cifar10: minority('cifar10_uncond_50M_500K', null, 8),
-  mc_lsun: minority('lsun_bedroom', '256x256_classifier', 3.5, 99, `${TABLE}; mg README.md`),
-  mc_imagenet: minority('64x64_diffusion', '64x64_classifier', 2.5, 24),
-  mc_brain_mri: minority(null, null, 1.5),
+  mc_celeba: minority('celeba64_uncond', null, training(20_000, 256), 4),
+  mc_cifar10: minority('cifar10_uncond_50M_500K', null, training(12_000, 128), 8),
+  mc_lsun: minority('lsun_bedroom', '256x256_classifier', training(60_000, 256), 3.5, 99, `${TABLE}; mg README.md`),
+  mc_imagenet: minority('64x64_diffusion', '64x64_classifier', training(60_000, 1024, 6e-4, 0.2), 2.5, 24),
+  mc_brain_mri: minority(null, null, training(5_000, 256), 1.5),
 }
 
 /** Where nothing was published for a model: CelebA's, which is said when they are used. */

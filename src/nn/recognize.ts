@@ -1,6 +1,6 @@
 /**
  * Which published model a network is. A file says it itself (`__metadata__.preset`, which `fetch`, `convert` and training
- * write); where it does not, its configuration and process tell, if only one published model has them. Some differ by
+ * write; before they did, `fetch` wrote the address it is from); where it does not, its configuration and process tell, if only one published model has them. Some differ by
  * their weights alone (the LSUN models), and then nothing is taken for granted.
  */
 import type { DiffusionSettings, ModelConfig } from './config.ts'
@@ -33,13 +33,19 @@ export function presetsLike(config: ModelConfig, diffusion?: DiffusionSettings):
 }
 
 /**
- * The published model of that network: `kept`, the name in its file, where it is that network but for the number of classes
+ * The published model of that network: the name that its file keeps, where it is that network but for the number of classes
  * and outputs, which are those of the data it was trained on; else the only one of {@link presetsLike}.
  */
-export function recognized(kept: string | undefined, config: ModelConfig, diffusion?: DiffusionSettings): string | undefined {
+export function recognized(metadata: Readonly<Record<string, string>>, config: ModelConfig, diffusion?: DiffusionSettings): string | undefined {
+  const kept = metadata.preset ?? fetchedName(metadata.source)
   if (kept !== undefined && presetNames().includes(kept) && essence(preset(kept).config, { outputs: false }) === essence(config, { outputs: false })) return kept
   const like = diffusion ? presetsLike(config, diffusion) : []
   return like.length === 1 ? like[0] : undefined
+}
+
+/** "lsun_cat" of the address of lsun_cat.pt. */
+function fetchedName(source: string | undefined): string | undefined {
+  return /"url":\s*"[^"]*\/(\w+)\.pt"/.exec(source ?? '')?.[1]
 }
 
 /**
