@@ -152,6 +152,14 @@ describe('from images to guided samples', () => {
 })
 
 describe('the published networks', () => {
+  test('a trained one keeps its name', async () => {
+    const images = Uint8Array.from({ length: 4 * 32 * 32 * 3 }, (_, i) => (i * 7) % 256)
+    writeFileSync(at('cifar.npz'), npz({ images: npy('|u1', [4, 32, 32, 3], images), labels: npy('<i4', [4], [0, 1, 0, 1].flatMap((c) => le(c, 4))) }))
+    await run(['train', 'classifier', '--of', 'classes', '--data', at('cifar.npz'), '--preset', 'mc_cifar10', '--images', '2', '--batch', '2', '--validate', '0', '--evaluate-on', '0', '--threads', '2', '--backend', 'cpu', '--out', at('named')])
+    const { metadata, description } = await saidBy(join(at('named'), 'model.safetensors'))
+    expect([metadata.preset, description.preset, description.config.outChannels]).toEqual(['mc_cifar10', 'mc_cifar10', 2])
+  })
+
   const size = { mc_celeba: 64, mc_cifar10: 32, mc_lsun: 256, mc_imagenet: 64, mc_brain_mri: 256 }
   for (const name of Object.keys(size) as (keyof typeof size)[]) {
     test(name, () => {
