@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { Arguments } from '../src/cli/arguments.ts'
 import { classifierNetworkOf } from '../src/cli/classifier-options.ts'
 import { networkOf } from '../src/cli/network-options.ts'
-import { sampleSettings, type SampleSettings } from '../src/cli/options.ts'
+import { sampleOptions, sampleSettings, type SampleSettings } from '../src/cli/options.ts'
 import { settingsOf, trainClassifier } from '../src/cli/train-classifier.ts'
 import { trainDiffusion } from '../src/cli/train-diffusion.ts'
 import { runSettings } from '../src/cli/train-options.ts'
@@ -241,3 +241,37 @@ describe('score', () => {
   })
 })
 
+
+describe('whatever the reference can be told, this can be told', () => {
+  /** Flags of sg image_sample.py and of gd's scripts it shares them with, by our options. `use_fp16` has none: all is float32. */
+  const switches: Readonly<Record<string, keyof typeof sampleOptions>> = {
+    model_path: 'model', num_samples: 'number', batch_size: 'batch', seed: 'seed', use_ddim: 'sampler', clip_denoised: 'no-clip-denoised', class_cond: 'labels',
+    timestep_respacing: 'respacing', noise_schedule: 'schedule', diffusion_steps: 'diffusion-steps', rescale_timesteps: 'rescale-timesteps',
+    predict_xstart: 'predict-xstart', sigma_small: 'sigma-small',
+    use_ms_grad: 'self-guided', use_lpips: 'lpips', norm_for_mg: 'distance', t_mid: 'guide-after', mg_scale: 'guide-weight', p_ratio: 'guide-strength', inter_rate: 'guide-every',
+    num_mc_samples: 'guide-draws', mg_scale_type: 'guide-scale', use_normed_grad: 'guide-raw', mg_clip_denoised: 'guide-clip', grayscale: 'grey-range',
+    classifier_path: 'classifier', classifier_scale: 'classifier-scale',
+  }
+  test('when it draws', () => {
+    expect(Object.keys(sampleOptions)).toEqual(expect.arrayContaining(Object.values(switches)))
+    for (const [distance, known] of [['l2', true], ['l1', true], ['l2.5', true], ['l30', true], ['linf', true], ['l0.5', false], ['l', false], ['linfinity', false]] as const) {
+      const read = (): string => sampleSettings(silent({ model: 'm', distance }), { config: base, diffusion: cosine }).distance
+      if (known) expect(read()).toBe(distance)
+      else expect(read).toThrow('--distance: expected lpips, features, l2, l1 or another norm lP')
+    }
+  })
+
+  test('in a configuration: every argument of its networks and of create_gaussian_diffusion', () => {
+    const network = {
+      ...needed, in_channels: 3, out_channels: 3, dropout: 0.1, conv_resample: false, dims: 2, num_classes: 10, use_checkpoint: true, use_fp16: true, num_heads: 2,
+      num_head_channels: -1, num_heads_upsample: 4, use_scale_shift_norm: true, resblock_updown: true, use_new_attention_order: true,
+    }
+    const process = {
+      diffusion_steps: 4000, learn_sigma: false, sigma_small: true, noise_schedule: 'cosine', use_kl: true, predict_xstart: true, rescale_timesteps: true, rescale_learned_sigmas: true,
+    }
+    expect(parseConfig({ ...network, diffusion: process }, new Map())).toMatchObject({
+      config: { convResample: false, numClasses: 10, numHeads: 2, numHeadsUpsample: 4 }, diffusion: { sigmaSmall: true, meanType: 'xStart', useKl: true, rescaleTimesteps: true },
+    })
+    expect(parseConfig({ ...network, pool: 'spatial_v2' }, new Map()).config.kind).toBe('classifier')
+  })
+})

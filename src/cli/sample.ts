@@ -32,6 +32,7 @@ export const sample: Command = {
     'Guidances add up: each kind is added to any method and sampler by its own options. --method minority-guided, sehwag and attributes only say that theirs must be there.',
     'Papers: self-guided is Um & Ye, ECCV 2024. boost-and-skip is Um et al., ICML 2025. minority-guided is Um et al., ICLR 2024, Eq. 8, with a class-conditional classifier Eq. 17, with --minority-tilt Eq. 18; each score is Eq. 7, of a class-conditional model Eq. 16. classifier guidance is Dhariwal & Nichol, NeurIPS 2021; ddim Song et al., ICLR 2021; sehwag Sehwag et al., CVPR 2022.',
     'Defaults are what was published for the model, where its file or --preset says which it is. What a run does otherwise is said, and kept in run.json.',
+    "Of a self-guided run, run.json and the report have the paper's own metric of each sample beside its minority score: the distance whose gradient led it, of the state at the last guided step.",
     'The folder gets sample-0000.png and so on, contact-sheet.png (of very many the first), report.html (a page for every thousand; up to 16 MiB of pictures are inside, so that it can be mailed) and run.json. When a run was interrupted, the same command goes on after its last finished batch, and its pictures are the same. A finished run stays as it is: the same command makes what is missing, a larger --number adds samples, and other options need another --out.',
   ],
   examples: [

@@ -66,7 +66,7 @@ export type GreyRange = '-1..1' | '0..1'
 /**
  * A perceptual distance of the images a model draws, as self-guidance and minority scores take it: LPIPS and feature nets
  * see images in [-1, 1]. `greyRange` '0..1' is sg-minority's convention for models of one channel, right for those that
- * were trained on [0, 1] only: v becomes 2v - 1 (`use_grayscale`). Colour is in [-1, 1] there, too.
+ * were trained on [0, 1] only: v becomes 2v - 1 (`grayscale`). Colour is in [-1, 1] there, too.
  */
 export function perceptual(distance: Distance, { greyRange = '-1..1' }: { readonly greyRange?: GreyRange } = {}): Distance {
   if (greyRange === '-1..1') return distance
