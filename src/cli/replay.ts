@@ -22,6 +22,7 @@ const options = {
   upsampler: { value: 'FILE', help: 'the same for the second stage' },
   lpips: { value: 'FILE', help: 'the same for the LPIPS weights' },
   features: { value: 'FILE', help: 'the same for the feature net' },
+  marginal: { value: 'FILE', help: 'the same for the marginal that samples start from' },
   noise: { value: 'FILE', help: 'the same for the given noise' },
   ...deviceOptions,
   backend: { ...deviceOptions.backend, default: 'that of the run' },
@@ -30,7 +31,7 @@ const options = {
 
 /** What a run reads, of whose contents its record has the sha256. */
 const files = [
-  'model', 'classifier', 'minority-classifier', 'extractor', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator', 'attributes-classifier', 'upsampler', 'lpips', 'features', 'noise',
+  'model', 'classifier', 'minority-classifier', 'extractor', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator', 'attributes-classifier', 'upsampler', 'lpips', 'features', 'marginal', 'noise',
 ] as const
 
 /** What the record may have of it: of a folder also what the first version took for its fingerprint. */
