@@ -12,8 +12,8 @@
  *   process that was killed is taken over, and what it left half-written is removed.
  * - What is no regular file (/dev/stdout, a pipe) is written into.
  */
-import type { BigIntStats } from 'node:fs'
-import { mkdir, readdir, readFile, realpath, rm, rmdir, stat } from 'node:fs/promises'
+import { constants, type BigIntStats } from 'node:fs'
+import { access, mkdir, readdir, readFile, realpath, rm, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { isWrittenInto, removeAbandoned, targetOf } from '../io/file.node.ts'
 import { openCheckpoint, openFile } from '../io/index.node.ts'
@@ -85,6 +85,7 @@ export async function claimOutputs({ command, inputs, files = [], folders = [] }
       held.push(await claimFile(file, command))
       // Looked at under the lock: another process may just have written it.
       const now = await stat(file.target).catch(() => null)
+      if (now) await access(file.target, constants.W_OK).catch(() => fail(`${file.option} ${file.path} may not be written: choose another name.`))
       const wrong = now === null || now.size === 0 ? null : await file.keeps(file.target)
       if (wrong !== null) fail(`${file.option} ${file.path} ${wrong}: choose another name, or remove it.`)
     }
@@ -197,7 +198,8 @@ async function locked(lock: string, option: string, path: string, command: strin
       if (error instanceof LockedError) return fail(`${option} ${path} is ${error.message} Wait for it, or choose another ${option}.`)
       const { code, message } = error as NodeJS.ErrnoException
       if (code === 'ENOENT' && make && attempt < 5) await make()
-      else return fail(`cannot write ${option} ${path}: ${code === 'ENOENT' ? `there is no folder ${dirname(lock)}.` : message}`)
+      else if (code === 'ENOENT') return fail(`cannot write ${option} ${path}: there is no folder ${dirname(lock)}.`)
+      else return fail(`cannot write ${option} ${path}: ${['EACCES', 'EPERM', 'EROFS'].includes(code ?? '') ? `nothing may be written in the folder ${dirname(lock)}.` : message}`)
     }
   }
 }

@@ -2,7 +2,7 @@
  * run.json: what a run was asked for, with what it was computed, and which samples are finished. It is written before the
  * first step and after every batch, so that an interrupted run can go on, and it holds all that `replay` needs.
  */
-import { readdir, readFile, rm, stat } from 'node:fs/promises'
+import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../io/json.ts'
@@ -140,7 +140,7 @@ export async function resumed(folder: string, fresh: RunRecord): Promise<RunReco
   // Sample k is the same in any batch, and no batch is larger than its run.
   const same = describe(old) === describe(before < now ? { ...fresh, options: { ...fresh.options, number: before, ...('batch' in old.options && { batch: old.options.batch! }) } } : fresh)
   if (!same) {
-    if (old.status === 'unfinished' && old.samples.length === 0) return begun(folder, fresh)
+    if (old.status === 'unfinished' && old.samples.length === 0) return begun(folder, old, fresh)
     const changed = [...new Set([...Object.keys(fresh.options), ...Object.keys(old.options)])].filter((key) => old.options[key] !== fresh.options[key] && !places.includes(key) && !(key in fresh.sha256))
     return fail(`${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'}: choose another --out (${await freeBeside(folder)} is free), or delete it.`)
   }
@@ -177,9 +177,11 @@ async function freeBeside(folder: string): Promise<string> {
   for (let n = 2; ; n++) if (!await stat(`${folder}-${n}`).then(() => true, () => false)) return `${folder}-${n}`
 }
 
-/** A run of which no batch was finished leaves its place to another; pictures of that batch may be there. */
-async function begun(folder: string, fresh: RunRecord): Promise<RunRecord> {
-  for (const name of await readdir(folder)) if (/^(sample|base)-\d+\.png$|^numbers-\d+\.safetensors$/.test(name)) await rm(join(folder, name))
+/** A run of which no batch was finished leaves its place to another; files of that batch may be there. */
+async function begun(folder: string, { options }: RunRecord, fresh: RunRecord): Promise<RunRecord> {
+  const number = Number(options.number)
+  const first = Array.from({ length: Math.min(number, Number(options.batch ?? number)) }, (_, k) => [sampleFile(k, number), baseFile(k, number)])
+  for (const name of [...first.flat(), 'numbers-0.safetensors']) await rm(join(folder, name), { force: true })
   return fresh
 }
 

@@ -4,7 +4,8 @@
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -99,6 +100,22 @@ test.each([['sample', sample, []], ['train', train, ['--resume']]] as const)('%s
   expect(kills).toBeGreaterThan(0)
   expect(await run([...argv(out, 0), ...more])).toMatchObject({ code: 0 })
   expect(contents(out)).toEqual(contents(`${kind}-0`))
+})
+
+test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s in the middle of a run lets its lock go', async (signal) => {
+  for (const [kind, argv] of [['sample', sample], ['train', train]] as const) {
+    const out = `${kind}-${signal}`
+    const child = spawn(process.execPath, [launcher, ...argv(out, 0)], { stdio: ['ignore', 'ignore', 'pipe'] })
+    child.stderr.resume()
+    for (let tries = 0; !existsSync(join(at(out), '.tweedie.lock')) && tries < 1000; tries++) await wait(10)
+    await wait(150)
+    child.kill(signal)
+    // Done already on a fast machine; otherwise as main.ts says.
+    expect([0, 128 + constants.signals[signal]]).toContain(await new Promise((ended) => child.once('close', ended)))
+    expect(readdirSync(at(out)).filter((name) => name.startsWith('.') || name.endsWith('.tmp'))).toEqual([])
+    expect(await run([...argv(out, 0), ...kind === 'train' ? ['--resume'] : []])).toMatchObject({ code: 0 })
+    expect(contents(out)).toEqual(contents(`${kind}-0`))
+  }
 })
 
 test('a lock that is taken hundreds of times, by processes that are killed while they hold it', async () => {
