@@ -67,6 +67,8 @@ describe('a part that is held out', () => {
   test('needs two groups, a column that is there, and a fraction', () => {
     const set = countingSet(3, { columns: { smear: [1, 1, 1] } })
     expect(() => selectImages(set, { holdOut: 0.5, by: 'smear' })).toThrow('expected two groups by smear or more to hold one out, found 1.')
+    const unknown = countingSet(3, { columns: { smear: [1, NaN, 2] } })
+    expect(() => selectImages(unknown, { holdOut: 0.5, by: 'smear' })).toThrow('column "smear" is NaN for image 1, and groups are of equal numbers.')
     expect(() => selectImages(set, { holdOut: 0.5, by: 'patient' })).toThrow('there is no column "patient" with one number an image; there is smear.')
     expect(() => selectImages(set, { holdOut: 1 })).toThrow('lies between 0 and 1, found 1')
     expect(() => selectImages(set, { by: 'smear' })).toThrow('say which fraction to hold out')
@@ -96,7 +98,7 @@ describe('a selection file', () => {
 
 describe('tweedie select', () => {
   const arrays = {
-    images: npy('|u1', [8, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8]), labels: npy('|u1', [8], [0, 0, 0, 0, 0, 0, 1, 1]),
+    images: npy('|u1', [8, 1, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8]), labels: npy('|u1', [8], [0, 0, 0, 0, 0, 0, 1, 1]),
     classes: npy('|S3', [2], [...Buffer.from('RBCWBC')]), smear: npy('|u1', [8], [0, 0, 1, 1, 2, 2, 3, 3]),
   }
   writeFileSync(at('cells.npz'), npz(arrays))

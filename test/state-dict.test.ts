@@ -310,6 +310,8 @@ describe('configurations', () => {
     [{ ...small, num_head_channels: -1, num_heads: 5 }, 'which numHeads 5 does not divide'],
     [{ ...small, dropout: 1 }, 'dropout must be in [0, 1)'],
     [{ ...small, num_res_blocks: 0 }, 'numResBlocks must be a positive integer'],
+    [{ ...small, num_res_blocks: 2 ** 31 }, 'numResBlocks must be at most 256'],
+    [{ ...small, num_classes: 1e300 }, 'numClasses must be at most 16777216'],
     [{ ...small, num_classes: 2.5 }, 'num_classes must be an integer'],
     [{ ...small, use_scale_shift_norm: 1 }, 'use_scale_shift_norm must be true or false'],
     [{ ...small, pool: 'max' }, 'pool must be one of attention, adaptive, spatial, spatial_v2, found "max"'],
@@ -331,6 +333,7 @@ describe('configurations', () => {
     const message = (json: unknown) => failure(() => parseDiffusionSettings(json)).message
     expect(message({ noise_schedule: 'sqrt', diffusion_steps: 10 })).toContain('one of linear, cosine, found "sqrt"')
     expect(message({ noise_schedule: 'linear', diffusion_steps: 0 })).toContain('must be positive')
+    expect(message({ noise_schedule: 'linear', diffusion_steps: 1e9 })).toContain('must be at most 1000000, found 1000000000')
     expect(message({ noise_schedule: 'linear', diffusion_steps: 9, steps: 9 })).toContain('unknown key "steps"')
   })
 

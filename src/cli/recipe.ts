@@ -6,6 +6,7 @@
 import { mkdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { aNumber, aText, fieldsOf, jsonText, listOf, oneOf, parseJson } from '../io/json.ts'
 import { didYouMean, fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { deviceOptions } from './device.ts'
 import { fetchCommand, weightsFolder } from './fetch.ts'
@@ -186,7 +187,7 @@ export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: 
   const finished: FinishedStage[] = []
   const save = (): Promise<void> => {
     const record: RecipeRecord = { program: 'tweedie', kind: 'recipe', version: version(), recipe: recipe.name, data, stages: finished }
-    return writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`)])
+    return writeFileAtomic(path, [new TextEncoder().encode(`${jsonText(record, path, 2)}\n`)])
   }
   let behind = false
   for (const [i, { stage: { command }, argv, output }] of stages.entries()) {
@@ -215,12 +216,8 @@ const exists = (path: string): Promise<boolean> => stat(path).then(() => true, (
 async function readFinished(path: string, name: string): Promise<readonly FinishedStage[]> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
   if (text === null) return []
-  let record: Partial<RecipeRecord>
-  try {
-    record = JSON.parse(text) as Partial<RecipeRecord>
-  } catch {
-    return fail(`${path} is no JSON: remove it, and finished stages are run again, or choose another --out.`)
-  }
-  if (record.kind !== 'recipe' || !Array.isArray(record.stages)) return fail(`${path} is no record of a recipe: choose another --out.`)
+  const record = parseJson<RecipeRecord>(text, path, 'the record of a recipe (remove it, and finished stages are run again, or choose another --out)', fieldsOf({
+    kind: oneOf('recipe'), recipe: aText, stages: listOf(fieldsOf({ command: aText, argv: listOf(aText), finished: aText, seconds: aNumber })),
+  }))
   return record.recipe === name ? record.stages : fail(`${path} is the record of the recipe ${record.recipe}: choose another --out.`)
 }

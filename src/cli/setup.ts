@@ -3,6 +3,7 @@
  * be said against it is said before the first step, and memory is asked for before a byte is loaded.
  */
 import { readMarginal, type Marginal } from '../diffusion/index.ts'
+import { TweedieError } from '../errors.ts'
 import { memoryOf, type MemoryOptions, type UNet, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
@@ -52,7 +53,9 @@ export async function readNoise(path: string, channels: number, signal: AbortSig
     if (noise.shape.length !== 5 || noise.shape.slice(1).join() !== xT.shape.join()) fail(`${path}: noise must be [draws, ${xT.shape.join(', ')}], found [${noise.shape.join(', ')}].`)
     const values = async (read: Promise<ArrayBufferView>): Promise<Float32Array> => {
       const data = await read
-      return data instanceof Float32Array ? data : fail(`${path}: noise must be floating-point numbers.`)
+      if (!(data instanceof Float32Array)) return fail(`${path}: noise must be floating-point numbers.`)
+      if (!data.every(Number.isFinite)) throw new TweedieError('non-finite', `${path}: its noise holds ${data.find((value) => !Number.isFinite(value))}.`)
+      return data
     }
     return { shape: xT.shape, xT: await values(xT.read(signal)), draws: noise.shape[0] as number, noise: await values(noise.read(signal)) }
   } finally {

@@ -21,6 +21,7 @@ export async function imagesOf(out: string): Promise<ImageFiles> {
   try {
     for await (const line of createInterface({ input: createReadStream(join(out, file)) })) {
       const [name, sha256, width, height, channels, stamp, whole] = JSON.parse(line) as [string, string, number, number, 1 | 3, string, 0 | 1]
+      if (![width, height].every((n) => Number.isSafeInteger(n) && n > 0) || ![1, 3].includes(channels) || [name, sha256, stamp].some((text) => typeof text !== 'string')) throw new Error('not ours')
       found.set(name, { name, sha256, width, height, channels, stamp, whole: whole === 1 })
     }
   } catch {

@@ -59,6 +59,8 @@ function heldOut(set: ImageSet, kept: readonly number[], fraction: number, by: s
   if (by !== undefined && !column) {
     throw new TweedieError('option', `${set.name}: there is no column "${by}" with one number an image; there ${set.columns.size === 1 ? 'is' : 'are'} ${[...set.columns.keys()].join(', ') || 'none'}.`)
   }
+  const none = column ? kept.find((index) => !Number.isFinite(column[index])) : undefined
+  if (column && none !== undefined) throw new TweedieError('option', `${set.name}: column "${by}" is ${column[none]} for image ${set.imageName(none)}, and groups are of equal numbers.`)
   const groupOf = (index: number): number => column ? column[index] : index
   const groups = [...new Set(kept.map(groupOf))].sort((a, b) => a - b)
   if (groups.length < 2) throw new TweedieError('option', `${set.name}: expected two ${by === undefined ? 'images' : `groups by ${by}`} or more to hold one out, found ${groups.length}.`)

@@ -4,7 +4,7 @@
  * Index t is 0-based: t = 0 is ONE noising step. The papers' alpha_t is `alphaBar[t]`.
  */
 import { TweedieError } from '../errors.ts'
-import type { NoiseSchedule } from '../nn/config.ts'
+import { maxDiffusionSteps, type NoiseSchedule } from '../nn/config.ts'
 
 export type { NoiseSchedule } from '../nn/config.ts'
 
@@ -12,12 +12,13 @@ export type { NoiseSchedule } from '../nn/config.ts'
  * The variances of the T forward steps.
  * - linear (Ho et al. 2020, scaled to T): from 1e-4 to 0.02 at T = 1000, both times 1000 / T.
  * - cosine (Nichol & Dhariwal 2021): `1 - f((i+1)/T) / f(i/T)`, at most 0.999, `f(u) = cos^2((u + 0.008) / 1.008 pi/2)`.
- * @throws TweedieError 'option' for a T that is no positive integer, or below 20 with linear (a beta would exceed 1)
+ * @throws TweedieError 'option' for a T that is no positive integer or above a million, or below 20 with linear (a beta would exceed 1)
  */
 export function betaSchedule(schedule: NoiseSchedule, T: number): Float64Array {
   if (!Number.isInteger(T) || T < 1) {
     throw new TweedieError('option', `diffusion steps must be a positive integer, found ${T}`)
   }
+  if (T > maxDiffusionSteps) throw new TweedieError('option', `diffusion steps must be at most ${maxDiffusionSteps}, found ${T}`)
   if (schedule === 'linear') {
     if (T < 20) throw new TweedieError('option', `the linear schedule needs at least 20 diffusion steps, found ${T}`)
     const start = (1000 / T) * 1e-4

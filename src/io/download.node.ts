@@ -11,6 +11,7 @@ import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'nod
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { TweedieError } from '../errors.ts'
+import { aCount, aText, anyOf, fieldsOf, oneOf, parseJson } from './json.ts'
 import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 
 export interface DownloadOptions {
@@ -123,7 +124,7 @@ const sizeOf = (part: string): Promise<number> => stat(join(part, 'data')).then(
 
 async function originOf(part: string): Promise<Origin | null> {
   try {
-    return JSON.parse(await readFile(join(part, 'origin.json'), 'utf8')) as Origin
+    return parseJson<Origin>(await readFile(join(part, 'origin.json'), 'utf8'), part, 'where a download is from', fieldsOf({ url: aText, validator: anyOf(oneOf(null), aText), total: anyOf(oneOf(null), aCount) }))
   } catch {
     return null
   }
@@ -243,7 +244,7 @@ const reasonOf = ({ message, cause }: Error): string => cause instanceof Error ?
 function lengthOf({ headers }: Response): number | null {
   const length = headers.get('content-length')
   const encoding = headers.get('content-encoding') ?? 'identity'
-  return length === null || encoding !== 'identity' ? null : Number(length)
+  return length === null || !/^\d+$/.test(length) || encoding !== 'identity' ? null : Number(length)
 }
 
 /** `If-Range` takes no weak ETag. */

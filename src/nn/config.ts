@@ -90,6 +90,9 @@ export interface DiffusionSettings {
   useKl?: boolean
 }
 
+/** Of a process: published ones have 4,000 at most, and its tables are of this length. */
+export const maxDiffusionSteps = 1_000_000
+
 /** Width of each level: `int(mult * M)`, truncated as Python does. */
 export function levelChannels(config: TrunkConfig): number[] {
   return config.channelMult.map(mult => Math.trunc(mult * config.modelChannels))
@@ -112,14 +115,16 @@ export function checkConfig(config: ModelConfig): void {
   const fail = (message: string): never => {
     throw new TweedieError('option', `model configuration: ${message}`)
   }
-  const count = (name: keyof UNetConfig, value: number) => {
+  const count = (name: keyof UNetConfig, value: number, most = 2 ** 24) => {
     if (!Number.isInteger(value) || value < 1) fail(`${name} must be a positive integer, found ${value}`)
+    if (value > most) fail(`${name} must be at most ${most}, found ${value}`)
   }
   count('imageSize', config.imageSize)
   count('inChannels', config.inChannels)
   count('modelChannels', config.modelChannels)
   count('outChannels', config.outChannels)
-  count('numResBlocks', config.numResBlocks)
+  // Published networks have 4; of a plan of very many nothing comes but that memory runs out.
+  count('numResBlocks', config.numResBlocks, 256)
   if (config.numClasses !== null) count('numClasses', config.numClasses)
   for (const rate of config.attentionResolutions) count('attentionResolutions', rate)
   if (!(config.dropout >= 0 && config.dropout < 1)) fail(`dropout must be in [0, 1), found ${config.dropout}`)

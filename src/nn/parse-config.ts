@@ -5,7 +5,7 @@
  * channels follows the tensors, since that is where a checkpoint cannot be wrong about itself.
  */
 import { TweedieError } from '../errors.ts'
-import { checkConfig, levelRates, meanTypes } from './config.ts'
+import { checkConfig, levelRates, maxDiffusionSteps, meanTypes } from './config.ts'
 import type { DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
 import { nearest } from './nearest.ts'
 
@@ -91,6 +91,7 @@ export function parseDiffusionSettings(json: unknown): DiffusionSettings {
   if (fields.get('use_kl') !== undefined) settings.useKl = fields.boolean('use_kl')
   fields.finish()
   if (settings.diffusionSteps < 1) fields.fail(`diffusion_steps must be positive, found ${settings.diffusionSteps}`)
+  if (settings.diffusionSteps > maxDiffusionSteps) fields.fail(`diffusion_steps must be at most ${maxDiffusionSteps}, found ${settings.diffusionSteps}`)
   return settings
 }
 
