@@ -37,6 +37,15 @@ if (process.platform !== 'win32') test('a run of 2,500 samples ends where a proc
   expect(width * height).toBe((4 + 50 * 68) ** 2)
 })
 
+if (process.platform !== 'win32') test('2,000 samples in a folder are compared with the training images where a process may have 1,024 files open', () => {
+  drawnAlready(at('samples'), 2000, 8)
+  const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/first-formats/${name}`, import.meta.url))
+  const argv = ['memorization', '--samples', at('samples'), '--train', fixture('pictures.npz'), '--select', fixture('selection.json'), '--out', at('memorization')]
+  const { status, stderr } = spawnSync('sh', ['-c', 'ulimit -n 1024; exec "$@"', 'sh', process.execPath, launcher, ...argv], { encoding: 'utf8' })
+  expect(status, stderr).toBe(0)
+  expect(text('memorization', 'distances.csv').trimEnd().split('\n').length).toBe(1 + 2000 + 3)
+})
+
 test('pictures of over 16 MiB stay beside their report', async () => {
   const { code, err } = await tweedie(drawnAlready(at('large'), 350, 128))
   expect(code, err.join('\n')).toBe(0)

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { halved } from '../train/log.ts'
 import type { AnyTrainer, Row } from '../train/index.ts'
 import { escapeHtml, htmlPage, htmlTable } from './html.ts'
 import type { RunDescription } from './train-run.ts'
@@ -47,8 +48,12 @@ ${htmlTable(settings)}
   })
 }
 
+/** Most points of a curve: more are means of neighbours, for a page is 900 pixels wide. */
+const mostPoints = 2000
+
 /** The log's figures, each with its groups: one group has no curves of its own. */
 function curvesOf(rows: readonly Row[], groups: readonly string[]): Curve[] {
+  while (rows.length > mostPoints) rows = halved(rows)
   const x = rows.map((row) => row.images)
   return Object.keys(rows[0]?.values ?? {}).map((name) => {
     const y = (pick: (row: Row) => number | null): (number | null)[] => rows.map(pick)

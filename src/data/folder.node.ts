@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { open, readdir, readFile, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TweedieError } from '../errors.ts'
+import { atMost } from './at-most.ts'
 import { decodeImage, imageHeader } from './decode.ts'
 import type { Image } from './image.ts'
 import type { ImageFile, ImageSet } from './image-set.ts'
@@ -65,11 +66,12 @@ export async function openFolder(path: string, { classesBy, signal, known, whole
   }))
   const cache = new Map<number, Image>()
   let cached = 0
+  const opening = atMost(atOnce)
   const read = async (index: number, signal?: AbortSignal): Promise<Image> => {
     const kept = cache.get(index)
     if (kept) return kept
     const file = join(path, names[index])
-    const bytes = await readFile(file, { signal }).catch((cause: unknown) => refuse(file, cause, signal))
+    const bytes = await opening(() => readFile(file, { signal })).catch((cause: unknown) => refuse(file, cause, signal))
     if (hashOf([bytes]) !== files[index].sha256) throw new TweedieError('format', `${file}: another picture than when ${path} was opened. Start again.`)
     const image = decodeImage(bytes, file)
     files[index].whole = true

@@ -11,8 +11,8 @@ import type { FileDType } from './dtype.ts'
 import { readData } from './source.ts'
 import type { ByteSource } from './source.ts'
 
-/** The format admits 100 MB; the largest header of a published diffusion model is below 1 MB. */
-const maxHeader = 25_000_000
+/** What the format admits. The largest header of a published diffusion model is below 1 MB; the state of a long training holds its log. */
+const maxHeader = 100_000_000
 
 interface Slot {
   readonly name: string

@@ -1,10 +1,11 @@
-/** Runs of ../shared/cases/big-run-report: 50,000 samples of 64 x 64, 4,000 of 256 x 256, drawn already, end where a process may have 1,024 files open. */
+/** What grows with the number of images. Runs of ../shared/cases/big-run-report: 50,000 samples of 64 x 64, 4,000 of 256 x 256, drawn already, end where a process may have 1,024 files open; a folder of 200,000 images is opened. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import type { RunRecord } from '../../src/cli/run-record.ts'
+import { applySelection, imageBatch, openImages, selectImages } from '../../src/data/index.node.ts'
 import { drawnAlready } from '../big-runs.ts'
 import { temporaryFolder } from '../cli.ts'
 
@@ -25,4 +26,15 @@ if (process.platform !== 'win32') test.each([[50_000, 64], [4000, 256]])('%i sam
   const shown = pages.flatMap((page) => [...readFileSync(join(folder, page), 'utf8').matchAll(/src="(sample-\d+\.png)"/g)].map(([, file]) => file))
   expect(shown.sort()).toEqual(record.samples.map(({ file }) => file))
   for (const page of pages) expect(statSync(join(folder, page)).size).toBeLessThan(2 ** 20)
+})
+
+test('a folder of 200,000 images', async () => {
+  const folder = at('images')
+  drawnAlready(folder, 200_000, 8)
+  const set = await openImages(folder)
+  expect(set.length).toBe(200_000)
+  const selection = selectImages(set, { holdOut: 0.1 })
+  expect(applySelection(set, JSON.stringify(selection), 'held-out').length).toBe(20_000)
+  expect(selection.parts.train!.length).toBe(180_000)
+  expect((await imageBatch(set, Array.from({ length: 4096 }, (_, i) => i), { size: 8, channels: 3 })).images.length).toBe(4096 * 192)
 })
