@@ -240,15 +240,16 @@ describe('label', () => {
     const file = parseMinorityLabels(read('width.json'), 'width.json')
     expect(file).toMatchObject({ by: 'equal-width', levels: 4, thresholds: [0.25, 0.5, 0.75, 1] })
     expect(file.labels).toEqual(all.scores.map((_, k) => (k === 3 ? 3 : 0)))
-    expect(lines).toEqual([expect.stringContaining('level 0: 10 images, scores'), 'level 1: 0 images', 'level 2: 0 images', expect.stringContaining('level 3: 1 images'), expect.stringContaining('11 labels in 4 levels of equal width')])
+    expect(lines).toEqual([expect.stringContaining('level 0: 10 images, scores'), 'level 1: 0 images', 'level 2: 0 images', 'level 3: 1 image, scores 1.000 to 1.000', expect.stringContaining('11 labels in 4 levels of equal width')])
   })
 
   test('a number of levels for each class', async () => {
     const all = scoresIn('all.json')
     const kept = Array.from({ length: 10 }, (_, k) => k)
     const classes = all.classes!.slice(0, 10)
-    writeFileSync(at('two-classes.json'), JSON.stringify({ ...all, indices: kept, scores: all.scores.slice(0, 10), classes, classNames: all.classNames?.slice(0, 2) }))
-    await label('--scores', at('two-classes.json'), '--levels', '2,3', '--within', 'class', '--out', at('uneven.json'))
+    writeFileSync(at('two-classes.json'), JSON.stringify({ ...all, indices: kept, scores: all.scores.slice(0, 10), classes, classNames: all.classNames }))
+    // The third class has no image.
+    await label('--scores', at('two-classes.json'), '--levels', '2,3,9', '--within', 'class', '--out', at('uneven.json'))
     const { levels, labels, thresholds } = parseMinorityLabels(read('uneven.json'), 'uneven.json')
     expect([levels, (thresholds as number[][]).map(({ length }) => length)]).toEqual([3, [2, 3]])
     const count = (c: number, level: number): number => labels.filter((found, i) => classes[i] === c && found === level).length

@@ -57,7 +57,8 @@ export const label: Command = {
     } else {
       if (!classes) return fail(`--within class needs the class of each image, and ${set ? `${set.name} has none` : `${path} holds none: name the data set with --data`}.`)
       const { labels, thresholds } = cut(scores, each.length > 1 ? each : each[0]!, classes, names)
-      result = { ...head, thresholds, labels: [...labels], ...rest }
+      // A class without images may have been given the most.
+      result = { ...head, levels: Math.max(...thresholds.map(({ length }) => length)), thresholds, labels: [...labels], ...rest }
     }
     await writeFileAtomic(out, [new TextEncoder().encode(`${jsonText(result, out)}\n`)], { signal })
     for (const line of levelTable(result, file)) console.log(line)
