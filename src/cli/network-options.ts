@@ -1,10 +1,11 @@
 /** The network of `train diffusion` on the command line, in guided-diffusion's words (script_util.py). */
 import { readFile } from 'node:fs/promises'
-import { checkConfig, checkLearnSigma, parseConfig, preset as presetOf, type DiffusionSettings, type UNetConfig } from '../nn/index.ts'
+import { checkConfig, checkLearnSigma, parseConfig, preset as presetOf, type DiffusionSettings, type ModelConfig, type UNetConfig } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { attentionDefault, attentionRates } from './attention-option.ts'
 import { noteIdle } from './options-guidance.ts'
 import { meanTypeIn, parametrizationOptions } from './parametrization.ts'
+import type { FromFile } from './train-from.ts'
 
 export const networkOptions = {
   preset: { value: 'NAME', help: 'network and process of a published model; tweedie info lists them' },
@@ -92,13 +93,23 @@ function headsIn(args: Arguments<NetworkOption>): Pick<UNetConfig, 'numHeadChann
   return { numHeadChannels: -1, numHeads, ...(numHeadsUpsample !== undefined && numHeadsUpsample !== numHeads && { numHeadsUpsample }) }
 }
 
-async function given(preset: string | undefined, file: string | undefined, { classes }: DataShape): Promise<Network> {
+/** The network of --from, where no option says what it is to be; null where the file does not say either. */
+export function networkFrom(args: Arguments<NetworkOption>, { path, description }: FromFile, data: DataShape): Network | null {
+  if (!description?.diffusion || Object.keys(networkOptions).some((name) => args.has(name as NetworkOption))) return null
+  return fitting(path, description.config, description.diffusion, data)
+}
+
+async function given(preset: string | undefined, file: string | undefined, data: DataShape): Promise<Network> {
   if (preset !== undefined && file !== undefined) fail('--preset and --config say the same thing: give one of them.')
   const { config, diffusion } = preset !== undefined ? presetOf(preset) : parseConfig(await readFile(file!, 'utf8'), new Map())
-  if (config.kind !== 'unet' || config.superResolution) return fail(`${preset ?? file} is no U-Net that draws images by itself.`)
-  if (diffusion) checkLearnSigma(config, diffusion, preset ?? file!)
+  return fitting((preset ?? file)!, config, diffusion ?? fail(`${file}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`), data)
+}
+
+function fitting(name: string, config: ModelConfig, diffusion: DiffusionSettings, { classes }: DataShape): Network {
+  if (config.kind !== 'unet' || config.superResolution) return fail(`${name} is no U-Net that draws images by itself.`)
+  checkLearnSigma(config, diffusion, name)
   if (config.numClasses !== null && !(classes !== null && classes <= config.numClasses)) {
-    fail(`${preset ?? file} is class-conditional, with ${config.numClasses} classes, and the data have ${classes ?? 'none'}: take the data it is for (classes are sub-folders, prefixes of names or an array of labels), or another network.`)
+    fail(`${name} is class-conditional, with ${config.numClasses} classes, and the data have ${classes ?? 'none'}: take the data it is for (classes are sub-folders, prefixes of names or an array of labels), or another network.`)
   }
-  return { config, diffusion: diffusion ?? fail(`${file}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`) }
+  return { config, diffusion }
 }

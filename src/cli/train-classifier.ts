@@ -14,6 +14,7 @@ import { computedOn, onDevice } from './device.ts'
 import { loadWithProgress, openModel, sha256OfFile, type ModelFile } from './files.ts'
 import { inputsOf } from './outputs.ts'
 import { together } from './setup.ts'
+import { checkFrom, openFrom, parametersFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
 import { commonSize, imageOptions, runSettings, trainingNeed, trainOptions, type RunSettings } from './train-options.ts'
@@ -78,6 +79,8 @@ export const trainClassifier: Command = {
         model, extractor: extractorConfig ? { config: extractorConfig } : null,
         data: { size: commonSize(all), channels: all.channels, classes: all.classes?.length ?? null }, outputs: data.names.length,
       }, await attentionBefore(settings, signal))
+      await using from = await openFrom(args, signal)
+      if (from) checkFrom(from, config)
       const crop = args.choice('crop', ['center', 'random']) ?? 'center'
       const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
       const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'
@@ -91,7 +94,7 @@ export const trainClassifier: Command = {
       using device = await requestDevice({ need: together([trainingNeed(config, train), ...(extractorConfig ? [memoryOf(extractorConfig, { batch })] : [])]), signal })
       console.error(`${countsOf(data)}${data.heldBack ? `, ${data.heldBack.length.toLocaleString('en')} held back` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
       using extractor = extractorFile && await loadWithProgress(device, extractorFile.file, signal) as Classifier
-      using classifier = new Classifier(config, initializeParameters(device, planOf(config), seed))
+      using classifier = new Classifier(config, from ? await parametersFrom(device, from, config, signal) : initializeParameters(device, planOf(config), seed))
       const diffusion = new GaussianDiffusion(diffusionOptionsOf(process))
       const network = { diffusion, ...(extractor && { extractor }), loss: of === 'attributes' ? 'binaryCrossEntropy' : 'crossEntropy' } as const
       const withLabels = labelled(data, [config, extractorConfig].some((one) => (one?.numClasses ?? null) !== null))
@@ -104,7 +107,7 @@ export const trainClassifier: Command = {
       const preset = args.text('preset')
       if (levels) sayDepartures(trainingDepartures(preset, { iterations: train.steps, batch: train.batch, lr: train.lr, weightDecay: train.weightDecay ?? 0 }))
       const run = {
-        data: all.fingerprint, trainedOn: data.train.fingerprint, labels: data.sha256, crop, augment, seed, scheduleSampler, ...train, ...metadata,
+        data: all.fingerprint, trainedOn: data.train.fingerprint, labels: data.sha256, crop, augment, seed, scheduleSampler, ...train, ...metadata, ...(from && { from: from.sha256 }),
         adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,
       }
       const rate = train.emaRates?.at(-1)

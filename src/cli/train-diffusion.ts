@@ -13,9 +13,10 @@ import { contactSheet } from './contact-sheet.ts'
 import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
 import { encodePng, imageOf, type Image } from './image.ts'
-import { networkOf, networkOptions } from './network-options.ts'
+import { networkFrom, networkOf, networkOptions } from './network-options.ts'
 import { inputsOf } from './outputs.ts'
 import { progress } from './progress.ts'
+import { checkFrom, openFrom, parametersFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
 import { commonSize, imageOptions, openTrainingData, runSettings, trainingNeed, trainOptions } from './train-options.ts'
@@ -63,7 +64,10 @@ export const trainDiffusion: Command = {
     const { seed, out, train } = settings
     await using _ = await claimRun('train diffusion', settings, inputsOf(options, args, ['out']))
     const { set, heldOut } = await openTrainingData(args, signal)
-    const { config, diffusion: process } = await networkOf(args, { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null }, await attentionBefore(settings, signal))
+    await using from = await openFrom(args, signal)
+    const data = { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null }
+    const { config, diffusion: process } = (from && networkFrom(args, from, data)) ?? await networkOf(args, data, await attentionBefore(settings, signal))
+    if (from) checkFrom(from, config)
     const preset = args.text('preset')
     const crop = args.choice('crop', ['center', 'random']) ?? 'center'
     checkImages(set, { size: config.imageSize, crop }, 2)
@@ -76,7 +80,7 @@ export const trainDiffusion: Command = {
 
     using device = await requestDevice({ need: trainingNeed(config, train), signal })
     console.error(`${set.length.toLocaleString('en')} images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
-    using model = new UNet(config, initializeParameters(device, planOf(config), seed))
+    using model = new UNet(config, from ? await parametersFrom(device, from, config, signal) : initializeParameters(device, planOf(config), seed))
     const diffusion = new GaussianDiffusion(diffusionOptionsOf(process, config))
     const shape = { size: config.imageSize, channels: config.inChannels as 1 | 3 }
     const task = diffusionTask(device, {
@@ -86,7 +90,7 @@ export const trainDiffusion: Command = {
     })
     using trainer = new Trainer(device, task, train)
     const run = {
-      data: set.fingerprint, crop, augment, seed, scheduleSampler, ...train, ...configMetadata(config, process),
+      data: set.fingerprint, crop, augment, seed, scheduleSampler, ...train, ...configMetadata(config, process), ...(from && { from: from.sha256 }),
       adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,
     }
     const average = trainer.optimizer.emas.at(-1)

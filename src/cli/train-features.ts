@@ -11,6 +11,7 @@ import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
 import { inputsOf } from './outputs.ts'
 import { trainPage } from './train-page.ts'
+import { checkFeaturesFrom, featuresFrom, openFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
 import { commonSize, imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
@@ -72,6 +73,8 @@ export const trainFeatures: Command = {
       temperature: args.number('temperature', { min: 1e-3 }) ?? 0.2, jitter: args.number('jitter', { min: 0, max: 1 }) ?? viewDefaults.jitter,
     }
 
+    await using from = await openFrom(args, signal)
+    if (from) checkFeaturesFrom(from, config)
     await lookAt([set, heldOut], signal, out)
 
     const need = featureNetMemoryOf(config, { batch: train.batch, gradient: true, size: [size, size] })
@@ -81,8 +84,9 @@ export const trainFeatures: Command = {
       ...task, seed,
       load: (first, count, signal) => trainingBatch(set, first, count, { size, channels: config.inChannels, crop, seed }, signal),
     })
+    if (from) await featuresFrom(from, features.parameters, signal)
     using trainer = new Trainer(device, features, train)
-    const run = { kind: 'features', data: set.fingerprint, crop, seed, ...train, ...task, adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind }
+    const run = { kind: 'features', data: set.fingerprint, crop, seed, ...train, ...task, ...(from && { from: from.sha256 }), adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind }
     const shown = trainer.optimizer.emas.at(-1) ?? trainer.optimizer.parameters
     const weights = new Map([...featureNetStateDict(config).keys()].map((key) => [key, shown.get(key)!]))
     const averaged = new FeatureNet(config, weights)

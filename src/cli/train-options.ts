@@ -21,6 +21,7 @@ export const trainOptions = {
   out: { value: 'DIR', help: 'folder of the run' },
   resume: { help: 'go on with the run in --out, to the same bits as without the interruption; also with a finished one, for more --images' },
   'data-changed': { help: 'with --resume: go on although the images are not those that the run began with' },
+  from: { value: 'FILE', help: 'begin with the weights of this model, of the same network; the optimizer begins anew, averages as copies of them' },
   images: { value: 'N', help: 'length of the run, in images seen; with --resume it may be another than before' },
   batch: { value: 'N', help: 'images a step', default: '32' },
   microbatch: { value: 'N', help: 'images at a time, their gradients added up to the batch\'s', default: 'the batch' },
@@ -61,7 +62,7 @@ export function runSettings(args: Arguments<TrainOption>, defaults: { readonly l
   const microbatch = args.integer('microbatch', { min: 1 })
   const steps = Math.ceil(images / batch)
   for (const rate of ema ?? defaults.ema ?? [0.9999]) {
-    if (rate ** steps > 0.01) console.error(`note: after ${counted(steps, 'step')} ${(100 * rate ** steps).toFixed(0)} % of the average with rate ${rate} are still the first, random weights: take a rate of at most ${largestRate(steps)}.`)
+    if (rate ** steps > 0.01) console.error(`note: after ${counted(steps, 'step')} ${(100 * rate ** steps).toFixed(0)} % of the average with rate ${rate} are still ${args.has('from') ? 'those that it begins with' : 'the first, random weights'}: take a rate of at most ${largestRate(steps)}.`)
   }
   return {
     out: resolve(args.required('out', ': the folder of the run, as in --out runs/cells')),
