@@ -1,5 +1,6 @@
 /** Figures for people: counts of one, quantiles of few, rates that hold what they promise. */
 import { expect, test } from 'vitest'
+import { isReview, reviewLine } from '../src/cli/classifier-page.ts'
 import { counted } from '../src/cli/counted.ts'
 import { scorePage } from '../src/cli/score-page.ts'
 import { largestRate } from '../src/cli/train-options.ts'
@@ -24,6 +25,19 @@ test('a page of few images: its median is one, equal scores have a histogram, an
   expect(row(one)).toEqual(['1', ...new Array<string>(4).fill('0.2500')])
   expect(one).toContain('of the 1 rarest image <b>')
   expect(page([2, 2])).not.toMatch(/NaN|Infinity/)
+})
+
+test('what a damaged state says of its evaluations does not reach a page', () => {
+  const evaluation = { images: 8, loss: 0.5, acc1: 0.5, lossByQuartile: [0.5], acc1ByQuartile: [0.5] }
+  const review = { step: 1, images: 8, average: 'model', train: evaluation }
+  expect(isReview(review, 'evaluations[0]')).toBeUndefined()
+  expect(isReview({ ...review, images: '<img src=x>' }, 'evaluations[0]')).toBe('evaluations[0].images: expected a whole number of 0 or more, found "<img src=x>"')
+  expect(isReview({ ...review, train: { ...evaluation, loss: null } }, 'evaluations[0]')).toBe('evaluations[0].train.loss: expected a number, found null')
+})
+
+test('a small loss is not 0', () => {
+  const evaluation = { images: 8, loss: 0.00003, acc1: 1, lossByQuartile: [0.00003], acc1ByQuartile: [1] }
+  expect(reviewLine({ step: 2, images: 16, average: 'model', train: evaluation })).toBe('Step 2: training images: loss 0.00003000, acc@1 100.0 % (100.0 % by quartile)')
 })
 
 test('the rate that is advised leaves a hundredth or less, and is not far below', () => {

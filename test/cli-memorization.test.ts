@@ -58,7 +58,7 @@ describe('train features', () => {
     expect(code, err.join('\n')).toBe(0)
     expect(out.join('\n')).toMatch(/5 nearest neighbours, 12 held-out images: balanced accuracy [01]\.\d+ \(ripples [01]\.\d+, waves [01]\.\d+\)/)
     expect(out.join('\n')).toMatch(/noise 0.05 \d\.\d+.*another class \d/)
-    expect(readdirSync(at('features')).sort()).toEqual(['ema-0.99.safetensors', 'features.safetensors', 'log.csv', 'model.safetensors', 'report.html', 'state.safetensors'])
+    expect(readdirSync(at('features')).sort()).toEqual(['ema-0.99.safetensors', 'features.safetensors', 'images.jsonl', 'log.csv', 'model.safetensors', 'report.html', 'state.safetensors'])
     const file = await openCheckpoint(await openFile(at('features/features.safetensors')))
     expect([...file.tensors.keys()].filter((key) => !key.startsWith('stages.'))).toEqual([])
     expect(file.metadata.kind).toBe('features')

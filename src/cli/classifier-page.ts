@@ -19,7 +19,7 @@ export const isReview = fieldsOf({ step: aCount, images: aCount, average: aText,
 const percent = (part: number): string => `${(100 * part).toFixed(1)} %`
 
 export function reviewLine({ step, heldBack, train }: ClassifierReview): string {
-  const line = ({ loss, acc1, acc1ByQuartile }: ClassifierEvaluation): string => `loss ${loss.toFixed(3)}, acc@1 ${percent(acc1)} (${acc1ByQuartile.map(percent).join(', ')} by quartile)`
+  const line = ({ loss, acc1, acc1ByQuartile }: ClassifierEvaluation): string => `loss ${loss.toPrecision(4)}, acc@1 ${percent(acc1)} (${acc1ByQuartile.map(percent).join(', ')} by quartile)`
   return `Step ${step}: ${heldBack ? `held back: ${line(heldBack)}; ` : ''}training images: ${line(train)}`
 }
 
@@ -35,11 +35,11 @@ export function evaluationsOf(reviews: readonly ClassifierReview[], guess: Pick<
     ],
   })
   const row = (name: string, { images, loss, lossByQuartile, acc1, acc1ByQuartile }: ClassifierEvaluation): string[] =>
-    [name, String(images), ...[loss, ...lossByQuartile].map((value) => value.toFixed(3)), ...[acc1, ...acc1ByQuartile].map(percent)]
+    [name, String(images), ...[loss, ...lossByQuartile].map((value) => value.toPrecision(4)), ...[acc1, ...acc1ByQuartile].map(percent)]
   const five = ['', ...quartiles]
   const rows = [
     row('training', last.train), ...last.heldBack ? [row('held back', last.heldBack)] : [],
-    ['guessing', '', ...five.map(() => guess.loss.toFixed(3)), ...five.map(() => percent(guess.acc1))],
+    ['guessing', '', ...five.map(() => guess.loss.toPrecision(4)), ...five.map(() => percent(guess.acc1))],
   ]
   return {
     curves: [curve(`loss of ${last.average}, on the same images, steps and noise every time`, true, ({ loss }) => loss), curve('acc@1, likewise', false, ({ acc1 }) => acc1)],

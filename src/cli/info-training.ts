@@ -37,7 +37,7 @@ export function stateRows(checkpoint: Checkpoint): Row[] {
     ['kind', `state of a run of train ${command}: --resume goes on with it; its model is model.safetensors`],
     ['  step', `${count(step)} of ${count(steps)}`],
     ['  images seen', `${count(images(step))} of ${count(images(steps))}, ${count(batch)} a step`],
-    ...(typeof loss === 'number' ? [['  loss', loss.toFixed(4)] as const] : []),
+    ...(typeof loss === 'number' ? [['  loss', loss.toPrecision(4)] as const] : []),
     ['  learning rate', String(lr)],
     ['  averages', emaRates?.join(', ') || 'none'],
     ['  seed', String(seed)],

@@ -179,7 +179,7 @@ function reviewed(all: readonly Review[], samples: Uint8Array | null): { curves:
     { name: 'training images', y: reviews.map(({ train }) => train.mse) },
     ...last.heldOut ? [{ name: 'held-out images', y: reviews.map(({ heldOut }) => heldOut?.mse ?? null) }] : [],
   ]
-  const row = (name: string, { images, mse, vb, mseByQuartile }: Evaluation): string[] => [name, String(images), ...[mse, vb, ...mseByQuartile].map((value) => value?.toFixed(5) ?? '')]
+  const row = (name: string, { images, mse, vb, mseByQuartile }: Evaluation): string[] => [name, String(images), ...[mse, vb, ...mseByQuartile].map((value) => value?.toPrecision(4) ?? '')]
   const rows = [row('training', last.train), ...last.heldOut ? [row('held out', last.heldOut)] : []]
   return {
     curves: [{ title: `mse of ${last.average}, on the same images, steps and noise every time`, log: true, x: reviews.map(({ images }) => images), lines }],

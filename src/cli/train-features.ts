@@ -116,7 +116,7 @@ function commonSide(set: ImageSet): number {
 }
 
 /** A class or a distance that nothing was held out for has none. */
-const figure = (value: number | null | undefined): string => value?.toFixed(3) ?? '–'
+const figure = (value: number | null | undefined): string => value?.toPrecision(3) ?? '–'
 
 function evaluationTable(reviews: readonly FeatureReview[], classes: readonly string[]): string {
   if (reviews.length === 0) return ''

@@ -129,7 +129,7 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
     // Killed after its last state was written, and before what is made from it.
     else if (trainer.done) await save()
     for await (const { step, loss, terms } of trainer.run(signal)) {
-      const shown = Object.entries({ loss, ...terms }).map(([name, value]) => `${name} ${value.toFixed(4)}`)
+      const shown = Object.entries({ loss, ...terms }).map(([name, value]) => `${name} ${value.toPrecision(4)}`)
       bar.update(step, `${shown.join(', ')}, ${speed()} images/s`)
       if (due()) await review()
     }
