@@ -217,6 +217,16 @@ test('quickstart draws plain, self-guided and minority-guided samples from the s
   expect(bytes('quick/plain', 'sample-0000.png')).not.toBe(bytes('quick/self-guided', 'sample-0000.png'))
   const [plain, guidedRun] = [record('quick/plain').options, record('quick/self-guided').options]
   expect(guidedRun).toMatchObject({ ...plain, method: 'self-guided', out: guidedRun.out })
+
+  const before = snapshot('quick/plain')
+  const again = await tweedie(['quickstart', '--steps', '2', '--number', '2', '--out', at('quick')])
+  expect(again.code, again.err.join('\n')).toBe(0)
+  expect(again.err.filter((line) => line.includes('the run is finished, all 2 samples are there'))).toHaveLength(3)
+  const other = await tweedie(['quickstart', '--steps', '3', '--number', '2', '--out', at('quick')])
+  expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/plain holds a finished run with other options \(--respacing\)/)])
+  expect(snapshot('quick/plain')).toEqual(before)
+  const mixed = await tweedie(['quickstart', '--steps', '2', '--number', '2', '--out', at('first')])
+  expect([mixed.code, mixed.err.at(-1)]).toEqual([1, expect.stringMatching(/first holds (contact-sheet\.png|report\.html), but no plain\/run\.json that it belongs to/)])
 })
 
 describe('an interrupted run', () => {

@@ -113,10 +113,10 @@ describe('an output', () => {
     writeFileSync(at('empty.json'), '')
     for (const out of [at('thesis.txt'), at('scores.json'), model]) {
       const before = read(out)
-      await refused(['select', data, '--hold-out', '0.5', '--out', out], /holds something else than selection, which this command does not replace: choose another name, or remove it/)
+      await refused(['select', data, '--hold-out', '0.5', '--out', out], /holds no selection, and nothing else is replaced: choose another name, or remove it/)
       if (out !== at('scores.json')) {
-        await refused(['label', '--scores', at('scores.json'), '--levels', '2', '--out', out], /holds something else than minority labels/)
-        await refused(score('--out', out), /holds something else than minority scores|is the same file that --model reads/)
+        await refused(['label', '--scores', at('scores.json'), '--levels', '2', '--out', out], /holds no minority labels/)
+        await refused(score('--out', out), /holds no minority scores|is the same file that --model reads/)
       }
       await refused(score('--out', at('never.json'), '--html', out), /--html .*(is no page of scores|is the same file that --model reads)/)
       expect(read(out)).toBe(before)
@@ -167,9 +167,10 @@ describe('an output', () => {
     for (const [argv, name] of [[sample, 'report.html'], [sample, 'sample-0000.png'], [train, 'model.safetensors'], [train, 'log.csv']] as const) {
       const folder = at(`stray-${name}`)
       mkdirSync(folder)
-      writeFileSync(join(folder, name), 'mine')
+      const old = `${name}.0123abcd.tmp`
+      for (const file of [name, old]) writeFileSync(join(folder, file), 'mine')
       await refused(argv(folder), new RegExp(`holds ${name}, but no (run\\.json|state\\.safetensors) that it belongs to: choose another folder, or move it away`))
-      expect(readdirSync(folder).map((file) => [file, read(join(folder, file))])).toEqual([[name, 'mine']])
+      expect(readdirSync(folder).map((file) => [file, read(join(folder, file))])).toEqual([[name, 'mine'], [old, 'mine']])
     }
   })
 

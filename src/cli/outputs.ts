@@ -79,7 +79,6 @@ export async function claimOutputs({ command, inputs, files = [], folders = [] }
   try {
     for (const folder of placedFolders) {
       held.push(...await claimFolder(folder, command))
-      await checkStrays(folder)
     }
     for (const file of placedFiles) {
       held.push(await claimFile(file, command))
@@ -107,7 +106,7 @@ export const isPath = (value: string): boolean => /^(FILE|DIR|DATA|PATH)$|\w\.[a
 
 /** Says of a JSON file whether it is one of ours of this kind, for {@link FileOutput}. */
 export const keepsOthers = (kind: string) => async (path: string): Promise<string | null> =>
-  (await jsonOf(path))?.kind === kind ? null : `holds something else than ${kind.replace('-', ' ')}, which this command does not replace`
+  (await jsonOf(path))?.kind === kind ? null : `holds no ${kind.replace('-', ' ')}, and nothing else is replaced`
 
 /** The same of a safetensors file, by the names of its tensors. */
 export const keepsOtherTensors = (names: RegExp) => async (path: string): Promise<string | null> => {
@@ -116,8 +115,21 @@ export const keepsOtherTensors = (names: RegExp) => async (path: string): Promis
   return found && [...found.tensors.keys()].every((name) => names.test(name)) ? null : 'holds something else than this command writes'
 }
 
+/** The first bytes of a file as text. */
+export async function beginningOf(path: string, bytes: number): Promise<string> {
+  const file = await openFile(path)
+  try {
+    return new TextDecoder().decode(await file.read(0, Math.min(bytes, file.size)))
+  } finally {
+    await file.close()
+  }
+}
+
+/** A JSON file of ours; null for any other file. */
 export async function jsonOf(path: string): Promise<Record<string, unknown> | null> {
   try {
+    // What is no JSON may be large.
+    if (await beginningOf(path, 1) !== '{') return null
     const value: unknown = JSON.parse(await readFile(path, 'utf8'))
     return typeof value === 'object' && value !== null && (value as { program?: unknown }).program === 'tweedie' ? value as Record<string, unknown> : null
   } catch {
@@ -160,14 +172,15 @@ async function checkFolder({ option, path, target, found, names }: Placed<Folder
 const lockName = '.tweedie.lock'
 
 /** Makes the folder. One that is empty in the end, for instance after a refusal, is removed again. */
-async function claimFolder({ option, path, target, names }: Placed<FolderOutput>, command: string): Promise<{ release(): Promise<unknown> }[]> {
+async function claimFolder(folder: Placed<FolderOutput>, command: string): Promise<{ release(): Promise<unknown> }[]> {
+  const { option, path, target, names } = folder
   let made: string | undefined
   const make = async (): Promise<void> => {
     made = await mkdir(target, { recursive: true }).catch((error: Error) => fail(`${option}: cannot make the folder ${path}: ${error.message}`)) ?? made
   }
   const removeMade = async (): Promise<void> => {
-    for (let folder = target; made !== undefined && folder.length >= made.length; folder = dirname(folder)) {
-      if (!await rmdir(folder).then(() => true, () => false)) return
+    for (let empty = target; made !== undefined && empty.length >= made.length; empty = dirname(empty)) {
+      if (!await rmdir(empty).then(() => true, () => false)) return
     }
   }
   await make()
@@ -176,8 +189,15 @@ async function claimFolder({ option, path, target, names }: Placed<FolderOutput>
     await removeMade()
     throw error
   })
-  await removeAbandoned(target, (name) => names.test(name) || name.startsWith(lockName), { unowned: true })
-  await removeOldRights(target, lockName)
+  try {
+    const ours = await checkStrays(folder)
+    await removeAbandoned(target, (name) => names.test(name) || name.startsWith(lockName), { unowned: ours })
+    await removeOldRights(target, lockName)
+  } catch (error) {
+    await lock.release()
+    await removeMade()
+    throw error
+  }
   return [{ release: removeMade }, lock]
 }
 
@@ -211,9 +231,10 @@ async function removeOldRights(folder: string, lock: string): Promise<void> {
   }
 }
 
-/** Files with our names that no run of ours accounts for are somebody's. */
-async function checkStrays({ option, path, target, names, record, early }: Placed<FolderOutput>): Promise<void> {
-  if (await stat(join(target, record)).then(() => true, () => false)) return
+/** Whether a run of ours is in the folder. Files with our names that none accounts for are somebody's, and refused. */
+async function checkStrays({ option, path, target, names, record, early }: Placed<FolderOutput>): Promise<boolean> {
+  if (await stat(join(target, record)).then(() => true, () => false)) return true
   const stray = (await readdir(target)).find((name) => names.test(name) && !early?.test(name))
   if (stray !== undefined) fail(`${option} ${path} holds ${stray}, but no ${record} that it belongs to: choose another folder, or move it away.`)
+  return false
 }

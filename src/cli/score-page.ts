@@ -46,8 +46,8 @@ export interface ScorePage {
 
 const titleBegins = 'Minority scores of '
 
-/** Whether a file is a page that {@link scorePage} made, of whatever scores. */
-export const isScorePage = (html: string): boolean => html.startsWith('<!doctype html>') && html.slice(0, 1000).includes(`<title>${titleBegins}`)
+/** Whether a file that begins like this is a page of {@link scorePage}, of whatever scores. */
+export const isScorePage = (html: string): boolean => html.startsWith('<!doctype html>') && html.includes(`<title>${titleBegins}`)
 
 /** Places in `scores` from the highest to the lowest. */
 export const rarestFirst = (scores: ArrayLike<number>): number[] => Array.from({ length: scores.length }, (_, i) => i).sort((a, b) => scores[b] - scores[a])

@@ -1,5 +1,5 @@
 /** What `tweedie score` does once a device is there: scores, keeps them, writes them down, and shows them. */
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { imageBatch, type ImageSet } from '../data/index.ts'
 import { scoreImages, type ConditionalDenoiser, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
@@ -10,7 +10,7 @@ import type { Device } from '../tensor/index.ts'
 import { counted } from './counted.ts'
 import { imageOf } from './image.ts'
 import type { ProcessSettings } from './options.ts'
-import { keepsOthers } from './outputs.ts'
+import { beginningOf, keepsOthers } from './outputs.ts'
 import { progress } from './progress.ts'
 import { isScorePage, pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from './score-page.ts'
 import type { LoadedDistance } from './distances.ts'
@@ -71,7 +71,7 @@ export const keepsOtherScores = async (path: string): Promise<string | null> => 
 }
 
 export const keepsOtherPage = async (path: string): Promise<string | null> =>
-  isScorePage(await readFile(path, 'utf8')) ? null : 'is no page of scores'
+  isScorePage(await beginningOf(path, 1000)) ? null : 'is no page of scores'
 
 function headOf({ process, diffusion, t, draws, seed, set, indices, told, model }: ScoreJob, distance: string): ScoresHead {
   const classes = told ?? set.labels
