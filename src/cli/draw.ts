@@ -53,7 +53,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   let record = await resumed(out, {
     program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), ...metricStep(settings), sha256,
     adapter: { backend: device.backend.kind, name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
-  })
+  }, signal)
   if (record.status === 'done') {
     console.error(`${out}: the run is finished, ${number === 1 ? 'its sample is' : `all ${number} samples are`} there.`)
     return record

@@ -6,6 +6,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { encodeSafetensors, openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../io/index.node.ts'
 import { encodeHeader } from '../io/safetensors.ts'
+import { slowProgress } from './progress.ts'
 
 /** Samples of a batch, each [batch, C, H, W]. */
 export type BatchNumbers = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>
@@ -33,6 +34,8 @@ export const hasPart = (folder: string, begin: number, count: number): Promise<b
 export async function joinParts(folder: string, begins: readonly number[], path: string, signal: AbortSignal): Promise<void> {
   const parts = begins.map((begin) => partFile(folder, begin))
   const shapes = new Map<string, number[]>()
+  const bar = slowProgress('Joining the numbers', 'parts')
+  let joined = 0
   for (const part of parts) {
     await opened(part, ({ tensors }) => tensors.forEach(({ shape: [count, ...of] }, name) => {
       shapes.set(name, [(shapes.get(name)?.[0] ?? 0) + count!, ...of])
@@ -42,12 +45,17 @@ export async function joinParts(folder: string, begins: readonly number[], path:
     yield encodeHeader([...shapes].map(([name, shape]) => ({ name, dtype: 'F32', shape })), {})
     for (const name of shapes.keys()) {
       for (const part of parts) {
+        bar.update(joined++, parts.length * shapes.size)
         const { buffer, byteOffset, byteLength } = await opened(part, ({ tensors }) => tensors.get(name)!.read(signal))
         yield new Uint8Array(buffer, byteOffset, byteLength)
       }
     }
   }
-  await writeFileAtomic(path, chunks(), { signal })
+  try {
+    await writeFileAtomic(path, chunks(), { signal })
+  } finally {
+    bar.stop()
+  }
 }
 
 export async function removeParts(folder: string, begins: readonly number[]): Promise<void> {

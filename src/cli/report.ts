@@ -8,6 +8,7 @@ import { join, parse, relative, sep } from 'node:path'
 import { imageHeader } from '../data/decode.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { escapeHtml } from './html.ts'
+import { slowProgress } from './progress.ts'
 import type { RunRecord } from './run-record.ts'
 
 export interface ReportRun {
@@ -49,13 +50,17 @@ export async function writeReport(folder: string, runs: readonly ReportRun[], { 
   const first = join(runs[0].folder, runs[0].record.samples[0].file)
   const side = imageHeader(await readFile(first), first)?.width ?? 1
   const pixels = Math.max(1, Math.floor(128 / side)) * side
+  const bar = slowProgress('Report', 'pages')
   for (let page = pages - 1; page >= 0; page--) {
+    signal.throwIfAborted()
+    bar.update(pages - 1 - page, pages)
     const members = pages === 1 ? samples.keys() : order.slice(page * perPage, (page + 1) * perPage)
     const cards: string[] = []
     for (const k of members) cards.push(await card(runs, k, rank.get(k)!, pixels, source))
     const html = page === 0 ? mainPage(runs, { title, intro }, cards, pages) : furtherPage(title, cards, page, pages)
     await writeFileAtomic(join(folder, pageFile(page)), [new TextEncoder().encode(html)], { signal })
   }
+  bar.stop()
 }
 
 /** Bytes of all pictures of the runs. */

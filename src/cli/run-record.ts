@@ -10,6 +10,7 @@ import { fail } from './arguments.ts'
 import { sha256Of } from './files.ts'
 import { hasPart } from './numbers.ts'
 import { withUpsamplerSteps } from './options-upsampler.ts'
+import { slowProgress } from './progress.ts'
 import type { Kernels } from './tune.ts'
 
 interface Picture {
@@ -92,16 +93,19 @@ const share = 0.05
 export function recordSaver(folder: string): { save(record: RunRecord): Promise<void> } & AsyncDisposable {
   let waiting: RunRecord | null = null
   let next = 0
+  let written = 0
   const write = async (record: RunRecord): Promise<void> => {
     const start = performance.now()
     await saveRecord(folder, record)
     waiting = null
+    written = record.samples.length
     next = performance.now() + (performance.now() - start) / share
   }
   return {
     async save(record) {
       waiting = record
-      if (performance.now() >= next) await write(record)
+      // The first batch is always told of: a record without samples says that no more than that one was begun.
+      if (written === 0 || performance.now() >= next) await write(record)
     },
     async [Symbol.asyncDispose]() {
       if (waiting) await write(waiting)
@@ -130,7 +134,7 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
  * What of `fresh` is finished in its folder already: all of a finished run, the whole batches of an unfinished one, and
  * those of a run of fewer samples. A run with other options is refused, for it may have cost hours.
  */
-export async function resumed(folder: string, fresh: RunRecord): Promise<RunRecord> {
+export async function resumed(folder: string, fresh: RunRecord, signal: AbortSignal): Promise<RunRecord> {
   const old = await readRecord(join(folder, recordFile))
   const { save } = fresh.options
   const saved = save !== undefined && await isThere(String(save))
@@ -144,7 +148,7 @@ export async function resumed(folder: string, fresh: RunRecord): Promise<RunReco
     const changed = [...new Set([...Object.keys(fresh.options), ...Object.keys(old.options)])].filter((key) => old.options[key] !== fresh.options[key] && !places.includes(key) && !(key in fresh.sha256))
     return fail(`${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'}: choose another --out (${await freeBeside(folder)} is free), or delete it.`)
   }
-  const whole = await wholeSamples(folder, old)
+  const whole = await wholeSamples(folder, old, signal)
   if (old.status === 'done' && whole === now && (save === undefined || saved)) return old
   const batch = Number(fresh.options.batch ?? now)
   // More samples begin where the finished run ended, in whichever batch.
@@ -160,16 +164,23 @@ export async function resumed(folder: string, fresh: RunRecord): Promise<RunReco
 }
 
 /** How many samples from the first are whole. Batches end where they ended before: what follows a missing picture is drawn again. */
-async function wholeSamples(folder: string, { status, samples }: RunRecord): Promise<number> {
-  for (const [i, sample] of samples.entries()) {
-    for (const { file, sha256 } of picturesOf(sample)) {
-      const bytes = await readFile(join(folder, file)).catch(() => null)
-      if (bytes !== null && sha256Of(bytes) === sha256) continue
-      if (bytes !== null && status === 'done') return fail(`${join(folder, file)} is not the picture that the run made any more: move it away, and it is drawn again.`)
-      return i
+async function wholeSamples(folder: string, { status, samples }: RunRecord, signal: AbortSignal): Promise<number> {
+  const bar = slowProgress('Looking at the samples', 'samples')
+  try {
+    for (const [i, sample] of samples.entries()) {
+      for (const { file, sha256 } of picturesOf(sample)) {
+        signal.throwIfAborted()
+        const bytes = await readFile(join(folder, file)).catch(() => null)
+        if (bytes !== null && sha256Of(bytes) === sha256) continue
+        if (bytes !== null && status === 'done') return fail(`${join(folder, file)} is not the picture that the run made any more: move it away, and it is drawn again.`)
+        return i
+      }
+      bar.update(i + 1, samples.length)
     }
+    return samples.length
+  } finally {
+    bar.stop()
   }
-  return samples.length
 }
 
 /** The folder's name with the first number that nothing has yet. */
