@@ -5,7 +5,8 @@
 import { readFile } from 'node:fs/promises'
 import { encode } from 'fast-png'
 import type { Image } from '../data/image.ts'
-import { decodePng, isPng } from '../data/png.ts'
+import { decodeImage } from '../data/decode.ts'
+import { isPng } from '../data/png.ts'
 import { TweedieError } from '../errors.ts'
 
 export type { Image } from '../data/image.ts'
@@ -44,7 +45,7 @@ export async function readPng(path: string, { channels, size }: ImageShape): Pro
   }
   const bytes = await readFile(path)
   if (!isPng(bytes)) wrong('not a PNG file, whatever its name says.')
-  const { width, height, channels: found, data } = decodePng(bytes, path)
+  const { width, height, channels: found, data } = decodeImage(bytes, path)
   if (width !== size || height !== size) wrong(`${width} x ${height} pixels, but the model takes ${size} x ${size}: resize it first.`)
   if (found > channels) wrong(`a colour image, but the model takes ${channels} channel${channels === 1 ? '' : 's'}.`)
   const out = new Float32Array(channels * size * size)

@@ -1,7 +1,7 @@
 /** `tweedie sample`: draws samples into a folder, with a contact sheet, a report and the run.json to replay it. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { decodePng } from '../data/png.ts'
+import { decodeImage } from '../data/decode.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { TweedieError } from '../errors.ts'
 import { parseArguments, type Arguments, type Command } from './arguments.ts'
@@ -107,7 +107,7 @@ export async function firstPictures({ folder, record: { samples } }: ReportRun, 
   const images: Image[] = []
   for (const { file } of samples) {
     if (images.length === Math.min(most, images.length > 0 ? sheetRoom(images[0]) : 1)) break
-    images.push(decodePng(await readFile(join(folder, file)), file))
+    images.push(decodeImage(await readFile(join(folder, file)), file))
   }
   return images
 }

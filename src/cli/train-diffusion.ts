@@ -130,6 +130,7 @@ export const trainDiffusion: Command = {
         for await (const { x, done, total } of sampleLoop(respaced, (x, t) => evaluated.forward(x, t, y), { noise, method: 'ddim', signal })) {
           if (done < total) continue
           const values = await x.read()
+          if (!values.every(Number.isFinite)) console.error('note: samples hold values that are no numbers, which the sheet shows black.')
           pictures.push(...samples.map((_, i) => imageOf(values, x.shape, i)))
         }
       }

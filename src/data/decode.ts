@@ -1,4 +1,4 @@
-/** Image files, told from their first bytes, whatever their names say. */
+/** Image files, told from their first bytes, whatever their names say. All that is decoded is decoded here. */
 import { TweedieError } from '../errors.ts'
 import type { Image, ImageHeader } from './image.ts'
 import { decodeJpeg, isJpeg, jpegHeader } from './jpeg.ts'
@@ -9,8 +9,14 @@ import { decodePng, isPng, pngHeader } from './png.ts'
  *
  * @throws TweedieError 'format', naming `name`, for what is neither, damaged, or of a kind that is not read
  */
-export const decodeImage = (bytes: Uint8Array, name: string): Image =>
-  isPng(bytes) ? decodePng(bytes, name) : isJpeg(bytes) ? decodeJpeg(bytes, name) : unknown(name)
+export function decodeImage(bytes: Uint8Array, name: string): Image {
+  try {
+    return isPng(bytes) ? decodePng(bytes, name) : isJpeg(bytes) ? decodeJpeg(bytes, name) : unknown(name)
+  } catch (cause) {
+    // Whatever a decoder throws, and memory that runs out.
+    throw cause instanceof TweedieError ? cause : new TweedieError('format', `${name}: cannot be decoded (${cause instanceof Error ? cause.message : String(cause)}).`, { cause })
+  }
+}
 
 /** Size and channels from a file's beginning; undefined where that is too short to tell. */
 export const imageHeader = (bytes: Uint8Array, name: string): ImageHeader | undefined =>
