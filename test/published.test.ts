@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
-import { departures, scoreDepartures, trainingDepartures } from '../src/cli/departures.ts'
+import { departures, diffusionTrainingDepartures, scoreDepartures, trainingDepartures } from '../src/cli/departures.ts'
 import type { KnownFiles } from '../src/cli/known-files.ts'
 import { sampleSettings, toOptions, type SampleOption, type SampleSettings } from '../src/cli/options.ts'
 import { withUpsamplerSteps } from '../src/cli/options-upsampler.ts'
@@ -178,6 +178,10 @@ describe('defaults', () => {
     expect(trainingDepartures('mc_imagenet', { iterations: 60_000, batch: 1024, lr: 6e-4, weightDecay: 0.2 })).toEqual([])
     expect(trainingDepartures('mc_imagenet', { iterations: 60_000, batch: 32, lr: 3e-4, weightDecay: 0.05 })).toEqual([
       'training of mc_imagenet: published with 60,000 iterations of batch 1024, lr 0.0006, weight decay 0.2 (Um et al. (ICLR 2024), Table 2), this run with batch 32, lr 0.0003, weight decay 0.05'])
+    expect(diffusionTrainingDepartures('cifar10_uncond_vlb_50M_500K', { batch: 128, lr: 1e-4, scheduleSampler: 'loss-second-moment' })).toEqual([])
+    expect(diffusionTrainingDepartures('cifar10_uncond_vlb_50M_500K', { batch: 32, lr: 1e-4, scheduleSampler: 'uniform' })).toEqual([
+      'training of cifar10_uncond_vlb_50M_500K: published with batch 128, lr 0.0001, schedule sampler loss-second-moment (id README.md), this run with batch 32, schedule sampler uniform'])
+    expect(diffusionTrainingDepartures('celeba64_uncond', { batch: 32, lr: 1, scheduleSampler: 'uniform' })).toEqual([])
     for (const nobody of ['64x64_classifier', undefined]) expect(trainingDepartures(nobody, { iterations: 1, batch: 1, lr: 1, weightDecay: 0 })).toEqual([])
   })
 

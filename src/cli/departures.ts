@@ -2,7 +2,7 @@
  * What is done otherwise than the authors of a model did: a line for each method in use, of `sample` for stderr, run.json and
  * the report. A figure that was published for another distance or another model is not the paper's, whatever its value.
  */
-import { preset as presetOf, presetNames, publishedScoreDistance, publishedSelfDistance, unpublished, type ClassifierTraining, type SamplingHints } from '../nn/index.ts'
+import { preset as presetOf, presetNames, publishedScoreDistance, publishedSelfDistance, publishedTraining, unpublished, type ClassifierTraining, type DiffusionTraining, type SamplingHints } from '../nn/index.ts'
 import type { SampleSettings } from './options.ts'
 
 /** `distance`: what it is called for people, "L2" or "LPIPS (alex)". Empty where all is as published, or nothing was. */
@@ -38,6 +38,15 @@ export function scoreDepartures(model: string | undefined, distance: string, t: 
   if (model === undefined || !presetNames().some((name) => hintsOf(name).minority?.backbone === model)) return []
   const step = model === 'lsun_bedroom' ? ', step 60' : ''
   return line(`minority scores of ${model}`, `${publishedScoreDistance}${step}`, 'mg construct_ms_dataset.py', [distance !== publishedScoreDistance && distance, step !== '' && t !== 60 && `step ${t}`])
+}
+
+/** Of the training of a published U-Net. */
+export function diffusionTrainingDepartures(preset: string | undefined, { batch, lr, scheduleSampler }: DiffusionTraining): string[] {
+  const published = preset === undefined ? undefined : publishedTraining[preset]
+  if (!published) return []
+  return line(`training of ${preset}`, `batch ${published.batch}, lr ${published.lr}, schedule sampler ${published.scheduleSampler}`, 'id README.md', [
+    batch !== published.batch && `batch ${batch}`, lr !== published.lr && `lr ${lr}`, scheduleSampler !== published.scheduleSampler && `schedule sampler ${scheduleSampler}`,
+  ])
 }
 
 /** Of the training of a published minority classifier. */

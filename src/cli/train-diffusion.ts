@@ -10,6 +10,7 @@ import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation, 
 import { parseArguments, type Command } from './arguments.ts'
 import { attentionBefore } from './attention-option.ts'
 import { contactSheet } from './contact-sheet.ts'
+import { diffusionTrainingDepartures, sayDepartures } from './departures.ts'
 import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
 import { encodePng, imageOf, type Image } from './image.ts'
@@ -73,6 +74,7 @@ export const trainDiffusion: Command = {
     checkImages(set, { size: config.imageSize, crop }, 2)
     const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
     const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'
+    sayDepartures(diffusionTrainingDepartures(preset, { batch: train.batch, lr: train.lr, scheduleSampler }))
     const evaluateOn = args.integer('evaluate-on') ?? 512
     const sampleCount = args.integer('samples', { max: 256 }) ?? 16
 

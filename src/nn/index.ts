@@ -14,7 +14,7 @@ export { checkLearnSigma, describeModel, loadModel, type DescribedSource, type D
 export { parseConfig, parseDiffusionSettings } from './parse-config.ts'
 export { planOf, type Plan } from './plan.ts'
 export { preset, presetNames, type Preset } from './presets.ts'
-export { published, publishedScoreDistance, publishedSelfDistance, unpublished, type ClassifierTraining, type SamplingHints } from './published.ts'
+export { published, publishedScoreDistance, publishedSelfDistance, publishedTraining, unpublished, type ClassifierTraining, type DiffusionTraining, type SamplingHints } from './published.ts'
 export { presetsLike, presetsWith } from './recognize.ts'
 export { checkStateDict, parameterCount, stateDictOf } from './state-dict.ts'
 export { timestepEmbedding } from './timestep-embedding.ts'

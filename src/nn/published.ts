@@ -95,3 +95,20 @@ export const unpublished = {
   selfGuided: published.celeba64_uncond!.selfGuided!,
   boostAndSkip: published.celeba64_uncond!.boostAndSkip!,
 }
+
+export interface DiffusionTraining {
+  batch: number
+  lr: number
+  scheduleSampler: 'uniform' | 'loss-second-moment'
+}
+
+/** How U-Nets were trained, where a command is published: TRAIN_FLAGS of openai/improved-diffusion README.md. */
+export const publishedTraining: Readonly<Record<string, DiffusionTraining>> = {
+  cifar10_uncond_50M_500K: { batch: 128, lr: 1e-4, scheduleSampler: 'uniform' },
+  cifar10_uncond_vlb_50M_500K: { batch: 128, lr: 1e-4, scheduleSampler: 'loss-second-moment' },
+  imagenet64_uncond_100M_1500K: { batch: 128, lr: 1e-4, scheduleSampler: 'uniform' },
+  imagenet64_uncond_vlb_100M_1500K: { batch: 128, lr: 1e-4, scheduleSampler: 'loss-second-moment' },
+  imagenet64_cond_270M_250K: { batch: 2048, lr: 3e-4, scheduleSampler: 'uniform' },
+  lsun_uncond_100M_1200K_bs128: { batch: 128, lr: 1e-4, scheduleSampler: 'uniform' },
+  lsun_uncond_100M_2400K_bs64: { batch: 128, lr: 2e-5, scheduleSampler: 'uniform' },
+}
