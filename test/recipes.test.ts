@@ -6,6 +6,9 @@ import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:f
 import { encode } from 'fast-png'
 import { describe, expect, test, vi } from 'vitest'
 import { parseArguments, type Command } from '../src/cli/arguments.ts'
+import { departures } from '../src/cli/departures.ts'
+import { sampleSettings, type SampleOption } from '../src/cli/options.ts'
+import { sample } from '../src/cli/sample.ts'
 import { networkOf, type DataShape, type NetworkOption } from '../src/cli/network-options.ts'
 import { trainDiffusion } from '../src/cli/train-diffusion.ts'
 import { catalogue } from '../src/cli/fetch-catalogue.ts'
@@ -136,6 +139,18 @@ describe('plans', () => {
     expect([figure('cifar10-lt', 'select', 'long-tail'), figure('cifar10-lt', 'label', 'levels')]).toEqual(['100', '25'])
     const cifar = countingSet(50_000, { size: 1, labels: Array.from({ length: 50_000 }, (_, i) => i % 10) })
     expect(classCounts(cifar, selectImages(cifar, { longTail: 100 }).parts.train!)).toEqual([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
+  })
+
+  test.each<[string, string, string | null, string]>([
+    ['celeba', 'celeba64_uncond', 'mc_celeba', 'LPIPS (vgg)'], ['cifar10', 'cifar10_uncond_50M_500K', 'mc_cifar10', 'LPIPS (vgg)'], ['lsun', 'lsun_bedroom', 'mc_lsun', 'LPIPS (vgg)'],
+    ['imagenet', '64x64_diffusion', 'mc_imagenet', 'LPIPS (vgg)'], ['imagenet-256', '64x64_diffusion', 'mc_imagenet', 'LPIPS (vgg)'],
+    ['celeba-self-guided', 'celeba64_uncond', null, 'LPIPS (alex)'], ['imagenet-self-guided', '64x64_diffusion', null, 'LPIPS (alex)'], ['imagenet-256-self-guided', '64x64_diffusion', null, 'LPIPS (alex)'],
+  ])('%s draws as published: nothing is said to differ', (name, model, minority, distance) => {
+    const files = { ...(minority && { minority: { ...preset(minority), preset: minority } }), upsampler: { ...preset('64_256_upsampler'), preset: '64_256_upsampler' } }
+    const settings = sampleSettings(parseArguments<SampleOption>(sample, stageOf(name, 'sample').argv), { ...preset(model), preset: model }, undefined, files)
+    // The range of levels is ours where none is published.
+    expect(departures(settings, distance)).toEqual([])
+    expect(departures({ ...settings, respacing: '50' }, distance)).toHaveLength(1)
   })
 
   test('five draws for LSUN, as its command has them', () => {
