@@ -2,34 +2,22 @@
  * `tweedie train diffusion` as a person runs it: its files, going on after kills at any moment, and what it refuses. The
  * killed runs are processes of their own.
  */
-import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
 import { decode } from 'fast-png'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { temporaryFolder, tweedie, watchedDevice } from './cli.ts'
 import { npy, npz } from './data-fixtures.ts'
+import { bundledProgram, expectSameAfterKills, smallTraining, writeSmallData } from './kills.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const path = temporaryFolder()
 const data = path('data.npz')
+const program = bundledProgram()
 
-/** 24 images of 8 x 8 in two classes from four sources. */
-beforeAll(() => {
-  const pixels = Uint8Array.from({ length: 24 * 8 * 8 * 3 }, (_, i) => 128 + 100 * Math.sin(i * 0.05 * (1 + (Math.floor(i / 192) % 5))))
-  writeFileSync(data, npz({
-    images: npy('|u1', [24, 8, 8, 3], pixels), labels: npy('|u1', [24], Array.from({ length: 24 }, (_, i) => i % 2)),
-    source: npy('|u1', [24], Array.from({ length: 24 }, (_, i) => i % 4)),
-  }))
-})
+beforeAll(() => writeSmallData(data))
 
-const network = ['--num-channels', '32', '--channel-mult', '1', '--attention-resolutions', 'none', '--num-head-channels', '16']
-const run = (out: string, ...more: string[]): string[] => [
-  'train', 'diffusion', '--data', data, '--out', out, ...network, '--diffusion-steps', '20', '--batch', '4', '--backend', 'cpu', '--simd', 'plain', '--threads', '2', ...more,
-]
+const run = (out: string, ...more: string[]): string[] => smallTraining(data, out, ...more)
 
 const tensors = async (file: string): Promise<Map<string, ArrayLike<number>>> => {
   const checkpoint = await openCheckpoint(await openFile(file))
@@ -131,71 +119,8 @@ describe('what cannot be trained', () => {
   })
 })
 
-describe('a run killed at 20 random moments', () => {
-  // Beside the sources, where it finds its packages and package.json.
-  const folder = mkdtempSync(join(root, 'node_modules', '.tweedie-train-'))
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
-  const program = join(folder, 'dist', 'cli', 'tweedie.mjs')
-
-  test('goes on from its last checkpoint to the same weights, and no file is ever broken', async () => {
-    writeFileSync(join(folder, 'package.json'), readFileSync(join(root, 'package.json')))
-    await build({
-      stdin: { contents: "import { main } from './src/cli/main.ts'\nprocess.exitCode = await main(process.argv.slice(2))", resolveDir: root }, bundle: true, outfile: program,
-      format: 'esm', platform: 'node', target: 'node20', packages: 'external', logLevel: 'error', alias: { '#platform': join(root, 'src/tensor/webgpu/platform.node.ts') },
-    })
-    const options = ['--images', '160', '--save-every', '4', '--ema', '0.9', '--samples', '2', '--evaluate-on', '4']
-    const start = (out: string): { ended: Promise<number | null>; kill(): void } => {
-      const child = spawn(process.execPath, [program, ...run(out, ...options, '--resume')], { stdio: 'ignore' })
-      return { ended: new Promise((resolve) => child.on('exit', (code) => resolve(code))), kill: () => void child.kill('SIGKILL') }
-    }
-    const whole = path('whole')
-    const began = performance.now()
-    expect(await start(whole).ended).toBe(0)
-    const seconds = (performance.now() - began) / 1000
-
-    const out = path('killed')
-    let kills = 0
-    // A linear congruential generator, so that a failure can be repeated.
-    let state = 7
-    const random = (): number => (state = (state * 1103515245 + 12345) % 2 ** 31) / 2 ** 31
-    const finished = async (): Promise<void> => {
-      const [expected, found] = await Promise.all([whole, out].map((folder) => tensors(join(folder, 'state.safetensors'))))
-      for (const [key, values] of expected) expect(found.get(key), key).toEqual(values)
-      expect(readdirSync(out).filter((name) => name.endsWith('.tmp'))).toEqual([])
-      expect(readFileSync(join(out, 'log.csv'), 'utf8')).toBe(readFileSync(join(whole, 'log.csv'), 'utf8'))
-    }
-    while (kills < 20) {
-      const child = start(out)
-      // From before the first step to half of the run.
-      const timer = setTimeout(child.kill, 1000 * seconds * (0.05 + 0.4 * random()))
-      const code = await child.ended
-      clearTimeout(timer)
-      await expectWholeFiles(out)
-      if (code !== 0) {
-        kills++
-        continue
-      }
-      await finished()
-      rmSync(out, { recursive: true })
-    }
-    expect(await start(out).ended).toBe(0)
-    await finished()
-    console.log(`${kills} kills; the whole run took ${seconds.toFixed(1)} s`)
-  })
+// Forty of each, and nothing else, in long/training-kills.test.ts.
+test.each(['SIGKILL', 'SIGTERM'] as const)('a run that %s ends at four random moments leaves in the end the very files of one that nothing ends', async (signal) => {
+  const argv = (out: string): string[] => run(out, '--images', '96', '--save-every', '4', '--ema', '0.9', '--samples', '2', '--evaluate-on', '4', '--resume')
+  await expectSameAfterKills({ program, whole: path(`whole ${signal}`), out: path(`ended ${signal}`), argv, signal, kills: 4 })
 })
-
-async function expectWholeFiles(folder: string): Promise<void> {
-  let names: string[] = []
-  try {
-    names = readdirSync(folder)
-  } catch {
-    // Killed before it made its folder.
-  }
-  for (const name of names) {
-    const file = join(folder, name)
-    if (name.endsWith('.safetensors')) for (const values of (await tensors(file)).values()) expect(Array.prototype.every.call(values, Number.isFinite)).toBe(true)
-    if (name.endsWith('.png')) decode(readFileSync(file), { checkCrc: true })
-    if (name.endsWith('.html')) expect(readFileSync(file, 'utf8')).toMatch(/<\/html>\s*$/)
-    if (name.endsWith('.csv')) expect(readFileSync(file, 'utf8')).toMatch(/\n$/)
-  }
-}
