@@ -285,6 +285,16 @@ describeShared('LPIPS', () => {
     expect(peak(), 'bytes held, at most what was asked for').toBeLessThanOrEqual(needed())
   })
 
+  test.each([['first', '3'], ['both', '2']])("self-guidance through %s, %s draws: the passes and maps that wait for its gradient are asked for", async (through, draws) => {
+    const { session, needed, peak } = watchedDevice()
+    const { code, err } = await tweedie([
+      'sample', '--model', weights, '--lpips', lpips, '--self-guided', '--guide-through', through, '--guide-draws', draws, '--guide-every', '1',
+      '--respacing', '2', '--number', '2', '--backend', 'cpu', '--threads', '2', '--out', at(`guided ${through} ${draws}`),
+    ], { requestDevice: session.requestDevice })
+    expect(code, err.join('\n')).toBe(0)
+    expect(peak(), 'bytes held, at most what was asked for').toBeLessThanOrEqual(needed())
+  })
+
   test('grey images are in [-1, 1] for scores and guidance alike, or in [0, 1] if that is said', async () => {
     const device = await testDevice()
     const load = (greyRange: GreyRange | null) => loadDistance(device, { distance: 'lpips', lpips, features: null, greyRange }, new AbortController().signal)

@@ -61,9 +61,9 @@ export function trainingDepartures(preset: string | undefined, { iterations, bat
   ])
 }
 
-function steps({ respacing, sampler, marginal }: SampleSettings, { respacing: hint }: SamplingHints, name: string): string[] {
+function steps({ respacing, sampler, clipDenoised, marginal }: SampleSettings, { respacing: hint }: SamplingHints, name: string): string[] {
   if (!hint) return []
-  return line(name, `ancestral sampling in ${hint.steps} steps`, hint.source, [sampler === 'ddim' && 'ddim', respacing !== hint.steps && `respacing ${respacing}`, marginal !== null && 'a start from the fitted marginal'])
+  return line(name, `ancestral sampling in ${hint.steps} steps`, hint.source, [sampler === 'ddim' && 'ddim', respacing !== hint.steps && `respacing ${respacing}`, !clipDenoised && 'estimates that are not clipped', marginal !== null && 'a start from the fitted marginal'])
 }
 
 function selfGuidance({ guide }: SampleSettings, { selfGuided }: SamplingHints, name: string, distance: string): string[] {
@@ -71,13 +71,14 @@ function selfGuidance({ guide }: SampleSettings, { selfGuided }: SamplingHints, 
   const { weight, every, strength, source } = selfGuided ?? unpublished.selfGuided
   const other = distance !== publishedSelfDistance
   const more = [guide.scale === 'fixed' && 'a fixed scale', guide.raw && 'raw gradients', guide.through !== 'first' && `the gradient through ${guide.through === 'both' ? 'both estimates' : 'the second estimate'}`, guide.clip && 'clipped estimates', guide.after !== -1 && `steps above ${guide.after}`, guide.draws !== 1 && `${guide.draws} draws`]
+  const differing = [other && distance, ...more].filter((one) => one !== false)
   const figures = [guide.weight !== weight && `weight ${guide.weight}`, guide.every !== every && `every ${guide.every}`, guide.strength !== strength && `strength ${guide.strength}`]
   const said = `weight ${weight}, every ${every}, strength ${strength}, ${publishedSelfDistance}`
   if (selfGuided) return line(`self-guidance of ${name}`, said, source, [...figures, other && distance, ...more])
   // Borrowed figures are said as such; figures of one's own are compared with nobody's.
   return figures.some((one) => one !== false)
     ? line('self-guidance', publishedSelfDistance, source, [other && distance, ...more])
-    : [`self-guidance of ${name}: none is published, the figures are those of CelebA, ${said} (${source})${other ? `, this run with ${distance}` : ''}`]
+    : [`self-guidance of ${name}: none is published, the figures are those of CelebA, ${said} (${source})${differing.length > 0 ? `, this run with ${differing.join(', ')}` : ''}`]
 }
 
 function boostAndSkip({ method, boost, skip }: SampleSettings, { boostAndSkip: hint }: SamplingHints, name: string): string[] {

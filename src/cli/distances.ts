@@ -66,7 +66,7 @@ export interface LoadedDistance {
 }
 
 /** What {@link loadDistance} will need: nothing for a norm. Refuses images too small for the net. */
-export async function distanceNeeds({ lpips, features }: DistanceSettings, images: Parameters<typeof lpipsMemoryOf>[1], signal: AbortSignal): Promise<DeviceNeed[]> {
+export async function distanceNeeds({ lpips, features }: DistanceSettings, images: Parameters<typeof lpipsMemoryOf>[1], signal: AbortSignal): Promise<(DeviceNeed & { readonly weights: number })[]> {
   const path = lpips ?? features
   if (path === null) return []
   const file = await openWeights(path, signal)

@@ -10,6 +10,7 @@ import { deviceOptions, onDevice } from './device.ts'
 import { distanceNeeds, distanceSettings, loadDistance } from './distances.ts'
 import { loadWithProgress, openModel, sha256OfFile } from './files.ts'
 import { cycled, labelsFor, processOptions, processSettings } from './options.ts'
+import { noteIdle } from './options-guidance.ts'
 import { claimOutputs, inputsOf } from './outputs.ts'
 import { keepsOtherPage, keepsOtherScores, runScores, type ScoreJob } from './score-run.ts'
 import { together } from './setup.ts'
@@ -55,6 +56,7 @@ export const score: Command = {
       if (config.kind !== 'unet' || config.superResolution) return fail(`${file.path}: scores need a U-Net that draws images by itself.`)
       // All that can be said against a job is said before the device is asked for, sizes of the images included.
       const process = processSettings(args, file.description)
+      noteIdle(args, 'sampling: a score needs no variance', false, ['sigma-small'])
       const settings = {
         process, ...scoreProcess(process, stepOf(args.text('step'))),
         draws: args.integer('draws', { min: 1 }) ?? 1, seed: args.integer('seed') ?? 0, out: resolve(args.text('out') ?? 'scores.json'), html: args.text('html') ?? null,

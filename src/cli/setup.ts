@@ -4,7 +4,7 @@
  */
 import { readMarginal, type Marginal } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { memoryOf, type MemoryOptions, type UNet, type UNetConfig } from '../nn/index.ts'
+import { memoryOf, type UNet, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
 import { computedOn } from './device.ts'
@@ -81,11 +81,8 @@ const stepNeed = (guidances: number, batch: number, shape: readonly number[]): D
   return { bytes: (16 + guidances) * image, largestBuffer: image }
 }
 
-/** A pass through a network whose weights are there already. */
-function passNeed(config: UNetConfig & { kind: 'unet' }, images: MemoryOptions): DeviceNeed {
-  const { bytes, weights, largestBuffer } = memoryOf(config, images)
-  return { bytes: bytes - weights, largestBuffer }
-}
+/** Of a network whose weights are there already. */
+const again = ({ bytes, weights, largestBuffer }: DeviceNeed & { readonly weights: number }): DeviceNeed => ({ bytes: bytes - weights, largestBuffer })
 
 export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
   bytes: needs.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -110,11 +107,12 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     const openedGuidances = await openGuidances(settings, config, images, files, signal)
     const openedUpsampler = settings.upsampler && await openUpsampler(settings.upsampler, config, images, files)
     const marginal = settings.marginal === null ? null : await openMarginal(settings.marginal, shape, signal)
-    const needs: DeviceNeed[] = [memoryOf(config, images), ...await distanceNeeds(settings, images, signal), stepNeed(openedGuidances.length, batch, shape)]
+    const distances = await distanceNeeds(settings, images, signal)
+    const needs: DeviceNeed[] = [memoryOf(config, images), ...distances, stepNeed(openedGuidances.length, batch, shape)]
     for (let draw = 0; draw < (settings.guide?.draws ?? 0); draw++) {
       // The maps of every draw's distance wait for the gradient; through the second estimates their passes do, too.
-      if (draw > 0) needs.push(...await distanceNeeds(settings, images, signal))
-      if (settings.guide!.through !== 'first') needs.push(passNeed(config, images))
+      if (draw > 0) needs.push(...distances.map(again))
+      if (settings.guide!.through !== 'first') needs.push(again(memoryOf(config, images)))
     }
     needs.push(...openedGuidances.flatMap((guidance) => guidance.needs))
     if (openedUpsampler) needs.push(openedUpsampler.need, stepNeed(0, batch, openedUpsampler.shape))

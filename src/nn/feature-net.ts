@@ -161,7 +161,7 @@ export async function loadFeatureNet(device: Device, source: WeightSource, optio
  */
 export function featureNetMemoryOf(
   config: FeatureNetConfig, { batch = 1, gradient = false, size }: Pick<MemoryOptions, 'batch' | 'gradient'> & Required<Pick<MemoryOptions, 'size'>>,
-): Pick<Memory, 'bytes' | 'largestBuffer'> {
+): Pick<Memory, 'bytes' | 'largestBuffer' | 'weights'> {
   let [height, width] = size
   let kept = 0
   let working = 0
@@ -175,9 +175,11 @@ export function featureNetMemoryOf(
     largest = Math.max(largest, map)
   })
   const stateDict = featureNetStateDict(config)
-  const weights = [...stateDict.values()].map((shape) => 4 * shape.reduce((a, b) => a * b, 1))
+  const weights = 4 * parameterCount(stateDict)
+  const tensors = [...stateDict.values()].map((shape) => 4 * shape.reduce((a, b) => a * b, 1))
   return {
-    bytes: 4 * parameterCount(stateDict) + 4 * batch * 2 * (gradient ? kept + 2 * working : 2 * working),
-    largestBuffer: Math.max(...weights, 4 * batch * largest),
+    weights,
+    bytes: weights + 4 * batch * 2 * (gradient ? kept + 2 * working : 2 * working),
+    largestBuffer: Math.max(...tensors, 4 * batch * largest),
   }
 }

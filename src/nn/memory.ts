@@ -81,7 +81,7 @@ export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memo
  */
 export function lpipsMemoryOf(
   net: LpipsNet, { batch = 1, gradient = false, size }: Pick<MemoryOptions, 'batch' | 'gradient'> & Required<Pick<MemoryOptions, 'size'>>,
-): Pick<Memory, 'bytes' | 'largestBuffer'> {
+): Pick<Memory, 'bytes' | 'largestBuffer' | 'weights'> {
   const sizes = lpipsTapSizes(net, size[0], size[1])
   const stateDict = lpipsStateDict(net)
   let map = 3 * size[0] * size[1] // elements of the map at hand, an image's
@@ -104,8 +104,10 @@ export function lpipsMemoryOf(
     result.working = Math.max(result.working, 2 * map + 2 * area)
   })
   const maps = 2 * (gradient ? result.kept + 2 * result.working : result.working)
+  const weights = 4 * parameterCount(stateDict)
   return {
-    bytes: 4 * parameterCount(stateDict) + 4 * batch * maps,
+    weights,
+    bytes: weights + 4 * batch * maps,
     largestBuffer: Math.max(largestOf(stateDict), 4 * batch * result.largest),
   }
 }
