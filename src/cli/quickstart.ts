@@ -13,7 +13,7 @@ import { draw } from './draw.ts'
 import { openModel } from './files.ts'
 import { encodePng } from './image.ts'
 import { sampleSettings, type SampleOption } from './options.ts'
-import { claimOutputs } from './outputs.ts'
+import { claimOutputs, inputsOf } from './outputs.ts'
 import { meanScore, writeReport, type ReportRun } from './report.ts'
 import { finish, firstPictures, outputsOf, resumable, sample } from './sample.ts'
 import { setUp } from './setup.ts'
@@ -58,7 +58,7 @@ export const quickstart: Command = {
     const model = shipped('bccd32-adm')
     const common = ['--model', model, '--respacing', String(steps), '--number', String(number), '--seed', String(args.integer('seed') ?? defaultSeed)]
     common.push(...args.has('lpips') ? ['--lpips', args.required('lpips')] : ['--distance', 'features'])
-    await using _ = await claimOutputs({ command: 'quickstart', inputs: [], folders: [{ option: '--out', path: out, names: /^(contact-sheet\.png|report\.html)$/, record: 'plain/run.json' }] })
+    await using _ = await claimOutputs({ command: 'quickstart', inputs: inputsOf(options, args, ['out']), folders: [{ option: '--out', path: out, names: /^(contact-sheet\.png|report\.html)$/, record: 'plain/run.json' }] })
     const runs: ReportRun[] = []
     for (const [name, options] of Object.entries(methods)) {
       const file = await openModel(model, undefined, session.signal)

@@ -22,10 +22,10 @@ export const thisProcess: Owner = {
 /** As a part of a file name. */
 export const ownerName = ({ host, pid, start }: Owner): string => `${host}-${pid}-${start}`
 
-/** The owner in a name that {@link ownerName} made; null for any other name. */
+/** The owner in a name that {@link ownerName} made, or an earlier version without the start; null for any other name. */
 export function ownerIn(name: string): Owner | null {
-  const [, host, pid, start] = /^(\w+)-(\d+)-(\d+)$/.exec(name) ?? []
-  return host === undefined ? null : { host, pid: Number(pid), start: Number(start) }
+  const [, host, pid, start] = /^(\w+)-(\d+)(?:-(\d+))?$/.exec(name) ?? []
+  return host === undefined ? null : { host, pid: Number(pid), start: Number(start ?? 0) }
 }
 
 /** Whether the owner still runs; null where that cannot be seen from here, for it is of another machine. */
