@@ -158,6 +158,10 @@ describe('the published networks', () => {
     await run(['train', 'classifier', '--of', 'classes', '--data', at('cifar.npz'), '--preset', 'mc_cifar10', '--images', '2', '--batch', '2', '--validate', '0', '--evaluate-on', '0', '--threads', '2', '--backend', 'cpu', '--out', at('named')])
     const { metadata, description } = await saidBy(join(at('named'), 'model.safetensors'))
     expect([metadata.preset, description.preset, description.config.outChannels]).toEqual(['mc_cifar10', 'mc_cifar10', 2])
+    // Trained on from its file, by the options of the same network.
+    const network = ['--classifier-width', '32', '--classifier-depth', '2', '--classifier-channel-mult', '1,2,2,4', '--classifier-attention-resolutions', '16,8', '--schedule', 'cosine', '--diffusion-steps', '4000', '--rescale-timesteps']
+    await run(['train', 'classifier', '--of', 'classes', '--data', at('cifar.npz'), ...network, '--from', join(at('named'), 'model.safetensors'), '--images', '2', '--batch', '2', '--validate', '0', '--evaluate-on', '0', '--threads', '2', '--backend', 'cpu', '--out', at('named-on')])
+    expect((await saidBy(join(at('named-on'), 'model.safetensors'))).metadata.preset).toBe('mc_cifar10')
   })
 
   const size = { mc_celeba: 64, mc_cifar10: 32, mc_lsun: 256, mc_imagenet: 64, mc_brain_mri: 256 }

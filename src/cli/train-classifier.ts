@@ -104,8 +104,9 @@ export const trainClassifier: Command = {
       })
       using trainer = new Trainer(device, task, train)
       const metadata = { ...configMetadata(config, process), ...outputsOf(data, process, extractorFile && { sha256: extractorFile.sha256, name: basename(extractorFile.file.path) }) }
-      const preset = args.text('preset')
-      if (levels) sayDepartures(trainingDepartures(preset, { iterations: train.steps, batch: train.batch, lr: train.lr, weightDecay: train.weightDecay ?? 0 }))
+      // A model that is trained on stays what it was made as.
+      const preset = args.text('preset') ?? from?.description?.preset
+      if (levels) sayDepartures(trainingDepartures(args.text('preset'), { iterations: train.steps, batch: train.batch, lr: train.lr, weightDecay: train.weightDecay ?? 0 }))
       const run = {
         data: all.fingerprint, trainedOn: data.train.fingerprint, labels: data.sha256, crop, augment, seed, scheduleSampler, ...train, ...metadata, ...(from && { from: from.sha256 }),
         adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,

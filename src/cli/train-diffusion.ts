@@ -69,12 +69,13 @@ export const trainDiffusion: Command = {
     const data = { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null }
     const { config, diffusion: process } = (from && networkFrom(args, from, data)) ?? await networkOf(args, data, await attentionBefore(settings, signal))
     if (from) checkFrom(from, config)
-    const preset = args.text('preset')
+    // A model that is trained on stays what it was made as.
+    const preset = args.text('preset') ?? from?.description?.preset
     const crop = args.choice('crop', ['center', 'random']) ?? 'center'
     checkImages(set, { size: config.imageSize, crop }, 2)
     const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
     const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'
-    sayDepartures(diffusionTrainingDepartures(preset, { batch: train.batch, lr: train.lr, scheduleSampler }))
+    sayDepartures(diffusionTrainingDepartures(args.text('preset'), { batch: train.batch, lr: train.lr, scheduleSampler }))
     const evaluateOn = args.integer('evaluate-on') ?? 512
     const sampleCount = args.integer('samples', { max: 256 }) ?? 16
 
