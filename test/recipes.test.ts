@@ -2,7 +2,7 @@
  * Recipes: every figure of the papers' table is in them, every plan is understood by the commands it names, what nobody
  * published says so, and a small one runs from data to samples, goes on where it was stopped, and refuses what is not its own.
  */
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { encode } from 'fast-png'
 import { describe, expect, test, vi } from 'vitest'
 import { parseArguments, type Command } from '../src/cli/arguments.ts'
@@ -273,6 +273,22 @@ describe('a small recipe', () => {
     expect(await go(out, '--number', '3')).toEqual(['score', 'label', 'train classifier', 'sample'])
     // A folder is one recipe's.
     await refuses(run({ name: 'other' }, planned(out), data, session()), 'option', /record of the recipe small/)
+  })
+
+  test('a longer training goes on; what was made with the shorter one is moved aside, not lost', async () => {
+    const out = at('longer')
+    await go(out, '--number', '1')
+    const longer: Recipe = { ...small, stages: small.stages.map((stage) => stage.command === 'train diffusion' ? { ...stage, options: { ...stage.options, ...set({ images: '40' }) } } : stage) }
+    const said: string[] = []
+    const spies = (['log', 'error'] as const).map((method) => vi.spyOn(console, method).mockImplementation((line: unknown) => void said.push(String(line))))
+    const argv = args('--out', out, '--backend', 'cpu', '--threads', '2', '--number', '1')
+    await run(longer, planOf(longer, argv, data), data, session()).finally(() => spies.forEach((spy) => spy.mockRestore()))
+    expect(said.join('\n')).toContain('going on after step 3 of 5')
+    // Each stage by itself: who made it again has it again.
+    const aside = (n: number): string[] => readdirSync(`${out}/earlier-${n}`)
+    expect([1, 2, 3, 4].map(aside)).toEqual([['scores.json'], ['labels.json'], ['classifier'], ['samples']])
+    expect(readdirSync(`${out}/earlier-3/classifier`)).toContain('state.safetensors')
+    expect(record(out).stages.length).toBe(6)
   })
 
   test('an abort stops it with what is finished written down', async () => {

@@ -171,6 +171,12 @@ async function checkFolder({ option, path, target, found, names }: Placed<Folder
 
 const lockName = '.tweedie.lock'
 
+/** Whether a process has claimed the file or folder, and has not ended as it should. */
+export async function isClaimed(path: string): Promise<boolean> {
+  const locks = [join(path, lockName), join(dirname(path), `.${basename(path)}${lockName}`)]
+  return (await Promise.all(locks.map((lock) => stat(lock).then(() => true, () => false)))).includes(true)
+}
+
 /** Makes the folder. One that is empty in the end, for instance after a refusal, is removed again. */
 async function claimFolder(folder: Placed<FolderOutput>, command: string): Promise<{ release(): Promise<unknown> }[]> {
   const { option, path, target, names } = folder

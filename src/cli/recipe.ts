@@ -1,17 +1,19 @@
 /**
  * `tweedie recipe`: one command from data to samples. It fills in a recipe's table, prints the plan with the source of
  * every figure, and runs the commands one after the other with the arguments a person would type. What is finished is
- * written down in recipe.json; the same command goes on from there, and each command goes on within itself.
+ * written down in recipe.json; the same command goes on from there, and each command goes on within itself: a training
+ * whose length changed, too. What a stage cannot go on with, since something before it changed, is moved aside.
  */
-import { mkdir, readFile, stat } from 'node:fs/promises'
+import { mkdir, readFile, rename, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
+import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { aNumber, aText, fieldsOf, jsonText, listOf, oneOf, parseJson } from '../io/json.ts'
 import { didYouMean, fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { deviceOptions } from './device.ts'
 import { fetchCommand, weightsFolder } from './fetch.ts'
 import { label } from './label.ts'
-import { claimOutputs } from './outputs.ts'
+import { claimOutputs, isClaimed } from './outputs.ts'
 import { recipes, type Recipe, type Setting, type Stage, type StageCommand } from './recipes.ts'
 import { sample } from './sample.ts'
 import { score } from './score.ts'
@@ -190,7 +192,8 @@ export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: 
     return writeFileAtomic(path, [new TextEncoder().encode(`${jsonText(record, path, 2)}\n`)])
   }
   let behind = false
-  for (const [i, { stage: { command }, argv, output }] of stages.entries()) {
+  for (const [i, planned] of stages.entries()) {
+    const { stage: { command }, argv, output } = planned
     session.signal.throwIfAborted()
     const before = earlier[i]
     const heading = `[${i + 1}/${stages.length}] ${command}`
@@ -204,11 +207,49 @@ export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: 
     console.error(heading)
     await mkdir(dirname(output), { recursive: true })
     const start = performance.now()
-    await stageCommands[command].run(argv, session)
+    await runStage(planned, { out, ours: earlier.length > 0 }, session)
     finished.push({ command, argv, finished: new Date().toISOString(), seconds: Math.round((performance.now() - start) / 100) / 10 })
     await save()
   }
   console.log(`${path}: ${stages.length === 1 ? 'its stage is' : `all ${stages.length} stages are`} finished`)
+}
+
+/**
+ * Runs a stage. If it refuses what is there, and the folder is `ours`, that was made from something else than it would be
+ * now: it is moved aside, and the stage begins anew.
+ */
+async function runStage({ stage: { command }, argv, figures }: PlannedStage, { out, ours }: { out: string; ours: boolean }, session: Session): Promise<void> {
+  const made: string[] = []
+  for (const { option, value } of figures) if (['out', 'html'].includes(option) && value.startsWith(out) && await exists(value)) made.push(value)
+  const start = (): Promise<void> => stageCommands[command].run(argv, session)
+  try {
+    return await start()
+  } catch (error) {
+    const refused = error instanceof TweedieError && error.code === 'option' && ours && made.length > 0
+    // Another process is at work there.
+    if (!refused || (await Promise.all(made.map(isClaimed))).includes(true)) throw error
+  }
+  const aside = await freeFolder(out)
+  console.error(`note: ${made.map((path) => basename(path)).join(' and ')} of before cannot be gone on with, and lie in ${aside} now.`)
+  for (const path of made) await rename(path, join(aside, basename(path)))
+  try {
+    await start()
+  } catch (error) {
+    // It was something else.
+    if (error instanceof TweedieError && error.code === 'option') {
+      for (const path of made) if (!await exists(path)) await rename(join(aside, basename(path)), path)
+      await rmdir(aside).catch(() => {})
+    }
+    throw error
+  }
+}
+
+/** earlier-1, or the next that is not there. */
+async function freeFolder(out: string): Promise<string> {
+  for (let i = 1; ; i++) {
+    const folder = join(out, `earlier-${i}`)
+    if (await mkdir(folder).then(() => true, (error: NodeJS.ErrnoException) => error.code === 'EEXIST' ? false : Promise.reject(error))) return folder
+  }
 }
 
 const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
