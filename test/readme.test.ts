@@ -1,6 +1,6 @@
-/** The examples in README and docs are programs that compile; the README's also runs. */
+/** The examples in README and docs are programs that compile; the README's also runs. The tests that docs name are there. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -29,6 +29,17 @@ test.each([['README', example], ['docs/training.md', training]])('that of %s com
   const program = ts.createProgram([file], { ...options, paths: { ...options.paths, tweedie: ['./src/index.node.ts'] } }, host)
   const messages = ts.getPreEmitDiagnostics(program).filter((d) => d.file?.fileName === file).map((d) => ts.flattenDiagnosticMessageText(d.messageText, '\n'))
   expect(messages).toEqual([])
+})
+
+test('every test that docs/guarantees.md names is there, and every guarantee names one', () => {
+  const text = readFileSync(join(root, 'docs', 'guarantees.md'), 'utf8')
+  const named = [...text.matchAll(/`(test\/[^`]*\.ts)`/g)].map(([, file]) => file)
+  expect(named.length).toBeGreaterThan(40)
+  expect(named.filter((file) => !existsSync(join(root, file)))).toEqual([])
+  // Tables whose last column says by what a row is tested.
+  const rows = text.split('\n\n').filter((block) => /^\|.*\| tested by \|\n/.test(block)).flatMap((block) => block.trim().split('\n').slice(2))
+  expect(rows.length).toBeGreaterThan(25)
+  expect(rows.filter((row) => !/`test\/[^`]*\.ts`[^|]*\|$/.test(row))).toEqual([])
 })
 
 test('that of the README runs, with two steps and one sample in place of fifty and eight', async () => {
