@@ -7,12 +7,16 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decode } from 'fast-png'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { sheetRoom } from '../src/cli/contact-sheet.ts'
 import { recordSaver, sampleFile, type RunRecord } from '../src/cli/run-record.ts'
 import { Device, type DeviceRequest } from '../src/tensor/index.ts'
 import { drawnAlready } from './big-runs.ts'
 import { temporaryFolder, tweedie, weights } from './cli.ts'
+
+/** How much memory the machine has. */
+const memory = vi.hoisted(() => ({ bytes: 2 ** 40 }))
+vi.mock('node:os', async (original) => ({ ...await original<typeof import('node:os')>(), totalmem: () => memory.bytes }))
 
 const at = temporaryFolder()
 const launcher = fileURLToPath(new URL('../bin/tweedie.js', import.meta.url))
@@ -44,6 +48,19 @@ if (process.platform !== 'win32') test('2,000 samples in a folder are compared w
   const { status, stderr } = spawnSync('sh', ['-c', 'ulimit -n 1024; exec "$@"', 'sh', process.execPath, launcher, ...argv], { encoding: 'utf8' })
   expect(status, stderr).toBe(0)
   expect(text('memorization', 'distances.csv').trimEnd().split('\n').length).toBe(1 + 2000 + 3)
+})
+
+test('pictures that the memory of the machine does not hold are not compared', async () => {
+  drawnAlready(at('more'), 1000, 8)
+  const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/first-formats/${name}`, import.meta.url))
+  memory.bytes = 2 ** 19
+  try {
+    const { code, err } = await tweedie(['memorization', '--samples', at('more'), '--train', fixture('pictures.npz'), '--select', fixture('selection.json'), '--out', at('more-memorization')])
+  XX
+    expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/1012 pictures of 8 x 8 take .* GiB of memory, and there are .*: compare fewer samples at a time/)])
+  } finally {
+    memory.bytes = 2 ** 40
+  }
 })
 
 test('pictures of over 16 MiB stay beside their report', async () => {

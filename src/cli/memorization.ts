@@ -130,9 +130,10 @@ async function readSets({ drawn, heldOut, train }: Readonly<Record<'drawn' | 'he
   const area = channels * size * size
   const number = drawn.length + heldOut.length + train.length
   // The training images are there a second time, in other coordinates.
-  const gibibytes = 4 * area * (number + train.length) / 2 ** 30
-  if (gibibytes > totalmem() / 2 ** 30) {
-    fail(`${number} pictures of ${size} x ${size} take ${gibibytes.toFixed(1)} GiB of memory, and there are ${(totalmem() / 2 ** 30).toFixed(1)}: compare fewer samples at a time, or with a part of the training images.`)
+  const needed = 4 * area * (number + train.length)
+  const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(1)
+  if (needed > totalmem()) {
+    fail(`${number} pictures of ${size} x ${size} take ${gibibytes(needed)} GiB of memory, and there are ${gibibytes(totalmem())}: compare fewer samples at a time, or with a part of the training images.`)
   }
   const bar = progress('Reading', number, 'pictures')
   let read = 0
