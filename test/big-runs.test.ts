@@ -56,7 +56,6 @@ test('pictures that the memory of the machine does not hold are not compared', a
   memory.bytes = 2 ** 19
   try {
     const { code, err } = await tweedie(['memorization', '--samples', at('more'), '--train', fixture('pictures.npz'), '--select', fixture('selection.json'), '--out', at('more-memorization')])
-  XX
     expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/1012 pictures of 8 x 8 take .* GiB of memory, and there are .*: compare fewer samples at a time/)])
   } finally {
     memory.bytes = 2 ** 40
