@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { GaussianDiffusion, GeneratedNoise, sampleLoop, selfGuidance, type SampleOptions } from '../src/diffusion/index.ts'
+import { diffusionOptionsOf, GaussianDiffusion, GeneratedNoise, sampleLoop, selfGuidance, type SampleOptions } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -14,9 +14,10 @@ const kinds: Readonly<Record<string, Omit<SampleOptions, 'noise'>>> = { plain: {
 
 async function draw(device: Device, samples: readonly number[], steps: number, options: Omit<SampleOptions, 'noise'>): Promise<Float32Array> {
   const checkpoint = await openCheckpoint(bytesSource(weights))
-  using model = await loadModel(device, checkpoint, describeModel(checkpoint)) as UNet
+  const description = describeModel(checkpoint)
+  using model = await loadModel(device, checkpoint, description) as UNet
   using noise = new GeneratedNoise(device, { seed: 3, samples, shape: [3, 32, 32] })
-  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: String(steps) })
+  const diffusion = new GaussianDiffusion({ ...diffusionOptionsOf(description.diffusion, model.config), respacing: String(steps) })
   for await (const step of sampleLoop(diffusion, (x, t) => model.forward(x, t), { noise, ...options })) {
     if (step.done === step.total) return await step.x.read()
   }

@@ -49,6 +49,10 @@ describe('settings and files', () => {
     expect(type({ sigmaSmall: true }, headless)).toBe('fixedSmall')
     expect([type({ learnSigma: true }), type({})]).toEqual(['learnedRange', 'fixedLarge'])
   })
+
+  test('of a file that says nothing no process is guessed', () => {
+    expect(() => diffusionOptionsOf(undefined, base)).toThrow(/does not say what process/)
+  })
 })
 
 describe('the velocity', () => {

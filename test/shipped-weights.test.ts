@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { applySelection, imageBatch, openImages, parseSelection, type ImageSet } from '../src/data/index.node.ts'
-import { GaussianDiffusion, minorityMetadata } from '../src/diffusion/index.ts'
+import { diffusionOptionsOf, GaussianDiffusion, minorityMetadata } from '../src/diffusion/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { describeModel, loadFeatureNet, loadModel, type Classifier, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -55,7 +55,8 @@ deviceTest('the feature net finds a picture nearest to itself, then to its noisy
 async function load(device: Device, name: string) {
   const checkpoint = await openCheckpoint(await openFile(`${folder}${name}.safetensors`))
   try {
-    return { model: await loadModel(device, checkpoint, describeModel(checkpoint)), metadata: checkpoint.metadata }
+    const description = describeModel(checkpoint)
+    return { model: await loadModel(device, checkpoint, description), description, metadata: checkpoint.metadata }
   } finally {
     await checkpoint.close()
   }
@@ -66,9 +67,9 @@ describeShared('on cells of smears that no training has seen', () => {
   const read = async (set: ImageSet, indices: number[]): Promise<Float32Array> => (await imageBatch(set, indices, { size: 32, channels: 3 })).images
 
   deviceTest('the diffusion model has the loss of its card', async (device) => {
-    const { model } = await load(device, 'bccd32-adm')
+    const { model, description } = await load(device, 'bccd32-adm')
     const set = await heldOut()
-    const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, varianceType: 'learnedRange' })
+    const diffusion = new GaussianDiffusion(diffusionOptionsOf(description.diffusion, model.config))
     const every = Math.floor(set.length / 96)
     const { mse } = await evaluateDiffusion(device, { model: model as UNet, diffusion, count: 96, seed: 0, load: async (first, n) => ({ images: await read(set, Array.from({ length: n }, (_, i) => (first + i) * every)) }) })
     // All 973: 0.0210. These 96 are a part of them, with steps and noise of their own.

@@ -37,8 +37,10 @@ export interface DiffusionOptions {
  * const { config, diffusion } = describeModel(checkpoint)
  * const process = new GaussianDiffusion({ ...diffusionOptionsOf(diffusion, config), respacing: '250' })
  * ```
+ * @throws TweedieError 'option' where nothing is known of the training
  */
-export function diffusionOptionsOf(settings: DiffusionSettings, network?: { readonly inChannels: number; readonly outChannels: number }): Required<Omit<DiffusionOptions, 'respacing'>> {
+export function diffusionOptionsOf(settings: DiffusionSettings | undefined, network?: { readonly inChannels: number; readonly outChannels: number }): Required<Omit<DiffusionOptions, 'respacing'>> {
+  if (!settings) throw new TweedieError('option', 'The model file does not say what process the network was trained with: give describeModel a preset, or the schedule and the steps to GaussianDiffusion yourself.')
   const { noiseSchedule, diffusionSteps, rescaleTimesteps, meanType = 'epsilon', sigmaSmall = false } = settings
   const learnSigma = network ? network.outChannels === 2 * network.inChannels : settings.learnSigma ?? false
   return { schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, meanType, varianceType: learnSigma ? 'learnedRange' : sigmaSmall ? 'fixedSmall' : 'fixedLarge' }
