@@ -84,6 +84,7 @@ describe('mistakes', () => {
     ['a number out of range', () => ['sample', ...model, '--method', 'ddim', '--eta', '1.5'], /--eta: expected a number from 0 to 1/],
     ['no samples', () => ['sample', ...model, '--number', '0'], /--number: expected a whole number/],
     ['more steps than there are', () => ['sample', ...model, '--respacing', '2000'], /respacing "2000" of 1000 steps/],
+    ['no step guided', () => ['sample', ...model, '--respacing', '5', '--method', 'self-guided', '--guide-every', '5', '--guide-after', '0.5'], /--guide-every 5 and --guide-after 0\.5 guide none of the 5 steps/],
     ['all steps skipped', () => ['sample', ...model, '--respacing', '5', '--skip', '5'], /--skip 5 leaves none/],
     ['a backend that is none', () => ['sample', ...model, '--backend', 'gpu'], /--backend: expected auto, cpu, webgpu, found "gpu"$/],
     ['no threads', () => ['score', ...model, '--images', at('mixed'), '--threads', '0'], /--threads: expected a whole number from 1 to 64, found "0"/],

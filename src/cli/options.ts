@@ -3,7 +3,7 @@
  * keeps and `replay` reads again. What a model was trained with comes from its file, then from the preset.
  */
 import { resolve } from 'node:path'
-import { diffusionOptionsOf, respace, type DiffusionOptions } from '../diffusion/index.ts'
+import { diffusionOptionsOf, lastGuided, respace, selfGuidance, type DiffusionOptions } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, presetsLike, unpublished, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
@@ -142,6 +142,10 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   }
   const labels = labelsFor(args, config)
   const guidance = guidanceSettings(args, { method, preset, labels, files })
+  const { guide } = guidance
+  if (guide && guide.weight !== 0 && lastGuided(selfGuidance(guide), steps - skip - 1, steps) === null) {
+    fail(`--guide-every ${guide.every} and --guide-after ${guide.after} guide none of the ${steps - skip} steps: take a smaller number of either.`)
+  }
   return {
     model: resolve(args.required('model')),
     preset: args.text('preset') ?? null,

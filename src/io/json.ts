@@ -7,13 +7,26 @@ import { TweedieError } from '../errors.ts'
 
 /** @throws TweedieError 'non-finite' for NaN or infinity anywhere in it, naming the file `name` and the place */
 export function jsonText(value: unknown, name: string, indent?: number): string {
-  const broken = (found: unknown, path: string): void => {
-    if (typeof found === 'number' && !Number.isFinite(found)) throw new TweedieError('non-finite', `${name} is not written: ${path || 'it'} is ${found}, and its numbers are finite.`)
-    if (typeof found !== 'object' || found === null) return
-    for (const [key, one] of Object.entries(found)) broken(one, Array.isArray(found) ? `${path}[${key}]` : path === '' ? key : `${path}.${key}`)
-  }
-  broken(value, '')
+  const broken = nonFinite(value)
+  if (broken) throw new TweedieError('non-finite', `${name} is not written: ${broken.path.replace(/^\./, '') || 'it'} is ${broken.value}, and its numbers are finite.`)
   return JSON.stringify(value, null, indent)
+}
+
+/** The first number in it that is none, if there is one. */
+function nonFinite(value: unknown): { readonly path: string; readonly value: number } | null {
+  if (typeof value === 'number') return Number.isFinite(value) ? null : { path: '', value }
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const found = nonFinite(value[i])
+      if (found) return { ...found, path: `[${i}]${found.path}` }
+    }
+  } else if (isObject(value)) {
+    for (const key of Object.keys(value)) {
+      const found = nonFinite(value[key])
+      if (found) return { ...found, path: `.${key}${found.path}` }
+    }
+  }
+  return null
 }
 
 /** What is wrong with a value, "scores[3]: expected a number, found null"; undefined for nothing. */
