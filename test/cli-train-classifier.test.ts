@@ -155,12 +155,12 @@ describe('the published networks', () => {
   test('a trained one keeps its name', async () => {
     const images = Uint8Array.from({ length: 4 * 32 * 32 * 3 }, (_, i) => (i * 7) % 256)
     writeFileSync(at('cifar.npz'), npz({ images: npy('|u1', [4, 32, 32, 3], images), labels: npy('<i4', [4], [0, 1, 0, 1].flatMap((c) => le(c, 4))) }))
-    await run(['train', 'classifier', '--of', 'classes', '--data', at('cifar.npz'), '--preset', 'mc_cifar10', '--images', '2', '--batch', '2', '--validate', '0', '--evaluate-on', '0', '--threads', '2', '--backend', 'cpu', '--out', at('named')])
+    await run(['train', 'classifier', '--of', 'classes', '--data', at('cifar.npz'), '--preset', 'mc_cifar10', '--images', '2', '--batch', '2', '--validate', '0', '--evaluate-on', '0', '--threads', '1', '--backend', 'cpu', '--out', at('named')])
     const { metadata, description } = await saidBy(join(at('named'), 'model.safetensors'))
     expect([metadata.preset, description.preset, description.config.outChannels]).toEqual(['mc_cifar10', 'mc_cifar10', 2])
     // Trained on from its file, by the options of the same network.
     const network = ['--classifier-width', '32', '--classifier-depth', '2', '--classifier-channel-mult', '1,2,2,4', '--classifier-attention-resolutions', '16,8', '--schedule', 'cosine', '--diffusion-steps', '4000', '--rescale-timesteps']
-    await run(['train', 'classifier', '--of', 'classes', '--data', at('cifar.npz'), ...network, '--from', join(at('named'), 'model.safetensors'), '--images', '2', '--batch', '2', '--validate', '0', '--evaluate-on', '0', '--threads', '2', '--backend', 'cpu', '--out', at('named-on')])
+    await run(['train', 'classifier', '--of', 'classes', '--data', at('cifar.npz'), ...network, '--from', join(at('named'), 'model.safetensors'), '--images', '2', '--batch', '2', '--validate', '0', '--evaluate-on', '0', '--threads', '1', '--backend', 'cpu', '--out', at('named-on')])
     expect((await saidBy(join(at('named-on'), 'model.safetensors'))).metadata.preset).toBe('mc_cifar10')
   })
 

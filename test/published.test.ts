@@ -69,9 +69,9 @@ describe('what a file is', () => {
     ])
     expect(file('lsun_cat')).not.toHaveProperty('preset')
     expect(presetsLike(preset('lsun_cat').config, preset('lsun_cat').diffusion)).toEqual(['256x256_diffusion_uncond', 'lsun_bedroom', 'lsun_cat', 'lsun_horse', 'lsun_horse_nodropout'])
-    // Heads that their width overrules, and dropout, make no other network; the order of q, k and v does.
+    // Heads that their width overrules, dropout and the order of a list make no other network; the order of q, k and v does.
     const own = preset('64x64_diffusion')
-    expect(file('own', {}, { ...own, config: { ...own.config, dropout: 0, numHeads: 1 } }).preset).toBe('64x64_diffusion')
+    expect(file('own', {}, { ...own, config: { ...own.config, dropout: 0, numHeads: 1, attentionResolutions: [8, 4, 2] } }).preset).toBe('64x64_diffusion')
     expect(file('own', {}, { ...own, config: { ...own.config, useNewAttentionOrder: false } })).not.toHaveProperty('preset')
     expect(file('own', {}, { ...own, diffusion: { ...own.diffusion, noiseSchedule: 'linear' } })).not.toHaveProperty('preset')
   })

@@ -1,7 +1,7 @@
 /**
  * Which published model a network is. A file says it itself (`__metadata__.preset`, which `fetch`, `convert` and training
- * write; before they did, `fetch` wrote the address it is from); where it does not, its configuration and process tell, if only one published model has them. Some differ by
- * their weights alone (the LSUN models), and then nothing is taken for granted.
+ * write; before they did, `fetch` wrote the address it is from). Where it does not, its configuration and process tell, if
+ * only one published model has them. Some differ by their weights alone (the LSUN models): then nothing is taken for granted.
  */
 import type { DiffusionSettings, ModelConfig } from './config.ts'
 import { planOf } from './plan.ts'
@@ -10,9 +10,9 @@ import { stateDictOf } from './state-dict.ts'
 
 /** What the network computes; not how it was trained, nor a field that another overrules. */
 function essence({ dropout: _, ...config }: ModelConfig, { outputs }: { outputs: boolean }): string {
-  const { numHeads, numHeadChannels, resblockUpdown, convResample, outChannels, numClasses, ...rest } = config
+  const { numHeads, numHeadChannels, attentionResolutions, resblockUpdown, convResample, outChannels, numClasses, ...rest } = config
   return JSON.stringify(Object.entries({
-    ...rest, resblockUpdown, convResample: resblockUpdown || convResample,
+    ...rest, attentionResolutions: [...attentionResolutions].sort((a, b) => a - b), resblockUpdown, convResample: resblockUpdown || convResample,
     // Where the heads' width is given their number follows.
     numHeadChannels, numHeads: numHeadChannels === -1 ? numHeads : 1,
     ...(outputs ? { outChannels, numClasses } : {}),
