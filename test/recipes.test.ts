@@ -276,19 +276,18 @@ describe('a small recipe', () => {
   })
 
   test('a longer training goes on; what was made with the shorter one is moved aside, not lost', async () => {
-    const out = at('longer')
-    await go(out, '--number', '1')
+    const out = at('small')
     const longer: Recipe = { ...small, stages: small.stages.map((stage) => stage.command === 'train diffusion' ? { ...stage, options: { ...stage.options, ...set({ images: '40' }) } } : stage) }
     const said: string[] = []
     const spies = (['log', 'error'] as const).map((method) => vi.spyOn(console, method).mockImplementation((line: unknown) => void said.push(String(line))))
-    const argv = args('--out', out, '--backend', 'cpu', '--threads', '2', '--number', '1')
+    const argv = args('--out', out, '--backend', 'cpu', '--threads', '2', '--number', '3')
     await run(longer, planOf(longer, argv, data), data, session()).finally(() => spies.forEach((spy) => spy.mockRestore()))
     expect(said.join('\n')).toContain('going on after step 3 of 5')
     // Labels are replaced: their scores make them again in a moment.
     const aside = readdirSync(out).filter((name) => name.startsWith('earlier-')).sort().map((name) => readdirSync(`${out}/${name}`))
     expect(aside).toEqual([['scores.json'], ['classifier'], ['samples']])
     expect(readdirSync(`${out}/earlier-2/classifier`)).toContain('state.safetensors')
-    expect(record(out).stages.length).toBe(6)
+    expect(record(out).stages.map(({ command }) => command)).toEqual(small.stages.map(({ command }) => command))
   })
 
   test('an abort stops it with what is finished written down', async () => {
