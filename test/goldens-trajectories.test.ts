@@ -4,10 +4,14 @@ import { classifierGuidance, GaussianDiffusion, GivenNoise, l2, perceptual, samp
 import { openSafetensors } from '../src/io/index.ts'
 import { openFile } from '../src/io/index.node.ts'
 import { Classifier, loadLpips, UNet, type Lpips } from '../src/nn/index.ts'
-import { arrayNamed, loadGoldenModel, psnr, readGolden, tensorNamed } from './golden.ts'
+import { arrayNamed, expectOutput, loadGoldenModel, psnr, readGolden, tensorNamed } from './golden.ts'
 import { deviceTest } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 
+/**
+ * Each within 1e-4 of the largest value, but for the last state of guided DDIM, which is 1.6e-3 off: the reference takes its
+ * x_0 by way of epsilon, with the rounding of x over sqrt(abar), and does not clip it again (see `conditionScore`).
+ */
 const cases: readonly [name: string, decibel: number][] = [
   ['ddpm20-adm16', 90],
   ['ddpm20-classcond-iddpm16-rescaled-t', 90],
@@ -66,7 +70,10 @@ describeShared('trajectories of the reference code', () => {
       })
       for await (const step of steps) {
         const at = step.done === 1 ? 'first_step' : step.done === step.total / 2 + 1 ? 'middle_step' : step.done === step.total ? 'sample' : null
-        if (at) expect(psnr(await step.x.read(), arrayNamed(golden, at).data), `${at}: dB`).toBeGreaterThanOrEqual(decibel)
+        if (!at) continue
+        const [found, { data: expected }] = [await step.x.read(), arrayNamed(golden, at)]
+        expect(psnr(found, expected), `${at}: dB`).toBeGreaterThanOrEqual(decibel)
+        if (decibel === 90 || at !== 'sample') expectOutput(found, expected, at)
       }
       for (const owned of [xT, given, model, classifier, lpips]) owned?.dispose()
     })
