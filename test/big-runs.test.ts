@@ -3,7 +3,7 @@
  * --save are joined from parts. A run of 50,000 is in long/big-runs.test.ts.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decode } from 'fast-png'
@@ -79,15 +79,22 @@ test('names of samples sort as the samples do', () => {
   expect([sampleFile(7, 16), sampleFile(7, 10_000), sampleFile(7, 10_001)]).toEqual(['sample-0007.png', 'sample-0007.png', 'sample-00007.png'])
 })
 
-test('however seldom a record is saved, the last one is', async () => {
+test('however seldom a record is saved, the first batch is told of, and in the end the last', async () => {
   const whole = JSON.parse(readFileSync(new URL('fixtures/first-formats/finished/run.json', import.meta.url), 'utf8')) as RunRecord
-  const stopped = async (): Promise<void> => {
-    await using saver = recordSaver(at(''))
-    for (let k = 0; k <= 4; k++) await saver.save({ ...whole, samples: whole.samples.slice(0, k) })
+  const stopped = async (folder: string, meanwhile = (): void => {}): Promise<void> => {
+    mkdirSync(at(folder))
+    await using saver = recordSaver(at(folder))
+    for (let k = 0; k <= 4; k++) {
+      await saver.save({ ...whole, samples: whole.samples.slice(0, k) })
+      if (k > 0) expect(record(folder).samples.length).toBeGreaterThan(0)
+    }
+    meanwhile()
     throw new Error('stopped')
   }
-  await expect(stopped()).rejects.toThrow('stopped')
-  expect(record('')).toEqual(whole)
+  await expect(stopped('kept')).rejects.toThrow('stopped')
+  expect(record('kept')).toEqual(whole)
+  // The error that ended the run is told, not that its record could not be saved any more.
+  await expect(stopped('gone', () => rmSync(at('gone'), { recursive: true }))).rejects.toThrow('stopped')
 })
 
 /** A device that fails as soon as a file is there. */

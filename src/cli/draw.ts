@@ -94,6 +94,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
     record = { ...record, samples: [...record.samples, ...finished], seconds: { ...record.seconds, batches: [...record.seconds.batches, drawn.timing] } }
     await saver.save(record)
   }
+  await saver.flush()
   if (save !== null) await joinParts(out, beginsOf(settings), save, signal)
   return record
 }

@@ -87,10 +87,10 @@ const share = 0.05
 
 /**
  * Saves a run's record after each batch, but where that would take over a twentieth of the time: of 50,000 samples it is
- * 9 MB and takes 0.2 s, so a kill may cost the batches of the last 4 s. What was passed over is saved at the end, whatever
- * the end is.
+ * 9 MB and takes 0.2 s, so a kill may cost the batches of the last 4 s. What was passed over is saved by `flush`, and on an
+ * error by disposal, as far as that is possible: the error is what counts.
  */
-export function recordSaver(folder: string): { save(record: RunRecord): Promise<void> } & AsyncDisposable {
+export function recordSaver(folder: string): { save(record: RunRecord): Promise<void>; flush(): Promise<void> } & AsyncDisposable {
   let waiting: RunRecord | null = null
   let next = 0
   let written = 0
@@ -107,8 +107,11 @@ export function recordSaver(folder: string): { save(record: RunRecord): Promise<
       // The first batch is always told of: a record without samples says that no more than that one was begun.
       if (written === 0 || performance.now() >= next) await write(record)
     },
-    async [Symbol.asyncDispose]() {
+    async flush() {
       if (waiting) await write(waiting)
+    },
+    async [Symbol.asyncDispose]() {
+      if (waiting) await write(waiting).catch(() => {})
     },
   }
 }
