@@ -38,10 +38,11 @@ if (process.platform !== 'win32') describe('a process', () => {
 
   test('whose terminal is closed saves and ends with 129', async () => {
     const child = train('closed', 2_000_000)
-    onSaying(child, 'Training: 0 of', () => setTimeout(() => {
+    // The first line after the first steps.
+    onSaying(child, '; loss', () => {
       child.stderr!.destroy()
       child.kill('SIGHUP')
-    }, 200))
+    })
     expect(await ended(child)).toBe(129)
     expect(readdirSync(at('closed'))).toContain('state.safetensors')
   })
