@@ -27,7 +27,7 @@ describe('sources', () => {
     io: ['tensor', 'nn'],
     data: ['tensor', 'io'],
     metrics: ['shaders', 'tensor', 'nn'],
-    diffusion: ['shaders', 'tensor', 'nn'],
+    diffusion: ['shaders', 'tensor', 'nn', 'io'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     cli: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'index.ts', 'index.node.ts'],
     'index.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
