@@ -195,7 +195,7 @@ describe('plans', () => {
     expect(commands('celeba', '--model', 'm.pt', '--lpips', 'l.pth')).toEqual(['score', 'label', 'train classifier', 'sample'])
     expect(commands('lsun', '--model', 'm.pt')).toEqual(['lpips_vgg', '256x256_classifier', 'score', 'label', 'train classifier', 'sample'])
     expect(plan('celeba', '--model', 'm.pt').find(({ stage }) => stage.command === 'score')!.argv.join(' ')).toContain('--preset celeba64_uncond')
-    expect(commands('blood-cells')).toEqual(['select', 'train diffusion', 'score', 'label', 'train classifier', 'sample'])
+    expect(commands('blood-cells')).toEqual(['select', 'train diffusion', 'train diffusion', 'score', 'label', 'train classifier', 'sample'])
   })
 })
 

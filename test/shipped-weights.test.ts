@@ -72,8 +72,8 @@ describeShared('on cells of smears that no training has seen', () => {
     const diffusion = new GaussianDiffusion(diffusionOptionsOf(description.diffusion, model.config))
     const every = Math.floor(set.length / 96)
     const { mse } = await evaluateDiffusion(device, { model: model as UNet, diffusion, count: 96, seed: 0, load: async (first, n) => ({ images: await read(set, Array.from({ length: n }, (_, i) => (first + i) * every)) }) })
-    // All 973: 0.0210. These 96 are a part of them, with steps and noise of their own.
-    expect(mse).toBeLessThan(0.025)
+    // All 973: 0.0291. These 96 are a part of them, with steps and noise of their own.
+    expect(mse).toBeLessThan(0.036)
     model.dispose()
   }, onCPU)
 
