@@ -362,7 +362,7 @@ export const recipes: readonly Recipe[] = [
       cellDiffusion, withVelocity(cellDiffusion),
       ...scoreAndLabel({
         step: cosineStep, lpips: anyLpips, features: cellFeatures, select: true,
-        draws: ours(8, 'one draw agrees with another to 0.59 only, eight with eight others to 0.92'), levels: ours(10, 'about 400 cells a level'),
+        draws: ours(8, 'one draw agrees with another to 0.77 only, eight with eight others to 0.96'), levels: ours(10, 'about 400 cells a level'),
       }),
       smallClassifier({ images: ours(40_000, 'ten times the cells'), augment: ours('symmetries', 'cells have no up') }),
       sampleStage(ours('2.0', 'not swept'), { features: cellFeatures, respacing: ours(250, 'as published') }),
