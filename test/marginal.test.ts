@@ -134,7 +134,8 @@ describe('the commands', () => {
   test('train diffusion writes it beside the model, and sample starts from it', async () => {
     writeFileSync(at('data.npz'), npz({ images: npy('|u1', [6, 8, 8, 3], Uint8Array.from({ length: 6 * 192 }, (_, i) => 120 + 40 * Math.sin(i))) }))
     const out = at('run')
-    const trained = await tweedie(['train', 'diffusion', '--data', at('data.npz'), '--out', out, '--num-channels', '32', '--channel-mult', '1', '--attention-resolutions', '8', '--images', '4', '--batch', '4', '--samples', '0', '--evaluate-on', '0', '--backend', 'cpu'])
+    const train = (images: number, ...more: string[]) => tweedie(['train', 'diffusion', '--data', at('data.npz'), '--out', out, '--num-channels', '32', '--channel-mult', '1', '--attention-resolutions', '8', '--images', String(images), '--batch', '4', '--samples', '0', '--evaluate-on', '0', '--backend', 'cpu', ...more])
+    const trained = await train(4)
     expect(trained.code, trained.err.join('\n')).toBe(0)
     const file = join(out, 'marginal.safetensors')
     expect(existsSync(file)).toBe(true)
@@ -155,5 +156,12 @@ describe('the commands', () => {
       expect(err.join('\n')).toMatch(message)
     }
     expect(existsSync(at('refused'))).toBe(false)
+
+    const first = readFileSync(file)
+    expect((await train(8, '--resume')).code).toBe(0)
+    expect(readFileSync(file).equals(first), 'the same images').toBe(true)
+    writeFileSync(at('data.npz'), npz({ images: npy('|u1', [6, 8, 8, 3], Uint8Array.from({ length: 6 * 192 }, (_, i) => 90 + 40 * Math.sin(i))) }))
+    expect((await train(12, '--resume', '--data-changed')).code).toBe(0)
+    expect(readFileSync(file).equals(first), 'other images').toBe(false)
   })
 })

@@ -128,6 +128,7 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   const respacing = args.text('respacing') ?? preset?.sampling.respacing?.steps ?? String(process.diffusionSteps)
   const { steps } = respace({ ...process, respacing })
   noteIdle(args, '--sampler ddim', sampler === 'ddim', ['eta'])
+  noteIdle(args, 'a network without variance head', process.varianceType !== 'learnedRange', ['sigma-small'])
   noteIdle(args, 'the generator: --noise says how many', given === undefined, ['batch'])
 
   const hint = method === 'boost-and-skip' ? preset?.sampling.boostAndSkip ?? unpublished.boostAndSkip : { boost: 1, skip: 0 }

@@ -1,9 +1,9 @@
 /** `tweedie train diffusion`: a diffusion model from a set of images. */
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
 import { createNamedScheduleSampler, diffusionOptionsOf, encodeMarginal, GaussianDiffusion, GeneratedNoise, lossTypeOf, MarginalFit, sampleLoop } from '../diffusion/index.ts'
-import { writeFileAtomic } from '../io/index.node.ts'
+import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
 import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../io/json.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
 import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation, type TrainImages } from '../train/index.ts'
@@ -105,7 +105,7 @@ export const trainDiffusion: Command = {
     let drawn: Uint8Array | null = null
     const sheetOf = (step: number): string => join(out, `samples-${String(step).padStart(6, '0')}.png`)
     const review = async (step: number): Promise<Review | undefined> => {
-      await writeMarginal(join(out, 'marginal.safetensors'), { ...shape, count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages), load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal) }, signal)
+      await writeMarginal(join(out, 'marginal.safetensors'), { data: set.fingerprint, ...shape, count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages), load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal) }, signal)
       let found: Review | undefined
       if (evaluateOn > 0) {
         const on = (images: ImageSet): Promise<Evaluation> => evaluateDiffusion(device, {
@@ -155,9 +155,9 @@ export const trainDiffusion: Command = {
 /** Images to which the marginal is fitted: mean and covariance of 192 numbers need no more. */
 const marginalImages = 4096
 
-/** Fits the Gaussian from which `sample --marginal` starts to the first images of the training, where it is not there yet. */
-async function writeMarginal(path: string, { size, channels, count, load }: { size: number; channels: number; count: number; load(first: number, count: number): Promise<TrainImages> }, signal: AbortSignal): Promise<void> {
-  if (await stat(path).then(() => true, () => false)) return
+/** Fits the Gaussian from which `sample --marginal` starts to the first images of the training, where that of these data is not there yet. */
+async function writeMarginal(path: string, { data, size, channels, count, load }: { data: string; size: number; channels: number; count: number; load(first: number, count: number): Promise<TrainImages> }, signal: AbortSignal): Promise<void> {
+  if (await dataOf(path) === data) return
   const fit = new MarginalFit(size, channels)
   const bar = progress('Fitting the marginal', count, 'images')
   try {
@@ -169,7 +169,14 @@ async function writeMarginal(path: string, { size, channels, count, load }: { si
   } finally {
     bar.stop()
   }
-  await writeFileAtomic(path, encodeMarginal(fit.result()), { signal })
+  await writeFileAtomic(path, encodeMarginal(fit.result(), data), { signal })
+}
+
+/** Of which images the marginal at `path` is; null where there is none that can be read. */
+async function dataOf(path: string): Promise<string | null> {
+  const file = await openFile(path).then(openCheckpoint).catch(() => null)
+  await file?.close()
+  return file?.metadata.data ?? null
 }
 
 /** The squared error of every checkpoint, what the last one's was by quartile, and samples. */

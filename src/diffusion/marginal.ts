@@ -151,9 +151,9 @@ export function marginalStart(device: Device, diffusion: GaussianDiffusion, { im
 
 const kind = 'marginal'
 
-/** A marginal as a safetensors file: `mean` [C, side, side] and `factor`. */
-export const encodeMarginal = ({ imageSize, channels, side, mean, factor }: Marginal): ReturnType<typeof encodeSafetensors> =>
-  encodeSafetensors([['mean', { shape: [channels, side, side], data: mean }], ['factor', { shape: [mean.length, mean.length], data: factor }]], { kind, image_size: String(imageSize) })
+/** A marginal as a safetensors file: `mean` [C, side, side] and `factor`. `data` says of which images it is, in `__metadata__.data`. */
+export const encodeMarginal = ({ imageSize, channels, side, mean, factor }: Marginal, data?: string): ReturnType<typeof encodeSafetensors> =>
+  encodeSafetensors([['mean', { shape: [channels, side, side], data: mean }], ['factor', { shape: [mean.length, mean.length], data: factor }]], { kind, image_size: String(imageSize), ...(data !== undefined && { data }) })
 
 /**
  * Reads what {@link encodeMarginal} wrote.
