@@ -7,14 +7,14 @@
 import { expect } from 'vitest'
 import {
   classifierGuidance, GaussianDiffusion, l2, oneStep, selfGuidance, type NoiseSource,
-} from '../src/diffusion/index.ts'
-import { Classifier, preset, UNet, type ModelConfig } from '../src/nn/index.ts'
-import { grad, type Device, type Tensor } from '../src/tensor/index.ts'
-import { hashes, hashInput, networkParameters } from './formula.ts'
-import { arrayNamed, expectGradient, expectOutput, readGolden, type Golden } from './golden.ts'
-import { deviceTest, onCPU } from './op.ts'
-import { savedBytesOf } from './saved.ts'
-import { describeShared } from './shared.ts'
+} from '../../src/diffusion/index.ts'
+import { Classifier, preset, UNet, type ModelConfig } from '../../src/nn/index.ts'
+import { grad, type Device, type Tensor } from '../../src/tensor/index.ts'
+import { hashes, hashInput, networkParameters } from '../formula.ts'
+import { arrayNamed, expectGradient, expectOutput, readGolden, type Golden } from '../golden.ts'
+import { deviceTest, onCPU } from '../op.ts'
+import { savedBytesOf } from '../saved.ts'
+import { describeShared } from '../shared.ts'
 
 /** Beside the other tests and on a busy machine; by itself a test takes a minute or two. */
 const patience = { timeout: 3_600_000 }
