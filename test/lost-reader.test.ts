@@ -52,7 +52,7 @@ if (process.platform !== 'win32') describe('a process', () => {
     writeFileSync(data, npz({ images: npy('|u1', [8, 32, 32, 3], new Uint8Array(8 * 3072)), source_image: npy('|u1', [8], [0, 1, 2, 3, 4, 5, 6, 7]) }))
     const child = start('recipe', 'blood-cells', '--data', data, '--out', at('recipe'), '--images', '32', '--backend', 'cpu', '--threads', '1')
     child.stdout!.once('data', () => child.stdout!.destroy())
-    onSaying(child, '[2/6] train diffusion', () => child.kill('SIGTERM'))
+    onSaying(child, '[2/7] train diffusion', () => child.kill('SIGTERM'))
     expect(await ended(child)).toBe(143)
     expect(existsSync(join(at('recipe'), 'split.json'))).toBe(true)
   })
