@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { generate } from './scripts/kernels.js'
 
@@ -13,6 +14,8 @@ export default defineConfig({
   test: {
     reporters: ['default', './test/shared-reporter.ts'],
     pool: 'forks',
+    // The default leaves one core for vitest itself, which is half of two.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 600_000,
     hookTimeout: 600_000,
     // `npm test` runs the first, `npm run test:long` the second: dozens of kills, tens of thousands of samples.
