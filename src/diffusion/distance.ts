@@ -32,7 +32,7 @@ const safePower = expression(1, 3, ([x], [zero, one, exponent]) => {
   const none = f.eq(x, zero)
   return f.select(none, zero, f.pow(f.select(none, one, x), exponent))
 })
-// A GPU's maximum passes NaN over, a sum does not.
+// A GPU's maximum passes NaN over, and SwiftShader's power; a sum does not.
 const withNaN = expression(2, 1, ([largest, total], [zero]) => f.add(largest, f.mul(zero, total)))
 const oneIfZero = expression(1, 2, ([x], [zero, one]) => f.select(f.eq(x, zero), one, x))
 
@@ -56,7 +56,7 @@ export function pNorm(p: number): Distance {
     const differences = abs(sub(a, b))
     const largest = stopGradient(map(oneIfZero, [max(differences, { ...pixels, keepDims: true })], [0, 1]))
     const powers = sum(pow(div(differences, largest), p), { ...pixels, keepDims: true })
-    return perSample(mul(largest, map(safePower, [powers], [0, 1, 1 / p])))
+    return map(withNaN, [perSample(mul(largest, map(safePower, [powers], [0, 1, 1 / p]))), perSample(differences)], [0])
   })
 }
 
