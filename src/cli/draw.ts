@@ -142,8 +142,8 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
     for await (const { x, t, done, total, metric: measured } of sampleLoop(diffusion, denoiser, options)) {
       bar.update(done)
       if (done === 1) firstStep = elapsed()
-      // The goldens' marks: the state after the first step and after N/2 + 1 of N.
       if (measured && t === metricAt) metric = await measured.read()
+      // The goldens' marks: the state after the first step and after N/2 + 1 of N.
       if (setup.noise && done === 1) first = await x.read()
       if (setup.noise && done === Math.min(total, Math.floor(total / 2) + 1)) middle = await x.read()
       if (done < total) continue

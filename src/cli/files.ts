@@ -44,12 +44,16 @@ export async function openModel(path: string, preset: string | undefined, signal
 }
 
 /** Loads a network under a progress bar. */
-export async function loadWithProgress(device: Device, { path, checkpoint, description }: ModelFile, signal: AbortSignal): Promise<UNet | Classifier> {
+export const loadWithProgress = (device: Device, { path, checkpoint, description }: ModelFile, signal: AbortSignal): Promise<UNet | Classifier> =>
+  readingWithProgress(`Loading ${parse(path).base}`, checkpoint, (onProgress) => loadModel(device, checkpoint, description, { signal, onProgress }))
+
+/** What `read` makes of all tensors of a checkpoint, under a bar of its MiB. */
+export async function readingWithProgress<T>(what: string, { tensors }: Checkpoint, read: (onProgress: (bytes: number) => void) => Promise<T>): Promise<T> {
   const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20 * 10) / 10
-  const total = [...checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
-  const bar = progress(`Loading ${parse(path).base}`, mebibytes(total), 'MiB')
+  const total = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  const bar = progress(what, mebibytes(total), 'MiB')
   try {
-    return await loadModel(device, checkpoint, description, { signal, onProgress: (done) => bar.update(mebibytes(done)) })
+    return await read((done) => bar.update(mebibytes(done)))
   } finally {
     bar.stop()
   }

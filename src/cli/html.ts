@@ -21,7 +21,11 @@ footer { margin-top: 2rem; color: #666; font-size: 13px }
 }`
 
 /** A page; `body` and `footer` are HTML. */
-export const htmlPage = ({ title, body, footer }: { title: string; body: string; footer: string }): string => `<!doctype html>
+export const htmlPage = ({ title, body, footer }: { title: string; body: string; footer: string }): string =>
+  htmlDocument({ title, style, body: `${body}\n<footer>${footer}</footer>` })
+
+/** A page in a style of its own; `body` is HTML. */
+export const htmlDocument = ({ title, style, body }: { title: string; style: string; body: string }): string => `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -29,7 +33,6 @@ export const htmlPage = ({ title, body, footer }: { title: string; body: string;
 <style>${style}</style>
 <h1>${escapeHtml(title)}</h1>
 ${body}
-<footer>${footer}</footer>
 </html>
 `
 

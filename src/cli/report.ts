@@ -7,7 +7,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { join, parse, relative, sep } from 'node:path'
 import { imageHeader } from '../data/decode.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
-import { escapeHtml } from './html.ts'
+import { escapeHtml, htmlDocument } from './html.ts'
 import { slowProgress } from './progress.ts'
 import type { RunRecord } from './run-record.ts'
 
@@ -92,16 +92,7 @@ ${timings(runs)}
 const furtherPage = (title: string, cards: readonly string[], index: number, pages: number): string =>
   page(title, `${links(index, pages)}\n<main>${cards.join('\n')}</main>\n${links(index, pages)}`)
 
-const page = (title: string, body: string): string => `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(title)}</title>
-<style>${style}</style>
-<h1>${escapeHtml(title)}</h1>
-${body}
-</html>
-`
+const page = (title: string, body: string): string => htmlDocument({ title, style, body })
 
 /** Of several runs the scores of the last one order the samples. */
 const byLast = (runs: readonly ReportRun[]): string => runs.length > 1 ? `, by ${escapeHtml(runs.at(-1)?.name ?? '')}` : ''

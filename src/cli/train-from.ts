@@ -7,8 +7,7 @@ import { checkStateDict, configMetadata, describeModel, loadParameters, planOf, 
 import type { Checkpoint } from '../io/index.node.ts'
 import type { Device, Tensor } from '../tensor/index.ts'
 import { fail, type Arguments } from './arguments.ts'
-import { jsonBeside, openWeights, sha256OfFile } from './files.ts'
-import { progress } from './progress.ts'
+import { jsonBeside, openWeights, readingWithProgress, sha256OfFile } from './files.ts'
 
 export interface FromFile extends AsyncDisposable {
   readonly path: string
@@ -55,16 +54,8 @@ export function checkFrom({ path, checkpoint, description }: FromFile, config: M
 }
 
 /** The parameters of the network, on the device. */
-export async function parametersFrom(device: Device, { path, checkpoint }: FromFile, config: ModelConfig, signal: AbortSignal): Promise<Map<string, Tensor>> {
-  const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20 * 10) / 10
-  const total = [...checkpoint.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
-  const bar = progress(`Beginning from ${path}`, mebibytes(total), 'MiB')
-  try {
-    return await loadParameters(device, checkpoint, stateDictOf(planOf(config)), { signal, onProgress: (done) => bar.update(mebibytes(done)) })
-  } finally {
-    bar.stop()
-  }
-}
+export const parametersFrom = (device: Device, { path, checkpoint }: FromFile, config: ModelConfig, signal: AbortSignal): Promise<Map<string, Tensor>> =>
+  readingWithProgress(`Beginning from ${path}`, checkpoint, (onProgress) => loadParameters(device, checkpoint, stateDictOf(planOf(config)), { signal, onProgress }))
 
 const isHead = (key: string): boolean => key.startsWith('heads.')
 
