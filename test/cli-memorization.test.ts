@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 
 import { join } from 'node:path'
 import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { encodePng, type Image } from '../src/cli/image.ts'
+import { encodePng, type Image } from '../src/data/index.ts'
 import type { Memorization } from '../src/cli/memorization-page.ts'
 import type { Selection } from '../src/data/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'

@@ -8,10 +8,10 @@ import { encode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { sha256OfFile } from '../src/cli/files.ts'
-import { readPng } from '../src/cli/image.ts'
 import { sampleSettings, type SampleOption } from '../src/cli/options.ts'
 import type { RunRecord } from '../src/cli/run-record.ts'
 import { sample } from '../src/cli/sample.ts'
+import { batchOf, decodeImage } from '../src/data/index.ts'
 import {
   attributeGuidance, classifierGuidance, classMeans, GaussianDiffusion, GeneratedNoise, logDensityGuidance, minorityLogits, pooledFeatures, randomAttributes, sampleLoop,
   sehwagGuidance, selfGuidance, tiltedGuidance, uniformTargets,  type Guidance, type MinorityMetadata, type SampleOptions,
@@ -271,8 +271,8 @@ describe('baselines', () => {
       return drawn(device, async (load, _, hold) => {
         const embedding = pooledFeatures(await load('classifier'))
         const labels = Array.from({ length: 12 }, (_, k) => k % 3)
-        const images = await Promise.all(labels.map((label, k) => readPng(join(at('classes'), String(label), `${k}.png`), { channels: 3, size: 8 })))
-        using x = device.tensor(images.flatMap((image) => [...image]), [12, 3, 8, 8])
+        const images = labels.map((label, k) => decodeImage(readFileSync(join(at('classes'), String(label), `${k}.png`))))
+        using x = device.tensor(batchOf(images, { channels: 3, size: 8 }), [12, 3, 8, 8])
         const means = hold(await classMeans(embedding, [{ x, timesteps: labels.map(() => 0), labels }], 3))
         return { guidances: [sehwagGuidance({ embedding, classMeans: means, y, discriminator: minorityLogits(await load('judge')), alpha: 2, beta: 0.5 })] }
       }, { model: 'classes', y })
@@ -285,8 +285,8 @@ describe('baselines', () => {
     const { sha256, options } = await expectSame('sehwag-all', args('sehwag-all', ...sehwag, at('flat'), '--sehwag-alpha', '2', '--sehwag-beta', '0.5'), (device) =>
       drawn(device, async (load, _, hold) => {
         const embedding = pooledFeatures(await load('classifier'))
-        const images = await Promise.all(Array.from({ length: 4 }, (_, k) => readPng(join(at('flat'), `${k}.png`), { channels: 3, size: 8 })))
-        using x = device.tensor(images.flatMap((image) => [...image]), [4, 3, 8, 8])
+        const images = Array.from({ length: 4 }, (_, k) => decodeImage(readFileSync(join(at('flat'), `${k}.png`))))
+        using x = device.tensor(batchOf(images, { channels: 3, size: 8 }), [4, 3, 8, 8])
         const means = hold(await classMeans(embedding, [{ x, timesteps: [0, 0, 0, 0], labels: [0, 0, 0, 0] }], 1))
         return { guidances: [sehwagGuidance({ embedding, classMeans: means, discriminator: minorityLogits(await load('judge')), alpha: 2, beta: 0.5 })] }
       }))

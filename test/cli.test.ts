@@ -6,7 +6,6 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { join } from 'node:path'
 import { encode } from 'fast-png'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
-import { imageOf, encodePng, readPng } from '../src/cli/image.ts'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { contactSheet } from '../src/cli/contact-sheet.ts'
 import { sampleSettings, type SampleOption } from '../src/cli/options.ts'
@@ -129,38 +128,6 @@ describe('mistakes', () => {
 })
 
 describe('pictures', () => {
-  test('export truncates, as the reference does', () => {
-    // (x + 1) * 127.5 of 127.4999 is 127, of 254.9999 is 254; outside is clamped.
-    const { data } = imageOf(Float32Array.from([-1, -0.5, 0, 0.5, 0.99999, 1, -7, 7]), [1, 1, 2, 4], 0)
-    expect([...data]).toEqual([0, 63, 127, 191, 254, 255, 0, 255])
-  })
-
-  test('a colour picture goes to a file and back to the same bytes', async () => {
-    const batch = Float32Array.from({ length: 2 * 3 * 16 }, (_, i) => Math.sin(i))
-    const image = imageOf(batch, [2, 3, 4, 4], 1)
-    writeFileSync(at('round.png'), encodePng(image))
-    const values = await readPng(at('round.png'), { channels: 3, size: 4 })
-    const back = Array.from({ length: 48 }, (_, i) => Math.round((values[(i % 3) * 16 + Math.floor(i / 3)] + 1) * 127.5))
-    expect(back).toEqual([...image.data])
-  })
-
-  test('grey becomes three channels, and a colour picture is refused by a grey model', async () => {
-    png(at('grey.png'), 4, 1)
-    const values = await readPng(at('grey.png'), { channels: 3, size: 4 })
-    expect(values.slice(0, 16)).toEqual(values.slice(16, 32))
-    expect(values[1]).toBeCloseTo(37 / 127.5 - 1, 6)
-    png(at('colour.png'), 4)
-    await expect(readPng(at('colour.png'), { channels: 1, size: 4 })).rejects.toThrow(/colour image/)
-  })
-
-  test('a damaged picture is named', async () => {
-    png(at('whole.png'), 32)
-    const bytes = readFileSync(at('whole.png'))
-    bytes[60] ^= 255
-    writeFileSync(at('damaged.png'), bytes)
-    await expect(readPng(at('damaged.png'), { channels: 3, size: 32 })).rejects.toThrow(/damaged\.png: a damaged PNG/)
-  })
-
   test('a contact sheet holds every pixel of every picture, enlarged', () => {
     const images = [10, 20, 30].map((value) => ({ width: 32, height: 32, channels: 1 as const, data: new Uint8Array(1024).fill(value) }))
     const sheet = contactSheet(images)

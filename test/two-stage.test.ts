@@ -6,8 +6,8 @@ import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { imageOf, readPng } from '../src/cli/image.ts'
 import type { RunRecord } from '../src/cli/run-record.ts'
+import { batchOf, decodeImage, imageOf } from '../src/data/index.ts'
 import { purposes } from '../src/diffusion/noise.ts'
 import { GaussianDiffusion, GeneratedNoise, lowResolution, sampleLoop, superResolutionDenoiser } from '../src/diffusion/index.ts'
 import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
@@ -144,7 +144,7 @@ describe('on the command line', () => {
     const parameters = new Map(await Promise.all([...file.tensors].map(async ([key, entry]) => [key, device.tensor(await entry.read() as Float32Array, entry.shape)] as const)))
     await file.close()
     using model = new UNet(config, parameters)
-    using lowRes = device.tensor(await readPng(join(at('first'), 'base-0001.png'), { channels: 3, size: 8 }), [1, 3, 8, 8])
+    using lowRes = device.tensor(batchOf([decodeImage(readFileSync(join(at('first'), 'base-0001.png')))], { channels: 3, size: 8 }), [1, 3, 8, 8])
     using noise = new GeneratedNoise(device, { seed: 5, samples: [1], shape: [3, 16, 16], stage: 'upsample' })
     for await (const { x, done, total } of sampleLoop(diffusion, superResolutionDenoiser(model, lowRes, [0]), { noise })) {
       if (done < total) continue

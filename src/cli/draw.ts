@@ -4,11 +4,11 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { encodePng, imageOf } from '../data/index.ts'
 import { GaussianDiffusion, GeneratedNoise, GivenNoise, lastGuided, marginalStart, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { departures, sayDepartures } from './departures.ts'
-import { encodePng, imageOf } from './image.ts'
 import { sha256Of } from './files.ts'
 import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
 import { cycled, toOptions, type SampleSettings } from './options.ts'

@@ -1,10 +1,9 @@
 /** What `tweedie memorization` writes down: the figures, the table of all distances, and the page. */
-import type { ImageSet } from '../data/index.ts'
+import { encodePng, type Image, type ImageSet } from '../data/index.ts'
 import { quantiles } from '../metrics/index.ts'
 import type { NearestTraining } from '../train/index.ts'
 import { counted } from './counted.ts'
 import { escapeHtml, htmlPage, htmlTable, inlinePng } from './html.ts'
-import { encodePng, type Image } from './image.ts'
 
 /** Of the distances to the nearest training image. */
 const levels = [0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1]

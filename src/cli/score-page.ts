@@ -3,11 +3,11 @@
  * what the model made of it, the histogram of the scores, and how they differ by class and by brightness. Its size is
  * bounded: of a large set the extremes are shown and evenly spaced ranks between them, as thumbnails.
  */
+import { encodePng, type Image } from '../data/index.ts'
 import type { ScoreSettings } from '../diffusion/index.ts'
 import { quantiles } from '../metrics/index.ts'
 import { counted } from './counted.ts'
 import { escapeHtml, htmlPage, htmlTable, inlinePng } from './html.ts'
-import { encodePng, type Image } from './image.ts'
 
 /** Most images on a page, and of those the rarest and as many of the most common. */
 const most = 400

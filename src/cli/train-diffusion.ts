@@ -1,7 +1,7 @@
 /** `tweedie train diffusion`: a diffusion model from a set of images. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
+import { checkImages, encodePng, imageBatch, imagesOf, trainingBatch, type Image, type ImageSet } from '../data/index.ts'
 import { createNamedScheduleSampler, diffusionOptionsOf, encodeMarginal, GaussianDiffusion, GeneratedNoise, lossTypeOf, MarginalFit, sampleLoop } from '../diffusion/index.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
 import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../io/json.ts'
@@ -13,7 +13,6 @@ import { contactSheet } from './contact-sheet.ts'
 import { diffusionTrainingDepartures, sayDepartures } from './departures.ts'
 import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
-import { encodePng, imageOf, type Image } from './image.ts'
 import { networkFrom, networkOf, networkOptions } from './network-options.ts'
 import { inputsOf } from './outputs.ts'
 import { progress } from './progress.ts'
@@ -134,7 +133,7 @@ export const trainDiffusion: Command = {
           if (done < total) continue
           const values = await x.read()
           if (!values.every(Number.isFinite)) console.error('note: samples hold values that are no numbers, which the sheet shows black.')
-          pictures.push(...samples.map((_, i) => imageOf(values, x.shape, i)))
+          pictures.push(...imagesOf(values, x.shape))
         }
       }
       return encodePng(contactSheet(pictures))

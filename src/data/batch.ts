@@ -8,6 +8,7 @@ import { centerCrop, randomCrop } from './crop.ts'
 import { withChannels, type Image } from './image.ts'
 import type { ImageSet } from './image-set.ts'
 import { permutation, uniforms } from './random.ts'
+import { placeValues } from './values.ts'
 
 export interface BatchOptions {
   /** Width and height of the model's images. */
@@ -26,7 +27,7 @@ export interface BatchOptions {
 
 export interface Batch {
   /** [N, C, size, size]: u8 / 127.5 - 1. */
-  readonly images: Float32Array
+  readonly images: Float32Array<ArrayBuffer>
   /** In the set. */
   readonly indices: number[]
   /** Classes, where the set has any. */
@@ -61,6 +62,27 @@ export function imageBatch(set: ImageSet, indices: readonly number[], options: P
 }
 
 /**
+ * The same of images in memory: the values of a batch [N, channels, size, size] in [-1, 1], each image cut to its middle
+ * square and scaled as guided-diffusion does.
+ *
+ * ```ts
+ * const image = decodeImage(new Uint8Array(await file.arrayBuffer()), file.name)
+ * using x = device.tensor(batchOf([image], { size: 64, channels: 3 }), [1, 3, 64, 64])
+ * ```
+ *
+ * @throws TweedieError 'option' for no image, and for one that is too small for `size`
+ */
+export function batchOf(images: readonly Image[], { size, channels }: Pick<BatchOptions, 'size' | 'channels'>): Float32Array<ArrayBuffer> {
+  if (images.length === 0) throw new TweedieError('option', 'batchOf: expected one image or more, found none.')
+  const batch = new Float32Array(images.length * channels * size * size)
+  images.forEach((image, i) => {
+    checkSize('batchOf', i, image, { size, crop: 'center' })
+    placeValues(batch, i * channels * size * size, centerCrop(withChannels(image, channels), size))
+  })
+  return batch
+}
+
+/**
  * Looks at every image's size before a long job meets the one that does not fit.
  *
  * @throws TweedieError 'option' where there are fewer images than `fewest` (default 1), or one does not fit
@@ -69,13 +91,13 @@ export function checkImages(set: ImageSet, options: Pick<BatchOptions, 'size' | 
   if (set.length < fewest) {
     throw new TweedieError('option', `${set.name}: expected at least ${fewest} images, found ${set.length === 1 ? 'one' : set.length}. Add more.`)
   }
-  for (let index = 0; index < set.length; index++) checkSize(set, index, set.sizeOf(index), options)
+  for (let index = 0; index < set.length; index++) checkSize(set.name, set.imageName(index), set.sizeOf(index), options)
 }
 
-function checkSize(set: ImageSet, index: number, { width, height }: { width: number; height: number }, { size, crop }: Pick<BatchOptions, 'size' | 'crop'>): void {
+function checkSize(name: string, image: string | number, { width, height }: { width: number; height: number }, { size, crop }: Pick<BatchOptions, 'size' | 'crop'>): void {
   if (width === size && height === size) return
   const wrong = (what: string): never => {
-    throw new TweedieError('option', `${set.name}: image ${set.imageName(index)} has ${width} x ${height} pixels: ${what}`)
+    throw new TweedieError('option', `${name}: image ${image} has ${width} x ${height} pixels: ${what}`)
   }
   if (Math.min(width, height) < size) wrong(`too small for ${size} x ${size}. Choose a size of at most ${Math.min(width, height)}, or leave it out or enlarge it first.`)
   if (crop === undefined) wrong(`expected ${size} x ${size}, as no crop was asked for. Ask for a centre or a random crop.`)
@@ -89,28 +111,12 @@ async function assemble(
   const images = new Float32Array(indices.length * channels * size * size)
   await Promise.all(indices.map(async (index, i) => {
     const image = await set.read(index, signal)
-    checkSize(set, index, image, options)
+    checkSize(set.name, set.imageName(index), image, options)
     const { square, symmetry } = prepare(withChannels(image, channels), i)
-    place(images, i * channels * size * size, square, symmetry)
+    placeValues(images, i * channels * size * size, square, symmetry)
   }))
   const { labels } = set
   return { images, indices: [...indices], ...labels && { labels: Int32Array.from(indices, (index) => labels[index]) } }
-}
-
-/** u8 / 127.5 - 1 in float32. */
-const values = Float32Array.from({ length: 256 }, (_, byte) => Math.fround(byte / 127.5) - 1)
-
-/** Writes a square into a batch, [C, size, size], under one of its symmetries: bit 0 flips x, bit 1 y, bit 2 exchanges the two. */
-function place(batch: Float32Array, offset: number, { width: size, channels, data }: Image, symmetry: number): void {
-  const last = size - 1
-  for (let y = 0; y < size; y++) {
-    for (let x = 0; x < size; x++) {
-      const across = symmetry & 4 ? y : x
-      const down = symmetry & 4 ? x : y
-      const from = ((symmetry & 2 ? last - down : down) * size + (symmetry & 1 ? last - across : across)) * channels
-      for (let c = 0; c < channels; c++) batch[offset + (c * size + y) * size + x] = values[data[from + c]]
-    }
-  }
 }
 
 /** Orders of the last two epochs of a set: batches that cross from one to the next need both. */

@@ -7,9 +7,10 @@ import { decodePng, isPng, pngHeader } from './png.ts'
 /**
  * A PNG or JPEG file as an image of bytes: alpha is ignored, 16 bits become 8, an EXIF orientation is ignored.
  *
+ * @param name of the file, for messages
  * @throws TweedieError 'format', naming `name`, for what is neither, damaged, or of a kind that is not read
  */
-export function decodeImage(bytes: Uint8Array, name: string): Image {
+export function decodeImage(bytes: Uint8Array, name = 'the image'): Image {
   try {
     return isPng(bytes) ? decodePng(bytes, name) : isJpeg(bytes) ? decodeJpeg(bytes, name) : unknown(name)
   } catch (cause) {

@@ -1,6 +1,7 @@
 /** Images: sets of them, and batches for a model. Host arrays only. */
 export { attributesOf, parseAttributes, type AttributeTable, type ImageAttributes } from './attributes.ts'
-export { checkImages, imageBatch, trainingBatch, type Batch, type BatchOptions } from './batch.ts'
+export { batchOf, checkImages, imageBatch, trainingBatch, type Batch, type BatchOptions } from './batch.ts'
+export { drawImage, imageDataOf, imageFrom, type Canvas, type ImageDataOf, type Pixels } from './canvas.ts'
 export { centerCrop, randomCrop } from './crop.ts'
 export { decodeImage } from './decode.ts'
 export { openIdx } from './idx.ts'
@@ -9,5 +10,7 @@ export { imageArrays, subset, type ImageArrays, type ImageFile, type ImageSet } 
 export { joinSets } from './join.ts'
 export { damagedImages, lookThrough, type DamagedImage } from './look.ts'
 export { openNpz } from './npz.ts'
+export { encodePng } from './png.ts'
 export { resize } from './resize.ts'
 export { applySelection, classCounts, parseSelection, selectImages, type Selection, type SelectOptions } from './selection.ts'
+export { imageOf, imagesOf } from './values.ts'

@@ -7,6 +7,7 @@
  * Read here, with fflate to inflate: fast-png, which writes our files, takes a suggested palette for the picture's, cannot
  * interlace fewer than 8 bits, refuses a file for a damaged text, and inflates without bound. Format: W3C PNG, 3rd edition.
  */
+import { encode } from 'fast-png'
 import { unzlibSync } from 'fflate'
 import { TweedieError } from '../errors.ts'
 import { crc32 } from '../io/zip.ts'
@@ -81,6 +82,10 @@ export function decodePng(bytes: Uint8Array, name: string): Image {
   }
   return { width, height, channels, data: out }
 }
+
+/** The image as a PNG file of 8 bits, without a loss. */
+export const encodePng = ({ width, height, channels, data }: Image): Uint8Array<ArrayBuffer> =>
+  encode({ width, height, channels, data, depth: 8 }) as Uint8Array<ArrayBuffer>
 
 /** The compressed pixels, and of a palette picture 256 colours, those that the file leaves out being black. */
 function chunksOf(bytes: Uint8Array, header: PngHeader, name: string): { packed: Uint8Array; palette: Uint8Array | null } {

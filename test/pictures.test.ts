@@ -1,0 +1,114 @@
+/** Pictures in and out: values of a batch as images, PNG files, ImageData and canvases, and back. */
+import { describe, expect, test } from 'vitest'
+import {
+  batchOf, centerCrop, decodeImage, drawImage, encodePng, imageArrays, imageBatch, imageDataOf, imageFrom, imageOf, imagesOf, withChannels, type Canvas, type Image, type Pixels,
+} from '../src/data/index.ts'
+import { TweedieError } from '../src/errors.ts'
+import { pattern } from './data-fixtures.ts'
+import { numbers } from './op.ts'
+
+/** Bytes of every value, [0, 256), as a grey image and as a colour one. */
+const grey: Image = { width: 16, height: 16, channels: 1, data: Uint8Array.from({ length: 256 }, (_, i) => i) }
+const colour: Image = { width: 16, height: 16, channels: 3, data: Uint8Array.from({ length: 768 }, (_, i) => (i * 37) % 256) }
+
+describe('values', () => {
+  test('export truncates, as the reference does', () => {
+    // (x + 1) * 127.5 of 127.4999 is 127, of 254.9999 is 254; outside is clamped.
+    const { data } = imageOf(Float32Array.from([-1, -0.5, 0, 0.5, 0.99999, 1, -7, 7]), [1, 1, 2, 4], 0)
+    expect([...data]).toEqual([0, 63, 127, 191, 254, 255, 0, 255])
+  })
+
+  test('a batch becomes images, planes of a channel interleaved', () => {
+    const values = Float32Array.from({ length: 2 * 3 * 8 }, (_, i) => i / 24 - 1)
+    const images = imagesOf(values, [2, 3, 2, 4])
+    expect(images.map(({ width, height, channels }) => [width, height, channels])).toEqual([[4, 2, 3], [4, 2, 3]])
+    const byte = (i: number): number => Math.trunc(Math.fround(Math.fround(values[i] + 1) * 127.5))
+    expect([...images[1].data]).toEqual(Array.from({ length: 24 }, (_, i) => byte(24 + (i % 3) * 8 + Math.floor(i / 3))))
+    expect(imageOf(values, [2, 3, 2, 4], 1)).toEqual(images[1])
+  })
+
+  test('a batch of images has the values that scoring reads of a set', async () => {
+    const images = [40, 80].map((v): Image => ({ ...pattern(50, 33), data: pattern(50, 33).data.map((byte, i) => (byte + v * i) % 256) }))
+    const set = imageArrays({ name: 'two', fingerprint: '', width: 50, height: 33, channels: 3, data: Uint8Array.from(images.flatMap(({ data }) => [...data])) })
+    for (const channels of [1, 3] as const) {
+      expect(batchOf(images, { size: 16, channels })).toEqual((await imageBatch(set, [0, 1], { size: 16, channels })).images)
+    }
+    const bytes = centerCrop(withChannels(images[0], 1), 16).data
+    expect([...batchOf([images[0]], { size: 16, channels: 1 })]).toEqual([...Float32Array.from(bytes, (byte) => Math.fround(byte / 127.5) - 1)])
+  })
+
+  test('grey becomes three equal channels', () => {
+    const values = batchOf([grey], { size: 16, channels: 3 })
+    expect(values.subarray(0, 256)).toEqual(values.subarray(256, 512))
+    expect(values[37]).toBeCloseTo(37 / 127.5 - 1, 6)
+  })
+
+  test.each<[string, () => unknown, string, RegExp]>([
+    ['a batch of six channels', () => imageOf(numbers(6 * 4, 1), [1, 6, 2, 2], 0), 'shape', /\[N, C, H, W\] with 1 or 3 channels, found 24 values for \[1, 6, 2, 2\]/],
+    ['an image without its batch', () => imageOf(numbers(12, 1), [3, 2, 2], 0), 'shape', /found 12 values for \[3, 2, 2\]/],
+    ['values of one image of two', () => imageOf(numbers(12, 1), [2, 3, 2, 2], 0), 'shape', /found 12 values for \[2, 3, 2, 2\]/],
+    ['an image that is not there', () => imageOf(numbers(12, 1), [1, 3, 2, 2], 1), 'option', /from 0 to 0, found 1/],
+    ['no image', () => batchOf([], { size: 8, channels: 3 }), 'option', /one image or more/],
+    ['an image that is too small', () => batchOf([grey, grey], { size: 32, channels: 1 }), 'option', /batchOf: image 0 has 16 x 16 pixels: too small for 32 x 32/],
+    ['what is no picture', () => imageFrom({ width: 2, height: 2, data: new Uint8ClampedArray(12) }), 'option', /expected an ImageData or a canvas, found 12 bytes for 2 x 2 pixels/],
+    ['a picture of the page', () => imageFrom({ width: 2, height: 2, src: 'a.png' } as never), 'option', /found something else. Draw it onto a canvas/],
+    ['a canvas of WebGL', () => drawImage({ width: 1, height: 1, getContext: () => null }, grey), 'option', /no 2d context/],
+  ])('%s is refused', (_, make, code, message) => {
+    let error: unknown
+    try {
+      make()
+    } catch (found) {
+      error = found
+    }
+    expect(error).toBeInstanceOf(TweedieError)
+    expect(error).toMatchObject({ code, message: expect.stringMatching(message) })
+  })
+})
+
+describe('files', () => {
+  test.each([['grey', grey], ['colour', colour]])('%s goes to a PNG and back to the same bytes', (_, image) => {
+    const png = encodePng(image)
+    const back: Image = decodeImage(png)
+    expect(back).toEqual(image)
+    // A view of its own bytes, as Blob and Response take it.
+    expect(new Uint8Array(png.buffer, png.byteOffset, png.byteLength)).toEqual(png)
+  })
+
+  test('a damaged picture is named', () => {
+    const bytes = encodePng(colour)
+    bytes[60] ^= 255
+    expect(() => decodeImage(bytes, 'damaged.png')).toThrow(/^damaged\.png: a damaged PNG/)
+    expect(() => decodeImage(bytes)).toThrow(/^the image: a damaged PNG/)
+  })
+})
+
+// Chromium's own are tested in browser.test.ts.
+describe('ImageData and canvases', () => {
+  /** What a canvas does with pixels. */
+  const canvas = (): Canvas & { pixels?: Pixels } => {
+    const self: Canvas & { pixels?: Pixels } = {
+      width: 300, height: 150,
+      getContext: () => ({
+        putImageData: (pixels: Pixels) => (self.pixels = pixels),
+        getImageData: () => self.pixels,
+      }),
+    }
+    return self
+  }
+
+  test('an ImageData is opaque, and grey has three equal colours', () => {
+    const pixels = imageDataOf({ width: 2, height: 1, channels: 1, data: Uint8Array.of(7, 200) })
+    expect([...pixels.data]).toEqual([7, 7, 7, 255, 200, 200, 200, 255])
+    expect({ ...pixels, data: 0 }).toEqual({ width: 2, height: 1, colorSpace: 'srgb', data: 0 })
+    expect(imageFrom(imageDataOf(colour))).toEqual(colour)
+  })
+
+  test('a canvas takes the size of the image, and gives it back', () => {
+    const there = canvas()
+    drawImage(there, colour)
+    expect([there.width, there.height]).toEqual([16, 16])
+    expect(imageFrom(there)).toEqual(colour)
+    drawImage(there, grey)
+    expect(imageFrom(there)).toEqual(withChannels(grey, 3))
+  })
+})
