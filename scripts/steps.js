@@ -3,7 +3,7 @@
  * Plain JavaScript on Node's own modules only, because it runs before anything is installed or built.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -61,8 +61,9 @@ export function installed() {
 export async function build() {
   const { generate } = await import('./kernels.js')
   await generate().catch((/** @type {Error} */ error) => stop(error.message))
-  const stamp = join(dist, '.built')
-  if (existsSync(stamp) && newest() < statSync(stamp).mtimeMs) return
+  const entry = 'index.js'
+  const built = join(dist, entry)
+  if (existsSync(built) && newest() < statSync(built).mtimeMs) return
   console.error('Building tweedie ...')
   const fresh = join(root, `dist-${process.pid}.tmp`)
   const started = new Date()
@@ -72,8 +73,7 @@ export async function build() {
     if (code > 128) process.exit(code)
     stop('tweedie does not compile.')
   }
-  writeFileSync(join(fresh, '.built'), '')
-  utimesSync(join(fresh, '.built'), started, started) // a file saved while the compiler ran is newer than the build
+  utimesSync(join(fresh, entry), started, started) // says when it was built: a file saved while the compiler ran is newer
   const old = join(root, `dist-${process.pid}-old.tmp`)
   try {
     if (existsSync(dist)) renameSync(dist, old)
@@ -81,7 +81,7 @@ export async function build() {
   } catch (error) {
     // Another process built at the same time: one build is as good as the other.
     rmSync(fresh, { recursive: true, force: true })
-    if (!existsSync(stamp)) throw error
+    if (!existsSync(built)) throw error
   }
   rmSync(old, { recursive: true, force: true })
 }
