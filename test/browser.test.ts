@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { describe, expect, test } from 'vitest'
-import { diffusionOptionsOf, GaussianDiffusion, GeneratedNoise, sampleLoop, selfGuidance } from '../src/diffusion/index.ts'
+import { diffusionOf, GeneratedNoise, sampleLoop, selfGuidance } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -29,11 +29,11 @@ if (!chromium && process.env.CI === 'true') throw new Error('CI tests in Chromiu
 
 /** What the pages share; `tweedie` is the browser entry. */
 const common = `
-import { add, describeModel, Device, diffusionOptionsOf, GaussianDiffusion, GeneratedNoise, grad, loadModel, openCheckpoint, sampleLoop, selfGuidance, square, urlSource } from 'tweedie'
+import { add, describeModel, Device, diffusionOf, GeneratedNoise, grad, loadModel, openCheckpoint, sampleLoop, selfGuidance, square, urlSource } from 'tweedie'
 
 const checkpoint = await openCheckpoint(await urlSource('/weights'))
 const description = describeModel(checkpoint)
-const diffusion = new GaussianDiffusion({ ...diffusionOptionsOf(description.diffusion, description.config), respacing: '2' })
+const diffusion = diffusionOf(description, { respacing: 2 })
 const load = (device) => loadModel(device, checkpoint, description)
 
 async function draw(device) {
@@ -179,7 +179,7 @@ async function inNode(device: Device): Promise<Result['samples']> {
   const checkpoint = await openCheckpoint(bytesSource(weights))
   const description = describeModel(checkpoint)
   using model = await loadModel(device, checkpoint, description) as UNet
-  const diffusion = new GaussianDiffusion({ ...diffusionOptionsOf(description.diffusion, model.config), respacing: '2' })
+  const diffusion = diffusionOf(description, { respacing: 2 })
   const draw = async (options: object): Promise<number[]> => {
     using noise = new GeneratedNoise(device, { seed: 5, samples: [0], shape: [3, 32, 32] })
     let sample: number[] = []

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { diffusionOptionsOf, GaussianDiffusion, GeneratedNoise, sampleLoop, selfGuidance, type SampleOptions } from '../src/diffusion/index.ts'
+import { diffusionOf, GeneratedNoise, sampleLoop, selfGuidance, type SampleOptions } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -17,7 +17,7 @@ async function draw(device: Device, samples: readonly number[], steps: number, o
   const description = describeModel(checkpoint)
   using model = await loadModel(device, checkpoint, description) as UNet
   using noise = new GeneratedNoise(device, { seed: 3, samples, shape: [3, 32, 32] })
-  const diffusion = new GaussianDiffusion({ ...diffusionOptionsOf(description.diffusion, model.config), respacing: String(steps) })
+  const diffusion = diffusionOf(description, { respacing: steps })
   for await (const step of sampleLoop(diffusion, (x, t) => model.forward(x, t), { noise, ...options })) {
     if (step.done === step.total) return await step.x.read()
   }

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { applySelection, imageBatch, openImages, parseSelection, type ImageSet } from '../src/data/index.node.ts'
-import { diffusionOptionsOf, GaussianDiffusion, minorityMetadata } from '../src/diffusion/index.ts'
+import { diffusionOf, minorityMetadata } from '../src/diffusion/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { describeModel, loadFeatureNet, loadModel, type Classifier, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -69,7 +69,7 @@ describeShared('on cells of smears that no training has seen', () => {
   deviceTest('the diffusion model has the loss of its card', async (device) => {
     const { model, description } = await load(device, 'bccd32-adm')
     const set = await heldOut()
-    const diffusion = new GaussianDiffusion(diffusionOptionsOf(description.diffusion, model.config))
+    const diffusion = diffusionOf(description)
     const every = Math.floor(set.length / 96)
     const { mse } = await evaluateDiffusion(device, { model: model as UNet, diffusion, count: 96, seed: 0, load: async (first, n) => ({ images: await read(set, Array.from({ length: n }, (_, i) => (first + i) * every)) }) })
     // All 973: 0.0291. These 96 are a part of them, with steps and noise of their own.

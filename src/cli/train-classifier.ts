@@ -1,7 +1,7 @@
 /** `tweedie train classifier`: a classifier of noisy images from labelled ones, on the noise of a diffusion model. */
 import { basename, join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
-import { createNamedScheduleSampler, diffusionOptionsOf, GaussianDiffusion, type ClassifierMetadata, type MinorityMetadata } from '../diffusion/index.ts'
+import { createNamedScheduleSampler, diffusionOf, type ClassifierMetadata, type MinorityMetadata } from '../diffusion/index.ts'
 import { Classifier, configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, type ClassifierConfig, type UNetConfig } from '../nn/index.ts'
 import { classifierTask, evaluateClassifier, Trainer, type ClassifierEvaluation } from '../train/index.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
@@ -95,7 +95,7 @@ export const trainClassifier: Command = {
       console.error(`${countsOf(data)}${data.heldBack ? `, ${data.heldBack.length.toLocaleString('en')} held back` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
       using extractor = extractorFile && await loadWithProgress(device, extractorFile.file, signal) as Classifier
       using classifier = new Classifier(config, from ? await parametersFrom(device, from, config, signal) : initializeParameters(device, planOf(config), seed))
-      const diffusion = new GaussianDiffusion(diffusionOptionsOf(process))
+      const diffusion = diffusionOf({ config, diffusion: process })
       const network = { diffusion, ...(extractor && { extractor }), loss: of === 'attributes' ? 'binaryCrossEntropy' : 'crossEntropy' } as const
       const withLabels = labelled(data, [config, extractorConfig].some((one) => (one?.numClasses ?? null) !== null))
       const task = classifierTask(device, {

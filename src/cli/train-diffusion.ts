@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkImages, encodePng, imageBatch, imagesOf, trainingBatch, type Image, type ImageSet } from '../data/index.ts'
-import { createNamedScheduleSampler, diffusionOptionsOf, encodeMarginal, GaussianDiffusion, GeneratedNoise, lossTypeOf, MarginalFit, sampleLoop } from '../diffusion/index.ts'
+import { createNamedScheduleSampler, diffusionOf, encodeMarginal, GeneratedNoise, lossTypeOf, MarginalFit, sampleLoop } from '../diffusion/index.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
 import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../io/json.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
@@ -83,7 +83,7 @@ export const trainDiffusion: Command = {
     using device = await requestDevice({ need: trainingNeed(config, train), signal })
     console.error(`${set.length.toLocaleString('en')} images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
     using model = new UNet(config, from ? await parametersFrom(device, from, config, signal) : initializeParameters(device, planOf(config), seed))
-    const diffusion = new GaussianDiffusion(diffusionOptionsOf(process, config))
+    const diffusion = diffusionOf({ config, diffusion: process })
     const shape = { size: config.imageSize, channels: config.inChannels as 1 | 3 }
     const task = diffusionTask(device, {
       model, diffusion, seed, lossType: lossTypeOf(process),
@@ -123,7 +123,7 @@ export const trainDiffusion: Command = {
       return found
     }
     const sheet = async (): Promise<Uint8Array> => {
-      const respaced = new GaussianDiffusion({ ...diffusionOptionsOf(process, config), respacing: String(Math.min(50, process.diffusionSteps)) })
+      const respaced = diffusionOf({ config, diffusion: process }, { respacing: Math.min(50, process.diffusionSteps) })
       const pictures: Image[] = []
       while (pictures.length < sampleCount) {
         const samples = Array.from({ length: Math.min(atOnce, sampleCount - pictures.length) }, (_, k) => pictures.length + k)

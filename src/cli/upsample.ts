@@ -1,5 +1,5 @@
 /** The second stage of `sample`: its U-Net from file to batches of large pictures. */
-import { diffusionOptionsOf, GaussianDiffusion, GeneratedNoise, lowResolution, sampleLoop, superResolutionDenoiser } from '../diffusion/index.ts'
+import { diffusionOf, GeneratedNoise, lowResolution, sampleLoop, superResolutionDenoiser, type GaussianDiffusion } from '../diffusion/index.ts'
 import { memoryOf, type UNet, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
@@ -30,7 +30,7 @@ export async function openUpsampler({ file: path, preset, respacing }: Upsampler
   if (config.inChannels !== base.inChannels) fail(`${path}: takes pictures of ${config.inChannels} channels, but the model draws ${base.inChannels}.`)
   if (config.imageSize <= Math.max(...images.size)) fail(`${path}: draws ${config.imageSize} x ${config.imageSize} pixels, no more than the model, ${images.size.join(' x ')}.`)
   if (config.numClasses !== null && config.numClasses !== base.numClasses) fail(`${path}: an upsampler of ${config.numClasses} classes needs a model with the same classes.`)
-  const diffusion = new GaussianDiffusion({ ...diffusionOptionsOf(process, config), respacing: respacing ?? '' })
+  const diffusion = diffusionOf({ config, diffusion: process }, { respacing: respacing ?? '' })
   const size = [config.imageSize, config.imageSize] as const
   return {
     need: memoryOf(config, { batch: images.batch, size }),

@@ -5,9 +5,9 @@
  * compiles nothing.
  */
 import { TweedieError } from '../errors.ts'
-import type { DiffusionSettings, MeanType, NoiseSchedule } from '../nn/config.ts'
+import type { MeanType, NoiseSchedule } from '../nn/config.ts'
 import { expression, f, map, slice, type Tensor } from '../tensor/index.ts'
-import { respace, type RespacedProcess } from './respace.ts'
+import { respace, type RespacedProcess, type Respacing } from './respace.ts'
 
 export type { MeanType } from '../nn/config.ts'
 
@@ -18,32 +18,14 @@ export interface DiffusionOptions {
   readonly schedule: NoiseSchedule
   /** T of the training. */
   readonly diffusionSteps: number
-  /** `"250"`, `"10,15,20"`, `"ddim25"`; default: all T steps. */
-  readonly respacing?: string
+  /** `250`, `'10,15,20'`, `'ddim25'`, see `spaceTimesteps`; default: all T steps. */
+  readonly respacing?: Respacing
   /** The network sees t * 1000 / T. Default false. */
   readonly rescaleTimesteps?: boolean
   /** Default `'epsilon'`, as every published model. */
   readonly meanType?: MeanType
   /** Default `'learnedRange'`, as every published model with a variance head. */
   readonly varianceType?: VarianceType
-}
-
-/**
- * How a network is sampled from, given what it was trained with (guided-diffusion `create_gaussian_diffusion`): one with
- * twice the channels of its images has a variance head, LEARNED_RANGE; one without takes FIXED_LARGE, or FIXED_SMALL where
- * `sigmaSmall` says so. Without a `network` (a classifier's process) `learnSigma` tells.
- *
- * ```ts
- * const { config, diffusion } = describeModel(checkpoint)
- * const process = new GaussianDiffusion({ ...diffusionOptionsOf(diffusion, config), respacing: '250' })
- * ```
- * @throws TweedieError 'option' where nothing is known of the training
- */
-export function diffusionOptionsOf(settings: DiffusionSettings | undefined, network?: { readonly inChannels: number; readonly outChannels: number }): Required<Omit<DiffusionOptions, 'respacing'>> {
-  if (!settings) throw new TweedieError('option', 'The model file does not say what process the network was trained with: give describeModel a preset, or the schedule and the steps to GaussianDiffusion yourself.')
-  const { noiseSchedule, diffusionSteps, rescaleTimesteps, meanType = 'epsilon', sigmaSmall = false } = settings
-  const learnSigma = network ? network.outChannels === 2 * network.inChannels : settings.learnSigma ?? false
-  return { schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, meanType, varianceType: learnSigma ? 'learnedRange' : sigmaSmall ? 'fixedSmall' : 'fixedLarge' }
 }
 
 /** The network as the process sees it: x [N, C, H, W] and what it is to be told of the time, one number a sample. */

@@ -6,6 +6,7 @@
 import { TweedieError } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
 import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
+import { describedOptions, type DescribedProcess } from './diffusion-of.ts'
 import type { Distance } from './distance.ts'
 import { GaussianDiffusion, type DenoisedOptions, type Denoiser, type DiffusionOptions } from './gaussian-diffusion.ts'
 import { purposes } from './noise.ts'
@@ -35,11 +36,14 @@ export type ScoreStep = { readonly index: number } | { readonly fraction: number
  * The process in which images are scored and the step in it, as the reference has them: a process of T steps is walked in
  * 100, whatever the sampler uses, and the step is an index of those: index 60 of a linear process of 1000 is its step 605,
  * not 60. A fraction f of T means the index nearest to f * 100, so 0.9 is index 90 (step 908 of 1000), and the default is
- * 0.9 for a cosine schedule, 0.6 for a linear one. A process of fewer steps than 100 is scored in its own.
+ * 0.9 for a cosine schedule, 0.6 for a linear one. A process of fewer steps than 100 is scored in its own. `process`: a
+ * model's description, as `describeModel` tells it, or the process's options.
  *
  * @throws TweedieError 'option' for an index outside the process or a fraction outside [0, 1]
  */
-export function scoreProcess(options: Omit<DiffusionOptions, 'respacing'>, step: ScoreStep = { fraction: scoreFraction(options.schedule) }): ScoreProcess {
+export function scoreProcess(process: Omit<DiffusionOptions, 'respacing'> | DescribedProcess, given?: ScoreStep): ScoreProcess {
+  const options = 'config' in process ? describedOptions(process) : process
+  const step = given ?? { fraction: scoreFraction(options.schedule) }
   const steps = Math.min(Number(scoreRespacing), options.diffusionSteps)
   if ('fraction' in step && !(step.fraction >= 0 && step.fraction <= 1)) throw new TweedieError('option', `The score's step is a fraction of T from 0 to 1, found ${step.fraction}.`)
   const t = 'index' in step ? step.index : Math.min(steps - 1, Math.round(step.fraction * steps))

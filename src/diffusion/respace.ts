@@ -8,19 +8,27 @@ import { TweedieError } from '../errors.ts'
 import { betaSchedule, diffusionTables } from './schedule.ts'
 import type { DiffusionTables, NoiseSchedule } from './schedule.ts'
 
+/** Steps to walk a process in: `50`, `'50'`, `'ddim50'`, `'10,15,20'` or a list of counts; see {@link spaceTimesteps}. */
+export type Respacing = number | string | readonly number[]
+
 /**
  * Which of T steps are kept, in ascending order.
  * - `''`: all of them.
  * - `'ddimN'`: the smallest integer stride that yields exactly N steps, from 0.
- * - `'250'`, `'10,15,20'` or a list of counts: T is cut into as many sections as there are counts (the first T mod n one
+ * - `250`, `'250'`, `'10,15,20'` or a list of counts: T is cut into as many sections as there are counts (the first T mod n one
  *   longer), each walked in equal strides from its first to its last step. Halves round to even, as Python's do.
  * @throws TweedieError 'option'
  * @example spaceTimesteps(1000, '250') // 0, 4, 8, ..., 995, 999
  */
-export function spaceTimesteps(T: number, spec: string | readonly number[]): number[] {
+export function spaceTimesteps(T: number, spec: Respacing): number[] {
   const fail = (message: string): never => {
-    throw new TweedieError('option', `respacing "${String(spec)}" of ${T} steps: ${message}`)
+    throw new TweedieError('option', `respacing ${typeof spec === 'number' ? spec : `"${String(spec)}"`} of ${T} steps: ${message}`)
   }
+  if (typeof spec === 'number') {
+    if (!Number.isInteger(spec) || spec < 1 || spec > T) fail(`a number of steps is a whole one from 1 to ${T}`)
+    return spaceTimesteps(T, [spec])
+  }
+  if (typeof spec !== 'string' && !Array.isArray(spec)) fail(`expected 250, "ddim25", "10,15,20" or a list of counts`)
   if (typeof spec === 'string' && spec.startsWith('ddim')) {
     const wanted = count(spec.slice(4), fail)
     for (let stride = 1; stride < T; stride++) {
@@ -30,6 +38,7 @@ export function spaceTimesteps(T: number, spec: string | readonly number[]): num
   }
   if (spec === '') return range(T)
   const counts = typeof spec === 'string' ? spec.split(',').map(part => count(part, fail)) : spec
+  if (counts.length === 0) fail('a list has one count at least')
   if (counts.some(n => !Number.isInteger(n) || n < 1)) fail('counts must be positive integers')
 
   const kept = new Set<number>()
@@ -53,7 +62,7 @@ export interface RespaceOptions {
   /** T, the steps of training. */
   diffusionSteps: number
   /** See {@link spaceTimesteps}. Default '': all T steps. */
-  respacing?: string | readonly number[]
+  respacing?: Respacing
   /** The network sees `t * 1000 / T`. Default false. */
   rescaleTimesteps?: boolean
 }

@@ -3,6 +3,7 @@
  * the common prefix and suffix are cut off, which state-dict keys share at length, and given up as soon as a row of the
  * table exceeds the best distance so far: 600 names against 600 keys take well under a second.
  */
+import { TweedieError } from '../errors.ts'
 
 /** Levenshtein distance of two strings, or `limit + 1` where it exceeds `limit`. */
 export function editDistance(a: string, b: string, limit = Infinity): number {
@@ -47,4 +48,32 @@ export function nearest(name: string, candidates: Iterable<string>): string | un
     if (distance === 0) break
   }
   return best
+}
+
+/** `unknown option "spuds" (did you mean "steps"?)`, or null where all of `names` are known. `what` is one of them: option, key. */
+export function unknownNames(what: string, names: readonly string[], known: Iterable<string>): string | null {
+  const all = [...known]
+  const unknown = names.filter((name) => !all.includes(name))
+  if (unknown.length === 0) return null
+  const listed = unknown.map((name) => {
+    const near = nearest(name, all)
+    return near ? `"${name}" (did you mean "${near}"?)` : `"${name}"`
+  })
+  return `unknown ${what}${unknown.length === 1 ? '' : 's'} ${listed.join(', ')}`
+}
+
+/**
+ * Refuses options that are no object, or have a key that is not one of `known`: in JavaScript a misspelled option is not
+ * there, and its default is used. The keys of `known` are held against the options' type by the compiler. A key that is
+ * undefined is as good as absent.
+ * @throws TweedieError 'option'
+ */
+export function refuseUnknown<T extends object>(of: string, options: T, known: { readonly [K in keyof Required<T>]: true }): void {
+  const given: unknown = options
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    throw new TweedieError('option', `${of}: expected an object of options such as { ${Object.keys(known)[0]}: … }, found ${Array.isArray(given) ? 'a list' : given === null ? 'null' : `a ${typeof given}`}.`)
+  }
+  const names = Object.entries(given).flatMap(([key, value]) => (value === undefined ? [] : [key]))
+  const unknown = unknownNames('option', names, Object.keys(known))
+  if (unknown) throw new TweedieError('option', `${of}: ${unknown}; there are ${Object.keys(known).join(', ')}.`)
 }

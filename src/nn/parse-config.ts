@@ -7,7 +7,7 @@
 import { TweedieError } from '../errors.ts'
 import { checkConfig, levelRates, maxDiffusionSteps, meanTypes } from './config.ts'
 import type { DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
-import { nearest } from './nearest.ts'
+import { unknownNames } from './nearest.ts'
 
 const POOLS: readonly Pool[] = ['attention', 'adaptive', 'spatial', 'spatial_v2']
 const SCHEDULES: readonly NoiseSchedule[] = ['linear', 'cosine']
@@ -218,13 +218,8 @@ class Fields {
   }
 
   finish(): void {
-    const unknown = Object.keys(this.values).filter(key => !this.taken.has(key))
-    if (unknown.length === 0) return
-    const listed = unknown.map(key => {
-      const near = nearest(key, this.taken)
-      return near ? `"${key}" (did you mean "${near}"?)` : `"${key}"`
-    })
-    this.fail(`unknown ${unknown.length === 1 ? 'key' : 'keys'} ${listed.join(', ')}`)
+    const unknown = unknownNames('key', Object.keys(this.values), this.taken)
+    if (unknown) this.fail(unknown)
   }
 }
 

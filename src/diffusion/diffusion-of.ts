@@ -1,0 +1,53 @@
+/**
+ * From what is known of a model to its process, so that nobody types a schedule a second time: a wrong one draws noise, and
+ * nothing says so.
+ */
+import { TweedieError } from '../errors.ts'
+import type { DiffusionSettings, ModelConfig } from '../nn/config.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
+import { GaussianDiffusion, type DiffusionOptions } from './gaussian-diffusion.ts'
+import type { Respacing } from './respace.ts'
+
+/** A network and what it was trained with, as `describeModel` and `preset` tell them. */
+export interface DescribedProcess {
+  readonly config: ModelConfig
+  readonly diffusion?: DiffusionSettings
+}
+
+export interface DiffusionOfOptions {
+  /** Steps to walk the process in: `50`, `'ddim50'`, `'10,15,20'`; see `spaceTimesteps`. Default: all T. */
+  readonly respacing?: Respacing
+}
+
+/**
+ * The process that a model is drawn from, with everything it was trained with (guided-diffusion `create_gaussian_diffusion`).
+ *
+ * ```ts
+ * const description = describeModel(checkpoint)
+ * const diffusion = diffusionOf(description, { respacing: 50 })
+ * ```
+ * @throws TweedieError 'option' where the description does not say how the model was trained, and for a respacing that is none
+ */
+export function diffusionOf(description: DescribedProcess, options: DiffusionOfOptions = {}): GaussianDiffusion {
+  refuseUnknown('diffusionOf', options, { respacing: true })
+  const { respacing } = options
+  return new GaussianDiffusion({ ...describedOptions(description), ...(respacing !== undefined && { respacing }) })
+}
+
+/** {@link diffusionOptionsOf} of a description; a classifier's outputs are no channels of an image. */
+export const describedOptions = ({ config, diffusion }: DescribedProcess): ReturnType<typeof diffusionOptionsOf> =>
+  diffusionOptionsOf(diffusion, config.kind === 'unet' ? config : undefined)
+
+/**
+ * How a network is sampled from, given what it was trained with: one with twice the channels of its images has a variance
+ * head, LEARNED_RANGE; one without takes FIXED_LARGE, or FIXED_SMALL where `sigmaSmall` says so. Without a `network` (a
+ * classifier's process) `learnSigma` tells. {@link diffusionOf} makes the process itself.
+ *
+ * @throws TweedieError 'option' where nothing is known of the training
+ */
+export function diffusionOptionsOf(settings: DiffusionSettings | undefined, network?: { readonly inChannels: number; readonly outChannels: number }): Required<Omit<DiffusionOptions, 'respacing'>> {
+  if (!settings) throw new TweedieError('option', 'The model file does not say what process the network was trained with: give describeModel a preset, or the schedule and the steps to GaussianDiffusion yourself.')
+  const { noiseSchedule, diffusionSteps, rescaleTimesteps, meanType = 'epsilon', sigmaSmall = false } = settings
+  const learnSigma = network ? network.outChannels === 2 * network.inChannels : settings.learnSigma ?? false
+  return { schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, meanType, varianceType: learnSigma ? 'learnedRange' : sigmaSmall ? 'fixedSmall' : 'fixedLarge' }
+}
