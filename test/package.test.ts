@@ -30,9 +30,10 @@ describe('sources', () => {
     metrics: ['shaders', 'tensor', 'nn'],
     diffusion: ['shaders', 'tensor', 'nn', 'io'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
-    cli: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'index.ts', 'index.node.ts'],
-    'index.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
-    'index.node.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'index.ts'],
+    tweedie: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
+    cli: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts', 'index.node.ts'],
+    'index.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie'],
+    'index.node.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts'],
   }
   const files = readdirSync(join(root, 'src'), { recursive: true }).map(String).filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
   const roomOf = (file: string): string => file.split('/')[0] as string

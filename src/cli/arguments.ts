@@ -4,9 +4,11 @@
  * a folder called `007` keeps its name; whatever does not fit is one line that names the option.
  */
 import { parseArgs } from 'node:util'
-import { TweedieError } from '../errors.ts'
 import { nearest } from '../nn/nearest.ts'
+import { fail } from '../tweedie/fail.ts'
 import type { Session } from './session.ts'
+
+export { fail }
 
 export interface Option {
   /** What the help calls its value; a flag has none. */
@@ -30,10 +32,6 @@ export interface Command {
   /** Without the program's name. */
   readonly examples: readonly string[]
   run(argv: readonly string[], session: Session): Promise<void>
-}
-
-export const fail = (message: string): never => {
-  throw new TweedieError('option', message)
 }
 
 /** `"x"`, or nothing: the end of a message about a name that does not exist. */

@@ -1,10 +1,11 @@
 /** How far images are apart, for self-guidance and minority scores: a norm, LPIPS, or a feature net of our own. */
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { perceptual, pNorm, type Distance, type GreyRange } from '../diffusion/index.ts'
-import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet, loadLpips, lpipsMemoryOf, type ModelConfig } from '../nn/index.ts'
-import { lpipsNetOf } from '../nn/lpips-plan.ts'
-import type { Device, DeviceNeed } from '../tensor/index.ts'
+import type { GreyRange } from '../diffusion/index.ts'
+import type { ModelConfig } from '../nn/index.ts'
+import type { Device } from '../tensor/index.ts'
+import { normIn, openNet, openNorm, type LoadedDistance, type OpenDistance } from '../tweedie/distance.ts'
+import { nodeFiles } from '../tweedie/files.node.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { openWeights, sha256OfFile } from './files.ts'
 
@@ -26,21 +27,15 @@ export interface DistanceSettings {
   readonly greyRange: GreyRange | null
 }
 
-/** The p of a norm `lP`, undefined for another word. */
-function normIn(distance: string): number | undefined {
-  const [, p] = /^l(\d+(?:\.\d+)?|inf)$/.exec(distance) ?? []
-  return p === undefined ? undefined : p === 'inf' ? Infinity : Number(p)
-}
-
-/** The feature net that comes with the package; beside src/ and beside dist/ alike. */
-export const shippedFeatures = (): string => fileURLToPath(new URL('../../weights/bccd32-features.safetensors', import.meta.url))
+/** The feature net that comes with the package. */
+export const shippedFeatures = (): string => fileURLToPath(new URL('bccd32-features.safetensors', nodeFiles.shipped))
 
 /** `model`: whose images are compared. */
 export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, { inChannels }: Pick<ModelConfig, 'inChannels'>): DistanceSettings {
   const [lpips, features] = [args.text('lpips'), args.text('features')]
   const distance = args.text('distance') ?? (lpips !== undefined ? 'lpips' : features !== undefined ? 'features' : 'l2')
   const norm = normIn(distance)
-  if (!['lpips', 'features'].includes(distance) && !(norm !== undefined && norm >= 1)) {
+  if (!['lpips', 'features'].includes(distance) && norm === undefined) {
     return fail(`--distance: expected lpips, features, l2, l1 or another norm lP with a P of 1 or more (l1.5, linf), found "${distance}".`)
   }
   if (distance === 'lpips' && lpips === undefined) return fail('--distance lpips needs its weights: --lpips FILE (features.* and lin* in one file; they are third-party and not part of tweedie), or take --distance l2.')
@@ -57,44 +52,24 @@ export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, 
   }
 }
 
-export interface LoadedDistance {
-  /** The same for self-guidance and for minority scores. */
-  readonly distance: Distance
-  /** For people: "LPIPS (alex)". */
-  readonly name: string
-  dispose(): void
-}
-
 /** What {@link loadDistance} will need: nothing for a norm. Refuses images too small for the net. */
-export async function distanceNeeds({ lpips, features }: DistanceSettings, images: Parameters<typeof lpipsMemoryOf>[1], signal: AbortSignal): Promise<(DeviceNeed & { readonly weights: number })[]> {
-  const path = lpips ?? features
-  if (path === null) return []
-  const file = await openWeights(path, signal)
-  try {
-    return [lpips !== null ? lpipsMemoryOf(lpipsNetOf(file.tensors.keys(), path), images) : featureNetMemoryOf(featureNetConfigOf(file), images)]
-  } finally {
-    await file.close()
-  }
-}
+export const distanceNeeds = (settings: DistanceSettings, images: Parameters<OpenDistance['needs']>[0], signal: AbortSignal): Promise<ReturnType<OpenDistance['needs']>> =>
+  withDistance(settings, signal, async (opened) => opened.needs(images))
 
-/** Loads the net, or takes a norm. */
-export async function loadDistance(device: Device, { distance: word, lpips, features, greyRange }: DistanceSettings, signal: AbortSignal): Promise<LoadedDistance> {
+/** Loads the net, or takes a norm. Nets of our own differ, and so do their scores: their name has their sum. */
+export const loadDistance = (device: Device, settings: DistanceSettings, signal: AbortSignal): Promise<LoadedDistance> =>
+  withDistance(settings, signal, async (opened) => {
+    const loaded = await opened.load(device, { signal })
+    const sum = settings.features === null ? '' : ` (${(await sha256OfFile(settings.features, signal)).slice(0, 8)})`
+    return { ...loaded, name: loaded.name.replace('features', `features${sum}`) }
+  })
+
+async function withDistance<T>({ distance: word, lpips, features, greyRange }: DistanceSettings, signal: AbortSignal, use: (opened: OpenDistance) => Promise<T>): Promise<T> {
   const path = lpips ?? features
-  if (path === null) {
-    return { distance: pNorm(normIn(word)!), name: `L${word.slice(1)}`, dispose: () => {} }
-  }
-  const range = greyRange === '0..1' ? ', grey 0..1' : ''
-  const seen = (distance: Distance): Distance => perceptual(distance, greyRange ? { greyRange } : {})
+  if (path === null) return use(openNorm(normIn(word)!))
   const file = await openWeights(path, signal)
   try {
-    if (lpips === null) {
-      const net = await loadFeatureNet(device, file, { signal })
-      // Nets of our own differ, and so do their scores.
-      const sum = await sha256OfFile(path, signal)
-      return { distance: seen((a, b) => net.distance(a, b)), name: `features (${sum.slice(0, 8)})${range}`, dispose: () => net.dispose() }
-    }
-    const net = await loadLpips(device, file, { signal })
-    return { distance: seen((a, b) => net.distance(a, b)), name: `LPIPS (${net.net})${range}`, dispose: () => net.dispose() }
+    return await use(openNet(lpips === null ? 'features' : 'lpips', file, greyRange))
   } finally {
     await file.close()
   }

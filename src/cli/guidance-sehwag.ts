@@ -4,8 +4,9 @@ import { openImages } from '../data/index.node.ts'
 import { classMeans, minorityLogits, pooledFeatures, sehwagGuidance } from '../diffusion/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
-import { checkPixels, classifierFile, load, needOf, type Context, type OpenGuidance } from './guidance-files.ts'
-import { cycled } from './options.ts'
+import { checkPixels, classifierFile, load, needOf } from '../tweedie/guidance-files.ts'
+import { cycled } from '../tweedie/labels.ts'
+import type { Context, OpenGuidance } from './guidance-files.ts'
 import type { SehwagSettings } from './options-guidance.ts'
 
 /** Class means of more images than this are no better, and slower. */
@@ -33,8 +34,8 @@ export async function openSehwag({ file: path, data, discriminator: discriminato
   return {
     needs: [needOf(file, images), needOf(judge, images)],
     load: async (device, hold, stop) => {
-      const classifier = hold(await load(device, file, stop))
-      const discriminator = hold(await load(device, judge, stop))
+      const classifier = hold(await load(device, file, opener, stop))
+      const discriminator = hold(await load(device, judge, opener, stop))
       const embedding = pooledFeatures(classifier)
       const batches = labelled(device, set, classes === null ? spread(set.length) : firstOfEach(set.labels!), { batch: images.batch, size: config.imageSize, channels: config.inChannels as 1 | 3, classes }, stop)
       const means = hold(await classMeans(embedding, batches, classes ?? 1, stop))

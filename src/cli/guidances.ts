@@ -7,15 +7,17 @@
 import { attributeGuidance, classifierGuidance, minorityLogits, randomAttributes } from '../diffusion/index.ts'
 import type { UNetConfig } from '../nn/index.ts'
 import { fail } from './arguments.ts'
-import { checkPixels, classifierFile, load, needOf, type Context, type ImageNeed, type OpenGuidance, type Opener } from './guidance-files.ts'
-import { openMinority } from './guidance-minority.ts'
+import { checkPixels, classifierFile, load, needOf, type ImageNeed } from '../tweedie/guidance-files.ts'
+import { openMinority as openMinorityFiles } from '../tweedie/guidance-minority.ts'
+import { cycled } from '../tweedie/labels.ts'
+import type { Context, OpenGuidance, Opener } from './guidance-files.ts'
 import { openSehwag } from './guidance-sehwag.ts'
-import { cycled, type SampleSettings } from './options.ts'
-import type { AttributeSettings, ClassifierSettings } from './options-guidance.ts'
+import type { SampleSettings } from './options.ts'
+import type { AttributeSettings, ClassifierSettings, MinoritySettings } from './options-guidance.ts'
 
 /** The guidances of a run in the order of their sum. */
 export async function openGuidances(settings: SampleSettings, model: UNetConfig, images: ImageNeed, opener: Opener, signal: AbortSignal): Promise<OpenGuidance[]> {
-  const context: Context = { settings, model, images, opener, signal }
+  const context: Context = { settings, process: settings, model, images, opener, signal }
   const { classifier, minority, sehwag, attributes } = settings
   const opened: OpenGuidance[] = []
   if (classifier) opened.push(await openClassifier(classifier, context))
@@ -34,11 +36,24 @@ async function openClassifier({ file: path, preset, target, scale }: ClassifierS
   return {
     needs: [needOf(file, context.images)],
     load: async (device, hold, signal) => {
-      const classifier = hold(await load(device, file, signal))
+      const classifier = hold(await load(device, file, context.opener, signal))
       return {
         name: 'classifier',
         lead: (samples, y) => ({ guidance: classifierGuidance(minorityLogits(classifier, y ? { y } : {}), { target: samples.map((k) => cycled(target, k)), scale }) }),
       }
+    },
+  }
+}
+
+async function openMinority(settings: MinoritySettings, context: Context): Promise<OpenGuidance> {
+  const { labels, seed } = context.settings
+  const opened = await openMinorityFiles(settings, context)
+  const lead = opened.plan({ target: settings.target, scale: settings.scale, labels, seed })
+  return {
+    needs: opened.needs,
+    load: async (device, hold, signal) => {
+      const loaded = await opened.load(device, hold, signal)
+      return { name: 'minority', lead: (samples, y) => lead(loaded, samples, y) }
     },
   }
 }
@@ -51,7 +66,7 @@ async function openAttributes({ file: path, scale }: AttributeSettings, context:
   return {
     needs: [needOf(file, context.images)],
     load: async (device, hold, signal) => {
-      const classifier = hold(await load(device, file, signal))
+      const classifier = hold(await load(device, file, context.opener, signal))
       return {
         name: 'attributes',
         lead: (samples, y) => {

@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path'
 import { preset as presetOf, presetNames, unpublished, type Preset } from '../nn/index.ts'
+import type { MinorityFiles, MinorityTarget } from '../tweedie/guidance-minority.ts'
 import { fail, type Arguments } from './arguments.ts'
 import type { KnownFiles } from './known-files.ts'
 
@@ -62,16 +63,11 @@ export interface ClassifierSettings {
   readonly scale: number
 }
 
-export interface MinoritySettings {
-  readonly file: string
-  readonly preset: string | null
-  readonly extractor: string | null
-  readonly extractorPreset: string | null
+export interface MinoritySettings extends MinorityFiles<string> {
   /** The preset (mc_*) whose figures are its defaults; null: none. */
   readonly published: string | null
   readonly scale: number
-  /** First and last level of a range, the last level of all, or all of them by their scores (Eq. 18). */
-  readonly target: readonly [number, number] | 'rarest' | 'tilt'
+  readonly target: MinorityTarget
 }
 
 export interface SehwagSettings {

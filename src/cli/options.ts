@@ -5,6 +5,7 @@
 import { resolve } from 'node:path'
 import { diffusionOptionsOf, lastGuided, respace, selfGuidance, type DiffusionOptions } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, presetsLike, unpublished, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
+import { checkLabels } from '../tweedie/labels.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distances.ts'
@@ -102,16 +103,7 @@ export function processSettings(args: Arguments<ProcessOption>, model: ModelDesc
 }
 
 /** Labels for a model: one to number of classes, or none for a model without classes. */
-export function labelsFor(args: Arguments<'labels'>, { numClasses }: ModelConfig): number[] {
-  const labels = args.integers('labels')
-  if (numClasses === null) return labels === undefined ? [] : fail('--labels is for class-conditional models; this one has no classes.')
-  if (labels === undefined) return fail(`the model is class-conditional: --labels says which of its ${numClasses} classes to take, as in --labels 3,8.`)
-  const wrong = labels.find((label) => label >= numClasses)
-  return wrong === undefined ? labels : fail(`--labels: the model's classes are 0 to ${numClasses - 1}, found ${wrong}.`)
-}
-
-/** Item `k` of a list that starts over at its end. */
-export const cycled = (values: readonly number[], k: number): number => values[k % values.length] as number
+export const labelsFor = (args: Arguments<'labels'>, config: ModelConfig): number[] => checkLabels(args.integers('labels'), config, { called: '--labels', example: '--labels 3,8' })
 
 /** Reads and checks the options of `sample`. `given`: the number of samples in --noise; `files`: what the other files are. */
 export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescription, given?: number, files: KnownFiles = {}): SampleSettings {

@@ -12,7 +12,7 @@ import type { ProcessSettings } from './options.ts'
 import { beginningOf, keepsOthers } from './outputs.ts'
 import { progress } from './progress.ts'
 import { isScorePage, pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from './score-page.ts'
-import type { LoadedDistance } from './distances.ts'
+import type { LoadedDistance } from '../tweedie/distance.ts'
 import { isTable, unfinishedScores, type ScoresHead, type UnfinishedScores } from './unfinished-scores.ts'
 import { version } from './version.ts'
 

@@ -3,17 +3,18 @@ import { resolve } from 'node:path'
 import { checkImages, type ImageSet } from '../data/index.node.ts'
 import { scoreProcess, type ScoreStep } from '../diffusion/index.ts'
 import { memoryOf, type ModelConfig, type UNet } from '../nn/index.ts'
+import { cycled } from '../tweedie/labels.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { dataOptions, openData } from './data.ts'
 import { sayDepartures, scoreDepartures } from './departures.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { distanceNeeds, distanceSettings, loadDistance } from './distances.ts'
 import { loadWithProgress, openModel, sha256OfFile } from './files.ts'
-import { cycled, labelsFor, processOptions, processSettings } from './options.ts'
+import { labelsFor, processOptions, processSettings } from './options.ts'
 import { noteIdle } from './options-guidance.ts'
 import { claimOutputs, inputsOf } from './outputs.ts'
 import { keepsOtherPage, keepsOtherScores, runScores, type ScoreJob } from './score-run.ts'
-import { together } from './setup.ts'
+import { together } from '../tweedie/need.ts'
 import { lookAt } from './train-images.ts'
 
 const options = {
@@ -53,7 +54,7 @@ export const score: Command = {
     const file = await openModel(modelPath, args.text('preset'), signal)
     try {
       const { config } = file.description
-      if (config.kind !== 'unet' || config.superResolution) return fail(`${file.path}: scores need a U-Net that draws images by itself.`)
+      if (config.kind !== 'unet' || config.superResolution) return fail(`${file.name}: scores need a U-Net that draws images by itself.`)
       // All that can be said against a job is said before the device is asked for, sizes of the images included.
       const process = processSettings(args, file.description)
       noteIdle(args, 'sampling: a score needs no variance', false, ['sigma-small'])

@@ -4,11 +4,13 @@
  */
 import { readMarginal, type Marginal } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { memoryOf, type UNet, type UNetConfig } from '../nn/index.ts'
-import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
+import type { UNet, UNetConfig } from '../nn/index.ts'
+import type { Device, Tensor } from '../tensor/index.ts'
 import { fail } from './arguments.ts'
 import { computedOn } from './device.ts'
-import { distanceNeeds, loadDistance, type LoadedDistance } from './distances.ts'
+import type { LoadedDistance } from '../tweedie/distance.ts'
+import { samplingNeeds, stepNeed, together } from '../tweedie/need.ts'
+import { distanceNeeds, loadDistance } from './distances.ts'
 import { loadWithProgress, openModel, openWeights, sha256OfFile, type ModelFile } from './files.ts'
 import type { LoadedGuidance, Opener } from './guidance-files.ts'
 import { openGuidances } from './guidances.ts'
@@ -75,20 +77,6 @@ async function openMarginal(path: string, shape: readonly number[], signal: Abor
   }
 }
 
-/** What a step of the sampler holds beside the network: x, noise, estimate, mean, variances, gradients: at most 16 images, and the gradient of each guidance. */
-const stepNeed = (guidances: number, batch: number, shape: readonly number[]): DeviceNeed => {
-  const image = 4 * batch * shape.reduce((a, b) => a * b, 1)
-  return { bytes: (16 + guidances) * image, largestBuffer: image }
-}
-
-/** Of a network whose weights are there already. */
-const again = ({ bytes, weights, largestBuffer }: DeviceNeed & { readonly weights: number }): DeviceNeed => ({ bytes: bytes - weights, largestBuffer })
-
-export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
-  bytes: needs.reduce((sum, { bytes }) => sum + bytes, 0),
-  largestBuffer: Math.max(...needs.map(({ largestBuffer }) => largestBuffer)),
-})
-
 /** Asks for a device and loads everything. `file` stays the caller's to close. */
 export async function setUp(settings: SampleSettings, file: ModelFile, given: NoiseFile | null, { signal, requestDevice }: Session): Promise<Setup> {
   const config = file.description.config as UNetConfig & { kind: 'unet' }
@@ -108,13 +96,7 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     const openedUpsampler = settings.upsampler && await openUpsampler(settings.upsampler, config, images, files)
     const marginal = settings.marginal === null ? null : await openMarginal(settings.marginal, shape, signal)
     const distances = await distanceNeeds(settings, images, signal)
-    const needs: DeviceNeed[] = [memoryOf(config, images), ...distances, stepNeed(openedGuidances.length, batch, shape)]
-    for (let draw = 0; draw < (settings.guide?.draws ?? 0); draw++) {
-      // The maps of every draw's distance wait for the gradient; through the second estimates their passes do, too.
-      if (draw > 0) needs.push(...distances.map(again))
-      if (settings.guide!.through !== 'first') needs.push(again(memoryOf(config, images)))
-    }
-    needs.push(...openedGuidances.flatMap((guidance) => guidance.needs))
+    const needs = samplingNeeds({ model: config, images, distances, guidances: openedGuidances.map((guidance) => guidance.needs), guide: settings.guide })
     if (openedUpsampler) needs.push(openedUpsampler.need, stepNeed(0, batch, openedUpsampler.shape))
     if (given) needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })
     const sha256 = await files.sha256({ model: settings.model, ...(settings.lpips !== null && { lpips: settings.lpips }), ...(settings.features !== null && { features: settings.features }), ...(settings.marginal !== null && { marginal: settings.marginal }), ...(settings.noise !== null && { noise: settings.noise }) })
@@ -153,10 +135,12 @@ function runFiles(signal: AbortSignal): Opener & { sha256(more: Readonly<Record<
       opened.set(option, file)
       return file
     },
-    hash: (option) => hashed(option, (opened.get(option) as ModelFile).path),
+    load: (device, file, stop) => loadWithProgress(device, file, stop ?? signal),
+    called: (option) => `--${option}`,
+    hash: (option) => hashed(option, (opened.get(option) as ModelFile).name),
     keep: (option, sum) => void known.set(option, sum),
     sha256: async (more) => {
-      for (const [option, path] of [...Object.entries(more), ...[...opened].map(([option, { path }]) => [option, path] as const)]) await hashed(option, path)
+      for (const [option, path] of [...Object.entries(more), ...[...opened].map(([option, { name }]) => [option, name] as const)]) await hashed(option, path)
       return Object.fromEntries(known)
     },
     close: async () => {

@@ -13,7 +13,7 @@ import { sayDepartures, trainingDepartures } from './departures.ts'
 import { computedOn, onDevice } from './device.ts'
 import { loadWithProgress, openModel, sha256OfFile, type ModelFile } from './files.ts'
 import { inputsOf } from './outputs.ts'
-import { together } from './setup.ts'
+import { together } from '../tweedie/need.ts'
 import { checkFrom, openFrom, parametersFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
@@ -103,7 +103,7 @@ export const trainClassifier: Command = {
         load: async (first, count, signal) => withLabels(data.train, await trainingBatch(data.train, first, count, { ...shape, crop, augment, seed }, signal)),
       })
       using trainer = new Trainer(device, task, train)
-      const metadata = { ...configMetadata(config, process), ...outputsOf(data, process, extractorFile && { sha256: extractorFile.sha256, name: basename(extractorFile.file.path) }) }
+      const metadata = { ...configMetadata(config, process), ...outputsOf(data, process, extractorFile && { sha256: extractorFile.sha256, name: basename(extractorFile.file.name) }) }
       // A model that is trained on stays what it was made as.
       const preset = args.text('preset') ?? from?.description?.preset
       if (levels) sayDepartures(trainingDepartures(args.text('preset'), { iterations: train.steps, batch: train.batch, lr: train.lr, weightDecay: train.weightDecay ?? 0 }))
@@ -170,7 +170,7 @@ async function openGuided(args: Arguments<'model' | 'model-preset'>, signal: Abo
   if (!args.has('model')) return null
   const file = await openModel(args.required('model'), args.text('model-preset'), signal)
   await file.checkpoint.close()
-  const { path, description: { config, diffusion } } = file
+  const { name: path, description: { config, diffusion } } = file
   if (config.kind !== 'unet' || config.superResolution) return fail(`${path}: --model takes the U-Net that draws images by itself.`)
   return { path, sha256: await sha256OfFile(path, signal), config: config as UNetConfig, ...(diffusion && { diffusion }) }
 }
@@ -178,7 +178,7 @@ async function openGuided(args: Arguments<'model' | 'model-preset'>, signal: Abo
 async function openExtractor(args: Arguments<'extractor' | 'extractor-preset'>, process: Process, signal: AbortSignal): Promise<{ file: ModelFile; config: ClassifierConfig & { kind: 'classifier' }; sha256: string } | null> {
   if (!args.has('extractor')) return null
   const file = await openModel(args.required('extractor'), args.text('extractor-preset'), signal)
-  const { path, description: { config, diffusion } } = file
+  const { name: path, description: { config, diffusion } } = file
   try {
     if (config.kind !== 'classifier') return fail(`${path}: --extractor takes an ADM classifier, found a U-Net.`)
     if (diffusion && told(diffusion) !== told(process)) return fail(`${path}: a classifier of the noise "${told(diffusion)}", but the model draws with "${told(process)}": take one that was trained on the model's noise.`)

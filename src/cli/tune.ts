@@ -4,7 +4,8 @@
  * them, so that a replay and a resumed run add in the same order, to the bit.
  */
 import { grad, zeros, type Tensor } from '../tensor/index.ts'
-import { cycled, type SampleSettings } from './options.ts'
+import { cycled } from '../tweedie/labels.ts'
+import type { SampleSettings } from './options.ts'
 import { progress, type Progress } from './progress.ts'
 import type { Setup } from './setup.ts'
 

@@ -1,0 +1,20 @@
+/** Files of Node: on disk by path or `file:` URL, on the web by `http(s):`, and the shipped ones in the package. */
+import { readFile } from 'node:fs/promises'
+import { join, parse } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { openFile } from '../io/index.node.ts'
+import { fromWeb, type Files } from './files.ts'
+
+const isWeb = (where: string | URL): boolean => /^https?:/i.test(String(where))
+const pathOf = (where: string | URL): string => where instanceof URL || where.startsWith('file:') ? fileURLToPath(where) : where
+
+export const nodeFiles: Files & { readonly shipped: URL } = {
+  open: (where, signal) => isWeb(where) ? fromWeb(where, signal) : openFile(pathOf(where)),
+  async jsonBeside(where) {
+    if (isWeb(where)) return undefined
+    const { dir, name } = parse(pathOf(where))
+    return readFile(join(dir, `${name}.json`), 'utf8').catch(() => undefined)
+  },
+  // Beside src/ and beside dist/ alike.
+  shipped: new URL('../../weights/', import.meta.url),
+}

@@ -1,0 +1,40 @@
+/** Model files as they are opened to draw or to guide: the checkpoint, and what network it holds. */
+import { TweedieError } from '../errors.ts'
+import { openCheckpoint, type Checkpoint } from '../io/index.ts'
+import { checkStateDict, describeModel, planOf, stateDictOf, type ModelDescription } from '../nn/index.ts'
+import { openWhere, type Files, type Where } from './files.ts'
+
+export interface ModelFile {
+  /** What messages call it: a path, a URL. */
+  readonly name: string
+  readonly checkpoint: Checkpoint
+  readonly description: ModelDescription
+}
+
+export interface ModelFileOptions {
+  /** The published model it is, for a file that does not say so itself. */
+  readonly preset?: string | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Opens a checkpoint and tells what network it holds: from its own metadata, the preset, or the `.json` beside it. That
+ * its tensors are the network's is known here, before a device is asked for.
+ */
+export async function openModelFile(files: Files, where: Where, { preset, signal }: ModelFileOptions = {}): Promise<ModelFile> {
+  const checkpoint = await openCheckpoint(await openWhere(files, where, signal), signal ? { signal } : {})
+  const { name } = checkpoint
+  try {
+    const { kind } = checkpoint.metadata
+    if (kind === 'tweedie-training') throw new TweedieError('option', `${name}: the state of a training run, with which train --resume goes on: take the weights beside it, an ema-RATE.safetensors or model.safetensors.`)
+    if (kind === 'features') throw new TweedieError('option', `${name}: a feature net, for --features; it is no network that draws or guides.`)
+    const beside = preset === undefined && (typeof where === 'string' || where instanceof URL)
+    const json = beside ? await files.jsonBeside(where) : undefined
+    const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(json === undefined ? {} : { json }) })
+    checkStateDict(stateDictOf(planOf(description.config)), new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape])), name)
+    return { name, checkpoint, description }
+  } catch (error) {
+    await checkpoint.close()
+    throw error
+  }
+}
