@@ -13,6 +13,8 @@ export default defineConfig({
   },
   test: {
     reporters: ['default', './test/shared-reporter.ts'],
+    // The package's entries say which backends there are; most tests import the rooms.
+    setupFiles: ['src/tensor/with-cpu.ts', 'src/tensor/with-webgpu.ts'],
     pool: 'forks',
     // The default leaves one core for vitest itself, which is half of two.
     maxWorkers: Math.max(2, availableParallelism() - 1),

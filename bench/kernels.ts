@@ -9,7 +9,7 @@
  */
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../src/diffusion/index.ts'
 import { memoryOf, preset, UNet, planOf, stateDictOf, type Parameters } from '../src/nn/index.ts'
-import { attention, conv2d, Device, grad, groupNorm, type Tensor } from '../src/tensor/index.ts'
+import { attention, conv2d, Device, grad, groupNorm, type Tensor } from '../src/tensor.ts'
 import { applyOne } from '../src/tensor/op.ts'
 import { conv2dDataGrad, conv2dWeightGrad } from '../src/tensor/ops/conv2d.ts'
 import { loadUNet, smallUNet } from './network.ts'

@@ -3,7 +3,7 @@
  * noted, then run again by itself on tensors of the same shapes, and timed. `npm run profile` in this directory.
  */
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../src/diffusion/index.ts'
-import { Device, type View } from '../src/tensor/index.ts'
+import { Device, type View } from '../src/tensor.ts'
 import { loadUNet, smallUNet } from './network.ts'
 
 const repeats = Number(process.argv[2] ?? 5)

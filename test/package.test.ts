@@ -31,8 +31,12 @@ describe('sources', () => {
     diffusion: ['shaders', 'tensor', 'nn', 'io'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     tweedie: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
-    cli: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts', 'index.node.ts'],
-    'index.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie'],
+    cli: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts', 'index.node.ts', 'tensor.ts'],
+    'library.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie'],
+    'index.ts': ['tensor', 'library.ts'],
+    'webgpu.ts': ['tensor', 'library.ts'],
+    'cpu.ts': ['tensor', 'library.ts'],
+    'tensor.ts': ['tensor'],
     'index.node.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts'],
   }
   const files = readdirSync(join(root, 'src'), { recursive: true }).map(String).filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))

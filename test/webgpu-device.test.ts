@@ -166,7 +166,7 @@ describe('out of memory', () => {
   async function hopeful(): Promise<t.Device> {
     const gpuDevice = await ownGpu()
     const { adapter } = await testDevice('webgpu')
-    return new Device(new WebGPUBackend(gpuDevice, { ...adapter, maxBufferBytes: 2 ** 40, maxBindingBytes: 2 ** 40 }, true, waitFor), adapter)
+    return new Device(new WebGPUBackend(gpuDevice, { ...adapter, maxBufferBytes: 2 ** 40, maxBindingBytes: 2 ** 40 }, {}, true, waitFor), adapter)
   }
   const huge = 2 ** 33
   const refused = code('out-of-memory', /map\(\) for a tensor \[8589934592\]: the device could not allocate 34359738368 bytes on top of \d+: use a smaller batch/)

@@ -5,7 +5,7 @@
  */
 import { constants } from 'node:os'
 import { TweedieError, type ErrorCode } from '../errors.ts'
-import { Device } from '../tensor/index.ts'
+import { Device } from '../tensor.ts'
 import { didYouMean, fail, helpOf, type Command } from './arguments.ts'
 import { convert } from './convert.ts'
 import { fetchCommand } from './fetch.ts'

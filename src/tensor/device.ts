@@ -1,6 +1,6 @@
 /**
  * The device: where tensors are made, what computes them, and who disposes of them. A device is acquired with
- * {@link Device.request}; a GPUDevice of the caller's is never destroyed. There is no global state.
+ * {@link Device.request}; a GPUDevice of the caller's is never destroyed. There is no global state; the backends themselves are loaded when they are asked for (`backends.ts`).
  *
  * ```ts
  * using device = await Device.request()
@@ -9,40 +9,49 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
+import { backends, type Acquired } from './backends.ts'
+import type { CPURequest } from './cpu/request.ts'
 import { arrayOf, type DType } from './dtype.ts'
 import { bytesOf, type Op } from './op.ts'
 import type { OpName } from './ops/index.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
-import { requestCPU, type CPURequest } from './cpu/request.ts'
-import { hardwareAdapter, requestWebGPU, type GPURequest } from './webgpu/request.ts'
+import type { GPURequest } from './webgpu/request.ts'
 
-const backends = ['webgpu', 'cpu', 'auto'] as const
+const choices = ['webgpu', 'cpu', 'auto'] as const
 
 export interface DeviceRequest extends GPURequest, CPURequest {
   /**
    * Which backend computes. Default `'auto'`: a hardware GPU that can hold what is needed, where there is one, else the
    * CPU. A software adapter (lavapipe, SwiftShader) is taken only for `'webgpu'`; it is slower than the CPU backend.
    */
-  readonly backend?: (typeof backends)[number]
+  readonly backend?: (typeof choices)[number]
 }
 
-async function requestBackend(options: DeviceRequest): Promise<{ backend: Backend; adapter: AdapterDescription }> {
+async function requestBackend(options: DeviceRequest): Promise<Acquired> {
   const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options
-  if (!backends.includes(backend)) throw new TweedieError('option', `backend: expected ${backends.join(', ')}, found ${String(backend)}.`)
+  if (!choices.includes(backend)) throw new TweedieError('option', `backend: expected ${choices.join(', ')}, found ${String(backend)}.`)
   if (gpuDevice && backend === 'cpu') throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
-  if (gpuDevice || backend === 'webgpu') return requestWebGPU(options)
+  const { cpu, webgpu } = backends
+  if (gpuDevice || backend === 'webgpu') return existing(webgpu, 'webgpu').request(options)
+  if (backend === 'cpu') return existing(cpu, 'cpu').request(options)
   signal?.throwIfAborted()
-  const gpu = backend === 'auto' ? await hardwareAdapter() : null
-  if (!gpu) return requestCPU(options)
+  if (!cpu) return existing(webgpu, 'webgpu').request(options)
+  const gpu = await webgpu?.hardwareAdapter()
+  if (!webgpu || !gpu) return cpu.request(options)
   try {
-    return await requestWebGPU(options, gpu)
+    return await webgpu.request(options, gpu)
   } catch (error) {
     signal?.throwIfAborted()
     // Too small, or it gives no device. What the CPU cannot do either is told of the GPU.
-    return requestCPU(options).catch(() => Promise.reject(error))
+    return cpu.request(options).catch(() => Promise.reject(error))
   }
+}
+
+function existing<T>(backend: T | undefined, name: 'webgpu' | 'cpu'): T {
+  if (backend) return backend
+  throw new TweedieError(`${name}-unavailable`, `This program was made without the backend ${name}: import tweedie, which has both, or tweedie/${name}.`)
 }
 
 export class Device {

@@ -8,7 +8,7 @@ export { expression, f, type Expression, type Node as ExpressionNode } from './e
 export { checkpoint, customGradient, grad, noGrad, stopGradient, type GradResult } from './grad.ts'
 export type { Shape } from './shape.ts'
 export { Tensor, type AnyTensor } from './tensor.ts'
-export { listAdapters } from './webgpu/request.ts'
+export { listAdapters } from './webgpu/adapter.ts'
 export * from './ops/arithmetic.ts'
 export { concat, pad, permute, slice, split } from './ops/copy.ts'
 export { conv2d, type ConvOptions } from './ops/conv2d.ts'

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import v8 from 'node:v8'
 import { GaussianDiffusion } from '../../../src/diffusion/index.ts'
-import { conv2d, Device, grad, matmul, type Tensor } from '../../../src/tensor/index.ts'
+import { conv2d, Device, grad, matmul, type Tensor } from '../../../src/tensor.ts'
 import { diffusionTask, Trainer } from '../../../src/train/index.ts'
 import { loadUNet } from '../../network.ts'
 import type { NetworkTask } from '../clock.ts'

@@ -3,7 +3,7 @@
  * them and posts the answers; both libraries run on the page's main thread with helpers of their own, as in any page.
  */
 import { loadAndCompile, loadLiteRt, Tensor as LiteTensor } from '@litertjs/core'
-import { conv2d, Device, matmul, type Tensor } from '../../../src/tensor/index.ts'
+import { conv2d, Device, matmul, type Tensor } from '../../../src/tensor.ts'
 import { timed, type Run, type Task } from '../clock.ts'
 
 const query = new URL(location.href).searchParams

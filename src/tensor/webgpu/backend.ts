@@ -7,7 +7,9 @@ import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
 import type { OpName, ParamsOf } from '../ops/index.ts'
 import { formatShape } from '../shape.ts'
+import type { AdapterInfo } from './adapter.ts'
 import { Failures } from './failures.ts'
+import { bufferUsage, mapRead } from './flags.ts'
 import type { Buffer, Capabilities, Dispatch, Encoder, Launch } from './launch.ts'
 import { launches } from './launches/index.ts'
 import { Pipelines } from './pipelines.ts'
@@ -47,7 +49,7 @@ export class WebGPUBackend implements Backend {
   readonly #queue: CommandQueue
   #disposed = false
 
-  constructor(gpuDevice: GPUDevice, adapter: AdapterDescription, owned: boolean, waitFor: <T>(promise: Promise<T>) => Promise<T>) {
+  constructor(gpuDevice: GPUDevice, adapter: AdapterDescription, { subgroupMinSize, subgroupMaxSize }: AdapterInfo, owned: boolean, waitFor: <T>(promise: Promise<T>) => Promise<T>) {
     this.gpuDevice = gpuDevice
     this.#adapter = adapter
     this.#owned = owned
@@ -56,7 +58,6 @@ export class WebGPUBackend implements Backend {
     this.#failures = new Failures(gpuDevice, waitFor, () => this.#queue.drop())
     this.#queue = new CommandQueue(gpuDevice, this.stats, waitFor, this.#failures)
     this.#pipelines = new Pipelines(gpuDevice, this.stats, (error) => this.#failures.fail(error))
-    const { subgroupMinSize, subgroupMaxSize } = gpuDevice.adapterInfo as { subgroupMinSize?: number; subgroupMaxSize?: number }
     const fixed = gpuDevice.features.has('subgroups') && subgroupMinSize === subgroupMaxSize
     this.capabilities = {
       subgroupSize: fixed ? (subgroupMinSize ?? 0) : 0,
@@ -77,7 +78,7 @@ export class WebGPUBackend implements Backend {
     this.#destroy(this.#pool.excess())
     const live = this.stats.liveBytes
     const storage = this.#pool.add(size, this.#failures.guard(
-      () => this.gpuDevice.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST }),
+      () => this.gpuDevice.createBuffer({ size, usage: bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget }),
       (error) => {
         // Never to be handed out again; and whoever tries with less will want all there is.
         storage.broken = true
@@ -120,14 +121,14 @@ export class WebGPUBackend implements Backend {
     this.stats.objectsCreated++
     const size = Math.ceil(bytes / 4) * 4
     const staging = this.#failures.guard(
-      () => this.gpuDevice.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST }),
+      () => this.gpuDevice.createBuffer({ size, usage: bufferUsage.mapRead | bufferUsage.copyTarget }),
       (error) => new TweedieError('out-of-memory', `The device could not allocate ${size} bytes to read a result back: use a smaller batch. (${error.message})`),
     )
     // The copy has its place among the commands: the tensor may be overwritten or freed as soon as this call returns.
     this.#queue.enqueue({ kind: 'copy', source: (storage as GPUStorage).buffer, target: staging, bytes: size })
     try {
       await this.#queue.drain(since)
-      const unmapped = await this.#waitFor(staging.mapAsync(GPUMapMode.READ)).catch((cause: unknown) => ({ cause }))
+      const unmapped = await this.#waitFor(staging.mapAsync(mapRead)).catch((cause: unknown) => ({ cause }))
       await this.#failures.judge(since)
       if (unmapped) {
         this.#failures.fail(new TweedieError('device-lost', 'The GPU device went away while a result was read.', unmapped))

@@ -6,6 +6,8 @@
  */
 import { TweedieError } from '../../errors.ts'
 
+const filters = ['validation', 'internal', 'out-of-memory'] as const
+
 export class Failures {
   readonly #device: GPUDevice
   readonly #waitFor: <T>(promise: Promise<T>) => Promise<T>
@@ -50,18 +52,18 @@ export class Failures {
   }
 
   /** Does something the device may object to, asynchronously; if it does, that is the failure `explain` makes of it. */
-  guard<T>(act: () => T, explain: (error: GPUError) => TweedieError): T {
+  guard<T>(act: () => T, explain: (error: GPUError, filter: GPUErrorFilter) => TweedieError): T {
     const since = this.#count
-    const filters = ['validation', 'internal', 'out-of-memory'] as const
     for (const filter of filters) this.#device.pushErrorScope(filter)
     try {
       return act()
     } finally {
-      const verdict = Promise.all(filters.map(() => this.#device.popErrorScope().catch(() => null)))
+      // The last one pushed is the first one popped.
+      const verdict = Promise.all(filters.map(() => this.#device.popErrorScope().catch(() => null))).then((errors) => errors.reverse())
       // In order, so that the cause is seen before its consequences, which count for nothing.
       this.#verdicts = this.#verdicts.then(() => verdict).then((errors) => {
-        const error = errors.find((e) => e !== null)
-        if (error && since === this.#count && !this.#disposed) this.fail(explain(error))
+        const found = errors.findIndex((e) => e !== null)
+        if (found >= 0 && since === this.#count && !this.#disposed) this.fail(explain(errors[found] as GPUError, filters[found]))
       })
     }
   }

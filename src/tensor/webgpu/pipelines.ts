@@ -5,6 +5,7 @@
  */
 import { TweedieError } from '../../errors.ts'
 import type { BackendStats } from '../backend.ts'
+import { computeStage } from './flags.ts'
 
 export interface PipelineEntry {
   readonly key: string
@@ -31,7 +32,7 @@ export class Pipelines {
     const key = `${reads},${writes}`
     const known = this.#layouts.get(key)
     if (known) return known
-    const entry = (binding: number, buffer: GPUBufferBindingLayout): GPUBindGroupLayoutEntry => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer })
+    const entry = (binding: number, buffer: GPUBufferBindingLayout): GPUBindGroupLayoutEntry => ({ binding, visibility: computeStage, buffer })
     const entries = [entry(0, { type: 'uniform', hasDynamicOffset: true })]
     for (let i = 1; i <= reads + writes; i++) entries.push(entry(i, { type: i <= reads ? 'read-only-storage' : 'storage' }))
     const bindGroup = this.#device.createBindGroupLayout({ label: key, entries })

@@ -16,11 +16,15 @@ import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { TweedieError } from '../../errors.ts'
 import { cacheFile } from './cache.node.ts'
+import { listAdapters as hostAdapters } from './platform.ts'
 
 interface Dawn {
   create(options: string[]): GPU
   globals: object
 }
+
+/** The host's own WebGPU, as Deno and Electron have one. It is taken first: importing npm's `webgpu` ends Deno. */
+const hostGPU = (): GPU | undefined => (globalThis.navigator as Navigator | undefined)?.gpu
 
 // On globalThis and not in this module, which a test runner may load twice or unload while a device lives.
 const registry = globalThis as { [key: symbol]: Map<string, GPU> | undefined }
@@ -31,6 +35,7 @@ const registryKey = Symbol.for('tweedie.dawn')
  * cost 100 ms and 60 MB to find lavapipe, and print warnings that nobody can turn off.
  */
 export function mayHaveGPU(): boolean {
+  if (hostGPU()) return true
   if (process.platform !== 'linux') return true
   const names = (folder: string): string[] => {
     try {
@@ -43,8 +48,10 @@ export function mayHaveGPU(): boolean {
   return [...names('/dev'), ...names('/dev/dri')].some((name) => /^(renderD|nvidia\d|dxg$|mali|kgsl)/.test(name))
 }
 
-/** The entry point of WebGPU, with the best adapter of the machine: hardware, then lavapipe, then SwiftShader. */
+/** The entry point of WebGPU: the host's own, else Dawn's with the best adapter of the machine: hardware, then lavapipe, then SwiftShader. */
 export async function requestGPU(): Promise<GPU> {
+  const own = hostGPU()
+  if (own) return own
   const dawn = await loadDawn()
   const gpu = instance(dawn)
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
@@ -59,8 +66,9 @@ export const noAdapterHint: string = process.platform === 'linux'
   ? "Install a Vulkan driver: the GPU's own, or, to try the WGSL kernels without a GPU, lavapipe (Debian, Ubuntu: apt install mesa-vulkan-drivers, 25 or newer; VK_DRIVER_FILES, if set, must name its file)."
   : "Update the graphics driver: on this system tweedie uses the system's own GPU driver."
 
-/** Every adapter that Dawn finds. */
+/** Every adapter that the host names, or that Dawn finds. */
 export async function listAdapters(): Promise<GPUAdapter[]> {
+  if (hostGPU()) return hostAdapters()
   const dawn = await loadDawn()
   const adapters = await Promise.all((await adapterNames(dawn)).map((name) => instance(dawn, name).requestAdapter()))
   return adapters.filter((adapter) => adapter !== null)

@@ -19,19 +19,16 @@ export async function requestGPU(): Promise<GPU> {
 /** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing. */
 export const noAdapterHint: string = 'Enable hardware acceleration in the browser, or update the graphics driver.'
 
-/** Every distinct adapter the browser is willing to name. */
+/** Every adapter the browser is willing to name; the same one may be there twice. */
 export async function listAdapters(): Promise<GPUAdapter[]> {
   const gpu = await requestGPU()
-  const found = new Map<string, GPUAdapter>()
   const requests: GPURequestAdapterOptions[] = [{ powerPreference: 'high-performance' }, { powerPreference: 'low-power' }, { forceFallbackAdapter: true }]
+  const found: GPUAdapter[] = []
   for (const request of requests) {
     const adapter = await gpu.requestAdapter(request)
-    if (!adapter) continue
-    const { vendor, architecture, device, description } = adapter.info
-    const name = [vendor, architecture, device, description].join('/')
-    if (!found.has(name)) found.set(name, adapter)
+    if (adapter) found.push(adapter)
   }
-  return [...found.values()]
+  return found
 }
 
 /** Bytes of memory that are free on this machine; a browser does not tell. */

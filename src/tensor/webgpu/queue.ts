@@ -7,6 +7,7 @@
 import { TweedieError } from '../../errors.ts'
 import type { BackendStats } from '../backend.ts'
 import type { Failures } from './failures.ts'
+import { bufferUsage } from './flags.ts'
 import type { Dispatch, UniformValue } from './launch.ts'
 import type { PipelineEntry } from './pipelines.ts'
 
@@ -53,7 +54,7 @@ export class CommandQueue {
     this.#stats = stats
     this.#waitFor = waitFor
     this.#failures = failures
-    this.uniformBuffer = device.createBuffer({ label: 'uniforms', size: this.#uniforms.byteLength, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST })
+    this.uniformBuffer = device.createBuffer({ label: 'uniforms', size: this.#uniforms.byteLength, usage: bufferUsage.uniform | bufferUsage.copyTarget })
     stats.objectsCreated++
   }
 
@@ -129,11 +130,10 @@ export class CommandQueue {
       if (uniforms.byteLength > 0) queue.writeBuffer(this.uniformBuffer, 0, uniforms)
       queue.submit([this.#encode(commands)])
       for (const command of commands) if (command.kind === 'destroy') command.buffer.destroy()
-    }, (error) => {
+    }, (error, filter) => {
       const users = [...new Set(commands.flatMap((c) => (c.kind === 'dispatch' ? [c.user()] : [])))]
       const shown = `${users.slice(0, 8).join(', ')}${users.length > 8 ? ` and ${users.length - 8} more` : ''}`
-      const code = error instanceof GPUOutOfMemoryError ? 'out-of-memory' : 'device-error'
-      return new TweedieError(code, `The device refused a submission of ${shown}: ${error.message}`)
+      return new TweedieError(filter === 'out-of-memory' ? 'out-of-memory' : 'device-error', `The device refused a submission of ${shown}: ${error.message}`)
     })
     this.#stats.submits++
   }
