@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openFile, writeFileAtomic } from '../src/io/index.node.ts'
@@ -108,4 +109,16 @@ test.skipIf(process.platform === 'win32')('with no room: what was there stays, n
 test.skipIf(process.platform === 'win32')('a pipe is not opened for reading by range, and not waited for', async () => {
   execFileSync('mkfifo', [join(folder, 'pipe')])
   await refuses(openFile(join(folder, 'pipe')), 'option', 'expected a file')
+})
+
+test('a file is named by its path, by a file: URL, or by the text of one', async () => {
+  const path = join(folder, 'a file')
+  const url = pathToFileURL(path)
+  await writeFileAtomic(url, [ascii('seven')])
+  for (const name of [path, url, url.href]) {
+    const file = await openFile(name)
+    expect([file.name, Buffer.from(await file.read(0, 5)).toString()]).toEqual([path, 'seven'])
+    await file.close()
+  }
+  await refuses(openFile(new URL('https://example.org/model.pt')), 'option', 'https://example.org/model.pt: expected a path or a file: URL')
 })

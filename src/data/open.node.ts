@@ -1,7 +1,7 @@
 /** Opens a set of images by its path: a folder, or a file whose kind is told from its first bytes. */
 import { stat } from 'node:fs/promises'
 import { TweedieError } from '../errors.ts'
-import { openFile } from '../io/file.node.ts'
+import { openFile, pathOf } from '../io/file.node.ts'
 import { isJpeg } from './jpeg.ts'
 import { openFolder, type FolderOptions } from './folder.node.ts'
 import { isGzip, isIdx, labelFiles, openIdx } from './idx.ts'
@@ -21,7 +21,8 @@ export type OpenImagesOptions = FolderOptions
  *
  * @throws TweedieError 'option' for what cannot be read or holds no image; 'format', naming the file, for what is damaged
  */
-export async function openImages(path: string, options: OpenImagesOptions = {}): Promise<ImageSet> {
+export async function openImages(where: string | URL, options: OpenImagesOptions = {}): Promise<ImageSet> {
+  const path = pathOf(where)
   const { classesBy, signal } = options
   if ((await stat(path).catch(() => undefined))?.isDirectory()) return openFolder(path, options)
   if (classesBy !== undefined && classesBy !== 'none') throw new TweedieError('option', `${path}: classes by ${classesBy} are for a folder of images, and this is a file.`)

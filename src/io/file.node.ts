@@ -7,6 +7,7 @@ import { constants, write, type Stats } from 'node:fs'
 import { access, lstat, open, readdir, readlink, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { TweedieError } from '../errors.ts'
 import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 import { checkRange } from './source.ts'
@@ -15,14 +16,24 @@ import type { ByteSource } from './source.ts'
 /** Node reads at most 2^31 - 1 bytes at once; shorter pieces also bound how long an abort has to wait. */
 const piece = 2 ** 24
 
+/** The path in a `file:` URL, as an object or as the text that `import.meta.resolve` gives; any other text is a path. */
+export function pathOf(file: string | URL): string {
+  const text = String(file)
+  if (/^file:\/\//i.test(text)) return fileURLToPath(text)
+  if (typeof file === 'string') return file
+  throw new TweedieError('option', `${text}: expected a path or a file: URL. What lies on a server is opened by urlSource.`)
+}
+
 /**
- * Opens a file for reading by range. Close it, or the {@link Checkpoint} made from it.
+ * Opens a file, named by its path or a `file:` URL, for reading by range. Close it, or the {@link Checkpoint} made from it.
  * Rejects with code 'option' when there is no such file or it may not be read.
  *
  * @example
- * const checkpoint = await openCheckpoint(await openFile('bccd32-adm.safetensors'))
+ * const checkpoint = await openCheckpoint(await openFile('faces.safetensors'))
+ * const shipped = await openCheckpoint(await openFile(import.meta.resolve('tweedie/weights/bccd32-adm.safetensors')))
  */
-export async function openFile(path: string): Promise<ByteSource & { close(): Promise<void> }> {
+export async function openFile(file: string | URL): Promise<ByteSource & { close(): Promise<void> }> {
+  const path = pathOf(file)
   // A pipe that nobody writes to would be waited for.
   const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((cause: unknown) => refuse('read', path, cause))
   const stat = await handle.stat()
@@ -78,11 +89,12 @@ function roomFor(path: string, length: number): Uint8Array<ArrayBuffer> {
  * await writeFileAtomic('out.safetensors', encodeSafetensors([['sample', { shape: [8, 3, 32, 32], data }]]))
  */
 export async function writeFileAtomic(
-  path: string,
+  file: string | URL,
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
   { signal }: { signal?: AbortSignal } = {},
 ): Promise<void> {
   signal?.throwIfAborted()
+  const path = pathOf(file)
   const wrong = (cause: unknown): never => refuse('write', path, cause)
   const target = await targetOf(path).catch(wrong)
   const before = await stat(target).catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : wrong(error))

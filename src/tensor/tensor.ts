@@ -9,6 +9,7 @@
  * await y.read()   // Float32Array [2, 4, 6]
  * ```
  */
+import './host-types.ts'
 import { TweedieError } from '../errors.ts'
 import type { Spec, Storage, View } from './backend.ts'
 import type { Device } from './device.ts'
