@@ -1,25 +1,55 @@
 /**
- * Prints what the library weighs in a browser: tensors with both backends and all their kernels, networks, samplers;
- * minified, and gzipped. `--parts` adds which files that is.
+ * Prints what the library weighs in a page, minified, and gzipped: in a bundle of one file, and what is fetched where the
+ * backends are chunks, as in the package's own `tweedie.min.js`. `--parts` adds which files the whole library is.
  *
  *     node scripts/size.js [--parts]
  */
-import { join } from 'node:path'
+import { basename } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
+import { chunked, options } from './bundle.js'
 import { generate } from './kernels.js'
 import { root } from './steps.js'
 
+const kilobytes = (/** @type {number} */ bytes) => `${(bytes / 1000).toFixed(1)} KB`.padStart(9)
+/** @param {string} name @param {readonly Uint8Array[]} files */
+function print(name, files) {
+  const sum = (/** @type {readonly Uint8Array[]} */ of) => of.reduce((total, { length }) => total + length, 0)
+  console.log(`${name.padEnd(44)} ${kilobytes(sum(files))} minified ${kilobytes(sum(files.map((file) => gzipSync(file, { level: 9 }))))} gzipped`)
+}
+
+const sampling = '{ describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sampleLoop, selfGuidance, urlSource }'
+/** Programs by what they use of the package. */
+const programs = {
+  'everything': "export * from './src/index.ts'",
+  'GPU only (tweedie/webgpu)': "export * from './src/webgpu.ts'",
+  'CPU only (tweedie/cpu)': "export * from './src/cpu.ts'",
+  'without training: loads and samples': `export ${sampling} from './src/index.ts'`,
+  'the same, GPU only': `export ${sampling} from './src/webgpu.ts'`,
+  'the same, CPU only': `export ${sampling} from './src/cpu.ts'`,
+}
+
 await generate()
-const { outputFiles: [bundle], metafile } = await build({
-  stdin: { contents: ['tensor', 'nn', 'diffusion'].map((room) => `export * from './src/${room}/index.ts'`).join('\n'), resolveDir: root },
-  bundle: true, minify: true, write: false, metafile: true, outdir: root, format: 'esm', platform: 'browser', legalComments: 'none', logLevel: 'error',
-  alias: { '#platform': join(root, 'src/tensor/webgpu/platform.ts') },
-})
-const kilobytes = (/** @type {number} */ bytes) => `${(bytes / 1000).toFixed(1)} KB`
-console.log(`The library, minified: ${kilobytes(bundle.contents.length)}; gzipped: ${kilobytes(gzipSync(bundle.contents, { level: 9 }).length)}`)
-if (process.argv.includes('--parts')) {
+for (const [name, contents] of Object.entries(programs)) {
+  const { outputFiles: [bundle], metafile } = await build({ ...options, write: false, stdin: { contents, resolveDir: root } })
+  print(name, [bundle.contents])
+  if (name !== 'everything' || !process.argv.includes('--parts')) continue
   const [output] = Object.values(metafile.outputs)
   const parts = Object.entries(output.inputs).map(([file, { bytesInOutput }]) => ({ file, bytes: bytesInOutput })).sort((a, b) => b.bytes - a.bytes)
   for (const { file, bytes } of parts) console.log(`${String(bytes).padStart(8)}  ${file}`)
 }
+
+const { outputFiles, metafile: { outputs } } = await build({ ...chunked, write: false, outdir: root })
+/** The chunk `path` and all it imports at once. @param {string} path @param {Set<string>} [seen] */
+function fetched(path, seen = new Set()) {
+  if (seen.has(path)) return seen
+  seen.add(path)
+  for (const { path: next, kind } of outputs[path]?.imports ?? []) if (kind === 'import-statement') fetched(next, seen)
+  return seen
+}
+const of = (/** @type {string} */ source) => Object.keys(outputs).find((path) => outputs[path]?.entryPoint === source) ?? ''
+const contents = (/** @type {Set<string>} */ paths) => outputFiles.filter(({ path }) => [...paths].some((one) => basename(one) === basename(path))).map((file) => file.contents)
+const entry = fetched(of('src/index.ts'))
+print('tweedie.min.js before a device', contents(entry))
+print('tweedie.min.js with the GPU', contents(fetched(of('src/tensor/webgpu/request.ts'), new Set(entry))))
+print('tweedie.min.js with the CPU', contents(fetched(of('src/tensor/cpu/request.ts'), new Set(entry))))

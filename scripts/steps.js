@@ -73,6 +73,8 @@ export async function build() {
     if (code > 128) process.exit(code)
     stop('tweedie does not compile.')
   }
+  const { bundle } = await import('./bundle.js')
+  await bundle(join(fresh, 'browser')).catch((/** @type {Error} */ error) => stop(error.message))
   utimesSync(join(fresh, entry), started, started) // says when it was built: a file saved while the compiler ran is newer
   const old = join(root, `dist-${process.pid}-old.tmp`)
   try {

@@ -1,31 +1,25 @@
 /**
- * The library in a real browser: the browser entry, bundled, in Chromium. A page draws two steps of the shipped model, plain
+ * The library in a real browser: the installed package, bundled, in Chromium. A page draws two steps of the shipped model, plain
  * and self-guided, and posts the numbers back; they must be those that Node computes. Three pages: WebGPU on whatever
  * adapter there is (SwiftShader where there is no GPU); the CPU backend where the page is cross-origin isolated, so that
- * threads share memory, with relaxed SIMD beside plain; and where it is not, on one thread. Without Chromium the tests are
- * counted as skipped, and CI fails.
+ * threads share memory, with relaxed SIMD beside plain; and where it is not, on one thread. One more page has no bundler: it
+ * imports the package's own bundle.
  */
-import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, statSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { describe, expect, test } from 'vitest'
 import { diffusionOf, GeneratedNoise, sampleLoop, selfGuidance } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
+import { chromium, html, isolation, posting, visit } from './chromium.ts'
 import { psnr } from './golden.ts'
 import { testDevice } from './op.ts'
+import { packed } from './packed.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const weights = readFileSync(join(root, 'weights/bccd32-adm.safetensors'))
-const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => statSync(path, { throwIfNoEntry: false })?.isFile())
-if (!chromium && process.env.CI === 'true') throw new Error('CI tests in Chromium, and it is not installed')
+const installed = join(await packed(), 'node_modules/tweedie')
+const weights = readFileSync(join(installed, 'weights/bccd32-adm.safetensors'))
 
 /** What the pages share; `tweedie` is the browser entry. */
 const common = `
@@ -121,58 +115,14 @@ interface Result {
   readonly isolated: boolean
 }
 
-/** What makes a page cross-origin isolated. */
-const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
-
-/** The result of a page that runs `program` and comes with these headers. */
+/** The result of a page that runs `program`, bundled with the installed package, and comes with these headers. */
 async function inChromium(program: string, headers: Readonly<Record<string, string>> = {}): Promise<Result> {
   const { outputFiles } = await build({
-    stdin: { contents: `${program}
-run().catch((error) => ({ error: String(error.stack ?? error) })).then((result) => fetch('/result', { method: 'POST', body: JSON.stringify(result) }))`, resolveDir: root, loader: 'js' },
+    stdin: { contents: posting(program), resolveDir: await packed(), loader: 'js' },
     bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022', minify: true, logLevel: 'error',
-    alias: { tweedie: join(root, 'src/index.ts'), '#platform': join(root, 'src/tensor/webgpu/platform.ts') },
   })
-  const profile = mkdtempSync(join(tmpdir(), 'tweedie-chromium-'))
-  let report = (_: Result): void => {}
-  const result = new Promise<Result>((resolve) => (report = resolve))
-  const server = createServer((request, response) => {
-    const send = (type: string, body: string | Buffer): void => void response.setHeader('content-type', type).end(body)
-    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-    if (request.url === '/result') {
-      const chunks: Buffer[] = []
-      request.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => {
-        response.end()
-        report(JSON.parse(Buffer.concat(chunks).toString()) as Result)
-      })
-    } else if (request.url === '/script.js') send('text/javascript', outputFiles[0].text)
-    else if (request.url === '/weights') send('application/octet-stream', weights)
-    else send('text/html', '<!doctype html><title>tweedie</title><script type="module" src="/script.js"></script>')
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  const browser = spawn(chromium as string, [
-    '--headless=new', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan', `--user-data-dir=${profile}`, `http://127.0.0.1:${port}/`,
-  ], { stdio: 'ignore', env: { ...process.env, VK_DRIVER_FILES: undefined } })
-  const ended = new Promise<never>((_, reject) => {
-    browser.on('exit', (code) => reject(new Error(`Chromium ended by itself with ${code}`)))
-    browser.on('error', reject)
-  })
-  try {
-    return await Promise.race([result, ended])
-  } finally {
-    ended.catch(() => {})
-    const gone = new Promise((resolve) => browser.once('exit', resolve))
-    // Without a number it never began.
-    if (browser.pid !== undefined && browser.exitCode === null) {
-      browser.kill()
-      await gone
-    }
-    server.close()
-    server.closeAllConnections()
-    // Chromium's helpers outlive it for a moment, and write there.
-    await rm(profile, { recursive: true, force: true, maxRetries: 20 })
-  }
+  const files: Readonly<Record<string, string | Buffer>> = { '/': html('<script type="module" src="/script.js"></script>'), '/script.js': outputFiles[0].text, '/weights': weights }
+  return (await visit<Result>({ serve: (path) => files[path] ?? null, headers })).result
 }
 
 async function inNode(device: Device): Promise<Result['samples']> {
@@ -221,6 +171,27 @@ describe.runIf(chromium)('in Chromium', () => {
       expect(found.free.gap, JSON.stringify(found.free)).toBeLessThan(found.free.pass / 2)
     })
   }
+
+  test('a page without a bundler imports tweedie.min.js, draws what Node draws, and fetches no other backend', async () => {
+    const program = posting(`${common.replace("'tweedie'", "'/tweedie/tweedie.min.js'")}
+async function run() {
+  const device = await Device.request({ backend: 'cpu', threads: 2, simd: 'plain' })
+  const drawn = await draw(device)
+  device.dispose()
+  return drawn
+}`)
+    const serve = (path: string): string | Buffer | null => {
+      if (path === '/') return html(`<script type="module">${program}</script>`)
+      if (path === '/weights') return weights
+      return path.startsWith('/tweedie/') ? readFileSync(join(installed, 'dist/browser', path.slice('/tweedie/'.length))) : null
+    }
+    const { result, requested } = await visit<Result>({ serve, headers: isolation })
+    expect(result.error).toBeUndefined()
+    expect(result.samples).toEqual(await inNode(await testDevice('cpu')))
+    const fetched = requested.filter((path) => path.startsWith('/tweedie/')).map((path) => serve(path) as Buffer)
+    expect(fetched.filter((script) => script.includes('@compute'))).toEqual([])
+    expect(fetched.filter((script) => script.includes('AGFzbQ')), 'WebAssembly in base64').toHaveLength(1)
+  })
 
   test.each([
     ['workers', "script-src 'self' 'wasm-unsafe-eval'; worker-src 'none'"],
