@@ -5,13 +5,14 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { encodePng, imageOf } from '../data/index.ts'
-import { GaussianDiffusion, GeneratedNoise, GivenNoise, lastGuided, marginalStart, sampleLoop, selfGuidance, type Denoiser, type SampleOptions } from '../diffusion/index.ts'
+import { GaussianDiffusion, lastGuided, selfGuidance } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { departures, sayDepartures } from './departures.ts'
 import { sha256Of } from './files.ts'
 import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
-import { cycled } from '../tweedie/labels.ts'
+import { checkFinite, drawing } from '../tweedie/drawing.ts'
+import { cycled, labelsOf } from '../tweedie/labels.ts'
 import { toOptions, type SampleSettings } from './options.ts'
 import { progress } from './progress.ts'
 import { baseFile, recordSaver, resumed, sampleFile, type BatchTiming, type FinishedSample, type RunRecord } from './run-record.ts'
@@ -118,29 +119,21 @@ function numbersOf({ sample, base, first, middle }: Drawn, count: number, { smal
 }
 
 async function drawBatch(setup: Setup, settings: SampleSettings, samples: readonly number[], score: Scorer, label: string, signal: AbortSignal): Promise<Drawn> {
-  const { device, model, shape, upsampler } = setup
-  const y = settings.labels.length > 0 ? samples.map((k) => cycled(settings.labels, k)) : undefined
-  const denoiser: Denoiser = (x, timesteps) => model.forward(x, timesteps, y ? { y } : {})
-  const diffusion = new GaussianDiffusion(settings)
-  const noise = setup.noise ? new GivenNoise(setup.noise.xT, setup.noise.noise) : new GeneratedNoise(device, { seed: settings.seed, samples, shape })
+  const { model, shape, upsampler } = setup
+  const y = labelsOf(settings.labels, samples)
   const leads = setup.guidances.map(({ name, lead }) => ({ name, ...lead(samples, y) }))
-  const options: SampleOptions = {
-    signal, eta: settings.eta, boost: settings.boost, clipDenoised: settings.clipDenoised,
-    ...setup.marginal && noise instanceof GeneratedNoise ? marginalStart(device, diffusion, setup.marginal, noise) : { noise, skip: settings.skip },
-    method: settings.sampler,
-    guidances: leads.map(({ guidance }) => guidance),
-    ...(settings.guide ? { selfGuidance: selfGuidance({ ...settings.guide, distance: setup.distance.distance }) } : {}),
-  }
+  const tools = { device: setup.device, model, distance: setup.distance.distance, shape }
+  const { denoiser, total, steps } = drawing(tools, settings, samples, { guidances: leads.map(({ guidance }) => guidance), given: setup.noise, marginal: setup.marginal, signal })
   const start = performance.now()
   const elapsed = (): number => (performance.now() - start) / 1000
-  const bar = progress(label, diffusion.steps - (options.skip ?? 0), 'steps')
+  const bar = progress(label, total, 'steps')
   let [first, middle, last]: (Float32Array | null)[] = [null, null, null]
   let [firstStep, sampling] = [0, 0]
   let scores = new Float32Array()
   let metric: Float32Array | null = null
   const metricAt = metricStep(settings).metric?.t
   try {
-    for await (const { x, t, done, total, metric: measured } of sampleLoop(diffusion, denoiser, options)) {
+    for await (const { x, t, done, metric: measured } of steps) {
       bar.update(done)
       if (done === 1) firstStep = elapsed()
       if (measured && t === metricAt) metric = await measured.read()
@@ -154,7 +147,6 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
     }
   } finally {
     bar.stop()
-    if (noise instanceof GeneratedNoise) noise.dispose()
   }
   if (!last) throw new Error('the sampler yielded no step')
   checkFinite('The samples hold', last, samples, tooStrong(settings))
@@ -166,15 +158,6 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   const targets = samples.map((_, i) => Object.fromEntries(leads.flatMap(({ name, targets }) => targets ? [[name, targets[i] as number | string]] : [])))
   const timing = { samples: samples.length, seconds: sampling, firstStep, scoring: scored - sampling, ...(upsampler && { upsampling: elapsed() - scored }) }
   return { sample, base: upsampler && last, first, middle, scores, metric, targets, timing }
-}
-
-/** Refuses values that are no numbers, with the samples that have them; `values` are of all of `samples`, one after another. */
-function checkFinite(what: string, values: Float32Array, samples: readonly number[], why: string): void {
-  const each = values.length / samples.length
-  const broken = samples.filter((_, i) => !values.subarray(i * each, (i + 1) * each).every(Number.isFinite))
-  if (broken.length === 0) return
-  const found = values.find((value) => !Number.isFinite(value))
-  throw new TweedieError('non-finite', `${what} ${found} in sample${broken.length === 1 ? '' : 's'} ${broken.slice(0, 8).join(', ')}${broken.length > 8 ? ` and ${broken.length - 8} more` : ''}. ${why}`)
 }
 
 /** What may be wrong, and the options that mend it. */

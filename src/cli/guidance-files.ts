@@ -1,6 +1,6 @@
 /** What every kind of guidance of `sample` is, from its files to a term of the score for each batch. */
 import type { Device, DeviceNeed } from '../tensor/index.ts'
-import type { Context as ContextOf, Hold, Lead, Opener as OpenerOf } from '../tweedie/guidance-files.ts'
+import type { Context as ContextOf, Hold, ImageNeed, Lead, Opener as OpenerOf } from '../tweedie/guidance-files.ts'
 import type { SampleSettings } from './options.ts'
 
 export interface LoadedGuidance {
@@ -23,6 +23,7 @@ export interface OpenGuidance {
 
 export interface Context extends ContextOf<string> {
   readonly settings: SampleSettings
+  readonly images: ImageNeed
   readonly opener: Opener
   readonly signal: AbortSignal
 }

@@ -50,7 +50,7 @@ async function openMinority(settings: MinoritySettings, context: Context): Promi
   const opened = await openMinorityFiles(settings, context)
   const lead = opened.plan({ target: settings.target, scale: settings.scale, labels, seed })
   return {
-    needs: opened.needs,
+    needs: opened.needs(context.images),
     load: async (device, hold, signal) => {
       const loaded = await opened.load(device, hold, signal)
       return { name: 'minority', lead: (samples, y) => lead(loaded, samples, y) }

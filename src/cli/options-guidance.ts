@@ -3,8 +3,9 @@
  * that it must be there. All of them add up, self-guidance among them.
  */
 import { resolve } from 'node:path'
-import { preset as presetOf, presetNames, unpublished, type Preset } from '../nn/index.ts'
+import type { Preset } from '../nn/index.ts'
 import type { MinorityFiles, MinorityTarget } from '../tweedie/guidance-minority.ts'
+import { guideOf, minorityScaleOf, publishedMinority, type GuideSettings } from '../tweedie/settings.ts'
 import { fail, type Arguments } from './arguments.ts'
 import type { KnownFiles } from './known-files.ts'
 
@@ -43,18 +44,6 @@ export type GuidanceOption = keyof typeof guidanceOptions
 
 /** The options of self-guidance: any of them adds it. */
 const selfOptions = ['guide-weight', 'guide-every', 'guide-strength', 'guide-after', 'guide-scale', 'guide-draws', 'guide-raw', 'guide-through', 'guide-clip'] as const
-
-export interface GuideSettings {
-  readonly weight: number
-  readonly every: number
-  readonly strength: number
-  readonly after: number
-  readonly scale: 'variance' | 'fixed'
-  readonly draws: number
-  readonly raw: boolean
-  readonly through: 'first' | 'second' | 'both'
-  readonly clip: boolean
-}
 
 export interface ClassifierSettings {
   readonly file: string
@@ -129,20 +118,18 @@ function selfGuided(args: Args, method: string): boolean {
 }
 
 function guideSettings(args: Args, preset: Preset | undefined): GuideSettings {
-  const { weight, every, strength } = preset?.sampling.selfGuided ?? unpublished.selfGuided
-  const chosen = args.number('guide-strength', { min: 0, max: 1 }) ?? strength
-  if (chosen === 1) fail('--guide-strength: expected a fraction of the steps below 1, found 1.')
-  return {
-    weight: args.number('guide-weight') ?? weight,
-    every: args.integer('guide-every', { min: 1 }) ?? every,
-    strength: chosen,
-    after: args.number('guide-after', { min: -1, max: 1 }) ?? -1,
-    scale: args.choice('guide-scale', ['variance', 'fixed']) ?? 'variance',
-    draws: args.integer('guide-draws', { min: 1 }) ?? 1,
-    raw: args.flag('guide-raw') ?? false,
-    through: args.choice('guide-through', ['first', 'second', 'both']) ?? 'first',
-    clip: args.flag('guide-clip') ?? false,
-  }
+  const settings = guideOf({
+    weight: args.number('guide-weight'),
+    every: args.integer('guide-every', { min: 1 }),
+    strength: args.number('guide-strength', { min: 0, max: 1 }),
+    after: args.number('guide-after', { min: -1, max: 1 }),
+    scale: args.choice('guide-scale', ['variance', 'fixed']),
+    draws: args.integer('guide-draws', { min: 1 }),
+    raw: args.flag('guide-raw'),
+    through: args.choice('guide-through', ['first', 'second', 'both']),
+    clip: args.flag('guide-clip'),
+  }, preset)
+  return settings.strength === 1 ? fail('--guide-strength: expected a fraction of the steps below 1, found 1.') : settings
 }
 
 function classifierSettings(args: Args, preset: Preset | undefined, labels: readonly number[]): ClassifierSettings | null {
@@ -156,9 +143,7 @@ function classifierSettings(args: Args, preset: Preset | undefined, labels: read
 function minoritySettings(args: Args, model: Preset | undefined, kept: string | undefined): MinoritySettings | null {
   if (!args.has('minority-classifier')) return null
   const name = args.text('minority-preset')
-  // Scales were published for a minority classifier on its backbone: either of the two says which.
-  const byName = name ?? kept
-  const published = byName === undefined ? presetNames().map(presetOf).find(({ sampling }) => model && sampling.minority?.backbone === model.name) : presetOf(byName)
+  const published = publishedMinority(name ?? kept, model)
   const tilt = args.flag('minority-tilt') ?? false
   if (tilt && args.has('minority-target')) fail('--minority-tilt leads to all levels and --minority-target to some: give one of them.')
   if (args.has('extractor-preset') && !args.has('extractor')) fail('--extractor-preset says what --extractor FILE is, which is not given.')
@@ -167,8 +152,8 @@ function minoritySettings(args: Args, model: Preset | undefined, kept: string | 
     preset: name ?? null,
     extractor: args.has('extractor') ? resolve(args.required('extractor')) : null,
     extractorPreset: args.text('extractor-preset') ?? (name !== undefined && args.has('extractor') ? published?.sampling.minority?.featureExtractor ?? null : null),
-    published: published?.sampling.minority ? published.name : null,
-    scale: args.number('minority-scale') ?? published?.sampling.minority?.scale ?? 1,
+    published: published?.name ?? null,
+    scale: minorityScaleOf(args.number('minority-scale'), published),
     target: tilt ? 'tilt' : levels(args.text('minority-target') ?? 'rarest'),
   }
 }

@@ -3,9 +3,10 @@
  * keeps and `replay` reads again. What a model was trained with comes from its file, then from the preset.
  */
 import { resolve } from 'node:path'
-import { diffusionOptionsOf, lastGuided, respace, selfGuidance, type DiffusionOptions } from '../diffusion/index.ts'
-import { preset as presetOf, presetNames, presetsLike, unpublished, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
+import { diffusionOptionsOf, lastGuided, selfGuidance } from '../diffusion/index.ts'
+import { preset as presetOf, presetNames, presetsLike, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
 import { checkLabels } from '../tweedie/labels.ts'
+import { boostAndSkipOf, checkSkip, methods, respacingOf, samplerOf, samplers, type DrawSettings, type Method, type ProcessSettings } from '../tweedie/settings.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distances.ts'
@@ -13,10 +14,6 @@ import type { KnownFiles } from './known-files.ts'
 import { guidanceOptions, guidanceSettings, guidanceToOptions, noteIdle, type GuidanceSettings } from './options-guidance.ts'
 import { meanTypeIn, meanTypeName, parametrizationOptions } from './parametrization.ts'
 import { upsamplerOptions, upsamplerSettings, upsamplerToOptions, type UpsamplerSettings } from './options-upsampler.ts'
-
-export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided', 'sehwag', 'attributes'] as const
-export type Method = (typeof methods)[number]
-export const samplers = ['ancestral', 'ddim'] as const
 
 /** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
 export const processOptions = {
@@ -54,31 +51,19 @@ export const sampleOptions = {
 export type ProcessOption = keyof typeof processOptions
 export type SampleOption = keyof typeof sampleOptions
 
-export interface ProcessSettings extends Readonly<Required<Omit<DiffusionOptions, 'respacing'>>> {
-  /** Whether estimates of x_0 are clipped to [-1, 1]: the sampler's, and those of scores. */
-  readonly clipDenoised: boolean
-}
-
-export interface SampleSettings extends ProcessSettings, DistanceSettings, GuidanceSettings {
+export interface SampleSettings extends DrawSettings, DistanceSettings, GuidanceSettings {
   readonly model: string
   /** As given. */
   readonly preset: string | null
   /** The published models that the files of the run are, by --*-preset, by their own word or by their networks; null: none. */
   readonly known: { readonly model: string | null; readonly classifier: string | null; readonly minority: string | null; readonly upsampler: string | null }
   readonly method: Method
-  readonly sampler: (typeof samplers)[number]
   readonly respacing: string
-  readonly eta: number
-  /** Classes of the samples in order, starting over; empty for a model without classes. */
-  readonly labels: readonly number[]
-  readonly boost: number
-  readonly skip: number
   /** The fitted Gaussian to start from. */
   readonly marginal: string | null
   readonly upsampler: UpsamplerSettings | null
   readonly number: number
   readonly batch: number
-  readonly seed: number
   readonly out: string
   readonly noise: string | null
   readonly save: string | null
@@ -114,18 +99,16 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   const like = preset ? [] : presetsLike(config, model.diffusion)
   if (like.length > 1) console.error(`note: ${like.join(', ')} have this network: --preset says which it is, if it is one, and takes what was published for it.`)
   const method = args.choice('method', methods) ?? 'ancestral'
-  const sampler = args.choice('sampler', samplers) ?? (method === 'ddim' ? 'ddim' : 'ancestral')
+  const sampler = samplerOf(method, args.choice('sampler', samplers))
   if (method === 'ddim' && sampler !== 'ddim') fail('--method ddim is the sampler ddim: leave one of the two out.')
   const process = processSettings(args, model)
-  const respacing = args.text('respacing') ?? preset?.sampling.respacing?.steps ?? String(process.diffusionSteps)
-  const { steps } = respace({ ...process, respacing })
+  const respacing = respacingOf(args.text('respacing'), preset, process.diffusionSteps)
+  const { boost, skip } = boostAndSkipOf(method, { boost: args.number('boost', { min: 0 }), skip: args.integer('skip') }, preset)
+  const steps = checkSkip({ ...process, respacing }, skip, '--skip')
   noteIdle(args, '--sampler ddim', sampler === 'ddim', ['eta'])
   noteIdle(args, 'a network without variance head', process.varianceType !== 'learnedRange', ['sigma-small'])
   noteIdle(args, 'the generator: --noise says how many', given === undefined, ['batch'])
 
-  const hint = method === 'boost-and-skip' ? preset?.sampling.boostAndSkip ?? unpublished.boostAndSkip : { boost: 1, skip: 0 }
-  const skip = args.integer('skip') ?? hint.skip
-  if (skip >= steps) fail(`--skip ${skip} leaves none of the ${steps} steps.`)
   const number = args.integer('number', { min: 1, max: 1_000_000 }) ?? given ?? 16
   if (given !== undefined && number !== given) fail(`--number ${number}: --noise holds ${given} samples.`)
   const path = (name: SampleOption): string | null => args.has(name) ? resolve(args.required(name)) : null
@@ -153,7 +136,7 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
     labels,
     ...guidance,
     ...distanceSettings(args, config),
-    boost: args.number('boost', { min: 0 }) ?? hint.boost,
+    boost,
     skip,
     marginal: path('marginal'),
     upsampler: upsamplerSettings(args, files.upsampler),

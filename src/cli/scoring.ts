@@ -1,7 +1,7 @@
 /** Minority scores of samples as they are drawn: in the reference's 100 steps, at the schedule's default strength. */
 import { minorityScore, scoreProcess, type Denoiser, type Distance } from '../diffusion/index.ts'
 import type { Tensor } from '../tensor/index.ts'
-import type { ProcessSettings } from './options.ts'
+import type { ProcessSettings } from '../tweedie/settings.ts'
 
 export type Scorer = (denoiser: Denoiser, images: Tensor, samples: readonly number[]) => Promise<Float32Array>
 

@@ -7,7 +7,7 @@ import { blobSource, bytesSource, urlSource, type ByteSource } from '../io/index
 
 /**
  * A file: a path or a URL, a `Blob` (the `File` a person picked), or its bytes. A string is a path in Node unless it begins
- * with `http://` or `https://`; in a page it is a URL, relative to the page's own.
+ * with `http://`, `https://` or `file://`; in a page it is a URL, relative to the page's own.
  */
 export type Where = string | URL | Blob | ArrayBuffer | Uint8Array
 
@@ -27,15 +27,6 @@ export const web: Files = {
   shipped: null,
 }
 
-/** Up to here a file comes in one request: by ranges it would be one for each of hundreds of tensors. */
-const inOneRequest = 64 * 2 ** 20
-
-/** A file of a web server. */
-export async function fromWeb(url: string | URL, signal?: AbortSignal): Promise<ByteSource> {
-  const source = await urlSource(url, signal ? { signal } : {})
-  return source.size <= inOneRequest ? bytesSource(await source.read(0, source.size, signal), source.name) : source
-}
-
 /** Opens what {@link Where} says. */
 export async function openWhere(files: Files, where: Where, signal?: AbortSignal): Promise<ByteSource> {
   if (typeof where === 'string' || where instanceof URL) return files.open(where, signal)
@@ -43,4 +34,45 @@ export async function openWhere(files: Files, where: Where, signal?: AbortSignal
   if (where instanceof ArrayBuffer) return bytesSource(new Uint8Array(where))
   if (where instanceof Uint8Array) return bytesSource(where)
   throw new TweedieError('option', `Expected a file as a path, a URL, a Blob or its bytes, found ${where === null ? 'null' : typeof where}.`)
+}
+
+/** A small file of a web server comes in few pieces: by tensors it would be hundreds of requests. */
+const small = 64 * 2 ** 20
+const piece = 4 * 2 ** 20
+
+/** A file of a web server. */
+export async function fromWeb(url: string | URL, signal?: AbortSignal): Promise<ByteSource> {
+  const source = await urlSource(url, signal ? { signal } : {})
+  return source.size <= small ? inPieces(source) : source
+}
+
+/** The same bytes, read in pieces that are kept until all that uses them is gone. */
+function inPieces(source: ByteSource): ByteSource {
+  const pieces = new Map<number, Promise<Uint8Array>>()
+  const pieceOf = (i: number, signal?: AbortSignal): Promise<Uint8Array> => {
+    const known = pieces.get(i)
+    if (known) return known
+    const read = source.read(i * piece, Math.min(piece, source.size - i * piece), signal)
+    pieces.set(i, read)
+    // What failed once is asked for again.
+    read.catch(() => pieces.delete(i))
+    return read
+  }
+  return {
+    name: source.name,
+    size: source.size,
+    async read(offset, length, signal) {
+      // What lies outside is the source's to refuse.
+      if (!(length > 0 && offset >= 0 && offset + length <= source.size)) return source.read(offset, length, signal)
+      const out = new Uint8Array(length)
+      for (let at = offset; at < offset + length;) {
+        const i = Math.floor(at / piece)
+        const bytes = (await pieceOf(i, signal)).subarray(at - i * piece, offset + length - i * piece)
+        out.set(bytes, at - offset)
+        at += bytes.length
+      }
+      signal?.throwIfAborted()
+      return out
+    },
+  }
 }

@@ -33,7 +33,6 @@ export interface Context<File> {
   /** That of the model. */
   readonly process: Process
   readonly model: UNetConfig
-  readonly images: ImageNeed
   readonly opener: Opener<File>
 }
 

@@ -3,7 +3,7 @@ import { classifierGuidance, featureShape, minorityLogits, minorityMetadata, til
 import type { Classifier } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './fail.ts'
-import { checkPixels, checkProcess, classifierFile, load, needOf, type ClassifierFile, type Context, type Hold, type Lead } from './guidance-files.ts'
+import { checkPixels, checkProcess, classifierFile, load, needOf, type ClassifierFile, type Context, type Hold, type ImageNeed, type Lead } from './guidance-files.ts'
 import { cycled } from './labels.ts'
 
 export interface MinorityFiles<File> {
@@ -29,7 +29,8 @@ export interface MinorityWish {
 export interface OpenMinority {
   /** L: levels are 0 to L - 1, the last the rarest. */
   readonly levels: number
-  readonly needs: readonly DeviceNeed[]
+  /** What it takes for a batch. */
+  needs(images: ImageNeed): DeviceNeed[]
   /**
    * How a wish is fulfilled once the classifier is there.
    * @throws TweedieError 'option' for one that this classifier cannot fulfil
@@ -45,7 +46,7 @@ export interface LoadedMinority {
 
 /** Eq. 8, 17 and 18 by a classifier of levels, on pixels or on an extractor's features. */
 export async function openMinority<File>(files: MinorityFiles<File>, context: Context<File>): Promise<OpenMinority> {
-  const { opener, process, images } = context
+  const { opener, process } = context
   const file = await classifierFile('minority-classifier', files.file, files.preset, context)
   const said = minorityMetadata(file.checkpoint.metadata, file.name)
   const levels = file.description.config.outChannels
@@ -54,7 +55,7 @@ export async function openMinority<File>(files: MinorityFiles<File>, context: Co
   const extractor = await openExtractor(files, file, said, context)
   return {
     levels,
-    needs: extractor ? [needOf(file, { batch: images.batch }), needOf(extractor, images)] : [needOf(file, images)],
+    needs: (images) => extractor ? [needOf(file, { batch: images.batch }), needOf(extractor, images)] : [needOf(file, images)],
     plan: (wish) => planOf({ name: file.name, said, levels, called: opener.called }, wish),
     load: async (device, hold, signal) => {
       const classifier = hold(await load(device, file, opener, signal))

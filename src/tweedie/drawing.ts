@@ -1,0 +1,63 @@
+/** Drawing a batch: the sampler over a loaded model, as the command line and the library both run it. */
+import {
+  GaussianDiffusion, GeneratedNoise, GivenNoise, marginalStart, marginalStartIndex, sampleLoop, selfGuidance,
+  type Denoiser, type Distance, type Guidance, type Marginal, type SampleStep,
+} from '../diffusion/index.ts'
+import { TweedieError } from '../errors.ts'
+import type { UNet } from '../nn/index.ts'
+import type { Device, Tensor } from '../tensor/index.ts'
+import { labelsOf } from './labels.ts'
+import type { DrawSettings } from './settings.ts'
+
+export interface DrawTools {
+  readonly device: Device
+  readonly model: UNet
+  /** Of self-guidance. */
+  readonly distance: Distance
+  /** [C, H, W] of a sample. */
+  readonly shape: readonly number[]
+}
+
+export interface DrawOptions {
+  readonly guidances?: readonly Guidance[]
+  /** Noise to take instead of the seed's: xT [N, C, H, W] and noise [draws, N, C, H, W]. */
+  readonly given?: { readonly xT: Tensor; readonly noise: Tensor } | null
+  /** The fitted Gaussian to start from; of given noise the start is given. */
+  readonly marginal?: Marginal | null
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface Drawing {
+  /** The model, told the samples' classes. */
+  readonly denoiser: Denoiser
+  /** How many steps are walked. */
+  readonly total: number
+  /** Walks them; what they took is freed when it ends, however it ends. */
+  readonly steps: AsyncGenerator<SampleStep, void, void>
+}
+
+/** The samples with these numbers of the run, which depend on its seed and their number and on nothing else of the batch. */
+export function drawing({ device, model, distance, shape }: DrawTools, settings: DrawSettings, samples: readonly number[], options: DrawOptions = {}): Drawing {
+  const { guidances = [], given = null, marginal = null, signal } = options
+  const { sampler, eta, boost, clipDenoised, guide } = settings
+  const y = labelsOf(settings.labels, samples)
+  const denoiser: Denoiser = (x, timesteps) => model.forward(x, timesteps, y ? { y } : {})
+  const diffusion = new GaussianDiffusion(settings)
+  const skip = marginal && !given ? diffusion.steps - 1 - marginalStartIndex(diffusion) : settings.skip
+  const rest = { method: sampler, eta, boost, clipDenoised, guidances, ...(signal && { signal }), ...(guide && { selfGuidance: selfGuidance({ ...guide, distance }) }) }
+  async function* steps(): AsyncGenerator<SampleStep, void, void> {
+    if (given) return yield* sampleLoop(diffusion, denoiser, { noise: new GivenNoise(given.xT, given.noise), skip, ...rest })
+    using noise = new GeneratedNoise(device, { seed: settings.seed, samples, shape })
+    yield* sampleLoop(diffusion, denoiser, { ...(marginal ? marginalStart(device, diffusion, marginal, noise) : { noise, skip }), ...rest })
+  }
+  return { denoiser, total: diffusion.steps - skip, steps: steps() }
+}
+
+/** Refuses values that are no numbers, with the samples that have them; `values` are of all of `samples`, one after another. */
+export function checkFinite(what: string, values: Float32Array, samples: readonly number[], why: string): void {
+  const each = values.length / samples.length
+  const broken = samples.filter((_, i) => !values.subarray(i * each, (i + 1) * each).every(Number.isFinite))
+  if (broken.length === 0) return
+  const found = values.find((value) => !Number.isFinite(value))
+  throw new TweedieError('non-finite', `${what} ${found} in sample${broken.length === 1 ? '' : 's'} ${broken.slice(0, 8).join(', ')}${broken.length > 8 ? ` and ${broken.length - 8} more` : ''}. ${why}`)
+}

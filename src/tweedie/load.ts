@@ -1,0 +1,180 @@
+/**
+ * Everything that a {@link Tweedie} holds, from files to a device. Files are opened and what can be said against them is
+ * said before a device is asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
+ */
+import { diffusionOptionsOf, type Distance, type GreyRange } from '../diffusion/index.ts'
+import { TweedieError } from '../errors.ts'
+import { preset as presetOf, type ModelDescription, type Preset, type UNet } from '../nn/index.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
+import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
+import { normIn, openNet, openNorm, type OpenDistance } from './distance.ts'
+import { fail } from './fail.ts'
+import type { Files, Where } from './files.ts'
+import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinority } from './guidance-minority.ts'
+import { samplingNeeds, together } from './need.ts'
+import { fileOpener, type FileOpener } from './opener.ts'
+import { minorityScaleOf, publishedMinority, type ProcessSettings } from './settings.ts'
+
+/** A minority classifier that its own file does not describe, or that reads another classifier's features. */
+export interface MinorityClassifierFiles {
+  readonly file: Where
+  /** The published minority classifier it is (`mc_*`), for a file that does not say so itself. */
+  readonly preset?: string
+  /** The frozen ADM classifier whose features it reads. */
+  readonly extractor?: Where
+  /** The published classifier that the extractor is, for a file that does not say so itself. */
+  readonly extractorPreset?: string
+}
+
+/**
+ * How far images are apart: the norm `'l2'`, `'l1'`, `'linf'` or any other (`'l1.5'`), LPIPS by its weights, a feature net of
+ * our own (`'features'`: the shipped one, of blood cells), or a function of tensors [N, C, H, W] twice to [N]. `greyRange` is
+ * that of a grey model's images, as the nets see them.
+ */
+export type DistanceChoice = string | { readonly lpips: Where; readonly greyRange?: GreyRange } | { readonly features: Where; readonly greyRange?: GreyRange } | Distance
+
+/** What {@link Tweedie.load} takes. */
+export interface TweedieOptions extends Pick<DeviceRequest, 'backend' | 'threads' | 'simd' | 'gpuDevice'> {
+  /** The published model it is, for a file that does not say so itself; `presetNames()` lists them. */
+  readonly preset?: string
+  /** The classifier of minority levels for `method: 'minority-guided'`. Default: that of the set, else none. */
+  readonly minorityClassifier?: Where | MinorityClassifierFiles | null
+  /** For self-guidance and scores. Default: the set's feature net, else `'l2'`. */
+  readonly distance?: DistanceChoice
+  /** The folder of the shipped files: what a page serves `node_modules/tweedie/weights` as. Node knows it. */
+  readonly weights?: string | URL
+  /** A device of the caller's, who disposes of it. Default: one is requested, and disposed of with the model. */
+  readonly device?: Device
+  /** Images at a time, for which memory is asked. Default 8, or the half, a quarter or an eighth of it where the device has no more room. */
+  readonly batch?: number
+  /** Called while weights are read: bytes of all files so far, and in all. */
+  readonly onProgress?: (done: number, total: number) => void
+  /** Ends loading: it rejects with the signal's reason, and nothing stays on the device. */
+  readonly signal?: AbortSignal
+}
+
+const known = {
+  preset: true, minorityClassifier: true, distance: true, weights: true, device: true, batch: true, onProgress: true, signal: true,
+  backend: true, threads: true, simd: true, gpuDevice: true,
+} as const
+
+export interface Loaded {
+  readonly device: Device
+  readonly model: UNet
+  readonly description: ModelDescription
+  readonly preset: Preset | undefined
+  readonly process: ProcessSettings
+  /** `scale`: the published one, else 1. */
+  readonly minority: Pick<OpenMinority, 'levels' | 'plan'> & { readonly loaded: LoadedMinority; readonly scale: number } | null
+  readonly distance: Distance
+  readonly batch: number
+  dispose(): void
+}
+
+/** The shipped set: blood cells of 32 x 32 pixels, see weights/bccd32-adm.md. */
+const bccd32 = { model: 'bccd32-adm.safetensors', minorityClassifier: 'bccd32-minority.safetensors', features: 'bccd32-features.safetensors' }
+
+/** Opens, loads and holds what `options` say. */
+export async function load(files: Files, what: Where, options: TweedieOptions = {}): Promise<Loaded> {
+  refuseUnknown('Tweedie.load', options, known)
+  options.signal?.throwIfAborted()
+  const opener = fileOpener(files, options)
+  const held: { dispose(): void }[] = []
+  const hold = <T extends { dispose(): void }>(thing: T): T => {
+    held.push(thing)
+    return thing
+  }
+  const dispose = (): void => {
+    while (held.length > 0) held.pop()!.dispose()
+  }
+  try {
+    const { file, config, preset, process, minority, net } = await openAll(files, opener, what, options)
+    const { device, batch } = await deviceFor(options, (count, guided) => {
+      const images = { batch: count, size: [config.imageSize, config.imageSize] as const, gradient: guided }
+      return together(samplingNeeds({
+        model: config, images, distances: net.needs(images), guidances: minority ? [minority.needs(images)] : [], guide: guided ? { draws: 1, through: 'first' } : null,
+      }))
+    })
+    if (!options.device) hold(device)
+    // The small file first: what is wrong with it shows before the large ones are read.
+    const { distance } = hold(await net.load(device, opener.reading()))
+    const model = hold(await opener.load(device, file, options.signal) as UNet)
+    const loaded = minority && await minority.load(device, hold, options.signal)
+    const scale = minorityScaleOf(undefined, publishedMinority(opener.presetOf('minority-classifier'), preset))
+    return { device, model, description: file.description, preset, process, distance, batch, dispose, minority: minority && loaded && { plan: minority.plan, levels: minority.levels, loaded, scale } }
+  } catch (error) {
+    dispose()
+    throw error
+  } finally {
+    await opener.close()
+  }
+}
+
+/** Opens every file, and says what does not fit. */
+async function openAll(files: Files, opener: FileOpener, what: Where, options: TweedieOptions) {
+  const set = what === 'bccd32' ? bccd32 : null
+  const shipped = (name: string): Where => shippedFile(name, files, options)
+  const file = await opener.open('model', set ? shipped(set.model) : what, options.preset ?? null).catch((cause: unknown) => set ? notThere(cause, options) : Promise.reject(cause))
+  const { name, description: { config, diffusion, preset: published } } = file
+  if (config.kind !== 'unet') return fail(`${name} is a classifier, which draws nothing: load the U-Net it was made for, and give this one as minorityClassifier.`)
+  if (config.superResolution) return fail(`${name} is a super-resolution U-Net, which takes a picture beside the noise: load one that draws by itself (the command line has --upsampler).`)
+  if (!diffusion) return fail(`${name} does not say what process it was trained with: say which published model it is, as in { preset: '64x64_diffusion' }, or convert it with its configuration (tweedie convert).`)
+  const process: ProcessSettings = { ...diffusionOptionsOf(diffusion, config), clipDenoised: true }
+  const classifier = options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
+  const minority = classifier === null ? null : await openMinority(minorityFiles(classifier), { process, model: config, opener })
+  const net = await openDistance(options.distance ?? (set ? 'features' : 'l2'), opener, { grey: config.inChannels === 1, features: () => shipped(bccd32.features) })
+  return { file, config, preset: published === undefined ? undefined : presetOf(published), process, minority, net }
+}
+
+function shippedFile(name: string, { shipped }: Files, { weights }: TweedieOptions): Where {
+  if (weights instanceof URL) return new URL(name, `${weights.href.replace(/\/?$/, '/')}`)
+  if (weights !== undefined) return `${weights.replace(/\/?$/, '/')}${name}`
+  return shipped ? new URL(name, shipped) : fail("The shipped files lie in the package's folder weights, and a page has to be told where it finds them: serve node_modules/tweedie/weights, and say Tweedie.load('bccd32', { weights: '/weights/' }).")
+}
+
+/** In a bundle the package's files are no longer where the code is. */
+function notThere(cause: unknown, { weights }: TweedieOptions): never {
+  if (weights !== undefined || !(cause instanceof TweedieError) || cause.code !== 'option') throw cause
+  throw new TweedieError('option', `The shipped set is not beside the program (${cause.message}): say where the package's folder weights is, as in Tweedie.load('bccd32', { weights: 'node_modules/tweedie/weights' }).`, { cause })
+}
+
+function minorityFiles(given: Where | MinorityClassifierFiles): MinorityFiles<Where> {
+  if (typeof given !== 'object' || !('file' in given)) return { file: given, preset: null, extractor: null, extractorPreset: null }
+  refuseUnknown('minorityClassifier', given, { file: true, preset: true, extractor: true, extractorPreset: true })
+  const { file, preset = null, extractor = null, extractorPreset = null } = given
+  return { file, preset, extractor, extractorPreset: extractorPreset ?? (preset !== null && extractor !== null ? presetOf(preset).sampling.minority?.featureExtractor ?? null : null) }
+}
+
+async function openDistance(choice: DistanceChoice, opener: FileOpener, { grey, features }: { readonly grey: boolean; readonly features: () => Where }): Promise<OpenDistance> {
+  if (typeof choice === 'function') return { needs: () => [], load: async () => ({ distance: choice, name: 'a distance of the caller', dispose: () => {} }), checkpoint: null }
+  if (typeof choice === 'string') {
+    const norm = normIn(choice)
+    if (norm !== undefined) return openNorm(norm)
+    if (choice === 'features') return openDistance({ features: features() }, opener, { grey, features })
+    return fail(choice === 'lpips'
+      ? 'distance: LPIPS needs its weights, which are third-party and not part of tweedie: { lpips: FILE }.'
+      : `distance: expected 'l2', 'l1' or another norm 'lP' with a P of 1 or more ('l1.5', 'linf'), 'features', { lpips: FILE }, { features: FILE } or a function, found ${JSON.stringify(choice)}.`)
+  }
+  refuseUnknown<{ lpips?: Where; features?: Where; greyRange?: GreyRange }>('distance', choice, { lpips: true, features: true, greyRange: true })
+  const greyRange = grey ? choice.greyRange ?? '-1..1' : null
+  return 'lpips' in choice ? openNet('lpips', await opener.openWeights(choice.lpips), greyRange) : openNet('features', await opener.openWeights(choice.features), greyRange)
+}
+
+/** The caller's device, or one that holds as large a batch as there is room for, up to 8. */
+async function deviceFor({ device, batch, backend, threads, simd, gpuDevice, signal }: TweedieOptions, needOf: (batch: number, guided: boolean) => DeviceNeed): Promise<{ device: Device; batch: number }> {
+  if (batch !== undefined && !(Number.isInteger(batch) && batch >= 1)) fail(`batch: expected a whole number of 1 or more, found ${batch}.`)
+  if (device) return { device, batch: batch ?? 8 }
+  const request = { ...(backend && { backend }), ...(threads !== undefined && { threads }), ...(simd && { simd }), ...(gpuDevice && { gpuDevice }), ...(signal && { signal }) }
+  // Where not even one image can be guided, it may still be drawn.
+  const tries = batch === undefined ? [[8, true], [4, true], [2, true], [1, true], [1, false]] as const : [[batch, true], [batch, false]] as const
+  let refused: unknown
+  for (const [count, guided] of tries) {
+    try {
+      return { device: await Device.request({ ...request, need: needOf(count, guided) }), batch: count }
+    } catch (error) {
+      if (!(error instanceof TweedieError) || (error.code !== 'limit-exceeded' && error.code !== 'out-of-memory')) throw error
+      refused = error
+    }
+  }
+  throw refused
+}

@@ -1,0 +1,66 @@
+/** The files of one {@link Tweedie}: opened, read under one count of bytes, and closed again. */
+import { openCheckpoint, type Checkpoint } from '../io/index.ts'
+import { sha256, sha256OfBytes } from '../io/sha256.ts'
+import { loadModel, type LoadOptions } from '../nn/index.ts'
+import { openWhere, type Files, type Where } from './files.ts'
+import type { Opener } from './guidance-files.ts'
+import { openModelFile, type ModelFile } from './model-file.ts'
+
+export interface FileOpener extends Opener<Where> {
+  /** A checkpoint that is no network of ADM. */
+  openWeights(where: Where): Promise<Checkpoint>
+  /** The published model that a file is. */
+  presetOf(option: string): string | undefined
+  /** How a file of those opened is read. */
+  reading(): LoadOptions
+  close(): Promise<void>
+}
+
+/** The options of the library that are called otherwise than the command line's. */
+const called: Readonly<Record<string, string>> = {
+  'minority-classifier': 'minorityClassifier', extractor: 'minorityClassifier.extractor', 'minority-target': 'target', 'minority-tilt': "target 'tilt'",
+}
+
+export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): FileOpener {
+  const opened = new Map<string, { readonly where: Where; readonly file: ModelFile }>()
+  const checkpoints: Checkpoint[] = []
+  let before = 0
+  const reading = (): LoadOptions => ({
+    ...(signal && { signal }),
+    onProgress: (done, all) => {
+      const total = checkpoints.flatMap(({ tensors }) => [...tensors.values()]).reduce((sum, { byteLength }) => sum + byteLength, 0)
+      onProgress?.(before + done, total)
+      if (done === all) before += all
+    },
+  })
+  return {
+    reading,
+    called: (option) => called[option] ?? option,
+    async open(option, where, preset) {
+      const file = await openModelFile(files, where, { preset: preset ?? undefined, signal })
+      opened.set(option, { where, file })
+      checkpoints.push(file.checkpoint)
+      return file
+    },
+    async openWeights(where) {
+      const checkpoint = await openCheckpoint(await openWhere(files, where, signal), signal ? { signal } : {})
+      checkpoints.push(checkpoint)
+      return checkpoint
+    },
+    presetOf: (option) => opened.get(option)?.file.description.preset,
+    load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading()),
+    async hash(option) {
+      const source = await openWhere(files, opened.get(option)!.where, signal)
+      try {
+        const bytes = await source.read(0, source.size, signal)
+        // A page that is not secure has no hashes of the platform's.
+        return globalThis.crypto?.subtle ? await sha256OfBytes(bytes) : sha256(bytes)
+      } finally {
+        await source.close?.()
+      }
+    },
+    async close() {
+      for (const checkpoint of checkpoints) await checkpoint.close()
+    },
+  }
+}

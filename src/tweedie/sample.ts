@@ -1,0 +1,143 @@
+/** Sampling from a loaded model: batch after batch, each step told of. */
+import { imagesOf, type Image } from '../data/index.ts'
+import type { Guidance, Respacing, SelfGuidanceOptions } from '../diffusion/index.ts'
+import { TweedieError } from '../errors.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
+import { checkFinite, drawing } from './drawing.ts'
+import { fail } from './fail.ts'
+import { checkLabels, labelsOf } from './labels.ts'
+import type { Loaded } from './load.ts'
+import { boostAndSkipOf, checkSkip, guideOf, respacingOf, samplerOf, type DrawSettings, type Sampler } from './settings.ts'
+
+const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const
+
+/** What {@link Tweedie.sample} takes: names and defaults of `tweedie sample`. */
+export interface TweedieSampleOptions {
+  /** How many. Default 16. */
+  readonly number?: number
+  /** Steps to sample in, as `timestep_respacing`: `50`, `'ddim50'`, `'10,15,20'`. Default: the model's published ones, else all T of its training. */
+  readonly steps?: Respacing
+  /** Sample k of a seed is the same in any batch. Default 0. */
+  readonly seed?: number
+  /**
+   * `'ancestral'` and `'ddim'` are plain; `'self-guided'` has `selfGuidance`, `'boost-and-skip'` `boost` and `skip`,
+   * `'minority-guided'` `target` and `scale`. Default `'ancestral'`.
+   */
+  readonly method?: (typeof methods)[number]
+  /** What walks the steps, with any method. Default `'ddim'` for the method of that name, else `'ancestral'`. */
+  readonly sampler?: Sampler
+  /** Noise of DDIM, from 0 to 1. Default 0. */
+  readonly eta?: number
+  /** Classes for a class-conditional model, in order; fewer than samples start over. */
+  readonly labels?: readonly number[]
+  /** The minority level to lead to, 0 to `minorityLevels - 1`; a range of which each sample has its own; the last; or all by their scores (Eq. 18). Default `'rarest'`. */
+  readonly target?: number | readonly [first: number, last: number] | 'rarest' | 'tilt'
+  /** Weight of minority guidance. Default: the published one, else 1. */
+  readonly scale?: number
+  /** Adds self-guidance to any method. Defaults: the model's published figures, else CelebA's, and the model's distance. */
+  readonly selfGuidance?: SelfGuidanceOptions
+  /** Boost-and-Skip: x_T times `boost`, without the first `skip` steps. Default: the model's published ones, else CelebA's 4 and 3; of other methods 1 and 0. */
+  readonly boost?: number
+  readonly skip?: number
+  /** Clip the estimates of x_0 to [-1, 1]. Default true. */
+  readonly clipDenoised?: boolean
+  /** Further guidances, for the samples with these numbers and classes. */
+  readonly guidances?: (samples: readonly number[], y: readonly number[] | undefined) => readonly Guidance[]
+  /** Samples at a time. Default: the model's. */
+  readonly batch?: number
+  /** Also the estimates of what is being drawn, after each step; a number: after every so many. Default false. */
+  readonly preview?: boolean | number
+  /** Ends sampling: the loop throws the signal's reason, and nothing stays on the device. */
+  readonly signal?: AbortSignal
+}
+
+const known = {
+  number: true, steps: true, seed: true, method: true, sampler: true, eta: true, labels: true, target: true, scale: true, selfGuidance: true, boost: true, skip: true,
+  clipDenoised: true, guidances: true, batch: true, preview: true, signal: true,
+} as const
+
+/** What {@link Tweedie.sample} yields after every step. */
+export interface TweedieStep {
+  /** Steps done so far, and in all: those of every batch. */
+  readonly done: number
+  readonly total: number
+  /**
+   * The pictures so far, `images[k]` being sample k: those that are finished, and after them with `preview` the estimates of
+   * the batch that is being drawn. After the last step all of them.
+   */
+  readonly images: readonly Image[]
+  /** How many of `images` are finished. */
+  readonly finished: number
+  /** After the last step the samples as numbers: [number, C, H, W] in [-1, 1], but where `clipDenoised` is off. */
+  readonly values?: Float32Array
+}
+
+export async function* sample(loaded: Loaded, options: TweedieSampleOptions, check: () => void): AsyncGenerator<TweedieStep, void, void> {
+  const { device, model, description: { config }, minority } = loaded
+  const settings = settingsOf(loaded, options)
+  const { number = 16, batch = loaded.batch, preview = false, signal, guidances = () => [] } = options
+  const every = typeof preview === 'number' ? wholeOf('preview', preview) : preview ? 1 : Infinity
+  wholeOf('batch', batch)
+  const lead = minority && ledByMinority(options) ? minority.plan({ target: targetOf(options.target), scale: options.scale ?? minority.scale, labels: settings.labels, seed: settings.seed }) : null
+  const tools = { device, model, distance: options.selfGuidance?.distance ?? loaded.distance, shape: [config.inChannels, config.imageSize, config.imageSize] }
+
+  const values = new Float32Array(wholeOf('number', number) * tools.shape.reduce((a, b) => a * b, 1))
+  const images: Image[] = []
+  let before = 0
+  for (let begin = 0; begin < number; begin += batch) {
+    const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
+    const shape = [samples.length, ...tools.shape]
+    const y = labelsOf(settings.labels, samples)
+    const led = lead ? [lead(minority!.loaded, samples, y).guidance, ...guidances(samples, y)] : guidances(samples, y)
+    const { total: each, steps } = drawing(tools, settings, samples, { guidances: led, signal })
+    const total = each * Math.ceil(number / batch)
+    for await (const { done, x, predXStart } of steps) {
+      check()
+      const progress = { done: before + done, total }
+      if (done < each) {
+        const shown = done % every === 0 ? imagesOf(await predXStart.read(), shape) : []
+        yield { ...progress, images: [...images, ...shown], finished: images.length }
+        check()
+        continue
+      }
+      const last = await x.read()
+      checkFinite('The samples hold', last, samples, 'Take a smaller weight, scale or boost; if there is none, the weights are damaged, or of another network or preset.')
+      values.set(last, begin * tools.shape.reduce((a, b) => a * b, 1))
+      images.push(...imagesOf(last, shape))
+      yield { ...progress, images: [...images], finished: images.length, ...(images.length === number && { values }) }
+    }
+    before += each
+  }
+}
+
+const ledByMinority = ({ method, target, scale }: TweedieSampleOptions): boolean => method === 'minority-guided' || target !== undefined || scale !== undefined
+
+/** Checks the options and fills in what they leave open. */
+function settingsOf({ preset, process: trained, description: { config }, minority }: Loaded, options: TweedieSampleOptions): DrawSettings {
+  refuseUnknown('sample', options, known)
+  const { method = 'ancestral', clipDenoised = true, eta = 0, seed = 0, selfGuidance } = options
+  if (!methods.includes(method)) fail(`method: expected ${methods.join(', ')}, found ${JSON.stringify(method)}.`)
+  if (method === 'ddim' && options.sampler === 'ancestral') fail("method 'ddim' is the sampler 'ddim': leave one of the two out.")
+  if (!minority && ledByMinority(options)) fail("'minority-guided' needs a classifier of minority levels: Tweedie.load(…, { minorityClassifier: FILE }).")
+  const process = { ...trained, clipDenoised }
+  const respacing = respacingOf(options.steps, preset, process.diffusionSteps)
+  const { boost, skip } = boostAndSkipOf(method, options, preset)
+  checkSkip({ ...process, respacing }, skip, 'skip')
+  const { distance: _, ...guide } = selfGuidance ?? {}
+  return {
+    ...process, respacing, boost, skip, eta, seed,
+    sampler: samplerOf(method, options.sampler),
+    labels: checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' }),
+    guide: method === 'self-guided' || selfGuidance ? guideOf(guide, preset) : null,
+  }
+}
+
+function targetOf(target: TweedieSampleOptions['target'] = 'rarest'): readonly [number, number] | 'rarest' | 'tilt' {
+  if (target === 'rarest' || target === 'tilt') return target
+  const [first, last] = typeof target === 'number' ? [target, target] : Array.isArray(target) ? target as readonly [number, number] : []
+  if (Number.isInteger(first) && Number.isInteger(last) && first! >= 0 && first! <= last!) return [first!, last!]
+  throw new TweedieError('option', `target: expected a level, a range [first, last] of levels, 'rarest' or 'tilt', found ${JSON.stringify(target)}.`)
+}
+
+const wholeOf = (name: string, value: number): number =>
+  Number.isInteger(value) && value >= 1 ? value : fail(`${name}: expected a whole number of 1 or more, found ${String(value)}.`)

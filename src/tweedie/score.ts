@@ -1,0 +1,66 @@
+/** Minority scores of images by a loaded model. */
+import { batchOf, imageFrom, type Canvas, type Image, type Pixels } from '../data/index.ts'
+import { scoreImages, scoreProcess, type ImageSource, type ScoreStep } from '../diffusion/index.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
+import { fail } from './fail.ts'
+import { checkLabels, cycled } from './labels.ts'
+import type { Loaded } from './load.ts'
+
+/** Pictures of any size, of which the middle square is scaled to the model's; or values [N, C, H, W] in [-1, 1] of its own. */
+export type ScoredPictures = readonly (Image | Omit<Pixels, 'colorSpace'> | Canvas)[] | Float32Array
+
+/** What {@link Tweedie.score} takes: names and defaults of `tweedie score`. */
+export interface TweedieScoreOptions {
+  /** Image k of a seed gets the same noise in any batch. Default 0. */
+  readonly seed?: number
+  /** Noise draws averaged. Default 1. */
+  readonly draws?: number
+  /** Strength of the noise: an index of the 100 steps, or a fraction of T. Default `{ fraction: 0.9 }` for a cosine schedule, 0.6 for a linear one. */
+  readonly step?: ScoreStep
+  /** Classes for a class-conditional model, in order; fewer than images start over. */
+  readonly labels?: readonly number[]
+  /** Whether reconstructions are clipped to [-1, 1]. Default true. */
+  readonly clipDenoised?: boolean
+  /** Images at a time. Default: the model's. */
+  readonly batch?: number
+  /** Called after every batch: images so far, and in all. */
+  readonly onProgress?: (done: number, total: number) => void
+  readonly signal?: AbortSignal
+}
+
+const known = { seed: true, draws: true, step: true, labels: true, clipDenoised: true, batch: true, onProgress: true, signal: true } as const
+
+export async function score(loaded: Loaded, pictures: ScoredPictures, options: TweedieScoreOptions): Promise<Float32Array> {
+  refuseUnknown('score', options, known)
+  const { device, model, process, distance, description: { config } } = loaded
+  const { seed = 0, draws, step, batch = loaded.batch, clipDenoised = true, onProgress, signal } = options
+  const labels = checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' })
+  const source = sourceOf(pictures, { size: config.imageSize, channels: config.inChannels as 1 | 3 })
+  const { scores } = await scoreImages(device, (x, timesteps, y) => model.forward(x, timesteps, y ? { y } : {}), source, {
+    ...scoreProcess(process, step), distance, seed, batch, clipDenoised, ...(draws !== undefined && { draws }), ...(signal && { signal }),
+    ...(labels.length > 0 && { classes: Array.from({ length: source.length }, (_, k) => cycled(labels, k)) }),
+    onProgress: (some, total) => onProgress?.(some.length, total),
+  })
+  return scores
+}
+
+/** Pictures as a model takes them. */
+function sourceOf(pictures: ScoredPictures, { size, channels }: { readonly size: number; readonly channels: 1 | 3 }): ImageSource {
+  const area = channels * size * size
+  const shape = [channels, size, size]
+  if (pictures instanceof Float32Array) {
+    const length = pictures.length / area
+    if (!Number.isInteger(length) || length === 0) return fail(`score: expected values of whole images [N, ${shape.join(', ')}], found ${pictures.length}.`)
+    const read = async (indices: readonly number[]): Promise<Float32Array> => {
+      const out = new Float32Array(indices.length * area)
+      indices.forEach((k, i) => out.set(pictures.subarray(k * area, (k + 1) * area), i * area))
+      return out
+    }
+    return { length, shape, read }
+  }
+  if (!Array.isArray(pictures) || pictures.length === 0) return fail(`score: expected a list of images, or the values of a batch [N, ${shape.join(', ')}], found ${Array.isArray(pictures) ? 'an empty one' : typeof pictures}.`)
+  const images = pictures as Exclude<ScoredPictures, Float32Array>
+  return { length: images.length, shape, read: async (indices) => batchOf(indices.map((k) => decoded(images[k]!)), { size, channels }) }
+}
+
+const decoded = (picture: Exclude<ScoredPictures, Float32Array>[number]): Image => 'channels' in picture ? picture : imageFrom(picture)

@@ -1,0 +1,125 @@
+/**
+ * The common case: one call loads a model with all that goes with it, one draws, one scores. A thin layer over the rooms
+ * below, which the command line draws through, too.
+ */
+import { TweedieError } from '../errors.ts'
+import type { ModelDescription, UNet } from '../nn/index.ts'
+import type { Device } from '../tensor/index.ts'
+import { web, type Where } from './files.ts'
+import { load, type Loaded, type TweedieOptions } from './load.ts'
+import { sample, type TweedieSampleOptions, type TweedieStep } from './sample.ts'
+import { score, type ScoredPictures, type TweedieScoreOptions } from './score.ts'
+
+/**
+ * A diffusion model that draws and scores, on a device, with its distance and perhaps a minority classifier.
+ *
+ * ```ts
+ * const model = await Tweedie.load('bccd32')
+ * for await (const { images, done, total } of model.sample({ number: 4, steps: 20, method: 'minority-guided' })) {
+ *   console.log(`${done} of ${total}`)
+ *   if (done === total) images.forEach((image, k) => writeFileSync(`cell-${k}.png`, encodePng(image)))
+ * }
+ * model.dispose()
+ * ```
+ */
+export class Tweedie {
+  readonly #loaded: Loaded
+  #disposed = false
+
+  /** @internal {@link Tweedie.load} makes one. */
+  constructor(loaded: Loaded) {
+    this.#loaded = loaded
+  }
+
+  /**
+   * Loads a model: a path (in Node) or URL, a `Blob`, the bytes of a file, or `'bccd32'`, the set of blood cells that comes
+   * with the package: diffusion model, minority classifier and feature net. A page is told where it is served:
+   *
+   * ```ts
+   * const model = await Tweedie.load('bccd32', { weights: '/weights/', onProgress: (done, total) => (bar.value = done / total) })
+   * const other = await Tweedie.load('64x64_diffusion.pt', { preset: '64x64_diffusion', distance: { lpips: 'lpips-alex.pt' } })
+   * ```
+   *
+   * Files are safetensors or PyTorch's. All that can be said against them is said before a device is asked for; what fails,
+   * or is aborted, leaves nothing on the device.
+   *
+   * @throws TweedieError 'option' for a file that is not there or does not say what it is, and for options that do not fit;
+   *   'format' and 'weights' for a file that is broken or of another network; what {@link Device.request} throws
+   */
+  static async load(model: 'bccd32' | Where, options: TweedieOptions = {}): Promise<Tweedie> {
+    return new Tweedie(await load(web, model, options))
+  }
+
+  /** What computes. */
+  get device(): Device {
+    return this.#loaded.device
+  }
+
+  /** The network, for the functions below this layer. It belongs to the model. */
+  get unet(): UNet {
+    return this.#loaded.model
+  }
+
+  /** What the file says of it: configuration, process of its training, published name. */
+  get description(): ModelDescription {
+    return this.#loaded.description
+  }
+
+  /** Levels of the minority classifier, of which the last is the rarest; null without one. */
+  get minorityLevels(): number | null {
+    return this.#loaded.minority?.levels ?? null
+  }
+
+  /** Images at a time that memory was asked for. */
+  get batch(): number {
+    return this.#loaded.batch
+  }
+
+  /**
+   * Draws. Yields after every step, the pictures so far among it; after the last step they are all there. Sample k is the
+   * k-th picture of `tweedie sample` with the same options, byte for byte on the same kernels, in any batch.
+   *
+   * More than the batch are drawn batch after batch; their pictures are kept, so of tens of thousands the command line,
+   * which writes each batch, is the better choice. To leave the loop, or abort it, ends sampling and frees all it took. Two
+   * loops may run at once, each with memory of its own.
+   *
+   * ```ts
+   * for await (const { images, done, total } of model.sample({ number: 4, steps: 50, preview: true })) {
+   *   images.forEach((image, k) => drawImage(canvases[k], image))
+   * }
+   * ```
+   * @throws TweedieError 'option' for options that do not fit, 'non-finite' for samples that are no numbers (a guidance that
+   *   is too strong); `signal.reason` on abort
+   */
+  sample(options: TweedieSampleOptions = {}): AsyncGenerator<TweedieStep, void, void> {
+    return sample(this.#loaded, options, () => this.#check('sample'))
+  }
+
+  /**
+   * Minority scores, one for each picture; higher is rarer (Um et al., ICLR 2024, Eq. 7). Of the same images in the same
+   * order they are those of `tweedie score`. Scores by one distance cannot be compared with those by another.
+   *
+   * ```ts
+   * const scores = await model.score([decodeImage(new Uint8Array(await file.arrayBuffer()), file.name)], { draws: 8 })
+   * ```
+   * @throws TweedieError 'option' for options that do not fit and images that are too small; `signal.reason` on abort
+   */
+  async score(images: ScoredPictures, options: TweedieScoreOptions = {}): Promise<Float32Array> {
+    this.#check('score')
+    return score(this.#loaded, images, options)
+  }
+
+  #check(user: string): void {
+    if (this.#disposed) throw new TweedieError('disposed', `${user}: the model was disposed.`)
+  }
+
+  /** Frees the weights, and the device unless it is the caller's. Disposing twice does nothing. */
+  dispose(): void {
+    this.#disposed = true
+    this.#loaded.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

@@ -1,0 +1,177 @@
+/** One call loads, one call draws, one scores: the same pictures and numbers as the command line's, and nothing left behind. */
+import { readFileSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { encodePng, imageDataOf, type Image } from '../src/data/index.ts'
+import type { MinorityScores } from '../src/diffusion/index.ts'
+import { Device, mul, type Tensor } from '../src/tensor/index.ts'
+import { Tweedie } from '../src/tweedie/index.node.ts'
+import { Tweedie as TweedieOfPages } from '../src/tweedie/index.ts'
+import type { TweedieSampleOptions, TweedieStep } from '../src/tweedie/sample.ts'
+import { temporaryFolder, tensorIn, tweedie, weights } from './cli.ts'
+import { base, baseOfClasses, classifier, upsampler, writeModel } from './small-models.ts'
+
+const out = temporaryFolder()
+const shipped = (name: string): string => weights.replace('adm', name)
+const cpu = { backend: 'cpu', simd: 'plain' } as const
+
+async function last(model: TweedieOfPages, options: TweedieSampleOptions): Promise<TweedieStep> {
+  let step: TweedieStep | undefined
+  for await (const one of model.sample(options)) step = one
+  return step!
+}
+
+describe('the shipped set', () => {
+  let model: Tweedie
+  beforeAll(async () => void (model = await Tweedie.load('bccd32', cpu)))
+  afterAll(() => model.dispose())
+
+  test.each<[string, TweedieSampleOptions, string[]]>([
+    ['plain', {}, []],
+    ['ddim', { method: 'ddim', eta: 0.5 }, ['--method', 'ddim', '--eta', '0.5']],
+    ['self-guided', { method: 'self-guided', selfGuidance: { every: 1 } }, ['--method', 'self-guided', '--guide-every', '1', '--distance', 'features']],
+    ['minority-guided', { method: 'minority-guided', target: [5, 9], scale: 2 }, ['--method', 'minority-guided', '--minority-classifier', shipped('minority'), '--minority-target', '5-9', '--minority-scale', '2']],
+    ['boost-and-skip', { method: 'boost-and-skip', skip: 1 }, ['--method', 'boost-and-skip', '--skip', '1']],
+  ])('%s: the pictures of tweedie sample, byte for byte, in any batch', async (name, options, argv) => {
+    const run = await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '3', '--batch', '3', '--seed', '4', '--out', out(name), '--save', out(`${name}.safetensors`), '--backend', 'cpu', '--simd', 'plain', ...argv])
+    expect(run.code, run.err.join('\n')).toBe(0)
+    const { images, values, done, total, finished } = await last(model, { number: 3, steps: 2, seed: 4, batch: 2, ...options })
+    expect(images.map((image) => Buffer.from(encodePng(image)))).toEqual([0, 1, 2].map((k) => readFileSync(out(`${name}/sample-000${k}.png`))))
+    expect(values).toEqual((await tensorIn(out(`${name}.safetensors`), 'sample')).data)
+    expect({ done, total, finished }).toEqual({ done: total, total: name === 'boost-and-skip' ? 2 : 4, finished: 3 })
+  })
+
+  test('every step is told of; previews are estimates of x_0 of the batch at hand, after the finished pictures', async () => {
+    const seen: (readonly [done: number, total: number, finished: number, images: number, values: boolean])[] = []
+    for await (const { done, total, images, finished, values } of model.sample({ number: 3, steps: 3, batch: 2, preview: true })) seen.push([done, total, finished, images.length, values !== undefined])
+    expect(seen).toEqual([[1, 6, 0, 2, false], [2, 6, 0, 2, false], [3, 6, 2, 2, false], [4, 6, 2, 3, false], [5, 6, 2, 3, false], [6, 6, 3, 3, true]])
+    const counts: number[] = []
+    for await (const { images } of model.sample({ number: 1, steps: 4, preview: 2 })) counts.push(images.length)
+    expect(counts).toEqual([0, 1, 0, 1])
+    // The last step of ancestral sampling adds no noise: its estimate is the sample.
+    const estimates: Image[] = []
+    for await (const { images } of model.sample({ number: 1, steps: 2, preview: true })) estimates.push(images[0]!)
+    expect(estimates[0]).not.toEqual(estimates[1])
+  })
+
+  test('scores are those of tweedie score, of pictures, ImageData and values', async () => {
+    const { images, values } = await last(model, { number: 3, steps: 2, seed: 4 })
+    const found = await model.score(images, { seed: 3, draws: 2, batch: 2 })
+    await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '3', '--seed', '4', '--out', out('to-score'), '--backend', 'cpu', '--simd', 'plain'])
+    const run = await tweedie(['score', '--model', weights, '--data', out('to-score'), '--distance', 'features', '--draws', '2', '--seed', '3', '--out', out('scores.json'), '--backend', 'cpu', '--simd', 'plain'])
+    expect(run.code, run.err.join('\n')).toBe(0)
+    const { scores } = JSON.parse(readFileSync(out('scores.json'), 'utf8')) as MinorityScores
+    expect([...found]).toEqual(scores)
+    expect(await model.score(images.map(imageDataOf), { seed: 3, draws: 2 })).toEqual(found)
+    // As numbers they have not been rounded to bytes.
+    const unrounded = await model.score(values!, { seed: 3, draws: 2 })
+    unrounded.forEach((score, k) => expect(Math.abs(score / found[k]! - 1)).toBeLessThan(0.05))
+    expect(unrounded).not.toEqual(found)
+  })
+
+  test('two loops at once draw what each draws alone', async () => {
+    const [a, b] = await Promise.all([last(model, { number: 1, steps: 2, seed: 1 }), last(model, { number: 2, steps: 2, seed: 2, method: 'self-guided' })])
+    expect(a.values).toEqual((await last(model, { number: 1, steps: 2, seed: 1 })).values)
+    expect(b.values).toEqual((await last(model, { number: 2, steps: 2, seed: 2, method: 'self-guided' })).values)
+  })
+
+  test('an abort, a loop that is left and an error leave nothing on the device', async () => {
+    const live = model.device.stats.liveBuffers
+    const stop = new AbortController()
+    await expect((async () => {
+      for await (const { done } of model.sample({ number: 4, steps: 3, batch: 2, preview: true, signal: stop.signal })) if (done === 4) stop.abort(new Error('enough'))
+    })()).rejects.toThrow('enough')
+    expect(model.device.stats.liveBuffers).toBe(live)
+    for await (const _ of model.sample({ number: 2, steps: 3, method: 'minority-guided' })) break
+    expect(model.device.stats.liveBuffers).toBe(live)
+    const tooStrong = (x: Tensor): Tensor => mul(x, Infinity)
+    await expect(last(model, { number: 2, steps: 2, guidances: () => [tooStrong] })).rejects.toMatchObject({ code: 'non-finite', message: expect.stringMatching(/^The samples hold .* in samples 0, 1\. Take a smaller/) })
+    expect(model.device.stats.liveBuffers).toBe(live)
+    await expect(model.score(new Float32Array(3072), { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough')
+    expect(model.device.stats.liveBuffers).toBe(live)
+  })
+
+  test.each<[TweedieSampleOptions, RegExp]>([
+    [{ target: 10 }, /^target: the classifier's levels are 0 to 9, the last the rarest; found 10\.$/],
+    [{ target: [3, 1] }, /^target: expected a level, a range/],
+    [{ steps: 2000 }, /^respacing 2000 of 1000 steps/],
+    [{ number: 0 }, /^number: expected a whole number of 1 or more, found 0\.$/],
+    [{ labels: [1] }, /^labels is for class-conditional models/],
+    [{ method: 'sehwag' as 'ddim' }, /^method: expected ancestral, ddim, .*found "sehwag"/],
+    [{ method: 'boost-and-skip', steps: 2 }, /^skip 3 leaves none of the 2 steps\.$/],
+    [{ selfGuidance: { every: 0 } }, /every is a whole number/],
+    [{ seeds: 3 } as TweedieSampleOptions, /^sample: unknown option "seeds" \(did you mean "seed"\?\)/],
+  ])('what does not fit is said: %j', async (options, message) => {
+    await expect(last(model, { steps: 2, number: 1, ...options })).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })
+  })
+})
+
+describe('loading', () => {
+  test('a path, a URL of it, a Blob and bytes are the same model; bytes are counted; a device of the caller stays', async () => {
+    using device = await Device.request(cpu)
+    const path = await writeModel(out('small.safetensors'), base)
+    const bytes = readFileSync(path)
+    const drawn: Float32Array[] = []
+    for (const where of [path, pathToFileURL(path), String(pathToFileURL(path)), new Blob([bytes]), new Uint8Array(bytes), new Uint8Array(bytes).buffer]) {
+      const counted: [number, number][] = []
+      using model = await Tweedie.load(where, { device, onProgress: (done, total) => counted.push([done, total]) })
+      drawn.push((await last(model, { number: 1, steps: 2, selfGuidance: { weight: 1, every: 1 } })).values!)
+      expect(counted[0]![0]).toBe(0)
+      expect(counted.at(-1)![0]).toBe(counted.at(-1)![1])
+      expect(counted.at(-1)![1]).toBeLessThan(bytes.length)
+      expect({ shape: model.unet.config.imageSize, levels: model.minorityLevels, batch: model.batch }).toEqual({ shape: 8, levels: null, batch: 8 })
+    }
+    for (const values of drawn) expect(values).toEqual(drawn[0])
+    expect(device.stats.liveBuffers).toBe(0)
+    expect(await device.tensor([1]).read()).toEqual(Float32Array.of(1))
+  })
+
+  test('classes, and a minority classifier of its own', async () => {
+    const path = await writeModel(out('classes.safetensors'), baseOfClasses)
+    using model = await Tweedie.load(path, { ...cpu, minorityClassifier: await writeModel(out('levels.safetensors'), classifier, { seed: 2 }), distance: 'l1' })
+    expect(model.minorityLevels).toBe(10)
+    const run = await tweedie(['sample', '--model', path, '--minority-classifier', out('levels.safetensors'), '--labels', '2,0', '--respacing', '2', '--number', '2', '--out', out('of-classes'), '--save', out('of-classes.safetensors'), '--backend', 'cpu', '--simd', 'plain'])
+    expect(run.code, run.err.join('\n')).toBe(0)
+    const { values, images } = await last(model, { number: 2, steps: 2, labels: [2, 0], method: 'minority-guided' })
+    expect(values).toEqual((await tensorIn(out('of-classes.safetensors'), 'sample')).data)
+    await expect(last(model, { steps: 2 })).rejects.toThrow('the model is class-conditional: labels says which of its 3 classes to take, as in [3, 8].')
+    expect(await model.score(images, { labels: [2, 0] })).toHaveLength(2)
+    await expect(model.score(images)).rejects.toThrow('class-conditional')
+  })
+
+  test('what fails or is aborted while it loads leaves nothing on the device', async () => {
+    using device = await Device.request(cpu)
+    const stop = new AbortController()
+    await expect(Tweedie.load('bccd32', { device, signal: stop.signal, onProgress: (done, total) => done > total / 2 && stop.abort(new Error('enough')) })).rejects.toThrow('enough')
+    expect(device.stats.liveBuffers).toBe(0)
+    const broken = new Uint8Array(readFileSync(await writeModel(out('small.safetensors'), base)))
+    new DataView(broken.buffer).setFloat32(broken.length - 4, NaN, true)
+    await expect(Tweedie.load(broken, { device })).rejects.toMatchObject({ code: 'non-finite' })
+    expect(device.stats.liveBuffers).toBe(0)
+  })
+
+  test('after dispose it says so, in the middle of a loop too', async () => {
+    const model = await Tweedie.load(await writeModel(out('small.safetensors'), base), cpu)
+    await expect((async () => {
+      for await (const _ of model.sample({ number: 1, steps: 2 })) model.dispose()
+    })()).rejects.toMatchObject({ code: 'disposed', message: 'sample: the model was disposed.' })
+    await expect(model.score(new Float32Array(192))).rejects.toThrow('score: the model was disposed.')
+    model.dispose()
+  })
+
+  test.each<[string, () => Promise<unknown>, RegExp]>([
+    ['a page is told where the set is', () => TweedieOfPages.load('bccd32'), /a page has to be told where it finds them: .*\{ weights: '\/weights\/' \}/],
+    ['the set is not where it is said', () => Tweedie.load('bccd32', { weights: out('nowhere') }), /^cannot read .*nowhere\/bccd32-adm\.safetensors/],
+    ['no such file', () => Tweedie.load(out('none.safetensors')), /^cannot read .*none\.safetensors/],
+    ['a classifier', async () => Tweedie.load(await writeModel(out('classifier.safetensors'), classifier)), /is a classifier, which draws nothing/],
+    ['an upsampler', async () => Tweedie.load(await writeModel(out('upsampler.safetensors'), upsampler)), /is a super-resolution U-Net/],
+    ['a U-Net for a classifier', async () => Tweedie.load(await writeModel(out('small.safetensors'), base), { minorityClassifier: out('small.safetensors') }), /a U-Net, but minorityClassifier takes a classifier/],
+    ['a distance that is none', () => Tweedie.load('bccd32', { distance: 'l0.5' }), /^distance: expected 'l2'/],
+    ['LPIPS without weights', () => Tweedie.load('bccd32', { distance: 'lpips' }), /^distance: LPIPS needs its weights/],
+    ['an option that is none', () => Tweedie.load('bccd32', { classifier: 'x' } as object), /^Tweedie\.load: unknown option "classifier"/],
+    ['no file at all', () => Tweedie.load(3 as never), /^Expected a file as a path/],
+    ['a batch of none', () => Tweedie.load('bccd32', { batch: 0 }), /^batch: expected a whole number/],
+  ])('%s: said before a device is asked for', async (_, call, message) => {
+    await expect(call()).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })
+  })
+})
