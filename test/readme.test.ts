@@ -1,34 +1,120 @@
-/** The examples in README and docs are programs that compile; the README's also runs. The tests that docs name are there. */
-import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+/**
+ * README, docs and model cards are read on npm's page and copied from: every block of code in them compiles and runs in an
+ * empty folder with the installed package (test/packed.ts), every command has options that exist, every link leads to a
+ * file that npm installs. The tests that docs name are there.
+ */
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { promisify } from 'node:util'
 import ts from 'typescript'
-import { expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { parseArguments } from '../src/cli/arguments.ts'
+import { commands } from '../src/cli/main.ts'
+import { encodePng } from '../src/data/index.ts'
+import { complaints, resolutions } from './compile.ts'
+import { emptyProject, packed } from './packed.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
-const firstExample = (text: string): string => /```ts\n([^]*?)```/.exec(text)?.[1] ?? ''
-const example = firstExample(readme)
-const training = firstExample(readFileSync(join(root, 'docs', 'training.md'), 'utf8'))
+const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+const pages = ['README.md', ...['docs', 'weights'].flatMap((folder) => readdirSync(join(root, folder)).filter((name) => name.endsWith('.md')).map((name) => `${folder}/${name}`))]
 
-test.each([['README', example], ['docs/training.md', training]])('that of %s is short', (_, text) => {
-  const lines = text.split('\n').filter((line) => line.trim() !== '').length
-  expect([lines > 5, lines <= 15]).toEqual([true, true])
+interface Block {
+  readonly page: string
+  readonly language: string
+  readonly code: string
+  /** `README-1`, `training-1`. */
+  readonly name: string
+}
+
+const blocks = pages.flatMap((page): Block[] => [...read(page).matchAll(/^```(\w+).*\n([^]*?)^```$/gm)].map(([, language = '', code = ''], i) =>
+  ({ page, language, code, name: `${page.replace(/^.*\/|\.md$/g, '')}-${i + 1}` })))
+const programs = blocks.filter(({ language }) => /^[mc]?[jt]s|^javascript$|^typescript$/.test(language))
+const isTyped = ({ language }: Block): boolean => /ts|typescript/.test(language)
+
+test('README and docs/training.md show programs, and short ones', () => {
+  for (const page of ['README.md', 'docs/training.md']) expect(programs.map((block) => block.page)).toContain(page)
+  for (const { name, code } of programs) expect(code.split('\n').filter((line) => line.trim() !== '').length, name).toBeLessThanOrEqual(15)
 })
 
-test.each([['README', example], ['docs/training.md', training]])('that of %s compiles against the package as its users see it', (_, example) => {
-  const file = join(root, 'test', 'readme-example.ts')
-  const { options } = ts.parseJsonConfigFileContent(ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config, ts.sys, root)
-  const host = ts.createCompilerHost(options)
-  const read = host.readFile.bind(host)
-  const exists = host.fileExists.bind(host)
-  host.readFile = (name) => (name === file ? example : read(name))
-  host.fileExists = (name) => name === file || exists(name)
-  const program = ts.createProgram([file], { ...options, paths: { ...options.paths, tweedie: ['./src/index.node.ts'] } }, host)
-  const messages = ts.getPreEmitDiagnostics(program).filter((d) => d.file?.fileName === file).map((d) => ts.flattenDiagnosticMessageText(d.messageText, '\n'))
-  expect(messages).toEqual([])
+describe('programs, in an empty folder with the installed package', () => {
+  let folder: string
+  let withNode: string
+  beforeAll(async () => {
+    folder = await emptyProject()
+    withNode = await emptyProject({ types: ['@types/node', 'undici-types'] })
+    mkdirSync(join(folder, 'faces'))
+    for (let i = 0; i < 4; i++) {
+      const data = Uint8Array.from({ length: 64 * 64 * 3 }, (_, at) => (at * (i + 3)) % 251)
+      writeFileSync(join(folder, `faces/face-${i}.png`), encodePng({ width: 64, height: 64, channels: 3, data }))
+    }
+  })
+
+  test.each(Object.entries(resolutions))('compile: %s', (_, resolution) => {
+    const typed = programs.filter(isTyped)
+    const files = (some: readonly Block[]): Record<string, string> => Object.fromEntries(some.map(({ name, code }) => [`${name}.mts`, code]))
+    expect(complaints(withNode, files(typed), { ...resolution, types: ['node'] })).toEqual([])
+    // Those that name nothing of Node need none of its types.
+    expect(complaints(folder, files(typed.filter(({ code }) => !/\bnode:|\bprocess\.|\bBuffer\b/.test(code))), resolution)).toEqual([])
+  })
+
+  /** Fewer, smaller and shorter than shown; the first of each pair is what it replaces. */
+  const smaller: [RegExp, string][] = [
+    [/respacing: '?\d+'?/g, "respacing: '2'"],
+    [/samples: \[[\d, ]+\]/g, 'samples: [0]'],
+    [/\bsteps: [\d_]+/g, 'steps: 2'],
+    [/\bsize: 64\b/g, 'size: 16'],
+    [/\bmodelChannels: 64\b/g, '$&, imageSize: 16, channelMult: [1, 1], numResBlocks: 1, attentionResolutions: []'],
+    [/\b(number|batch): \d+/g, '$1: 1'],
+  ]
+
+  // What README shows is JavaScript as it stands; elsewhere types may be told.
+  const plain = ({ page, code }: Block): string => page === 'README.md' ? code
+    : ts.transpileModule(code, { compilerOptions: { target: ts.ScriptTarget.ESNext, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true } }).outputText
+
+  test.each(programs.map((block) => [block.name, block] as const))('runs: %s', async (name, block) => {
+    writeFileSync(join(folder, `${name}.mjs`), smaller.reduce((code, [what, by]) => code.replace(what, by), plain(block)))
+    // Rejects unless the program ends by itself, with exit code 0.
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [`${name}.mjs`], { cwd: folder })
+    expect(stderr).toBe('')
+    if (name === 'README-2') expect(stdout).toMatch(/^1 of 2\n2 of 2\nFloat32Array\(3072\)/)
+  })
+})
+
+describe('commands', () => {
+  /** The words of each `tweedie …` in a text; a comment and what is piped on are not it. */
+  const calls = (text: string): string[][] => text.replace(/"?\$\([^)]*\)"?/g, 'WHAT-ANOTHER-PRINTED').split('\n').flatMap((line) => /^(?:npx )?tweedie ([^#|]*)/.exec(line.trim())?.slice(1) ?? []).map((line) => line.trim().split(/\s+/))
+  const shown = [
+    ...blocks.filter(({ language }) => language === 'sh').flatMap(({ page, code }) => calls(code).map((words) => [page, words] as const)),
+    ...commands.flatMap(({ name, examples }) => examples.flatMap((example) => calls(`tweedie ${example}`).map((words) => [`${name} --help`, words] as const))),
+  ]
+
+  test('have options that exist', () => {
+    expect(shown.length).toBeGreaterThan(30)
+    for (const [where, words] of shown) {
+      if (/^--?[hv]/.test(words[0] as string)) continue
+      const command = commands.find(({ name }) => `${words.join(' ')} `.startsWith(`${name} `))
+      expect(command, `${where}: tweedie ${words.join(' ')}`).toBeDefined()
+      expect(() => parseArguments(command!, words.slice(command!.name.split(' ').length)), where).not.toThrow()
+    }
+  })
+
+  test('of npm are scripts of the package', () => {
+    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
+    const named = blocks.filter(({ language }) => language === 'sh').flatMap(({ code }) => [...code.matchAll(/^npm (?:run ([\w:]+)|(start|test)\b)/gm)].map(([, run, short]) => run ?? short as string))
+    expect(named.length).toBeGreaterThan(0)
+    expect(named.filter((name) => !Object.hasOwn(scripts, name))).toEqual([])
+  })
+})
+
+test('every link and image leads to a file that npm installs, by https elsewhere', async () => {
+  const installed = join(await packed(), 'node_modules/tweedie')
+  const links = pages.flatMap((page) => [...read(page).matchAll(/\]\(([^)\s]+)\)|\b(?:src|href)="([^"]+)"/g)].map(([, link, attribute]) => ({ page, link: link ?? attribute as string })))
+  expect(links.length).toBeGreaterThan(20)
+  const lost = links.filter(({ page, link }) => !/^https:|^#/.test(link) && !existsSync(join(installed, dirname(page), link.replace(/#.*/, ''))))
+  expect(lost).toEqual([])
+  expect(existsSync(join(installed, 'README.md'))).toBe(true)
 })
 
 test('every test that docs/guarantees.md names is there, and every guarantee names one', () => {
@@ -40,22 +126,4 @@ test('every test that docs/guarantees.md names is there, and every guarantee nam
   const rows = text.split('\n\n').filter((block) => /^\|.*\| tested by \|\n/.test(block)).flatMap((block) => block.trim().split('\n').slice(2))
   expect(rows.length).toBeGreaterThan(25)
   expect(rows.filter((row) => !/`test\/[^`]*\.ts`[^|]*\|$/.test(row))).toEqual([])
-})
-
-test('that of the README runs, with two steps and one sample in place of fifty and eight', async () => {
-  const folder = mkdtempSync(join(root, 'node_modules', '.readme-'))
-  try {
-    const short = example.replace("respacing: '50'", "respacing: '2'").replace('[0, 1, 2, 3, 4, 5, 6, 7]', '[0]')
-    expect(short).not.toBe(example)
-    writeFileSync(join(folder, 'example.ts'), short)
-    const outfile = join(folder, 'example.mjs')
-    await build({
-      entryPoints: [join(folder, 'example.ts')], outfile, bundle: true, platform: 'node', format: 'esm', external: ['webgpu'], target: 'node20', logLevel: 'error',
-      alias: { tweedie: join(root, 'src/index.node.ts'), '#platform': join(root, 'src/tensor/webgpu/platform.node.ts') },
-    })
-    const printed = execFileSync(process.execPath, [outfile], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
-    expect(printed).toMatch(/^1 of 2\n2 of 2\nFloat32Array\(3072\)/)
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
 })

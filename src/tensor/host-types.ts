@@ -17,6 +17,7 @@ declare global {
   interface GPUDevice {}
   interface GPUError {}
   interface GPUPipelineLayout {}
+  interface GPUSupportedLimits {}
   namespace WebAssembly {
     interface Memory {}
   }

@@ -6,8 +6,16 @@
 import { listAdapters as platformAdapters, mayHaveGPU, requestGPU } from '#platform'
 import type { AdapterDescription, AdapterListing } from '../backend.ts'
 
-/** A `GPUAdapterInfo` of any year. */
-export type AdapterInfo = { readonly [Key in keyof GPUAdapterInfo as Key extends '__brand' ? never : Key]?: GPUAdapterInfo[Key] }
+/** A `GPUAdapterInfo` of any year; spelled out, because not every user's TypeScript knows that type (host-types.ts). */
+export interface AdapterInfo {
+  readonly vendor?: string
+  readonly architecture?: string
+  readonly device?: string
+  readonly description?: string
+  readonly isFallbackAdapter?: boolean
+  readonly subgroupMinSize?: number
+  readonly subgroupMaxSize?: number
+}
 
 interface OlderAdapter {
   readonly info?: AdapterInfo
