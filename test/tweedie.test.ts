@@ -1,9 +1,12 @@
 /** One call loads, one call draws, one scores: the same pictures and numbers as the command line's, and nothing left behind. */
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { pathToFileURL } from 'node:url'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { encodePng, imageDataOf, type Image } from '../src/data/index.ts'
 import type { MinorityScores } from '../src/diffusion/index.ts'
+import { memoryOf } from '../src/nn/index.ts'
 import { Device, mul, type Tensor } from '../src/tensor/index.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
 import { Tweedie as TweedieOfPages } from '../src/tweedie/index.ts'
@@ -126,6 +129,43 @@ describe('loading', () => {
     expect(await device.tensor([1]).read()).toEqual(Float32Array.of(1))
   })
 
+  test('a web server is asked for a small file in few pieces, one by one', async () => {
+    const ranges: string[] = []
+    const server = createServer(({ url, headers: { range } }, response) => {
+      const bytes = readFileSync(shipped('adm').replace(/[^/]*$/, url!.slice('/weights/'.length)))
+      const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '')!
+      ranges.push(`${url}: ${range}`)
+      response.writeHead(206, { 'content-range': `bytes ${from}-${to}/${bytes.length}` }).end(bytes.subarray(Number(from), Number(to) + 1))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    try {
+      const { port } = server.address() as AddressInfo
+      using there = await Tweedie.load('bccd32', { ...cpu, weights: `http://127.0.0.1:${port}/weights` })
+      using here = await Tweedie.load('bccd32', cpu)
+      const options = { number: 1, steps: 2, method: 'minority-guided' } as const
+      expect((await last(there, options)).values).toEqual((await last(here, options)).values)
+      // The size, and pieces of 4 MiB: of 6.9 MB two, of the others one.
+      expect(ranges.filter((range) => !range.endsWith('=0-0'))).toHaveLength(4)
+      expect(ranges).toHaveLength(7)
+    } finally {
+      server.close()
+      server.closeAllConnections()
+    }
+  })
+
+  test('as large a batch as there is room for', async () => {
+    const path = await writeModel(out('small.safetensors'), base)
+    const { bytes } = memoryOf(base, { batch: 4, gradient: true })
+    const free = vi.spyOn(process, 'availableMemory').mockReturnValue(bytes)
+    try {
+      using model = await Tweedie.load(path, cpu)
+      expect(model.batch).toBe(2)
+      await expect(Tweedie.load(path, { ...cpu, batch: 64 })).rejects.toMatchObject({ code: 'out-of-memory' })
+    } finally {
+      free.mockRestore()
+    }
+  })
+
   test('classes, and a minority classifier of its own', async () => {
     const path = await writeModel(out('classes.safetensors'), baseOfClasses)
     using model = await Tweedie.load(path, { ...cpu, minorityClassifier: await writeModel(out('levels.safetensors'), classifier, { seed: 2 }), distance: 'l1' })
@@ -169,7 +209,7 @@ describe('loading', () => {
     ['a distance that is none', () => Tweedie.load('bccd32', { distance: 'l0.5' }), /^distance: expected 'l2'/],
     ['LPIPS without weights', () => Tweedie.load('bccd32', { distance: 'lpips' }), /^distance: LPIPS needs its weights/],
     ['an option that is none', () => Tweedie.load('bccd32', { classifier: 'x' } as object), /^Tweedie\.load: unknown option "classifier"/],
-    ['no file at all', () => Tweedie.load(3 as never), /^Expected a file as a path/],
+    ['no file at all', () => Tweedie.load(3 as never), /^Expected a file as a path, a URL, a Blob or its bytes, found 3\.$/],
     ['a batch of none', () => Tweedie.load('bccd32', { batch: 0 }), /^batch: expected a whole number/],
   ])('%s: said before a device is asked for', async (_, call, message) => {
     await expect(call()).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })

@@ -6,10 +6,10 @@
  */
 import { attributeGuidance, classifierGuidance, minorityLogits, randomAttributes } from '../diffusion/index.ts'
 import type { UNetConfig } from '../nn/index.ts'
-import { fail } from './arguments.ts'
 import { checkPixels, classifierFile, load, needOf, type ImageNeed } from '../tweedie/guidance-files.ts'
 import { openMinority as openMinorityFiles } from '../tweedie/guidance-minority.ts'
 import { cycled } from '../tweedie/labels.ts'
+import { fail } from './arguments.ts'
 import type { Context, OpenGuidance, Opener } from './guidance-files.ts'
 import { openSehwag } from './guidance-sehwag.ts'
 import type { SampleSettings } from './options.ts'

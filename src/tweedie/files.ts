@@ -27,13 +27,21 @@ export const web: Files = {
   shipped: null,
 }
 
-/** Opens what {@link Where} says. */
+/** Whether it is a place, and not the bytes themselves. Of another frame or a test's DOM a URL is of another class. */
+export const isPlace = (where: Where): where is string | URL => typeof where === 'string' || tag(where) === 'URL'
+
+const tag = (value: unknown): string => Object.prototype.toString.call(value).slice('[object '.length, -1)
+
+/**
+ * Opens what {@link Where} says.
+ * @throws TweedieError 'option' for anything else, and for what is not there
+ */
 export async function openWhere(files: Files, where: Where, signal?: AbortSignal): Promise<ByteSource> {
-  if (typeof where === 'string' || where instanceof URL) return files.open(where, signal)
-  if (where instanceof Blob) return blobSource(where)
-  if (where instanceof ArrayBuffer) return bytesSource(new Uint8Array(where))
-  if (where instanceof Uint8Array) return bytesSource(where)
-  throw new TweedieError('option', `Expected a file as a path, a URL, a Blob or its bytes, found ${where === null ? 'null' : typeof where}.`)
+  if (isPlace(where)) return files.open(where, signal)
+  if (ArrayBuffer.isView(where)) return bytesSource(new Uint8Array(where.buffer, where.byteOffset, where.byteLength))
+  if (tag(where) === 'ArrayBuffer') return bytesSource(new Uint8Array(where as ArrayBuffer))
+  if (['Blob', 'File'].includes(tag(where))) return blobSource(where as Blob)
+  throw new TweedieError('option', `Expected a file as a path, a URL, a Blob or its bytes, found ${where === null || typeof where !== 'object' ? String(where) : tag(where)}.`)
 }
 
 /** A small file of a web server comes in few pieces: by tensors it would be hundreds of requests. */

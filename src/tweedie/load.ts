@@ -127,8 +127,7 @@ async function openAll(files: Files, opener: FileOpener, what: Where, options: T
 }
 
 function shippedFile(name: string, { shipped }: Files, { weights }: TweedieOptions): Where {
-  if (weights instanceof URL) return new URL(name, `${weights.href.replace(/\/?$/, '/')}`)
-  if (weights !== undefined) return `${weights.replace(/\/?$/, '/')}${name}`
+  if (weights !== undefined) return `${String(weights).replace(/\/?$/, '/')}${name}`
   return shipped ? new URL(name, shipped) : fail("The shipped files lie in the package's folder weights, and a page has to be told where it finds them: serve node_modules/tweedie/weights, and say Tweedie.load('bccd32', { weights: '/weights/' }).")
 }
 

@@ -2,7 +2,7 @@
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
 import { checkStateDict, describeModel, planOf, stateDictOf, type ModelDescription } from '../nn/index.ts'
-import { openWhere, type Files, type Where } from './files.ts'
+import { isPlace, openWhere, type Files, type Where } from './files.ts'
 
 export interface ModelFile {
   /** What messages call it: a path, a URL. */
@@ -28,8 +28,7 @@ export async function openModelFile(files: Files, where: Where, { preset, signal
     const { kind } = checkpoint.metadata
     if (kind === 'tweedie-training') throw new TweedieError('option', `${name}: the state of a training run, with which train --resume goes on: take the weights beside it, an ema-RATE.safetensors or model.safetensors.`)
     if (kind === 'features') throw new TweedieError('option', `${name}: a feature net, for --features; it is no network that draws or guides.`)
-    const beside = preset === undefined && (typeof where === 'string' || where instanceof URL)
-    const json = beside ? await files.jsonBeside(where) : undefined
+    const json = preset === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
     const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(json === undefined ? {} : { json }) })
     checkStateDict(stateDictOf(planOf(description.config)), new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape])), name)
     return { name, checkpoint, description }
