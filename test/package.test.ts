@@ -2,13 +2,14 @@
  * The package as others meet it: what it exports, what a browser bundle of it holds, which part knows which, and that a
  * Node process which uses it ends by itself, computes on the CPU or on SwiftShader, and says clearly when there is no adapter.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import * as esbuild from 'esbuild'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { emptyProject } from './packed.ts'
 import * as browserPlatform from '../src/tensor/webgpu/platform.ts'
 import * as nodePlatform from '../src/tensor/webgpu/platform.node.ts'
 
@@ -90,14 +91,18 @@ describe('sources', () => {
   })
 })
 
-describe('build', () => {
-  beforeAll(() => {
-    execFileSync(process.execPath, ['scripts/build.js'], { cwd: root, stdio: 'inherit' })
+describe('installed', () => {
+  // In an empty folder, once as npm leaves it and once with the optional peer `webgpu`.
+  let folder: string
+  let withWebGPU: string
+  beforeAll(async () => {
+    folder = await emptyProject()
+    withWebGPU = await emptyProject({ webgpu: true })
   })
 
   test("the browser's bundle has nothing of Node in it", async () => {
     const { outputFiles, metafile } = await esbuild.build({
-      entryPoints: [join(root, 'dist/index.js')], bundle: true, minify: true, write: false, metafile: true, format: 'esm', platform: 'browser', conditions: ['browser'],
+      stdin: { contents: "export * from 'tweedie'", resolveDir: folder }, bundle: true, minify: true, write: false, metafile: true, format: 'esm', platform: 'browser',
     })
     const inputs = Object.entries(metafile.inputs)
     expect(inputs.filter(([path]) => path.endsWith('.node.js')).map(([path]) => path)).toEqual([])
@@ -107,9 +112,9 @@ describe('build', () => {
     expect(new TextDecoder().decode(code)).toContain('navigator')
   })
 
-  /** Runs a module in a process of its own; from the root it imports the built package by its name. */
-  const runScript = (code: string, env: NodeJS.ProcessEnv = {}): { status: number | null; stdout: string; stderr: string } =>
-    spawnSync(process.execPath, ['--input-type=module', '--eval', code], { cwd: root, encoding: 'utf8', timeout: 60_000, env: { ...process.env, ...env } })
+  /** Runs a module in a process of its own. */
+  const runScript = (code: string, env: NodeJS.ProcessEnv = {}, cwd = withWebGPU): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync(process.execPath, ['--input-type=module', '--eval', code], { cwd, encoding: 'utf8', timeout: 60_000, env: { ...process.env, ...env } })
   const compute = (backend: string): string => `
     import { Device, add } from 'tweedie'
     const device = await Device.request({ backend: '${backend}' })
@@ -128,11 +133,26 @@ describe('build', () => {
     expect(stderr).toBe('')
   })
 
+  test('without the package webgpu the CPU computes, silently, and WebGPU by name says what to install', () => {
+    expect(runScript(compute('auto'), {}, folder)).toMatchObject({ status: 0, stdout: expect.stringMatching(/^CPU.* 2 4 6\n$/), stderr: '' })
+    const { stdout } = runScript(`
+      import { Device, TweedieError } from 'tweedie'
+      try { await Device.request({ backend: 'webgpu' }) } catch (error) { console.log(error instanceof TweedieError, error.code, error.message) }`, {}, folder)
+    expect(stdout).toMatch(/^true webgpu-unavailable .*npm install webgpu/)
+  })
+
+  test('npx tweedie draws', () => {
+    const argv = ['tweedie', 'sample', '--model', '../node_modules/tweedie/weights/bccd32-adm.safetensors', '--respacing', '2', '--number', '1', '--out', 'cells']
+    const { status, stderr } = spawnSync('npx', argv, { cwd: folder, encoding: 'utf8', shell: process.platform === 'win32' })
+    expect(status, stderr).toBe(0)
+    expect(readdirSync(join(folder, 'cells'))).toEqual(expect.arrayContaining(['contact-sheet.png', 'report.html', 'run.json', 'sample-0000.png']))
+  })
+
   // The drivers of Linux are chosen by environment variables; elsewhere the system's own driver is the only one.
   if (process.platform === 'linux') {
     if (process.arch === 'x64') {
       test('SwiftShader, which comes with the development dependencies, computes', () => {
-        const env = runScript("import { swiftShaderEnvironment } from './scripts/vulkan.js'; console.log(JSON.stringify(swiftShaderEnvironment()))").stdout
+        const env = runScript("import { swiftShaderEnvironment } from './scripts/vulkan.js'; console.log(JSON.stringify(swiftShaderEnvironment()))", {}, root).stdout
         const { stdout, stderr } = runScript(compute('webgpu'), JSON.parse(env))
         expect(stdout, stderr).toMatch(/^SwiftShader.* 2 4 6\n$/)
       })
