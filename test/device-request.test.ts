@@ -3,12 +3,12 @@
  * What WebGPU there is, is played: the platform's adapter is the machine's own under another name.
  */
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { add, Device, type DeviceRequest } from '../src/tensor/index.ts'
+import { add, Device, listAdapters, type DeviceRequest } from '../src/tensor/index.ts'
 import * as platform from '../src/tensor/webgpu/platform.node.ts'
 
 vi.mock(import('../src/tensor/webgpu/platform.node.ts'), async (original) => {
   const real = await original()
-  return { ...real, mayHaveGPU: vi.fn(() => true), requestGPU: vi.fn(real.requestGPU) }
+  return { ...real, mayHaveGPU: vi.fn(() => true), requestGPU: vi.fn(real.requestGPU), listAdapters: vi.fn(real.listAdapters) }
 })
 
 const code = (error: string, message: RegExp): object => expect.objectContaining({ name: 'TweedieError', code: error, message: expect.stringMatching(message) })
@@ -93,6 +93,42 @@ describe('by name', () => {
     // Nobody knows the free memory of a hardware GPU.
     ;(await Device.request({ backend: 'webgpu', need })).dispose()
     await expect(Device.request({ backend: 'webgpu', need: { bytes: 2 ** 50, largestBuffer: 2 ** 50 } })).rejects.toEqual(code('limit-exceeded', /one buffer of Acme Anvil holds/))
+  })
+})
+
+describe('what hosts tell of their WebGPU', () => {
+  test('nothing: it computes, without a name', async () => {
+    offering(await playing({ info: undefined }))
+    expect(await kindOf()).toBe('webgpu: unknown GPU')
+  })
+  test('by requestAdapterInfo, as in 2023, and a fallback on the adapter itself', async () => {
+    const older = { info: undefined, requestAdapterInfo: () => Promise.resolve({ vendor: 'acme', architecture: 'anvil-1', device: '', description: '' }) }
+    offering(await playing(older))
+    expect(await kindOf()).toBe('webgpu: anvil-1')
+    offering(await playing({ ...older, isFallbackAdapter: true }))
+    expect(await kindOf()).toMatch(/^cpu/)
+    offering(await playing({ info: { ...hardware, isFallbackAdapter: undefined }, isFallbackAdapter: true }))
+    expect(await kindOf()).toMatch(/^cpu/)
+    offering(await playing({ info: undefined, requestAdapterInfo: () => Promise.reject(new Error('not allowed')) }))
+    expect(await kindOf()).toBe('webgpu: unknown GPU')
+  })
+  test('no list of adapters fails for it', async () => {
+    const nameless = await playing({ info: undefined })
+    vi.mocked(platform.listAdapters).mockResolvedValueOnce([nameless, nameless, await playing({ info: hardware })])
+    expect((await listAdapters()).map(({ name, software }) => [name, software])).toEqual([['unknown GPU', false], ['Acme Anvil', false]])
+  })
+  test("a caller's device without adapterInfo, and none of WebGPU's globals", async () => {
+    const device = await (await playing({})).requestDevice()
+    Object.defineProperty(device, 'adapterInfo', { value: undefined })
+    const names = Object.getOwnPropertyNames(globalThis).filter((name) => name.startsWith('GPU'))
+    for (const name of names) vi.stubGlobal(name, undefined)
+    try {
+      expect(names).toContain('GPUBufferUsage')
+      expect(await kindOf({ gpuDevice: device })).toBe('webgpu: unknown GPU')
+    } finally {
+      vi.unstubAllGlobals()
+      device.destroy()
+    }
   })
 })
 

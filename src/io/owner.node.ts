@@ -14,9 +14,18 @@ export interface Owner {
 }
 
 export const thisProcess: Owner = {
-  host: hostname().replace(/[^\w]/g, '').slice(0, 24) || 'host',
+  host: machine().replace(/[^\w]/g, '').slice(0, 24) || 'host',
   pid: process.pid,
   start: stateOf(process.pid)?.start ?? 0,
+}
+
+/** Its name; Deno tells it only to who may ask for it, and must not refuse the library as a whole. */
+function machine(): string {
+  try {
+    return hostname()
+  } catch {
+    return ''
+  }
 }
 
 /** As a part of a file name. */

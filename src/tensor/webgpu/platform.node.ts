@@ -23,7 +23,7 @@ interface Dawn {
   globals: object
 }
 
-/** The host's own WebGPU, as Deno and Electron have one. It is taken first: importing npm's `webgpu` ends Deno. */
+/** The host's own WebGPU, as Deno and Electron have one. It is taken first: npm's `webgpu` beside it can end Deno. */
 const hostGPU = (): GPU | undefined => (globalThis.navigator as Navigator | undefined)?.gpu
 
 // On globalThis and not in this module, which a test runner may load twice or unload while a device lives.
@@ -85,8 +85,12 @@ const neverNotified = new Int32Array(new SharedArrayBuffer(4))
 let waiting = 0
 let napping = false
 
-/** Awaits something the GPU will do, without spinning: all who wait share one loop that sleeps between Dawn's polls. */
+/**
+ * Awaits something the GPU will do, without spinning: all who wait share one loop that sleeps between Dawn's polls. A host's
+ * own WebGPU needs no such help, and the thread of a window may not sleep.
+ */
 export async function waitFor<T>(promise: Promise<T>): Promise<T> {
+  if (hostGPU() && !registry[registryKey]) return promise
   waiting++
   if (!napping) {
     napping = true
@@ -143,14 +147,20 @@ async function loadDawn(): Promise<Dawn> {
 
 /** What {@link writeCache} left under `name`, null if nothing. A cache that cannot be read is an empty one. */
 export async function readCache(name: string): Promise<string | null> {
-  return readFile(cacheFile(name), 'utf8').catch(() => null)
+  try {
+    return await readFile(cacheFile(name), 'utf8')
+  } catch {
+    return null
+  }
 }
 
 /** Keeps `text` for later runs in the user's cache folder, where it can be written. */
 export async function writeCache(name: string, text: string): Promise<void> {
-  const file = cacheFile(name)
-  const beside = `${file}.${process.pid}.tmp`
+  let beside = ''
   try {
+    // Deno may refuse even to say where the folder is.
+    const file = cacheFile(name)
+    beside = `${file}.${process.pid}.tmp`
     await mkdir(dirname(file), { recursive: true })
     await writeFile(beside, text)
     await rename(beside, file)

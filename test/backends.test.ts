@@ -1,0 +1,138 @@
+/**
+ * A backend's code is loaded when a device of it is requested, and entries with one backend are bundled without the other:
+ * seen on the installed package, by what Node loads and by what bundles hold.
+ */
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import * as esbuild from 'esbuild'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { emptyProject } from './packed.ts'
+
+let project = ''
+beforeAll(async () => void (project = await emptyProject({ webgpu: true })))
+
+interface Run {
+  readonly out: string
+  readonly err: string
+  /** Files of the package, from `dist/`, and of other packages. */
+  readonly loaded: string[]
+}
+
+/** Runs a module as a user's, in Node. */
+function run(code: string): Run {
+  // What is loaded is said by a hook of Node's loader; bindings by the process itself.
+  const hook = "import { writeSync } from 'node:fs'; export const load = (url, context, next) => (writeSync(2, `loaded ${url}\\n`), next(url, context))"
+  const program = `import { register } from 'node:module'
+register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hook)}`)})
+${code}
+for (const file of process.report.getReport().sharedObjects) console.error('loaded ' + file)`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], { cwd: project, encoding: 'utf8', timeout: 60_000 })
+  const lines = stderr.split('\n')
+  const loaded = lines.flatMap((line) => /^loaded .*node_modules\/(?:tweedie\/)?(.*)$/.exec(line)?.[1] ?? [])
+  return { out: stdout.trim(), err: lines.filter((line) => !line.startsWith('loaded ') && !line.startsWith('Warning: ')).join('\n'), loaded }
+}
+
+const code = (path: string): string => readFileSync(`${project}/../node_modules/tweedie/${path}`, 'utf8')
+const ofWebGPU = (paths: readonly string[]): string[] => paths.filter((path) => path.startsWith('dist/') && /@compute|WebGPUBackend/.test(code(path)))
+const ofCPU = (paths: readonly string[]): string[] => paths.filter((path) => path.startsWith('dist/tensor/cpu/'))
+
+/** A program that adds on a device that was requested so. */
+const adding = (entry: string, request = ''): string => `
+const { add, Device } = await import('${entry}')
+const device = await Device.request(${request})
+const x = device.tensor([1, 2])
+console.log(device.backend.kind, ...await add(x, 1).read())`
+
+describe('in Node', () => {
+  test.each(['tweedie', 'tweedie/tensor', 'tweedie/cpu'])('%s on the CPU loads nothing of WebGPU', (entry) => {
+    const { out, err, loaded } = run(adding(entry, entry === 'tweedie/cpu' ? '' : "{ backend: 'cpu' }"))
+    expect(out, err).toBe('cpu 2 3')
+    expect(ofCPU(loaded)).toContain('dist/tensor/cpu/generated/kernels.js')
+    expect(ofWebGPU(loaded)).toEqual([])
+    expect(loaded.filter((path) => path.startsWith('webgpu/'))).toEqual([])
+  })
+
+  test.each(['tweedie', 'tweedie/webgpu'])('%s on WebGPU loads nothing of the CPU backend', (entry) => {
+    const { out, err, loaded } = run(adding(entry, entry === 'tweedie/webgpu' ? '' : "{ backend: 'webgpu' }"))
+    expect(out, err).toBe('webgpu 2 3')
+    expect(ofWebGPU(loaded)).toContain('dist/tensor/webgpu/backend.js')
+    expect(ofCPU(loaded)).toEqual([])
+    expect(loaded.some((path) => path.startsWith('webgpu/') && path.endsWith('.node'))).toBe(true)
+  })
+
+  test('a backend that the entry has not is a typed error, and what other entries add is there', () => {
+    const ask = (backend: string): string => `await Device.request({ backend: '${backend}' }).then(({ backend }) => console.log(backend.kind), ({ code, message }) => console.log(code + ': ' + message))`
+    const { out, err } = run(`
+import { Device } from 'tweedie/webgpu'
+${ask('cpu')}
+await import('tweedie/cpu')
+${ask('cpu')}`)
+    expect(out, err).toBe('cpu-unavailable: This program was made without the backend cpu: import tweedie, which has both, or tweedie/cpu.\ncpu')
+    expect(run(`const { Device } = await import('tweedie/cpu')\n${ask('webgpu')}`).out).toMatch(/^webgpu-unavailable: .*import tweedie/)
+  })
+
+  test("the host's own navigator.gpu is asked, and npm's webgpu is not even loaded", () => {
+    const { out, err, loaded } = run(`
+const asked = []
+Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { gpu: { requestAdapter: async (options) => (asked.push(options?.powerPreference), null) } } })
+const { Device, listAdapters } = await import('tweedie')
+console.log((await Device.request({ backend: 'webgpu' }).catch((error) => error)).code, (await Device.request()).backend.kind, (await listAdapters()).length, asked.join())`)
+    expect(out, err).toBe('webgpu-unavailable cpu 0 high-performance,high-performance,high-performance,low-power,')
+    expect(loaded.filter((path) => path.startsWith('webgpu/'))).toEqual([])
+  })
+})
+
+describe('bundled', () => {
+  interface Bundle {
+    /** The files of the package in each output. */
+    readonly outputs: { readonly entry: boolean; readonly files: string[]; readonly imports: { path: string; kind: string }[]; readonly path: string }[]
+  }
+  async function bundle(contents: string, splitting = false): Promise<Bundle> {
+    const { metafile } = await esbuild.build({
+      stdin: { contents, resolveDir: project }, bundle: true, splitting, write: false, metafile: true, outdir: project, format: 'esm', platform: 'browser', logLevel: 'error',
+    })
+    return {
+      outputs: Object.entries(metafile.outputs).map(([path, { inputs, entryPoint, imports }]) => ({
+        path, imports, entry: entryPoint === '<stdin>', files: Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? /node_modules\/tweedie\/(.*)/.exec(file)?.[1] ?? [] : [])),
+      })),
+    }
+  }
+  const filesOf = async (contents: string): Promise<string[]> => (await bundle(contents)).outputs.flatMap(({ files }) => files)
+  const sampling = '{ describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sampleLoop, selfGuidance, urlSource }'
+
+  test('in one file, entries with one backend hold nothing of the other', async () => {
+    const gpu = await filesOf("export * from 'tweedie/webgpu'")
+    expect(ofWebGPU(gpu)).not.toEqual([])
+    expect(ofCPU(gpu)).toEqual([])
+    const cpu = await filesOf("export * from 'tweedie/cpu'")
+    expect(ofCPU(cpu)).not.toEqual([])
+    expect(ofWebGPU(cpu)).toEqual([])
+    const both = await filesOf("export * from 'tweedie'")
+    expect([ofCPU(both).length, ofWebGPU(both).length]).toEqual([ofCPU(cpu).length, ofWebGPU(gpu).length])
+  })
+
+  test('what only loads and samples holds nothing of training, metrics, pictures', async () => {
+    const rooms = new Set((await filesOf(`export ${sampling} from 'tweedie/webgpu'`)).map((file) => file.split('/')[1]))
+    expect([...rooms].filter((room) => !room?.endsWith('.js')).sort()).toEqual(['diffusion', 'io', 'nn', 'shaders', 'tensor'])
+  })
+
+  test('rooms by themselves hold no backend', async () => {
+    const parts = await filesOf("export { loadModel } from 'tweedie/nn'\nexport { sampleLoop } from 'tweedie/diffusion'")
+    expect([...ofCPU(parts), ...ofWebGPU(parts)]).toEqual([])
+  })
+
+  test('in chunks, the backends are those that are fetched only when used', async () => {
+    const { outputs } = await bundle(`export ${sampling} from 'tweedie'`, true)
+    const atOnce = new Set<string>()
+    const fetch = (path: string): void => {
+      if (atOnce.has(path)) return
+      atOnce.add(path)
+      for (const next of outputs.find((output) => output.path === path)?.imports ?? []) if (next.kind === 'import-statement') fetch(next.path)
+    }
+    fetch(outputs.find(({ entry }) => entry)?.path ?? '')
+    const files = outputs.filter(({ path }) => atOnce.has(path)).flatMap((output) => output.files)
+    expect(files).toContain('dist/tensor/device.js')
+    expect([...ofCPU(files), ...ofWebGPU(files)]).toEqual([])
+    expect(outputs.some((output) => ofCPU(output.files).length > 0 && ofWebGPU(output.files).length > 0)).toBe(false)
+  })
+})
