@@ -42,3 +42,51 @@ export class TweedieError extends Error {
     this.code = code
   }
 }
+
+/**
+ * The error for a value that does not belong where it is: `add: expected a tensor, found an array`, and of a Promise, whether
+ * an `await` was forgotten. A sentence on what to do may follow.
+ */
+export function unexpected(user: string, expected: string, value: unknown, remedy = ''): TweedieError {
+  return new TweedieError('option', `${user}: expected ${expected}, found ${named(value)}${isPromise(value) ? ': did you forget await?' : `.${remedy && ` ${remedy}`}`}`)
+}
+
+/** Throws 'option' for the first of these values, by name, that is a Promise: somebody forgot to wait for it. */
+export function checkAwaited(user: string, values: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(values)) if (isPromise(value)) throw unexpected(user, `the ${name} itself`, value)
+}
+
+/**
+ * The same promise, which asks about a forgotten `await` where its result's members are looked up on it: JavaScript says
+ * "dv.tensor is not a function".
+ */
+export function asksForAwait<T extends object>(promise: Promise<T>, name: string, { prototype }: { readonly prototype: T }): Promise<T> {
+  for (const key of [...Object.getOwnPropertyNames(prototype), Symbol.dispose]) {
+    if (key in promise) continue
+    const get = (): never => {
+      throw new TweedieError('option', `${name}.${String(key)}: this is still the Promise of a ${name}: did you forget await?`)
+    }
+    Object.defineProperty(promise, key, { get, configurable: true })
+  }
+  return promise
+}
+
+/** Throws 'option' for options that are no object, and for one that is not among `known`: a misspelt option would be passed over in silence. */
+export function checkOptions(user: string, options: object, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw unexpected(user, `options { ${known.join(', ')} }`, options)
+  for (const key in options) {
+    if (!known.includes(key)) throw new TweedieError('option', `${user}: there is no option ${key}. It takes ${known.join(', ')}.`)
+  }
+}
+
+const isPromise = (value: unknown): boolean => typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+
+function named(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value !== 'object' || value === null) return String(value)
+  if (Array.isArray(value)) return 'an array'
+  const name = value.constructor?.name
+  return name && name !== 'Object' ? `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}` : 'an object'
+}

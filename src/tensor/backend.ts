@@ -91,7 +91,8 @@ export interface Backend {
   /** Copies `bytes` from one storage to another, in order with the ops around it. */
   copy(source: Storage, target: Storage, bytes: number): void
   read(storage: Storage, bytes: number): Promise<ArrayBuffer>
-  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[]): void
+  /** `user` is what errors call the op: the function that was called. Default its name. */
+  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[], user?: string): void
   /** Resolves when everything enqueued so far has run; rejects with the first late error. */
   flush(): Promise<void>
   /** Measures the kernel variants of the ops that `work` runs and keeps the fastest. Absent where there is no choice. */

@@ -7,16 +7,17 @@
  * const y = device.scope(() => add(mul(x, 2), 1))   // the product is freed, y lives on
  * ```
  */
-import { TweedieError } from '../errors.ts'
+import { asksForAwait, TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
 import { backends, type Acquired } from './backends.ts'
 import type { CPURequest } from './cpu/request.ts'
-import { arrayOf, type DType } from './dtype.ts'
+import { checkDType, type DType } from './dtype.ts'
 import { bytesOf, type Op } from './op.ts'
 import type { OpName } from './ops/index.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
+import { arrayOf, flatten, type Values } from './values.ts'
 import type { GPURequest } from './webgpu/request.ts'
 
 const choices = ['webgpu', 'cpu', 'auto'] as const
@@ -74,24 +75,36 @@ export class Device {
    * if WebGPU was asked for and there is no adapter, `cpu-unavailable` if the CPU backend cannot run here (WebAssembly SIMD
    * and workers are what it needs), `option` for a value that is none.
    */
-  static async request(options: DeviceRequest = {}): Promise<Device> {
-    const { backend, adapter } = await requestBackend(options)
-    return new Device(backend, adapter)
+  static request(options: DeviceRequest = {}): Promise<Device> {
+    return asksForAwait(requestBackend(options).then(({ backend, adapter }) => new Device(backend, adapter)), 'Device', Device)
   }
 
   get stats(): Readonly<BackendStats> {
     return this.backend.stats
   }
 
-  /** A tensor with these values in row-major order; `shape` defaults to one dimension. */
-  tensor<D extends DType = 'f32'>(values: ArrayLike<number>, shape: Shape = [values.length], dtype: D = 'f32' as D): Tensor<D> {
-    checkShape(shape)
-    if (values.length !== sizeOf(shape)) {
-      throw new TweedieError('shape', `tensor: ${formatShape(shape)} holds ${sizeOf(shape)} values, found ${values.length}.`)
+  /**
+   * A tensor with these values, flat in row-major order or nested. `shape` defaults to that of the arrays.
+   *
+   * ```ts
+   * device.tensor([[1, 2], [3, 4]])                        // f32 [2, 2]
+   * device.tensor(new Float32Array(3072), [1, 3, 32, 32])
+   * device.tensor([7, 2, 0], [3], 'i32')                   // labels
+   * ```
+   *
+   * @throws TweedieError 'shape' for a number of values that `shape` does not hold; 'option' for what is no number, and for
+   * one that is not whole or out of range where the type is i32 or u32
+   */
+  tensor<D extends DType = 'f32'>(values: Values, shape?: Shape, dtype: D = 'f32' as D): Tensor<D> {
+    const given = flatten('tensor', values)
+    const spec = { shape: checkShape('tensor', shape ?? given.shape), dtype: checkDType('tensor', dtype) }
+    if (given.flat.length !== sizeOf(spec.shape)) {
+      throw new TweedieError('shape', `tensor: ${formatShape(spec.shape)} holds ${sizeOf(spec.shape)} values, found ${given.flat.length}.`)
     }
-    const out = this.#allocate({ shape, dtype }, 'tensor') as Tensor<D>
+    const array = arrayOf('tensor', given.flat, dtype)
+    const out = this.#allocate(spec, 'tensor') as Tensor<D>
     try {
-      this.backend.write(out.storage, arrayOf(values, dtype))
+      this.backend.write(out.storage, array)
       return out
     } catch (error) {
       out.dispose()
@@ -151,14 +164,14 @@ export class Device {
   }
 
   /** See {@link applyOp}. */
-  runOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[]): AnyTensor[] {
-    if (this.#disposed) throw new TweedieError('disposed', `${op.name}: the device was disposed.`)
+  runOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user: string = op.name): AnyTensor[] {
+    if (this.#disposed) throw new TweedieError('disposed', `${user}: the device was disposed.`)
     const outputs: AnyTensor[] = []
     try {
-      for (const spec of op.shape(params, inputs)) outputs.push(this.#allocate(spec, op.name, inputs))
+      for (const spec of op.shape(params, inputs, user)) outputs.push(this.#allocate(spec, user, inputs))
       // The op table's keys are the ops' names (a test holds them together); the cast states it for the type checker.
-      this.backend.run(op.name as OpName, params as never, inputs, outputs)
-      this.#tape?.recordOp(op, params, inputs, outputs)
+      this.backend.run(op.name as OpName, params as never, inputs, outputs, user)
+      this.#tape?.recordOp(op, params, inputs, outputs, user)
       return outputs
     } catch (error) {
       for (const tensor of outputs) tensor.dispose()
@@ -208,6 +221,16 @@ export class Device {
 
   [Symbol.dispose](): void {
     this.dispose()
+  }
+
+  /** Which backend computes on what, as in `Device(cpu, CPU, 2 threads, SIMD)`. */
+  toString(): string {
+    return `Device(${this.backend.kind}, ${this.adapter.name})`
+  }
+
+  /** What Node, Deno and Bun print. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString()
   }
 }
 

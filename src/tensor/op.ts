@@ -3,11 +3,11 @@
  * a backend adds the launch. {@link applyOp} is the only way an op runs: it checks shapes, allocates the outputs,
  * enqueues the launch, and tells the tape if an input has a watched ancestor.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import type { Spec } from './backend.ts'
 import type { DType } from './dtype.ts'
-import { sizeOf, type Shape } from './shape.ts'
-import type { AnyTensor, Tensor } from './tensor.ts'
+import { formatShape, sizeOf, type Shape } from './shape.ts'
+import { Tensor, type AnyTensor } from './tensor.ts'
 
 /** What an op's gradient rule may look at. */
 export interface GradientContext<P> {
@@ -32,8 +32,13 @@ export interface Saved {
 
 export interface Op<P> {
   readonly name: string
-  /** Shapes and types of the outputs; throws a `shape` error that says what was expected. */
-  shape(params: P, inputs: readonly Spec[]): readonly Spec[]
+  /**
+   * Types of the inputs, in order; what is not named is f32, and 'any' takes all as they come. A kernel reads the bits: those
+   * of an integer, taken for a float, are a number next to 0.
+   */
+  readonly dtypes?: readonly DType[] | 'any'
+  /** Shapes and types of the outputs; throws a `shape` error that says what `user`, the op as it was called, expected. */
+  shape(params: P, inputs: readonly Spec[], user: string): readonly Spec[]
   /** What the gradient rule will look at, given which inputs need a gradient. Nothing else is kept alive. */
   saves(params: P, needs: readonly boolean[]): Saved
   /** Gradients by the inputs in order; null where none is wanted or the input is no number. */
@@ -52,19 +57,29 @@ export function noGradient(name: string): { saves: () => Saved; gradient: () => 
   }
 }
 
-/** Runs `op` on the inputs' device and returns its outputs. */
-export function applyOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[]): AnyTensor[] {
-  const device = inputs[0].device
-  for (const t of inputs) {
-    t.assertUsable(op.name)
-    if (t.device !== device) throw new TweedieError('option', `${op.name}: its tensors live on different devices.`)
+/** Throws 'option', naming `user`, for what is no tensor. */
+export function checkTensor(user: string, value: unknown): void {
+  if (!(value instanceof Tensor)) throw unexpected(user, 'a tensor', value, 'device.tensor(values, shape) makes one.')
+}
+
+/** Runs `op` on the inputs' device and returns its outputs. `user` is what errors call it: the function that was called. */
+export function applyOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user: string = op.name): AnyTensor[] {
+  const { dtypes } = op
+  for (let i = 0; i < inputs.length; i++) {
+    const t = inputs[i]
+    checkTensor(user, t)
+    t.assertUsable(user)
+    if (t.device !== inputs[0].device) throw new TweedieError('option', `${user}: its tensors live on different devices.`)
+    const dtype = dtypes === 'any' ? t.dtype : dtypes?.[i] ?? 'f32'
+    if (t.dtype !== dtype) throw new TweedieError('shape', `${user}: expected a tensor of type ${dtype}, found ${formatShape(t.shape)} of type ${t.dtype}. Convert it: cast(x, '${dtype}').`)
   }
-  return device.runOp(op, params, inputs)
+  if (inputs.length === 0) throw new TweedieError('option', `${user}: expected at least one tensor, found none.`)
+  return inputs[0].device.runOp(op, params, inputs, user)
 }
 
 /** {@link applyOp} for ops with one output. */
-export function applyOne<P, D extends DType = 'f32'>(op: Op<P>, params: P, inputs: readonly AnyTensor[]): Tensor<D> {
-  return applyOp(op, params, inputs)[0] as Tensor<D>
+export function applyOne<P, D extends DType = 'f32'>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user?: string): Tensor<D> {
+  return applyOp(op, params, inputs, user)[0] as Tensor<D>
 }
 
 export const bytesOf = (spec: Spec): number => sizeOf(spec.shape) * 4

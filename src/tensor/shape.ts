@@ -3,7 +3,7 @@
  * dimensions than they must: {@link collapse} merges neighbouring axes that every operand walks through in one stride,
  * so that adding a bias `[1, C, 1, 1]` to `[N, C, H, W]` is a loop over `[N, C, H*W]` and adding two images is flat.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 
 export type Shape = readonly number[]
 
@@ -13,13 +13,20 @@ export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length 
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`
 
-export function checkShape(shape: Shape): Shape {
+/** Throws 'option', naming `user`, for what is no array: `axes: 1`, or a shape of one number. */
+export function checkArray(user: string, what: string, value: unknown): void {
+  if (!Array.isArray(value)) throw unexpected(user, `${what}, in an array`, value)
+}
+
+/** A copy of `shape`, whose array may be the caller's. Throws, naming `user`, for what is none. */
+export function checkShape(user: string, shape: Shape): Shape {
+  checkArray(user, 'the dimensions of a shape', shape)
   for (const n of shape) {
     if (!Number.isSafeInteger(n) || n < 1) {
-      throw new TweedieError('shape', `A shape has positive whole dimensions, found ${formatShape(shape)}.`)
+      throw new TweedieError('shape', `${user}: a shape has positive whole dimensions, found ${formatShape(shape)}.`)
     }
   }
-  return shape
+  return [...shape]
 }
 
 export function shapeError(op: string, expected: string, ...found: readonly Shape[]): TweedieError {

@@ -92,7 +92,7 @@ export class Tape {
     }
   }
 
-  recordOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], outputs: readonly AnyTensor[]): void {
+  recordOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], outputs: readonly AnyTensor[], user: string): void {
     const needs = inputs.map((t) => t.dtype === 'f32' && this.watches(t.id))
     if (!needs.includes(true)) return
     const wanted = op.saves(params, needs)
@@ -105,10 +105,10 @@ export class Tape {
     const look = (saved: ReadonlyMap<number, Held>, what: string) => (index: number): AnyTensor => {
       const entry = saved.get(index)
       if (!entry) throw new TweedieError('unsupported', `${op.name}: its gradient reads ${what} ${index}, which it did not save.`)
-      return entry.look(op.name)
+      return entry.look(user)
     }
     this.record({
-      name: op.name,
+      name: user,
       outputs: outputs.map((t) => ({ id: t.id, spec: { shape: t.shape, dtype: t.dtype } })),
       backward: (cotangent, addGradient) => {
         const context: GradientContext<P> = {

@@ -10,11 +10,12 @@
  * ```
  */
 import './host-types.ts'
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import type { Spec, Storage, View } from './backend.ts'
 import type { Device } from './device.ts'
-import { arrayOf, viewAs, type ArrayOf, type DType } from './dtype.ts'
+import { viewAs, type ArrayOf, type DType } from './dtype.ts'
 import { formatShape, sameShape, shapeError, sizeOf, type Shape } from './shape.ts'
+import { arrayOf, flatten, type Values } from './values.ts'
 
 export type AnyTensor = Tensor<DType>
 
@@ -84,18 +85,20 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
     return viewAs(bytes, this.dtype)
   }
 
-  /** Overwrites the values, in order with the ops around it. */
-  write(values: ArrayLike<number>): void {
-    if (values.length !== this.size) {
-      throw new TweedieError('shape', `write: expected ${this.size} values for ${formatShape(this.shape)}, found ${values.length}.`)
+  /** Overwrites the values, flat in row-major order or nested as for {@link Device.tensor}, in order with the ops around it. */
+  write(values: Values): void {
+    const { flat } = flatten('write', values)
+    if (flat.length !== this.size) {
+      throw new TweedieError('shape', `write: expected ${this.size} values for ${formatShape(this.shape)}, found ${flat.length}.`)
     }
     const { storage } = this.assertUsable('write')
-    this.device.backend.write(storage, arrayOf(values, this.dtype))
+    this.device.backend.write(storage, arrayOf('write', flat, this.dtype))
     storage.version++
   }
 
   /** Overwrites the values with those of `source`, of the same shape and type, in order with the ops around it. */
   assign(source: Tensor<D>): void {
+    if (!(source instanceof Tensor)) throw unexpected('assign', 'a tensor', source, 'write takes values.')
     if (!sameShape(source.shape, this.shape)) throw shapeError('assign', formatShape(this.shape), source.shape)
     if (source.dtype !== this.dtype) throw new TweedieError('shape', `assign: expected ${this.dtype}, found ${source.dtype}.`)
     if (source.device !== this.device) throw new TweedieError('option', 'assign: its tensors live on different devices.')
@@ -115,5 +118,21 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
 
   [Symbol.dispose](): void {
     this.dispose()
+  }
+
+  /** Type, shape and device, as in `Tensor(f32 [1, 3, 32, 32] on cpu)`. The values come by {@link read}. */
+  toString(): string {
+    return `Tensor(${this.dtype} ${formatShape(this.shape)}${this.disposed ? ', disposed' : ` on ${this.device.backend.kind}`})`
+  }
+
+  /** What Node, Deno and Bun print. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString()
+  }
+
+  /** In a template a tensor is its text. As a number it would be NaN, without a word. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return this.toString()
+    throw new TweedieError('option', `${this}: operators of JavaScript do not compute with tensors. Use functions: add(x, y), mul(x, 2).`)
   }
 }

@@ -200,9 +200,9 @@ export class CPUBackend implements Backend {
     return result
   }
 
-  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[]): void {
+  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[], user: string = op): void {
     this.#workers.check()
-    const name = (): string => `${op}(${inputs.map((t) => formatShape(t.shape)).join(', ')} → ${outputs.map((t) => formatShape(t.shape)).join(', ')})`
+    const name = (): string => `${user}(${inputs.map((t) => formatShape(t.shape)).join(', ')} → ${outputs.map((t) => formatShape(t.shape)).join(', ')})`
     const temporaries: CPUStorage[] = []
     const encoder: Encoder = {
       run: (job) => this.#encode(job, name),

@@ -3,7 +3,7 @@
  * bias, no mask. Nothing of size T×T exists in global memory: the forward pass keeps the logarithm of the sum of
  * exponentials of every query, from which the backward pass computes the probabilities again.
  */
-import { TweedieError } from '../../errors.ts'
+import { checkOptions, TweedieError, unexpected } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
 import { applyOne, applyOp, defineOp, noGradient } from '../op.ts'
 import { shapeError } from '../shape.ts'
@@ -48,7 +48,10 @@ export interface AttentionOptions {
 }
 
 /** softmax(qᵀk / sqrt(d)) over the keys, times the values: `qkv` [N, 3C, T] → [N, C, T], channel head·d + c. */
-export function attention(qkv: Tensor, { heads, newOrder }: AttentionOptions): Tensor {
+export function attention(qkv: Tensor, options: AttentionOptions): Tensor {
+  checkOptions('attention', options, ['heads', 'newOrder'])
+  const { heads, newOrder } = options
+  if (typeof newOrder !== 'boolean') throw unexpected('attention', 'newOrder, true or false', newOrder)
   const [out, logsumexp] = applyOp(attention_, { heads, newOrder }, [qkv]) as Tensor[]
   // The tape holds it if there is a backward pass.
   logsumexp.dispose()

@@ -3,6 +3,7 @@ import { TweedieError } from '../../errors.ts'
 import { constant, expression, f } from '../expression.ts'
 import type { RandomStream } from '../philox.ts'
 import type { Tensor } from '../tensor.ts'
+import { checkTensor } from '../op.ts'
 import { map } from './map.ts'
 import { randomBits } from './random.ts'
 
@@ -18,10 +19,11 @@ const masked = expression(2, 2, ([x, bits], [threshold, scale]) => f.select(f.ge
  * Two layers of one network need two draws, or they drop alike.
  */
 export function dropout(x: Tensor, p: number, { seed, draw, purpose, samples }: DropoutStream): Tensor {
+  checkTensor('dropout', x)
   if (!(p >= 0 && p < 1)) throw new TweedieError('option', `dropout: expected a probability from 0 to below 1, found ${p}.`)
   if (p === 0) return x
   const bits = randomBits(samples, { seed, draw, purpose, shape: x.shape.slice(1) })
-  const y = map(masked, [x, bits], [p * 2 ** 32, 1 / (1 - p)])
+  const y = map(masked, [x, bits], [p * 2 ** 32, 1 / (1 - p)], { name: 'dropout' })
   bits.dispose()
   return y
 }

@@ -1,5 +1,5 @@
 /** Picking elements by index. An index outside the table picks its nearest end; callers check what the host knows. */
-import { applyOne, defineOp, noGradient } from '../op.ts'
+import { applyOne, checkTensor, defineOp, noGradient } from '../op.ts'
 import { normalizeAxis, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { slice } from './copy.ts'
@@ -16,11 +16,11 @@ export interface GatherGradParams extends GatherParams {
 /** (x, index i32) → the picks. An index of rank 1 is shared by all other axes of x, any other has x's rank. */
 export const gather_ = defineOp<GatherParams>({
   name: 'gather',
-  shape({ axis }, [x, index]) {
+  dtypes: ['f32', 'i32'],
+  shape({ axis }, [x, index], user) {
     const { shape } = index
-    if (index.dtype !== 'i32') throw shapeError('gather', `an index of type i32, found one of type ${index.dtype}: cast it`, shape)
     const fits = shape.length === 1 || (shape.length === x.shape.length && shape.every((n, i) => i === axis || n === x.shape[i]))
-    if (!fits) throw shapeError('gather', `an index like the table in all axes but ${axis}`, x.shape, shape)
+    if (!fits) throw shapeError(user, `an index like the table in all axes but ${axis}`, x.shape, shape)
     const picks = shape.length === 1 ? shape[0] : shape[axis]
     return [{ shape: x.shape.map((n, i) => (i === axis ? picks : n)), dtype: 'f32' }]
   },
@@ -32,6 +32,7 @@ export const gather_ = defineOp<GatherParams>({
 export const gatherGrad = defineOp<GatherGradParams>({
   ...noGradient('gatherGrad'),
   name: 'gatherGrad',
+  dtypes: ['f32', 'i32'],
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })
 
@@ -44,6 +45,8 @@ export const gatherGrad = defineOp<GatherGradParams>({
  * ```
  */
 export function gather(x: Tensor, axis: number, index: Tensor<'i32'>): Tensor {
+  checkTensor('gather', x)
+  checkTensor('gather', index)
   const a = normalizeAxis('gather', axis, x.shape.length)
   if (index.shape.length !== x.shape.length) throw shapeError('gather', 'an index of the rank of the table', x.shape, index.shape)
   const table = index.shape.reduce((t, n, i) => (i !== a && n < t.shape[i] ? slice(t, i, 0, n) : t), x)
@@ -52,6 +55,8 @@ export function gather(x: Tensor, axis: number, index: Tensor<'i32'>): Tensor {
 
 /** The rows `indices` [N] of `table` [V, D]: [N, D]. */
 export function embedding(table: Tensor, indices: Tensor<'i32'>): Tensor {
+  checkTensor('embedding', table)
+  checkTensor('embedding', indices)
   if (table.shape.length !== 2 || indices.shape.length !== 1) throw shapeError('embedding', 'a table [V, D] and indices [N]', table.shape, indices.shape)
-  return applyOne(gather_, { axis: 0 }, [table, indices])
+  return applyOne(gather_, { axis: 0 }, [table, indices], 'embedding')
 }

@@ -10,7 +10,7 @@
  *
  *   dx = (k · dv − Σ kA / m − xhat · Σ kB / m) / sqrt(variance + eps).
  */
-import { TweedieError } from '../../errors.ts'
+import { checkOptions, TweedieError } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
 import { expression, f } from '../expression.ts'
 import { applyOne, applyOp, defineOp, noGradient } from '../op.ts'
@@ -99,7 +99,9 @@ export interface GroupNormOptions {
  * const h = groupNorm(x, { groups: 32, weight, bias, silu: true })
  * ```
  */
-export function groupNorm(x: Tensor, { groups, weight, bias, scaleShift, silu = false, eps = 1e-5 }: GroupNormOptions): Tensor {
+export function groupNorm(x: Tensor, options: GroupNormOptions): Tensor {
+  checkOptions('groupNorm', options, ['groups', 'weight', 'bias', 'scaleShift', 'silu', 'eps'])
+  const { groups, weight, bias, scaleShift, silu = false, eps = 1e-5 } = options
   const params = { groups, eps, silu, scaleShift: scaleShift !== undefined }
   const [y, statistics] = applyOp(groupNorm_, params, [x, weight, bias, ...(scaleShift ? [scaleShift] : [])]) as Tensor[]
   // The tape holds what the backward pass needs; nobody else does.

@@ -2,9 +2,9 @@
  * `map`: any elementwise arithmetic over broadcast inputs in one pass over memory. See `expression.ts` for the language;
  * `arithmetic.ts` gives its words names.
  */
-import { TweedieError } from '../../errors.ts'
+import { TweedieError, unexpected } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
-import type { DType } from '../dtype.ts'
+import { checkDType, type DType } from '../dtype.ts'
 import type { Device } from '../device.ts'
 import { differentiate, expression, type Expression } from '../expression.ts'
 import { applyOne, defineOp } from '../op.ts'
@@ -21,9 +21,11 @@ export interface MapParams {
 
 export const map_ = defineOp<MapParams>({
   name: 'map',
-  shape({ dtype, shape }, inputs): Spec[] {
-    const found = broadcastShapes('map', [...(shape ? [shape] : []), ...inputs.map((t) => t.shape)])
-    if (shape && !sameShape(found, shape)) throw shapeError('map', `inputs that broadcast to ${formatShape(shape)}`, ...inputs.map((t) => t.shape))
+  // Integers are converted as they are read.
+  dtypes: 'any',
+  shape({ dtype, shape }, inputs, user): Spec[] {
+    const found = broadcastShapes(user, [...(shape ? [shape] : []), ...inputs.map((t) => t.shape)])
+    if (shape && !sameShape(found, shape)) throw shapeError(user, `inputs that broadcast to ${formatShape(shape)}`, ...inputs.map((t) => t.shape))
     return [{ shape: found, dtype }]
   },
   saves: (params, needs) => ({ inputs: [...new Set(needs.flatMap((need, i) => (need ? differentiate(params.expression, i).uses : [])))] }),
@@ -45,33 +47,45 @@ export interface MapOptions<D extends DType> {
   /** Type of the output, default f32. Values are converted as WGSL converts them: truncated, out of range clamped. */
   readonly dtype?: D
   readonly shape?: Shape
+  /** What errors call it. Default 'map'. */
+  readonly name?: string
 }
 
 /** Evaluates `expression` over `inputs`, which broadcast against each other, with the numbers `scalars`. */
 export function map<D extends DType = 'f32'>(expression: Expression, inputs: readonly AnyTensor[], scalars: readonly number[] = [], options: MapOptions<D> = {}): Tensor<D> {
+  const { dtype = 'f32' as D, shape, name = 'map' } = options
   if (inputs.length !== expression.inputs || scalars.length !== expression.scalars) {
-    throw new TweedieError('option', `map: the expression takes ${expression.inputs} tensors and ${expression.scalars} numbers, found ${inputs.length} and ${scalars.length}.`)
+    throw new TweedieError('option', `${name}: the expression takes ${expression.inputs} tensors and ${expression.scalars} numbers, found ${inputs.length} and ${scalars.length}.`)
   }
-  return applyOne<MapParams, D>(map_, { expression, scalars, dtype: options.dtype ?? ('f32' as D), shape: options.shape }, inputs)
+  for (const value of scalars) checkNumber(name, value)
+  return applyOne<MapParams, D>(map_, { expression, scalars, dtype: checkDType(name, dtype), shape: shape && checkShape(name, shape) }, inputs, name)
+}
+
+function checkNumber(user: string, value: number): void {
+  if (typeof value !== 'number') throw unexpected(user, 'a number', value)
 }
 
 const fill = expression(0, 1, (_, [value]) => value)
 
-/** A tensor in which every element is `value`. */
-export function full(device: Device, shape: Shape, value: number): Tensor {
-  return device.runOp(map_, { expression: fill, scalars: [value], dtype: 'f32', shape: checkShape(shape) }, [])[0] as Tensor
+function filled(user: string, device: Device, shape: Shape, value: number): Tensor {
+  if (typeof device?.runOp !== 'function') throw unexpected(user, 'a device', device, `${user}(device, shape${user === 'full' ? ', value' : ''})`)
+  checkNumber(user, value)
+  return device.runOp(map_, { expression: fill, scalars: [value], dtype: 'f32', shape: checkShape(user, shape) }, [], user)[0] as Tensor
 }
 
-export const zeros = (device: Device, shape: Shape): Tensor => full(device, shape, 0)
+/** A tensor in which every element is `value`. */
+export const full = (device: Device, shape: Shape, value: number): Tensor => filled('full', device, shape, value)
+
+export const zeros = (device: Device, shape: Shape): Tensor => filled('zeros', device, shape, 0)
 
 const identity = expression(1, 0, ([x]) => x)
 
 /** Stretches `x` to `shape` as broadcasting does. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
-  return map(identity, [x], [], { shape })
+  return map(identity, [x], [], { shape: checkShape('broadcastTo', shape), name: 'broadcastTo' })
 }
 
 /** Converts to another type; no gradient flows through integers. */
 export function cast<D extends DType>(x: AnyTensor, dtype: D): Tensor<D> {
-  return map(identity, [x], [], { dtype })
+  return map(identity, [x], [], { dtype, name: 'cast' })
 }

@@ -2,6 +2,7 @@
  * Batched matrix product `a @ b`, either side optionally transposed by index arithmetic. Leading dimensions broadcast,
  * so one weight matrix serves a whole batch.
  */
+import { checkOptions } from '../../errors.ts'
 import { applyOne, defineOp } from '../op.ts'
 import { broadcastShapes, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -16,12 +17,12 @@ const flip = (shape: Shape, transpose: boolean): Shape => (transpose ? [...shape
 
 export const matmul_ = defineOp<MatmulParams>({
   name: 'matmul',
-  shape({ transposeA, transposeB }, [a, b]) {
-    if (a.shape.length < 2 || b.shape.length < 2) throw shapeError('matmul', 'two matrices or batches of them', a.shape, b.shape)
+  shape({ transposeA, transposeB }, [a, b], user) {
+    if (a.shape.length < 2 || b.shape.length < 2) throw shapeError(user, 'two matrices or batches of them', a.shape, b.shape)
     const left = flip(a.shape, transposeA)
     const right = flip(b.shape, transposeB)
-    if (left[left.length - 1] !== right[right.length - 2]) throw shapeError('matmul', 'equal inner dimensions', left, right)
-    const batch = broadcastShapes('matmul', [left.slice(0, -2), right.slice(0, -2)])
+    if (left[left.length - 1] !== right[right.length - 2]) throw shapeError(user, 'equal inner dimensions', left, right)
+    const batch = broadcastShapes(user, [left.slice(0, -2), right.slice(0, -2)])
     return [{ shape: [...batch, left[left.length - 2], right[right.length - 1]], dtype: 'f32' }]
   },
   saves: (_, [a, b]) => ({ inputs: [...(b ? [0] : []), ...(a ? [1] : [])] }),
@@ -42,11 +43,12 @@ export const matmul_ = defineOp<MatmulParams>({
 
 /** `a` [..., M, K] times `b` [..., K, N] (each stored transposed if so said) gives [..., M, N]. */
 export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulParams> = {}): Tensor {
+  checkOptions('matmul', options, ['transposeA', 'transposeB'])
   return applyOne(matmul_, { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false }, [a, b])
 }
 
 /** `x` [N, I] through a layer with `weight` [O, I] and `bias` [O] gives [N, O]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
-  const y = matmul(x, weight, { transposeB: true })
+  const y = applyOne(matmul_, { transposeA: false, transposeB: true }, [x, weight], 'linear')
   return bias ? add(y, bias) : y
 }

@@ -3,8 +3,8 @@
  * each is the other's gradient, and between them they are average pooling, nearest-neighbour upsampling and both
  * gradients. Max pooling remembers which tap won: its gradient keeps neither input nor output alive.
  */
-import { TweedieError } from '../../errors.ts'
-import { applyOne, applyOp, defineOp, noGradient, type Op } from '../op.ts'
+import { checkOptions, TweedieError } from '../../errors.ts'
+import { applyOne, applyOp, checkTensor, defineOp, noGradient, type Op } from '../op.ts'
 import { shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 
@@ -55,7 +55,7 @@ function pooledShape(op: string, x: Shape, params: WindowParams, ceilMode = fals
 /** x of `shape` → scale · (the sum over each window). */
 export const windowSum: Op<WindowSumParams> = defineOp({
   name: 'windowSum',
-  shape: (params) => [{ shape: pooledShape('windowSum', params.shape, params), dtype: 'f32' }],
+  shape: (params, _, user) => [{ shape: pooledShape(user, params.shape, params), dtype: 'f32' }],
   saves: () => ({}),
   gradient: ({ params, cotangent }) => [applyOne(windowSpread, params, [cotangent()])],
 })
@@ -71,8 +71,8 @@ export const windowSpread: Op<WindowSumParams> = defineOp({
 /** x → (the maxima, and for each the tap of its window, i32). */
 export const maxPool_ = defineOp<MaxPoolParams>({
   name: 'maxPool',
-  shape(params, [x]) {
-    const shape = pooledShape('maxPool', x.shape, params, params.ceilMode)
+  shape(params, [x], user) {
+    const shape = pooledShape(user, x.shape, params, params.ceilMode)
     return [{ shape, dtype: 'f32' }, { shape, dtype: 'i32' }]
   },
   saves: () => ({ outputs: [1] }),
@@ -83,6 +83,7 @@ export const maxPool_ = defineOp<MaxPoolParams>({
 export const maxPoolGrad = defineOp<MaxPoolGradParams>({
   ...noGradient('maxPoolGrad'),
   name: 'maxPoolGrad',
+  dtypes: ['f32', 'i32'],
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })
 
@@ -99,8 +100,11 @@ export interface PoolOptions {
  * The mean over each window of `x` [N, C, H, W]. Padding counts as zeros (PyTorch's `count_include_pad=True`): every
  * window is divided by kernel².
  */
-export function avgPool2d(x: Tensor, { kernel, stride = kernel, padding = 0 }: PoolOptions): Tensor {
-  return applyOne(windowSum, { kernel, stride, padding, scale: 1 / (kernel * kernel), shape: x.shape }, [x])
+export function avgPool2d(x: Tensor, options: PoolOptions): Tensor {
+  checkTensor('avgPool2d', x)
+  checkOptions('avgPool2d', options, ['kernel', 'stride', 'padding'])
+  const { kernel, stride = kernel, padding = 0 } = options
+  return applyOne(windowSum, { kernel, stride, padding, scale: 1 / (kernel * kernel), shape: x.shape }, [x], 'avgPool2d')
 }
 
 export interface MaxPoolOptions extends PoolOptions {
@@ -112,8 +116,10 @@ export interface MaxPoolOptions extends PoolOptions {
  * The maximum of each window of `x` [N, C, H, W]; padding never wins. Where a maximum is attained more than once the
  * gradient goes to the first in reading order.
  */
-export function maxPool2d(x: Tensor, { kernel, stride = kernel, padding = 0, ceilMode = false }: MaxPoolOptions): Tensor {
-  const [y, taps] = applyOp(maxPool_, { kernel, stride, padding, ceilMode }, [x])
+export function maxPool2d(x: Tensor, options: MaxPoolOptions): Tensor {
+  checkOptions('maxPool2d', options, ['kernel', 'stride', 'padding', 'ceilMode'])
+  const { kernel, stride = kernel, padding = 0, ceilMode = false } = options
+  const [y, taps] = applyOp(maxPool_, { kernel, stride, padding, ceilMode }, [x], 'maxPool2d')
   // The tape holds the taps if it wants them.
   taps.dispose()
   return y as Tensor

@@ -17,23 +17,25 @@ export interface RandomParams extends RandomStream {
 const isWord = (n: number): boolean => Number.isInteger(n) && n >= 0 && n < 2 ** 32
 
 function check(op: string, { seed, draw, purpose, shape }: RandomParams, samples: Spec): Shape {
-  if (samples.dtype !== 'u32' || samples.shape.length !== 1) throw shapeError(op, `sample indices [N] of type u32, found type ${samples.dtype}`, samples.shape)
+  if (samples.shape.length !== 1) throw shapeError(op, 'sample indices [N]', samples.shape)
   if (![...seed, draw, purpose].every(isWord)) {
     throw new TweedieError('option', `${op}: a seed's words, draw and purpose are whole numbers from 0 to 2^32 - 1, found seed ${seed.join(', ')}, draw ${draw}, purpose ${purpose}.`)
   }
-  return [samples.shape[0], ...checkShape(shape)]
+  return [samples.shape[0], ...checkShape(op, shape)]
 }
 
 export const randomBits_ = defineOp<RandomParams>({
   ...noGradient('randomBits'),
   name: 'randomBits',
-  shape: (params, [samples]) => [{ shape: check('randomBits', params, samples), dtype: 'u32' }],
+  dtypes: ['u32'],
+  shape: (params, [samples], user) => [{ shape: check(user, params, samples), dtype: 'u32' }],
 })
 
 export const randomNormal_ = defineOp<RandomParams>({
   ...noGradient('randomNormal'),
   name: 'randomNormal',
-  shape: (params, [samples]) => [{ shape: check('randomNormal', params, samples), dtype: 'f32' }],
+  dtypes: ['u32'],
+  shape: (params, [samples], user) => [{ shape: check(user, params, samples), dtype: 'f32' }],
 })
 
 /**

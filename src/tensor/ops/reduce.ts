@@ -2,9 +2,10 @@
  * Sums and maxima along axes. A sum is never reordered between runs: each output element has one thread or one
  * workgroup, which adds in a fixed order, so results repeat bit for bit.
  */
+import { checkOptions } from '../../errors.ts'
 import { expression, f } from '../expression.ts'
-import { applyOne, defineOp, type Op } from '../op.ts'
-import { normalizeAxis, sameShape, sizeOf, type Shape } from '../shape.ts'
+import { applyOne, checkTensor, defineOp, type Op } from '../op.ts'
+import { checkArray, normalizeAxis, sameShape, sizeOf, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { div, mul } from './arithmetic.ts'
 import { broadcastTo, map } from './map.ts'
@@ -37,26 +38,30 @@ export interface ReduceOptions {
   readonly keepDims?: boolean
 }
 
-function along(kind: ReduceParams['kind'], x: Tensor, options: ReduceOptions): Tensor {
-  const rank = x.shape.length
-  const axes = [...new Set((options.axes ?? x.shape.map((_, i) => i)).map((a) => normalizeAxis(kind, a, rank)))].sort((a, b) => a - b)
-  const reduced = applyOne(reduce, { kind, axes }, [x])
+function along(user: string, kind: ReduceParams['kind'], x: Tensor, options: ReduceOptions): Tensor {
+  checkTensor(user, x)
+  checkOptions(user, options, ['axes', 'keepDims'])
+  const wanted = options.axes ?? x.shape.map((_, i) => i)
+  checkArray(user, 'axes', wanted)
+  const axes = [...new Set(wanted.map((a) => normalizeAxis(user, a, x.shape.length)))].sort((a, b) => a - b)
+  const reduced = applyOne(reduce, { kind, axes }, [x], user)
   return options.keepDims ? reduced : reshape(reduced, x.shape.filter((_, i) => !axes.includes(i)))
 }
 
-export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => along('sum', x, options)
-export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => along('max', x, options)
+export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => along('sum', 'sum', x, options)
+export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => along('max', 'max', x, options)
 
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const total = sum(x, options)
+  const total = along('mean', 'sum', x, options)
   return div(total, x.size / total.size)
 }
 
 /** Sums `x` down to `shape`: the transpose of broadcasting. */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
+  checkTensor('sumTo', x)
   if (sameShape(x.shape, shape)) return x
   const lead = x.shape.length - shape.length
   const axes = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []))
-  const reduced = axes.length > 0 && sizeOf(shape) !== x.size ? applyOne(reduce, { kind: 'sum', axes }, [x]) : x
+  const reduced = axes.length > 0 && sizeOf(shape) !== x.size ? applyOne(reduce, { kind: 'sum', axes }, [x], 'sumTo') : x
   return reshape(reduced, shape)
 }

@@ -1,7 +1,7 @@
 /** Resizing images: nearest neighbour by whole factors, bilinear to any size, as PyTorch's `interpolate`. */
 import { TweedieError } from '../../errors.ts'
-import { applyOne, defineOp, noGradient } from '../op.ts'
-import { checkShape, shapeError, type Shape } from '../shape.ts'
+import { applyOne, checkTensor, defineOp, noGradient } from '../op.ts'
+import { checkArray, checkShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { windowSpread } from './pool.ts'
 
@@ -29,15 +29,18 @@ export const resizeBilinearGrad = defineOp<ResizeParams>({
  * (i + ½)·H/H' − ½, not below 0, between that pixel and the next.
  */
 export function resizeBilinear(x: Tensor, size: readonly [number, number]): Tensor {
+  checkTensor('resizeBilinear', x)
   if (x.shape.length !== 4) throw shapeError('resizeBilinear', 'an input [N, C, H, W]', x.shape)
-  return applyOne(resizeBilinear_, { shape: checkShape([x.shape[0], x.shape[1], ...size]) }, [x])
+  checkArray('resizeBilinear', 'height and width', size)
+  return applyOne(resizeBilinear_, { shape: checkShape('resizeBilinear', [x.shape[0], x.shape[1], ...size]) }, [x])
 }
 
 /** `x` [N, C, H, W] with every pixel repeated `factor` times along both axes, [N, C, H·factor, W·factor]. */
 export function upsampleNearest(x: Tensor, factor: number): Tensor {
+  checkTensor('upsampleNearest', x)
   if (x.shape.length !== 4) throw shapeError('upsampleNearest', 'an input [N, C, H, W]', x.shape)
   if (!Number.isInteger(factor) || factor < 1) throw new TweedieError('option', `upsampleNearest: expected a whole factor of 1 or more, found ${factor}.`)
   const [n, c, h, w] = x.shape
   // Windows side by side: each pixel of the result lies in one.
-  return applyOne(windowSpread, { kernel: factor, stride: factor, padding: 0, scale: 1, shape: [n, c, h * factor, w * factor] }, [x])
+  return applyOne(windowSpread, { kernel: factor, stride: factor, padding: 0, scale: 1, shape: [n, c, h * factor, w * factor] }, [x], 'upsampleNearest')
 }

@@ -18,8 +18,8 @@ const rows = { axes: [-1], keepDims: true }
 
 export const softmax_ = defineOp<SoftmaxParams>({
   name: 'softmax',
-  shape(_, [x]) {
-    if (x.shape.length === 0) throw shapeError('softmax', 'at least one dimension', x.shape)
+  shape(_, [x], user) {
+    if (x.shape.length === 0) throw shapeError(user, 'at least one dimension', x.shape)
     return [{ shape: x.shape, dtype: 'f32' }]
   },
   saves: () => ({ outputs: [0] }),
@@ -34,4 +34,4 @@ export const softmax_ = defineOp<SoftmaxParams>({
 export const softmax = (x: Tensor): Tensor => applyOne(softmax_, { log: false }, [x])
 
 /** x − log Σ exp(x) along the last axis, stable for any finite x. */
-export const logSoftmax = (x: Tensor): Tensor => applyOne(softmax_, { log: true }, [x])
+export const logSoftmax = (x: Tensor): Tensor => applyOne(softmax_, { log: true }, [x], 'logSoftmax')

@@ -140,9 +140,9 @@ export class WebGPUBackend implements Backend {
     }
   }
 
-  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[]): void {
+  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[], user: string = op): void {
     this.#failures.check()
-    const name = (): string => `${op}(${inputs.map((t) => formatShape(t.shape)).join(', ')} → ${outputs.map((t) => formatShape(t.shape)).join(', ')})`
+    const name = (): string => `${user}(${inputs.map((t) => formatShape(t.shape)).join(', ')} → ${outputs.map((t) => formatShape(t.shape)).join(', ')})`
     const temporaries: GPUStorage[] = []
     const encoder: Encoder = {
       capabilities: this.capabilities,
@@ -154,7 +154,7 @@ export class WebGPUBackend implements Backend {
         return { storage }
       },
       choose: (key, candidates, fallback) => {
-        this.onChoice?.({ key, candidates, inputs, outputs, again: (from, to) => this.run(op, params, from, to) })
+        this.onChoice?.({ key, candidates, inputs, outputs, again: (from, to) => this.run(op, params, from, to, user) })
         const chosen = this.choices.get(key)
         return chosen !== undefined && candidates.includes(chosen) ? chosen : fallback
       },
