@@ -60,7 +60,7 @@ export function checkAwaited(user: string, values: Readonly<Record<string, unkno
  * The same promise, which asks about a forgotten `await` where its result's members are looked up on it: JavaScript says
  * "dv.tensor is not a function".
  */
-export function asksForAwait<T extends object>(promise: Promise<T>, name: string, { prototype }: { readonly prototype: T }): Promise<T> {
+export function asksForAwait<T>(promise: Promise<T>, name: string, { prototype }: { readonly prototype: object }): Promise<T> {
   for (const key of [...Object.getOwnPropertyNames(prototype), Symbol.dispose]) {
     if (key in promise) continue
     const get = (): never => {

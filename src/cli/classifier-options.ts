@@ -90,7 +90,7 @@ export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptio
   }
   const pixels = preset && !reads ? preset.config : undefined
   const channels = args.flag('grayscale') ? 1 : drawn?.inChannels ?? pixels?.inChannels ?? data.channels
-  const size = args.integer('image-size', { min: 8 }) ?? drawn?.imageSize ?? pixels?.imageSize ?? data.size ?? fail('the images have different sizes: --image-size says what to crop them to.')
+  const size = args.integer('image-size', { min: 8 }) ?? drawn?.imageSize ?? pixels?.imageSize ?? data.size ?? fail('the images are not all squares of one size: --image-size says what to crop them to.')
   if (drawn && (channels !== drawn.inChannels || size !== drawn.imageSize)) {
     fail(`--image-size and --grayscale say ${channels}x${size}x${size}, but the ${extractor ? 'extractor reads' : 'model draws'} ${drawn.inChannels}x${drawn.imageSize}x${drawn.imageSize}: leave them out.`)
   }

@@ -56,7 +56,7 @@ export async function networkOf(args: Arguments<NetworkOption>, data: DataShape,
     return given(preset, file, data)
   }
   const inChannels = args.flag('grayscale') ? 1 : data.channels
-  const imageSize = args.integer('image-size', { min: 8 }) ?? data.size ?? fail('the images have different sizes: --image-size says what to crop them to.')
+  const imageSize = args.integer('image-size', { min: 8 }) ?? data.size ?? fail('the images are not all squares of one size: --image-size says what to crop them to.')
   const numClasses = args.flag('class-cond') ? data.classes ?? fail('--class-cond needs classes: sub-folders, names with a prefix and "_", or an array of labels.') : null
   const learnSigma = !args.flag('no-learn-sigma')
   const mult = args.text('channel-mult')?.split(',').map(Number) ?? [1, 2, 2]

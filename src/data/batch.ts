@@ -3,7 +3,7 @@
  * in an order of its own, and image k of the stream, its crop and its symmetry are a function of the seed and of k. So a
  * run that goes on reads what the killed one would have read, at any batch size, and the loader has no state to save.
  */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import { centerCrop, randomCrop } from './crop.ts'
 import { withChannels, type Image } from './image.ts'
 import type { ImageSet } from './image-set.ts'
@@ -40,6 +40,7 @@ export interface Batch {
  * @throws TweedieError 'option' for an image that is too small for `size`, or has another size where no crop is asked for
  */
 export async function trainingBatch(set: ImageSet, first: number, count: number, options: BatchOptions, signal?: AbortSignal): Promise<Batch> {
+  checkAwaited('trainingBatch', { set })
   const { size, channels, crop, augment = 'none', seed } = options
   const numbers = Array.from({ length: count }, (_, i) => first + i)
   const indices = numbers.map((k) => orderOf(set, seed, Math.floor(k / set.length))[k % set.length])
@@ -56,7 +57,8 @@ export async function trainingBatch(set: ImageSet, first: number, count: number,
  *
  * @throws TweedieError 'option' for an image that is too small for `size`
  */
-export function imageBatch(set: ImageSet, indices: readonly number[], options: Pick<BatchOptions, 'size' | 'channels'>, signal?: AbortSignal): Promise<Batch> {
+export async function imageBatch(set: ImageSet, indices: readonly number[], options: Pick<BatchOptions, 'size' | 'channels'>, signal?: AbortSignal): Promise<Batch> {
+  checkAwaited('imageBatch', { set })
   const { size, channels } = options
   return assemble(set, indices, { size, channels, crop: 'center' }, signal, (image) => ({ square: centerCrop(image, size), symmetry: 0, channels }))
 }
@@ -73,6 +75,7 @@ export function imageBatch(set: ImageSet, indices: readonly number[], options: P
  * @throws TweedieError 'option' for no image, and for one that is too small for `size`
  */
 export function batchOf(images: readonly Image[], { size, channels }: Pick<BatchOptions, 'size' | 'channels'>): Float32Array<ArrayBuffer> {
+  checkAwaited('batchOf', { images })
   if (images.length === 0) throw new TweedieError('option', 'batchOf: expected one image or more, found none.')
   const batch = new Float32Array(images.length * channels * size * size)
   images.forEach((image, i) => {
@@ -88,6 +91,7 @@ export function batchOf(images: readonly Image[], { size, channels }: Pick<Batch
  * @throws TweedieError 'option' where there are fewer images than `fewest` (default 1), or one does not fit
  */
 export function checkImages(set: ImageSet, options: Pick<BatchOptions, 'size' | 'crop'>, fewest = 1): void {
+  checkAwaited('checkImages', { set })
   if (set.length < fewest) {
     throw new TweedieError('option', `${set.name}: expected at least ${fewest} images, found ${set.length === 1 ? 'one' : set.length}. Add more.`)
   }

@@ -2,7 +2,7 @@
  * A set of images, whichever file they come from: read one by one by index, with their classes and whatever other
  * numbers the file has for each. A subset is a set like any other and knows what it was taken from.
  */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import type { Image } from './image.ts'
 import { sha256 } from '../io/sha256.ts'
 
@@ -57,6 +57,7 @@ export interface ImageSet {
  * @throws TweedieError 'option' for no index, or one outside the set
  */
 export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
+  checkAwaited('subset', { set })
   if (indices.length === 0) throw new TweedieError('option', `${set.name}: expected one image or more of its ${set.length}, found an empty choice.`)
   const outside = indices.find((index) => !Number.isInteger(index) || index < 0 || index >= set.length)
   if (outside !== undefined) throw new TweedieError('option', `${set.name}: expected indices below its ${set.length} images, found ${outside}.`)

@@ -2,7 +2,7 @@
  * Between images of bytes and the values that models compute with, [N, C, H, W] in [-1, 1]. In: a byte b is b / 127.5 - 1.
  * Out is the reference's to the bit: (x + 1) * 127.5 in float32, clamped to [0, 255] and truncated, not rounded (spec C.5).
  */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import type { Image } from './image.ts'
 
 /** b / 127.5 - 1 in float32. */
@@ -33,6 +33,7 @@ export function placeValues(batch: Float32Array, offset: number, { width: size, 
  * @throws TweedieError 'shape' for another shape, and for values of another number; 'option' for an index that is not below N
  */
 export function imageOf(values: ArrayLike<number>, shape: readonly number[], index = 0): Image {
+  checkAwaited('imageOf', { values })
   const [n, channels, height, width] = shape
   const area = height * width
   if (shape.length !== 4 || (channels !== 1 && channels !== 3) || values.length !== n * channels * area) {

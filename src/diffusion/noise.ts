@@ -2,7 +2,7 @@
  * Where a sampler's noise comes from: the counter-based generator, in which sample k of seed s has the same draws in
  * whatever batch it is computed; or a file, so that a run of the reference code can be repeated draw by draw.
  */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import { randomNormal, reshape, slice, splitSeed, type Device, type Shape, type Tensor } from '../tensor/index.ts'
 
 /** Draws of standard normal noise for one batch, each [N, C, H, W]. The caller owns what it gets. */
@@ -37,6 +37,7 @@ export class GeneratedNoise implements NoiseSource {
   readonly #purposes: { readonly initial: number; readonly step: number }
 
   constructor(device: Device, { seed, samples, shape, stage = 'base' }: GeneratedNoiseOptions) {
+    checkAwaited('GeneratedNoise', { device })
     this.#purposes = stage === 'base' ? purposes : { initial: purposes.upsampleInitial, step: purposes.upsampleStep }
     this.#seed = splitSeed(seed)
     this.#samples = device.keep(device.tensor(samples, [samples.length], 'u32'))

@@ -1,6 +1,7 @@
 /** The ADM encoder classifier with its four heads (spec A.8; guided-diffusion `EncoderUNetModel`). */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, mean, relu, reshape, type Tensor } from '../tensor/index.ts'
+import { checkTensor } from '../tensor/op.ts'
 import type { ClassifierConfig } from './config.ts'
 import { runAttentionPool, runConv, runLinear, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'
 import { planClassifier, type ClassifierPlan } from './plan.ts'
@@ -19,6 +20,7 @@ export class Classifier {
   readonly parameters: Parameters
 
   constructor(config: ClassifierConfig, parameters: Parameters) {
+    checkAwaited('Classifier', { parameters })
     this.config = config
     this.plan = planClassifier(config)
     this.parameters = parameters
@@ -26,6 +28,7 @@ export class Classifier {
 
   /** Logits [N, K] of noisy images `x` [N, C, H, W] at `timesteps`, one a sample. */
   forward(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
+    checkTensor('Classifier.forward', x)
     const { plan, parameters: p } = this
     return x.device.scope(() => {
       const { skips, middle } = this.#trunk(x, timesteps, inputs)
@@ -47,13 +50,15 @@ export class Classifier {
    * frozen feature extractor (minority-guidance's `f_out`).
    */
   features(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
+    checkTensor('Classifier.features', x)
     return x.device.scope(() => this.#trunk(x, timesteps, inputs).middle)
   }
 
   #trunk(x: Tensor, timesteps: ArrayLike<number>, { y, ...options }: ClassifierInputs): { skips: Tensor[]; middle: Tensor } {
     const { config, plan, parameters: p } = this
-    if (x.shape.length !== 4 || x.shape[1] !== config.inChannels) {
-      throw new TweedieError('shape', `The classifier takes [N, ${config.inChannels}, H, W], found [${x.shape.join(', ')}].`)
+    const down = 2 ** (config.channelMult.length - 1)
+    if (x.shape.length !== 4 || x.shape[1] !== config.inChannels || x.shape[2] % down !== 0 || x.shape[3] % down !== 0) {
+      throw new TweedieError('shape', `The classifier takes [N, ${config.inChannels}, H, W] with H and W multiples of ${down}, found [${x.shape.join(', ')}].`)
     }
     return runTrunk(p, plan, x, runEmbedding(p, plan, x, timesteps, y), options)
   }

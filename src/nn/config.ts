@@ -143,7 +143,7 @@ export function checkConfig(config: ModelConfig): void {
   const last = widths.length - 1
   const deepest = 2 ** last
   if (config.imageSize % deepest !== 0) {
-    fail(`imageSize ${config.imageSize} cannot be halved ${last} times (${widths.length} levels)`)
+    fail(`imageSize ${config.imageSize} cannot be halved ${last} times (${widths.length} levels): take a multiple of ${deepest}, or fewer levels`)
   }
   const rates = levelRates(config)
   const nowhere = config.attentionResolutions.filter((rate) => !rates.includes(rate))

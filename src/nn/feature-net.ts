@@ -9,8 +9,9 @@
  * normalisation layer: a norm over places takes the mean of a channel away, and with it the colour of a picture, which is
  * what our diffusion models most often get wrong.
  */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import { add, avgPool2d, broadcastTo, concat, conv2d, expression, f, full, map, mean, relu, square, sum, type Device, type Tensor } from '../tensor/index.ts'
+import { checkTensor } from '../tensor/op.ts'
 import { sameShape, shapeError } from '../tensor/shape.ts'
 import { parameter, type Parameters } from './layers.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
@@ -124,7 +125,9 @@ export class FeatureNet {
     return channels === this.config.inChannels ? x : broadcastTo(x, [n, this.config.inChannels, ...size])
   }
 
-  #check({ shape }: Tensor): void {
+  #check(x: Tensor): void {
+    checkTensor('feature net', x)
+    const { shape } = x
     const { inChannels } = this.config
     if (shape.length !== 4 || (shape[1] !== inChannels && shape[1] !== 1)) throw shapeError('feature net', `pictures [N, ${inChannels}, H, W]`, shape)
     if (Math.min(shape[2], shape[3]) < smallest) throw shapeError('feature net', `pictures of ${smallest} x ${smallest} pixels or more`, shape)
@@ -149,6 +152,7 @@ export class FeatureNet {
  * using d = net.distance(a, b)   // [N]
  */
 export async function loadFeatureNet(device: Device, source: WeightSource, options: LoadOptions = {}): Promise<FeatureNet> {
+  checkAwaited('loadFeatureNet', { device, checkpoint: source })
   const config = featureNetConfigOf(source)
   // The files of an unfinished training hold its heads too.
   const tensors = new Map([...source.tensors].filter(([key]) => !key.startsWith('heads.')))

@@ -3,7 +3,7 @@
  * looked through for NaN and infinity while they are still on the host, and written. The host never holds more than a few
  * of them, and whatever goes wrong in between (an abort, a broken file, no memory) leaves nothing on the device.
  */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import type { Device, Shape, Tensor } from '../tensor/index.ts'
 import { checkStateDict } from './state-dict.ts'
 
@@ -43,6 +43,7 @@ const maxPendingBytes = 2 ** 26
 export async function loadParameters(
   device: Device, source: WeightSource, expected: ReadonlyMap<string, Shape>, { signal, onProgress }: LoadOptions = {},
 ): Promise<Map<string, Tensor>> {
+  checkAwaited('loadParameters', { device, checkpoint: source })
   checkStateDict(expected, new Map([...source.tensors].map(([key, { shape }]) => [key, shape])), source.name)
   const total = [...expected.keys()].reduce((sum, key) => sum + source.tensors.get(key)!.byteLength, 0)
   const parameters = new Map<string, Tensor>()

@@ -8,7 +8,9 @@
  * reads. So a backward pass keeps each map once, and the two images walk side by side, each map freed once it has been
  * read by the next layer and by its tail.
  */
+import { checkAwaited } from '../errors.ts'
 import { concat, conv2d, expression, f, map, maxPool2d, relu, resizeBilinear, sum, type Device, type Expression, type Tensor } from '../tensor/index.ts'
+import { checkTensor } from '../tensor/op.ts'
 import { sameShape, shapeError } from '../tensor/shape.ts'
 import { parameter, type Parameters } from './layers.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
@@ -36,6 +38,7 @@ export interface LpipsOptions {
  * @throws TweedieError 'shape' for shapes that differ or are no images, and for images too small for the net
  */
 export function lpips(parameters: Parameters, net: LpipsNet, a: Tensor, b: Tensor, options: LpipsOptions = {}): Tensor {
+  checkTensor('lpips', a)
   return a.device.scope(() => {
     const taps = lpipsTaps(parameters, net, a, b, options)
     return map(sumOf(taps.length), taps)
@@ -45,6 +48,8 @@ export function lpips(parameters: Parameters, net: LpipsNet, a: Tensor, b: Tenso
 /** The taps' parts of {@link lpips}, in order (`retPerLayer` of the reference): each [N], or [N, 1, H, W] with `spatial`. */
 export function lpipsTaps(parameters: Parameters, net: LpipsNet, a: Tensor, b: Tensor, options: LpipsOptions = {}): Tensor[] {
   const { normalize = false, spatial = false } = options
+  checkTensor('lpips', a)
+  checkTensor('lpips', b)
   if (a.shape.length !== 4 || ![1, 3].includes(a.shape[1]) || !sameShape(a.shape, b.shape)) {
     throw shapeError('lpips', 'two batches of images [N, 3, H, W] of one shape', a.shape, b.shape)
   }
@@ -77,7 +82,7 @@ function run(p: Parameters, layer: LpipsLayer, x: Tensor, image: boolean): Tenso
   const conv = (key: string, input: Tensor, padding: number, stride = 1): Tensor =>
     conv2d(input, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding })
   switch (layer.type) {
-    case 'maxpool': return maxPool2d(x, layer)
+    case 'maxpool': return maxPool2d(x, { kernel: layer.kernel, stride: layer.stride, ceilMode: layer.ceilMode })
     case 'conv': return conv(layer.key, image ? x : relu(x), layer.padding, layer.stride)
     case 'fire': {
       const squeezed = relu(conv(`${layer.key}.squeeze`, relu(x), 0))
@@ -115,6 +120,7 @@ export interface Lpips {
  * using d = net.distance(a, b)   // [N]
  */
 export async function loadLpips(device: Device, source: WeightSource, options: LoadOptions = {}): Promise<Lpips> {
+  checkAwaited('loadLpips', { device, checkpoint: source })
   const net = lpipsNetOf(source.tensors.keys(), source.name)
   const parameters = await loadParameters(device, source, lpipsStateDict(net), options)
   parameters.set(shiftKey, device.tensor(LPIPS_SHIFT, [1, 3, 1, 1]))

@@ -8,7 +8,7 @@
  * using model = await loadModel(device, checkpoint, description)
  * ```
  */
-import { TweedieError } from '../errors.ts'
+import { asksForAwait, checkAwaited, TweedieError } from '../errors.ts'
 import type { Device } from '../tensor/index.ts'
 import { Classifier } from './classifier.ts'
 import type { DiffusionSettings, ModelConfig } from './config.ts'
@@ -48,6 +48,7 @@ export interface DescribeOptions {
  *   is not what the channels say
  */
 export function describeModel(checkpoint: DescribedSource, { preset, json }: DescribeOptions = {}): ModelDescription {
+  checkAwaited('describeModel', { checkpoint })
   const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
   const { config: text = json, diffusion: process } = checkpoint.metadata
   const known = preset === undefined ? undefined : presetOf(preset)
@@ -83,7 +84,12 @@ export function checkLearnSigma(config: ModelConfig, { learnSigma }: DiffusionSe
  *
  * @throws TweedieError 'weights' if the checkpoint's tensors are not the network's, all differences listed
  */
-export async function loadModel(device: Device, checkpoint: WeightSource, { config }: ModelDescription, options: LoadOptions = {}): Promise<UNet | Classifier> {
+export function loadModel(device: Device, checkpoint: WeightSource, description: ModelDescription, options: LoadOptions = {}): Promise<UNet | Classifier> {
+  return asksForAwait(load(device, checkpoint, description, options), 'model', UNet)
+}
+
+async function load(device: Device, checkpoint: WeightSource, { config }: ModelDescription, options: LoadOptions): Promise<UNet | Classifier> {
+  checkAwaited('loadModel', { device, checkpoint })
   const parameters = await loadParameters(device, checkpoint, stateDictOf(planOf(config)), options)
   return config.kind === 'unet' ? new UNet(config, parameters) : new Classifier(config, parameters)
 }

@@ -1,5 +1,5 @@
 /** What a U-Net and an encoder classifier have in common: the embedding, the input blocks and the middle block. */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import { add, embedding, silu, type Tensor } from '../tensor/index.ts'
 import { parameter, runBlock, runLinear, type BlockOptions, type Parameters } from './layers.ts'
 import type { Trunk } from './plan.ts'
@@ -9,6 +9,7 @@ import { timestepEmbedding } from './timestep-embedding.ts'
 export function runEmbedding(p: Parameters, plan: Trunk, batch: Tensor, timesteps: ArrayLike<number>, labels: ArrayLike<number> | undefined): Tensor {
   const { device } = batch
   const [n] = batch.shape
+  if (typeof timesteps?.length !== 'number') throw unexpected('forward', `one timestep for each of the ${n} samples, in an array`, timesteps)
   if (timesteps.length !== n) throw new TweedieError('shape', `Expected one timestep for each of the ${n} samples, found ${timesteps.length}.`)
   checkLabels(plan, n, labels)
   return device.scope(() => {

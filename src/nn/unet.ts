@@ -2,8 +2,9 @@
  * The ADM U-Net (spec A.6, A.7; guided-diffusion `UNetModel` and `SuperResModel`): a walk over the plan. Skips are freed
  * as soon as they are concatenated, so the memory of a forward pass is the skip stack and one block.
  */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, resizeBilinear, type Tensor } from '../tensor/index.ts'
+import { checkTensor } from '../tensor/op.ts'
 import type { UNetConfig } from './config.ts'
 import { runBlock, runConv, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'
 import { planUNet, type UNetPlan } from './plan.ts'
@@ -24,6 +25,7 @@ export class UNet {
   readonly parameters: Parameters
 
   constructor(config: UNetConfig, parameters: Parameters) {
+    checkAwaited('UNet', { parameters })
     this.config = config
     this.plan = planUNet(config)
     this.parameters = parameters
@@ -35,6 +37,7 @@ export class UNet {
    * log-variance.
    */
   forward(x: Tensor, timesteps: ArrayLike<number>, inputs: UNetInputs = {}): Tensor {
+    checkTensor('UNet.forward', x)
     const { y, lowRes, ...options } = inputs
     const { plan, parameters: p, config } = this
     const down = 2 ** (config.channelMult.length - 1)
@@ -43,6 +46,9 @@ export class UNet {
     }
     if (config.superResolution !== (lowRes !== undefined)) {
       throw new TweedieError('option', config.superResolution ? 'A super-resolution network needs lowRes.' : 'lowRes is for super-resolution networks; this is none.')
+    }
+    if (lowRes && (lowRes.shape.length !== 4 || lowRes.shape[0] !== x.shape[0] || lowRes.shape[1] !== config.inChannels)) {
+      throw new TweedieError('shape', `The U-Net takes lowRes [${x.shape[0]}, ${config.inChannels}, h, w], found [${lowRes.shape.join(', ')}].`)
     }
     return x.device.scope(() => {
       const emb = runEmbedding(p, plan, x, timesteps, y)

@@ -7,7 +7,7 @@
  * const y = device.scope(() => add(mul(x, 2), 1))   // the product is freed, y lives on
  * ```
  */
-import { asksForAwait, TweedieError } from '../errors.ts'
+import { asksForAwait, checkOptions, TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
 import { backends, type Acquired } from './backends.ts'
 import type { CPURequest } from './cpu/request.ts'
@@ -76,6 +76,7 @@ export class Device {
    * and workers are what it needs), `option` for a value that is none.
    */
   static request(options: DeviceRequest = {}): Promise<Device> {
+    checkOptions('Device.request', options, ['backend', 'need', 'gpuDevice', 'signal', 'threads', 'simd'])
     return asksForAwait(requestBackend(options).then(({ backend, adapter }) => new Device(backend, adapter)), 'Device', Device)
   }
 
@@ -101,10 +102,9 @@ export class Device {
     if (given.flat.length !== sizeOf(spec.shape)) {
       throw new TweedieError('shape', `tensor: ${formatShape(spec.shape)} holds ${sizeOf(spec.shape)} values, found ${given.flat.length}.`)
     }
-    const array = arrayOf('tensor', given.flat, dtype)
     const out = this.#allocate(spec, 'tensor') as Tensor<D>
     try {
-      this.backend.write(out.storage, array)
+      this.backend.write(out.storage, arrayOf('tensor', given.flat, dtype))
       return out
     } catch (error) {
       out.dispose()

@@ -1,8 +1,10 @@
 /**
  * What a caller differentiates with: {@link grad}, {@link stopGradient}, {@link customGradient} and {@link checkpoint}.
  */
-import { TweedieError } from '../errors.ts'
-import { formatShape, sameShape, shapeError } from './shape.ts'
+import { TweedieError, unexpected } from '../errors.ts'
+import type { Device } from './device.ts'
+import { checkFloat, checkTensor } from './op.ts'
+import { checkArray, formatShape, sameShape, shapeError } from './shape.ts'
 import { Tape } from './tape.ts'
 import { full } from './ops/map.ts'
 import { Tensor, type AnyTensor } from './tensor.ts'
@@ -24,13 +26,20 @@ export interface GradResult<T> {
  * derivative: a grad within a grad through a tensor that the outer one watches.
  */
 export function grad<T extends Tensor>(f: () => T, wrt: readonly Tensor[], cotangent?: Tensor): GradResult<T> {
+  checkArray('grad', 'tensors to differentiate by', wrt)
   if (wrt.length === 0) throw new TweedieError('option', 'grad: name at least one tensor to differentiate by.')
+  for (const t of cotangent ? [...wrt, cotangent] : wrt) {
+    checkTensor('grad', t)
+    t.assertUsable('grad')
+    checkFloat('grad', t)
+  }
   const device = wrt[0].device
-  for (const t of wrt) t.assertUsable('grad')
   const tape = new Tape(device, wrt.map((t) => t.id), { outer: device.tape })
   try {
     return device.scope(() => {
       const value = device.withTape(tape, () => device.scope(f))
+      checkTensor('grad', value)
+      checkFloat('grad', value)
       if (cotangent && !sameShape(cotangent.shape, value.shape)) throw shapeError('grad', `a cotangent ${formatShape(value.shape)}`, cotangent.shape)
       const savedBytes = tape.savedBytes
       const seed = cotangent ?? full(device, value.shape, 1)
@@ -45,12 +54,14 @@ export function grad<T extends Tensor>(f: () => T, wrt: readonly Tensor[], cotan
 
 /** The same value, through which no gradient flows. */
 export function stopGradient<T extends AnyTensor>(x: T): T {
+  checkTensor('stopGradient', x)
   const fresh = new Tensor(x.device, x.assertUsable('stopGradient'), x.shape, x.dtype)
   return x.device.track(fresh) as AnyTensor as T
 }
 
 /** Runs `f` without recording: nothing in it is differentiated or saved. */
 export function noGrad<T>(device: { readonly tape: Tape | null }, f: () => T): T {
+  if (device?.tape === undefined || typeof f !== 'function') throw unexpected('noGrad', 'a device and a function', device?.tape === undefined ? device : f)
   return device.tape ? device.tape.pause(f) : f()
 }
 
@@ -63,7 +74,7 @@ export function customGradient(
   backward: (cotangent: Tensor, ...inputs: Tensor[]) => readonly (Tensor | null)[],
   inputs: readonly Tensor[],
 ): Tensor {
-  const { device } = inputs[0]
+  const device = deviceOf('customGradient', inputs)
   const tape = device.tape
   if (!tape || !inputs.some((t) => tape.watches(t.id))) return device.scope(() => f(...inputs))
   // A value of its own, also where f returns one of its inputs.
@@ -87,7 +98,7 @@ export function customGradient(
  * backward pass, as parameters are.
  */
 export function checkpoint(f: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): Tensor {
-  const { device } = inputs[0]
+  const device = deviceOf('checkpoint', inputs)
   const tape = device.tape
   if (!tape || tape.paused) return device.scope(() => f(...inputs))
   for (const t of inputs) tape.watches(t.id)
@@ -119,4 +130,11 @@ export function checkpoint(f: (...inputs: Tensor[]) => Tensor, inputs: readonly 
     release: () => held.forEach((t) => t.release()),
   })
   return output
+}
+
+function deviceOf(user: string, inputs: readonly Tensor[]): Device {
+  checkArray(user, 'its inputs', inputs)
+  for (const t of inputs) checkTensor(user, t)
+  if (inputs.length === 0) throw new TweedieError('option', `${user}: expected at least one input, found none.`)
+  return inputs[0].device
 }

@@ -62,6 +62,14 @@ export function checkTensor(user: string, value: unknown): void {
   if (!(value instanceof Tensor)) throw unexpected(user, 'a tensor', value, 'device.tensor(values, shape) makes one.')
 }
 
+/** Throws 'shape', naming `user`, for a tensor of integers. */
+export function checkFloat(user: string, t: AnyTensor): void {
+  if (t.dtype !== 'f32') throw dtypeError(user, 'f32', t)
+}
+
+const dtypeError = (user: string, expected: DType, { shape, dtype }: AnyTensor): TweedieError =>
+  new TweedieError('shape', `${user}: expected a tensor of type ${expected}, found ${formatShape(shape)} of type ${dtype}. Convert it: cast(x, '${expected}').`)
+
 /** Runs `op` on the inputs' device and returns its outputs. `user` is what errors call it: the function that was called. */
 export function applyOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user: string = op.name): AnyTensor[] {
   const { dtypes } = op
@@ -71,7 +79,7 @@ export function applyOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], u
     t.assertUsable(user)
     if (t.device !== inputs[0].device) throw new TweedieError('option', `${user}: its tensors live on different devices.`)
     const dtype = dtypes === 'any' ? t.dtype : dtypes?.[i] ?? 'f32'
-    if (t.dtype !== dtype) throw new TweedieError('shape', `${user}: expected a tensor of type ${dtype}, found ${formatShape(t.shape)} of type ${t.dtype}. Convert it: cast(x, '${dtype}').`)
+    if (t.dtype !== dtype) throw dtypeError(user, dtype, t)
   }
   if (inputs.length === 0) throw new TweedieError('option', `${user}: expected at least one tensor, found none.`)
   return inputs[0].device.runOp(op, params, inputs, user)

@@ -5,6 +5,7 @@
  */
 import { TweedieError } from '../../errors.ts'
 import type { Backend, BackendStats, Storage, View } from '../backend.ts'
+import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName, ParamsOf } from '../ops/index.ts'
 import { formatShape } from '../shape.ts'
 import { kernelNames } from './generated/kernels.ts'
@@ -102,7 +103,7 @@ export class CPUBackend implements Backend {
       address = this.#heap.take(bytes, limit)
     }
     if (address === null) {
-      throw new TweedieError('limit-exceeded', `${reason()} needs ${Heap.roundUp(bytes)} bytes on top of ${this.stats.liveBytes}, but the CPU backend addresses ${this.#limit} in all: use a smaller batch, or a GPU.`)
+      throw new TweedieError('limit-exceeded', `${reason()} needs ${mebibytes(bytes)} more, but the CPU backend addresses ${mebibytes(this.#limit)} in all. ${memoryAdvice(this.stats)}, or a GPU.`)
     }
     const needed = Math.ceil(this.#heap.end / pageBytes)
     if (needed > this.#pages) {
@@ -110,7 +111,7 @@ export class CPUBackend implements Backend {
         this.#grow(needed)
       } catch (cause) {
         this.#heap.give(address, bytes)
-        throw new TweedieError('out-of-memory', `${reason()}: the system did not give ${needed * pageBytes} bytes: use a smaller batch, or close what else needs memory.`, { cause })
+        throw new TweedieError('out-of-memory', `${reason()}: the system did not give ${mebibytes(needed * pageBytes)} in all. ${memoryAdvice(this.stats)}, or close what else needs memory.`, { cause })
       }
     }
     return address
@@ -331,7 +332,7 @@ export class CPUBackend implements Backend {
   #explain({ job, message, memory }: Extract<WorkerReply, { kind: 'failure' }>): TweedieError {
     const name = this.#names[job - this.#named]?.() ?? 'an operation'
     return memory
-      ? new TweedieError('out-of-memory', `${name}: the system did not give the memory (${message}): use a smaller batch, or close what else needs memory.`)
+      ? new TweedieError('out-of-memory', `${name}: the system did not give the memory (${message}). ${memoryAdvice(this.stats)}, or close what else needs memory.`)
       : new TweedieError('device-error', `${name} failed on the CPU backend (${message}). Request a new device; if it happens again it is a defect of this library.`)
   }
 

@@ -6,7 +6,7 @@ import { TweedieError } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
 import { applyOne, defineOp, noGradient } from '../op.ts'
 import type { RandomStream } from '../philox.ts'
-import { checkShape, shapeError, type Shape } from '../shape.ts'
+import { checkArray, checkShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 
 export interface RandomParams extends RandomStream {
@@ -18,7 +18,8 @@ const isWord = (n: number): boolean => Number.isInteger(n) && n >= 0 && n < 2 **
 
 function check(op: string, { seed, draw, purpose, shape }: RandomParams, samples: Spec): Shape {
   if (samples.shape.length !== 1) throw shapeError(op, 'sample indices [N]', samples.shape)
-  if (![...seed, draw, purpose].every(isWord)) {
+  checkArray(op, 'the two words of a seed (splitSeed makes them)', seed)
+  if (seed.length !== 2 || ![...seed, draw, purpose].every(isWord)) {
     throw new TweedieError('option', `${op}: a seed's words, draw and purpose are whole numbers from 0 to 2^32 - 1, found seed ${seed.join(', ')}, draw ${draw}, purpose ${purpose}.`)
   }
   return [samples.shape[0], ...checkShape(op, shape)]

@@ -5,6 +5,7 @@
  */
 import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
+import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName, ParamsOf } from '../ops/index.ts'
 import { formatShape } from '../shape.ts'
 import type { AdapterInfo } from './adapter.ts'
@@ -76,14 +77,14 @@ export class WebGPUBackend implements Backend {
     const reused = this.#pool.take(size)
     if (reused) return reused
     this.#destroy(this.#pool.excess())
-    const live = this.stats.liveBytes
+    const { liveBuffers, liveBytes } = this.stats
     const storage = this.#pool.add(size, this.#failures.guard(
       () => this.gpuDevice.createBuffer({ size, usage: bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget }),
       (error) => {
         // Never to be handed out again; and whoever tries with less will want all there is.
         storage.broken = true
         this.#destroy(this.#pool.trim())
-        return new TweedieError('out-of-memory', `${reason()}: the device could not allocate ${size} bytes on top of ${live}: use a smaller batch. (${error.message})`)
+        return new TweedieError('out-of-memory', `${reason()}: the device could not allocate ${mebibytes(size)} more. ${memoryAdvice({ liveBuffers, liveBytes })}. (${error.message})`)
       },
     ))
     this.stats.objectsCreated++
@@ -122,7 +123,7 @@ export class WebGPUBackend implements Backend {
     const size = Math.ceil(bytes / 4) * 4
     const staging = this.#failures.guard(
       () => this.gpuDevice.createBuffer({ size, usage: bufferUsage.mapRead | bufferUsage.copyTarget }),
-      (error) => new TweedieError('out-of-memory', `The device could not allocate ${size} bytes to read a result back: use a smaller batch. (${error.message})`),
+      (error) => new TweedieError('out-of-memory', `read: the device could not allocate ${mebibytes(size)} more. ${memoryAdvice(this.stats)}. (${error.message})`),
     )
     // The copy has its place among the commands: the tensor may be overwritten or freed as soon as this call returns.
     this.#queue.enqueue({ kind: 'copy', source: (storage as GPUStorage).buffer, target: staging, bytes: size })
