@@ -224,8 +224,10 @@ describe('sources', () => {
   })
 
   test('a file that is missing, or a folder', async () => {
-    await refuses(openFile(join(folder, 'no')), 'option', 'cannot read', 'ENOENT')
-    await refuses(openFile(folder), 'option', 'expected a file')
+    await refuses(openFile(join(folder, 'no', 'a.safetensors')), 'option', `cannot read ${join(folder, 'no', 'a.safetensors')}: there is no such file. Nor is there a folder ${join(folder, 'no')}.`)
+    for (const name of ['model.safetensors', 'ema-0.99.safetensors', 'log.csv', '.hidden.safetensors']) await writeFile(join(folder, name), '')
+    await refuses(openFile(join(folder, 'ema-0.9999.safetensors')), 'option', `there is no such file. ${folder} has ema-0.99.safetensors, model.safetensors.`)
+    await refuses(openFile(folder), 'option', `expected a file, found a folder. ${folder} has`, 'model.safetensors')
   })
 
   test('more bytes at once than there is room for', async () => {

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { constants, write, type Stats } from 'node:fs'
 import { access, lstat, open, readdir, readlink, rename, rm, stat, type FileHandle } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, extname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { TweedieError } from '../errors.ts'
@@ -35,11 +35,14 @@ export function pathOf(file: string | URL): string {
 export async function openFile(file: string | URL): Promise<ByteSource & { close(): Promise<void> }> {
   const path = pathOf(file)
   // A pipe that nobody writes to would be waited for.
-  const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch((cause: unknown) => refuse('read', path, cause))
+  const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(async (cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'ENOENT') return refuse('read', path, cause)
+    throw new TweedieError('option', `cannot read ${path}: there is no such file. ${await whatHas(dirname(path), extname(path))}`, { cause })
+  })
   const stat = await handle.stat()
   if (!stat.isFile()) {
     await handle.close()
-    throw new TweedieError('option', `cannot read ${path}: expected a file, found a folder or a device`)
+    throw new TweedieError('option', `cannot read ${path}: expected a file, found ${stat.isDirectory() ? `a folder. ${await whatHas(path)}` : 'a device.'}`)
   }
   const { size } = stat
   let closed: Promise<void> | undefined
@@ -65,6 +68,16 @@ export async function openFile(file: string | URL): Promise<ByteSource & { close
     },
     close: () => closed ??= handle.close(),
   }
+}
+
+/** What a folder has, of files with this ending if there are any: one of them may be meant. */
+async function whatHas(folder: string, ending = ''): Promise<string> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => null)
+  if (!entries) return `Nor is there a folder ${folder}.`
+  const names = entries.filter((entry) => !entry.name.startsWith('.')).map((entry) => `${entry.name}${entry.isDirectory() ? '/' : ''}`).sort()
+  const alike = names.filter((name) => ending !== '' && name.endsWith(ending))
+  const shown = alike.length > 0 ? alike : names
+  return shown.length === 0 ? `${folder} is empty.` : `${folder} has ${shown.slice(0, 8).join(', ')}${shown.length > 8 ? ` and ${shown.length - 8} more` : ''}.`
 }
 
 /** Node 20 holds at most 4 GiB in one piece, whatever the machine has. */

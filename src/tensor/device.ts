@@ -31,6 +31,7 @@ export interface DeviceRequest extends GPURequest, CPURequest {
 }
 
 async function requestBackend(options: DeviceRequest): Promise<Acquired> {
+  checkOptions('Device.request', options, ['backend', 'need', 'gpuDevice', 'signal', 'threads', 'simd'])
   const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options
   if (!choices.includes(backend)) throw new TweedieError('option', `backend: expected ${choices.join(', ')}, found ${String(backend)}.`)
   if (gpuDevice && backend === 'cpu') throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
@@ -76,7 +77,6 @@ export class Device {
    * and workers are what it needs), `option` for a value that is none.
    */
   static request(options: DeviceRequest = {}): Promise<Device> {
-    checkOptions('Device.request', options, ['backend', 'need', 'gpuDevice', 'signal', 'threads', 'simd'])
     return asksForAwait(requestBackend(options).then(({ backend, adapter }) => new Device(backend, adapter)), 'Device', Device)
   }
 
