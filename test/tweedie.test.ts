@@ -103,6 +103,8 @@ describe('the shipped set', () => {
     [{ method: 'sehwag' as 'ddim' }, /^method: expected ancestral, ddim, .*found "sehwag"/],
     [{ method: 'boost-and-skip', steps: 2 }, /^skip 3 leaves none of the 2 steps\.$/],
     [{ selfGuidance: { every: 0 } }, /every is a whole number/],
+    [{ selfGuidance: { after: 0.9 } }, /^selfGuidance\.every 5 and selfGuidance\.after 0\.9 guide none of the 2 steps/],
+    [{ eta: 0.5 }, /^eta is the noise of the sampler 'ddim'/],
     [{ seeds: 3 } as TweedieSampleOptions, /^sample: unknown option "seeds" \(did you mean "seed"\?\)/],
   ])('what does not fit is said: %j', async (options, message) => {
     await expect(last(model, { steps: 2, number: 1, ...options })).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })

@@ -3,10 +3,10 @@
  * keeps and `replay` reads again. What a model was trained with comes from its file, then from the preset.
  */
 import { resolve } from 'node:path'
-import { diffusionOptionsOf, lastGuided, selfGuidance } from '../diffusion/index.ts'
+import { diffusionOptionsOf } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, presetsLike, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
 import { checkLabels } from '../tweedie/labels.ts'
-import { boostAndSkipOf, checkSkip, methods, respacingOf, samplerOf, samplers, type DrawSettings, type Method, type ProcessSettings } from '../tweedie/settings.ts'
+import { boostAndSkipOf, checkSteps, methods, respacingOf, samplerOf, samplers, type DrawSettings, type Method, type ProcessSettings } from '../tweedie/settings.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distances.ts'
@@ -104,7 +104,6 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   const process = processSettings(args, model)
   const respacing = respacingOf(args.text('respacing'), preset, process.diffusionSteps)
   const { boost, skip } = boostAndSkipOf(method, { boost: args.number('boost', { min: 0 }), skip: args.integer('skip') }, preset)
-  const steps = checkSkip({ ...process, respacing }, skip, '--skip')
   noteIdle(args, '--sampler ddim', sampler === 'ddim', ['eta'])
   noteIdle(args, 'a network without variance head', process.varianceType !== 'learnedRange', ['sigma-small'])
   noteIdle(args, 'the generator: --noise says how many', given === undefined, ['batch'])
@@ -118,10 +117,7 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   }
   const labels = labelsFor(args, config)
   const guidance = guidanceSettings(args, { method, preset, labels, files })
-  const { guide } = guidance
-  if (guide && guide.weight !== 0 && lastGuided(selfGuidance(guide), steps - skip - 1, steps) === null) {
-    fail(`--guide-every ${guide.every} and --guide-after ${guide.after} guide none of the ${steps - skip} steps: take a smaller number of either.`)
-  }
+  checkSteps({ ...process, respacing, skip, guide: guidance.guide }, (option) => `--${option}`)
   return {
     model: resolve(args.required('model')),
     preset: args.text('preset') ?? null,

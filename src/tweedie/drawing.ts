@@ -44,7 +44,7 @@ export function drawing({ device, model, distance, shape }: DrawTools, settings:
   const denoiser: Denoiser = (x, timesteps) => model.forward(x, timesteps, y ? { y } : {})
   const diffusion = new GaussianDiffusion(settings)
   const skip = marginal && !given ? diffusion.steps - 1 - marginalStartIndex(diffusion) : settings.skip
-  const rest = { method: sampler, eta, boost, clipDenoised, guidances, ...(signal && { signal }), ...(guide && { selfGuidance: selfGuidance({ ...guide, distance }) }) }
+  const rest = { method: sampler, ...(sampler === 'ddim' && { eta }), boost, clipDenoised, guidances, ...(signal && { signal }), ...(guide && { selfGuidance: selfGuidance({ ...guide, distance }) }) }
   async function* steps(): AsyncGenerator<SampleStep, void, void> {
     if (given) return yield* sampleLoop(diffusion, denoiser, { noise: new GivenNoise(given.xT, given.noise), skip, ...rest })
     using noise = new GeneratedNoise(device, { seed: settings.seed, samples, shape })

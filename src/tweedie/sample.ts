@@ -1,13 +1,13 @@
 /** Sampling from a loaded model: batch after batch, each step told of. */
 import { imagesOf, type Image } from '../data/index.ts'
-import type { Guidance, Respacing, SelfGuidanceOptions } from '../diffusion/index.ts'
+import { selfGuidance as checkGuidance, type Guidance, type Respacing, type SelfGuidanceOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { refuseUnknown } from '../nn/nearest.ts'
 import { checkFinite, drawing } from './drawing.ts'
 import { fail } from './fail.ts'
 import { checkLabels, labelsOf } from './labels.ts'
 import type { Loaded } from './load.ts'
-import { boostAndSkipOf, checkSkip, guideOf, respacingOf, samplerOf, type DrawSettings, type Sampler } from './settings.ts'
+import { boostAndSkipOf, checkSteps, guideOf, respacingOf, samplerOf, type DrawSettings, type Sampler } from './settings.ts'
 
 const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const
 
@@ -115,21 +115,23 @@ const ledByMinority = ({ method, target, scale }: TweedieSampleOptions): boolean
 /** Checks the options and fills in what they leave open. */
 function settingsOf({ preset, process: trained, description: { config }, minority }: Loaded, options: TweedieSampleOptions): DrawSettings {
   refuseUnknown('sample', options, known)
+  if (options.selfGuidance !== undefined) checkGuidance(options.selfGuidance)
   const { method = 'ancestral', clipDenoised = true, eta = 0, seed = 0, selfGuidance } = options
   if (!methods.includes(method)) fail(`method: expected ${methods.join(', ')}, found ${JSON.stringify(method)}.`)
   if (method === 'ddim' && options.sampler === 'ancestral') fail("method 'ddim' is the sampler 'ddim': leave one of the two out.")
   if (!minority && ledByMinority(options)) fail("'minority-guided' needs a classifier of minority levels: Tweedie.load(…, { minorityClassifier: FILE }).")
   const process = { ...trained, clipDenoised }
   const respacing = respacingOf(options.steps, preset, process.diffusionSteps)
-  const { boost, skip } = boostAndSkipOf(method, options, preset)
-  checkSkip({ ...process, respacing }, skip, 'skip')
   const { distance: _, ...guide } = selfGuidance ?? {}
-  return {
-    ...process, respacing, boost, skip, eta, seed,
+  const settings = {
+    ...process, respacing, eta, seed, ...boostAndSkipOf(method, options, preset),
     sampler: samplerOf(method, options.sampler),
     labels: checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' }),
     guide: method === 'self-guided' || selfGuidance ? guideOf(guide, preset) : null,
   }
+  if (options.eta !== undefined && settings.sampler !== 'ddim') fail("eta is the noise of the sampler 'ddim', and ancestral sampling has its own: leave eta out, or choose 'ddim'.")
+  checkSteps(settings, (option) => option.replace('guide-', 'selfGuidance.'))
+  return settings
 }
 
 function targetOf(target: TweedieSampleOptions['target'] = 'rarest'): readonly [number, number] | 'rarest' | 'tilt' {

@@ -2,7 +2,7 @@
  * What a run of the sampler is, with every default filled in: those of a published model from the table of what was
  * published, for the command line and the library alike.
  */
-import { respace, type DiffusionOptions, type Respacing } from '../diffusion/index.ts'
+import { lastGuided, respace, selfGuidance, type DiffusionOptions, type Respacing } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, unpublished, type Preset } from '../nn/index.ts'
 import { fail } from './fail.ts'
 
@@ -85,8 +85,11 @@ export function publishedMinority(name: string | undefined, model: Preset | unde
 /** The scale of minority guidance that is asked for, else the published one, else 1. */
 export const minorityScaleOf = (asked: number | undefined, published: Preset | undefined): number => asked ?? published?.sampling.minority?.scale ?? 1
 
-/** Steps of a process as it is walked, of which `skip` are left out. */
-export function checkSkip(process: ProcessSettings & { readonly respacing: Respacing }, skip: number, called: string): number {
+/** Refuses to leave out every step, and a self-guidance that guides none. `called`: an option as its user writes it. */
+export function checkSteps({ skip, guide, ...process }: ProcessSettings & Pick<DrawSettings, 'respacing' | 'skip' | 'guide'>, called: (option: string) => string): void {
   const { steps } = respace(process)
-  return skip < steps ? steps : fail(`${called} ${skip} leaves none of the ${steps} steps.`)
+  if (skip >= steps) fail(`${called('skip')} ${skip} leaves none of the ${steps} steps.`)
+  if (guide && guide.weight !== 0 && lastGuided(selfGuidance(guide), steps - skip - 1, steps) === null) {
+    fail(`${called('guide-every')} ${guide.every} and ${called('guide-after')} ${guide.after} guide none of the ${steps - skip} steps: take a smaller number of either.`)
+  }
 }
