@@ -9,11 +9,9 @@ import { publint } from 'publint'
 import { formatMessage } from 'publint/utils'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { complaints, resolutions } from './compile.ts'
-import { emptyProject, npmOutput, packed } from './packed.ts'
+import { emptyProject, entries, importOfAll, npmOutput, packed, version } from './packed.ts'
+import { describeShared, shared } from './shared.ts'
 
-const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string; exports: Record<string, unknown> }
-/** Those that are modules, as they are imported. */
-const entries = Object.keys(manifest.exports).filter((name) => !/[*]|\.json$/.test(name)).map((name) => name.replace('.', 'tweedie'))
 
 let folder: string
 beforeAll(async () => void (folder = await emptyProject()))
@@ -53,13 +51,11 @@ test('the shipped weights and package.json are found by their names in the packa
     import { createRequire } from 'node:module'
     import { describeModel, openCheckpoint, openFile } from 'tweedie/node'
     const checkpoint = await openCheckpoint(await openFile(import.meta.resolve('tweedie/weights/bccd32-adm.safetensors')))
-    console.log(describeModel(checkpoint).config.imageSize, createRequire(import.meta.url)('tweedie/package.json').version)`)).toBe(`32 ${manifest.version}\n`)
+    console.log(describeModel(checkpoint).config.imageSize, createRequire(import.meta.url)('tweedie/package.json').version)`)).toBe(`32 ${version}\n`)
 })
 
 describe('types', () => {
-  const all = {
-    'all.mts': entries.map((name, i) => `import * as entry${i} from '${name}'\nexport const names${i}: string[] = Object.keys(entry${i})`).join('\n'),
-  }
+  const all = { 'all.mts': importOfAll }
 
   test.each(Object.entries(resolutions))('%s: of all entries, where there is no DOM, no Node, no WebGPU', (_, resolution) => {
     expect(complaints(folder, all, { ...resolution, lib: ['es2022'] })).toEqual([])
@@ -89,5 +85,14 @@ describe('types', () => {
     })
     for (const resolution of Object.values(resolutions)) expect(complaints(gpu, program('mine'), { ...resolution, types: ['@webgpu/types'] })).toEqual([])
     expect(complaints(gpu, program('{}'), { module: 'nodenext', types: ['@webgpu/types'] })).toEqual([expect.stringMatching(/^gpu.mts:2: Type '\{\}' is missing .* from type 'GPUDevice'/)])
+  })
+})
+
+describeShared("a stranger's project in TypeScript (../shared/cases/typescript-entry)", () => {
+  test.each(['node16', 'nodenext'] as const)('%s: the first README compiles, and the first docs', async (resolution) => {
+    const node = await emptyProject({ types: ['@types/node', 'undici-types'] })
+    const files = Object.fromEntries(['readme.mts', 'training.mts'].map((name) => [name, readFileSync(shared(`cases/typescript-entry/${name}`), 'utf8')]))
+    const { compilerOptions } = JSON.parse(readFileSync(shared('cases/typescript-entry/tsconfig.json'), 'utf8')) as { compilerOptions: object }
+    expect(complaints(node, files, { ...compilerOptions, ...resolutions[resolution], skipLibCheck: false })).toEqual([])
   })
 })

@@ -20,6 +20,15 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const all = join(tmpdir(), `tweedie-packed-${process.getuid?.() ?? 'all'}`)
 const run = promisify(execFile)
 
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string; files: string[]; exports: Record<string, unknown> }
+export const { version } = manifest
+
+/** The entries that are modules, as they are imported: `tweedie`, `tweedie/nn`. */
+export const entries = Object.keys(manifest.exports).filter((name) => !/[*]|\.json$/.test(name)).map((name) => name.replace('.', 'tweedie'))
+
+/** A program that imports them all. */
+export const importOfAll = entries.map((name, i) => `import * as entry${i} from '${name}'\nexport const names${i}: string[] = Object.keys(entry${i})`).join('\n')
+
 /** One that nobody asked for this long is removed; a run of the long tests takes half an hour. */
 const unused = 2 * 3600_000
 
@@ -118,9 +127,8 @@ function removeOld(folder: string, prefix = ''): void {
 
 /** Of what goes into the tarball. */
 function contentKey(): string {
-  const { files } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { files: string[] }
   const hash = createHash('sha256')
-  for (const entry of ['package.json', 'README.md', 'LICENSE', ...files]) {
+  for (const entry of ['package.json', 'README.md', 'LICENSE', ...manifest.files]) {
     const path = join(root, entry)
     const inside = statSync(path).isDirectory() ? readdirSync(path, { recursive: true }).map(String).sort() : ['']
     for (const name of inside) {

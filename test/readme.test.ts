@@ -4,7 +4,7 @@
  * file that npm installs. The tests that docs name are there.
  */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -12,26 +12,12 @@ import ts from 'typescript'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { commands } from '../src/cli/main.ts'
+import { blocks, needsNode, pages, programs, read, typed, type Block } from './blocks.ts'
 import { encodePng } from '../src/data/index.ts'
 import { complaints, resolutions } from './compile.ts'
 import { emptyProject, packed } from './packed.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const read = (path: string): string => readFileSync(join(root, path), 'utf8')
-const pages = ['README.md', ...['docs', 'weights'].flatMap((folder) => readdirSync(join(root, folder)).filter((name) => name.endsWith('.md')).map((name) => `${folder}/${name}`))]
-
-interface Block {
-  readonly page: string
-  readonly language: string
-  readonly code: string
-  /** `README-1`, `training-1`. */
-  readonly name: string
-}
-
-const blocks = pages.flatMap((page): Block[] => [...read(page).matchAll(/^```(\w+).*\n([^]*?)^```$/gm)].map(([, language = '', code = ''], i) =>
-  ({ page, language, code, name: `${page.replace(/^.*\/|\.md$/g, '')}-${i + 1}` })))
-const programs = blocks.filter(({ language }) => /^[mc]?[jt]s|^javascript$|^typescript$/.test(language))
-const isTyped = ({ language }: Block): boolean => /ts|typescript/.test(language)
 
 test('README and docs/training.md show programs, and short ones', () => {
   for (const page of ['README.md', 'docs/training.md']) expect(programs.map((block) => block.page)).toContain(page)
@@ -52,11 +38,8 @@ describe('programs, in an empty folder with the installed package', () => {
   })
 
   test.each(Object.entries(resolutions))('compile: %s', (_, resolution) => {
-    const typed = programs.filter(isTyped)
-    const files = (some: readonly Block[]): Record<string, string> => Object.fromEntries(some.map(({ name, code }) => [`${name}.mts`, code]))
-    expect(complaints(withNode, files(typed), { ...resolution, types: ['node'] })).toEqual([])
-    // Those that name nothing of Node need none of its types.
-    expect(complaints(folder, files(typed.filter(({ code }) => !/\bnode:|\bprocess\.|\bBuffer\b/.test(code))), resolution)).toEqual([])
+    expect(complaints(withNode, typed(), { ...resolution, types: ['node'] })).toEqual([])
+    expect(complaints(folder, typed((block) => !needsNode(block)), resolution)).toEqual([])
   })
 
   /** Fewer, smaller and shorter than shown; the first of each pair is what it replaces. */

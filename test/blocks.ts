@@ -1,0 +1,31 @@
+/** The blocks of code in README, docs and model cards. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+export const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+
+export const pages = ['README.md', ...['docs', 'weights'].flatMap((folder) => readdirSync(join(root, folder)).filter((name) => name.endsWith('.md')).map((name) => `${folder}/${name}`))]
+
+export interface Block {
+  readonly page: string
+  readonly language: string
+  readonly code: string
+  /** `README-1`, `training-1`. */
+  readonly name: string
+}
+
+export const blocks = pages.flatMap((page): Block[] => [...read(page).matchAll(/^```(\w+).*\n([^]*?)^```$/gm)].map(([, language = '', code = ''], i) =>
+  ({ page, language, code, name: `${page.replace(/^.*\/|\.md$/g, '')}-${i + 1}` })))
+
+/** Those in JavaScript and TypeScript. */
+export const programs = blocks.filter(({ language }) => /^([mc]?[jt]s|javascript|typescript)$/.test(language))
+
+/** Whether a program names anything of Node's own; what does not needs none of Node's types. */
+export const needsNode = ({ code }: Block): boolean => /\bnode:|\bprocess\.|\bBuffer\b/.test(code)
+
+/** Files of the programs in TypeScript, by name. */
+export const typed = (which: (block: Block) => boolean = () => true): Record<string, string> =>
+  Object.fromEntries(programs.filter((block) => /ts|typescript/.test(block.language) && which(block)).map(({ name, code }) => [`${name}.mts`, code]))
