@@ -101,7 +101,7 @@ test('every link and image leads to a file that npm installs, by https elsewhere
 })
 
 test('every test that docs/guarantees.md names is there, and every guarantee names one', () => {
-  const text = readFileSync(join(root, 'docs', 'guarantees.md'), 'utf8')
+  const text = read('docs/guarantees.md')
   const named = [...text.matchAll(/`(test\/[^`]*\.ts)`/g)].map(([, file]) => file)
   expect(named.length).toBeGreaterThan(40)
   expect(named.filter((file) => !existsSync(join(root, file)))).toEqual([])
