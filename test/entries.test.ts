@@ -78,6 +78,30 @@ describe('types', () => {
     expect(complaints(node, all, { module: 'nodenext', lib: ['es2023'], types: ['node'] })).toEqual([])
   })
 
+  test('what comes out goes into what takes bytes and pictures, and back', () => {
+    const page = `
+      import { batchOf, drawImage, encodePng, encodeSafetensors, imageDataOf, imageFrom, imageOf, type Device } from 'tweedie'
+      export async function page(device: Device, canvas: HTMLCanvasElement, offscreen: OffscreenCanvas, context: CanvasRenderingContext2D): Promise<Blob> {
+        const x = device.tensor([[1, 2], [3, 4]])
+        const values: Float32Array<ArrayBuffer> = await x.read()
+        const image = imageOf(values, [1, 1, 2, 2])
+        context.putImageData(imageDataOf(image), 0, 0)
+        context.putImageData(new ImageData(new Uint8ClampedArray(values.buffer), 1), 0, 0)
+        drawImage(canvas, image)
+        drawImage(offscreen, image)
+        const batch: Float32Array<ArrayBuffer> = batchOf([canvas, offscreen, context.getImageData(0, 0, 2, 2)].map(imageFrom), { size: 2, channels: 3 })
+        x.write([...batch.subarray(0, 4)])
+        return new Blob([values, encodePng(image), ...encodeSafetensors([['x', { shape: x.shape, data: values }]])])
+      }`
+    const elsewhere = `
+      import { imageDataOf, imageFrom, imageOf } from 'tweedie'
+      const { data, width } = imageDataOf(imageOf([0, 1], [1, 1, 1, 2]))
+      export const bytes: Uint8ClampedArray = data
+      export const back = imageFrom({ data, width, height: 1 })`
+    expect(complaints(folder, { 'page.mts': page }, { module: 'nodenext' })).toEqual([])
+    expect(complaints(folder, { 'elsewhere.mts': elsewhere }, { module: 'nodenext', lib: ['es2022'] })).toEqual([])
+  })
+
   test("with WebGPU's types: the user's GPUDevice goes in, and is no other type than theirs", async () => {
     const gpu = await emptyProject({ types: ['@webgpu/types'] })
     const program = (value: string): Record<string, string> => ({

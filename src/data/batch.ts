@@ -31,7 +31,7 @@ export interface Batch {
   /** In the set. */
   readonly indices: number[]
   /** Classes, where the set has any. */
-  readonly labels?: Int32Array
+  readonly labels?: Int32Array<ArrayBuffer>
 }
 
 /**

@@ -59,7 +59,7 @@ export function equalWidthLabels(scores: ArrayLike<number>, levels: number | rea
 }
 
 export interface Labels<T> {
-  readonly labels: Int32Array
+  readonly labels: Int32Array<ArrayBuffer>
   readonly thresholds: T[]
 }
 

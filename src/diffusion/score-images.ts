@@ -44,9 +44,9 @@ export interface ScoreImagesOptions extends ScoreProcess {
 
 export interface ScoredImages {
   /** [indices.length], in the order of `indices`. */
-  readonly scores: Float32Array
+  readonly scores: Float32Array<ArrayBuffer>
   /** [indices.length - known.length, C, H, W] in [-1, 1], where asked for. */
-  readonly reconstructions?: Float32Array
+  readonly reconstructions?: Float32Array<ArrayBuffer>
 }
 
 /**

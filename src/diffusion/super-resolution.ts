@@ -18,7 +18,7 @@ import type { Denoiser } from './gaussian-diffusion.ts'
  * What the second stage sees of samples in [-1, 1], of any shape: (x + 1) * 127.5 in float32, clamped to [0, 255] and
  * truncated, then brought back by u8 / 127.5 - 1. On the host: a GPU may divide an integer to just below the next.
  */
-export function lowResolution(samples: Float32Array): Float32Array {
+export function lowResolution(samples: Float32Array): Float32Array<ArrayBuffer> {
   return samples.map((x) => {
     const byte = Math.trunc(Math.min(255, Math.max(0, Math.fround(Math.fround(x + 1) * 127.5))))
     return Math.fround(byte / 127.5) - 1

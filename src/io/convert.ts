@@ -18,7 +18,7 @@ export async function* convertToSafetensors(
   checkpoint: Checkpoint,
   metadata: Readonly<Record<string, string | object>> = {},
   { signal }: { signal?: AbortSignal } = {},
-): AsyncGenerator<Uint8Array, void, undefined> {
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   signal?.throwIfAborted()
   const added = Object.entries(metadata)
     .map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)])

@@ -173,7 +173,7 @@ function dtypeOf(data: WritableData): FileDType {
 export function encodeSafetensors(
   tensors: Iterable<readonly [name: string, tensor: { readonly shape: readonly number[]; readonly data: WritableData }]>,
   metadata: Readonly<Record<string, string>> = {},
-): Uint8Array[] {
+): Uint8Array<ArrayBuffer>[] {
   const list = [...tensors]
   const infos = list.map(([name, { shape, data }]) => {
     const count = shape.reduce((a, b) => a * b, 1)
@@ -185,7 +185,9 @@ export function encodeSafetensors(
   })
   return [
     encodeHeader(infos, metadata),
-    ...list.map(([, { data }]) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
+    ...list.map(([, { data: { buffer, byteOffset, byteLength } }]) =>
+      // What threads share no Blob takes, and may change before it is written.
+      buffer instanceof ArrayBuffer ? new Uint8Array(buffer, byteOffset, byteLength) : new Uint8Array(buffer, byteOffset, byteLength).slice()),
   ]
 }
 
@@ -193,7 +195,7 @@ export function encodeSafetensors(
 export function encodeHeader(
   tensors: Iterable<{ readonly name: string; readonly dtype: FileDType; readonly shape: readonly number[] }>,
   metadata: Readonly<Record<string, string>>,
-): Uint8Array {
+): Uint8Array<ArrayBuffer> {
   const members = new Map<string, string>()
   if (Object.keys(metadata).length > 0) members.set('__metadata__', JSON.stringify(metadata))
   let offset = 0

@@ -12,12 +12,12 @@ import { sha256OfBytes } from './sha256.ts'
 const empty = '0'.repeat(64)
 
 /** As {@link encodeSafetensors}. The tensors are read back to the same bytes where they are 32-bit floats. */
-export async function encodeSealed(tensors: Iterable<readonly [name: string, tensor: { readonly shape: readonly number[]; readonly data: Float32Array }]>, metadata: Readonly<Record<string, string>>): Promise<Uint8Array[]> {
+export async function encodeSealed(tensors: Iterable<readonly [name: string, tensor: { readonly shape: readonly number[]; readonly data: Float32Array }]>, metadata: Readonly<Record<string, string>>): Promise<Uint8Array<ArrayBuffer>[]> {
   const list = [...tensors]
   const hashes: Record<string, string> = {}
   for (const [name, { data }] of list) hashes[name] = await hashOf(data)
   const [header, ...rest] = encodeSafetensors(list, { ...metadata, hashes: JSON.stringify(hashes), sha256: empty })
-  const hash = await sha256OfBytes(header as Uint8Array<ArrayBuffer>)
+  const hash = await sha256OfBytes(header!)
   header!.set(new TextEncoder().encode(hash), placeOf(header!, empty))
   return [header!, ...rest]
 }

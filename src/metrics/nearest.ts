@@ -16,9 +16,9 @@ export interface Neighbours {
   /** How many there are for each query. */
   readonly k: number
   /** [N, k]: rows of the references, nearest first; of equally near ones the lower row. */
-  readonly indices: Int32Array
+  readonly indices: Int32Array<ArrayBuffer>
   /** [N, k]: Euclidean distances, ascending. */
-  readonly distances: Float64Array
+  readonly distances: Float64Array<ArrayBuffer>
 }
 
 export interface SearchOptions {
@@ -51,9 +51,9 @@ export async function nearest(queries: Points, references: Points, k: number, { 
 /** What is known of each query so far; several passes share it, each with queries turned another way, say. */
 export class Search {
   readonly k: number
-  readonly indices: Int32Array
+  readonly indices: Int32Array<ArrayBuffer>
   /** Which pass found it. */
-  readonly passes: Uint8Array
+  readonly passes: Uint8Array<ArrayBuffer>
   readonly #squared: Float64Array
   #pass = 0
 
@@ -154,7 +154,7 @@ function check(queries: Points, references: Points, k: number, leaveOneOut: bool
  *
  * @param k default 5, PyOD's
  */
-export async function avgKnn(queries: Points, references: Points, { k = 5, ...options }: NearestOptions & { readonly k?: number } = {}): Promise<Float64Array> {
+export async function avgKnn(queries: Points, references: Points, { k = 5, ...options }: NearestOptions & { readonly k?: number } = {}): Promise<Float64Array<ArrayBuffer>> {
   const { distances } = await nearest(queries, references, k, options)
   return Float64Array.from({ length: countOf(queries) }, (_, i) => distances.subarray(i * k, (i + 1) * k).reduce((a, b) => a + b) / k)
 }

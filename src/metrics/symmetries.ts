@@ -14,11 +14,11 @@ export interface Pictures {
 
 export interface NearestPictures {
   /** [N]: row of the nearest reference; of equally near ones that of the first symmetry, then the lower row. */
-  readonly indices: Int32Array
+  readonly indices: Int32Array<ArrayBuffer>
   /** [N]: by which symmetry the reference is turned to lie so near, see {@link turned}. */
-  readonly symmetries: Uint8Array
+  readonly symmetries: Uint8Array<ArrayBuffer>
   /** [N]: root of the mean squared difference of all values. */
-  readonly rms: Float64Array
+  readonly rms: Float64Array<ArrayBuffer>
 }
 
 /**
@@ -59,7 +59,7 @@ const atOnce = 4096
  * The pictures under symmetry `s`, 0 to 7: bit 0 flips x, bit 1 flips y, bit 2 exchanges the two; 0 leaves them. The
  * picture's value at (x, y) is the old one at (flipped) x and y of the exchanged coordinates.
  */
-export function turned({ data, size }: Pick<Pictures, 'data' | 'size'>, s: number): Float32Array {
+export function turned({ data, size }: Pick<Pictures, 'data' | 'size'>, s: number): Float32Array<ArrayBuffer> {
   const out = new Float32Array(data.length)
   const plane = size * size
   const last = size - 1

@@ -12,7 +12,7 @@ import { TweedieError } from '../errors.ts'
  * @param timesteps N timesteps, as the network sees them (mapped and rescaled); fractions are allowed
  * @example timestepEmbedding([17.5], 8) // 0.2194, -0.1782, 0.9847, 0.9998, -0.9756, 0.9840, 0.1741, 0.0175
  */
-export function timestepEmbedding(timesteps: ArrayLike<number>, dim: number, maxPeriod = 10000): Float32Array {
+export function timestepEmbedding(timesteps: ArrayLike<number>, dim: number, maxPeriod = 10000): Float32Array<ArrayBuffer> {
   if (!Number.isInteger(dim) || dim < 2) {
     throw new TweedieError('option', `a timestep embedding has at least 2 entries, found ${dim}`)
   }

@@ -55,7 +55,7 @@ export function philox4x32(counter: Words, key: readonly [number, number]): Word
 }
 
 /** Row-major [samples.length, elements]: `elements` random words for each sample. */
-export function hostRandomBits({ seed, draw, purpose }: RandomStream, samples: ArrayLike<number>, elements: number): Uint32Array {
+export function hostRandomBits({ seed, draw, purpose }: RandomStream, samples: ArrayLike<number>, elements: number): Uint32Array<ArrayBuffer> {
   const out = new Uint32Array(samples.length * elements)
   for (let n = 0; n < samples.length; n++) {
     for (let i = 0; i < elements; i += 4) {
@@ -67,7 +67,7 @@ export function hostRandomBits({ seed, draw, purpose }: RandomStream, samples: A
 }
 
 /** {@link hostRandomBits} as standard normal deviates. */
-export const hostRandomNormal = (stream: RandomStream, samples: ArrayLike<number>, elements: number): Float32Array =>
+export const hostRandomNormal = (stream: RandomStream, samples: ArrayLike<number>, elements: number): Float32Array<ArrayBuffer> =>
   Float32Array.from(hostRandomBits(stream, samples, elements), normalOf)
 
 const polynomial = (coefficients: readonly number[], x: number): number => coefficients.reduceRight((sum, k) => sum * x + k, 0)

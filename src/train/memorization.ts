@@ -11,11 +11,11 @@ import { featuresOf } from './evaluate-features.ts'
 
 /** The nearest training image of each picture: all [N]. */
 export interface NearestTraining {
-  readonly distances: Float64Array
+  readonly distances: Float64Array<ArrayBuffer>
   /** Which training image. */
-  readonly indices: Int32Array
+  readonly indices: Int32Array<ArrayBuffer>
   /** Turned by which symmetry; see `turned`. */
-  readonly symmetries: Uint8Array
+  readonly symmetries: Uint8Array<ArrayBuffer>
 }
 
 export interface NearestTrainingOptions {

@@ -23,7 +23,7 @@ const version = 2
  * The file of a run's state in chunks, for `writeFileAtomic`. `run` says what is trained, and on what: {@link restoreState}
  * refuses a file that says otherwise.
  */
-export async function encodeState(trainer: AnyTrainer, run: Readonly<Record<string, unknown>>): Promise<Uint8Array[]> {
+export async function encodeState(trainer: AnyTrainer, run: Readonly<Record<string, unknown>>): Promise<Uint8Array<ArrayBuffer>[]> {
   const { tensors, counters } = trainer.state()
   return encodeSealed(await onHost(tensors), { kind: 'tweedie-training', version: String(version), run: jsonText(run, 'a training state'), counters: jsonText(counters, 'a training state') })
 }
@@ -121,7 +121,7 @@ function settingsIn(value: unknown): Record<string, unknown> | null {
 }
 
 /** A model file in chunks: `parameters` under their own names, with `metadata` (see `configMetadata`). */
-export async function encodeModel(parameters: ReadonlyMap<string, Tensor>, metadata: Readonly<Record<string, string>>): Promise<Uint8Array[]> {
+export async function encodeModel(parameters: ReadonlyMap<string, Tensor>, metadata: Readonly<Record<string, string>>): Promise<Uint8Array<ArrayBuffer>[]> {
   return encodeSafetensors(await onHost(parameters), metadata)
 }
 

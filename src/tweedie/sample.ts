@@ -69,7 +69,7 @@ export interface TweedieStep {
   /** How many of `images` are finished. */
   readonly finished: number
   /** After the last step the samples as numbers: [number, C, H, W] in [-1, 1], but where `clipDenoised` is off. */
-  readonly values?: Float32Array
+  readonly values?: Float32Array<ArrayBuffer>
 }
 
 export async function* sample(loaded: Loaded, options: TweedieSampleOptions, check: () => void): AsyncGenerator<TweedieStep, void, void> {

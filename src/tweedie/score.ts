@@ -30,7 +30,7 @@ export interface TweedieScoreOptions {
 
 const known = { seed: true, draws: true, step: true, labels: true, clipDenoised: true, batch: true, onProgress: true, signal: true } as const
 
-export async function score(loaded: Loaded, pictures: ScoredPictures, options: TweedieScoreOptions): Promise<Float32Array> {
+export async function score(loaded: Loaded, pictures: ScoredPictures, options: TweedieScoreOptions): Promise<Float32Array<ArrayBuffer>> {
   refuseUnknown('score', options, known)
   const { device, model, process, distance, description: { config } } = loaded
   const { seed = 0, draws, step, batch = loaded.batch, clipDenoised = true, onProgress, signal } = options

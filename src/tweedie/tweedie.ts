@@ -104,7 +104,7 @@ export class Tweedie {
    * ```
    * @throws TweedieError 'option' for options that do not fit and images that are too small; `signal.reason` on abort
    */
-  async score(images: ScoredPictures, options: TweedieScoreOptions = {}): Promise<Float32Array> {
+  async score(images: ScoredPictures, options: TweedieScoreOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     this.#check('score')
     return score(this.#loaded, images, options)
   }
