@@ -192,6 +192,12 @@ describe('loading', () => {
     expect(device.stats.liveBuffers).toBe(0)
   })
 
+  test('a forgotten await is asked about', async () => {
+    const model = Tweedie.load(await writeModel(out('small.safetensors'), base), cpu)
+    expect(() => (model as unknown as Tweedie).sample()).toThrow('Tweedie.sample: this is still the Promise of a Tweedie: did you forget await?')
+    ;(await model).dispose()
+  })
+
   test('after dispose it says so, in the middle of a loop too', async () => {
     const model = await Tweedie.load(await writeModel(out('small.safetensors'), base), cpu)
     await expect((async () => {
@@ -211,7 +217,8 @@ describe('loading', () => {
     ['a distance that is none', () => Tweedie.load('bccd32', { distance: 'l0.5' }), /^distance: expected 'l2'/],
     ['LPIPS without weights', () => Tweedie.load('bccd32', { distance: 'lpips' }), /^distance: LPIPS needs its weights/],
     ['an option that is none', () => Tweedie.load('bccd32', { classifier: 'x' } as object), /^Tweedie\.load: unknown option "classifier"/],
-    ['no file at all', () => Tweedie.load(3 as never), /^Expected a file as a path, a URL, a Blob or its bytes, found 3\.$/],
+    ['no file at all', () => Tweedie.load(3 as never), /^Tweedie\.load: expected a path, a URL, a Blob or the bytes of a file, found 3\.$/],
+    ['a promise of a file', () => Tweedie.load(Promise.resolve('x') as never), /found a Promise: did you forget await\?$/],
     ['a batch of none', () => Tweedie.load('bccd32', { batch: 0 }), /^batch: expected a whole number/],
   ])('%s: said before a device is asked for', async (_, call, message) => {
     await expect(call()).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })

@@ -2,7 +2,7 @@
  * Where the files of a model are, and how they are opened. What Node adds (paths, a configuration beside a file, the
  * shipped set) is in files.node.ts.
  */
-import { TweedieError } from '../errors.ts'
+import { unexpected } from '../errors.ts'
 import { blobSource, bytesSource, urlSource, type ByteSource } from '../io/index.ts'
 
 /**
@@ -41,7 +41,7 @@ export async function openWhere(files: Files, where: Where, signal?: AbortSignal
   if (ArrayBuffer.isView(where)) return bytesSource(new Uint8Array(where.buffer, where.byteOffset, where.byteLength))
   if (tag(where) === 'ArrayBuffer') return bytesSource(new Uint8Array(where as ArrayBuffer))
   if (['Blob', 'File'].includes(tag(where))) return blobSource(where as Blob)
-  throw new TweedieError('option', `Expected a file as a path, a URL, a Blob or its bytes, found ${where === null || typeof where !== 'object' ? String(where) : tag(where)}.`)
+  throw unexpected('Tweedie.load', 'a path, a URL, a Blob or the bytes of a file', where)
 }
 
 /** A small file of a web server comes in few pieces: by tensors it would be hundreds of requests. */

@@ -2,7 +2,7 @@
  * The common case: one call loads a model with all that goes with it, one draws, one scores. A thin layer over the rooms
  * below, which the command line draws through, too.
  */
-import { TweedieError } from '../errors.ts'
+import { asksForAwait, TweedieError } from '../errors.ts'
 import type { ModelDescription, UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { web, type Where } from './files.ts'
@@ -46,8 +46,8 @@ export class Tweedie {
    * @throws TweedieError 'option' for a file that is not there or does not say what it is, and for options that do not fit;
    *   'format' and 'weights' for a file that is broken or of another network; what {@link Device.request} throws
    */
-  static async load(model: 'bccd32' | Where, options: TweedieOptions = {}): Promise<Tweedie> {
-    return new Tweedie(await load(web, model, options))
+  static load(model: 'bccd32' | Where, options: TweedieOptions = {}): Promise<Tweedie> {
+    return asksForAwait(load(web, model, options).then((loaded) => new Tweedie(loaded)), 'Tweedie', Tweedie)
   }
 
   /** What computes. */
