@@ -1,0 +1,99 @@
+/**
+ * Pages built from the installed package with Vite, webpack and esbuild: not one warning, and in Chromium they draw on the
+ * CPU backend, workers and all, what Node draws, and fetch nothing of the other backend.
+ */
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import * as esbuild from 'esbuild'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { chromium, html, isolation, posting, visit } from '../chromium.ts'
+import { emptyProject } from '../packed.ts'
+import { host } from './hosts.ts'
+
+const load = async (path: string): Promise<any> => import(pathToFileURL(await host(path)).href)
+
+/** Two steps of the shipped model. */
+const program = (entry: string, source: string): string => `
+import { describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sampleLoop, ${source.split('(')[0]} } from '${entry}'
+async function run() {
+  const checkpoint = await openCheckpoint(await ${source})
+  const description = describeModel(checkpoint)
+  const device = await Device.request({ backend: 'cpu', threads: 2, simd: 'plain' })
+  const model = await loadModel(device, checkpoint, description)
+  const noise = new GeneratedNoise(device, { seed: 5, samples: [0], shape: [3, 32, 32] })
+  let values = []
+  for await (const step of sampleLoop(diffusionOf(description, { respacing: 2 }), (x, t) => model.forward(x, t), { noise })) {
+    if (step.done === step.total) values = [...await step.x.read()]
+  }
+  const adapter = device.adapter.name
+  device.dispose()
+  return { adapter, values }
+}`
+
+interface Result {
+  readonly error?: string
+  readonly adapter: string
+  readonly values: readonly number[]
+}
+
+/** Builds `main.js` of a folder, with `index.html` for those that start from one, into its folder `built`, and gives what it was warned of. */
+type Bundler = (folder: string) => Promise<string[]>
+
+const bundlers: Record<string, Bundler> = {
+  async vite(folder) {
+    const { build, createLogger } = await load('vite/dist/node/index.js')
+    const warnings: string[] = []
+    const warn = (message: string): void => void warnings.push(message)
+    const customLogger = { ...createLogger('silent'), warn, warnOnce: warn, error: warn }
+    await build({ root: folder, configFile: false, customLogger, build: { outDir: 'built', sourcemap: true, target: 'es2022' } })
+    return warnings
+  },
+  async webpack(folder) {
+    const { default: webpack } = await load('webpack/lib/index.js')
+    const compiler = webpack({
+      mode: 'production', context: folder, entry: './main.js', devtool: 'source-map', output: { path: join(folder, 'built'), filename: 'main.js' },
+      module: { rules: [{ test: /\.js$/, enforce: 'pre', use: [await host('source-map-loader/dist/cjs.js')] }] },
+    })
+    const stats: any = await new Promise((resolve, reject) => compiler.run((error: Error | null, stats: unknown) => (error ? reject(error) : resolve(stats))))
+    await new Promise((resolve) => compiler.close(resolve))
+    const { warnings, errors } = stats.toJson({ all: false, warnings: true, errors: true })
+    return [...warnings, ...errors].map(({ message }: Error) => message)
+  },
+  async esbuild(folder) {
+    const { warnings } = await esbuild.build({ absWorkingDir: folder, entryPoints: ['main.js'], bundle: true, splitting: true, minify: true, sourcemap: true, format: 'esm', outdir: 'built', logLevel: 'silent' })
+    return warnings.map(({ text }) => text)
+  },
+}
+
+describe.runIf(chromium)('a page built by', () => {
+  let folder = ''
+  let expected: Result
+  beforeAll(async () => {
+    folder = await emptyProject()
+    writeFileSync(join(folder, 'main.js'), posting(program('tweedie', "urlSource('/weights')")))
+    writeFileSync(join(folder, 'index.html'), html('<script type="module" src="./main.js"></script>'))
+    writeFileSync(join(folder, 'node.mjs'), `${program('tweedie', "openFile(new URL('../node_modules/tweedie/weights/bccd32-adm.safetensors', import.meta.url).pathname)")}\nexport const result = await run()`)
+    expected = (await import(pathToFileURL(join(folder, 'node.mjs')).href)).result as Result
+  })
+
+  test.each(Object.keys(bundlers))('%s', async (name) => {
+    const built = join(folder, 'built')
+    rmSync(built, { recursive: true, force: true })
+    mkdirSync(built)
+    expect(await bundlers[name]!(folder)).toEqual([])
+    const weights = readFileSync(join(folder, '../node_modules/tweedie/weights/bccd32-adm.safetensors'))
+    const page = name === 'vite' ? readFileSync(join(built, 'index.html'), 'utf8') : html('<script type="module" src="/main.js"></script>')
+    const serve = (path: string): string | Buffer | null => {
+      if (path === '/' || path === '/weights') return path === '/' ? page : weights
+      return statSync(join(built, path), { throwIfNoEntry: false }) ? readFileSync(join(built, path)) : null
+    }
+    const { result, requested } = await visit<Result>({ serve, headers: isolation })
+    expect(result.error).toBeUndefined()
+    expect(result).toEqual(expected)
+    expect(result.adapter).toBe('CPU, 2 threads, SIMD')
+    const scripts = requested.filter((path) => path.endsWith('.js')).map((path) => serve(path) as Buffer)
+    expect(scripts.length).toBeGreaterThan(1)
+    expect(scripts.filter((script) => script.includes('@compute'))).toEqual([])
+  })
+})
