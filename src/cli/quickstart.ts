@@ -1,12 +1,13 @@
 /**
- * `tweedie quickstart`, which `npm start` runs: from the shipped weights to pictures. The same noise is drawn three times,
- * plainly, self-guided and minority-guided, and one report shows all side by side.
+ * `tweedie quickstart`, which `npm start` runs: from the shipped weights, or from a model and a minority classifier of one's
+ * own, to pictures. The same noise is drawn three times, plainly, self-guided and minority-guided, and one report shows all
+ * side by side.
  */
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { encodePng } from '../data/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
-import { parseArguments, type Command } from './arguments.ts'
+import { fail, parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
 import { counted } from './counted.ts'
 import { deviceOptions, onDevice } from './device.ts'
@@ -22,11 +23,11 @@ import { version } from './version.ts'
 const shipped = (name: string): string => fileURLToPath(new URL(`../../weights/${name}.safetensors`, import.meta.url))
 
 /** What is drawn, with its options; how the figures were chosen: weights/bccd32-minority.md. */
-const methods = {
+const methodsWith = (classifier: string, target: string) => ({
   plain: ['--method', 'ancestral'],
   'self-guided': ['--method', 'self-guided', '--guide-weight', '0.4'],
-  'minority-guided': ['--method', 'minority-guided', '--minority-classifier', shipped('bccd32-minority'), '--minority-target', 'rarest', '--minority-scale', '2'],
-}
+  'minority-guided': ['--method', 'minority-guided', '--minority-classifier', classifier, '--minority-target', target, '--minority-scale', '2'],
+})
 const defaultSeed = 0
 
 const options = {
@@ -34,7 +35,10 @@ const options = {
   number: { value: 'N', help: 'samples of each kind', default: '16' },
   steps: { value: 'N', help: 'steps of each sample', default: '50' },
   seed: { value: 'N', help: 'other samples', default: String(defaultSeed) },
-  lpips: { value: 'FILE', help: 'LPIPS weights to measure distances with', default: 'our feature net of blood cells' },
+  lpips: { value: 'FILE', help: 'LPIPS weights to measure distances with', default: 'our feature net of blood cells; L2 with --model' },
+  model: { value: 'M.safetensors', help: 'a model of your own, with its --minority-classifier', default: 'the shipped one, of blood cells' },
+  'minority-classifier': { value: 'C.safetensors', help: 'the classifier of minority levels that was trained on the noise of --model' },
+  'minority-target': { value: 'rarest|99|90-99', help: 'levels to draw', default: 'rarest' },
   ...deviceOptions,
 } as const
 
@@ -53,11 +57,14 @@ export const quickstart: Command = {
     const out = resolve(args.text('out') ?? 'out/quickstart')
     const number = args.integer('number', { min: 1, max: 1000 }) ?? 16
     const steps = args.integer('steps', { min: 1, max: 1000 }) ?? 50
+    const [ownModel, ownClassifier] = [args.text('model'), args.text('minority-classifier')]
+    if ((ownModel === undefined) !== (ownClassifier === undefined)) fail('--model and --minority-classifier belong together: give both, or neither for the shipped ones.')
+    const methods = methodsWith(ownClassifier ?? shipped('bccd32-minority'), args.text('minority-target') ?? 'rarest')
     const names = Object.keys(methods)
     console.error(`${counted(number, 'sample')} of each kind (${names.join(', ')}) in ${counted(steps, 'step')}, with the same noise, into ${out}`)
-    const model = shipped('bccd32-adm')
+    const model = ownModel ?? shipped('bccd32-adm')
     const common = ['--model', model, '--respacing', String(steps), '--number', String(number), '--seed', String(args.integer('seed') ?? defaultSeed)]
-    common.push(...args.has('lpips') ? ['--lpips', args.required('lpips')] : ['--distance', 'features'])
+    common.push(...args.has('lpips') ? ['--lpips', args.required('lpips')] : ['--distance', ownModel === undefined ? 'features' : 'l2'])
     await using _ = await claimOutputs({ command: 'quickstart', inputs: inputsOf(options, args, ['out']), folders: [{ option: '--out', path: out, names: /^(contact-sheet\.png|report\.html)$/, record: 'plain/run.json' }] })
     const runs: ReportRun[] = []
     for (const [name, options] of Object.entries(methods)) {
@@ -93,6 +100,6 @@ async function compare(out: string, runs: readonly ReportRun[], signal: AbortSig
   await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(images, images.length / runs.length))], { signal })
   await writeReport(out, runs, {
     title: 'Plain, self-guided and minority-guided samples',
-    intro: 'Each row of pictures was drawn from the same noise: as the model draws by itself, led towards what the model finds unlikely (self-guided minority sampling, Um & Ye, ECCV 2024), and led by a classifier to the rarest tenth of the training data (minority guidance, Um et al., ICLR 2024). The number under a picture is its minority score.',
+    intro: 'Each row of pictures was drawn from the same noise: as the model draws by itself, led towards what the model finds unlikely (self-guided minority sampling, Um & Ye, ECCV 2024), and led by a classifier to the rarest level of the training data (minority guidance, Um et al., ICLR 2024). The number under a picture is its minority score.',
   }, signal)
 }

@@ -8,12 +8,16 @@ import { mkdir, readFile, rename, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
-import { aNumber, aText, fieldsOf, jsonText, listOf, oneOf, parseJson } from '../io/json.ts'
-import { didYouMean, fail, parseArguments, type Arguments, type Command } from './arguments.ts'
-import { deviceOptions } from './device.ts'
+import { aNumber, aText, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../io/json.ts'
+import { Arguments, didYouMean, fail, parseArguments, type Command } from './arguments.ts'
+import { openClasses } from './data.ts'
+import { deviceOptions, onDevice } from './device.ts'
 import { fetchCommand, weightsFolder } from './fetch.ts'
+import { imagesAbout, imagesRecipe, type Measured } from './recipe-images.ts'
 import { label } from './label.ts'
+import { memorization } from './memorization.ts'
 import { claimOutputs, isClaimed } from './outputs.ts'
+import { quickstart } from './quickstart.ts'
 import { recipes, type Recipe, type Setting, type Stage, type StageCommand } from './recipes.ts'
 import { sample } from './sample.ts'
 import { score } from './score.ts'
@@ -26,6 +30,9 @@ import { version } from './version.ts'
 const options = {
   data: { value: 'DATA', help: 'the images: a folder of PNG and JPEG files, an .npz, or an IDX file' },
   out: { value: 'DIR', help: 'folder for everything that is made', default: 'out/NAME' },
+  hours: { value: 'H', help: 'for images: how long it may take, as in 0.08 for five minutes' },
+  size: { value: 'N', help: 'for images: side of the pictures that are learned and drawn', default: 'as large as the time allows' },
+  augment: { value: 'none|flip|symmetries', help: 'for images: how they are turned. flip: left and right; symmetries: the eight of the square', default: 'flip' },
   'dry-run': { help: 'print the plan and stop' },
   model: { value: 'M.safetensors', help: 'a diffusion model instead of the one that the recipe trains or fetches' },
   lpips: { value: 'FILE', help: 'LPIPS weights for the minority scores', default: "the recipe's" },
@@ -42,7 +49,7 @@ export type RecipeOption = keyof typeof options
 
 /** The commands of a recipe's stages. */
 export const stageCommands: Readonly<Record<StageCommand, Command>> = {
-  fetch: fetchCommand, select, 'train diffusion': trainDiffusion, score, label, 'train classifier': trainClassifier, sample,
+  fetch: fetchCommand, select, 'train diffusion': trainDiffusion, score, label, 'train classifier': trainClassifier, sample, quickstart, memorization,
 }
 
 export const recipe: Command = {
@@ -51,22 +58,20 @@ export const recipe: Command = {
   summary: 'from data to minority samples in one command, with the published settings; without a name: list them',
   options,
   positionals: [0, 1],
-  notes: ['Minority guidance is Um et al., ICLR 2024 (Eq. 7 and 8; Eq. 16 and 17 with classes), self-guidance Um & Ye, ECCV 2024.', 'The plan names the source of every figure, and says which are ours because none is published. The same command goes on with a recipe that was stopped.'],
-  examples: ['recipe', 'recipe imagenet --dry-run --labels 22', 'recipe blood-cells --data bccd_cells_32.npz --out out/cells', 'recipe cifar10 --data cifar10/train --number 64'],
+  notes: ['Minority guidance is Um et al., ICLR 2024 (Eq. 7 and 8; Eq. 16 and 17 with classes), self-guidance Um & Ye, ECCV 2024.', 'images is for a folder of your own: size, width, averages, levels and steps are picked for its images and --hours, at the speed that is measured here; the plan says why, and what each stage takes.', 'The plan names the source of every figure, and says which are ours because none is published. The same command goes on with a recipe that was stopped.'],
+  examples: ['recipe', 'recipe images --data my-images --hours 0.08 --out out/mine', 'recipe imagenet --dry-run --labels 22', 'recipe blood-cells --data bccd_cells_32.npz --out out/cells', 'recipe cifar10 --data cifar10/train --number 64'],
   async run(argv, session) {
     const args = parseArguments<RecipeOption>(recipe, argv)
     const [name] = args.positionals
     if (name === undefined) return list()
-    const found = recipes.find((candidate) => candidate.name === name)
-      ?? fail(`there is no recipe "${name}"${didYouMean(name, recipes.map((candidate) => candidate.name)) || `. There are ${recipes.map((candidate) => candidate.name).join(', ')}.`}`)
+    if (name === imagesAbout.name) return runImages(args, session)
+    const found = recipes.find((candidate) => candidate.name === name) ?? unknown(name)
     const dry = args.flag('dry-run') ?? false
     const given = args.text('data')
     const data = given === undefined ? 'DATA' : dry ? given : resolve(given)
     const plan = planOf(found, args, data)
     const reads = plan.stages.some(({ argv }) => argv.includes(data))
-    for (const name of ['target', 'labels', 'images'] as const) {
-      if (args.has(name) && found.asks[name] === undefined) console.error(`note: --${name} has no effect in the recipe ${found.name}.`)
-    }
+    noteIdle(found, args, [...forImages, ...(['target', 'labels', 'images'] as const).filter((one) => found.asks[one] === undefined)])
     if (!dry && reads && given === undefined) args.required('data', `: ${found.data}`)
     for (const line of describe(found, plan)) console.log(line)
     if (dry) return
@@ -76,10 +81,39 @@ export const recipe: Command = {
   },
 }
 
+const forImages = ['hours', 'size', 'augment'] as const
+
+const noteIdle = ({ name }: Pick<Recipe, 'name'>, args: Arguments<RecipeOption>, idle: readonly RecipeOption[]): void => {
+  for (const option of idle) if (args.has(option)) console.error(`note: --${option} has no effect in the recipe ${name}.`)
+}
+
+const unknown = (name: string): never => {
+  const names = [...recipes, imagesAbout].map((candidate) => candidate.name)
+  return fail(`there is no recipe "${name}"${didYouMean(name, names) || `. There are ${names.join(', ')}.`}`)
+}
+
+/** The recipe `images`: what it picks depends on the images, the hours and the machine. */
+async function runImages(args: Arguments<RecipeOption>, session: Session): Promise<void> {
+  noteIdle(imagesAbout, args, ['labels', 'images'])
+  if (args.has('model')) fail('the recipe images trains its own model: leave --model out. For a model that is there already, docs/training.md has the steps one by one.')
+  const data = resolve(args.required('data', `: ${imagesAbout.data}`))
+  const hours = args.number('hours', { min: 0, max: 10_000 }) ?? fail('--hours is required: how long it may take, as in --hours 0.08 for five minutes.')
+  const augment = args.choice('augment', ['none', 'flip', 'symmetries'])
+  const [size, microbatch] = [args.integer('size', { min: 8 }), args.integer('microbatch', { min: 1 })]
+  const wishes = { hours, number: args.integer('number', { min: 1, max: 1000 }) ?? 16, ...size !== undefined && { size }, ...microbatch !== undefined && { microbatch }, ...augment && { augment } }
+  const set = await openClasses(data, new Arguments([], new Map()), session.signal)
+  const out = resolve(args.text('out') ?? join('out', imagesAbout.name))
+  const { measured: before } = await readRecord(join(out, 'recipe.json'), imagesAbout.name)
+  const { recipe, measured } = await imagesRecipe(set, wishes, before ?? null, onDevice(session, args))
+  const plan = planOf(recipe, args, data)
+  for (const line of describe(recipe, plan)) console.log(line)
+  if (!args.flag('dry-run')) await run(recipe, plan, data, session, measured)
+}
+
 function list(): void {
   console.log('Recipes, with the published settings where there are any:')
   const width = Math.max(...recipes.map(({ name }) => name.length)) + 2
-  for (const { name, about, data } of recipes) console.log(`  ${name.padEnd(width)}${about}. ${data === null ? 'No --data' : `--data: ${data}`}`)
+  for (const { name, about, data } of [imagesAbout, ...recipes]) console.log(`  ${name.padEnd(width)}${about}. ${data === null ? 'No --data' : `--data: ${data}`}`)
 }
 
 export interface PlannedStage {
@@ -145,11 +179,11 @@ export function planOf(recipe: Recipe, args: Arguments<RecipeOption>, data: stri
 }
 
 /** The plan for people: each command as it would be typed, and where its figures are from. */
-export function describe({ name, about, notes }: Recipe, { out, stages }: { out: string; stages: readonly PlannedStage[] }): string[] {
+export function describe({ name, about, notes, plan = [] }: Recipe, { out, stages }: { out: string; stages: readonly PlannedStage[] }): string[] {
   const quoted = (word: string): string => /^[\w./,:=@+-]+$/.test(word) ? word : `'${word.replaceAll('\'', '\'\\\'\'')}'`
-  const lines = [`Recipe ${name}: ${about}. Everything goes into ${out}.`]
+  const lines = [`Recipe ${name}: ${about}. Everything goes into ${out}.`, ...plan]
   stages.forEach(({ stage, argv, figures }, i) => {
-    lines.push('', `${i + 1}. tweedie ${stage.command} ${argv.map(quoted).join(' ')}`)
+    lines.push('', `${i + 1}. tweedie ${stage.command} ${argv.map(quoted).join(' ')}`, ...stage.takes === undefined ? [] : [`     ${stage.takes}`])
     for (const { option, value, setting: { source, published } } of figures) {
       const from = source.startsWith('--') ? `as given with ${source}` : published ? source : `OURS: ${source}`
       if (source !== '') lines.push(`     ${`--${option} ${basename(value)}`.trimEnd().padEnd(42)} ${from}`)
@@ -172,6 +206,8 @@ interface RecipeRecord {
   readonly recipe: string
   /** Null where none is read. */
   readonly data: string | null
+  /** What settings were picked by, so that the same command picks them again. */
+  readonly measured?: Measured
   readonly stages: readonly FinishedStage[]
 }
 
@@ -182,15 +218,16 @@ const deciding = (argv: readonly string[]): string[] =>
   argv.filter((word, i) => !machine.includes(word.replace(/^--/, '')) && !machine.includes((argv[i - 1] ?? '').replace(/^--/, '')))
 
 /** Runs what is not finished. A stage whose arguments changed is run again, with all that follow. */
-export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: string; stages: readonly PlannedStage[] }, data: string | null, session: Session): Promise<void> {
+export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: string; stages: readonly PlannedStage[] }, data: string | null, session: Session, measured?: Measured): Promise<void> {
   await using _ = await claimOutputs({ command: `recipe ${recipe.name}`, inputs: data === null ? [] : [{ option: '--data', path: data }], folders: [{ option: '--out', path: out, names: /^recipe\.json$/, record: 'recipe.json' }] })
   const path = join(out, 'recipe.json')
-  const earlier = await readFinished(path, recipe.name)
+  const { stages: earlier } = await readRecord(path, recipe.name)
   const finished: FinishedStage[] = []
   const save = (): Promise<void> => {
-    const record: RecipeRecord = { program: 'tweedie', kind: 'recipe', version: version(), recipe: recipe.name, data, stages: finished }
+    const record: RecipeRecord = { program: 'tweedie', kind: 'recipe', version: version(), recipe: recipe.name, data, ...measured && { measured }, stages: finished }
     return writeFileAtomic(path, [new TextEncoder().encode(`${jsonText(record, path, 2)}\n`)])
   }
+  if (measured && earlier.length === 0) await save()
   let behind = false
   for (const [i, planned] of stages.entries()) {
     const { stage: { command }, argv, output } = planned
@@ -254,11 +291,13 @@ async function freeFolder(out: string): Promise<string> {
 
 const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
 
-async function readFinished(path: string, name: string): Promise<readonly FinishedStage[]> {
+/** The record of a recipe that was begun; empty where none was. */
+async function readRecord(path: string, name: string): Promise<Pick<RecipeRecord, 'stages' | 'measured'>> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
-  if (text === null) return []
+  if (text === null) return { stages: [] }
   const record = parseJson<RecipeRecord>(text, path, 'the record of a recipe (remove it, and finished stages are run again, or choose another --out)', fieldsOf({
     kind: oneOf('recipe'), recipe: aText, stages: listOf(fieldsOf({ command: aText, argv: listOf(aText), finished: aText, seconds: aNumber })),
+    measured: optional(fieldsOf({ on: aText, imagesPerSecond: valuesOf(fieldsOf({ diffusion: aNumber, classifier: aNumber })) })),
   }))
-  return record.recipe === name ? record.stages : fail(`${path} is the record of the recipe ${record.recipe}: choose another --out.`)
+  return record.recipe === name ? record : fail(`${path} is the record of the recipe ${record.recipe}: choose another --out.`)
 }

@@ -18,7 +18,7 @@ export interface Setting {
   readonly published: boolean
 }
 
-export type StageCommand = 'fetch' | 'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'sample'
+export type StageCommand = 'fetch' | 'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'sample' | 'quickstart' | 'memorization'
 
 export interface Stage {
   readonly command: StageCommand
@@ -30,6 +30,8 @@ export interface Stage {
   readonly output: string
   /** Left out where --model names the model, or --lpips the weights. */
   readonly unless?: 'model' | 'lpips'
+  /** How long, for people, where it is known. */
+  readonly takes?: string
 }
 
 export interface Recipe {
@@ -45,17 +47,19 @@ export interface Recipe {
   readonly preset?: string
   /** Defaults of the recipe's own options; null: there is none, and the user must say. */
   readonly asks: Readonly<Partial<Record<'target' | 'labels' | 'images', Setting | null>>>
+  /** What is said ahead of the stages. */
+  readonly plan?: readonly string[]
   readonly stages: readonly Stage[]
   /** What the publications leave open, beyond the single values. */
   readonly notes: readonly string[]
 }
 
-const published = (value: string | number, source: string): Setting => ({ value: String(value), source, published: true })
-const ours = (value: string | number, why: string): Setting => ({ value: String(value), source: why, published: false })
+export const published = (value: string | number, source: string): Setting => ({ value: String(value), source, published: true })
+export const ours = (value: string | number, why: string): Setting => ({ value: String(value), source: why, published: false })
 /** Not a figure: which file goes where. */
-const wire = (value: string): Setting => ({ value, source: '', published: true })
+export const wire = (value: string): Setting => ({ value, source: '', published: true })
 /** An option of `tweedie recipe`. */
-const asked = (name: string): Setting => ({ value: `{${name}}`, source: `--${name}`, published: false })
+export const asked = (name: string): Setting => ({ value: `{${name}}`, source: `--${name}`, published: false })
 
 const TABLE = 'Um et al. (ICLR 2024), Table 2'
 const APPENDIX = 'Um et al. (ICLR 2024), Appendix C: as ADM for LSUN bedrooms'
