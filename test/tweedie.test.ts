@@ -36,12 +36,12 @@ describe('the shipped set', () => {
     ['minority-guided', { method: 'minority-guided', target: [5, 9], scale: 2 }, ['--method', 'minority-guided', '--minority-classifier', shipped('minority'), '--minority-target', '5-9', '--minority-scale', '2']],
     ['boost-and-skip', { method: 'boost-and-skip', skip: 1 }, ['--method', 'boost-and-skip', '--skip', '1']],
   ])('%s: the pictures of tweedie sample, byte for byte, in any batch', async (name, options, argv) => {
-    const run = await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '3', '--batch', '3', '--seed', '4', '--out', out(name), '--save', out(`${name}.safetensors`), '--backend', 'cpu', '--simd', 'plain', ...argv])
+    const run = await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '2', '--batch', '2', '--seed', '4', '--out', out(name), '--save', out(`${name}.safetensors`), '--backend', 'cpu', '--simd', 'plain', ...argv])
     expect(run.code, run.err.join('\n')).toBe(0)
-    const { images, values, done, total, finished } = await last(model, { number: 3, steps: 2, seed: 4, batch: 2, ...options })
-    expect(images.map((image) => Buffer.from(encodePng(image)))).toEqual([0, 1, 2].map((k) => readFileSync(out(`${name}/sample-000${k}.png`))))
+    const { images, values, done, total, finished } = await last(model, { number: 2, steps: 2, seed: 4, batch: 1, ...options })
+    expect(images.map((image) => Buffer.from(encodePng(image)))).toEqual([0, 1].map((k) => readFileSync(out(`${name}/sample-000${k}.png`))))
     expect(values).toEqual((await tensorIn(out(`${name}.safetensors`), 'sample')).data)
-    expect({ done, total, finished }).toEqual({ done: total, total: name === 'boost-and-skip' ? 2 : 4, finished: 3 })
+    expect({ done, total, finished }).toEqual({ done: total, total: name === 'boost-and-skip' ? 2 : 4, finished: 2 })
   })
 
   test('every step is told of; previews are estimates of x_0 of the batch at hand, after the finished pictures', async () => {
@@ -51,7 +51,7 @@ describe('the shipped set', () => {
     const counts: number[] = []
     for await (const { images } of model.sample({ number: 1, steps: 4, preview: 2 })) counts.push(images.length)
     expect(counts).toEqual([0, 1, 0, 1])
-    // The last step of ancestral sampling adds no noise: its estimate is the sample.
+    // In two steps the estimate of the first is no more than a blur.
     const estimates: Image[] = []
     for await (const { images } of model.sample({ number: 1, steps: 2, preview: true })) estimates.push(images[0]!)
     expect(estimates[0]).not.toEqual(estimates[1])
