@@ -81,7 +81,8 @@ export function checkOptions(user: string, options: object, known: readonly stri
 
 const isPromise = (value: unknown): boolean => typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 
-function named(value: unknown): string {
+/** A value in a message: `"text"`, 3, an array, a Tensor. */
+export function named(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
   if (typeof value === 'bigint') return `${value}n`
   if (typeof value === 'function') return 'a function'

@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { describe, expect, test } from 'vitest'
-import { diffusionOf, GeneratedNoise, sampleLoop, selfGuidance } from '../src/diffusion/index.ts'
+import { diffusionOf, GeneratedNoise, sample } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -23,7 +23,7 @@ const weights = readFileSync(join(installed, 'weights/bccd32-adm.safetensors'))
 
 /** What the pages share; `tweedie` is the browser entry. */
 const common = `
-import { add, describeModel, Device, diffusionOf, GeneratedNoise, grad, loadModel, openCheckpoint, sampleLoop, selfGuidance, square, urlSource } from 'tweedie'
+import { add, describeModel, Device, diffusionOf, GeneratedNoise, grad, loadModel, openCheckpoint, sample, square, urlSource } from 'tweedie'
 
 const checkpoint = await openCheckpoint(await urlSource('/weights'))
 const description = describeModel(checkpoint)
@@ -33,11 +33,11 @@ const load = (device) => loadModel(device, checkpoint, description)
 async function draw(device) {
   const model = await load(device)
   const samples = {}
-  for (const [name, options] of Object.entries({ plain: {}, guided: { selfGuidance: selfGuidance({ weight: 1, every: 1 }) } })) {
+  for (const [name, options] of Object.entries({ plain: {}, guided: { selfGuidance: { weight: 1, every: 1 } } })) {
     const noise = new GeneratedNoise(device, { seed: 5, samples: [0], shape: [3, 32, 32] })
-    for await (const step of sampleLoop(diffusion, (x, t) => model.forward(x, t), { noise, ...options })) {
-      if (step.done === step.total) samples[name] = [...await step.x.read()]
-    }
+    const x = await sample(diffusion, model, { noise, ...options })
+    samples[name] = [...await x.read()]
+    x.dispose()
     noise.dispose()
   }
   model.dispose()
@@ -132,11 +132,10 @@ async function inNode(device: Device): Promise<Result['samples']> {
   const diffusion = diffusionOf(description, { respacing: 2 })
   const draw = async (options: object): Promise<number[]> => {
     using noise = new GeneratedNoise(device, { seed: 5, samples: [0], shape: [3, 32, 32] })
-    let sample: number[] = []
-    for await (const step of sampleLoop(diffusion, (x, t) => model.forward(x, t), { noise, ...options })) sample = [...await step.x.read()]
-    return sample
+    using x = await sample(diffusion, model, { noise, ...options })
+    return [...await x.read()]
   }
-  return { plain: await draw({}), guided: await draw({ selfGuidance: selfGuidance({ weight: 1, every: 1 }) }) }
+  return { plain: await draw({}), guided: await draw({ selfGuidance: { weight: 1, every: 1 } }) }
 }
 
 describe.runIf(chromium)('in Chromium', () => {

@@ -13,7 +13,7 @@ import type { RunRecord } from '../src/cli/run-record.ts'
 import { sample } from '../src/cli/sample.ts'
 import { batchOf, decodeImage } from '../src/data/index.ts'
 import {
-  attributeGuidance, classifierGuidance, classMeans, GaussianDiffusion, GeneratedNoise, logDensityGuidance, minorityLogits, pooledFeatures, randomAttributes, sampleLoop,
+  attributeGuidance, classifierGuidance, classMeans, GaussianDiffusion, GeneratedNoise, logDensityGuidance, minorityLogits, pooledFeatures, randomAttributes, sample as sampleOf,
   sehwagGuidance, selfGuidance, tiltedGuidance, uniformTargets,  type Guidance, type MinorityMetadata, type SampleOptions,
 } from '../src/diffusion/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
@@ -100,8 +100,7 @@ async function drawn(device: Device, options: (load: (name: string) => Promise<C
   const noise = hold(new GeneratedNoise(device, { seed: 5, samples, shape: [3, 8, 8] }))
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '3' })
   const more = await options(load as (name: string) => Promise<Classifier>, samples, hold)
-  let last: Float32Array = new Float32Array()
-  for await (const { x, done, total } of sampleLoop(diffusion, (x, t) => network.forward(x, t, y ? { y } : {}), { noise, ...more })) if (done === total) last = await x.read()
+  const last = await hold(await sampleOf(diffusion, network, { noise, ...more, ...(y && { y }) })).read()
   for (const thing of held) thing.dispose()
   return last
 }

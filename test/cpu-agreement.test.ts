@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { diffusionOf, GeneratedNoise, sampleLoop, selfGuidance, type SampleOptions } from '../src/diffusion/index.ts'
+import { diffusionOf, GeneratedNoise, sample, type SampleOptions } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -10,7 +10,7 @@ import { backends, deviceTest, expectSameBits, onCPU, testDevice } from './op.ts
 
 const weights = readFileSync(fileURLToPath(new URL('../weights/bccd32-adm.safetensors', import.meta.url)))
 
-const kinds: Readonly<Record<string, Omit<SampleOptions, 'noise'>>> = { plain: {}, 'self-guided': { selfGuidance: selfGuidance({}) } }
+const kinds: Readonly<Record<string, Omit<SampleOptions, 'noise'>>> = { plain: {}, 'self-guided': { selfGuidance: {} } }
 
 async function draw(device: Device, samples: readonly number[], steps: number, options: Omit<SampleOptions, 'noise'>): Promise<Float32Array> {
   const checkpoint = await openCheckpoint(bytesSource(weights))
@@ -18,10 +18,8 @@ async function draw(device: Device, samples: readonly number[], steps: number, o
   using model = await loadModel(device, checkpoint, description) as UNet
   using noise = new GeneratedNoise(device, { seed: 3, samples, shape: [3, 32, 32] })
   const diffusion = diffusionOf(description, { respacing: steps })
-  for await (const step of sampleLoop(diffusion, (x, t) => model.forward(x, t), { noise, ...options })) {
-    if (step.done === step.total) return await step.x.read()
-  }
-  throw new Error('the sampler ended early')
+  using x = await sample(diffusion, model, { noise, ...options })
+  return await x.read()
 }
 
 for (const [kind, options] of Object.entries(kinds)) {

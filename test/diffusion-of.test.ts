@@ -32,7 +32,7 @@ test("a classifier's classes are no variance head: its process has what learnSig
 test('of a model that does not say how it was trained no process is guessed', () => {
   expect(() => diffusionOf({ config: base })).toThrow('does not say what process')
   expect(() => diffusionOf({ config: base, diffusion: cosine }, { respaceing: 50 } as object)).toThrow('diffusionOf: unknown option "respaceing" (did you mean "respacing"?)')
-  expect(() => diffusionOf({ config: base, diffusion: cosine }, 50 as never)).toThrow('diffusionOf: expected an object of options such as { respacing: … }, found a number')
+  expect(() => diffusionOf({ config: base, diffusion: cosine }, 50 as never)).toThrow('diffusionOf: expected an object of options such as { respacing: … }, found 50.')
 })
 
 test('a score is in the process of the description, too', () => {

@@ -37,7 +37,7 @@ describeShared('the reference code, told otherwise', () => {
       using xT = tensorNamed(device, golden, 'x_T')
       using given = tensorNamed(device, golden, 'noise')
       const diffusion = new GaussianDiffusion({ ...diffusionOptionsOf({ ...linear, ...settings }, model.config), respacing })
-      for await (const { x, done, total } of sampleLoop(diffusion, (x, t) => model.forward(x, t), { noise: new GivenNoise(xT, given), ...sampling })) {
+      for await (const { x, done, total } of sampleLoop(diffusion, model, { noise: new GivenNoise(xT, given), ...sampling })) {
         const marks = { first_step: 1, middle_step: Math.floor(total / 2) + 1, sample: total }
         for (const [mark, at] of Object.entries(marks)) if (done === at) expectOutput(await x.read(), arrayNamed(golden, mark).data, mark)
       }

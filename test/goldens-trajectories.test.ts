@@ -58,11 +58,11 @@ describeShared('trajectories of the reference code', () => {
       const given = tensorNamed(device, golden, 'noise')
       const y = golden.arrays.get('y')?.data
       const noise: NoiseSource = new GivenNoise(xT, given)
-      const steps = sampleLoop(diffusion, (x, t) => model.forward(x, t, y ? { y } : {}), {
+      const steps = sampleLoop(diffusion, model, {
+        ...(y && { y }),
         noise,
-        method: m.sampler === 'ddim' ? 'ddim' : 'ancestral',
-        eta: Number(m.eta),
-        guidances: classifier ? [classifierGuidance((x, t) => classifier.forward(x, t), { target: 1, scale: Number(m.classifier_scale) })] : [],
+        ...(m.sampler === 'ddim' ? { method: 'ddim', eta: Number(m.eta) } : {}),
+        guidances: classifier ? [classifierGuidance(classifier, { target: 1, scale: Number(m.classifier_scale) })] : [],
         ...('mg_scale' in self ? { selfGuidance: selfGuidance({
           weight: self.mg_scale, every: self.inter_rate, strength: self.p_ratio, after: self.t_mid, draws: self.num_mc_samples,
           scale: self.mg_scale_type === 'var' ? 'variance' : 'fixed', raw: !self.use_normed_grad, clip: self.mg_clip_denoised, distance,

@@ -5,7 +5,7 @@
  */
 import { expect, test } from 'vitest'
 import {
-  classifierGuidance, featureShape, GaussianDiffusion, GeneratedNoise, minorityLogits, oneStep, sampleLoop, selfGuidance,
+  classifierGuidance, featureShape, GaussianDiffusion, GeneratedNoise, minorityLogits, oneStep, sample, selfGuidance,
   tiltedGuidance, uniformTargets, type Guidance, type Logits, type NoiseSource, type SampleOptions,
 } from '../src/diffusion/index.ts'
 import { Classifier, type ClassifierConfig } from '../src/nn/index.ts'
@@ -240,14 +240,15 @@ deviceTest('guided trajectories: a sample is the same in any batch, and a step c
     ]
     const { reads } = device.stats
     let [live, created] = [0, 0]
-    for await (const step of sampleLoop(tenSteps, (x, t) => model.forward(x, t), { noise, guidances, method })) {
-      if (step.done === 1) [live, created] = [device.stats.liveBuffers, device.stats.objectsCreated]
-      expect([device.stats.liveBuffers, device.stats.objectsCreated]).toEqual([live, created])
-      if (step.done < step.total) continue
-      expect(device.stats.reads).toBe(reads)
-      return step.x.read()
-    }
-    throw new Error('the sampler ended early')
+    using x = await sample(tenSteps, model, {
+      noise, guidances, method,
+      onStep: ({ done }) => {
+        if (done === 1) [live, created] = [device.stats.liveBuffers, device.stats.objectsCreated]
+        expect([device.stats.liveBuffers, device.stats.objectsCreated]).toEqual([live, created])
+      },
+    })
+    expect(device.stats.reads).toBe(reads)
+    return await x.read()
   }
   for (const method of ['ancestral', 'ddim'] as const) {
     const alone = await run([5], method)

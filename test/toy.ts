@@ -2,7 +2,7 @@
  * The toy of spec E.4: a mixture of two Gaussians in the plane, nine points of ten at the common mode and one at the rare,
  * of which the exact denoiser is known. A point is an image of two channels and one pixel.
  */
-import { GaussianDiffusion, GeneratedNoise, respace, sampleLoop, type Denoiser, type SampleOptions } from '../src/diffusion/index.ts'
+import { GaussianDiffusion, GeneratedNoise, respace, sample, type Denoiser, type SampleOptions } from '../src/diffusion/index.ts'
 import type { NoiseSchedule } from '../src/nn/index.ts'
 import { add, mul, sigmoid, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
 
@@ -44,10 +44,8 @@ export function isRare(points: ArrayLike<number>): boolean[] {
 /** Samples 0 to count - 1 of a seed, in 50 steps: [count, 2]. */
 export async function samplePoints(device: Device, schedule: NoiseSchedule, count: number, options: Omit<SampleOptions, 'noise'>): Promise<Float32Array> {
   using noise = new GeneratedNoise(device, { seed: 1, samples: Array.from({ length: count }, (_, i) => i), shape: [2, 1, 1] })
-  for await (const step of sampleLoop(toy(schedule, '50'), exactDenoiser(device, schedule), { noise, clipDenoised: false, ...options })) {
-    if (step.done === step.total) return step.x.read()
-  }
-  throw new Error('the sampler ended early')
+  using points = await sample(toy(schedule, '50'), exactDenoiser(device, schedule), { noise, clipDenoised: false, ...options })
+  return await points.read()
 }
 
 /** The share of such samples at the rare mode. */

@@ -9,7 +9,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { RunRecord } from '../src/cli/run-record.ts'
 import { batchOf, decodeImage, imageOf } from '../src/data/index.ts'
 import { purposes } from '../src/diffusion/noise.ts'
-import { GaussianDiffusion, GeneratedNoise, lowResolution, sampleLoop, superResolutionDenoiser } from '../src/diffusion/index.ts'
+import { GaussianDiffusion, GeneratedNoise, lowResolution, sample, superResolutionDenoiser } from '../src/diffusion/index.ts'
 import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -30,11 +30,8 @@ const image = 3 * 64
 async function upsampled(device: Device, model: UNet, samples: readonly number[], seed = 7): Promise<Float32Array> {
   using lowRes = device.tensor(samples.flatMap((k) => [...small.subarray(k * image, (k + 1) * image)]), [samples.length, 3, 8, 8])
   using noise = new GeneratedNoise(device, { seed, samples, shape: [3, 16, 16], stage: 'upsample' })
-  let last: Float32Array = new Float32Array()
-  for await (const { x, done, total } of sampleLoop(diffusion, superResolutionDenoiser(model, lowRes, samples.map((k) => k % 3)), { noise })) {
-    if (done === total) last = await x.read()
-  }
-  return last
+  using x = await sample(diffusion, superResolutionDenoiser(model, lowRes, samples.map((k) => k % 3)), { noise })
+  return await x.read()
 }
 
 test('the second stage is given the bytes of the picture file, brought back', () => {
@@ -146,13 +143,11 @@ describe('on the command line', () => {
     using model = new UNet(config, parameters)
     using lowRes = device.tensor(batchOf([decodeImage(readFileSync(join(at('first'), 'base-0001.png')))], { channels: 3, size: 8 }), [1, 3, 8, 8])
     using noise = new GeneratedNoise(device, { seed: 5, samples: [1], shape: [3, 16, 16], stage: 'upsample' })
-    for await (const { x, done, total } of sampleLoop(diffusion, superResolutionDenoiser(model, lowRes, [0]), { noise })) {
-      if (done < total) continue
-      const { data } = await tensorIn(at('first.safetensors'), 'sample')
-      const found = await x.read()
-      // The command line may have chosen another kind of SIMD.
-      expect(Math.max(...found.map((value, i) => Math.abs(value - data[768 + i])))).toBeLessThan(1e-3)
-    }
+    using x = await sample(diffusion, superResolutionDenoiser(model, lowRes, [0]), { noise })
+    const { data } = await tensorIn(at('first.safetensors'), 'sample')
+    const found = await x.read()
+    // The command line may have chosen another kind of SIMD.
+    expect(Math.max(...found.map((value, i) => Math.abs(value - data[768 + i])))).toBeLessThan(1e-3)
   })
 
   test('replayed, and gone on with after a picture was lost, it is the same to the byte', async () => {

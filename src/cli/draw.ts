@@ -5,11 +5,12 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { encodePng, imageOf } from '../data/index.ts'
-import { GaussianDiffusion, lastGuided, selfGuidance } from '../diffusion/index.ts'
+import { GaussianDiffusion, lastGuided } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { checkFinite, drawing } from '../tweedie/drawing.ts'
 import { cycled, labelsOf } from '../tweedie/labels.ts'
+import { processOf } from '../tweedie/settings.ts'
 import { departures, sayDepartures } from './departures.ts'
 import { sha256Of } from './files.ts'
 import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
@@ -104,8 +105,8 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
 /** Where the metric of a self-guided run is read. */
 function metricStep(settings: SampleSettings): Pick<RunRecord, 'metric'> {
   if (!settings.guide) return {}
-  const { steps, process } = new GaussianDiffusion(settings)
-  const t = lastGuided(selfGuidance(settings.guide), steps - settings.skip - 1, steps)
+  const { steps, process } = new GaussianDiffusion({ ...processOf(settings), respacing: settings.respacing })
+  const t = lastGuided(settings.guide, steps - settings.skip - 1, steps)
   return t === null ? {} : { metric: { t, timestep: process.timestepMap[t] } }
 }
 
@@ -123,7 +124,7 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   const y = labelsOf(settings.labels, samples)
   const leads = setup.guidances.map(({ name, lead }) => ({ name, ...lead(samples, y) }))
   const tools = { device: setup.device, model, distance: setup.distance.distance, shape }
-  const { denoiser, total, steps } = drawing(tools, settings, samples, { guidances: leads.map(({ guidance }) => guidance), given: setup.noise, marginal: setup.marginal, signal })
+  const { total, steps } = drawing(tools, settings, samples, { guidances: leads.map(({ guidance }) => guidance), given: setup.noise, marginal: setup.marginal, signal })
   const start = performance.now()
   const elapsed = (): number => (performance.now() - start) / 1000
   const bar = progress(label, total, 'steps')
@@ -143,7 +144,7 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
       if (done < total) continue
       last = await x.read()
       sampling = elapsed()
-      scores = await score(denoiser, x, samples) as Float32Array<ArrayBuffer>
+      scores = await score(model, x, samples, y) as Float32Array<ArrayBuffer>
     }
   } finally {
     bar.stop()

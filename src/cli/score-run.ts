@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { imageBatch, imageOf, type ImageSet } from '../data/index.ts'
-import { scoreImages, type ConditionalDenoiser, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
+import { scoreImages, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { jsonText } from '../io/json.ts'
 import type { UNet } from '../nn/index.ts'
@@ -47,8 +47,7 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
     length: set.length, shape: [channels, size, size],
     read: async (some, abort) => (await imageBatch(set, some, { size, channels: channels as 1 | 3 }, abort)).images,
   }
-  const denoiser: ConditionalDenoiser = (x, timesteps, y) => model.forward(x, timesteps, y ? { y } : {})
-  const scoring: Scoring = (options) => scoreImages(device, denoiser, source, { diffusion, t, distance: distance.distance, draws, seed, clipDenoised, batch, signal, ...(told && { classes: told }), ...options })
+  const scoring: Scoring = (options) => scoreImages(device, model, source, { diffusion, t, distance: distance.distance, draws, seed, clipDenoised, batch, signal, ...(told && { classes: told }), ...options })
 
   const head = headOf(job, distance.name)
   const unfinished = await unfinishedScores(out, head, set.formerFingerprint)

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkImages, encodePng, imageBatch, imagesOf, trainingBatch, type Image, type ImageSet } from '../data/index.ts'
-import { createNamedScheduleSampler, diffusionOf, encodeMarginal, GeneratedNoise, lossTypeOf, MarginalFit, sampleLoop } from '../diffusion/index.ts'
+import { createNamedScheduleSampler, diffusionOf, encodeMarginal, GeneratedNoise, lossTypeOf, MarginalFit, sample } from '../diffusion/index.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
 import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../io/json.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
@@ -129,12 +129,10 @@ export const trainDiffusion: Command = {
         const samples = Array.from({ length: Math.min(atOnce, sampleCount - pictures.length) }, (_, k) => pictures.length + k)
         const y = config.numClasses === null ? {} : { y: samples.map((k) => k % config.numClasses!) }
         using noise = new GeneratedNoise(device, { seed, samples, shape: [config.inChannels, config.imageSize, config.imageSize] })
-        for await (const { x, done, total } of sampleLoop(respaced, (x, t) => evaluated.forward(x, t, y), { noise, method: 'ddim', signal })) {
-          if (done < total) continue
-          const values = await x.read()
-          if (!values.every(Number.isFinite)) console.error('note: samples hold values that are no numbers, which the sheet shows black.')
-          pictures.push(...imagesOf(values, x.shape))
-        }
+        using x = await sample(respaced, evaluated, { noise, ...y, method: 'ddim', signal })
+        const values = await x.read()
+        if (!values.every(Number.isFinite)) console.error('note: samples hold values that are no numbers, which the sheet shows black.')
+        pictures.push(...imagesOf(values, x.shape))
       }
       return encodePng(contactSheet(pictures))
     }

@@ -1,5 +1,5 @@
 /** The second stage of `sample`: its U-Net from file to batches of large pictures. */
-import { diffusionOf, GeneratedNoise, lowResolution, sampleLoop, superResolutionDenoiser, type GaussianDiffusion } from '../diffusion/index.ts'
+import { diffusionOf, GeneratedNoise, lowResolution, sample, superResolutionDenoiser, type GaussianDiffusion } from '../diffusion/index.ts'
 import { memoryOf, type UNet, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import type { Hold, ImageNeed } from '../tweedie/guidance-files.ts'
@@ -60,12 +60,9 @@ export async function upsample(upsampler: Upsampler, base: Float32Array, baseSha
   const bar = progress(`${label}, large`, diffusion.steps, 'steps')
   try {
     const denoiser = superResolutionDenoiser(model, lowRes, model.config.numClasses === null ? undefined : y)
-    for await (const { x, done, total } of sampleLoop(diffusion, denoiser, { noise, clipDenoised, signal })) {
-      bar.update(done)
-      if (done === total) return await x.read()
-    }
+    using x = await sample(diffusion, denoiser, { noise, clipDenoised, signal, onStep: ({ done }) => bar.update(done) })
+    return await x.read()
   } finally {
     bar.stop()
   }
-  throw new Error('the sampler yielded no step')
 }

@@ -4,8 +4,9 @@
  * targets. A reconstruction: no code was published. Ours are the predictor's independent sigmoids and the fair coins.
  */
 import { TweedieError } from '../errors.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
 import { expression, f, hostRandomBits, map, splitSeed, type Tensor } from '../tensor/index.ts'
-import { logDensityGuidance, type Guidance, type Logits } from './guidance.ts'
+import { logDensityGuidance, logitsOf, type Guidance, type LogitsLike } from './guidance.ts'
 import type { SampleStream } from './minority-guidance.ts'
 import { purposes } from './noise.ts'
 
@@ -30,8 +31,11 @@ export interface AttributeGuidanceOptions {
   readonly scale?: number
 }
 
-/** scale * grad_x sum_k log p(a_k | x_t), of which the K logits [N, K] are those of independent binary attributes. */
-export function attributeGuidance(logits: Logits, { targets, scale = 1 }: AttributeGuidanceOptions): Guidance {
+/** scale * grad_x sum_k log p(a_k | x_t), of which the classifier's K logits [N, K] are those of independent binary attributes. */
+export function attributeGuidance(classifier: LogitsLike, options: AttributeGuidanceOptions): Guidance {
+  refuseUnknown('attributeGuidance', options, { targets: true, scale: true })
+  const { targets, scale = 1 } = options
+  const logits = logitsOf(classifier)
   return logDensityGuidance((x, timesteps) => {
     const z = logits(x, timesteps)
     const [n, attributes] = z.shape

@@ -2,8 +2,10 @@
  * The whole variational bound of given images, step by step (spec C.8; guided-diffusion `calc_bpd_loop`): how many bits a
  * pixel's channel costs at most under the model, and where along the process they are spent.
  */
+import { refuseUnknown } from '../nn/nearest.ts'
 import { square, sub, sum, type Tensor } from '../tensor/index.ts'
-import type { DenoisedOptions, Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
+import type { DenoiserLike } from './denoiser.ts'
+import type { DenoisedOptions, GaussianDiffusion } from './gaussian-diffusion.ts'
 import type { NoiseSource } from './noise.ts'
 import { coefficients } from './per-sample.ts'
 import { bitsPerNat, boundTerm } from './variational-bound.ts'
@@ -25,6 +27,8 @@ export interface BitsPerDim {
 export interface BitsPerDimOptions extends DenoisedOptions {
   /** The noise of each step; asked for from the last step to the first. */
   readonly noise: Pick<NoiseSource, 'step'>
+  /** One class an image, if and only if the network is class-conditional. */
+  readonly y?: ArrayLike<number>
   /** Told after every step how many of how many are done. */
   readonly onProgress?: (done: number, total: number) => void
   readonly signal?: AbortSignal
@@ -35,8 +39,9 @@ export interface BitsPerDimOptions extends DenoisedOptions {
  * each of the T' steps. Estimates are clipped to [-1, 1] unless `clipDenoised` is false.
  * @throws what `signal` was aborted with
  */
-export async function calcBpd(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: BitsPerDimOptions): Promise<BitsPerDim> {
-  const { noise, onProgress, signal } = options
+export async function calcBpd(diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, options: BitsPerDimOptions): Promise<BitsPerDim> {
+  refuseUnknown('calcBpd', options, { noise: true, y: true, onProgress: true, signal: true, clipDenoised: true, denoisedFn: true })
+  const { noise, y, onProgress, signal } = options
   const { device, shape: [n] } = xStart
   const { tables } = diffusion.process
   const pixels = xStart.size / n
@@ -56,7 +61,7 @@ export async function calcBpd(diffusion: GaussianDiffusion, denoiser: Denoiser, 
     const each = (value: number): Tensor => coefficients(device, new Array<number>(n).fill(t), () => value)
     const made = device.scope(() => {
       const x = diffusion.qSample(xStart, t, noise.step(t))
-      const { mean, logVariance, predXStart } = diffusion.pMeanVariance(diffusion.run(denoiser, x, t), x, t, options)
+      const { mean, logVariance, predXStart } = diffusion.pMeanVariance(diffusion.run(model, x, t, y), x, t, options)
       const term = boundTerm({
         last: each(t === 0 ? 1 : 0),
         xStart,

@@ -2,11 +2,21 @@
  * Distances between images, one number a sample: what "far from its denoised self" is measured by. LPIPS is the papers';
  * the norms need no weights.
  */
-import { TweedieError } from '../errors.ts'
+import { named, TweedieError } from '../errors.ts'
+import { refuseOther, refuseUnknown } from '../nn/nearest.ts'
 import { abs, div, expression, f, map, max, mul, pow, square, stopGradient, sub, sum, type Tensor } from '../tensor/index.ts'
+import { givenTensor } from './denoiser.ts'
 
 /** [N, C, H, W] twice to [N]. */
 export type Distance = (a: Tensor, b: Tensor) => Tensor
+
+/** @throws TweedieError 'option' for what is no function */
+export function checkDistance(distance: Distance): void {
+  if (typeof distance !== 'function') throw new TweedieError('option', `distance is a function of two batches of images, such as l2, or (a, b) => lpips.distance(a, b); found ${named(distance)}.`)
+}
+
+/** The distance of two batches [N, C, H, W], which is to be one number a sample, [N]: a mean over the batch would mix its samples. */
+export const measured = (distance: Distance, a: Tensor, b: Tensor): Tensor => givenTensor('A distance', distance(a, b), [a.shape[0]])
 
 const pixels = { axes: [1, 2, 3] } as const
 const perSample = (x: Tensor): Tensor => sum(x, pixels)
@@ -68,7 +78,10 @@ export type GreyRange = '-1..1' | '0..1'
  * see images in [-1, 1]. `greyRange` '0..1' is sg-minority's convention for models of one channel, right for those that
  * were trained on [0, 1] only: v becomes 2v - 1 (`grayscale`). Colour is in [-1, 1] there, too.
  */
-export function perceptual(distance: Distance, { greyRange = '-1..1' }: { readonly greyRange?: GreyRange } = {}): Distance {
+export function perceptual(distance: Distance, options: { readonly greyRange?: GreyRange } = {}): Distance {
+  refuseUnknown('perceptual', options, { greyRange: true })
+  const { greyRange = '-1..1' } = options
+  refuseOther('greyRange', greyRange, ['-1..1', '0..1'])
   if (greyRange === '-1..1') return distance
   const centred = (x: Tensor): Tensor => x.shape[1] === 1 ? sub(mul(x, 2), 1) : x
   return (a, b) => a.device.scope(() => distance(centred(a), centred(b)))

@@ -5,14 +5,18 @@
  * compiles nothing.
  */
 import { TweedieError } from '../errors.ts'
-import type { MeanType, NoiseSchedule } from '../nn/config.ts'
-import { expression, f, map, slice, type Tensor } from '../tensor/index.ts'
+import { meanTypes, type MeanType, type NoiseSchedule } from '../nn/config.ts'
+import { refuseOther, refuseUnknown } from '../nn/nearest.ts'
+import { expression, f, map, slice, Tensor } from '../tensor/index.ts'
+import { denoiserOf, givenTensor, noTensor, type DenoiserLike } from './denoiser.ts'
 import { respace, type RespacedProcess, type Respacing } from './respace.ts'
 
 export type { MeanType } from '../nn/config.ts'
 
 /** Where the variance comes from: the network (as a log-variance, or between two bounds) or the schedule. */
-export type VarianceType = 'learned' | 'learnedRange' | 'fixedSmall' | 'fixedLarge'
+export type VarianceType = (typeof varianceTypes)[number]
+
+const varianceTypes = ['learned', 'learnedRange', 'fixedSmall', 'fixedLarge'] as const
 
 export interface DiffusionOptions {
   readonly schedule: NoiseSchedule
@@ -27,9 +31,6 @@ export interface DiffusionOptions {
   /** Default `'learnedRange'`, as every published model with a variance head. */
   readonly varianceType?: VarianceType
 }
-
-/** The network as the process sees it: x [N, C, H, W] and what it is to be told of the time, one number a sample. */
-export type Denoiser = (x: Tensor, timesteps: readonly number[]) => Tensor
 
 export interface MeanVariance {
   readonly mean: Tensor
@@ -64,13 +65,20 @@ const ancestral = expression(3, 2, ([mean, logVariance, noise], [half, mask]) =>
 const shift = expression(3, 0, ([mean, variance, gradient]) => f.add(mean, f.mul(variance, gradient)))
 const deterministic = expression(3, 3, ([x, y, z], [a, b, c]) => f.add(f.add(f.mul(a, x), f.mul(b, y)), f.mul(c, z)))
 
+const known = { schedule: true, diffusionSteps: true, respacing: true, rescaleTimesteps: true, meanType: true, varianceType: true } as const
+
 export class GaussianDiffusion {
   readonly process: RespacedProcess
   readonly meanType: MeanType
   readonly varianceType: VarianceType
 
-  constructor({ meanType = 'epsilon', varianceType = 'learnedRange', ...options }: DiffusionOptions) {
-    this.process = respace(options)
+  /** @throws TweedieError 'option' for an option that is none of these, or out of range */
+  constructor(options: DiffusionOptions) {
+    refuseUnknown('GaussianDiffusion', options, known)
+    const { meanType = 'epsilon', varianceType = 'learnedRange', ...process } = options
+    refuseOther('GaussianDiffusion: meanType', meanType, Object.values(meanTypes))
+    refuseOther('GaussianDiffusion: varianceType', varianceType, varianceTypes)
+    this.process = respace(process)
     this.meanType = meanType
     this.varianceType = varianceType
   }
@@ -107,21 +115,26 @@ export class GaussianDiffusion {
     return map(residue, [x, xStart], [sqrtRecipAlphaBar[t], sqrtRecipm1AlphaBar[t]])
   }
 
-  /** The network's output at index `t`. */
-  run(denoiser: Denoiser, x: Tensor, t: number): Tensor {
-    const out = denoiser(x, this.timesteps(t, x.shape[0]))
-    const channels = x.shape[1] * (this.varianceType.startsWith('learned') ? 2 : 1)
+  /**
+   * The network's output at index `t`, given the class labels `y` where it is class-conditional.
+   * @throws TweedieError 'option' or 'shape' for an output that is not what the process takes
+   */
+  run(model: DenoiserLike, x: Tensor, t: number, y?: ArrayLike<number>): Tensor {
+    const out: unknown = denoiserOf(model, y)(x, this.timesteps(t, x.shape[0]))
+    if (!(out instanceof Tensor)) throw noTensor('A denoiser', out)
+    const [n, c, ...size] = x.shape
+    const channels = c * (this.varianceType.startsWith('learned') ? 2 : 1)
     if (out.shape[1] !== channels) {
       throw new TweedieError('option', `A ${this.varianceType} variance takes a network of ${channels} output channels, found ${out.shape[1]}: choose the variance type that the network was trained with.`)
     }
-    return out
+    return givenTensor('A denoiser', out, [n, channels, ...size])
   }
 
   /** predXStart from the network's output `out`. */
   predXStart(out: Tensor, x: Tensor, t: number, { clipDenoised = true, denoisedFn }: DenoisedOptions = {}): Tensor {
     const prediction = slice(out, 1, 0, x.shape[1])
     const raw = this.#xStart(prediction, x, t)
-    const processed = denoisedFn ? denoisedFn(raw) : raw
+    const processed = denoisedFn ? givenTensor('denoisedFn', denoisedFn(raw), x.shape) : raw
     return clipDenoised ? map(clip, [processed], [-1, 1]) : processed
   }
 

@@ -4,7 +4,9 @@
  * one with a scale of 0 adds zeros.
  */
 import { TweedieError } from '../errors.ts'
-import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, type Tensor } from '../tensor/index.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
+import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../tensor/index.ts'
+import { checkNetwork, noTensor } from './denoiser.ts'
 
 /**
  * A term of the score at x_t [N, C, H, W]: d log p / dx of whatever the samples are to be led to, of x's shape.
@@ -19,6 +21,25 @@ export interface Guidance {
 /** A classifier of noisy images x [N, C, H, W], told the same timesteps as the network: logits [N, K]. */
 export type Logits = (x: Tensor, timesteps: readonly number[]) => Tensor
 
+/** A classifier itself, or the function that gives its logits. */
+export type LogitsLike = Logits | { forward(x: Tensor, timesteps: readonly number[]): Tensor }
+
+/**
+ * The function that gives the logits of `classifier`.
+ * @throws TweedieError 'option' for what is neither a function nor a classifier
+ */
+export function logitsOf(classifier: LogitsLike): Logits {
+  if (typeof classifier === 'function') return (x, timesteps) => checkedLogits(classifier(x, timesteps), x.shape[0])
+  checkNetwork(classifier, 'What gives logits', 'classifier')
+  return (x, timesteps) => classifier.forward(x, timesteps)
+}
+
+function checkedLogits(logits: unknown, n: number): Tensor {
+  if (!(logits instanceof Tensor)) throw noTensor('A classifier', logits)
+  if (logits.shape.length !== 2 || logits.shape[0] !== n) throw new TweedieError('shape', `A classifier gives logits [${n}, classes], found [${logits.shape.join(', ')}].`)
+  return logits
+}
+
 /** scale * grad_x of the sum of `logDensity(x, timesteps)`, [N] or any other shape with a row for each sample. */
 export function logDensityGuidance(logDensity: (x: Tensor, timesteps: readonly number[]) => Tensor, scale: number): Guidance {
   if (!Number.isFinite(scale)) throw new TweedieError('option', `A guidance's scale is a finite number, found ${scale}.`)
@@ -32,8 +53,11 @@ export interface ClassifierGuidanceOptions {
   readonly scale?: number
 }
 
-/** scale * grad_x log softmax(logits(x))[target]. */
-export function classifierGuidance(logits: Logits, { target, scale = 1 }: ClassifierGuidanceOptions): Guidance {
+/** scale * grad_x log softmax(logits(x))[target], of a classifier or of the function that gives its logits. */
+export function classifierGuidance(classifier: LogitsLike, options: ClassifierGuidanceOptions): Guidance {
+  refuseUnknown('classifierGuidance', options, { target: true, scale: true })
+  const { target, scale = 1 } = options
+  const logits = logitsOf(classifier)
   return logDensityGuidance((x, timesteps) => logProbability(logits(x, timesteps), target), scale)
 }
 

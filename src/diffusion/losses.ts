@@ -8,8 +8,10 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { DiffusionSettings } from '../nn/config.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
 import { expression, f, map, mul, slice, stopGradient, sum, type Tensor } from '../tensor/index.ts'
-import type { Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
+import { denoiserOf, type DenoiserLike } from './denoiser.ts'
+import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 import { checkSteps, coefficients, combineEach, qSampleEach } from './per-sample.ts'
 import { bitsPerNat, boundTerm } from './variational-bound.ts'
 
@@ -26,6 +28,13 @@ const lossTypes: readonly string[] = ['mse', 'rescaledMse', 'kl', 'rescaledKl'] 
 /** Which loss a model's settings mean (`create_gaussian_diffusion`). */
 export const lossTypeOf = ({ useKl, rescaleLearnedSigmas }: DiffusionSettings): LossType =>
   useKl ? 'rescaledKl' : rescaleLearnedSigmas ? 'rescaledMse' : 'mse'
+
+export interface TrainingLossOptions {
+  /** Default `'mse'`. */
+  readonly lossType?: LossType
+  /** One class a sample, if and only if the network is class-conditional. */
+  readonly y?: ArrayLike<number>
+}
 
 export interface TrainingLosses {
   /** What is minimised: [N]. */
@@ -46,19 +55,22 @@ const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
 
 /**
  * The losses of images `xStart` [N, C, H, W] in [-1, 1], noised with `noise` to the steps `t` (respaced indices, one a
- * sample). Differentiable by whatever `denoiser` reads. With `mse` and `rescaledMse` the variance head's term sees the mean
+ * sample). Differentiable by whatever `model` reads; `y`: its class labels. With `mse` and `rescaledMse` the variance head's term sees the mean
  * head as a constant: its gradient there is exactly zero. Estimates are never clipped.
  *
  * ```ts
- * const { gradients } = grad(() => mean(trainingLosses(diffusion, denoiser, images, t, noise).loss), parameters)
+ * const { gradients } = grad(() => mean(trainingLosses(diffusion, model, images, t, noise).loss), [...model.parameters.values()])
  * ```
  * @throws TweedieError 'option' for a step outside the process or a loss type that is none
  */
-export function trainingLosses(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, t: readonly number[], noise: Tensor, { lossType = 'mse' }: { readonly lossType?: LossType } = {}): TrainingLosses {
+export function trainingLosses(diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, t: readonly number[], noise: Tensor, options: TrainingLossOptions = {}): TrainingLosses {
+  refuseUnknown('trainingLosses', options, { lossType: true, y: true })
+  const { lossType = 'mse', y } = options
   if (!lossTypes.includes(lossType)) throw new TweedieError('option', `A loss type is one of ${lossTypes.join(', ')}, found ${String(lossType)}.`)
   const { device, shape } = xStart
   const pixels = shape[1] * shape[2] * shape[3]
   checkSteps(diffusion, t, shape[0])
+  const denoiser = denoiserOf(model, y)
   return device.scope((): TrainingLosses => {
     const x = qSampleEach(diffusion, xStart, t, noise)
     const timesteps = t.map((k) => diffusion.process.modelTimestep(k))

@@ -16,8 +16,10 @@
 import { TweedieError } from '../errors.ts'
 import { levelChannels } from '../nn/config.ts'
 import type { Classifier } from '../nn/index.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
 import { add, exp, hostRandomBits, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
-import { logDensityGuidance, type Guidance, type Logits } from './guidance.ts'
+import { checkNetwork } from './denoiser.ts'
+import { logDensityGuidance, logitsOf, type Guidance, type Logits, type LogitsLike } from './guidance.ts'
 import { purposes } from './noise.ts'
 
 export interface MinorityLogitsOptions {
@@ -31,7 +33,11 @@ export interface MinorityLogitsOptions {
  * Logits [N, L] of log p_psi(level | x_t [, y]), differentiable through classifier and extractor.
  * @throws TweedieError 'option' if the classifier does not take what the extractor gives
  */
-export function minorityLogits(classifier: Classifier, { extractor, y }: MinorityLogitsOptions = {}): Logits {
+export function minorityLogits(classifier: Classifier, options: MinorityLogitsOptions = {}): Logits {
+  refuseUnknown('minorityLogits', options, { extractor: true, y: true })
+  const { extractor, y } = options
+  checkNetwork(classifier, 'A minority classifier', 'classifier')
+  if (extractor) checkNetwork(extractor, 'An extractor', 'classifier')
   const inputs = ({ config }: Classifier) => (config.numClasses !== null && y ? { y } : {})
   if (!extractor) return (x, timesteps) => classifier.forward(x, timesteps, inputs(classifier))
   const features = featureShape(extractor)
@@ -82,7 +88,10 @@ export interface TiltedGuidanceOptions {
  * Eq. 18: w * grad_x log sum_i tau_i p_psi(i | x_t), the score of p(x) tilted by the expected minority score.
  * @throws TweedieError 'option' for a tau that is not a positive number
  */
-export function tiltedGuidance(logits: Logits, { tau, scale = 1 }: TiltedGuidanceOptions): Guidance {
+export function tiltedGuidance(classifier: LogitsLike, options: TiltedGuidanceOptions): Guidance {
+  refuseUnknown('tiltedGuidance', options, { tau: true, scale: true })
+  const { tau, scale = 1 } = options
+  const logits = logitsOf(classifier)
   const rows = tau.map((row) => (typeof row === 'number' ? [row] : row))
   const shared = typeof tau[0] === 'number'
   const wrong = rows.flat().find((value) => !(value > 0 && Number.isFinite(value)))

@@ -5,10 +5,12 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
 import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
 import { describedOptions, type DescribedProcess } from './diffusion-of.ts'
-import type { Distance } from './distance.ts'
-import { GaussianDiffusion, type DenoisedOptions, type Denoiser, type DiffusionOptions } from './gaussian-diffusion.ts'
+import type { DenoiserLike } from './denoiser.ts'
+import { checkDistance, measured, type Distance } from './distance.ts'
+import { GaussianDiffusion, type DenoisedOptions, type DiffusionOptions } from './gaussian-diffusion.ts'
 import { purposes } from './noise.ts'
 
 /** The reference scores in a process of 100 steps, whatever the sampler uses. */
@@ -63,21 +65,26 @@ export interface ReconstructionOptions extends Pick<DenoisedOptions, 'clipDenois
   readonly seed: number
   /** Index of each image in the whole run: its noise depends on it and on nothing else of the batch. */
   readonly samples: readonly number[]
+  /** One class an image, if and only if the network is class-conditional. */
+  readonly y?: ArrayLike<number>
 }
+
+const reconstructing = { t: true, seed: true, samples: true, y: true, clipDenoised: true } as const
 
 /**
  * What the network makes of `xStart` [N, C, H, W] noised to step `t`: E[x_0 | x_t] by Tweedie's formula, clipped unless
  * `clipDenoised` is false.
  */
-export function tweedieReconstruction(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: ReconstructionOptions): Tensor {
-  const { t, draw = 0, seed, samples, clipDenoised = true } = options
+export function tweedieReconstruction(diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, options: ReconstructionOptions): Tensor {
+  refuseUnknown('tweedieReconstruction', options, { draw: true, ...reconstructing })
+  const { t, draw = 0, seed, samples, y, clipDenoised = true } = options
   checkStep(t, diffusion.steps)
   const { device, shape } = xStart
   return device.scope(() => {
     const index = device.tensor(samples, [samples.length], 'u32')
     const noise = randomNormal(index, { seed: splitSeed(seed), draw, purpose: purposes.score, shape: shape.slice(1) })
     const x = diffusion.qSample(xStart, t, noise)
-    return diffusion.predXStart(diffusion.run(denoiser, x, t), x, t, { clipDenoised })
+    return diffusion.predXStart(diffusion.run(model, x, t, y), x, t, { clipDenoised })
   })
 }
 
@@ -89,21 +96,23 @@ export interface MinorityScoreOptions extends Omit<ReconstructionOptions, 'draw'
 
 /**
  * Scores of `xStart` [N, C, H, W] in [-1, 1]: [N], the mean over draws of distance(x_0, E[x_0 | x_t]). Estimates are
- * clipped unless `clipDenoised` is false, as in the reference. A denoiser that is given classes makes it the
- * class-conditional score (Eq. 16). Enqueues only; reading the result waits.
+ * clipped unless `clipDenoised` is false, as in the reference. With class labels `y` it is the class-conditional score
+ * (Eq. 16). Enqueues only; reading the result waits.
  */
-export const minorityScore = (diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: MinorityScoreOptions): Tensor =>
-  xStart.device.scope(() => scoreAndReconstruct(diffusion, denoiser, xStart, options).scores)
+export const minorityScore = (diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, options: MinorityScoreOptions): Tensor =>
+  xStart.device.scope(() => scoreAndReconstruct(diffusion, model, xStart, options).scores)
 
 /** {@link minorityScore}, and the reconstruction of the first draw [N, C, H, W]. */
-export function scoreAndReconstruct(diffusion: GaussianDiffusion, denoiser: Denoiser, xStart: Tensor, options: MinorityScoreOptions): { scores: Tensor; reconstruction: Tensor } {
+export function scoreAndReconstruct(diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, options: MinorityScoreOptions): { scores: Tensor; reconstruction: Tensor } {
+  refuseUnknown('minorityScore', options, { distance: true, draws: true, ...reconstructing })
+  checkDistance(options.distance)
   const { distance, draws = 1, ...each } = options
   if (!Number.isInteger(draws) || draws < 1) throw new TweedieError('option', `The score averages 1 draw or more, found ${draws}.`)
   const { device } = xStart
   return device.scope(() => {
-    const restore = (draw: number): Tensor => tweedieReconstruction(diffusion, denoiser, xStart, { ...each, draw })
+    const restore = (draw: number): Tensor => tweedieReconstruction(diffusion, model, xStart, { ...each, draw })
     const reconstruction = restore(0)
-    const scores = Array.from({ length: draws }, (_, draw) => device.scope(() => distance(xStart, draw === 0 ? reconstruction : restore(draw))))
+    const scores = Array.from({ length: draws }, (_, draw) => device.scope(() => measured(distance, xStart, draw === 0 ? reconstruction : restore(draw))))
     return { scores: div(scores.reduce(add), draws), reconstruction }
   })
 }

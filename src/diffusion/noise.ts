@@ -2,7 +2,8 @@
  * Where a sampler's noise comes from: the counter-based generator, in which sample k of seed s has the same draws in
  * whatever batch it is computed; or a file, so that a run of the reference code can be repeated draw by draw.
  */
-import { checkAwaited, TweedieError } from '../errors.ts'
+import { checkAwaited, named, TweedieError } from '../errors.ts'
+import { refuseOther, refuseUnknown } from '../nn/nearest.ts'
 import { randomNormal, reshape, slice, splitSeed, type Device, type Shape, type Tensor } from '../tensor/index.ts'
 
 /** Draws of standard normal noise for one batch, each [N, C, H, W]. The caller owns what it gets. */
@@ -36,8 +37,16 @@ export class GeneratedNoise implements NoiseSource {
   readonly #shape: Shape
   readonly #purposes: { readonly initial: number; readonly step: number }
 
-  constructor(device: Device, { seed, samples, shape, stage = 'base' }: GeneratedNoiseOptions) {
+  /** @throws TweedieError 'option' for an option that is none, or out of range */
+  constructor(device: Device, options: GeneratedNoiseOptions) {
     checkAwaited('GeneratedNoise', { device })
+    refuseUnknown('GeneratedNoise', options, { seed: true, samples: true, shape: true, stage: true })
+    const { seed, samples, shape, stage = 'base' } = options
+    refuseOther('stage', stage, ['base', 'upsample'])
+    const [numbers, sides] = [Array.from(samples ?? []), Array.from(shape ?? [])]
+    const wrong = numbers.find((k) => !Number.isInteger(k) || k < 0 || k >= 2 ** 32)
+    if (wrong !== undefined || numbers.length === 0) throw new TweedieError('option', `samples are the numbers of this batch's samples in the run, whole ones of 0 or more, as in [0, 1, 2, 3]; found ${named(wrong ?? samples)}.`)
+    if (sides.length !== 3 || !sides.every((n) => Number.isInteger(n) && n > 0)) throw new TweedieError('shape', `shape is that of one sample, [C, H, W], found ${sides.length > 0 ? `[${sides.join(', ')}]` : named(shape)}.`)
     this.#purposes = stage === 'base' ? purposes : { initial: purposes.upsampleInitial, step: purposes.upsampleStep }
     this.#seed = splitSeed(seed)
     this.#samples = device.keep(device.tensor(samples, [samples.length], 'u32'))

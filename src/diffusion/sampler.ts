@@ -4,62 +4,57 @@
  * what is shown of a step is read only if asked for. An abort rejects at once; what the device computes by then runs out.
  *
  * ```ts
- * for await (const step of sampleLoop(diffusion, denoiser, { noise, signal })) progress(step.done, step.total)
+ * for await (const step of sampleLoop(diffusion, model, { noise, signal })) progress(step.done, step.total)
  * ```
  */
-import { TweedieError } from '../errors.ts'
 import { add, div, mul, type Device, type Tensor } from '../tensor/index.ts'
-import type { DenoisedOptions, Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
-import type { Guidance } from './guidance.ts'
+import { denoiserOf, givenTensor, type DenoiserLike } from './denoiser.ts'
+import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 import type { NoiseSource } from './noise.ts'
-import { isGuided, selfGuidedPass, type SelfGuidance } from './self-guidance.ts'
-
-export interface SampleOptions extends DenoisedOptions {
-  readonly noise: NoiseSource
-  /** Default `'ancestral'`. */
-  readonly method?: 'ancestral' | 'ddim'
-  /** DDIM only: 0 is deterministic. Default 0. */
-  readonly eta?: number
-  /** Their gradients add up. */
-  readonly guidances?: readonly Guidance[]
-  readonly selfGuidance?: SelfGuidance
-  /** Boost-and-Skip: x_T is multiplied by `boost` and the first `skip` indices are left out. Default 1 and 0. */
-  readonly boost?: number
-  readonly skip?: number
-  readonly signal?: AbortSignal
-}
-
-export interface SampleStep {
-  /** Respaced index of the step just done. */
-  readonly t: number
-  /** Steps done so far, and in all. */
-  readonly done: number
-  readonly total: number
-  /** The state after the step, [N, C, H, W]: the sampler's own tensor, overwritten by the next step. */
-  readonly x: Tensor
-  /** The estimate of x_0 the step was made with, until the next step begins. */
-  readonly predXStart: Tensor
-  /** Of a step with self-guidance, the metric of the state that it began with, [N]; as long. See {@link selfGuidanceMetric}. */
-  readonly metric?: Tensor
-}
+import {
+  checkInvertOptions, checkSampleOptions, checkSampleToEndOptions, givenGradient, type InvertOptions, type SampleOptions, type SampleStep, type SampleToEndOptions,
+} from './sample-options.ts'
+import { isGuided, selfGuidance, selfGuidedPass } from './self-guidance.ts'
 
 /**
- * Draws samples. Yields after every step; the last step's `x` is the sample, and like every other `x` it is freed when
- * the loop goes on or ends: read or `alias` it inside the loop.
+ * Draws samples with `model`, a U-Net or a function `(x, timesteps) => …` in its place. Yields after every step; the last
+ * step's `x` is the sample, and like every other `x` it is freed when the loop goes on or ends: read or `alias` it inside the
+ * loop. {@link sample} runs the loop to its end.
  *
- * @throws `signal.reason` on abort, with everything freed.
+ * @throws `signal.reason` on abort, with everything freed; TweedieError 'option' for an option that is none or out of range
  */
-export async function* sampleLoop(diffusion: GaussianDiffusion, denoiser: Denoiser, options: SampleOptions): AsyncGenerator<SampleStep, void, void> {
+export async function* sampleLoop(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleOptions): AsyncGenerator<SampleStep, void, void> {
+  checkSampleOptions(options, diffusion)
   const { noise, boost = 1, skip = 0, signal } = options
-  if (!Number.isInteger(skip) || skip < 0 || skip >= diffusion.steps) {
-    throw new TweedieError('option', `Boost-and-Skip leaves out whole steps, fewer than all ${diffusion.steps}, found ${skip}.`)
-  }
-  if (options.eta !== undefined && !(options.eta >= 0 && options.eta <= 1)) throw new TweedieError('option', `eta is a number from 0 to 1, found ${options.eta}.`)
   signal?.throwIfAborted()
   const { device, state } = start(noise, boost)
   const total = diffusion.steps - skip
   const indices = Array.from({ length: total }, (_, i) => total - 1 - i)
-  yield* walk(device, state, indices, (t) => oneStep(diffusion, denoiser, state, t, options), signal)
+  yield* walk(device, state, indices, (t) => oneStep(diffusion, model, state, t, options), signal)
+}
+
+/**
+ * Draws samples with `model` and gives them when all steps are done: [N, C, H, W], the caller's.
+ *
+ * ```ts
+ * using x = await sample(diffusion, model, { noise, onStep: ({ done, total }) => console.log(`${done} of ${total}`) })
+ * ```
+ * @throws what {@link sampleLoop} throws, and what `onStep` does, with everything freed
+ */
+export async function sample(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleToEndOptions): Promise<Tensor> {
+  checkSampleToEndOptions(options)
+  const { onStep, ...sampling } = options
+  let last: Tensor | undefined
+  try {
+    for await (const step of sampleLoop(diffusion, model, sampling)) {
+      await onStep?.(step)
+      if (step.done === step.total) last = step.x.alias()
+    }
+    return last!
+  } catch (error) {
+    last?.dispose()
+    throw error
+  }
 }
 
 /**
@@ -112,9 +107,11 @@ async function orAborted(work: Promise<void>, signal: AbortSignal | undefined): 
 function start(noise: NoiseSource, boost: number): { device: Device; state: Tensor } {
   const xT = noise.initial()
   const { device } = xT
-  const state = mul(xT, boost)
-  xT.dispose()
-  return { device, state: device.keep(state) }
+  try {
+    return { device, state: device.keep(mul(xT, boost)) }
+  } finally {
+    xT.dispose()
+  }
 }
 
 interface Made {
@@ -131,25 +128,27 @@ interface Made {
  * So DDIM of eta 1 is ancestral sampling with self-guidance, too. The gradient itself as a score would move x_0 by
  * (1 - abar) / sqrt(abar) times it: 2e4 at the end of the cosine schedule, where a classifier's gradient vanishes.
  */
-export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, options: SampleOptions): Made {
-  const { noise, method = 'ancestral', eta = 0, guidances = [], selfGuidance } = options
-  const stepNoise = noise.step(t)
-  const guided = selfGuidance && isGuided(selfGuidance, t, diffusion.steps)
-  const self = guided ? selfGuidedPass(diffusion, denoiser, x, t, noise, selfGuidance) : null
+export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Tensor, t: number, options: SampleOptions): Made {
+  checkSampleOptions(options, diffusion)
+  const { noise, method = 'ancestral', eta = 0, guidances = [] } = options
+  const denoiser = denoiserOf(model, options.y)
+  const guide = options.selfGuidance && selfGuidance(options.selfGuidance)
+  const stepNoise = givenTensor('noise.step', noise.step(t), x.shape)
+  const self = guide && isGuided(guide, t, diffusion.steps) ? selfGuidedPass(diffusion, denoiser, x, t, noise, guide) : null
   const out = self?.out ?? diffusion.run(denoiser, x, t)
   const p = diffusion.pMeanVariance(out, x, t, options)
   const timesteps = diffusion.timesteps(t, x.shape[0])
-  const gradients = guidances.map((guidance) => guidance(x, timesteps))
+  const gradients = guidances.map((guidance) => givenGradient(guidance(x, timesteps), x))
   if (method === 'ddim') {
     const beta = diffusion.process.tables.betas[t]
     const asScore = (shift: Tensor): Tensor => div(shift, beta / Math.sqrt(1 - beta))
     const scores = gradients.map((gradient, i) => (guidances[i].normalized ? asScore(mul(p.variance, gradient)) : gradient))
-    if (self) scores.push(asScore(selfGuidance?.scale === 'fixed' ? self.gradient : mul(p.variance, self.gradient)))
+    if (self) scores.push(asScore(guide?.scale === 'fixed' ? self.gradient : mul(p.variance, self.gradient)))
     const predXStart = scores.length > 0 ? diffusion.conditionScore(p.predXStart, t, scores.reduce(add)) : p.predXStart
     return { next: diffusion.ddimSample(predXStart, x, t, eta, stepNoise), predXStart, ...(self && { metric: self.metric }) }
   }
   let mean = gradients.length > 0 ? diffusion.conditionMean(p, gradients.reduce(add)) : p.mean
-  if (self) mean = selfGuidance?.scale === 'fixed' ? add(mean, self.gradient) : diffusion.conditionMean({ ...p, mean }, self.gradient)
+  if (self) mean = guide?.scale === 'fixed' ? add(mean, self.gradient) : diffusion.conditionMean({ ...p, mean }, self.gradient)
   return { next: diffusion.pSample(mean, p.logVariance, t, stepNoise), predXStart: p.predXStart, ...(self && { metric: self.metric }) }
 }
 
@@ -157,14 +156,15 @@ export function oneStep(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Ten
  * Runs DDIM backwards from the clean images `x0` to x_T (`ddim_reverse_sample`): the code from which deterministic DDIM
  * makes them again. Yields after every step, as {@link sampleLoop} does.
  */
-export async function* ddimInvert(diffusion: GaussianDiffusion, denoiser: Denoiser, x0: Tensor, options: DenoisedOptions & { readonly signal?: AbortSignal } = {}): AsyncGenerator<SampleStep, void, void> {
-  const { signal } = options
+export async function* ddimInvert(diffusion: GaussianDiffusion, model: DenoiserLike, x0: Tensor, options: InvertOptions = {}): AsyncGenerator<SampleStep, void, void> {
+  checkInvertOptions(options)
+  const { y, signal } = options
   const { device } = x0
   signal?.throwIfAborted()
   const state = device.keep(mul(x0, 1))
   const indices = Array.from({ length: diffusion.steps }, (_, t) => t)
   yield* walk(device, state, indices, (t) => {
-    const predXStart = diffusion.predXStart(diffusion.run(denoiser, state, t), state, t, options)
+    const predXStart = diffusion.predXStart(diffusion.run(model, state, t, y), state, t, options)
     return { next: diffusion.ddimReverseSample(predXStart, state, t), predXStart }
   }, signal)
 }

@@ -4,7 +4,9 @@
  * parts, or again after an interruption.
  */
 import { TweedieError } from '../errors.ts'
-import type { Device, Tensor } from '../tensor/index.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
+import type { Device } from '../tensor/index.ts'
+import type { Denoiser, DenoiserLike } from './denoiser.ts'
 import type { Distance } from './distance.ts'
 import { scoreAndReconstruct, type ScoreProcess } from './minority-score.ts'
 
@@ -17,8 +19,8 @@ export interface ImageSource {
   read(indices: readonly number[], signal?: AbortSignal): Promise<Float32Array>
 }
 
-/** A network that may be told the class of each image. */
-export type ConditionalDenoiser = (x: Tensor, timesteps: readonly number[], y?: readonly number[]) => Tensor
+/** A network that may be told the class of each image: what every {@link Denoiser} is. */
+export type ConditionalDenoiser = Denoiser
 
 export interface ScoreImagesOptions extends ScoreProcess {
   readonly distance: Distance
@@ -27,7 +29,7 @@ export interface ScoreImagesOptions extends ScoreProcess {
   readonly seed: number
   /** Which images, by number. Default all. */
   readonly indices?: readonly number[]
-  /** The class of every image of the source: each is scored under its own (Eq. 16). Default: the denoiser gets no classes. */
+  /** The class of every image of the source: each is scored under its own (Eq. 16). Default: the model gets no classes. */
   readonly classes?: ArrayLike<number>
   /** Whether reconstructions are clipped to [-1, 1], as the reference does. Default true. */
   readonly clipDenoised?: boolean
@@ -42,6 +44,10 @@ export interface ScoreImagesOptions extends ScoreProcess {
   readonly signal?: AbortSignal
 }
 
+const optionNames = {
+  diffusion: true, t: true, distance: true, draws: true, seed: true, indices: true, classes: true, clipDenoised: true, batch: true, reconstructions: true, known: true, onProgress: true, signal: true,
+} as const
+
 export interface ScoredImages {
   /** [indices.length], in the order of `indices`. */
   readonly scores: Float32Array<ArrayBuffer>
@@ -54,9 +60,10 @@ export interface ScoredImages {
  *
  * @throws TweedieError 'option' for an index outside the source, 'non-finite' for a score that is no number
  * @example
- * const { scores } = await scoreImages(device, (x, t) => model.forward(x, t), source, { ...scoreProcess(settings), distance: l2, seed: 0 })
+ * const { scores } = await scoreImages(device, model, source, { ...scoreProcess(description), distance: l2, seed: 0 })
  */
-export async function scoreImages(device: Device, denoiser: ConditionalDenoiser, source: ImageSource, options: ScoreImagesOptions): Promise<ScoredImages> {
+export async function scoreImages(device: Device, model: DenoiserLike, source: ImageSource, options: ScoreImagesOptions): Promise<ScoredImages> {
+  refuseUnknown('scoreImages', options, optionNames)
   const { diffusion, t, distance, draws = 1, seed, clipDenoised = true, classes, batch = 8, known = [], signal, onProgress } = options
   const { indices = Array.from({ length: source.length }, (_, k) => k) } = options
   const outside = indices.find((k) => !Number.isInteger(k) || k < 0 || k >= source.length)
@@ -69,10 +76,8 @@ export async function scoreImages(device: Device, denoiser: ConditionalDenoiser,
   for (let begin = known.length; begin < indices.length; begin += batch) {
     signal?.throwIfAborted()
     const samples = indices.slice(begin, begin + batch)
-    const y = classes && samples.map((k) => classes[k])
-    const told = (x: Tensor, timesteps: readonly number[]): Tensor => denoiser(x, timesteps, y)
     using images = device.tensor(await source.read(samples, signal), [samples.length, ...source.shape])
-    const result = scoreAndReconstruct(diffusion, told, images, { t, distance, draws, seed, samples, clipDenoised })
+    const result = scoreAndReconstruct(diffusion, model, images, { t, distance, draws, seed, samples, clipDenoised, ...(classes && { y: samples.map((k) => classes[k]) }) })
     using estimates = result.reconstruction
     using means = result.scores
     const found = await means.read()

@@ -16,8 +16,9 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
+import { refuseUnknown } from '../nn/nearest.ts'
 import { add, div, expression, f, linear, map, mean, mul, square, sum, type Tensor } from '../tensor/index.ts'
-import { logDensityGuidance, logProbability, peakNormalized, type Guidance, type Logits } from './guidance.ts'
+import { logDensityGuidance, logitsOf, logProbability, peakNormalized, type Guidance, type LogitsLike } from './guidance.ts'
 
 /** Features [N, D] of noisy images x [N, C, H, W]. */
 export type Embedding = (x: Tensor, timesteps: readonly number[]) => Tensor
@@ -32,7 +33,7 @@ export interface SehwagOptions {
   /** Class of each sample, an index into the means. Default: there are no classes. */
   readonly y?: readonly number[] | undefined
   /** A classifier of noisy images with a class "real". */
-  readonly discriminator: Logits
+  readonly discriminator: LogitsLike
   /** Which class of the discriminator is "real". Default 0: of folders `real` and `synthetic` it is the first. */
   readonly real?: number
   /** Weight of the low-density term. */
@@ -45,7 +46,9 @@ export interface SehwagOptions {
 
 /** Sehwag et al.'s two terms; a reconstruction, see the head of this file. */
 export function sehwagGuidance(options: SehwagOptions): Guidance {
-  const { embedding, classMeans: means, y, discriminator, real = 0, alpha, beta, temperature = 0.1 } = options
+  refuseUnknown('sehwagGuidance', options, { embedding: true, classMeans: true, y: true, discriminator: true, real: true, alpha: true, beta: true, temperature: true })
+  const { embedding, classMeans: means, y, real = 0, alpha, beta, temperature = 0.1 } = options
+  const discriminator = logitsOf(options.discriminator)
   if (!Number.isFinite(alpha) || !Number.isFinite(beta)) throw new TweedieError('option', `alpha and beta are finite numbers, found ${alpha} and ${beta}.`)
   if (!(temperature > 0)) throw new TweedieError('option', `The temperature is a positive number, found ${temperature}.`)
   if (means.shape.length !== 2) throw new TweedieError('shape', `Class means are [K, D], found [${means.shape.join(', ')}].`)

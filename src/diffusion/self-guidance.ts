@@ -5,9 +5,11 @@
  * ablation takes it through the second, or through both.
  */
 import { TweedieError } from '../errors.ts'
+import { refuseOther, refuseUnknown } from '../nn/nearest.ts'
 import { add, div, grad, mul, noGrad, stopGradient, type Tensor } from '../tensor/index.ts'
-import { l2, type Distance } from './distance.ts'
-import type { Denoiser, GaussianDiffusion } from './gaussian-diffusion.ts'
+import { checkDistance, l2, measured, type Distance } from './distance.ts'
+import { denoiserOf, givenTensor, type Denoiser, type DenoiserLike } from './denoiser.ts'
+import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 import { peakNormalized } from './guidance.ts'
 import type { NoiseSource } from './noise.ts'
 
@@ -44,9 +46,10 @@ const defaults: SelfGuidance = { weight: 1, every: 5, strength: 0.8, after: -1, 
 
 /**
  * The options with every default filled in.
- * @throws TweedieError 'option' for a value out of range
+ * @throws TweedieError 'option' for an option that is none, or out of range
  */
 export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
+  refuseUnknown('selfGuidance', options, defaults)
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
   const all = { ...defaults, ...given }
   const whole = (name: 'every' | 'draws'): void => {
@@ -57,8 +60,9 @@ export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
   if (!(all.strength >= 0 && all.strength < 1)) throw new TweedieError('option', `Self-guidance: strength is a fraction of the steps, 0 or more and below 1, found ${all.strength}.`)
   if (!Number.isFinite(all.weight)) throw new TweedieError('option', `Self-guidance: weight is a finite number, found ${all.weight}.`)
   if (!Number.isFinite(all.after)) throw new TweedieError('option', `Self-guidance: after is a finite number, a fraction of the steps or -1 for always, found ${all.after}.`)
-  if (!['variance', 'fixed'].includes(all.scale)) throw new TweedieError('option', `Self-guidance: scale is 'variance' or 'fixed', found ${JSON.stringify(all.scale)}.`)
-  if (!['first', 'second', 'both'].includes(all.through)) throw new TweedieError('option', `Self-guidance: the gradient goes through the 'first' estimate, the 'second' or 'both', found ${JSON.stringify(all.through)}.`)
+  refuseOther('Self-guidance: scale', all.scale, ['variance', 'fixed'])
+  refuseOther('Self-guidance: through', all.through, ['first', 'second', 'both'])
+  checkDistance(all.distance)
   return all
 }
 
@@ -66,13 +70,17 @@ export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
 export const isGuided = ({ every, after, weight }: SelfGuidance, t: number, steps: number): boolean => weight !== 0 && t > steps * after && t % every === 0
 
 /** The last guided index of a walk down to 0 that begins at `first`; null where none is guided. */
-export function lastGuided(options: SelfGuidance, first: number, steps: number): number | null {
-  for (let t = 0; t <= first; t++) if (isGuided(options, t, steps)) return t
+export function lastGuided(options: SelfGuidanceOptions, first: number, steps: number): number | null {
+  const all = selfGuidance(options)
+  for (let t = 0; t <= first; t++) if (isGuided(all, t, steps)) return t
   return null
 }
 
 /** What the metric is of: how strong the noise, how often, how far is measured. */
-export type SelfGuidanceMetricOptions = Pick<SelfGuidanceOptions, 'strength' | 'draws' | 'clip' | 'distance'>
+export interface SelfGuidanceMetricOptions extends Pick<SelfGuidanceOptions, 'strength' | 'draws' | 'clip' | 'distance'> {
+  /** One class a sample, if and only if the network is class-conditional. */
+  readonly y?: ArrayLike<number>
+}
 
 /**
  * The metric of Um & Ye (ECCV 2024) of x_t at index `t`: E[d(x0hat(x_t), x0hat(x_s))], x_s being x0hat(x_t) noised again to
@@ -80,13 +88,13 @@ export type SelfGuidanceMetricOptions = Pick<SelfGuidanceOptions, 'strength' | '
  * draws, `draws` of them. No gradient; enqueues only, reading the result waits. Its values at different t are not comparable.
  *
  * ```ts
- * using metric = selfGuidanceMetric(diffusion, denoiser, x, t, noise, { distance: perceptual((a, b) => lpips.distance(a, b)) })
+ * using metric = selfGuidanceMetric(diffusion, model, x, t, noise, { distance: perceptual((a, b) => lpips.distance(a, b)) })
  * ```
  * @throws TweedieError 'option' for a value out of range
  */
-export function selfGuidanceMetric(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, noise: Pick<NoiseSource, 'renoise'>, options: SelfGuidanceMetricOptions = {}): Tensor {
+export function selfGuidanceMetric(diffusion: GaussianDiffusion, model: DenoiserLike, x: Tensor, t: number, noise: Pick<NoiseSource, 'renoise'>, { y, ...options }: SelfGuidanceMetricOptions = {}): Tensor {
   const { device } = x
-  return noGrad(device, () => device.scope(() => metricOf(diffusion, denoiser, x, t, noise, selfGuidance(options)).metric))
+  return noGrad(device, () => device.scope(() => metricOf(diffusion, denoiserOf(model, y), x, t, noise, selfGuidance(options)).metric))
 }
 
 /** The metric, and the network's output at (x, t). */
@@ -97,11 +105,11 @@ function metricOf(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t
   const out = diffusion.run(denoiser, x, t)
   const xStart = diffusion.predXStart(out, x, t, estimate)
   // The estimate as it is measured, and as it is noised again.
-  const measured = options.through === 'second' ? stopGradient(xStart) : xStart
+  const shown = options.through === 'second' ? stopGradient(xStart) : xStart
   const noised = options.through === 'first' ? stopGradient(xStart) : xStart
   const distances = Array.from({ length: options.draws }, (_, k) => device.scope(() => {
-    const xs = diffusion.qSample(noised, s, noise.renoise(t, k))
-    return options.distance(measured, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
+    const xs = diffusion.qSample(noised, s, givenTensor('noise.renoise', noise.renoise(t, k), x.shape))
+    return measured(options.distance, shown, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
   }))
   return { out, metric: div(distances.reduce(add), options.draws) }
 }

@@ -6,13 +6,13 @@
  * ```ts
  * using lowRes = device.tensor(lowResolution(await base.read()), base.shape)
  * using noise = new GeneratedNoise(device, { seed, samples, shape: [3, 256, 256], stage: 'upsample' })
- * for await (const { x } of sampleLoop(diffusion, superResolutionDenoiser(upsampler, lowRes, labels), { noise })) ...
+ * using large = await sample(diffusion, superResolutionDenoiser(upsampler, lowRes, labels), { noise })
  * ```
  */
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import type { Tensor } from '../tensor/index.ts'
-import type { Denoiser } from './gaussian-diffusion.ts'
+import { checkNetwork, type Denoiser } from './denoiser.ts'
 
 /**
  * What the second stage sees of samples in [-1, 1], of any shape: (x + 1) * 127.5 in float32, clamped to [0, 255] and
@@ -33,6 +33,7 @@ export function lowResolution(samples: Float32Array): Float32Array<ArrayBuffer> 
  * @throws TweedieError 'option' for a network that takes no picture beside the noise; 'shape' for a batch of another size
  */
 export function superResolutionDenoiser(model: UNet, lowRes: Tensor, y?: ArrayLike<number>): Denoiser {
+  checkNetwork(model, 'The second stage', 'unet')
   const { superResolution, inChannels } = model.config
   if (!superResolution) throw new TweedieError('option', 'Two-stage sampling takes a super-resolution U-Net for its second stage, found one that draws by itself.')
   if (lowRes.shape.length !== 4 || lowRes.shape[1] !== inChannels) throw new TweedieError('shape', `The small pictures are [N, ${inChannels}, h, w], found [${lowRes.shape.join(', ')}].`)

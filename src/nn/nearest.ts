@@ -3,7 +3,7 @@
  * the common prefix and suffix are cut off, which state-dict keys share at length, and given up as soon as a row of the
  * table exceeds the best distance so far: 600 names against 600 keys take well under a second.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 
 /** Levenshtein distance of two strings, or `limit + 1` where it exceeds `limit`. */
 export function editDistance(a: string, b: string, limit = Infinity): number {
@@ -68,12 +68,23 @@ export function unknownNames(what: string, names: readonly string[], known: Iter
  * undefined is as good as absent.
  * @throws TweedieError 'option'
  */
-export function refuseUnknown<T extends object>(of: string, options: T, known: { readonly [K in keyof Required<T>]: true }): void {
+export function refuseUnknown<T extends object>(of: string, options: T, known: { readonly [K in keyof Required<T>]: unknown }): void {
   const given: unknown = options
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    throw new TweedieError('option', `${of}: expected an object of options such as { ${Object.keys(known)[0]}: … }, found ${Array.isArray(given) ? 'a list' : given === null ? 'null' : `a ${typeof given}`}.`)
+    throw unexpected(of, `an object of options such as { ${Object.keys(known)[0]}: … }`, given)
   }
   const names = Object.entries(given).flatMap(([key, value]) => (value === undefined ? [] : [key]))
   const unknown = unknownNames('option', names, Object.keys(known))
   if (unknown) throw new TweedieError('option', `${of}: ${unknown}; there are ${Object.keys(known).join(', ')}.`)
+}
+
+/**
+ * Refuses a value that is not one of `choices`, whatever its case. `what` begins the message.
+ * @throws TweedieError 'option'
+ */
+export function refuseOther<T extends string>(what: string, value: T, choices: readonly T[]): void {
+  if (choices.includes(value)) return
+  const same = choices.find((choice) => choice.toLowerCase() === String(value).toLowerCase())
+  const near = same ?? nearest(String(value), choices)
+  throw new TweedieError('option', `${what} is ${choices.map((choice, i) => `${i === 0 ? '' : i === choices.length - 1 ? ' or ' : ', '}'${choice}'`).join('')}, found ${typeof value === 'string' ? `'${value}'` : String(value)}${near ? `: did you mean '${near}'?` : '.'}`)
 }

@@ -45,8 +45,7 @@ export async function evaluateDiffusion(device: Device, { model, diffusion, load
       const samples = device.tensor(t.map((_, i) => first + i), [n], 'u32')
       const xStart = device.tensor(images, [n, inChannels, imageSize, imageSize])
       const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 1, purpose: trainPurposes.noise, shape: xStart.shape.slice(1) })
-      const inputs = numClasses !== null && labels ? { y: labels } : {}
-      return trainingLosses(diffusion, (x, timesteps) => model.forward(x, timesteps, inputs), xStart, t, noise)
+      return trainingLosses(diffusion, model, xStart, t, noise, numClasses !== null && labels ? { y: labels } : {})
     })
     const [mse, vb] = await Promise.all([made.mse!.read(), made.vb?.read()])
     for (const tensor of [made.loss, made.mse, made.vb]) tensor?.dispose()

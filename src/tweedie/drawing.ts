@@ -1,13 +1,13 @@
 /** Drawing a batch: the sampler over a loaded model, as the command line and the library both run it. */
 import {
-  GaussianDiffusion, GeneratedNoise, GivenNoise, marginalStart, marginalStartIndex, sampleLoop, selfGuidance,
-  type Denoiser, type Distance, type Guidance, type Marginal, type SampleStep,
+  GaussianDiffusion, GeneratedNoise, GivenNoise, marginalStart, marginalStartIndex, sampleLoop,
+  type Distance, type Guidance, type Marginal, type SampleStep,
 } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import type { Device, Tensor } from '../tensor/index.ts'
 import { labelsOf } from './labels.ts'
-import type { DrawSettings } from './settings.ts'
+import { processOf, type DrawSettings } from './settings.ts'
 
 export interface DrawTools {
   readonly device: Device
@@ -28,8 +28,6 @@ export interface DrawOptions {
 }
 
 export interface Drawing {
-  /** The model, told the samples' classes. */
-  readonly denoiser: Denoiser
   /** How many steps are walked. */
   readonly total: number
   /** Walks them; what they took is freed when it ends, however it ends. */
@@ -41,16 +39,15 @@ export function drawing({ device, model, distance, shape }: DrawTools, settings:
   const { guidances = [], given = null, marginal = null, signal } = options
   const { sampler, eta, boost, clipDenoised, guide } = settings
   const y = labelsOf(settings.labels, samples)
-  const denoiser: Denoiser = (x, timesteps) => model.forward(x, timesteps, y ? { y } : {})
-  const diffusion = new GaussianDiffusion(settings)
+  const diffusion = new GaussianDiffusion({ ...processOf(settings), respacing: settings.respacing })
   const skip = marginal && !given ? diffusion.steps - 1 - marginalStartIndex(diffusion) : settings.skip
-  const rest = { method: sampler, ...(sampler === 'ddim' && { eta }), boost, clipDenoised, guidances, ...(signal && { signal }), ...(guide && { selfGuidance: selfGuidance({ ...guide, distance }) }) }
+  const rest = { ...(y && { y }), method: sampler, ...(sampler === 'ddim' && { eta }), boost, clipDenoised, guidances, ...(signal && { signal }), ...(guide && { selfGuidance: { ...guide, distance } }) }
   async function* steps(): AsyncGenerator<SampleStep, void, void> {
-    if (given) return yield* sampleLoop(diffusion, denoiser, { noise: new GivenNoise(given.xT, given.noise), skip, ...rest })
+    if (given) return yield* sampleLoop(diffusion, model, { noise: new GivenNoise(given.xT, given.noise), skip, ...rest })
     using noise = new GeneratedNoise(device, { seed: settings.seed, samples, shape })
-    yield* sampleLoop(diffusion, denoiser, { ...(marginal ? marginalStart(device, diffusion, marginal, noise) : { noise, skip }), ...rest })
+    yield* sampleLoop(diffusion, model, { ...(marginal ? marginalStart(device, diffusion, marginal, noise) : { noise, skip }), ...rest })
   }
-  return { denoiser, total: diffusion.steps - skip, steps: steps() }
+  return { total: diffusion.steps - skip, steps: steps() }
 }
 
 /** Refuses values that are no numbers, with the samples that have them; `values` are of all of `samples`, one after another. */

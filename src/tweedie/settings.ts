@@ -16,6 +16,10 @@ export interface ProcessSettings extends Readonly<Required<Omit<DiffusionOptions
   readonly clipDenoised: boolean
 }
 
+/** The process itself, of settings that hold more. */
+export const processOf = ({ schedule, diffusionSteps, rescaleTimesteps, meanType, varianceType }: ProcessSettings): Omit<DiffusionOptions, 'respacing'> =>
+  ({ schedule, diffusionSteps, rescaleTimesteps, meanType, varianceType })
+
 /** Self-guidance, but for its distance. */
 export interface GuideSettings {
   readonly weight: number
