@@ -150,7 +150,7 @@ describe('a network as a denoiser', () => {
     ]
     for (const [one, other] of pairs) expect(await read(device, () => one(x, [500, 500]))).toEqual(await read(device, () => other(x, [500, 500])))
     expect(() => classifierGuidance(model, { target: 4 })).toThrow('What gives logits is a classifier, or a function of x and timesteps; found a U-Net.')
-    expect(() => minorityLogits(model as unknown as Classifier)).toThrow('A minority classifier is a classifier, or')
+    expect(() => minorityLogits(model as unknown as Classifier)).toThrow('minorityLogits takes a classifier; found a U-Net.')
     await expect((async () => read(device, () => classifierGuidance((xt) => mean(xt), { target: 4 })(x, [500, 500])))()).rejects.toThrow('A classifier gives logits [2, classes], found []')
   }, onCPU)
 
@@ -171,7 +171,7 @@ describe('a network as a denoiser', () => {
     for (const [given, message] of refused) {
       expect(String(await leavesNothing(device, () => sample(fourSteps, given as UNet, { noise })))).toContain(message)
     }
-    expect(() => superResolutionDenoiser(classifier as unknown as UNet, small)).toThrow('The second stage is a U-Net')
+    expect(() => superResolutionDenoiser(classifier as unknown as UNet, small)).toThrow('The second stage is a super-resolution U-Net; found a classifier.')
     using x = await sample(fourSteps, superResolutionDenoiser(upsampler, small), { noise })
     expect(x.shape).toEqual([2, ...shape])
   }, onCPU)

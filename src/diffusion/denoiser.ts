@@ -26,7 +26,7 @@ export type DenoiserLike = Denoiser | DenoisingModel
 export function denoiserOf(model: DenoiserLike, y?: ArrayLike<number>): Denoiser {
   const labels = y === undefined ? undefined : labelsIn(y)
   if (typeof model === 'function') return labels ? (x, timesteps) => model(x, timesteps, labels) : model
-  checkNetwork(model, 'A denoiser', 'unet')
+  checkNetwork(model, 'unet', 'A denoiser is a U-Net, or a function of x and timesteps')
   const { config } = model as { readonly config?: { readonly superResolution?: boolean } }
   if (config?.superResolution) throw new TweedieError('option', 'A super-resolution U-Net takes a small picture beside the noise: superResolutionDenoiser(model, lowRes) is its denoiser.')
   return (x, timesteps) => model.forward(x, timesteps, labels ? { y: labels } : {})
@@ -41,12 +41,12 @@ function labelsIn(y: ArrayLike<number>): readonly number[] {
 const called = { unet: 'U-Net', classifier: 'classifier' } as const
 
 /**
- * Refuses what is no network, or one of the other kind. `who` begins the message.
+ * Refuses what is no network, or one of the other kind. `expected` begins the message.
  * @throws TweedieError 'option'
  */
-export function checkNetwork(model: unknown, who: string, kind: keyof typeof called): void {
+export function checkNetwork(model: unknown, kind: keyof typeof called, expected: string): void {
   const fail = (found: string): never => {
-    throw new TweedieError('option', `${who} is a ${called[kind]}, or a function of x and timesteps; found ${found}`)
+    throw new TweedieError('option', `${expected}; found ${found}`)
   }
   if (model instanceof Promise) fail('a promise: await loadModel(…).')
   const { forward, kind: found } = (model ?? {}) as { readonly forward?: unknown; readonly kind?: unknown }

@@ -30,7 +30,7 @@ export type LogitsLike = Logits | { forward(x: Tensor, timesteps: readonly numbe
  */
 export function logitsOf(classifier: LogitsLike): Logits {
   if (typeof classifier === 'function') return (x, timesteps) => checkedLogits(classifier(x, timesteps), x.shape[0])
-  checkNetwork(classifier, 'What gives logits', 'classifier')
+  checkNetwork(classifier, 'classifier', 'What gives logits is a classifier, or a function of x and timesteps')
   return (x, timesteps) => classifier.forward(x, timesteps)
 }
 

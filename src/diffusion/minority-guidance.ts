@@ -36,8 +36,8 @@ export interface MinorityLogitsOptions {
 export function minorityLogits(classifier: Classifier, options: MinorityLogitsOptions = {}): Logits {
   refuseUnknown('minorityLogits', options, { extractor: true, y: true })
   const { extractor, y } = options
-  checkNetwork(classifier, 'A minority classifier', 'classifier')
-  if (extractor) checkNetwork(extractor, 'An extractor', 'classifier')
+  checkNetwork(classifier, 'classifier', 'minorityLogits takes a classifier')
+  if (extractor) checkNetwork(extractor, 'classifier', 'An extractor is a classifier')
   const inputs = ({ config }: Classifier) => (config.numClasses !== null && y ? { y } : {})
   if (!extractor) return (x, timesteps) => classifier.forward(x, timesteps, inputs(classifier))
   const features = featureShape(extractor)

@@ -33,7 +33,7 @@ export function lowResolution(samples: Float32Array): Float32Array<ArrayBuffer> 
  * @throws TweedieError 'option' for a network that takes no picture beside the noise; 'shape' for a batch of another size
  */
 export function superResolutionDenoiser(model: UNet, lowRes: Tensor, y?: ArrayLike<number>): Denoiser {
-  checkNetwork(model, 'The second stage', 'unet')
+  checkNetwork(model, 'unet', 'The second stage is a super-resolution U-Net')
   const { superResolution, inChannels } = model.config
   if (!superResolution) throw new TweedieError('option', 'Two-stage sampling takes a super-resolution U-Net for its second stage, found one that draws by itself.')
   if (lowRes.shape.length !== 4 || lowRes.shape[1] !== inChannels) throw new TweedieError('shape', `The small pictures are [N, ${inChannels}, h, w], found [${lowRes.shape.join(', ')}].`)
