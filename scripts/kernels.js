@@ -91,7 +91,7 @@ async function kernels() {
     '/** Made by scripts/kernels.js from src/wasm. The names are its exports, in order. */',
     `export const kernelNames = ${JSON.stringify(names)} as const`,
     'export type KernelName = (typeof kernelNames)[number]',
-    `export const kernels = '${module.toString('base64')}'`,
+    `export const kernels: string = '${module.toString('base64')}'`,
   ]
   write('kernels.ts', `${text.join('\n')}\n`, started)
 }
@@ -101,7 +101,7 @@ async function worker() {
   const started = new Date()
   const { build } = await import('esbuild')
   const { outputFiles } = await build({ entryPoints: [join(cpu, 'worker-main.ts')], bundle: true, minify: true, format: 'iife', target: 'es2022', external: ['node:worker_threads'], write: false })
-  write('worker.ts', `/** Made by scripts/kernels.js from worker-main.ts: the program of a worker. */\nexport const workerSource = ${JSON.stringify(outputFiles[0].text)}\n`, started)
+  write('worker.ts', `/** Made by scripts/kernels.js from worker-main.ts: the program of a worker. */\nexport const workerSource: string = ${JSON.stringify(outputFiles[0].text)}\n`, started)
 }
 
 /** Makes what is missing or older than its sources. */

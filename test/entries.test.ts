@@ -46,6 +46,10 @@ test('every entry loads in Node, and all share their modules', () => {
   expect(lines.at(-1)).toBe('true true function function')
 })
 
+test('a program in CommonJS gets it too, by require', () => {
+  expect(execFileSync(process.execPath, ['--input-type=commonjs', '--eval', "console.log(typeof require('tweedie').openFile)"], { cwd: folder, encoding: 'utf8' })).toBe('function\n')
+})
+
 test('the shipped weights and package.json are found by their names in the package', () => {
   expect(run(`
     import { createRequire } from 'node:module'

@@ -255,3 +255,12 @@ deviceTest('options that make no run are refused', async (device) => {
   wrong({ anneal: 2 }).toThrow('from 0 to 1, found 2')
   wrong({ clip: -1 }).toThrow('positive norm')
 }, onCPU)
+
+deviceTest('images of another size than the model\'s are refused, also where they would pass for more images', async (device) => {
+  const model = new UNet(small, initializeParameters(device, planOf({ kind: 'unet', ...small }), 5))
+  const load = async (_: number, count: number) => ({ images: new Float32Array(count * 3 * (2 * small.imageSize) ** 2) })
+  const trainer = new Trainer(device, diffusionTask(device, { model, diffusion: new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 100 }), load, seed: 3 }), { batch: 2, steps: 1, lr: 1e-3, emaRates: [] })
+  await expect(trainer.run()[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'shape', message: expect.stringMatching(/^load: 2 images of \[3, /) })
+  trainer.dispose()
+  model.dispose()
+})

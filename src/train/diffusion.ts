@@ -3,6 +3,7 @@
  * timesteps from the schedule sampler, noise from the counter-based generator, and the process's own losses.
  */
 import { trainingLosses, UniformSampler, type GaussianDiffusion, type LossType, type ScheduleSampler } from '../diffusion/index.ts'
+import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import { hostRandomBits, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
 import type { Draw, Task } from './trainer.ts'
@@ -49,7 +50,14 @@ export function diffusionTask(device: Device, { model, diffusion, load, seed, lo
   return {
     parameters: model.parameters,
     groups: quartiles,
-    load,
+    async load(first, count, signal) {
+      const loaded = await load(first, count, signal)
+      // Images of twice the side would pass for four times as many.
+      if (loaded.images.length !== count * inChannels * imageSize ** 2) {
+        throw new TweedieError('shape', `load: ${count} images of [${inChannels}, ${imageSize}, ${imageSize}], the size of the model's, are ${count * inChannels * imageSize ** 2} numbers, found ${loaded.images.length}.`)
+      }
+      return loaded
+    },
     draw({ images, labels }, first) {
       const count = images.length / (inChannels * imageSize ** 2)
       const { t, weights } = scheduleSampler.sample(count, uniforms(seed, trainPurposes.timestep, first))
