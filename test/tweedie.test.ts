@@ -209,6 +209,7 @@ describe('loading', () => {
 
   test.each<[string, () => Promise<unknown>, RegExp]>([
     ['a page is told where the set is', () => TweedieOfPages.load('bccd32'), /a page has to be told where it finds them: .*\{ weights: '\/weights\/' \}/],
+    ['a path where there is no page and no Node', () => TweedieOfPages.load('model.safetensors'), /^model\.safetensors is no URL, .*'tweedie\/node'\.$/],
     ['the set is not where it is said', () => Tweedie.load('bccd32', { weights: out('nowhere') }), /^cannot read .*nowhere\/bccd32-adm\.safetensors/],
     ['no such file', () => Tweedie.load(out('none.safetensors')), /^cannot read .*none\.safetensors/],
     ['a classifier', async () => Tweedie.load(await writeModel(out('classifier.safetensors'), classifier)), /is a classifier, which draws nothing/],

@@ -4,6 +4,7 @@
  */
 import { unexpected } from '../errors.ts'
 import { blobSource, bytesSource, urlSource, type ByteSource } from '../io/index.ts'
+import { fail } from './fail.ts'
 
 /**
  * A file: a path or a URL, a `Blob` (the `File` a person picked), or its bytes. A string is a path in Node unless it begins
@@ -22,7 +23,11 @@ export interface Files {
 
 /** Files of a page: all are URLs. */
 export const web: Files = {
-  open: (where, signal) => fromWeb(where, signal),
+  async open(where, signal) {
+    // Without a page there is nothing that a path could be relative to.
+    if (!('location' in globalThis) && !/^(https?|blob|data):/i.test(String(where))) fail(`${String(where)} is no URL, and this entry of the package knows no paths: import Tweedie from 'tweedie' or 'tweedie/node'.`)
+    return fromWeb(where, signal)
+  },
   jsonBeside: async () => undefined,
   shipped: null,
 }
