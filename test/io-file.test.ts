@@ -1,9 +1,12 @@
 /** Writing files: what is kept of the one before, and what is written into instead of replaced. */
 import { execFileSync } from 'node:child_process'
-import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openFile, writeFileAtomic } from '../src/io/index.node.ts'
@@ -109,6 +112,31 @@ test.skipIf(process.platform === 'win32')('with no room: what was there stays, n
 test.skipIf(process.platform === 'win32')('a pipe is not opened for reading by range, and not waited for', async () => {
   execFileSync('mkfifo', [join(folder, 'pipe')])
   await refuses(openFile(join(folder, 'pipe')), 'option', 'expected a file')
+})
+
+test.runIf(process.platform === 'linux')('a file that is forgotten open is closed, without a warning', async () => {
+  const path = join(folder, 'forgotten')
+  await writeFile(path, 'here')
+  const open = async (): Promise<number> => {
+    const targets = await Promise.all((await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')))
+    return targets.filter((target) => target === path).length
+  }
+  const warnings: string[] = []
+  const listen = (warning: Error): void => void warnings.push(warning.message)
+  process.on('warning', listen)
+  try {
+    const read = async (): Promise<string> => new TextDecoder().decode(await (await openFile(path)).read(0, 4))
+    expect(await read()).toBe('here')
+    expect(await open()).toBe(1)
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    for (let i = 0; i < 100 && await open() > 0; i++) collect(), await wait(10)
+    expect(await open()).toBe(0)
+    await wait(10)
+    expect(warnings).toEqual([])
+  } finally {
+    process.off('warning', listen)
+  }
 })
 
 test('a file is named by its path, by a file: URL, or by the text of one', async () => {

@@ -16,6 +16,9 @@ import type { ByteSource } from './source.ts'
 /** Node reads at most 2^31 - 1 bytes at once; shorter pieces also bound how long an abort has to wait. */
 const piece = 2 ** 24
 
+/** Closes a file that was forgotten open, once nobody can read it any more. Node does so by itself, but warns, and says it will throw. */
+const forgotten = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}))
+
 /** The path in a `file:` URL, as an object or as the text that `import.meta.resolve` gives; any other text is a path. */
 export function pathOf(file: string | URL): string {
   const text = String(file)
@@ -25,7 +28,8 @@ export function pathOf(file: string | URL): string {
 }
 
 /**
- * Opens a file, named by its path or a `file:` URL, for reading by range. Close it, or the {@link Checkpoint} made from it.
+ * Opens a file, named by its path or a `file:` URL, for reading by range. Close it, or the {@link Checkpoint} made from it;
+ * one that is forgotten is closed some time after.
  * Rejects with code 'option' when there is no such file or it may not be read.
  *
  * @example
@@ -46,10 +50,10 @@ export async function openFile(file: string | URL): Promise<ByteSource & { close
   }
   const { size } = stat
   let closed: Promise<void> | undefined
-  return {
+  const source = {
     name: path,
     size,
-    async read(offset, length, signal) {
+    async read(offset: number, length: number, signal?: AbortSignal) {
       signal?.throwIfAborted()
       if (closed) throw new TweedieError('disposed', `${path}: read after close`)
       checkRange({ name: path, size }, offset, length)
@@ -66,8 +70,13 @@ export async function openFile(file: string | URL): Promise<ByteSource & { close
       }
       return bytes
     },
-    close: () => closed ??= handle.close(),
+    close() {
+      forgotten.unregister(source)
+      return closed ??= handle.close()
+    },
   }
+  forgotten.register(source, handle, source)
+  return source
 }
 
 /** What a folder has, of files with this ending if there are any: one of them may be meant. */
