@@ -3,7 +3,8 @@
  * seen on the installed package, by what Node loads and by what bundles hold.
  */
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import * as esbuild from 'esbuild'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { emptyProject } from './packed.ts'
@@ -134,5 +135,14 @@ describe('bundled', () => {
     expect(files).toContain('dist/tensor/device.js')
     expect([...ofCPU(files), ...ofWebGPU(files)]).toEqual([])
     expect(outputs.some((output) => ofCPU(output.files).length > 0 && ofWebGPU(output.files).length > 0)).toBe(false)
+  })
+
+  test('tweedie.min.js imports its own chunks and nothing else, and comes with the licences of what is in it', async () => {
+    const folder = `${project}/../node_modules/tweedie/dist/browser`
+    const { metafile } = await esbuild.build({ entryPoints: [`${folder}/tweedie.min.js`], bundle: true, packages: 'external', write: false, metafile: true, format: 'esm', platform: 'browser', logLevel: 'error' })
+    expect(Object.values(metafile.inputs).flatMap(({ imports }) => imports.filter(({ external }) => external))).toEqual([])
+    const chunks = readdirSync(folder).filter((name) => name.endsWith('.js'))
+    expect(Object.keys(metafile.inputs).map((path) => basename(path)).sort()).toEqual(chunks.sort())
+    expect(readFileSync(`${folder}/LICENSES.txt`, 'utf8').match(/^[\w@/-]+ [\d.]+: .*$/gm)?.map((line) => line.split(' ')[0])).toEqual(['tweedie', 'fast-png', 'fflate', 'iobuffer', 'jpeg-js', 'wgsl-preprocessor'])
   })
 })
