@@ -1,11 +1,14 @@
 /** Pictures in and out: values of a batch as images, PNG files, ImageData and canvases, and back. */
+import { build } from 'esbuild'
 import { describe, expect, test } from 'vitest'
 import {
   batchOf, centerCrop, decodeImage, drawImage, encodePng, imageArrays, imageBatch, imageDataOf, imageFrom, imageOf, imagesOf, withChannels, type Canvas, type Image, type Pixels,
 } from '../src/data/index.ts'
 import { TweedieError } from '../src/errors.ts'
+import { chromium, html, posting, visit } from './chromium.ts'
 import { pattern } from './data-fixtures.ts'
 import { numbers } from './op.ts'
+import { packed } from './packed.ts'
 
 /** Bytes of every value, [0, 256), as a grey image and as a colour one. */
 const grey: Image = { width: 16, height: 16, channels: 1, data: Uint8Array.from({ length: 256 }, (_, i) => i) }
@@ -82,7 +85,6 @@ describe('files', () => {
   })
 })
 
-// Chromium's own are tested in browser.test.ts.
 describe('ImageData and canvases', () => {
   /** What a canvas does with pixels. */
   const canvas = (): Canvas & { pixels?: Pixels } => {
@@ -110,5 +112,35 @@ describe('ImageData and canvases', () => {
     expect(imageFrom(there)).toEqual(colour)
     drawImage(there, grey)
     expect(imageFrom(there)).toEqual(withChannels(grey, 3))
+  })
+})
+
+describe.runIf(chromium)('in Chromium', () => {
+  test('canvases, ImageData and the browser\'s own PNG files hold the same bytes', async () => {
+    const { outputFiles } = await build({
+      stdin: {
+        contents: posting(`
+          import { decodeImage, drawImage, encodePng, imageDataOf, imageFrom } from 'tweedie/data'
+          const { data, ...size } = ${JSON.stringify({ ...colour, data: [...colour.data] })}
+          const image = { ...size, data: Uint8Array.from(data) }
+          async function run() {
+            const canvas = document.createElement('canvas')
+            const offscreen = new OffscreenCanvas(1, 1)
+            drawImage(canvas, image)
+            drawImage(offscreen, image)
+            const bitmap = new OffscreenCanvas(16, 16)
+            bitmap.getContext('2d').drawImage(await createImageBitmap(new Blob([encodePng(image)])), 0, 0)
+            const saved = new Uint8Array(await (await offscreen.convertToBlob()).arrayBuffer())
+            const images = { canvas: imageFrom(canvas), offscreen: imageFrom(offscreen), shown: imageFrom(bitmap), saved: decodeImage(saved), pixels: imageFrom(imageDataOf(image)) }
+            return { isImageData: imageDataOf(image) instanceof ImageData, images: Object.entries(images).map(([name, { data, ...size }]) => [name, { ...size, data: [...data] }]) }
+          }`),
+        resolveDir: await packed(), loader: 'js',
+      },
+      bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022', logLevel: 'error',
+    })
+    const files: Readonly<Record<string, string>> = { '/': html('<script type="module" src="/script.js"></script>'), '/script.js': outputFiles[0].text }
+    const { result } = await visit<object>({ serve: (path) => files[path] ?? null })
+    const expected = { ...colour, data: [...colour.data] }
+    expect(result).toEqual({ isImageData: true, images: ['canvas', 'offscreen', 'shown', 'saved', 'pixels'].map((name) => [name, expected]) })
   })
 })
