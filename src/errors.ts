@@ -71,14 +71,6 @@ export function asksForAwait<T>(promise: Promise<T>, name: string, { prototype }
   return promise
 }
 
-/** Throws 'option' for options that are no object, and for one that is not among `known`: a misspelt option would be passed over in silence. */
-export function checkOptions(user: string, options: object, known: readonly string[]): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw unexpected(user, `options { ${known.join(', ')} }`, options)
-  for (const key in options) {
-    if (!known.includes(key)) throw new TweedieError('option', `${user}: there is no option ${key}. It takes ${known.join(', ')}.`)
-  }
-}
-
 const isPromise = (value: unknown): boolean => typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 
 /** A value in a message: `"text"`, 3, an array, a Tensor. */

@@ -210,9 +210,10 @@ describe('what is no tensor, no device or no such option', () => {
   deviceTest('one number for a list, and misspelt options', async (device) => {
     using x = device.tensor([[1, 2], [3, 4]])
     using image = device.tensor(new Float32Array(4), [1, 1, 2, 2])
-    refused(() => loose(t.sum)(x, 1), 'option', 'sum: expected options { axes, keepDims }, found 1.')
-    refused(() => loose(t.sum)(x, [1]), 'option', 'sum: expected options { axes, keepDims }, found an array.')
-    refused(() => loose(t.sum)(x, { axis: 1 }), 'option', 'sum: there is no option axis. It takes axes, keepDims.')
+    refused(() => loose(t.sum)(x, 1), 'option', 'sum: expected an object of options such as { axes: … }, found 1.')
+    refused(() => loose(t.sum)(x, [1]), 'option', 'sum: expected an object of options such as { axes: … }, found an array.')
+    refused(() => loose(t.sum)(x, { axis: 1 }), 'option', 'sum: unknown option "axis" (did you mean "axes"?); there are axes, keepDims.')
+    refused(() => loose(t.max)(x, x), 'option', 'max: expected an object of options such as { axes: … }, found a Tensor.')
     refused(() => loose(t.sum)(x, { axes: 1 }), 'option', 'sum: expected axes, in an array, found 1.')
     refused(() => loose(t.reshape)(x, 4), 'option', 'reshape: expected the dimensions of a shape, in an array, found 4.')
     refused(() => loose(t.split)(x, 0, 2), 'option', 'split: expected sizes, in an array, found 2.')
@@ -220,12 +221,13 @@ describe('what is no tensor, no device or no such option', () => {
     refused(() => loose(t.permute)(x, 1, 0), 'option', /^permute: expected the order of the axes, in an array/)
     refused(() => loose(t.zeros)([2, 2]), 'option', 'zeros: expected a device, found an array. zeros(device, shape)')
     refused(() => loose(t.cast)(x, 'f16'), 'option', 'cast: expected a data type, f32, i32, u32, found "f16".')
-    refused(() => loose(t.conv2d)(image, image, { strides: 2 }), 'option', 'conv2d: there is no option strides. It takes bias, residual, stride, padding.')
-    refused(() => loose(t.matmul)(x, x, { transpose: true }), 'option', 'matmul: there is no option transpose. It takes transposeA, transposeB.')
-    refused(() => loose(t.maxPool2d)(image, 2), 'option', 'maxPool2d: expected options { kernel, stride, padding, ceilMode }, found 2.')
+    refused(() => loose(t.conv2d)(image, image, { strides: 2 }), 'option', 'conv2d: unknown option "strides" (did you mean "stride"?); there are bias, residual, stride, padding.')
+    refused(() => loose(t.matmul)(x, x, { transpose: true }), 'option', 'matmul: unknown option "transpose" (did you mean "transposeA"?); there are transposeA, transposeB.')
+    refused(() => loose(t.maxPool2d)(image, 2), 'option', 'maxPool2d: expected an object of options such as { kernel: … }, found 2.')
+    refused(() => t.resizeBilinear(image, [2, 2, 2] as never), 'shape', "resizeBilinear: expected a size [H', W'], found [2, 2, 2].")
     refused(() => loose(t.noGrad)(() => x), 'option', 'noGrad: expected a device and a function, found a function.')
-    await expect(loose(Device.request)('cpu')).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(/^Device\.request: expected options \{ backend, .*found "cpu"\.$/) })
-    await expect(loose(Device.request)({ Backend: 'cpu' })).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(/^Device\.request: there is no option Backend\./) })
+    await expect(loose(Device.request)('cpu')).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(/^Device\.request: expected an object of options such as \{ backend: … \}, found "cpu"\.$/) })
+    await expect(loose(Device.request)({ Backend: 'cpu' })).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(/^Device\.request: unknown option "Backend" \(did you mean "backend"\?\)/) })
   }, onCPU)
 
   test('the operators of JavaScript', async () => {
@@ -255,6 +257,12 @@ describe('a forgotten await', () => {
     const loading = loadModel(await testDevice('cpu'), { name: 'x', tensors: new Map() }, { config: { kind: 'unet', ...unetConfig } })
     refused(() => (loading as unknown as UNet).forward(null as never, []), 'option', 'model.forward: this is still the Promise of a model: did you forget await?')
     await expect(loading).rejects.toMatchObject({ code: 'weights' })
+  })
+
+  test('a path in the place of what is read from it', async () => {
+    await expect(loose(openCheckpoint)('model.safetensors')).rejects.toMatchObject({ code: 'option', message: 'openCheckpoint: expected a source of bytes, found "model.safetensors". openFile(path), urlSource(url), blobSource(blob) and bytesSource(bytes) make one.' })
+    refused(() => loose(describeModel)('model.safetensors'), 'option', 'describeModel: expected a checkpoint, found "model.safetensors". openCheckpoint opens one.')
+    await expect(loose(loadModel)(await testDevice('cpu'), { name: 'x', tensors: new Map() })).rejects.toMatchObject({ code: 'option', message: /describeModel\(checkpoint\) makes one\.$/ })
   })
 
   test('a promise in the place of a tensor, a device, a checkpoint, a set of images', async () => {

@@ -52,6 +52,12 @@ describe('values', () => {
     ['values of one image of two', () => imageOf(numbers(12, 1), [2, 3, 2, 2], 0), 'shape', /found 12 values for \[2, 3, 2, 2\]/],
     ['an image that is not there', () => imageOf(numbers(12, 1), [1, 3, 2, 2], 1), 'option', /from 0 to 0, found 1/],
     ['no image', () => batchOf([], { size: 8, channels: 3 }), 'option', /one image or more/],
+    ['a size that is missing', () => batchOf([grey], { channels: 1 } as never), 'option', /batchOf: expected a size in pixels, and 1 or 3 channels, found size undefined and channels 1/],
+    ['an ImageData as an image', () => encodePng({ width: 2, height: 2, data: new Uint8ClampedArray(16) } as never), 'option', /encodePng: expected an image of 1 or 3 channels.* 16 bytes for 2 x 2 pixels of undefined channels\. imageFrom makes one/],
+    ['an image of too few bytes', () => imageDataOf({ ...grey, height: 17 }), 'option', /imageDataOf: expected an image .* 256 bytes for 16 x 17 pixels of 1 channels/],
+    ['an image and a canvas exchanged', () => drawImage(grey as never, { width: 1, height: 1, getContext: () => null } as never), 'option', /drawImage: expected an image/],
+    ['no canvas', () => drawImage('canvas' as never, grey), 'option', /drawImage: expected a canvas, found "canvas"/],
+    ['a path', () => decodeImage('a.png' as never), 'option', /decodeImage: expected the bytes of a file, a Uint8Array or an ArrayBuffer, found "a\.png"/],
     ['an image that is too small', () => batchOf([grey, grey], { size: 32, channels: 1 }), 'option', /batchOf: image 0 has 16 x 16 pixels: too small for 32 x 32/],
     ['what is no picture', () => imageFrom({ width: 2, height: 2, data: new Uint8ClampedArray(12) }), 'option', /expected an ImageData or a canvas, found 12 bytes for 2 x 2 pixels/],
     ['a picture of the page', () => imageFrom({ width: 2, height: 2, src: 'a.png' } as never), 'option', /found something else. Draw it onto a canvas/],
@@ -71,8 +77,8 @@ describe('values', () => {
 describe('files', () => {
   test.each([['grey', grey], ['colour', colour]])('%s goes to a PNG and back to the same bytes', (_, image) => {
     const png = encodePng(image)
-    const back: Image = decodeImage(png)
-    expect(back).toEqual(image)
+    expect(decodeImage(png)).toEqual(image)
+    expect(decodeImage(new Uint8Array(png).buffer), 'as a Blob gives it').toEqual(image)
     // A view of its own bytes, as Blob and Response take it.
     expect(new Uint8Array(png.buffer, png.byteOffset, png.byteLength)).toEqual(png)
   })

@@ -10,7 +10,7 @@ import { lpipsNetOf, lpipsPlan, lpipsStateDict, lpipsTapSizes } from '../src/nn/
 import type { LpipsNet } from '../src/nn/lpips-plan.ts'
 import { memoryOf } from '../src/nn/memory.ts'
 import { describeModel } from '../src/nn/model.ts'
-import { editDistance, nearest } from '../src/nn/nearest.ts'
+import { editDistance, nearest } from '../src/tensor/nearest.ts'
 import { parseConfig, parseDiffusionSettings } from '../src/nn/parse-config.ts'
 import { planOf } from '../src/nn/plan.ts'
 import type { Layer } from '../src/nn/plan.ts'

@@ -4,7 +4,7 @@
  * a folder called `007` keeps its name; whatever does not fit is one line that names the option.
  */
 import { parseArgs } from 'node:util'
-import { nearest } from '../nn/nearest.ts'
+import { nearest } from '../tensor/nearest.ts'
 import { fail } from '../tweedie/fail.ts'
 import type { Session } from './session.ts'
 

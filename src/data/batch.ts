@@ -5,7 +5,7 @@
  */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { centerCrop, randomCrop } from './crop.ts'
-import { withChannels, type Image } from './image.ts'
+import { checkImage, withChannels, type Image } from './image.ts'
 import type { ImageSet } from './image-set.ts'
 import { permutation, uniforms } from './random.ts'
 import { placeValues } from './values.ts'
@@ -41,6 +41,7 @@ export interface Batch {
  */
 export async function trainingBatch(set: ImageSet, first: number, count: number, options: BatchOptions, signal?: AbortSignal): Promise<Batch> {
   checkAwaited('trainingBatch', { set })
+  checkTarget('trainingBatch', options)
   const { size, channels, crop, augment = 'none', seed } = options
   const numbers = Array.from({ length: count }, (_, i) => first + i)
   const indices = numbers.map((k) => orderOf(set, seed, Math.floor(k / set.length))[k % set.length])
@@ -59,6 +60,7 @@ export async function trainingBatch(set: ImageSet, first: number, count: number,
  */
 export async function imageBatch(set: ImageSet, indices: readonly number[], options: Pick<BatchOptions, 'size' | 'channels'>, signal?: AbortSignal): Promise<Batch> {
   checkAwaited('imageBatch', { set })
+  checkTarget('imageBatch', options)
   const { size, channels } = options
   return assemble(set, indices, { size, channels, crop: 'center' }, signal, (image) => ({ square: centerCrop(image, size), symmetry: 0, channels }))
 }
@@ -68,17 +70,19 @@ export async function imageBatch(set: ImageSet, indices: readonly number[], opti
  * square and scaled as guided-diffusion does.
  *
  * ```ts
- * const image = decodeImage(new Uint8Array(await file.arrayBuffer()), file.name)
+ * const image = decodeImage(await file.arrayBuffer(), file.name)
  * using x = device.tensor(batchOf([image], { size: 64, channels: 3 }), [1, 3, 64, 64])
  * ```
  *
- * @throws TweedieError 'option' for no image, and for one that is too small for `size`
+ * @throws TweedieError 'option' for no image, for what is none, and for one that is too small for `size`
  */
 export function batchOf(images: readonly Image[], { size, channels }: Pick<BatchOptions, 'size' | 'channels'>): Float32Array<ArrayBuffer> {
   checkAwaited('batchOf', { images })
+  checkTarget('batchOf', { size, channels })
   if (images.length === 0) throw new TweedieError('option', 'batchOf: expected one image or more, found none.')
   const batch = new Float32Array(images.length * channels * size * size)
   images.forEach((image, i) => {
+    checkImage('batchOf', image)
     checkSize('batchOf', i, image, { size, crop: 'center' })
     placeValues(batch, i * channels * size * size, centerCrop(withChannels(image, channels), size))
   })
@@ -96,6 +100,12 @@ export function checkImages(set: ImageSet, options: Pick<BatchOptions, 'size' | 
     throw new TweedieError('option', `${set.name}: expected at least ${fewest} images, found ${set.length === 1 ? 'one' : set.length}. Add more.`)
   }
   for (let index = 0; index < set.length; index++) checkSize(set.name, set.imageName(index), set.sizeOf(index), options)
+}
+
+function checkTarget(user: string, { size, channels }: Pick<BatchOptions, 'size' | 'channels'>): void {
+  if (!Number.isInteger(size) || size < 1 || (channels !== 1 && channels !== 3)) {
+    throw new TweedieError('option', `${user}: expected a size in pixels, and 1 or 3 channels, found size ${size} and channels ${channels}.`)
+  }
 }
 
 function checkSize(name: string, image: string | number, { width, height }: { width: number; height: number }, { size, crop }: Pick<BatchOptions, 'size' | 'crop'>): void {

@@ -2,8 +2,8 @@
  * Between images of bytes and what pages show: ImageData and canvases. The types name what is used of the web's, so that
  * nobody needs its declarations to compile; in a page they are the web's own.
  */
-import { TweedieError } from '../errors.ts'
-import type { Image } from './image.ts'
+import { TweedieError, unexpected } from '../errors.ts'
+import { checkImage, type Image } from './image.ts'
 
 /** What an ImageData is made of: rows of red, green, blue and alpha. */
 export interface Pixels {
@@ -33,8 +33,12 @@ interface Context {
 /**
  * The image as `ImageData`, opaque, grey as three equal colours: for `putImageData` and `createImageBitmap`. Where there
  * is no ImageData (Node) it is an object with the same fields.
+ *
+ * @throws TweedieError 'option' for what is no image
  */
-export function imageDataOf({ width, height, channels, data }: Image): ImageDataOf {
+export function imageDataOf(image: Image): ImageDataOf {
+  checkImage('imageDataOf', image)
+  const { width, height, channels, data } = image
   const out = new Uint8ClampedArray(4 * width * height)
   for (let i = 0; i < width * height; i++) {
     for (let c = 0; c < 3; c++) out[4 * i + c] = data[channels === 1 ? i : 3 * i + c]
@@ -48,9 +52,11 @@ export function imageDataOf({ width, height, channels, data }: Image): ImageData
  * Draws the image, pixel for pixel, onto a canvas, which takes its size. To enlarge it give the canvas a size in CSS, with
  * `image-rendering: pixelated`.
  *
- * @throws TweedieError 'option' for a canvas that gives no 2d context
+ * @throws TweedieError 'option' for what is no canvas or no image, and for a canvas that gives no 2d context
  */
 export function drawImage(canvas: Canvas, image: Image): void {
+  checkImage('drawImage', image)
+  if (typeof canvas?.getContext !== 'function') throw unexpected('drawImage', 'a canvas', canvas)
   canvas.width = image.width
   canvas.height = image.height
   contextOf(canvas).putImageData(imageDataOf(image), 0, 0)

@@ -1,5 +1,6 @@
 /** Image files, told from their first bytes, whatever their names say. All that is decoded is decoded here. */
 import { TweedieError } from '../errors.ts'
+import { bytesOf } from '../io/source.ts'
 import type { Image, ImageHeader } from './image.ts'
 import { decodeJpeg, isJpeg, jpegHeader } from './jpeg.ts'
 import { decodePng, isPng, pngHeader } from './png.ts'
@@ -10,7 +11,8 @@ import { decodePng, isPng, pngHeader } from './png.ts'
  * @param name of the file, for messages
  * @throws TweedieError 'format', naming `name`, for what is neither, damaged, or of a kind that is not read
  */
-export function decodeImage(bytes: Uint8Array, name = 'the image'): Image {
+export function decodeImage(file: Uint8Array | ArrayBuffer, name = 'the image'): Image {
+  const bytes = bytesOf('decodeImage', file)
   try {
     return isPng(bytes) ? decodePng(bytes, name) : isJpeg(bytes) ? decodeJpeg(bytes, name) : unknown(name)
   } catch (cause) {

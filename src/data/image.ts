@@ -1,5 +1,5 @@
 /** A decoded image, and the two ways between its channels: grey to colour by repetition, colour to grey by luma. */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 
 /** Bytes in rows, channels interleaved. */
 export interface Image {
@@ -7,6 +7,15 @@ export interface Image {
   readonly height: number
   readonly channels: 1 | 3
   readonly data: Uint8Array
+}
+
+/** Throws 'option', naming `user`, for what is no image of bytes: an ImageData, say, has four channels, and does not say so. */
+export function checkImage(user: string, image: Image): void {
+  if (image?.data === undefined) throw unexpected(user, 'an image { width, height, channels, data }', image, 'decodeImage reads one from a file, imageFrom from a canvas or ImageData, imageOf from values.')
+  const { width, height, channels, data } = image
+  if ((channels !== 1 && channels !== 3) || data.length !== width * height * channels) {
+    throw new TweedieError('option', `${user}: expected an image of 1 or 3 channels, interleaved, found ${data.length} bytes for ${width} x ${height} pixels of ${channels} channels. imageFrom makes one of an ImageData.`)
+  }
 }
 
 /** What a file says of its image ahead of it. */

@@ -11,7 +11,7 @@ import { encode } from 'fast-png'
 import { unzlibSync } from 'fflate'
 import { TweedieError } from '../errors.ts'
 import { crc32 } from '../io/zip.ts'
-import { checkPixels, type Image, type ImageHeader } from './image.ts'
+import { checkImage, checkPixels, type Image, type ImageHeader } from './image.ts'
 
 const signature = [137, 80, 78, 71, 13, 10, 26, 10]
 
@@ -83,9 +83,16 @@ export function decodePng(bytes: Uint8Array, name: string): Image {
   return { width, height, channels, data: out }
 }
 
-/** The image as a PNG file of 8 bits, without a loss. */
-export const encodePng = ({ width, height, channels, data }: Image): Uint8Array<ArrayBuffer> =>
-  encode({ width, height, channels, data, depth: 8 }) as Uint8Array<ArrayBuffer>
+/**
+ * The image as a PNG file of 8 bits, without a loss.
+ *
+ * @throws TweedieError 'option' for what is no image
+ */
+export function encodePng(image: Image): Uint8Array<ArrayBuffer> {
+  checkImage('encodePng', image)
+  const { width, height, channels, data } = image
+  return encode({ width, height, channels, data, depth: 8 }) as Uint8Array<ArrayBuffer>
+}
 
 /** The compressed pixels, and of a palette picture 256 colours, those that the file leaves out being black. */
 function chunksOf(bytes: Uint8Array, header: PngHeader, name: string): { packed: Uint8Array; palette: Uint8Array | null } {

@@ -1,7 +1,7 @@
 /**
  * The way into all file formats: one look at the first bytes says which reader it takes.
  */
-import { checkAwaited } from '../errors.ts'
+import { unexpected } from '../errors.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { openSafetensors } from './safetensors.ts'
 import type { ByteSource } from './source.ts'
@@ -21,7 +21,7 @@ import { openTorch } from './torch.ts'
  * await checkpoint.close()
  */
 export async function openCheckpoint(source: ByteSource, { signal }: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
-  checkAwaited('openCheckpoint', { source })
+  if (typeof source?.read !== 'function') throw unexpected('openCheckpoint', 'a source of bytes', source, 'openFile(path), urlSource(url), blobSource(blob) and bytesSource(bytes) make one.')
   try {
     const head = await source.read(0, Math.min(9, source.size), signal)
     return await (isTorch(head) ? openTorch : openSafetensors)(source, { signal })

@@ -3,7 +3,7 @@
  * multi-gigabyte checkpoint costs the memory of its largest tensor, and a header can be read over the network without
  * the weights behind it. The file of Node is in file.node.ts.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 
 /** Random access to immutable bytes. Write your own for storage that is not listed here. */
 export interface ByteSource {
@@ -34,8 +34,16 @@ export async function readData(source: ByteSource, offset: number, length: numbe
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
+/** The bytes of a file in memory, as `fetch` and Blob give them or as Node does. Throws 'option', naming `user`, for what is neither. */
+export function bytesOf(user: string, file: Uint8Array | ArrayBuffer): Uint8Array {
+  if (file instanceof ArrayBuffer) return new Uint8Array(file)
+  if (ArrayBuffer.isView(file)) return file
+  throw unexpected(user, 'the bytes of a file, a Uint8Array or an ArrayBuffer', file)
+}
+
 /** Bytes in memory. They are not copied; reads are. */
-export function bytesSource(bytes: Uint8Array, name = 'bytes'): ByteSource {
+export function bytesSource(file: Uint8Array | ArrayBuffer, name = 'bytes'): ByteSource {
+  const bytes = bytesOf('bytesSource', file)
   const size = bytes.byteLength
   return {
     name,

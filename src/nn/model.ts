@@ -8,7 +8,7 @@
  * using model = await loadModel(device, checkpoint, description)
  * ```
  */
-import { asksForAwait, checkAwaited, TweedieError } from '../errors.ts'
+import { asksForAwait, checkAwaited, TweedieError, unexpected } from '../errors.ts'
 import type { Device } from '../tensor/index.ts'
 import { Classifier } from './classifier.ts'
 import type { DiffusionSettings, ModelConfig } from './config.ts'
@@ -48,7 +48,7 @@ export interface DescribeOptions {
  *   is not what the channels say
  */
 export function describeModel(checkpoint: DescribedSource, { preset, json }: DescribeOptions = {}): ModelDescription {
-  checkAwaited('describeModel', { checkpoint })
+  if (checkpoint?.tensors === undefined) throw unexpected('describeModel', 'a checkpoint', checkpoint, 'openCheckpoint opens one.')
   const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
   const { config: text = json, diffusion: process } = checkpoint.metadata
   const known = preset === undefined ? undefined : presetOf(preset)
@@ -88,8 +88,10 @@ export function loadModel(device: Device, checkpoint: WeightSource, description:
   return asksForAwait(load(device, checkpoint, description, options), 'model', UNet)
 }
 
-async function load(device: Device, checkpoint: WeightSource, { config }: ModelDescription, options: LoadOptions): Promise<UNet | Classifier> {
-  checkAwaited('loadModel', { device, checkpoint })
+async function load(device: Device, checkpoint: WeightSource, description: ModelDescription, options: LoadOptions): Promise<UNet | Classifier> {
+  checkAwaited('loadModel', { device, checkpoint, description })
+  if (description?.config === undefined) throw unexpected('loadModel', "a checkpoint's description", description, 'describeModel(checkpoint) makes one.')
+  const { config } = description
   const parameters = await loadParameters(device, checkpoint, stateDictOf(planOf(config)), options)
   return config.kind === 'unet' ? new UNet(config, parameters) : new Classifier(config, parameters)
 }

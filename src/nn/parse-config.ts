@@ -7,7 +7,7 @@
 import { TweedieError } from '../errors.ts'
 import { checkConfig, levelRates, maxDiffusionSteps, meanTypes } from './config.ts'
 import type { DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
-import { unknownNames } from './nearest.ts'
+import { unknownNames } from '../tensor/nearest.ts'
 
 const POOLS: readonly Pool[] = ['attention', 'adaptive', 'spatial', 'spatial_v2']
 const SCHEDULES: readonly NoiseSchedule[] = ['linear', 'cosine']

@@ -6,7 +6,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { ClassifierConfig, DiffusionSettings, ModelConfig, TrunkConfig, UNetConfig } from './config.ts'
-import { nearest } from './nearest.ts'
+import { nearest } from '../tensor/nearest.ts'
 import { published, type SamplingHints } from './published.ts'
 
 export interface Preset {

@@ -4,7 +4,7 @@
  * qkv and proj_out weights three-dimensional as Conv1d keeps them.
  */
 import { TweedieError } from '../errors.ts'
-import { nearest } from './nearest.ts'
+import { nearest } from '../tensor/nearest.ts'
 import type { AttentionPoolLayer, EmbeddingLayer, Head, Layer, LinearLayer, NormLayer, Plan } from './plan.ts'
 
 type Entries = [key: string, shape: number[]][]

@@ -7,11 +7,12 @@
  * const y = device.scope(() => add(mul(x, 2), 1))   // the product is freed, y lives on
  * ```
  */
-import { asksForAwait, checkOptions, TweedieError } from '../errors.ts'
+import { asksForAwait, TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
 import { backends, type Acquired } from './backends.ts'
 import type { CPURequest } from './cpu/request.ts'
 import { checkDType, type DType } from './dtype.ts'
+import { refuseUnknown } from './nearest.ts'
 import { bytesOf, type Op } from './op.ts'
 import type { OpName } from './ops/index.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
@@ -30,8 +31,10 @@ export interface DeviceRequest extends GPURequest, CPURequest {
   readonly backend?: (typeof choices)[number]
 }
 
+const requestOptions = { backend: true, need: true, gpuDevice: true, signal: true, threads: true, simd: true } as const
+
 async function requestBackend(options: DeviceRequest): Promise<Acquired> {
-  checkOptions('Device.request', options, ['backend', 'need', 'gpuDevice', 'signal', 'threads', 'simd'])
+  refuseUnknown('Device.request', options, requestOptions)
   const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options
   if (!choices.includes(backend)) throw new TweedieError('option', `backend: expected ${choices.join(', ')}, found ${String(backend)}.`)
   if (gpuDevice && backend === 'cpu') throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")

@@ -5,7 +5,7 @@
 import { diffusionOptionsOf, type Distance, type GreyRange } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { preset as presetOf, type ModelDescription, type Preset, type UNet } from '../nn/index.ts'
-import { refuseUnknown } from '../nn/nearest.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
 import { normIn, openNet, openNorm, type OpenDistance } from './distance.ts'
 import { fail } from './fail.ts'

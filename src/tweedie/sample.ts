@@ -2,7 +2,7 @@
 import { imagesOf, type Image } from '../data/index.ts'
 import { selfGuidance as checkGuidance, type Guidance, type Respacing, type SelfGuidanceOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { refuseUnknown } from '../nn/nearest.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { checkFinite, drawing } from './drawing.ts'
 import { fail } from './fail.ts'
 import { checkLabels, labelsOf } from './labels.ts'

@@ -1,7 +1,7 @@
 /** Minority scores of images by a loaded model. */
 import { batchOf, imageFrom, type Canvas, type Image, type Pixels } from '../data/index.ts'
 import { scoreImages, scoreProcess, type ImageSource, type ScoreStep } from '../diffusion/index.ts'
-import { refuseUnknown } from '../nn/nearest.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { fail } from './fail.ts'
 import { checkLabels, cycled } from './labels.ts'
 import type { Loaded } from './load.ts'

@@ -3,8 +3,9 @@
  * bias, no mask. Nothing of size T×T exists in global memory: the forward pass keeps the logarithm of the sum of
  * exponentials of every query, from which the backward pass computes the probabilities again.
  */
-import { checkOptions, TweedieError, unexpected } from '../../errors.ts'
+import { TweedieError, unexpected } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
+import { refuseUnknown } from '../nearest.ts'
 import { applyOne, applyOp, defineOp, noGradient } from '../op.ts'
 import { shapeError } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -47,9 +48,11 @@ export interface AttentionOptions {
   readonly newOrder: boolean
 }
 
+const attentionOptions = { heads: true, newOrder: true } as const
+
 /** softmax(qᵀk / sqrt(d)) over the keys, times the values: `qkv` [N, 3C, T] → [N, C, T], channel head·d + c. */
 export function attention(qkv: Tensor, options: AttentionOptions): Tensor {
-  checkOptions('attention', options, ['heads', 'newOrder'])
+  refuseUnknown('attention', options, attentionOptions)
   const { heads, newOrder } = options
   if (typeof newOrder !== 'boolean') throw unexpected('attention', 'newOrder, true or false', newOrder)
   const [out, logsumexp] = applyOp(attention_, { heads, newOrder }, [qkv]) as Tensor[]

@@ -2,7 +2,8 @@
  * Two-dimensional convolution (cross-correlation, as in every network library) and its two gradients, which are ops of
  * their own because each is a kernel of its own: by the data (guidance lives on that one) and by the weights.
  */
-import { checkOptions, TweedieError } from '../../errors.ts'
+import { TweedieError } from '../../errors.ts'
+import { refuseUnknown } from '../nearest.ts'
 import { applyOne, defineOp, noGradient } from '../op.ts'
 import { formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -87,9 +88,11 @@ export interface ConvOptions {
   readonly padding?: number
 }
 
+const convOptions = { bias: true, residual: true, stride: true, padding: true } as const
+
 /** Convolves `x` [N, Cin, H, W] with `weight` [Cout, Cin, KH, KW], kernels of 1 to 11, to [N, Cout, Ho, Wo]. */
 export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Tensor {
-  checkOptions('conv2d', options, ['bias', 'residual', 'stride', 'padding'])
+  refuseUnknown('conv2d', options, convOptions)
   const { bias, residual, stride = 1, padding = 0 } = options
   const optional = [bias, residual].filter((t) => t !== undefined)
   return applyOne(conv2d_, { stride, padding, bias: bias !== undefined, residual: residual !== undefined }, [x, weight, ...optional])

@@ -10,9 +10,10 @@
  *
  *   dx = (k · dv − Σ kA / m − xhat · Σ kB / m) / sqrt(variance + eps).
  */
-import { checkOptions, TweedieError } from '../../errors.ts'
+import { TweedieError } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
 import { expression, f } from '../expression.ts'
+import { refuseUnknown } from '../nearest.ts'
 import { applyOne, applyOp, defineOp, noGradient } from '../op.ts'
 import { shapeError } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -91,6 +92,8 @@ export interface GroupNormOptions {
   readonly eps?: number
 }
 
+const groupNormOptions = { groups: true, weight: true, bias: true, scaleShift: true, silu: true, eps: true } as const
+
 /**
  * Normalises `x` [N, C], [N, C, T] or [N, C, H, W] over groups of neighbouring channels (Wu & He 2018), then weight and
  * bias, `scaleShift` if given (guided-diffusion's `use_scale_shift_norm`), and SiLU if asked for.
@@ -100,7 +103,7 @@ export interface GroupNormOptions {
  * ```
  */
 export function groupNorm(x: Tensor, options: GroupNormOptions): Tensor {
-  checkOptions('groupNorm', options, ['groups', 'weight', 'bias', 'scaleShift', 'silu', 'eps'])
+  refuseUnknown('groupNorm', options, groupNormOptions)
   const { groups, weight, bias, scaleShift, silu = false, eps = 1e-5 } = options
   const params = { groups, eps, silu, scaleShift: scaleShift !== undefined }
   const [y, statistics] = applyOp(groupNorm_, params, [x, weight, bias, ...(scaleShift ? [scaleShift] : [])]) as Tensor[]

@@ -2,7 +2,7 @@
  * Batched matrix product `a @ b`, either side optionally transposed by index arithmetic. Leading dimensions broadcast,
  * so one weight matrix serves a whole batch.
  */
-import { checkOptions } from '../../errors.ts'
+import { refuseUnknown } from '../nearest.ts'
 import { applyOne, defineOp } from '../op.ts'
 import { broadcastShapes, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -41,9 +41,11 @@ export const matmul_ = defineOp<MatmulParams>({
   },
 })
 
+const matmulOptions = { transposeA: true, transposeB: true } as const
+
 /** `a` [..., M, K] times `b` [..., K, N] (each stored transposed if so said) gives [..., M, N]. */
 export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulParams> = {}): Tensor {
-  checkOptions('matmul', options, ['transposeA', 'transposeB'])
+  refuseUnknown('matmul', options, matmulOptions)
   return applyOne(matmul_, { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false }, [a, b])
 }
 

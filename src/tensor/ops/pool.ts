@@ -3,7 +3,8 @@
  * each is the other's gradient, and between them they are average pooling, nearest-neighbour upsampling and both
  * gradients. Max pooling remembers which tap won: its gradient keeps neither input nor output alive.
  */
-import { checkOptions, TweedieError } from '../../errors.ts'
+import { TweedieError } from '../../errors.ts'
+import { refuseUnknown } from '../nearest.ts'
 import { applyOne, applyOp, checkTensor, defineOp, noGradient, type Op } from '../op.ts'
 import { shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -96,13 +97,15 @@ export interface PoolOptions {
   readonly padding?: number
 }
 
+const poolOptions = { kernel: true, stride: true, padding: true } as const
+
 /**
  * The mean over each window of `x` [N, C, H, W]. Padding counts as zeros (PyTorch's `count_include_pad=True`): every
  * window is divided by kernel².
  */
 export function avgPool2d(x: Tensor, options: PoolOptions): Tensor {
   checkTensor('avgPool2d', x)
-  checkOptions('avgPool2d', options, ['kernel', 'stride', 'padding'])
+  refuseUnknown('avgPool2d', options, poolOptions)
   const { kernel, stride = kernel, padding = 0 } = options
   return applyOne(windowSum, { kernel, stride, padding, scale: 1 / (kernel * kernel), shape: x.shape }, [x], 'avgPool2d')
 }
@@ -112,12 +115,14 @@ export interface MaxPoolOptions extends PoolOptions {
   readonly ceilMode?: boolean
 }
 
+const maxPoolOptions = { kernel: true, stride: true, padding: true, ceilMode: true } as const
+
 /**
  * The maximum of each window of `x` [N, C, H, W]; padding never wins. Where a maximum is attained more than once the
  * gradient goes to the first in reading order.
  */
 export function maxPool2d(x: Tensor, options: MaxPoolOptions): Tensor {
-  checkOptions('maxPool2d', options, ['kernel', 'stride', 'padding', 'ceilMode'])
+  refuseUnknown('maxPool2d', options, maxPoolOptions)
   const { kernel, stride = kernel, padding = 0, ceilMode = false } = options
   const [y, taps] = applyOp(maxPool_, { kernel, stride, padding, ceilMode }, [x], 'maxPool2d')
   // The tape holds the taps if it wants them.

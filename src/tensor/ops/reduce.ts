@@ -2,8 +2,8 @@
  * Sums and maxima along axes. A sum is never reordered between runs: each output element has one thread or one
  * workgroup, which adds in a fixed order, so results repeat bit for bit.
  */
-import { checkOptions } from '../../errors.ts'
 import { expression, f } from '../expression.ts'
+import { refuseUnknown } from '../nearest.ts'
 import { applyOne, checkTensor, defineOp, type Op } from '../op.ts'
 import { checkArray, normalizeAxis, sameShape, sizeOf, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
@@ -38,9 +38,11 @@ export interface ReduceOptions {
   readonly keepDims?: boolean
 }
 
+const reduceOptions = { axes: true, keepDims: true } as const
+
 function along(user: string, kind: ReduceParams['kind'], x: Tensor, options: ReduceOptions): Tensor {
   checkTensor(user, x)
-  checkOptions(user, options, ['axes', 'keepDims'])
+  refuseUnknown(user, options, reduceOptions)
   const wanted = options.axes ?? x.shape.map((_, i) => i)
   checkArray(user, 'axes', wanted)
   const axes = [...new Set(wanted.map((a) => normalizeAxis(user, a, x.shape.length)))].sort((a, b) => a - b)

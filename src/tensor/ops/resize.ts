@@ -32,6 +32,7 @@ export function resizeBilinear(x: Tensor, size: readonly [number, number]): Tens
   checkTensor('resizeBilinear', x)
   if (x.shape.length !== 4) throw shapeError('resizeBilinear', 'an input [N, C, H, W]', x.shape)
   checkArray('resizeBilinear', 'height and width', size)
+  if (size.length !== 2) throw shapeError('resizeBilinear', "a size [H', W']", size)
   return applyOne(resizeBilinear_, { shape: checkShape('resizeBilinear', [x.shape[0], x.shape[1], ...size]) }, [x])
 }
 

@@ -69,13 +69,19 @@ export function unknownNames(what: string, names: readonly string[], known: Iter
  * @throws TweedieError 'option'
  */
 export function refuseUnknown<T extends object>(of: string, options: T, known: { readonly [K in keyof Required<T>]: unknown }): void {
-  const given: unknown = options
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    throw unexpected(of, `an object of options such as { ${Object.keys(known)[0]}: … }`, given)
-  }
-  const names = Object.entries(given).flatMap(([key, value]) => (value === undefined ? [] : [key]))
-  const unknown = unknownNames('option', names, Object.keys(known))
-  if (unknown) throw new TweedieError('option', `${of}: ${unknown}; there are ${Object.keys(known).join(', ')}.`)
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw noOptions(of, options, known)
+  // Ops are called often: only an error takes its time.
+  for (const key in options) if (!Object.hasOwn(known, key) && options[key] !== undefined) throw unknownOptions(of, options, known)
+}
+
+const noOptions = (of: string, options: unknown, known: object): TweedieError =>
+  unexpected(of, `an object of options such as { ${Object.keys(known)[0]}: … }`, options)
+
+function unknownOptions(of: string, options: object, known: object): TweedieError {
+  // A tensor, say, is an object, and no options.
+  if (options.constructor !== undefined && options.constructor !== Object) return noOptions(of, options, known)
+  const names = Object.entries(options).flatMap(([key, value]) => (value === undefined ? [] : [key]))
+  return new TweedieError('option', `${of}: ${unknownNames('option', names, Object.keys(known))}; there are ${Object.keys(known).join(', ')}.`)
 }
 
 /**
