@@ -6,7 +6,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import { meanTypes, type MeanType, type NoiseSchedule } from '../nn/config.ts'
-import { refuseOther, refuseUnknown } from '../nn/nearest.ts'
+import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
 import { expression, f, map, slice, Tensor } from '../tensor/index.ts'
 import { denoiserOf, givenTensor, noTensor, type DenoiserLike } from './denoiser.ts'
 import { respace, type RespacedProcess, type Respacing } from './respace.ts'

@@ -4,7 +4,7 @@
  * one with a scale of 0 adds zeros.
  */
 import { TweedieError } from '../errors.ts'
-import { refuseUnknown } from '../nn/nearest.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../tensor/index.ts'
 import { checkNetwork, noTensor } from './denoiser.ts'
 

@@ -16,7 +16,7 @@
 import { TweedieError } from '../errors.ts'
 import { levelChannels } from '../nn/config.ts'
 import type { Classifier } from '../nn/index.ts'
-import { refuseUnknown } from '../nn/nearest.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { add, exp, hostRandomBits, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
 import { checkNetwork } from './denoiser.ts'
 import { logDensityGuidance, logitsOf, type Guidance, type Logits, type LogitsLike } from './guidance.ts'

@@ -5,7 +5,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
-import { refuseUnknown } from '../nn/nearest.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
 import { describedOptions, type DescribedProcess } from './diffusion-of.ts'
 import type { DenoiserLike } from './denoiser.ts'

@@ -3,7 +3,7 @@
  * whatever batch it is computed; or a file, so that a run of the reference code can be repeated draw by draw.
  */
 import { checkAwaited, named, TweedieError } from '../errors.ts'
-import { refuseOther, refuseUnknown } from '../nn/nearest.ts'
+import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
 import { randomNormal, reshape, slice, splitSeed, type Device, type Shape, type Tensor } from '../tensor/index.ts'
 
 /** Draws of standard normal noise for one batch, each [N, C, H, W]. The caller owns what it gets. */
