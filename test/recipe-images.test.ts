@@ -29,7 +29,7 @@ const measuredAt = (out: string, images: number): void => {
   writeFileSync(join(out, 'recipe.json'), JSON.stringify({ program: 'tweedie', kind: 'recipe', version: '0', recipe: 'images', data: null, measured: { on: 'a machine', imagesPerSecond: Object.fromEntries([8, 16].map((size) => [`${size} small`, { diffusion: images, classifier: images }])) }, stages: [] }))
 }
 const record = (out: string): { measured: { on: string }; stages: { command: string; argv: string[]; finished: string }[] } => JSON.parse(readFileSync(join(out, 'recipe.json'), 'utf8'))
-const stages = ['select', 'train diffusion', 'score', 'label', 'train classifier', 'quickstart', 'memorization']
+const stages = ['shrink', 'select', 'train diffusion', 'score', 'label', 'train classifier', 'quickstart', 'memorization']
 const cpu = ['--backend', 'cpu', '--threads', '2']
 
 describe('the command of docs/training.md', () => {
@@ -46,16 +46,16 @@ describe('the command of docs/training.md', () => {
     // Stopped once: the device of the first training does not come.
     const stopped = await tweedie(argv, { requestDevice: () => Promise.reject(new Error('no device now')) })
     expect([stopped.code, stopped.err.join('\n')]).toEqual([1, expect.stringContaining('no device now')])
-    expect(record(at('out/mine')).stages.map(({ command }) => command)).toEqual(['select'])
+    expect(record(at('out/mine')).stages.map(({ command }) => command)).toEqual(['shrink', 'select'])
 
     const { code, out, err } = await tweedie(argv)
     expect([code, err.filter((line) => line.startsWith('tweedie:'))]).toEqual([0, []])
     expect(out[0]).toMatch(/^Recipe images: 40 images, at 8 x 8 pixels\. Everything goes into .*out\/mine\.$/)
     expect(out[1]).toMatch(/^a machine trains 60 of these images a second\. All stages take about \d+ s of the 16 s given, and \d+ MB of disk\.$/)
-    for (const stage of stages) expect(out.join('\n')).toMatch(new RegExp(`\\d\\. tweedie ${stage} .*\n     about \\d+ s\n`))
+    stages.forEach((stage, i) => expect(out.join('\n')).toMatch(new RegExp(`\n${i + 1}\\. tweedie ${stage} .*\n     about \\d+ s\n`)))
     // Nothing was measured again, and the stage that was finished was not run again.
     expect(err.join('\n')).not.toContain('Measuring')
-    expect(err.join('\n')).toContain('[1/7] select: finished')
+    expect(err.join('\n')).toContain('[2/8] select: finished')
     const finished = record(at('out/mine'))
     expect([finished.measured.on, finished.stages.map(({ command }) => command)]).toEqual(['a machine', stages])
 
@@ -78,9 +78,9 @@ describe('the command of docs/training.md', () => {
     // Two devices, of the training that is refused and the one anew, and no third.
     let devices = 0
     const { err } = await tweedie(replaced(argv, '--hours', '0.0046'), { requestDevice: (request) => devices++ < 2 ? Device.request(request) : Promise.reject(new Error('enough')) })
-    expect(err.join('\n')).toMatch(/\[1\/7\] select: finished.*\n(.*\n)*note: diffusion of before cannot be gone on with, and lie in .*earlier-1 now\.\n(.*\n)*.*enough/)
+    expect(err.join('\n')).toMatch(/\[2\/8\] select: finished.*\n(.*\n)*note: diffusion of before cannot be gone on with, and lie in .*earlier-1 now\.\n(.*\n)*.*enough/)
     expect(readdirSync(at('out/mine/earlier-1/diffusion'))).toContain('state.safetensors')
-    expect(record(at('out/mine')).stages.map(({ command }) => command)).toEqual(['select', 'train diffusion'])
+    expect(record(at('out/mine')).stages.map(({ command }) => command)).toEqual(['shrink', 'select', 'train diffusion'])
   })
 })
 

@@ -12,6 +12,8 @@ export interface ImageFacts {
   readonly count: number
   /** The shorter side of the smallest image. */
   readonly side: number
+  /** Seconds that decoding and scaling all of them takes, once; 0 where they lie in memory. */
+  readonly reading: number
 }
 
 /** Small: the network of the shipped weights. Large: about that of improved-diffusion for CIFAR-10. */
@@ -65,7 +67,7 @@ export interface ImageSettings extends Candidate {
   /** Whether the images are so few that more time would only teach them by heart. */
   readonly capped: boolean
   /** What each stage takes, by its command. */
-  readonly seconds: Readonly<Record<'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'quickstart' | 'memorization', number>>
+  readonly seconds: Readonly<Record<'shrink' | 'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'quickstart' | 'memorization', number>>
 }
 
 export interface ImageWishes {
@@ -77,7 +79,7 @@ export interface ImageWishes {
   readonly microbatch?: number
 }
 
-/** Seconds of every run: reading the images, starting a device four times, writing pages. */
+/** Seconds of every run, beside reading the images: starting a device four times, writing pages. */
 const fixedSeconds = { select: 1, score: 2, label: 1, quickstart: 4, memorization: 2 }
 const fixed = Object.values(fixedSeconds).reduce((a, b) => a + b)
 
@@ -87,7 +89,7 @@ const share = { diffusion: 0.6, scoring: 0.04, classifier: 0.12, drawing: 0.15, 
 const mostScoring = 0.24
 
 /** Seconds of a part. */
-const seconds = (hours: number, part: number): number => Math.max(0, 3600 * hours - fixed) * part
+const seconds = (time: number, part: number): number => Math.max(0, time) * part
 
 /** Fewer than five images make no level: the classifier learns them, and not what they have in common. */
 const fewestALevel = 5
@@ -132,14 +134,14 @@ const drawingPasses = 1 + (1 + 6 / 5) + 1
 const classifierPass = 2 / 3
 
 /** Powers of two, and below 32 pixels the images' own side, in multiples of 4, as CIFAR's and MNIST's. */
-export function sizesFor({ side }: ImageFacts): number[] {
+export function sizesFor({ side }: Pick<ImageFacts, 'side'>): number[] {
   const own = 4 * Math.floor(side / 4)
   return [...new Set([16, 32, 64, 128, 256, ...own < 32 ? [own] : []])].filter((size) => size <= side && size >= 8).sort((a, b) => a - b)
 }
 
 /** Images that the diffusion model sees. */
-const seenIn = (hours: number, { diffusion }: Speed, trained: number): number =>
-  Math.min(seconds(hours, share.diffusion) * diffusion, seconds(hours, share.diffusion + share.scoring) * diffusion - trained * forward)
+const seenIn = (time: number, { diffusion }: Speed, trained: number): number =>
+  Math.min(seconds(time, share.diffusion) * diffusion, seconds(time, share.diffusion + share.scoring) * diffusion - trained * forward)
 
 /** Seconds of a forward pass of an image, and of a step of drawing in all three ways. */
 function costs({ diffusion, classifier }: Speed, number: number): { readonly pass: number; readonly perStep: number } {
@@ -147,7 +149,7 @@ function costs({ diffusion, classifier }: Speed, number: number): { readonly pas
   return { pass, perStep: number * (drawingPasses * pass + classifierPass / classifier) }
 }
 
-/** The shortest time in which everything has its part, and what beside more hours would help. */
+/** The shortest time in which everything has its part, beside what is fixed, and what beside more hours would help. */
 function leastFor(speed: Speed, needed: number, trained: number, number: number): { readonly seconds: number; readonly remedy: string } {
   const { pass, perStep } = costs(speed, number)
   const parts: readonly (readonly [seconds: number, remedy: string])[] = [
@@ -157,7 +159,7 @@ function leastFor(speed: Speed, needed: number, trained: number, number: number)
     [respacings.at(-1)! * perStep / share.drawing, ' or a smaller --number'],
   ]
   const [most, remedy] = parts.reduce((a, b) => b[0] > a[0] ? b : a)
-  return { seconds: most + fixed, remedy }
+  return { seconds: most, remedy }
 }
 
 /** What a checkpoint may cost: images it is evaluated on, and samples of a sheet, drawn in 50 steps. */
@@ -170,7 +172,7 @@ const checkpoints = [{ evaluateOn: 512, sheet: 8 }, { evaluateOn: 128, sheet: 8 
  */
 export function imageSettings(facts: ImageFacts, wishes: ImageWishes, speeds: Speeds): ImageSettings | { readonly measure: Candidate } {
   const { count, side } = facts
-  const { hours } = wishes
+  const time = 3600 * wishes.hours - fixed - facts.reading
   if (count < fewestImages) fail(`found ${count === 1 ? 'one image' : `${count} images`}: ${fewestImages} are the fewest of which something can be learned (two levels of ${fewestALevel}, and ${fewestHeldOut} held out). Add more.`)
   const sizes = wishes.size === undefined ? sizesFor(facts) : [wishes.size]
   if (sizes.length === 0) fail(`the smallest image has a side of ${side} pixels, and the networks here begin at 8: leave it out or enlarge it first.`)
@@ -183,7 +185,7 @@ export function imageSettings(facts: ImageFacts, wishes: ImageWishes, speeds: Sp
   // From 32 pixels up while the time allows it, or down to what it allows.
   const enough = (candidate: Candidate, needed = imagesNeeded(candidate.size)): boolean | null => {
     const speed = speeds.get(speedKey(candidate))
-    return speed === undefined ? null : 3600 * hours >= leastFor(speed, needed, trained, wishes.number).seconds
+    return speed === undefined ? null : time >= leastFor(speed, needed, trained, wishes.number).seconds
   }
   let at = Math.max(0, sizes.findLastIndex((size) => size <= 32))
   const small = (i: number): Candidate => ({ size: sizes[i]!, width: 'small' })
@@ -208,33 +210,33 @@ export function imageSettings(facts: ImageFacts, wishes: ImageWishes, speeds: Sp
     if (!fits) break
     chosen = candidate
   }
-  return settingsFor(chosen, speeds.get(speedKey(chosen))!, trained, facts, wishes)
+  return settingsFor(chosen, speeds.get(speedKey(chosen))!, trained, time, facts, wishes)
 }
 
-function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, { count }: ImageFacts, { hours, size: asked, number, microbatch: given }: ImageWishes): ImageSettings {
+function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, time: number, { count, reading }: ImageFacts, { hours, size: asked, number, microbatch: given }: ImageWishes): ImageSettings {
   // Where a size was asked for, it may be learned badly.
   const needed = asked === undefined ? imagesNeeded(size) : 100
   const least = leastFor(speed, needed, trained, number)
-  if (3600 * hours < least.seconds) {
-    fail(`--hours ${hours} is too short: ${count.toLocaleString('en')} images at ${size} x ${size} take ${atLeast(least.seconds / 3600)} hours at least on this machine, which trains ${Number(speed.diffusion.toPrecision(2))} a second. Give more hours${least.remedy}.`)
+  if (time < least.seconds) {
+    fail(`--hours ${hours} is too short: ${count.toLocaleString('en')} images at ${size} x ${size} take ${atLeast((least.seconds + fixed + reading) / 3600)} hours at least on this machine, which trains ${Number(speed.diffusion.toPrecision(2))} a second. Give more hours${least.remedy}.`)
   }
   const { pass, perStep } = costs(speed, number)
-  const seen = Math.floor(seenIn(hours, speed, trained))
+  const seen = Math.floor(seenIn(time, speed, trained))
   const enoughLooks = Math.max(mostLooks * trained, needed)
   const images = Math.min(seen, enoughLooks)
   const largest = { small: 32, medium: 64, large: 128 }[width]
   // Two thousand steps or more, where the time has them: of fewer, larger ones less is learned.
   const batch = [128, 64, 32, 16].find((one) => one <= largest && images / one >= 2_000) ?? 8
   const steps = Math.ceil(images / batch)
-  const classifierImages = Math.min(Math.ceil(seconds(hours, share.classifier) * speed.classifier), Math.max(2_000, mostClassifierLooks * trained))
-  const draws = [8, 4, 2].find((k) => k * trained * pass <= seconds(hours, share.scoring)) ?? 1
-  const respacing = respacings.find((k) => k * perStep <= seconds(hours, share.drawing)) ?? respacings.at(-1)!
+  const classifierImages = Math.min(Math.ceil(seconds(time, share.classifier) * speed.classifier), Math.max(2_000, mostClassifierLooks * trained))
+  const draws = [8, 4, 2].find((k) => k * trained * pass <= seconds(time, share.scoring)) ?? 1
+  const respacing = respacings.find((k) => k * perStep <= seconds(time, share.drawing)) ?? respacings.at(-1)!
 
   const costOf = ({ evaluateOn, sheet }: (typeof checkpoints)[number]): number => pass * (Math.min(evaluateOn, trained) + Math.min(evaluateOn, count - trained) + 50 * sheet)
-  const checkpoint = checkpoints.find((one) => costOf(one) <= seconds(hours, share.checkpoints))!
+  const checkpoint = checkpoints.find((one) => costOf(one) <= seconds(time, share.checkpoints))!
   // One every ten minutes, as a run that is killed loses that, and three at least, if there is time for them.
   const wanted = Math.max(3, images / speed.diffusion / 600)
-  const saved = Math.max(1, Math.min(Math.floor(wanted), Math.floor(seconds(hours, share.checkpoints) / costOf(checkpoint))))
+  const saved = Math.max(1, Math.min(Math.floor(wanted), Math.floor(seconds(time, share.checkpoints) / costOf(checkpoint))))
   return {
     size, width, trained, heldOut: count - trained, holdOut: (count - trained) / count,
     images, batch, steps, ...checkpoint, saveEvery: Math.ceil(steps / saved),
@@ -248,7 +250,7 @@ function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, 
     draws, levels: levelsFor(trained, classifierImages), classifierImages, classifierBatch: Math.min(32, batch), respacing, number,
     capped: seen > enoughLooks,
     seconds: {
-      ...fixedSeconds,
+      ...fixedSeconds, shrink: reading,
       'train diffusion': images / speed.diffusion + saved * costOf(checkpoint),
       score: fixedSeconds.score + draws * trained * pass,
       'train classifier': classifierImages / speed.classifier,

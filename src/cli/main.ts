@@ -20,12 +20,13 @@ import { sample } from './sample.ts'
 import { score } from './score.ts'
 import { select } from './select.ts'
 import type { Session } from './session.ts'
+import { shrink } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { trainFeatures } from './train-features.ts'
 import { version } from './version.ts'
 
-export const commands: readonly Command[] = [quickstart, select, trainDiffusion, sample, replay, score, label, trainClassifier, trainFeatures, memorization, recipe, forward, fetchCommand, convert, info]
+export const commands: readonly Command[] = [quickstart, select, shrink, trainDiffusion, sample, replay, score, label, trainClassifier, trainFeatures, memorization, recipe, forward, fetchCommand, convert, info]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
 export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {

@@ -3,7 +3,7 @@
  * was picked beside each stage and why. A few steps of training are measured first; what was measured is kept in recipe.json,
  * so that the same command picks the same again.
  */
-import { trainingBatch, type ImageSet } from '../data/index.ts'
+import { centerCrop, type ImageSet } from '../data/index.ts'
 import { diffusionOptionsOf, GaussianDiffusion } from '../diffusion/index.ts'
 import { Classifier, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, UNet, type ModelConfig, type UNetConfig } from '../nn/index.ts'
 import type { DiffusionSettings } from '../nn/index.ts'
@@ -16,6 +16,7 @@ import { networkOf } from './network-options.ts'
 import { imageSettings, secondsText, speedKey, type Candidate, type ImageSettings, type ImageWishes, type Speed } from './image-settings.ts'
 import { asked, ours, published, wire, type Recipe, type Setting } from './recipes.ts'
 import type { Session } from './session.ts'
+import { shrunkRecord } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { trainingNeed } from './train-options.ts'
@@ -26,6 +27,8 @@ export const imagesAbout = { name: 'images', about: 'a folder of your own, with 
 export interface Measured {
   /** What computed. */
   readonly on: string
+  /** Decoded and scaled a second, where the images are files. */
+  readonly pixelsPerSecond?: number
   readonly imagesPerSecond: Readonly<Record<string, Speed>>
 }
 
@@ -40,13 +43,18 @@ export interface ImagesRecipe {
 /** Measures what `before` does not say, and picks. `session` has the device that the stages will have. */
 export async function imagesRecipe(set: ImageSet, wishes: ImageWishes & { readonly augment?: Augment }, before: Measured | null, session: Session): Promise<ImagesRecipe> {
   const sizes = Array.from({ length: set.length }, (_, i) => set.sizeOf(i))
-  const facts = { count: set.length, side: sizes.reduce((least, { width, height }) => Math.min(least, width, height), Infinity) }
+  const pixelsPerSecond = before?.pixelsPerSecond ?? (set.files && await measureReading(set, session.signal))
+  const facts = {
+    count: set.length,
+    side: sizes.reduce((least, { width, height }) => Math.min(least, width, height), Infinity),
+    reading: pixelsPerSecond === undefined ? 0 : sizes.reduce((sum, { width, height }) => sum + width * height, 0) / pixelsPerSecond,
+  }
   const speeds = new Map(Object.entries(before?.imagesPerSecond ?? {}))
   let on = before?.on ?? ''
   for (;;) {
     const found = imageSettings(facts, wishes, speeds)
     if (!('measure' in found)) {
-      const measured = { on, imagesPerSecond: Object.fromEntries(speeds) }
+      const measured = { on, ...pixelsPerSecond !== undefined && { pixelsPerSecond }, imagesPerSecond: Object.fromEntries(speeds) }
       return { settings: found, measured, recipe: await recipeOf(set, found, wishes, measured) }
     }
     const { speed, adapter } = await measure(set, found.measure, session)
@@ -104,7 +112,20 @@ async function networksOf({ channels }: ImageSet, candidate: Candidate, levels: 
 /** Images at a time while measuring: a CPU takes as long for each in any batch, a GPU wants many. */
 const batches = { cpu: 8, webgpu: 32 }
 
-/** Trains both networks for a moment, on the images themselves, so that reading and scaling them counts. */
+/** Decodes and scales the first images, for half a second. */
+async function measureReading(set: ImageSet, signal: AbortSignal): Promise<number> {
+  const begun = performance.now()
+  let [pixels, passed] = [0, 0]
+  for (let i = 0; i < set.length && passed < 500; i++) {
+    const { width, height } = set.sizeOf(i)
+    centerCrop(await set.read(i, signal), Math.min(width, height, 32))
+    pixels += width * height
+    passed = performance.now() - begun
+  }
+  return Math.ceil(1000 * pixels / Math.max(passed, 1))
+}
+
+/** Trains both networks for a moment, on noise: the images are small by then, and reading them takes no time. */
 async function measure(set: ImageSet, candidate: Candidate, { signal, requestDevice }: Session): Promise<{ speed: Speed; adapter: string }> {
   const { size } = candidate
   const { config, process, classifier: classifierConfig } = await networksOf(set, candidate, 10)
@@ -113,7 +134,7 @@ async function measure(set: ImageSet, candidate: Candidate, { signal, requestDev
   console.error(`Measuring how fast this machine trains at ${size} x ${size} (${device.adapter.name})`)
   const batch = Math.min(most, batches[device.backend.kind as keyof typeof batches] ?? 32)
   const diffusion = new GaussianDiffusion(diffusionOptionsOf(process, config))
-  const load = (first: number, count: number): ReturnType<typeof trainingBatch> => trainingBatch(set, first, count, { size, channels: config.inChannels as 1 | 3, augment: 'flip', seed: 0, crop: 'center' }, signal)
+  const load = async (_: number, count: number): Promise<{ images: Float32Array }> => ({ images: Float32Array.from({ length: count * config.inChannels * size ** 2 }, (_, i) => Math.sin(i)) })
   using unet = new UNet(config, initializeParameters(device, planOf(config), 0))
   using classifier = new Classifier(classifierConfig, initializeParameters(device, planOf(classifierConfig), 0))
   return {
@@ -155,9 +176,10 @@ async function recipeOf(set: ImageSet, settings: ImageSettings, { hours, size: a
   const megabytes = Math.ceil((diskOf(await networksOf(set, settings, levels)) + 3 * number * size ** 2 * 8) / 2 ** 20) + 5
   const model = `{out}/diffusion/ema-${ema}.safetensors`
   const takes = (command: keyof typeof seconds): string => `about ${secondsText(seconds[command])}`
-  const training = {
-    data: wire('{data}'), select: wire('{out}/split.json'),
-  }
+  // Photos are decoded once, not for every batch of every stage.
+  const shrunk = set.files !== undefined && set.files.some(({ width, height }) => width !== size || height !== size)
+  const data = wire(shrunk ? '{out}/images' : '{data}')
+  const training = { data, select: wire('{out}/split.json') }
   const drawn = { model: wire('{model}'), lpips: ours('{lpips}', 'instead of L2') }
   return {
     name: 'images', about: `${set.length.toLocaleString('en')} images${set.channels === 1 ? ', grey' : ''}, at ${size} x ${size} pixels`, data: imagesAbout.data, model,
@@ -167,8 +189,12 @@ async function recipeOf(set: ImageSet, settings: ImageSettings, { hours, size: a
       ...settings.capped ? [`More time would be of no use: after ${looks.toLocaleString('en')} looks at each image a network learns them by heart. More images would be.`] : [],
     ],
     stages: [
+      ...shrunk ? [{
+        command: 'shrink' as const, positionals: ['{data}'], output: `{out}/images/${shrunkRecord}`, takes: takes('shrink'),
+        options: { 'image-size': ours(size, 'as below; large files are decoded once'), out: data },
+      }] : [],
       {
-        command: 'select', positionals: ['{data}'], output: '{out}/split.json', takes: takes('select'),
+        command: 'select', positionals: [data.value], output: '{out}/split.json', takes: takes('select'),
         options: { 'hold-out': ours(settings.holdOut, `${heldOut} images: memorization compares the samples with them`), seed: asked('seed'), out: wire('{out}/split.json') },
       },
       {
@@ -195,7 +221,7 @@ async function recipeOf(set: ImageSet, settings: ImageSettings, { hours, size: a
       },
       {
         command: 'label', output: '{out}/labels.json', takes: takes('label'),
-        options: { scores: wire('{out}/scores.json'), data: wire('{data}'), levels: ours(levels, `about ${Math.floor(trained / levels)} images a level; the papers have 100 levels of 500`), out: wire('{out}/labels.json') },
+        options: { scores: wire('{out}/scores.json'), data, levels: ours(levels, `about ${Math.floor(trained / levels)} images a level; the papers have 100 levels of 500`), out: wire('{out}/labels.json') },
       },
       {
         command: 'train classifier', output: '{out}/classifier/model.safetensors', takes: takes('train classifier'),
@@ -217,7 +243,7 @@ async function recipeOf(set: ImageSet, settings: ImageSettings, { hours, size: a
       },
       {
         command: 'memorization', output: '{out}/memorization/index.html', takes: takes('memorization'),
-        options: { samples: wire('{out}/drawn/plain'), train: wire('{data}'), select: wire('{out}/split.json'), out: wire('{out}/memorization') },
+        options: { samples: wire('{out}/drawn/plain'), train: data, select: wire('{out}/split.json'), out: wire('{out}/memorization') },
       },
     ],
     notes: [

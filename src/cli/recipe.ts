@@ -23,6 +23,7 @@ import { sample } from './sample.ts'
 import { score } from './score.ts'
 import { select } from './select.ts'
 import type { Session } from './session.ts'
+import { shrink } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { version } from './version.ts'
@@ -49,7 +50,7 @@ export type RecipeOption = keyof typeof options
 
 /** The commands of a recipe's stages. */
 export const stageCommands: Readonly<Record<StageCommand, Command>> = {
-  fetch: fetchCommand, select, 'train diffusion': trainDiffusion, score, label, 'train classifier': trainClassifier, sample, quickstart, memorization,
+  fetch: fetchCommand, shrink, select, 'train diffusion': trainDiffusion, score, label, 'train classifier': trainClassifier, sample, quickstart, memorization,
 }
 
 export const recipe: Command = {
@@ -297,7 +298,7 @@ async function readRecord(path: string, name: string): Promise<Pick<RecipeRecord
   if (text === null) return { stages: [] }
   const record = parseJson<RecipeRecord>(text, path, 'the record of a recipe (remove it, and finished stages are run again, or choose another --out)', fieldsOf({
     kind: oneOf('recipe'), recipe: aText, stages: listOf(fieldsOf({ command: aText, argv: listOf(aText), finished: aText, seconds: aNumber })),
-    measured: optional(fieldsOf({ on: aText, imagesPerSecond: valuesOf(fieldsOf({ diffusion: aNumber, classifier: aNumber })) })),
+    measured: optional(fieldsOf({ on: aText, pixelsPerSecond: optional(aNumber), imagesPerSecond: valuesOf(fieldsOf({ diffusion: aNumber, classifier: aNumber })) })),
   }))
   return record.recipe === name ? record : fail(`${path} is the record of the recipe ${record.recipe}: choose another --out.`)
 }

@@ -18,7 +18,7 @@ export interface Setting {
   readonly published: boolean
 }
 
-export type StageCommand = 'fetch' | 'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'sample' | 'quickstart' | 'memorization'
+export type StageCommand = 'fetch' | 'shrink' | 'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'sample' | 'quickstart' | 'memorization'
 
 export interface Stage {
   readonly command: StageCommand
