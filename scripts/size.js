@@ -15,18 +15,19 @@ const kilobytes = (/** @type {number} */ bytes) => `${(bytes / 1000).toFixed(1)}
 /** @param {string} name @param {readonly Uint8Array[]} files */
 function print(name, files) {
   const sum = (/** @type {readonly Uint8Array[]} */ of) => of.reduce((total, { length }) => total + length, 0)
-  console.log(`${name.padEnd(44)} ${kilobytes(sum(files))} minified ${kilobytes(sum(files.map((file) => gzipSync(file, { level: 9 }))))} gzipped`)
+  console.log(`${name.padEnd(46)} ${kilobytes(sum(files))} minified ${kilobytes(sum(files.map((file) => gzipSync(file, { level: 9 }))))} gzipped`)
 }
 
-const sampling = '{ describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sampleLoop, selfGuidance, urlSource }'
+const functions = '{ describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sample, selfGuidance, urlSource }'
 /** Programs by what they use of the package. */
 const programs = {
   'everything': "export * from './src/index.ts'",
   'GPU only (tweedie/webgpu)': "export * from './src/webgpu.ts'",
   'CPU only (tweedie/cpu)': "export * from './src/cpu.ts'",
-  'without training: loads and samples': `export ${sampling} from './src/index.ts'`,
-  'the same, GPU only': `export ${sampling} from './src/webgpu.ts'`,
-  'the same, CPU only': `export ${sampling} from './src/cpu.ts'`,
+  'without training: Tweedie.load, sample, score': "export { Tweedie } from './src/index.ts'",
+  'the same, GPU only': "export { Tweedie } from './src/webgpu.ts'",
+  'the same, CPU only': "export { Tweedie } from './src/cpu.ts'",
+  'loadModel and sample by themselves, GPU only': `export ${functions} from './src/webgpu.ts'`,
 }
 
 await generate()

@@ -112,9 +112,13 @@ describe('bundled', () => {
     expect([ofCPU(both).length, ofWebGPU(both).length]).toEqual([ofCPU(cpu).length, ofWebGPU(gpu).length])
   })
 
-  test('what only loads and samples holds nothing of training, metrics, pictures', async () => {
-    const rooms = new Set((await filesOf(`export ${sampling} from 'tweedie/webgpu'`)).map((file) => file.split('/')[1]))
-    expect([...rooms].filter((room) => !room?.endsWith('.js')).sort()).toEqual(['diffusion', 'io', 'nn', 'shaders', 'tensor'])
+  test.each([
+    ['loads and samples', sampling, ['diffusion', 'io', 'nn', 'shaders', 'tensor']],
+    ['uses Tweedie', '{ Tweedie }', ['data', 'diffusion', 'io', 'nn', 'shaders', 'tensor', 'tweedie']],
+  ])('what only %s holds nothing of training', async (_, names, expected) => {
+    const files = await filesOf(`export ${names} from 'tweedie/webgpu'`)
+    const rooms = new Set(files.map((file) => file.split('/')[1]))
+    expect([...rooms].filter((room) => !room?.endsWith('.js')).sort()).toEqual(expected)
   })
 
   test('rooms by themselves hold no backend', async () => {

@@ -13,28 +13,22 @@ import { host } from './hosts.ts'
 
 const load = async (path: string): Promise<any> => import(pathToFileURL(await host(path)).href)
 
-/** Two steps of the shipped model. */
-const program = (entry: string, source: string): string => `
-import { describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sampleLoop, ${source.split('(')[0]} } from '${entry}'
+/** Two steps of the shipped set, its minority classifier and feature net. */
+const program = (weights: string): string => `
+import { Tweedie } from 'tweedie'
 async function run() {
-  const checkpoint = await openCheckpoint(await ${source})
-  const description = describeModel(checkpoint)
-  const device = await Device.request({ backend: 'cpu', threads: 2, simd: 'plain' })
-  const model = await loadModel(device, checkpoint, description)
-  const noise = new GeneratedNoise(device, { seed: 5, samples: [0], shape: [3, 32, 32] })
-  let values = []
-  for await (const step of sampleLoop(diffusionOf(description, { respacing: 2 }), (x, t) => model.forward(x, t), { noise })) {
-    if (step.done === step.total) values = [...await step.x.read()]
-  }
-  const adapter = device.adapter.name
-  device.dispose()
-  return { adapter, values }
+  const model = await Tweedie.load('bccd32', { backend: 'cpu', threads: 2, simd: 'plain', batch: 1, weights: ${weights} })
+  let pictures = []
+  for await (const { images } of model.sample({ number: 1, steps: 2, seed: 5, method: 'minority-guided' })) pictures = images
+  const adapter = model.device.adapter.name
+  model.dispose()
+  return { adapter, pictures: pictures.map(({ data }) => [...data]) }
 }`
 
 interface Result {
   readonly error?: string
   readonly adapter: string
-  readonly values: readonly number[]
+  readonly pictures: readonly (readonly number[])[]
 }
 
 /** Builds `main.js` of a folder, with `index.html` for those that start from one, into its folder `built`, and gives what it was warned of. */
@@ -71,9 +65,9 @@ describe.runIf(chromium)('a page built by', () => {
   let expected: Result
   beforeAll(async () => {
     folder = await emptyProject()
-    writeFileSync(join(folder, 'main.js'), posting(program('tweedie', "urlSource('/weights')")))
+    writeFileSync(join(folder, 'main.js'), posting(program("'/weights/'")))
     writeFileSync(join(folder, 'index.html'), html('<script type="module" src="./main.js"></script>'))
-    writeFileSync(join(folder, 'node.mjs'), `${program('tweedie', "openFile(new URL('../node_modules/tweedie/weights/bccd32-adm.safetensors', import.meta.url).pathname)")}\nexport const result = await run()`)
+    writeFileSync(join(folder, 'node.mjs'), `${program('undefined')}\nexport const result = await run()`)
     expected = (await import(pathToFileURL(join(folder, 'node.mjs')).href)).result as Result
   })
 
@@ -82,16 +76,18 @@ describe.runIf(chromium)('a page built by', () => {
     rmSync(built, { recursive: true, force: true })
     mkdirSync(built)
     expect(await bundlers[name]!(folder)).toEqual([])
-    const weights = readFileSync(join(folder, '../node_modules/tweedie/weights/bccd32-adm.safetensors'))
+    const weights = join(folder, '../node_modules/tweedie')
     const page = name === 'vite' ? readFileSync(join(built, 'index.html'), 'utf8') : html('<script type="module" src="/main.js"></script>')
     const serve = (path: string): string | Buffer | null => {
-      if (path === '/' || path === '/weights') return path === '/' ? page : weights
-      return statSync(join(built, path), { throwIfNoEntry: false }) ? readFileSync(join(built, path)) : null
+      if (path === '/') return page
+      const file = join(path.startsWith('/weights/') ? weights : built, path)
+      return statSync(file, { throwIfNoEntry: false })?.isFile() ? readFileSync(file) : null
     }
     const { result, requested } = await visit<Result>({ serve, headers: isolation })
     expect(result.error).toBeUndefined()
     expect(result).toEqual(expected)
     expect(result.adapter).toBe('CPU, 2 threads, SIMD')
+    expect(result.pictures[0]).toHaveLength(32 * 32 * 3)
     const scripts = requested.filter((path) => path.endsWith('.js')).map((path) => serve(path) as Buffer)
     expect(scripts.length).toBeGreaterThan(1)
     expect(scripts.filter((script) => script.includes('@compute'))).toEqual([])
