@@ -58,6 +58,14 @@ test('the shipped weights and package.json are found by their names in the packa
     console.log(describeModel(checkpoint).config.imageSize, createRequire(import.meta.url)('tweedie/package.json').version)`)).toBe(`32 ${version}\n`)
 })
 
+test("Tweedie.load('bccd32') finds the shipped set in the package, and draws", () => {
+  expect(run(`
+    import { Tweedie } from 'tweedie'
+    const model = await Tweedie.load('bccd32')
+    for await (const { images, done, total } of model.sample({ number: 1, steps: 2, seed: 0 })) console.log(done, total, ...images.map(({ width, height, data }) => [width, height, new Set(data).size > 30]))
+    model.dispose()`)).toBe('1 2\n2 2 [ 32, 32, true ]\n')
+})
+
 describe('types', () => {
   const all = { 'all.mts': importOfAll }
 
