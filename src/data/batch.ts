@@ -71,7 +71,7 @@ export async function imageBatch(set: ImageSet, indices: readonly number[], opti
  *
  * ```ts
  * const image = decodeImage(await file.arrayBuffer(), file.name)
- * using x = device.tensor(batchOf([image], { size: 64, channels: 3 }), [1, 3, 64, 64])
+ * const x = device.tensor(batchOf([image], { size: 64, channels: 3 }), [1, 3, 64, 64])
  * ```
  *
  * @throws TweedieError 'option' for no image, for what is none, and for one that is too small for `size`

@@ -37,7 +37,7 @@ export async function* sampleLoop(diffusion: GaussianDiffusion, model: DenoiserL
  * Draws samples with `model` and gives them when all steps are done: [N, C, H, W], the caller's.
  *
  * ```ts
- * using x = await sample(diffusion, model, { noise, onStep: ({ done, total }) => console.log(`${done} of ${total}`) })
+ * const x = await sample(diffusion, model, { noise, onStep: ({ done, total }) => console.log(`${done} of ${total}`) })
  * ```
  * @throws what {@link sampleLoop} throws, and what `onStep` does, with everything freed
  */

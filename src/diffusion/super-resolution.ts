@@ -5,8 +5,8 @@
  *
  * ```ts
  * using lowRes = device.tensor(lowResolution(await base.read()), base.shape)
- * using noise = new GeneratedNoise(device, { seed, samples, shape: [3, 256, 256], stage: 'upsample' })
- * using large = await sample(diffusion, superResolutionDenoiser(upsampler, lowRes, labels), { noise })
+ * const noise = new GeneratedNoise(device, { seed, samples, shape: [3, 256, 256], stage: 'upsample' })
+ * const large = await sample(diffusion, superResolutionDenoiser(upsampler, lowRes, labels), { noise })
  * ```
  */
 import { TweedieError } from '../errors.ts'

@@ -148,8 +148,8 @@ export class FeatureNet {
  * {@link loadParameters}, and 'weights' for a file of another network.
  *
  * @example
- * using net = await loadFeatureNet(device, await openCheckpoint(await openFile('weights/bccd32-features.safetensors')))
- * using d = net.distance(a, b)   // [N]
+ * const net = await loadFeatureNet(device, await openCheckpoint(await openFile(import.meta.resolve('tweedie/weights/bccd32-features.safetensors'))))
+ * const d = net.distance(a, b)   // [N]
  */
 export async function loadFeatureNet(device: Device, source: WeightSource, options: LoadOptions = {}): Promise<FeatureNet> {
   checkAwaited('loadFeatureNet', { device, checkpoint: source })

@@ -116,8 +116,8 @@ export interface Lpips {
  * open. Errors are those of {@link loadParameters}.
  *
  * @example
- * using net = await loadLpips(device, await openCheckpoint(await openFile('lpips_alex_v0.1.safetensors')))
- * using d = net.distance(a, b)   // [N]
+ * const net = await loadLpips(device, await openCheckpoint(await openFile('lpips_alex_v0.1.safetensors')))
+ * const d = net.distance(a, b)   // [N]
  */
 export async function loadLpips(device: Device, source: WeightSource, options: LoadOptions = {}): Promise<Lpips> {
   checkAwaited('loadLpips', { device, checkpoint: source })

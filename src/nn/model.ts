@@ -4,8 +4,8 @@
  *
  * ```ts
  * const description = describeModel(checkpoint)
- * using device = await Device.request({ need: memoryOf(description.config, { batch: 8 }) })
- * using model = await loadModel(device, checkpoint, description)
+ * const device = await Device.request({ need: memoryOf(description.config, { batch: 8 }) })
+ * const model = await loadModel(device, checkpoint, description)
  * ```
  */
 import { asksForAwait, checkAwaited, TweedieError, unexpected } from '../errors.ts'

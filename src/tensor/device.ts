@@ -3,7 +3,7 @@
  * {@link Device.request}; a GPUDevice of the caller's is never destroyed. There is no global state; the backends themselves are loaded when they are asked for (`backends.ts`).
  *
  * ```ts
- * using device = await Device.request()
+ * const device = await Device.request()
  * const y = device.scope(() => add(mul(x, 2), 1))   // the product is freed, y lives on
  * ```
  */

@@ -4,8 +4,8 @@
  * `dispose()`, or by the {@link Device.scope} in which the tensor was made. There is no garbage collection to wait for.
  *
  * ```ts
- * using x = device.tensor([1, 2, 3], [3])
- * using y = mul(x, 2)
+ * const x = device.tensor([1, 2, 3], [3])
+ * const y = mul(x, 2)
  * await y.read()   // Float32Array [2, 4, 6]
  * ```
  */
