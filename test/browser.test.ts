@@ -171,13 +171,16 @@ describe.runIf(chromium)('in Chromium', () => {
     })
   }
 
-  test('a page without a bundler imports tweedie.min.js, draws what Node draws, and fetches no other backend', async () => {
+  test('a page without a bundler imports tweedie.min.js, draws what Node draws, and fetches a backend when it asks for one', async () => {
     const program = posting(`${common.replace("'tweedie'", "'/tweedie/tweedie.min.js'")}
 async function run() {
   const device = await Device.request({ backend: 'cpu', threads: 2, simd: 'plain' })
   const drawn = await draw(device)
   device.dispose()
-  return drawn
+  await fetch('/asks-for-a-gpu')
+  const gpu = await Device.request({ backend: 'webgpu' })
+  const sum = await add(gpu.tensor([1, 2]), 1).read()
+  return { ...drawn, chosen: gpu.backend.kind + ' ' + sum.join() }
 }`)
     const serve = (path: string): string | Buffer | null => {
       if (path === '/') return html(`<script type="module">${program}</script>`)
@@ -187,9 +190,13 @@ async function run() {
     const { result, requested } = await visit<Result>({ serve, headers: isolation })
     expect(result.error).toBeUndefined()
     expect(result.samples).toEqual(await inNode(await testDevice('cpu')))
-    const fetched = requested.filter((path) => path.startsWith('/tweedie/')).map((path) => serve(path) as Buffer)
-    expect(fetched.filter((script) => script.includes('@compute'))).toEqual([])
-    expect(fetched.filter((script) => script.includes('AGFzbQ')), 'WebAssembly in base64').toHaveLength(1)
+    expect(result.chosen).toBe('webgpu 2,3')
+    const asked = requested.indexOf('/asks-for-a-gpu')
+    const scripts = (paths: readonly string[], text: string): number => paths.filter((path) => path.startsWith('/tweedie/') && serve(path)?.includes(text)).length
+    // The first letters of a WebAssembly module in base64; every kernel's of WGSL.
+    const [wasm, wgsl] = ['AGFzbQ', '@compute']
+    expect([wasm, wgsl].map((text) => scripts(requested.slice(0, asked), text))).toEqual([1, 0])
+    expect([wasm, wgsl].map((text) => scripts(requested.slice(asked), text))).toEqual([0, 1])
   })
 
   test.each([
