@@ -10,13 +10,15 @@
  */
 import { asksForAwait, checkAwaited, TweedieError, unexpected } from '../errors.ts'
 import type { Device } from '../tensor/index.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { Classifier } from './classifier.ts'
 import type { DiffusionSettings, ModelConfig } from './config.ts'
+import { flagsConfig } from './flags.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
 import { parseConfig, parseDiffusionSettings } from './parse-config.ts'
 import { planOf } from './plan.ts'
 import { preset as presetOf } from './presets.ts'
-import { presetsWith, recognized } from './recognize.ts'
+import { presetsWith, recognized, sameModel } from './recognize.ts'
 import { stateDictOf } from './state-dict.ts'
 import { UNet } from './unet.ts'
 
@@ -36,30 +38,43 @@ export interface DescribedSource extends WeightSource {
 export interface DescribeOptions {
   /** Name of a published configuration, for a checkpoint that brings none. */
   readonly preset?: string
+  /**
+   * The flags it was trained with by guided-diffusion's or improved-diffusion's scripts, such as a README's `MODEL_FLAGS`, for
+   * a checkpoint that brings no configuration; see `configOfFlags`.
+   */
+  readonly flags?: string | readonly string[]
   /** Text of the `.json` beside a checkpoint that brings no configuration itself. */
   readonly json?: string
 }
 
 /**
- * The network a checkpoint holds: from its own `__metadata__.config`, else from `json`, else from the preset. The process
- * it was trained with: from its own `__metadata__.diffusion`, else from `json`, else from the preset.
+ * The network a checkpoint holds: from its own `__metadata__.config`, else from `flags`, from `json`, from the preset. The
+ * process it was trained with: from its own `__metadata__.diffusion`, else from the same.
  *
- * @throws TweedieError 'option' where none of the three is there or what is there cannot be read, and where `learn_sigma`
- *   is not what the channels say
+ * @throws TweedieError 'option' where none of them is there or what is there cannot be read, where `learn_sigma` is not what
+ *   the channels say, and where the flags are of another network than the checkpoint's own configuration
  */
-export function describeModel(checkpoint: DescribedSource, { preset, json }: DescribeOptions = {}): ModelDescription {
+export function describeModel(checkpoint: DescribedSource, options: DescribeOptions = {}): ModelDescription {
   if (checkpoint?.tensors === undefined) throw unexpected('describeModel', 'a checkpoint', checkpoint, 'openCheckpoint opens one.')
+  refuseUnknown('describeModel', options, { preset: true, flags: true, json: true })
+  const { preset, flags, json } = options
+  if (preset !== undefined && flags !== undefined) throw new TweedieError('option', `${checkpoint.name}: a preset and flags say the same thing: give one of them.`)
   const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
-  const { config: text = json, diffusion: process } = checkpoint.metadata
+  const { diffusion: process } = checkpoint.metadata
   const known = preset === undefined ? undefined : presetOf(preset)
-  const said = text === undefined ? known : parseConfig(text, shapes)
+  const flagged = flags === undefined ? undefined : flagsConfig(flags, shapes)
+  const own = checkpoint.metadata.config === undefined ? undefined : parseConfig(checkpoint.metadata.config, shapes)
+  const said = own ?? flagged ?? (json === undefined ? known : parseConfig(json, shapes))
   if (!said) {
     const like = presetsWith(shapes)
     const hint = like.length > 0 ? `its tensors are those of ${like.join(', ')}, which others may have too: ` : ''
-    throw new TweedieError('option', `${checkpoint.name} does not say what network it holds: ${hint}name a preset, put its configuration as .json beside it, or convert it with one.`)
+    throw new TweedieError('option', `${checkpoint.name} does not say what network it holds: ${hint}name a preset, give the flags it was trained with, put its configuration as .json beside it, or convert it with one.`)
   }
   const { config } = said
-  const diffusion = process === undefined ? said.diffusion ?? known?.diffusion : parseDiffusionSettings(process)
+  const diffusion = process === undefined ? said.diffusion ?? flagged?.diffusion ?? known?.diffusion : parseDiffusionSettings(process)
+  if (flagged && own && !sameModel({ config, ...(diffusion && { diffusion }) }, flagged)) {
+    throw new TweedieError('option', `${checkpoint.name} says itself what network it holds and how it was trained, and the flags say otherwise: leave them out, or take the file they belong to.`)
+  }
   const name = preset ?? recognized(checkpoint.metadata, config, diffusion)
   const named = name === undefined ? {} : { preset: name }
   if (!diffusion) return { config, ...named }

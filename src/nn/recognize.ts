@@ -23,6 +23,15 @@ function essence({ dropout: _, ...config }: ModelConfig, { outputs }: { outputs:
 const drawn = ({ learnSigma: _, rescaleLearnedSigmas: __, useKl: ___, ...process }: DiffusionSettings): string =>
   JSON.stringify(Object.entries(process).filter(([key, value]) => value !== false && value !== undefined && !(key === 'meanType' && value === 'epsilon')).sort(([a], [b]) => (a < b ? -1 : 1)))
 
+interface Model {
+  readonly config: ModelConfig
+  readonly diffusion?: DiffusionSettings
+}
+
+/** Whether two descriptions are of one network, and of one process where both tell it. */
+export const sameModel = (a: Model, b: Model): boolean =>
+  essence(a.config, { outputs: true }) === essence(b.config, { outputs: true }) && (!a.diffusion || !b.diffusion || drawn(a.diffusion) === drawn(b.diffusion))
+
 /** The published models with this network and, where it is told, this process: more than one where they differ by their weights alone. */
 export function presetsLike(config: ModelConfig, diffusion?: DiffusionSettings): string[] {
   const found = essence(config, { outputs: true })
