@@ -192,8 +192,10 @@ export function imageSettings(facts: ImageFacts, wishes: ImageWishes, speeds: Sp
   const first = enough(small(at))
   if (first === null) return { measure: small(at) }
   if (first) {
-    // No network trains faster than a smaller one, which spares measuring it.
-    for (; at + 1 < sizes.length && enough(small(at), imagesNeeded(sizes[at + 1]!)); at++) {
+    // Larger pictures that would have to be looked at too often would be learned by heart. And no network trains faster than
+    // a smaller one, which spares measuring it.
+    const worthwhile = (needed: number): boolean => needed <= mostLooks * trained && enough(small(at), needed) === true
+    for (; at + 1 < sizes.length && worthwhile(imagesNeeded(sizes[at + 1]!)); at++) {
       const next = enough(small(at + 1))
       if (next === null) return { measure: small(at + 1) }
       if (!next) break
@@ -222,7 +224,7 @@ function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, 
   }
   const { pass, perStep } = costs(speed, number)
   const seen = Math.floor(seenIn(time, speed, trained))
-  const enoughLooks = Math.max(mostLooks * trained, needed)
+  const enoughLooks = mostLooks * trained
   const images = Math.min(seen, enoughLooks)
   const largest = { small: 32, medium: 64, large: 128 }[width]
   // Two thousand steps or more, where the time has them: of fewer, larger ones less is learned.
