@@ -124,11 +124,16 @@ describe('mistakes', () => {
     [['--data', forty, '--hours', '1', '--size', '40'], /--size: expected a multiple of 4 from 8 to 32/],
     [['--data', forty, '--hours', '1', '--augment', 'flips'], /--augment: expected none, flip, symmetries/],
     [['--data', forty, '--hours', '1', '--model', 'm.safetensors'], /trains its own model: leave --model out/],
-    [['--data', forty, '--hours', '0.001', '--size', '8', ...cpu], /--hours 0\.001 is too short: 40 images at 8 x 8 take 0\.\d+ hours at least on this machine/],
   ])('%j', async (argv, message) => {
     const { code, err }: Printed = await tweedie(['recipe', 'images', '--out', at('wrong'), ...argv])
     expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(message)])
     expect(existsSync(at('wrong'))).toBe(false)
+  })
+
+  test('too few hours: how many it takes', async () => {
+    measuredAt(at('in-haste'), 60)
+    const { code, err } = await tweedie(['recipe', 'images', '--data', forty, '--hours', '0.001', '--size', '8', '--out', at('in-haste')])
+    expect([code, err]).toEqual([1, [expect.stringMatching(/--hours 0\.001 is too short: 40 images at 8 x 8 take 0\.\d+ hours at least on this machine, which trains 60 a second\. Give more hours or a smaller --number\./)]])
   })
 
   test('another recipe\'s options have no effect, which is said', async () => {
