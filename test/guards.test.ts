@@ -5,7 +5,7 @@
 import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { checkImages, imageBatch, imageOf, subset, type ImageSet } from '../src/data/index.ts'
-import { GeneratedNoise } from '../src/diffusion/index.ts'
+import { GaussianDiffusion, GeneratedNoise } from '../src/diffusion/index.ts'
 import { openCheckpoint } from '../src/io/index.ts'
 import { Classifier, describeModel, loadFeatureNet, loadLpips, loadModel, UNet } from '../src/nn/index.ts'
 import * as t from '../src/tensor/index.ts'
@@ -184,7 +184,7 @@ describe('errors name the function that was called', () => {
   deviceTest('a tensor that was freed, and memory that does not suffice', async (device) => {
     const { a, b } = device.scope(() => shapes(device))
     for (const tensor of [a, b]) tensor.dispose()
-    for (const [name, f] of Object.entries({ ...binary, ...unary })) refused(() => loose(f)(a), 'disposed', `${name}: a tensor of shape [2, 3] was used after it was disposed.`)
+    for (const [name, f] of Object.entries({ ...binary, ...unary })) refused(() => loose(f)(a), 'disposed', `${name}: a tensor of shape [2, 3] was used after it was disposed. A device.scope frees what is made in it, but for its result; device.keep(x) keeps more.`)
     refused(() => t.zeros(device, [2 ** 20, 2 ** 20]), 'limit-exceeded', /^zeros\(\) for a tensor \[1048576, 1048576\] needs 4194304\.0 MiB more, .* tensors? of [\d.]+ MiB in all (is|are) alive\. What is made in device\.scope/)
   }, onCPU)
 })
@@ -280,6 +280,23 @@ describe('a forgotten await', () => {
       () => loadLpips(device, promise), () => loadFeatureNet(promise, source), () => openCheckpoint(promise), () => imageBatch(promise as ImageSet, [0], { size: 8, channels: 3 }),
     ]) await expect(f()).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(/found a Promise: did you forget await\?$/) })
   })
+})
+
+test('steps, timesteps, labels and inputs that a process or a network does not have', async () => {
+  const device = await testDevice('cpu')
+  const diffusion = new GaussianDiffusion({ schedule: 'linear', diffusionSteps: 1000, respacing: 10 })
+  using x = device.tensor(new Float32Array(3 * 64), [1, 3, 8, 8])
+  using other = device.tensor(new Float32Array(3 * 16), [1, 3, 4, 4])
+  refused(() => diffusion.qSample(x, 500, x), 'option', 'qSample: expected a step of the process, 0 to 9, found 500. It is the same for the whole batch.')
+  refused(() => diffusion.ddimSample(x, x, -1, 0, x), 'option', /^ddimSample: .* found -1\./)
+  refused(() => diffusion.predictXStartFromEps(x, [3] as never, x), 'option', /^predictXStartFromEps: .* found an array\./)
+  refused(() => diffusion.qSample(x, 5, other), 'shape', 'qSample: expected shapes that broadcast, found [1, 3, 8, 8] and [1, 3, 4, 4].')
+  using unet = await modelA(device)
+  refused(() => unet.forward(x, [NaN]), 'option', 'forward: expected timesteps that are finite numbers, found NaN.')
+  refused(() => unet.forward(x, [undefined as never]), 'option', /found undefined/)
+  refused(() => unet.forward(x, [1], { labels: [3] } as never), 'option', 'UNet.forward: unknown option "labels"; there are y, lowRes, checkpoint, dropout.')
+  using classifier = await encoder(device)
+  refused(() => classifier.forward(x, [1], { Y: [3] } as never), 'option', /unknown option "Y"/)
 })
 
 test('sizes that a network cannot halve are said with the multiple it takes', async () => {

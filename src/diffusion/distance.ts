@@ -29,7 +29,7 @@ const safeRoot = expression(1, 2, ([x], [zero, one]) => {
 })
 
 /** ||a - b||_2 over a sample's pixels, neither squared nor averaged (sg-minority with `use_lpips` off). */
-export const l2: Distance = (a, b) => map(safeRoot, [perSample(square(sub(a, b)))], [0, 1])
+export const l2: Distance = (a, b) => map(safeRoot, [perSample(square(sub(a, b)))], [0, 1], { name: 'l2' })
 
 /** ||a - b||_1 over a sample's pixels. */
 export const l1: Distance = (a, b) => perSample(abs(sub(a, b)))

@@ -4,7 +4,7 @@
  * same for the whole batch. Every formula is one kernel, and its coefficients are scalars of that kernel: a new step
  * compiles nothing.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import { meanTypes, type MeanType, type NoiseSchedule } from '../nn/config.ts'
 import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
 import { expression, f, map, slice, Tensor } from '../tensor/index.ts'
@@ -87,32 +87,42 @@ export class GaussianDiffusion {
     return this.process.steps
   }
 
+  /** Throws 'option', naming `user`, for what is no index of the process: beyond its tables all would be NaN. */
+  #checkStep(user: string, t: number): void {
+    if (!(Number.isInteger(t) && t >= 0 && t < this.steps)) throw unexpected(user, `a step of the process, 0 to ${this.steps - 1}`, t, 'It is the same for the whole batch.')
+  }
+
   /** What the network is told at index `t`, for `n` samples. */
   timesteps(t: number, n: number): number[] {
+    this.#checkStep('timesteps', t)
     return new Array<number>(n).fill(this.process.modelTimestep(t))
   }
 
   /** q(x_t | x_0): sqrt(abar) xStart + sqrt(1 - abar) noise. */
   qSample(xStart: Tensor, t: number, noise: Tensor): Tensor {
+    this.#checkStep('qSample', t)
     const { sqrtAlphaBar, sqrtOneMinusAlphaBar } = this.process.tables
-    return map(combine, [xStart, noise], [sqrtAlphaBar[t], sqrtOneMinusAlphaBar[t]])
+    return map(combine, [xStart, noise], [sqrtAlphaBar[t], sqrtOneMinusAlphaBar[t]], { name: 'qSample' })
   }
 
   /** Mean of q(x_{t-1} | x_t, x_0); its variance is `posteriorVariance[t]` of the tables. */
   qPosteriorMean(xStart: Tensor, x: Tensor, t: number): Tensor {
+    this.#checkStep('qPosteriorMean', t)
     const { posteriorMeanCoef1, posteriorMeanCoef2 } = this.process.tables
-    return map(combine, [xStart, x], [posteriorMeanCoef1[t], posteriorMeanCoef2[t]])
+    return map(combine, [xStart, x], [posteriorMeanCoef1[t], posteriorMeanCoef2[t]], { name: 'qPosteriorMean' })
   }
 
   /** x_0 = sqrt(1/abar) x - sqrt(1/abar - 1) epsilon: Tweedie's formula for the network's epsilon. */
   predictXStartFromEps(x: Tensor, t: number, epsilon: Tensor): Tensor {
+    this.#checkStep('predictXStartFromEps', t)
     const { sqrtRecipAlphaBar, sqrtRecipm1AlphaBar } = this.process.tables
-    return map(combine, [x, epsilon], [sqrtRecipAlphaBar[t], -sqrtRecipm1AlphaBar[t]])
+    return map(combine, [x, epsilon], [sqrtRecipAlphaBar[t], -sqrtRecipm1AlphaBar[t]], { name: 'predictXStartFromEps' })
   }
 
   predictEpsFromXStart(x: Tensor, t: number, xStart: Tensor): Tensor {
+    this.#checkStep('predictEpsFromXStart', t)
     const { sqrtRecipAlphaBar, sqrtRecipm1AlphaBar } = this.process.tables
-    return map(residue, [x, xStart], [sqrtRecipAlphaBar[t], sqrtRecipm1AlphaBar[t]])
+    return map(residue, [x, xStart], [sqrtRecipAlphaBar[t], sqrtRecipm1AlphaBar[t]], { name: 'predictEpsFromXStart' })
   }
 
   /**
@@ -132,6 +142,7 @@ export class GaussianDiffusion {
 
   /** predXStart from the network's output `out`. */
   predXStart(out: Tensor, x: Tensor, t: number, { clipDenoised = true, denoisedFn }: DenoisedOptions = {}): Tensor {
+    this.#checkStep('predXStart', t)
     const prediction = slice(out, 1, 0, x.shape[1])
     const raw = this.#xStart(prediction, x, t)
     const processed = denoisedFn ? givenTensor('denoisedFn', denoisedFn(raw), x.shape) : raw
@@ -150,6 +161,7 @@ export class GaussianDiffusion {
 
   /** p(x_{t-1} | x_t) from the network's output `out`. */
   pMeanVariance(out: Tensor, x: Tensor, t: number, options: DenoisedOptions = {}): MeanVariance {
+    this.#checkStep('pMeanVariance', t)
     const channels = x.shape[1]
     const predXStart = this.predXStart(out, x, t, options)
     const mean = this.meanType === 'previousX' ? slice(out, 1, 0, channels) : this.qPosteriorMean(predXStart, x, t)
@@ -177,7 +189,7 @@ export class GaussianDiffusion {
 
   /** mean + variance * gradient: the guidance of ancestral sampling (`condition_mean`). */
   conditionMean(p: MeanVariance, gradient: Tensor): Tensor {
-    return map(shift, [p.mean, p.variance, gradient])
+    return map(shift, [p.mean, p.variance, gradient], [], { name: 'conditionMean' })
   }
 
   /**
@@ -186,28 +198,32 @@ export class GaussianDiffusion {
    * by way of epsilon the rounding of x is multiplied by abar^-1/2, 2e4 at the end of the cosine schedule.
    */
   conditionScore(predXStart: Tensor, t: number, gradient: Tensor): Tensor {
+    this.#checkStep('conditionScore', t)
     const { sqrtOneMinusAlphaBar, sqrtRecipm1AlphaBar } = this.process.tables
-    return map(combine, [predXStart, gradient], [1, sqrtRecipm1AlphaBar[t] * sqrtOneMinusAlphaBar[t]])
+    return map(combine, [predXStart, gradient], [1, sqrtRecipm1AlphaBar[t] * sqrtOneMinusAlphaBar[t]], { name: 'conditionScore' })
   }
 
   /** x_{t-1} = mean + exp(logVariance / 2) noise, without the noise at t = 0. */
   pSample(mean: Tensor, logVariance: Tensor, t: number, noise: Tensor): Tensor {
-    return map(ancestral, [mean, logVariance, noise], [0.5, t === 0 ? 0 : 1])
+    this.#checkStep('pSample', t)
+    return map(ancestral, [mean, logVariance, noise], [0.5, t === 0 ? 0 : 1], { name: 'pSample' })
   }
 
   /** x_{t-1} of DDIM (Song et al. 2021, Eq. 12) from x_0; `eta` 0 is deterministic, 1 has DDPM's variance. */
   ddimSample(predXStart: Tensor, x: Tensor, t: number, eta: number, noise: Tensor): Tensor {
+    this.#checkStep('ddimSample', t)
     const { alphaBar, alphaBarPrev } = this.process.tables
     const epsilon = this.predictEpsFromXStart(x, t, predXStart)
     const sigma = eta * Math.sqrt((1 - alphaBarPrev[t]) / (1 - alphaBar[t])) * Math.sqrt(1 - alphaBar[t] / alphaBarPrev[t])
     const direction = Math.sqrt(1 - alphaBarPrev[t] - sigma * sigma)
-    return map(deterministic, [predXStart, epsilon, noise], [Math.sqrt(alphaBarPrev[t]), direction, t === 0 ? 0 : sigma])
+    return map(deterministic, [predXStart, epsilon, noise], [Math.sqrt(alphaBarPrev[t]), direction, t === 0 ? 0 : sigma], { name: 'ddimSample' })
   }
 
   /** x_{t+1} of the deterministic DDIM run backwards: encodes an image. */
   ddimReverseSample(predXStart: Tensor, x: Tensor, t: number): Tensor {
+    this.#checkStep('ddimReverseSample', t)
     const { alphaBarNext } = this.process.tables
     const epsilon = this.predictEpsFromXStart(x, t, predXStart)
-    return map(combine, [predXStart, epsilon], [Math.sqrt(alphaBarNext[t]), Math.sqrt(1 - alphaBarNext[t])])
+    return map(combine, [predXStart, epsilon], [Math.sqrt(alphaBarNext[t]), Math.sqrt(1 - alphaBarNext[t])], { name: 'ddimReverseSample' })
   }
 }

@@ -1,6 +1,7 @@
 /** The ADM encoder classifier with its four heads (spec A.8; guided-diffusion `EncoderUNetModel`). */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, mean, relu, reshape, type Tensor } from '../tensor/index.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { checkTensor } from '../tensor/op.ts'
 import type { ClassifierConfig } from './config.ts'
 import { runAttentionPool, runConv, runLinear, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'
@@ -11,6 +12,8 @@ export interface ClassifierInputs extends BlockOptions {
   /** One label a sample; given if and only if the classifier is itself class-conditional. */
   readonly y?: ArrayLike<number>
 }
+
+const known = { y: true, checkpoint: true, dropout: true } as const
 
 export class Classifier {
   readonly kind = 'classifier'
@@ -54,7 +57,9 @@ export class Classifier {
     return x.device.scope(() => this.#trunk(x, timesteps, inputs).middle)
   }
 
-  #trunk(x: Tensor, timesteps: ArrayLike<number>, { y, ...options }: ClassifierInputs): { skips: Tensor[]; middle: Tensor } {
+  #trunk(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs): { skips: Tensor[]; middle: Tensor } {
+    refuseUnknown('Classifier.forward', inputs, known)
+    const { y, ...options } = inputs
     const { config, plan, parameters: p } = this
     const down = 2 ** (config.channelMult.length - 1)
     if (x.shape.length !== 4 || x.shape[1] !== config.inChannels || x.shape[2] % down !== 0 || x.shape[3] % down !== 0) {

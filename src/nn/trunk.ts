@@ -11,6 +11,7 @@ export function runEmbedding(p: Parameters, plan: Trunk, batch: Tensor, timestep
   const [n] = batch.shape
   if (typeof timesteps?.length !== 'number') throw unexpected('forward', `one timestep for each of the ${n} samples, in an array`, timesteps)
   if (timesteps.length !== n) throw new TweedieError('shape', `Expected one timestep for each of the ${n} samples, found ${timesteps.length}.`)
+  for (let i = 0; i < n; i++) if (!Number.isFinite(timesteps[i])) throw unexpected('forward', 'timesteps that are finite numbers', timesteps[i])
   checkLabels(plan, n, labels)
   return device.scope(() => {
     const t = device.tensor(timestepEmbedding(timesteps, plan.modelChannels), [n, plan.modelChannels])
@@ -28,6 +29,7 @@ function checkLabels(plan: Trunk, n: number, labels: ArrayLike<number> | undefin
     return
   }
   const { count } = plan.labelEmb
+  if (labels && typeof labels.length !== 'number') throw unexpected('forward', `a label for each of the ${n} samples, in an array`, labels)
   if (!labels || labels.length !== n) {
     throw new TweedieError('option', `This network is class-conditional: expected ${n} labels of 0 to ${count - 1}, found ${labels ? labels.length : 'none'}.`)
   }

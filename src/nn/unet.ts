@@ -4,6 +4,7 @@
  */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, resizeBilinear, type Tensor } from '../tensor/index.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
 import { checkTensor } from '../tensor/op.ts'
 import type { UNetConfig } from './config.ts'
 import { runBlock, runConv, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'
@@ -16,6 +17,8 @@ export interface UNetInputs extends BlockOptions {
   /** [N, 3, h, w], for a super-resolution network: resized to x's size and put behind x. */
   readonly lowRes?: Tensor
 }
+
+const known = { y: true, lowRes: true, checkpoint: true, dropout: true } as const
 
 export class UNet {
   readonly kind = 'unet'
@@ -38,6 +41,7 @@ export class UNet {
    */
   forward(x: Tensor, timesteps: ArrayLike<number>, inputs: UNetInputs = {}): Tensor {
     checkTensor('UNet.forward', x)
+    refuseUnknown('UNet.forward', inputs, known)
     const { y, lowRes, ...options } = inputs
     const { plan, parameters: p, config } = this
     const down = 2 ** (config.channelMult.length - 1)

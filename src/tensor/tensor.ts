@@ -66,7 +66,7 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
   /** Throws `disposed` naming `user` if this handle was disposed. */
   assertUsable(user: string): SharedStorage {
     if (this.#shared === null) {
-      throw new TweedieError('disposed', `${user}: a tensor of shape ${formatShape(this.shape)} was used after it was disposed.`)
+      throw new TweedieError('disposed', `${user}: a tensor of shape ${formatShape(this.shape)} was used after it was disposed. A device.scope frees what is made in it, but for its result; device.keep(x) keeps more.`)
     }
     return this.#shared
   }

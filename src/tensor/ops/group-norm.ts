@@ -32,9 +32,10 @@ export interface GroupNormParams {
 /** (x, weight, bias, scaleShift?) → y and the statistics [N, groups, 2]: mean and 1 / sqrt(variance + eps). */
 export const groupNorm_ = defineOp<GroupNormParams>({
   name: 'groupNorm',
-  shape({ groups, scaleShift }, [x, weight, bias, modulation]): Spec[] {
+  shape({ groups, eps, scaleShift }, [x, weight, bias, modulation]): Spec[] {
     if (x.shape.length < 2 || x.shape.length > 4) throw shapeError('groupNorm', 'an input [N, C], [N, C, T] or [N, C, H, W]', x.shape)
     const [n, channels] = x.shape
+    if (!(typeof eps === 'number' && eps >= 0)) throw new TweedieError('option', `groupNorm: expected an eps of 0 or more, found ${eps}.`)
     if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
       throw new TweedieError('option', `groupNorm: expected a number of groups that divides the ${channels} channels, found ${groups}.`)
     }
