@@ -4,13 +4,14 @@
  */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { sampleOptions } from '../src/cli/options.ts'
 import { replay } from '../src/cli/replay.ts'
 import type { RunRecord } from '../src/cli/run-record.ts'
+import { withShippedSet } from '../src/cli/shipped.ts'
 import { Device, type DeviceRequest } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
@@ -30,6 +31,15 @@ const sampleArgs = (folder: string, ...more: string[]): string[] =>
 beforeAll(async () => {
   const { code, err } = await tweedie(sampleArgs('first', ...guided))
   expect(code, err.join('\n')).toBe(0)
+})
+
+test('--model bccd32 is the shipped set, with what belongs to it unless something else is asked for', async () => {
+  const { code, err } = await tweedie(['sample', '--model', 'bccd32', '--method', 'minority-guided', '--respacing', '2', '--number', '1', '--out', at('set')])
+  expect(code, err.join('\n')).toBe(0)
+  const beside = (name: string): string => join(dirname(weights), name)
+  expect(record('set').options).toMatchObject({ model: weights, 'minority-classifier': beside('bccd32-minority.safetensors'), distance: 'features', features: beside('bccd32-features.safetensors') })
+  expect(withShippedSet(['--model=bccd32', '--distance', 'l1'], sampleOptions)).toEqual([`--model=${weights}`, '--distance', 'l1'])
+  expect(withShippedSet(['--out', 'bccd32'], sampleOptions)).toEqual(['--out', 'bccd32'])
 })
 
 describe('a run', () => {

@@ -1,13 +1,12 @@
 /** How far images are apart, for self-guidance and minority scores: a norm, LPIPS, or a feature net of our own. */
 import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { GreyRange } from '../diffusion/index.ts'
 import type { ModelConfig } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { normIn, openNet, openNorm, type LoadedDistance, type OpenDistance } from '../tweedie/distance.ts'
-import { nodeFiles } from '../tweedie/files.node.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { openWeights, sha256OfFile } from './files.ts'
+import { shipped } from './shipped.ts'
 
 export const distanceOptions = {
   distance: { value: 'lpips|features|l2|l1|lP', help: 'distance of self-guidance and minority scores; lP: the norm of any P from 1 on, as in l1.5 or linf (norm_for_mg)', default: 'lpips with --lpips, features with --features, else l2' },
@@ -27,9 +26,6 @@ export interface DistanceSettings {
   readonly greyRange: GreyRange | null
 }
 
-/** The feature net that comes with the package. */
-export const shippedFeatures = (): string => fileURLToPath(new URL('bccd32-features.safetensors', nodeFiles.shipped))
-
 /** `model`: whose images are compared. */
 export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, { inChannels }: Pick<ModelConfig, 'inChannels'>): DistanceSettings {
   const [lpips, features] = [args.text('lpips'), args.text('features')]
@@ -48,7 +44,7 @@ export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, 
     distance,
     greyRange: inChannels === 1 && norm === undefined ? greyRange : null,
     lpips: distance === 'lpips' ? resolve(lpips as string) : null,
-    features: distance === 'features' ? features === undefined ? shippedFeatures() : resolve(features) : null,
+    features: distance === 'features' ? features === undefined ? shipped('features') : resolve(features) : null,
   }
 }
 

@@ -17,7 +17,7 @@ import { upsamplerOptions, upsamplerSettings, upsamplerToOptions, type Upsampler
 
 /** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
 export const processOptions = {
-  model: { value: 'M.safetensors', help: 'the U-Net; .pt and .pth work too' },
+  model: { value: 'M.safetensors', help: 'the U-Net; .pt and .pth work too; bccd32 is the shipped one of blood cells, with its classifier and feature net' },
   preset: { value: 'NAME', help: 'the published model it is, for a file that does not say so itself; tweedie info lists the names. What was published for it is the default' },
   schedule: { value: 'cosine|linear', help: 'noise schedule of the training', default: "the model file's, then the preset's" },
   'diffusion-steps': { value: 'T', help: 'steps of the training', default: "the model file's, then the preset's" },

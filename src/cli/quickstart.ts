@@ -4,7 +4,7 @@
  * side by side.
  */
 import { join, resolve } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { encodePng } from '../data/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
@@ -18,9 +18,8 @@ import { claimOutputs, inputsOf } from './outputs.ts'
 import { meanScore, writeReport, type ReportRun } from './report.ts'
 import { finish, firstPictures, outputsOf, resumable, sample } from './sample.ts'
 import { setUp } from './setup.ts'
+import { shipped } from './shipped.ts'
 import { version } from './version.ts'
-
-const shipped = (name: string): string => fileURLToPath(new URL(`../../weights/${name}.safetensors`, import.meta.url))
 
 /** What is drawn, with its options; how the figures were chosen: weights/bccd32-minority.md. */
 const methodsWith = (classifier: string, target: string) => ({
@@ -59,10 +58,10 @@ export const quickstart: Command = {
     const steps = args.integer('steps', { min: 1, max: 1000 }) ?? 50
     const [ownModel, ownClassifier] = [args.text('model'), args.text('minority-classifier')]
     if ((ownModel === undefined) !== (ownClassifier === undefined)) fail('--model and --minority-classifier belong together: give both, or neither for the shipped ones.')
-    const methods = methodsWith(ownClassifier ?? shipped('bccd32-minority'), args.text('minority-target') ?? 'rarest')
+    const methods = methodsWith(ownClassifier ?? shipped('minorityClassifier'), args.text('minority-target') ?? 'rarest')
     const names = Object.keys(methods)
     console.error(`${counted(number, 'sample')} of each kind (${names.join(', ')}) in ${counted(steps, 'step')}, with the same noise, into ${out}`)
-    const model = ownModel ?? shipped('bccd32-adm')
+    const model = ownModel ?? shipped('model')
     const common = ['--model', model, '--respacing', String(steps), '--number', String(number), '--seed', String(args.integer('seed') ?? defaultSeed)]
     common.push(...args.has('lpips') ? ['--lpips', args.required('lpips')] : ['--distance', ownModel === undefined ? 'features' : 'l2'])
     await using _ = await claimOutputs({ command: 'quickstart', inputs: inputsOf(options, args, ['out']), folders: [{ option: '--out', path: out, names: /^(contact-sheet\.png|report\.html)$/, record: 'plain/run.json' }] })

@@ -9,7 +9,7 @@
  * The minority classifiers' columns of the papers' table stand in the presets mc_* of the nn room.
  */
 import { preset as presetOf } from '../nn/index.ts'
-import { shippedFeatures } from './distances.ts'
+import { shipped } from './shipped.ts'
 
 export interface Setting {
   readonly value: string
@@ -150,7 +150,7 @@ const alex = '{weights}/lpips_alex.safetensors'
 /** LPIPS with VGG-16, as the labelling script has it. */
 const lpipsVgg = published('{lpips}', `${SCRIPT}: LPIPS, net vgg`)
 const anyLpips = ours('{lpips}', '--lpips FILE takes LPIPS; without it no third-party weights are used')
-const cellFeatures = ours(shippedFeatures(), 'our net of blood cells; --lpips FILE takes LPIPS instead')
+const cellFeatures = ours(shipped('features'), 'our net of blood cells; --lpips FILE takes LPIPS instead')
 const cosineStep = ours(90, '0.9 T for cosine: from memory of the paper; as noisy as the published 60 of linear (abar 0.020 and 0.024)')
 const linearStep = published(60, `${SCRIPT}: perturb_t, of 100 steps`)
 const topTenth = (first: number, last: number): Setting => ours(`${first}-${last}`, 'the top levels; which of them is not stated, here a tenth')

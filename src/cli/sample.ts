@@ -35,9 +35,10 @@ export const sample: Command = {
     'The folder gets sample-0000.png and so on, contact-sheet.png (of very many the first), report.html (a page for every thousand; up to 16 MiB of pictures are inside, so that it can be mailed) and run.json. When a run was interrupted, the same command goes on after its last finished batch, and its pictures are the same. A finished run stays as it is: the same command makes what is missing, a larger --number adds samples, and other options need another --out.',
   ],
   examples: [
-    'sample --model weights/bccd32-adm.safetensors --respacing 50',
-    'sample --model weights/bccd32-adm.safetensors --respacing 50 --method self-guided --guide-weight 0.8 --seed 7 --out out/rare',
-    'sample --model weights/bccd32-adm.safetensors --respacing 50 --method minority-guided --minority-classifier mc.safetensors --minority-target 9 --minority-scale 2',
+    'sample --model bccd32 --respacing 50',
+    'sample --model bccd32 --respacing 50 --method self-guided --guide-weight 0.8 --seed 7 --out out/rare',
+    'sample --model bccd32 --respacing 50 --method minority-guided --minority-scale 2',
+    'sample --model M.safetensors --method minority-guided --minority-classifier mc.safetensors --minority-target 9',
     'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --self-guided --upsampler 64_256_upsampler.pt --upsampler-preset 64_256_upsampler --upsampler-respacing 250',
     'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --method ddim --eta 0.7 --respacing ddim50',
   ],
@@ -49,7 +50,7 @@ export const sample: Command = {
 /** Draws what the arguments say and prints where it is. `kernels`: those of the run that is repeated. */
 export async function runSample(args: Arguments<SampleOption>, { signal, requestDevice }: Session, kernels?: Kernels): Promise<RunRecord> {
   const session = onDevice({ signal, requestDevice }, args)
-  const path = args.required('model', ': the weights to draw from, as in --model weights/bccd32-adm.safetensors')
+  const path = args.required('model', ': the weights to draw from, as in --model bccd32')
   const file = await openModel(path, args.text('preset'), signal)
   try {
     const noise = args.text('noise')

@@ -45,8 +45,8 @@ export const score: Command = {
     'A stopped run goes on with the same command: its scores are kept beside --out, about once a minute. Finished scores are never replaced by those of other settings; the same command makes what is missing, such as the page.',
   ],
   examples: [
-    'score --model weights/bccd32-adm.safetensors --data cells.npz --out scores.json --html scores.html',
-    'score --model weights/bccd32-adm.safetensors --data out/sample --out scores.csv --draws 4',
+    'score --model bccd32 --data cells.npz --out scores.json --html scores.html',
+    'score --model bccd32 --data out/sample --out scores.csv --draws 4',
   ],
   async run(argv, session) {
     const args = parseArguments<ScoreOption>(score, argv.map((word) => word.replace(/^--images(?==|$)/, '--data')))

@@ -50,10 +50,10 @@ export const trainClassifier: Command = {
     'The folder gets state.safetensors (to go on with --resume), model.safetensors, ema-RATE.safetensors for each --ema, log.csv and report.html. A run that is killed loses the steps since its last checkpoint.',
   ],
   examples: [
-    'train classifier --data cells.npz --select split.json --labels labels.json --model weights/bccd32-adm.safetensors --augment symmetries --images 20000 --out runs/minority',
+    'train classifier --data cells.npz --select split.json --labels labels.json --model bccd32 --augment symmetries --images 20000 --out runs/minority',
     'train classifier --data lsun/ --labels labels.json --preset mc_lsun --extractor 256x256_classifier.safetensors --batch 256 --crop random --augment flip --images 15360000 --out runs/lsun',
     'train classifier --of attributes --attributes Bald,Eyeglasses,Mustache,Wearing_Hat --data img_align_celeba --attributes-file list_attr_celeba.txt --model celeba.safetensors --augment flip --images 4000000 --out runs/attributes',
-    'train classifier --of real --data cells.npz --synthetic drawn/ --model weights/bccd32-adm.safetensors --images 20000 --out runs/real',
+    'train classifier --of real --data cells.npz --synthetic drawn/ --model bccd32 --images 20000 --out runs/real',
   ],
   async run(argv, session) {
     const args = parseArguments<Options>(trainClassifier, argv)

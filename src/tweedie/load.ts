@@ -14,6 +14,7 @@ import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinorit
 import { samplingNeeds, together } from './need.ts'
 import { fileOpener, type FileOpener } from './opener.ts'
 import { minorityScaleOf, publishedMinority, type ProcessSettings } from './settings.ts'
+import { bccd32 } from './shipped.ts'
 
 /** A minority classifier that its own file does not describe, or that reads another classifier's features. */
 export interface MinorityClassifierFiles {
@@ -70,9 +71,6 @@ export interface Loaded {
   readonly batch: number
   dispose(): void
 }
-
-/** The shipped set: blood cells of 32 x 32 pixels, see weights/bccd32-adm.md. */
-const bccd32 = { model: 'bccd32-adm.safetensors', minorityClassifier: 'bccd32-minority.safetensors', features: 'bccd32-features.safetensors' }
 
 /** Opens, loads and holds what `options` say. */
 export async function load(files: Files, what: Where, options: TweedieOptions = {}): Promise<Loaded> {
