@@ -3,16 +3,19 @@
  * and self-guided, and posts the numbers back; they must be those that Node computes. Three pages: WebGPU on whatever
  * adapter there is (SwiftShader where there is no GPU); the CPU backend where the page is cross-origin isolated, so that
  * threads share memory, with relaxed SIMD beside plain; and where it is not, on one thread. One more page has no bundler: it
- * imports the package's own bundle.
+ * imports the package's own bundle; the last is the README's.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { describe, expect, test } from 'vitest'
+import { imageDataOf, type Image } from '../src/data/index.ts'
 import { diffusionOf, GeneratedNoise, sample } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { describeModel, loadModel, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
+import { Tweedie } from '../src/tweedie/index.node.ts'
+import { blocks } from './blocks.ts'
 import { chromium, html, isolation, posting, visit } from './chromium.ts'
 import { psnr } from './golden.ts'
 import { testDevice } from './op.ts'
@@ -197,6 +200,23 @@ async function run() {
     const [wasm, wgsl] = ['AGFzbQ', '@compute']
     expect([wasm, wgsl].map((text) => scripts(requested.slice(0, asked), text))).toEqual([1, 0])
     expect([wasm, wgsl].map((text) => scripts(requested.slice(asked), text))).toEqual([0, 1])
+  })
+
+  test("the README's page shows what Node draws", async () => {
+    const page = blocks.find(({ page, language }) => page === 'README.md' && language === 'html')!.code
+    const last = "\nconst { data } = document.querySelector('canvas').getContext('2d').getImageData(0, 0, 32, 32)\nfetch('/result', { method: 'POST', body: JSON.stringify({ pixels: [...data] }) })\n</script>"
+    const shorter = html(page.replace(/steps: \d+/, 'steps: 2').replace('</script>', last))
+    const serve = (path: string): string | Buffer | null =>
+      path === '/' ? shorter : path.startsWith('/node_modules/tweedie/') ? readFileSync(join(installed, path.slice('/node_modules/tweedie/'.length))) : null
+    const { result } = await visit<{ readonly pixels?: number[]; readonly error?: string }>({ serve })
+    expect(result.error).toBeUndefined()
+    using model = await Tweedie.load('bccd32', { backend: 'cpu' })
+    let image: Image | undefined
+    for await (const { images } of model.sample({ number: 1, steps: 2 })) image = images[0]
+    const expected = imageDataOf(image!).data
+    expect(result.pixels).toHaveLength(expected.length)
+    // Relaxed SIMD rounds otherwise: a value at the edge between two of 256 falls to the other side.
+    expect(Math.max(...expected.map((value, i) => Math.abs(value - result.pixels![i])))).toBeLessThanOrEqual(1)
   })
 
   test.each([
