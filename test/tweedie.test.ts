@@ -100,7 +100,7 @@ describe('the shipped set', () => {
     [{ steps: 2000 }, /^respacing 2000 of 1000 steps/],
     [{ number: 0 }, /^number: expected a whole number of 1 or more, found 0\.$/],
     [{ labels: [1] }, /^labels is for class-conditional models/],
-    [{ method: 'sehwag' as 'ddim' }, /^method: expected ancestral, ddim, .*found "sehwag"/],
+    [{ method: 'sehwag' as 'ddim' }, /^method is 'ancestral' or 'ddim' .*found 'sehwag'/],
     [{ method: 'boost-and-skip', steps: 2 }, /^skip 3 leaves none of the 2 steps\.$/],
     [{ selfGuidance: { every: 0 } }, /every is a whole number/],
     [{ selfGuidance: { after: 0.9 } }, /^selfGuidance\.every 5 and selfGuidance\.after 0\.9 guide none of the 2 steps/],

@@ -2,12 +2,12 @@
 import { imagesOf, type Image } from '../data/index.ts'
 import { selfGuidance as checkGuidance, type Guidance, type Respacing, type SelfGuidanceOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
 import { checkFinite, drawing } from './drawing.ts'
 import { fail } from './fail.ts'
 import { checkLabels, labelsOf } from './labels.ts'
 import type { Loaded } from './load.ts'
-import { boostAndSkipOf, checkSteps, guideOf, respacingOf, samplerOf, type DrawSettings, type Sampler } from './settings.ts'
+import { boostAndSkipOf, checkSteps, guideOf, respacingOf, samplerOf, samplers, type DrawSettings, type Sampler } from './settings.ts'
 
 const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const
 
@@ -117,7 +117,8 @@ function settingsOf({ preset, process: trained, description: { config }, minorit
   refuseUnknown('sample', options, known)
   if (options.selfGuidance !== undefined) checkGuidance(options.selfGuidance)
   const { method = 'ancestral', clipDenoised = true, eta = 0, seed = 0, selfGuidance } = options
-  if (!methods.includes(method)) fail(`method: expected ${methods.join(', ')}, found ${JSON.stringify(method)}.`)
+  refuseOther('method', method, methods)
+  if (options.sampler !== undefined) refuseOther('sampler', options.sampler, samplers)
   if (method === 'ddim' && options.sampler === 'ancestral') fail("method 'ddim' is the sampler 'ddim': leave one of the two out.")
   if (!minority && ledByMinority(options)) fail("'minority-guided' needs a classifier of minority levels: Tweedie.load(…, { minorityClassifier: FILE }).")
   const process = { ...trained, clipDenoised }
