@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { encodePng, imageDataOf, type Image } from '../src/data/index.ts'
 import type { MinorityScores } from '../src/diffusion/index.ts'
+import { bytesSource, encodeSafetensors, openSafetensors } from '../src/io/index.ts'
 import { memoryOf } from '../src/nn/index.ts'
 import { Device, mul, type Tensor } from '../src/tensor/index.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
@@ -17,6 +18,15 @@ import { base, baseOfClasses, classifier, upsampler, writeModel } from './small-
 const out = temporaryFolder()
 const shipped = (name: string): string => weights.replace('adm', name)
 const cpu = { backend: 'cpu', simd: 'plain' } as const
+
+/** The same weights in a file that says nothing of them. */
+async function bare(path: string): Promise<Uint8Array> {
+  const { tensors } = await openSafetensors(bytesSource(readFileSync(path)))
+  const read = await Promise.all([...tensors].map(async ([key, entry]) => [key, { shape: entry.shape, data: await entry.read() as Float32Array }] as const))
+  const chunks: Uint8Array[] = []
+  for await (const chunk of encodeSafetensors(read)) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
 
 async function last(model: TweedieOfPages, options: TweedieSampleOptions): Promise<TweedieStep> {
   let step: TweedieStep | undefined
@@ -100,7 +110,7 @@ describe('the shipped set', () => {
     [{ steps: 2000 }, /^respacing 2000 of 1000 steps/],
     [{ number: 0 }, /^number: expected a whole number of 1 or more, found 0\.$/],
     [{ labels: [1] }, /^labels is for class-conditional models/],
-    [{ method: 'sehwag' as 'ddim' }, /^method is 'ancestral' or 'ddim' .*found 'sehwag'/],
+    [{ method: 'sehwag' as 'ddim' }, /^method is 'ancestral', 'ddim', .*found 'sehwag'/],
     [{ method: 'boost-and-skip', steps: 2 }, /^skip 3 leaves none of the 2 steps\.$/],
     [{ selfGuidance: { every: 0 } }, /every is a whole number/],
     [{ selfGuidance: { after: 0.9 } }, /^selfGuidance\.every 5 and selfGuidance\.after 0\.9 guide none of the 2 steps/],
@@ -179,6 +189,19 @@ describe('loading', () => {
     await expect(last(model, { steps: 2 })).rejects.toThrow('the model is class-conditional: labels says which of its 3 classes to take, as in [3, 8].')
     expect(await model.score(images, { labels: [2, 0] })).toHaveLength(2)
     await expect(model.score(images)).rejects.toThrow('class-conditional')
+  })
+
+  test('files that say nothing, with the flags of the scripts that trained them', async () => {
+    // The scripts' classifiers have heads of 64 channels.
+    const levelsConfig = { ...classifier, modelChannels: 64, numHeadChannels: 64, channelMult: [1], attentionResolutions: [1] }
+    const [path, levels] = [await writeModel(out('small.safetensors'), base), await writeModel(out('wide-levels.safetensors'), levelsConfig)]
+    const options = { number: 1, steps: 2, method: 'minority-guided' } as const
+    using said = await Tweedie.load(path, { ...cpu, minorityClassifier: levels })
+    const flags = '--image_size 8 --num_channels 32 --num_res_blocks 1 --num_head_channels 16 --channel_mult 1,2 --attention_resolutions 4 --resblock_updown True --use_new_attention_order True --learn_sigma True --noise_schedule cosine'
+    const ofLevels = '--image_size 8 --classifier_width 64 --classifier_depth 1 --classifier_attention_resolutions 8 --noise_schedule cosine --out_channels 10'
+    await expect(Tweedie.load(await bare(path), cpu)).rejects.toMatchObject({ code: 'option', message: expect.stringContaining('does not say what network it holds') })
+    using told = await Tweedie.load(await bare(path), { ...cpu, flags, minorityClassifier: { file: await bare(levels), flags: ofLevels } })
+    expect((await last(told, options)).values).toEqual((await last(said, options)).values)
   })
 
   test('what fails or is aborted while it loads leaves nothing on the device', async () => {

@@ -1,5 +1,5 @@
 /** The common case: load, draw, score. */
-export type { DistanceChoice, MinorityClassifierFiles, TweedieOptions } from './load.ts'
+export type { DescribedFile, DistanceChoice, MinorityClassifierFile, TweedieOptions } from './load.ts'
 export type { Where } from './files.ts'
 export type { TweedieSampleOptions, TweedieStep } from './sample.ts'
 export type { ScoredPictures, TweedieScoreOptions } from './score.ts'

@@ -12,19 +12,23 @@ import { fail } from './fail.ts'
 import type { Files, Where } from './files.ts'
 import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinority } from './guidance-minority.ts'
 import { samplingNeeds, together } from './need.ts'
-import { fileOpener, type FileOpener } from './opener.ts'
+import { fileOpener, type FileOpener, type FlaggedFile } from './opener.ts'
 import { minorityScaleOf, publishedMinority, type ProcessSettings } from './settings.ts'
 import { bccd32 } from './shipped.ts'
 
-/** A minority classifier that its own file does not describe, or that reads another classifier's features. */
-export interface MinorityClassifierFiles {
+/** A file that does not say itself what network it holds. */
+export interface DescribedFile {
   readonly file: Where
-  /** The published minority classifier it is (`mc_*`), for a file that does not say so itself. */
+  /** The published model it is; `presetNames()` lists them. */
   readonly preset?: string
+  /** The flags of the script that trained it (a README's `MODEL_FLAGS`, `CLASSIFIER_FLAGS`); see `configOfFlags`. */
+  readonly flags?: string | readonly string[]
+}
+
+/** A minority classifier that its own file does not describe, or that reads another classifier's features. */
+export interface MinorityClassifierFile extends DescribedFile {
   /** The frozen ADM classifier whose features it reads. */
-  readonly extractor?: Where
-  /** The published classifier that the extractor is, for a file that does not say so itself. */
-  readonly extractorPreset?: string
+  readonly extractor?: Where | DescribedFile
 }
 
 /**
@@ -38,8 +42,10 @@ export type DistanceChoice = string | { readonly lpips: Where; readonly greyRang
 export interface TweedieOptions extends Pick<DeviceRequest, 'backend' | 'threads' | 'simd' | 'gpuDevice'> {
   /** The published model it is, for a file that does not say so itself; `presetNames()` lists them. */
   readonly preset?: string
+  /** The flags of the script that trained it, a README's `MODEL_FLAGS`, for a file that does not say so itself; see `configOfFlags`. */
+  readonly flags?: string | readonly string[]
   /** The classifier of minority levels for `method: 'minority-guided'`. Default: that of the set, else none. */
-  readonly minorityClassifier?: Where | MinorityClassifierFiles | null
+  readonly minorityClassifier?: Where | MinorityClassifierFile | null
   /** For self-guidance and scores. Default: the set's feature net, else `'l2'`. */
   readonly distance?: DistanceChoice
   /** The folder of the shipped files: what a page serves `node_modules/tweedie/weights` as. Node knows it. */
@@ -55,7 +61,7 @@ export interface TweedieOptions extends Pick<DeviceRequest, 'backend' | 'threads
 }
 
 const known = {
-  preset: true, minorityClassifier: true, distance: true, weights: true, device: true, batch: true, onProgress: true, signal: true,
+  preset: true, flags: true, minorityClassifier: true, distance: true, weights: true, device: true, batch: true, onProgress: true, signal: true,
   backend: true, threads: true, simd: true, gpuDevice: true,
 } as const
 
@@ -112,11 +118,11 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
 async function openAll(files: Files, opener: FileOpener, what: Where, options: TweedieOptions) {
   const set = what === 'bccd32' ? bccd32 : null
   const shipped = (name: string): Where => shippedFile(name, files, options)
-  const file = await opener.open('model', set ? shipped(set.model) : what, options.preset ?? null).catch((cause: unknown) => set ? notThere(cause, options) : Promise.reject(cause))
+  const file = await opener.open('model', { where: set ? shipped(set.model) : what, flags: options.flags }, options.preset ?? null).catch((cause: unknown) => set ? notThere(cause, options) : Promise.reject(cause))
   const { name, description: { config, diffusion, preset: published } } = file
   if (config.kind !== 'unet') return fail(`${name} is a classifier, which draws nothing: load the U-Net it was made for, and give this one as minorityClassifier.`)
   if (config.superResolution) return fail(`${name} is a super-resolution U-Net, which takes a picture beside the noise: load one that draws by itself (the command line has --upsampler).`)
-  if (!diffusion) return fail(`${name} does not say what process it was trained with: say which published model it is, as in { preset: '64x64_diffusion' }, or convert it with its configuration (tweedie convert).`)
+  if (!diffusion) return fail(`${name} does not say what process it was trained with: say which published model it is, as in { preset: '64x64_diffusion' }, or with which flags it was trained.`)
   const process: ProcessSettings = { ...diffusionOptionsOf(diffusion, config), clipDenoised: true }
   const classifier = options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
   const minority = classifier === null ? null : await openMinority(minorityFiles(classifier), { process, model: config, opener })
@@ -135,11 +141,20 @@ function notThere(cause: unknown, { weights }: TweedieOptions): never {
   throw new TweedieError('option', `The shipped set is not beside the program (${cause.message}): say where the package's folder weights is, as in Tweedie.load('bccd32', { weights: 'node_modules/tweedie/weights' }).`, { cause })
 }
 
-function minorityFiles(given: Where | MinorityClassifierFiles): MinorityFiles<Where> {
-  if (typeof given !== 'object' || !('file' in given)) return { file: given, preset: null, extractor: null, extractorPreset: null }
-  refuseUnknown('minorityClassifier', given, { file: true, preset: true, extractor: true, extractorPreset: true })
-  const { file, preset = null, extractor = null, extractorPreset = null } = given
-  return { file, preset, extractor, extractorPreset: extractorPreset ?? (preset !== null && extractor !== null ? presetOf(preset).sampling.minority?.featureExtractor ?? null : null) }
+function minorityFiles(given: Where | MinorityClassifierFile): MinorityFiles<FlaggedFile> {
+  const { extractor, ...classifier } = described('minorityClassifier', given)
+  const frozen = extractor === undefined ? null : described('minorityClassifier.extractor', extractor)
+  const published = classifier.preset === undefined ? undefined : presetOf(classifier.preset).sampling.minority?.featureExtractor
+  return {
+    file: { where: classifier.file, flags: classifier.flags }, preset: classifier.preset ?? null,
+    extractor: frozen && { where: frozen.file, flags: frozen.flags }, extractorPreset: frozen?.preset ?? (frozen?.flags === undefined ? published : null) ?? null,
+  }
+}
+
+function described(option: string, given: Where | MinorityClassifierFile): MinorityClassifierFile {
+  if (typeof given !== 'object' || given === null || !('file' in given)) return { file: given }
+  refuseUnknown<MinorityClassifierFile>(option, given, { file: true, preset: true, flags: true, extractor: true })
+  return given
 }
 
 async function openDistance(choice: DistanceChoice, opener: FileOpener, { grey, features }: { readonly grey: boolean; readonly features: () => Where }): Promise<OpenDistance> {

@@ -14,22 +14,24 @@ export interface ModelFile {
 export interface ModelFileOptions {
   /** The published model it is, for a file that does not say so itself. */
   readonly preset?: string | undefined
+  /** The flags of the script that trained it, for one that does not say so itself; see `configOfFlags`. */
+  readonly flags?: string | readonly string[] | undefined
   readonly signal?: AbortSignal | undefined
 }
 
 /**
- * Opens a checkpoint and tells what network it holds: from its own metadata, the preset, or the `.json` beside it. That
+ * Opens a checkpoint and tells what network it holds: from its own metadata, the preset, the flags, or the `.json` beside it. That
  * its tensors are the network's is known here, before a device is asked for.
  */
-export async function openModelFile(files: Files, where: Where, { preset, signal }: ModelFileOptions = {}): Promise<ModelFile> {
+export async function openModelFile(files: Files, where: Where, { preset, flags, signal }: ModelFileOptions = {}): Promise<ModelFile> {
   const checkpoint = await openCheckpoint(await openWhere(files, where, signal), signal ? { signal } : {})
   const { name } = checkpoint
   try {
     const { kind } = checkpoint.metadata
     if (kind === 'tweedie-training') throw new TweedieError('option', `${name}: the state of a training run, with which train --resume goes on: take the weights beside it, an ema-RATE.safetensors or model.safetensors.`)
     if (kind === 'features') throw new TweedieError('option', `${name}: a feature net, for --features; it is no network that draws or guides.`)
-    const json = preset === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
-    const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(json === undefined ? {} : { json }) })
+    const json = preset === undefined && flags === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
+    const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(flags === undefined ? {} : { flags }), ...(json === undefined ? {} : { json }) })
     checkStateDict(stateDictOf(planOf(description.config)), new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape])), name)
     return { name, checkpoint, description }
   } catch (error) {

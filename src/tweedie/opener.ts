@@ -6,12 +6,18 @@ import { openWhere, type Files, type Where } from './files.ts'
 import type { Opener } from './guidance-files.ts'
 import { openModelFile, type ModelFile } from './model-file.ts'
 
-export interface FileOpener extends Opener<Where> {
+/** A file, and the flags that describe it where it does not itself. */
+export interface FlaggedFile {
+  readonly where: Where
+  readonly flags?: string | readonly string[] | undefined
+}
+
+export interface FileOpener extends Opener<FlaggedFile> {
   /** A checkpoint that is no network of ADM. */
   openWeights(where: Where): Promise<Checkpoint>
   /** The published model that a file is. */
   presetOf(option: string): string | undefined
-  /** How a file of those opened is read. */
+  /** How the next file of those opened is read: one after another. */
   reading(): LoadOptions
   close(): Promise<void>
 }
@@ -24,20 +30,17 @@ const called: Readonly<Record<string, string>> = {
 export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): FileOpener {
   const opened = new Map<string, { readonly where: Where; readonly file: ModelFile }>()
   const checkpoints: Checkpoint[] = []
-  let before = 0
-  const reading = (): LoadOptions => ({
-    ...(signal && { signal }),
-    onProgress: (done, all) => {
-      const total = checkpoints.flatMap(({ tensors }) => [...tensors.values()]).reduce((sum, { byteLength }) => sum + byteLength, 0)
-      onProgress?.(before + done, total)
-      if (done === all) before += all
-    },
-  })
+  let read = 0
+  const reading = (): LoadOptions => {
+    const before = read
+    const total = checkpoints.flatMap(({ tensors }) => [...tensors.values()]).reduce((sum, { byteLength }) => sum + byteLength, 0)
+    return { ...(signal && { signal }), onProgress: (done) => onProgress?.(read = before + done, total) }
+  }
   return {
     reading,
     called: (option) => called[option] ?? option,
-    async open(option, where, preset) {
-      const file = await openModelFile(files, where, { preset: preset ?? undefined, signal })
+    async open(option, { where, flags }, preset) {
+      const file = await openModelFile(files, where, { preset: preset ?? undefined, flags, signal })
       opened.set(option, { where, file })
       checkpoints.push(file.checkpoint)
       return file
