@@ -183,7 +183,7 @@ describe('an output', () => {
   })
 })
 
-const holder = (more: object = {}): string => JSON.stringify({ ...thisProcess, command: 'tweedie sample', since: '2026-01-01T00:00:00Z', token: '0123abcd', ...more })
+const holder = (more: object = {}): string => JSON.stringify({ ...thisProcess(), command: 'tweedie sample', since: '2026-01-01T00:00:00Z', token: '0123abcd', ...more })
 
 describe('a lock', () => {
   const children: ChildProcess[] = []
@@ -211,7 +211,7 @@ describe('a lock', () => {
     for (const folder of ['locked', 'locked-training']) mkdirSync(at(folder), { recursive: true })
     const pid = other()
     writeFileSync(lock(), holder({ pid, start: startOf(pid) }))
-    await refused(argv(), new RegExp(`--out .* is in use by tweedie sample \\(process ${pid} on ${thisProcess.host}, since 2026-01-01T00:00:00Z\\)\\. Wait for it, or choose another --out`))
+    await refused(argv(), new RegExp(`--out .* is in use by tweedie sample \\(process ${pid} on ${thisProcess().host}, since 2026-01-01T00:00:00Z\\)\\. Wait for it, or choose another --out`))
     expect(existsSync(lock())).toBe(true)
     // One of another machine may run or not.
     writeFileSync(lock(), holder({ host: 'elsewhere' }))
@@ -229,7 +229,7 @@ describe('a lock', () => {
     await done(argv())
     expect(existsSync(lock())).toBe(false)
     if (process.platform !== 'linux') return
-    writeFileSync(lock(), holder({ start: thisProcess.start - 1 }))
+    writeFileSync(lock(), holder({ start: thisProcess().start - 1 }))
     await done([...argv(), ...argv()[0] === 'train' ? ['--resume'] : []])
     expect(existsSync(lock())).toBe(false)
   })
@@ -275,14 +275,14 @@ describe('a lock', () => {
 
 describe('what a killed process was writing', () => {
   // Process 2^22 is above the largest number that Linux gives.
-  const dead = ownerName({ ...thisProcess, pid: 2 ** 22 + 1 })
-  const foreign = ownerName({ ...thisProcess, host: 'elsewhere' })
+  const dead = ownerName({ ...thisProcess(), pid: 2 ** 22 + 1 })
+  const foreign = ownerName({ ...thisProcess(), host: 'elsewhere' })
 
   test('is removed from a folder, and nothing else', async () => {
     const out = at('temporaries')
     await done(sample(out))
     const before = readdirSync(out)
-    const kept = ['thesis.tmp', `thesis.${dead}-0123abcd.tmp`, `sample-0001.png.${ownerName(thisProcess)}-0123abcd.tmp`, `sample-0001.png.${foreign}-0123abcd.tmp`]
+    const kept = ['thesis.tmp', `thesis.${dead}-0123abcd.tmp`, `sample-0001.png.${ownerName(thisProcess())}-0123abcd.tmp`, `sample-0001.png.${foreign}-0123abcd.tmp`]
     for (const name of [...kept, `sample-0001.png.${dead}-0123abcd.tmp`, 'sample-0000.png.0123abcd.tmp', `${lockName}.${dead}-0123abcd.tmp`, `${lockName}.0123abcd`]) writeFileSync(join(out, name), 'half')
     await done(sample(out))
     expect(readdirSync(out).sort()).toEqual([...before, ...kept].sort())

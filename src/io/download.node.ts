@@ -88,7 +88,7 @@ interface Origin {
 const token = (): string => randomBytes(4).toString('hex')
 
 /** Parts are `free`, or a process's; two downloads in one process have different tokens. */
-const owner = (): string => `${ownerName(thisProcess)}-${token()}`
+const owner = (): string => `${ownerName(thisProcess())}-${token()}`
 
 /** Node ends a connection that brings nothing for five minutes, so a part untouched for ten has nobody any more. */
 const abandoned = 10 * 60_000

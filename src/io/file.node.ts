@@ -146,7 +146,7 @@ export async function writeFileAtomic(
 }
 
 /** A name beside `target` for what will be renamed over it; {@link removeAbandoned} knows it again. */
-const temporaryName = (target: string): string => `${target}.${ownerName(thisProcess)}-${randomBytes(4).toString('hex')}.tmp`
+const temporaryName = (target: string): string => `${target}.${ownerName(thisProcess())}-${randomBytes(4).toString('hex')}.tmp`
 
 /**
  * Removes what killed processes were writing in `folder` to files whose names `isOurs` knows. What a process that runs,

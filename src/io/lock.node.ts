@@ -56,8 +56,8 @@ function releaseAll(): void {
  */
 export async function takeLock(path: string, command: string): Promise<Lock> {
   const token = randomBytes(4).toString('hex')
-  const mine: LockHolder = { ...thisProcess, command, since: new Date().toISOString(), token }
-  const temporary = `${path}.${ownerName(thisProcess)}-${token}.tmp`
+  const mine: LockHolder = { ...thisProcess(), command, since: new Date().toISOString(), token }
+  const temporary = `${path}.${ownerName(thisProcess())}-${token}.tmp`
   await writeFile(temporary, JSON.stringify(mine), { flag: 'wx' })
   try {
     // Others who take over the same dead lock at the same time are waited for, but not for ever.

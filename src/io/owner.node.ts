@@ -13,13 +13,14 @@ export interface Owner {
   readonly start: number
 }
 
-export const thisProcess: Owner = {
-  host: machine().replace(/[^\w]/g, '').slice(0, 24) || 'host',
-  pid: process.pid,
-  start: stateOf(process.pid)?.start ?? 0,
+let known: Owner | undefined
+
+/** Found out when it is first needed: in Deno that asks for rights, which who only reads must not be asked for. */
+export function thisProcess(): Owner {
+  return known ??= { host: machine().replace(/[^\w]/g, '').slice(0, 24) || 'host', pid: process.pid, start: stateOf(process.pid)?.start ?? 0 }
 }
 
-/** Its name; Deno tells it only to who may ask for it, and must not refuse the library as a whole. */
+/** Its name, where Deno lets us have it. */
 function machine(): string {
   try {
     return hostname()
@@ -39,7 +40,7 @@ export function ownerIn(name: string): Owner | null {
 
 /** Whether the owner still runs; null where that cannot be seen from here, for it is of another machine. */
 export function isRunning({ host, pid, start }: Owner): boolean | null {
-  if (host !== thisProcess.host) return null
+  if (host !== thisProcess().host) return null
   try {
     process.kill(pid, 0)
   } catch (error) {
