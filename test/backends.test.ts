@@ -19,10 +19,15 @@ interface Run {
   readonly loaded: string[]
 }
 
-/** Runs a module as a user's, in Node. */
-function run(code: string): Run {
+/** Runs a module as a user's, in Node, where a file of the package may be missing. */
+function run(code: string, missing = 'none'): Run {
   // What is loaded is said by a hook of Node's loader; bindings by the process itself.
-  const hook = "import { writeSync } from 'node:fs'; export const load = (url, context, next) => (writeSync(2, `loaded ${url}\\n`), next(url, context))"
+  const hook = `import { writeSync } from 'node:fs'
+export const load = (url, context, next) => {
+  if (url.endsWith('/${missing}')) throw new Error('404')
+  writeSync(2, 'loaded ' + url + '\\n')
+  return next(url, context)
+}`
   const program = `import { register } from 'node:module'
 register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hook)}`)})
 ${code}
@@ -70,6 +75,19 @@ await import('tweedie/cpu')
 ${ask('cpu')}`)
     expect(out, err).toBe('cpu-unavailable: This program was made without the backend cpu: import tweedie, which has both, or tweedie/cpu.\ncpu')
     expect(run(`const { Device } = await import('tweedie/cpu')\n${ask('webgpu')}`).out).toMatch(/^webgpu-unavailable: .*import tweedie/)
+  })
+
+  test('code that is no longer there is a typed error, and auto goes on with what is there', () => {
+    const ask = (request: string): string => `console.log(await Device.request(${request}).then(({ backend }) => backend.kind, ({ code, message }) => code + ': ' + message))`
+    const { out, err } = run(`import { Device } from 'tweedie'\n${ask("{ backend: 'cpu' }")}`, 'tensor/cpu/request.js')
+    expect(out, err).toBe('cpu-unavailable: The code of the backend cpu does not load (404): load the page again.')
+    const withGPU = `
+const adapter = { info: { vendor: 'acme' }, limits: { maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 28 }, features: new Set() }
+Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { gpu: { requestAdapter: async () => adapter } } })
+import { Device } from 'tweedie'
+${ask("{ backend: 'webgpu' }")}
+${ask('')}`
+    expect(run(withGPU, 'tensor/webgpu/request.js').out).toBe('webgpu-unavailable: The code of the backend webgpu does not load (404): load the page again.\ncpu')
   })
 
   test("the host's own navigator.gpu is asked, and npm's webgpu is not even loaded", () => {

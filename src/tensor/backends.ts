@@ -4,6 +4,7 @@
  * `tweedie` and `tweedie/tensor` have both, `tweedie/webgpu` and `tweedie/cpu` one, and a bundle of theirs holds no kernel
  * of the other.
  */
+import { TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend } from './backend.ts'
 import type { CPURequest } from './cpu/request.ts'
 import type { GPURequest } from './webgpu/request.ts'
@@ -22,3 +23,8 @@ export const backends: {
     request(options: GPURequest, found?: GPUAdapter): Promise<Acquired>
   }
 } = {}
+
+/** The code of a backend, once it is there. What a page finds no longer on its server, say after an update, is a typed error. */
+export const code = <T>(name: 'cpu' | 'webgpu', loading: Promise<T>): Promise<T> => loading.catch((cause: unknown) => {
+  throw new TweedieError(`${name}-unavailable`, `The code of the backend ${name} does not load (${cause instanceof Error ? cause.message : String(cause)}): load the page again.`, { cause })
+})

@@ -1,6 +1,6 @@
 /** Gives the program the CPU backend. */
-import { backends } from './backends.ts'
+import { backends, code } from './backends.ts'
 
 backends.cpu = {
-  request: async (options) => (await import('./cpu/request.ts')).requestCPU(options),
+  request: async (options) => (await code('cpu', import('./cpu/request.ts'))).requestCPU(options),
 }

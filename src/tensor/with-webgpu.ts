@@ -1,7 +1,7 @@
 /** Gives the program the WebGPU backend. */
-import { backends } from './backends.ts'
+import { backends, code } from './backends.ts'
 
 backends.webgpu = {
-  hardwareAdapter: async () => (await import('./webgpu/adapter.ts')).hardwareAdapter(),
-  request: async (options, found) => (await import('./webgpu/request.ts')).requestWebGPU(options, found),
+  hardwareAdapter: async () => (await code('webgpu', import('./webgpu/adapter.ts'))).hardwareAdapter(),
+  request: async (options, found) => (await code('webgpu', import('./webgpu/request.ts'))).requestWebGPU(options, found),
 }
