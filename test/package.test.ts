@@ -142,7 +142,7 @@ describe('installed', () => {
   })
 
   test('npx tweedie draws', () => {
-    const argv = ['tweedie', 'sample', '--model', '../node_modules/tweedie/weights/bccd32-adm.safetensors', '--respacing', '2', '--number', '1', '--out', 'cells']
+    const argv = ['tweedie', 'sample', '--model', 'bccd32', '--respacing', '2', '--number', '1', '--out', 'cells']
     const { status, stderr } = spawnSync('npx', argv, { cwd: folder, encoding: 'utf8', shell: process.platform === 'win32' })
     expect(status, stderr).toBe(0)
     expect(readdirSync(join(folder, 'cells'))).toEqual(expect.arrayContaining(['contact-sheet.png', 'report.html', 'run.json', 'sample-0000.png']))

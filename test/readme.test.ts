@@ -83,6 +83,8 @@ describe('commands', () => {
       const command = commands.find(({ name }) => `${words.join(' ')} `.startsWith(`${name} `))
       expect(command, `${where}: tweedie ${words.join(' ')}`).toBeDefined()
       expect(() => parseArguments(command!, words.slice(command!.name.split(' ').length)), where).not.toThrow()
+      // What lies in the package has a name (bccd32); a path to it is one only in a clone.
+      expect(words.filter((word) => word.startsWith('weights/')), where).toEqual([])
     }
   })
 

@@ -23,7 +23,7 @@ export const info: Command = {
   summary: 'show what can compute here, with its limits, or what a checkpoint holds and the memory it takes',
   options,
   positionals: [0, 1],
-  examples: ['info', 'info weights/bccd32-adm.safetensors', 'info 64x64_diffusion.pt --preset 64x64_diffusion'],
+  examples: ['info', 'info runs/faces/ema-0.9999.safetensors', 'info 64x64_diffusion.pt --preset 64x64_diffusion'],
   async run(argv, session) {
     const args = parseArguments<keyof typeof options>(info, argv)
     const [path] = args.positionals

@@ -54,7 +54,7 @@ export const memorization: Command = {
     'Held-out images stand beside the samples: what is nearer to a training image than nearly all of them is suspicious. A training image counts in all eight symmetries of the square. Distances in pixels are root mean squares of differences in [-1, 1].',
     'The folder gets index.html, pairs.png (the nearest samples, each beside its training image), distances.csv and memorization.json. Results of other images or features are not replaced.',
   ],
-  examples: ['memorization --samples out/cells --train bccd_cells_32.npz --select split.json --features weights/bccd32-features.safetensors'],
+  examples: ['memorization --samples out/cells --train bccd_cells_32.npz --select split.json --features runs/features/features.safetensors'],
   async run(argv, session) {
     const args = parseArguments<keyof typeof options>(memorization, argv)
     const computing = onDevice(session, args)

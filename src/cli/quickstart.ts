@@ -47,7 +47,7 @@ export const quickstart: Command = {
   summary: 'draw plain, self-guided and minority-guided samples with the shipped weights, and a report that compares them',
   options,
   positionals: [0, 0],
-  notes: ['Self-guided is Um & Ye, ECCV 2024; minority-guided Um et al., ICLR 2024, Eq. 8; the score of each picture Eq. 7.', 'The shipped models are toys that draw blood cells; their model cards are weights/bccd32-*.md.', 'A finished quickstart stays as it is: other options need another --out.'],
+  notes: ['Self-guided is Um & Ye, ECCV 2024; minority-guided Um et al., ICLR 2024, Eq. 8; the score of each picture Eq. 7.', 'The shipped models are toys that draw blood cells; their model cards lie beside them in the package, weights/bccd32-*.md.', 'A finished quickstart stays as it is: other options need another --out.'],
   examples: ['quickstart', 'quickstart --seed 7 --out out/seed7'],
   async run(argv, given) {
     const start = performance.now()
