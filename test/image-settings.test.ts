@@ -137,7 +137,7 @@ describe('mistakes', () => {
     [{ count: 40, side: 7 }, { hours: 1, number: 16 }, /smallest image has a side of 7 pixels/],
     [{ count: 40, side: 32 }, { hours: 1, number: 16, size: 30 }, /--size: expected a multiple of 4 from 8 to 32.*found 30/],
     [{ count: 40, side: 32 }, { hours: 1, number: 16, size: 64 }, /--size: expected a multiple of 4 from 8 to 32.*found 64/],
-    [{ count: 40, side: 32 }, { hours: 0.005, number: 16 }, /--hours 0\.005 is too short: 40 images at 16 x 16 take 0\.0\d+ hours at least.*180 a second/],
+    [{ count: 40, side: 32 }, { hours: 0.004, number: 16 }, /--hours 0\.004 is too short: 40 images at 16 x 16 take 0\.0\d+ hours at least.*180 a second/],
     [{ count: 40, side: 32 }, { hours: 0, number: 16 }, /--hours 0 is too short/],
     [{ count: 40, side: 32 }, { hours: 0.08, number: 1000 }, /too short.*smaller --number/],
     [{ count: 500_000, side: 32 }, { hours: 0.2, number: 16 }, /too short.*or fewer images/],
@@ -147,7 +147,7 @@ describe('mistakes', () => {
 
   test('the hours that are named are enough', () => {
     for (const [count, number] of [[40, 16], [40, 1000], [500_000, 16]] as const) {
-      const message = (() => { try { pick({ count, side: 32 }, { hours: 0.004, number }, twoCores); return '' } catch (error) { return (error as Error).message } })()
+      const message = (() => { try { pick({ count, side: 32 }, { hours: 0.003, number }, twoCores); return '' } catch (error) { return (error as Error).message } })()
       const [, size, hours] = /at (\d+) x \d+ take ([\d.]+) hours/.exec(message)!
       expect(total(pick({ count, side: 32 }, { hours: Number(hours), number, size: Number(size) }, twoCores).settings)).toBeLessThanOrEqual(3600 * Number(hours))
       expect(orNull({ count, side: 32 }, { hours: Number(hours), number }, twoCores)).not.toBe(null)
