@@ -16,7 +16,7 @@ export interface ImageFacts {
   readonly reading: number
 }
 
-/** Small: the network of the shipped weights. Large: about that of improved-diffusion for CIFAR-10. */
+/** Small: the network of the shipped weights. Large: about the DDPM for CIFAR-10. */
 export type Width = 'small' | 'medium' | 'large'
 
 /** A network whose speed has to be known. */

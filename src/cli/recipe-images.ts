@@ -14,7 +14,7 @@ import { parseArguments } from './arguments.ts'
 import { classifierNetworkOf } from './classifier-options.ts'
 import { networkOf } from './network-options.ts'
 import { imageSettings, secondsText, speedKey, type Candidate, type ImageSettings, type ImageWishes, type Speed } from './image-settings.ts'
-import { asked, ours, published, wire, type Recipe, type Setting } from './recipes.ts'
+import { asked, ours, published, QIN, TABLE, wire, type Recipe, type Setting } from './recipes.ts'
 import type { Session } from './session.ts'
 import { shrunkRecord } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
@@ -64,7 +64,7 @@ export async function imagesRecipe(set: ImageSet, wishes: ImageWishes & { readon
 }
 
 /** The network in guided-diffusion's words: levels down to maps of 7 or 8, or the last before. */
-function networkOptions({ size, width }: Candidate): { readonly diffusion: Readonly<Record<string, Setting>>; readonly classifier: Readonly<Record<string, Setting>>; readonly smallest: number } {
+function networkOptions({ size, width }: Candidate): Readonly<Record<'diffusion' | 'classifier', Readonly<Record<string, Setting>>>> {
   let [levels, smallest] = [1, size]
   for (; smallest % 2 === 0 && smallest / 2 >= 7; levels++) smallest /= 2
   const mult = (first: number, rest: number): string => [first, ...new Array<number>(levels - 1).fill(rest)].join()
@@ -72,11 +72,10 @@ function networkOptions({ size, width }: Candidate): { readonly diffusion: Reado
   const network = {
     small: [ours(32, 'with factors of 2: 64 channels at every level'), ours(small, 'fewer than 64 channels lose the mean of a picture in group norms'), ours(1, 'as the shipped weights, for a CPU')],
     medium: [ours(64, 'twice as wide below the first level: the images and the time are there'), ours(mult(1, 2), 'guided-diffusion doubles them, too'), ours(1, 'for a CPU or a small GPU')],
-    large: [published(128, IMPROVED), published(mult(1, 2), IMPROVED), ours(2, 'improved-diffusion has 3; DDPM 2')],
+    large: [published(128, QIN), ours(mult(1, 2), 'as Qin et al., on the levels there are'), published(2, QIN)],
   }[width] as [Setting, Setting, Setting]
   const attention = ours(smallest, 'the smallest level')
   return {
-    smallest,
     diffusion: {
       'image-size': ours(size, `as large as the time allows: ${size} x ${size} pixels`), 'num-channels': network[0], 'channel-mult': network[1], 'num-res-blocks': network[2],
       'attention-resolutions': attention, 'num-head-channels': ours(32, 'as the shipped weights'),
@@ -89,7 +88,6 @@ function networkOptions({ size, width }: Candidate): { readonly diffusion: Reado
   }
 }
 
-const IMPROVED = 'improved-diffusion, README.md: CIFAR-10'
 const GUIDED = 'guided-diffusion, image_datasets.py'
 
 const argvOf = (options: Readonly<Record<string, Setting>>): string[] => Object.entries(options).flatMap(([name, { value }]) => value === '' ? [`--${name}`] : [`--${name}`, value])
@@ -201,7 +199,7 @@ async function recipeOf(set: ImageSet, settings: ImageSettings, { hours, size: a
         command: 'train diffusion', output: model, takes: takes('train diffusion'),
         options: {
           ...training, ...networks.diffusion, ...asSize !== undefined && { 'image-size': ours(size, '--size') },
-          dropout: settings.dropout > 0 ? published(settings.dropout, `${IMPROVED}, against learning by heart: each image is seen ${looks} times`) : ours(0, `each image is seen ${looks} times`),
+          dropout: settings.dropout > 0 ? published(settings.dropout, `${QIN}; each image is seen ${looks} times`) : ours(0, `each image is seen ${looks} times`),
           images: ours(images, `what fits into 0.6 of the time: each image ${looks} times`), batch: ours(batch, batch === 8 ? 'small, for as many steps as can be' : 'for 2,000 steps or more'),
           ...settings.microbatch < batch && { microbatch: ours(settings.microbatch, 'for memory') },
           lr: width === 'small' ? ours(settings.lr, 'for so small a network') : ours(settings.lr, 'between that of the shipped weights and the papers\' 1e-4'),
@@ -228,7 +226,7 @@ async function recipeOf(set: ImageSet, settings: ImageSettings, { hours, size: a
         options: {
           ...training, labels: wire('{out}/labels.json'), model: wire('{model}'), ...networks.classifier,
           images: ours(settings.classifierImages, 'what fits into an eighth of the time, at most 100 looks at each'), batch: ours(settings.classifierBatch, 'as above, at most 32'),
-          lr: published('3e-4', 'Um et al. (ICLR 2024), Table 2'), warmup: ours(Math.min(100, Math.ceil(settings.classifierImages / settings.classifierBatch / 20)), 'a twentieth of the steps'), 'weight-decay': published('0.05', 'Um et al. (ICLR 2024), Table 2'),
+          lr: published('3e-4', TABLE), warmup: ours(Math.min(100, Math.ceil(settings.classifierImages / settings.classifierBatch / 20)), 'a twentieth of the steps'), 'weight-decay': published('0.05', TABLE),
           anneal: published(1, 'minority-guidance, README.md, for LSUN'), augment,
           'log-every': ours(Math.max(1, Math.min(500, Math.floor(settings.classifierImages / settings.classifierBatch / 100))), 'a curve of a hundred points or more'),
           seed: asked('seed'), out: wire('{out}/classifier'), resume: wire(''),

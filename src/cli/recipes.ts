@@ -61,11 +61,11 @@ export const wire = (value: string): Setting => ({ value, source: '', published:
 /** An option of `tweedie recipe`. */
 export const asked = (name: string): Setting => ({ value: `{${name}}`, source: `--${name}`, published: false })
 
-const TABLE = 'Um et al. (ICLR 2024), Table 2'
+export const TABLE = 'Um et al. (ICLR 2024), Table 2'
 const APPENDIX = 'Um et al. (ICLR 2024), Appendix C: as ADM for LSUN bedrooms'
 const SELF_README = 'sg-minority, README.md'
 const SELF_SCRIPT = 'sg-minority, image_sample.py'
-const QIN = 'Qin et al. (CVPR 2023), CBDM-pytorch: DDPM on CIFAR-10-LT'
+export const QIN = 'Qin et al. (CVPR 2023), CBDM-pytorch: DDPM on CIFAR-10-LT'
 const CODE = 'minority-guidance, classifier_train.py'
 const README = 'minority-guidance, README.md'
 const SCRIPT = 'minority-guidance, construct_ms_dataset.py'
