@@ -240,7 +240,7 @@ function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, 
   const wanted = Math.max(3, images / speed.diffusion / 600)
   const saved = Math.max(1, Math.min(Math.floor(wanted), Math.floor(seconds(time, share.checkpoints) / costOf(checkpoint))))
   return {
-    size, width, trained, heldOut: count - trained, holdOut: (count - trained) / count,
+    size, width, trained, heldOut: count - trained, holdOut: Number(((count - trained) / count).toPrecision(6)),
     images, batch, steps, ...checkpoint, saveEvery: Math.ceil(steps / saved),
     // Memory: 32 images of 64 x 64 at a time with the small network; the others are two and four times as wide.
     microbatch: given ?? Math.max(1, Math.min(batch, Math.floor(2 ** 22 / size ** 2 / largest))),
