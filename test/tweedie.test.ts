@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { encodePng, imageDataOf, type Image } from '../src/data/index.ts'
+import type { RunRecord } from '../src/cli/run-record.ts'
 import type { MinorityScores } from '../src/diffusion/index.ts'
 import { bytesSource, encodeSafetensors, openSafetensors } from '../src/io/index.ts'
 import { memoryOf } from '../src/nn/index.ts'
@@ -13,7 +14,7 @@ import { Tweedie } from '../src/tweedie/index.node.ts'
 import { Tweedie as TweedieOfPages } from '../src/tweedie/index.ts'
 import type { TweedieSampleOptions, TweedieStep } from '../src/tweedie/sample.ts'
 import { temporaryFolder, tensorIn, tweedie, weights } from './cli.ts'
-import { base, baseOfClasses, classifier, upsampler, writeModel } from './small-models.ts'
+import { base, baseOfClasses, classifier, cosine, upsampler, writeModel } from './small-models.ts'
 
 const out = temporaryFolder()
 const shipped = (name: string): string => weights.replace('adm', name)
@@ -121,6 +122,22 @@ describe('the shipped set', () => {
   })
 })
 
+describe('where nothing is said, the defaults are those of the command line', () => {
+  const diffusion = { ...cosine, diffusionSteps: 6 }
+  test.each(['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const)('%s', async (method) => {
+    const [path, levels] = [await writeModel(out('six.safetensors'), base, { diffusion }), await writeModel(out('six-levels.safetensors'), classifier, { seed: 2, diffusion })]
+    const run = await tweedie(['sample', '--model', path, '--method', method, ...method === 'minority-guided' ? ['--minority-classifier', levels] : [], '--out', out(`six-${method}`), '--save', out(`six-${method}.safetensors`), '--backend', 'cpu', '--simd', 'plain'])
+    expect(run.code, run.err.join('\n')).toBe(0)
+    using model = await Tweedie.load(path, { ...cpu, minorityClassifier: levels })
+    const { values, images } = await last(model, method === 'ancestral' ? {} : { method })
+    expect(values).toEqual((await tensorIn(out(`six-${method}.safetensors`), 'sample')).data)
+    const { samples } = JSON.parse(readFileSync(out(`six-${method}/run.json`), 'utf8')) as RunRecord
+    expect(images).toHaveLength(samples.length)
+    // The record has the scores of the samples as numbers.
+    expect([...await model.score(values!)]).toEqual(samples.map(({ score }) => score))
+  })
+})
+
 describe('loading', () => {
   test('a path, a URL of it, a Blob and bytes are the same model; bytes are counted; a device of the caller stays', async () => {
     using device = await Device.request(cpu)
@@ -213,6 +230,15 @@ describe('loading', () => {
     new DataView(broken.buffer).setFloat32(broken.length - 4, NaN, true)
     await expect(Tweedie.load(broken, { device })).rejects.toMatchObject({ code: 'non-finite' })
     expect(device.stats.liveBuffers).toBe(0)
+    // One of its own goes, too.
+    const request = vi.spyOn(Device, 'request')
+    try {
+      await expect(Tweedie.load(broken, cpu)).rejects.toMatchObject({ code: 'non-finite' })
+      const own = await (request.mock.results[0]!.value as Promise<Device>)
+      expect(() => own.tensor([1])).toThrow('the device was disposed')
+    } finally {
+      request.mockRestore()
+    }
   })
 
   test('a forgotten await is asked about', async () => {
