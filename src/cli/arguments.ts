@@ -117,8 +117,8 @@ export function parseArguments<K extends string>(command: { readonly name: strin
     const { name: key, rawName, value } = token
     if (!Object.hasOwn(options, key)) fail(`tweedie ${name} has no option ${rawName}${didYouMean(key, Object.keys(options), '--') || `. tweedie ${name} --help lists them.`}`)
     const option = options[key] as Option
-    // `--seed --out x`: the value was forgotten. A single dash may begin one: --guide-after -1.
-    if (option.value !== undefined && (value === undefined || (!token.inlineValue && value.startsWith('--')))) fail(`${rawName} needs a value: ${rawName} ${option.value}.`)
+    // `--seed --out x`: the value was forgotten. A single dash may begin one: --guide-after -1; and words with two are --flags.
+    if (option.value !== undefined && (value === undefined || (!token.inlineValue && /^--\S*$/.test(value)))) fail(`${rawName} needs a value: ${rawName} ${option.value}.`)
     if (values.has(key)) fail(`${rawName} is given twice.`)
     values.set(key, value ?? 'true')
   }

@@ -3,9 +3,10 @@
  * (script_util.py). What it reads follows from the extractor, from the model that it is to guide, or from the data.
  */
 import { featureShape } from '../diffusion/index.ts'
-import { checkConfig, preset as presetOf, type ClassifierConfig, type DiffusionSettings, type Preset, type UNetConfig } from '../nn/index.ts'
+import { checkConfig, configOfFlags, preset as presetOf, type ClassifierConfig, type DiffusionSettings, type Preset, type UNetConfig } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { attentionDefault, attentionRates } from './attention-option.ts'
+import { flagsOption } from './flags-option.ts'
 
 export const processOptions = {
   model: { value: 'M.safetensors', help: 'the diffusion model to be guided: the classifier is trained on its noise' },
@@ -17,6 +18,7 @@ export const processOptions = {
 
 export const classifierOptions = {
   preset: { value: 'NAME', help: 'network and process of a published minority classifier (mc_*), instead of the options that follow; levels and classes are the data\'s' },
+  flags: { ...flagsOption, help: 'the same as flags of guided-diffusion\'s and minority-guidance\'s scripts (their CLASSIFIER_FLAGS and DIFFUSION_FLAGS)' },
   'image-size': { value: 'N', help: 'side of the images', default: "the extractor's, the model's, or the data's, where all have one" },
   grayscale: { help: 'one channel; colour images become luma', default: 'as the model draws, else as the data is' },
   'class-cond': { help: "told each image's class, with the data's classes: for a class-conditional model" },
@@ -48,20 +50,27 @@ export interface ClassifierNetwork {
   readonly images: { readonly size: number; readonly channels: 1 | 3 }
 }
 
-const presetIn = (args: Arguments<'preset'>): (Preset & { config: Config }) | undefined => {
-  const name = args.text('preset')
-  if (name === undefined) return undefined
-  const found = presetOf(name)
-  const { config } = found
-  return config.kind === 'classifier' ? { ...found, config } : fail(`--preset ${name} is a U-Net: train classifier takes a classifier, such as mc_cifar10.`)
+/** A network and its process that are given as a whole. `said`: by which option. */
+interface Whole extends Pick<Preset, 'diffusion' | 'sampling'> {
+  readonly said: string
+  readonly config: Config
+}
+
+function wholeIn(args: Arguments<'preset' | 'flags'>): Whole | undefined {
+  const [name, flags] = [args.text('preset'), args.text('flags')]
+  if (name !== undefined && flags !== undefined) fail('--preset and --flags say the same thing: give one of them.')
+  if (name === undefined && flags === undefined) return undefined
+  const { config, diffusion, sampling } = name !== undefined ? presetOf(name) : { ...configOfFlags(flags!, { network: 'classifier' }), sampling: {} }
+  const said = name !== undefined ? `--preset ${name}` : '--flags'
+  return config.kind === 'classifier' ? { said, config, diffusion, sampling } : fail(`${said} is a U-Net: train classifier takes a classifier, such as mc_cifar10.`)
 }
 
 /** The process by options, then by the model, then by the preset. `said`: whether an option chose it. */
-export function processOf(args: Arguments<keyof typeof processOptions | 'preset'>, model: ClassifierSources['model']): { process: Process; said: boolean } {
-  const preset = presetIn(args)
+export function processOf(args: Arguments<keyof typeof processOptions | 'preset' | 'flags'>, model: ClassifierSources['model']): { process: Process; said: boolean } {
+  const preset = wholeIn(args)
   const known = model?.diffusion ?? preset?.diffusion
   if (model?.diffusion && preset && told(model.diffusion) !== told(preset.diffusion)) {
-    fail(`--preset ${preset.name} is trained on "${told(preset.diffusion)}", but the model draws with "${told(model.diffusion)}": take the options --classifier-* instead of the preset, or the model it belongs to.`)
+    fail(`${preset.said} is trained on "${told(preset.diffusion)}", but the model draws with "${told(model.diffusion)}": take the options --classifier-* instead, or the model it belongs to.`)
   }
   const unknown = (name: string): never => fail(`--${name} is required: --model M names the diffusion model that is to be guided, on whose noise the classifier is trained.`)
   const said = (['schedule', 'diffusion-steps', 'rescale-timesteps'] as const).some((name) => args.has(name))
@@ -80,9 +89,9 @@ export const told = ({ noiseSchedule, diffusionSteps, rescaleTimesteps }: Proces
 
 /** `attention`: that of the run that goes on, if one does. */
 export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptions>, { model, extractor, data, outputs }: ClassifierSources, attention: readonly number[] | null = null): ClassifierNetwork {
-  const preset = presetIn(args)
+  const preset = wholeIn(args)
   const reads = preset?.sampling.minority?.featureExtractor
-  if (preset && reads && !extractor) fail(`--preset ${preset.name} reads the features of ${reads}: --extractor FILE says where it is.`)
+  if (preset && reads && !extractor) fail(`${preset.said} reads the features of ${reads}: --extractor FILE says where it is.`)
   const drawn = extractor?.config ?? model?.config
   // What the extractor reads and the model draws is the same image.
   if (extractor && model && (extractor.config.imageSize !== model.config.imageSize || extractor.config.inChannels !== model.config.inChannels)) {
@@ -113,12 +122,12 @@ interface Given {
   readonly onFeatures: boolean
 }
 
-function published({ name, config }: Preset & { config: Config }, { input, numClasses, outputs, onFeatures }: Given): Config {
+function published({ said, config }: Whole, { input, numClasses, outputs, onFeatures }: Given): Config {
   if (config.inChannels !== input.channels || config.imageSize !== input.side) {
-    fail(`--preset ${name} reads ${config.inChannels}x${config.imageSize}x${config.imageSize}${onFeatures ? ' of features' : ' pixels'}, found ${input.channels}x${input.side}x${input.side}.`)
+    fail(`${said} reads ${config.inChannels}x${config.imageSize}x${config.imageSize}${onFeatures ? ' of features' : ' pixels'}, found ${input.channels}x${input.side}x${input.side}.`)
   }
-  if (config.numClasses !== null && config.numClasses !== numClasses) fail(`--preset ${name} has ${config.numClasses} classes, and the data ${numClasses}.`)
-  if (config.outChannels !== outputs) console.error(`note: published with ${config.outChannels} outputs; this one has ${outputs}.`)
+  if (config.numClasses !== null && config.numClasses !== numClasses) fail(`${said} has ${config.numClasses} classes, and the data ${numClasses}.`)
+  if (config.outChannels !== outputs) console.error(`note: ${said} has ${config.outChannels} outputs; this one has ${outputs}.`)
   return { ...config, outChannels: outputs, numClasses }
 }
 

@@ -5,11 +5,13 @@ import { checkStateDict, configMetadata, describeModel, parameterCount, planOf, 
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { counted } from './counted.ts'
 import { jsonBeside, openWeights } from './files.ts'
+import { flagsOption } from './flags-option.ts'
 import { claimOutputs, inputsOf } from './outputs.ts'
 
 const options = {
   config: { value: 'FILE.json', help: 'the network\'s configuration, in guided-diffusion\'s names', default: 'the .json of the same name beside IN' },
   preset: { value: 'NAME', help: 'a published configuration; tweedie info lists them' },
+  flags: flagsOption,
 } as const
 
 export const convert: Command = {
@@ -19,11 +21,12 @@ export const convert: Command = {
   options,
   positionals: [2, 2],
   notes: ['Only tensors are read: a checkpoint that names any other Python object is refused. Floats become 32 bits wide. OUT may be there already if it holds the same numbers: a conversion with another --preset, say.'],
-  examples: ['convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion', 'convert model.pt model.safetensors --config model.json'],
+  examples: ['convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion', 'convert model.pt model.safetensors --config model.json', 'convert model.pt model.safetensors --flags "--image_size 64 --num_channels 192 --learn_sigma True"'],
   async run(argv, { signal }) {
     const args = parseArguments<keyof typeof options>(convert, argv)
     const [from, to] = args.positionals as [string, string]
-    if (args.has('config') && args.has('preset')) fail('--config and --preset say the same thing: give one of them.')
+    const given = (['config', 'preset', 'flags'] as const).filter((name) => args.has(name))
+    if (given.length > 1) fail(`--${given.join(' and --')} say the same thing: give one of them.`)
     const checkpoint = await openWeights(from, signal)
     try {
       await using _ = await claimOutputs({
@@ -32,16 +35,18 @@ export const convert: Command = {
       })
       const preset = args.text('preset')
       const file = args.text('config')
-      const json = file !== undefined ? await readFile(file, 'utf8') : preset === undefined ? await jsonBeside(from) : undefined
+      const json = file !== undefined ? await readFile(file, 'utf8') : given.length === 0 ? await jsonBeside(from) : undefined
       const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
-      const said: Record<string, string> = preset !== undefined ? configMetadata(presetOf(preset).config, presetOf(preset).diffusion) : json !== undefined ? jsonMetadata(json) : {}
+      const flagged = args.has('flags') ? describeModel({ ...checkpoint, metadata: {} }, { flags: args.required('flags') }) : undefined
+      const known = flagged ?? (preset === undefined ? undefined : presetOf(preset))
+      const said: Record<string, string> = known ? configMetadata(known.config, known.diffusion) : json !== undefined ? jsonMetadata(json) : {}
       const { preset: kept, ...metadata } = { ...checkpoint.metadata, ...said }
       const network = metadata.config === undefined ? null : describeModel({ ...checkpoint, metadata: { ...metadata, ...(kept !== undefined && { preset: kept }) } })
       if (network) checkStateDict(stateDictOf(planOf(network.config)), shapes, from)
       const name = preset ?? network?.preset
       await writeFileAtomic(to, convertToSafetensors({ ...checkpoint, metadata }, name === undefined ? {} : { preset: name }, { signal }), { signal })
       const count = parameterCount(shapes)
-      const what = network ? name === undefined ? '' : `, the preset ${name}` : '. What network it is was not said (--config, --preset): say it when you use it'
+      const what = network ? name === undefined ? '' : `, the preset ${name}` : '. What network it is was not said (--config, --preset, --flags): say it when you use it'
       console.log(`${to}: ${counted(checkpoint.tensors.size, 'tensor')}, ${counted(count, 'number')}${what}`)
     } finally {
       await checkpoint.close()

@@ -8,6 +8,7 @@ import type { Device } from '../tensor/index.ts'
 import type { Files } from '../tweedie/files.ts'
 import { nodeFiles } from '../tweedie/files.node.ts'
 import { openModelFile, type ModelFile } from '../tweedie/model-file.ts'
+import type { Told } from './flags-option.ts'
 import { progress } from './progress.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'
@@ -21,7 +22,7 @@ export const jsonBeside = (path: string): Promise<string | undefined> => nodeFil
 const paths: Files = { ...nodeFiles, open: (path) => openFile(path as string) }
 
 /** Opens a checkpoint and tells what network it holds. */
-export const openModel = (path: string, preset: string | undefined, signal: AbortSignal): Promise<ModelFile> => openModelFile(paths, path, { preset, signal })
+export const openModel = (path: string, told: Told, signal: AbortSignal): Promise<ModelFile> => openModelFile(paths, path, { ...told, signal })
 
 /** Loads a network under a progress bar. */
 export const loadWithProgress = (device: Device, { name, checkpoint, description }: ModelFile, signal: AbortSignal): Promise<UNet | Classifier> =>

@@ -6,6 +6,7 @@ import { grad, type Device, type Tensor } from '../tensor/index.ts'
 import { didYouMean, fail, parseArguments, type Command } from './arguments.ts'
 import { computedOn, deviceOptions, onDevice } from './device.ts'
 import { loadWithProgress, openModel, openWeights } from './files.ts'
+import { flagsOption, toldOf } from './flags-option.ts'
 import { claimOutputs, inputsOf, keepsOtherTensors } from './outputs.ts'
 
 const options = {
@@ -13,6 +14,7 @@ const options = {
   input: { value: 'IN.safetensors', help: 'x [N, C, H, W] and timesteps [N] (whole or fractional); y [N] for labels, low_res [N, C, h, w] for a super-resolution network, cotangent of the output\'s shape for gradients' },
   save: { value: 'OUT.safetensors', help: 'gets out; with cotangent also grad_x and grad.KEY for every parameter, the gradients of sum(out * cotangent)' },
   preset: { value: 'NAME', help: 'what network the model file holds, if it does not say so itself' },
+  flags: flagsOption,
   ...deviceOptions,
 } as const
 
@@ -32,7 +34,7 @@ export const forward: Command = {
     await using _ = await claimOutputs({
       command: 'forward', inputs: inputsOf(options, args, ['save']), files: [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(out|grad_x|grad\..+)$/) }],
     })
-    const file = await openModel(modelPath, args.text('preset'), signal)
+    const file = await openModel(modelPath, toldOf(args), signal)
     const input = await openWeights(inputPath, signal)
     try {
       checkInput(input, file.description.config, inputPath)

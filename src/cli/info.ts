@@ -8,12 +8,14 @@ import { listAdapters, type AdapterDescription, type AdapterListing } from '../t
 import { parseArguments, type Command } from './arguments.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { jsonBeside, openWeights } from './files.ts'
+import { flagsOption, toldOf, type Told } from './flags-option.ts'
 import { modelRows, stateRows, trainedIn } from './info-training.ts'
 import { meanTypeName } from './parametrization.ts'
 import type { Session } from './session.ts'
 
 const options = {
   preset: { value: 'NAME', help: 'what network the checkpoint holds, if it does not say so itself' },
+  flags: flagsOption,
   ...deviceOptions,
 } as const
 
@@ -31,7 +33,7 @@ export const info: Command = {
     if (path === undefined) return showDevices(chosen)
     const checkpoint = await openWeights(path, session.signal)
     try {
-      await showCheckpoint(path, checkpoint, args.text('preset'))
+      await showCheckpoint(path, checkpoint, toldOf(args))
     } finally {
       await checkpoint.close()
     }
@@ -66,7 +68,7 @@ async function showDevices({ signal, requestDevice }: Session): Promise<void> {
   console.log(`\nPresets of published models: ${presetNames().join(', ')}`)
 }
 
-async function showCheckpoint(path: string, checkpoint: Checkpoint, preset: string | undefined): Promise<void> {
+async function showCheckpoint(path: string, checkpoint: Checkpoint, told: Told): Promise<void> {
   const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
   const dtypes = new Map<string, number>()
   for (const { dtype } of checkpoint.tensors.values()) dtypes.set(dtype, (dtypes.get(dtype) ?? 0) + 1)
@@ -77,18 +79,18 @@ async function showCheckpoint(path: string, checkpoint: Checkpoint, preset: stri
   ])
   const trained = trainedIn(checkpoint)
   if (trained) show(stateRows(checkpoint))
-  await showNetwork(path, trained ?? checkpoint, preset)
+  await showNetwork(path, trained ?? checkpoint, told)
 }
 
-async function showNetwork(path: string, checkpoint: Checkpoint, preset: string | undefined): Promise<void> {
+async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags }: Told): Promise<void> {
   const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
   if (checkpoint.metadata.kind === 'features') return show([['network', 'feature net: for --features'], ...modelRows(checkpoint)])
-  const json = preset === undefined ? await jsonBeside(path) : undefined
+  const json = preset === undefined && flags === undefined ? await jsonBeside(path) : undefined
   let description: ModelDescription
   try {
-    description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(json === undefined ? {} : { json }) })
+    description = describeModel(checkpoint, { ...(preset !== undefined && { preset }), ...(flags !== undefined && { flags }), ...(json !== undefined && { json }) })
   } catch (error) {
-    if (preset !== undefined || json !== undefined || checkpoint.metadata.config !== undefined) throw error
+    if (preset !== undefined || flags !== undefined || json !== undefined || checkpoint.metadata.config !== undefined) throw error
     return show([['network', guess(shapes, path)]])
   }
   const { config, diffusion } = description

@@ -23,7 +23,7 @@ export async function knownFiles(args: Arguments<FileOption>, signal: AbortSigna
   const found: Record<string, ModelDescription> = {}
   for (const [use, [option, preset]] of Object.entries(files)) {
     const path = args.text(option)
-    const file = path === undefined ? null : await openModel(path, args.text(preset), signal).catch(() => null)
+    const file = path === undefined ? null : await openModel(path, { preset: args.text(preset) }, signal).catch(() => null)
     await file?.checkpoint.close()
     if (file) found[use] = file.description
   }

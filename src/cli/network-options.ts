@@ -1,15 +1,17 @@
 /** The network of `train diffusion` on the command line, in guided-diffusion's words (script_util.py). */
 import { readFile } from 'node:fs/promises'
-import { checkConfig, checkLearnSigma, parseConfig, preset as presetOf, type DiffusionSettings, type ModelConfig, type UNetConfig } from '../nn/index.ts'
+import { checkConfig, checkLearnSigma, configOfFlags, parseConfig, preset as presetOf, type DiffusionSettings, type ModelConfig, type UNetConfig } from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { attentionDefault, attentionRates } from './attention-option.ts'
+import { flagsOption } from './flags-option.ts'
 import { noteIdle } from './options-guidance.ts'
 import { meanTypeIn, parametrizationOptions } from './parametrization.ts'
 import type { FromFile } from './train-from.ts'
 
 export const networkOptions = {
   preset: { value: 'NAME', help: 'network and process of a published model; tweedie info lists them' },
-  config: { value: 'FILE.json', help: 'network and process in guided-diffusion\'s names, instead of the options that follow' },
+  config: { value: 'FILE.json', help: 'network and process in guided-diffusion\'s names (docs/configuration.md), instead of the options that follow' },
+  flags: { ...flagsOption, help: 'the same as flags of its scripts, such as a README\'s MODEL_FLAGS' },
   'image-size': { value: 'N', help: 'side of the images', default: "the data's, where all have one" },
   grayscale: { help: 'one channel; colour images become luma', default: 'as the data is' },
   'class-cond': { help: "class-conditional, with the data's classes" },
@@ -33,7 +35,7 @@ export const networkOptions = {
 export type NetworkOption = keyof typeof networkOptions
 
 /** What a preset or a configuration says instead. */
-const own = (Object.keys(networkOptions) as NetworkOption[]).filter((name) => name !== 'preset' && name !== 'config')
+const own = (Object.keys(networkOptions) as NetworkOption[]).filter((name) => name !== 'preset' && name !== 'config' && name !== 'flags')
 
 export interface Network {
   readonly config: UNetConfig & { readonly kind: 'unet' }
@@ -49,11 +51,12 @@ export interface DataShape {
 
 /** `attention`: that of the run that goes on, if one does. */
 export async function networkOf(args: Arguments<NetworkOption>, data: DataShape, attention: readonly number[] | null = null): Promise<Network> {
-  const [preset, file] = [args.text('preset'), args.text('config')]
-  if (preset !== undefined || file !== undefined) {
+  const said = (['preset', 'config', 'flags'] as const).filter((name) => args.has(name))
+  if (said.length > 1) fail(`--${said.join(' and --')} say the same thing: give one of them.`)
+  if (said[0] !== undefined) {
     const idle = own.filter((name) => args.has(name))
-    if (idle.length > 0) fail(`--${preset !== undefined ? 'preset' : 'config'} says all of the network and the process: leave ${idle.map((name) => `--${name}`).join(', ')} out.`)
-    return given(preset, file, data)
+    if (idle.length > 0) fail(`--${said[0]} says all of the network and the process: leave ${idle.map((name) => `--${name}`).join(', ')} out.`)
+    return given(said[0], args.required(said[0]), data)
   }
   const inChannels = args.flag('grayscale') ? 1 : data.channels
   const imageSize = args.integer('image-size', { min: 8 }) ?? data.size ?? fail('the images are not all squares of one size: --image-size says what to crop them to.')
@@ -99,10 +102,9 @@ export function networkFrom(args: Arguments<NetworkOption>, { path, description 
   return fitting(path, description.config, description.diffusion, data)
 }
 
-async function given(preset: string | undefined, file: string | undefined, data: DataShape): Promise<Network> {
-  if (preset !== undefined && file !== undefined) fail('--preset and --config say the same thing: give one of them.')
-  const { config, diffusion } = preset !== undefined ? presetOf(preset) : parseConfig(await readFile(file!, 'utf8'), new Map())
-  return fitting((preset ?? file)!, config, diffusion ?? fail(`${file}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`), data)
+async function given(option: 'preset' | 'config' | 'flags', value: string, data: DataShape): Promise<Network> {
+  const { config, diffusion } = option === 'preset' ? presetOf(value) : option === 'flags' ? configOfFlags(value) : parseConfig(await readFile(value, 'utf8'), new Map())
+  return fitting(option === 'flags' ? 'the network of --flags' : value, config, diffusion ?? fail(`${value}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`), data)
 }
 
 function fitting(name: string, config: ModelConfig, diffusion: DiffusionSettings, { classes }: DataShape): Network {

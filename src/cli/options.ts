@@ -10,6 +10,7 @@ import { boostAndSkipOf, checkSteps, methods, respacingOf, samplerOf, samplers, 
 import { fail, type Arguments } from './arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distances.ts'
+import { flagsOption } from './flags-option.ts'
 import type { KnownFiles } from './known-files.ts'
 import { guidanceOptions, guidanceSettings, guidanceToOptions, noteIdle, type GuidanceSettings } from './options-guidance.ts'
 import { meanTypeIn, meanTypeName, parametrizationOptions } from './parametrization.ts'
@@ -19,6 +20,7 @@ import { upsamplerOptions, upsamplerSettings, upsamplerToOptions, type Upsampler
 export const processOptions = {
   model: { value: 'M.safetensors', help: 'the U-Net; .pt and .pth work too; bccd32 is the shipped one of blood cells, with its classifier and feature net' },
   preset: { value: 'NAME', help: 'the published model it is, for a file that does not say so itself; tweedie info lists the names. What was published for it is the default' },
+  flags: flagsOption,
   schedule: { value: 'cosine|linear', help: 'noise schedule of the training', default: "the model file's, then the preset's" },
   'diffusion-steps': { value: 'T', help: 'steps of the training', default: "the model file's, then the preset's" },
   'rescale-timesteps': { help: 'the network was trained to see t * 1000 / T', default: "the model file's, then the preset's" },
@@ -55,6 +57,7 @@ export interface SampleSettings extends DrawSettings, DistanceSettings, Guidance
   readonly model: string
   /** As given. */
   readonly preset: string | null
+  readonly flags: string | null
   /** The published models that the files of the run are, by --*-preset, by their own word or by their networks; null: none. */
   readonly known: { readonly model: string | null; readonly classifier: string | null; readonly minority: string | null; readonly upsampler: string | null }
   readonly method: Method
@@ -121,6 +124,7 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   return {
     model: resolve(args.required('model')),
     preset: args.text('preset') ?? null,
+    flags: args.text('flags') ?? null,
     known: {
       model: preset?.name ?? null, classifier: files.classifier?.preset ?? null, minority: guidance.minority?.published ?? null, upsampler: files.upsampler?.preset ?? args.text('upsampler-preset') ?? null,
     },
@@ -150,6 +154,7 @@ export function toOptions(settings: SampleSettings): Record<string, string | num
   const named: Partial<Record<SampleOption, string | number | boolean | null>> = {
     model: settings.model,
     preset: settings.preset,
+    flags: settings.flags,
     method: settings.method,
     sampler: settings.sampler,
     schedule: settings.schedule,

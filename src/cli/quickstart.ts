@@ -67,7 +67,7 @@ export const quickstart: Command = {
     await using _ = await claimOutputs({ command: 'quickstart', inputs: inputsOf(options, args, ['out']), folders: [{ option: '--out', path: out, names: /^(contact-sheet\.png|report\.html)$/, record: 'plain/run.json' }] })
     const runs: ReportRun[] = []
     for (const [name, options] of Object.entries(methods)) {
-      const file = await openModel(model, undefined, session.signal)
+      const file = await openModel(model, {}, session.signal)
       try {
         const settings = sampleSettings(parseArguments<SampleOption>(sample, [...common, ...options, '--out', join(out, name)]), file.description)
         await using _ = await claimOutputs(outputsOf(settings, []))

@@ -10,6 +10,7 @@ import { counted } from './counted.ts'
 import { onDevice } from './device.ts'
 import { beginsOf, draw } from './draw.ts'
 import { openModel } from './files.ts'
+import { toldOf } from './flags-option.ts'
 import { knownFiles } from './known-files.ts'
 import { version } from './version.ts'
 import { removeParts } from './numbers.ts'
@@ -51,7 +52,7 @@ export const sample: Command = {
 export async function runSample(args: Arguments<SampleOption>, { signal, requestDevice }: Session, kernels?: Kernels): Promise<RunRecord> {
   const session = onDevice({ signal, requestDevice }, args)
   const path = args.required('model', ': the weights to draw from, as in --model bccd32')
-  const file = await openModel(path, args.text('preset'), signal)
+  const file = await openModel(path, toldOf(args), signal)
   try {
     const noise = args.text('noise')
     const given = noise === undefined ? null : await readNoise(noise, file.description.config.inChannels, signal)

@@ -12,6 +12,7 @@ import { sayDepartures, scoreDepartures } from './departures.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { distanceNeeds, distanceSettings, loadDistance } from './distances.ts'
 import { loadWithProgress, openModel, sha256OfFile } from './files.ts'
+import { toldOf } from './flags-option.ts'
 import { labelsFor, processOptions, processSettings } from './options.ts'
 import { noteIdle } from './options-guidance.ts'
 import { claimOutputs, inputsOf } from './outputs.ts'
@@ -52,7 +53,7 @@ export const score: Command = {
     const args = parseArguments<ScoreOption>(score, argv.map((word) => word.replace(/^--images(?==|$)/, '--data')))
     const { signal, requestDevice } = onDevice(session, args)
     const modelPath = args.required('model')
-    const file = await openModel(modelPath, args.text('preset'), signal)
+    const file = await openModel(modelPath, toldOf(args), signal)
     try {
       const { config } = file.description
       if (config.kind !== 'unet' || config.superResolution) return fail(`${file.name}: scores need a U-Net that draws images by itself.`)

@@ -131,7 +131,7 @@ function runFiles(signal: AbortSignal): Opener & { sha256(more: Readonly<Record<
   }
   return {
     open: async (option, path, preset) => {
-      const file = await openModel(path, preset ?? undefined, signal)
+      const file = await openModel(path, { preset: preset ?? undefined }, signal)
       opened.set(option, file)
       return file
     },

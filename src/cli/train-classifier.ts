@@ -168,7 +168,7 @@ export function settingsOf(args: Arguments<Options>): RunSettings {
 /** What --model says; its weights are not needed. */
 async function openGuided(args: Arguments<'model' | 'model-preset'>, signal: AbortSignal) {
   if (!args.has('model')) return null
-  const file = await openModel(args.required('model'), args.text('model-preset'), signal)
+  const file = await openModel(args.required('model'), { preset: args.text('model-preset') }, signal)
   await file.checkpoint.close()
   const { name: path, description: { config, diffusion } } = file
   if (config.kind !== 'unet' || config.superResolution) return fail(`${path}: --model takes the U-Net that draws images by itself.`)
@@ -177,7 +177,7 @@ async function openGuided(args: Arguments<'model' | 'model-preset'>, signal: Abo
 
 async function openExtractor(args: Arguments<'extractor' | 'extractor-preset'>, process: Process, signal: AbortSignal): Promise<{ file: ModelFile; config: ClassifierConfig & { kind: 'classifier' }; sha256: string } | null> {
   if (!args.has('extractor')) return null
-  const file = await openModel(args.required('extractor'), args.text('extractor-preset'), signal)
+  const file = await openModel(args.required('extractor'), { preset: args.text('extractor-preset') }, signal)
   const { name: path, description: { config, diffusion } } = file
   try {
     if (config.kind !== 'classifier') return fail(`${path}: --extractor takes an ADM classifier, found a U-Net.`)
