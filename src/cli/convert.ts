@@ -21,7 +21,7 @@ export const convert: Command = {
   options,
   positionals: [2, 2],
   notes: ['Only tensors are read: a checkpoint that names any other Python object is refused. Floats become 32 bits wide. OUT may be there already if it holds the same numbers: a conversion with another --preset, say.'],
-  examples: ['convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion', 'convert model.pt model.safetensors --config model.json', 'convert model.pt model.safetensors --flags "--image_size 64 --num_channels 192 --learn_sigma True"'],
+  examples: ['convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion', 'convert model.pt model.safetensors --config model.json', 'convert model.pt model.safetensors --flags "$MODEL_FLAGS"'],
   async run(argv, { signal }) {
     const args = parseArguments<keyof typeof options>(convert, argv)
     const [from, to] = args.positionals as [string, string]

@@ -1,6 +1,7 @@
 /**
  * Reads a checkpoint's configuration: `__metadata__.config` of a safetensors file, or a `.json` beside the checkpoint,
- * which holds the constructor arguments of guided-diffusion's classes under their own names. Nothing is guessed: an
+ * which holds the constructor arguments of guided-diffusion's classes under their own names; docs/configuration.md has the
+ * table of them, which a test holds against this file. Nothing is guessed: an
  * unknown key, a wrong type or a value out of range is an error that says which. The number of input and output
  * channels follows the tensors, since that is where a checkpoint cannot be wrong about itself.
  */
