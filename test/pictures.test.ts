@@ -2,7 +2,7 @@
 import { build } from 'esbuild'
 import { describe, expect, test } from 'vitest'
 import {
-  batchOf, centerCrop, decodeImage, drawImage, encodePng, imageArrays, imageBatch, imageDataOf, imageFrom, imageOf, imagesOf, withChannels, type Canvas, type Image, type Pixels,
+  batchOf, centerCrop, decodeImage, drawImage, encodePng, imageArrays, imageBatch, imageDataOf, imageFrom, imageOf, imagesOf, resize, withChannels, type Canvas, type Image, type Pixels,
 } from '../src/data/index.ts'
 import { TweedieError } from '../src/errors.ts'
 import { chromium, html, posting, visit } from './chromium.ts'
@@ -51,6 +51,12 @@ describe('values', () => {
     ['an image without its batch', () => imageOf(numbers(12, 1), [3, 2, 2], 0), 'shape', /found 12 values for \[3, 2, 2\]/],
     ['values of one image of two', () => imageOf(numbers(12, 1), [2, 3, 2, 2], 0), 'shape', /found 12 values for \[2, 3, 2, 2\]/],
     ['an image that is not there', () => imageOf(numbers(12, 1), [1, 3, 2, 2], 1), 'option', /from 0 to 0, found 1/],
+    ['a tensor that was not read', () => imageOf({ shape: [1, 1, 2, 2] } as never, [1, 1, 2, 2], 0), 'option', /imageOf: expected the values of a batch, found an object\. await x\.read\(\) gives those of a tensor/],
+    ['values without a shape', () => imagesOf(numbers(4, 1), undefined as never), 'option', /imagesOf: expected their shape \[N, C, H, W\], found undefined/],
+    // It would halve the image for ever.
+    ['a crop of no pixels', () => centerCrop(grey, -4), 'option', /centerCrop: expected a size in pixels, a whole number of 1 or more, found -4/],
+    ['half a pixel', () => resize(grey, 3.5, 2, 'box'), 'option', /resize: expected a size in pixels/],
+    ['another filter', () => resize(grey, 3, 2, 'lanczos' as never), 'option', /resize: filter is 'box' or 'bicubic', found 'lanczos'/],
     ['no image', () => batchOf([], { size: 8, channels: 3 }), 'option', /one image or more/],
     ['a size that is missing', () => batchOf([grey], { channels: 1 } as never), 'option', /batchOf: expected a size in pixels, and 1 or 3 channels, found size undefined and channels 1/],
     ['an ImageData as an image', () => encodePng({ width: 2, height: 2, data: new Uint8ClampedArray(16) } as never), 'option', /encodePng: expected an image of 1 or 3 channels.* 16 bytes for 2 x 2 pixels of undefined channels\. imageFrom makes one/],

@@ -4,6 +4,8 @@
  * run that goes on reads what the killed one would have read, at any batch size, and the loader has no state to save.
  */
 import { checkAwaited, TweedieError } from '../errors.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
+import { checkArray } from '../tensor/shape.ts'
 import { centerCrop, randomCrop } from './crop.ts'
 import { checkImage, withChannels, type Image } from './image.ts'
 import type { ImageSet } from './image-set.ts'
@@ -76,8 +78,10 @@ export async function imageBatch(set: ImageSet, indices: readonly number[], opti
  *
  * @throws TweedieError 'option' for no image, for what is none, and for one that is too small for `size`
  */
-export function batchOf(images: readonly Image[], { size, channels }: Pick<BatchOptions, 'size' | 'channels'>): Float32Array<ArrayBuffer> {
-  checkAwaited('batchOf', { images })
+export function batchOf(images: readonly Image[], options: Pick<BatchOptions, 'size' | 'channels'>): Float32Array<ArrayBuffer> {
+  checkArray('batchOf', 'images', images)
+  refuseUnknown('batchOf', options, { size: true, channels: true })
+  const { size, channels } = options
   checkTarget('batchOf', { size, channels })
   if (images.length === 0) throw new TweedieError('option', 'batchOf: expected one image or more, found none.')
   const batch = new Float32Array(images.length * channels * size * size)

@@ -75,6 +75,7 @@ export function drawImage(canvas: Canvas, image: Image): void {
  * @throws TweedieError 'option' for what is neither, and for a canvas that gives no 2d context
  */
 export function imageFrom(source: Canvas | Omit<Pixels, 'colorSpace'>): Image {
+  if (typeof source !== 'object' || source === null) throw unexpected('imageFrom', 'an ImageData or a canvas', source)
   const { width, height, data } = 'getContext' in source ? contextOf(source).getImageData(0, 0, source.width, source.height) : source
   if (data?.length !== 4 * width * height) {
     throw new TweedieError('option', `imageFrom: expected an ImageData or a canvas, found ${data ? `${data.length} bytes for ${width} x ${height} pixels` : 'something else'}. Draw it onto a canvas first.`)

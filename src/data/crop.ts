@@ -2,11 +2,13 @@
  * From an image of any size to a square of a model's size, as guided-diffusion does (spec C.10): halve it with a box
  * filter while it is twice as large as needed, scale its short side with a bicubic one, and cut a square out.
  */
-import type { Image } from './image.ts'
+import { checkImage, checkSide, type Image } from './image.ts'
 import { resize } from './resize.ts'
 
 /** The middle square. */
 export function centerCrop(image: Image, size: number): Image {
+  checkImage('centerCrop', image)
+  checkSide('centerCrop', size)
   const scaled = shortSide(image, size)
   return cut(scaled, Math.floor((scaled.width - size) / 2), Math.floor((scaled.height - size) / 2), size)
 }
@@ -16,6 +18,8 @@ export function centerCrop(image: Image, size: number): Image {
  * square keeps at least four fifths of the short side. `random` gives three numbers in [0, 1).
  */
 export function randomCrop(image: Image, size: number, random: () => number): Image {
+  checkImage('randomCrop', image)
+  checkSide('randomCrop', size)
   const below = (n: number): number => Math.floor(random() * n)
   const scaled = shortSide(image, size + below(Math.ceil(size / 0.8) - size + 1))
   const top = below(scaled.height - size + 1)

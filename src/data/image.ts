@@ -18,6 +18,11 @@ export function checkImage(user: string, image: Image): void {
   }
 }
 
+/** Throws 'option', naming `user`, for what is no number of pixels. */
+export function checkSide(user: string, side: number): void {
+  if (!(Number.isInteger(side) && side > 0)) throw unexpected(user, 'a size in pixels, a whole number of 1 or more', side)
+}
+
 /** What a file says of its image ahead of it. */
 export interface ImageHeader {
   readonly width: number
@@ -39,6 +44,7 @@ export function checkPixels(name: string, width: number, height: number): void {
  * 16-bit fixed point of PIL's mode 'L', so that both make the same bytes.
  */
 export function withChannels(image: Image, channels: 1 | 3): Image {
+  checkImage('withChannels', image)
   if (image.channels === channels) return image
   const { width, height, data } = image
   const area = width * height

@@ -2,7 +2,8 @@
  * Resizing as Pillow does it for 8-bit images: first the rows, then the columns, with weights in 22-bit fixed point and
  * a rounding to bytes between the two. Where an image shrinks, the filter widens with it, so that every pixel counts.
  */
-import type { Image } from './image.ts'
+import { refuseOther } from '../tensor/nearest.ts'
+import { checkImage, checkSide, type Image } from './image.ts'
 
 interface Filter {
   /** Half its width, in pixels of the larger image. */
@@ -23,8 +24,15 @@ export const filters = {
   },
 } satisfies Record<string, Filter>
 
-/** The image at another size: PIL's `resize((width, height), BOX | BICUBIC)`. */
+/**
+ * The image at another size: PIL's `resize((width, height), BOX | BICUBIC)`.
+ *
+ * @throws TweedieError 'option' for sides that are no positive whole numbers, and for another filter
+ */
 export function resize(image: Image, width: number, height: number, filter: keyof typeof filters): Image {
+  checkImage('resize', image)
+  for (const side of [width, height]) checkSide('resize', side)
+  refuseOther('resize: filter', filter, Object.keys(filters) as (keyof typeof filters)[])
   const rows = width === image.width ? image : resizeRows(image, width, filters[filter])
   return height === image.height ? rows : resizeColumns(rows, height, filters[filter])
 }

@@ -2,7 +2,7 @@
  * Between images of bytes and the values that models compute with, [N, C, H, W] in [-1, 1]. In: a byte b is b / 127.5 - 1.
  * Out is the reference's to the bit: (x + 1) * 127.5 in float32, clamped to [0, 255] and truncated, not rounded (spec C.5).
  */
-import { checkAwaited, TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import type { Image } from './image.ts'
 
 /** b / 127.5 - 1 in float32. */
@@ -33,7 +33,7 @@ export function placeValues(batch: Float32Array, offset: number, { width: size, 
  * @throws TweedieError 'shape' for another shape, and for values of another number; 'option' for an index that is not below N
  */
 export function imageOf(values: ArrayLike<number>, shape: readonly number[], index = 0): Image {
-  checkAwaited('imageOf', { values })
+  checkValues('imageOf', values, shape)
   const [n, channels, height, width] = shape
   const area = height * width
   if (shape.length !== 4 || (channels !== 1 && channels !== 3) || values.length !== n * channels * area) {
@@ -52,5 +52,12 @@ export function imageOf(values: ArrayLike<number>, shape: readonly number[], ind
 }
 
 /** All images of a batch of values: see {@link imageOf}. */
-export const imagesOf = (values: ArrayLike<number>, shape: readonly number[]): Image[] =>
-  Array.from({ length: shape[0] }, (_, index) => imageOf(values, shape, index))
+export function imagesOf(values: ArrayLike<number>, shape: readonly number[]): Image[] {
+  checkValues('imagesOf', values, shape)
+  return Array.from({ length: shape[0] }, (_, index) => imageOf(values, shape, index))
+}
+
+function checkValues(user: string, values: unknown, shape: unknown): void {
+  if (typeof (values as ArrayLike<number> | null)?.length !== 'number') throw unexpected(user, 'the values of a batch', values, 'await x.read() gives those of a tensor.')
+  if (!Array.isArray(shape)) throw unexpected(user, 'their shape [N, C, H, W]', shape)
+}

@@ -86,7 +86,8 @@ async function whatHas(folder: string, ending = ''): Promise<string> {
   const names = entries.filter((entry) => !entry.name.startsWith('.')).map((entry) => `${entry.name}${entry.isDirectory() ? '/' : ''}`).sort()
   const alike = names.filter((name) => ending !== '' && name.endsWith(ending))
   const shown = alike.length > 0 ? alike : names
-  return shown.length === 0 ? `${folder} is empty.` : `${folder} has ${shown.slice(0, 8).join(', ')}${shown.length > 8 ? ` and ${shown.length - 8} more` : ''}.`
+  const called = folder === '.' ? 'This folder' : folder
+  return shown.length === 0 ? `${called} is empty.` : `${called} has ${shown.slice(0, 8).join(', ')}${shown.length > 8 ? ` and ${shown.length - 8} more` : ''}.`
 }
 
 /** Node 20 holds at most 4 GiB in one piece, whatever the machine has. */

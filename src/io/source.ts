@@ -60,6 +60,7 @@ export function bytesSource(file: Uint8Array | ArrayBuffer, name = 'bytes'): Byt
 
 /** A Blob, or the File a person picked in a browser. Its bytes stay on disk until they are read. */
 export function blobSource(blob: Blob): ByteSource {
+  if (typeof blob?.slice !== 'function' || typeof blob.size !== 'number') throw unexpected('blobSource', 'a Blob or a File', blob)
   const name = 'name' in blob && typeof blob.name === 'string' ? blob.name : 'blob'
   return {
     name,

@@ -6,7 +6,7 @@
  *
  * so element i of draw d for sample k of seed s depends on these alone, whichever batch, device or order it is made in.
  */
-import { TweedieError } from '../errors.ts'
+import { named, TweedieError } from '../errors.ts'
 import { central, firstCentral, tail } from '../shaders/random-coefficients.ts'
 
 /** Which numbers of a sample are meant. */
@@ -21,14 +21,14 @@ export interface RandomStream {
 
 /** A whole number from 0 to 2^64 - 1 as the two words of a {@link RandomStream}'s seed. */
 export function splitSeed(seed: number | bigint): [low: number, high: number] {
-  if (typeof seed === 'number' && !Number.isSafeInteger(seed)) throw seedError(seed)
+  if (typeof seed !== 'bigint' && !Number.isSafeInteger(seed)) throw seedError(seed)
   const wide = BigInt(seed)
   if (wide < 0n || wide >= 1n << 64n) throw seedError(seed)
   return [Number(wide & 0xffffffffn), Number(wide >> 32n)]
 }
 
 const seedError = (seed: number | bigint): TweedieError =>
-  new TweedieError('option', `A seed is a whole number from 0 to 2^64 - 1 (a bigint from 2^53 on), found ${seed}.`)
+  new TweedieError('option', `A seed is a whole number from 0 to 2^64 - 1 (a bigint from 2^53 on), found ${named(seed)}.`)
 
 /** The high word of a 32x32 bit product: by halves, because a double holds 53 bits exactly. */
 const highWord = (a: number, b: number): number => Math.floor(((a >>> 16) * b + Math.floor(((a & 0xffff) * b) / 65536)) / 65536)

@@ -76,6 +76,7 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
    * and to the tape it is the same value unless the shape differs.
    */
   alias(shape: Shape = this.shape, id: number = this.id): Tensor<D> {
+    if (shape !== this.shape && sizeOf(shape) !== this.size) throw shapeError('alias', `a shape of ${this.size} elements`, shape)
     return new Tensor(this.device, this.assertUsable('alias'), shape, this.dtype, id)
   }
 

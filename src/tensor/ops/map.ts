@@ -87,5 +87,5 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 
 /** Converts to another type; no gradient flows through integers. */
 export function cast<D extends DType>(x: AnyTensor, dtype: D): Tensor<D> {
-  return map(identity, [x], [], { dtype, name: 'cast' })
+  return map(identity, [x], [], { dtype: checkDType('cast', dtype), name: 'cast' })
 }
