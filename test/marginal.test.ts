@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { purposes } from '../src/diffusion/noise.ts'
+import { purposes } from '../src/tensor/purposes.ts'
 import { encodeMarginal, GaussianDiffusion, GeneratedNoise, MarginalFit, marginalStart, marginalStartIndex, readMarginal, sampleLoop, type Marginal } from '../src/diffusion/index.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { hostRandomNormal, splitSeed } from '../src/tensor/index.ts'

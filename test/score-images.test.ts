@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest'
 import { l1, l2, scoreImages, scoreProcess, type ConditionalDenoiser, type ImageSource } from '../src/diffusion/index.ts'
-import { purposes } from '../src/diffusion/noise.ts'
+import { purposes } from '../src/tensor/purposes.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { describeModel, loadLpips, loadModel, UNet } from '../src/nn/index.ts'
 import { hostRandomNormal, splitSeed } from '../src/tensor/philox.ts'

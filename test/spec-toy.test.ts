@@ -4,7 +4,7 @@
  */
 import { expect } from 'vitest'
 import { GaussianDiffusion, minorityScore, scoreIndex, scoreRespacing, selfGuidance, squaredL2, type Denoiser } from '../src/diffusion/index.ts'
-import { purposes } from '../src/diffusion/noise.ts'
+import { purposes } from '../src/tensor/purposes.ts'
 import { add, mul, randomNormal, slice, splitSeed } from '../src/tensor/index.ts'
 import { deviceTest, onCPU } from './op.ts'
 import { inputX, modelA } from './spec-models.ts'

@@ -9,7 +9,7 @@ import {
   calcBpd, diffusionTables, betaSchedule, GaussianDiffusion, minorityScore, selfGuidance, squaredL2, trainingLosses,
   type Denoiser, type NoiseSource,
 } from '../src/diffusion/index.ts'
-import { purposes } from '../src/diffusion/noise.ts'
+import { purposes } from '../src/tensor/purposes.ts'
 import { selfGuidedPass } from '../src/diffusion/self-guidance.ts'
 import { clamp, randomNormal, slice, splitSeed, type Device, type Tensor } from '../src/tensor/index.ts'
 import { deviceTest, numbers, onCPU } from './op.ts'

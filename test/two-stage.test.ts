@@ -8,7 +8,6 @@ import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { RunRecord } from '../src/cli/run-record.ts'
 import { batchOf, decodeImage, imageOf } from '../src/data/index.ts'
-import { purposes } from '../src/diffusion/noise.ts'
 import { GaussianDiffusion, GeneratedNoise, lowResolution, sample, superResolutionDenoiser } from '../src/diffusion/index.ts'
 import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { UNet } from '../src/nn/index.ts'
@@ -77,8 +76,6 @@ deviceTest('its noise is not that of the base stage', async (device) => {
   }
   const first = [...await draw('base'), ...await draw('upsample')].map((values) => values[0])
   expect(new Set(first).size).toBe(6)
-  // Nor that of a first weight of the same seed, which has stream 16, or of training, from 32 on.
-  expect(Math.max(...Object.values(purposes))).toBeLessThan(16)
 })
 
 deviceTest('another network or batch is refused', async (device) => {

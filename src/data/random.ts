@@ -1,20 +1,20 @@
 /**
  * The random choices about data, on the engine's counter-based generator: a function of the seed and of what is chosen,
- * with no state. Their purposes lie apart from those of noise, so that one seed serves a whole run.
+ * with no state.
  */
 import { hostRandomBits, splitSeed } from '../tensor/philox.ts'
+import { purposes } from '../tensor/purposes.ts'
 
-/** Streams of the generator; the numbers are part of what a seed means and never change. */
-const purposes = { shuffle: 64, augment: 65, select: 66 } as const
+type DataPurpose = 'shuffle' | 'augment' | 'select'
 
 /** `count` numbers in [0, 1) for element `index` (below 2^53): the same for the same arguments. */
-export function uniforms(seed: number, purpose: keyof typeof purposes, index: number, count: number): number[] {
+export function uniforms(seed: number, purpose: DataPurpose, index: number, count: number): number[] {
   const stream = { seed: splitSeed(seed), draw: Math.floor(index / 2 ** 32), purpose: purposes[purpose] }
   return Array.from(hostRandomBits(stream, [index % 2 ** 32], count), (bits) => bits / 2 ** 32)
 }
 
 /** 0 to n - 1 in the `index`-th random order of a seed (Fisher and Yates' shuffle). */
-export function permutation(n: number, seed: number, purpose: keyof typeof purposes, index: number): Uint32Array {
+export function permutation(n: number, seed: number, purpose: DataPurpose, index: number): Uint32Array {
   const random = uniforms(seed, purpose, index, n)
   const order = Uint32Array.from({ length: n }, (_, i) => i)
   for (let i = n - 1; i > 0; i--) {

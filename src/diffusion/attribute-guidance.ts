@@ -6,9 +6,9 @@
 import { TweedieError } from '../errors.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { expression, f, hostRandomBits, map, splitSeed, type Tensor } from '../tensor/index.ts'
+import { purposes } from '../tensor/purposes.ts'
 import { logDensityGuidance, logitsOf, type Guidance, type LogitsLike } from './guidance.ts'
 import type { SampleStream } from './minority-guidance.ts'
-import { purposes } from './noise.ts'
 
 // log sigmoid(u) = min(u, 0) - log(1 + exp(-|u|)) of u = sign z, which overflows nowhere.
 const logSigmoid = expression(2, 2, ([z, sign], [zero, one]) => {

@@ -18,9 +18,9 @@ import { levelChannels } from '../nn/config.ts'
 import type { Classifier } from '../nn/index.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { add, exp, hostRandomBits, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
+import { purposes } from '../tensor/purposes.ts'
 import { checkNetwork } from './denoiser.ts'
 import { logDensityGuidance, logitsOf, type Guidance, type Logits, type LogitsLike } from './guidance.ts'
-import { purposes } from './noise.ts'
 
 export interface MinorityLogitsOptions {
   /** The frozen ADM classifier whose middle-block output the minority classifier reads. Default none: it reads pixels. */

@@ -7,11 +7,11 @@ import { TweedieError } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
+import { purposes } from '../tensor/purposes.ts'
 import { describedOptions, type DescribedProcess } from './diffusion-of.ts'
 import type { DenoiserLike } from './denoiser.ts'
 import { checkDistance, measured, type Distance } from './distance.ts'
 import { GaussianDiffusion, type DenoisedOptions, type DiffusionOptions } from './gaussian-diffusion.ts'
-import { purposes } from './noise.ts'
 
 /** The reference scores in a process of 100 steps, whatever the sampler uses. */
 export const scoreRespacing = '100'

@@ -5,6 +5,7 @@
 import { checkAwaited, named, TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
 import { randomNormal, reshape, slice, splitSeed, type Device, type Shape, type Tensor } from '../tensor/index.ts'
+import { purposes, type Purpose } from '../tensor/purposes.ts'
 
 /** Draws of standard normal noise for one batch, each [N, C, H, W]. The caller owns what it gets. */
 export interface NoiseSource {
@@ -15,9 +16,6 @@ export interface NoiseSource {
   /** Draw `k` of the re-noising of self-guidance at index `t`. */
   renoise(t: number, k: number): Tensor
 }
-
-/** Streams of the generator; the numbers are part of what a seed means and never change. 16 and above are of other rooms. */
-export const purposes = { initial: 0, step: 1, renoise: 2, score: 3, target: 4, attributes: 5, upsampleInitial: 6, upsampleStep: 7, marginal: 8 } as const
 
 export interface GeneratedNoiseOptions {
   /** A whole number below 2^53. */
@@ -35,7 +33,7 @@ export class GeneratedNoise implements NoiseSource {
   readonly #seed: readonly [number, number]
   readonly #samples: Tensor<'u32'>
   readonly #shape: Shape
-  readonly #purposes: { readonly initial: number; readonly step: number }
+  readonly #purposes: { readonly initial: Purpose; readonly step: Purpose }
 
   /** @throws TweedieError 'option' for an option that is none, or out of range */
   constructor(device: Device, options: GeneratedNoiseOptions) {
@@ -53,7 +51,7 @@ export class GeneratedNoise implements NoiseSource {
     this.#shape = shape
   }
 
-  #draw(purpose: number, draw: number): Tensor {
+  #draw(purpose: Purpose, draw: number): Tensor {
     return randomNormal(this.#samples, { seed: this.#seed, draw, purpose, shape: this.#shape })
   }
 

@@ -4,11 +4,9 @@
  * must begin as the identity (the last convolution of a residual block, `proj_out`, the U-Net's output).
  */
 import { expression, f, full, map, mul, randomBits, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
+import { purposes } from '../tensor/purposes.ts'
 import type { Plan } from './plan.ts'
 import { stateDictOf } from './state-dict.ts'
-
-/** Stream of the generator: part of what a seed means. */
-const purpose = 16
 
 // 32 random bits to [-bound, bound).
 const uniform = expression(1, 3, ([bits], [scale, one, bound]) => f.mul(bound, f.sub(f.mul(bits, scale), one)))
@@ -25,7 +23,7 @@ export function initializeParameters(device: Device, plan: Plan, seed: number): 
   try {
     let draw = 0
     for (const [key, shape] of shapes) {
-      const stream = { seed: words, draw: draw++, purpose, shape }
+      const stream = { seed: words, draw: draw++, purpose: purposes.parameters, shape }
       parameters.set(key, device.keep(device.scope(() => initial(key, shape, stream))))
     }
   } finally {

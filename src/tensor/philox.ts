@@ -15,7 +15,10 @@ export interface RandomStream {
   readonly seed: readonly [low: number, high: number]
   /** A number from 0 to 2^32 - 1 that tells draws of one purpose apart: the step, say. */
   readonly draw: number
-  /** A number from 0 to 2^32 - 1 for what is drawn: one stream each, so that more noise in one place moves none elsewhere. */
+  /**
+   * A number from 0 to 2^32 - 1 for what is drawn: one stream each, so that more noise in one place moves none elsewhere.
+   * Those below 128 are taken or kept free for the project itself (`purposes.ts` lists them).
+   */
   readonly purpose: number
 }
 

@@ -6,10 +6,11 @@ import { trainingLosses, UniformSampler, type GaussianDiffusion, type LossType, 
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import { hostRandomBits, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
+import { purposes, type Purpose } from '../tensor/purposes.ts'
 import type { Draw, Task } from './trainer.ts'
 
-/** Streams of the generator in training; samples are numbered by their place in the run. Part of what a seed means. */
-export const trainPurposes = { noise: 32, timestep: 33, dropout: 34 } as const
+/** The streams of the generator that training a diffusion model or a classifier draws from; samples are numbered by their place in the run. */
+export const trainPurposes = { noise: purposes.trainNoise, timestep: purposes.trainTimestep, dropout: purposes.trainDropout } as const
 
 /** Images of one batch, [N, C, H, W] in [-1, 1], and their classes. */
 export interface TrainImages {
@@ -40,7 +41,7 @@ export const quartiles = ['q0', 'q1', 'q2', 'q3'] as const
 export const quartilesOf = (t: readonly number[], steps: number): number[] => t.map((k) => Math.floor((4 * k) / steps))
 
 /** A uniform number in [0, 1) for each sample of a run from number `first` on, one a call. */
-export function uniforms(seed: number, purpose: number, first: number): () => number {
+export function uniforms(seed: number, purpose: Purpose, first: number): () => number {
   let sample = first
   return () => hostRandomBits({ seed: splitSeed(seed), draw: 0, purpose }, [sample++], 1)[0]! / 2 ** 32
 }

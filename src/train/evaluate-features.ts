@@ -7,6 +7,7 @@ import { imageBatch, subset, type ImageSet } from '../data/index.ts'
 import { nearest, quantiles, type Points } from '../metrics/index.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
 import { hostRandomNormal, splitSeed, type Device } from '../tensor/index.ts'
+import { purposes } from '../tensor/purposes.ts'
 
 export interface FeaturesOptions {
   /** Side of the pictures. */
@@ -96,7 +97,7 @@ async function gradedDistances(device: Device, net: FeatureNet, set: ImageSet, s
   const dimension = channels * size * size
   const images = (indices: readonly number[]): Promise<Float32Array> => imageBatch(set, indices, { size, channels }, signal).then((made) => made.images)
   const pictures = await images(chosen)
-  const normal = hostRandomNormal({ seed: splitSeed(0), draw: 0, purpose: 43 }, chosen, dimension)
+  const normal = hostRandomNormal({ seed: splitSeed(0), draw: 0, purpose: purposes.distortion }, chosen, dimension)
   const median = async (others: Float32Array, which = chosen.map((_, i) => i)): Promise<number | null> => {
     const distances: number[] = []
     for (let first = 0; first < n; first += featureBatch) {

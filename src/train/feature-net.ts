@@ -12,6 +12,7 @@ import {
   add, concat, div, expression, f, full, gather, linear, logSoftmax, map, matmul, mul, neg, randomBits, randomNormal, relu, reshape, slice, splitSeed, sum,
   type Device, type Shape, type Tensor,
 } from '../tensor/index.ts'
+import { purposes } from '../tensor/purposes.ts'
 import type { TrainImages } from './diffusion.ts'
 import type { Draw, Task } from './trainer.ts'
 import { viewDefaults, viewsOf, type ViewOptions } from './views.ts'
@@ -38,9 +39,6 @@ export interface FeatureDraw extends Draw {
   readonly views: readonly [Float32Array, Float32Array]
   readonly labels: readonly number[]
 }
-
-/** Streams of the generator: part of what a seed means. */
-const purposes = { initial: 41, noise: 42 } as const
 
 /** Length of the vectors that are contrasted. */
 const projected = 64
@@ -77,7 +75,7 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
       let draw = 0
       for (const [key, shape] of [...net, ...heads]) {
         const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)
-        const bits = randomBits(index, { seed: splitSeed(seed), draw: draw++, purpose: purposes.initial, shape })
+        const bits = randomBits(index, { seed: splitSeed(seed), draw: draw++, purpose: purposes.featureParameters, shape })
         const values = key.endsWith('.bias') ? full(device, shape, 0) : reshape(map(uniform, [bits], [2 ** -31, 1, Math.sqrt(6 / fanIn)]), shape)
         parameters.set(key, device.keep(values))
       }
@@ -107,7 +105,7 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
     const index = device.tensor(Array.from({ length: n }, (_, i) => first + i), [n], 'u32')
     // A mean square of 1, as linear layers start from.
     const features = mul(this.net.features(concat(views.map((view, k) => {
-      const stream = { seed: splitSeed(seed), draw: k, purpose: purposes.noise }
+      const stream = { seed: splitSeed(seed), draw: k, purpose: purposes.featureNoise }
       const strength = randomBits(index, { ...stream, draw: 2 + k, shape: [1, 1, 1] })
       return map(noisy, [device.tensor(view, [n, ...shape]), randomNormal(index, { ...stream, shape }), strength], [noise / 2 ** 32])
     }), 0)), Math.sqrt(this.net.dimension))

@@ -4,9 +4,7 @@
  * by a little only, since a distance that forgave them could not see our diffusion model's colour drift.
  */
 import { hostRandomBits, splitSeed } from '../tensor/index.ts'
-
-/** Stream of the generator: part of what a seed means. */
-const purpose = 40
+import { purposes } from '../tensor/purposes.ts'
 
 export interface ViewOptions {
   /** Which of the square's symmetries a view is under: none, left and right exchanged or not, or any of the eight (default). */
@@ -31,7 +29,7 @@ export function viewsOf(images: Float32Array, channels: number, size: number, fi
   const count = images.length / (channels * plane)
   const out = new Float32Array(images.length)
   const words = 16
-  const bits = hostRandomBits({ seed: splitSeed(seed), draw: view, purpose }, Array.from({ length: count }, (_, i) => first + i), words)
+  const bits = hostRandomBits({ seed: splitSeed(seed), draw: view, purpose: purposes.views }, Array.from({ length: count }, (_, i) => first + i), words)
   for (let n = 0; n < count; n++) {
     let next = n * words
     const uniform = (low = 0, high = 1): number => low + (high - low) * (bits[next++]! + 0.5) / 2 ** 32
