@@ -128,6 +128,8 @@ const respacings = [250, 100, 50, 25, 10]
 
 /** A forward pass beside a step of training, which is that and twice as much backward. */
 const forward = 1 / 3
+/** Passes of scoring: one a draw, and reconstructions of at most 400 images for the page, one by one. */
+const scoringPasses = (trained: number, draws = 1): number => draws * trained + 2 * Math.min(400, trained)
 /** Passes of a step of plain, self-guided and minority-guided drawing: one each, and every fifth step of the second three more with their gradient. */
 const drawingPasses = 1 + (1 + 6 / 5) + 1
 /** Forward and back to the image, without the gradients of the weights. */
@@ -141,7 +143,7 @@ export function sizesFor({ side }: Pick<ImageFacts, 'side'>): number[] {
 
 /** Images that the diffusion model sees. */
 const seenIn = (time: number, { diffusion }: Speed, trained: number): number =>
-  Math.min(seconds(time, share.diffusion) * diffusion, seconds(time, share.diffusion + share.scoring) * diffusion - trained * forward)
+  Math.min(seconds(time, share.diffusion) * diffusion, seconds(time, share.diffusion + share.scoring) * diffusion - scoringPasses(trained) * forward)
 
 /** Seconds of a forward pass of an image, and of a step of drawing in all three ways. */
 function costs({ diffusion, classifier }: Speed, number: number): { readonly pass: number; readonly perStep: number } {
@@ -154,8 +156,8 @@ function leastFor(speed: Speed, needed: number, trained: number, number: number)
   const { pass, perStep } = costs(speed, number)
   const parts: readonly (readonly [seconds: number, remedy: string])[] = [
     [needed / speed.diffusion / share.diffusion, ''],
-    [(needed / speed.diffusion + trained * pass) / (share.diffusion + share.scoring), ' or fewer images'],
-    [trained * pass / mostScoring, ' or fewer images'],
+    [(needed / speed.diffusion + scoringPasses(trained) * pass) / (share.diffusion + share.scoring), ' or fewer images'],
+    [scoringPasses(trained) * pass / mostScoring, ' or fewer images'],
     [respacings.at(-1)! * perStep / share.drawing, ' or a smaller --number'],
   ]
   const [most, remedy] = parts.reduce((a, b) => b[0] > a[0] ? b : a)
@@ -231,7 +233,7 @@ function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, 
   const batch = [128, 64, 32, 16].find((one) => one <= largest && images / one >= 2_000) ?? 8
   const steps = Math.ceil(images / batch)
   const classifierImages = Math.min(Math.ceil(seconds(time, share.classifier) * speed.classifier), Math.max(2_000, mostClassifierLooks * trained))
-  const draws = [8, 4, 2].find((k) => k * trained * pass <= seconds(time, share.scoring)) ?? 1
+  const draws = [8, 4, 2].find((k) => scoringPasses(trained, k) * pass <= seconds(time, share.scoring)) ?? 1
   const respacing = respacings.find((k) => k * perStep <= seconds(time, share.drawing)) ?? respacings.at(-1)!
 
   const costOf = ({ evaluateOn, sheet }: (typeof checkpoints)[number]): number => pass * (Math.min(evaluateOn, trained) + Math.min(evaluateOn, count - trained) + 50 * sheet)
@@ -254,7 +256,7 @@ function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, 
     seconds: {
       ...fixedSeconds, shrink: reading,
       'train diffusion': images / speed.diffusion + saved * costOf(checkpoint),
-      score: fixedSeconds.score + draws * trained * pass,
+      score: fixedSeconds.score + scoringPasses(trained, draws) * pass,
       'train classifier': classifierImages / speed.classifier,
       quickstart: fixedSeconds.quickstart + respacing * perStep,
     },
