@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest'
 import {
-  attributeGuidance, calcBpd, classifierGuidance, ddimInvert, GaussianDiffusion, GeneratedNoise, l2, lastGuided, minorityLogits, minorityScore, oneStep, perceptual, sample, sampleLoop, scoreImages,
+  attributeGuidance, calcBpd, classifierGuidance, ddimInvert, GaussianDiffusion, GeneratedNoise, l2, lastGuided, logDensityGuidance, minorityLogits, minorityScore, oneStep, perceptual, sample, sampleLoop, scoreImages,
   scoreProcess, sehwagGuidance, selfGuidance, selfGuidanceMetric, superResolutionDenoiser, tiltedGuidance, trainingLosses, tweedieReconstruction,
   type Denoiser, type DenoiserLike, type Guidance, type SampleOptions, type SampleToEndOptions,
 } from '../src/diffusion/index.ts'
@@ -290,6 +290,12 @@ describe('what would be plain sampling in silence is refused', () => {
     const scoring = { t: 1, seed: 0, samples: [0, 1], distance: l2 }
     const cases: [() => unknown, string][] = [
       [() => minorityScore(fourSteps, model, x, { ...scoring, darws: 5 } as never), 'minorityScore: unknown option "darws" (did you mean "draws"?)'],
+      [() => minorityScore(fourSteps, model, x, { ...scoring, samples: [0] }), 'samples are the numbers of the images in the run, one for each of the 2, found 1'],
+      [() => minorityScore(fourSteps, model, x, { ...scoring, seed: undefined as never }), 'A seed is a whole number from 0 to 2^64 - 1 (a bigint from 2^53 on), found undefined'],
+      [() => scoreProcess({ schedule: 'cosine', diffusionSteps: 1000 }, 60 as never), 'scoreProcess: expected a step { index } of the 100, or { fraction } of T, found 60.'],
+      [() => trainingLosses(fourSteps, model, x, [0, 1], slice(x, 0, 0, 1)), 'The noise of images [2, 3, 8, 8] is of their shape, found [1, 3, 8, 8]'],
+      [() => classifierGuidance(logits, {} as never), 'classifierGuidance: expected target, a class or one for each sample, found undefined.'],
+      [() => logDensityGuidance((async () => x) as never, 1)(x, [1, 1]), 'A log density gives a tensor at once'],
       [() => minorityScore(fourSteps, model, x, { ...scoring, distance: 'l2' as never }), 'distance is a function of two batches of images'],
       [() => minorityScore(fourSteps, model, x, { ...scoring, distance: (a) => sum(a) }), 'A distance gives a tensor [2], found []'],
       [() => tweedieReconstruction(fourSteps, model, x, { ...scoring } as never), 'tweedieReconstruction: unknown option "distance"'],
@@ -307,6 +313,8 @@ describe('what would be plain sampling in silence is refused', () => {
     ]
     for (const [call, message] of cases) expect(() => device.scope(call)).toThrow(message)
     await expect((async () => { for await (const step of ddimInvert(fourSteps, model, x, { clipdenoised: false } as never)) void step })()).rejects.toThrow('did you mean "clipDenoised"?')
+    await expect(sample({ config: model.config } as never, model, { noise: {} as never })).rejects.toThrow('The process is a GaussianDiffusion, as diffusionOf(description, { respacing: 50 }) makes it, found an object.')
+    await expect(calcBpd(fourSteps, model, x, { noise: { step: () => slice(x, 0, 0, 1) } })).rejects.toThrow('noise.step gives a tensor [2, 3, 8, 8]')
     await expect(calcBpd(fourSteps, model, x, { noise: { step: () => x }, onprogress: () => {} } as never)).rejects.toThrow('did you mean "onProgress"?')
   }, onCPU)
 })

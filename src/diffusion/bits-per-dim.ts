@@ -4,7 +4,7 @@
  */
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { square, sub, sum, type Tensor } from '../tensor/index.ts'
-import type { DenoiserLike } from './denoiser.ts'
+import { givenTensor, type DenoiserLike } from './denoiser.ts'
 import type { DenoisedOptions, GaussianDiffusion } from './gaussian-diffusion.ts'
 import type { NoiseSource } from './noise.ts'
 import { coefficients } from './per-sample.ts'
@@ -60,7 +60,7 @@ export async function calcBpd(diffusion: GaussianDiffusion, model: DenoiserLike,
     signal?.throwIfAborted()
     const each = (value: number): Tensor => coefficients(device, new Array<number>(n).fill(t), () => value)
     const made = device.scope(() => {
-      const x = diffusion.qSample(xStart, t, noise.step(t))
+      const x = diffusion.qSample(xStart, t, givenTensor('noise.step', noise.step(t), xStart.shape))
       const { mean, logVariance, predXStart } = diffusion.pMeanVariance(diffusion.run(model, x, t, y), x, t, options)
       const term = boundTerm({
         last: each(t === 0 ? 1 : 0),

@@ -3,7 +3,7 @@
  * its guidances and applies the sum once, to the mean (ancestral) or to the score (DDIM), so guidances compose by being listed;
  * one with a scale of 0 adds zeros.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../tensor/index.ts'
 import { checkNetwork, noTensor } from './denoiser.ts'
@@ -43,7 +43,12 @@ function checkedLogits(logits: unknown, n: number): Tensor {
 /** scale * grad_x of the sum of `logDensity(x, timesteps)`, [N] or any other shape with a row for each sample. */
 export function logDensityGuidance(logDensity: (x: Tensor, timesteps: readonly number[]) => Tensor, scale: number): Guidance {
   if (!Number.isFinite(scale)) throw new TweedieError('option', `A guidance's scale is a finite number, found ${scale}.`)
-  return (x, timesteps) => x.device.scope(() => mul(grad(() => logDensity(x, timesteps), [x]).gradients[0], scale))
+  const density = (x: Tensor, timesteps: readonly number[]): Tensor => {
+    const value: unknown = logDensity(x, timesteps)
+    if (!(value instanceof Tensor)) throw noTensor('A log density', value)
+    return value
+  }
+  return (x, timesteps) => x.device.scope(() => mul(grad(() => density(x, timesteps), [x]).gradients[0], scale))
 }
 
 export interface ClassifierGuidanceOptions {
@@ -57,6 +62,7 @@ export interface ClassifierGuidanceOptions {
 export function classifierGuidance(classifier: LogitsLike, options: ClassifierGuidanceOptions): Guidance {
   refuseUnknown('classifierGuidance', options, { target: true, scale: true })
   const { target, scale = 1 } = options
+  if (typeof target !== 'number' && !(typeof target === 'object' && 'length' in target)) throw unexpected('classifierGuidance', 'target, a class or one for each sample', target)
   const logits = logitsOf(classifier)
   return logDensityGuidance((x, timesteps) => logProbability(logits(x, timesteps), target), scale)
 }

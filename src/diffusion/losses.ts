@@ -70,6 +70,7 @@ export function trainingLosses(diffusion: GaussianDiffusion, model: DenoiserLike
   const { device, shape } = xStart
   const pixels = shape[1] * shape[2] * shape[3]
   checkSteps(diffusion, t, shape[0])
+  if (noise.shape.join() !== shape.join()) throw new TweedieError('shape', `The noise of images [${shape.join(', ')}] is of their shape, found [${noise.shape.join(', ')}].`)
   const denoiser = denoiserOf(model, y)
   return device.scope((): TrainingLosses => {
     const x = qSampleEach(diffusion, xStart, t, noise)

@@ -3,7 +3,7 @@
  * image is from its own Tweedie reconstruction after being noised to one fixed strength. The network is trained on what
  * is common, so what it does not give back is rare: high means minority.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
@@ -46,6 +46,7 @@ export type ScoreStep = { readonly index: number } | { readonly fraction: number
 export function scoreProcess(process: Omit<DiffusionOptions, 'respacing'> | DescribedProcess, given?: ScoreStep): ScoreProcess {
   const options = 'config' in process ? describedOptions(process) : process
   const step = given ?? { fraction: scoreFraction(options.schedule) }
+  if (typeof step !== 'object') throw unexpected('scoreProcess', 'a step { index } of the 100, or { fraction } of T', step)
   const steps = Math.min(Number(scoreRespacing), options.diffusionSteps)
   if ('fraction' in step && !(step.fraction >= 0 && step.fraction <= 1)) throw new TweedieError('option', `The score's step is a fraction of T from 0 to 1, found ${step.fraction}.`)
   const t = 'index' in step ? step.index : Math.min(steps - 1, Math.round(step.fraction * steps))
@@ -80,6 +81,8 @@ export function tweedieReconstruction(diffusion: GaussianDiffusion, model: Denoi
   const { t, draw = 0, seed, samples, y, clipDenoised = true } = options
   checkStep(t, diffusion.steps)
   const { device, shape } = xStart
+  // One draw would be broadcast, and every image had the same.
+  if (samples?.length !== shape[0]) throw new TweedieError('option', `samples are the numbers of the images in the run, one for each of the ${shape[0]}, found ${samples?.length ?? 'none'}.`)
   return device.scope(() => {
     const index = device.tensor(samples, [samples.length], 'u32')
     const noise = randomNormal(index, { seed: splitSeed(seed), draw, purpose: purposes.score, shape: shape.slice(1) })

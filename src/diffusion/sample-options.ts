@@ -61,8 +61,14 @@ const fail = (message: string): never => {
   throw new TweedieError('option', message)
 }
 
+/** @throws TweedieError 'option' for what is no process: a description, say */
+export function checkDiffusion(diffusion: GaussianDiffusion): void {
+  if (typeof diffusion?.pMeanVariance !== 'function') fail(`The process is a GaussianDiffusion, as diffusionOf(description, { respacing: 50 }) makes it, found ${named(diffusion)}.`)
+}
+
 /** @throws TweedieError 'option' */
 export function checkSampleOptions(options: SampleOptions, diffusion: GaussianDiffusion): void {
+  checkDiffusion(diffusion)
   refuseUnknown('sampling', options, known)
   const { noise, method = 'ancestral', eta, guidances = [], boost = 1, skip = 0 } = options
   for (const draw of ['initial', 'step', 'renoise'] as const) {

@@ -12,7 +12,7 @@ import { denoiserOf, givenTensor, type DenoiserLike } from './denoiser.ts'
 import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 import type { NoiseSource } from './noise.ts'
 import {
-  checkInvertOptions, checkSampleOptions, checkSampleToEndOptions, givenGradient, type InvertOptions, type SampleOptions, type SampleStep, type SampleToEndOptions,
+  checkDiffusion, checkInvertOptions, checkSampleOptions, checkSampleToEndOptions, givenGradient, type InvertOptions, type SampleOptions, type SampleStep, type SampleToEndOptions,
 } from './sample-options.ts'
 import { isGuided, selfGuidance, selfGuidedPass } from './self-guidance.ts'
 
@@ -157,6 +157,7 @@ export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Te
  * makes them again. Yields after every step, as {@link sampleLoop} does.
  */
 export async function* ddimInvert(diffusion: GaussianDiffusion, model: DenoiserLike, x0: Tensor, options: InvertOptions = {}): AsyncGenerator<SampleStep, void, void> {
+  checkDiffusion(diffusion)
   checkInvertOptions(options)
   const { y, signal } = options
   const { device } = x0

@@ -10,15 +10,14 @@ import { emptyProject } from '../packed.ts'
 import { host } from './hosts.ts'
 
 const program = `
-import { describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, openFile, sampleLoop } from 'tweedie'
+import { describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, openFile, sample } from 'tweedie'
 const checkpoint = await openCheckpoint(await openFile(process.argv[2]))
 const description = describeModel(checkpoint)
 const device = await Device.request({ backend: 'cpu', threads: 2, simd: 'plain' })
 const model = await loadModel(device, checkpoint, description)
 const noise = new GeneratedNoise(device, { seed: 5, samples: [0], shape: [3, 32, 32] })
-for await (const step of sampleLoop(diffusionOf(description, { respacing: 2 }), (x, t) => model.forward(x, t), { noise })) {
-  if (step.done === step.total) console.log(JSON.stringify([...await step.x.read()]))
-}
+const x = await sample(diffusionOf(description, { respacing: 2 }), model, { noise })
+console.log(JSON.stringify([...await x.read()]))
 console.log(device.adapter.name)`
 
 // Their npm packages copy the program in an install script; the package of the platform holds it.
