@@ -58,6 +58,15 @@ describe('crops', () => {
 })
 
 describe('the stream of training images', () => {
+  test('options that there are not are refused: their defaults would be taken', async () => {
+    const options: BatchOptions = { size: 8, channels: 3, seed: 1 }
+    const batch = (more: object): Promise<unknown> => trainingBatch(countingSet(4), 0, 2, { ...options, ...more })
+    await expect(batch({ augment: 'flips' })).rejects.toThrow("trainingBatch: augment is 'none', 'flip' or 'symmetries', found 'flips': did you mean 'flip'?")
+    await expect(batch({ crop: 'centre' })).rejects.toThrow("trainingBatch: crop is 'center' or 'random', found 'centre': did you mean 'center'?")
+    await expect(batch({ augmentation: 'flip' })).rejects.toThrow(/^trainingBatch: unknown option "augmentation"/)
+    await expect(batch({ size: undefined })).rejects.toThrow(/^trainingBatch: expected a size in pixels/)
+  })
+
   const options: BatchOptions = { size: 2, channels: 1, seed: 3 }
 
   test('every epoch goes once through the set, in an order of its own', () => fc.assert(fc.asyncProperty(

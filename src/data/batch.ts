@@ -4,7 +4,7 @@
  * run that goes on reads what the killed one would have read, at any batch size, and the loader has no state to save.
  */
 import { checkAwaited, TweedieError } from '../errors.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
 import { checkArray } from '../tensor/shape.ts'
 import { centerCrop, randomCrop } from './crop.ts'
 import { checkImage, withChannels, type Image } from './image.ts'
@@ -27,6 +27,8 @@ export interface BatchOptions {
   readonly seed: number
 }
 
+const known = { size: true, channels: true, crop: true, augment: true, seed: true } as const
+
 export interface Batch {
   /** [N, C, size, size]: u8 / 127.5 - 1. */
   readonly images: Float32Array<ArrayBuffer>
@@ -39,12 +41,16 @@ export interface Batch {
 /**
  * Training images number `first` to `first + count - 1` of the endless shuffled stream.
  *
- * @throws TweedieError 'option' for an image that is too small for `size`, or has another size where no crop is asked for
+ * @throws TweedieError 'option' for an image that is too small for `size`, or has another size where no crop is asked for;
+ *   for an option that is none of these
  */
 export async function trainingBatch(set: ImageSet, first: number, count: number, options: BatchOptions, signal?: AbortSignal): Promise<Batch> {
   checkAwaited('trainingBatch', { set })
+  refuseUnknown('trainingBatch', options, known)
   checkTarget('trainingBatch', options)
   const { size, channels, crop, augment = 'none', seed } = options
+  if (crop !== undefined) refuseOther('trainingBatch: crop', crop, ['center', 'random'])
+  refuseOther('trainingBatch: augment', augment, ['none', 'flip', 'symmetries'])
   const numbers = Array.from({ length: count }, (_, i) => first + i)
   const indices = numbers.map((k) => orderOf(set, seed, Math.floor(k / set.length))[k % set.length])
   return assemble(set, indices, options, signal, (image, i) => {

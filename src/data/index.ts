@@ -1,4 +1,4 @@
-/** Images: sets of them, and batches for a model. Host arrays only. */
+/** Images: in files, on canvases and as the values that models take; sets of them, and batches. Host arrays only. */
 export { attributesOf, parseAttributes, type AttributeTable, type ImageAttributes } from './attributes.ts'
 export { batchOf, checkImages, imageBatch, trainingBatch, type Batch, type BatchOptions } from './batch.ts'
 export { drawImage, imageDataOf, imageFrom, type Canvas, type ImageDataOf, type Pixels } from './canvas.ts'
