@@ -135,6 +135,12 @@ describe('the text', () => {
     })
   })
 
+  test('an option that is none', () => {
+    expect(() => configOfFlags('--image_size 64', { network: 'super-resolution' as never })).toThrow("configOfFlags: network is 'unet', 'superResolution' or 'classifier', found 'super-resolution': did you mean 'superResolution'?")
+    expect(() => configOfFlags('--image_size 64', { script: 'improved' as never })).toThrow("script is 'guided-diffusion' or 'improved-diffusion', found 'improved'")
+    expect(() => configOfFlags('--image_size 64', { kind: 'unet' } as never)).toThrow('configOfFlags: unknown option "kind"')
+  })
+
   test('whose default is meant', () => {
     const flags = '--image_size 64 --num_channels 128 --learn_sigma True --diffusion_steps 4000'
     expect(() => configOfFlags(flags)).toThrow('of 4000 steps the network sees t in guided-diffusion, and t * 1000 / 4000 in improved-diffusion, and these flags are both of theirs: add --rescale_timesteps False or True')

@@ -53,6 +53,13 @@ describe('sample', () => {
     expect(device.stats.liveBuffers).toBe(before)
   })
 
+  withModel('asks about a forgotten await', async (device, model, noise) => {
+    const promise = sample(fourSteps, model, { noise })
+    expect(() => (promise as unknown as Tensor).read()).toThrow('Tensor.read: this is still the Promise of a Tensor: did you forget await?')
+    using x = await promise
+    expect(x.device).toBe(device)
+  })
+
   withModel('waits for onStep, which may read the step', async (device, model, noise) => {
     let [busy, most] = [0, 0]
     const states: Float32Array[] = []

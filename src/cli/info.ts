@@ -141,6 +141,6 @@ function guess(shapes: ReadonlyMap<string, readonly number[]>, path: string): st
   } catch (error) {
     if (!(error instanceof TweedieError)) throw error
     const first = [...shapes.keys()].slice(0, 3).join(', ')
-    return `not told, and no published one: put its configuration as .json beside it. First tensors: ${first}`
+    return `not told, and no published one: --flags "$MODEL_FLAGS" or a .json beside it says it. First tensors: ${first}`
   }
 }

@@ -129,7 +129,7 @@ const noised = expression(3, 2, ([x, mean, noise], [a, b]) => f.add(f.mul(a, f.a
  * `noise` whose first state is x_s of the marginal, for a sampler that leaves out the `skip` indices before s:
  *
  * ```ts
- * sampleLoop(diffusion, denoiser, { ...marginalStart(device, diffusion, marginal, noise) })
+ * sample(diffusion, model, { ...marginalStart(device, diffusion, marginal, noise) })
  * ```
  * @throws TweedieError 'shape' for images of another size than the marginal's
  */

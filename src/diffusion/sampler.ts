@@ -7,7 +7,8 @@
  * for await (const step of sampleLoop(diffusion, model, { noise, signal })) progress(step.done, step.total)
  * ```
  */
-import { add, div, mul, type Device, type Tensor } from '../tensor/index.ts'
+import { asksForAwait } from '../errors.ts'
+import { add, div, mul, Tensor, type Device } from '../tensor/index.ts'
 import { denoiserOf, givenTensor, type DenoiserLike } from './denoiser.ts'
 import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 import type { NoiseSource } from './noise.ts'
@@ -41,7 +42,11 @@ export async function* sampleLoop(diffusion: GaussianDiffusion, model: DenoiserL
  * ```
  * @throws what {@link sampleLoop} throws, and what `onStep` does, with everything freed
  */
-export async function sample(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleToEndOptions): Promise<Tensor> {
+export function sample(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleToEndOptions): Promise<Tensor> {
+  return asksForAwait(toEnd(diffusion, model, options), 'Tensor', Tensor)
+}
+
+async function toEnd(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleToEndOptions): Promise<Tensor> {
   checkSampleToEndOptions(options)
   const { onStep, ...sampling } = options
   let last: Tensor | undefined

@@ -5,7 +5,7 @@
  * `channel_mult`, follow from the size of the images.
  */
 import { TweedieError } from '../errors.ts'
-import { refuseUnknown, unknownNames } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown, unknownNames } from '../tensor/nearest.ts'
 import { levelRates, type DiffusionSettings, type ModelConfig } from './config.ts'
 import { flagPairs } from './flags-text.ts'
 import { parseConfig } from './parse-config.ts'
@@ -86,6 +86,8 @@ const fail = (message: string): never => {
  */
 export function configOfFlags(flags: string | readonly string[], options: FlagsOptions = {}): FlagsConfig {
   refuseUnknown('configOfFlags', options, { network: true, script: true })
+  if (options.network !== undefined) refuseOther('configOfFlags: network', options.network, ['unet', 'superResolution', 'classifier'])
+  if (options.script !== undefined) refuseOther('configOfFlags: script', options.script, ['guided-diffusion', 'improved-diffusion'])
   return flagsConfig(flags, new Map(), options)
 }
 
