@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import * as t from '../src/tensor/index.ts'
+import { applyOne, type Op } from '../src/tensor/op.ts'
+import { map_, type MapParams } from '../src/tensor/ops/map.ts'
 import { checkOp, deviceTest, expectClose, granularity, host, numbers } from './op.ts'
 
 const { add, mul, silu, square, sum, tanh } = t
@@ -155,6 +157,57 @@ describe('customGradient', () => {
   deviceTest('without a tape it is f', async (device) => {
     using x = device.tensor([3])
     expect(await take(t.customGradient((a) => mul(silu(mul(a, 0)), 2), () => [null], [x]))).toEqual([[0]])
+  })
+})
+
+describe('a gradient is summed to its input\'s shape by the tape', () => {
+  const rows = (x: t.Tensor, bias: t.Tensor): t.Tensor => t.customGradient((a, b) => add(a, b), (dy) => [dy, dy], [x, bias])
+  deviceTest('where the rule gives that of the broadcast shape, by one kernel; none where shapes agree or nobody asks', async (device) => {
+    using x = device.tensor([1, 2, 3, 4, 5, 6], [2, 3])
+    using weights = device.tensor([1, 2, 3, 10, 20, 30], [2, 3])
+    using bias = device.tensor([7, 8, 9])
+    const kernels = async (...wrt: t.Tensor[]): Promise<[number, number[][]]> => {
+      const before = device.stats.dispatches
+      const { value, gradients } = t.grad(() => rows(x, bias), wrt, weights)
+      const spent = device.stats.dispatches - before
+      expect(gradients.map((g) => g.shape)).toEqual(wrt.map((w) => w.shape))
+      value.dispose()
+      return [spent, await take(...gradients)]
+    }
+    expect(await kernels(x)).toEqual([1, [[1, 2, 3, 10, 20, 30]]])
+    expect(await kernels(bias)).toEqual([2, [[11, 22, 33]]])
+    expect(await kernels(x, bias)).toEqual([2, [[1, 2, 3, 10, 20, 30], [11, 22, 33]]])
+    using column = device.tensor([7, 8], [2, 1])
+    const found = t.grad(() => rows(x, column), [column], weights)
+    expect(found.gradients[0]!.shape).toEqual([2, 1])
+    expect((await takeGrad(found))[1]).toEqual([6, 60])
+  })
+  deviceTest('before it is added to what came by another way', async (device) => {
+    using x = device.tensor([1, 2, 3, 4, 5, 6], [2, 3])
+    using bias = device.tensor([7, 8, 9])
+    expect((await takeGrad(t.grad(() => rows(rows(mul(bias, 3), bias), bias), [bias])))[1]).toEqual([5, 5, 5])
+    expect((await takeGrad(t.grad(() => mul(rows(x, bias), bias), [bias])))[1]).toEqual([1 + 4 + 4 * 7, 2 + 5 + 4 * 8, 3 + 6 + 4 * 9])
+    expect((await takeGrad(t.grad(() => t.checkpoint((b) => rows(x, b), [bias]), [bias])))[1]).toEqual([2, 2, 2])
+  })
+  deviceTest('one that cannot be is an error that names the op', async (device) => {
+    using x = device.tensor([1, 2, 3, 4, 5, 6], [2, 3])
+    for (const shape of [[3, 2], [3], [1, 3], [2, 4], [6], []]) {
+      const f = (): t.Tensor => t.customGradient(square, () => [t.zeros(device, shape)], [x])
+      const message = `customGradient: expected a gradient of its input's shape [2, 3], or of one to which that broadcasts, found [${shape.join(', ')}].`
+      expect(() => t.grad(f, [x])).toThrowError(expect.objectContaining({ code: 'shape', message }))
+    }
+    const wrong: Op<MapParams> = { ...map_, gradient: () => [t.zeros(device, [2, 2])] }
+    const double: MapParams = { expression: t.expression(1, 0, ([v]) => t.f.add(v, v)), scalars: [], dtype: 'f32' }
+    expect(() => t.grad(() => applyOne(wrong, double, [x], 'double'), [x])).toThrowError(/^double: expected a gradient of its input's shape \[2, 3\].*, found \[2, 2\]\.$/)
+  })
+  deviceTest('nor is one of integers taken, or too few or too many', async (device) => {
+    using x = device.tensor([1, 2])
+    const by = (...gradients: unknown[]) => () => t.grad(() => t.customGradient(square, () => gradients as t.Tensor[], [x]), [x])
+    using whole = device.tensor([1, 2], [2], 'i32')
+    expect(by(whole)).toThrowError(/^customGradient: expected a tensor of type f32, found \[2\] of type i32/)
+    expect(by(5)).toThrowError(/^customGradient: expected a tensor, found 5/)
+    expect(by()).toThrowError('customGradient: expected a gradient or null for each of its 1 inputs, found 0.')
+    expect(by(null, null)).toThrowError('customGradient: expected a gradient or null for each of its 1 inputs, found 2.')
   })
 })
 

@@ -62,7 +62,7 @@ export function unitDifference(x: Tensor, y: Tensor, w: Tensor, scale: number): 
       null,
       byY ? byMap(cotangent, [q, sq, p, sp, weight]) : null,
       null,
-      byW ? sum(map(gradientByWeight, [p, sp, q, sq, cotangent], [scale]), { axes: [0, 2, 3], keepDims: true }) : null,
+      byW ? map(gradientByWeight, [p, sp, q, sq, cotangent], [scale]) : null,
     ],
     [x, sx, y, sy, w],
   )

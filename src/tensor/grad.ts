@@ -34,7 +34,7 @@ export function grad<T extends Tensor>(f: () => T, wrt: readonly Tensor[], cotan
     checkFloat('grad', t)
   }
   const device = wrt[0].device
-  const tape = new Tape(device, wrt.map((t) => t.id), { outer: device.tape })
+  const tape = new Tape(device, wrt, { outer: device.tape })
   try {
     return device.scope(() => {
       const value = device.withTape(tape, () => device.scope(f))
@@ -66,8 +66,17 @@ export function noGrad<T>(device: { readonly tape: Tape | null }, f: () => T): T
 }
 
 /**
- * `f(...inputs)` with a gradient of the caller's own: `backward(cotangent, ...inputs)` returns the gradients by the
- * inputs in order, null for none. Only the inputs stay alive.
+ * `f(...inputs)` with a gradient of the caller's own: `backward(cotangent, ...inputs)` returns one gradient for each
+ * input in order, null for none. Where `f` broadcast an input its gradient may have the broadcast shape: it is summed to
+ * the input's. Only the inputs stay alive.
+ *
+ * ```ts
+ * // x [N, C] + bias [C], whose gradient by the bias is that by the sum, added up over N.
+ * const y = customGradient((x, bias) => add(x, bias), (cotangent) => [cotangent, cotangent], [x, bias])
+ * ```
+ *
+ * @throws TweedieError (in the backward pass) `option` unless `backward` returns a gradient or null for each input, `shape` for a
+ * gradient of integers, or of a shape to which its input's does not broadcast
  */
 export function customGradient(
   f: (...inputs: Tensor[]) => Tensor,
@@ -85,7 +94,12 @@ export function customGradient(
     outputs: [{ id: output.id, spec: output }],
     backward: (cotangent, addGradient) => {
       const saved = held.map((t) => t.look('customGradient'))
-      backward(cotangent(0), ...saved).forEach((gradient, i) => gradient && addGradient(inputs[i].id, gradient))
+      const gradients = backward(cotangent(0), ...saved)
+      checkArray('customGradient', 'the gradients by its inputs', gradients)
+      if (gradients.length !== inputs.length) {
+        throw new TweedieError('option', `customGradient: expected a gradient or null for each of its ${inputs.length} inputs, found ${gradients.length}.`)
+      }
+      gradients.forEach((gradient, i) => gradient && addGradient(inputs[i].id, gradient))
     },
     release: () => held.forEach((t) => t.release()),
   })
@@ -117,8 +131,8 @@ export function checkpoint(f: (...inputs: Tensor[]) => Tensor, inputs: readonly 
       const inner = new Tape(device, wanted)
       try {
         const again = device.withTape(inner, () => device.scope(() => f(...held.map((t) => t.look('checkpoint')))))
-        inner.backward(new Map([[again.id, cotangent(0)]]), wanted).forEach((gradient, i) => {
-          if (gradient) addGradient(wanted[i], device.track(gradient))
+        inner.backward(new Map([[again.id, cotangent(0)]]), wanted.map(({ id }) => id)).forEach((gradient, i) => {
+          if (gradient) addGradient(wanted[i].id, device.track(gradient))
         })
       } catch (error) {
         if (!(error instanceof TweedieError) || error.code !== 'disposed') throw error

@@ -6,7 +6,7 @@
 import { TweedieError, unexpected } from '../errors.ts'
 import type { Spec } from './backend.ts'
 import type { DType } from './dtype.ts'
-import { formatShape, sizeOf, type Shape } from './shape.ts'
+import { formatShape, sizeOf } from './shape.ts'
 import { Tensor, type AnyTensor } from './tensor.ts'
 
 /** What an op's gradient rule may look at. */
@@ -21,8 +21,6 @@ export interface GradientContext<P> {
   cotangent(index?: number): Tensor
   /** Whether a gradient by input `index` is wanted. */
   needs(index: number): boolean
-  /** Sums `x` down to `shape`: the transpose of broadcasting. */
-  sumTo(x: Tensor, shape: Shape): Tensor
 }
 
 export interface Saved {
@@ -41,7 +39,10 @@ export interface Op<P> {
   shape(params: P, inputs: readonly Spec[], user: string): readonly Spec[]
   /** What the gradient rule will look at, given which inputs need a gradient. Nothing else is kept alive. */
   saves(params: P, needs: readonly boolean[]): Saved
-  /** Gradients by the inputs in order; null where none is wanted or the input is no number. */
+  /**
+   * Gradients by the inputs in order; null where none is wanted or the input is no number. Where the op broadcast an
+   * input its gradient may have the broadcast shape: the tape sums it to the input's.
+   */
   gradient(context: GradientContext<P>): readonly (Tensor | null)[]
 }
 

@@ -48,6 +48,12 @@ export function broadcastShapes(op: string, shapes: readonly Shape[]): Shape {
   return out
 }
 
+/** Whether broadcasting stretches `shape` to `target`, or leaves it as it is. */
+export function stretchesTo(shape: Shape, target: Shape): boolean {
+  const lead = target.length - shape.length
+  return lead >= 0 && shape.every((n, i) => n === 1 || n === target[lead + i])
+}
+
 /** Row-major strides in elements. */
 export function stridesOf(shape: Shape): number[] {
   const strides = new Array<number>(shape.length)

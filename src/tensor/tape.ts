@@ -2,7 +2,8 @@
  * Reverse-mode differentiation. The watched tensors are named before the forward pass, so the tape knows from the first
  * op on what can matter: an op without a watched ancestor leaves no trace, and of the others only what their gradient
  * rule will look at stays alive (the input gradient of a U-Net keeps no convolution input, because that gradient needs
- * the weights alone). The backward pass walks the tape once, freeing as it goes.
+ * the weights alone). The backward pass walks the tape once, freeing as it goes, and sums every gradient to the shape of
+ * its tensor, so that no rule undoes broadcasting.
  *
  * ```ts
  * const { value, gradients } = grad(() => sum(square(x)), [x])   // gradients[0] = 2x
@@ -11,14 +12,17 @@
 import { TweedieError } from '../errors.ts'
 import type { Spec } from './backend.ts'
 import type { Device } from './device.ts'
-import type { GradientContext, Op } from './op.ts'
+import { checkFloat, checkTensor, type GradientContext, type Op } from './op.ts'
 import { add } from './ops/arithmetic.ts'
 import { full } from './ops/map.ts'
 import { sumTo } from './ops/reduce.ts'
-import { formatShape } from './shape.ts'
+import { formatShape, shapeError, stretchesTo, type Shape } from './shape.ts'
 import { newTensorId, type AnyTensor, type Tensor } from './tensor.ts'
 
-/** Gradients by tensor id, as a backward rule adds them. */
+/**
+ * Takes a gradient by the tensor of an id from a backward rule: of its shape, or of one to which that broadcasts, which is
+ * summed. One by a tensor that is not watched is let go.
+ */
 export type AddGradient = (id: number, gradient: Tensor) => void
 
 export interface Node {
@@ -26,6 +30,12 @@ export interface Node {
   readonly outputs: readonly { readonly id: number; readonly spec: Spec }[]
   backward(cotangent: (index: number) => Tensor, addGradient: AddGradient): void
   release(): void
+}
+
+/** A tensor through which a gradient must flow. */
+export interface Watched {
+  readonly id: number
+  readonly shape: Shape
 }
 
 /** A tensor the tape keeps alive for a gradient rule. */
@@ -37,7 +47,8 @@ export interface Held<T extends AnyTensor = AnyTensor> {
 
 export class Tape {
   readonly device: Device
-  readonly #watched: Set<number>
+  /** Shapes by id. */
+  readonly #watched: Map<number, Shape>
   readonly #nodes: Node[] = []
   readonly #outer: Tape | null
   readonly #dry: boolean
@@ -51,17 +62,17 @@ export class Tape {
    * `watched` are the tensors named before the forward pass. What `outer` watches may not enter: nobody would see it
    * pass. A `dry` tape only finds out what depends on them.
    */
-  constructor(device: Device, watched: readonly number[], { outer = null, dry = false }: { outer?: Tape | null; dry?: boolean } = {}) {
+  constructor(device: Device, watched: readonly Watched[], { outer = null, dry = false }: { outer?: Tape | null; dry?: boolean } = {}) {
     this.device = device
-    this.#watched = new Set(watched)
+    this.#watched = new Map(watched.map(({ id, shape }) => [id, shape]))
     this.#outer = outer
     this.#dry = dry
     this.#firstId = newTensorId()
   }
 
   /** Every tensor through which a gradient must flow, as known so far. */
-  get watched(): number[] {
-    return [...this.#watched]
+  get watched(): Watched[] {
+    return Array.from(this.#watched, ([id, shape]) => ({ id, shape }))
   }
 
   get paused(): boolean {
@@ -118,10 +129,9 @@ export class Tape {
           inputSpec: (index) => inputSpecs[index],
           cotangent: (index = 0) => cotangent(index),
           needs: (index) => needs[index],
-          sumTo,
         }
         op.gradient(context).forEach((gradient, i) => {
-          if (gradient && needs[i]) addGradient(inputIds[i], gradient)
+          if (gradient) addGradient(inputIds[i], gradient)
         })
       },
       release: () => {
@@ -132,7 +142,7 @@ export class Tape {
 
   /** Adds a node whose outputs are watched from now on. */
   record(node: Node): void {
-    for (const { id, spec } of node.outputs) if (spec.dtype === 'f32') this.#watched.add(id)
+    for (const { id, spec } of node.outputs) if (spec.dtype === 'f32') this.#watched.set(id, spec.shape)
     if (this.#dry) node.release()
     else this.#nodes.push(node)
   }
@@ -158,7 +168,13 @@ export class Tape {
    */
   backward(seeds: ReadonlyMap<number, Tensor>, wanted: readonly number[]): (Tensor | null)[] {
     const gradients = new Map<number, Tensor>()
-    const accumulate: AddGradient = (id, gradient) => {
+    const accumulate = (user: string, id: number, given: Tensor): void => {
+      const shape = this.#watched.get(id)
+      if (!shape) return
+      checkTensor(user, given)
+      checkFloat(user, given)
+      if (!stretchesTo(shape, given.shape)) throw shapeError(user, `a gradient of its input's shape ${formatShape(shape)}, or of one to which that broadcasts`, given.shape)
+      const gradient = sumTo(given, shape)
       const sofar = gradients.get(id)
       if (!sofar) return void gradients.set(id, gradient.alias())
       gradients.set(id, this.device.scope(() => add(sofar, gradient)).alias())
@@ -177,7 +193,7 @@ export class Tape {
                   const { id, spec } = node.outputs[index]
                   return gradients.get(id) ?? full(this.device, spec.shape, 0)
                 }
-                node.backward(cotangent, accumulate)
+                node.backward(cotangent, (id, gradient) => accumulate(node.name, id, gradient))
               })
               for (const { id } of node.outputs) {
                 if (keep.has(id)) continue

@@ -19,7 +19,6 @@ import { shapeError } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { concat, slice } from './copy.ts'
 import { map } from './map.ts'
-import { sum } from './reduce.ts'
 
 export interface GroupNormParams {
   readonly groups: number
@@ -50,11 +49,12 @@ export const groupNorm_ = defineOp<GroupNormParams>({
     const [x, weight, bias, scaleShift] = (params.scaleShift ? [0, 1, 2, 3] : [0, 1, 2]).map((i) => input(i) as Tensor)
     const forward = [x, cotangent(), output(1), weight, bias, ...(scaleShift ? [scaleShift] : [])]
     const [a, b] = applyOp(groupNormSums, params, forward) as Tensor[]
-    const overSamples = (s: Tensor): Tensor => sum(scaleShift ? map(timesOnePlus, [s, slice(scaleShift, 1, 0, x.shape[1])]) : s, { axes: [0] })
+    // Of each sample; the tape sums them.
+    const modulated = (s: Tensor): Tensor => (scaleShift ? map(timesOnePlus, [s, slice(scaleShift, 1, 0, x.shape[1])]) : s)
     return [
       needs(0) ? applyOne(groupNormDataGrad, params, [...forward, a, b]) : null,
-      needs(1) ? overSamples(b) : null,
-      needs(2) ? overSamples(a) : null,
+      needs(1) ? modulated(b) : null,
+      needs(2) ? modulated(a) : null,
       needs(3) ? concat([map(scaleGradient, [a, b, weight, bias]), a], 1) : null,
     ]
   },

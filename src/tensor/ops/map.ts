@@ -29,7 +29,7 @@ export const map_ = defineOp<MapParams>({
     return [{ shape: found, dtype }]
   },
   saves: (params, needs) => ({ inputs: [...new Set(needs.flatMap((need, i) => (need ? differentiate(params.expression, i).uses : [])))] }),
-  gradient({ params, input, inputSpec, cotangent, needs, sumTo }) {
+  gradient({ params, input, cotangent, needs }) {
     const dy = cotangent()
     return Array.from({ length: params.expression.inputs }, (_, i) => {
       if (!needs(i)) return null
@@ -37,8 +37,7 @@ export const map_ = defineOp<MapParams>({
       const inputs = [...derived.uses.map(input), dy]
       // The cotangent may be all an expression such as x + y depends on; then there is nothing to compute.
       const isCotangent = derived.expression.root.kind === 'input'
-      const full = isCotangent ? dy : map(derived.expression, inputs, params.scalars, { shape: dy.shape })
-      return sumTo(full, inputSpec(i).shape)
+      return isCotangent ? dy : map(derived.expression, inputs, params.scalars, { shape: dy.shape })
     })
   },
 })

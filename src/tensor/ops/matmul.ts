@@ -26,7 +26,7 @@ export const matmul_ = defineOp<MatmulParams>({
     return [{ shape: [...batch, left[left.length - 2], right[right.length - 1]], dtype: 'f32' }]
   },
   saves: (_, [a, b]) => ({ inputs: [...(b ? [0] : []), ...(a ? [1] : [])] }),
-  gradient({ params: { transposeA, transposeB }, input, inputSpec, cotangent, needs, sumTo }) {
+  gradient({ params: { transposeA, transposeB }, input, cotangent, needs }) {
     const dy = cotangent()
     const product = (a: Tensor, ta: boolean, b: Tensor, tb: boolean): Tensor => matmul(a, b, { transposeA: ta, transposeB: tb })
     const da = (): Tensor => {
@@ -37,7 +37,7 @@ export const matmul_ = defineOp<MatmulParams>({
       const a = input(0) as Tensor
       return transposeB ? product(dy, true, a, transposeA) : product(a, !transposeA, dy, false)
     }
-    return [needs(0) ? sumTo(da(), inputSpec(0).shape) : null, needs(1) ? sumTo(db(), inputSpec(1).shape) : null]
+    return [needs(0) ? da() : null, needs(1) ? db() : null]
   },
 })
 

@@ -5,7 +5,7 @@
 import { expression, f } from '../expression.ts'
 import { refuseUnknown } from '../nearest.ts'
 import { applyOne, checkTensor, defineOp, type Op } from '../op.ts'
-import { checkArray, normalizeAxis, sameShape, sizeOf, type Shape } from '../shape.ts'
+import { checkArray, formatShape, normalizeAxis, sameShape, shapeError, sizeOf, stretchesTo, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { div, mul } from './arithmetic.ts'
 import { broadcastTo, map } from './map.ts'
@@ -58,10 +58,16 @@ export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   return div(total, x.size / total.size)
 }
 
-/** Sums `x` down to `shape`: the transpose of broadcasting. */
+/**
+ * Sums `x` down to `shape`: the transpose of broadcasting. Where the shapes are equal it is `x` itself.
+ *
+ * @throws TweedieError `shape` unless `shape` broadcasts to that of `x`
+ */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
   checkTensor('sumTo', x)
+  checkArray('sumTo', 'the dimensions of a shape', shape)
   if (sameShape(x.shape, shape)) return x
+  if (!stretchesTo(shape, x.shape)) throw shapeError('sumTo', `a tensor of a shape to which ${formatShape(shape)} broadcasts`, x.shape)
   const lead = x.shape.length - shape.length
   const axes = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []))
   const reduced = axes.length > 0 && sizeOf(shape) !== x.size ? applyOne(reduce, { kind: 'sum', axes }, [x], 'sumTo') : x
