@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { differentiate, topological } from '../src/tensor/expression.ts'
 import * as t from '../src/tensor/index.ts'
-import { at, checkOp, deviceTest, eachIndex, expectClose, host, numbers, size, type Host, type Input } from './op.ts'
+import { at, checkOp, cpuBackends, deviceTest, eachIndex, expectClose, host, numbers, size, type Host, type Input } from './op.ts'
 
 const broadcast = (shape: readonly number[], f: (...values: number[]) => number) => (...inputs: Host[]): Host => {
   const out = host(shape)
@@ -103,6 +104,84 @@ describe('functions', () => {
     const { value, gradients } = device.scope(() => t.grad(() => t.relu(x), [x]))
     expect([...await gradients[0].read()]).toEqual([0, 0, 0, 0, 1, 1])
     value.dispose(); gradients[0].dispose()
+  })
+})
+
+describe('expressions', () => {
+  const { f } = t
+  const code = (code: string, message: RegExp) => expect.objectContaining({ code, message: expect.stringMatching(message) })
+  const thrown = (action: () => unknown): unknown => { try { return action() } catch (error) { return error } }
+  const nest = (x: t.ExpressionNode): t.ExpressionNode => Array.from({ length: 20 }).reduce<t.ExpressionNode>((y) => f.mul(y, y), x)
+  const bits = (values: Float32Array): number[] => [...new Uint32Array(values.buffer, values.byteOffset, values.length)]
+
+  test('equal ones are one object, and so are their derivatives', () => {
+    const write = (tenth: number) => t.expression(2, 1, ([x], [s]) => f.add(f.mul(s, f.exp(f.mul(x, tenth))), f.exp(f.mul(x, t.constant(0.1)))))
+    expect(write(0.1)).toBe(write(Math.fround(0.1)))
+    expect(topological(write(0.1).root)).toHaveLength(7)
+    expect(write(0.1)).not.toBe(write(0.2))
+    expect(t.constant(-0)).not.toBe(t.constant(0))
+    expect(t.expression(1, 0, ([x]) => x)).not.toBe(t.expression(2, 0, ([x]) => x))
+    expect(differentiate(write(0.1), 0)).toBe(differentiate(write(0.1), 0))
+  })
+  deviceTest('twenty nested squares are twenty-one nodes, and their gradient not many more', async (device) => {
+    const squares = t.expression(1, 0, ([x]) => nest(x))
+    expect(topological(squares.root)).toHaveLength(21)
+    expect(squares.key.length).toBeLessThan(20)
+    // A square's two halves each bring a product and their sum.
+    const { expression: derived } = differentiate(squares, 0)
+    expect(topological(derived.root).length).toBeLessThanOrEqual(20 * 3 + 2)
+    expect(derived.key.length).toBeLessThan(20)
+    using x = device.tensor([1, -1, 0.5])
+    const { value, gradients } = t.grad(() => t.map(squares, [x]), [x])
+    expect([...await value.read()]).toEqual([1, 1, 0])
+    expect([...await gradients[0].read()]).toEqual([2 ** 20, -(2 ** 20), 0])
+    for (const tensor of [value, ...gradients]) tensor.dispose()
+  })
+  deviceTest('a number written into one is the float32 next to it, to the bit, whatever it is', async (device) => {
+    const values = [0.1, -1 / 3, 16777217, 2 ** -126, 3.4028234e38, 1e39, -0, 0, Infinity, -Infinity, Math.PI, 1e-12, 4294967296.5]
+    using x = device.tensor(numbers(8, 1))
+    for (const value of values) {
+      using written = t.map(t.expression(1, 0, () => value), [x])
+      using chosen = t.map(t.expression(1, 0, ([v]) => f.select(f.ge(f.mul(v, v), 0), value, v)), [x])
+      for (const found of [written, chosen]) expect(bits(await found.read() as Float32Array), `${value}`).toEqual(Array(8).fill(bits(Float32Array.of(value))[0]))
+    }
+    using none = t.map(t.expression(1, 0, () => NaN), [x])
+    expect([...await none.read()]).toEqual(Array(8).fill(NaN))
+    // What a compiler of WGSL would refuse among constants.
+    using quotient = t.map(t.expression(1, 0, ([v]) => f.add(f.mul(v, 0.5), f.div(1, f.sub(t.constant(2), 2)))), [x])
+    expect([...await quotient.read()]).toEqual(Array(8).fill(Infinity))
+  })
+  deviceTest('numbers written into it and given to it give the same bits; 0 x is NaN where x is', async (device) => {
+    const write = (x: t.ExpressionNode, [a, b, c]: readonly (t.ExpressionNode | number)[]) => f.sub(f.mul(a, f.exp(f.add(x, b))), f.div(f.mul(x, c), f.sigmoid(f.mul(a, x))))
+    const given = [0.1, -1 / 3, 7.3]
+    const apply = [t.expression(1, 0, ([x]) => write(x, given)), t.expression(1, 3, ([x], s) => write(x, s))]
+    using x = device.tensor(numbers(1000, 1))
+    const found = await Promise.all(apply.map(async (one) => {
+      const { value, gradients } = t.grad(() => t.map(one, [x], one.scalars ? given : []), [x])
+      const read = await Promise.all([value, ...gradients].map(async (y) => bits(await y.read() as Float32Array)))
+      for (const y of [value, ...gradients]) y.dispose()
+      return read
+    }))
+    expect(found[0]).toEqual(found[1])
+    using broken = device.tensor([NaN, Infinity, 1])
+    using zero = t.map(t.expression(1, 0, ([v]) => f.mul(0, v)), [broken])
+    expect([...await zero.read()]).toEqual([NaN, NaN, 0])
+    // Drivers of GPUs may take 0 x for 0, and sum otherwise where they see a number.
+  }, { on: cpuBackends })
+  test('what is no part of the language is refused', () => {
+    const x = t.expression(1, 0, ([v]) => v).root
+    expect(thrown(() => f.add(x, '1' as never))).toEqual(code('option', /^f\.add: expected a number, or a node .*, found "?1/))
+    expect(thrown(() => f.mul(x, undefined as never))).toEqual(code('option', /^f\.mul: .*found undefined/))
+    // As from another copy of the library, whose ids mean other nodes.
+    expect(thrown(() => f.neg({ ...x }))).toEqual(code('option', /^f\.neg: .*this copy of the library/))
+    expect(thrown(() => t.expression(0, 0, () => x))).toEqual(code('option', /^expression: it reads input 1 and takes 0/))
+    expect(thrown(() => t.expression(0, 0, () => ({ ...x })))).toEqual(code('option', /^expression: .*this copy of the library/))
+  })
+  deviceTest('map takes no expression of another copy of the library', (device) => {
+    using x = device.tensor([1])
+    const copy = { ...t.expression(1, 0, ([v]) => f.neg(v)) }
+    for (const wrong of [copy, undefined as never]) expect(thrown(() => t.map(wrong, [x]))).toEqual(code('option', /^map: expected an expression that expression\(\) of this copy/))
+    return Promise.resolve()
   })
 })
 

@@ -11,9 +11,9 @@ import { logDensityGuidance, logitsOf, type Guidance, type LogitsLike } from './
 import type { SampleStream } from './minority-guidance.ts'
 
 // log sigmoid(u) = min(u, 0) - log(1 + exp(-|u|)) of u = sign z, which overflows nowhere.
-const logSigmoid = expression(2, 2, ([z, sign], [zero, one]) => {
+const logSigmoid = expression(2, 0, ([z, sign]) => {
   const u = f.mul(sign, z)
-  return f.sub(f.min(u, zero), f.log(f.add(one, f.exp(f.neg(f.abs(u))))))
+  return f.sub(f.min(u, 0), f.log(f.add(1, f.exp(f.neg(f.abs(u))))))
 })
 
 /**
@@ -21,7 +21,7 @@ const logSigmoid = expression(2, 2, ([z, sign], [zero, one]) => {
  * turn, whether it is the probability that the sample has it, or that it has not.
  */
 export function attributeLogProbability(logits: Tensor, has: readonly boolean[]): Tensor {
-  return map(logSigmoid, [logits, logits.device.tensor(has.map((one) => (one ? 1 : -1)), logits.shape)], [0, 1])
+  return map(logSigmoid, [logits, logits.device.tensor(has.map((one) => (one ? 1 : -1)), logits.shape)])
 }
 
 export interface AttributeGuidanceOptions {

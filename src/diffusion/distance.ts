@@ -23,13 +23,13 @@ const perSample = (x: Tensor): Tensor => sum(x, pixels)
 
 // The root of 0 is 0 with gradient 0 (as torch.norm has it): the inner select keeps the unused branch finite. NaN stays
 // NaN: the distance of a broken image is no 0.
-const safeRoot = expression(1, 2, ([x], [zero, one]) => {
-  const none = f.eq(x, zero)
-  return f.select(none, zero, f.sqrt(f.select(none, one, x)))
+const safeRoot = expression(1, 0, ([x]) => {
+  const none = f.eq(x, 0)
+  return f.select(none, 0, f.sqrt(f.select(none, 1, x)))
 })
 
 /** ||a - b||_2 over a sample's pixels, neither squared nor averaged (sg-minority with `use_lpips` off). */
-export const l2: Distance = (a, b) => map(safeRoot, [perSample(square(sub(a, b)))], [0, 1], { name: 'l2' })
+export const l2: Distance = (a, b) => map(safeRoot, [perSample(square(sub(a, b)))], [], { name: 'l2' })
 
 /** ||a - b||_1 over a sample's pixels. */
 export const l1: Distance = (a, b) => perSample(abs(sub(a, b)))
@@ -38,13 +38,14 @@ export const l1: Distance = (a, b) => perSample(abs(sub(a, b)))
 export const squaredL2: Distance = (a, b) => perSample(square(sub(a, b)))
 
 // As above for the root of any degree. A sum of at least 1, or of 0.
-const safePower = expression(1, 3, ([x], [zero, one, exponent]) => {
-  const none = f.eq(x, zero)
-  return f.select(none, zero, f.pow(f.select(none, one, x), exponent))
+const safePower = expression(1, 1, ([x], [exponent]) => {
+  const none = f.eq(x, 0)
+  return f.select(none, 0, f.pow(f.select(none, 1, x), exponent))
 })
-// A GPU's maximum passes NaN over, and SwiftShader's power; a sum does not.
+// A GPU's maximum passes NaN over, and SwiftShader's power; a sum does not. The 0 is a scalar, since a driver may take
+// 0 times x for 0 where it sees the 0.
 const withNaN = expression(2, 1, ([largest, total], [zero]) => f.add(largest, f.mul(zero, total)))
-const oneIfZero = expression(1, 2, ([x], [zero, one]) => f.select(f.eq(x, zero), one, x))
+const oneIfZero = expression(1, 0, ([x]) => f.select(f.eq(x, 0), 1, x))
 
 /**
  * ||a - b||_p over a sample's pixels for any p from 1 to Infinity, the largest difference (sg-minority's `norm_for_mg`).
@@ -64,9 +65,9 @@ export function pNorm(p: number): Distance {
   })
   return (a, b) => a.device.scope(() => {
     const differences = abs(sub(a, b))
-    const largest = stopGradient(map(oneIfZero, [max(differences, { ...pixels, keepDims: true })], [0, 1]))
+    const largest = stopGradient(map(oneIfZero, [max(differences, { ...pixels, keepDims: true })]))
     const powers = sum(pow(div(differences, largest), p), { ...pixels, keepDims: true })
-    return map(withNaN, [perSample(mul(largest, map(safePower, [powers], [0, 1, 1 / p]))), perSample(differences)], [0])
+    return map(withNaN, [perSample(mul(largest, map(safePower, [powers], [1 / p]))), perSample(differences)], [0])
   })
 }
 

@@ -7,7 +7,7 @@
 import { TweedieError, unexpected } from '../errors.ts'
 import { meanTypes, type MeanType, type NoiseSchedule } from '../nn/config.ts'
 import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
-import { expression, f, map, slice, Tensor } from '../tensor/index.ts'
+import { exp, expression, f, full, map, slice, Tensor } from '../tensor/index.ts'
 import { denoiserOf, givenTensor, noTensor, type DenoiserLike } from './denoiser.ts'
 import { respace, type RespacedProcess, type Respacing } from './respace.ts'
 
@@ -49,18 +49,16 @@ export interface DenoisedOptions {
 
 // a x + b y, the shape of most formulas here.
 const combine = expression(2, 2, ([x, y], [a, b]) => f.add(f.mul(a, x), f.mul(b, y)))
-const clip = expression(1, 2, ([x], [low, high]) => f.min(f.max(x, low), high))
+const clip = expression(1, 0, ([x]) => f.min(f.max(x, -1), 1))
 // (x - a y) / b
 const residue = expression(2, 2, ([x, y], [a, b]) => f.div(f.sub(f.mul(a, x), y), b))
 // Between two log-variances: frac = (v + 1) / 2.
-const interpolate = expression(1, 3, ([v], [low, high, half]) => {
-  const frac = f.mul(half, f.add(v, f.add(half, half)))
-  return f.add(f.mul(frac, high), f.mul(f.sub(f.add(half, half), frac), low))
+const interpolate = expression(1, 2, ([v], [low, high]) => {
+  const frac = f.mul(0.5, f.add(v, 1))
+  return f.add(f.mul(frac, high), f.mul(f.sub(1, frac), low))
 })
-const exponential = expression(1, 0, ([x]) => f.exp(x))
-const constant = expression(1, 2, ([x], [value, zero]) => f.add(f.mul(x, zero), value))
 // mean + mask * exp(logVariance / 2) * noise
-const ancestral = expression(3, 2, ([mean, logVariance, noise], [half, mask]) => f.add(mean, f.mul(f.mul(mask, f.exp(f.mul(half, logVariance))), noise)))
+const ancestral = expression(3, 1, ([mean, logVariance, noise], [mask]) => f.add(mean, f.mul(f.mul(mask, f.exp(f.mul(0.5, logVariance))), noise)))
 // mean + variance * gradient
 const shift = expression(3, 0, ([mean, variance, gradient]) => f.add(mean, f.mul(variance, gradient)))
 const deterministic = expression(3, 3, ([x, y, z], [a, b, c]) => f.add(f.add(f.mul(a, x), f.mul(b, y)), f.mul(c, z)))
@@ -146,7 +144,7 @@ export class GaussianDiffusion {
     const prediction = slice(out, 1, 0, x.shape[1])
     const raw = this.#xStart(prediction, x, t)
     const processed = denoisedFn ? givenTensor('denoisedFn', denoisedFn(raw), x.shape) : raw
-    return clipDenoised ? map(clip, [processed], [-1, 1]) : processed
+    return clipDenoised ? map(clip, [processed]) : processed
   }
 
   #xStart(prediction: Tensor, x: Tensor, t: number): Tensor {
@@ -171,18 +169,18 @@ export class GaussianDiffusion {
   #variance(out: Tensor, x: Tensor, t: number): { variance: Tensor; logVariance: Tensor } {
     const { tables } = this.process
     const channels = x.shape[1]
-    const fixed = (variance: number, logVariance: number) => ({ variance: map(constant, [x], [variance, 0]), logVariance: map(constant, [x], [logVariance, 0]) })
+    const fixed = (variance: number, logVariance: number) => ({ variance: full(x.device, x.shape, variance), logVariance: full(x.device, x.shape, logVariance) })
     switch (this.varianceType) {
       case 'fixedSmall': return fixed(tables.posteriorVariance[t], tables.posteriorLogVarianceClipped[t])
       case 'fixedLarge': return fixed(tables.fixedLargeVariance[t], tables.fixedLargeLogVariance[t])
       case 'learned': {
         const logVariance = slice(out, 1, channels, 2 * channels)
-        return { logVariance, variance: map(exponential, [logVariance]) }
+        return { logVariance, variance: exp(logVariance) }
       }
       case 'learnedRange': {
         const v = slice(out, 1, channels, 2 * channels)
-        const logVariance = map(interpolate, [v], [tables.posteriorLogVarianceClipped[t], tables.logBetas[t], 0.5])
-        return { logVariance, variance: map(exponential, [logVariance]) }
+        const logVariance = map(interpolate, [v], [tables.posteriorLogVarianceClipped[t], tables.logBetas[t]])
+        return { logVariance, variance: exp(logVariance) }
       }
     }
   }
@@ -206,7 +204,7 @@ export class GaussianDiffusion {
   /** x_{t-1} = mean + exp(logVariance / 2) noise, without the noise at t = 0. */
   pSample(mean: Tensor, logVariance: Tensor, t: number, noise: Tensor): Tensor {
     this.#checkStep('pSample', t)
-    return map(ancestral, [mean, logVariance, noise], [0.5, t === 0 ? 0 : 1], { name: 'pSample' })
+    return map(ancestral, [mean, logVariance, noise], [t === 0 ? 0 : 1], { name: 'pSample' })
   }
 
   /** x_{t-1} of DDIM (Song et al. 2021, Eq. 12) from x_0; `eta` 0 is deterministic, 1 has DDPM's variance. */

@@ -81,10 +81,10 @@ export function logProbability(logits: Tensor, target: number | readonly number[
 }
 
 // g / max|g|, and 0 where the whole gradient is 0 (sg-minority divides 0 by 0 there).
-const overPeak = expression(2, 2, ([g, peak], [zero, one]) => {
-  const some = f.gt(peak, zero)
-  return f.select(some, f.div(g, f.select(some, peak, one)), zero)
+const overPeak = expression(2, 0, ([g, peak]) => {
+  const some = f.gt(peak, 0)
+  return f.select(some, f.div(g, f.select(some, peak, 1)), 0)
 })
 
 /** Each sample's gradient [N, C, H, W] divided by its largest element in magnitude; a gradient of 0 stays 0. */
-export const peakNormalized = (g: Tensor): Tensor => map(overPeak, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })], [0, 1])
+export const peakNormalized = (g: Tensor): Tensor => map(overPeak, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })])

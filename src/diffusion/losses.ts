@@ -48,7 +48,7 @@ export interface TrainingLosses {
 const squaredError = expression(2, 0, ([a, b]) => f.mul(f.sub(a, b), f.sub(a, b)))
 const scaledDifference = expression(3, 0, ([a, b, scale]) => f.mul(scale, f.sub(a, b)))
 // low + (v + 1) / 2 range. The range comes from the host: it is 1e-3 of its ends and less, and float32 would not know it.
-const interpolate = expression(3, 2, ([v, low, range], [one, half]) => f.add(low, f.mul(f.mul(half, f.add(v, one)), range)))
+const interpolate = expression(3, 0, ([v, low, range]) => f.add(low, f.mul(f.mul(0.5, f.add(v, 1)), range)))
 const weighedSum = expression(2, 2, ([x, y], [a, b]) => f.add(f.mul(a, x), f.mul(b, y)))
 
 const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
@@ -131,6 +131,6 @@ function logVarianceOf({ varianceType, process: { tables } }: GaussianDiffusion,
     case 'fixedSmall': return each((k) => low[k])
     case 'fixedLarge': return each((k) => tables.fixedLargeLogVariance[k])
     case 'learned': return head()
-    case 'learnedRange': return map(interpolate, [head(), each((k) => low[k]), each((k) => high[k] - low[k])], [1, 0.5])
+    case 'learnedRange': return map(interpolate, [head(), each((k) => low[k]), each((k) => high[k] - low[k])])
   }
 }

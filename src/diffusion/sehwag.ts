@@ -73,13 +73,13 @@ export function sehwagGuidance(options: SehwagOptions): Guidance {
 }
 
 // x / |x|, and 0 for a row of zeros.
-const overLength = expression(2, 2, ([x, squared], [zero, one]) => {
-  const some = f.gt(squared, zero)
-  return f.select(some, f.div(x, f.sqrt(f.select(some, squared, one))), zero)
+const overLength = expression(2, 0, ([x, squared]) => {
+  const some = f.gt(squared, 0)
+  return f.select(some, f.div(x, f.sqrt(f.select(some, squared, 1))), 0)
 })
 
 /** Rows [N, D] of length 1. */
-const directions = (rows: Tensor): Tensor => map(overLength, [rows, sum(square(rows), { axes: [1], keepDims: true })], [0, 1])
+const directions = (rows: Tensor): Tensor => map(overLength, [rows, sum(square(rows), { axes: [1], keepDims: true })])
 
 export interface LabelledBatch {
   /** [N, C, H, W] in [-1, 1]; stays the caller's. */

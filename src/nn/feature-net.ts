@@ -55,7 +55,7 @@ export function featureNetConfigOf({ name, tensors }: Pick<WeightSource, 'name' 
 }
 
 // x / sqrt(stages |x|²), with an addend that keeps it and its gradient finite at 0.
-const scaled = expression(2, 2, ([x, s], [stages, tiny]) => f.div(x, f.sqrt(f.mul(stages, f.add(s, tiny)))))
+const scaled = expression(2, 1, ([x, s], [stages]) => f.div(x, f.sqrt(f.mul(stages, f.add(s, 1e-12)))))
 
 export class FeatureNet {
   readonly config: FeatureNetConfig
@@ -106,7 +106,7 @@ export class FeatureNet {
       return concat(this.config.channels.map((_, k) => {
         h = this.#stage(k, h)
         const means = mean(relu(h), { axes: [2, 3] })
-        return map(scaled, [means, sum(square(means), { axes: [1], keepDims: true })], [this.config.channels.length, 1e-12])
+        return map(scaled, [means, sum(square(means), { axes: [1], keepDims: true })], [this.config.channels.length])
       }), 1)
     })
   }

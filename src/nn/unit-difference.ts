@@ -2,26 +2,23 @@
  * The tail of a tap of a perceptual distance (spec F.4 to F.6; LPIPS and our own feature net): from two maps before their
  * ReLU to the weighted squared difference of the unit vectors at every place, as one op with a gradient by hand.
  */
-import { customGradient, expression, f, map, noGrad, sum, type Expression, type Tensor } from '../tensor/index.ts'
-import { constant, type Node } from '../tensor/expression.ts'
-
-const zero = constant(0)
+import { customGradient, expression, f, map, noGrad, sum, type Expression, type ExpressionNode as Node, type Tensor } from '../tensor/index.ts'
 
 const square = (x: Node): Node => f.mul(x, x)
 
-const energy = expression(1, 0, ([x]) => square(f.max(x, zero)))
+const energy = expression(1, 0, ([x]) => square(f.max(x, 0)))
 
 /** Below the smallest normal number squares are lost to f32: a vector that short (1e-19) counts as 0. */
-const nonzero = (s: Node): Node => f.ge(s, constant(1.2e-38))
+const nonzero = (s: Node): Node => f.ge(s, 1.2e-38)
 
 /** 1 / (|f| + 1e-10), the epsilon outside the root as in the reference; s = |f|². 0 for the zero vector. */
-const reciprocal = (s: Node): Node => f.select(nonzero(s), f.div(constant(1), f.add(f.sqrt(s), constant(1e-10))), zero)
+const reciprocal = (s: Node): Node => f.select(nonzero(s), f.div(1, f.add(f.sqrt(s), 1e-10)), 0)
 
 /**
  * ReLU(x) / (|f| + 1e-10). The ReLU comes last, which is the same since the factor is not negative, and keeps compilers
  * from contracting the difference of two of these to a fused multiply-add, whose single rounding would make d(a, a) > 0.
  */
-const unit = (x: Node, s: Node): Node => f.max(f.mul(x, reciprocal(s)), zero)
+const unit = (x: Node, s: Node): Node => f.max(f.mul(x, reciprocal(s)), 0)
 
 const weighted = expression(5, 1, ([x, sx, y, sy, w], [scale]) => f.mul(f.mul(scale, w), square(f.sub(unit(x, sx), unit(y, sy)))))
 
@@ -35,8 +32,8 @@ const dotTerm = expression(5, 0, ([x, sx, y, sy, w]) => f.mul(f.mul(w, f.sub(uni
 const gradientByMap = expression(7, 1, ([x, sx, y, sy, w, dot, cotangent], [scale]) => {
   const q = f.mul(w, f.sub(unit(x, sx), unit(y, sy)))
   const along = f.mul(f.div(x, f.sqrt(sx)), dot)
-  const full = f.mul(f.mul(f.mul(scale, constant(2)), cotangent), f.mul(reciprocal(sx), f.sub(q, along)))
-  return f.select(f.mul(f.gt(x, zero), nonzero(sx)), full, zero)
+  const full = f.mul(f.mul(f.mul(scale, 2), cotangent), f.mul(reciprocal(sx), f.sub(q, along)))
+  return f.select(f.mul(f.gt(x, 0), nonzero(sx)), full, 0)
 })
 
 const gradientByWeight = expression(5, 1, ([x, sx, y, sy, cotangent], [scale]) =>

@@ -26,7 +26,7 @@ export interface MapKeys {
   readonly rank: number
   readonly scalars: number
   readonly vec4: boolean
-  /** WGSL statements that compute with `x0..` (inputs as f32), `s0..` (scalars), in the type `V`. */
+  /** WGSL statements that compute with `x0..` (inputs as f32), `s0..` (scalars) and `number(bits)`, in the type `V`. */
   readonly body: string
   /** The WGSL expression of the result. */
   readonly result: string
@@ -63,6 +63,9 @@ ${declarations.join('\n')}
 @group(0) @binding(${inputs.length + 1}) var<storage, read_write> out: array<${lane(outputType)}>;
 
 alias V = ${lane('f32')};
+
+// A number written into the expression, by its bits. A call is no constant expression, in which WGSL allows no infinity.
+fn number(bits: u32) -> V { return V(bitcast<f32>(bits)); }
 
 // WGSL's exp may assume that nothing overflows; beyond +-88 a sigmoid is 1 or denormal.
 fn sigmoid(x: V) -> V { return V(1.0) / (V(1.0) + exp(-clamp(x, V(-88.0), V(88.0)))); }

@@ -4,9 +4,15 @@
  * long it is, and its gradient is found by differentiating it, which again gives one kernel per input. So `silu`, a
  * broadcast multiply-add and a whole sampler step are the same op: {@link map}.
  *
- * Nodes are interned: equal subexpressions are the same object, so a renderer names each one once.
+ * Nodes are interned: equal subexpressions are the same object, equal expressions are too. So a renderer names each value
+ * once, an expression's size is its number of distinct nodes (twenty nested squares are 21), and its key is a short
+ * number, however long it is.
+ *
+ * What was made once is kept for good, as a device keeps its kernel, which is larger by far. (Tables of weak references
+ * would give an expression that is written anew in a loop another number after each collection, and with it a kernel.)
+ * A number that changes from call to call belongs in a scalar: written into the expression it is a part of the kernel.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 
 /** Every function of the language with its number of arguments. Comparisons give 1 or 0. */
 export const functions = {
@@ -18,132 +24,185 @@ export const functions = {
 
 export type FunctionName = keyof typeof functions
 
-export type Node =
-  | { readonly kind: 'constant'; readonly value: number; readonly key: string }
-  | { readonly kind: 'scalar'; readonly index: number; readonly key: string }
-  | { readonly kind: 'input'; readonly index: number; readonly key: string }
-  | { readonly kind: 'call'; readonly name: FunctionName; readonly args: readonly Node[]; readonly key: string }
+/** A value of the language. `id` is its number: equal nodes have the same, and no other node ever gets it. */
+export type Node = { readonly id: number } & (
+  | { readonly kind: 'constant'; readonly value: number }
+  | { readonly kind: 'scalar'; readonly index: number }
+  | { readonly kind: 'input'; readonly index: number }
+  | { readonly kind: 'call'; readonly name: FunctionName; readonly args: readonly Node[] }
+)
 
-export const constant = (value: number): Node => ({ kind: 'constant', value, key: `${Object.is(value, -0) ? '-0' : value}` })
-const scalar = (index: number): Node => ({ kind: 'scalar', index, key: `s${index}` })
-const input = (index: number): Node => ({ kind: 'input', index, key: `x${index}` })
+/** Every node by what it is; calls by the ids of their arguments. */
+const nodes = new Map<string, Node>()
+/** The same nodes, to tell them from objects of another origin: another copy of this library counts from 0 again. */
+const known = new Set<unknown>()
 
-const isConstant = (node: Node, value: number): boolean => node.kind === 'constant' && node.value === value
-
-/** Builds a call, dropping additions of 0 and multiplications by 0 and 1, which differentiation leaves in heaps. */
-export function call(name: FunctionName, ...args: Node[]): Node {
-  const [a, b] = args
-  if (name === 'add') {
-    if (isConstant(a, 0)) return b
-    if (isConstant(b, 0)) return a
+function intern(key: string, make: (id: number) => Node): Node {
+  let node = nodes.get(key)
+  if (!node) {
+    node = Object.freeze(make(nodes.size))
+    nodes.set(key, node)
+    known.add(node)
   }
-  if (name === 'sub' && isConstant(b, 0)) return a
+  return node
+}
+
+/** A number as a node. Kernels compute in float32, so it is rounded to that here: 0.1 and Math.fround(0.1) are one node. */
+export function constant(number: number): Node {
+  const value = Math.fround(number)
+  return intern(`c${Object.is(value, -0) ? '-0' : value}`, (id) => ({ id, kind: 'constant', value }))
+}
+
+const scalar = (index: number): Node => intern(`s${index}`, (id) => ({ id, kind: 'scalar', index }))
+const input = (index: number): Node => intern(`x${index}`, (id) => ({ id, kind: 'input', index }))
+
+const isConstant = (node: Node, value: number): boolean => node.kind === 'constant' && Object.is(node.value, value)
+
+/** What a function of the language takes: a node, or a number for a {@link constant}. */
+export type Argument = Node | number
+
+function nodeOf(user: string, value: Argument): Node {
+  if (typeof value === 'number') return constant(value)
+  if (!known.has(value)) throw unexpected(user, 'a number, or a node that f, constant or expression of this copy of the library made', value)
+  return value
+}
+
+/** Builds a call. What changes no bit is dropped: differentiation leaves products with 1 in heaps. */
+function call(name: FunctionName, ...given: Argument[]): Node {
+  const args = given.map((value) => nodeOf(`f.${name}`, value))
+  const [a, b, c] = args
   if (name === 'mul') {
-    if (isConstant(a, 0) || isConstant(b, 0)) return constant(0)
     if (isConstant(a, 1)) return b
     if (isConstant(b, 1)) return a
   }
   if (name === 'div' && isConstant(b, 1)) return a
   if (name === 'neg' && a.kind === 'constant') return constant(-a.value)
-  if (name === 'select' && args[1].key === args[2].key) return args[1]
-  return { kind: 'call', name, args, key: `${name}(${args.map((arg) => arg.key).join(',')})` }
+  if (name === 'select' && b === c) return b
+  return intern(`${name} ${args.map(({ id }) => id).join(' ')}`, (id) => ({ id, kind: 'call', name, args: Object.freeze(args) }))
 }
 
+/**
+ * The functions of the language. Each takes nodes and numbers, and gives a node; comparisons give 1 or 0.
+ *
+ * ```ts
+ * const softsign = expression(1, 0, ([x]) => f.div(x, f.add(1, f.abs(x))))
+ * ```
+ * @throws TweedieError 'option' for an argument that is neither
+ */
 export const f = {
-  add: (a: Node, b: Node) => call('add', a, b),
-  sub: (a: Node, b: Node) => call('sub', a, b),
-  mul: (a: Node, b: Node) => call('mul', a, b),
-  div: (a: Node, b: Node) => call('div', a, b),
-  pow: (a: Node, b: Node) => call('pow', a, b),
-  max: (a: Node, b: Node) => call('max', a, b),
-  min: (a: Node, b: Node) => call('min', a, b),
-  gt: (a: Node, b: Node) => call('gt', a, b),
-  ge: (a: Node, b: Node) => call('ge', a, b),
-  eq: (a: Node, b: Node) => call('eq', a, b),
-  neg: (a: Node) => call('neg', a),
-  exp: (a: Node) => call('exp', a),
-  log: (a: Node) => call('log', a),
-  sqrt: (a: Node) => call('sqrt', a),
-  abs: (a: Node) => call('abs', a),
-  sign: (a: Node) => call('sign', a),
-  tanh: (a: Node) => call('tanh', a),
-  sigmoid: (a: Node) => call('sigmoid', a),
-  select: (condition: Node, then: Node, otherwise: Node) => call('select', condition, then, otherwise),
+  add: (a: Argument, b: Argument) => call('add', a, b),
+  sub: (a: Argument, b: Argument) => call('sub', a, b),
+  mul: (a: Argument, b: Argument) => call('mul', a, b),
+  div: (a: Argument, b: Argument) => call('div', a, b),
+  /** a^b. A negative base with a whole exponent is as in JavaScript; with any other it is NaN. */
+  pow: (a: Argument, b: Argument) => call('pow', a, b),
+  max: (a: Argument, b: Argument) => call('max', a, b),
+  min: (a: Argument, b: Argument) => call('min', a, b),
+  /** 1 where a > b, else 0. */
+  gt: (a: Argument, b: Argument) => call('gt', a, b),
+  /** 1 where a ≥ b, else 0. */
+  ge: (a: Argument, b: Argument) => call('ge', a, b),
+  /** 1 where a = b, else 0. */
+  eq: (a: Argument, b: Argument) => call('eq', a, b),
+  neg: (a: Argument) => call('neg', a),
+  exp: (a: Argument) => call('exp', a),
+  log: (a: Argument) => call('log', a),
+  sqrt: (a: Argument) => call('sqrt', a),
+  abs: (a: Argument) => call('abs', a),
+  /** -1, 0 or 1. */
+  sign: (a: Argument) => call('sign', a),
+  tanh: (a: Argument) => call('tanh', a),
+  sigmoid: (a: Argument) => call('sigmoid', a),
+  /** `then` where `condition` is not 0. */
+  select: (condition: Argument, then: Argument, otherwise: Argument) => call('select', condition, then, otherwise),
 } as const
 
 /** A rule for each function: the derivatives by its arguments, given the arguments and the value itself. */
-type DerivativeRule = (args: readonly Node[], value: Node) => readonly Node[]
-
-const zero = constant(0)
-const one = constant(1)
+type DerivativeRule = (args: readonly Node[], value: Node) => readonly Argument[]
 
 const derivatives: { readonly [K in FunctionName]: DerivativeRule } = {
-  add: () => [one, one],
-  sub: () => [one, constant(-1)],
+  add: () => [1, 1],
+  sub: () => [1, -1],
   mul: ([a, b]) => [b, a],
-  div: ([, b], value) => [f.div(one, b), f.neg(f.div(value, b))],
+  div: ([, b], value) => [f.div(1, b), f.neg(f.div(value, b))],
   // At a = 0 the derivative by the exponent is 0, as the limit is for positive exponents (and PyTorch's choice).
   pow: ([a, b], value) => [
-    f.mul(b, f.pow(a, f.sub(b, one))),
-    f.select(f.eq(a, zero), zero, f.mul(value, f.log(a))),
+    f.mul(b, f.pow(a, f.sub(b, 1))),
+    f.select(f.eq(a, 0), 0, f.mul(value, f.log(a))),
   ],
   // Ties share the gradient equally, as in PyTorch's maximum and minimum.
   max: ([a, b]) => [half(a, b, f.gt(a, b)), half(a, b, f.gt(b, a))],
   min: ([a, b]) => [half(a, b, f.gt(b, a)), half(a, b, f.gt(a, b))],
-  gt: () => [zero, zero],
-  ge: () => [zero, zero],
-  eq: () => [zero, zero],
-  neg: () => [constant(-1)],
+  gt: () => [0, 0],
+  ge: () => [0, 0],
+  eq: () => [0, 0],
+  neg: () => [-1],
   exp: (_, value) => [value],
-  log: ([a]) => [f.div(one, a)],
-  sqrt: (_, value) => [f.div(constant(0.5), value)],
+  log: ([a]) => [f.div(1, a)],
+  sqrt: (_, value) => [f.div(0.5, value)],
   abs: ([a]) => [f.sign(a)],
-  sign: () => [zero],
-  tanh: (_, value) => [f.sub(one, f.mul(value, value))],
-  sigmoid: (_, value) => [f.mul(value, f.sub(one, value))],
-  select: ([condition]) => [zero, condition, f.sub(one, condition)],
+  sign: () => [0],
+  tanh: (_, value) => [f.sub(1, f.mul(value, value))],
+  sigmoid: (_, value) => [f.mul(value, f.sub(1, value))],
+  select: ([condition]) => [0, condition, f.sub(1, condition)],
 }
 
 function half(a: Node, b: Node, wins: Node): Node {
-  return f.select(f.eq(a, b), constant(0.5), wins)
+  return f.select(f.eq(a, b), 0.5, wins)
 }
 
 export interface Expression {
   readonly root: Node
   readonly inputs: number
   readonly scalars: number
-  /** Equal for equal expressions: what a backend caches its kernel under. */
+  /** Equal for equal expressions, which are one object: what a backend caches its kernel under. */
   readonly key: string
 }
 
+/** Every expression by its key. */
+const expressions = new Map<string, Expression>()
+
 /**
- * Writes an expression of `inputs` tensors and `scalars` numbers.
+ * Writes an expression of `inputs` tensors and `scalars` numbers. The numbers are given anew at each call and compile
+ * nothing; a number written into the expression is a part of its kernel.
  *
  * ```ts
  * const axpy = expression(2, 1, ([x, y], [a]) => f.add(f.mul(a, x), y))
  * map(axpy, [x, y], [0.5])
  * ```
+ * @throws TweedieError 'option' if it reads an input or a scalar that it does not take
  */
-export function expression(inputs: number, scalars: number, build: (inputs: Node[], scalars: Node[]) => Node): Expression {
+export function expression(inputs: number, scalars: number, build: (inputs: Node[], scalars: Node[]) => Argument): Expression {
   return finish(build(Array.from({ length: inputs }, (_, i) => input(i)), Array.from({ length: scalars }, (_, i) => scalar(i))), inputs, scalars)
 }
 
-function finish(root: Node, inputs: number, scalars: number): Expression {
-  return { root, inputs, scalars, key: root.key }
+function finish(built: Argument, inputs: number, scalars: number): Expression {
+  const root = nodeOf('expression', built)
+  const key = `${root.id}(${inputs},${scalars})`
+  const made = expressions.get(key)
+  if (made) return made
+  for (const node of topological(root)) {
+    if (node.kind === 'input' && node.index >= inputs) throw new TweedieError('option', `expression: it reads input ${node.index + 1} and takes ${inputs}.`)
+    if (node.kind === 'scalar' && node.index >= scalars) throw new TweedieError('option', `expression: it reads scalar ${node.index + 1} and takes ${scalars}.`)
+  }
+  const finished = Object.freeze({ root, inputs, scalars, key })
+  expressions.set(key, finished)
+  return finished
 }
+
+/** Whether {@link expression} of this copy of the library made it: the keys of another mean other kernels. */
+export const isExpression = (value: Expression): boolean => value instanceof Object && expressions.get(value.key) === value
 
 /** The nodes of `root` in an order in which arguments come before calls, each once. */
 export function topological(root: Node): Node[] {
-  const order: Node[] = []
-  const seen = new Set<string>()
+  const order = new Set<Node>()
   const visit = (node: Node): void => {
-    if (seen.has(node.key)) return
-    seen.add(node.key)
+    if (order.has(node)) return
     if (node.kind === 'call') node.args.forEach(visit)
-    order.push(node)
+    order.add(node)
   }
   visit(root)
-  return order
+  return [...order]
 }
 
 export interface DerivedExpression {
@@ -153,42 +212,43 @@ export interface DerivedExpression {
   readonly uses: readonly number[]
 }
 
-const derivedCache = new WeakMap<Expression, Map<number, DerivedExpression>>()
+const derivedBy = new WeakMap<Expression, Map<number, DerivedExpression>>()
 
-/** The gradient of `expression` by input `by`, times a cotangent: again an expression. Computed once. */
+/** The gradient of `expression` by input `by`, times a cotangent: again an expression. Found once for equal expressions. */
 export function differentiate(source: Expression, by: number): DerivedExpression {
-  const cached = derivedCache.get(source) ?? new Map<number, DerivedExpression>()
-  derivedCache.set(source, cached)
-  const known = cached.get(by)
+  const found = derivedBy.get(source) ?? new Map<number, DerivedExpression>()
+  derivedBy.set(source, found)
+  const known = found.get(by)
   if (known) return known
   if (by >= source.inputs) throw new TweedieError('option', `differentiate: the expression has ${source.inputs} inputs, not ${by + 1}.`)
-  const adjoints = new Map<string, Node>([[source.root.key, input(source.inputs)]])
+  const adjoints = new Map<Node, Node>([[source.root, input(source.inputs)]])
   for (const node of topological(source.root).reverse()) {
-    const adjoint = adjoints.get(node.key)
+    const adjoint = adjoints.get(node)
     if (!adjoint || node.kind !== 'call') continue
     derivatives[node.name](node.args, node).forEach((partial, i) => {
-      const { key } = node.args[i]
-      // select(c, adjoint, 0) and not adjoint * c: where the branch was not taken, an infinite cotangent must not become NaN.
-      const part =
-        node.name === 'select' && i > 0
-          ? i === 1 ? f.select(node.args[0], adjoint, zero) : f.select(node.args[0], zero, adjoint)
-          : f.mul(adjoint, partial)
-      adjoints.set(key, f.add(adjoints.get(key) ?? zero, part))
+      const arg = node.args[i]
+      // Nothing is added where a rule says 0: 0 times a cotangent that is not finite is NaN.
+      if (partial === 0 || arg.kind === 'constant' || arg.kind === 'scalar') return
+      // Where the branch was not taken, an infinite cotangent must not become NaN.
+      const part = node.name !== 'select' ? f.mul(adjoint, partial)
+        : i === 1 ? f.select(node.args[0], adjoint, 0) : f.select(node.args[0], 0, adjoint)
+      const others = adjoints.get(arg)
+      adjoints.set(arg, others ? f.add(others, part) : part)
     })
   }
-  const raw = adjoints.get(input(by).key) ?? zero
+  const raw = adjoints.get(input(by)) ?? constant(0)
   const uses = [...new Set(topological(raw).flatMap((n) => (n.kind === 'input' && n.index < source.inputs ? [n.index] : [])))].sort((a, b) => a - b)
   const renumbered = renumber(raw, (index) => (index === source.inputs ? uses.length : uses.indexOf(index)))
   const derived = { expression: finish(renumbered, uses.length + 1, source.scalars), uses }
-  cached.set(by, derived)
+  found.set(by, derived)
   return derived
 }
 
 function renumber(root: Node, to: (index: number) => number): Node {
-  const done = new Map<string, Node>()
+  const done = new Map<Node, Node>()
   for (const node of topological(root)) {
-    done.set(node.key, node.kind === 'input' ? input(to(node.index)) : node.kind === 'call'
-      ? call(node.name, ...node.args.map((arg) => done.get(arg.key) as Node)) : node)
+    done.set(node, node.kind === 'input' ? input(to(node.index)) : node.kind === 'call'
+      ? call(node.name, ...node.args.map((arg) => done.get(arg) as Node)) : node)
   }
-  return done.get(root.key) as Node
+  return done.get(root) as Node
 }

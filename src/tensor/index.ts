@@ -4,7 +4,7 @@ export type { ArrayOf, DType } from './dtype.ts'
 export type {
   AdapterDescription, AdapterListing, Backend, BackendStats, DeviceNeed, Spec, Storage, TuneOptions, View,
 } from './backend.ts'
-export { expression, f, type Expression, type Node as ExpressionNode } from './expression.ts'
+export { constant, expression, f, type Argument as ExpressionArgument, type Expression, type Node as ExpressionNode } from './expression.ts'
 export { checkpoint, customGradient, grad, noGrad, stopGradient, type GradResult } from './grad.ts'
 export type { Shape } from './shape.ts'
 export { Tensor, type AnyTensor } from './tensor.ts'

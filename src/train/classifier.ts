@@ -57,7 +57,7 @@ interface ClassifierDraw extends Draw, ClassifierImages {
 // 1 for every logit that is as large as the label's own, itself among them.
 const notBelow = expression(2, 0, ([logit, own]) => f.ge(logit, own))
 // 1 where a logit is positive and the attribute there, or neither.
-const sameSign = expression(2, 2, ([logit, has], [zero, half]) => f.gt(f.mul(logit, f.sub(has, half)), zero))
+const sameSign = expression(2, 0, ([logit, has]) => f.gt(f.mul(logit, f.sub(has, 0.5)), 0))
 const within = expression(1, 1, ([rank], [k]) => f.ge(k, rank))
 
 /** The `k` of acc@k that say something of `classes` classes. */
@@ -94,7 +94,7 @@ function binaryCrossEntropy(logits: Tensor, labels: readonly number[]): Losses {
   const wrong = labels.find((label) => label !== 0 && label !== 1)
   if (wrong !== undefined) throw new TweedieError('option', `Attributes are 1, or 0 for none, found ${wrong}.`)
   const loss = neg(mean(attributeLogProbability(logits, labels.map((label) => label === 1)), { axes: [1] }))
-  const right = map(sameSign, [stopGradient(logits), logits.device.tensor(labels, logits.shape)], [0, 0.5])
+  const right = map(sameSign, [stopGradient(logits), logits.device.tensor(labels, logits.shape)])
   return { loss, terms: { acc: mean(right, { axes: [1] }) } }
 }
 

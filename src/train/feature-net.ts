@@ -44,9 +44,9 @@ export interface FeatureDraw extends Draw {
 const projected = 64
 
 // 32 random bits to [-bound, bound).
-const uniform = expression(1, 3, ([bits], [scale, one, bound]) => f.mul(bound, f.sub(f.mul(bits, scale), one)))
+const uniform = expression(1, 1, ([bits], [bound]) => f.mul(bound, f.sub(f.mul(bits, 2 ** -31), 1)))
 // x / |x|, with 1e-6 for vectors near 0.
-const unit = expression(2, 1, ([x, s], [tiny]) => f.div(x, f.sqrt(f.add(s, tiny))))
+const unit = expression(2, 0, ([x, s]) => f.div(x, f.sqrt(f.add(s, 1e-12))))
 const noisy = expression(3, 1, ([x, noise, bits], [scale]) => f.add(x, f.mul(f.mul(bits, scale), noise)))
 
 export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
@@ -76,7 +76,7 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
       for (const [key, shape] of [...net, ...heads]) {
         const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)
         const bits = randomBits(index, { seed: splitSeed(seed), draw: draw++, purpose: purposes.featureParameters, shape })
-        const values = key.endsWith('.bias') ? full(device, shape, 0) : reshape(map(uniform, [bits], [2 ** -31, 1, Math.sqrt(6 / fanIn)]), shape)
+        const values = key.endsWith('.bias') ? full(device, shape, 0) : reshape(map(uniform, [bits], [Math.sqrt(6 / fanIn)]), shape)
         parameters.set(key, device.keep(values))
       }
     })
@@ -123,7 +123,7 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
     const device = this.#device
     const hidden = relu(linear(features, this.#parameter('heads.project.0.weight'), this.#parameter('heads.project.0.bias')))
     const raw = linear(hidden, this.#parameter('heads.project.1.weight'))
-    const z = map(unit, [raw, sum(mul(raw, raw), { axes: [1], keepDims: true })], [1e-12])
+    const z = map(unit, [raw, sum(mul(raw, raw), { axes: [1], keepDims: true })])
     const own = device.tensor(Float32Array.from({ length: 4 * n * n }, (_, i) => (i % (2 * n + 1) === 0 ? -1e9 : 0)), [2 * n, 2 * n])
     const similar = add(div(matmul(z, z, { transposeB: true }), temperature), own)
     const partner = device.tensor(Array.from({ length: 2 * n }, (_, i) => (i + n) % (2 * n)), [2 * n, 1], 'i32')

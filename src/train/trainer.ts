@@ -93,7 +93,7 @@ export interface RunChange {
 }
 
 // scale * gradient, and the factor min(1, most / (norm + 1e-6)) of PyTorch's clip_grad_norm_ from the squared norm.
-const clipFactor = expression(1, 3, ([squared], [most, tiny, one]) => f.min(one, f.div(most, f.add(f.sqrt(squared), tiny))))
+const clipFactor = expression(1, 1, ([squared], [most]) => f.min(1, f.div(most, f.add(f.sqrt(squared), 1e-6))))
 
 export class Trainer<B = unknown, D extends Draw = Draw> {
   readonly task: Task<B, D>
@@ -247,7 +247,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     const { clip } = this.options
     this.#device.scope(() => {
       if (clip === undefined) return this.optimizer.step(gradients, lr)
-      const factor = map(clipFactor, [squared], [clip, 1e-6, 1])
+      const factor = map(clipFactor, [squared], [clip])
       this.optimizer.step(gradients.map((g) => mul(g, factor)), lr)
     })
   }

@@ -54,9 +54,8 @@ export const sigmoid = unary('sigmoid', f.sigmoid)
 /** x * sigmoid(x). */
 export const silu = unary('silu', (x) => f.mul(x, f.sigmoid(x)))
 
-const reluExpression = expression(1, 1, ([x], [zero]) => f.select(f.gt(x, zero), x, zero))
 /** max(x, 0), with gradient 0 at 0. */
-export const relu = (x: Tensor): Tensor => map(reluExpression, [x], [0], { name: 'relu' })
+export const relu = unary('relu', (x) => f.select(f.gt(x, 0), x, 0))
 
 // The gradient is 1 on the bounds themselves, as in PyTorch's clamp.
 const clampExpression = expression(1, 2, ([x], [low, high]) => f.select(f.gt(x, high), high, f.select(f.gt(low, x), low, x)))

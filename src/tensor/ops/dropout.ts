@@ -1,6 +1,6 @@
 /** Dropout: a mask of random bits and one elementwise kernel, whose gradient is masked alike. */
 import { TweedieError } from '../../errors.ts'
-import { constant, expression, f } from '../expression.ts'
+import { expression, f } from '../expression.ts'
 import type { RandomStream } from '../philox.ts'
 import type { Tensor } from '../tensor.ts'
 import { checkTensor } from '../op.ts'
@@ -12,7 +12,7 @@ export interface DropoutStream extends RandomStream {
   readonly samples: Tensor<'u32'>
 }
 
-const masked = expression(2, 2, ([x, bits], [threshold, scale]) => f.select(f.ge(bits, threshold), f.mul(x, scale), constant(0)))
+const masked = expression(2, 2, ([x, bits], [threshold, scale]) => f.select(f.ge(bits, threshold), f.mul(x, scale), 0))
 
 /**
  * Zeroes each element of `x` [N, ...] with probability `p` and divides the others by 1 − p; `p = 0` gives `x` itself.

@@ -6,7 +6,7 @@ import { TweedieError, unexpected } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
 import { checkDType, type DType } from '../dtype.ts'
 import type { Device } from '../device.ts'
-import { differentiate, expression, type Expression } from '../expression.ts'
+import { differentiate, expression, isExpression, type Expression } from '../expression.ts'
 import { applyOne, defineOp } from '../op.ts'
 import { broadcastShapes, checkShape, formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { AnyTensor, Tensor } from '../tensor.ts'
@@ -53,6 +53,7 @@ export interface MapOptions<D extends DType> {
 /** Evaluates `expression` over `inputs`, which broadcast against each other, with the numbers `scalars`. */
 export function map<D extends DType = 'f32'>(expression: Expression, inputs: readonly AnyTensor[], scalars: readonly number[] = [], options: MapOptions<D> = {}): Tensor<D> {
   const { dtype = 'f32' as D, shape, name = 'map' } = options
+  if (!isExpression(expression)) throw unexpected(name, 'an expression that expression() of this copy of the library made', expression)
   if (inputs.length !== expression.inputs || scalars.length !== expression.scalars) {
     throw new TweedieError('option', `${name}: the expression takes ${expression.inputs} tensors and ${expression.scalars} numbers, found ${inputs.length} and ${scalars.length}.`)
   }

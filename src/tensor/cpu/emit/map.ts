@@ -10,7 +10,7 @@
  * along the outer axes in bytes; the scalars.
  */
 import type { DType } from '../../dtype.ts'
-import { topological, type Expression } from '../../expression.ts'
+import { topological, type Expression, type Node } from '../../expression.ts'
 import type { MemoryType } from '../launch.ts'
 import { functionCode, type Place } from './functions.ts'
 import { Body, f32x4, get, i32, i32x4, Locals, moduleOf, set, v128, type Code } from './module.ts'
@@ -63,18 +63,18 @@ export function mapModule({ expression, inputs, outputType, rank, wide }: MapKer
 
   const load = wide ? v128.load : v128.loadSplat
   const asFloat = (type: DType, value: Code): Code => (type === 'i32' ? f32x4.fromI32(value) : type === 'u32' ? f32x4.fromU32(value) : value)
-  /** The value of each node, and the body in which it is computed: 0 once, 1 a row, 2 a step. */
-  const values = new Map<string, { code: Code; level: number }>()
   const bodies = [once, row, step]
-  inputs.forEach(({ access, type, inner }, k) => {
+  /** A value, and the body in which it is computed: 0 once, 1 a row, 2 a step. */
+  type Value = { code: Code; level: number }
+  const loads = inputs.map(({ access, type, inner }): Value => {
     const address = once.keep(word(), 'i32')
     const offset = access !== 'strided' ? bytes : outer.reduce<Code>((sum, a) => i32.add(sum, i32.mul(axes[a], once.keep(word(), 'i32'))), inner ? i32.shl(from, 2) : i32.const(0))
     const level = access === 'single' ? 0 : access === 'dense' || inner ? 2 : 1
     const start = level === 0 ? address : row.keep(i32.add(address, offset), 'i32')
     const loaded = level === 2 ? load(i32.add(start, get(at))) : v128.loadSplat(start)
-    values.set(`x${k}`, { code: bodies[level].keep(asFloat(type, loaded)), level })
+    return { code: bodies[level].keep(asFloat(type, loaded)), level }
   })
-  for (let k = 0; k < expression.scalars; k++) values.set(`s${k}`, { code: once.keep(v128.loadSplat(params, words++ * 4)), level: 0 })
+  const scalars = Array.from({ length: expression.scalars }, (): Value => ({ code: once.keep(v128.loadSplat(params, words++ * 4)), level: 0 }))
 
   const constants = new Map<string, Code>()
   const constant = (key: string, code: Code): Code => {
@@ -87,16 +87,23 @@ export function mapModule({ expression, inputs, outputType, rank, wide }: MapKer
     bits: (value) => constant(`bits ${value}`, i32x4.splat(value)),
     madd: (a, b, c) => (memory.relaxed ? f32x4.relaxedMadd(a, b, c) : f32x4.add(f32x4.mul(a, b), c)),
   }
-  for (const node of topological(expression.root)) {
-    if (node.kind === 'constant') values.set(node.key, { code: shared.constant(node.value), level: 0 })
-    if (node.kind !== 'call') continue
-    const args = node.args.map(({ key }) => values.get(key) as { code: Code; level: number })
-    const level = Math.max(...args.map((arg) => arg.level))
-    const body = bodies[level]
-    const [a, b, c] = args.map(({ code }) => code)
-    values.set(node.key, { code: body.keep(functionCode[node.name]({ ...shared, body }, a, b, c)), level })
+  const values = new Map<Node, Value>()
+  const valueOf = (node: Node): Value => {
+    switch (node.kind) {
+      case 'constant': return { code: shared.constant(node.value), level: 0 }
+      case 'scalar': return scalars[node.index]
+      case 'input': return loads[node.index]
+      case 'call': {
+        const args = node.args.map((arg) => values.get(arg) as Value)
+        const level = Math.max(...args.map((arg) => arg.level))
+        const body = bodies[level]
+        const [a, b, c] = args.map(({ code }) => code)
+        return { code: body.keep(functionCode[node.name]({ ...shared, body }, a, b, c)), level }
+      }
+    }
   }
-  const { code: result } = values.get(expression.root.key) as { code: Code }
+  for (const node of topological(expression.root)) values.set(node, valueOf(node))
+  const { code: result } = values.get(expression.root) as Value
   const target = row.keep(i32.add(output, bytes), 'i32')
   const converted = outputType === 'i32' ? i32x4.fromF32(result) : outputType === 'u32' ? i32x4.fromF32U(result) : result
   step.run((wide ? v128.store : v128.storeLane0)(i32.add(target, get(at)), converted))

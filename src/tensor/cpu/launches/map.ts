@@ -1,5 +1,5 @@
 /** Finds the flattest rows for an expression's operands and cuts them into pieces and chunks of some 40 µs. */
-import { topological, type Node } from '../../expression.ts'
+import { topological, type Expression, type Node } from '../../expression.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
 import { mapModule, type MapInput } from '../emit/map.ts'
@@ -8,6 +8,15 @@ import { cut, float, type Launch } from '../launch.ts'
 /** Measured, in nanoseconds an element: a cheap function; one with a polynomial. */
 const cost = (node: Node): number =>
   node.kind !== 'call' ? 0.1 : ['exp', 'log', 'tanh', 'sigmoid', 'pow'].includes(node.name) ? 2 : 0.1
+
+const costs = new WeakMap<Expression, number>()
+
+/** Nanoseconds an element; counted once an expression. */
+function costOf(expression: Expression): number {
+  let known = costs.get(expression)
+  if (known === undefined) costs.set(expression, (known = topological(expression.root).reduce((sum, node) => sum + cost(node), 0.3)))
+  return known
+}
 
 export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, inputs, [output]) => {
   const { shape } = output
@@ -23,8 +32,7 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const rank = access.some((k) => k.access === 'strided') ? dims.length : 1
   const rowLength = rank > 1 ? length : sizeOf(dims)
   const wide = rowLength >= 4
-  const nanoseconds = topological(expression.root).reduce((sum, node) => sum + cost(node), 0.3)
-  const elements = Math.max(4096, Math.ceil(40_000 / nanoseconds))
+  const elements = Math.max(4096, Math.ceil(40_000 / costOf(expression)))
   // A piece's last step reaches back by up to three elements, so no piece has fewer than four.
   let each = Math.min(rowLength, Math.ceil(elements / 16) * 16)
   while (rowLength > each && rowLength % each > 0 && rowLength % each < 4) each += 16
@@ -32,7 +40,7 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const total = perRow * (sizeOf(dims) / rowLength)
   const { chunks, each: pieces } = cut(total, elements / each)
   const signature = access.map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`).join('')
-  const key = `map ${expression.key} ${signature}>${dtype} r${rank}${wide ? 'w' : ''} s${scalars.length}`
+  const key = `map ${expression.key} ${signature}>${dtype} r${rank}${wide ? 'w' : ''}`
   encoder.run({
     kernel: encoder.compile(key, (memory) => mapModule({ expression, inputs: access, outputType: dtype, rank, wide }, memory)),
     chunks,

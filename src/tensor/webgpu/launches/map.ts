@@ -1,6 +1,5 @@
 /** Renders an expression to WGSL and finds the flattest loops for its operands. */
 import { mapShader, type MapInput } from '../../../shaders/map.ts'
-import { f32 } from '../../../shaders/template.ts'
 import { topological, type FunctionName, type Node } from '../../expression.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
@@ -29,20 +28,23 @@ const wgslOf: { readonly [K in FunctionName]: (a: string, b: string, c: string) 
   select: (a, b, c) => `select(${c}, ${b}, ${a} != V(0.0))`,
 }
 
-function render(root: Node): { body: string; result: string } {
-  const names = new Map<string, string>()
+/** The bits of a float32. */
+const bitsOf = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0]
+
+export function render(root: Node): { body: string; result: string } {
+  const names = new Map<Node, string>()
   const lines: string[] = []
   for (const node of topological(root)) {
-    if (node.kind === 'constant') names.set(node.key, `V(${f32(node.value)})`)
-    else if (node.kind === 'scalar') names.set(node.key, `s${node.index}`)
-    else if (node.kind === 'input') names.set(node.key, `x${node.index}`)
+    if (node.kind === 'scalar') names.set(node, `s${node.index}`)
+    else if (node.kind === 'input') names.set(node, `x${node.index}`)
     else {
-      const [a, b, c] = node.args.map((arg) => names.get(arg.key) as string)
-      names.set(node.key, `v${lines.length}`)
-      lines.push(`let v${lines.length} = ${wgslOf[node.name](a, b, c)};`)
+      const [a, b, c] = node.kind === 'call' ? node.args.map((arg) => names.get(arg) as string) : []
+      names.set(node, `v${lines.length}`)
+      // WGSL refuses a constant expression whose value is not finite, has no literal for one and may lose -0.
+      lines.push(`let v${lines.length} = ${node.kind === 'call' ? wgslOf[node.name](a, b, c) : `number(${bitsOf(node.value)}u)`};`)
     }
   }
-  return { body: lines.join('\n  '), result: names.get(root.key) as string }
+  return { body: lines.join('\n  '), result: names.get(root) as string }
 }
 
 export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, inputs, [output]) => {
@@ -73,7 +75,7 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const signature = keys.map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`).join('')
   const shownRank = usesAxes ? rank : 1
   encoder.dispatch({
-    key: `map ${expression.key} ${signature}>${dtype} r${shownRank}${vec4 ? 'v' : ''} s${scalars.length}`,
+    key: `map ${expression.key} ${signature}>${dtype} r${shownRank}${vec4 ? 'v' : ''}`,
     code: () => mapShader({ inputs: keys, outputType: dtype, rank: shownRank, scalars: scalars.length, vec4, ...render(expression.root) }),
     uniforms,
     read: inputs,
