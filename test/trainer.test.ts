@@ -254,6 +254,8 @@ deviceTest('options that make no run are refused', async (device) => {
   wrong({ lr: 0 }).toThrow('learning rate')
   wrong({ anneal: 2 }).toThrow('from 0 to 1, found 2')
   wrong({ clip: -1 }).toThrow('positive norm')
+  wrong({ emaRate: 0.99 } as object).toThrow('Trainer: unknown option "emaRate" (did you mean "emaRates"?)')
+  wrong({ emaRates: 0.99 as never }).toThrow('AdamW: expected rates, in an array, found 0.99.')
 }, onCPU)
 
 deviceTest('images of another size than the model\'s are refused, also where they would pass for more images', async (device) => {

@@ -5,6 +5,8 @@
  */
 import { TweedieError } from '../errors.ts'
 import { expression, f, full, map, mul, type Device, type Tensor } from '../tensor/index.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
+import { checkArray } from '../tensor/shape.ts'
 
 export interface AdamWOptions {
   /** Default 0.9 and 0.999. */
@@ -16,6 +18,9 @@ export interface AdamWOptions {
   /** A moving average of the weights is kept for each rate, from a copy of them on. Default none. */
   readonly emaRates?: readonly number[]
 }
+
+/** Their names. */
+export const adamWOptions = { betas: true, eps: true, weightDecay: true, emaRates: true } as const
 
 // beta a + (1 - beta) x, of which 1 - beta comes from the host: 1 - 0.9999 in float32 is off by 1e-4 of itself.
 const average = expression(2, 2, ([a, x], [beta, rest]) => f.add(f.mul(beta, a), f.mul(rest, x)))
@@ -38,7 +43,10 @@ export class AdamW {
   steps = 0
 
   /** `parameters` stay the caller's; they are overwritten by every {@link step}. */
-  constructor(device: Device, parameters: ReadonlyMap<string, Tensor>, { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, emaRates = [] }: AdamWOptions = {}) {
+  constructor(device: Device, parameters: ReadonlyMap<string, Tensor>, options: AdamWOptions = {}) {
+    refuseUnknown('AdamW', options, adamWOptions)
+    const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, emaRates = [] } = options
+    for (const list of [betas, emaRates]) checkArray('AdamW', 'rates', list)
     const wrong = [...betas, ...emaRates].find((rate) => !(rate >= 0 && rate < 1))
     if (wrong !== undefined) throw new TweedieError('option', `AdamW: betas and EMA rates are numbers from 0 to below 1, found ${wrong}.`)
     this.parameters = parameters

@@ -9,9 +9,10 @@
  *
  * A step is applied only after its loss and gradient norm were seen to be finite.
  */
-import { TweedieError } from '../errors.ts'
+import { checkAwaited, TweedieError } from '../errors.ts'
 import { add, concat, expression, f, grad, map, mul, reshape, square, sum, type Device, type Tensor } from '../tensor/index.ts'
-import { AdamW, type AdamWOptions } from './adamw.ts'
+import { refuseUnknown } from '../tensor/nearest.ts'
+import { AdamW, adamWOptions, type AdamWOptions } from './adamw.ts'
 import { Log, type Row } from './log.ts'
 
 /** A batch with all that is drawn for it. What else a task needs (timesteps, labels) is its own. */
@@ -95,6 +96,8 @@ export interface RunChange {
 // scale * gradient, and the factor min(1, most / (norm + 1e-6)) of PyTorch's clip_grad_norm_ from the squared norm.
 const clipFactor = expression(1, 1, ([squared], [most]) => f.min(1, f.div(most, f.add(f.sqrt(squared), 1e-6))))
 
+const known = { ...adamWOptions, batch: true, microbatch: true, steps: true, lr: true, warmup: true, anneal: true, clip: true, logEvery: true } as const
+
 export class Trainer<B = unknown, D extends Draw = Draw> {
   readonly task: Task<B, D>
   readonly optimizer: AdamW
@@ -111,7 +114,11 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   /** The next step's images, loaded while the device computes this one's. */
   #ahead: { readonly step: number; readonly parts: Promise<B[]> } | null = null
 
-  constructor(device: Device, task: Task<B, D>, { batch, microbatch = batch, steps, lr, warmup = 0, anneal = 0, clip, logEvery = 50, ...adamw }: TrainOptions) {
+  /** @throws TweedieError 'option' for an option that is none of these, or out of range */
+  constructor(device: Device, task: Task<B, D>, options: TrainOptions) {
+    checkAwaited('Trainer', { device, task })
+    refuseUnknown('Trainer', options, known)
+    const { batch, microbatch = batch, steps, lr, warmup = 0, anneal = 0, clip, logEvery = 50, ...adamw } = options
     const whole = (name: string, value: number, least: number): void => {
       if (!Number.isInteger(value) || value < least) throw new TweedieError('option', `Training: ${name} is a whole number of ${least} or more, found ${value}.`)
     }
