@@ -124,41 +124,38 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   const y = labelsOf(settings.labels, samples)
   const leads = setup.guidances.map(({ name, lead }) => ({ name, ...lead(samples, y) }))
   const tools = { device: setup.device, model, distance: setup.distance.distance, shape }
-  const { total, steps } = drawing(tools, settings, samples, { guidances: leads.map(({ guidance }) => guidance), given: setup.noise, marginal: setup.marginal, signal })
+  const { total, toEnd } = drawing(tools, settings, samples, { guidances: leads.map(({ guidance }) => guidance), given: setup.noise, marginal: setup.marginal, signal })
   const start = performance.now()
   const elapsed = (): number => (performance.now() - start) / 1000
   const bar = progress(label, total, 'steps')
-  let [first, middle, last]: (Float32Array | null)[] = [null, null, null]
-  let [firstStep, sampling] = [0, 0]
-  let scores = new Float32Array()
-  let metric: Float32Array | null = null
+  const seen: { first: Float32Array | null; middle: Float32Array | null; metric: Float32Array | null } = { first: null, middle: null, metric: null }
   const metricAt = metricStep(settings).metric?.t
+  let [firstStep, sampling] = [0, 0]
+  let [last, scores]: Float32Array[] = []
   try {
-    for await (const { x, t, done, metric: measured } of steps) {
+    using x = await toEnd(async ({ x, t, done, metric }) => {
       bar.update(done)
       if (done === 1) firstStep = elapsed()
-      if (measured && t === metricAt) metric = await measured.read()
+      if (metric && t === metricAt) seen.metric = await metric.read()
       // The goldens' marks: the state after the first step and after N/2 + 1 of N.
-      if (setup.noise && done === 1) first = await x.read()
-      if (setup.noise && done === Math.min(total, Math.floor(total / 2) + 1)) middle = await x.read()
-      if (done < total) continue
-      last = await x.read()
-      sampling = elapsed()
-      scores = await score(model, x, samples, y) as Float32Array<ArrayBuffer>
-    }
+      if (setup.noise && done === 1) seen.first = await x.read()
+      if (setup.noise && done === Math.min(total, Math.floor(total / 2) + 1)) seen.middle = await x.read()
+    })
+    last = await x.read()
+    sampling = elapsed()
+    scores = await score(model, x, samples, y)
   } finally {
     bar.stop()
   }
-  if (!last) throw new Error('the sampler yielded no step')
   checkFinite('The samples hold', last, samples, tooStrong(settings))
   checkFinite('The minority scores are', scores, samples, tooStrong(settings))
-  if (metric) checkFinite("Self-guidance's metrics are", metric, samples, tooStrong(settings))
+  if (seen.metric) checkFinite("Self-guidance's metrics are", seen.metric, samples, tooStrong(settings))
   const scored = elapsed()
   const sample = upsampler ? await upsample(upsampler, last, [samples.length, ...shape], { samples, y, seed: settings.seed, clipDenoised: settings.clipDenoised, label, signal }) : last
   if (upsampler) checkFinite('The second stage makes', sample, samples, "The upsampler's weights are damaged, or of another network.")
   const targets = samples.map((_, i) => Object.fromEntries(leads.flatMap(({ name, targets }) => targets ? [[name, targets[i] as number | string]] : [])))
   const timing = { samples: samples.length, seconds: sampling, firstStep, scoring: scored - sampling, ...(upsampler && { upsampling: elapsed() - scored }) }
-  return { sample, base: upsampler && last, first, middle, scores, metric, targets, timing }
+  return { sample, base: upsampler && last, ...seen, scores, targets, timing }
 }
 
 /** What may be wrong, and the options that mend it. */

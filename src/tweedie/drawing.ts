@@ -1,7 +1,7 @@
 /** Drawing a batch: the sampler over a loaded model, as the command line and the library both run it. */
 import {
-  GaussianDiffusion, GeneratedNoise, GivenNoise, marginalStart, marginalStartIndex, sampleLoop,
-  type Distance, type Guidance, type Marginal, type SampleStep,
+  GaussianDiffusion, GeneratedNoise, GivenNoise, marginalStart, marginalStartIndex, sample, sampleLoop,
+  type Distance, type Guidance, type Marginal, type SampleOptions, type SampleStep,
 } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
@@ -32,6 +32,8 @@ export interface Drawing {
   readonly total: number
   /** Walks them; what they took is freed when it ends, however it ends. */
   readonly steps: AsyncGenerator<SampleStep, void, void>
+  /** Walks them to the end, and gives the samples, the caller's. */
+  toEnd(onStep: (step: SampleStep) => void | Promise<void>): Promise<Tensor>
 }
 
 /** The samples with these numbers of the run, which depend on its seed and their number and on nothing else of the batch. */
@@ -42,12 +44,23 @@ export function drawing({ device, model, distance, shape }: DrawTools, settings:
   const diffusion = new GaussianDiffusion({ ...processOf(settings), respacing: settings.respacing })
   const skip = marginal && !given ? diffusion.steps - 1 - marginalStartIndex(diffusion) : settings.skip
   const rest = { ...(y && { y }), method: sampler, ...(sampler === 'ddim' && { eta }), boost, clipDenoised, guidances, ...(signal && { signal }), ...(guide && { selfGuidance: { ...guide, distance } }) }
-  async function* steps(): AsyncGenerator<SampleStep, void, void> {
-    if (given) return yield* sampleLoop(diffusion, model, { noise: new GivenNoise(given.xT, given.noise), skip, ...rest })
-    using noise = new GeneratedNoise(device, { seed: settings.seed, samples, shape })
-    yield* sampleLoop(diffusion, model, { ...(marginal ? marginalStart(device, diffusion, marginal, noise) : { noise, skip }), ...rest })
+  const generated = (): GeneratedNoise | null => (given ? null : new GeneratedNoise(device, { seed: settings.seed, samples, shape }))
+  const optionsOf = (noise: GeneratedNoise | null): SampleOptions => {
+    if (!noise) return { noise: new GivenNoise(given!.xT, given!.noise), skip, ...rest }
+    return { ...(marginal ? marginalStart(device, diffusion, marginal, noise) : { noise, skip }), ...rest }
   }
-  return { total: diffusion.steps - skip, steps: steps() }
+  async function* steps(): AsyncGenerator<SampleStep, void, void> {
+    using noise = generated()
+    yield* sampleLoop(diffusion, model, optionsOf(noise))
+  }
+  return {
+    total: diffusion.steps - skip,
+    steps: steps(),
+    async toEnd(onStep) {
+      using noise = generated()
+      return await sample(diffusion, model, { ...optionsOf(noise), onStep })
+    },
+  }
 }
 
 /** Refuses values that are no numbers, with the samples that have them; `values` are of all of `samples`, one after another. */
