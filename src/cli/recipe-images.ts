@@ -47,7 +47,7 @@ export async function imagesRecipe(set: ImageSet, wishes: ImageWishes & { readon
   const facts = {
     count: set.length,
     side: sizes.reduce((least, { width, height }) => Math.min(least, width, height), Infinity),
-    reading: pixelsPerSecond === undefined ? 0 : sizes.reduce((sum, { width, height }) => sum + width * height, 0) / pixelsPerSecond,
+    reading: pixelsPerSecond === undefined ? 0 : sizes.reduce((sum, { width, height }) => sum + width * height, 0) / pixelsPerSecond + writing * sizes.length,
   }
   const speeds = new Map(Object.entries(before?.imagesPerSecond ?? {}))
   let on = before?.on ?? ''
@@ -109,6 +109,9 @@ async function networksOf({ channels }: ImageSet, candidate: Candidate, levels: 
 
 /** Images at a time while measuring: a CPU takes as long for each in any batch, a GPU wants many. */
 const batches = { cpu: 8, webgpu: 32 }
+
+/** Seconds of writing a small file safely. */
+const writing = 0.005
 
 /** Decodes and scales the first images, for half a second. */
 async function measureReading(set: ImageSet, signal: AbortSignal): Promise<number> {
