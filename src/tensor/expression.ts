@@ -83,6 +83,8 @@ function call(name: FunctionName, ...given: Argument[]): Node {
 
 /**
  * The functions of the language. Each takes nodes and numbers, and gives a node; comparisons give 1 or 0.
+ * On the CPU a written number computes the same bits as a scalar; the drivers of GPUs may sum in another order where they
+ * see a number, and take 0 x for 0 where x is NaN.
  *
  * ```ts
  * const softsign = expression(1, 0, ([x]) => f.div(x, f.add(1, f.abs(x))))

@@ -31,7 +31,7 @@ const wgslOf: { readonly [K in FunctionName]: (a: string, b: string, c: string) 
 /** The bits of a float32. */
 const bitsOf = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0]
 
-export function render(root: Node): { body: string; result: string } {
+function render(root: Node): { body: string; result: string } {
   const names = new Map<Node, string>()
   const lines: string[] = []
   for (const node of topological(root)) {
