@@ -23,6 +23,10 @@ test('everything that the model was trained with', () => {
   expect({ ...types, steps: process.steps, last: process.modelTimestep(399) }).toEqual({ meanType: 'v', varianceType: 'fixedSmall', steps: 400, last: 997.5 })
 })
 
+test.each([undefined, 'bccd32', {}])('%j is no description', (description) => {
+  expect(() => diffusionOf(description as never)).toThrow(/^diffusionOf: expected a model's description, found .*describeModel\(checkpoint\) makes one\.$/)
+})
+
 test("a classifier's classes are no variance head: its process has what learnSigma says", () => {
   const sixClasses = { ...classifier, outChannels: 6 }
   expect(diffusionOf({ config: sixClasses, diffusion: cosine }).varianceType).toBe('fixedLarge')

@@ -230,6 +230,13 @@ describe('sources', () => {
     await refuses(openFile(folder), 'option', `expected a file, found a folder. ${folder} has`, 'model.safetensors')
   })
 
+  test.each([
+    ['<!DOCTYPE html>', 'a page of HTML'], ['\n<html>\n', 'a page of HTML'], ['version https://git-lfs', 'a pointer of Git LFS'], ['{"config": 1}', 'JSON'],
+    ['\x89PNG\r\n\x1a\n', 'a picture'], ['\xff\xd8\xff\xe0JFIF ', 'a picture'], ['\x1f\x8b\x08\x08ABCDE', 'a gzip archive'],
+  ])('%j: what it is instead', async (text, found) => {
+    await refuses(openCheckpoint(bytesSource(Buffer.from(text, 'latin1'))), 'format', `expected weights, as safetensors or of PyTorch, found ${found}`)
+  })
+
   test('more bytes at once than there is room for', async () => {
     // A file of 4 TiB that takes no room on the disk.
     await writeFile(join(folder, 'sparse'), '')
@@ -259,6 +266,11 @@ describe('sources', () => {
       return `http://127.0.0.1:${(server.address() as AddressInfo).port}/w`
     }
     afterEach(async () => { await new Promise((done) => { server.closeAllConnections(); server.close(done) }) })
+    test('no server there', async () => {
+      const url = await serve('ranges')
+      await new Promise((done) => server.close(done))
+      await refuses(urlSource(url), 'format', `${url}: reading failed (fetch failed, ECONNREFUSED): is the server there`)
+    })
 
     test('is read by ranges', async () => {
       const source = await urlSource(await serve('ranges'))

@@ -116,9 +116,29 @@ describe('the shipped set', () => {
     [{ selfGuidance: { every: 0 } }, /every is a whole number/],
     [{ selfGuidance: { after: 0.9 } }, /^selfGuidance\.every 5 and selfGuidance\.after 0\.9 guide none of the 2 steps/],
     [{ eta: 0.5 }, /^eta is the noise of the sampler 'ddim'/],
+    [{ number: '4' as never }, /^number: expected a whole number of 1 or more, found "4"\.$/],
+    [{ signal: new AbortController() as never }, /^sample: signal: expected an AbortSignal, found an AbortController\. That of an AbortController is its signal\.$/],
     [{ seeds: 3 } as TweedieSampleOptions, /^sample: unknown option "seeds" \(did you mean "seed"\?\)/],
   ])('what does not fit is said: %j', async (options, message) => {
     await expect(last(model, { steps: 2, number: 1, ...options })).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })
+  })
+
+  test('more samples than memory holds', async () => {
+    await expect(last(model, { steps: 2, number: 1e9 })).rejects.toMatchObject({ code: 'out-of-memory', message: expect.stringMatching(/^number: 1000000000 samples are 11444\.1 GiB, .*or with tweedie sample/) })
+  })
+
+  test.each<[string, unknown, object, RegExp]>([
+    ['no pictures', [], {}, /found an empty one\.$/],
+    ['one picture', { width: 1 }, {}, /^score: expected a list of images, .*found an object\.$/],
+    ['a path', ['cell.png'], {}, /^score: expected images, found "cell\.png"\. decodeImage makes one/],
+    ['bytes of a file', [new Uint8Array(3)], {}, /^score: expected images, found an? Uint8Array\. decodeImage makes one/],
+    ['nothing', [null], {}, /^score: expected images, found null/],
+    ['values that are none', new Float32Array(3072).fill(NaN), {}, /^score: expected values in \[-1, 1\], found NaN/],
+    ['bytes as values', new Float32Array(3072).fill(255), {}, /^score: expected values in \[-1, 1\], found 255\. A pixel p of 0 to 255 is p \/ 127\.5 - 1\.$/],
+    ['a step that is a number', new Float32Array(3072), { step: 50 }, /^scoreProcess: expected a step \{ index \} of the 100, or \{ fraction \} of T, found 50\.$/],
+    ['a progress that is none', new Float32Array(3072), { onProgress: 3 }, /^score: onProgress: expected a function, found 3\.$/],
+  ])('what cannot be scored is said: %s', async (_, pictures, options, message) => {
+    await expect(model.score(pictures as never, options)).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })
   })
 })
 
@@ -253,6 +273,7 @@ describe('loading', () => {
       for await (const _ of model.sample({ number: 1, steps: 2 })) model.dispose()
     })()).rejects.toMatchObject({ code: 'disposed', message: 'sample: the model was disposed.' })
     await expect(model.score(new Float32Array(192))).rejects.toThrow('score: the model was disposed.')
+    await expect(last(model, { number: 1, steps: 2 })).rejects.toThrow('sample: the model was disposed.')
     model.dispose()
   })
 
@@ -261,6 +282,11 @@ describe('loading', () => {
     ['a path where there is no page and no Node', () => TweedieOfPages.load('model.safetensors'), /^model\.safetensors is no URL, .*'tweedie\/node'\.$/],
     ['the set is not where it is said', () => Tweedie.load('bccd32', { weights: out('nowhere') }), /^cannot read .*nowhere\/bccd32-adm\.safetensors/],
     ['no such file', () => Tweedie.load(out('none.safetensors')), /^cannot read .*none\.safetensors/],
+    ['the name of a published model', () => Tweedie.load('64x64_diffusion'), /^64x64_diffusion is the name of a published model, .*\{ preset: '64x64_diffusion' \}/],
+    ['almost the shipped set', () => Tweedie.load('bccd23'), /^cannot read bccd23: .*The shipped set is called 'bccd32'\.$/],
+    ['flags that the set contradicts', () => Tweedie.load('bccd32', { flags: '--image_size 64' }), /bccd32-adm\.safetensors(?!.*not beside).*the flags say otherwise/],
+    ['a feature net', () => Tweedie.load(shipped('features')), /a feature net, which measures distances/],
+    ['a controller for its signal', () => Tweedie.load('bccd32', { signal: new AbortController() as never }), /^Tweedie\.load: signal: expected an AbortSignal/],
     ['a classifier', async () => Tweedie.load(await writeModel(out('classifier.safetensors'), classifier)), /is a classifier, which draws nothing/],
     ['an upsampler', async () => Tweedie.load(await writeModel(out('upsampler.safetensors'), upsampler)), /is a super-resolution U-Net/],
     ['a U-Net for a classifier', async () => Tweedie.load(await writeModel(out('small.safetensors'), base), { minorityClassifier: out('small.safetensors') }), /a U-Net, but minorityClassifier takes a classifier/],

@@ -2,7 +2,7 @@
  * From what is known of a model to its process, so that nobody types a schedule a second time: a wrong one draws noise, and
  * nothing says so.
  */
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import type { DiffusionSettings, ModelConfig } from '../nn/config.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { GaussianDiffusion, type DiffusionOptions } from './gaussian-diffusion.ts'
@@ -30,6 +30,7 @@ export interface DiffusionOfOptions {
  */
 export function diffusionOf(description: DescribedProcess, options: DiffusionOfOptions = {}): GaussianDiffusion {
   refuseUnknown('diffusionOf', options, { respacing: true })
+  if (description?.config === undefined) throw unexpected('diffusionOf', "a model's description", description, 'describeModel(checkpoint) makes one.')
   const { respacing } = options
   return new GaussianDiffusion({ ...describedOptions(description), ...(respacing !== undefined && { respacing }) })
 }

@@ -133,7 +133,7 @@ export class GaussianDiffusion {
     const [n, c, ...size] = x.shape
     const channels = c * (this.varianceType.startsWith('learned') ? 2 : 1)
     if (out.shape[1] !== channels) {
-      throw new TweedieError('option', `A ${this.varianceType} variance takes a network of ${channels} output channels, found ${out.shape[1]}: choose the variance type that the network was trained with.`)
+      throw new TweedieError('option', `A ${this.varianceType} variance takes a network of ${channels} output channels, found ${out.shape[1] ?? `a tensor [${out.shape.join(', ')}]`}: choose the variance type that the network was trained with.`)
     }
     return givenTensor('A denoiser', out, [n, channels, ...size])
   }

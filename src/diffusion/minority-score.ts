@@ -46,7 +46,7 @@ export type ScoreStep = { readonly index: number } | { readonly fraction: number
 export function scoreProcess(process: Omit<DiffusionOptions, 'respacing'> | DescribedProcess, given?: ScoreStep): ScoreProcess {
   const options = 'config' in process ? describedOptions(process) : process
   const step = given ?? { fraction: scoreFraction(options.schedule) }
-  if (typeof step !== 'object') throw unexpected('scoreProcess', 'a step { index } of the 100, or { fraction } of T', step)
+  if (typeof step !== 'object' || !('fraction' in step || 'index' in step)) throw unexpected('scoreProcess', 'a step { index } of the 100, or { fraction } of T', step)
   const steps = Math.min(Number(scoreRespacing), options.diffusionSteps)
   if ('fraction' in step && !(step.fraction >= 0 && step.fraction <= 1)) throw new TweedieError('option', `The score's step is a fraction of T from 0 to 1, found ${step.fraction}.`)
   const t = 'index' in step ? step.index : Math.min(steps - 1, Math.round(step.fraction * steps))

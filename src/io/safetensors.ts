@@ -8,6 +8,7 @@ import { TweedieError } from '../errors.ts'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
 import { decode, fileDTypes, isFileDType } from './dtype.ts'
 import type { FileDType } from './dtype.ts'
+import { otherFormat } from './other-format.ts'
 import { readData } from './source.ts'
 import type { ByteSource } from './source.ts'
 
@@ -34,7 +35,8 @@ export async function openSafetensors(source: ByteSource, { signal }: { signal?:
   const headerLength = (await readData(source, 0, 8, signal)).getBigUint64(0, true)
   const room = Math.min(maxHeader, source.size - 8)
   if (headerLength > BigInt(room)) {
-    throw broken(`expected a safetensors header of at most ${room} bytes, found a length of ${headerLength}: the file is ` +
+    const other = otherFormat(await source.read(0, 8, signal))
+    throw broken(other ? `expected weights, as safetensors or of PyTorch, found ${other}` : `expected a safetensors header of at most ${room} bytes, found a length of ${headerLength}: the file is ` +
       'cut short, or neither safetensors nor PyTorch')
   }
   const start = 8 + Number(headerLength)

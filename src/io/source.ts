@@ -133,6 +133,8 @@ async function bodyOf(response: Response, url: string, signal: AbortSignal | und
 
 function failed(url: string, signal: AbortSignal | undefined, cause: unknown): never {
   signal?.throwIfAborted()
-  throw new TweedieError('format', `${url}: reading failed (${cause instanceof Error ? cause.message : String(cause)})`,
-    { cause })
+  // fetch says "fetch failed", and why in its cause: ECONNREFUSED, ENOTFOUND.
+  const why = (cause as { cause?: { code?: unknown } } | undefined)?.cause?.code
+  throw new TweedieError('format', `${url}: reading failed (${cause instanceof Error ? cause.message : String(cause)}${typeof why === 'string' ? `, ${why}` : ''}): ` +
+    'is the server there, and does a page of another origin have its permission (CORS)?', { cause })
 }

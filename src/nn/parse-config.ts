@@ -8,7 +8,7 @@
 import { TweedieError } from '../errors.ts'
 import { checkConfig, levelRates, maxDiffusionSteps, meanTypes } from './config.ts'
 import type { DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
-import { unknownNames } from '../tensor/nearest.ts'
+import { editDistance, unknownNames } from '../tensor/nearest.ts'
 
 const POOLS: readonly Pool[] = ['attention', 'adaptive', 'spatial', 'spatial_v2']
 const SCHEDULES: readonly NoiseSchedule[] = ['linear', 'cosine']
@@ -182,7 +182,10 @@ class Fields {
 
   private need(key: string, expected: string, otherwise: unknown): unknown {
     const value = this.get(key) ?? otherwise
-    if (value === undefined) this.fail(`${key} is missing (${expected})`)
+    if (value === undefined) {
+      const meant = Object.keys(this.values).find((other) => other !== key && editDistance(key, other, 2) <= 2)
+      this.fail(`${key} is missing (${expected})${meant === undefined ? '' : `: is it "${meant}"?`}`)
+    }
     return value
   }
 

@@ -80,7 +80,7 @@ function entriesOf(layer: AnyLayer): Entries {
 }
 
 /** Lists longer than this end in a count. */
-const LISTED = 40
+const LISTED = 4
 
 /**
  * Compares a checkpoint's tensors with what a network needs. The order does not matter.

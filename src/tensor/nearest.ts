@@ -65,13 +65,17 @@ export function unknownNames(what: string, names: readonly string[], known: Iter
 /**
  * Refuses options that are no object, or have a key that is not one of `known`: in JavaScript a misspelled option is not
  * there, and its default is used. The keys of `known` are held against the options' type by the compiler. A key that is
- * undefined is as good as absent.
+ * undefined is as good as absent. Of the options that many functions have, an AbortSignal and what is called on progress
+ * must be such: else a work of minutes ends at the first call.
  * @throws TweedieError 'option'
  */
 export function refuseUnknown<T extends object>(of: string, options: T, known: { readonly [K in keyof Required<T>]: unknown }): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw noOptions(of, options, known)
   // Ops are called often: only an error takes its time.
   for (const key in options) if (!Object.hasOwn(known, key) && options[key] !== undefined) throw unknownOptions(of, options, known)
+  const { signal, onProgress, onStep } = options as Readonly<Record<string, unknown>>
+  if (signal && typeof (signal as AbortSignal).throwIfAborted !== 'function') throw unexpected(`${of}: signal`, 'an AbortSignal', signal, 'That of an AbortController is its signal.')
+  for (const [name, call] of [['onProgress', onProgress], ['onStep', onStep]]) if (call && typeof call !== 'function') throw unexpected(`${of}: ${name as string}`, 'a function', call)
 }
 
 const noOptions = (of: string, options: unknown, known: object): TweedieError =>

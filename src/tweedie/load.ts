@@ -4,11 +4,11 @@
  */
 import { diffusionOptionsOf, type Distance, type GreyRange } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { preset as presetOf, type ModelDescription, type Preset, type UNet } from '../nn/index.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { preset as presetOf, presetNames, type ModelDescription, type Preset, type UNet } from '../nn/index.ts'
+import { nearest, refuseUnknown } from '../tensor/nearest.ts'
 import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
 import { normIn, openNet, openNorm, type OpenDistance } from './distance.ts'
-import { fail } from './fail.ts'
+import { fail, wholeOf } from './fail.ts'
 import type { Files, Where } from './files.ts'
 import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinority } from './guidance-minority.ts'
 import { samplingNeeds, together } from './need.ts'
@@ -118,7 +118,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
 async function openAll(files: Files, opener: FileOpener, what: Where, options: TweedieOptions) {
   const set = what === 'bccd32' ? bccd32 : null
   const shipped = (name: string): Where => shippedFile(name, files, options)
-  const file = await opener.open('model', { where: set ? shipped(set.model) : what, flags: options.flags }, options.preset ?? null).catch((cause: unknown) => set ? notThere(cause, options) : Promise.reject(cause))
+  const file = await opener.open('model', { where: set ? shipped(set.model) : what, flags: options.flags }, options.preset ?? null).catch((cause: unknown) => set ? notThere(cause, options) : noFile(cause, what))
   const { name, description: { config, diffusion, preset: published } } = file
   if (config.kind !== 'unet') return fail(`${name} is a classifier, which draws nothing: load the U-Net it was made for, and give this one as minorityClassifier.`)
   if (config.superResolution) return fail(`${name} is a super-resolution U-Net, which takes a picture beside the noise: load one that draws by itself (the command line has --upsampler).`)
@@ -135,9 +135,19 @@ function shippedFile(name: string, { shipped }: Files, { weights }: TweedieOptio
   return shipped ? new URL(name, shipped) : fail("The shipped files lie in the package's folder weights, and a page has to be told where it finds them: serve node_modules/tweedie/weights, and say Tweedie.load('bccd32', { weights: '/weights/' }).")
 }
 
+const isMissing = (cause: unknown): cause is TweedieError => cause instanceof TweedieError && (cause.cause as { code?: unknown } | undefined)?.code === 'ENOENT'
+
+/** The name of a model is taken for the model. */
+function noFile(cause: unknown, what: Where): never {
+  if (typeof what !== 'string' || !isMissing(cause)) throw cause
+  if (presetNames().includes(what)) throw new TweedieError('option', `${what} is the name of a published model, and there is no such file: npx tweedie fetch lists what can be had. Give the file, and { preset: '${what}' } where it does not say itself what it is.`, { cause })
+  if (nearest(what, ['bccd32'])) throw new TweedieError('option', `${cause.message} The shipped set is called 'bccd32'.`, { cause })
+  throw cause
+}
+
 /** In a bundle the package's files are no longer where the code is. */
 function notThere(cause: unknown, { weights }: TweedieOptions): never {
-  if (weights !== undefined || !(cause instanceof TweedieError) || cause.code !== 'option') throw cause
+  if (weights !== undefined || !isMissing(cause)) throw cause
   throw new TweedieError('option', `The shipped set is not beside the program (${cause.message}): say where the package's folder weights is, as in Tweedie.load('bccd32', { weights: 'node_modules/tweedie/weights' }).`, { cause })
 }
 
@@ -174,7 +184,7 @@ async function openDistance(choice: DistanceChoice, opener: FileOpener, { grey, 
 
 /** The caller's device, or one that holds as large a batch as there is room for, up to 8. */
 async function deviceFor({ device, batch, backend, threads, simd, gpuDevice, signal }: TweedieOptions, needOf: (batch: number, guided: boolean) => DeviceNeed): Promise<{ device: Device; batch: number }> {
-  if (batch !== undefined && !(Number.isInteger(batch) && batch >= 1)) fail(`batch: expected a whole number of 1 or more, found ${batch}.`)
+  if (batch !== undefined) wholeOf('batch', batch)
   if (device) return { device, batch: batch ?? 8 }
   const request = { ...(backend && { backend }), ...(threads !== undefined && { threads }), ...(simd && { simd }), ...(gpuDevice && { gpuDevice }), ...(signal && { signal }) }
   // Where not even one image can be guided, it may still be drawn.

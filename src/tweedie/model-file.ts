@@ -29,7 +29,7 @@ export async function openModelFile(files: Files, where: Where, { preset, flags,
   try {
     const { kind } = checkpoint.metadata
     if (kind === 'tweedie-training') throw new TweedieError('option', `${name}: the state of a training run, with which train --resume goes on: take the weights beside it, an ema-RATE.safetensors or model.safetensors.`)
-    if (kind === 'features') throw new TweedieError('option', `${name}: a feature net, for --features; it is no network that draws or guides.`)
+    if (kind === 'features') throw new TweedieError('option', `${name}: a feature net, which measures distances (--features FILE, in the library { distance: { features: FILE } }); it is no network that draws or guides.`)
     const json = preset === undefined && flags === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
     const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(flags === undefined ? {} : { flags }), ...(json === undefined ? {} : { json }) })
     checkStateDict(stateDictOf(planOf(description.config)), new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape])), name)

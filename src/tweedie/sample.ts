@@ -4,7 +4,7 @@ import { selfGuidance as checkGuidance, type Guidance, type Respacing, type Self
 import { TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
 import { checkFinite, drawing } from './drawing.ts'
-import { fail } from './fail.ts'
+import { fail, wholeOf } from './fail.ts'
 import { checkLabels, labelsOf } from './labels.ts'
 import type { Loaded } from './load.ts'
 import { boostAndSkipOf, checkSteps, guideOf, respacingOf, samplerOf, samplers, type DrawSettings, type Sampler } from './settings.ts'
@@ -73,6 +73,7 @@ export interface TweedieStep {
 }
 
 export async function* sample(loaded: Loaded, options: TweedieSampleOptions, check: () => void): AsyncGenerator<TweedieStep, void, void> {
+  check()
   const { device, model, description: { config }, minority } = loaded
   const settings = settingsOf(loaded, options)
   const { number = 16, batch = loaded.batch, preview = false, signal, guidances = () => [] } = options
@@ -81,7 +82,8 @@ export async function* sample(loaded: Loaded, options: TweedieSampleOptions, che
   const lead = minority && ledByMinority(options) ? minority.plan({ target: targetOf(options.target), scale: options.scale ?? minority.scale, labels: settings.labels, seed: settings.seed }) : null
   const tools = { device, model, distance: options.selfGuidance?.distance ?? loaded.distance, shape: [config.inChannels, config.imageSize, config.imageSize] }
 
-  const values = new Float32Array(wholeOf('number', number) * tools.shape.reduce((a, b) => a * b, 1))
+  const area = tools.shape.reduce((a, b) => a * b, 1)
+  const values = roomFor(number, area)
   const images: Image[] = []
   let before = 0
   for (let begin = 0; begin < number; begin += batch) {
@@ -102,7 +104,7 @@ export async function* sample(loaded: Loaded, options: TweedieSampleOptions, che
       }
       const last = await x.read()
       checkFinite('The samples hold', last, samples, 'Take a smaller weight, scale or boost; if there is none, the weights are damaged, or of another network or preset.')
-      values.set(last, begin * tools.shape.reduce((a, b) => a * b, 1))
+      values.set(last, begin * area)
       images.push(...imagesOf(last, shape))
       yield { ...progress, images: [...images], finished: images.length, ...(images.length === number && { values }) }
     }
@@ -142,5 +144,12 @@ function targetOf(target: TweedieSampleOptions['target'] = 'rarest'): readonly [
   throw new TweedieError('option', `target: expected a level, a range [first, last] of levels, 'rarest' or 'tilt', found ${JSON.stringify(target)}.`)
 }
 
-const wholeOf = (name: string, value: number): number =>
-  Number.isInteger(value) && value >= 1 ? value : fail(`${name}: expected a whole number of 1 or more, found ${String(value)}.`)
+/** Room for the values of every sample. */
+function roomFor(number: number, each: number): Float32Array<ArrayBuffer> {
+  try {
+    return new Float32Array(wholeOf('number', number) * each)
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause
+    throw new TweedieError('out-of-memory', `number: ${number} samples are ${(4 * number * each / 2 ** 30).toFixed(1)} GiB, for which there is no room in memory: draw fewer at a time, each with a seed of its own, or with tweedie sample, which writes batch by batch.`, { cause })
+  }
+}

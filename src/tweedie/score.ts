@@ -1,6 +1,7 @@
 /** Minority scores of images by a loaded model. */
 import { batchOf, imageFrom, type Canvas, type Image, type Pixels } from '../data/index.ts'
 import { scoreImages, scoreProcess, type ImageSource, type ScoreStep } from '../diffusion/index.ts'
+import { named, unexpected } from '../errors.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { fail } from './fail.ts'
 import { checkLabels, cycled } from './labels.ts'
@@ -51,6 +52,9 @@ function sourceOf(pictures: ScoredPictures, { size, channels }: { readonly size:
   const shape = [channels, size, size]
   if (pictures instanceof Float32Array) {
     const length = pictures.length / area
+    // Samples that were not clipped are a little outside; pixels of 0 to 255 far.
+    const strange = pictures.find((value) => !(Math.abs(value) <= 4))
+    if (strange !== undefined) return fail(`score: expected values in [-1, 1], found ${strange}. A pixel p of 0 to 255 is p / 127.5 - 1.`)
     if (!Number.isInteger(length) || length === 0) return fail(`score: expected values of whole images [N, ${shape.join(', ')}], found ${pictures.length}.`)
     const read = async (indices: readonly number[]): Promise<Float32Array> => {
       const out = new Float32Array(indices.length * area)
@@ -59,9 +63,12 @@ function sourceOf(pictures: ScoredPictures, { size, channels }: { readonly size:
     }
     return { length, shape, read }
   }
-  if (!Array.isArray(pictures) || pictures.length === 0) return fail(`score: expected a list of images, or the values of a batch [N, ${shape.join(', ')}], found ${Array.isArray(pictures) ? 'an empty one' : typeof pictures}.`)
+  if (!Array.isArray(pictures) || pictures.length === 0) return fail(`score: expected a list of images, or the values of a batch [N, ${shape.join(', ')}], found ${Array.isArray(pictures) ? 'an empty one' : named(pictures)}.`)
   const images = pictures as Exclude<ScoredPictures, Float32Array>
   return { length: images.length, shape, read: async (indices) => batchOf(indices.map((k) => decoded(images[k]!)), { size, channels }) }
 }
 
-const decoded = (picture: Exclude<ScoredPictures, Float32Array>[number]): Image => 'channels' in picture ? picture : imageFrom(picture)
+function decoded(picture: Exclude<ScoredPictures, Float32Array>[number]): Image {
+  if (typeof picture !== 'object' || picture === null || ArrayBuffer.isView(picture)) throw unexpected('score', 'images', picture, 'decodeImage makes one of the bytes of a PNG or JPEG.')
+  return 'channels' in picture ? picture : imageFrom(picture)
+}
