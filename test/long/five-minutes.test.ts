@@ -45,9 +45,9 @@ test('40 images become a model and its samples', async () => {
     await promisify(execFile)('npx', commandIn(docs), { cwd: folder, maxBuffer: 2 ** 26, shell: process.platform === 'win32' })
     const at = (path: string): string => join(folder, 'out/mine', path)
 
-    const { stages } = JSON.parse(readFileSync(at('recipe.json'), 'utf8')) as { stages: { command: string; seconds: number }[] }
+    const { measured, stages } = JSON.parse(readFileSync(at('recipe.json'), 'utf8')) as { measured: object; stages: { command: string; seconds: number }[] }
     expect(stages.map(({ command }) => command)).toEqual(expect.arrayContaining(['train diffusion', 'score', 'label', 'train classifier', 'quickstart', 'memorization']))
-    console.log(stages.map(({ command, seconds }) => `${command} ${seconds} s`).join(', '))
+    console.log(JSON.stringify(measured), stages.map(({ command, seconds }) => `${command} ${seconds} s`).join(', '))
     for (const page of ['diffusion/report.html', 'scores.html', 'classifier/report.html', 'drawn/report.html', 'memorization/index.html']) expect(readFileSync(at(page), 'utf8')).toMatch(/^<!doctype html>/i)
 
     const [head, ...rows] = readFileSync(at('diffusion/log.csv'), 'utf8').trim().split('\n').map((line) => line.split(','))
