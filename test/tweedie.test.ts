@@ -130,6 +130,7 @@ describe('the shipped set', () => {
   test.each<[string, unknown, object, RegExp]>([
     ['no pictures', [], {}, /found an empty one\.$/],
     ['one picture', { width: 1 }, {}, /^score: expected a list of images, .*found an object\.$/],
+    ['a promise', Promise.resolve([]), {}, /^score: expected a list of images, .*found a Promise: did you forget await\?$/],
     ['a path', ['cell.png'], {}, /^score: expected images, found "cell\.png"\. decodeImage makes one/],
     ['bytes of a file', [new Uint8Array(3)], {}, /^score: expected images, found an? Uint8Array\. decodeImage makes one/],
     ['nothing', [null], {}, /^score: expected images, found null/],
@@ -294,6 +295,7 @@ describe('loading', () => {
     ['LPIPS without weights', () => Tweedie.load('bccd32', { distance: 'lpips' }), /^distance: LPIPS needs its weights/],
     ['an option that is none', () => Tweedie.load('bccd32', { classifier: 'x' } as object), /^Tweedie\.load: unknown option "classifier"/],
     ['no file at all', () => Tweedie.load(3 as never), /^Tweedie\.load: expected a path, a URL, a Blob or the bytes of a file, found 3\.$/],
+    ['a path of no letters', () => Tweedie.load(''), /^Tweedie\.load: expected a path, a URL, a Blob or the bytes of a file, found ""\.$/],
     ['a promise of a file', () => Tweedie.load(Promise.resolve('x') as never), /found a Promise: did you forget await\?$/],
     ['a batch of none', () => Tweedie.load('bccd32', { batch: 0 }), /^batch: expected a whole number/],
   ])('%s: said before a device is asked for', async (_, call, message) => {

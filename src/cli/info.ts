@@ -2,7 +2,10 @@
 import { diffusionOptionsOf } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint } from '../io/index.node.ts'
-import { describeModel, memoryOf, parameterCount, preset as presetOf, presetNames, presetsLike, presetsWith, publishedSelfDistance, type DiffusionSettings, type ModelConfig, type ModelDescription } from '../nn/index.ts'
+import {
+  checkStateDict, describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, presetsLike, presetsWith, publishedSelfDistance, stateDictOf,
+  type DiffusionSettings, type ModelConfig, type ModelDescription,
+} from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../tensor/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
@@ -94,6 +97,7 @@ async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags
     return show([['network', guess(shapes, path)]])
   }
   const { config, diffusion } = description
+  checkStateDict(stateDictOf(planOf(config)), shapes, path)
   const like = presetsLike(config, diffusion)
   const whose = description.preset !== undefined ? `, the preset ${description.preset}` : like.length > 0 ? `, that of the presets ${like.join(', ')}: --preset says which` : ''
   const inference = memoryOf(config)

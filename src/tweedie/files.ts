@@ -42,7 +42,7 @@ const tag = (value: unknown): string => Object.prototype.toString.call(value).sl
  * @throws TweedieError 'option' for anything else, and for what is not there
  */
 export async function openWhere(files: Files, where: Where, signal?: AbortSignal): Promise<ByteSource> {
-  if (isPlace(where)) return files.open(where, signal)
+  if (where !== '' && isPlace(where)) return files.open(where, signal)
   if (ArrayBuffer.isView(where)) return bytesSource(new Uint8Array(where.buffer, where.byteOffset, where.byteLength))
   if (tag(where) === 'ArrayBuffer') return bytesSource(new Uint8Array(where as ArrayBuffer))
   if (['Blob', 'File'].includes(tag(where))) return blobSource(where as Blob)

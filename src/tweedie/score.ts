@@ -1,7 +1,7 @@
 /** Minority scores of images by a loaded model. */
 import { batchOf, imageFrom, type Canvas, type Image, type Pixels } from '../data/index.ts'
 import { scoreImages, scoreProcess, type ImageSource, type ScoreStep } from '../diffusion/index.ts'
-import { named, unexpected } from '../errors.ts'
+import { unexpected } from '../errors.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { fail } from './fail.ts'
 import { checkLabels, cycled } from './labels.ts'
@@ -63,7 +63,9 @@ function sourceOf(pictures: ScoredPictures, { size, channels }: { readonly size:
     }
     return { length, shape, read }
   }
-  if (!Array.isArray(pictures) || pictures.length === 0) return fail(`score: expected a list of images, or the values of a batch [N, ${shape.join(', ')}], found ${Array.isArray(pictures) ? 'an empty one' : named(pictures)}.`)
+  const expected = `a list of images, or the values of a batch [N, ${shape.join(', ')}]`
+  if (!Array.isArray(pictures)) throw unexpected('score', expected, pictures)
+  if (pictures.length === 0) return fail(`score: expected ${expected}, found an empty one.`)
   const images = pictures as Exclude<ScoredPictures, Float32Array>
   return { length: images.length, shape, read: async (indices) => batchOf(indices.map((k) => decoded(images[k]!)), { size, channels }) }
 }
