@@ -80,6 +80,7 @@ describe('by name', () => {
     await expect(Device.request({ backend: 'webgpu' })).rejects.toEqual(code('webgpu-unavailable', /no adapter: take the CPU backend/))
   })
   test('nonsense is refused', async () => {
+    await expect(Device.request({ simd: 'relaxd' as 'relaxed' })).rejects.toEqual(code('option', /^simd is 'auto', 'plain' or 'relaxed', found 'relaxd': did you mean 'relaxed'\?$/))
     await expect(Device.request({ backend: 'gpu' as 'webgpu' })).rejects.toEqual(code('option', /^backend: expected webgpu, cpu, auto, found gpu/))
     for (const threads of [0, 1.5, 65, NaN]) await expect(Device.request({ backend: 'cpu', threads })).rejects.toEqual(code('option', /^threads: expected a whole number from 1 to 64/))
     await expect(Device.request({ backend: 'cpu', gpuDevice: {} as GPUDevice })).rejects.toEqual(code('option', /give one of them/))

@@ -17,9 +17,11 @@ const fail = (message: string): never => {
  */
 export function flagPairs(flags: string | readonly string[]): FlagPair[] {
   const texts: unknown[] = Array.isArray(flags) ? flags : [flags]
-  const wrong = texts.find((text) => typeof text !== 'string')
-  if (wrong !== undefined || texts.length === 0) throw unexpected('flags', 'a text such as "--image_size 64 --num_channels 192", or a list of such', wrong ?? flags)
+  const expected = 'a text such as "--image_size 64 --num_channels 192", or a list of such'
+  for (const text of texts) if (typeof text !== 'string') throw unexpected('flags', expected, text)
   const words = wordsOf(texts.join('\n'))
+  // A variable of the shell that is not set; the network of no flags at all is nobody's.
+  if (words.length === 0) throw unexpected('flags', expected, flags, 'Is the variable set?')
   const pairs: FlagPair[] = []
   for (let i = 0; i < words.length; i++) {
     const [, name, inline] = /^--([A-Za-z_][\w-]*)(?:=(.*))?$/s.exec(words[i]!) ?? fail(noFlag(words[i]!))

@@ -12,7 +12,7 @@ import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } fro
 import { backends, type Acquired } from './backends.ts'
 import type { CPURequest } from './cpu/request.ts'
 import { checkDType, type DType } from './dtype.ts'
-import { refuseUnknown } from './nearest.ts'
+import { refuseOther, refuseUnknown } from './nearest.ts'
 import { bytesOf, type Op } from './op.ts'
 import type { OpName } from './ops/index.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
@@ -37,6 +37,7 @@ async function requestBackend(options: DeviceRequest): Promise<Acquired> {
   refuseUnknown('Device.request', options, requestOptions)
   const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options
   if (!choices.includes(backend)) throw new TweedieError('option', `backend: expected ${choices.join(', ')}, found ${String(backend)}.`)
+  if (options.simd !== undefined) refuseOther('simd', options.simd, ['auto', 'plain', 'relaxed'])
   if (gpuDevice && backend === 'cpu') throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
   const { cpu, webgpu } = backends
   if (gpuDevice || backend === 'webgpu') return existing(webgpu, 'webgpu').request(options)
