@@ -84,7 +84,7 @@ describe('describeModel', () => {
     const source = checkpointOf(preset('256x256_diffusion_uncond').config)
     const described = describeModel(source, { flags: adm(256, '--class_cond False --num_head_channels 64').replace('--num_channels 256', '--num_channels 128') })
     const shapes = new Map([...source.tensors].map(([key, { shape }]) => [key, shape]))
-    expect(() => checkStateDict(stateDictOf(planOf(described.config)), shapes, 'model.pt')).toThrow(/model\.pt .*input_blocks\.0\.0\.weight/s)
+    expect(() => checkStateDict(stateDictOf(planOf(described.config)), shapes, 'model.pt')).toThrow(/model\.pt .*time_embed\.0\.weight/s)
     const classes = describeModel(source, { flags: adm(256, '--class_cond True --num_head_channels 64') })
     expect(() => checkStateDict(stateDictOf(planOf(classes.config)), shapes, 'model.pt')).toThrow(/label_emb\.weight/)
     expect(() => describeModel(source, { flags: adm(256, '--num_head_channels 64').replace('--learn_sigma True', '--learn_sigma False') })).toThrow('learn_sigma false means 3 output channels for images of 3, but the network has 6')
