@@ -17,6 +17,7 @@ import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
 import { psnr } from './golden.ts'
 import { describeShared, shared } from './shared.ts'
+import { base, writeModel } from './small-models.ts'
 
 const at = temporaryFolder()
 const record = (folder: string): RunRecord => JSON.parse(readFileSync(join(at(folder), 'run.json'), 'utf8')) as RunRecord
@@ -242,8 +243,11 @@ test('quickstart draws plain, self-guided and minority-guided samples from the s
 describe('an interrupted run', () => {
   // WebGPU, because its devices can be destroyed from outside.
   const onGpu = [...guided, '--backend', 'webgpu']
+  const small = at('small.safetensors')
+  const smallArgs = (folder: string, ...more: string[]): string[] => sampleArgs(folder, ...more).map((word) => word === weights ? small : word)
   beforeAll(async () => {
-    const { code, err } = await tweedie(sampleArgs('whole', ...onGpu))
+    await writeModel(small, base)
+    const { code, err } = await tweedie(smallArgs('whole', ...onGpu))
     expect(code, err.join('\n')).toBe(0)
   })
 
@@ -260,16 +264,16 @@ describe('an interrupted run', () => {
   }
 
   test('keeps its finished batches when the device is lost, goes on with the same command, and draws the same', async () => {
-    const lost = await tweedie(sampleArgs('lost', ...onGpu), { requestDevice: losing('lost') })
+    const lost = await tweedie(smallArgs('lost', ...onGpu), { requestDevice: losing('lost') })
     expect(lost.code).toBe(1)
     expect(lost.err.at(-1)).toMatch(/device was lost.*Finished batches are in .*lost; the same command goes on from there/)
     expect(record('lost').status).toBe('unfinished')
     expect(pictures('lost')).toEqual(['sample-0000.png', 'sample-0001.png'])
 
-    const other = await tweedie(sampleArgs('lost'))
+    const other = await tweedie(smallArgs('lost'))
     expect([other.code, other.err.at(-1)]).toEqual([1, expect.stringMatching(/holds an unfinished run with other options \(.*--method.*\): choose another --out/)])
 
-    const resumed = await tweedie(sampleArgs('lost', ...onGpu))
+    const resumed = await tweedie(smallArgs('lost', ...onGpu))
     expect(resumed.code, resumed.err.join('\n')).toBe(0)
     expect(resumed.err.join('\n')).toContain('2 of 3 samples are there already')
     expect(resumed.err.join('\n')).not.toContain('samples 1 to 2')
@@ -282,7 +286,7 @@ describe('an interrupted run', () => {
     const old = record('lost')
     writeFileSync(join(at('lost'), 'run.json'), JSON.stringify({ ...old, status: 'unfinished' }))
     writeFileSync(join(at('lost'), 'sample-0001.png'), 'damaged')
-    expect((await tweedie(sampleArgs('lost', ...onGpu))).code).toBe(0)
+    expect((await tweedie(smallArgs('lost', ...onGpu))).code).toBe(0)
     expect(bytes('lost', 'sample-0001.png')).toBe(bytes('whole', 'sample-0001.png'))
   })
 
