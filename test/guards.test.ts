@@ -5,7 +5,7 @@
 import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { checkImages, imageBatch, imageOf, subset, type ImageSet } from '../src/data/index.ts'
-import { GaussianDiffusion, GeneratedNoise } from '../src/diffusion/index.ts'
+import { discretizedGaussianLogLikelihood, GaussianDiffusion, GeneratedNoise, normalKl, qSampleEach } from '../src/diffusion/index.ts'
 import { openCheckpoint } from '../src/io/index.ts'
 import { Classifier, describeModel, loadFeatureNet, loadLpips, loadModel, UNet } from '../src/nn/index.ts'
 import * as t from '../src/tensor/index.ts'
@@ -296,6 +296,9 @@ test('steps, timesteps, labels and inputs that a process or a network does not h
   refused(() => diffusion.ddimSample(x, x, -1, 0, x), 'option', /^ddimSample: .* found -1\./)
   refused(() => diffusion.predictXStartFromEps(x, [3] as never, x), 'option', /^predictXStartFromEps: .* found an array\./)
   refused(() => diffusion.qSample(x, 5, other), 'shape', 'qSample: expected shapes that broadcast, found [1, 3, 8, 8] and [1, 3, 4, 4].')
+  refused(() => qSampleEach(diffusion, x, [5], other), 'shape', 'qSampleEach: expected shapes that broadcast, found [1, 3, 8, 8] and [1, 3, 4, 4].')
+  refused(() => normalKl(x, x, other, other), 'shape', 'normalKl: expected shapes that broadcast, found [1, 3, 8, 8] and [1, 3, 4, 4].')
+  refused(() => discretizedGaussianLogLikelihood(x, { means: other, logScales: x }), 'shape', 'discretizedGaussianLogLikelihood: expected shapes that broadcast, found [1, 3, 8, 8] and [1, 3, 4, 4].')
   using unet = await modelA(device)
   refused(() => unet.forward(x, [NaN]), 'option', 'forward: expected timesteps that are finite numbers, found NaN.')
   refused(() => unet.forward(x, [undefined as never]), 'option', /found undefined/)

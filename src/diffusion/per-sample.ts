@@ -30,5 +30,5 @@ export function qSampleEach(diffusion: GaussianDiffusion, xStart: Tensor, t: rea
   const { sqrtAlphaBar, sqrtOneMinusAlphaBar } = diffusion.process.tables
   return device.scope(() => map(combineEach, [
     xStart, noise, coefficients(device, t, (k) => sqrtAlphaBar[k]), coefficients(device, t, (k) => sqrtOneMinusAlphaBar[k]),
-  ]))
+  ], [], { name: 'qSampleEach' }))
 }

@@ -59,17 +59,17 @@ const termFormula = expression(5, 0, ([last, xStart, difference, logVar1, logVar
 
 /** KL(N(mean1, exp logVar1) || N(mean2, exp logVar2)) in nats, by element; shapes broadcast. */
 export const normalKl = (mean1: Tensor, logVar1: Tensor, mean2: Tensor, logVar2: Tensor): Tensor =>
-  map(klFormula, [mean1, logVar1, mean2, logVar2])
+  map(klFormula, [mean1, logVar1, mean2, logVar2], [], { name: 'normalKl' })
 
 /** 0.5 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), by element: close to the standard normal's CDF. */
-export const approxStandardNormalCdf = (x: Tensor): Tensor => map(cdfFormula, [x])
+export const approxStandardNormalCdf = (x: Tensor): Tensor => map(cdfFormula, [x], [], { name: 'approxStandardNormalCdf' })
 
 /**
  * log-probability in nats, by element, of 8-bit values `x` in [-1, 1] under a Gaussian cut into bins of width 2 / 255, of
  * which those of -1 and 1 reach to infinity; never below log 1e-12.
  */
 export const discretizedGaussianLogLikelihood = (x: Tensor, { means, logScales }: { means: Tensor; logScales: Tensor }): Tensor =>
-  map(likelihoodFormula, [x, means, logScales])
+  map(likelihoodFormula, [x, means, logScales], [], { name: 'discretizedGaussianLogLikelihood' })
 
 export interface BoundTerm {
   /** 1 for the samples at t = 0, 0 for the others: [N, 1, 1, 1]. */
@@ -84,4 +84,4 @@ export interface BoundTerm {
 
 /** A term of the bound in nats by element: the divergence, and where `last` is 1 the negative log-likelihood. */
 export const boundTerm = ({ last, xStart, difference, posteriorLogVariance, logVariance }: BoundTerm): Tensor =>
-  map(termFormula, [last, xStart, difference, posteriorLogVariance, logVariance])
+  map(termFormula, [last, xStart, difference, posteriorLogVariance, logVariance], [], { name: 'boundTerm' })
