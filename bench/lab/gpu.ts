@@ -1,4 +1,4 @@
-// A bare Dawn device for measuring kernels: compile, run and wait with the JavaScript thread asleep (cpu.md 3.9).
+// A bare Dawn device for measuring kernels: compile, run and wait with the JavaScript thread asleep.
 import { create, globals } from 'webgpu'
 Object.assign(globalThis, globals)
 const gpu = create([])

@@ -1,6 +1,6 @@
 /**
- * From an image of any size to a square of a model's size, as guided-diffusion does (spec C.10): halve it with a box
- * filter while it is twice as large as needed, scale its short side with a bicubic one, and cut a square out.
+ * From an image of any size to a square of a model's size, as guided-diffusion does (image_datasets.py): halve it with
+ * a box filter while it is twice as large as needed, scale its short side with a bicubic one, and cut a square out.
  */
 import { checkImage, checkSide, type Image } from './image.ts'
 import { resize } from './resize.ts'

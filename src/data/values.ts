@@ -1,6 +1,7 @@
 /**
  * Between images of bytes and the values that models compute with, [N, C, H, W] in [-1, 1]. In: a byte b is b / 127.5 - 1.
- * Out is the reference's to the bit: (x + 1) * 127.5 in float32, clamped to [0, 255] and truncated, not rounded (spec C.5).
+ * Out is guided-diffusion's (image_sample.py) to the bit: (x + 1) * 127.5 in float32, clamped to [0, 255] and
+ * truncated.
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import type { Image } from './image.ts'

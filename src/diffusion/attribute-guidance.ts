@@ -1,5 +1,5 @@
 /**
- * Attribute guidance, the baseline "ADM-ML" of Um et al. (spec D.6): classifier guidance by a multi-label predictor of
+ * Attribute guidance, the baseline "ADM-ML" of Um et al. (ICLR 2024): classifier guidance by a multi-label predictor of
  * attributes that minorities have (on CelebA: Bald, Eyeglasses, Mustache, Wearing_Hat), random combinations of them as
  * targets. A reconstruction: no code was published. Ours are the predictor's independent sigmoids and the fair coins.
  */

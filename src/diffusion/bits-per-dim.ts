@@ -1,6 +1,6 @@
 /**
- * The whole variational bound of given images, step by step (spec C.8; guided-diffusion `calc_bpd_loop`): how many bits a
- * pixel's channel costs at most under the model, and where along the process they are spent.
+ * The whole variational bound of given images, step by step (DDPM Eq. 5; guided-diffusion `calc_bpd_loop`): how many
+ * bits a pixel's channel costs at most under the model, and where along the process they are spent.
  */
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { square, sub, sum, type Tensor } from '../tensor/index.ts'

@@ -34,7 +34,7 @@ export const l2: Distance = (a, b) => map(safeRoot, [perSample(square(sub(a, b))
 /** ||a - b||_1 over a sample's pixels. */
 export const l1: Distance = (a, b) => perSample(abs(sub(a, b)))
 
-/** ||a - b||_2^2, the distance for which the minority score is a weighted denoising error (spec D.1, Corollary 1). */
+/** ||a - b||_2^2, for which the minority score is a weighted denoising error (Um et al., ICLR 2024, Corollary 1). */
 export const squaredL2: Distance = (a, b) => perSample(square(sub(a, b)))
 
 // As above for the root of any degree. A sum of at least 1, or of 0.

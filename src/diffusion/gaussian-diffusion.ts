@@ -1,5 +1,5 @@
 /**
- * The Gaussian diffusion process over tensors (spec C.3 to C.6; guided-diffusion `GaussianDiffusion` and
+ * The Gaussian diffusion process over tensors (DDPM; DDIM Eq. 12 and 16; guided-diffusion `GaussianDiffusion` and
  * `SpacedDiffusion`). Images are [N, C, H, W] in [-1, 1]; `t` is an index of the respaced process, 0 to steps - 1, the
  * same for the whole batch. Every formula is one kernel, and its coefficients are scalars of that kernel: a new step
  * compiles nothing.

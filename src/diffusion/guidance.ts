@@ -1,7 +1,7 @@
 /**
- * Guidance by the gradient of a log density (spec C.6): g = scale * grad_x log p. A sampler adds up the gradients of all
- * its guidances and applies the sum once, to the mean (ancestral) or to the score (DDIM), so guidances compose by being listed;
- * one with a scale of 0 adds zeros.
+ * Guidance by the gradient of a log density (Dhariwal & Nichol 2021, Algorithms 1 and 2): g = scale * grad_x log p. A
+ * sampler adds up the gradients of all its guidances and applies the sum once, to the mean (ancestral) or to the score
+ * (DDIM), so guidances compose by being listed; one with a scale of 0 adds zeros.
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'

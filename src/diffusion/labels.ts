@@ -1,5 +1,5 @@
 /**
- * Minority labels (Um et al., ICLR 2024, section 3.2; spec D.2): images sorted by minority score and cut at quantiles
+ * Minority labels (Um et al., ICLR 2024, section 3.2): images sorted by minority score and cut at quantiles
  * into `levels` classes of equal size, 0 the most common and levels - 1 the rarest. Within classes, the same cut is made
  * in every class for itself, so that a rare cat is rare among cats. Levels of equal width, which the paper rejects, are
  * here to compare with: their sizes differ by orders of magnitude.

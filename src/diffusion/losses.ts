@@ -1,6 +1,7 @@
 /**
- * What a diffusion model is trained on (spec C.8; guided-diffusion `training_losses`): the squared error of its prediction,
- * with a term of the variational bound for the variance head, or the bound itself. Every sample has a step of its own.
+ * What a diffusion model is trained on (DDPM Eq. 14, Improved DDPM Eq. 16; guided-diffusion `training_losses`): the
+ * squared error of its prediction, with a term of the variational bound for the variance head, or the bound itself.
+ * Every sample has a step of its own.
  *
  * The bound compares two means, the posterior's and the model's. Both are linear in x_0 with the same x_t, so their
  * difference is the prediction's error times a coefficient: x_t, which the division by sqrt(abar) would enlarge with its

@@ -53,7 +53,7 @@ export interface MinorityLabels {
   readonly within: 'all' | 'class'
   /** How it was cut. Absent in older files: at quantiles. */
   readonly by?: 'quantiles' | 'equal-width'
-  /** The upper threshold of each level (spec D.2); with `within` "class", a row a class, as long as that class has levels, empty where it has no images. */
+  /** The upper threshold of each level; with `within` "class", a row a class, as long as that class has levels, empty where it has no images. */
   readonly thresholds: readonly number[] | readonly (readonly number[])[]
   readonly indices: readonly number[]
   readonly labels: readonly number[]

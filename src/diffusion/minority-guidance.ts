@@ -1,5 +1,5 @@
 /**
- * Minority guidance (Um et al., ICLR 2024; spec D.3 to D.5): sampling led by a noise-conditioned classifier of minority
+ * Minority guidance (Um et al., ICLR 2024): sampling led by a noise-conditioned classifier of minority
  * levels, labels 0 to L - 1 of which L - 1 is the rarest.
  *
  * Eq. 8, one level or a range of them:
@@ -10,8 +10,8 @@
  * (Table 6) is one more `classifierGuidance` in the list. Eq. 18 is {@link tiltedGuidance}.
  *
  * The classifier is told the timesteps the network is told: mapped to the full process and, where the network's are, times
- * 1000 / T. It must have been trained so; the reference's trainer gives it the raw ones (spec J.10), which for a network of
- * 4000 steps are four times too large.
+ * 1000 / T. It must have been trained so; minority-guidance's classifier_train.py gives it the raw ones, which for a
+ * network of 4000 steps are four times too large.
  */
 import { TweedieError } from '../errors.ts'
 import { levelChannels } from '../nn/config.ts'

@@ -1,5 +1,5 @@
 /**
- * The minority score (Um et al., ICLR 2024, Eq. 7; spec D.1; minority-guidance `construct_ms_dataset.py`): how far an
+ * The minority score (Um et al., ICLR 2024, Eq. 7; minority-guidance `construct_ms_dataset.py`): how far an
  * image is from its own Tweedie reconstruction after being noised to one fixed strength. The network is trained on what
  * is common, so what it does not give back is rare: high means minority.
  */

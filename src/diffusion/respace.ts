@@ -1,8 +1,8 @@
 /**
- * Respacing (spec C.7; guided-diffusion respace.py): a process of T training steps is walked in T' of them. The kept
- * steps' betas are rebuilt so that alphaBar is unchanged where a step is kept, and every table is indexed by the respaced
- * index k; only the network (and a classifier) sees the original timestep, mapped and, where the model was trained so,
- * rescaled.
+ * Respacing (Improved DDPM Eq. 19; guided-diffusion respace.py): a process of T training steps is walked in T' of them.
+ * The kept steps' betas are rebuilt so that alphaBar is unchanged where a step is kept, and every table is indexed by
+ * the respaced index k; only the network (and a classifier) sees the original timestep, mapped and, where the model was
+ * trained so, rescaled.
  */
 import { TweedieError } from '../errors.ts'
 import { betaSchedule, diffusionTables } from './schedule.ts'
@@ -119,7 +119,7 @@ function range(n: number): number[] {
   return Array.from({ length: n }, (_, k) => k)
 }
 
-/** Python's round. Math.round takes halves up (spec J.19). */
+/** Python's round, to the even neighbour, which guided-diffusion's `space_timesteps` uses. Math.round takes halves up. */
 function roundHalfToEven(value: number): number {
   const floor = Math.floor(value)
   const rest = value - floor

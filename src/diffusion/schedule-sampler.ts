@@ -1,6 +1,7 @@
 /**
- * Which steps a training batch is noised to (spec C.9; guided-diffusion resample.py). A sampler that prefers some steps
- * weighs their losses by 1 / (T p), so that the expected loss is the uniform sampler's; only its variance changes.
+ * Which steps a training batch is noised to (Improved DDPM Eq. 18; guided-diffusion resample.py). A sampler that
+ * prefers some steps weighs their losses by 1 / (T p), so that the expected loss is the uniform sampler's; only its
+ * variance changes.
  */
 import { TweedieError } from '../errors.ts'
 

@@ -1,5 +1,5 @@
 /**
- * Noise schedules and everything the samplers read off them (spec C.1, C.2; guided-diffusion gaussian_diffusion.py).
+ * Noise schedules and everything the samplers read off them (guided-diffusion gaussian_diffusion.py).
  * All of it is float64: at T = 1000 the cosine schedule ends at abar = 2.4e-9, and 1 - abar loses that in float32.
  * Index t is 0-based: t = 0 is ONE noising step. The papers' alpha_t is `alphaBar[t]`.
  */
@@ -67,7 +67,7 @@ export interface DiffusionTables {
 }
 
 /**
- * All tables of a process (spec C.2).
+ * All tables of a process (DDPM Eq. 4, 6 and 7; `GaussianDiffusion.__init__` of guided-diffusion).
  * @throws TweedieError 'option' for fewer than 2 steps (entry 1 of btilde stands in for entry 0) or a beta outside (0, 1]
  */
 export function diffusionTables(betas: ArrayLike<number>): DiffusionTables {

@@ -1,7 +1,7 @@
 /**
  * Low-density guidance in the manner of Sehwag et al. 2022 ("Generating High Fidelity Data from Low-density Regions using
- * Diffusion Models"), a baseline of Um et al. **A reconstruction**: no code was published, and the formula here is the
- * specification's, from memory (spec D.6). Two terms are added to the mean: one leads away from the sample's own class in
+ * Diffusion Models"), a baseline of Um et al. **A reconstruction**: no code was published, and the formula here was
+ * written down from memory of the paper. Two terms are added to the mean: one leads away from the sample's own class in
  * a classifier's feature space, the other keeps samples real in the eyes of a discriminator of real and synthetic images.
  *
  *     mean' = mean + variance * (alpha * g_low / |g_low|_inf + beta * g_real / |g_real|_inf)

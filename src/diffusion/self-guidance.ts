@@ -1,5 +1,5 @@
 /**
- * Self-guided minority sampling (Um & Ye, ECCV 2024; spec E; sg-minority `compute_mg_grad`). The sampler's own estimate
+ * Self-guided minority sampling (Um & Ye, ECCV 2024; sg-minority `compute_mg_grad`). The sampler's own estimate
  * x0hat(x_t) is noised again to a fixed strength s and denoised once more; the further that lands from x0hat, the less
  * likely x0hat is. Sampling follows the gradient of that distance by x_t, through the first estimate only; the paper's
  * ablation takes it through the second, or through both.

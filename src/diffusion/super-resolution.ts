@@ -1,5 +1,5 @@
 /**
- * Two-stage sampling (spec A.7, E.3; guided-diffusion `super_res_sample.py`): a base model draws small samples, then a
+ * Two-stage sampling (guided-diffusion `super_res_sample.py`): a base model draws small samples, then a
  * super-resolution U-Net draws large ones beside them, by plain ancestral sampling. Between the two lies the reference's
  * picture file: a small sample is truncated to bytes, and the second stage is given u8 / 127.5 - 1.
  *

@@ -1,7 +1,7 @@
 /**
- * The terms of the variational bound (spec C.8; guided-diffusion losses.py and `_vb_terms_bpd`): the divergence between two
- * Gaussians, and at t = 0 the likelihood of an 8-bit image under a Gaussian cut into bins. Both are one kernel, and so is
- * their choice by sample.
+ * The terms of the variational bound (DDPM Eq. 5 and 13; guided-diffusion losses.py and `_vb_terms_bpd`): the
+ * divergence between two Gaussians, and at t = 0 the likelihood of an 8-bit image under a Gaussian cut into bins. Both
+ * are one kernel, and so is their choice by sample.
  */
 import { expression, f, map, type ExpressionNode as Node, type Tensor } from '../tensor/index.ts'
 

@@ -148,7 +148,7 @@ function check(queries: Points, references: Points, k: number, leaveOneOut: bool
 }
 
 /**
- * AvgkNN, the papers' measure of how unique a picture is (spec G; PyOD `KNN(method='mean')`): the mean distance of each
+ * AvgkNN, the papers' measure of how unique a picture is (PyOD `KNN(method='mean')`): the mean distance of each
  * query to its `k` nearest references, [N]; higher is more unique. With `leaveOneOut` the references score each other.
  * Errors are those of {@link nearest}.
  *

@@ -1,4 +1,4 @@
-/** The ADM encoder classifier with its four heads (spec A.8; guided-diffusion `EncoderUNetModel`). */
+/** The ADM encoder classifier with its four heads (guided-diffusion `EncoderUNetModel`). */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, mean, relu, reshape, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'

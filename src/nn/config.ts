@@ -34,7 +34,7 @@ export interface TrunkConfig {
   useScaleShiftNorm: boolean
   /** Residual blocks do the down- and upsampling (BigGAN style). */
   resblockUpdown: boolean
-  /** qkv channels ordered q, k, v over all heads (true) or head by head (false: "legacy"). Spec A.5. */
+  /** qkv channels ordered q, k, v over all heads (true) or head by head (false: "legacy", `QKVAttentionLegacy`). */
   useNewAttentionOrder: boolean
 }
 
@@ -84,9 +84,9 @@ export interface DiffusionSettings {
    * process's (FIXED_LARGE), which is the reference's default. Absent: false.
    */
   sigmaSmall?: boolean
-  /** Training only: the weight of the vb term (spec C.8). */
+  /** Training only: the weight of the vb term (`RESCALED_MSE`; Improved DDPM Eq. 16). */
   rescaleLearnedSigmas?: boolean
-  /** Training only: the loss is the bound itself (spec C.8). */
+  /** Training only: the loss is the bound itself (`RESCALED_KL`; Improved DDPM Eq. 4). */
   useKl?: boolean
 }
 

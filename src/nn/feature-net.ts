@@ -1,9 +1,9 @@
 /**
  * Our own small feature net: a convolutional net for pictures of 16 pixels and more a side, trained by this engine on the
  * user's data (`tweedie train features`), which stands in for third-party networks in two places. As a perceptual
- * distance it is read like LPIPS (spec F.4 to F.6) without learned weights: at the end of every stage the channels of each
- * place are scaled to unit length, and the squared differences are averaged over places and over stages. As a feature
- * space (spec G) it gives one vector a picture, for nearest neighbours, densities and metrics.
+ * distance it is read like LPIPS (Zhang et al. 2018, Eq. 1) without learned weights: at the end of every stage the
+ * channels of each place are scaled to unit length, and the squared differences are averaged over places and over
+ * stages. As a feature space it gives one vector a picture, for nearest neighbours, densities and metrics.
  *
  * A stage is two 3 x 3 convolutions, each followed by a ReLU; between stages 2 x 2 means halve the picture. There is no
  * normalisation layer: a norm over places takes the mean of a channel away, and with it the colour of a picture, which is

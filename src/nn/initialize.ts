@@ -1,7 +1,7 @@
 /**
- * Parameters of an untrained network, as the reference's constructors leave them (spec A.1): convolutions and linear
- * layers uniform in +-1/sqrt(fan_in), weight and bias; norms 1 and 0; embeddings standard normal; and zero where a block
- * must begin as the identity (the last convolution of a residual block, `proj_out`, the U-Net's output).
+ * Parameters of an untrained network, as guided-diffusion's constructors leave them (nn.py `zero_module`): convolutions
+ * and linear layers uniform in +-1/sqrt(fan_in), weight and bias; norms 1 and 0; embeddings standard normal; and zero
+ * where a block must begin as the identity (the last convolution of a residual block, `proj_out`, the U-Net's output).
  */
 import { expression, f, full, map, mul, randomBits, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'

@@ -1,7 +1,7 @@
 /**
- * The layers of a plan, computed (spec A.2 to A.5; guided-diffusion unet.py). Each takes the parameters by state-dict
- * name, so a layer is a function and a network is a loop over its plan. `h` is [N, C, H, W]; `emb` is SiLU of the
- * embedding, [N, 4M]: every residual block begins its projection with that SiLU, so it is computed once.
+ * The layers of a plan, computed (guided-diffusion unet.py: `ResBlock`, `AttentionBlock`, …). Each takes the parameters
+ * by state-dict name, so a layer is a function and a network is a loop over its plan. `h` is [N, C, H, W]; `emb` is
+ * SiLU of the embedding, [N, 4M]: every residual block begins its projection with that SiLU, so it is computed once.
  */
 import { TweedieError } from '../errors.ts'
 import { add, attention, avgPool2d, checkpoint, concat, conv2d, dropout, groupNorm, linear, mean, reshape, slice, upsampleNearest, type DropoutStream, type Tensor } from '../tensor/index.ts'
@@ -103,7 +103,7 @@ export interface Dropout extends Omit<DropoutStream, 'draw'> {
 export interface BlockOptions {
   /** Keep only the inputs of residual and attention blocks and compute the rest again in the backward pass. */
   readonly checkpoint?: boolean
-  /** In training: drops ahead of the last convolution of every residual block (spec A.3). Default: none. */
+  /** In training: drops ahead of the last convolution of every residual block, as `ResBlock` does. Default: none. */
   readonly dropout?: Dropout
 }
 

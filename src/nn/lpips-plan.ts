@@ -1,5 +1,5 @@
 /**
- * The layout of LPIPS v0.1 (spec F; richzhang/PerceptualSimilarity lpips/pretrained_networks.py) as data: the slices of
+ * The layout of LPIPS v0.1 (richzhang/PerceptualSimilarity lpips/pretrained_networks.py) as data: the slices of
  * each backbone, in order. A tap is read at the end of every slice; a ReLU follows every convolution, and a fire module
  * is ReLU(squeeze), then [ReLU(expand1x1), ReLU(expand3x3)] side by side. Keys are torchvision's `features.{idx}`, and
  * `lin{k}.model.1.weight` for tap k, as in a complete LPIPS file.

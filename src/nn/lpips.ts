@@ -1,5 +1,5 @@
 /**
- * LPIPS v0.1 (Zhang et al., CVPR 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"; spec F):
+ * LPIPS v0.1 (Zhang et al., CVPR 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"):
  * two images go through a classification network, at several depths ("taps") the features of every place are scaled to
  * unit length, and the distance is the weighted squared difference, averaged over places and summed over taps.
  *

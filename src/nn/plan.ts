@@ -1,5 +1,5 @@
 /**
- * The layout of ADM, written once (spec A.6 to A.8; guided-diffusion unet.py). A plan is data: the layers of every block
+ * The layout of ADM, written once (guided-diffusion unet.py). A plan is data: the layers of every block
  * in order, each with its state-dict prefix and its widths. The forward pass walks it, state-dict.ts turns it into names
  * and shapes, memory.ts adds up its activations. No tensor is touched here.
  */
@@ -16,7 +16,7 @@ export interface ConvLayer {
   stride: 1 | 2
 }
 
-/** Spec A.3. Keys in_layers.0, in_layers.2, emb_layers.1, out_layers.0, out_layers.3, skip_connection (in != out). */
+/** `ResBlock`. Keys in_layers.0, in_layers.2, emb_layers.1, out_layers.0, out_layers.3, skip_connection (in != out). */
 export interface ResBlockLayer {
   type: 'resblock'
   key: string
@@ -30,7 +30,7 @@ export interface ResBlockLayer {
   scaleShift: boolean
 }
 
-/** Spec A.5. Keys norm, qkv (Conv1d, [3C, C, 1]), proj_out (Conv1d). */
+/** `AttentionBlock`. Keys norm, qkv (Conv1d, [3C, C, 1]), proj_out (Conv1d). */
 export interface AttentionLayer {
   type: 'attention'
   key: string
@@ -40,7 +40,7 @@ export interface AttentionLayer {
   newOrder: boolean
 }
 
-/** Spec A.4: 3x3 convolution of stride 2 (key suffix `op`), or 2x2 average pool. */
+/** `Downsample`: 3x3 convolution of stride 2 (key suffix `op`), or 2x2 average pool. */
 export interface DownsampleLayer {
   type: 'downsample'
   key: string
@@ -48,7 +48,7 @@ export interface DownsampleLayer {
   conv: boolean
 }
 
-/** Spec A.4: nearest x2, then a 3x3 convolution (key suffix `conv`) where `conv`. */
+/** `Upsample`: nearest x2, then a 3x3 convolution (key suffix `conv`) where `conv`. */
 export interface UpsampleLayer {
   type: 'upsample'
   key: string
@@ -79,7 +79,7 @@ export interface EmbeddingLayer {
   dim: number
 }
 
-/** AttentionPool2d (spec A.8): always the new attention order. */
+/** `AttentionPool2d`: always the new attention order. */
 export interface AttentionPoolLayer {
   type: 'attention_pool'
   key: string

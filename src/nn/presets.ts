@@ -1,5 +1,5 @@
 /**
- * Every published configuration under its checkpoint's file name (spec B). A preset is the network, the process it was
+ * Every published configuration under its checkpoint's file name. A preset is the network, the process it was
  * trained with, and what its authors published about sampling from it (published.ts). Sources of the networks:
  * gd = openai/guided-diffusion README, id = openai/improved-diffusion README, mg = soobin-um/minority-guidance README and
  * Um et al. (ICLR 2024) Table 2, sg = soobin-um/sg-minority README, bns = soobin-um/BnS README.
@@ -42,7 +42,7 @@ const COSINE_4000_RESCALED: DiffusionSettings = {
 type UNetPreset = Omit<Preset, 'config' | 'sampling'> & { config: UNetConfig & { kind: 'unet' } }
 type ClassifierPreset = Omit<Preset, 'config' | 'sampling'> & { config: ClassifierConfig & { kind: 'classifier' } }
 
-/** ADM (spec B.2): updown and scale-shift everywhere, head channels 64, legacy attention unless said otherwise. */
+/** ADM (guided-diffusion README): updown and scale-shift everywhere, head channels 64, legacy attention unless said. */
 function adm(
   name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
   overrides: Partial<UNetConfig> & { resolutions?: number[]; source?: string } = {},
@@ -61,7 +61,7 @@ function adm(
   }
 }
 
-/** Improved DDPM (spec B.4): strided convolutions between levels, 4 heads, scale-shift unless said otherwise. */
+/** Improved DDPM (improved-diffusion README): strided convolutions between levels, 4 heads, scale-shift unless said. */
 function iddpm(
   name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
   overrides: Partial<UNetConfig> & { resolutions?: number[] } = {},
@@ -71,7 +71,7 @@ function iddpm(
   })
 }
 
-/** Encoder classifiers (spec B.3, B.5): head channels 64, scale-shift, legacy attention, attention pool. */
+/** Encoder classifiers (guided-diffusion; Um et al. 2024, Table 2): head channels 64, scale-shift, attention pool. */
 function classifier(
   name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
   overrides: Partial<ClassifierConfig> & { resolutions?: number[]; source?: string } = {},
@@ -103,7 +103,7 @@ function all(): Preset[] {
     adm('lsun_horse_nodropout', 256, 256, 2, LINEAR_1000),
     adm('64_256_upsampler', 256, 192, 2, LINEAR_1000, { ...IMAGENET, superResolution: true, numHeadChannels: -1 }),
     adm('128_512_upsampler', 512, 192, 2, LINEAR_1000,
-      // sr_create_model has 256's factors for 512 too (spec A.7).
+      // sr_create_model has 256's factors for 512 too (guided-diffusion script_util.py).
       { ...IMAGENET, superResolution: true, resolutions: [32, 16], channelMult: CHANNEL_MULT[256]! }),
     adm('celeba64_uncond', 64, 192, 3, COSINE_1000, { dropout: 0.1, useNewAttentionOrder: true, source: 'sg, bns' }),
 
@@ -121,13 +121,13 @@ function all(): Preset[] {
     iddpm('lsun_uncond_100M_1200K_bs128', 256, 128, 2, LINEAR_1000, IDDPM_LSUN),
     iddpm('lsun_uncond_100M_2400K_bs64', 256, 128, 2, LINEAR_1000, IDDPM_LSUN),
 
-    // Minority classifiers (spec B.5): trained by their users; that of LSUN is published.
+    // Minority classifiers (Um et al. 2024, Table 2): trained by their users; that of LSUN is published.
     classifier('mc_celeba', 64, 64, 2, COSINE_1000, { source: 'mg', outChannels: 100 }),
     classifier('mc_cifar10', 32, 32, 2, COSINE_4000_RESCALED,
       { source: 'mg', outChannels: 100, channelMult: [1, 2, 2, 4], resolutions: [16, 8] }),
     classifier('mc_lsun', 8, 128, 2, LINEAR_1000,
       { source: 'mg', inChannels: 512, outChannels: 100, resolutions: [8], resblockUpdown: false }),
-    // Class-conditional: the label embedding is added as in the U-Net (spec B.5, last paragraph).
+    // Class-conditional: the label embedding is added as in the U-Net (and in classifier_lib.py of DG).
     classifier('mc_imagenet', 8, 128, 4, COSINE_1000,
       { source: 'mg', ...IMAGENET, inChannels: 512, outChannels: 25, resolutions: [8], resblockUpdown: false }),
     classifier('mc_brain_mri', 256, 32, 4, LINEAR_1000, { source: 'mg', inChannels: 1, outChannels: 50 }),

@@ -1,6 +1,6 @@
 /**
  * Names and shapes: what a network's state dict must hold, in state-dict order and without a single tensor, and the one
- * error that says how a checkpoint differs from it. Keys and shapes are those of guided-diffusion (spec A.6), with the
+ * error that says how a checkpoint differs from it. Keys and shapes are those of guided-diffusion's unet.py, with the
  * qkv and proj_out weights three-dimensional as Conv1d keeps them.
  */
 import { TweedieError } from '../errors.ts'

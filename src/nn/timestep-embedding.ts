@@ -8,7 +8,7 @@ import { TweedieError } from '../errors.ts'
 /**
  * [N, dim], row-major: `cos(t f_k)` for k = 0..half-1, then `sin(t f_k)`, with `half = floor(dim / 2)` and
  * `f_k = maxPeriod^(-k / half)`; an odd `dim` ends in a column of zeros. Cosines come first, and the exponent is divided
- * by `half`, not `half - 1` (spec A.1).
+ * by `half`, not `half - 1` as in DDPM and tensor2tensor.
  * @param timesteps N timesteps, as the network sees them (mapped and rescaled); fractions are allowed
  * @example timestepEmbedding([17.5], 8) // 0.2194, -0.1782, 0.9847, 0.9998, -0.9756, 0.9840, 0.1741, 0.0175
  */

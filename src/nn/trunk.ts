@@ -5,7 +5,7 @@ import { parameter, runBlock, runLinear, type BlockOptions, type Parameters } fr
 import type { Trunk } from './plan.ts'
 import { timestepEmbedding } from './timestep-embedding.ts'
 
-/** SiLU of the conditioning vector, [N, 4M] (spec A.2). */
+/** SiLU of the conditioning vector, [N, 4M] (guided-diffusion's `time_embed` and `label_emb`). */
 export function runEmbedding(p: Parameters, plan: Trunk, batch: Tensor, timesteps: ArrayLike<number>, labels: ArrayLike<number> | undefined): Tensor {
   const { device } = batch
   const [n] = batch.shape

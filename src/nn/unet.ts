@@ -1,5 +1,5 @@
 /**
- * The ADM U-Net (spec A.6, A.7; guided-diffusion `UNetModel` and `SuperResModel`): a walk over the plan. Skips are freed
+ * The ADM U-Net (guided-diffusion `UNetModel` and `SuperResModel`): a walk over the plan. Skips are freed
  * as soon as they are concatenated, so the memory of a forward pass is the skip stack and one block.
  */
 import { checkAwaited, TweedieError } from '../errors.ts'

@@ -1,7 +1,7 @@
 /**
- * AdamW (Loshchilov & Hutter 2019) with exponential moving averages of the weights, as guided-diffusion trains (spec
- * C.10): for every parameter one kernel each for the two moments, the weight and every average. Moments and averages are
- * tensors under the parameters' names, so that a checkpoint can hold them.
+ * AdamW (Loshchilov & Hutter 2019) with exponential moving averages of the weights, as guided-diffusion trains
+ * (train_util.py): for every parameter one kernel each for the two moments, the weight and every average. Moments and
+ * averages are tensors under the parameters' names, so that a checkpoint can hold them.
  */
 import { TweedieError } from '../errors.ts'
 import { expression, f, full, map, mul, type Device, type Tensor } from '../tensor/index.ts'

@@ -1,6 +1,6 @@
 /**
  * Training a classifier of noisy images as a {@link Task} of the trainer: first of all the minority classifier
- * p_psi(level | x_t [, class]) (Um et al., ICLR 2024; spec D.3; minority-guidance `classifier_train.py`), but whatever an
+ * p_psi(level | x_t [, class]) (Um et al., ICLR 2024; minority-guidance `classifier_train.py`), but whatever an
  * image is labelled with is learnt so. The loss is the cross-entropy of an image's label, told from the image after it was
  * noised to a step drawn from all T,
  *
@@ -11,8 +11,8 @@
  *     loss = -1/K sum_k log sigmoid(+-classifier(x_t, t')[k]),   + where it has attribute k
  *
  * The classifier reads pixels, or the features of a frozen classifier of the same x_t. t' is what the diffusion model is
- * told: where its timesteps are scaled to T = 1000, so are these. The reference's trainer gives the raw ones, which its
- * sampler then does not (spec J.10).
+ * told: where its timesteps are scaled to T = 1000, so are these. The trainers of guided-diffusion and
+ * minority-guidance (classifier_train.py) give the raw ones, which their samplers then do not.
  */
 import { attributeLogProbability, minorityLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
 import { logProbability } from '../diffusion/guidance.ts'

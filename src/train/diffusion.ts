@@ -1,5 +1,5 @@
 /**
- * Training a diffusion model (spec C.8 to C.10; guided-diffusion `image_train.py`) as a {@link Task} of the trainer:
+ * Training a diffusion model (guided-diffusion `image_train.py`) as a {@link Task} of the trainer:
  * timesteps from the schedule sampler, noise from the counter-based generator, and the process's own losses.
  */
 import { trainingLosses, UniformSampler, type GaussianDiffusion, type LossType, type ScheduleSampler } from '../diffusion/index.ts'

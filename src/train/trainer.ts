@@ -1,6 +1,6 @@
 /**
  * The training loop that the diffusion model, the minority classifier and the feature net share (guided-diffusion
- * `TrainLoop`, spec C.10). What is trained is a {@link Task}: it draws a batch on the host and says, on the device, what
+ * `TrainLoop`). What is trained is a {@link Task}: it draws a batch on the host and says, on the device, what
  * each sample loses. The loop differentiates, steps the optimiser and keeps the books.
  *
  * Everything random is a function of the seed and of an image's number in the run, so the loop's whole state is its
