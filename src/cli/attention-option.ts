@@ -2,11 +2,11 @@
  * The levels of a network that get attention, beside the smallest, whose middle block always has it. On the command line
  * they are named by the side of their maps, as in guided-diffusion's flags; in a configuration by their downsample rate.
  */
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { levelRates, parseConfig } from '../nn/index.ts'
 import { runOfState } from '../train/index.ts'
 import { fail, type Arguments } from './arguments.ts'
+import { exists } from './exists.ts'
 import { openWeights } from './files.ts'
 
 /** What the help says of the option that is left out. */
@@ -37,7 +37,7 @@ export function attentionRates<K extends string>(name: K, args: Arguments<K>, { 
 /** Rates of the run in `out` that --resume goes on with, null where there is none. */
 export async function attentionBefore({ out, resume }: { out: string; resume: boolean }, signal: AbortSignal): Promise<number[] | null> {
   const path = join(out, 'state.safetensors')
-  if (!resume || !await stat(path).then(() => true, () => false)) return null
+  if (!resume || !await exists(path)) return null
   const state = await openWeights(path, signal)
   try {
     const { config } = runOfState(state)

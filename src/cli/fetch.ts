@@ -2,7 +2,7 @@
  * `tweedie fetch`: published weights by name, downloaded, checked, converted to safetensors with what network they are,
  * and kept in the user's cache folder, where the next call finds them.
  */
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { removeAbandoned } from '../io/file.node.ts'
@@ -10,6 +10,7 @@ import { convertToSafetensors, download, writeFileAtomic, type Checkpoint, type 
 import { checkStateDict, configMetadata, lpipsStateDict, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
 import { cacheFile } from '../tensor/webgpu/cache.node.ts'
 import { didYouMean, fail, parseArguments, type Command } from './arguments.ts'
+import { exists } from './exists.ts'
 import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from './fetch-catalogue.ts'
 import { openWeights } from './files.ts'
 import { progress, type Progress } from './progress.ts'
@@ -119,8 +120,6 @@ export async function fetchWeights(entry: CatalogueEntry, folder: string, { sign
 }
 
 const pathIn = (folder: string, { name }: CatalogueEntry): string => join(folder, `${name}.safetensors`)
-
-const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
 
 const shapesOf = ({ tensors }: Checkpoint): Map<string, readonly number[]> => new Map([...tensors].map(([key, { shape }]) => [key, shape]))
 

@@ -3,6 +3,7 @@ import { encodePng, type Image, type ImageSet } from '../data/index.ts'
 import { quantiles } from '../metrics/index.ts'
 import type { NearestTraining } from '../train/index.ts'
 import { counted } from './counted.ts'
+import { csvField } from './csv.ts'
 import { escapeHtml, htmlPage, htmlTable, inlinePng } from './html.ts'
 
 /** Of the distances to the nearest training image. */
@@ -49,11 +50,10 @@ export function measureOf(name: string, samples: Float64Array, heldOut: Float64A
 
 /** distances.csv: a row for each sample and each held-out image, a distance and a training image for each measure. */
 export function distanceTable(measures: readonly { readonly name: string; readonly samples: NearestTraining; readonly heldOut: NearestTraining }[], [samples, heldOut]: readonly [ImageSet, ImageSet], train: ImageSet): string {
-  const quoted = (name: string): string => /[",\r\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name
   const rows = ['set,image', ...measures.map(({ name }) => `${name}_distance,${name}_training_image,${name}_symmetry`)].join(',')
   const rowsOf = (part: 'samples' | 'heldOut', set: ImageSet): string[] => Array.from({ length: set.length }, (_, i) => [
-    part === 'samples' ? 'sample' : 'held-out', quoted(set.imageName(i)),
-    ...measures.flatMap(({ [part]: { distances, indices, symmetries } }) => [distances[i], quoted(train.imageName(indices[i])), symmetries[i]]),
+    part === 'samples' ? 'sample' : 'held-out', csvField(set.imageName(i)),
+    ...measures.flatMap(({ [part]: { distances, indices, symmetries } }) => [distances[i], csvField(train.imageName(indices[i])), symmetries[i]]),
   ].join(','))
   return `${[rows, ...rowsOf('samples', samples), ...rowsOf('heldOut', heldOut)].join('\n')}\n`
 }

@@ -3,7 +3,7 @@
  * the features of a feature net, beside the same distances of real images that were never trained on: a model that has
  * learned the data and not its images lies as far from them as the held-out ones do.
  */
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { applySelection, checkImages, encodePng, imageBatch, imageOf, openImages, type Image, type ImageSet } from '../data/index.node.ts'
@@ -15,6 +15,7 @@ import { featureBatch, nearestInFeatures, nearestInPixels, type NearestTraining,
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
 import { deviceOptions, onDevice } from './device.ts'
+import { exists } from './exists.ts'
 import { openWeights, sha256OfFile } from './files.ts'
 import { distanceTable, measureOf, memorizationPage, type Memorization, type Pair } from './memorization-page.ts'
 import { claimOutputs, inputsOf, jsonOf } from './outputs.ts'
@@ -109,7 +110,7 @@ const recordFile = 'memorization.json'
 /** Results of other images, or in other features, stay. */
 async function refuseOther(out: string, { samples, data, features }: Pick<Memorization, 'samples' | 'data' | 'features'>): Promise<void> {
   const path = join(out, recordFile)
-  if (!await stat(path).then(() => true, () => false)) return
+  if (!await exists(path)) return
   const old = await jsonOf(path)
   if (old?.kind !== 'memorization' || JSON.stringify([old.samples, old.data, old.features]) !== JSON.stringify([samples, data, features])) {
     fail(`${out} holds the results of other images or features: choose another --out, or delete it.`)

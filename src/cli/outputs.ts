@@ -19,6 +19,7 @@ import { isWrittenInto, removeAbandoned, targetOf } from '../io/file.node.ts'
 import { openCheckpoint, openFile } from '../io/index.node.ts'
 import { LockedError, takeLock, type Lock } from '../io/lock.node.ts'
 import { fail, type Arguments, type OptionTable } from './arguments.ts'
+import { exists } from './exists.ts'
 
 /** What one option, or a word that is none, names. */
 interface Named {
@@ -174,7 +175,7 @@ const lockName = '.tweedie.lock'
 /** Whether a process has claimed the file or folder, and has not ended as it should. */
 export async function isClaimed(path: string): Promise<boolean> {
   const locks = [join(path, lockName), join(dirname(path), `.${basename(path)}${lockName}`)]
-  return (await Promise.all(locks.map((lock) => stat(lock).then(() => true, () => false)))).includes(true)
+  return (await Promise.all(locks.map(exists))).includes(true)
 }
 
 /** Makes the folder. One that is empty in the end, for instance after a refusal, is removed again. */
@@ -239,7 +240,7 @@ async function removeOldRights(folder: string, lock: string): Promise<void> {
 
 /** Whether a run of ours is in the folder. Files with our names that none accounts for are somebody's, and refused. */
 async function checkStrays({ option, path, target, names, record, early }: Placed<FolderOutput>): Promise<boolean> {
-  if (await stat(join(target, record)).then(() => true, () => false)) return true
+  if (await exists(join(target, record))) return true
   const stray = (await readdir(target)).find((name) => names.test(name) && !early?.test(name))
   if (stray !== undefined) fail(`${option} ${path} holds ${stray}, but no ${record} that it belongs to: choose another folder, or move it away.`)
   return false

@@ -12,6 +12,7 @@ import { aNumber, aText, fieldsOf, jsonText, listOf, oneOf, optional, parseJson,
 import { Arguments, didYouMean, fail, parseArguments, type Command } from './arguments.ts'
 import { openClasses } from './data.ts'
 import { deviceOptions, onDevice } from './device.ts'
+import { exists } from './exists.ts'
 import { fetchCommand, weightsFolder } from './fetch.ts'
 import { imagesAbout, imagesRecipe, type Measured } from './recipe-images.ts'
 import { label } from './label.ts'
@@ -289,8 +290,6 @@ async function freeFolder(out: string): Promise<string> {
     if (await mkdir(folder).then(() => true, (error: NodeJS.ErrnoException) => error.code === 'EEXIST' ? false : Promise.reject(error))) return folder
   }
 }
-
-const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
 
 /** The record of a recipe that was begun; empty where none was. */
 async function readRecord(path: string, name: string): Promise<Pick<RecipeRecord, 'stages' | 'measured'>> {

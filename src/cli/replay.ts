@@ -1,9 +1,9 @@
 /** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
-import { stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { openImages } from '../data/index.node.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { deviceOptions, onDevice } from './device.ts'
+import { exists } from './exists.ts'
 import { sha256OfFile } from './files.ts'
 import { sampleOptions, type SampleOption } from './options.ts'
 import { readRecord, type RunRecord } from './run-record.ts'
@@ -90,7 +90,7 @@ export const replay: Command = {
 async function refuseFinished(path: string, { samples }: RunRecord, out: string): Promise<void> {
   if (resolve(out) === resolve(dirname(path))) {
     for (const { file } of samples) {
-      if (await stat(join(out, basename(file))).then(() => true, () => false)) fail(`${out} holds the pictures of the run: --out DIR makes them again in another folder, and compares.`)
+      if (await exists(join(out, basename(file)))) fail(`${out} holds the pictures of the run: --out DIR makes them again in another folder, and compares.`)
     }
   } else if ((await readRecord(join(out, 'run.json')))?.status === 'done') {
     fail(`${out} holds a finished run: choose another --out.`)

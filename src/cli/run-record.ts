@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../io/json.ts'
 import { fail } from './arguments.ts'
+import { exists } from './exists.ts'
 import { sha256Of } from './files.ts'
 import { hasPart } from './numbers.ts'
 import { withUpsamplerSteps } from './options-upsampler.ts'
@@ -188,7 +189,7 @@ async function wholeSamples(folder: string, { status, samples }: RunRecord, sign
 
 /** The folder's name with the first number that nothing has yet. */
 async function freeBeside(folder: string): Promise<string> {
-  for (let n = 2; ; n++) if (!await stat(`${folder}-${n}`).then(() => true, () => false)) return `${folder}-${n}`
+  for (let n = 2; ; n++) if (!await exists(`${folder}-${n}`)) return `${folder}-${n}`
 }
 
 /** A run of which no batch was finished leaves its place to another; files of that batch may be there. */

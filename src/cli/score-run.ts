@@ -1,5 +1,4 @@
 /** What `tweedie score` does once a device is there: scores, keeps them, writes them down, and shows them. */
-import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { imageBatch, imageOf, type ImageSet } from '../data/index.ts'
 import { scoreImages, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
@@ -10,6 +9,8 @@ import type { Device } from '../tensor/index.ts'
 import type { ProcessSettings } from '../tweedie/settings.ts'
 import type { LoadedDistance } from '../tweedie/distance.ts'
 import { counted } from './counted.ts'
+import { csvField } from './csv.ts'
+import { exists } from './exists.ts'
 import { beginningOf, keepsOthers } from './outputs.ts'
 import { progress } from './progress.ts'
 import { isScorePage, pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from './score-page.ts'
@@ -64,7 +65,7 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
 export const keepsOtherScores = async (path: string): Promise<string | null> => {
   if (!isTable(path)) return keepsOthers('minority-scores')(path)
   // Beside a table whose page was not finished its settings are still there.
-  const unfinished = await stat(`${path}.unfinished`).then(() => true, () => false)
+  const unfinished = await exists(`${path}.unfinished`)
   return unfinished ? null : 'is there already, and a table does not say which scores it holds'
 }
 
@@ -107,8 +108,7 @@ async function scoreAll({ indices, distance }: ScoresHead, unfinished: Unfinishe
 }
 
 function table(set: ImageSet, indices: readonly number[], scores: ArrayLike<number>): string {
-  const quoted = (name: string): string => /[",\r\n]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name
-  return ['name,score', ...indices.map((k, i) => `${quoted(set.imageName(k))},${scores[i]}`), ''].join('\n')
+  return ['name,score', ...indices.map((k, i) => `${csvField(set.imageName(k))},${scores[i]}`), ''].join('\n')
 }
 
 async function writePage(path: string, job: ScoreJob, head: ScoresHead, scores: ArrayLike<number>, source: ImageSource, scoring: Scoring, signal: AbortSignal): Promise<void> {

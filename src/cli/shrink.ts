@@ -2,7 +2,7 @@
  * `tweedie shrink`: a set of images as small PNGs, cut and scaled once. Training does it for every batch, and of photos of many
  * megapixels decoding one takes longer than a step of training on it. What is trained on is the same to the bit.
  */
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { centerCrop, checkImages, damagedImages, encodePng, type DamagedImage } from '../data/index.ts'
 import { TweedieError } from '../errors.ts'
@@ -11,6 +11,7 @@ import { jsonText } from '../io/json.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { counted } from './counted.ts'
 import { classOptions, openClasses } from './data.ts'
+import { exists } from './exists.ts'
 import { claimOutputs, jsonOf } from './outputs.ts'
 import { progress } from './progress.ts'
 
@@ -19,8 +20,6 @@ const options = {
   'image-size': { value: 'N', help: 'side of the squares' },
   out: { value: 'DIR', help: 'folder for them' },
 } as const
-
-const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
 
 /** In the folder; hidden, so that it is no stray file among images. */
 export const shrunkRecord = '.shrunk.json'

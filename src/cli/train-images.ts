@@ -4,11 +4,12 @@
  * file, so that a million of them are no burden.
  */
 import { createReadStream } from 'node:fs'
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { damagedImages, lookThrough, type DamagedImage, type ImageFile, type ImageSet } from '../data/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
+import { exists } from './exists.ts'
 import { slowProgress } from './progress.ts'
 
 const file = 'images.jsonl'
@@ -72,7 +73,7 @@ export async function lookAt(sets: readonly (ImageSet | null)[], signal: AbortSi
     }
     if (damaged.length > 0) throw damagedImages(parts[0]!.name, damaged)
   } catch (error) {
-    if (out !== undefined && !await stat(join(out, 'state.safetensors')).catch(() => null)) await writeImages(out, whole(parts[0]!))
+    if (out !== undefined && !await exists(join(out, 'state.safetensors'))) await writeImages(out, whole(parts[0]!))
     throw error
   }
 }

@@ -2,7 +2,6 @@
  * A run's folder, and the loop that fills it. The state is written first and whole; log, report and model files are made
  * from it afterwards, so that a run killed at any moment goes on from its last checkpoint and leaves no broken file.
  */
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ImageSet } from '../data/index.ts'
 import { TweedieError } from '../errors.ts'
@@ -10,6 +9,7 @@ import { openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../i
 import { jsonText, listOf, type Check } from '../io/json.ts'
 import { checkSettings, countersOf, encodeModel, encodeState, restoreState, runOfState, type AnyTrainer, type Row } from '../train/index.ts'
 import { fail } from './arguments.ts'
+import { exists } from './exists.ts'
 import { claimOutputs, type Outputs } from './outputs.ts'
 import { progress } from './progress.ts'
 import { changesOf, imagesOf, writeImages } from './train-images.ts'
@@ -47,8 +47,6 @@ const names = /^(state|model|ema-[\d.e-]+|features|marginal)\.safetensors$|^(log
 /** Takes the folder of a run; its state accounts for all but what is written before it: the images, the marginal and the first review's samples. */
 export const claimRun = (command: string, { out }: RunSettings, inputs: Outputs['inputs']): Promise<AsyncDisposable> =>
   claimOutputs({ command, inputs, folders: [{ option: '--out', path: out, names, record: stateFile, early: /^(samples-|marginal|images)/ }] })
-
-const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
 
 /** Files of a finished checkpoint: the weights, and every average. */
 export const modelFiles = (emaRates: readonly number[]): string[] => ['model.safetensors', ...emaRates.map((rate) => `ema-${rate}.safetensors`)]
