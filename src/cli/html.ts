@@ -20,19 +20,15 @@ footer { margin-top: 2rem; color: #666; font-size: 13px }
   body { color: #ddd; background: #1b1b1b } .card, td, th { border-color: #444 } figcaption, footer { color: #aaa }
 }`
 
-/** A page; `body` and `footer` are HTML. */
-export const htmlPage = ({ title, body, footer }: { title: string; body: string; footer: string }): string =>
-  htmlDocument({ title, style, body: `${body}\n<footer>${footer}</footer>` })
-
-/** A page in a style of its own; `body` is HTML. */
-export const htmlDocument = ({ title, style, body }: { title: string; style: string; body: string }): string => `<!doctype html>
+/** A page; `body` and `footer` are HTML, `more` is style beyond what all pages have. */
+export const htmlPage = ({ title, body, footer, more = '' }: { title: string; body: string; footer?: string; more?: string }): string => `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeHtml(title)}</title>
-<style>${style}</style>
+<style>${style}${more}</style>
 <h1>${escapeHtml(title)}</h1>
-${body}
+${body}${footer === undefined ? '' : `\n<footer>${footer}</footer>`}
 </html>
 `
 

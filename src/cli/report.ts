@@ -7,7 +7,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { join, parse, relative, sep } from 'node:path'
 import { imageHeader } from '../data/decode.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
-import { escapeHtml, htmlDocument } from './html.ts'
+import { escapeHtml, htmlPage, htmlTable } from './html.ts'
 import { slowProgress } from './progress.ts'
 import type { RunRecord } from './run-record.ts'
 
@@ -76,7 +76,7 @@ function mainPage(runs: readonly ReportRun[], { title, intro }: ReportOptions, c
   const order = pages === 1
     ? `<input type="checkbox" id="sorted"><label for="sorted">rarest first${byLast(runs)}</label>`
     : `<p>Rarest first${byLast(runs)}, ${perPage} on a page. The pictures are files beside this one.</p>\n${links(0, pages)}`
-  return page(title, `<p>${escapeHtml(intro)}</p>
+  const body = `<p>${escapeHtml(intro)}</p>
 ${adapterLine(runs)}
 ${means(runs)}
 ${order}
@@ -85,14 +85,13 @@ ${order}
 ${settings(runs)}
 ${differences(runs)}
 <h2>Timings</h2>
-${timings(runs)}
-<footer>tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.</footer>`)
+${timings(runs)}`
+  const footer = `tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.`
+  return htmlPage({ title, body, footer, more: style })
 }
 
 const furtherPage = (title: string, cards: readonly string[], index: number, pages: number): string =>
-  page(title, `${links(index, pages)}\n<main>${cards.join('\n')}</main>\n${links(index, pages)}`)
-
-const page = (title: string, body: string): string => htmlDocument({ title, style, body })
+  htmlPage({ title, body: `${links(index, pages)}\n<main>${cards.join('\n')}</main>\n${links(index, pages)}`, more: style })
 
 /** Of several runs the scores of the last one order the samples. */
 const byLast = (runs: readonly ReportRun[]): string => runs.length > 1 ? `, by ${escapeHtml(runs.at(-1)?.name ?? '')}` : ''
@@ -101,22 +100,12 @@ const links = (here: number, pages: number): string =>
   `<nav>${Array.from({ length: pages }, (_, i) => i === here ? `<b>${i + 1}</b>` : `<a href="${pageFile(i)}">${i + 1}</a>`).join(' ')}</nav>`
 
 const style = `
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }
-main { display: flex; flex-wrap: wrap; gap: 12px; margin: 1rem 0 }
-.card { display: flex; gap: 4px; padding: 6px; border: 1px solid #ddd; border-radius: 6px }
+.card { display: flex; gap: 4px }
+.card figure div { gap: 2px; align-items: end }
 #sorted:checked ~ main .card { order: var(--rank) }
 #sorted { margin-right: .5em }
-figure { margin: 0 } figure div { display: flex; gap: 2px; align-items: end }
-img { display: block; image-rendering: pixelated }
-figcaption { font-size: 12px; color: #555; font-variant-numeric: tabular-nums }
-table { border-collapse: collapse }
-td, th { text-align: left; padding: 2px 16px 2px 0; vertical-align: top; border-bottom: 1px solid #eee; overflow-wrap: anywhere }
-th { font-weight: 600 }
 .note { background: #fff6d6; padding: .4em .8em; border-radius: 6px }
-footer { margin-top: 2rem; color: #666; font-size: 13px }
-@media (prefers-color-scheme: dark) {
-  body { color: #ddd; background: #1b1b1b } .card, td, th { border-color: #444 } figcaption, footer { color: #aaa } .note { background: #4a3f10 }
-}`
+@media (prefers-color-scheme: dark) { .note { background: #4a3f10 } }`
 
 async function card(runs: readonly ReportRun[], k: number, rank: number, pixels: number, source: Source): Promise<string> {
   const figures: string[] = []
@@ -164,10 +153,9 @@ function settings(runs: readonly ReportRun[]): string {
     const value = options[key]
     if (value === undefined) return ''
     const sum = sha256[key]
-    return escapeHtml(sum === undefined ? String(value) : `${parse(String(value)).base} (sha256 ${sum.slice(0, 16)}…)`)
+    return sum === undefined ? String(value) : `${parse(String(value)).base} (sha256 ${sum.slice(0, 16)}…)`
   }
-  const rows = keys.map((key) => `<tr><th>${escapeHtml(key)}</th>${runs.map((run) => `<td>${shown(run, key)}</td>`).join('')}</tr>`)
-  return `<table>${heads(runs)}${rows.join('')}</table>`
+  return htmlTable(keys.map((key) => [key, ...runs.map((run) => shown(run, key))]), heads(runs))
 }
 
 /** What is not as it was published. */
@@ -176,7 +164,7 @@ function differences(runs: readonly ReportRun[]): string {
   return items.length === 0 ? '' : `<h3>Not as published</h3><ul>${items.join('')}</ul>`
 }
 
-const heads = (runs: readonly ReportRun[]): string => runs.length > 1 ? `<tr><th></th>${runs.map(({ name }) => `<th>${escapeHtml(name)}</th>`).join('')}</tr>` : ''
+const heads = (runs: readonly ReportRun[]): string[] | undefined => runs.length > 1 ? ['', ...runs.map(({ name }) => name)] : undefined
 
 function timings(runs: readonly ReportRun[]): string {
   const total = (run: ReportRun, pick: (batch: RunRecord['seconds']['batches'][number]) => number): number => run.record.seconds.batches.reduce((sum, batch) => sum + pick(batch), 0)
@@ -190,5 +178,5 @@ function timings(runs: readonly ReportRun[]): string {
       ? [['second stage', (run) => `${total(run, ({ upsampling = 0 }) => upsampling).toFixed(1)} s`] as [string, (run: ReportRun) => string]] : []),
     ['minority scores', (run) => `${total(run, ({ scoring }) => scoring).toFixed(1)} s`],
   ]
-  return `<table>${heads(runs)}${rows.map(([name, value]) => `<tr><th>${name}</th>${runs.map((run) => `<td>${escapeHtml(value(run))}</td>`).join('')}</tr>`).join('')}</table>`
+  return htmlTable(rows.map(([name, value]) => [name, ...runs.map(value)]), heads(runs))
 }
