@@ -1,6 +1,6 @@
 /**
- * The baselines of spec D.6, both reconstructions: attribute guidance and Sehwag et al. 2022, each against its formula in
- * float64, on linear maps, and on small ADM classifiers.
+ * The baselines of Um et al. (ICLR 2024), both reconstructions: attribute guidance and Sehwag et al. 2022, each against
+ * its formula in float64, on linear maps, and on small ADM classifiers.
  */
 import { expect, test } from 'vitest'
 import {

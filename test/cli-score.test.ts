@@ -22,7 +22,7 @@ const scoresIn = (name: string): MinorityScores => parseMinorityScores(read(name
 const picture = (path: string, seed: number, size = 8): void =>
   writeFileSync(path, encode({ width: size, height: size, channels: 3, depth: 8, data: Uint8Array.from(numbers(size * size * 3, seed), (v) => (v + 1) * 127.5) }))
 
-/** Spec K's U-Net of 8 x 8 pixels as a file, with its process. */
+/** U-Net A of 8 x 8 pixels as a file, with its process. */
 const model = (path: string, numClasses: number | null): Promise<void> => {
   const config = { kind: 'unet' as const, ...unetConfig, numClasses }
   const tensors = [...stateDictOf(planOf(config))].map(([key, shape], j) => [key, { shape, data: sines(key, shape, j) }] as const)

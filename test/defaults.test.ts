@@ -1,6 +1,6 @@
 /**
- * Every default of ours that is taken where a checkpoint or a command line is silent, against the reference's (spec B.1,
- * B.4, C.4 to C.10, D, E, H; gd, id, mg, sg and bns are its repositories, by file). A default that differs stands here with
+ * Every default of ours that is taken where a checkpoint or a command line is silent, against the reference's (gd,
+ * id, mg, sg and bns are its repositories, by file: docs/glossary.md). A default that differs stands here with
  * its value and its reason; what reads a checkpoint must not differ at all, since it would be another model.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -57,7 +57,7 @@ describe('a checkpoint that is silent', () => {
     return { numHeadsUpsample: undefined, ...rest }
   })
 
-  table('its process', 'B.1; gd script_util.py, create_gaussian_diffusion; C.4', [
+  table('its process', 'gd script_util.py, create_gaussian_diffusion', [
     ['rescaleTimesteps', false], ['meanType', 'epsilon'], ['varianceType', 'fixedLarge'], ['lossType', 'mse'], ['respacing', 1000], ['varianceWithHead', 'learnedRange'],
   ], () => {
     const settings = parseDiffusionSettings(said)
@@ -69,7 +69,7 @@ describe('a checkpoint that is silent', () => {
     }
   })
 
-  test('improved-diffusion rescales where it is silent (B.4; id script_util.py), which a file of its has to say: its presets do', () => {
+  test('improved-diffusion rescales where it is silent (id script_util.py), which a file of its has to say: its presets do', () => {
     expect(parseDiffusionSettings(said).rescaleTimesteps).toBe(false)
     expect(parseDiffusionSettings({ ...said, rescale_timesteps: true }).rescaleTimesteps).toBe(true)
   })
@@ -97,7 +97,7 @@ describe('train diffusion', () => {
   let network: Awaited<ReturnType<typeof networkOf>>
   beforeAll(async () => void (network = await networkOf(silent(), { size: 64, channels: 3, classes: null })))
 
-  table('its network', 'B.1; gd script_util.py, model_and_diffusion_defaults, at image_size 64', [
+  table('its network', 'gd script_util.py, model_and_diffusion_defaults, at image_size 64', [
     ['modelChannels', 128, 64, scratch], ['numResBlocks', 2, 1, scratch], ['channelMult', [1, 2, 3, 4], [1, 2, 2], scratch],
     ['attentionResolutions', [4, 8], [4], `${scratch}: the smallest maps, 16 x 16 of 64`],
     ['numHeads', 4, 1, 'heads are given by their width, as in the published ADM networks'], ['numHeadChannels', -1, 32, scratch], ['numHeadsUpsample', undefined],
@@ -109,12 +109,12 @@ describe('train diffusion', () => {
     return { numHeadsUpsample: undefined, ...rest }
   })
 
-  table('its process', 'B.1; the same', [
+  table('its process', 'the same', [
     ['learnSigma', false, true, adm], ['diffusionSteps', 1000], ['noiseSchedule', 'linear', 'cosine', 'what ADM and IDDPM took for small pictures'],
     ['rescaleTimesteps', false], ['rescaleLearnedSigmas', false], ['useKl', false], ['meanType', undefined], ['sigmaSmall', undefined],
   ], () => ({ meanType: undefined, sigmaSmall: undefined, ...network.diffusion }))
 
-  table('its run', 'C.10; gd image_train.py and train_util.py', [
+  table('its run', 'gd image_train.py and train_util.py', [
     ['lr', 1e-4], ['weightDecay', 0], ['emaRates', [0.9999]], ['anneal', 0], ['warmup', 0], ['clip', undefined], ['microbatch', undefined],
     ['batch', 1, 32, 'a batch of 1 trains nothing; the reference wants the flag'],
     ['logEvery', 10, 50, 'a row of the log is a reading of the device'], ['saveEvery', 10000, 500, scratch],
@@ -140,7 +140,7 @@ beforeAll(async () => {
 afterAll(() => void vi.restoreAllMocks())
 
 describe('train classifier', () => {
-  table('its network', 'B.1; gd script_util.py, classifier_defaults, at image_size 64', [
+  table('its network', 'gd script_util.py, classifier_defaults, at image_size 64', [
     ['modelChannels', 128, 64, scratch], ['numResBlocks', 2], ['channelMult', [1, 2, 3, 4], [1, 2, 2], scratch],
     ['attentionResolutions', [2, 4, 8], [4], `${scratch}: the smallest maps`], ['numHeadChannels', 64], ['numHeads', 1],
     ['useScaleShiftNorm', true], ['resblockUpdown', true], ['useNewAttentionOrder', false], ['pool', 'attention'], ['dropout', 0], ['convResample', true],
@@ -150,8 +150,8 @@ describe('train classifier', () => {
     return rest
   })
 
-  const paper = 'the papers\' (B.5: Table 2 of Um et al. 2024, README of mg), which its script has as flags'
-  table('its run', 'D.3; mg classifier_train.py', [
+  const paper = 'the papers\' (Table 2 of Um et al. 2024, README of mg), which its script has as flags'
+  table('its run', 'mg classifier_train.py', [
     ['lr', 3e-4], ['weightDecay', 0, 0.05, paper], ['anneal', 0, 1, paper], ['warmup', 0], ['emaRates', []],
     ['batch', 4, 32, 'a batch of 4 trains nothing; the reference wants the flag'], ['logEvery', 10, 50, 'a row of the log is a reading of the device'],
     ['crop', 'random', 'center', 'as train diffusion; recipes of the papers say random'], ['augment', 'flip', 'none', 'as train diffusion; recipes of the papers say flip'],
@@ -170,7 +170,7 @@ describe('sample', () => {
   const settings = (given: Record<string, string> = {}, diffusion: DiffusionSettings = cosine): SampleSettings =>
     sampleSettings(silent({ model: 'm', ...given }), { config: { ...base, outChannels: 3 }, diffusion })
 
-  table('its steps', 'B.1, C.4, C.5; gd image_sample.py', [
+  table('its steps', 'gd image_sample.py', [
     ['sampler', 'ancestral'], ['respacing', '1000'], ['clipDenoised', true], ['eta', 0], ['meanType', 'epsilon'], ['varianceType', 'fixedLarge'], ['rescaleTimesteps', false],
     ['boost', 1], ['skip', 0], ['guide', null], ['classifier', null], ['minority', null],
     ['number', 10000, 16, 'a first look; the papers\' 50,000 are asked for'], ['batch', 16, 8, 'fits the GPU of a laptop at 64 x 64'],
@@ -179,7 +179,7 @@ describe('sample', () => {
     return { sampler, respacing, clipDenoised, eta, meanType, varianceType, rescaleTimesteps, boost, skip, guide, classifier, minority, number, batch }
   })
 
-  table('self-guidance', 'E.2; sg image_sample.py', [
+  table('self-guidance', 'sg image_sample.py', [
     ['weight', 1, 0.4, 'the published one of CelebA, which is said (departures.ts); 1 is the parser\'s, and published for nothing'],
     ['every', 5], ['strength', 0.8], ['after', -1], ['scale', 'variance'], ['draws', 1], ['raw', false], ['clip', false], ['through', 'first'],
     ['distance', 'lpips', 'l2', 'LPIPS weights are third-party and not at hand; that is said, and --lpips takes them'],
@@ -190,12 +190,12 @@ describe('sample', () => {
     return { ...guide, distance, greyRange }
   })
 
-  table('self-guidance by itself', 'E.2; sg gaussian_diffusion.py', [
+  table('self-guidance by itself', 'sg gaussian_diffusion.py', [
     ['weight', 1], ['every', 5], ['strength', 0.8], ['after', -1], ['scale', 'variance'], ['draws', 1], ['raw', false], ['clip', false], ['through', 'first'],
     ['distance', 'LPIPS (alex)', l2, 'a library cannot bring its weights'],
   ], () => ({ ...selfGuidance({}) }))
 
-  table('classifiers', 'C.6, D.4; gd classifier_sample.py, mg classifier_sample.py', [
+  table('classifiers', 'gd classifier_sample.py, mg classifier_sample.py', [
     ['classifier scale', 1], ['minority scale', 1],
     ['minority target', 'uniform over all classes', 'rarest', 'what the method is for; a range such as 0-99 is the reference\'s'],
   ], () => ({
@@ -230,7 +230,7 @@ describe('score', () => {
     scores = JSON.parse(readFileSync(at('scores.json'), 'utf8')) as MinorityScores
   })
 
-  table('its scores', 'D.1; mg construct_ms_dataset.py, of a linear model', [
+  table('its scores', 'mg construct_ms_dataset.py, of a linear model', [
     ['respacing', '100'], ['t', 60], ['timestep', 605], ['clipDenoised', true],
     ['draws', 5, 1, 'which the paper found enough (S2); recipes of its commands say 5'],
     ['distance', 'LPIPS (vgg)', 'L2', 'LPIPS weights are third-party and not at hand; that is said, and --lpips takes them'],

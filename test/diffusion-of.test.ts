@@ -12,7 +12,7 @@ test.each(presetNames())('%s', (name) => {
   // Rescaled ones end at 999.75 of 1000, others at T - 1; all published networks predict epsilon and have a variance head.
   expect(process.modelTimestep(49)).toBe(diffusion.rescaleTimesteps ? 999.75 : diffusionSteps - 1)
   expect([meanType, varianceType]).toEqual(['epsilon', 'learnedRange'])
-  // abar of the last step: 2.4e-9 of cosine 1000, 4.0e-5 of linear 1000 (spec C.1).
+  // abar of the last step: 2.4e-9 of cosine 1000, 4.0e-5 of linear 1000.
   expect(process.tables.alphaBar[49]! < 1e-6).toBe(diffusion.noiseSchedule === 'cosine')
 })
 

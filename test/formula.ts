@@ -1,7 +1,7 @@
 /**
- * Weights and inputs made by a formula, so that a whole network is known without a file. Two formulas: the sines of spec K,
- * whose sums and first elements stand in the specification, and the hash of the full-size goldens (their `__metadata__`
- * states it), which keeps activations near one through 50 layers.
+ * Weights and inputs made by a formula, so that a whole network is known without a file. Two formulas: the sines of
+ * spec K (docs/glossary.md), whose sums and first elements stand in the tests, and the hash of the full-size goldens
+ * (their `__metadata__` states it), which keeps activations near one through 50 layers.
  */
 import { expect } from 'vitest'
 import { checkConfig, type ModelConfig } from '../src/nn/config.ts'
@@ -13,7 +13,7 @@ export type StateDict = ReadonlyMap<string, Shape>
 
 type Fill = (key: string, shape: Shape, j: number) => Float32Array
 
-/** Spec K's fill rule for entry `j` of a state dict. */
+/** The fill rule for entry `j` of a state dict. */
 export const sines: Fill = (key, shape, j) => {
   const scale = shape.length >= 2 ? 0.15 : 0.1
   const offset = shape.length === 1 && key.endsWith('weight') ? 1 : 0
@@ -73,7 +73,7 @@ export interface SpecValues {
   readonly first?: readonly number[]
 }
 
-/** Spec K's tolerances: sums within 1e-5 of the absolute sum, elements within 2e-4 of the tensor's largest element. */
+/** Sums within 1e-5 of the absolute sum, elements within 2e-4 of the tensor's largest element. */
 export function expectSpec(found: ArrayLike<number>, { sum, absSum, first = [] }: SpecValues, what: string): void {
   const values = Array.from(found)
   const absolute = values.reduce((a, v) => a + Math.abs(v), 0)

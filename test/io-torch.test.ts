@@ -416,7 +416,7 @@ describeShared('real files', () => {
     await rm(folder, { recursive: true })
   })
 
-  // algorithms.md F.
+  // Added up with torch, from the files of richzhang/PerceptualSimilarity.
   test.each([
     ['alex', [2.349532, 16.143027, 39.268439, 27.197178, 20.317177]],
     ['vgg', [6.925992, 8.858334, 17.515006, 51.521323, 47.034854]],

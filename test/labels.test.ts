@@ -1,4 +1,4 @@
-/** L.15: minority labels by quantiles, and the files of scores and labels. */
+/** Minority labels by quantiles (Um et al., ICLR 2024, section 3.2), and the files of scores and labels. */
 import { describe, expect, test } from 'vitest'
 import { checkFingerprint, equalWidthLabels, parseMinorityLabels, parseMinorityScores, quantileLabels, scoreSettingsOf, type MinorityScores } from '../src/diffusion/index.ts'
 import { numbers } from './op.ts'
@@ -10,7 +10,7 @@ const sizes = (labels: ArrayLike<number>, levels: number): number[] => {
 }
 
 describe('quantiles', () => {
-  test('those of spec K', () => {
+  test('linear between order statistics', () => {
     const { labels, thresholds } = quantileLabels([0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.8, 0.5], 4)
     const expected = [0.275, 0.45, 0.725, 0.9]
     thresholds.forEach((threshold, j) => expect(threshold).toBeCloseTo(expected[j], 14))

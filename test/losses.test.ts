@@ -1,7 +1,7 @@
 /**
- * The losses of spec C.8: the values of spec K; every mean, variance and loss type against a float64 reference written
- * down as guided-diffusion computes it, by way of x_t, with gradients by central differences; and which gradient flows
- * where.
+ * The losses (guided-diffusion `training_losses`): the reference's values (spec K of docs/glossary.md); every mean,
+ * variance and loss type against a float64 reference written down as guided-diffusion computes it, by way of x_t, with
+ * gradients by central differences; and which gradient flows where.
  */
 import { expect, test } from 'vitest'
 import {

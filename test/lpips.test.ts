@@ -26,7 +26,7 @@ const inMemory = (weights: Weights, name = 'formula'): WeightSource =>
 
 const formulas = new Map<LpipsNet, Weights>()
 
-/** Spec K's backbone by formula; the lin layers here are positive numbers. A map of the caller's own, with shared arrays. */
+/** A backbone by formula (spec K of docs/glossary.md); lin layers are positive numbers. A map of the caller's own, with shared arrays. */
 function formulaWeights(net: LpipsNet): Weights {
   const known = formulas.get(net) ?? new Map([...lpipsStateDict(net)].map(([key, shape], j) => {
     const count = size(shape)
@@ -68,7 +68,7 @@ async function take(tensor: Tensor): Promise<Float32Array> {
 const image = (device: Device, shape: readonly number[], value: (i: number) => number): Tensor =>
   device.tensor(Float32Array.from({ length: size(shape) }, (_, i) => value(i)), shape)
 
-/** Spec K's inputs. */
+/** Its inputs. */
 const inputs = (device: Device, n = 2, side = 64): [Tensor, Tensor] =>
   [image(device, [n, 3, side, side], (i) => Math.sin(0.021 * i)), image(device, [n, 3, side, side], (i) => Math.cos(0.023 * i + 0.4))]
 
@@ -127,7 +127,7 @@ describeShared('spec K: lin layers as published, backbone by formula', () => {
     })
   })
 
-  test('the lin layers as published add up to the sums of spec F', async () => {
+  test('the lin layers as published add up to the sums of torch', async () => {
     const sums = {
       alex: [2.349532, 16.143027, 39.268439, 27.197178, 20.317177],
       vgg: [6.925992, 8.858334, 17.515006, 51.521323, 47.034854],

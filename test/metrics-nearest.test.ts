@@ -1,4 +1,4 @@
-/** Nearest neighbours against looking at every pair, AvgkNN against the reference's numbers (spec K), the eight symmetries. */
+/** Nearest neighbours against looking at every pair, AvgkNN against PyOD's numbers (spec K of docs/glossary.md), symmetries. */
 import { describe, expect, test } from 'vitest'
 import { avgKnn, nearest, nearestPictures, quantiles, turned, type Points } from '../src/metrics/index.ts'
 import { expectClose, numbers } from './op.ts'
@@ -57,7 +57,7 @@ describe('nearest neighbours', () => {
   })
 })
 
-test('AvgkNN: the numbers of spec K (check L.16)', async () => {
+test('AvgkNN: the numbers of spec K', async () => {
   const formula = (n: number, d: number, a: number, b: number): number[] => Array.from({ length: n * d }, (_, i) => Math.sin(a * i * i + b) + 0.5 * Math.cos(0.37 * i))
   const real = points(formula(40, 4, 0.013, 0.2), 4)
   const made = points(formula(12, 4, 0.017, 0.9).map((value) => 0.8 * value + 0.1), 4)

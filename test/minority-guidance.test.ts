@@ -1,7 +1,7 @@
 /**
- * Minority guidance (spec D.3 to D.5) on small ADM classifiers: its gradients against central differences, on pixels and
- * through an extractor, with and without classes; Eq. 18 against its closed form; targets by sample; and sums of guidances
- * in both samplers.
+ * Minority guidance (Um et al., ICLR 2024, Eq. 8, 17 and 18) on small ADM classifiers: its gradients against central
+ * differences, on pixels and through an extractor, with and without classes; Eq. 18 against its closed form; targets by
+ * sample; and sums of guidances in both samplers.
  */
 import { expect, test } from 'vitest'
 import {
@@ -203,7 +203,7 @@ deviceTest('guidances add up, self-guidance among them, and move no draw', async
 }, onCPU)
 
 deviceTest('the minority classifier is told what the network is told', async (device) => {
-  // J.10: a network of 4000 rescaled steps sees t / 4, and so must both networks of the guidance.
+  // A network of 4000 rescaled steps sees t / 4, and so must both networks of the guidance.
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 4000, respacing: '10', rescaleTimesteps: true })
   using model = await modelA(device)
   using extractor = await network(device, encoderConfig)

@@ -85,7 +85,7 @@ describe('attention at the sizes of the models', () => {
   test('4096 tokens', () => check([1, 24, 4096], { heads: 1, newOrder: false }, 2, 1, { differentiate: [], midGraph: false }))
   test('gradients over many tiles: [1, 24, 300]', () => check([1, 24, 300], { heads: 1, newOrder: false }, 2, 1, { probes: 6 }))
 
-  // Specification K, from guided-diffusion itself.
+  // From guided-diffusion itself.
   for (const [newOrder, sums, first] of [
     [true, [5.326483, 48.98439], [-0.250199, -0.2692548, -0.2863502, -0.3008465]],
     [false, [3.637619, 49.56783], [-0.1713336, -0.1690336, -0.1698105, -0.1735886]],

@@ -113,7 +113,7 @@ describe('group norm at the sizes of the models', () => {
     })
   }
 
-  deviceTest('GroupNorm32(64) of guided-diffusion (specification K)', async (device) => {
+  deviceTest('GroupNorm32(64) of guided-diffusion', async (device) => {
     using x = device.tensor(Array.from({ length: 576 }, (_, n) => Math.sin(0.31 * n + 0.2)), [1, 64, 3, 3])
     // guided-diffusion's weights of this golden follow the fill rule: entry 0 is the weight, entry 1 the bias.
     const filled = (j: number, base: number): number[] => Array.from({ length: 64 }, (_, i) => base + 0.1 * Math.sin(0.37 * i + 1.3 * j + 0.5))

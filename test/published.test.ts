@@ -27,7 +27,7 @@ const file = (name: string, kept: Record<string, string> = {}, from = preset(nam
 }
 
 test('the table: every figure as its source has it', () => {
-  // gd README.md: SAMPLE_FLAGS, MODEL_FLAGS; sg README.md; bns README.md (spec E.3, H); Table 2 (spec B.5).
+  // gd README.md: SAMPLE_FLAGS, MODEL_FLAGS; sg README.md; bns README.md; Um et al. 2024, Table 2.
   const figures = Object.fromEntries(presetNames().map((name) => {
     const { respacing, classifier, selfGuided, boostAndSkip, minority } = preset(name).sampling
     return [name, [respacing?.steps, classifier?.scale, selfGuided && [selfGuided.weight, selfGuided.every, selfGuided.strength], boostAndSkip && [boostAndSkip.boost, boostAndSkip.skip], minority && [minority.scale, minority.target]]]

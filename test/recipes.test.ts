@@ -30,7 +30,7 @@ const stageOf = (name: string, command: string): PlannedStage => plan(name).find
 const figure = (name: string, command: string, option: string): string | undefined => stageOf(name, command).figures.find((candidate) => candidate.option === option)?.value
 
 describe('the papers\' table', () => {
-  // Spec B.5, column by column; null where it says that the figure is not available.
+  // Um et al. (ICLR 2024), Table 2, column by column; null where the paper's figure is not known to us.
   const columns = {
     celeba: { extractor: null, input: [3, 64], levels: 100, steps: 1000, schedule: 'cosine', width: 64, depth: 2, mult: [1, 2, 3, 4], attention: [32, 16, 8], updown: true, conditional: false, decay: 0.05, batch: 256, iterations: 20_000, lr: 3e-4, target: null, scale: 4 },
     cifar10: { extractor: null, input: [3, 32], levels: 100, steps: 4000, schedule: 'cosine', width: 32, depth: 2, mult: [1, 2, 2, 4], attention: [16, 8], updown: true, conditional: false, decay: 0.05, batch: 128, iterations: 12_000, lr: 3e-4, target: null, scale: 8 },
@@ -57,7 +57,7 @@ describe('the papers\' table', () => {
     const target = named(name).asks.target!
     if (column.target !== null) expect(target).toMatchObject({ value: column.target, published: true })
     else expect(target).toMatchObject({ published: false, source: expect.stringContaining('not stated') })
-    // D.1 and D.3: how they were scored and trained.
+    // How they were scored (construct_ms_dataset.py) and trained (classifier_train.py).
     expect([figure(name, 'score', 'step'), figure(name, 'score', 'lpips')]).toEqual([column.schedule === 'linear' ? '60' : '90', `${weightsFolder()}/lpips_vgg.safetensors`])
     expect([training('anneal'), training('crop'), training('augment')]).toEqual(['1', 'random', 'flip'])
     // The presets' own figures, which `sample` takes as defaults, are the same.
@@ -128,7 +128,7 @@ describe('plans', () => {
     // The order of q, k and v is one of storage: a network trained from nothing has no other.
     expect(mri.config).toEqual({ ...lsun.config, inChannels: 1, outChannels: 2, numHeads: 1, useNewAttentionOrder: true })
     expect(mri.diffusion).toMatchObject({ noiseSchedule: 'linear', diffusionSteps: 1000 })
-    // Qin et al.'s DDPM (baselines.md 5): attention at 16 px with one head, no variance head; 32 / 16 = rate 2.
+    // Qin et al.'s DDPM (CBDM, CVPR 2023): attention at 16 px with one head, no variance head; 32 / 16 = rate 2.
     const longTailed = await networkIn('cifar10-lt', { size: 32, channels: 3, classes: 10 })
     expect(longTailed.config).toMatchObject({ imageSize: 32, modelChannels: 128, channelMult: [1, 2, 2, 2], numResBlocks: 2, attentionResolutions: [2], numHeadChannels: 256, outChannels: 3, dropout: 0.1, numClasses: null })
     expect(longTailed.diffusion).toMatchObject({ noiseSchedule: 'linear', diffusionSteps: 1000, learnSigma: false })

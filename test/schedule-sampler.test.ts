@@ -1,4 +1,4 @@
-/** The schedule samplers of spec C.9, with the numbers of spec K. */
+/** The schedule samplers (guided-diffusion resample.py), with the reference's numbers. */
 import { describe, expect, test } from 'vitest'
 import { createNamedScheduleSampler, LossSecondMomentResampler, UniformSampler } from '../src/diffusion/index.ts'
 
@@ -14,7 +14,7 @@ const sharesOf = (t: readonly number[], steps: number): number[] => {
   return counts
 }
 
-/** Spec K's history. */
+/** The history of the reference's run. */
 function learned(): LossSecondMomentResampler {
   const sampler = new LossSecondMomentResampler(3, { historyPerTerm: 2 })
   sampler.update([0, 1, 2, 0], [1, 2, 0.5, 3])

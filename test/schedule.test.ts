@@ -4,7 +4,7 @@ import { betaSchedule, diffusionTables } from '../src/diffusion/schedule.ts'
 import { TweedieError } from '../src/errors.ts'
 import { timestepEmbedding } from '../src/nn/timestep-embedding.ts'
 
-/** Figures of the specification have 10 digits, where not said otherwise. */
+/** The reference's figures have 10 digits, where not said otherwise. */
 function near(found: number, expected: number, relative = 1e-9) {
   expect(Math.abs(found - expected), `${found} instead of ${expected}`).toBeLessThanOrEqual(relative * Math.abs(expected))
 }
@@ -21,7 +21,7 @@ function code(f: () => unknown): string {
 
 const sum = (values: Iterable<number>) => [...values].reduce((a, b) => a + b, 0)
 
-describe('noise schedules (spec C.1)', () => {
+describe('noise schedules (DDPM, Improved DDPM Eq. 17)', () => {
   it.each([
     ['linear', 1000, [1e-4, 1.199199199e-4, 0.02],
       [0.9999, 0.07779665837, 0.02556749227, 0.00150752106, 2.702445196e-4, 4.035829765e-5]],
@@ -54,7 +54,7 @@ describe('noise schedules (spec C.1)', () => {
   })
 })
 
-describe('tables (spec C.2)', () => {
+describe('tables (DDPM Eq. 6 and 7)', () => {
   it.each([
     ['linear', 500, 0.01005133578, 0.003058057076, 0.9941043508],
     ['cosine', 900, 0.01973223924, 0.003138349539, 0.9895975806],
@@ -101,7 +101,7 @@ describe('tables (spec C.2)', () => {
   })
 })
 
-describe('respacing (spec C.7)', () => {
+describe('respacing (guided-diffusion respace.py)', () => {
   it('"250" of 1000', () => {
     const kept = spaceTimesteps(1000, '250')
     expect(kept.slice(0, 3)).toEqual([0, 4, 8])
@@ -160,7 +160,7 @@ describe('respacing (spec C.7)', () => {
     }
   })
 
-  it('strengths of the papers (spec D.1, E.3)', () => {
+  it('strengths of the papers', () => {
     const tables = (schedule: 'linear' | 'cosine', respacing: string, diffusionSteps = 1000) =>
       respace({ schedule, diffusionSteps, respacing }).tables
     near(tables('linear', '100').alphaBar[60]!, 0.02405621609)
@@ -168,12 +168,12 @@ describe('respacing (spec C.7)', () => {
     near(tables('cosine', '250').alphaBar[200]!, 0.09133398, 1e-7)
     near(tables('linear', '250').alphaBar[200]!, 0.00145947, 1e-5)
     near(tables('linear', '250').alphaBar[121]!, 0.0903, 1e-3)
-    // J.20: LEARNED_RANGE stays finite at t = 0.
+    // LEARNED_RANGE stays finite at t = 0.
     near(tables('cosine', '250').posteriorLogVarianceClipped[0]!, -10.27163, 1e-6)
     near(tables('cosine', '250').logBetas[0]!, -10.09503, 1e-6)
   })
 
-  it('the process of spec K', () => {
+  it('cosine, 1000 steps walked in 10', () => {
     const { tables, timestepMap, modelTimestep } = respace({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10' })
     expect(timestepMap).toEqual([0, 111, 222, 333, 444, 555, 666, 777, 888, 999])
     expect(modelTimestep(7)).toBe(777)
@@ -195,7 +195,7 @@ describe('respacing (spec C.7)', () => {
   })
 })
 
-describe('timestep embedding (spec A.1, K)', () => {
+describe('timestep embedding (guided-diffusion nn.py)', () => {
   it('puts cosines first and divides by half', () => {
     const expected = [0.21943997, -0.17824593, 0.98472655, 0.99984688, -0.97562599, 0.98398596, 0.17410813, 0.017499104]
     const found = timestepEmbedding([17.5], 8)

@@ -1,5 +1,5 @@
 /**
- * D.1: scores of a data set are those of `construct_ms_dataset.py`, computed here once more on the host, and depend on
+ * Scores of a data set are those of `construct_ms_dataset.py`, computed here once more on the host, and depend on
  * nothing but the image, its number, its class and the seed.
  */
 import { expect, test } from 'vitest'
@@ -164,7 +164,7 @@ test('the step: 90 of 100 for cosine and 60 for linear, by index, or by the near
     const { diffusion, t } = scoreProcess({ schedule, diffusionSteps: T }, ...given)
     return [t, diffusion.process.timestepMap[t]]
   }
-  // Spec D.1: index 60 is step 605 of a linear 1000; index 90 is step 908 of a cosine 1000 and 3635 of 4000.
+  // By space_timesteps: index 60 is step 605 of a linear 1000, index 90 step 908 of a cosine 1000 and 3635 of 4000.
   expect([step('cosine', 1000), step('linear', 1000), step('cosine', 4000)]).toEqual([[90, 908], [60, 605], [90, 3635]])
   expect([step('cosine', 1000, { index: 60 }), step('linear', 1000, { fraction: 0.9 })]).toEqual([[60, 605], [90, 908]])
   // 0.29 * 100 is 28.999... in double precision.

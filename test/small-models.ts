@@ -7,7 +7,7 @@ import { encoderConfig, unetConfig } from './spec-models.ts'
 
 export const cosine: DiffusionSettings = { noiseSchedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false }
 
-/** U-Net A of the specification, and the same with three classes. */
+/** U-Net A of spec-models.ts, and the same with three classes. */
 export const base: ModelConfig = { kind: 'unet', ...unetConfig }
 export const baseOfClasses: ModelConfig = { ...base, numClasses: 3 }
 /** Large pictures of 16 x 16 beside small ones. */

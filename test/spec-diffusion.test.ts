@@ -1,7 +1,7 @@
 /**
- * Spec K's diffusion quantities, on U-Net A with formula weights: cosine schedule, T = 1000 walked in 10 steps, both samples
- * at index 7. And of spec L: DDIM there and back (7), what a guidance is told and scale 0 (8); and every mean and variance
- * type against its formula in float64.
+ * guided-diffusion's quantities on U-Net A with formula weights (spec K of docs/glossary.md): cosine schedule, T = 1000
+ * walked in 10 steps, both samples at index 7. And DDIM there and back (L.7), what a guidance is told and scale 0
+ * (L.8); every mean and variance type against its formula in float64.
  */
 import { expect } from 'vitest'
 import {

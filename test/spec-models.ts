@@ -1,4 +1,4 @@
-/** Spec K's networks and inputs, shared by the tests that need them. */
+/** Small networks with weights by formula and their inputs (spec K of docs/glossary.md), for the tests that need them. */
 import { Classifier, UNet, type ClassifierConfig, type UNetConfig } from '../src/nn/index.ts'
 import type { Device, Tensor } from '../src/tensor/index.ts'
 import { networkParameters, waves } from './formula.ts'

@@ -1,6 +1,6 @@
 /**
- * Spec K's networks and layers, with weights by formula: no file is needed. And of spec L: both attention orders (5) and
- * the input gradients of encoder and U-Net against central differences (10).
+ * guided-diffusion's networks and layers, with weights by formula (spec K of docs/glossary.md): no file is needed. And
+ * both attention orders (L.5), and the input gradients of encoder and U-Net against central differences (L.10).
  */
 import { expect, test } from 'vitest'
 import { classifierGuidance } from '../src/diffusion/index.ts'

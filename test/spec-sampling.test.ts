@@ -1,6 +1,6 @@
 /**
- * Whole trajectories: Boost-and-Skip (L.18), noise by sample and seed, aborts, and what a step may cost: nothing is read
- * back inside the loop, and from the second step of its kind on no object is created.
+ * Whole trajectories: Boost-and-Skip (L.18 of docs/glossary.md), noise by sample and seed, aborts, and what a step may
+ * cost: nothing is read back inside the loop, and from the second step of its kind on no object is created.
  */
 import { expect, test } from 'vitest'
 import {

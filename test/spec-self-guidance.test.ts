@@ -1,6 +1,7 @@
 /**
- * Self-guided sampling (spec E): spec K's values on U-Net A at index 7 of 10, the claims of L.11 (the largest shift, which
- * steps are guided, weight 0, what the gradient flows through), and each switch against what it should change.
+ * Self-guided sampling (Um & Ye, ECCV 2024): sg-minority's values on U-Net A at index 7 of 10 (spec K of
+ * docs/glossary.md), the claims of L.11 (the largest shift, which steps are guided, weight 0, what the gradient flows
+ * through), and each switch against what it should change.
  */
 import { expect, test } from 'vitest'
 import {

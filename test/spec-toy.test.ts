@@ -1,6 +1,6 @@
 /**
- * L.17 and L.12: the toy of spec E.4, a mixture of two Gaussians in the plane of which the exact denoiser is known, and the
- * identity between the minority score and the denoising error, for any network.
+ * L.17 and L.12 (docs/glossary.md): the toy, a mixture of two Gaussians in the plane of which the exact denoiser is
+ * known, and the identity between the minority score and the denoising error, for any network.
  */
 import { expect } from 'vitest'
 import { GaussianDiffusion, minorityScore, scoreIndex, scoreRespacing, selfGuidance, squaredL2, type Denoiser } from '../src/diffusion/index.ts'
@@ -40,7 +40,7 @@ for (const schedule of ['cosine', 'linear'] as const) {
 const sums = { linear: [114.3, 462.2], cosine: [228.7, 813.8] } as const
 
 for (const schedule of ['cosine', 'linear'] as const) {
-  deviceTest(`E.4: scores weighed by abar / (1 - abar) add up to the simple objective, ${schedule}`, async (device) => {
+  deviceTest(`scores weighed by abar / (1 - abar) add up to the simple objective, ${schedule}`, async (device) => {
     const count = 128
     const diffusion = toy(schedule, '')
     const { alphaBar } = diffusion.process.tables

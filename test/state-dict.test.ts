@@ -41,7 +41,7 @@ const small = {
   num_head_channels: 16, use_scale_shift_norm: true, resblock_updown: true,
 }
 
-describe('published networks (spec A.10)', () => {
+describe('published networks', () => {
   it.each([
     ['64x64_diffusion', 295_904_454, 541],
     ['celeba64_uncond', 295_136_454, 540],
@@ -68,7 +68,7 @@ describe('published networks (spec A.10)', () => {
     ['lsun_uncond_100M_2400K_bs64', 113_676_678, 426],
     ['upsample_cond_500K', 279_792_390, null],
     ['mc_lsun', 2_896_612, 71],
-    ['mc_imagenet', 3_873_561 + 1000 * 512, null], // the specification counts without the class embedding
+    ['mc_imagenet', 3_873_561 + 1000 * 512, null], // 3,873,561 without the class embedding
     ['mc_celeba', 10_242_340, null],
   ])('%s has %i parameters', (name, parameters, tensors) => {
     const stateDict = stateDictOf(planOf(preset(name).config))
@@ -110,7 +110,7 @@ describe('published networks (spec A.10)', () => {
   })
 
   it.each([['64x64_classifier', 6528], ['128x128_classifier', 4352], ['256x256_classifier', 5504],
-    ['512x512_classifier', 5632]])('spatial features of %s: %i (spec A.8)', (name, features) => {
+    ['512x512_classifier', 5632]])('spatial features of %s: %i', (name, features) => {
     for (const pool of ['spatial', 'spatial_v2'] as const) {
       const stateDict = stateDictOf(planOf({ ...preset(name).config, pool } as ModelConfig))
       expect(stateDict.get('out.0.weight')).toEqual([2048, features])
@@ -119,7 +119,7 @@ describe('published networks (spec A.10)', () => {
   })
 })
 
-describe('layout (spec A.6)', () => {
+describe('layout (guided-diffusion unet.py)', () => {
   const describeLayer = (layer: Layer): string =>
     layer.type === 'resblock' ? `R${layer.inChannels}>${layer.outChannels}${layer.updown === 'none' ? '' : ` ${layer.updown}`}`
       : layer.type === 'conv' ? `conv${layer.kernel}>${layer.outChannels}` : layer.type
@@ -400,13 +400,13 @@ describe('nearest name', () => {
 
 describe('memory', () => {
   it.each([['64x64_diffusion', 134], ['128x128_diffusion', 397], ['256x256_diffusion', 1527]])(
-    'group norm inputs of %s: %i MiB (engineering.md 0)', (name, mebibytes) => {
+    'group norm inputs of %s: %i MiB', (name, mebibytes) => {
       expect(Math.round(memoryOf(preset(name).config, { gradient: true }).savedNorms / 2 ** 20)).toBe(mebibytes)
     })
 
   it.each([['cifar10_uncond_50M_500K', 384 * 32 ** 2], ['64x64_diffusion', 576 * 64 ** 2],
     ['64_256_upsampler', 384 * 256 ** 2], ['256x256_diffusion', 512 * 256 ** 2]])(
-    'largest activation of %s: %i elements a sample (spec A.10)', (name, elements) => {
+    'largest activation of %s: %i elements a sample', (name, elements) => {
       // At batch 64 no weight is larger.
       expect(memoryOf(preset(name).config, { batch: 64 }).largestBuffer).toBe(4 * 64 * elements)
     })
@@ -463,7 +463,7 @@ describe('what a checkpoint says of itself', () => {
   })
 })
 
-describe('LPIPS layout (spec F)', () => {
+describe('LPIPS layout', () => {
   it.each([
     ['alex', 2_469_696, [15, 7, 3, 3, 3], 31],
     ['vgg', 14_714_688, [64, 32, 16, 8, 4], 16],

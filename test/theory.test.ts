@@ -1,8 +1,9 @@
 /**
- * What ties minority scores to training (spec E.4, L.12, L.13), for whatever network: Corollary 1 (a score with the squared
- * L2 distance is the denoising error, weighed), the proposition (weighed scores add up to the simple objective, which is
- * what `trainingLosses` minimises) with its corollary for self-guidance's metric, the weights of the true bound, and that
- * all of it ends where estimates are clipped. On the host in float64, from the tables; on the device by what users call.
+ * What ties minority scores to training (L.12 and L.13 of docs/glossary.md), for whatever network: Corollary 1 (a score
+ * with the squared L2 distance is the denoising error, weighed), the proposition (weighed scores add up to the simple
+ * objective, which is what `trainingLosses` minimises) with its corollary for self-guidance's metric, the weights of
+ * the true bound, and that all of it ends where estimates are clipped. On the host in float64, from the tables; on the
+ * device by what users call.
  */
 import { describe, expect, test } from 'vitest'
 import {

@@ -1,7 +1,8 @@
 /**
- * L.17 from data to samples on the toy of spec E.4: points are drawn, scored, labelled by quantiles, and the classifier of
- * those levels that is exact for them leads the sampler. Every share of the rare mode is then known: level 9 of 10 is the
- * rare mode, so Eq. 8 leads to it alone, all levels together give the data back, and Eq. 18 tilts by the thresholds.
+ * L.17 (docs/glossary.md) from data to samples on the toy: points are drawn, scored, labelled by quantiles, and the
+ * classifier of those levels that is exact for them leads the sampler. Every share of the rare mode is then known:
+ * level 9 of 10 is the rare mode, so Eq. 8 leads to it alone, all levels together give the data back, and Eq. 18 tilts
+ * by the thresholds.
  */
 import { expect } from 'vitest'
 import {

@@ -1,5 +1,5 @@
 /**
- * The toy of spec E.4: a mixture of two Gaussians in the plane, nine points of ten at the common mode and one at the rare,
+ * The toy: a mixture of two Gaussians in the plane, nine points of ten at the common mode and one at the rare,
  * of which the exact denoiser is known. A point is an image of two channels and one pixel.
  */
 import { GaussianDiffusion, GeneratedNoise, respace, sample, type Denoiser, type SampleOptions } from '../src/diffusion/index.ts'
