@@ -8,8 +8,8 @@ import { purposes } from '../tensor/purposes.ts'
 import type { Plan } from './plan.ts'
 import { stateDictOf } from './state-dict.ts'
 
-// 32 random bits to [-bound, bound).
-const uniform = expression(1, 1, ([bits], [bound]) => f.mul(bound, f.sub(f.mul(bits, 2 ** -31), 1)))
+/** 32 random bits to a number in [-bound, bound). */
+export const uniformWithin = expression(1, 1, ([bits], [bound]) => f.mul(bound, f.sub(f.mul(bits, 2 ** -31), 1)))
 
 /**
  * The network's parameters under their state-dict names, in that order. They belong to the caller. The same seed gives
@@ -41,7 +41,7 @@ export function initializeParameters(device: Device, plan: Plan, seed: number): 
     if (weight.length === 1) return full(device, shape, isWeight ? 1 : 0)
     if (startsAtZero(plan, layer)) return full(device, shape, 0)
     const fanIn = weight.slice(1).reduce((product, n) => product * n, 1)
-    return alias(map(uniform, [randomBits(index, stream)], [fanIn ** -0.5]))
+    return alias(map(uniformWithin, [randomBits(index, stream)], [fanIn ** -0.5]))
   }
 }
 

@@ -8,6 +8,7 @@
  * Classes count equally however rare they are: each sample's cross entropy is weighted by 1 / (classes * share).
  */
 import { FeatureNet, featureNetStateDict, type FeatureNetConfig } from '../nn/feature-net.ts'
+import { uniformWithin } from '../nn/initialize.ts'
 import {
   add, concat, div, expression, f, full, gather, linear, logSoftmax, map, matmul, mul, neg, randomBits, randomNormal, relu, reshape, slice, splitSeed, sum,
   type Device, type Shape, type Tensor,
@@ -43,8 +44,6 @@ export interface FeatureDraw extends Draw {
 /** Length of the vectors that are contrasted. */
 const projected = 64
 
-// 32 random bits to [-bound, bound).
-const uniform = expression(1, 1, ([bits], [bound]) => f.mul(bound, f.sub(f.mul(bits, 2 ** -31), 1)))
 // x / |x|, with 1e-6 for vectors near 0.
 const unit = expression(2, 0, ([x, s]) => f.div(x, f.sqrt(f.add(s, 1e-12))))
 const noisy = expression(3, 1, ([x, noise, bits], [scale]) => f.add(x, f.mul(f.mul(bits, scale), noise)))
@@ -76,7 +75,7 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
       for (const [key, shape] of [...net, ...heads]) {
         const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)
         const bits = randomBits(index, { seed: splitSeed(seed), draw: draw++, purpose: purposes.featureParameters, shape })
-        const values = key.endsWith('.bias') ? full(device, shape, 0) : reshape(map(uniform, [bits], [Math.sqrt(6 / fanIn)]), shape)
+        const values = key.endsWith('.bias') ? full(device, shape, 0) : reshape(map(uniformWithin, [bits], [Math.sqrt(6 / fanIn)]), shape)
         parameters.set(key, device.keep(values))
       }
     })
