@@ -9,7 +9,7 @@ import { checkArray } from '../tensor/shape.ts'
 import { centerCrop, randomCrop } from './crop.ts'
 import { checkImage, withChannels, type Image } from './image.ts'
 import type { ImageSet } from './image-set.ts'
-import { permutation, uniforms } from './random.ts'
+import { permutation, uniformsAt } from './random.ts'
 import { placeValues } from './values.ts'
 
 export interface BatchOptions {
@@ -54,7 +54,7 @@ export async function trainingBatch(set: ImageSet, first: number, count: number,
   const numbers = Array.from({ length: count }, (_, i) => first + i)
   const indices = numbers.map((k) => orderOf(set, seed, Math.floor(k / set.length))[k % set.length])
   return assemble(set, indices, options, signal, (image, i) => {
-    const [choice, ...cropping] = uniforms(seed, 'augment', numbers[i], 4)
+    const [choice, ...cropping] = uniformsAt(seed, 'augment', numbers[i], 4)
     const square = crop === 'random' ? randomCrop(image, size, () => cropping.pop() as number) : centerCrop(image, size)
     const symmetry = augment === 'flip' ? Math.floor(choice * 2) : augment === 'symmetries' ? Math.floor(choice * 8) : 0
     return { square, symmetry, channels }

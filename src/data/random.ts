@@ -8,14 +8,14 @@ import { purposes } from '../tensor/purposes.ts'
 type DataPurpose = 'shuffle' | 'augment' | 'select'
 
 /** `count` numbers in [0, 1) for element `index` (below 2^53): the same for the same arguments. */
-export function uniforms(seed: number, purpose: DataPurpose, index: number, count: number): number[] {
+export function uniformsAt(seed: number, purpose: DataPurpose, index: number, count: number): number[] {
   const stream = { seed: splitSeed(seed), draw: Math.floor(index / 2 ** 32), purpose: purposes[purpose] }
   return Array.from(hostRandomBits(stream, [index % 2 ** 32], count), (bits) => bits / 2 ** 32)
 }
 
 /** 0 to n - 1 in the `index`-th random order of a seed (Fisher and Yates' shuffle). */
 export function permutation(n: number, seed: number, purpose: DataPurpose, index: number): Uint32Array {
-  const random = uniforms(seed, purpose, index, n)
+  const random = uniformsAt(seed, purpose, index, n)
   const order = Uint32Array.from({ length: n }, (_, i) => i)
   for (let i = n - 1; i > 0; i--) {
     const j = Math.floor(random[i] * (i + 1))
