@@ -1,6 +1,6 @@
 /**
  * The tail of a tap of a perceptual distance (Zhang et al. 2018, Eq. 1: LPIPS, and our own feature net): from two maps
- * before their ReLU to the weighted squared difference of the unit vectors at every place, as one op with a gradient by
+ * before their ReLU to the weighted squared difference of the unit vectors at every place, with a gradient by
  * hand.
  */
 import { customGradient, expression, f, map, noGrad, sum, type Expression, type ExpressionNode as Node, type Tensor } from '../tensor/index.ts'

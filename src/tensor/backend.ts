@@ -1,8 +1,9 @@
 /**
  * The line between tensors and what computes them. A backend owns memory and runs the ops of the op table; it knows
- * nothing of tapes, scopes or networks, and nothing above `tensor/` knows which backend runs. Calls to {@link Backend.run}
- * only enqueue, in order; {@link Backend.read} and {@link Backend.flush} wait. An error that shows up late carries the
- * name and the shapes of the op that caused it.
+ * nothing of tapes, scopes or networks. Of the rooms above `tensor/` only the command line asks which backend runs
+ * ({@link Backend.kind}): to choose a batch, and to write it down. Calls to {@link Backend.run} only enqueue, in order;
+ * {@link Backend.read} and {@link Backend.flush} wait. An error that shows up late carries the name and the shapes of the
+ * op that caused it.
  */
 import type { DType } from './dtype.ts'
 import type { Shape } from './shape.ts'

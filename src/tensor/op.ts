@@ -1,6 +1,7 @@
 /**
- * What an op is. One file under `ops/` holds one op: its typed parameters, its shape rule and its gradient side by side;
- * a backend adds the launch. {@link applyOp} is the only way an op runs: it checks shapes, allocates the outputs,
+ * What an op is: typed parameters, a shape rule and a gradient, side by side in a file under `ops/`; a backend adds the
+ * launch. An op and those that its gradient is made of share a file, and some files have none, but functions made of
+ * others' ops. {@link applyOp} is the only way an op runs: it checks shapes, allocates the outputs,
  * enqueues the launch, and tells the tape if an input has a watched ancestor.
  */
 import { TweedieError, unexpected } from '../errors.ts'
