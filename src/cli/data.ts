@@ -34,6 +34,9 @@ export async function openData(args: Arguments<keyof typeof dataOptions>, signal
   const set = await openClasses(args.required('data', ': a folder of images, an .npz or an IDX file'), args, signal, more)
   for (const note of set.notes) console.error(`${set.name}: ${note}`)
   if (selection === undefined) return set
-  const text = await readFile(selection, 'utf8').catch((error: Error) => fail(`cannot read ${selection}: ${error.message}`))
-  return applySelection(set, text, args.text('part'), selection)
+  return applySelection(set, await selectionText(selection), args.text('part'), selection)
 }
+
+/** What a file of `tweedie select` says. */
+export const selectionText = (path: string): Promise<string> =>
+  readFile(path, 'utf8').catch((error: Error) => fail(`cannot read ${path}: ${error.message}`))

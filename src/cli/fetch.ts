@@ -12,8 +12,8 @@ import { cacheFile } from '../tensor/webgpu/cache.node.ts'
 import { didYouMean, fail, parseArguments, type Command } from './arguments.ts'
 import { exists } from './exists.ts'
 import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from './fetch-catalogue.ts'
-import { openWeights } from './files.ts'
-import { progress, type Progress } from './progress.ts'
+import { openWeights, shapesOf } from './files.ts'
+import { mebibytes, progress, type Progress } from './progress.ts'
 
 const options = {
   to: { value: 'DIR', help: 'folder to keep them in', default: 'weights/ in the cache folder' },
@@ -61,7 +61,6 @@ async function list(folder: string): Promise<void> {
 
 /** Fetches under a progress bar, and says on stderr which hashes are known to nobody else. Resolves to the path. */
 export async function fetchWithProgress(entry: CatalogueEntry, folder: string, signal: AbortSignal): Promise<string> {
-  const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20 * 10) / 10
   let bar: { of: string; view: Progress } | null = null
   try {
     return await fetchWeights(entry, folder, {
@@ -120,8 +119,6 @@ export async function fetchWeights(entry: CatalogueEntry, folder: string, { sign
 }
 
 const pathIn = (folder: string, { name }: CatalogueEntry): string => join(folder, `${name}.safetensors`)
-
-const shapesOf = ({ tensors }: Checkpoint): Map<string, readonly number[]> => new Map([...tensors].map(([key, { shape }]) => [key, shape]))
 
 /** Downloads a file, compares its hash with the published and the recorded one, and opens it. */
 async function getChecked<T>(

@@ -9,11 +9,14 @@ import type { Files } from '../tweedie/files.ts'
 import { nodeFiles } from '../tweedie/files.node.ts'
 import { openModelFile, type ModelFile } from '../tweedie/model-file.ts'
 import type { Told } from './flags-option.ts'
-import { progress } from './progress.ts'
+import { mebibytes, progress } from './progress.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'
 
 export const openWeights = async (path: string, signal: AbortSignal): Promise<Checkpoint> => openCheckpoint(await openFile(path), { signal })
+
+/** The shape of every tensor, by name. */
+export const shapesOf = ({ tensors }: Checkpoint): Map<string, readonly number[]> => new Map([...tensors].map(([key, { shape }]) => [key, shape]))
 
 /** The text of the `.json` of the same name beside a checkpoint, where there is one. */
 export const jsonBeside = (path: string): Promise<string | undefined> => nodeFiles.jsonBeside(path)
@@ -30,7 +33,6 @@ export const loadWithProgress = (device: Device, { name, checkpoint, description
 
 /** What `read` makes of all tensors of a checkpoint, under a bar of its MiB. */
 export async function readingWithProgress<T>(what: string, { tensors }: Checkpoint, read: (onProgress: (bytes: number) => void) => Promise<T>): Promise<T> {
-  const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20 * 10) / 10
   const total = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
   const bar = progress(what, mebibytes(total), 'MiB')
   try {

@@ -3,7 +3,6 @@
  * the features of a feature net, beside the same distances of real images that were never trained on: a model that has
  * learned the data and not its images lies as far from them as the held-out ones do.
  */
-import { readFile } from 'node:fs/promises'
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { applySelection, checkImages, encodePng, imageBatch, imageOf, openImages, type Image, type ImageSet } from '../data/index.node.ts'
@@ -14,6 +13,7 @@ import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet } from '../nn/in
 import { featureBatch, nearestInFeatures, nearestInPixels, type NearestTraining, type NearestTrainingOptions } from '../train/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
+import { selectionText } from './data.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { exists } from './exists.ts'
 import { openWeights, sha256OfFile } from './files.ts'
@@ -65,7 +65,7 @@ export const memorization: Command = {
     const drawn = await openImages(args.required('samples', ': a folder of PNGs or an .npz'), { signal })
     const data = await openImages(args.required('train', ': the data the model was trained on'), { signal })
     const selection = args.required('select', ': the file that says what was held out, as tweedie select DATA --hold-out 0.2 writes it')
-    const text = await readFile(selection, 'utf8').catch((error: Error) => fail(`cannot read ${selection}: ${error.message}`))
+    const text = await selectionText(selection)
     const train = applySelection(data, text, 'train', selection)
     const heldOut = applySelection(data, text, 'held-out', selection)
     const { width: size, height } = drawn.sizeOf(0)

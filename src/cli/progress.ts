@@ -20,6 +20,9 @@ export function progress(label: string, total: number, units: string, from = 0):
   return process.stderr.isTTY ? bar(label, total, unit, from) : lines(label, total, unit, from)
 }
 
+/** Bytes as a bar counts them, to a tenth of a MiB. */
+export const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20 * 10) / 10
+
 /** For what is done in a moment mostly, but not with a million files: shown once it has taken two seconds. */
 export function slowProgress(label: string, unit: string): { readonly update: (done: number, total: number) => void; readonly stop: () => void } {
   const begun = performance.now()

@@ -19,7 +19,7 @@ import { label } from './label.ts'
 import { memorization } from './memorization.ts'
 import { claimOutputs, isClaimed } from './outputs.ts'
 import { quickstart } from './quickstart.ts'
-import { recipes, type Recipe, type Setting, type Stage, type StageCommand } from './recipes.ts'
+import { recipes, wire, type Recipe, type Setting, type Stage, type StageCommand } from './recipes.ts'
 import { sample } from './sample.ts'
 import { score } from './score.ts'
 import { select } from './select.ts'
@@ -134,17 +134,16 @@ export function planOf(recipe: Recipe, args: Arguments<RecipeOption>, data: stri
     return value === undefined ? undefined : { value, source: `--${name}`, published: false }
   }
   const path = (name: 'model' | 'lpips'): Setting | undefined => args.has(name) ? { ...given(name)!, value: resolve(args.required(name)) } : undefined
-  const plain = (value: string): Setting => ({ value, source: '', published: true })
   const ask = (name: 'target' | 'labels' | 'images'): Setting | undefined => {
     const otherwise = recipe.asks[name]
     if (otherwise === null && !args.has(name)) return fail(`the recipe ${recipe.name} needs --${name}: ${options[name].help}, as in --${name} ${options[name].value}. No default is published.`)
     return given(name) ?? otherwise ?? undefined
   }
   const words: Readonly<Record<string, Setting | undefined>> = {
-    data: plain(data), out: plain(out), weights: plain(weightsFolder()),
-    model: path('model') ?? plain(recipe.model), lpips: path('lpips') ?? (recipe.lpips === undefined ? undefined : plain(recipe.lpips)),
+    data: wire(data), out: wire(out), weights: wire(weightsFolder()),
+    model: path('model') ?? wire(recipe.model), lpips: path('lpips') ?? (recipe.lpips === undefined ? undefined : wire(recipe.lpips)),
     target: ask('target'), labels: ask('labels'), images: ask('images'),
-    number: given('number') ?? plain('16'), seed: given('seed') ?? plain('0'),
+    number: given('number') ?? wire('16'), seed: given('seed') ?? wire('0'),
   }
   const fill = (text: string): string | null => {
     for (const [, word] of text.matchAll(/\{(\w+)\}/g)) {
@@ -161,7 +160,7 @@ export function planOf(recipe: Recipe, args: Arguments<RecipeOption>, data: stri
     const add = (option: string, setting: Setting | undefined): void => void (setting && option in stageCommands[command].options && (found[option] = setting))
     for (const name of machine as RecipeOption[]) add(name, given(name))
     // A published model whose file does not say what it is.
-    if (args.has('model') && recipe.preset !== undefined && 'model' in stageCommands[command].options) add(command === 'train classifier' ? 'model-preset' : 'preset', plain(recipe.preset))
+    if (args.has('model') && recipe.preset !== undefined && 'model' in stageCommands[command].options) add(command === 'train classifier' ? 'model-preset' : 'preset', wire(recipe.preset))
     return found
   }
   const stages = recipe.stages.filter(({ unless }) => unless === undefined || !args.has(unless)).map((stage): PlannedStage => {

@@ -56,7 +56,7 @@ export interface Recipe {
 
 export const published = (value: string | number, source: string): Setting => ({ value: String(value), source, published: true })
 export const ours = (value: string | number, why: string): Setting => ({ value: String(value), source: why, published: false })
-/** Not a figure: which file goes where. */
+/** Not a figure: which file or folder goes where. */
 export const wire = (value: string): Setting => ({ value, source: '', published: true })
 /** An option of `tweedie recipe`. */
 export const asked = (name: string): Setting => ({ value: `{${name}}`, source: `--${name}`, published: false })

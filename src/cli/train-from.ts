@@ -7,7 +7,7 @@ import { checkStateDict, configMetadata, describeModel, loadParameters, planOf, 
 import type { Checkpoint } from '../io/index.node.ts'
 import type { Device, Tensor } from '../tensor/index.ts'
 import { fail, type Arguments } from './arguments.ts'
-import { jsonBeside, openWeights, readingWithProgress, sha256OfFile } from './files.ts'
+import { jsonBeside, openWeights, readingWithProgress, sha256OfFile, shapesOf } from './files.ts'
 
 export interface FromFile extends AsyncDisposable {
   readonly path: string
@@ -34,8 +34,6 @@ export async function openFrom(args: Arguments<'from'>, signal: AbortSignal): Pr
     throw error
   }
 }
-
-const shapesOf = ({ tensors }: Checkpoint): Map<string, readonly number[]> => new Map([...tensors].map(([key, { shape }]) => [key, shape]))
 
 /** What may differ: the side of the images, which no weight depends on, and what is for training only. */
 const free = ['image_size', 'dropout']
