@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../io/index.node.ts'
 import { checkStateDict, configMetadata, describeModel, parameterCount, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
+import { shapesOf } from '../nn/state-dict.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { counted } from './counted.ts'
 import { jsonBeside, openWeights } from './files.ts'
@@ -36,7 +37,7 @@ export const convert: Command = {
       const preset = args.text('preset')
       const file = args.text('config')
       const json = file !== undefined ? await readFile(file, 'utf8') : given.length === 0 ? await jsonBeside(from) : undefined
-      const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
+      const shapes = shapesOf(checkpoint)
       const flagged = args.has('flags') ? describeModel({ ...checkpoint, metadata: {} }, { flags: args.required('flags') }) : undefined
       const known = flagged ?? (preset === undefined ? undefined : presetOf(preset))
       const said: Record<string, string> = known ? configMetadata(known.config, known.diffusion) : json !== undefined ? jsonMetadata(json) : {}

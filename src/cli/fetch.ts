@@ -8,11 +8,12 @@ import { TweedieError } from '../errors.ts'
 import { removeAbandoned } from '../io/file.node.ts'
 import { convertToSafetensors, download, writeFileAtomic, type Checkpoint, type Downloaded } from '../io/index.node.ts'
 import { checkStateDict, configMetadata, lpipsStateDict, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
+import { shapesOf } from '../nn/state-dict.ts'
 import { cacheFile } from '../tensor/webgpu/cache.node.ts'
 import { didYouMean, fail, parseArguments, type Command } from './arguments.ts'
 import { exists } from './exists.ts'
 import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from './fetch-catalogue.ts'
-import { openWeights, shapesOf } from './files.ts'
+import { openWeights } from './files.ts'
 import { mebibytes, progress, type Progress } from './progress.ts'
 
 const options = {

@@ -15,9 +15,6 @@ export type { ModelFile } from '../tweedie/model-file.ts'
 
 export const openWeights = async (path: string, signal: AbortSignal): Promise<Checkpoint> => openCheckpoint(await openFile(path), { signal })
 
-/** The shape of every tensor, by name. */
-export const shapesOf = ({ tensors }: Checkpoint): Map<string, readonly number[]> => new Map([...tensors].map(([key, { shape }]) => [key, shape]))
-
 /** The text of the `.json` of the same name beside a checkpoint, where there is one. */
 export const jsonBeside = (path: string): Promise<string | undefined> => nodeFiles.jsonBeside(path)
 

@@ -6,6 +6,7 @@ import {
   checkStateDict, describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, presetsLike, presetsWith, publishedSelfDistance, stateDictOf,
   type DiffusionSettings, type ModelConfig, type ModelDescription,
 } from '../nn/index.ts'
+import { shapesOf } from '../nn/state-dict.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../tensor/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
@@ -72,7 +73,7 @@ async function showDevices({ signal, requestDevice }: Session): Promise<void> {
 }
 
 async function showCheckpoint(path: string, checkpoint: Checkpoint, told: Told): Promise<void> {
-  const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
+  const shapes = shapesOf(checkpoint)
   const dtypes = new Map<string, number>()
   for (const { dtype } of checkpoint.tensors.values()) dtypes.set(dtype, (dtypes.get(dtype) ?? 0) + 1)
   console.log(path)
@@ -86,7 +87,7 @@ async function showCheckpoint(path: string, checkpoint: Checkpoint, told: Told):
 }
 
 async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags }: Told): Promise<void> {
-  const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
+  const shapes = shapesOf(checkpoint)
   if (checkpoint.metadata.kind === 'features') return show([['network', 'feature net: for --features'], ...modelRows(checkpoint)])
   const json = preset === undefined && flags === undefined ? await jsonBeside(path) : undefined
   let description: ModelDescription

@@ -4,10 +4,11 @@
  */
 import { featureNetStateDict, type FeatureNetConfig } from '../nn/feature-net.ts'
 import { checkStateDict, configMetadata, describeModel, loadParameters, planOf, stateDictOf, type ModelConfig, type ModelDescription } from '../nn/index.ts'
+import { shapesOf } from '../nn/state-dict.ts'
 import type { Checkpoint } from '../io/index.node.ts'
 import type { Device, Tensor } from '../tensor/index.ts'
 import { fail, type Arguments } from './arguments.ts'
-import { jsonBeside, openWeights, readingWithProgress, sha256OfFile, shapesOf } from './files.ts'
+import { jsonBeside, openWeights, readingWithProgress, sha256OfFile } from './files.ts'
 
 export interface FromFile extends AsyncDisposable {
   readonly path: string

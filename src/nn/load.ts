@@ -5,7 +5,7 @@
  */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import type { Device, Shape, Tensor } from '../tensor/index.ts'
-import { checkStateDict } from './state-dict.ts'
+import { checkStateDict, shapesOf } from './state-dict.ts'
 
 /** What loading needs of a checkpoint; `Checkpoint` of the io room is one. */
 export interface WeightSource {
@@ -44,7 +44,7 @@ export async function loadParameters(
   device: Device, source: WeightSource, expected: ReadonlyMap<string, Shape>, { signal, onProgress }: LoadOptions = {},
 ): Promise<Map<string, Tensor>> {
   checkAwaited('loadParameters', { device, checkpoint: source })
-  checkStateDict(expected, new Map([...source.tensors].map(([key, { shape }]) => [key, shape])), source.name)
+  checkStateDict(expected, shapesOf(source), source.name)
   const total = [...expected.keys()].reduce((sum, key) => sum + source.tensors.get(key)!.byteLength, 0)
   const parameters = new Map<string, Tensor>()
   let done = 0

@@ -19,7 +19,7 @@ import { parseConfig, parseDiffusionSettings } from './parse-config.ts'
 import { planOf } from './plan.ts'
 import { preset as presetOf } from './presets.ts'
 import { presetsWith, recognized, sameModel } from './recognize.ts'
-import { stateDictOf } from './state-dict.ts'
+import { shapesOf, stateDictOf } from './state-dict.ts'
 import { UNet } from './unet.ts'
 
 export interface ModelDescription {
@@ -59,7 +59,7 @@ export function describeModel(checkpoint: DescribedSource, options: DescribeOpti
   refuseUnknown('describeModel', options, { preset: true, flags: true, json: true })
   const { preset, flags, json } = options
   if (preset !== undefined && flags !== undefined) throw new TweedieError('option', `${checkpoint.name}: a preset and flags say the same thing: give one of them.`)
-  const shapes = new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape]))
+  const shapes = shapesOf(checkpoint)
   const { diffusion: process } = checkpoint.metadata
   const known = preset === undefined ? undefined : presetOf(preset)
   const flagged = flags === undefined ? undefined : flagsConfig(flags, shapes)

@@ -22,6 +22,10 @@ export function stateDictOf(plan: Plan): Map<string, number[]> {
   return new Map(layers.flatMap(entriesOf))
 }
 
+/** The shapes of what a file holds, by name. */
+export const shapesOf = ({ tensors }: { readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }> }): Map<string, readonly number[]> =>
+  new Map([...tensors].map(([key, { shape }]) => [key, shape]))
+
 /** Numbers in a state dict. */
 export function parameterCount(stateDict: ReadonlyMap<string, readonly number[]>): number {
   let count = 0

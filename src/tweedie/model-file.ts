@@ -2,6 +2,7 @@
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
 import { checkStateDict, describeModel, planOf, stateDictOf, type ModelDescription } from '../nn/index.ts'
+import { shapesOf } from '../nn/state-dict.ts'
 import { isPlace, openWhere, type Files, type Where } from './files.ts'
 
 export interface ModelFile {
@@ -32,7 +33,7 @@ export async function openModelFile(files: Files, where: Where, { preset, flags,
     if (kind === 'features') throw new TweedieError('option', `${name}: a feature net, which measures distances (--features FILE, in the library { distance: { features: FILE } }); it is no network that draws or guides.`)
     const json = preset === undefined && flags === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
     const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(flags === undefined ? {} : { flags }), ...(json === undefined ? {} : { json }) })
-    checkStateDict(stateDictOf(planOf(description.config)), new Map([...checkpoint.tensors].map(([key, { shape }]) => [key, shape])), name)
+    checkStateDict(stateDictOf(planOf(description.config)), shapesOf(checkpoint), name)
     return { name, checkpoint, description }
   } catch (error) {
     await checkpoint.close()
