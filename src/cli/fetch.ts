@@ -15,6 +15,7 @@ import { exists } from './exists.ts'
 import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from './fetch-catalogue.ts'
 import { openWeights } from './files.ts'
 import { mebibytes, progress, type Progress } from './progress.ts'
+import { writeText } from './write-text.ts'
 
 const options = {
   to: { value: 'DIR', help: 'folder to keep them in', default: 'weights/ in the cache folder' },
@@ -144,7 +145,7 @@ async function compareWithFirst({ sha256 }: Downloaded, name: string, folder: st
   const record = join(folder, `${name}.sha256`)
   const first = await readFile(record, 'utf8').then((text) => text.slice(0, 64), () => null)
   if (first === null) {
-    await writeFileAtomic(record, [new TextEncoder().encode(`${sha256}  ${name}\n`)], signal ? { signal } : {})
+    await writeText(record, `${sha256}  ${name}\n`, signal)
     onHash?.(name, sha256, record)
   } else if (first !== sha256) {
     throw new TweedieError('format', `${name}: the file has sha256 ${sha256}, but at its first download it was ${first}: the server has another file by now. ` +

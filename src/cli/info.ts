@@ -6,8 +6,8 @@ import {
   checkStateDict, describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, presetsLike, presetsWith, publishedSelfDistance, stateDictOf,
   type DiffusionSettings, type ModelConfig, type ModelDescription,
 } from '../nn/index.ts'
-import { shapesOf } from '../nn/state-dict.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
+import { shapesOf } from '../nn/state-dict.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../tensor/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { deviceOptions, onDevice } from './device.ts'

@@ -1,12 +1,12 @@
 /** `tweedie label`: minority scores cut at quantiles into the classes of a minority classifier. */
 import { readFile } from 'node:fs/promises'
 import { checkFingerprint, equalWidthLabels, parseMinorityScores, quantileLabels, scoreSettingsOf, type MinorityLabels, type MinorityScores } from '../diffusion/index.ts'
-import { writeFileAtomic } from '../io/index.node.ts'
 import { jsonText } from '../io/json.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { counted } from './counted.ts'
 import { classOptions, openClasses } from './data.ts'
 import { claimOutputs, inputsOf, keepsOthers } from './outputs.ts'
+import { writeText } from './write-text.ts'
 
 const options = {
   scores: { value: 'FILE', help: 'scores of a data set, as tweedie score writes them (.json)' },
@@ -60,7 +60,7 @@ export const label: Command = {
       // A class without images may have been given the most.
       result = { ...head, levels: Math.max(...thresholds.map(({ length }) => length)), thresholds, labels: [...labels], ...rest }
     }
-    await writeFileAtomic(out, [new TextEncoder().encode(`${jsonText(result, out)}\n`)], { signal })
+    await writeText(out, `${jsonText(result, out)}\n`, signal)
     for (const line of levelTable(result, file)) console.log(line)
     console.log(`${out}: ${counted(indices.length, 'label')} in ${each.join(', ')} levels${by === 'quantiles' ? '' : ' of equal width'}${within === 'class' ? ', cut within each class' : ''}`)
   },

@@ -22,6 +22,7 @@ import { claimOutputs, inputsOf, jsonOf } from './outputs.ts'
 import { progress } from './progress.ts'
 import type { Session } from './session.ts'
 import { version } from './version.ts'
+import { writeText } from './write-text.ts'
 
 const options = {
   samples: { value: 'DIR', help: 'the samples: a folder of PNGs, as sample makes it, or an .npz' },
@@ -91,13 +92,12 @@ export const memorization: Command = {
       measures: measures.map(({ name, samples, heldOut }) => measureOf(name, samples.distances, heldOut.distances)),
     }
     const nearest = measures.map(({ name, samples }) => ({ name, pairs: pairsOf(samples, sets, (i) => drawn.imageName(i), (j) => train.imageName(j)) }))
-    const write = (name: string, bytes: Uint8Array): Promise<void> => writeFileAtomic(join(out, name), [bytes], { signal })
-    const encoded = (content: string): Uint8Array => new TextEncoder().encode(content)
+    const write = (name: string, text: string): Promise<void> => writeText(join(out, name), text, signal)
     const sheet = (images: readonly Image[]): Uint8Array => encodePng(contactSheet(images, 2 * across))
-    await write('pairs.png', sheet(nearest[0].pairs.flatMap(({ sample, training }) => [sample, training])))
-    await write('distances.csv', encoded(distanceTable(measures, [drawn, heldOut], train)))
-    await write(recordFile, encoded(`${jsonText(result, join(out, recordFile), 2)}\n`))
-    await write('index.html', encoded(memorizationPage(result, nearest)))
+    await writeFileAtomic(join(out, 'pairs.png'), [sheet(nearest[0].pairs.flatMap(({ sample, training }) => [sample, training]))], { signal })
+    await write('distances.csv', distanceTable(measures, [drawn, heldOut], train))
+    await write(recordFile, `${jsonText(result, join(out, recordFile), 2)}\n`)
+    await write('index.html', memorizationPage(result, nearest))
     for (const { name, samples: [, one, , , half], heldOut: [, heldOne, , , heldHalf], nearer } of result.measures) {
       console.log(`${name}: samples ${figure(half)} (1 %: ${figure(one)}), held-out images ${figure(heldHalf)} (1 %: ${figure(heldOne)}), medians of the distance to the nearest training image; ${(100 * nearer).toFixed(1)} % of the samples are nearer than 99 % of the held-out images`)
     }

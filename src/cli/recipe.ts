@@ -7,7 +7,6 @@
 import { mkdir, readFile, rename, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { TweedieError } from '../errors.ts'
-import { writeFileAtomic } from '../io/index.node.ts'
 import { aNumber, aText, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../io/json.ts'
 import { Arguments, didYouMean, fail, parseArguments, type Command } from './arguments.ts'
 import { openClasses } from './data.ts'
@@ -28,6 +27,7 @@ import { shrink } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { version } from './version.ts'
+import { writeText } from './write-text.ts'
 
 const options = {
   data: { value: 'DATA', help: 'the images: a folder of PNG and JPEG files, an .npz, or an IDX file' },
@@ -226,7 +226,7 @@ export async function run(recipe: Pick<Recipe, 'name'>, { out, stages }: { out: 
   const finished: FinishedStage[] = []
   const save = (): Promise<void> => {
     const record: RecipeRecord = { program: 'tweedie', kind: 'recipe', version: version(), recipe: recipe.name, data, ...measured && { measured }, stages: finished }
-    return writeFileAtomic(path, [new TextEncoder().encode(`${jsonText(record, path, 2)}\n`)])
+    return writeText(path, `${jsonText(record, path, 2)}\n`)
   }
   if (measured && earlier.length === 0) await save()
   let behind = false

@@ -6,10 +6,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join, parse, relative, sep } from 'node:path'
 import { imageHeader } from '../data/decode.ts'
-import { writeFileAtomic } from '../io/index.node.ts'
 import { escapeHtml, htmlPage, htmlTable } from './html.ts'
 import { slowProgress } from './progress.ts'
 import type { RunRecord } from './run-record.ts'
+import { writeText } from './write-text.ts'
 
 export interface ReportRun {
   readonly name: string
@@ -58,7 +58,7 @@ export async function writeReport(folder: string, runs: readonly ReportRun[], { 
     const cards: string[] = []
     for (const k of members) cards.push(await card(runs, k, rank.get(k)!, pixels, source))
     const html = page === 0 ? mainPage(runs, { title, intro }, cards, pages) : furtherPage(title, cards, page, pages)
-    await writeFileAtomic(join(folder, pageFile(page)), [new TextEncoder().encode(html)], { signal })
+    await writeText(join(folder, pageFile(page)), html, signal)
   }
   bar.stop()
 }

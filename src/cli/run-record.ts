@@ -4,7 +4,6 @@
  */
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeFileAtomic } from '../io/index.node.ts'
 import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../io/json.ts'
 import { fail } from './arguments.ts'
 import { exists } from './exists.ts'
@@ -13,6 +12,7 @@ import { hasPart } from './numbers.ts'
 import { withUpsamplerSteps } from './options-upsampler.ts'
 import { slowProgress } from './progress.ts'
 import type { Kernels } from './tune.ts'
+import { writeText } from './write-text.ts'
 
 interface Picture {
   readonly file: string
@@ -77,7 +77,7 @@ export const baseFile = (index: number, number: number): string => fileOf('base'
 const picturesOf = (sample: FinishedSample): Picture[] => [sample, ...(sample.base ? [sample.base] : [])]
 
 export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
-  writeFileAtomic(join(folder, recordFile), [new TextEncoder().encode(`${jsonText(record, join(folder, recordFile), 2)}\n`)])
+  writeText(join(folder, recordFile), `${jsonText(record, join(folder, recordFile), 2)}\n`)
 
 /** Options that a record from before they existed lacks, with what was done then; the order is that of the record. */
 const newerOptions = (options: RunRecord['options']): RunRecord['options'] =>

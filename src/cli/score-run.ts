@@ -2,7 +2,6 @@
 import { basename } from 'node:path'
 import { imageBatch, imageOf, type ImageSet } from '../data/index.ts'
 import { scoreImages, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
-import { writeFileAtomic } from '../io/index.node.ts'
 import { jsonText } from '../io/json.ts'
 import type { UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
@@ -16,6 +15,7 @@ import { progress } from './progress.ts'
 import { isScorePage, pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from './score-page.ts'
 import { isTable, unfinishedScores, type ScoresHead, type UnfinishedScores } from './unfinished-scores.ts'
 import { version } from './version.ts'
+import { writeText } from './write-text.ts'
 
 export interface ScoreJob extends ScoreProcess {
   readonly process: ProcessSettings
@@ -54,7 +54,7 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
   const unfinished = await unfinishedScores(out, head, set.formerFingerprint)
   const scores = await scoreAll(head, unfinished, scoring)
   const text = isTable(out) ? table(set, indices, scores) : `${jsonText({ ...head, scores: Array.from(scores) } satisfies MinorityScores, out)}\n`
-  await writeFileAtomic(out, [new TextEncoder().encode(text)], { signal })
+  await writeText(out, text, signal)
   if (job.html !== null) await writePage(job.html, job, head, scores, source, scoring, signal)
   await unfinished.remove()
   const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length
@@ -135,7 +135,7 @@ async function writePage(path: string, job: ScoreJob, head: ScoresHead, scores: 
   const brightness = await brightnessOf(rarestFirst(scores).map((place) => indices[place]), source, signal)
   const classes = head.classes && { labels: head.classes, names: head.classNames ?? Array.from({ length: head.classes.reduce((a, b) => Math.max(a, b)) + 1 }, (_, c) => String(c)) }
   const html = scorePage({ name: basename(set.name), model: basename(model.path), settings: head, scores, groups, images, brightness, version: version(), ...(classes && { classes }) })
-  await writeFileAtomic(path, [new TextEncoder().encode(html)], { signal })
+  await writeText(path, html, signal)
   console.log(`Page: ${path}`)
 }
 

@@ -1,10 +1,10 @@
 /** `tweedie select`: which images are trained on and which are held out, as a file. */
 import { classCounts, selectImages, type ImageSet, type Selection } from '../data/index.node.ts'
-import { writeFileAtomic } from '../io/index.node.ts'
 import { jsonText } from '../io/json.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { classOptions, openClasses } from './data.ts'
 import { claimOutputs, keepsOthers } from './outputs.ts'
+import { writeText } from './write-text.ts'
 
 const options = {
   'long-tail': { value: 'IF', help: 'keep class c of C at max * IF^(-c/(C-1)) images, max being the largest class' },
@@ -40,7 +40,7 @@ export const select: Command = {
     const set = await openClasses(args.positionals[0], args, signal)
     for (const note of set.notes) console.error(`${set.name}: ${note}`)
     const selection = selectImages(set, { seed, ...longTail !== undefined && { longTail }, ...holdOut !== undefined && { holdOut }, ...by !== undefined && { by } })
-    await writeFileAtomic(out, [new TextEncoder().encode(`${jsonText(selection, out)}\n`)], { signal })
+    await writeText(out, `${jsonText(selection, out)}\n`, signal)
     console.log(table(set, selection))
     console.log(out)
   },

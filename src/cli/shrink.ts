@@ -14,6 +14,7 @@ import { classOptions, openClasses } from './data.ts'
 import { exists } from './exists.ts'
 import { claimOutputs, jsonOf } from './outputs.ts'
 import { progress } from './progress.ts'
+import { writeText } from './write-text.ts'
 
 const options = {
   ...classOptions,
@@ -45,7 +46,7 @@ export const shrink: Command = {
     const path = join(out, shrunkRecord)
     const before = await jsonOf(path)
     if (before && (before.fingerprint !== set.fingerprint || before.size !== size)) fail(`${out} holds the images of ${String(before.data)} at ${String(before.size)} x ${String(before.size)}, and these are others: choose another --out.`)
-    await writeFileAtomic(path, [new TextEncoder().encode(`${jsonText(record, path)}\n`)], { signal })
+    await writeText(path, `${jsonText(record, path)}\n`, signal)
 
     const damaged: DamagedImage[] = []
     const bar = progress('Shrinking', set.length, 'images')

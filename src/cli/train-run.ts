@@ -14,6 +14,7 @@ import { claimOutputs, type Outputs } from './outputs.ts'
 import { progress } from './progress.ts'
 import { changesOf, imagesOf, writeImages } from './train-images.ts'
 import type { RunSettings } from './train-options.ts'
+import { writeText } from './write-text.ts'
 
 export const stateFile = 'state.safetensors'
 
@@ -156,9 +157,8 @@ async function saveRun({ trainer, settings: { out }, run, metadata, page }: Trai
     const trained = jsonText({ step: trainer.step, images: trainer.step * trainer.options.batch, ...run, ...(history.length > 0 && { history }) }, file)
     await writeFileAtomic(join(out, file), await encodeModel(sets[i]!, { ...metadata, training: trained }))
   }
-  const text = (content: string): Uint8Array[] => [new TextEncoder().encode(content)]
-  await writeFileAtomic(join(out, 'log.csv'), text(csvOf(trainer)))
-  await writeFileAtomic(join(out, 'report.html'), text(page()))
+  await writeText(join(out, 'log.csv'), csvOf(trainer))
+  await writeText(join(out, 'report.html'), page())
 }
 
 /** guided-diffusion's names: loss, mse, vb, each also by quartile, as in mse_q0. */

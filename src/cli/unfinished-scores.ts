@@ -5,9 +5,9 @@
 import { readFile, rm } from 'node:fs/promises'
 import type { MinorityScores } from '../diffusion/index.ts'
 import { isWrittenInto } from '../io/file.node.ts'
-import { writeFileAtomic } from '../io/index.node.ts'
 import { aNumber, fieldsOf, jsonText, listOf, parseJson } from '../io/json.ts'
 import { fail } from './arguments.ts'
+import { writeText } from './write-text.ts'
 
 /** All of a scores file but the scores. */
 export type ScoresHead = Omit<MinorityScores, 'scores'>
@@ -44,7 +44,7 @@ export async function unfinishedScores(out: string, head: ScoresHead, formerFing
     known,
     async save(scores, now = false) {
       if (!keeps || scores.length === saved || (!now && performance.now() - last < pause)) return
-      await writeFileAtomic(path, [new TextEncoder().encode(jsonText({ ...file, scores: Array.from(scores) }, path))])
+      await writeText(path, jsonText({ ...file, scores: Array.from(scores) }, path))
       saved = scores.length
       last = performance.now()
     },
