@@ -5,7 +5,7 @@
  */
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
-import { applySelection, checkImages, encodePng, imageBatch, imageOf, openImages, type Image, type ImageSet } from '../data/index.node.ts'
+import { applySelection, checkImages, encodePng, imageBatch, imageOf, openImages, type ImageSet } from '../data/index.node.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { jsonText } from '../io/json.ts'
 import { turned, type Pictures } from '../metrics/index.ts'
@@ -93,8 +93,8 @@ export const memorization: Command = {
     }
     const nearest = measures.map(({ name, samples }) => ({ name, pairs: pairsOf(samples, sets, (i) => drawn.imageName(i), (j) => train.imageName(j)) }))
     const write = (name: string, text: string): Promise<void> => writeText(join(out, name), text, signal)
-    const sheet = (images: readonly Image[]): Uint8Array => encodePng(contactSheet(images, 2 * across))
-    await writeFileAtomic(join(out, 'pairs.png'), [sheet(nearest[0].pairs.flatMap(({ sample, training }) => [sample, training]))], { signal })
+    const pictures = nearest[0].pairs.flatMap(({ sample, training }) => [sample, training])
+    await writeFileAtomic(join(out, 'pairs.png'), [encodePng(contactSheet(pictures, 2 * across))], { signal })
     await write('distances.csv', distanceTable(measures, [drawn, heldOut], train))
     await write(recordFile, `${jsonText(result, join(out, recordFile), 2)}\n`)
     await write('index.html', memorizationPage(result, nearest))
