@@ -100,7 +100,7 @@ const links = (here: number, pages: number): string =>
   `<nav>${Array.from({ length: pages }, (_, i) => i === here ? `<b>${i + 1}</b>` : `<a href="${pageFile(i)}">${i + 1}</a>`).join(' ')}</nav>`
 
 const style = `
-.card { display: flex; gap: 4px }
+.card { display: flex; gap: 12px }
 .card figure div { gap: 2px; align-items: end }
 #sorted:checked ~ main .card { order: var(--rank) }
 #sorted { margin-right: .5em }
