@@ -45,7 +45,8 @@ export async function packed({ webgpu = false }: PackedOptions = {}): Promise<st
   await run(process.execPath, ['scripts/build.js'], { cwd: root })
   const plain = await once(`plain-${contentKey()}`, install)
   if (!webgpu) return plain
-  return once(`webgpu-${contentKey()}`, async (folder) => {
+  // The link leads into this clone, and another clone of the same content may be gone by tomorrow.
+  return once(`webgpu-${contentKey()}-${createHash('sha256').update(root).digest('hex').slice(0, 8)}`, async (folder) => {
     cpSync(join(plain, 'package.json'), join(folder, 'package.json'))
     cpSync(join(plain, 'node_modules'), join(folder, 'node_modules'), { recursive: true, verbatimSymlinks: true })
     symlinkSync(join(root, 'node_modules/webgpu'), join(folder, 'node_modules/webgpu'), 'junction')
