@@ -8,10 +8,11 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { parseArguments } from '../src/cli/arguments.ts'
 import { sampleOptions } from '../src/cli/options.ts'
 import { replay } from '../src/cli/replay.ts'
 import type { RunRecord } from '../src/cli/run-record.ts'
-import { withShippedSet } from '../src/cli/shipped.ts'
+import { sample } from '../src/cli/sample.ts'
 import { Device, type DeviceRequest } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
@@ -39,8 +40,12 @@ test('--model bccd32 is the shipped set, with what belongs to it unless somethin
   expect(code, err.join('\n')).toBe(0)
   const beside = (name: string): string => join(dirname(weights), name)
   expect(record('set').options).toMatchObject({ model: weights, 'minority-classifier': beside('bccd32-minority.safetensors'), distance: 'features', features: beside('bccd32-features.safetensors') })
-  expect(withShippedSet(['--model=bccd32', '--distance', 'l1'], sampleOptions)).toEqual([`--model=${weights}`, '--distance', 'l1'])
-  expect(withShippedSet(['--out', 'bccd32'], sampleOptions)).toEqual(['--out', 'bccd32'])
+  const given = (...argv: string[]): Record<string, string> => {
+    const args = parseArguments(sample, argv)
+    return Object.fromEntries((Object.keys(sampleOptions) as (keyof typeof sampleOptions)[]).flatMap((name) => args.has(name) ? [[name, args.required(name)]] : []))
+  }
+  expect(given('--model=bccd32', '--distance', 'l1')).toEqual({ model: weights, distance: 'l1' })
+  expect(given('--out', 'bccd32')).toEqual({ out: 'bccd32' })
 })
 
 describe('a run', () => {

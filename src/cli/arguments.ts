@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { nearest } from '../tensor/nearest.ts'
 import { fail } from '../tweedie/fail.ts'
 import type { Session } from './session.ts'
+import { addShippedSet } from './shipped.ts'
 
 export { fail }
 
@@ -124,6 +125,7 @@ export function parseArguments<K extends string>(command: { readonly name: strin
   }
   if (positionals.length > most) fail(`tweedie ${name}: "${positionals[most]}" is too much. Usage: tweedie ${name} ${usage}`)
   if (positionals.length < fewest) fail(`tweedie ${name} needs more. Usage: tweedie ${name} ${usage}`)
+  addShippedSet(values, options)
   return new Arguments<K>(positionals, values)
 }
 

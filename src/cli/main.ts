@@ -20,7 +20,6 @@ import { sample } from './sample.ts'
 import { score } from './score.ts'
 import { select } from './select.ts'
 import type { Session } from './session.ts'
-import { withShippedSet } from './shipped.ts'
 import { shrink } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
@@ -65,7 +64,7 @@ async function dispatch(argv: readonly string[], session: Session): Promise<void
   const command = commands.find((candidate) => candidate.name === name)
   if (!command) return fail(`there is no command "${name}"${didYouMean(name, commands.map((candidate) => candidate.name)) || `. There are ${commands.map((candidate) => candidate.name).join(', ')}.`}`)
   if (rest.some(help)) return console.log(helpOf(command))
-  return command.run(withShippedSet(rest, command.options), session)
+  return command.run(rest, session)
 }
 
 const overview = (): string => [
