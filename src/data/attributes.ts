@@ -5,9 +5,11 @@
 import { TweedieError } from '../errors.ts'
 import type { ImageSet } from './image-set.ts'
 
+/** A table of binary attributes, as {@link parseAttributes} reads it: a row an image, a column an attribute. */
 export interface AttributeTable {
   /** What messages call it: its path. */
   readonly name: string
+  /** Their names, in the order of the columns. */
   readonly attributes: readonly string[]
   /** By the name of an image, a 1 or 0 for each attribute. */
   readonly rows: ReadonlyMap<string, Uint8Array>
@@ -46,6 +48,7 @@ export function parseAttributes(text: string, name: string): AttributeTable {
   return { name, attributes, rows }
 }
 
+/** Some attributes of some images of a set, as {@link attributesOf} matches them. */
 export interface ImageAttributes {
   /** The images the table has, by number in the set, ascending. */
   readonly indices: readonly number[]

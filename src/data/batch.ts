@@ -1,8 +1,4 @@
-/**
- * Batches for a model, [N, C, size, size] in [-1, 1]. Training reads an endless stream: each epoch goes through the set
- * in an order of its own, and image k of the stream, its crop and its symmetry are a function of the seed and of k. So a
- * run that goes on reads what the killed one would have read, at any batch size, and the loader has no state to save.
- */
+/** Batches for a model, [N, C, size, size] in [-1, 1]. */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
 import { checkArray } from '../tensor/shape.ts'
@@ -12,6 +8,7 @@ import type { ImageSet } from './image-set.ts'
 import { permutation, uniformsAt } from './random.ts'
 import { placeValues } from './values.ts'
 
+/** How images of a set become a batch for a model: their size, channels, crop and symmetry. */
 export interface BatchOptions {
   /** Width and height of the model's images. */
   readonly size: number
@@ -24,11 +21,13 @@ export interface BatchOptions {
   readonly crop?: 'center' | 'random'
   /** 'flip': left and right exchanged, half of the time; 'symmetries': any of the square's eight. Default 'none'. */
   readonly augment?: 'none' | 'flip' | 'symmetries'
+  /** Of the order, the crops and the symmetries. */
   readonly seed: number
 }
 
 const known = { size: true, channels: true, crop: true, augment: true, seed: true } as const
 
+/** Images as a model takes them, with where each is from. Host arrays; nothing is on a device. */
 export interface Batch {
   /** [N, C, size, size]: u8 / 127.5 - 1. */
   readonly images: Float32Array<ArrayBuffer>
@@ -39,10 +38,12 @@ export interface Batch {
 }
 
 /**
- * Training images number `first` to `first + count - 1` of the endless shuffled stream.
+ * Training images number `first` to `first + count - 1` of an endless stream: each epoch goes through the set in an
+ * order of its own, and image k of the stream, its crop and its symmetry are a function of the seed and of k. So a run
+ * that goes on reads what the killed one would have read, at any batch size, and the loader has no state to save.
  *
- * @throws TweedieError 'option' for an image that is too small for `size`, or has another size where no crop is asked for;
- *   for an option that is none of these
+ * @throws TweedieError 'option' for an image that is too small for `size`, or has another size where no crop is asked
+ *   for; for an option that is none of these
  */
 export async function trainingBatch(set: ImageSet, first: number, count: number, options: BatchOptions, signal?: AbortSignal): Promise<Batch> {
   checkAwaited('trainingBatch', { set })

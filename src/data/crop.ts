@@ -1,11 +1,14 @@
-/**
- * From an image of any size to a square of a model's size, as guided-diffusion does (image_datasets.py): halve it with
- * a box filter while it is twice as large as needed, scale its short side with a bicubic one, and cut a square out.
- */
+/** Squares of a model's size, as guided-diffusion cuts them (image_datasets.py). */
 import { checkImage, checkSide, type Image } from './image.ts'
 import { resize } from './resize.ts'
 
-/** The middle square. */
+/**
+ * The middle square of an image of any size, at a model's size: halved with a box filter while it is twice as large as
+ * needed, its short side then scaled to `size` with a bicubic one (guided-diffusion image_datasets.py,
+ * `center_crop_arr`).
+ *
+ * @throws TweedieError 'option' for what is no image, and for a size that is no positive whole number
+ */
 export function centerCrop(image: Image, size: number): Image {
   checkImage('centerCrop', image)
   checkSide('centerCrop', size)

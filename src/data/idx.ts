@@ -1,4 +1,3 @@
-/** The IDX files of MNIST and its kin, also gzipped: bytes, [N, H, W] for images and [N] for labels, big-endian. */
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import { sha256OfBytes } from '../io/sha256.ts'
@@ -7,7 +6,12 @@ import { checkBytes, imageArrays, type ImageSet } from './image-set.ts'
 export const isGzip = (start: Uint8Array): boolean => start[0] === 0x1f && start[1] === 0x8b
 export const isIdx = (start: Uint8Array): boolean => start[0] === 0 && start[1] === 0 && start[2] >= 8 && start[2] <= 14
 
-/** Grey images and, if given, their labels. Throws 'format', naming the file, for what is broken or does not fit. */
+/**
+ * The IDX files of MNIST and its kin, also gzipped, as a set of grey images and, if given, their labels: bytes, [N, H,
+ * W] for images and [N] for labels, big-endian.
+ *
+ * @throws TweedieError 'format', naming the file, for what is broken or does not fit
+ */
 export async function openIdx(images: ByteSource, labels?: ByteSource, signal?: AbortSignal): Promise<ImageSet> {
   const pictures = await readIdx(images, 3, signal)
   const classes = labels && await readIdx(labels, 1, signal)

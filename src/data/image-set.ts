@@ -1,7 +1,3 @@
-/**
- * A set of images, whichever file they come from: read one by one by index, with their classes and whatever other
- * numbers the file has for each. A subset is a set like any other and knows what it was taken from.
- */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import type { Image } from './image.ts'
 import { sha256 } from '../io/sha256.ts'
@@ -21,9 +17,14 @@ export interface ImageFile {
   whole: boolean
 }
 
+/**
+ * A set of images, whichever file they come from: read one by one by index, with their classes and whatever other
+ * numbers the file has for each. A subset ({@link subset}) is a set like any other and knows what it was taken from.
+ */
 export interface ImageSet {
   /** The path it was opened from, for messages and records. */
   readonly name: string
+  /** How many images there are. */
   readonly length: number
   /** 1 where every image is grey, otherwise 3; {@link ImageSet.read} gives each as it is stored. */
   readonly channels: 1 | 3
@@ -43,6 +44,7 @@ export interface ImageSet {
   readonly files?: readonly ImageFile[]
   /** What a subset was taken from, and the index there of each of its images. */
   readonly origin?: { readonly set: ImageSet; readonly indices: readonly number[] }
+  /** What an image is called: of a folder, the file's path in it. */
   imageName(index: number): string
   /** Width and height of an image, without decoding it. */
   sizeOf(index: number): { width: number; height: number }

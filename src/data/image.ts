@@ -1,7 +1,6 @@
-/** A decoded image, and the two ways between its channels: grey to colour by repetition, colour to grey by luma. */
 import { TweedieError, unexpected } from '../errors.ts'
 
-/** Bytes in rows, channels interleaved. */
+/** A decoded image: bytes in rows, channels interleaved, grey or red, green and blue. */
 export interface Image {
   readonly width: number
   readonly height: number

@@ -1,9 +1,11 @@
-/** Two sets or more as one, the images of each after those of the one before. */
 import { TweedieError } from '../errors.ts'
 import type { ImageSet } from './image-set.ts'
 import { sha256 } from '../io/sha256.ts'
 
-/** Labels and columns stay behind: what is a class of one set need not be one of another. */
+/**
+ * Two sets or more as one, the images of each after those of the one before. Labels and columns stay behind: what is a
+ * class of one set need not be one of another.
+ */
 export function joinSets(sets: readonly ImageSet[]): ImageSet {
   const begins = sets.map((_, k) => sets.slice(0, k).reduce((sum, { length }) => sum + length, 0))
   const length = sets.reduce((sum, set) => sum + set.length, 0)

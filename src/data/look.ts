@@ -1,10 +1,7 @@
-/**
- * A look at every image of a set before a long job begins, so that a damaged one is not met in the middle of it. Files that
- * were decoded before and have not changed since are passed over; sets in memory were decoded when they were opened.
- */
 import { TweedieError } from '../errors.ts'
 import type { ImageSet } from './image-set.ts'
 
+/** An image that could not be decoded, by its index in the set, and why not. */
 export interface DamagedImage {
   readonly index: number
   readonly error: TweedieError
@@ -13,7 +10,12 @@ export interface DamagedImage {
 /** Images decoded at a time: reading one overlaps with decoding another. */
 const atOnce = 16
 
-/** Decodes every image that has a file. Resolves to those that cannot be, in order; rejects only when aborted, or for a defect. */
+/**
+ * Decodes every image of a set that has a file, before a long job begins, so that a damaged one is not met in the
+ * middle of it. Files that were decoded before and have not changed since are passed over; sets in memory were decoded
+ * when they were opened. Resolves to those that cannot be decoded, in order; rejects only when aborted, or for a
+ * defect.
+ */
 export async function lookThrough(set: Pick<ImageSet, 'files' | 'length' | 'read'>, { signal, onProgress }: { readonly signal?: AbortSignal; readonly onProgress?: (done: number, total: number) => void } = {}): Promise<DamagedImage[]> {
   const { files, length } = set
   if (!files) return []

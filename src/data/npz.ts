@@ -1,8 +1,3 @@
-/**
- * NumPy's .npz as a set of images: `images` (or guided-diffusion's `arr_0`) of bytes, [N, H, W], [N, H, W, 1] or
- * [N, H, W, 3], or one image [H, W, 1] or [H, W, 3]; `labels` (`arr_1`) and `classes`, the names of the classes, if it has them. Every other array with one
- * number an image is a column, and what is neither is named in the notes.
- */
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import { openZip, readEntry } from '../io/zip.ts'
@@ -10,7 +5,14 @@ import { checkBytes, imageArrays, type ImageSet } from './image-set.ts'
 import { parseNpy, type NpyArray } from './npy.ts'
 import { sha256OfBytes } from '../io/sha256.ts'
 
-/** Reads all of it: images stay in memory as bytes. Throws 'format', naming the file, for what is broken or has no images. */
+/**
+ * NumPy's .npz as a set of images: `images` (or guided-diffusion's `arr_0`) of bytes, [N, H, W], [N, H, W, 1] or [N, H,
+ * W, 3], or one image [H, W, 1] or [H, W, 3]; `labels` (`arr_1`) and `classes`, the names of the classes, if it has
+ * them. Every other array with one number an image is a column, and what is neither is named in the notes. All of it is
+ * read: images stay in memory as bytes.
+ *
+ * @throws TweedieError 'format', naming the file, for what is broken or has no images
+ */
 export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise<ImageSet> {
   const { name } = source
   const wrong = (message: string): never => {

@@ -1,4 +1,3 @@
-/** Opens a set of images by its path: a folder, or a file whose kind is told from its first bytes. */
 import { stat } from 'node:fs/promises'
 import { TweedieError } from '../errors.ts'
 import { openFile, pathOf } from '../io/file.node.ts'
@@ -9,17 +8,22 @@ import type { ImageSet } from './image-set.ts'
 import { openNpz } from './npz.ts'
 import { isPng } from './png.ts'
 
+/**
+ * What {@link openImages} is told beside the path: where the classes of a folder's images come from, and when to stop.
+ */
 export type OpenImagesOptions = FolderOptions
 
 /**
- * A folder of PNG and JPEG files, an `.npz`, or an IDX file of images (gzipped or not; its labels are found beside it by
- * name, `images` being `labels` there). Of a folder only the beginnings of its files are read; the others are read whole.
+ * Opens a set of images by its path: a folder of PNG and JPEG files, an `.npz`, or an IDX file of images (gzipped or
+ * not; its labels are found beside it by name, `images` being `labels` there). The kind of a file is told from its
+ * first bytes. Of a folder only the beginnings of its files are decoded; the others are read whole.
  *
  * @example
  * const cells = await openImages('bccd_cells_32.npz')
  * const { images } = await trainingBatch(cells, 0, 32, { size: 32, channels: 3, augment: 'symmetries', seed: 1 })
  *
- * @throws TweedieError 'option' for what cannot be read or holds no image; 'format', naming the file, for what is damaged
+ * @throws TweedieError 'option' for what cannot be read or holds no image; 'format', naming the file, for what is
+ *   damaged
  */
 export async function openImages(where: string | URL, options: OpenImagesOptions = {}): Promise<ImageSet> {
   const path = pathOf(where)

@@ -1,11 +1,8 @@
-/**
- * Which images of a set are used, written down: a long tail made of balanced classes, and a part held out of training.
- * A selection is a JSON file with the indices themselves and the fingerprint of the data they belong to.
- */
 import { TweedieError } from '../errors.ts'
 import { subset, type ImageSet } from './image-set.ts'
 import { permutation } from './random.ts'
 
+/** What {@link selectImages} chooses: a long tail, a part that is held out, or both. */
 export interface SelectOptions {
   /**
    * Imbalance factor IF ≥ 1: of C classes in their order, class c keeps max · IF^(-c / (C - 1)) images, rounded down but at
@@ -16,22 +13,29 @@ export interface SelectOptions {
   readonly holdOut?: number
   /** The column whose equal numbers make a group, which stays together. Default: every image by itself. */
   readonly by?: string
+  /** Of what is drawn at random. Default 0. */
   readonly seed?: number
 }
 
-/** What stands in a selection file. Indices are those of the data set, ascending. */
+/**
+ * What stands in a selection file, which is JSON: the indices themselves, ascending, and the fingerprint of the data
+ * that they belong to.
+ */
 export interface Selection {
   readonly program: 'tweedie'
   readonly kind: 'selection'
+  /** The name of the set. */
   readonly data: string
   readonly fingerprint: string
+  /** What was asked for. */
   readonly how: SelectOptions
+  /** `train` and, where something is held out, `held-out`. */
   readonly parts: Readonly<Record<string, readonly number[]>>
 }
 
 /**
- * First the long tail, then the part that is held out of it, so that both parts have the same tail; `train` and, if
- * something is held out, `held-out`.
+ * Which images of a set are used: a long tail made of balanced classes, and a part held out of training. First the long
+ * tail, then the part that is held out of it, so that both parts have the same tail.
  *
  * @throws TweedieError 'option' for a set without classes or without the column, and where a part would be empty
  */

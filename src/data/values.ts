@@ -52,7 +52,7 @@ export function imageOf(values: ArrayLike<number>, shape: readonly number[], ind
   return { width, height, channels, data }
 }
 
-/** All images of a batch of values: see {@link imageOf}. */
+/** All images of a batch of values [N, C, H, W] in [-1, 1], as bytes: see {@link imageOf}. */
 export function imagesOf(values: ArrayLike<number>, shape: readonly number[]): Image[] {
   checkValues('imagesOf', values, shape)
   return Array.from({ length: shape[0] }, (_, index) => imageOf(values, shape, index))

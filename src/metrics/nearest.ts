@@ -1,9 +1,3 @@
-/**
- * Nearest neighbours by Euclidean distance, exact, over rows of host arrays. Every pair is looked at, block by block so
- * that a block stays in the cache; but a sum of squares that has passed the farthest neighbour kept so far is not
- * finished, which leaves a small part of the arithmetic where neighbours are much nearer than strangers. Sums are in
- * double precision.
- */
 import { TweedieError } from '../errors.ts'
 
 /** Points as rows: [N, dimension]. */
@@ -12,6 +6,7 @@ export interface Points {
   readonly dimension: number
 }
 
+/** The `k` nearest references of each of N queries, as {@link nearest} finds them. */
 export interface Neighbours {
   /** How many there are for each query. */
   readonly k: number
@@ -21,12 +16,15 @@ export interface Neighbours {
   readonly distances: Float64Array<ArrayBuffer>
 }
 
+/** How a long search is watched and stopped. */
 export interface SearchOptions {
+  /** Stops the search, which rejects with its reason, within some 30 ms. */
   readonly signal?: AbortSignal
   /** Called with how much of the work is done, 0 to 1, many times a second. */
   readonly onProgress?: (done: number) => void
 }
 
+/** Of {@link nearest} and {@link avgKnn}. */
 export interface NearestOptions extends SearchOptions {
   /** The queries are the references, and a point is no neighbour of its own. Default false. */
   readonly leaveOneOut?: boolean
@@ -36,7 +34,10 @@ export interface NearestOptions extends SearchOptions {
 export const countOf = ({ data, dimension }: Points): number => data.length / dimension
 
 /**
- * The `k` nearest references of each query.
+ * The `k` nearest references of each query by Euclidean distance, exact. Every pair is looked at, block by block so
+ * that a block stays in the cache; but a sum of squares that has passed the farthest neighbour kept so far is not
+ * finished, which leaves a small part of the arithmetic where neighbours are much nearer than strangers. Sums are in
+ * double precision.
  *
  * @throws TweedieError 'shape' for points of different dimensions or broken rows, 'option' for fewer references than k,
  *   'non-finite' for a query or reference that is no number

@@ -1,7 +1,3 @@
-/**
- * The nearest picture over the eight symmetries of the square: a training run that turns and mirrors its images may give
- * one of them back turned or mirrored.
- */
 import { TweedieError } from '../errors.ts'
 import { Search, type SearchOptions } from './nearest.ts'
 
@@ -12,6 +8,7 @@ export interface Pictures {
   readonly size: number
 }
 
+/** The nearest reference of each of N pictures, as {@link nearestPictures} finds them. */
 export interface NearestPictures {
   /** [N]: row of the nearest reference; of equally near ones that of the first symmetry, then the lower row. */
   readonly indices: Int32Array<ArrayBuffer>
@@ -22,7 +19,8 @@ export interface NearestPictures {
 }
 
 /**
- * The nearest of all `references` in all eight symmetries for each query.
+ * The nearest of all `references` in all eight symmetries of the square, for each query: a training run that turns and
+ * mirrors its images may give one of them back turned or mirrored.
  *
  * @throws TweedieError 'shape' for pictures of different sizes, 'option' where there is no reference
  */
