@@ -5,10 +5,8 @@
  */
 import { describe, expect, test } from 'vitest'
 import * as t from '../src/tensor/index.ts'
-import { ops, type OpName, type ParamsOf } from '../src/tensor/ops/index.ts'
+import { ops, type OpName } from '../src/tensor/ops/index.ts'
 import { deviceTest, expectClose } from './op.ts'
-
-type RunArguments<K extends OpName> = [ParamsOf<K>, readonly t.View[], readonly t.View[]]
 
 interface Entry {
   readonly compute: (device: t.Device) => t.AnyTensor
@@ -64,7 +62,7 @@ describe('every op', () => {
       const { backend } = device
       const ran = new Set<string>()
       const run = backend.run.bind(backend)
-      backend.run = <K extends OpName>(op: K, ...rest: RunArguments<K>): void => {
+      backend.run = (op, ...rest): void => {
         ran.add(op)
         run(op, ...rest)
       }

@@ -7,7 +7,6 @@
  */
 import type { DType } from './dtype.ts'
 import type { Shape } from './shape.ts'
-import type { OpName, ParamsOf } from './ops/index.ts'
 
 /** A piece of a backend's memory. `version` grows with every write, so that an overwritten value can be told. */
 export interface Storage {
@@ -92,8 +91,12 @@ export interface Backend {
   /** Copies `bytes` from one storage to another, in order with the ops around it. */
   copy(source: Storage, target: Storage, bytes: number): void
   read(storage: Storage, bytes: number): Promise<ArrayBuffer>
-  /** `user` is what errors call the op: the function that was called. Default its name. */
-  run<K extends OpName>(op: K, params: ParamsOf<K>, inputs: readonly View[], outputs: readonly View[], user?: string): void
+  /**
+   * Enqueues the op of this name. `params` are those of the op, whose type the backend's launch of the same name takes:
+   * each table of launches is held against the op table by its type. `user` is what errors call the op: the function that
+   * was called. Default its name.
+   */
+  run(op: string, params: unknown, inputs: readonly View[], outputs: readonly View[], user?: string): void
   /** Resolves when everything enqueued so far has run; rejects with the first late error. */
   flush(): Promise<void>
   /** Measures the kernel variants of the ops that `work` runs and keeps the fastest. Absent where there is no choice. */

@@ -1,6 +1,7 @@
 /**
  * The device: where tensors are made, what computes them, and who disposes of them. A device is acquired with
- * {@link Device.request}; a GPUDevice of the caller's is never destroyed. There is no global state; the backends themselves are loaded when they are asked for (`backends.ts`).
+ * {@link Device.request}, which loads the backend that it takes (`request.ts`); a GPUDevice of the caller's is never
+ * destroyed. There is no global state.
  *
  * ```ts
  * const device = await Device.request()
@@ -9,56 +10,13 @@
  */
 import { asksForAwait, TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
-import { backends, type Acquired } from './backends.ts'
-import type { CPURequest } from './cpu/request.ts'
 import { checkDType, type DType } from './dtype.ts'
-import { refuseOther, refuseUnknown } from './nearest.ts'
 import { bytesOf, type Op } from './op.ts'
-import type { OpName } from './ops/index.ts'
+import { requestBackend, type DeviceRequest } from './request.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
 import { arrayOf, flatten, type Values } from './values.ts'
-import type { GPURequest } from './webgpu/request.ts'
-
-const choices = ['webgpu', 'cpu', 'auto'] as const
-
-export interface DeviceRequest extends GPURequest, CPURequest {
-  /**
-   * Which backend computes. Default `'auto'`: a hardware GPU that can hold what is needed, where there is one, else the
-   * CPU. A software adapter (lavapipe, SwiftShader) is taken only for `'webgpu'`; it is slower than the CPU backend.
-   */
-  readonly backend?: (typeof choices)[number]
-}
-
-const requestOptions = { backend: true, need: true, gpuDevice: true, signal: true, threads: true, simd: true } as const
-
-async function requestBackend(options: DeviceRequest): Promise<Acquired> {
-  refuseUnknown('Device.request', options, requestOptions)
-  const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options
-  if (!choices.includes(backend)) throw new TweedieError('option', `backend: expected ${choices.join(', ')}, found ${String(backend)}.`)
-  if (options.simd !== undefined) refuseOther('simd', options.simd, ['auto', 'plain', 'relaxed'])
-  if (gpuDevice && backend === 'cpu') throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
-  const { cpu, webgpu } = backends
-  if (gpuDevice || backend === 'webgpu') return existing(webgpu, 'webgpu').request(options)
-  if (backend === 'cpu') return existing(cpu, 'cpu').request(options)
-  signal?.throwIfAborted()
-  if (!cpu) return existing(webgpu, 'webgpu').request(options)
-  const gpu = await webgpu?.hardwareAdapter()
-  if (!webgpu || !gpu) return cpu.request(options)
-  try {
-    return await webgpu.request(options, gpu)
-  } catch (error) {
-    signal?.throwIfAborted()
-    // Too small, or it gives no device. What the CPU cannot do either is told of the GPU.
-    return cpu.request(options).catch(() => Promise.reject(error))
-  }
-}
-
-function existing<T>(backend: T | undefined, name: 'webgpu' | 'cpu'): T {
-  if (backend) return backend
-  throw new TweedieError(`${name}-unavailable`, `This program was made without the backend ${name}: import tweedie, which has both, or tweedie/${name}.`)
-}
 
 export class Device {
   readonly backend: Backend
@@ -173,8 +131,7 @@ export class Device {
     const outputs: AnyTensor[] = []
     try {
       for (const spec of op.shape(params, inputs, user)) outputs.push(this.#allocate(spec, user, inputs))
-      // The op table's keys are the ops' names (a test holds them together); the cast states it for the type checker.
-      this.backend.run(op.name as OpName, params as never, inputs, outputs, user)
+      this.backend.run(op.name, params, inputs, outputs, user)
       this.#tape?.recordOp(op, params, inputs, outputs, user)
       return outputs
     } catch (error) {

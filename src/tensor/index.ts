@@ -1,11 +1,12 @@
 /** Tensors, ops and gradients: the engine by itself. */
-export { Device, type DeviceRequest } from './device.ts'
+export { Device } from './device.ts'
 export type { ArrayOf, DType } from './dtype.ts'
 export type {
   AdapterDescription, AdapterListing, Backend, BackendStats, DeviceNeed, Spec, Storage, TuneOptions, View,
 } from './backend.ts'
 export { constant, expression, f, type Argument as ExpressionArgument, type Expression, type Node as ExpressionNode } from './expression.ts'
 export { checkpoint, customGradient, grad, noGrad, stopGradient, type GradResult } from './grad.ts'
+export type { DeviceRequest } from './request.ts'
 export type { Shape } from './shape.ts'
 export { Tensor, type AnyTensor } from './tensor.ts'
 export { listAdapters } from './webgpu/adapter.ts'

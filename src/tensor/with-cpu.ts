@@ -1,5 +1,5 @@
 /** Gives the program the CPU backend. */
-import { backends, code } from './backends.ts'
+import { backends, code } from './request.ts'
 
 backends.cpu = {
   request: async (options) => (await code('cpu', import('./cpu/request.ts'))).requestCPU(options),

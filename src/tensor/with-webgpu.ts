@@ -1,5 +1,5 @@
 /** Gives the program the WebGPU backend. */
-import { backends, code } from './backends.ts'
+import { backends, code } from './request.ts'
 
 backends.webgpu = {
   hardwareAdapter: async () => (await code('webgpu', import('./webgpu/adapter.ts'))).hardwareAdapter(),

@@ -3,28 +3,13 @@
  */
 import { cores } from '#platform'
 import { TweedieError } from '../../errors.ts'
-import type { AdapterDescription, DeviceNeed } from '../backend.ts'
+import type { AdapterDescription } from '../backend.ts'
 import { checkFreeMemory, mebibytes } from '../need.ts'
+import type { CPURequest } from '../request.ts'
 import { CPUBackend, initialPages } from './backend.ts'
 import { kernels } from './generated/kernels.ts'
 import { toPlainSimd } from './plain-simd.ts'
 import { closed, control as controlWords } from './protocol.ts'
-
-export interface CPURequest {
-  /**
-   * Threads of the CPU backend, 1 to 64. Default: as many as the machine has cores. Without SharedArrayBuffer (in a page
-   * that is not cross-origin isolated) it is one, whatever is asked for; results do not depend on it.
-   */
-  readonly threads?: number
-  /**
-   * Relaxed SIMD has a fused multiply-add: faster by up to a half, and the same to the bit only on CPUs of the same kind.
-   * Default `'auto'`: relaxed where the engine has it (Node 22, Chrome 114).
-   */
-  readonly simd?: 'auto' | 'plain' | 'relaxed'
-  /** Refuses with `limit-exceeded` or `out-of-memory` what cannot be held. */
-  readonly need?: DeviceNeed
-  readonly signal?: AbortSignal
-}
 
 /** The kernels' module for this engine, importing memory that is shared or not. */
 function chooseModule(simd: 'auto' | 'plain' | 'relaxed', shared: boolean): { module: Uint8Array<ArrayBuffer>; isRelaxed: boolean } {

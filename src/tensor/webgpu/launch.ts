@@ -49,6 +49,15 @@ export interface Encoder {
   choose(key: string, candidates: readonly string[], fallback: string): string
 }
 
+/** A choice between kernel variants that an op came upon, and how to run that op on other tensors of the same shapes. */
+export interface Choice {
+  readonly key: string
+  readonly candidates: readonly string[]
+  readonly inputs: readonly View[]
+  readonly outputs: readonly View[]
+  readonly again: (inputs: readonly View[], outputs: readonly View[]) => void
+}
+
 export type Launch<P> = (encoder: Encoder, params: P, inputs: readonly View[], outputs: readonly View[]) => void
 
 /** A grid of at least `count` workgroups, folded into y where x has no room; kernels multiply back with num_workgroups.x. */

@@ -5,17 +5,10 @@ import { TweedieError } from '../../errors.ts'
 import { noAdapterHint, requestGPU, waitFor } from '#platform'
 import type { AdapterDescription, DeviceNeed } from '../backend.ts'
 import { checkFreeMemory, mebibytes } from '../need.ts'
+import type { GPURequest } from '../request.ts'
 import { describeAdapter, infoOf, type AdapterInfo } from './adapter.ts'
 import { WebGPUBackend } from './backend.ts'
 import { recallChoices } from './tuner.ts'
-
-export interface GPURequest {
-  /** Refuses with `limit-exceeded` or `out-of-memory` a device that cannot hold this. */
-  readonly need?: DeviceNeed
-  /** A device of the caller's: it is used, and never destroyed. */
-  readonly gpuDevice?: GPUDevice
-  readonly signal?: AbortSignal
-}
 
 function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
   const largest = Math.min(adapter.maxBufferBytes, adapter.maxBindingBytes)

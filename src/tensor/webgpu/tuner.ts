@@ -4,12 +4,19 @@
  * candidate in turn, on scratch tensors of the same shapes, and the fastest is remembered for the adapter.
  */
 import { readCache, writeCache } from '#platform'
-import type { AdapterDescription, TuneOptions, View } from '../backend.ts'
+import type { AdapterDescription, Backend, TuneOptions, View } from '../backend.ts'
 import { bytesOf } from '../op.ts'
-import type { Choice, WebGPUBackend } from './backend.ts'
+import type { Choice } from './launch.ts'
 
 /** Goes up when a kernel changes, so that what was measured with the old one is forgotten. */
 const cacheName = 'kernels-1.json'
+
+/** A backend with choices between kernels. */
+interface Tunable extends Pick<Backend, 'allocate' | 'free' | 'flush'> {
+  readonly choices: Map<string, string>
+  /** Told of every choice that is asked for. */
+  onChoice: ((choice: Choice) => void) | null
+}
 
 type Remembered = { [adapter: string]: { [key: string]: string } }
 
@@ -37,7 +44,7 @@ const maxRepeats = 32
 /** A candidate this many times slower than the fastest in the first round is out. */
 const hopeless = 3
 
-export async function tuneKernels(backend: WebGPUBackend, adapter: AdapterDescription, work: () => void, { signal, onProgress }: TuneOptions): Promise<void> {
+export async function tuneKernels(backend: Tunable, adapter: AdapterDescription, work: () => void, { signal, onProgress }: TuneOptions): Promise<void> {
   signal?.throwIfAborted()
   const open = new Map<string, Choice>()
   backend.onChoice = (choice) => {
@@ -65,7 +72,7 @@ export async function tuneKernels(backend: WebGPUBackend, adapter: AdapterDescri
   }
 }
 
-async function fastest(backend: WebGPUBackend, { key, candidates, inputs, outputs, again }: Choice, signal?: AbortSignal): Promise<string> {
+async function fastest(backend: Tunable, { key, candidates, inputs, outputs, again }: Choice, signal?: AbortSignal): Promise<string> {
   const scratch = (view: View): View => ({ shape: view.shape, dtype: view.dtype, storage: backend.allocate(bytesOf(view), () => `a scratch tensor for measuring ${key}`) })
   const from = inputs.map(scratch)
   const to = outputs.map(scratch)

@@ -1,0 +1,96 @@
+/**
+ * From a request to a backend. Here is what may be asked for, and which backend is taken for it; how a device is got, and
+ * what it grants, is in `cpu/request.ts` and `webgpu/request.ts`.
+ *
+ * The code of a backend is loaded when a device of it is requested, not before: bundlers make a chunk of it. Which backends
+ * a program has is what the package's entry says, by importing `with-webgpu.ts` or `with-cpu.ts`: `tweedie` and
+ * `tweedie/tensor` have both, `tweedie/webgpu` and `tweedie/cpu` one, and a bundle of theirs holds no kernel of the other.
+ */
+import { TweedieError } from '../errors.ts'
+import type { AdapterDescription, Backend, DeviceNeed } from './backend.ts'
+import { refuseOther, refuseUnknown } from './nearest.ts'
+
+export interface CPURequest {
+  /**
+   * Threads of the CPU backend, 1 to 64. Default: as many as the machine has cores. Without SharedArrayBuffer (in a page
+   * that is not cross-origin isolated) it is one, whatever is asked for; results do not depend on it.
+   */
+  readonly threads?: number
+  /**
+   * Relaxed SIMD has a fused multiply-add: faster by up to a half, and the same to the bit only on CPUs of the same kind.
+   * Default `'auto'`: relaxed where the engine has it (Node 22, Chrome 114).
+   */
+  readonly simd?: 'auto' | 'plain' | 'relaxed'
+  /** Refuses with `limit-exceeded` or `out-of-memory` what cannot be held. */
+  readonly need?: DeviceNeed
+  readonly signal?: AbortSignal
+}
+
+export interface GPURequest {
+  /** Refuses with `limit-exceeded` or `out-of-memory` a device that cannot hold this. */
+  readonly need?: DeviceNeed
+  /** A device of the caller's: it is used, and never destroyed. */
+  readonly gpuDevice?: GPUDevice
+  readonly signal?: AbortSignal
+}
+
+const choices = ['webgpu', 'cpu', 'auto'] as const
+
+export interface DeviceRequest extends GPURequest, CPURequest {
+  /**
+   * Which backend computes. Default `'auto'`: a hardware GPU that can hold what is needed, where there is one, else the
+   * CPU. A software adapter (lavapipe, SwiftShader) is taken only for `'webgpu'`; it is slower than the CPU backend.
+   */
+  readonly backend?: (typeof choices)[number]
+}
+
+export interface Acquired {
+  readonly backend: Backend
+  readonly adapter: AdapterDescription
+}
+
+/** The backends that this program has. */
+export const backends: {
+  cpu?: { request(options: CPURequest): Promise<Acquired> }
+  webgpu?: {
+    /** The best hardware adapter, null where there is none. Asking for it loads no kernels. */
+    hardwareAdapter(): Promise<GPUAdapter | null>
+    /** `found`: an adapter that was asked for already. */
+    request(options: GPURequest, found?: GPUAdapter): Promise<Acquired>
+  }
+} = {}
+
+/** The code of a backend, once it is there. What a page finds no longer on its server, say after an update, is a typed error. */
+export const code = <T>(name: 'cpu' | 'webgpu', loading: Promise<T>): Promise<T> => loading.catch((cause: unknown) => {
+  throw new TweedieError(`${name}-unavailable`, `The code of the backend ${name} does not load (${cause instanceof Error ? cause.message : String(cause)}): load the page again.`, { cause })
+})
+
+const requestOptions = { backend: true, need: true, gpuDevice: true, signal: true, threads: true, simd: true } as const
+
+/** What {@link Device.request} is made of; its errors are listed there. */
+export async function requestBackend(options: DeviceRequest): Promise<Acquired> {
+  refuseUnknown('Device.request', options, requestOptions)
+  const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options
+  if (!choices.includes(backend)) throw new TweedieError('option', `backend: expected ${choices.join(', ')}, found ${String(backend)}.`)
+  if (options.simd !== undefined) refuseOther('simd', options.simd, ['auto', 'plain', 'relaxed'])
+  if (gpuDevice && backend === 'cpu') throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
+  const { cpu, webgpu } = backends
+  if (gpuDevice || backend === 'webgpu') return existing(webgpu, 'webgpu').request(options)
+  if (backend === 'cpu') return existing(cpu, 'cpu').request(options)
+  signal?.throwIfAborted()
+  if (!cpu) return existing(webgpu, 'webgpu').request(options)
+  const gpu = await webgpu?.hardwareAdapter()
+  if (!webgpu || !gpu) return cpu.request(options)
+  try {
+    return await webgpu.request(options, gpu)
+  } catch (error) {
+    signal?.throwIfAborted()
+    // Too small, or it gives no device. What the CPU cannot do either is told of the GPU.
+    return cpu.request(options).catch(() => Promise.reject(error))
+  }
+}
+
+function existing<T>(backend: T | undefined, name: 'webgpu' | 'cpu'): T {
+  if (backend) return backend
+  throw new TweedieError(`${name}-unavailable`, `This program was made without the backend ${name}: import tweedie, which has both, or tweedie/${name}.`)
+}
