@@ -1,6 +1,9 @@
 /** Minority labels by quantiles (Um et al., ICLR 2024, section 3.2), and the files of scores and labels. */
 import { describe, expect, test } from 'vitest'
-import { checkFingerprint, equalWidthLabels, parseMinorityLabels, parseMinorityScores, quantileLabels, scoreSettingsOf, type MinorityScores } from '../src/diffusion/index.ts'
+import {
+  checkFingerprint, encodeMinorityLabels, encodeMinorityScores, equalWidthLabels, minorityLabels, parseMinorityLabels, parseMinorityScores, quantileLabels,
+  scoreProcess, scoreSettings, type LabelOptions, type MinorityScores, type ScoreSettings,
+} from '../src/diffusion/index.ts'
 import { numbers } from './op.ts'
 
 const sizes = (labels: ArrayLike<number>, levels: number): number[] => {
@@ -116,17 +119,63 @@ describe('equal widths', () => {
 })
 
 describe('files', () => {
-  const scores: MinorityScores = {
-    program: 'tweedie', kind: 'minority-scores', data: 'cells.npz', fingerprint: 'a'.repeat(64), model: 'b'.repeat(64), schedule: 'cosine', diffusionSteps: 1000,
-    respacing: '100', t: 90, timestep: 908, distance: 'L2', draws: 1, seed: 0, conditional: false, indices: [0, 2], scores: [0.5, 0.25],
+  const settings: ScoreSettings = {
+    model: 'b'.repeat(64), schedule: 'cosine', diffusionSteps: 1000, respacing: '100', t: 90, timestep: 908, distance: 'L2', draws: 1, seed: 0, conditional: false,
   }
-  const labels = { program: 'tweedie', kind: 'minority-labels', data: 'cells.npz', fingerprint: 'a', levels: 2, within: 'all', indices: [0, 1], labels: [0, 1], thresholds: [1, 2], scores: scoreSettingsOf(scores) }
+  const scores: MinorityScores = {
+    program: 'tweedie', kind: 'minority-scores', data: 'cells.npz', fingerprint: 'a'.repeat(64), ...settings, indices: [0, 2], scores: [0.5, 0.25],
+  }
+  const labels = { program: 'tweedie', kind: 'minority-labels', data: 'cells.npz', fingerprint: 'a', levels: 2, within: 'all', indices: [0, 1], labels: [0, 1], thresholds: [1, 2], scores: settings }
 
   test('are read as they were written', () => {
-    expect(parseMinorityScores(JSON.stringify(scores), 's.json')).toEqual(scores)
+    expect(parseMinorityScores(encodeMinorityScores(scores), 's.json')).toEqual(scores)
     expect(parseMinorityLabels(JSON.stringify(labels), 'l.json')).toEqual(labels)
     const within = { ...labels, within: 'class', thresholds: [[1, 2], [], [3, 4]] }
     expect(parseMinorityLabels(JSON.stringify(within), 'l.json')).toEqual(within)
+    expect(() => encodeMinorityScores({ ...scores, scores: [1, NaN] }, 's.json')).toThrow('s.json is not written: scores[1] is NaN')
+  })
+
+  test('the settings of scores are those of their process', () => {
+    const rest = { model: settings.model, distance: 'L2', draws: 1, seed: 0, conditional: false }
+    const process = { schedule: 'cosine', diffusionSteps: 1000 } as const
+    expect(scoreSettings(process, scoreProcess(process), rest)).toEqual(settings)
+    // Written where they differ from what older files did not say.
+    const other = { schedule: 'linear', diffusionSteps: 50, meanType: 'v' } as const
+    expect(scoreSettings(other, scoreProcess(other, { index: 3 }), { ...rest, clipDenoised: false }))
+      .toEqual({ ...settings, schedule: 'linear', diffusionSteps: 50, respacing: '50', t: 3, timestep: 3, predict: 'v', clipDenoised: false })
+  })
+
+  describe('labels of scores', () => {
+    const classes = [0, 1, 0, 0, 1, 0, 0, 1, 0, 1]
+    const ten = { ...scores, indices: classes.map((_, k) => 2 * k), scores: [5, 0.1, 1, 4, 0.9, 2, 3, 0.5, 6, 0.2] }
+    const told = { ...ten, classes, classNames: ['cat', 'dog'] }
+    const readBack = (file: MinorityScores, options: LabelOptions) => {
+      const made = minorityLabels(file, options)
+      expect(parseMinorityLabels(encodeMinorityLabels(made), 'l.json')).toEqual(made)
+      return made
+    }
+
+    test('are cut together or within classes, and read as they were written', () => {
+      const { data, fingerprint } = scores
+      const head = { program: 'tweedie', kind: 'minority-labels', data, fingerprint, indices: ten.indices, scores: settings }
+      const all = quantileLabels(ten.scores, 5)
+      expect(readBack(ten, { levels: 5 })).toEqual({ ...head, levels: 5, within: 'all', by: 'quantiles', thresholds: all.thresholds, labels: [...all.labels] })
+      const each = equalWidthLabels(ten.scores, [5, 2], classes)
+      expect(readBack(told, { levels: [5, 2], within: 'class', by: 'equal-width' }))
+        .toEqual({ ...head, levels: 5, within: 'class', by: 'equal-width', thresholds: each.thresholds, labels: [...each.labels] })
+    })
+
+    test('within classes that the data names, one of them without images', () => {
+      expect(readBack(ten, { levels: [3, 9, 2], within: 'class', classes: classes.map((c) => 2 * c), classNames: ['a', 'b', 'c'] }))
+        .toMatchObject({ levels: 3, thresholds: [expect.any(Array), [], expect.any(Array)] })
+    })
+
+    const refused: [string, () => unknown, RegExp][] = [
+      ['classes that nobody knows', () => minorityLabels(ten, { levels: 2, within: 'class' }), /needs the class of each image/],
+      ['levels of classes for all', () => minorityLabels(told, { levels: [2, 3] }), /needs within: 'class'/],
+      ['another cut', () => minorityLabels(ten, { levels: 2, by: 'thirds' as never }), /by is 'quantiles' or 'equal-width', found 'thirds'/],
+    ]
+    test.each(refused)('%s', (_, run, message) => expect(run).toThrow(message))
   })
 
   test('of other images are refused', () => {

@@ -1,7 +1,6 @@
 /** `tweedie label`: minority scores cut at quantiles into the classes of a minority classifier. */
 import { readFile } from 'node:fs/promises'
-import { checkFingerprint, equalWidthLabels, parseMinorityScores, quantileLabels, scoreSettingsOf, type MinorityLabels, type MinorityScores } from '../diffusion/index.ts'
-import { jsonText } from '../io/json.ts'
+import { checkFingerprint, encodeMinorityLabels, minorityLabels, parseMinorityScores, type MinorityLabels, type MinorityScores } from '../diffusion/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { counted } from './counted.ts'
 import { classOptions, openClasses } from './data.ts'
@@ -35,7 +34,6 @@ export const label: Command = {
     const within = args.choice('within', ['all', 'class']) ?? 'all'
     if (each.length > 1 && within === 'all') fail('--levels: a number for each class needs --within class.')
     const by = args.choice('by', ['quantiles', 'equal-width']) ?? 'quantiles'
-    const cut = { quantiles: quantileLabels, 'equal-width': equalWidthLabels }[by]
     const out = args.text('out') ?? 'labels.json'
     await using _ = await claimOutputs({
       command: 'label', inputs: inputsOf(options, args, ['out']), files: [{ option: '--out', path: out, keeps: keepsOthers('minority-labels') }],
@@ -44,23 +42,13 @@ export const label: Command = {
     const file = parseMinorityScores(text, path)
     const set = args.has('data') ? await openClasses(args.required('data'), args, signal) : null
     if (set) checkFingerprint(file, path, set)
-    const { data, fingerprint, indices, scores } = file
+    const { indices } = file
     const known = set?.labels
     const classes = file.classes ?? (known && indices.map((k) => known[k]))
-    const names = file.classNames ?? set?.classes
-    const head = { program: 'tweedie', kind: 'minority-labels', data, fingerprint, levels: Math.max(...each), within, by } as const
-    const rest = { indices, scores: scoreSettingsOf(file) }
-    let result: MinorityLabels
-    if (within === 'all') {
-      const { labels, thresholds } = cut(scores, each[0]!)
-      result = { ...head, thresholds, labels: [...labels], ...rest }
-    } else {
-      if (!classes) return fail(`--within class needs the class of each image, and ${set ? `${set.name} has none` : `${path} holds none: name the data set with --data`}.`)
-      const { labels, thresholds } = cut(scores, each.length > 1 ? each : each[0]!, classes, names)
-      // A class without images may have been given the most.
-      result = { ...head, levels: Math.max(...thresholds.map(({ length }) => length)), thresholds, labels: [...labels], ...rest }
-    }
-    await writeText(out, `${jsonText(result, out)}\n`, signal)
+    const classNames = file.classNames ?? set?.classes
+    if (within === 'class' && !classes) return fail(`--within class needs the class of each image, and ${set ? `${set.name} has none` : `${path} holds none: name the data set with --data`}.`)
+    const result = minorityLabels(file, { levels: each.length > 1 ? each : each[0]!, by, within, ...(classes && { classes }), ...(classNames && { classNames }) })
+    await writeText(out, encodeMinorityLabels(result, out), signal)
     for (const line of levelTable(result, file)) console.log(line)
     console.log(`${out}: ${counted(indices.length, 'label')} in ${each.join(', ')} levels${by === 'quantiles' ? '' : ' of equal width'}${within === 'class' ? ', cut within each class' : ''}`)
   },

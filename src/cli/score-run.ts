@@ -1,8 +1,7 @@
 /** What `tweedie score` does once a device is there: scores, keeps them, writes them down, and shows them. */
 import { basename } from 'node:path'
 import { imageBatch, imageOf, type ImageSet } from '../data/index.ts'
-import { scoreImages, type ImageSource, type MinorityScores, type ScoreProcess } from '../diffusion/index.ts'
-import { jsonText } from '../io/json.ts'
+import { encodeMinorityScores, scoreImages, scoreSettings, type ImageSource, type ScoreProcess } from '../diffusion/index.ts'
 import type { UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import type { ProcessSettings } from '../tweedie/settings.ts'
@@ -53,7 +52,7 @@ export async function runScores(job: ScoreJob, { device, model, distance }: Scor
   const head = headOf(job, distance.name)
   const unfinished = await unfinishedScores(out, head, set.formerFingerprint)
   const scores = await scoreAll(head, unfinished, scoring)
-  const text = isTable(out) ? table(set, indices, scores) : `${jsonText({ ...head, scores: Array.from(scores) } satisfies MinorityScores, out)}\n`
+  const text = isTable(out) ? table(set, indices, scores) : encodeMinorityScores({ ...head, scores: Array.from(scores) }, out)
   await writeText(out, text, signal)
   if (job.html !== null) await writePage(job.html, job, head, scores, source, scoring, signal)
   await unfinished.remove()
@@ -75,10 +74,8 @@ export const keepsOtherPage = async (path: string): Promise<string | null> =>
 function headOf({ process, diffusion, t, draws, seed, set, indices, told, model }: ScoreJob, distance: string): ScoresHead {
   const classes = told ?? set.labels
   return {
-    program: 'tweedie', kind: 'minority-scores', data: set.name, fingerprint: set.fingerprint, model: model.sha256,
-    schedule: process.schedule, diffusionSteps: process.diffusionSteps, respacing: String(diffusion.steps), t, timestep: diffusion.process.timestepMap[t],
-    distance, draws, seed, conditional: told !== null,
-    ...(process.meanType !== 'epsilon' && { predict: process.meanType }), ...(!process.clipDenoised && { clipDenoised: false }), indices,
+    program: 'tweedie', kind: 'minority-scores', data: set.name, fingerprint: set.fingerprint,
+    ...scoreSettings(process, { diffusion, t }, { model: model.sha256, distance, draws, seed, conditional: told !== null, clipDenoised: process.clipDenoised }), indices,
     ...(classes && { classes: indices.map((k) => classes[k]) }),
     ...(classes && classes === set.labels && set.classes && { classNames: set.classes }),
   }

@@ -1,7 +1,7 @@
 /** `tweedie train classifier`: a classifier of noisy images from labelled ones, on the noise of a diffusion model. */
 import { basename, join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
-import { createNamedScheduleSampler, diffusionOf, type ClassifierMetadata, type MinorityMetadata } from '../diffusion/index.ts'
+import { createNamedScheduleSampler, diffusionOf, encodeClassifierMetadata, encodeMinorityMetadata, type MinorityMetadata } from '../diffusion/index.ts'
 import { Classifier, configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, type ClassifierConfig, type UNetConfig } from '../nn/index.ts'
 import { classifierTask, evaluateClassifier, Trainer, type ClassifierEvaluation } from '../train/index.ts'
 import { together } from '../tweedie/need.ts'
@@ -153,10 +153,9 @@ const kinds = {
 
 /** The same as metadata of the model files. */
 function outputsOf({ of, names, levels }: LabelledImages, { noiseSchedule, diffusionSteps, rescaleTimesteps }: Process, extractor: MinorityMetadata['extractor']): Record<string, string> {
-  if (!levels) return { classifier: JSON.stringify({ of, names } satisfies ClassifierMetadata) }
-  const { file: { levels: count, thresholds, within } } = levels
-  const minority: MinorityMetadata = { levels: count, thresholds, within, schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, extractor }
-  return { minority: JSON.stringify(minority) }
+  if (of !== 'levels') return encodeClassifierMetadata({ of, names })
+  const { file: { levels: count, thresholds, within } } = levels!
+  return encodeMinorityMetadata({ levels: count, thresholds, within, schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, extractor })
 }
 
 /** Of the papers: AdamW with lr 3e-4 that falls to 0, weight decay 0.05, no averages. */

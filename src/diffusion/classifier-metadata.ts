@@ -15,6 +15,13 @@ export interface ClassifierMetadata {
 }
 
 /**
+ * The entry of a classifier file's metadata that {@link classifierMetadata} reads. Minority levels have an entry of their
+ * own, {@link encodeMinorityMetadata}.
+ */
+export const encodeClassifierMetadata = ({ of, names }: ClassifierMetadata & { readonly of: Exclude<ClassifierKind, 'levels'> }): { classifier: string } =>
+  ({ classifier: JSON.stringify({ of, names }) })
+
+/**
  * Reads the metadata of the file `name`; null where there is none.
  * @throws TweedieError 'format' for metadata that cannot be read
  */

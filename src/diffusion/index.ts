@@ -1,6 +1,6 @@
 /** The diffusion process, its samplers and guidances, and the minority score. */
 export { attributeGuidance, attributeLogProbability, randomAttributes, type AttributeGuidanceOptions } from './attribute-guidance.ts'
-export { classifierMetadata, type ClassifierKind, type ClassifierMetadata } from './classifier-metadata.ts'
+export { classifierMetadata, encodeClassifierMetadata, type ClassifierKind, type ClassifierMetadata } from './classifier-metadata.ts'
 export { lossTypeOf, trainingLosses, type LossType, type TrainingLosses, type TrainingLossOptions } from './losses.ts'
 export { qSampleEach } from './per-sample.ts'
 export { approxStandardNormalCdf, discretizedGaussianLogLikelihood, normalKl } from './variational-bound.ts'
@@ -11,12 +11,15 @@ export { GaussianDiffusion, type DenoisedOptions, type DiffusionOptions, type Me
 export { classifierGuidance, logDensityGuidance, type ClassifierGuidanceOptions, type Guidance, type Logits, type LogitsLike } from './guidance.ts'
 export { featureShape, minorityLogits, tiltedGuidance, uniformTargets, type MinorityLogitsOptions, type SampleStream, type TiltedGuidanceOptions } from './minority-guidance.ts'
 export { equalWidthLabels, quantileLabels } from './labels.ts'
-export { checkFingerprint, parseMinorityLabels, parseMinorityScores, scoreSettingsOf, type MinorityLabels, type MinorityScores, type ScoreSettings } from './minority-files.ts'
+export {
+  checkFingerprint, encodeMinorityLabels, encodeMinorityScores, minorityLabels, parseMinorityLabels, parseMinorityScores, scoreSettings,
+  type LabelOptions, type MinorityLabels, type MinorityScores, type ScoredWith, type ScoreSettings,
+} from './minority-files.ts'
 export {
   minorityScore, scoreIndex, scoreProcess, scoreRespacing, tweedieReconstruction, type MinorityScoreOptions, type ReconstructionOptions, type ScoreProcess, type ScoreStep,
 } from './minority-score.ts'
 export { encodeMarginal, MarginalFit, marginalStart, marginalStartIndex, readMarginal, type Marginal } from './marginal.ts'
-export { minorityMetadata, type MinorityMetadata } from './minority-metadata.ts'
+export { encodeMinorityMetadata, minorityMetadata, type MinorityMetadata } from './minority-metadata.ts'
 export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './noise.ts'
 export { respace, spaceTimesteps, type RespacedProcess, type RespaceOptions, type Respacing } from './respace.ts'
 export type { InvertOptions, SampleOptions, SampleStep, SampleToEndOptions } from './sample-options.ts'

@@ -3,8 +3,12 @@
  * label`). Both name the data they were made from by its fingerprint, so that neither is taken for those of other images.
  */
 import { TweedieError } from '../errors.ts'
-import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional, parseJson, type Check } from '../io/json.ts'
+import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, type Check } from '../io/json.ts'
 import type { MeanType, NoiseSchedule } from '../nn/config.ts'
+import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import type { DiffusionOptions } from './gaussian-diffusion.ts'
+import { equalWidthLabels, quantileLabels } from './labels.ts'
+import type { ScoreProcess } from './minority-score.ts'
 
 /** How images were scored: part of both files. */
 export interface ScoreSettings {
@@ -60,8 +64,74 @@ export interface MinorityLabels {
   readonly scores: ScoreSettings
 }
 
-export const scoreSettingsOf = ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, predict, clipDenoised }: ScoreSettings): ScoreSettings =>
+const settingsIn = ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, predict, clipDenoised }: ScoreSettings): ScoreSettings =>
   ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, ...(predict && { predict }), ...(clipDenoised === false && { clipDenoised }) })
+
+/** What the process does not say of how images were scored. */
+export interface ScoredWith extends Pick<ScoreSettings, 'model' | 'distance' | 'draws' | 'seed' | 'conditional'> {
+  /** Default true. */
+  readonly clipDenoised?: boolean
+}
+
+/** The settings of scores for their file: `options` are those of the process, `scored` is what `scoreProcess` made of them. */
+export function scoreSettings(options: Omit<DiffusionOptions, 'respacing'>, scored: ScoreProcess, { model, distance, draws, seed, conditional, clipDenoised = true }: ScoredWith): ScoreSettings {
+  const { schedule, diffusionSteps, meanType = 'epsilon' } = options
+  const { diffusion, t } = scored
+  return {
+    model, schedule, diffusionSteps, respacing: String(diffusion.steps), t, timestep: diffusion.process.timestepMap[t]!, distance, draws, seed, conditional,
+    ...(meanType !== 'epsilon' && { predict: meanType }), ...(!clipDenoised && { clipDenoised }),
+  }
+}
+
+export interface LabelOptions {
+  /** How many, 2 or more; with `within: 'class'` also a number for each class. */
+  readonly levels: number | readonly number[]
+  /** See {@link quantileLabels} and {@link equalWidthLabels}. Default 'quantiles'. */
+  readonly by?: 'quantiles' | 'equal-width'
+  /** Cut all images together, or each class for itself. Default 'all'. */
+  readonly within?: 'all' | 'class'
+  /** The class of each scored image, for `within: 'class'`. Default: those of the scores. */
+  readonly classes?: ArrayLike<number>
+  /** For messages, and for how many classes there are. Default: those of the scores. */
+  readonly classNames?: readonly string[]
+}
+
+/**
+ * Scores cut into the levels of a minority classifier.
+ * @throws TweedieError 'option' for `within: 'class'` without classes, else as {@link quantileLabels} and
+ *   {@link equalWidthLabels} do
+ */
+export function minorityLabels(file: MinorityScores, options: LabelOptions): MinorityLabels {
+  refuseUnknown('minorityLabels', options, { levels: true, by: true, within: true, classes: true, classNames: true })
+  const { levels, by = 'quantiles', within = 'all', classes = file.classes, classNames = file.classNames } = options
+  refuseOther('by', by, ['quantiles', 'equal-width'])
+  refuseOther('within', within, ['all', 'class'])
+  const { data, fingerprint, indices, scores } = file
+  const cut = { quantiles: quantileLabels, 'equal-width': equalWidthLabels }[by]
+  const labelled = (count: number, { thresholds, labels }: { readonly thresholds: number[] | number[][]; readonly labels: Int32Array }): MinorityLabels => ({
+    program: 'tweedie', kind: 'minority-labels', data, fingerprint, levels: count, within, by, thresholds, labels: [...labels], indices, scores: settingsIn(file),
+  })
+  if (within === 'all') {
+    if (typeof levels !== 'number') throw new TweedieError('option', "minorityLabels: a number of levels for each class needs within: 'class'.")
+    return labelled(levels, cut(scores, levels))
+  }
+  if (!classes) throw new TweedieError('option', "minorityLabels: within: 'class' needs the class of each image, and the scores have none: classes.")
+  const found = cut(scores, levels, classes, classNames)
+  // A class without images may have been given the most.
+  return labelled(Math.max(...found.thresholds.map(({ length }) => length)), found)
+}
+
+/**
+ * The text of a scores file. `name` is what messages call it.
+ * @throws TweedieError 'non-finite' for a score that is no number
+ */
+export const encodeMinorityScores = (file: MinorityScores, name = 'a file of minority scores'): string => `${jsonText(file, name)}\n`
+
+/**
+ * The text of a labels file. `name` is what messages call it.
+ * @throws TweedieError 'non-finite' for a threshold that is no number
+ */
+export const encodeMinorityLabels = (file: MinorityLabels, name = 'a file of minority labels'): string => `${jsonText(file, name)}\n`
 
 const settingsFields: { readonly [K in keyof ScoreSettings]-?: Check } = {
   model: aText, schedule: oneOf('cosine', 'linear'), diffusionSteps: aCount, predict: optional(aText), respacing: aText, t: aCount, timestep: aCount,

@@ -3,6 +3,7 @@
  * nothing, and is taken as it is: one level for each of its outputs.
  */
 import { TweedieError } from '../errors.ts'
+import { jsonText } from '../io/json.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
 
 export interface MinorityMetadata {
@@ -16,6 +17,20 @@ export interface MinorityMetadata {
   readonly schedule: NoiseSchedule
   readonly diffusionSteps: number
   readonly rescaleTimesteps: boolean
+}
+
+/**
+ * The entry of a classifier file's metadata that {@link minorityMetadata} reads.
+ *
+ * ```ts
+ * await encodeModel(parameters, { ...configMetadata(config, diffusion), ...encodeMinorityMetadata(levels) })
+ * ```
+ * @throws TweedieError 'non-finite' for a threshold that is no number
+ */
+export function encodeMinorityMetadata(metadata: MinorityMetadata): { minority: string } {
+  const { levels, thresholds, within, schedule, diffusionSteps, rescaleTimesteps, extractor } = metadata
+  const written = { levels, thresholds, within, schedule, diffusionSteps, rescaleTimesteps, extractor }
+  return { minority: jsonText(written, 'the metadata of a minority classifier') }
 }
 
 /**
