@@ -7,8 +7,8 @@ export const isGzip = (start: Uint8Array): boolean => start[0] === 0x1f && start
 export const isIdx = (start: Uint8Array): boolean => start[0] === 0 && start[1] === 0 && start[2] >= 8 && start[2] <= 14
 
 /**
- * The IDX files of MNIST and its kin, also gzipped, as a set of grey images and, if given, their labels: bytes, [N, H,
- * W] for images and [N] for labels, big-endian.
+ * The IDX files of MNIST and its kin, also gzipped, as a set of grey images and, if given, their labels: bytes,
+ * [N, H, W] for images and [N] for labels, big-endian.
  *
  * @throws TweedieError 'format', naming the file, for what is broken or does not fit
  */

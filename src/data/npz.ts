@@ -6,10 +6,10 @@ import { parseNpy, type NpyArray } from './npy.ts'
 import { sha256OfBytes } from '../io/sha256.ts'
 
 /**
- * NumPy's .npz as a set of images: `images` (or guided-diffusion's `arr_0`) of bytes, [N, H, W], [N, H, W, 1] or [N, H,
- * W, 3], or one image [H, W, 1] or [H, W, 3]; `labels` (`arr_1`) and `classes`, the names of the classes, if it has
- * them. Every other array with one number an image is a column, and what is neither is named in the notes. All of it is
- * read: images stay in memory as bytes.
+ * NumPy's .npz as a set of images: `images` (or guided-diffusion's `arr_0`) of bytes, [N, H, W], [N, H, W, 1] or
+ * [N, H, W, 3], or one image [H, W, 1] or [H, W, 3]; `labels` (`arr_1`) and `classes`, the names of the classes, if it
+ * has them. Every other array with one number an image is a column, and what is neither is named in the notes. All of
+ * it is read: images stay in memory as bytes.
  *
  * @throws TweedieError 'format', naming the file, for what is broken or has no images
  */

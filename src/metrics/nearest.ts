@@ -24,7 +24,7 @@ export interface SearchOptions {
   readonly onProgress?: (done: number) => void
 }
 
-/** Of {@link nearest} and {@link avgKnn}. */
+/** Options of {@link nearest} and {@link avgKnn}. */
 export interface NearestOptions extends SearchOptions {
   /** The queries are the references, and a point is no neighbour of its own. Default false. */
   readonly leaveOneOut?: boolean

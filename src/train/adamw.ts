@@ -1,13 +1,9 @@
-/**
- * AdamW (Loshchilov & Hutter 2019) with exponential moving averages of the weights, as guided-diffusion trains
- * (train_util.py): for every parameter one kernel each for the two moments, the weight and every average. Moments and
- * averages are tensors under the parameters' names, so that a checkpoint can hold them.
- */
 import { TweedieError } from '../errors.ts'
 import { expression, f, full, map, mul, type Device, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
 import { checkArray } from '../tensor/shape.ts'
 
+/** Options of {@link AdamW}; a trainer takes them among its own. */
 export interface AdamWOptions {
   /** Default 0.9 and 0.999. */
   readonly betas?: readonly [number, number]
@@ -31,11 +27,25 @@ const update = expression(3, 4, ([weight, m, v], [decay, rate, correction, eps])
 
 type Tensors = Map<string, Tensor>
 
+/**
+ * AdamW (Loshchilov & Hutter 2019, Algorithm 2) with exponential moving averages of the weights, as guided-diffusion
+ * trains (train_util.py): for every parameter one kernel each for the two moments, the weight and every average,
+ *
+ *     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g²
+ *     w = (1 - lr weightDecay) w - lr m / (1 - beta1^k) / (sqrt(v / (1 - beta2^k)) + eps)   at update k, from 1 on
+ *     average = rate average + (1 - rate) w
+ *
+ * Moments and averages are tensors under the parameters' names, so that a checkpoint can hold them.
+ *
+ * @throws TweedieError 'option' for an option that is none of these, and for a rate that is not from 0 to below 1
+ */
 export class AdamW {
+  /** The caller's, overwritten by every step. */
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly options: Required<AdamWOptions>
-  /** First and second moment of the gradient, by parameter. */
+  /** First moment of the gradient, by parameter. */
   readonly m: Tensors
+  /** Second moment, likewise. */
   readonly v: Tensors
   /** One for each of `emaRates`, in their order. */
   readonly emas: readonly Tensors[]

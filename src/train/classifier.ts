@@ -1,19 +1,3 @@
-/**
- * Training a classifier of noisy images as a {@link Task} of the trainer: first of all the minority classifier
- * p_psi(level | x_t [, class]) (Um et al., ICLR 2024; minority-guidance `classifier_train.py`), but whatever an
- * image is labelled with is learnt so. The loss is the cross-entropy of an image's label, told from the image after it was
- * noised to a step drawn from all T,
- *
- *     loss = -log softmax(classifier(x_t, t'))[label],   x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
- *
- * or of K attributes that an image has or has not, independent of each other,
- *
- *     loss = -1/K sum_k log sigmoid(+-classifier(x_t, t')[k]),   + where it has attribute k
- *
- * The classifier reads pixels, or the features of a frozen classifier of the same x_t. t' is what the diffusion model is
- * told: where its timesteps are scaled to T = 1000, so are these. The trainers of guided-diffusion and
- * minority-guidance (classifier_train.py) give the raw ones, which their samplers then do not.
- */
 import { attributeLogProbability, minorityLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
 import { logProbability } from '../diffusion/guidance.ts'
 import { TweedieError } from '../errors.ts'
@@ -30,6 +14,7 @@ export interface ClassifierImages {
   readonly y?: ArrayLike<number>
 }
 
+/** A classifier of noisy images, the process that noises them, and what it is asked. */
 export interface NoisyClassifier {
   readonly classifier: Classifier
   /** The frozen classifier whose middle-block output `classifier` reads. Default none: it reads pixels. */
@@ -39,8 +24,13 @@ export interface NoisyClassifier {
   readonly loss?: ClassifierLoss
 }
 
+/**
+ * What a classifier is told: one label an image (`'crossEntropy'`), or for each of K attributes whether the image has
+ * it (`'binaryCrossEntropy'`).
+ */
 export type ClassifierLoss = 'crossEntropy' | 'binaryCrossEntropy'
 
+/** Options of {@link classifierTask}. */
 export interface ClassifierTaskOptions extends NoisyClassifier {
   /** Images number `first` to `first + count - 1` of an endless stream. */
   readonly load: (first: number, count: number, signal?: AbortSignal) => Promise<ClassifierImages>
@@ -112,7 +102,22 @@ function lossesOf(device: Device, network: NoisyClassifier, { images, labels, y 
 }
 
 /**
- * The task of training `classifier`. Its parameters are trained; the extractor's are not, and no gradient passes through it.
+ * The {@link Task} of training a classifier of noisy images: first of all the minority classifier p_psi(level | x_t
+ * [, class]) (Um et al., ICLR 2024; minority-guidance classifier_train.py), but whatever an image is labelled with is
+ * learnt so. The loss is the cross-entropy of an image's label, told from the image after it was noised to a step drawn
+ * from all T,
+ *
+ *     loss = -log softmax(classifier(x_t, t'))[label],   x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
+ *
+ * or of K attributes that an image has or has not, independent of each other,
+ *
+ *     loss = -1/K sum_k log sigmoid(+-classifier(x_t, t')[k]),   + where it has attribute k
+ *
+ * The classifier reads pixels, or the features of a frozen classifier of the same x_t: its parameters are trained, the
+ * extractor's are not, and no gradient passes through it. t' is what the diffusion model is told: where its timesteps
+ * are scaled to T = 1000, so are these. The trainers of guided-diffusion and minority-guidance (classifier_train.py)
+ * give the raw ones, which their samplers then do not.
+ *
  * @throws TweedieError 'option' if the classifier does not take what the extractor gives
  */
 export function classifierTask(device: Device, { load, seed, scheduleSampler, ...network }: ClassifierTaskOptions): Task<ClassifierImages, ClassifierDraw> {
@@ -152,6 +157,7 @@ export interface ClassifierEvaluation {
   readonly acc1ByQuartile: readonly number[]
 }
 
+/** Options of {@link evaluateClassifier}. */
 export interface EvaluateClassifierOptions extends NoisyClassifier {
   /** Images number `first` to `first + count - 1` of those to evaluate on. */
   readonly load: (first: number, count: number, signal?: AbortSignal) => Promise<ClassifierImages>

@@ -1,7 +1,3 @@
-/**
- * Training a diffusion model (guided-diffusion `image_train.py`) as a {@link Task} of the trainer:
- * timesteps from the schedule sampler, noise from the counter-based generator, and the process's own losses.
- */
 import { trainingLosses, UniformSampler, type GaussianDiffusion, type LossType, type ScheduleSampler } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
@@ -18,6 +14,7 @@ export interface TrainImages {
   readonly labels?: Int32Array
 }
 
+/** Options of {@link diffusionTask}. */
 export interface DiffusionTaskOptions {
   readonly model: UNet
   readonly diffusion: GaussianDiffusion
@@ -35,6 +32,7 @@ interface DiffusionDraw extends Draw, TrainImages {
   readonly t: readonly number[]
 }
 
+/** Names of the quarters of the process, in the log and in evaluations: q0 is the first, of the least noise. */
 export const quartiles = ['q0', 'q1', 'q2', 'q3'] as const
 
 /** Which quarter of the steps each timestep is in, 0 to 3. */
@@ -46,6 +44,17 @@ export function uniforms(seed: number, purpose: Purpose, first: number): () => n
   return () => hostRandomBits({ seed: splitSeed(seed), draw: 0, purpose }, [sample++], 1)[0]! / 2 ** 32
 }
 
+/**
+ * The {@link Task} of training a diffusion model (guided-diffusion image_train.py): timesteps from the schedule
+ * sampler, noise from the counter-based generator, and the process's own losses. Dropout is the network's, and classes
+ * are told where it takes any.
+ *
+ * ```ts
+ * const load = (first, count) => trainingBatch(set, first, count, { size: 32, channels: 3, seed: 1 })
+ * const task = diffusionTask(device, { model, diffusion, load, seed: 1 })
+ * const trainer = new Trainer(device, task, { batch: 128, steps: 100_000, lr: 1e-4, emaRates: [0.9999] })
+ * ```
+ */
 export function diffusionTask(device: Device, { model, diffusion, load, seed, lossType, scheduleSampler = new UniformSampler(diffusion.steps) }: DiffusionTaskOptions): Task<TrainImages, DiffusionDraw> {
   const { config: { inChannels, imageSize, numClasses, dropout } } = model
   return {

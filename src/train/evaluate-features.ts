@@ -1,14 +1,10 @@
-/**
- * What a feature net has learned, in two questions. As a feature space: are the nearest training images of a held-out one
- * of its class? As a distance: how far do a little noise, a little of another colour, another picture of the class and a
- * picture of another class lie from a held-out one?
- */
 import { imageBatch, subset, type ImageSet } from '../data/index.ts'
 import { nearest, quantiles, type Points } from '../metrics/index.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
 import { hostRandomNormal, splitSeed, type Device } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 
+/** Options of {@link evaluateFeatures} and what it is made of. */
 export interface FeaturesOptions {
   /** Side of the pictures. */
   readonly size: number
@@ -38,6 +34,11 @@ export async function featuresOf(device: Device, net: FeatureNet, count: number,
   return { data, dimension }
 }
 
+/**
+ * What a feature net has learned, in two questions. As a feature space: are the nearest training images of a held-out
+ * one of its class? As a distance: how far do a little noise, a little of another colour, another picture of the class
+ * and a picture of another class lie from a held-out one?
+ */
 export interface FeatureEvaluation {
   /** Held-out images. */
   readonly images: number

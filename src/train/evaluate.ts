@@ -1,21 +1,20 @@
-/**
- * The diffusion loss on fixed images, steps and noise: the same question put to every checkpoint, so that its answers can
- * be compared. Held-out images tell when training should end; training images beside them, how much is memorised.
- */
 import { trainingLosses, type GaussianDiffusion } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import { randomNormal, splitSeed, type Device } from '../tensor/index.ts'
 import { quartiles, quartilesOf, trainPurposes, type TrainImages } from './diffusion.ts'
 
+/** Means over all images of an evaluation. */
 export interface Evaluation {
   readonly images: number
   readonly mse: number
+  /** The term of the variational bound that trains a variance head; 0 of a network without one. */
   readonly vb: number
   /** mse by quartile of the timestep; null where fewer than four images leave a quartile without one. */
   readonly mseByQuartile: readonly (number | null)[]
 }
 
+/** Options of {@link evaluateDiffusion}. */
 export interface EvaluateOptions {
   readonly model: UNet
   readonly diffusion: GaussianDiffusion
@@ -29,8 +28,11 @@ export interface EvaluateOptions {
 }
 
 /**
- * Mean losses of `count` images. Image k has step (k * m + 1/2) T / count, m making neighbours differ.
- * @throws TweedieError 'non-finite' where they are none
+ * The diffusion loss on `count` fixed images, steps and noise: the same question put to every checkpoint, so that its
+ * answers can be compared. Held-out images tell when training should end; training images beside them, how much is
+ * memorised. Image k has step (k * m + 1/2) T / count, m making neighbours differ.
+ *
+ * @throws TweedieError 'non-finite' where the losses are none
  */
 export async function evaluateDiffusion(device: Device, { model, diffusion, load, count, batch = 32, seed, signal }: EvaluateOptions): Promise<Evaluation> {
   const { inChannels, imageSize, numClasses } = model.config

@@ -1,12 +1,3 @@
-/**
- * Training of the feature net (nn/feature-net.ts) on the pictures themselves: two random views of a picture are to lie
- * nearer to each other than to the views of all other pictures of the batch (Chen et al. 2020), and where the data set
- * has classes, a linear layer on the features is to tell them too. Both heads are for training only.
- *
- *   loss = -log softmax_j(z_i . z_j / tau)[partner of i], over j != i, + classWeight * cross entropy of the class
- *
- * Classes count equally however rare they are: each sample's cross entropy is weighted by 1 / (classes * share).
- */
 import { FeatureNet, featureNetStateDict, type FeatureNetConfig } from '../nn/feature-net.ts'
 import { uniformWithin } from '../nn/initialize.ts'
 import {
@@ -18,6 +9,7 @@ import type { TrainImages } from './diffusion.ts'
 import type { Draw, Task } from './trainer.ts'
 import { viewDefaults, viewsOf, type ViewOptions } from './views.ts'
 
+/** Options of {@link FeatureTask}: the net, its pictures, and how strongly the views are changed. */
 export interface FeatureTaskOptions extends Partial<ViewOptions> {
   readonly config: FeatureNetConfig
   /** Side of the pictures. */
@@ -26,7 +18,7 @@ export interface FeatureTaskOptions extends Partial<ViewOptions> {
   readonly load: (first: number, count: number, signal?: AbortSignal) => Promise<TrainImages>
   /** How many pictures of each class there are; empty (default) trains without classes. */
   readonly classCounts?: readonly number[]
-  /** Default 1. */
+  /** Weight of the classes' loss beside the contrast's. Default 1. */
   readonly classWeight?: number
   /** Temperature tau. Default 0.2. */
   readonly temperature?: number
@@ -48,6 +40,15 @@ const projected = 64
 const unit = expression(2, 0, ([x, s]) => f.div(x, f.sqrt(f.add(s, 1e-12))))
 const noisy = expression(3, 1, ([x, noise, bits], [scale]) => f.add(x, f.mul(f.mul(bits, scale), noise)))
 
+/**
+ * The {@link Task} of training a {@link FeatureNet} on the pictures themselves: two random views of a picture are to
+ * lie nearer to each other than to the views of all other pictures of the batch (Chen et al. 2020), and where the data
+ * set has classes, a linear layer on the features is to tell them too. Both heads are for training only.
+ *
+ *     loss = -log softmax_j(z_i . z_j / tau)[partner of i], over j != i, + classWeight * cross entropy of the class
+ *
+ * Classes count equally however rare they are: each sample's cross entropy is weighted by 1 / (classes * share).
+ */
 export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
   readonly net: FeatureNet
   /** Those of the net, then `heads.*`. */

@@ -1,11 +1,8 @@
-/**
- * Which labelled images a classifier is trained on, and which it is tested on: the images that were held out, if
- * they have labels, else a part of every level (minority-guidance splits its labelled set so, stratified, 5 %).
- */
 import { permutation } from '../data/random.ts'
 import type { MinorityLabels } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 
+/** Which labelled images a classifier is trained on, and which it is tested on. */
 export interface LevelSplit {
   /** Numbers of images in the data set, ascending. */
   readonly train: readonly number[]
@@ -15,6 +12,7 @@ export interface LevelSplit {
   readonly counts: readonly number[]
 }
 
+/** Options of {@link splitLevels}. */
 export interface SplitLevelsOptions {
   /** Images that may be trained on, by number in the data set. */
   readonly images: readonly number[]
@@ -26,7 +24,10 @@ export interface SplitLevelsOptions {
 }
 
 /**
+ * Splits labelled images into those a classifier is trained on and those it is tested on: the images that were held
+ * out, if they have labels, else a part of every level (minority-guidance splits its labelled set so, stratified, 5 %).
  * Levels of equal width may be without any image; there the classifier learns that none is like that.
+ *
  * @throws TweedieError 'option' where another level is left without training images
  */
 export function splitLevels(file: Pick<MinorityLabels, 'data' | 'levels' | 'indices' | 'labels' | 'by'>, options: SplitLevelsOptions): LevelSplit {
@@ -38,6 +39,7 @@ export function splitLevels(file: Pick<MinorityLabels, 'data' | 'levels' | 'indi
     'score and label the images that are trained on, or take fewer levels.')
 }
 
+/** Labels of some images of a data set, such as their minority levels. */
 export interface Labels {
   /** How many: labels are 0 to levels - 1. */
   readonly levels: number

@@ -18,6 +18,7 @@ export interface Row {
   readonly lr: number
 }
 
+/** A mean over what a row of the log was trained on, and by group. */
 export interface Figure {
   readonly all: number
   /** null where nothing fell into the group. */

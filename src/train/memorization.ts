@@ -1,8 +1,3 @@
-/**
- * Has a generative model learned its training images by heart? For each sample, the nearest training image over the eight
- * symmetries of the square, in pixels and in the features of a net. The number alone says little: the same distances of
- * images that were held out of the training say what is usual.
- */
 import { nearestPictures, turned, type Pictures } from '../metrics/index.ts'
 import { Search } from '../metrics/nearest.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
@@ -18,19 +13,28 @@ export interface NearestTraining {
   readonly symmetries: Uint8Array<ArrayBuffer>
 }
 
+/** How the search is watched and stopped. */
 export interface NearestTrainingOptions {
   readonly signal?: AbortSignal
   /** How much of the work is done, 0 to 1. */
   readonly onProgress?: (done: number) => void
 }
 
-/** In pixels: root mean squared differences of values, in the pictures' own scale. Errors are those of `nearestPictures`. */
+/**
+ * Has a generative model learned its training images by heart? For each picture, the nearest training image over the
+ * eight symmetries of the square, in pixels: root mean squared differences of values, in the pictures' own scale. The
+ * number alone says little: the same distances of images that were held out of the training say what is usual. Errors
+ * are those of `nearestPictures`.
+ */
 export async function nearestInPixels(pictures: Pictures, training: Pictures, options: NearestTrainingOptions = {}): Promise<NearestTraining> {
   const { rms: distances, indices, symmetries } = await nearestPictures(pictures, training, options)
   return { distances, indices, symmetries }
 }
 
-/** In the features of `net`, whose vectors have length 1: Euclidean distances of pictures in [-1, 1]. */
+/**
+ * The question of {@link nearestInPixels} in the features of `net`, whose vectors have length 1: Euclidean distances of
+ * pictures in [-1, 1].
+ */
 export async function nearestInFeatures(device: Device, net: FeatureNet, pictures: Pictures, training: Pictures, { signal, onProgress }: NearestTrainingOptions = {}): Promise<NearestTraining> {
   const { channels, size } = training
   const dimension = channels * size * size

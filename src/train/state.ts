@@ -53,6 +53,7 @@ function withoutIdleRates(json: string): string {
   return JSON.stringify({ ...config, attention_resolutions: attention.filter((rate) => rates.includes(rate)) })
 }
 
+/** Options of {@link restoreState}. */
 export interface RestoreOptions {
   readonly signal?: AbortSignal
   /**

@@ -1,14 +1,3 @@
-/**
- * The training loop that the diffusion model, the minority classifier and the feature net share (guided-diffusion
- * `TrainLoop`). What is trained is a {@link Task}: it draws a batch on the host and says, on the device, what
- * each sample loses. The loop differentiates, steps the optimiser and keeps the books.
- *
- * Everything random is a function of the seed and of an image's number in the run, so the loop's whole state is its
- * weights, averages, moments, counters and the running figures of its log: {@link Trainer.state} is all of it, and a run
- * that goes on from there computes the same bits as one that was never interrupted.
- *
- * A step is applied only after its loss and gradient norm were seen to be finite.
- */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { add, concat, expression, f, grad, map, mul, reshape, square, sum, type Device, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
@@ -23,7 +12,12 @@ export interface Draw {
   readonly groups: readonly number[]
 }
 
+/**
+ * What is trained: it draws a batch on the host and says, on the device, what each sample loses. The {@link Trainer}
+ * does the rest. `B` is what {@link Task.load} loads, `D` what {@link Task.draw} makes of it.
+ */
 export interface Task<B = unknown, D extends Draw = Draw> {
+  /** What is trained, by the names that a checkpoint gives them. */
   readonly parameters: ReadonlyMap<string, Tensor>
   /** Names of the groups in the log; one for a task without timesteps. */
   readonly groups: readonly string[]
@@ -43,6 +37,7 @@ export interface Task<B = unknown, D extends Draw = Draw> {
   restore?(saved: unknown): void
 }
 
+/** Options of {@link Trainer}: the length of the run, its batches, the course of the learning rate, and the optimiser's own. */
 export interface TrainOptions extends AdamWOptions {
   /** Samples a step. */
   readonly batch: number
@@ -50,6 +45,7 @@ export interface TrainOptions extends AdamWOptions {
   readonly microbatch?: number
   /** Steps of the whole run. */
   readonly steps: number
+  /** The largest learning rate, between warm-up and annealing. */
   readonly lr: number
   /** Steps over which the learning rate rises from 0. Default 0. */
   readonly warmup?: number
@@ -61,6 +57,7 @@ export interface TrainOptions extends AdamWOptions {
   readonly logEvery?: number
 }
 
+/** What a step of training found. */
 export interface TrainStep {
   /** Steps made, this one included. */
   readonly step: number
@@ -98,6 +95,20 @@ const clipFactor = expression(1, 1, ([squared], [most]) => f.min(1, f.div(most, 
 
 const known = { ...adamWOptions, batch: true, microbatch: true, steps: true, lr: true, warmup: true, anneal: true, clip: true, logEvery: true } as const
 
+/**
+ * The training loop that the diffusion model, the minority classifier and the feature net share (guided-diffusion
+ * `TrainLoop`). What is trained is a {@link Task}; the loop differentiates, steps the optimiser and keeps the books.
+ *
+ * Everything random is a function of the seed and of an image's number in the run, so the loop's whole state is its
+ * weights, averages, moments, counters and the running figures of its log: {@link Trainer.state} is all of it, and a
+ * run that goes on from there computes the same bits as one that was never interrupted. A step is applied only after
+ * its loss and gradient norm were seen to be finite.
+ *
+ * ```ts
+ * const trainer = new Trainer(device, task, { batch: 64, steps: 10_000, lr: 1e-4, warmup: 500, clip: 1 })
+ * for await (const { step, loss } of trainer.run()) console.log(step, loss)
+ * ```
+ */
 export class Trainer<B = unknown, D extends Draw = Draw> {
   readonly task: Task<B, D>
   readonly optimizer: AdamW
@@ -143,6 +154,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     return this.optimizer.steps
   }
 
+  /** All steps are made. */
   get done(): boolean {
     return this.step >= this.options.steps
   }

@@ -1,11 +1,7 @@
-/**
- * Two random views of a picture, for learning features by contrast (Chen et al. 2020, "A Simple Framework for Contrastive
- * Learning of Visual Representations"): what stays the same between them is what the features should keep. Colours change
- * by a little only, since a distance that forgave them could not see our diffusion model's colour drift.
- */
 import { hostRandomBits, splitSeed } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 
+/** How far a random view may be from its picture: see {@link viewsOf}. */
 export interface ViewOptions {
   /** Which of the square's symmetries a view is under: none, left and right exchanged or not, or any of the eight (default). */
   readonly augment: 'none' | 'flip' | 'symmetries'
@@ -17,12 +13,17 @@ export interface ViewOptions {
   readonly blur: number
 }
 
+/** What views are like where nothing else is said. */
 export const viewDefaults: ViewOptions = { augment: 'symmetries', area: 0.6, jitter: 0.03, blur: 0.25 }
 
 /**
- * View `view` (0 or 1) of `images` [N, C, S, S], of which the first is image number `first` of the run: turned, a random
- * square of it resized to the whole (bilinear), changed in brightness, contrast and colour, sometimes blurred. A pure
- * function of its arguments.
+ * View `view` (0 or 1) of `images` [N, C, S, S], of which the first is image number `first` of the run: turned, a
+ * random square of it resized to the whole (bilinear), changed in brightness, contrast and colour, sometimes blurred. A
+ * pure function of its arguments.
+ *
+ * For learning features by contrast (Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual
+ * Representations"): what stays the same between two views is what the features should keep. Colours change by a little
+ * only, since a distance that forgave them could not see our diffusion model's colour drift.
  */
 export function viewsOf(images: Float32Array, channels: number, size: number, first: number, view: 0 | 1, seed: number, { augment, area, jitter, blur }: ViewOptions = viewDefaults): Float32Array {
   const plane = size * size
