@@ -64,7 +64,7 @@ export function drawImage(canvas: Canvas, image: Image): void {
 
 /**
  * The pixels of an ImageData or of a canvas as a colour image; alpha is ignored, as PIL's conversion to RGB does. Whatever
- * else a page can draw comes by a canvas, and files of PNG and JPEG by {@link decodeImage}, the same bytes everywhere.
+ * else a page can draw comes by a canvas, and files of PNG and JPEG by `decodeImage`, the same bytes everywhere.
  *
  * ```ts
  * const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight)

@@ -1,4 +1,3 @@
-/** The ADM encoder classifier with its four heads (guided-diffusion `EncoderUNetModel`). */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, mean, relu, reshape, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
@@ -8,6 +7,7 @@ import { runAttentionPool, runConv, runLinear, runNormSilu, type BlockOptions, t
 import { planClassifier, type ClassifierPlan } from './plan.ts'
 import { runEmbedding, runTrunk } from './trunk.ts'
 
+/** What {@link Classifier.forward} takes beside images and timesteps. */
 export interface ClassifierInputs extends BlockOptions {
   /** One label a sample; given if and only if the classifier is itself class-conditional. */
   readonly y?: ArrayLike<number>
@@ -15,13 +15,22 @@ export interface ClassifierInputs extends BlockOptions {
 
 const known = { y: true, checkpoint: true, dropout: true } as const
 
+/**
+ * The ADM encoder classifier with its four heads (guided-diffusion unet.py, `EncoderUNetModel`): the way down of a
+ * U-Net and its middle block, then logits. `loadModel` makes one from a checkpoint, `initializeParameters`
+ * parameters to train. Differentiable by its input and by every parameter. It owns its parameters:
+ * {@link Classifier.dispose} frees them.
+ */
 export class Classifier {
   readonly kind = 'classifier'
+  /** What it is built from. */
   readonly config: ClassifierConfig
+  /** Its layers, in order, as data. */
   readonly plan: ClassifierPlan
   /** Plain tensors under their state-dict names. */
   readonly parameters: Parameters
 
+  /** @throws TweedieError 'option' where no network can be built from the configuration */
   constructor(config: ClassifierConfig, parameters: Parameters) {
     checkAwaited('Classifier', { parameters })
     this.config = config
@@ -29,7 +38,11 @@ export class Classifier {
     this.parameters = parameters
   }
 
-  /** Logits [N, K] of noisy images `x` [N, C, H, W] at `timesteps`, one a sample. */
+  /**
+   * Logits [N, K] of noisy images `x` [N, C, H, W] at `timesteps`, one a sample, as the diffusion model is told them.
+   *
+   * @throws TweedieError 'shape' for an `x` of other channels, or whose sides cannot be halved often enough
+   */
   forward(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
     checkTensor('Classifier.forward', x)
     const { plan, parameters: p } = this

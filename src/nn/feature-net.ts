@@ -1,14 +1,3 @@
-/**
- * Our own small feature net: a convolutional net for pictures of 16 pixels and more a side, trained by this engine on the
- * user's data (`tweedie train features`), which stands in for third-party networks in two places. As a perceptual
- * distance it is read like LPIPS (Zhang et al. 2018, Eq. 1) without learned weights: at the end of every stage the
- * channels of each place are scaled to unit length, and the squared differences are averaged over places and over
- * stages. As a feature space it gives one vector a picture, for nearest neighbours, densities and metrics.
- *
- * A stage is two 3 x 3 convolutions, each followed by a ReLU; between stages 2 x 2 means halve the picture. There is no
- * normalisation layer: a norm over places takes the mean of a channel away, and with it the colour of a picture, which is
- * what our diffusion models most often get wrong.
- */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { add, avgPool2d, broadcastTo, concat, conv2d, expression, f, full, map, mean, relu, square, sum, type Device, type Tensor } from '../tensor/index.ts'
 import { checkTensor } from '../tensor/op.ts'
@@ -19,6 +8,7 @@ import type { Memory, MemoryOptions } from './memory.ts'
 import { parameterCount } from './state-dict.ts'
 import { unitDifference } from './unit-difference.ts'
 
+/** What a {@link FeatureNet} is built from. */
 export interface FeatureNetConfig {
   /** Of the pictures. A net of 3 takes grey pictures too, for all three channels. */
   readonly inChannels: 1 | 3
@@ -57,6 +47,17 @@ export function featureNetConfigOf({ name, tensors }: Pick<WeightSource, 'name' 
 // x / sqrt(stages |x|²), with an addend that keeps it and its gradient finite at 0.
 const scaled = expression(2, 1, ([x, s], [stages]) => f.div(x, f.sqrt(f.mul(stages, f.add(s, 1e-12)))))
 
+/**
+ * Our own small feature net: a convolutional net for pictures of 16 pixels and more a side, trained by this engine on
+ * the user's data (`tweedie train features`), which stands in for third-party networks in two places. As a perceptual
+ * distance it is read like LPIPS (Zhang et al. 2018, Eq. 1) without learned weights: at the end of every stage the
+ * channels of each place are scaled to unit length, and the squared differences are averaged over places and over
+ * stages. As a feature space it gives one vector a picture, for nearest neighbours, densities and metrics.
+ *
+ * A stage is two 3 x 3 convolutions, each followed by a ReLU; between stages 2 x 2 means halve the picture. There is no
+ * normalisation layer: a norm over places takes the mean of a channel away, and with it the colour of a picture, which
+ * is what our diffusion models most often get wrong.
+ */
 export class FeatureNet {
   readonly config: FeatureNetConfig
   /** By state-dict name. */

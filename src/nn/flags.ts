@@ -1,9 +1,3 @@
-/**
- * A network and its process from the flags of the scripts that trained it: guided-diffusion's and improved-diffusion's
- * (`script_util.py`), and what minority-guidance added to them. Published models are described by such flags and by nothing
- * else, and so is what people trained with these scripts. The defaults here are the scripts'; some of them, such as
- * `channel_mult`, follow from the size of the images.
- */
 import { TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown, unknownNames } from '../tensor/nearest.ts'
 import { levelRates, type DiffusionSettings, type ModelConfig } from './config.ts'
@@ -15,6 +9,7 @@ type Shapes = ReadonlyMap<string, readonly number[]>
 /** Which of the networks that a command line speaks of. */
 export type FlaggedNetwork = 'unet' | 'superResolution' | 'classifier'
 
+/** What {@link configOfFlags} is told where the flags alone leave it open. */
 export interface FlagsOptions {
   /** Default: super-resolution with `large_size` or `small_size`, a classifier where only its flags are given, else a U-Net. */
   readonly network?: FlaggedNetwork
@@ -22,6 +17,7 @@ export interface FlagsOptions {
   readonly script?: 'guided-diffusion' | 'improved-diffusion'
 }
 
+/** A network and its process, as flags describe them. */
 export interface FlagsConfig {
   readonly config: ModelConfig
   readonly diffusion: DiffusionSettings

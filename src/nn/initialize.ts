@@ -1,8 +1,3 @@
-/**
- * Parameters of an untrained network, as guided-diffusion's constructors leave them (nn.py `zero_module`): convolutions
- * and linear layers uniform in +-1/sqrt(fan_in), weight and bias; norms 1 and 0; embeddings standard normal; and zero
- * where a block must begin as the identity (the last convolution of a residual block, `proj_out`, the U-Net's output).
- */
 import { expression, f, full, map, mul, randomBits, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import type { Plan } from './plan.ts'
@@ -12,8 +7,12 @@ import { stateDictOf } from './state-dict.ts'
 export const uniformWithin = expression(1, 1, ([bits], [bound]) => f.mul(bound, f.sub(f.mul(bits, 2 ** -31), 1)))
 
 /**
- * The network's parameters under their state-dict names, in that order. They belong to the caller. The same seed gives
- * the same bits on every device.
+ * Parameters of an untrained network, as guided-diffusion's constructors leave them (nn.py `zero_module`): convolutions
+ * and linear layers uniform in +-1/sqrt(fan_in), weight and bias; norms 1 and 0; embeddings standard normal; and zero
+ * where a block must begin as the identity (the last convolution of a residual block, `proj_out`, the U-Net's output).
+ *
+ * They are under their state-dict names, in that order, and belong to the caller. The same seed gives the same bits on
+ * every device.
  */
 export function initializeParameters(device: Device, plan: Plan, seed: number): Map<string, Tensor> {
   const shapes = stateDictOf(plan)

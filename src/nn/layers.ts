@@ -100,6 +100,7 @@ export interface Dropout extends Omit<DropoutStream, 'draw'> {
   readonly p: number
 }
 
+/** How the blocks of a network are computed, in training above all. */
 export interface BlockOptions {
   /** Keep only the inputs of residual and attention blocks and compute the rest again in the backward pass. */
   readonly checkpoint?: boolean

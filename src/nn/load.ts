@@ -1,8 +1,3 @@
-/**
- * Weights on their way from a file to the device: names and shapes are compared first, then tensors are read one by one,
- * looked through for NaN and infinity while they are still on the host, and written. The host never holds more than a few
- * of them, and whatever goes wrong in between (an abort, a broken file, no memory) leaves nothing on the device.
- */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import type { Device, Shape, Tensor } from '../tensor/index.ts'
 import { checkStateDict, shapesOf } from './state-dict.ts'
@@ -11,9 +6,11 @@ import { checkStateDict, shapesOf } from './state-dict.ts'
 export interface WeightSource {
   /** What errors call it: a path, a URL. */
   readonly name: string
+  /** By name. */
   readonly tensors: ReadonlyMap<string, WeightEntry>
 }
 
+/** A tensor of a file, not yet read. */
 export interface WeightEntry {
   readonly shape: Shape
   /** In the file. */
@@ -22,6 +19,7 @@ export interface WeightEntry {
   read(signal?: AbortSignal): Promise<ArrayBufferView>
 }
 
+/** How a loading is watched and stopped. */
 export interface LoadOptions {
   /** Aborts between tensors and within reads: rejects with its reason, nothing stays on the device. */
   readonly signal?: AbortSignal
@@ -33,7 +31,12 @@ export interface LoadOptions {
 const maxPendingBytes = 2 ** 26
 
 /**
- * Reads the tensors named in `expected` onto the device, under their names and in that order. They belong to the caller.
+ * Reads the tensors named in `expected` onto the device, under their names and in that order. They belong to the
+ * caller.
+ *
+ * Names and shapes are compared first, then tensors are read one by one, looked through for NaN and infinity while they
+ * are still on the host, and written. The host never holds more than a few of them, and whatever goes wrong in between
+ * (an abort, a broken file, no memory) leaves nothing on the device.
  *
  * @throws TweedieError 'weights' for missing, unexpected or misshapen tensors, all listed (see {@link checkStateDict}),
  *   and for integers where weights belong; 'non-finite' naming the tensor that holds NaN or infinity

@@ -6,6 +6,7 @@
  */
 import { TweedieError } from '../errors.ts'
 
+/** The backbones that LPIPS was published with. */
 export type LpipsNet = 'alex' | 'vgg' | 'squeeze'
 
 export type LpipsLayer =

@@ -1,9 +1,5 @@
 /**
- * LPIPS v0.1 (Zhang et al., CVPR 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"):
- * two images go through a classification network, at several depths ("taps") the features of every place are scaled to
- * unit length, and the distance is the weighted squared difference, averaged over places and summed over taps.
- *
- * What flows from slice to slice here are the taps before their ReLU. Max pooling commutes with a ReLU, so it is applied
+ * LPIPS, computed. What flows from slice to slice here are the taps before their ReLU. Max pooling commutes with a ReLU, so it is applied
  * after the pool, to a quarter of the elements, where a convolution reads them; and the tail of a tap applies it as it
  * reads. So a backward pass keeps each map once, and the two images walk side by side, each map freed once it has been
  * read by the next layer and by its tail.
@@ -19,6 +15,7 @@ import {
 } from './lpips-plan.ts'
 import { unitDifference } from './unit-difference.ts'
 
+/** Options of {@link lpips}. */
 export interface LpipsOptions {
   /** The images are in [0, 1] and not in [-1, 1]; default false. */
   readonly normalize?: boolean
@@ -27,6 +24,10 @@ export interface LpipsOptions {
 }
 
 /**
+ * LPIPS v0.1 (Zhang et al., CVPR 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", Eq. 1):
+ * two images go through a classification network, at several depths ("taps") the features of every place are scaled to
+ * unit length, and the distance is the weighted squared difference, averaged over places and summed over taps.
+ *
  * The perceptual distance of `a` and `b`, both [N, 3, H, W] in [-1, 1] (or [N, 1, H, W], taken for all three channels):
  * [N], or [N, 1, H, W] with `spatial`. 0 for equal images, and bit for bit the same when they change places.
  * The largest distances seen are about 1.

@@ -1,14 +1,10 @@
-/**
- * How much memory a network takes, from its layout alone, so that a model can be refused before a byte is loaded. A
- * bound in the sense that nothing is reused inside a block: every intermediate of a layer is counted as alive until the
- * layer ends. What it leaves out: rounding of a backend's pool, small per-channel vectors and norm statistics.
- */
 import type { ModelConfig } from './config.ts'
 import { lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsNet } from './lpips-plan.ts'
 import { planOf } from './plan.ts'
 import type { Layer, Plan } from './plan.ts'
 import { parameterCount, stateDictOf } from './state-dict.ts'
 
+/** Options of {@link memoryOf}: what is computed. */
 export interface MemoryOptions {
   /** Samples at once. Default 1. */
   batch?: number
@@ -43,9 +39,14 @@ export interface Memory {
 }
 
 /**
- * What the weights and one forward pass take; with `gradient` or `parameters` one forward and backward pass.
+ * What the weights and one forward pass take, in bytes; with `gradient` or `parameters` one forward and backward pass.
+ * From the layout alone, so that a model can be refused before a byte is loaded. A bound in the sense that nothing is
+ * reused inside a block: every intermediate of a layer is counted as alive until the layer ends. What it leaves out:
+ * rounding of a backend's pool, small per-channel vectors and norm statistics.
+ *
  * @throws TweedieError 'option' where no network can be built from the configuration
- * @example memoryOf(preset('64x64_diffusion').config, { gradient: true }).bytes // 1.49e9
+ * @example
+ * memoryOf(preset('64x64_diffusion').config, { gradient: true }).bytes // 1.49e9
  */
 export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memory {
   const { batch = 1, parameters = false, gradient = parameters, size = [config.imageSize, config.imageSize] } = options

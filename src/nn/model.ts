@@ -1,13 +1,3 @@
-/**
- * From a checkpoint to a network. What it is comes first and touches no device, so that memory can be asked for before
- * a byte is loaded:
- *
- * ```ts
- * const description = describeModel(checkpoint)
- * const device = await Device.request({ need: memoryOf(description.config, { batch: 8 }) })
- * const model = await loadModel(device, checkpoint, description)
- * ```
- */
 import { asksForAwait, checkAwaited, TweedieError, unexpected } from '../errors.ts'
 import type { Device } from '../tensor/index.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
@@ -22,6 +12,7 @@ import { presetsWith, recognized, sameModel } from './recognize.ts'
 import { shapesOf, stateDictOf } from './state-dict.ts'
 import { UNet } from './unet.ts'
 
+/** What a checkpoint holds: enough to build the network, and to walk the process that it was trained with. */
 export interface ModelDescription {
   readonly config: ModelConfig
   /** The process it was trained with, where the checkpoint or the preset says so. */
@@ -35,6 +26,7 @@ export interface DescribedSource extends WeightSource {
   readonly metadata: Readonly<Record<string, string>>
 }
 
+/** Options of {@link describeModel}: what a checkpoint does not say itself. */
 export interface DescribeOptions {
   /** Name of a published configuration, for a checkpoint that brings none. */
   readonly preset?: string
@@ -48,11 +40,18 @@ export interface DescribeOptions {
 }
 
 /**
- * The network a checkpoint holds: from its own `__metadata__.config`, else from `flags`, from `json`, from the preset. The
- * process it was trained with: from its own `__metadata__.diffusion`, else from the same.
+ * The network a checkpoint holds: from its own `__metadata__.config`, else from `flags`, from `json`, from the preset.
+ * The process it was trained with: from its own `__metadata__.diffusion`, else from the same. No device is touched, so
+ * that memory can be asked for before a byte is loaded:
  *
- * @throws TweedieError 'option' where none of them is there or what is there cannot be read, where `learn_sigma` is not what
- *   the channels say, and where the flags are of another network than the checkpoint's own configuration
+ * ```ts
+ * const description = describeModel(checkpoint)
+ * const device = await Device.request({ need: memoryOf(description.config, { batch: 8 }) })
+ * const model = await loadModel(device, checkpoint, description)
+ * ```
+ *
+ * @throws TweedieError 'option' where none of them is there or what is there cannot be read, where `learn_sigma` is not
+ *   what the channels say, and where the flags are of another network than the checkpoint's own configuration
  */
 export function describeModel(checkpoint: DescribedSource, options: DescribeOptions = {}): ModelDescription {
   if (checkpoint?.tensors === undefined) throw unexpected('describeModel', 'a checkpoint', checkpoint, 'openCheckpoint opens one.')

@@ -125,6 +125,10 @@ export interface ClassifierPlan extends Trunk {
   head: Head
 }
 
+/**
+ * A network's layers as data, which {@link planOf} lays out. The forward pass walks it, `stateDictOf` turns it
+ * into names and shapes, `memoryOf` adds up its activations.
+ */
 export type Plan = UNetPlan | ClassifierPlan
 
 /** The layers of a network. @throws TweedieError 'option' where none can be built (see checkConfig). */

@@ -9,7 +9,12 @@ import type { ClassifierConfig, DiffusionSettings, ModelConfig, TrunkConfig, UNe
 import { nearest } from '../tensor/nearest.ts'
 import { published, type SamplingHints } from './published.ts'
 
+/**
+ * A published configuration: the network, the process it was trained with, and what its authors published about
+ * sampling from it.
+ */
 export interface Preset {
+  /** Its checkpoint's file name, without `.pt`. */
   name: string
   /** README or paper the figures are from. */
   source: string

@@ -31,7 +31,9 @@ export interface SamplingHints {
   }
 }
 
+/** How a minority classifier was trained. */
 export interface ClassifierTraining {
+  /** Steps. */
   iterations: number
   batch: number
   lr: number
@@ -96,6 +98,7 @@ export const unpublished = {
   boostAndSkip: published.celeba64_uncond!.boostAndSkip!,
 }
 
+/** How a U-Net was trained. */
 export interface DiffusionTraining {
   batch: number
   lr: number

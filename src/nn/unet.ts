@@ -1,7 +1,3 @@
-/**
- * The ADM U-Net (guided-diffusion `UNetModel` and `SuperResModel`): a walk over the plan. Skips are freed
- * as soon as they are concatenated, so the memory of a forward pass is the skip stack and one block.
- */
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, resizeBilinear, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../tensor/nearest.ts'
@@ -11,6 +7,7 @@ import { runBlock, runConv, runNormSilu, type BlockOptions, type Parameters } fr
 import { planUNet, type UNetPlan } from './plan.ts'
 import { runEmbedding, runTrunk } from './trunk.ts'
 
+/** What {@link UNet.forward} takes beside images and timesteps. */
 export interface UNetInputs extends BlockOptions {
   /** One label a sample; given if and only if the network is class-conditional. */
   readonly y?: ArrayLike<number>
@@ -20,13 +17,27 @@ export interface UNetInputs extends BlockOptions {
 
 const known = { y: true, lowRes: true, checkpoint: true, dropout: true } as const
 
+/**
+ * The ADM U-Net (guided-diffusion unet.py, `UNetModel` and `SuperResModel`): a walk over its plan. Skips are freed as
+ * soon as they are concatenated, so the memory of a forward pass is the skip stack and one block. `loadModel`
+ * makes one from a checkpoint, `initializeParameters` parameters to train. Differentiable by its input and by every
+ * parameter. It owns its parameters: {@link UNet.dispose} frees them.
+ *
+ * ```ts
+ * const model = new UNet(config, initializeParameters(device, planOf({ kind: 'unet', ...config }), 0))
+ * const epsilon = model.forward(x, [999, 999])   // x [2, 3, 64, 64]
+ * ```
+ */
 export class UNet {
   readonly kind = 'unet'
+  /** What it is built from. */
   readonly config: UNetConfig
+  /** Its layers, in order, as data. */
   readonly plan: UNetPlan
   /** Plain tensors under their state-dict names: differentiate by any of them. */
   readonly parameters: Parameters
 
+  /** @throws TweedieError 'option' where no network can be built from the configuration */
   constructor(config: UNetConfig, parameters: Parameters) {
     checkAwaited('UNet', { parameters })
     this.config = config
@@ -38,6 +49,9 @@ export class UNet {
    * The network's output for noisy images `x` [N, C, H, W] at `timesteps` (one a sample, fractions allowed):
    * [N, outChannels, H, W], of which with a variance head the first half is epsilon and the second interpolates the
    * log-variance.
+   *
+   * @throws TweedieError 'shape' for an `x` of other channels, or whose sides cannot be halved often enough; 'option'
+   *   for a `lowRes` or classes that the network does not take, or lacks
    */
   forward(x: Tensor, timesteps: ArrayLike<number>, inputs: UNetInputs = {}): Tensor {
     checkTensor('UNet.forward', x)

@@ -65,7 +65,7 @@ export interface RestoreOptions {
 
 /**
  * Goes on where the run of `checkpoint` was saved. Where the length of the run is another than it was, the learning rate is
- * that of the new length from here on ({@link Trainer.lrAt}), so that a run without `anneal` is to the bit what it would
+ * that of the new length from here on (`Trainer.lrAt`), so that a run without `anneal` is to the bit what it would
  * have been at that length from the start; with `anneal` the change is noted in its history.
  *
  * @throws TweedieError 'option' if it was a run of other settings, listing what differs; 'format' if it is no such file, or
