@@ -10,7 +10,7 @@ import { lpipsNetOf, lpipsPlan, lpipsStateDict, lpipsTapSizes } from '../src/nn/
 import type { LpipsNet } from '../src/nn/lpips-plan.ts'
 import { memoryOf } from '../src/nn/memory.ts'
 import { describeModel } from '../src/nn/model.ts'
-import { editDistance, nearest } from '../src/tensor/nearest.ts'
+import { editDistance, nearestName } from '../src/suggest.ts'
 import { parseConfig, parseDiffusionSettings } from '../src/nn/parse-config.ts'
 import { planOf } from '../src/nn/plan.ts'
 import type { Layer } from '../src/nn/plan.ts'
@@ -392,9 +392,9 @@ describe('nearest name', () => {
   })
 
   it('offers nothing far-fetched', () => {
-    expect(nearest('kitten', ['sitting', 'bitten'])).toBe('bitten')
-    expect(nearest('kitten', ['zebra', 'horse'])).toBeUndefined()
-    expect(nearest('kitten', [])).toBeUndefined()
+    expect(nearestName('kitten', ['sitting', 'bitten'])).toBe('bitten')
+    expect(nearestName('kitten', ['zebra', 'horse'])).toBeUndefined()
+    expect(nearestName('kitten', [])).toBeUndefined()
   })
 })
 

@@ -4,7 +4,7 @@
  * a folder called `007` keeps its name; whatever does not fit is one line that names the option.
  */
 import { parseArgs } from 'node:util'
-import { nearest } from '../tensor/nearest.ts'
+import { nearestName } from '../suggest.ts'
 import { fail } from '../tweedie/fail.ts'
 import type { Session } from './session.ts'
 import { addShippedSet } from './shipped.ts'
@@ -37,7 +37,7 @@ export interface Command {
 
 /** `"x"`, or nothing: the end of a message about a name that does not exist. */
 export function didYouMean(name: string, candidates: Iterable<string>, prefix = ''): string {
-  const near = nearest(name, candidates)
+  const near = nearestName(name, candidates)
   return near === undefined ? '' : `, did you mean "${prefix}${near}"?`
 }
 

@@ -1,6 +1,6 @@
 /** Batches for a model, [N, C, size, size] in [-1, 1]. */
 import { checkAwaited, TweedieError } from '../errors.ts'
-import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { checkArray } from '../tensor/shape.ts'
 import { centerCrop, randomCrop } from './crop.ts'
 import { checkImage, withChannels, type Image } from './image.ts'

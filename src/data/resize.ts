@@ -2,7 +2,7 @@
  * Resizing as Pillow does it for 8-bit images: first the rows, then the columns, with weights in 22-bit fixed point and
  * a rounding to bytes between the two. Where an image shrinks, the filter widens with it, so that every pixel counts.
  */
-import { refuseOther } from '../tensor/nearest.ts'
+import { refuseOther } from '../refuse.ts'
 import { checkImage, checkSide, type Image } from './image.ts'
 
 interface Filter {

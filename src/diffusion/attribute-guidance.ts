@@ -4,7 +4,7 @@
  * targets. A reconstruction: no code was published. Ours are the predictor's independent sigmoids and the fair coins.
  */
 import { TweedieError } from '../errors.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { expression, f, hostRandomBits, map, splitSeed, type Tensor } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import { logDensityGuidance, logitsOf, type Guidance, type LogitsLike } from './guidance.ts'

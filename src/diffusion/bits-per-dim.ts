@@ -2,7 +2,7 @@
  * The whole variational bound of given images, step by step (DDPM Eq. 5; guided-diffusion `calc_bpd_loop`): how many
  * bits a pixel's channel costs at most under the model, and where along the process they are spent.
  */
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { square, sub, sum, type Tensor } from '../tensor/index.ts'
 import { givenTensor, type DenoiserLike } from './denoiser.ts'
 import type { DenoisedOptions, GaussianDiffusion } from './gaussian-diffusion.ts'

@@ -4,7 +4,7 @@
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import type { DiffusionSettings, ModelConfig } from '../nn/config.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { GaussianDiffusion, type DiffusionOptions } from './gaussian-diffusion.ts'
 import type { Respacing } from './respace.ts'
 

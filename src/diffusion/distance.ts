@@ -3,7 +3,7 @@
  * the norms need no weights.
  */
 import { named, TweedieError } from '../errors.ts'
-import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { abs, div, expression, f, map, max, mul, pow, square, stopGradient, sub, sum, type Tensor } from '../tensor/index.ts'
 import { givenTensor } from './denoiser.ts'
 

@@ -6,7 +6,7 @@
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import { meanTypes, type MeanType, type NoiseSchedule } from '../nn/config.ts'
-import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { exp, expression, f, full, map, slice, Tensor } from '../tensor/index.ts'
 import { denoiserOf, givenTensor, noTensor, type DenoiserLike } from './denoiser.ts'
 import { respace, type RespacedProcess, type Respacing } from './respace.ts'

@@ -4,7 +4,7 @@
  * (DDIM), so guidances compose by being listed; one with a scale of 0 adds zeros.
  */
 import { TweedieError, unexpected } from '../errors.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../tensor/index.ts'
 import { checkNetwork, noTensor } from './denoiser.ts'
 

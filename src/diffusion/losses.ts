@@ -9,7 +9,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { DiffusionSettings } from '../nn/config.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { expression, f, map, mul, slice, stopGradient, sum, type Tensor } from '../tensor/index.ts'
 import { denoiserOf, type DenoiserLike } from './denoiser.ts'
 import type { GaussianDiffusion } from './gaussian-diffusion.ts'

@@ -5,7 +5,7 @@
 import { TweedieError } from '../errors.ts'
 import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, type Check } from '../io/json.ts'
 import type { MeanType, NoiseSchedule } from '../nn/config.ts'
-import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 import type { DiffusionOptions } from './gaussian-diffusion.ts'
 import { equalWidthLabels, quantileLabels } from './labels.ts'
 import type { ScoreProcess } from './minority-score.ts'

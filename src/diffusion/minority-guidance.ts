@@ -16,7 +16,7 @@
 import { TweedieError } from '../errors.ts'
 import { levelChannels } from '../nn/config.ts'
 import type { Classifier } from '../nn/index.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { add, exp, hostRandomBits, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import { checkNetwork } from './denoiser.ts'

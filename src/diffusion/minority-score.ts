@@ -5,7 +5,7 @@
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import { describedOptions, type DescribedProcess } from './diffusion-of.ts'

@@ -3,7 +3,7 @@
  * whatever batch it is computed; or a file, so that a run of the reference code can be repeated draw by draw.
  */
 import { checkAwaited, named, TweedieError } from '../errors.ts'
-import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { randomNormal, reshape, slice, splitSeed, type Device, type Shape, type Tensor } from '../tensor/index.ts'
 import { purposes, type Purpose } from '../tensor/purposes.ts'
 

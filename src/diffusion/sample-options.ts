@@ -3,7 +3,7 @@
  * another type, would not be noticed: the samples would be plain ones, and nothing would say so.
  */
 import { named, TweedieError } from '../errors.ts'
-import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 import type { Tensor } from '../tensor/index.ts'
 import { givenTensor } from './denoiser.ts'
 import type { DenoisedOptions, GaussianDiffusion } from './gaussian-diffusion.ts'

@@ -4,7 +4,7 @@
  * parts, or again after an interruption.
  */
 import { TweedieError } from '../errors.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import type { Device } from '../tensor/index.ts'
 import type { Denoiser, DenoiserLike } from './denoiser.ts'
 import type { Distance } from './distance.ts'

@@ -16,7 +16,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { add, div, expression, f, linear, map, mean, mul, square, sum, type Tensor } from '../tensor/index.ts'
 import { logDensityGuidance, logitsOf, logProbability, peakNormalized, type Guidance, type LogitsLike } from './guidance.ts'
 

@@ -5,7 +5,7 @@
  * ablation takes it through the second, or through both.
  */
 import { TweedieError } from '../errors.ts'
-import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { add, div, grad, mul, noGrad, stopGradient, type Tensor } from '../tensor/index.ts'
 import { checkDistance, l2, measured, type Distance } from './distance.ts'
 import { denoiserOf, givenTensor, type Denoiser, type DenoiserLike } from './denoiser.ts'

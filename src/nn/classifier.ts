@@ -1,6 +1,6 @@
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, mean, relu, reshape, type Tensor } from '../tensor/index.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { checkTensor } from '../tensor/op.ts'
 import type { ClassifierConfig } from './config.ts'
 import { runAttentionPool, runConv, runLinear, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'

@@ -1,5 +1,6 @@
 import { TweedieError } from '../errors.ts'
-import { refuseOther, refuseUnknown, unknownNames } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
+import { unknownNames } from '../suggest.ts'
 import { levelRates, type DiffusionSettings, type ModelConfig } from './config.ts'
 import { flagPairs } from './flags-text.ts'
 import { parseConfig } from './parse-config.ts'

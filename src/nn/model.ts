@@ -1,6 +1,6 @@
 import { asksForAwait, checkAwaited, TweedieError, unexpected } from '../errors.ts'
 import type { Device } from '../tensor/index.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { Classifier } from './classifier.ts'
 import type { DiffusionSettings, ModelConfig } from './config.ts'
 import { flagsConfig } from './flags.ts'

@@ -8,7 +8,7 @@
 import { TweedieError } from '../errors.ts'
 import { checkConfig, levelRates, maxDiffusionSteps, meanTypes } from './config.ts'
 import type { DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
-import { editDistance, unknownNames } from '../tensor/nearest.ts'
+import { editDistance, unknownNames } from '../suggest.ts'
 
 const POOLS: readonly Pool[] = ['attention', 'adaptive', 'spatial', 'spatial_v2']
 const SCHEDULES: readonly NoiseSchedule[] = ['linear', 'cosine']

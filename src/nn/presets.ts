@@ -6,7 +6,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { ClassifierConfig, DiffusionSettings, ModelConfig, TrunkConfig, UNetConfig } from './config.ts'
-import { nearest } from '../tensor/nearest.ts'
+import { nearestName } from '../suggest.ts'
 import { published, type SamplingHints } from './published.ts'
 
 /**
@@ -153,7 +153,7 @@ export function presetNames(): string[] {
 export function preset(name: string): Preset {
   const found = all().find(candidate => candidate.name === name)
   if (found) return structuredClone(found)
-  const near = nearest(name, presetNames())
+  const near = nearestName(name, presetNames())
   const hint = near ? `, did you mean "${near}"?` : '.'
   throw new TweedieError('option', `unknown preset "${name}"${hint} Known are ${presetNames().join(', ')}`)
 }

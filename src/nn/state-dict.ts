@@ -4,7 +4,7 @@
  * qkv and proj_out weights three-dimensional as Conv1d keeps them.
  */
 import { TweedieError } from '../errors.ts'
-import { nearest } from '../tensor/nearest.ts'
+import { nearestName } from '../suggest.ts'
 import type { AttentionPoolLayer, EmbeddingLayer, Head, Layer, LinearLayer, NormLayer, Plan } from './plan.ts'
 
 type Entries = [key: string, shape: number[]][]
@@ -104,7 +104,7 @@ export function checkStateDict(
 
   // The nearest name is looked for among the keys that did not match either: those are the renamed ones.
   const near = (key: string, others: string[]) => {
-    const other = nearest(key, others)
+    const other = nearestName(key, others)
     return other === undefined ? '' : `, nearest is ${other}`
   }
   const parts = [

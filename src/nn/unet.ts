@@ -1,6 +1,6 @@
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { concat, resizeBilinear, type Tensor } from '../tensor/index.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { checkTensor } from '../tensor/op.ts'
 import type { UNetConfig } from './config.ts'
 import { runBlock, runConv, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'

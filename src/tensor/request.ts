@@ -8,7 +8,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, DeviceNeed } from './backend.ts'
-import { refuseOther, refuseUnknown } from './nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 
 export interface CPURequest {
   /**

@@ -1,6 +1,6 @@
 import { TweedieError } from '../errors.ts'
 import { expression, f, full, map, mul, type Device, type Tensor } from '../tensor/index.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { checkArray } from '../tensor/shape.ts'
 
 /** Options of {@link AdamW}; a trainer takes them among its own. */

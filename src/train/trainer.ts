@@ -1,6 +1,6 @@
 import { checkAwaited, TweedieError } from '../errors.ts'
 import { add, concat, expression, f, grad, map, mul, reshape, square, sum, type Device, type Tensor } from '../tensor/index.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { AdamW, adamWOptions, type AdamWOptions } from './adamw.ts'
 import { Log, type Row } from './log.ts'
 

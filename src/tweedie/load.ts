@@ -5,7 +5,8 @@
 import { diffusionOptionsOf, type Distance, type GreyRange } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { preset as presetOf, presetNames, type ModelDescription, type Preset, type UNet } from '../nn/index.ts'
-import { nearest, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
+import { nearestName } from '../suggest.ts'
 import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
 import { normIn, openNet, openNorm, type OpenDistance } from './distance.ts'
 import { fail, wholeOf } from './fail.ts'
@@ -141,7 +142,7 @@ const isMissing = (cause: unknown): cause is TweedieError => cause instanceof Tw
 function noFile(cause: unknown, what: Where): never {
   if (typeof what !== 'string' || !isMissing(cause)) throw cause
   if (presetNames().includes(what)) throw new TweedieError('option', `${what} is the name of a published model, and there is no such file: npx tweedie fetch lists what can be had. Give the file, and { preset: '${what}' } where it does not say itself what it is.`, { cause })
-  if (nearest(what, ['bccd32'])) throw new TweedieError('option', `${cause.message} The shipped set is called 'bccd32'.`, { cause })
+  if (nearestName(what, ['bccd32'])) throw new TweedieError('option', `${cause.message} The shipped set is called 'bccd32'.`, { cause })
   throw cause
 }
 

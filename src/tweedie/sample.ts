@@ -2,7 +2,7 @@
 import { imagesOf, type Image } from '../data/index.ts'
 import { selfGuidance as checkGuidance, type Guidance, type Respacing, type SelfGuidanceOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { refuseOther, refuseUnknown } from '../tensor/nearest.ts'
+import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { checkFinite, drawing } from './drawing.ts'
 import { fail, wholeOf } from './fail.ts'
 import { checkLabels, labelsOf } from './labels.ts'

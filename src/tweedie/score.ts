@@ -2,7 +2,7 @@
 import { batchOf, imageFrom, type Canvas, type Image, type Pixels } from '../data/index.ts'
 import { scoreImages, scoreProcess, type ImageSource, type ScoreStep } from '../diffusion/index.ts'
 import { unexpected } from '../errors.ts'
-import { refuseUnknown } from '../tensor/nearest.ts'
+import { refuseUnknown } from '../refuse.ts'
 import { fail } from './fail.ts'
 import { checkLabels, cycled } from './labels.ts'
 import type { Loaded } from './load.ts'

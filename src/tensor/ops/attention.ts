@@ -5,7 +5,7 @@
  */
 import { TweedieError, unexpected } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
-import { refuseUnknown } from '../nearest.ts'
+import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, applyOp, defineOp, noGradient } from '../op.ts'
 import { shapeError } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'

@@ -3,7 +3,7 @@
  * their own because each is a kernel of its own: by the data (guidance lives on that one) and by the weights.
  */
 import { TweedieError } from '../../errors.ts'
-import { refuseUnknown } from '../nearest.ts'
+import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, defineOp, noGradient } from '../op.ts'
 import { formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'

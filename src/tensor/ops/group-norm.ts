@@ -13,7 +13,7 @@
 import { TweedieError } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
 import { expression, f } from '../expression.ts'
-import { refuseUnknown } from '../nearest.ts'
+import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, applyOp, defineOp, noGradient } from '../op.ts'
 import { shapeError } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'

@@ -2,7 +2,7 @@
  * Batched matrix product `a @ b`, either side optionally transposed by index arithmetic. Leading dimensions broadcast,
  * so one weight matrix serves a whole batch.
  */
-import { refuseUnknown } from '../nearest.ts'
+import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, defineOp } from '../op.ts'
 import { broadcastShapes, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'

@@ -4,7 +4,7 @@
  * gradients. Max pooling remembers which tap won: its gradient keeps neither input nor output alive.
  */
 import { TweedieError } from '../../errors.ts'
-import { refuseUnknown } from '../nearest.ts'
+import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, applyOp, checkTensor, defineOp, noGradient, type Op } from '../op.ts'
 import { shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'

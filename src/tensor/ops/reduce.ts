@@ -3,7 +3,7 @@
  * workgroup, which adds in a fixed order, so results repeat bit for bit.
  */
 import { expression, f } from '../expression.ts'
-import { refuseUnknown } from '../nearest.ts'
+import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, checkTensor, defineOp, type Op } from '../op.ts'
 import { checkArray, formatShape, normalizeAxis, sameShape, shapeError, sizeOf, stretchesTo, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
