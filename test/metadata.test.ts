@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest'
 import {
   classifierMetadata, encodeClassifierMetadata, encodeMinorityMetadata, minorityMetadata, type MinorityMetadata,
 } from '../src/diffusion/index.ts'
+import { featureNetMetadata } from '../src/nn/index.ts'
+import { trainingMetadata, trainingOf, type AnyTrainer, type RunChange } from '../src/train/index.ts'
 
 describe('a minority classifier', () => {
   const all: MinorityMetadata = {
@@ -26,4 +28,24 @@ test.each(['classes', 'attributes', 'real'] as const)('a classifier of %s says w
   const metadata = { of, names: ['a "quoted" name', 'b'] }
   expect(classifierMetadata(encodeClassifierMetadata(metadata), 'm')).toEqual(metadata)
   expect(minorityMetadata(encodeClassifierMetadata(metadata), 'm')).toBeNull()
+})
+
+test('a feature net says what it is, and on which side it was trained', () => {
+  const { kind, config } = featureNetMetadata({ inChannels: 3, channels: [4, 6] }, 32)
+  expect([kind, JSON.parse(config)]).toEqual(['features', { in_channels: 3, channels: [4, 6], image_size: 32 }])
+})
+
+describe('how a model was trained', () => {
+  const trainer = (history: RunChange[] = []) => ({ step: 5, history, options: { batch: 4 } }) as AnyTrainer
+
+  test('is read as it was written', () => {
+    const history = [{ step: 2, what: 'its labels changed' }]
+    expect(trainingOf(trainingMetadata(trainer(), { lr: 1e-4 }))).toEqual({ step: 5, images: 20, lr: 1e-4 })
+    expect(trainingOf(trainingMetadata(trainer(history), { lr: 1e-4 }, 'm', { evaluation: { images: 3 } }))).toEqual({ step: 5, images: 20, lr: 1e-4, history, evaluation: { images: 3 } })
+    expect(() => trainingMetadata(trainer(), { lr: NaN }, 'ema.safetensors')).toThrow('ema.safetensors is not written: lr is NaN')
+  })
+
+  test.each([[{}], [{ training: 'three days' }], [{ training: 'null' }]])('%o says nothing', (metadata) => {
+    expect(trainingOf(metadata as Record<string, string>)).toEqual({})
+  })
 })

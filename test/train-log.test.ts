@@ -1,7 +1,7 @@
 /** The log of a training of any length: it fits into the header of the state file, and its means stay means. */
 import { expect, test } from 'vitest'
 import { encodeHeader } from '../src/io/safetensors.ts'
-import { halved, Log, type Row } from '../src/train/log.ts'
+import { halved, Log, logCsv, type Row } from '../src/train/log.ts'
 
 const groups = ['q0', 'q1', 'q2', 'q3']
 /** A number with as many digits as they come. */
@@ -40,4 +40,11 @@ test('two rows become their mean over images, by group too, and over steps', () 
   const [made, last] = halved([row(1, 1, [1, 0], 2, [2, null], 4), row(4, 3, [0, 3], 6, [null, 6], 8), row(5, 1, [1, 0], 7, [7, null], 1)])
   expect(made).toEqual(row(4, 4, [1, 3], 5, [2, 6], 7))
   expect(last).toEqual(row(5, 1, [1, 0], 7, [7, null], 1))
+})
+
+test('as CSV, by group where there is more than one', () => {
+  const row: Row = { step: 3, images: 12, steps: 3, counts: [12, 0], values: { loss: { all: 0.5, byGroup: [0.5, null] }, vb: { all: 2, byGroup: [2, null] } }, gradientNorm: 1.5, lr: 1e-4 }
+  expect(logCsv([row], ['q0', 'q1'])).toBe('step,images,loss,loss_q0,loss_q1,vb,vb_q0,vb_q1,gradient_norm,lr\n3,12,0.5,0.5,,2,2,,1.5,0.0001\n')
+  expect(logCsv([row], ['all'])).toBe('step,images,loss,vb,gradient_norm,lr\n3,12,0.5,2,1.5,0.0001\n')
+  expect(logCsv([], ['q0', 'q1'])).toBe('step,images,gradient_norm,lr\n')
 })

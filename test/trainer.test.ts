@@ -2,13 +2,13 @@
  * The training loop on a small U-Net: what a step does, and that it does not depend on how the batch is cut or whether the
  * run was interrupted.
  */
-import { describe, expect } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { GaussianDiffusion, LossSecondMomentResampler, UniformSampler } from '../src/diffusion/index.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
-import { initializeParameters, planOf, UNet, type UNetConfig } from '../src/nn/index.ts'
+import { configMetadata, describeModel, initializeParameters, loadModel, planOf, UNet, type UNetConfig } from '../src/nn/index.ts'
 import { full, mul, randomNormal, reshape, square, sub, sum, type Device, type Tensor } from '../src/tensor/index.ts'
-import { AdamW, diffusionTask, encodeState, restoreState, Trainer, type Task, type TrainOptions } from '../src/train/index.ts'
-import { backends, deviceTest, onCPU } from './op.ts'
+import { AdamW, diffusionTask, encodeState, featureTrainingMemoryOf, FeatureTask, modelOfState, restoreState, Trainer, trainingMemoryOf, type AnyTrainer, type Task, type TrainOptions } from '../src/train/index.ts'
+import { backends, deviceTest, numbers, onCPU, requestDevice } from './op.ts'
 import { unetConfig } from './spec-models.ts'
 
 const small: UNetConfig = { ...unetConfig, channelMult: [1], attentionResolutions: [] }
@@ -164,6 +164,36 @@ describe('a step', () => {
   }, onCPU)
 })
 
+describe('memory: no more than said, and not ten times less', () => {
+  const wide: UNetConfig = { ...small, imageSize: 32, channelMult: [1, 2] }
+  const runs: [string, (device: Device) => { trainer: AnyTrainer; need: { bytes: number }; dispose(): void }][] = [
+    ['a U-Net', (device) => ({ ...smallRun(device, {}, { config: wide }), need: trainingMemoryOf({ kind: 'unet', ...wide }, { batch: 4, steps: 8, lr: 1e-3, emaRates: [0.9] }) })],
+    ['micro-batches, clipped', (device) => {
+      const options = { microbatch: 1, clip: 1, emaRates: [0.9, 0.99] }
+      return { ...smallRun(device, options, { config: wide }), need: trainingMemoryOf({ kind: 'unet', ...wide }, { batch: 4, steps: 8, lr: 1e-3, ...options }) }
+    }],
+    ['a feature net', (device) => {
+      const config = { inChannels: 3, channels: [8, 16] } as const
+      const task = new FeatureTask(device, { config, size: 32, seed: 1, load: async (_, count) => ({ images: Float32Array.from(numbers(count * 3 * 1024, 1)) }) })
+      const trainer = new Trainer(device, task, { batch: 8, steps: 8, lr: 1e-3, clip: 1, emaRates: [0.9] })
+      return { trainer, need: featureTrainingMemoryOf(config, { batch: 8, size: 32 }), dispose: () => (trainer.dispose(), task.dispose()) }
+    }],
+  ]
+  test.each(runs)('%s', async (_, begin) => {
+    const device = await requestDevice('cpu')
+    try {
+      const { trainer, need: { bytes }, dispose } = begin(device)
+      for (let i = 0; i < 2; i++) await trainer.next()
+      const { peakBytes } = device.stats
+      expect(peakBytes).toBeLessThanOrEqual(bytes)
+      expect(peakBytes).toBeGreaterThan(bytes / 10)
+      dispose()
+    } finally {
+      device.dispose()
+    }
+  })
+})
+
 describe('a run that goes on from its state', () => {
   const kinds: [string, Partial<TrainOptions>, Setup][] = [
     ['plain', { clip: 1 }, {}],
@@ -192,6 +222,21 @@ describe('a run that goes on from its state', () => {
       second.dispose()
     }, { on: setup.secondMoment ? ['cpu'] : backends })
   }
+
+  deviceTest('holds a model that is described and loaded as one', async (device) => {
+    const { trainer, model, dispose } = smallRun(device)
+    await trainer.next()
+    const state = await openCheckpoint(bytesSource(await concatenated(await encodeState(trainer, { lr: 1, ...configMetadata({ kind: 'unet', ...small }) }))))
+    const checkpoint = modelOfState(state)!
+    expect(modelOfState(checkpoint)).toBeNull()
+    const description = describeModel(checkpoint)
+    expect(description.config).toEqual({ kind: 'unet', ...small })
+    using loaded = await loadModel(device, checkpoint, description)
+    const [expected, found] = [await valuesOf(model.parameters), await valuesOf(loaded.parameters)]
+    expect([...found.keys()].sort()).toEqual([...expected.keys()].sort())
+    for (const [key, values] of expected) expect(found.get(key), key).toEqual(values)
+    dispose()
+  }, onCPU)
 
   deviceTest('is refused the state of other settings', async (device) => {
     const { trainer, dispose } = smallRun(device)

@@ -3,7 +3,7 @@ import { TweedieError } from '../errors.ts'
 import { classifierMetadata, minorityMetadata } from '../diffusion/index.ts'
 import type { Checkpoint } from '../io/index.node.ts'
 import { aCount, aNumber, fieldsOf, listOf, optional } from '../io/json.ts'
-import { countersOf, runOfState } from '../train/index.ts'
+import { countersOf, runOfState, trainingOf } from '../train/index.ts'
 import { counted } from './counted.ts'
 
 type Row = readonly [key: string, value: string]
@@ -12,15 +12,6 @@ const count = (n: number | undefined): string => n?.toLocaleString('en') ?? 'not
 
 const isRun = fieldsOf({ steps: optional(aCount), batch: optional(aCount), lr: optional(aNumber), emaRates: optional(listOf(aNumber)), seed: optional(aCount) })
 interface Run { readonly kind?: unknown; readonly config?: unknown; readonly steps?: number; readonly batch?: number; readonly lr?: number; readonly emaRates?: readonly number[]; readonly seed?: number; readonly data?: unknown; readonly adapter?: unknown }
-
-/** The network of a run's state as a checkpoint of its own: the weights that are trained; null for a file that is no state. */
-export function trainedIn(checkpoint: Checkpoint): Checkpoint | null {
-  if (checkpoint.metadata.kind !== 'tweedie-training') return null
-  const { kind, config, diffusion, minority, classifier } = runOfState(checkpoint)
-  const tensors = [...checkpoint.tensors].flatMap(([key, entry]) => (key.startsWith('model.') ? [[key.slice('model.'.length), entry] as const] : []))
-  const metadata = Object.entries({ kind, config, diffusion, minority, classifier }).filter((entry): entry is [string, string] => typeof entry[1] === 'string')
-  return { name: checkpoint.name, tensors: new Map(tensors), metadata: Object.fromEntries(metadata), close: () => checkpoint.close() }
-}
 
 /** How far a run is, and on what. */
 export function stateRows(checkpoint: Checkpoint): Row[] {
@@ -62,16 +53,7 @@ export function modelRows({ metadata, name }: Checkpoint): Row[] {
       ['  trained on', `${schedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', timesteps rescaled' : ''}`],
     )
   } else if (told) rows.push(['tells', `${told.of === 'real' ? 'images' : told.of}: ${told.names.join(', ')}`])
-  const { step, images, data } = trainingOf(metadata.training)
+  const { step, images, data } = trainingOf(metadata)
   if (typeof step === 'number' && typeof images === 'number') rows.push(['trained', `${counted(images, 'image')}, ${counted(step, 'step')}${typeof data === 'string' ? `, on data of the fingerprint ${data}` : ''}`])
   return rows
-}
-
-/** Other programs may keep something else under this name. */
-function trainingOf(text = '{}'): Record<string, unknown> {
-  try {
-    return (JSON.parse(text) ?? {}) as Record<string, unknown>
-  } catch {
-    return {}
-  }
 }

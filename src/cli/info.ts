@@ -9,11 +9,12 @@ import {
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import { shapesOf } from '../nn/state-dict.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../tensor/index.ts'
+import { modelOfState } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { jsonBeside, openWeights } from './files.ts'
 import { flagsOption, toldOf, type Told } from './flags-option.ts'
-import { modelRows, stateRows, trainedIn } from './info-training.ts'
+import { modelRows, stateRows } from './info-training.ts'
 import { meanTypeName } from './parametrization.ts'
 import type { Session } from './session.ts'
 
@@ -81,7 +82,7 @@ async function showCheckpoint(path: string, checkpoint: Checkpoint, told: Told):
     ['tensors', `${shapes.size} (${[...dtypes].map(([dtype, count]) => `${count} ${dtype}`).join(', ')})`],
     ['numbers', parameterCount(shapes).toLocaleString('en')],
   ])
-  const trained = trainedIn(checkpoint)
+  const trained = modelOfState(checkpoint)
   if (trained) show(stateRows(checkpoint))
   await showNetwork(path, trained ?? checkpoint, told)
 }

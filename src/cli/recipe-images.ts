@@ -7,7 +7,7 @@ import { centerCrop, type ImageSet } from '../data/index.ts'
 import { diffusionOptionsOf, GaussianDiffusion } from '../diffusion/index.ts'
 import { Classifier, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, UNet, type ModelConfig, type UNetConfig } from '../nn/index.ts'
 import type { DiffusionSettings } from '../nn/index.ts'
-import { classifierTask, diffusionTask, Trainer, type Draw, type Task } from '../train/index.ts'
+import { classifierTask, diffusionTask, Trainer, trainingMemoryOf, type Draw, type Task } from '../train/index.ts'
 import type { Device } from '../tensor.ts'
 import { together } from '../tweedie/need.ts'
 import { parseArguments } from './arguments.ts'
@@ -19,7 +19,6 @@ import type { Session } from './session.ts'
 import { shrunkRecord } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
-import { trainingNeed } from './train-options.ts'
 
 export const imagesAbout = { name: 'images', about: 'a folder of your own, with settings picked for it and for --hours', data: 'a folder of 14 images or more, or an .npz' } as const
 
@@ -131,7 +130,7 @@ async function measure(set: ImageSet, candidate: Candidate, { signal, requestDev
   const { size } = candidate
   const { config, process, classifier: classifierConfig } = await networksOf(set, candidate, 10)
   const most = Math.max(1, Math.min(32, Math.floor(2 ** 17 / size ** 2)))
-  using device = await requestDevice({ need: together([trainingNeed(config, { batch: most, steps: 1, lr: 1, emaRates: [0] }), memoryOf(classifierConfig, { batch: most, parameters: true })]), signal })
+  using device = await requestDevice({ need: together([trainingMemoryOf(config, { batch: most, steps: 1, lr: 1, emaRates: [0] }), memoryOf(classifierConfig, { batch: most, parameters: true })]), signal })
   console.error(`Measuring how fast this machine trains at ${size} x ${size} (${device.adapter.name})`)
   const batch = Math.min(most, batches[device.backend.kind as keyof typeof batches] ?? 32)
   const diffusion = new GaussianDiffusion(diffusionOptionsOf(process, config))

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
 import { createNamedScheduleSampler, diffusionOf, encodeClassifierMetadata, encodeMinorityMetadata, type MinorityMetadata } from '../diffusion/index.ts'
 import { Classifier, configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, type ClassifierConfig, type UNetConfig } from '../nn/index.ts'
-import { classifierTask, evaluateClassifier, Trainer, type ClassifierEvaluation } from '../train/index.ts'
+import { classifierTask, evaluateClassifier, Trainer, trainingMemoryOf, type ClassifierEvaluation } from '../train/index.ts'
 import { together } from '../tweedie/need.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { attentionBefore } from './attention-option.ts'
@@ -17,7 +17,7 @@ import { inputsOf } from './outputs.ts'
 import { checkFrom, openFrom, parametersFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
-import { commonSize, imageOptions, runSettings, trainingNeed, trainOptions, type RunSettings } from './train-options.ts'
+import { commonSize, imageOptions, runSettings, trainOptions, type RunSettings } from './train-options.ts'
 import { trainPage } from './train-page.ts'
 
 const options = {
@@ -91,7 +91,7 @@ export const trainClassifier: Command = {
       await lookAt([data.train, data.heldBack], signal, out)
 
       const batch = Math.min(train.batch, train.microbatch ?? train.batch)
-      using device = await requestDevice({ need: together([trainingNeed(config, train), ...(extractorConfig ? [memoryOf(extractorConfig, { batch })] : [])]), signal })
+      using device = await requestDevice({ need: together([trainingMemoryOf(config, train), ...(extractorConfig ? [memoryOf(extractorConfig, { batch })] : [])]), signal })
       console.error(`${countsOf(data)}${data.heldBack ? `, ${data.heldBack.length.toLocaleString('en')} held back` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
       using extractor = extractorFile && await loadWithProgress(device, extractorFile.file, signal) as Classifier
       using classifier = new Classifier(config, from ? await parametersFrom(device, from, config, signal) : initializeParameters(device, planOf(config), seed))

@@ -6,7 +6,7 @@ import { createNamedScheduleSampler, diffusionOf, encodeMarginal, GeneratedNoise
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
 import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../io/json.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../nn/index.ts'
-import { diffusionTask, evaluateDiffusion, quartiles, Trainer, type Evaluation, type TrainImages } from '../train/index.ts'
+import { diffusionTask, evaluateDiffusion, quartiles, Trainer, trainingMemoryOf, type Evaluation, type TrainImages } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { attentionBefore } from './attention-option.ts'
 import { contactSheet } from './contact-sheet.ts'
@@ -19,7 +19,7 @@ import { progress } from './progress.ts'
 import { checkFrom, openFrom, parametersFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
-import { commonSize, imageOptions, openTrainingData, runSettings, trainingNeed, trainOptions } from './train-options.ts'
+import { commonSize, imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
 import { trainPage, type Curve } from './train-page.ts'
 
 const options = {
@@ -80,7 +80,7 @@ export const trainDiffusion: Command = {
 
     await lookAt([set, heldOut], signal, out)
 
-    using device = await requestDevice({ need: trainingNeed(config, train), signal })
+    using device = await requestDevice({ need: trainingMemoryOf(config, train), signal })
     console.error(`${set.length.toLocaleString('en')} images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`)
     using model = new UNet(config, from ? await parametersFrom(device, from, config, signal) : initializeParameters(device, planOf(config), seed))
     const diffusion = diffusionOf({ config, diffusion: process })

@@ -2,9 +2,9 @@
 import { join } from 'node:path'
 import { checkImages, classCounts, trainingBatch, type ImageSet } from '../data/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
-import { aCount, aNumber, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, valuesOf } from '../io/json.ts'
-import { FeatureNet, featureNetMemoryOf, featureNetStateDict, parameterCount, type FeatureNetConfig } from '../nn/index.ts'
-import { encodeModel, evaluateFeatures, FeatureTask, Trainer, viewDefaults, type FeatureEvaluation } from '../train/index.ts'
+import { aCount, aNumber, anyOf, fieldsOf, listOf, oneOf, optional, valuesOf } from '../io/json.ts'
+import { FeatureNet, featureNetMetadata, featureNetStateDict, parameterCount, type FeatureNetConfig } from '../nn/index.ts'
+import { encodeModel, evaluateFeatures, FeatureTask, featureTrainingMemoryOf, Trainer, trainingMetadata, viewDefaults, type FeatureEvaluation } from '../train/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { counted } from './counted.ts'
 import { computedOn, onDevice } from './device.ts'
@@ -77,8 +77,7 @@ export const trainFeatures: Command = {
     if (from) checkFeaturesFrom(from, config)
     await lookAt([set, heldOut], signal, out)
 
-    const need = featureNetMemoryOf(config, { batch: train.batch, gradient: true, size: [size, size] })
-    using device = await requestDevice({ need: { ...need, bytes: need.bytes + 5 * 4 * parameterCount(featureNetStateDict(config)) + 8 * 4 * (2 * train.batch) ** 2 }, signal })
+    using device = await requestDevice({ need: featureTrainingMemoryOf(config, { batch: train.batch, size }), signal })
     console.error(`${set.length.toLocaleString('en')} images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ${parameterCount(featureNetStateDict(config)).toLocaleString('en')} parameters; ${computedOn(device)}`)
     using features = new FeatureTask(device, {
       ...task, seed,
@@ -91,7 +90,7 @@ export const trainFeatures: Command = {
     const weights = new Map([...featureNetStateDict(config).keys()].map((key) => [key, shown.get(key)!]))
     const averaged = new FeatureNet(config, weights)
     const reviews = (): FeatureReview[] => trainer.evaluations as FeatureReview[]
-    const metadata = { kind: 'features', config: JSON.stringify({ in_channels: config.inChannels, channels, image_size: size }) }
+    const metadata = featureNetMetadata(config, size)
     const trained: TrainRun = {
       trainer, settings, run, images: set.origin?.set ?? set, formerRun: { data: set.formerFingerprint }, metadata, isReview,
       review: async (step) => heldOut ? { step, ...await evaluateFeatures(device, averaged, set, heldOut, { size, signal }) } : undefined,
@@ -99,10 +98,9 @@ export const trainFeatures: Command = {
     }
     await resumeRun(trained, signal)
     await trainToEnd(trained, signal)
-    const training = { step: trainer.step, images: trainer.step * train.batch, ...run, ...(reviews().length > 0 ? { evaluation: reviews().at(-1) } : {}) }
-    const file = join(out, 'features.safetensors')
-    await writeFileAtomic(file, await encodeModel(weights, { ...metadata, training: jsonText(training, file) }), { signal })
     const last = reviews().at(-1)
+    const file = join(out, 'features.safetensors')
+    await writeFileAtomic(file, await encodeModel(weights, { ...metadata, ...trainingMetadata(trainer, run, file, last && { evaluation: last }) }), { signal })
     if (last) console.log(evaluationText(last, set.classes ?? []))
     console.log(`${join(out, 'report.html')}; --features takes ${file}`)
   },

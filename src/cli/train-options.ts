@@ -2,8 +2,6 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { applySelection, parseSelection, type ImageSet } from '../data/index.ts'
-import { memoryOf, type ModelConfig } from '../nn/index.ts'
-import type { DeviceNeed } from '../tensor/index.ts'
 import type { TrainOptions } from '../train/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { counted } from './counted.ts'
@@ -110,10 +108,4 @@ export function commonSize(set: ImageSet): number | null {
     if (other.width !== width || other.height !== height) return null
   }
   return width
-}
-
-/** Weights, two moments and the averages beside what a step needs; clipping makes a second set of gradients. */
-export function trainingNeed(config: ModelConfig, { batch, microbatch = batch, emaRates = [], clip }: TrainOptions): DeviceNeed {
-  const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
-  return { bytes: bytes + (2 + emaRates.length + (microbatch < batch || clip !== undefined ? 1 : 0)) * weights, largestBuffer }
 }

@@ -7,7 +7,7 @@ import type { ImageSet } from '../data/index.ts'
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../io/index.node.ts'
 import { jsonText, listOf, type Check } from '../io/json.ts'
-import { checkSettings, countersOf, encodeModel, encodeState, restoreState, runOfState, type AnyTrainer, type Row } from '../train/index.ts'
+import { checkSettings, countersOf, encodeModel, encodeState, logCsv, restoreState, runOfState, trainingMetadata, type AnyTrainer } from '../train/index.ts'
 import { fail } from './arguments.ts'
 import { exists } from './exists.ts'
 import { claimOutputs, type Outputs } from './outputs.ts'
@@ -149,25 +149,14 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
 }
 
 async function saveRun({ trainer, settings: { out }, run, metadata, page }: TrainRun): Promise<void> {
-  const { history } = trainer
   await writeFileAtomic(join(out, stateFile), await encodeState(trainer, run))
   const { emas, options: { emaRates }, parameters } = trainer.optimizer
   const sets = [parameters, ...emas]
   for (const [i, file] of modelFiles(emaRates).entries()) {
-    const trained = jsonText({ step: trainer.step, images: trainer.step * trainer.options.batch, ...run, ...(history.length > 0 && { history }) }, file)
-    await writeFileAtomic(join(out, file), await encodeModel(sets[i]!, { ...metadata, training: trained }))
+    await writeFileAtomic(join(out, file), await encodeModel(sets[i]!, { ...metadata, ...trainingMetadata(trainer, run, file) }))
   }
-  await writeText(join(out, 'log.csv'), csvOf(trainer))
+  await writeText(join(out, 'log.csv'), logCsv(trainer.rows, trainer.task.groups))
   await writeText(join(out, 'report.html'), page())
-}
-
-/** guided-diffusion's names: loss, mse, vb, each also by quartile, as in mse_q0. */
-function csvOf({ rows, task: { groups } }: AnyTrainer): string {
-  const names = Object.keys(rows[0]?.values ?? {})
-  const figures = (row: Row): (number | null)[] => names.flatMap((name) => [row.values[name]!.all, ...groups.length > 1 ? row.values[name]!.byGroup : []])
-  const head = ['step', 'images', ...names.flatMap((name) => [name, ...groups.length > 1 ? groups.map((group) => `${name}_${group}`) : []]), 'gradient_norm', 'lr']
-  const lines = rows.map((row) => [row.step, row.images, ...figures(row), row.gradientNorm, row.lr].join(','))
-  return `${[head.join(','), ...lines].join('\n')}\n`
 }
 
 /** Images a second over the last 30 seconds or so. */

@@ -29,6 +29,10 @@ export function featureNetStateDict({ inChannels, channels }: FeatureNetConfig):
   ])))
 }
 
+/** The metadata of a feature net's file. `imageSize`: side of the pictures it was trained on. The tensors tell the rest. */
+export const featureNetMetadata = ({ inChannels, channels }: FeatureNetConfig, imageSize: number): { kind: 'features'; config: string } =>
+  ({ kind: 'features', config: JSON.stringify({ in_channels: inChannels, channels, image_size: imageSize }) })
+
 /**
  * The configuration of a file's net, told from its tensors; whether it is complete is for loading to say.
  * @throws TweedieError 'weights' for a file that holds another network

@@ -5,7 +5,7 @@ export type { ClassifierConfig, DiffusionSettings, MeanType, ModelConfig, NoiseS
 export type { BlockOptions, Dropout, Parameters } from './layers.ts'
 export { configMetadata } from './config-metadata.ts'
 export { configOfFlags, type FlaggedNetwork, type FlagsConfig, type FlagsOptions } from './flags.ts'
-export { FeatureNet, featureNetConfigOf, featureNetMemoryOf, featureNetStateDict, loadFeatureNet, type FeatureNetConfig } from './feature-net.ts'
+export { FeatureNet, featureNetConfigOf, featureNetMemoryOf, featureNetMetadata, featureNetStateDict, loadFeatureNet, type FeatureNetConfig } from './feature-net.ts'
 export { initializeParameters } from './initialize.ts'
 export { loadParameters, type LoadOptions, type WeightEntry, type WeightSource } from './load.ts'
 export { loadLpips, lpips, lpipsTaps, type Lpips, type LpipsOptions } from './lpips.ts'

@@ -53,6 +53,22 @@ function joined(a: Row, b: Row): Row {
   }
 }
 
+/**
+ * The rows as CSV, in guided-diffusion's names: step, images, loss and its terms, each also by group, as in mse_q0, then
+ * gradient_norm and lr. Where nothing fell into a group the field is empty.
+ */
+export function logCsv(rows: readonly Row[], groups: readonly string[]): string {
+  const names = Object.keys(rows[0]?.values ?? {})
+  const grouped = groups.length > 1 ? groups : []
+  const figures = (row: Row): (number | null)[] => names.flatMap((name) => {
+    const { all, byGroup } = row.values[name]!
+    return [all, ...grouped.map((_, g) => byGroup[g]!)]
+  })
+  const head = ['step', 'images', ...names.flatMap((name) => [name, ...grouped.map((group) => `${name}_${group}`)]), 'gradient_norm', 'lr']
+  const lines = rows.map((row) => [row.step, row.images, ...figures(row), row.gradientNorm, row.lr].join(','))
+  return `${[head.join(','), ...lines].join('\n')}\n`
+}
+
 export class Log {
   readonly #groups: number
   #open: Row

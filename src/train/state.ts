@@ -18,6 +18,7 @@ import type { Tensor } from '../tensor/index.ts'
 import type { AnyTrainer, TrainCounters } from './trainer.ts'
 
 const version = 2
+const stateKind = 'tweedie-training'
 
 /**
  * The file of a run's state in chunks, for `writeFileAtomic`. `run` says what is trained, and on what: {@link restoreState}
@@ -25,12 +26,12 @@ const version = 2
  */
 export async function encodeState(trainer: AnyTrainer, run: Readonly<Record<string, unknown>>): Promise<Uint8Array<ArrayBuffer>[]> {
   const { tensors, counters } = trainer.state()
-  return encodeSealed(await onHost(tensors), { kind: 'tweedie-training', version: String(version), run: jsonText(run, 'a training state'), counters: jsonText(counters, 'a training state') })
+  return encodeSealed(await onHost(tensors), { kind: stateKind, version: String(version), run: jsonText(run, 'a training state'), counters: jsonText(counters, 'a training state') })
 }
 
 /** What {@link encodeState} was told, from an opened state file. */
 export function runOfState({ metadata, name }: Checkpoint): Record<string, unknown> {
-  if (metadata.kind !== 'tweedie-training') throw new TweedieError('format', `${name} is no training state: it is the file state.safetensors in a run's folder.`)
+  if (metadata.kind !== stateKind) throw new TweedieError('format', `${name} is no training state: it is the file state.safetensors in a run's folder.`)
   const run = parseJson<Record<string, unknown>>(metadata.run ?? '{}', name, 'what the run trains', fieldsOf({}))
   return { ...run, ...typeof run.config === 'string' && { config: withoutIdleRates(run.config) } }
 }
@@ -118,6 +119,37 @@ function settingsIn(value: unknown): Record<string, unknown> | null {
     return typeof read === 'object' && read !== null && !Array.isArray(read) ? read as Record<string, unknown> : null
   } catch {
     return null
+  }
+}
+
+/**
+ * The network of a run's state as a checkpoint of its own, which `describeModel` and the loaders take: the weights that
+ * are trained, with what the run says of them. Null for a file that is no state.
+ */
+export function modelOfState(checkpoint: Checkpoint): Checkpoint | null {
+  if (checkpoint.metadata.kind !== stateKind) return null
+  const { kind, config, diffusion, minority, classifier } = runOfState(checkpoint)
+  const tensors = [...checkpoint.tensors].flatMap(([key, entry]) => (key.startsWith('model.') ? [[key.slice('model.'.length), entry] as const] : []))
+  const metadata = Object.entries({ kind, config, diffusion, minority, classifier }).filter((entry): entry is [string, string] => typeof entry[1] === 'string')
+  return { name: checkpoint.name, tensors: new Map(tensors), metadata: Object.fromEntries(metadata), close: () => checkpoint.close() }
+}
+
+/**
+ * How a model was trained, for its metadata: steps and images so far, the settings `run`, what changed on the way, and
+ * whatever `more` is known. `name` is what messages call the file.
+ * @throws TweedieError 'non-finite' for a setting that is no number
+ */
+export function trainingMetadata(trainer: AnyTrainer, run: Readonly<Record<string, unknown>>, name = 'a model file', more: object = {}): { training: string } {
+  const { step, history, options: { batch } } = trainer
+  return { training: jsonText({ step, images: step * batch, ...run, ...(history.length > 0 && { history }), ...more }, name) }
+}
+
+/** What {@link trainingMetadata} wrote; empty where a file says nothing, or another program keeps something else there. */
+export function trainingOf({ training = '{}' }: Readonly<Record<string, string>>): Readonly<Record<string, unknown>> {
+  try {
+    return (JSON.parse(training) ?? {}) as Record<string, unknown>
+  } catch {
+    return {}
   }
 }
 
