@@ -79,13 +79,13 @@ test('convert writes it into the file', async () => {
   expect(metadata).toEqual(configMetadata(base, diffusion))
   // Over what the file says: it is what convert is for.
   await run('convert', told, at('linear.safetensors'), '--flags', flags.replace('cosine', 'linear'))
-  expect((await saidBy(at('linear.safetensors'))).diffusion?.noiseSchedule).toBe('linear')
+  expect((await saidBy(at('linear.safetensors'))).diffusion?.schedule).toBe('linear')
 })
 
 test('train diffusion and train classifier take the network from it', async () => {
   const training = ['--data', at('data.npz'), '--images', '2', '--batch', '2', '--evaluate-on', '0', ...cpu]
   await run('train', 'diffusion', ...training, '--samples', '0', '--flags', flags, '--out', at('trained'))
-  expect(await saidBy(join(at('trained'), 'model.safetensors'))).toMatchObject({ config: base, diffusion: { noiseSchedule: 'cosine', diffusionSteps: 1000, learnSigma: true } })
+  expect(await saidBy(join(at('trained'), 'model.safetensors'))).toMatchObject({ config: base, diffusion: { schedule: 'cosine', diffusionSteps: 1000, learnSigma: true } })
   await run('label', '--scores', await scores(), '--levels', '2', '--out', at('labels.json'))
   const classifier = '--latent_size 8 --classifier_width 64 --classifier_depth 1 --classifier_attention_resolutions 8 --noise_schedule cosine'
   await run('train', 'classifier', ...training, '--labels', at('labels.json'), '--model', told, '--flags', classifier, '--validate', '0', '--out', at('levels'))

@@ -57,7 +57,7 @@ beforeAll(async () => {
   const rows = [thresholds, [], thresholds.map((q) => q ** 2)]
   await writeModel(file('by-class'), { ...classifier, numClasses: 3 }, { seed: 2, metadata: minority({ within: 'class', thresholds: rows }) })
   await writeModel(file('untold'), classifier, { seed: 2 })
-  await writeModel(file('linear'), classifier, { diffusion: { noiseSchedule: 'linear', diffusionSteps: 1000, rescaleTimesteps: false }, metadata: minority({ schedule: 'linear' }) })
+  await writeModel(file('linear'), classifier, { diffusion: { schedule: 'linear', diffusionSteps: 1000, rescaleTimesteps: false }, metadata: minority({ schedule: 'linear' }) })
   await writeModel(file('longer'), classifier, { metadata: minority({ diffusionSteps: 4000 }) })
   await writeModel(file('broken'), classifier, { metadata: { minority: '{"levels": 10}' } })
   await writeModel(file('zero'), classifier, { metadata: minority({ thresholds: [0, ...thresholds.slice(1)] }) })

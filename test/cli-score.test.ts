@@ -26,7 +26,7 @@ const picture = (path: string, seed: number, size = 8): void =>
 const model = (path: string, numClasses: number | null): Promise<void> => {
   const config = { kind: 'unet' as const, ...unetConfig, numClasses }
   const tensors = [...stateDictOf(planOf(config))].map(([key, shape], j) => [key, { shape, data: sines(key, shape, j) }] as const)
-  return writeFileAtomic(path, encodeSafetensors(tensors, configMetadata(config, { noiseSchedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false } as never)))
+  return writeFileAtomic(path, encodeSafetensors(tensors, configMetadata(config, { schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false } as never)))
 }
 
 const classes = { cat: 4, dog: 6, eel: 1 }

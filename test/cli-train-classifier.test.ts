@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
-import { classifierNetworkOf, processOf } from '../src/cli/classifier-options.ts'
+import { classifierNetworkOf, guidedNoise } from '../src/cli/classifier-options.ts'
 import { sha256Of } from '../src/cli/files.ts'
 import type { ClassifierReview } from '../src/cli/classifier-page.ts'
 import { trainClassifier } from '../src/cli/train-classifier.ts'
@@ -68,8 +68,8 @@ beforeAll(async () => {
   await writeModel(file('base'), base)
   await writeModel(file('classes'), baseOfClasses)
   await writeModel(file('extractor'), classifier, { seed: 3 })
-  await writeModel(file('linear'), base, { diffusion: { ...cosine, noiseSchedule: 'linear' } })
-  await writeModel(file('linear-extractor'), classifier, { diffusion: { ...cosine, noiseSchedule: 'linear' } })
+  await writeModel(file('linear'), base, { diffusion: { ...cosine, schedule: 'linear' } })
+  await writeModel(file('linear-extractor'), classifier, { diffusion: { ...cosine, schedule: 'linear' } })
   await run(['score', '--model', file('base'), '--data', data, '--distance', 'l2', '--out', at('scores.json'), '--threads', '1'])
   await run(['label', '--scores', at('scores.json'), '--levels', '3', '--out', labels])
   await run(['select', data, '--hold-out', '0.25', '--out', at('split.json')])
@@ -146,7 +146,7 @@ describe('from images to guided samples', () => {
     const err = await run(train('rescaled', { model: null, schedule: 'linear', 'diffusion-steps': '4000', 'rescale-timesteps': true, images: '4', 'evaluate-on': '0' }))
     expect(err.join('\n')).toMatch(/note: .* was scored with a model of the noise "cosine, 1000 steps.*", but the classifier is to be trained on "linear, 4000 steps, rescaled"/)
     const { metadata, description: { diffusion } } = await saidBy(join(at('rescaled'), 'model.safetensors'))
-    expect(diffusion).toMatchObject({ noiseSchedule: 'linear', diffusionSteps: 4000, rescaleTimesteps: true })
+    expect(diffusion).toMatchObject({ schedule: 'linear', diffusionSteps: 4000, rescaleTimesteps: true })
     expect(minorityMetadata(metadata, 'x')).toMatchObject({ schedule: 'linear', diffusionSteps: 4000, rescaleTimesteps: true })
   })
 })
@@ -174,8 +174,8 @@ describe('the published networks', () => {
       const sources = { model: null, extractor, data: { size: null, channels: 3, classes: 1000 }, outputs: config.outChannels } as const
       const found = classifierNetworkOf(args, sources)
       expect(found).toEqual({ config, images: { size: size[name], channels: name === 'mc_brain_mri' ? 1 : 3 } })
-      const { noiseSchedule, diffusionSteps, rescaleTimesteps } = diffusion
-      expect(processOf(args, null)).toEqual({ process: { noiseSchedule, diffusionSteps, rescaleTimesteps }, said: false })
+      const { schedule, diffusionSteps, rescaleTimesteps } = diffusion
+      expect(guidedNoise(args, null)).toEqual({ process: { schedule, diffusionSteps, rescaleTimesteps }, said: false })
       if (reads) expect(() => classifierNetworkOf(args, { ...sources, extractor: null })).toThrow(`reads the features of ${reads}`)
       else expect(classifierNetworkOf(args, { ...sources, outputs: 7 }).config, 'levels are the labels\'').toEqual({ ...config, outChannels: 7 })
     })

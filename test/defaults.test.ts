@@ -13,7 +13,7 @@ import { settingsOf, trainClassifier } from '../src/cli/train-classifier.ts'
 import { trainDiffusion } from '../src/cli/train-diffusion.ts'
 import { runSettings } from '../src/cli/train-options.ts'
 import {
-  diffusionOptionsOf, GaussianDiffusion, l2, lossTypeOf, respace, scoreProcess, selfGuidance, type MinorityScores,
+  GaussianDiffusion, l2, lossTypeOf, processOf, respace, scoreProcess, selfGuidance, type MinorityScores,
 } from '../src/diffusion/index.ts'
 import { parseConfig, parseDiffusionSettings, type DiffusionSettings } from '../src/nn/index.ts'
 import { Device } from '../src/tensor/index.ts'
@@ -61,11 +61,11 @@ describe('a checkpoint that is silent', () => {
     ['rescaleTimesteps', false], ['meanType', 'epsilon'], ['varianceType', 'fixedLarge'], ['lossType', 'mse'], ['respacing', 1000], ['varianceWithHead', 'learnedRange'],
   ], () => {
     const settings = parseDiffusionSettings(said)
-    const { rescaleTimesteps, meanType, varianceType } = diffusionOptionsOf(settings, { inChannels: 3, outChannels: 3 })
+    const { rescaleTimesteps, meanType, varianceType } = processOf({ config: { ...base, outChannels: 3 }, diffusion: settings })
     return {
       rescaleTimesteps, meanType, varianceType, lossType: lossTypeOf(settings),
-      respacing: respace({ schedule: settings.noiseSchedule, diffusionSteps: settings.diffusionSteps }).steps,
-      varianceWithHead: diffusionOptionsOf(settings, { inChannels: 3, outChannels: 6 }).varianceType,
+      respacing: respace(settings).steps,
+      varianceWithHead: processOf({ config: { ...base, outChannels: 6 }, diffusion: settings }).varianceType,
     }
   })
 
@@ -110,7 +110,7 @@ describe('train diffusion', () => {
   })
 
   table('its process', 'the same', [
-    ['learnSigma', false, true, adm], ['diffusionSteps', 1000], ['noiseSchedule', 'linear', 'cosine', 'what ADM and IDDPM took for small pictures'],
+    ['learnSigma', false, true, adm], ['diffusionSteps', 1000], ['schedule', 'linear', 'cosine', 'what ADM and IDDPM took for small pictures'],
     ['rescaleTimesteps', false], ['rescaleLearnedSigmas', false], ['useKl', false], ['meanType', undefined], ['sigmaSmall', undefined],
   ], () => ({ meanType: undefined, sigmaSmall: undefined, ...network.diffusion }))
 
@@ -175,7 +175,7 @@ describe('sample', () => {
     ['boost', 1], ['skip', 0], ['guide', null], ['classifier', null], ['minority', null],
     ['number', 10000, 16, 'a first look; the papers\' 50,000 are asked for'], ['batch', 16, 8, 'fits the GPU of a laptop at 64 x 64'],
   ], () => {
-    const { sampler, respacing, clipDenoised, eta, meanType, varianceType, rescaleTimesteps, boost, skip, guide, classifier, minority, number, batch } = settings()
+    const { sampler, respacing, clipDenoised, eta, process: { meanType, varianceType, rescaleTimesteps }, boost, skip, guide, classifier, minority, number, batch } = settings()
     return { sampler, respacing, clipDenoised, eta, meanType, varianceType, rescaleTimesteps, boost, skip, guide, classifier, minority, number, batch }
   })
 
@@ -223,7 +223,7 @@ describe('sample', () => {
 describe('score', () => {
   let scores: MinorityScores
   beforeAll(async () => {
-    await writeModel(at('m'), base, { diffusion: { ...cosine, noiseSchedule: 'linear' } })
+    await writeModel(at('m'), base, { diffusion: { ...cosine, schedule: 'linear' } })
     writeFileSync(at('data.npz'), npz({ images: npy('|u1', [1, 8, 8, 3], Uint8Array.from(numbers(192, 1), (v) => 127 + 100 * v)) }))
     const { code, err } = await tweedie(['score', '--model', at('m'), '--data', at('data.npz'), '--out', at('scores.json'), '--backend', 'cpu', '--threads', '1'])
     expect(code, err.join('\n')).toBe(0)

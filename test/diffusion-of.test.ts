@@ -1,6 +1,6 @@
 /** A model's description makes its process: the schedule is typed nowhere, and a respacing is a number or the reference's text. */
 import { describe, expect, test } from 'vitest'
-import { diffusionOf, diffusionOptionsOf, GaussianDiffusion, scoreProcess, spaceTimesteps, type Respacing } from '../src/diffusion/index.ts'
+import { diffusionOf, GaussianDiffusion, processOf, scoreProcess, spaceTimesteps, type Respacing } from '../src/diffusion/index.ts'
 import { preset, presetNames } from '../src/nn/index.ts'
 import { base, classifier, cosine } from './small-models.ts'
 
@@ -13,7 +13,7 @@ test.each(presetNames())('%s', (name) => {
   expect(process.modelTimestep(49)).toBe(diffusion.rescaleTimesteps ? 999.75 : diffusionSteps - 1)
   expect([meanType, varianceType]).toEqual(['epsilon', 'learnedRange'])
   // abar of the last step: 2.4e-9 of cosine 1000, 4.0e-5 of linear 1000.
-  expect(process.tables.alphaBar[49]! < 1e-6).toBe(diffusion.noiseSchedule === 'cosine')
+  expect(process.tables.alphaBar[49]! < 1e-6).toBe(diffusion.schedule === 'cosine')
 })
 
 test('everything that the model was trained with', () => {
@@ -41,7 +41,7 @@ test('of a model that does not say how it was trained no process is guessed', ()
 
 test('a score is in the process of the description, too', () => {
   const described = scoreProcess({ config: base, diffusion: cosine })
-  const typed = scoreProcess(diffusionOptionsOf(cosine, base))
+  const typed = scoreProcess(processOf({ config: base, diffusion: cosine }))
   expect([described.t, described.diffusion.process.timestepMap[described.t]]).toEqual([90, 908])
   expect(described.diffusion.process.tables).toEqual(typed.diffusion.process.tables)
 })

@@ -125,7 +125,7 @@ describe('the text', () => {
       kind: 'classifier', imageSize: 64, modelChannels: 64, numResBlocks: 1, attentionResolutions: [4], pool: 'spatial', resblockUpdown: false, useScaleShiftNorm: false, outChannels: 1000,
     })
     expect(configOfFlags('--image_size 32 --diffusion_steps 500 --noise_schedule cosine --sigma_small True --predict_xstart True --use_kl True --rescale_timesteps no').diffusion).toEqual({
-      noiseSchedule: 'cosine', diffusionSteps: 500, rescaleTimesteps: false, learnSigma: false, rescaleLearnedSigmas: true, sigmaSmall: true, meanType: 'xStart', useKl: true,
+      schedule: 'cosine', diffusionSteps: 500, rescaleTimesteps: false, learnSigma: false, rescaleLearnedSigmas: true, sigmaSmall: true, meanType: 'xStart', useKl: true,
     })
   })
 

@@ -1,9 +1,9 @@
 /**
  * Trajectories of the reference code for what its scripts can be told of a network: no variance head (FIXED_LARGE, and
  * FIXED_SMALL with `sigma_small`), `predict_xstart`, a network of the previous x, `clip_denoised False`. What is not said
- * here is the default of `diffusionOptionsOf`, which therefore has to be the reference's.
+ * here is the default of `processOf`, which therefore has to be the reference's.
  */
-import { diffusionOptionsOf, GaussianDiffusion, GivenNoise, l2, sampleLoop, selfGuidance, type SampleOptions } from '../src/diffusion/index.ts'
+import { diffusionOf, GivenNoise, l2, sampleLoop, selfGuidance, type SampleOptions } from '../src/diffusion/index.ts'
 import type { DiffusionSettings, UNet } from '../src/nn/index.ts'
 import { arrayNamed, expectOutput, loadGoldenModel, readGolden, tensorNamed } from './golden.ts'
 import { deviceTest } from './op.ts'
@@ -16,8 +16,8 @@ interface Case {
   readonly sampling?: Omit<SampleOptions, 'noise'>
 }
 
-const linear: DiffusionSettings = { noiseSchedule: 'linear', diffusionSteps: 1000, rescaleTimesteps: false }
-const cosine: Partial<DiffusionSettings> = { noiseSchedule: 'cosine' }
+const linear: DiffusionSettings = { schedule: 'linear', diffusionSteps: 1000, rescaleTimesteps: false }
+const cosine: Partial<DiffusionSettings> = { schedule: 'cosine' }
 
 const cases: Readonly<Record<string, Case>> = {
   n1: { weights: 'nosig16', respacing: '20' },
@@ -36,7 +36,7 @@ describeShared('the reference code, told otherwise', () => {
       using model = await loadGoldenModel(device, `goldens/fidelity/${weights}.safetensors`) as UNet
       using xT = tensorNamed(device, golden, 'x_T')
       using given = tensorNamed(device, golden, 'noise')
-      const diffusion = new GaussianDiffusion({ ...diffusionOptionsOf({ ...linear, ...settings }, model.config), respacing })
+      const diffusion = diffusionOf({ config: { kind: 'unet', ...model.config }, diffusion: { ...linear, ...settings } }, { respacing })
       for await (const { x, done, total } of sampleLoop(diffusion, model, { noise: new GivenNoise(xT, given), ...sampling })) {
         const marks = { first_step: 1, middle_step: Math.floor(total / 2) + 1, sample: total }
         for (const [mark, at] of Object.entries(marks)) if (done === at) expectOutput(await x.read(), arrayNamed(golden, mark).data, mark)

@@ -299,7 +299,7 @@ deviceTest('steps outside the process, steps of another number, and loss types t
 }, onCPU)
 
 test('which loss a model\'s settings mean', () => {
-  const settings = { noiseSchedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false } as const
+  const settings = { schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false } as const
   expect(lossTypeOf(settings)).toBe('mse')
   expect(lossTypeOf({ ...settings, rescaleLearnedSigmas: true })).toBe('rescaledMse')
   expect(lossTypeOf({ ...settings, useKl: true, rescaleLearnedSigmas: true })).toBe('rescaledKl')

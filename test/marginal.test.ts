@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { purposes } from '../src/tensor/purposes.ts'
-import { encodeMarginal, GaussianDiffusion, GeneratedNoise, MarginalFit, marginalStart, marginalStartIndex, readMarginal, sampleLoop, type Marginal } from '../src/diffusion/index.ts'
+import { encodeMarginal, GaussianDiffusion, GeneratedNoise, MarginalFit, marginalSkip, marginalStart, readMarginal, sampleLoop, type Marginal } from '../src/diffusion/index.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { hostRandomNormal, splitSeed } from '../src/tensor/index.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
@@ -67,7 +67,7 @@ describe('the start', () => {
   test('is at the noisiest index of log-SNR -3 or more', () => {
     const at = (schedule: 'linear' | 'cosine', respacing?: string): number => {
       const diffusion = new GaussianDiffusion({ schedule, diffusionSteps: 1000, respacing })
-      return diffusion.process.timestepMap[marginalStartIndex(diffusion)]!
+      return diffusion.process.timestepMap[diffusion.steps - 1 - marginalSkip(diffusion)]!
     }
     expect([at('cosine'), at('linear'), at('cosine', '50')]).toEqual([858, 546, 856])
   })

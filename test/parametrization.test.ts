@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { RunRecord } from '../src/cli/run-record.ts'
-import { calcBpd, diffusionOptionsOf, GaussianDiffusion, GivenNoise, sampleLoop, trainingLosses, type Denoiser, type MeanType } from '../src/diffusion/index.ts'
+import { calcBpd, GaussianDiffusion, GivenNoise, processOf, sampleLoop, trainingLosses, type Denoiser, type MeanType } from '../src/diffusion/index.ts'
 import { configMetadata } from '../src/nn/config-metadata.ts'
 import { parseDiffusionSettings, type DiffusionSettings, type ModelConfig } from '../src/nn/index.ts'
 import { grad, mul, sub, type Tensor } from '../src/tensor/index.ts'
@@ -15,7 +15,7 @@ import { npy, npz } from './data-fixtures.ts'
 import { expectOutput } from './golden.ts'
 import { deviceTest, expectClose, numbers, onCPU } from './op.ts'
 import { describeShared, shared } from './shared.ts'
-import { base, cosine, writeModel } from './small-models.ts'
+import { base, classifier, cosine, writeModel } from './small-models.ts'
 import { inputX, modelA } from './spec-models.ts'
 
 /** The same network without variance head. */
@@ -43,15 +43,15 @@ describe('settings and files', () => {
   })
 
   test('the variance follows the head, then sigma_small', () => {
-    const type = (settings: Partial<DiffusionSettings>, network?: ModelConfig): string => diffusionOptionsOf({ ...cosine, ...settings }, network).varianceType
+    const type = (settings: Partial<DiffusionSettings>, config: ModelConfig): string => processOf({ config, diffusion: { ...cosine, ...settings } }).varianceType
     expect(type({ sigmaSmall: true }, base)).toBe('learnedRange')
     expect(type({}, headless)).toBe('fixedLarge')
     expect(type({ sigmaSmall: true }, headless)).toBe('fixedSmall')
-    expect([type({ learnSigma: true }), type({})]).toEqual(['learnedRange', 'fixedLarge'])
+    expect([type({ learnSigma: true }, classifier), type({}, classifier)]).toEqual(['learnedRange', 'fixedLarge'])
   })
 
   test('of a file that says nothing no process is guessed', () => {
-    expect(() => diffusionOptionsOf(undefined, base)).toThrow(/does not say what process/)
+    expect(() => processOf({ config: base })).toThrow(/does not say what process/)
   })
 })
 

@@ -73,7 +73,7 @@ describe('what a file is', () => {
     const own = preset('64x64_diffusion')
     expect(file('own', {}, { ...own, config: { ...own.config, dropout: 0, numHeads: 1, attentionResolutions: [8, 4, 2] } }).preset).toBe('64x64_diffusion')
     expect(file('own', {}, { ...own, config: { ...own.config, useNewAttentionOrder: false } })).not.toHaveProperty('preset')
-    expect(file('own', {}, { ...own, diffusion: { ...own.diffusion, noiseSchedule: 'linear' } })).not.toHaveProperty('preset')
+    expect(file('own', {}, { ...own, diffusion: { ...own.diffusion, schedule: 'linear' } })).not.toHaveProperty('preset')
   })
 
   test('what was fetched before the name was kept tells it by its address', () => {
@@ -157,7 +157,7 @@ describe('defaults', () => {
     ['borrowed figures', settingsOf(lsun, ['--self-guided']), 'L2', [
       'self-guidance of lsun_bedroom: none is published, the figures are those of CelebA, weight 0.4, every 5, strength 0.8, LPIPS (alex) (sg README.md; every and strength are the defaults of image_sample.py), this run with L2',
     ]],
-    ['figures of one\'s own for a model of one\'s own', settingsOf({ config: base, diffusion: { noiseSchedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false } }, ['--guide-weight', '1']), 'LPIPS (alex)', []],
+    ['figures of one\'s own for a model of one\'s own', settingsOf({ config: base, diffusion: { schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false } }, ['--guide-weight', '1']), 'LPIPS (alex)', []],
     ['Boost-and-Skip', settingsOf(imagenet, [...labels, '--method', 'boost-and-skip', '--boost', '4']), 'L2', ['Boost-and-Skip of 64x64_diffusion: published with boost 2.5, skip 3 (bns README.md), this run with boost 4']],
     ['another classifier', settingsOf(imagenet, [...labels, '--classifier', 'c'], { classifier: file('128x128_classifier') }), 'L2', ['class guidance of 64x64_diffusion: published with scale 1, 64x64_classifier (gd README.md), this run with 128x128_classifier']],
     ['the published classifier', settingsOf(imagenet, [...labels, '--classifier', 'c'], { classifier: file('64x64_classifier') }), 'L2', []],

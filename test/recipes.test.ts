@@ -46,7 +46,7 @@ describe('the papers\' table', () => {
     expect(training('extractor')).toBe(column.extractor === null ? undefined : `${weightsFolder()}/${column.extractor}.safetensors`)
     expect([inChannels, imageSize]).toEqual(column.input)
     expect([outChannels, Number(figure(name, 'label', 'levels'))]).toEqual([column.levels, column.levels])
-    expect([diffusion.diffusionSteps, diffusion.noiseSchedule]).toEqual([column.steps, column.schedule])
+    expect([diffusion.diffusionSteps, diffusion.schedule]).toEqual([column.steps, column.schedule])
     expect([modelChannels, numResBlocks, channelMult]).toEqual([column.width, column.depth, column.mult])
     expect(attentionResolutions.map((rate) => imageSize / rate)).toEqual(column.attention)
     expect([resblockUpdown, numHeadChannels, pool, useScaleShiftNorm]).toEqual([column.updown, 64, 'attention', true])
@@ -127,11 +127,11 @@ describe('plans', () => {
     const mri = await networkIn('brain-mri', { size: 256, channels: 1, classes: 4 })
     // The order of q, k and v is one of storage: a network trained from nothing has no other.
     expect(mri.config).toEqual({ ...lsun.config, inChannels: 1, outChannels: 2, numHeads: 1, useNewAttentionOrder: true })
-    expect(mri.diffusion).toMatchObject({ noiseSchedule: 'linear', diffusionSteps: 1000 })
+    expect(mri.diffusion).toMatchObject({ schedule: 'linear', diffusionSteps: 1000 })
     // Qin et al.'s DDPM (CBDM, CVPR 2023): attention at 16 px with one head, no variance head; 32 / 16 = rate 2.
     const longTailed = await networkIn('cifar10-lt', { size: 32, channels: 3, classes: 10 })
     expect(longTailed.config).toMatchObject({ imageSize: 32, modelChannels: 128, channelMult: [1, 2, 2, 2], numResBlocks: 2, attentionResolutions: [2], numHeadChannels: 256, outChannels: 3, dropout: 0.1, numClasses: null })
-    expect(longTailed.diffusion).toMatchObject({ noiseSchedule: 'linear', diffusionSteps: 1000, learnSigma: false })
+    expect(longTailed.diffusion).toMatchObject({ schedule: 'linear', diffusionSteps: 1000, learnSigma: false })
     expect((await networkIn('celeba', { size: 64, channels: 3, classes: null })).config).toEqual(preset('celeba64_uncond').config)
   })
 

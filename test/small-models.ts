@@ -5,7 +5,7 @@ import { configMetadata } from '../src/nn/config-metadata.ts'
 import { hashes } from './formula.ts'
 import { encoderConfig, unetConfig } from './spec-models.ts'
 
-export const cosine: DiffusionSettings = { noiseSchedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false }
+export const cosine: DiffusionSettings = { schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false }
 
 /** U-Net A of spec-models.ts, and the same with three classes. */
 export const base: ModelConfig = { kind: 'unet', ...unetConfig }

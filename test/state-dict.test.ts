@@ -99,9 +99,9 @@ describe('published networks', () => {
   })
 
   it('processes and published figures', () => {
-    expect(preset('64x64_diffusion').diffusion).toMatchObject({ noiseSchedule: 'cosine', rescaleTimesteps: false })
+    expect(preset('64x64_diffusion').diffusion).toMatchObject({ schedule: 'cosine', rescaleTimesteps: false })
     expect(preset('cifar10_uncond_50M_500K').diffusion)
-      .toMatchObject({ noiseSchedule: 'cosine', diffusionSteps: 4000, rescaleTimesteps: true })
+      .toMatchObject({ schedule: 'cosine', diffusionSteps: 4000, rescaleTimesteps: true })
     expect(preset('imagenet64_cond_270M_250K').diffusion).toMatchObject({ diffusionSteps: 4000, rescaleTimesteps: false })
     expect(preset('celeba64_uncond').sampling.selfGuided).toMatchObject({ weight: 0.4, every: 5, strength: 0.8 })
     expect(preset('256x256_diffusion_uncond').sampling.classifier!.scale).toBe(10)
@@ -247,7 +247,7 @@ describeShared('goldens: configurations', () => {
     const { shapes } = header(shared('weights/bccd32-adm.io.safetensors'))
     const json = readFileSync(shared('weights/bccd32-adm.json'), 'utf8')
     const { config, diffusion } = parseConfig(json, gradients(shapes))
-    expect(diffusion).toEqual({ noiseSchedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false })
+    expect(diffusion).toEqual({ schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false })
     checkStateDict(stateDictOf(planOf(config)), gradients(shapes), 'bccd32-adm')
   })
 
@@ -330,7 +330,7 @@ describe('configurations', () => {
 
   it('diffusion settings', () => {
     expect(parseDiffusionSettings('{"noise_schedule": "linear", "diffusion_steps": 4000, "use_kl": true}'))
-      .toEqual({ noiseSchedule: 'linear', diffusionSteps: 4000, rescaleTimesteps: false, useKl: true })
+      .toEqual({ schedule: 'linear', diffusionSteps: 4000, rescaleTimesteps: false, useKl: true })
     const message = (json: unknown) => failure(() => parseDiffusionSettings(json)).message
     expect(message({ noise_schedule: 'sqrt', diffusion_steps: 10 })).toContain('one of linear, cosine, found "sqrt"')
     expect(message({ noise_schedule: 'linear', diffusion_steps: 0 })).toContain('must be positive')

@@ -98,7 +98,7 @@ describe('on the command line', () => {
     'sample', '--model', at('base.safetensors'), '--labels', '2,0', '--respacing', '3', '--number', '3', '--batch', '2', '--seed', '5', '--out', at(folder),
     '--upsampler', at('upsampler.safetensors'), '--upsampler-respacing', '3', ...more,
   ]
-  const linear = { noiseSchedule: 'linear', diffusionSteps: 1000, rescaleTimesteps: false } as const
+  const linear = { schedule: 'linear', diffusionSteps: 1000, rescaleTimesteps: false } as const
 
   beforeAll(async () => {
     await writeModel(at('base.safetensors'), baseOfClasses)

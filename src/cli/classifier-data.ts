@@ -5,9 +5,9 @@
 import { readFile } from 'node:fs/promises'
 import { attributesOf, joinSets, openImages, parseAttributes, subset, type Batch, type ImageAttributes, type ImageSet } from '../data/index.node.ts'
 import { checkFingerprint, parseMinorityLabels, type ClassifierKind, type MinorityLabels } from '../diffusion/index.ts'
+import { isSameNoise, noiseInWords, type NoiseProcess } from '../nn/index.ts'
 import { splitLabelled, splitLevels, type ClassifierImages, type SplitLevelsOptions } from '../train/index.ts'
 import { fail, type Arguments } from './arguments.ts'
-import { told, type Process } from './classifier-options.ts'
 import { sha256Of } from './files.ts'
 import { noteIdle } from './options-guidance.ts'
 import { openTrainingData, type ImageOption } from './train-options.ts'
@@ -151,12 +151,12 @@ export function labelled({ labelsOf }: LabelledImages, conditional: boolean): (p
 }
 
 /** Scores of a model with other noise say what that model finds rare. `said`: an option chose the process. */
-export function checkScored({ file: { scores }, path }: { readonly file: MinorityLabels; readonly path: string }, process: Process, said: boolean): void {
-  const scored = { ...process, noiseSchedule: scores.schedule, diffusionSteps: scores.diffusionSteps }
-  if (told(scored) === told(process)) return
-  const message = `${path} was scored with a model of the noise "${told(scored)}", but the classifier is to be trained on "${told(process)}"`
+export function checkScored({ file: { scores }, path }: { readonly file: MinorityLabels; readonly path: string }, process: NoiseProcess, said: boolean): void {
+  const scored = { ...process, schedule: scores.schedule, diffusionSteps: scores.diffusionSteps }
+  if (isSameNoise(scored, process)) return
+  const message = `${path} was scored with a model of the noise "${noiseInWords(scored)}", but the classifier is to be trained on "${noiseInWords(process)}"`
   if (said) console.error(`note: ${message}.`)
-  else fail(`${message}: score the data with the model that is to be guided, or, if this is meant, add --schedule ${process.noiseSchedule} --diffusion-steps ${process.diffusionSteps}.`)
+  else fail(`${message}: score the data with the model that is to be guided, or, if this is meant, add --schedule ${process.schedule} --diffusion-steps ${process.diffusionSteps}.`)
 }
 
 /** For people: how many training images there are of what. */

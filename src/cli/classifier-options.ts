@@ -3,17 +3,23 @@
  * (script_util.py). What it reads follows from the extractor, from the model that it is to guide, or from the data.
  */
 import { featureShape } from '../diffusion/index.ts'
-import { checkConfig, configOfFlags, preset as presetOf, type ClassifierConfig, type DiffusionSettings, type Preset, type UNetConfig } from '../nn/index.ts'
+import {
+  checkConfig, configOfFlags, isSameNoise, noiseInWords, preset as presetOf, type ClassifierConfig, type DiffusionSettings, type NoiseProcess, type Preset, type UNetConfig,
+} from '../nn/index.ts'
 import { fail, type Arguments } from './arguments.ts'
 import { attentionDefault, attentionRates } from './attention-option.ts'
 import { flagsOption } from './flags-option.ts'
+import { noiseIn, noiseOptions } from './process-options.ts'
 
-export const processOptions = {
+const trainedOn = { default: "the model's, then the preset's" } as const
+
+/** What says on which noise a classifier is trained. */
+export const guidedOptions = {
   model: { value: 'M.safetensors', help: 'the diffusion model to be guided: the classifier is trained on its noise' },
   'model-preset': { value: 'NAME', help: 'the published model it is, for a file that does not say so itself' },
-  schedule: { value: 'cosine|linear', help: 'noise schedule', default: "the model's, then the preset's" },
-  'diffusion-steps': { value: 'T', help: 'steps of the process', default: "the model's, then the preset's" },
-  'rescale-timesteps': { help: 'the classifier sees t * 1000 / T, as the model must', default: "the model's, then the preset's" },
+  schedule: { ...noiseOptions.schedule, ...trainedOn, help: 'noise schedule' },
+  'diffusion-steps': { ...noiseOptions['diffusion-steps'], ...trainedOn, help: 'steps of the process' },
+  'rescale-timesteps': { ...trainedOn, help: 'the classifier sees t * 1000 / T, as the model must' },
 } as const
 
 export const classifierOptions = {
@@ -33,7 +39,6 @@ export const classifierOptions = {
 } as const
 
 type Config = ClassifierConfig & { readonly kind: 'classifier' }
-export type Process = Pick<DiffusionSettings, 'noiseSchedule' | 'diffusionSteps' | 'rescaleTimesteps'>
 
 /** What files say, those that are given. */
 export interface ClassifierSources {
@@ -65,27 +70,21 @@ function wholeIn(args: Arguments<'preset' | 'flags'>): Whole | undefined {
   return config.kind === 'classifier' ? { said, config, diffusion, sampling } : fail(`${said} is a U-Net: train classifier takes a classifier, such as mc_cifar10.`)
 }
 
-/** The process by options, then by the model, then by the preset. `said`: whether an option chose it. */
-export function processOf(args: Arguments<keyof typeof processOptions | 'preset' | 'flags'>, model: ClassifierSources['model']): { process: Process; said: boolean } {
+/** The noise by options, then by the model, then by the preset. `said`: whether an option chose it. */
+export function guidedNoise(args: Arguments<keyof typeof guidedOptions | 'preset' | 'flags'>, model: ClassifierSources['model']): { process: NoiseProcess; said: boolean } {
   const preset = wholeIn(args)
   const known = model?.diffusion ?? preset?.diffusion
-  if (model?.diffusion && preset && told(model.diffusion) !== told(preset.diffusion)) {
-    fail(`${preset.said} is trained on "${told(preset.diffusion)}", but the model draws with "${told(model.diffusion)}": take the options --classifier-* instead, or the model it belongs to.`)
+  if (model?.diffusion && preset && !isSameNoise(model.diffusion, preset.diffusion)) {
+    fail(`${preset.said} is trained on "${noiseInWords(preset.diffusion)}", but the model draws with "${noiseInWords(model.diffusion)}": take the options --classifier-* instead, or the model it belongs to.`)
   }
-  const unknown = (name: string): never => fail(`--${name} is required: --model M names the diffusion model that is to be guided, on whose noise the classifier is trained.`)
-  const said = (['schedule', 'diffusion-steps', 'rescale-timesteps'] as const).some((name) => args.has(name))
   return {
-    said,
-    process: {
-      noiseSchedule: args.choice('schedule', ['cosine', 'linear']) ?? known?.noiseSchedule ?? unknown('schedule'),
-      diffusionSteps: args.integer('diffusion-steps', { min: 4 }) ?? known?.diffusionSteps ?? unknown('diffusion-steps'),
-      rescaleTimesteps: args.flag('rescale-timesteps') ?? known?.rescaleTimesteps ?? false,
-    },
+    said: (Object.keys(noiseOptions) as (keyof typeof noiseOptions)[]).some((name) => args.has(name)),
+    process: noiseIn(args, known, {
+      least: 4, rescaled: args.flag('rescale-timesteps'),
+      missing: ': --model M names the diffusion model that is to be guided, on whose noise the classifier is trained',
+    }),
   }
 }
-
-/** For people: a process in a few words. */
-export const told = ({ noiseSchedule, diffusionSteps, rescaleTimesteps }: Process): string => `${noiseSchedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', rescaled' : ''}`
 
 /** `attention`: that of the run that goes on, if one does. */
 export function classifierNetworkOf(args: Arguments<keyof typeof classifierOptions>, { model, extractor, data, outputs }: ClassifierSources, attention: readonly number[] | null = null): ClassifierNetwork {

@@ -5,12 +5,11 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { encodePng, imageOf } from '../data/index.ts'
-import { GaussianDiffusion, lastGuided } from '../diffusion/index.ts'
+import { lastGuided, respace } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { checkFinite, drawing } from '../tweedie/drawing.ts'
 import { cycled, labelsOf } from '../tweedie/labels.ts'
-import { processOf } from '../tweedie/settings.ts'
 import { departures, sayDepartures } from './departures.ts'
 import { sha256Of } from './files.ts'
 import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
@@ -52,9 +51,10 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   await mkdir(out, { recursive: true })
   const differs = departures(settings, distance.name)
   sayDepartures(differs)
+  const metric = metricStep(settings)
   const { name, vendor, architecture, software } = device.adapter
   let record = await resumed(out, {
-    program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), ...metricStep(settings), sha256,
+    program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), ...(metric && { metric }), sha256,
     adapter: { backend: device.backend.kind, name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
   }, signal)
   if (record.status === 'done') {
@@ -72,7 +72,7 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   for (let begin = record.samples.length; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
     const range = samples.length === 1 ? `sample ${begin + 1}` : `samples ${begin + 1} to ${begin + samples.length}`
-    const drawn = await drawBatch(setup, settings, samples, score, `${what}, ${range} of ${number}`, signal).catch((error: unknown): never => {
+    const drawn = await drawBatch(setup, settings, samples, { score, metricAt: metric?.t }, `${what}, ${range} of ${number}`, signal).catch((error: unknown): never => {
       if (!(error instanceof TweedieError) || error.code !== 'non-finite' || begin === 0) throw error
       throw new TweedieError('non-finite', `${error.message} The ${begin} before ${begin === 1 ? 'is' : 'are'} kept in ${out}; other settings need another --out.`, { cause: error })
     })
@@ -103,11 +103,11 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
 }
 
 /** Where the metric of a self-guided run is read. */
-function metricStep(settings: SampleSettings): Pick<RunRecord, 'metric'> {
-  if (!settings.guide) return {}
-  const { steps, process } = new GaussianDiffusion({ ...processOf(settings), respacing: settings.respacing })
+function metricStep(settings: SampleSettings): RunRecord['metric'] {
+  if (!settings.guide) return undefined
+  const { steps, timestepMap } = respace({ ...settings.process, respacing: settings.respacing })
   const t = lastGuided(settings.guide, steps - settings.skip - 1, steps)
-  return t === null ? {} : { metric: { t, timestep: process.timestepMap[t] } }
+  return t === null ? undefined : { t, timestep: timestepMap[t] }
 }
 
 /** Where the batches of a run begin. */
@@ -119,7 +119,13 @@ function numbersOf({ sample, base, first, middle }: Drawn, count: number, { smal
   return new Map(named.flatMap(([name, data, shape]) => data ? [[name, { shape: [count, ...shape], data }] as const] : []))
 }
 
-async function drawBatch(setup: Setup, settings: SampleSettings, samples: readonly number[], score: Scorer, label: string, signal: AbortSignal): Promise<Drawn> {
+interface Measures {
+  readonly score: Scorer
+  /** The step at which self-guidance's metric is read. */
+  readonly metricAt: number | undefined
+}
+
+async function drawBatch(setup: Setup, settings: SampleSettings, samples: readonly number[], { score, metricAt }: Measures, label: string, signal: AbortSignal): Promise<Drawn> {
   const { model, shape, upsampler } = setup
   const y = labelsOf(settings.labels, samples)
   const leads = setup.guidances.map(({ name, lead }) => ({ name, ...lead(samples, y) }))
@@ -129,7 +135,6 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   const elapsed = (): number => (performance.now() - start) / 1000
   const bar = progress(label, total, 'steps')
   const seen: { first: Float32Array | null; middle: Float32Array | null; metric: Float32Array | null } = { first: null, middle: null, metric: null }
-  const metricAt = metricStep(settings).metric?.t
   let [firstStep, sampling] = [0, 0]
   let [last, scores]: Float32Array[] = []
   try {

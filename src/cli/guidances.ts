@@ -17,7 +17,7 @@ import type { AttributeSettings, ClassifierSettings, MinoritySettings } from './
 
 /** The guidances of a run in the order of their sum. */
 export async function openGuidances(settings: SampleSettings, model: UNetConfig, images: ImageNeed, opener: Opener, signal: AbortSignal): Promise<OpenGuidance[]> {
-  const context: Context = { settings, process: settings, model, images, opener, signal }
+  const context: Context = { settings, process: settings.process, model, images, opener, signal }
   const { classifier, minority, sehwag, attributes } = settings
   const opened: OpenGuidance[] = []
   if (classifier) opened.push(await openClassifier(classifier, context))

@@ -3,6 +3,7 @@ import { TweedieError } from '../errors.ts'
 import { classifierMetadata, minorityMetadata } from '../diffusion/index.ts'
 import type { Checkpoint } from '../io/index.node.ts'
 import { aCount, aNumber, fieldsOf, listOf, optional } from '../io/json.ts'
+import { noiseInWords } from '../nn/index.ts'
 import { countersOf, runOfState, trainingOf } from '../train/index.ts'
 import { counted } from './counted.ts'
 
@@ -44,13 +45,13 @@ export function modelRows({ metadata, name }: Checkpoint): Row[] {
   const minority = minorityMetadata(metadata, name)
   const told = classifierMetadata(metadata, name)
   if (minority) {
-    const { levels, within, thresholds, extractor, schedule, diffusionSteps, rescaleTimesteps } = minority
+    const { levels, within, thresholds, extractor } = minority
     const scores = Float64Array.from(thresholds.flat()).sort()
     rows.push(
       ['tells', `${levels} minority levels, cut within ${within === 'all' ? 'all images' : 'each class'}: for --minority-classifier`],
       ['  scores', `up to ${scores[0]?.toPrecision(4)} in the lowest level, ${scores.at(-1)?.toPrecision(4)} in the rarest`],
       ['  reads', extractor ? `features of ${extractor.name}, sha256 ${extractor.sha256}` : 'pixels'],
-      ['  trained on', `${schedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', timesteps rescaled' : ''}`],
+      ['  trained on', noiseInWords(minority)],
     )
   } else if (told) rows.push(['tells', `${told.of === 'real' ? 'images' : told.of}: ${told.names.join(', ')}`])
   const { step, images, data } = trainingOf(metadata)

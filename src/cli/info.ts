@@ -1,10 +1,10 @@
 /** `tweedie info`: what can compute on this machine, and what a checkpoint holds and takes. */
-import { diffusionOptionsOf } from '../diffusion/index.ts'
+import { processOf } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint } from '../io/index.node.ts'
 import {
-  checkStateDict, describeModel, memoryOf, parameterCount, planOf, preset as presetOf, presetNames, presetsLike, presetsWith, publishedSelfDistance, stateDictOf,
-  type DiffusionSettings, type ModelConfig, type ModelDescription,
+  checkStateDict, describeModel, memoryOf, noiseInWords, parameterCount, planOf, preset as presetOf, presetNames, presetsLike, presetsWith, publishedSelfDistance, stateDictOf,
+  type DiffusionProcess, type ModelDescription,
 } from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import { shapesOf } from '../nn/state-dict.ts'
@@ -15,7 +15,7 @@ import { deviceOptions, onDevice } from './device.ts'
 import { jsonBeside, openWeights } from './files.ts'
 import { flagsOption, toldOf, type Told } from './flags-option.ts'
 import { modelRows, stateRows } from './info-training.ts'
-import { meanTypeName } from './parametrization.ts'
+import { meanTypeName } from './process-options.ts'
 import type { Session } from './session.ts'
 
 const options = {
@@ -108,8 +108,8 @@ async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags
   show([
     ['network', `${kind === 'unet' ? ('superResolution' in config && config.superResolution ? 'super-resolution U-Net' : 'U-Net') : 'classifier'}${whose}`],
     ...Object.entries(fields).map(([key, value]) => [`  ${key}`, Array.isArray(value) ? value.join(', ') : String(value)] as const),
-    ['process', diffusion ? `${diffusion.noiseSchedule}, ${diffusion.diffusionSteps} steps${diffusion.rescaleTimesteps ? ', timesteps rescaled' : ''}` : 'not told: --schedule and --diffusion-steps are needed for sampling'],
-    ...(diffusion && kind === 'unet' ? [['  predicts', predicted(diffusion, config)] as const] : []),
+    ['process', diffusion ? noiseInWords(diffusion) : 'not told: --schedule and --diffusion-steps are needed for sampling'],
+    ...(diffusion && kind === 'unet' ? [['  predicts', predicted(processOf(description))] as const] : []),
     ...publishedRows(description.preset),
     ...modelRows(checkpoint),
     ['memory, one image', `${mebibytes(inference.bytes)} (weights ${mebibytes(inference.weights)}), largest tensor ${mebibytes(inference.largestBuffer)}`],
@@ -118,8 +118,7 @@ async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags
 }
 
 /** What a U-Net predicts, and the variance it is sampled with. */
-function predicted(settings: DiffusionSettings, network: ModelConfig): string {
-  const { meanType, varianceType } = diffusionOptionsOf(settings, network)
+function predicted({ meanType, varianceType }: DiffusionProcess): string {
   const variance = { learnedRange: 'variance learned', learned: 'variance learned', fixedLarge: 'variance FIXED_LARGE', fixedSmall: 'variance FIXED_SMALL' }[varianceType]
   return `${meanTypeName(meanType)}, ${variance}`
 }

@@ -5,7 +5,7 @@ import { fail, type Arguments } from './arguments.ts'
 import { attentionDefault, attentionRates } from './attention-option.ts'
 import { flagsOption } from './flags-option.ts'
 import { noteIdle } from './options-guidance.ts'
-import { meanTypeIn, parametrizationOptions } from './parametrization.ts'
+import { meanTypeIn, noiseIn, noiseOptions, parametrizationOptions } from './process-options.ts'
 import type { FromFile } from './train-from.ts'
 
 export const networkOptions = {
@@ -23,8 +23,8 @@ export const networkOptions = {
   'num-heads': { value: 'N', help: 'attention heads, instead of their channels' },
   'num-heads-upsample': { value: 'N', help: 'the same on the way up', default: '--num-heads' },
   dropout: { value: 'P', help: 'dropout in residual blocks', default: '0' },
-  schedule: { value: 'cosine|linear', help: 'noise schedule', default: 'cosine' },
-  'diffusion-steps': { value: 'T', help: 'steps of the process', default: '1000' },
+  schedule: { ...noiseOptions.schedule, help: 'noise schedule', default: 'cosine' },
+  'diffusion-steps': { ...noiseOptions['diffusion-steps'], help: 'steps of the process', default: '1000' },
   'no-learn-sigma': { help: 'no variance head: the variance is the schedule\'s' },
   ...parametrizationOptions,
   predict: { ...parametrizationOptions.predict, default: 'epsilon' },
@@ -78,8 +78,7 @@ export async function networkOf(args: Arguments<NetworkOption>, data: DataShape,
   return {
     config,
     diffusion: {
-      noiseSchedule: args.choice('schedule', ['cosine', 'linear']) ?? 'cosine', diffusionSteps: args.integer('diffusion-steps', { min: 2 }) ?? 1000,
-      rescaleTimesteps: false, learnSigma, rescaleLearnedSigmas: loss === 'rescaled-mse', useKl: loss === 'rescaled-kl',
+      ...noiseIn(args, { schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false }, { least: 2 }), learnSigma, rescaleLearnedSigmas: loss === 'rescaled-mse', useKl: loss === 'rescaled-kl',
       ...(meanType && { meanType }), ...(args.flag('sigma-small') && { sigmaSmall: true }),
     },
   }

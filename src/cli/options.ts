@@ -3,7 +3,7 @@
  * keeps and `replay` reads again. What a model was trained with comes from its file, then from the preset.
  */
 import { resolve } from 'node:path'
-import { diffusionOptionsOf } from '../diffusion/index.ts'
+import { processOf } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, presetsLike, type ModelConfig, type ModelDescription, type Preset } from '../nn/index.ts'
 import { checkLabels } from '../tweedie/labels.ts'
 import { boostAndSkipOf, checkSteps, methods, respacingOf, samplerOf, samplers, type DrawSettings, type Method, type ProcessSettings } from '../tweedie/settings.ts'
@@ -13,17 +13,15 @@ import { distanceOptions, distanceSettings, type DistanceSettings } from './dist
 import { flagsOption } from './flags-option.ts'
 import type { KnownFiles } from './known-files.ts'
 import { guidanceOptions, guidanceSettings, guidanceToOptions, noteIdle, type GuidanceSettings } from './options-guidance.ts'
-import { meanTypeIn, meanTypeName, parametrizationOptions } from './parametrization.ts'
 import { upsamplerOptions, upsamplerSettings, upsamplerToOptions, type UpsamplerSettings } from './options-upsampler.ts'
+import { meanTypeIn, meanTypeName, noiseIn, noiseOptions, parametrizationOptions } from './process-options.ts'
 
 /** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
 export const processOptions = {
   model: { value: 'M.safetensors', help: 'the U-Net; .pt and .pth work too; bccd32 is the shipped one of blood cells, with its classifier and feature net' },
   preset: { value: 'NAME', help: 'the published model it is, for a file that does not say so itself; tweedie info lists the names. What was published for it is the default' },
   flags: flagsOption,
-  schedule: { value: 'cosine|linear', help: 'noise schedule of the training', default: "the model file's, then the preset's" },
-  'diffusion-steps': { value: 'T', help: 'steps of the training', default: "the model file's, then the preset's" },
-  'rescale-timesteps': { help: 'the network was trained to see t * 1000 / T', default: "the model file's, then the preset's" },
+  ...noiseOptions,
   ...parametrizationOptions,
   'no-clip-denoised': { help: 'do not clip the estimates of x_0 to [-1, 1] (clip_denoised False)' },
   ...distanceOptions,
@@ -79,15 +77,14 @@ const presetIn = (args: Arguments<ProcessOption>, model: ModelDescription): Pres
 }
 
 export function processSettings(args: Arguments<ProcessOption>, model: ModelDescription): ProcessSettings {
-  const { config } = model
   const known = model.diffusion ?? presetIn(args, model)?.diffusion
-  const unknown = (name: string): never => fail(`--${name} is required: neither the model file nor a preset says how the model was trained (--preset NAME; there are ${presetNames().length}, see tweedie info).`)
-  const noiseSchedule = args.choice('schedule', ['cosine', 'linear']) ?? known?.noiseSchedule ?? unknown('schedule')
-  const diffusionSteps = args.integer('diffusion-steps', { min: 1 }) ?? known?.diffusionSteps ?? unknown('diffusion-steps')
-  const rescaleTimesteps = args.flag('rescale-timesteps') ?? known?.rescaleTimesteps ?? false
+  const noise = noiseIn(args, known, {
+    least: 1, rescaled: args.flag('rescale-timesteps'),
+    missing: `: neither the model file nor a preset says how the model was trained (--preset NAME; there are ${presetNames().length}, see tweedie info)`,
+  })
   const [meanType, sigmaSmall] = [meanTypeIn(args) ?? known?.meanType, args.flag('sigma-small') ?? known?.sigmaSmall]
-  const settings = { noiseSchedule, diffusionSteps, rescaleTimesteps, ...(meanType && { meanType }), ...(sigmaSmall && { sigmaSmall }) }
-  return { ...diffusionOptionsOf(settings, config), clipDenoised: !args.flag('no-clip-denoised') }
+  const diffusion = { ...noise, ...(meanType && { meanType }), ...(sigmaSmall && { sigmaSmall }) }
+  return { process: processOf({ config: model.config, diffusion }), clipDenoised: !args.flag('no-clip-denoised') }
 }
 
 /** Labels for a model: one to number of classes, or none for a model without classes. */
@@ -104,7 +101,7 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   const method = args.choice('method', methods) ?? 'ancestral'
   const sampler = samplerOf(method, args.choice('sampler', samplers))
   if (method === 'ddim' && sampler !== 'ddim') fail('--method ddim is the sampler ddim: leave one of the two out.')
-  const process = processSettings(args, model)
+  const { process, clipDenoised } = processSettings(args, model)
   const respacing = respacingOf(args.text('respacing'), preset, process.diffusionSteps)
   const { boost, skip } = boostAndSkipOf(method, { boost: args.number('boost', { min: 0 }), skip: args.integer('skip') }, preset)
   noteIdle(args, '--sampler ddim', sampler === 'ddim', ['eta'])
@@ -120,7 +117,7 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
   }
   const labels = labelsFor(args, config)
   const guidance = guidanceSettings(args, { method, preset, labels, files })
-  checkSteps({ ...process, respacing, skip, guide: guidance.guide }, (option) => `--${option}`)
+  checkSteps({ process, respacing, skip, guide: guidance.guide }, (option) => `--${option}`)
   return {
     model: resolve(args.required('model')),
     preset: args.text('preset') ?? null,
@@ -130,7 +127,8 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
     },
     method,
     sampler,
-    ...process,
+    process,
+    clipDenoised,
     respacing,
     eta: args.number('eta', { min: 0, max: 1 }) ?? 0,
     labels,
@@ -151,18 +149,19 @@ export function sampleSettings(args: Arguments<SampleOption>, model: ModelDescri
 
 /** The settings in the command line's own words, every default filled in: what run.json keeps and a report shows. */
 export function toOptions(settings: SampleSettings): Record<string, string | number | boolean> {
+  const { process } = settings
   const named: Partial<Record<SampleOption, string | number | boolean | null>> = {
     model: settings.model,
     preset: settings.preset,
     flags: settings.flags,
     method: settings.method,
     sampler: settings.sampler,
-    schedule: settings.schedule,
-    'diffusion-steps': settings.diffusionSteps,
+    schedule: process.schedule,
+    'diffusion-steps': process.diffusionSteps,
     respacing: settings.respacing,
-    'rescale-timesteps': settings.rescaleTimesteps,
-    predict: meanTypeName(settings.meanType),
-    'sigma-small': settings.varianceType === 'learnedRange' ? null : settings.varianceType === 'fixedSmall',
+    'rescale-timesteps': process.rescaleTimesteps,
+    predict: meanTypeName(process.meanType),
+    'sigma-small': process.varianceType === 'learnedRange' ? null : process.varianceType === 'fixedSmall',
     'no-clip-denoised': !settings.clipDenoised,
     eta: settings.sampler === 'ddim' ? settings.eta : null,
     labels: settings.labels.join(',') || null,

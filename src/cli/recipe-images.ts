@@ -4,7 +4,7 @@
  * so that the same command picks the same again.
  */
 import { centerCrop, type ImageSet } from '../data/index.ts'
-import { diffusionOptionsOf, GaussianDiffusion } from '../diffusion/index.ts'
+import { diffusionOf } from '../diffusion/index.ts'
 import { Classifier, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, UNet, type ModelConfig, type UNetConfig } from '../nn/index.ts'
 import type { DiffusionSettings } from '../nn/index.ts'
 import { classifierTask, diffusionTask, Trainer, trainingMemoryOf, type Draw, type Task } from '../train/index.ts'
@@ -133,7 +133,7 @@ async function measure(set: ImageSet, candidate: Candidate, { signal, requestDev
   using device = await requestDevice({ need: together([trainingMemoryOf(config, { batch: most, steps: 1, lr: 1, emaRates: [0] }), memoryOf(classifierConfig, { batch: most, parameters: true })]), signal })
   console.error(`Measuring how fast this machine trains at ${size} x ${size} (${device.adapter.name})`)
   const batch = Math.min(most, batches[device.backend.kind as keyof typeof batches] ?? 32)
-  const diffusion = new GaussianDiffusion(diffusionOptionsOf(process, config))
+  const diffusion = diffusionOf({ config, diffusion: process })
   const load = async (_: number, count: number): Promise<{ images: Float32Array }> => ({ images: Float32Array.from({ length: count * config.inChannels * size ** 2 }, (_, i) => Math.sin(i)) })
   using unet = new UNet(config, initializeParameters(device, planOf(config), 0))
   using classifier = new Classifier(classifierConfig, initializeParameters(device, planOf(classifierConfig), 0))

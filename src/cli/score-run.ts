@@ -16,8 +16,7 @@ import { isTable, unfinishedScores, type ScoresHead, type UnfinishedScores } fro
 import { version } from './version.ts'
 import { writeText } from './write-text.ts'
 
-export interface ScoreJob extends ScoreProcess {
-  readonly process: ProcessSettings
+export interface ScoreJob extends ScoreProcess, ProcessSettings {
   readonly draws: number
   readonly seed: number
   readonly batch: number
@@ -41,7 +40,7 @@ export interface ScoreTools {
 type Scoring = (options: Pick<Parameters<typeof scoreImages>[3], 'indices' | 'known' | 'draws' | 'reconstructions' | 'onProgress'>) => ReturnType<typeof scoreImages>
 
 export async function runScores(job: ScoreJob, { device, model, distance }: ScoreTools, signal: AbortSignal): Promise<void> {
-  const { process: { clipDenoised }, diffusion, t, draws, seed, batch, out, set, indices, told } = job
+  const { clipDenoised, diffusion, t, draws, seed, batch, out, set, indices, told } = job
   const { imageSize: size, inChannels: channels } = model.config
   const source: ImageSource = {
     length: set.length, shape: [channels, size, size],
@@ -71,11 +70,11 @@ export const keepsOtherScores = async (path: string): Promise<string | null> => 
 export const keepsOtherPage = async (path: string): Promise<string | null> =>
   isScorePage(await beginningOf(path, 1000)) ? null : 'is no page of scores'
 
-function headOf({ process, diffusion, t, draws, seed, set, indices, told, model }: ScoreJob, distance: string): ScoresHead {
+function headOf({ process, clipDenoised, diffusion, t, draws, seed, set, indices, told, model }: ScoreJob, distance: string): ScoresHead {
   const classes = told ?? set.labels
   return {
     program: 'tweedie', kind: 'minority-scores', data: set.name, fingerprint: set.fingerprint,
-    ...scoreSettings(process, { diffusion, t }, { model: model.sha256, distance, draws, seed, conditional: told !== null, clipDenoised: process.clipDenoised }), indices,
+    ...scoreSettings(process, { diffusion, t }, { model: model.sha256, distance, draws, seed, conditional: told !== null, clipDenoised }), indices,
     ...(classes && { classes: indices.map((k) => classes[k]) }),
     ...(classes && classes === set.labels && set.classes && { classNames: set.classes }),
   }

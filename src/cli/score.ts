@@ -5,7 +5,6 @@ import { scoreProcess, type ScoreStep } from '../diffusion/index.ts'
 import { memoryOf, type ModelConfig, type UNet } from '../nn/index.ts'
 import { cycled } from '../tweedie/labels.ts'
 import { together } from '../tweedie/need.ts'
-import { processOf } from '../tweedie/settings.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { dataOptions, openData } from './data.ts'
 import { sayDepartures, scoreDepartures } from './departures.ts'
@@ -58,10 +57,10 @@ export const score: Command = {
       const { config } = file.description
       if (config.kind !== 'unet' || config.superResolution) return fail(`${file.name}: scores need a U-Net that draws images by itself.`)
       // All that can be said against a job is said before the device is asked for, sizes of the images included.
-      const process = processSettings(args, file.description)
+      const { process, clipDenoised } = processSettings(args, file.description)
       noteIdle(args, 'sampling: a score needs no variance', false, ['sigma-small'])
       const settings = {
-        process, ...scoreProcess(processOf(process), stepOf(args.text('step'))),
+        process, clipDenoised, ...scoreProcess(process, stepOf(args.text('step'))),
         draws: args.integer('draws', { min: 1 }) ?? 1, seed: args.integer('seed') ?? 0, out: resolve(args.text('out') ?? 'scores.json'), html: args.text('html') ?? null,
       }
       await using _ = await claimOutputs({

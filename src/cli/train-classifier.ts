@@ -2,13 +2,13 @@
 import { basename, join } from 'node:path'
 import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
 import { createNamedScheduleSampler, diffusionOf, encodeClassifierMetadata, encodeMinorityMetadata, type MinorityMetadata } from '../diffusion/index.ts'
-import { Classifier, configMetadata, initializeParameters, memoryOf, parameterCount, planOf, stateDictOf, type ClassifierConfig, type UNetConfig } from '../nn/index.ts'
+import { Classifier, configMetadata, initializeParameters, isSameNoise, memoryOf, noiseInWords, parameterCount, planOf, stateDictOf, type ClassifierConfig, type NoiseProcess, type UNetConfig } from '../nn/index.ts'
 import { classifierTask, evaluateClassifier, Trainer, trainingMemoryOf, type ClassifierEvaluation } from '../train/index.ts'
 import { together } from '../tweedie/need.ts'
 import { fail, parseArguments, type Arguments, type Command } from './arguments.ts'
 import { attentionBefore } from './attention-option.ts'
 import { checkScored, countsOf, guessing, labelled, labelOptions, openLabelled, type LabelledImages } from './classifier-data.ts'
-import { classifierNetworkOf, classifierOptions, processOf, processOptions, told, type Process } from './classifier-options.ts'
+import { classifierNetworkOf, classifierOptions, guidedNoise, guidedOptions } from './classifier-options.ts'
 import { evaluationsOf, isReview, reviewLine, type ClassifierReview } from './classifier-page.ts'
 import { sayDepartures, trainingDepartures } from './departures.ts'
 import { computedOn, onDevice } from './device.ts'
@@ -23,7 +23,7 @@ import { trainPage } from './train-page.ts'
 const options = {
   ...imageOptions,
   ...labelOptions,
-  ...processOptions,
+  ...guidedOptions,
   extractor: { value: 'E.safetensors', help: 'a frozen ADM classifier, whose features the minority classifier reads instead of pixels' },
   'extractor-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself' },
   ...trainOptions,
@@ -66,7 +66,7 @@ export const trainClassifier: Command = {
     if (of !== 'levels' && args.has('extractor')) fail(`--extractor is for minority classifiers; ${kinds[of].name} reads pixels.`)
     if ((of === 'classes' || of === 'real') && args.flag('class-cond')) fail('--class-cond is for classifiers of levels and of attributes, which a class says something of.')
     const model = await openGuided(args, signal)
-    const { process, said } = processOf(args, model)
+    const { process, said } = guidedNoise(args, model)
     if (levels) checkScored(levels, process, said)
     if (levels && model && model.sha256 !== levels.file.scores.model) console.error(`note: ${levels.path} was scored with another model file than ${model.path}.`)
     const ownClasses = model?.config.numClasses ?? null
@@ -152,10 +152,10 @@ const kinds = {
 } as const
 
 /** The same as metadata of the model files. */
-function outputsOf({ of, names, levels }: LabelledImages, { noiseSchedule, diffusionSteps, rescaleTimesteps }: Process, extractor: MinorityMetadata['extractor']): Record<string, string> {
+function outputsOf({ of, names, levels }: LabelledImages, noise: NoiseProcess, extractor: MinorityMetadata['extractor']): Record<string, string> {
   if (of !== 'levels') return encodeClassifierMetadata({ of, names })
   const { file: { levels: count, thresholds, within } } = levels!
-  return encodeMinorityMetadata({ levels: count, thresholds, within, schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, extractor })
+  return encodeMinorityMetadata({ levels: count, thresholds, within, ...noise, extractor })
 }
 
 /** Of the papers: AdamW with lr 3e-4 that falls to 0, weight decay 0.05, no averages. */
@@ -174,13 +174,13 @@ async function openGuided(args: Arguments<'model' | 'model-preset'>, signal: Abo
   return { path, sha256: await sha256OfFile(path, signal), config: config as UNetConfig, ...(diffusion && { diffusion }) }
 }
 
-async function openExtractor(args: Arguments<'extractor' | 'extractor-preset'>, process: Process, signal: AbortSignal): Promise<{ file: ModelFile; config: ClassifierConfig & { kind: 'classifier' }; sha256: string } | null> {
+async function openExtractor(args: Arguments<'extractor' | 'extractor-preset'>, process: NoiseProcess, signal: AbortSignal): Promise<{ file: ModelFile; config: ClassifierConfig & { kind: 'classifier' }; sha256: string } | null> {
   if (!args.has('extractor')) return null
   const file = await openModel(args.required('extractor'), { preset: args.text('extractor-preset') }, signal)
   const { name: path, description: { config, diffusion } } = file
   try {
     if (config.kind !== 'classifier') return fail(`${path}: --extractor takes an ADM classifier, found a U-Net.`)
-    if (diffusion && told(diffusion) !== told(process)) return fail(`${path}: a classifier of the noise "${told(diffusion)}", but the model draws with "${told(process)}": take one that was trained on the model's noise.`)
+    if (diffusion && !isSameNoise(diffusion, process)) return fail(`${path}: a classifier of the noise "${noiseInWords(diffusion)}", but the model draws with "${noiseInWords(process)}": take one that was trained on the model's noise.`)
     return { file, config, sha256: await sha256OfFile(path, signal) }
   } catch (error) {
     await file.checkpoint.close()

@@ -3,9 +3,9 @@
  * nothing says so.
  */
 import { TweedieError, unexpected } from '../errors.ts'
-import type { DiffusionSettings, ModelConfig } from '../nn/config.ts'
+import type { DiffusionProcess, DiffusionSettings, ModelConfig } from '../nn/config.ts'
 import { refuseUnknown } from '../refuse.ts'
-import { GaussianDiffusion, type DiffusionOptions } from './gaussian-diffusion.ts'
+import { GaussianDiffusion } from './gaussian-diffusion.ts'
 import type { Respacing } from './respace.ts'
 
 /** A network and what it was trained with, as `describeModel` and `preset` tell them. */
@@ -32,23 +32,19 @@ export function diffusionOf(description: DescribedProcess, options: DiffusionOfO
   refuseUnknown('diffusionOf', options, { respacing: true })
   if (description?.config === undefined) throw unexpected('diffusionOf', "a model's description", description, 'describeModel(checkpoint) makes one.')
   const { respacing } = options
-  return new GaussianDiffusion({ ...describedOptions(description), ...(respacing !== undefined && { respacing }) })
+  return new GaussianDiffusion({ ...processOf(description), ...(respacing !== undefined && { respacing }) })
 }
 
-/** {@link diffusionOptionsOf} of a description; a classifier's outputs are no channels of an image. */
-export const describedOptions = ({ config, diffusion }: DescribedProcess): ReturnType<typeof diffusionOptionsOf> =>
-  diffusionOptionsOf(diffusion, config.kind === 'unet' ? config : undefined)
-
 /**
- * How a network is sampled from, given what it was trained with: one with twice the channels of its images has a variance
- * head, LEARNED_RANGE; one without takes FIXED_LARGE, or FIXED_SMALL where `sigmaSmall` says so. Without a `network` (a
- * classifier's process) `learnSigma` tells. {@link diffusionOf} makes the process itself.
+ * What of a description its process is made from. A U-Net with twice the channels of its images has a variance head,
+ * LEARNED_RANGE; one without takes FIXED_LARGE, or FIXED_SMALL where `sigmaSmall` says so. A classifier's outputs are no
+ * channels of an image: there `learnSigma` tells. {@link diffusionOf} makes the process itself.
  *
  * @throws TweedieError 'option' where nothing is known of the training
  */
-export function diffusionOptionsOf(settings: DiffusionSettings | undefined, network?: { readonly inChannels: number; readonly outChannels: number }): Required<Omit<DiffusionOptions, 'respacing'>> {
-  if (!settings) throw new TweedieError('option', 'The model file does not say what process the network was trained with: give describeModel a preset, or the schedule and the steps to GaussianDiffusion yourself.')
-  const { noiseSchedule, diffusionSteps, rescaleTimesteps, meanType = 'epsilon', sigmaSmall = false } = settings
-  const learnSigma = network ? network.outChannels === 2 * network.inChannels : settings.learnSigma ?? false
-  return { schedule: noiseSchedule, diffusionSteps, rescaleTimesteps, meanType, varianceType: learnSigma ? 'learnedRange' : sigmaSmall ? 'fixedSmall' : 'fixedLarge' }
+export function processOf({ config, diffusion }: DescribedProcess): DiffusionProcess {
+  if (!diffusion) throw new TweedieError('option', 'The model file does not say what process the network was trained with: give describeModel a preset, or the schedule and the steps to GaussianDiffusion yourself.')
+  const { schedule, diffusionSteps, rescaleTimesteps, meanType = 'epsilon', learnSigma, sigmaSmall } = diffusion
+  const head = config.kind === 'unet' ? config.outChannels === 2 * config.inChannels : learnSigma
+  return { schedule, diffusionSteps, rescaleTimesteps, meanType, varianceType: head ? 'learnedRange' : sigmaSmall ? 'fixedSmall' : 'fixedLarge' }
 }

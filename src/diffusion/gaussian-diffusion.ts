@@ -5,32 +5,19 @@
  * compiles nothing.
  */
 import { TweedieError, unexpected } from '../errors.ts'
-import { meanTypes, type MeanType, type NoiseSchedule } from '../nn/config.ts'
+import { meanTypes, varianceTypes, type DiffusionProcess, type MeanType, type VarianceType } from '../nn/config.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { exp, expression, f, full, map, slice, Tensor } from '../tensor/index.ts'
 import { denoiserOf, givenTensor, noTensor, type DenoiserLike } from './denoiser.ts'
-import { respace, type RespacedProcess, type Respacing } from './respace.ts'
+import { respace, type RespacedProcess, type RespaceOptions } from './respace.ts'
 
-export type { MeanType } from '../nn/config.ts'
+export type { MeanType, VarianceType } from '../nn/config.ts'
 
-/** Where the variance comes from: the network (as a log-variance, or between two bounds) or the schedule. */
-export type VarianceType = (typeof varianceTypes)[number]
-
-const varianceTypes = ['learned', 'learnedRange', 'fixedSmall', 'fixedLarge'] as const
-
-export interface DiffusionOptions {
-  readonly schedule: NoiseSchedule
-  /** T of the training. */
-  readonly diffusionSteps: number
-  /** `250`, `'10,15,20'`, `'ddim25'`, see `spaceTimesteps`; default: all T steps. */
-  readonly respacing?: Respacing
-  /** The network sees t * 1000 / T. Default false. */
-  readonly rescaleTimesteps?: boolean
-  /** Default `'epsilon'`, as every published model. */
-  readonly meanType?: MeanType
-  /** Default `'learnedRange'`, as every published model with a variance head. */
-  readonly varianceType?: VarianceType
-}
+/**
+ * A process and the steps to walk it in. `meanType` is `'epsilon'` by default, as of every published model, and
+ * `varianceType` is `'learnedRange'`, as of every published model with a variance head.
+ */
+export interface DiffusionOptions extends RespaceOptions, Partial<Pick<DiffusionProcess, 'meanType' | 'varianceType'>> {}
 
 export interface MeanVariance {
   readonly mean: Tensor

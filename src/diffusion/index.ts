@@ -6,7 +6,7 @@ export { qSampleEach } from './per-sample.ts'
 export { approxStandardNormalCdf, discretizedGaussianLogLikelihood, normalKl } from './variational-bound.ts'
 export { l1, l2, perceptual, pNorm, squaredL2, type Distance, type GreyRange } from './distance.ts'
 export type { Denoiser, DenoiserLike, DenoisingModel } from './denoiser.ts'
-export { diffusionOf, diffusionOptionsOf, type DescribedProcess, type DiffusionOfOptions } from './diffusion-of.ts'
+export { diffusionOf, processOf, type DescribedProcess, type DiffusionOfOptions } from './diffusion-of.ts'
 export { GaussianDiffusion, type DenoisedOptions, type DiffusionOptions, type MeanType, type MeanVariance, type VarianceType } from './gaussian-diffusion.ts'
 export { classifierGuidance, logDensityGuidance, type ClassifierGuidanceOptions, type Guidance, type Logits, type LogitsLike } from './guidance.ts'
 export { featureShape, minorityLogits, tiltedGuidance, uniformTargets, type MinorityLogitsOptions, type SampleStream, type TiltedGuidanceOptions } from './minority-guidance.ts'
@@ -18,7 +18,7 @@ export {
 export {
   minorityScore, scoreIndex, scoreProcess, scoreRespacing, tweedieReconstruction, type MinorityScoreOptions, type ReconstructionOptions, type ScoreProcess, type ScoreStep,
 } from './minority-score.ts'
-export { encodeMarginal, MarginalFit, marginalStart, marginalStartIndex, readMarginal, type Marginal } from './marginal.ts'
+export { encodeMarginal, MarginalFit, marginalSkip, marginalStart, readMarginal, type Marginal } from './marginal.ts'
 export { encodeMinorityMetadata, minorityMetadata, type MinorityMetadata } from './minority-metadata.ts'
 export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './noise.ts'
 export { respace, spaceTimesteps, type RespacedProcess, type RespaceOptions, type Respacing } from './respace.ts'

@@ -115,11 +115,11 @@ function cholesky(matrix: Float64Array, n: number): Float32Array {
   return Float32Array.from(factor)
 }
 
-/** The index at which a sampler begins that starts from the marginal: the noisiest one of log-SNR -3 or more. */
-export function marginalStartIndex({ process: { tables: { alphaBar } } }: GaussianDiffusion): number {
+/** How many steps a sampler leaves out that starts from the marginal: those before the noisiest one of log-SNR -3 or more. */
+export function marginalSkip({ steps, process: { tables: { alphaBar } } }: GaussianDiffusion): number {
   let start = 0
   for (const [t, abar] of alphaBar.entries()) if (Math.log(abar / (1 - abar)) >= startLogSnr) start = t
-  return start
+  return steps - 1 - start
 }
 
 // a (x + mean) + b noise
@@ -134,7 +134,8 @@ const noised = expression(3, 2, ([x, mean, noise], [a, b]) => f.add(f.mul(a, f.a
  * @throws TweedieError 'shape' for images of another size than the marginal's
  */
 export function marginalStart(device: Device, diffusion: GaussianDiffusion, { imageSize, channels, side, mean, factor }: Marginal, noise: GeneratedNoise): { noise: NoiseSource; skip: number } {
-  const s = marginalStartIndex(diffusion)
+  const skip = marginalSkip(diffusion)
+  const s = diffusion.steps - 1 - skip
   const { sqrtAlphaBar, sqrtOneMinusAlphaBar } = diffusion.process.tables
   const initial = (): Tensor => device.scope(() => {
     const epsilon = noise.initial()
@@ -146,7 +147,7 @@ export function marginalStart(device: Device, diffusion: GaussianDiffusion, { im
     const up = (x: Tensor, n: number): Tensor => upsampleNearest(reshape(x, [n, channels, side, side]), imageSize / side)
     return map(noised, [up(averaged, z.shape[0]), up(device.tensor(mean, [1, mean.length]), 1), epsilon], [sqrtAlphaBar[s], sqrtOneMinusAlphaBar[s]])
   })
-  return { noise: { initial, step: (t) => noise.step(t), renoise: (t, k) => noise.renoise(t, k) }, skip: diffusion.steps - 1 - s }
+  return { noise: { initial, step: (t) => noise.step(t), renoise: (t, k) => noise.renoise(t, k) }, skip }
 }
 
 const kind = 'marginal'

@@ -4,20 +4,18 @@
  */
 import { TweedieError } from '../errors.ts'
 import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, type Check } from '../io/json.ts'
-import type { MeanType, NoiseSchedule } from '../nn/config.ts'
+import type { DiffusionProcess } from '../nn/config.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import type { DiffusionOptions } from './gaussian-diffusion.ts'
 import { equalWidthLabels, quantileLabels } from './labels.ts'
 import type { ScoreProcess } from './minority-score.ts'
 
 /** How images were scored: part of both files. */
-export interface ScoreSettings {
+export interface ScoreSettings extends Pick<DiffusionProcess, 'schedule' | 'diffusionSteps'> {
   /** sha256 of the model file. */
   readonly model: string
-  readonly schedule: NoiseSchedule
-  readonly diffusionSteps: number
   /** What the model predicts. Absent: epsilon. */
-  readonly predict?: MeanType
+  readonly predict?: DiffusionProcess['meanType']
   readonly respacing: string
   /** Index of the respaced process. */
   readonly t: number
@@ -63,9 +61,6 @@ export interface MinorityLabels {
   readonly labels: readonly number[]
   readonly scores: ScoreSettings
 }
-
-const settingsIn = ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, predict, clipDenoised }: ScoreSettings): ScoreSettings =>
-  ({ model, schedule, diffusionSteps, respacing, t, timestep, distance, draws, seed, conditional, ...(predict && { predict }), ...(clipDenoised === false && { clipDenoised }) })
 
 /** What the process does not say of how images were scored. */
 export interface ScoredWith extends Pick<ScoreSettings, 'model' | 'distance' | 'draws' | 'seed' | 'conditional'> {
@@ -134,9 +129,13 @@ export const encodeMinorityScores = (file: MinorityScores, name = 'a file of min
 export const encodeMinorityLabels = (file: MinorityLabels, name = 'a file of minority labels'): string => `${jsonText(file, name)}\n`
 
 const settingsFields: { readonly [K in keyof ScoreSettings]-?: Check } = {
-  model: aText, schedule: oneOf('cosine', 'linear'), diffusionSteps: aCount, predict: optional(aText), respacing: aText, t: aCount, timestep: aCount,
-  distance: aText, draws: aCount, seed: aCount, conditional: aBoolean, clipDenoised: optional(aBoolean),
+  model: aText, schedule: oneOf('cosine', 'linear'), diffusionSteps: aCount, respacing: aText, t: aCount, timestep: aCount,
+  distance: aText, draws: aCount, seed: aCount, conditional: aBoolean, predict: optional(aText), clipDenoised: optional(aBoolean),
 }
+
+/** How the images of a scores file were scored, without the scores. */
+const settingsIn = (file: ScoreSettings): ScoreSettings =>
+  Object.fromEntries(Object.keys(settingsFields).flatMap((key) => key in file ? [[key, file[key as keyof ScoreSettings]]] : [])) as unknown as ScoreSettings
 
 /**
  * Reads a scores file. `name` is what messages call it.

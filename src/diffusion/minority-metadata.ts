@@ -4,9 +4,10 @@
  */
 import { TweedieError } from '../errors.ts'
 import { jsonText } from '../io/json.ts'
-import type { NoiseSchedule } from '../nn/config.ts'
+import type { NoiseProcess } from '../nn/config.ts'
 
-export interface MinorityMetadata {
+/** The noise is that of its training. */
+export interface MinorityMetadata extends NoiseProcess {
   /** L: labels are 0 to L - 1, the last the rarest. Within classes of different numbers, the largest. */
   readonly levels: number
   /** q_j, the largest score of level j: [L], or with `within: 'class'` such a row for each class, as long as that class has levels. */
@@ -14,9 +15,6 @@ export interface MinorityMetadata {
   readonly within: 'all' | 'class'
   /** The frozen classifier whose features it reads; null: it reads pixels. */
   readonly extractor: { readonly sha256: string; readonly name: string } | null
-  readonly schedule: NoiseSchedule
-  readonly diffusionSteps: number
-  readonly rescaleTimesteps: boolean
 }
 
 /**

@@ -8,7 +8,7 @@ import type { NoiseSchedule } from '../nn/config.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { add, div, randomNormal, splitSeed, type Tensor } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
-import { describedOptions, type DescribedProcess } from './diffusion-of.ts'
+import { processOf, type DescribedProcess } from './diffusion-of.ts'
 import type { DenoiserLike } from './denoiser.ts'
 import { checkDistance, measured, type Distance } from './distance.ts'
 import { GaussianDiffusion, type DenoisedOptions, type DiffusionOptions } from './gaussian-diffusion.ts'
@@ -44,7 +44,7 @@ export type ScoreStep = { readonly index: number } | { readonly fraction: number
  * @throws TweedieError 'option' for an index outside the process or a fraction outside [0, 1]
  */
 export function scoreProcess(process: Omit<DiffusionOptions, 'respacing'> | DescribedProcess, given?: ScoreStep): ScoreProcess {
-  const options = 'config' in process ? describedOptions(process) : process
+  const options = 'config' in process ? processOf(process) : process
   const step = given ?? { fraction: scoreFraction(options.schedule) }
   if (typeof step !== 'object' || !('fraction' in step || 'index' in step)) throw unexpected('scoreProcess', 'a step { index } of the 100, or { fraction } of T', step)
   const steps = Math.min(Number(scoreRespacing), options.diffusionSteps)

@@ -6,7 +6,8 @@
  */
 import { TweedieError } from '../errors.ts'
 import { betaSchedule, diffusionTables } from './schedule.ts'
-import type { DiffusionTables, NoiseSchedule } from './schedule.ts'
+import type { NoiseProcess } from '../nn/config.ts'
+import type { DiffusionTables } from './schedule.ts'
 
 /** Steps to walk a process in: `50`, `'50'`, `'ddim50'`, `'10,15,20'` or a list of counts; see {@link spaceTimesteps}. */
 export type Respacing = number | string | readonly number[]
@@ -57,14 +58,10 @@ export function spaceTimesteps(T: number, spec: Respacing): number[] {
   return [...kept].sort((a, b) => a - b)
 }
 
-export interface RespaceOptions {
-  schedule: NoiseSchedule
-  /** T, the steps of training. */
-  diffusionSteps: number
-  /** See {@link spaceTimesteps}. Default '': all T steps. */
-  respacing?: Respacing
-  /** The network sees `t * 1000 / T`. Default false. */
-  rescaleTimesteps?: boolean
+/** The noise of a process, of which timesteps are not rescaled by default, and the steps to walk it in. */
+export interface RespaceOptions extends Pick<NoiseProcess, 'schedule' | 'diffusionSteps'>, Partial<Pick<NoiseProcess, 'rescaleTimesteps'>> {
+  /** `250`, `'10,15,20'`, `'ddim25'`, see {@link spaceTimesteps}. Default '': all T steps. */
+  readonly respacing?: Respacing
 }
 
 export interface RespacedProcess {

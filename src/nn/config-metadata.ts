@@ -14,11 +14,11 @@ export function configMetadata({ kind: _, ...fields }: ModelConfig, diffusion?: 
   return { config: JSON.stringify(snake(kept)), ...(diffusion ? { diffusion: JSON.stringify(diffusionWords(diffusion)) } : {}) }
 }
 
-/** The reference has a word for the networks that predict x_0; the others go by ours. */
-function diffusionWords({ meanType, ...rest }: DiffusionSettings): object {
+/** Of what a network predicts, the reference has a word for x_0 alone; the others go by ours. */
+function diffusionWords({ schedule, meanType, ...rest }: DiffusionSettings): object {
   const name = Object.entries(meanTypes).find(([, type]) => type === meanType)?.[0]
   const predict = meanType === 'xStart' ? { predict_xstart: true } : name === undefined ? {} : { predict: name }
-  return { ...snake(Object.entries(rest)), ...predict }
+  return { noise_schedule: schedule, ...snake(Object.entries(rest)), ...predict }
 }
 
 const snake = (entries: [string, unknown][]): object =>

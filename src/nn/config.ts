@@ -65,30 +65,54 @@ export type MeanType = 'epsilon' | 'xStart' | 'previousX' | 'v'
 /** How files (`predict`) and the command line (`--predict`) call what a network predicts. */
 export const meanTypes = { epsilon: 'epsilon', xstart: 'xStart', 'previous-x': 'previousX', v: 'v' } as const satisfies Record<string, MeanType>
 
-/** The process a network was trained with (guided-diffusion script_util.py, `create_gaussian_diffusion`). */
-export interface DiffusionSettings {
-  noiseSchedule: NoiseSchedule
+export const varianceTypes = ['learned', 'learnedRange', 'fixedSmall', 'fixedLarge'] as const
+
+/** Where the variance comes from: the network (as a log-variance, or between two bounds) or the schedule. */
+export type VarianceType = (typeof varianceTypes)[number]
+
+/** How images are noised, and what a network is told of it: classifiers of noisy images must have learnt that of the model they guide. */
+export interface NoiseProcess {
+  readonly schedule: NoiseSchedule
   /** T, the steps of training. */
-  diffusionSteps: number
+  readonly diffusionSteps: number
   /** The network sees `t * 1000 / T`. guided-diffusion's default is false, improved-diffusion's true. */
-  rescaleTimesteps: boolean
+  readonly rescaleTimesteps: boolean
+}
+
+/** All of a process that its formulas need: the noise, what the network predicts, and where the variance comes from. */
+export interface DiffusionProcess extends NoiseProcess {
+  readonly meanType: MeanType
+  readonly varianceType: VarianceType
+}
+
+/**
+ * What a checkpoint says of the process that its network was trained with (guided-diffusion script_util.py,
+ * `create_gaussian_diffusion`). `meanType` absent: epsilon. With the network's channels, `processOf` makes a
+ * {@link DiffusionProcess} of it.
+ */
+export interface DiffusionSettings extends NoiseProcess, Partial<Pick<DiffusionProcess, 'meanType'>> {
   /**
    * The second half of the output interpolates the log-variance. The number of output channels tells it: where this is
    * stated, `describeModel` checks that it agrees.
    */
-  learnSigma?: boolean
-  /** What the network predicts. Absent: epsilon. */
-  meanType?: MeanType
+  readonly learnSigma?: boolean
   /**
    * Of a network without variance head: it is sampled with the posterior's variance (FIXED_SMALL) instead of the forward
    * process's (FIXED_LARGE), which is the reference's default. Absent: false.
    */
-  sigmaSmall?: boolean
+  readonly sigmaSmall?: boolean
   /** Training only: the weight of the vb term (`RESCALED_MSE`; Improved DDPM Eq. 16). */
-  rescaleLearnedSigmas?: boolean
+  readonly rescaleLearnedSigmas?: boolean
   /** Training only: the loss is the bound itself (`RESCALED_KL`; Improved DDPM Eq. 4). */
-  useKl?: boolean
+  readonly useKl?: boolean
 }
+
+/** For people: the noise in a few words. */
+export const noiseInWords = ({ schedule, diffusionSteps, rescaleTimesteps }: NoiseProcess): string =>
+  `${schedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', rescaled' : ''}`
+
+export const isSameNoise = (a: NoiseProcess, b: NoiseProcess): boolean =>
+  a.schedule === b.schedule && a.diffusionSteps === b.diffusionSteps && a.rescaleTimesteps === b.rescaleTimesteps
 
 /** Of a process: published ones have 4,000 at most, and its tables are of this length. */
 export const maxDiffusionSteps = 1_000_000

@@ -1,7 +1,10 @@
 /** The networks: ADM U-Net, ADM classifier, LPIPS, their published configurations and their state dicts. */
 export { Classifier, type ClassifierInputs } from './classifier.ts'
 export { checkConfig, levelRates, meanTypes } from './config.ts'
-export type { ClassifierConfig, DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig, UNetConfig } from './config.ts'
+export type {
+  ClassifierConfig, DiffusionProcess, DiffusionSettings, MeanType, ModelConfig, NoiseProcess, NoiseSchedule, Pool, TrunkConfig, UNetConfig, VarianceType,
+} from './config.ts'
+export { isSameNoise, noiseInWords } from './config.ts'
 export type { BlockOptions, Dropout, Parameters } from './layers.ts'
 export { configMetadata } from './config-metadata.ts'
 export { configOfFlags, type FlaggedNetwork, type FlagsConfig, type FlagsOptions } from './flags.ts'

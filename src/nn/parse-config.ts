@@ -77,19 +77,18 @@ export function parseConfig(json: unknown, shapes: Shapes): { config: ModelConfi
  */
 export function parseDiffusionSettings(json: unknown): DiffusionSettings {
   const fields = new Fields('diffusion settings', json)
+  const said = (key: string): boolean => fields.get(key) !== undefined
+  const meanType = meanTypeIn(fields)
   const settings: DiffusionSettings = {
-    noiseSchedule: fields.oneOf('noise_schedule', SCHEDULES),
+    schedule: fields.oneOf('noise_schedule', SCHEDULES),
     diffusionSteps: fields.integer('diffusion_steps'),
     rescaleTimesteps: fields.boolean('rescale_timesteps', false),
+    ...(said('learn_sigma') && { learnSigma: fields.boolean('learn_sigma') }),
+    ...(meanType !== undefined && { meanType }),
+    ...(said('sigma_small') && { sigmaSmall: fields.boolean('sigma_small') }),
+    ...(said('rescale_learned_sigmas') && { rescaleLearnedSigmas: fields.boolean('rescale_learned_sigmas') }),
+    ...(said('use_kl') && { useKl: fields.boolean('use_kl') }),
   }
-  if (fields.get('learn_sigma') !== undefined) settings.learnSigma = fields.boolean('learn_sigma')
-  const meanType = meanTypeIn(fields)
-  if (meanType !== undefined) settings.meanType = meanType
-  if (fields.get('sigma_small') !== undefined) settings.sigmaSmall = fields.boolean('sigma_small')
-  if (fields.get('rescale_learned_sigmas') !== undefined) {
-    settings.rescaleLearnedSigmas = fields.boolean('rescale_learned_sigmas')
-  }
-  if (fields.get('use_kl') !== undefined) settings.useKl = fields.boolean('use_kl')
   fields.finish()
   if (settings.diffusionSteps < 1) fields.fail(`diffusion_steps must be positive, found ${settings.diffusionSteps}`)
   if (settings.diffusionSteps > maxDiffusionSteps) fields.fail(`diffusion_steps must be at most ${maxDiffusionSteps}, found ${settings.diffusionSteps}`)

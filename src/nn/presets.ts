@@ -36,9 +36,9 @@ const CHANNEL_MULT: Record<number, number[]> = {
 const rates = (imageSize: number, resolutions: number[]) => resolutions.map(r => Math.floor(imageSize / r))
 
 const COSINE_1000: DiffusionSettings = {
-  noiseSchedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false, rescaleLearnedSigmas: false, learnSigma: true,
+  schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false, rescaleLearnedSigmas: false, learnSigma: true,
 }
-const LINEAR_1000: DiffusionSettings = { ...COSINE_1000, noiseSchedule: 'linear' }
+const LINEAR_1000: DiffusionSettings = { ...COSINE_1000, schedule: 'linear' }
 /** id's own defaults rescale both. */
 const COSINE_4000_RESCALED: DiffusionSettings = {
   ...COSINE_1000, diffusionSteps: 4000, rescaleTimesteps: true, rescaleLearnedSigmas: true,

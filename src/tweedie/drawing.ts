@@ -1,13 +1,13 @@
 /** Drawing a batch: the sampler over a loaded model, as the command line and the library both run it. */
 import {
-  GaussianDiffusion, GeneratedNoise, GivenNoise, marginalStart, marginalStartIndex, sample, sampleLoop,
+  GaussianDiffusion, GeneratedNoise, GivenNoise, marginalSkip, marginalStart, sample, sampleLoop,
   type Distance, type Guidance, type Marginal, type SampleOptions, type SampleStep,
 } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import type { Device, Tensor } from '../tensor/index.ts'
 import { labelsOf } from './labels.ts'
-import { processOf, type DrawSettings } from './settings.ts'
+import type { DrawSettings } from './settings.ts'
 
 export interface DrawTools {
   readonly device: Device
@@ -41,13 +41,13 @@ export function drawing({ device, model, distance, shape }: DrawTools, settings:
   const { guidances = [], given = null, marginal = null, signal } = options
   const { sampler, eta, boost, clipDenoised, guide } = settings
   const y = labelsOf(settings.labels, samples)
-  const diffusion = new GaussianDiffusion({ ...processOf(settings), respacing: settings.respacing })
-  const skip = marginal && !given ? diffusion.steps - 1 - marginalStartIndex(diffusion) : settings.skip
+  const diffusion = new GaussianDiffusion({ ...settings.process, respacing: settings.respacing })
+  const skip = marginal && !given ? marginalSkip(diffusion) : settings.skip
   const rest = { ...(y && { y }), method: sampler, ...(sampler === 'ddim' && { eta }), boost, clipDenoised, guidances, ...(signal && { signal }), ...(guide && { selfGuidance: { ...guide, distance } }) }
   const generated = (): GeneratedNoise | null => (given ? null : new GeneratedNoise(device, { seed: settings.seed, samples, shape }))
   const optionsOf = (noise: GeneratedNoise | null): SampleOptions => {
     if (!noise) return { noise: new GivenNoise(given!.xT, given!.noise), skip, ...rest }
-    return { ...(marginal ? marginalStart(device, diffusion, marginal, noise) : { noise, skip }), ...rest }
+    return { noise: marginal ? marginalStart(device, diffusion, marginal, noise).noise : noise, skip, ...rest }
   }
   async function* steps(): AsyncGenerator<SampleStep, void, void> {
     using noise = generated()

@@ -1,6 +1,6 @@
 /** What every kind of guidance needs of its files: how they are opened, what can be said against them, how they are loaded. */
-import { classifierMetadata, type ClassifierKind, type DiffusionOptions, type Guidance } from '../diffusion/index.ts'
-import { memoryOf, type Classifier, type UNetConfig } from '../nn/index.ts'
+import { classifierMetadata, type ClassifierKind, type Guidance } from '../diffusion/index.ts'
+import { isSameNoise, memoryOf, noiseInWords, type Classifier, type NoiseProcess, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './fail.ts'
 import type { ModelFile } from './model-file.ts'
@@ -31,7 +31,7 @@ export interface ImageNeed {
 
 export interface Context<File> {
   /** That of the model. */
-  readonly process: Process
+  readonly process: NoiseProcess
   readonly model: UNetConfig
   readonly opener: Opener<File>
 }
@@ -53,7 +53,7 @@ export async function classifierFile<File>(option: string, where: File, preset: 
   const file = await opener.open(option, where, preset)
   const { name, description: { config, diffusion } } = file
   if (config.kind !== 'classifier') fail(`${name}: a U-Net, but ${opener.called(option)} takes a classifier.`)
-  if (diffusion) checkProcess(name, { ...diffusion, schedule: diffusion.noiseSchedule }, process)
+  if (diffusion) checkProcess(name, diffusion, process)
   const said = classifierMetadata(file.checkpoint.metadata, name)
   const kinds = takes[option]
   if (said && kinds && !kinds.includes(said.of)) fail(`${name}: a classifier of ${learnt[said.of]} (train classifier --of ${said.of}), but ${opener.called(option)} takes one of ${kinds.map((kind) => learnt[kind]).join(' or ')}.`)
@@ -61,13 +61,10 @@ export async function classifierFile<File>(option: string, where: File, preset: 
   return file as ClassifierFile
 }
 
-type Process = Required<Pick<DiffusionOptions, 'schedule' | 'diffusionSteps' | 'rescaleTimesteps'>>
-
 /** A classifier is told the timesteps the network is told, and means nothing at those of another process. */
-export function checkProcess(name: string, trained: Process, drawn: Process): void {
-  const told = ({ schedule, diffusionSteps, rescaleTimesteps }: Process): string => `${schedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', rescaled' : ''}`
-  if (told(trained) === told(drawn)) return
-  fail(`${name}: a classifier of the noise "${told(trained)}", but the model draws with "${told(drawn)}": ` +
+export function checkProcess(name: string, trained: NoiseProcess, drawn: NoiseProcess): void {
+  if (isSameNoise(trained, drawn)) return
+  fail(`${name}: a classifier of the noise "${noiseInWords(trained)}", but the model draws with "${noiseInWords(drawn)}": ` +
     "train the classifier with the model's, or take the model it was trained for.")
 }
 

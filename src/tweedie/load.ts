@@ -2,9 +2,9 @@
  * Everything that a {@link Tweedie} holds, from files to a device. Files are opened and what can be said against them is
  * said before a device is asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
  */
-import { diffusionOptionsOf, type Distance, type GreyRange } from '../diffusion/index.ts'
+import { processOf, type Distance, type GreyRange } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { preset as presetOf, presetNames, type ModelDescription, type Preset, type UNet } from '../nn/index.ts'
+import { preset as presetOf, presetNames, type DiffusionProcess, type ModelDescription, type Preset, type UNet } from '../nn/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { nearestName } from '../suggest.ts'
 import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
@@ -14,7 +14,7 @@ import type { Files, Where } from './files.ts'
 import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinority } from './guidance-minority.ts'
 import { samplingNeeds, together } from './need.ts'
 import { fileOpener, type FileOpener, type FlaggedFile } from './opener.ts'
-import { minorityScaleOf, publishedMinority, type ProcessSettings } from './settings.ts'
+import { minorityScaleOf, publishedMinority } from './settings.ts'
 import { bccd32 } from './shipped.ts'
 
 /** A file that does not say itself what network it holds. */
@@ -71,7 +71,7 @@ export interface Loaded {
   readonly model: UNet
   readonly description: ModelDescription
   readonly preset: Preset | undefined
-  readonly process: ProcessSettings
+  readonly process: DiffusionProcess
   /** `scale`: the published one, else 1. */
   readonly minority: Pick<OpenMinority, 'levels' | 'plan'> & { readonly loaded: LoadedMinority; readonly scale: number } | null
   readonly distance: Distance
@@ -124,7 +124,7 @@ async function openAll(files: Files, opener: FileOpener, what: Where, options: T
   if (config.kind !== 'unet') return fail(`${name} is a classifier, which draws nothing: load the U-Net it was made for, and give this one as minorityClassifier.`)
   if (config.superResolution) return fail(`${name} is a super-resolution U-Net, which takes a picture beside the noise: load one that draws by itself (the command line has --upsampler).`)
   if (!diffusion) return fail(`${name} does not say what process it was trained with: say which published model it is, as in { preset: '64x64_diffusion' }, or with which flags it was trained.`)
-  const process: ProcessSettings = { ...diffusionOptionsOf(diffusion, config), clipDenoised: true }
+  const process = processOf({ config, diffusion })
   const classifier = options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
   const minority = classifier === null ? null : await openMinority(minorityFiles(classifier), { process, model: config, opener })
   const net = await openDistance(options.distance ?? (set ? 'features' : 'l2'), opener, { grey: config.inChannels === 1, features: () => shipped(bccd32.features) })

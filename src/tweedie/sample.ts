@@ -115,7 +115,7 @@ export async function* sample(loaded: Loaded, options: TweedieSampleOptions, che
 const ledByMinority = ({ method, target, scale }: TweedieSampleOptions): boolean => method === 'minority-guided' || target !== undefined || scale !== undefined
 
 /** Checks the options and fills in what they leave open. */
-function settingsOf({ preset, process: trained, description: { config }, minority }: Loaded, options: TweedieSampleOptions): DrawSettings {
+function settingsOf({ preset, process, description: { config }, minority }: Loaded, options: TweedieSampleOptions): DrawSettings {
   refuseUnknown('sample', options, known)
   if (options.selfGuidance !== undefined) checkGuidance(options.selfGuidance)
   const { method = 'ancestral', clipDenoised = true, eta = 0, seed = 0, selfGuidance } = options
@@ -123,11 +123,10 @@ function settingsOf({ preset, process: trained, description: { config }, minorit
   if (options.sampler !== undefined) refuseOther('sampler', options.sampler, samplers)
   if (method === 'ddim' && options.sampler === 'ancestral') fail("method 'ddim' is the sampler 'ddim': leave one of the two out.")
   if (!minority && ledByMinority(options)) fail("'minority-guided' needs a classifier of minority levels: Tweedie.load(…, { minorityClassifier: FILE }).")
-  const process = { ...trained, clipDenoised }
   const respacing = respacingOf(options.steps, preset, process.diffusionSteps)
   const { distance: _, ...guide } = selfGuidance ?? {}
   const settings = {
-    ...process, respacing, eta, seed, ...boostAndSkipOf(method, options, preset),
+    process, clipDenoised, respacing, eta, seed, ...boostAndSkipOf(method, options, preset),
     sampler: samplerOf(method, options.sampler),
     labels: checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' }),
     guide: method === 'self-guided' || selfGuidance ? guideOf(guide, preset) : null,

@@ -6,7 +6,6 @@ import { refuseUnknown } from '../refuse.ts'
 import { fail } from './fail.ts'
 import { checkLabels, cycled } from './labels.ts'
 import type { Loaded } from './load.ts'
-import { processOf } from './settings.ts'
 
 /** Pictures of any size, of which the middle square is scaled to the model's; or values [N, C, H, W] in [-1, 1] of its own. */
 export type ScoredPictures = readonly (Image | Omit<Pixels, 'colorSpace'> | Canvas)[] | Float32Array
@@ -39,7 +38,7 @@ export async function score(loaded: Loaded, pictures: ScoredPictures, options: T
   const labels = checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' })
   const source = sourceOf(pictures, { size: config.imageSize, channels: config.inChannels as 1 | 3 })
   const { scores } = await scoreImages(device, model, source, {
-    ...scoreProcess(processOf(process), step), distance, seed, batch, clipDenoised, ...(draws !== undefined && { draws }), ...(signal && { signal }),
+    ...scoreProcess(process, step), distance, seed, batch, clipDenoised, ...(draws !== undefined && { draws }), ...(signal && { signal }),
     ...(labels.length > 0 && { classes: Array.from({ length: source.length }, (_, k) => cycled(labels, k)) }),
     onProgress: (some, total) => onProgress?.(some.length, total),
   })

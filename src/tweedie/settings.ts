@@ -2,8 +2,8 @@
  * What a run of the sampler is, with every default filled in: those of a published model from the table of what was
  * published, for the command line and the library alike.
  */
-import { lastGuided, respace, selfGuidance, type DiffusionOptions, type Respacing } from '../diffusion/index.ts'
-import { preset as presetOf, presetNames, unpublished, type Preset } from '../nn/index.ts'
+import { lastGuided, respace, selfGuidance, type Respacing } from '../diffusion/index.ts'
+import { preset as presetOf, presetNames, unpublished, type DiffusionProcess, type Preset } from '../nn/index.ts'
 import { fail } from './fail.ts'
 
 export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided', 'sehwag', 'attributes'] as const
@@ -11,14 +11,11 @@ export type Method = (typeof methods)[number]
 export const samplers = ['ancestral', 'ddim'] as const
 export type Sampler = (typeof samplers)[number]
 
-export interface ProcessSettings extends Readonly<Required<Omit<DiffusionOptions, 'respacing'>>> {
+export interface ProcessSettings {
+  readonly process: DiffusionProcess
   /** Whether estimates of x_0 are clipped to [-1, 1]: the sampler's, and those of scores. */
   readonly clipDenoised: boolean
 }
-
-/** The process itself, of settings that hold more. */
-export const processOf = ({ schedule, diffusionSteps, rescaleTimesteps, meanType, varianceType }: ProcessSettings): Omit<DiffusionOptions, 'respacing'> =>
-  ({ schedule, diffusionSteps, rescaleTimesteps, meanType, varianceType })
 
 /** Self-guidance, but for its distance. */
 export interface GuideSettings {
@@ -90,8 +87,8 @@ export function publishedMinority(name: string | undefined, model: Preset | unde
 export const minorityScaleOf = (asked: number | undefined, published: Preset | undefined): number => asked ?? published?.sampling.minority?.scale ?? 1
 
 /** Refuses to leave out every step, and a self-guidance that guides none. `called`: an option as its user writes it. */
-export function checkSteps({ skip, guide, ...process }: ProcessSettings & Pick<DrawSettings, 'respacing' | 'skip' | 'guide'>, called: (option: string) => string): void {
-  const { steps } = respace(process)
+export function checkSteps({ process, respacing, skip, guide }: Pick<DrawSettings, 'process' | 'respacing' | 'skip' | 'guide'>, called: (option: string) => string): void {
+  const { steps } = respace({ ...process, respacing })
   if (skip >= steps) fail(`${called('skip')} ${skip} leaves none of the ${steps} steps.`)
   if (guide && guide.weight !== 0 && lastGuided(selfGuidance(guide), steps - skip - 1, steps) === null) {
     fail(`${called('guide-every')} ${guide.every} and ${called('guide-after')} ${guide.after} guide none of the ${steps - skip} steps: take a smaller number of either.`)
