@@ -1,7 +1,7 @@
 /** A model's description makes its process: the schedule is typed nowhere, and a respacing is a number or the reference's text. */
 import { describe, expect, test } from 'vitest'
 import { diffusionOf, GaussianDiffusion, processOf, scoreProcess, spaceTimesteps, type Respacing } from '../src/diffusion/index.ts'
-import { preset, presetNames } from '../src/nn/index.ts'
+import { isSameNoise, noiseInWords, preset, presetNames, type NoiseProcess } from '../src/nn/index.ts'
 import { base, classifier, cosine } from './small-models.ts'
 
 test.each(presetNames())('%s', (name) => {
@@ -37,6 +37,13 @@ test('of a model that does not say how it was trained no process is guessed', ()
   expect(() => diffusionOf({ config: base })).toThrow('does not say what process')
   expect(() => diffusionOf({ config: base, diffusion: cosine }, { respaceing: 50 } as object)).toThrow('diffusionOf: unknown option "respaceing" (did you mean "respacing"?)')
   expect(() => diffusionOf({ config: base, diffusion: cosine }, 50 as never)).toThrow('diffusionOf: expected an object of options such as { respacing: … }, found 50.')
+})
+
+test('noise is the same where schedule, steps and scale of the timesteps are', () => {
+  expect(isSameNoise(cosine, { ...cosine, learnSigma: true } as NoiseProcess)).toBe(true)
+  const others: Partial<NoiseProcess>[] = [{ schedule: 'linear' }, { diffusionSteps: 4000 }, { rescaleTimesteps: true }]
+  for (const other of others) expect(isSameNoise(cosine, { ...cosine, ...other }), JSON.stringify(other)).toBe(false)
+  expect([noiseInWords(cosine), noiseInWords({ ...cosine, rescaleTimesteps: true })]).toEqual(['cosine, 1000 steps', 'cosine, 1000 steps, rescaled'])
 })
 
 test('a score is in the process of the description, too', () => {
