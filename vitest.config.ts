@@ -9,7 +9,7 @@ await generate()
 export default defineConfig({
   resolve: {
     // In the package `#platform` is chosen by the `node` condition and points at dist/; the tests run the sources.
-    alias: { '#platform': fileURLToPath(new URL('src/tensor/webgpu/platform.node.ts', import.meta.url)) },
+    alias: { '#platform': fileURLToPath(new URL('src/platform/index.node.ts', import.meta.url)) },
   },
   test: {
     reporters: ['default', './test/shared-reporter.ts'],

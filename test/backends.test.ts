@@ -131,8 +131,8 @@ describe('bundled', () => {
   })
 
   test.each([
-    ['loads and samples', sampling, ['diffusion', 'io', 'nn', 'shaders', 'tensor']],
-    ['uses Tweedie', '{ Tweedie }', ['data', 'diffusion', 'io', 'nn', 'shaders', 'tensor', 'tweedie']],
+    ['loads and samples', sampling, ['diffusion', 'io', 'nn', 'platform', 'shaders', 'tensor']],
+    ['uses Tweedie', '{ Tweedie }', ['data', 'diffusion', 'io', 'nn', 'platform', 'shaders', 'tensor', 'tweedie']],
   ])('what only %s holds nothing of training', async (_, names, expected) => {
     const files = await filesOf(`export ${names} from 'tweedie/webgpu'`)
     const rooms = new Set(files.map((file) => file.split('/')[1]))

@@ -17,13 +17,13 @@ import { convertToSafetensors, encodeSafetensors, openCheckpoint, openFile, writ
 import { describeModel, lpipsMemoryOf, memoryOf, preset, type ModelConfig } from '../src/nn/index.ts'
 import { TweedieError } from '../src/errors.ts'
 import { concat, Device, mul, sub, type DeviceRequest, type Tensor } from '../src/tensor/index.ts'
-import * as platform from '../src/tensor/webgpu/platform.node.ts'
+import * as platform from '../src/platform/index.node.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice, weights } from './cli.ts'
 import { expectClose, numbers, testDevice } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 import { base, writeModel } from './small-models.ts'
 
-vi.mock(import('../src/tensor/webgpu/platform.node.ts'), { spy: true })
+vi.mock(import('../src/platform/index.node.ts'), { spy: true })
 
 const at = temporaryFolder()
 const png = (path: string, size: number, channels: 1 | 3 = 3): void =>

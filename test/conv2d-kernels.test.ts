@@ -11,7 +11,7 @@ import { conv2dTile, conv2dTileGrid } from '../src/shaders/conv2d-tile.ts'
 import {
   conv2dWeightGradient, conv2dWeightGradientGrid, conv2dWeightGradientSplits, conv2dWeightGradientUniform,
 } from '../src/shaders/conv2d-weight-gradient.ts'
-import { requestGPU, waitFor } from '../src/tensor/webgpu/platform.node.ts'
+import { requestGPU, waitFor } from '../src/platform/index.node.ts'
 
 type Grid = readonly [number, number, number]
 

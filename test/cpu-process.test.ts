@@ -55,7 +55,7 @@ await ways[process.argv[2]]()
 beforeAll(async () => {
   await build({
     stdin: { contents: source, resolveDir: root, loader: 'js' }, bundle: true, outfile: program, format: 'esm', platform: 'node', logLevel: 'error', external: ['webgpu'],
-    alias: { tweedie: join(root, 'src/tensor.ts'), '#platform': join(root, 'src/tensor/webgpu/platform.node.ts') },
+    alias: { tweedie: join(root, 'src/tensor.ts'), '#platform': join(root, 'src/platform/index.node.ts') },
   })
 })
 

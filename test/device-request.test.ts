@@ -4,9 +4,9 @@
  */
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { add, Device, listAdapters, type DeviceRequest } from '../src/tensor/index.ts'
-import * as platform from '../src/tensor/webgpu/platform.node.ts'
+import * as platform from '../src/platform/index.node.ts'
 
-vi.mock(import('../src/tensor/webgpu/platform.node.ts'), async (original) => {
+vi.mock(import('../src/platform/index.node.ts'), async (original) => {
   const real = await original()
   return { ...real, mayHaveGPU: vi.fn(() => true), requestGPU: vi.fn(real.requestGPU), listAdapters: vi.fn(real.listAdapters) }
 })
@@ -18,7 +18,7 @@ afterEach(() => void vi.mocked(platform.requestGPU).mockReset())
 
 /** The machine's adapter with other properties. */
 async function playing(properties: object): Promise<GPUAdapter> {
-  const { requestGPU } = await vi.importActual<typeof platform>('../src/tensor/webgpu/platform.node.ts')
+  const { requestGPU } = await vi.importActual<typeof platform>('../src/platform/index.node.ts')
   const adapter = await (await requestGPU()).requestAdapter()
   if (!adapter) throw new Error('no adapter')
   const own = (value: unknown): unknown => (typeof value === 'function' ? value.bind(adapter) : value)

@@ -22,7 +22,7 @@ export function bundledProgram(): string {
     writeFileSync(join(folder, 'package.json'), readFileSync(join(root, 'package.json')))
     await build({
       stdin: { contents: "import { main } from './src/cli/main.ts'\nprocess.exitCode = await main(process.argv.slice(2))", resolveDir: root }, bundle: true, outfile,
-      format: 'esm', platform: 'node', target: 'node20', packages: 'external', logLevel: 'error', alias: { '#platform': join(root, 'src/tensor/webgpu/platform.node.ts') },
+      format: 'esm', platform: 'node', target: 'node20', packages: 'external', logLevel: 'error', alias: { '#platform': join(root, 'src/platform/index.node.ts') },
     })
   })
   afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -10,8 +10,8 @@ import { gzipSync } from 'node:zlib'
 import * as esbuild from 'esbuild'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { emptyProject } from './packed.ts'
-import * as browserPlatform from '../src/tensor/webgpu/platform.ts'
-import * as nodePlatform from '../src/tensor/webgpu/platform.node.ts'
+import * as browserPlatform from '../src/platform/index.ts'
+import * as nodePlatform from '../src/platform/index.node.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -24,8 +24,9 @@ describe('sources', () => {
     'errors.ts': [],
     'suggest.ts': [],
     'refuse.ts': [],
+    platform: [],
     shaders: [],
-    tensor: ['shaders'],
+    tensor: ['platform', 'shaders'],
     nn: ['shaders', 'tensor'],
     io: ['tensor', 'nn'],
     data: ['tensor', 'io'],
@@ -33,7 +34,7 @@ describe('sources', () => {
     diffusion: ['shaders', 'tensor', 'nn', 'io'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     tweedie: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
-    cli: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts', 'index.node.ts', 'tensor.ts'],
+    cli: ['platform', 'tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts', 'index.node.ts', 'tensor.ts'],
     'library.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie'],
     'index.ts': ['tensor', 'library.ts'],
     'webgpu.ts': ['tensor', 'library.ts'],
@@ -50,7 +51,7 @@ describe('sources', () => {
     ...read(`src/${from}`).matchAll(/^\s*(?:import|export)\s+(type\s)?(?:[^'"`;=]*?\sfrom\s+)?'([^']+)'|\bimport\(\s*'([^']+)'/gm),
   ].map((match) => {
     const to = match[2] ?? match[3] ?? ''
-    const path = to === '#platform' ? 'tensor/webgpu/platform.ts' : to.startsWith('.') ? relative('.', join(dirname(from), to)) : to
+    const path = to === '#platform' ? 'platform/index.ts' : to.startsWith('.') ? relative('.', join(dirname(from), to)) : to
     return { from, to: path, typeOnly: match[1] !== undefined }
   }))
   const inner = imports.filter(({ to }) => to.endsWith('.ts'))

@@ -4,7 +4,7 @@ import * as t from '../src/tensor/index.ts'
 import type { BackendStats } from '../src/tensor/index.ts'
 import { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { launches } from '../src/tensor/webgpu/launches/index.ts'
-import { requestGPU, waitFor } from '../src/tensor/webgpu/platform.node.ts'
+import { requestGPU, waitFor } from '../src/platform/index.node.ts'
 import { BufferPool } from '../src/tensor/webgpu/pool.ts'
 import { numbers, requestDevice, testDevice } from './op.ts'
 

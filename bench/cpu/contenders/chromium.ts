@@ -25,7 +25,7 @@ async function script(): Promise<Uint8Array> {
   const { build: bundle } = peer(join(bench, '../node_modules/esbuild')) as { build: typeof build }
   const { outputFiles } = await bundle({
     entryPoints: [join(bench, 'cpu/contenders/page.ts')], bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022', logLevel: 'error',
-    nodePaths: [join(bench, 'node_modules')], alias: { '#platform': join(bench, '../src/tensor/webgpu/platform.ts') },
+    nodePaths: [join(bench, 'node_modules')], alias: { '#platform': join(bench, '../src/platform/index.ts') },
   })
   return (outputFiles[0] as { contents: Uint8Array }).contents
 }

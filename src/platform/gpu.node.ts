@@ -1,6 +1,5 @@
 /**
- * What Node gives: WebGPU (Dawn's bindings, the optional peer `webgpu`), worker threads, and a place for what was measured.
- * Same exports as `platform.ts`.
+ * WebGPU in Node: the host's own, or Dawn's bindings, the optional peer `webgpu`.
  *
  * Two habits of Dawn 0.6 are dealt with here, both found by experiment.
  * - Its devices crash the process when the object that `create()` returned is collected before them, even after
@@ -10,13 +9,8 @@
  *   software adapter needs itself. {@link waitFor} sleeps between the polls.
  */
 import { readdirSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
-import { dirname } from 'node:path'
-import { Worker } from 'node:worker_threads'
-import { TweedieError } from '../../errors.ts'
-import { cacheFile } from './cache.node.ts'
-import { listAdapters as hostAdapters } from './platform.ts'
+import { TweedieError } from '../errors.ts'
+import { listAdapters as hostAdapters } from './gpu.ts'
 
 interface Dawn {
   create(options: string[]): GPU
@@ -72,11 +66,6 @@ export async function listAdapters(): Promise<GPUAdapter[]> {
   const dawn = await loadDawn()
   const adapters = await Promise.all((await adapterNames(dawn)).map((name) => instance(dawn, name).requestAdapter()))
   return adapters.filter((adapter) => adapter !== null)
-}
-
-/** Bytes of memory that are free on this machine, or to this container. */
-export function freeMemory(): number | null {
-  return process.availableMemory()
 }
 
 // 0.3 ms is shorter than reading a result back (0.5 ms and more) and leaves the thread idle 95 % of the time.
@@ -143,56 +132,4 @@ async function loadDawn(): Promise<Dawn> {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, writable: true, configurable: true })
   }
   return dawn
-}
-
-/** What {@link writeCache} left under `name`, null if nothing. A cache that cannot be read is an empty one. */
-export async function readCache(name: string): Promise<string | null> {
-  try {
-    return await readFile(cacheFile(name), 'utf8')
-  } catch {
-    return null
-  }
-}
-
-/** Keeps `text` for later runs in the user's cache folder, where it can be written. */
-export async function writeCache(name: string, text: string): Promise<void> {
-  let beside = ''
-  try {
-    // Deno may refuse even to say where the folder is.
-    const file = cacheFile(name)
-    beside = `${file}.${process.pid}.tmp`
-    await mkdir(dirname(file), { recursive: true })
-    await writeFile(beside, text)
-    await rename(beside, file)
-  } catch {
-    await rm(beside, { force: true }).catch(() => {})
-  }
-}
-
-export interface WorkerHandle {
-  post(message: unknown, transfer?: ArrayBuffer[]): void
-  receive(listener: (message: unknown) => void): void
-  /** Whether this worker keeps the process alive. */
-  hold(alive: boolean): void
-  stop(): void
-}
-
-/** Threads that can run at once. */
-export const cores = (): number => availableParallelism()
-
-/** Starts a worker whose whole program is `source`; `died` hears of it if it ends without having been stopped. */
-export function startWorker(source: string, index: number, died: (reason: string) => void): WorkerHandle {
-  const worker = new Worker(source, { eval: true, name: `tweedie-${index}`, execArgv: [] })
-  let stopped = false
-  worker.on('error', (error) => stopped || died(`failed (${error.message})`))
-  worker.on('exit', (code) => stopped || died(`ended (exit code ${code})`))
-  return {
-    post: (message, transfer = []) => worker.postMessage(message, transfer),
-    receive: (listener) => void worker.on('message', listener),
-    hold: (alive) => (alive ? worker.ref() : worker.unref()),
-    stop() {
-      stopped = true
-      void worker.terminate()
-    },
-  }
 }

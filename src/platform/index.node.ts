@@ -1,0 +1,6 @@
+/** What Node gives; the exports of `index.ts`. */
+export { readCache, writeCache } from './cache.node.ts'
+export { listAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from './gpu.node.ts'
+export { cores, freeMemory } from './machine.node.ts'
+export { startWorker } from './workers.node.ts'
+export type { WorkerHandle } from './workers.ts'
