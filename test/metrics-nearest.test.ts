@@ -1,6 +1,6 @@
 /** Nearest neighbours against looking at every pair, AvgkNN against PyOD's numbers (spec K of docs/glossary.md), symmetries. */
 import { describe, expect, test } from 'vitest'
-import { avgKnn, nearest, nearestPictures, quantiles, turned, type Points } from '../src/metrics/index.ts'
+import { avgKnn, memorizationFigures, nearest, nearestPictures, quantiles, turned, type Points } from '../src/metrics/index.ts'
 import { expectClose, numbers } from './op.ts'
 
 const points = (values: ArrayLike<number>, dimension: number): Points => ({ data: Float32Array.from(values), dimension })
@@ -124,4 +124,14 @@ test('quantiles are NumPy\'s', () => {
   expect(quantiles([0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.8, 0.5], [0, 0.25, 0.5, 0.75, 1])).toEqual([0.1, 0.275, 0.45, 0.725, 0.9].map((q) => expect.closeTo(q, 12)))
   expect(quantiles([3], [0.01])).toEqual([3])
   expect(() => quantiles([], [0.5])).toThrow('no values')
+})
+
+test('samples that lie nearer than 99 % of the held-out images are counted', () => {
+  // 0 to 100: the quantile of 1 % is 1.
+  const heldOut = Float64Array.from({ length: 101 }, (_, i) => i)
+  const { samples, heldOut: quantilesOfThose, nearer } = memorizationFigures(Float64Array.of(0.5, 0.9, 1, 60, 80), heldOut)
+  expect(nearer).toBe(2 / 5)
+  expect(samples.at(0)).toBe(0.5)
+  expect(samples.at(-1)).toBe(80)
+  expect(quantilesOfThose).toEqual([0, 1, 5, 25, 50, 75, 95, 100])
 })

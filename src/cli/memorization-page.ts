@@ -1,23 +1,16 @@
 /** What `tweedie memorization` writes down: the figures, the table of all distances, and the page. */
 import { encodePng, type Image, type ImageSet } from '../data/index.ts'
-import { quantiles } from '../metrics/index.ts'
-import type { NearestTraining } from '../train/index.ts'
+import type { MemorizationFigures, NearestTraining } from '../metrics/index.ts'
 import { counted } from './counted.ts'
 import { csvField } from './csv.ts'
 import { escapeHtml, htmlPage, htmlTable, inlinePng } from './html.ts'
 
-/** Of the distances to the nearest training image. */
-const levels = [0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1]
+/** Of `memorizationLevels`. */
 const levelNames = ['smallest', '1 %', '5 %', '25 %', 'median', '75 %', '95 %', 'largest']
 
-export interface Measure {
+export interface Measure extends MemorizationFigures {
   /** 'pixels' or 'features'. */
   readonly name: string
-  /** Quantiles at {@link levels}. */
-  readonly samples: readonly number[]
-  readonly heldOut: readonly number[]
-  /** Part of the samples that is nearer to a training image than the 1 % quantile of the held-out images. */
-  readonly nearer: number
 }
 
 /** memorization.json. */
@@ -38,14 +31,6 @@ export interface Pair {
   readonly sample: Image
   /** Turned as it lies nearest. */
   readonly training: Image
-}
-
-export function measureOf(name: string, samples: Float64Array, heldOut: Float64Array): Measure {
-  const [threshold] = quantiles(heldOut, [0.01])
-  return {
-    name, samples: quantiles(samples, levels), heldOut: quantiles(heldOut, levels),
-    nearer: samples.filter((distance) => distance < threshold).length / samples.length,
-  }
 }
 
 /** distances.csv: a row for each sample and each held-out image, a distance and a training image for each measure. */

@@ -8,16 +8,15 @@ import { basename, join } from 'node:path'
 import { applySelection, checkImages, encodePng, imageBatch, imageOf, openImages, type ImageSet } from '../data/index.node.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { jsonText } from '../io/json.ts'
-import { turned, type Pictures } from '../metrics/index.ts'
+import { featureBatch, memorizationFigures, nearestInFeatures, nearestInPixels, turned, type NearestTraining, type NearestTrainingOptions, type Pictures } from '../metrics/index.ts'
 import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet } from '../nn/index.ts'
-import { featureBatch, nearestInFeatures, nearestInPixels, type NearestTraining, type NearestTrainingOptions } from '../train/index.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { contactSheet } from './contact-sheet.ts'
 import { selectionText } from './data.ts'
 import { deviceOptions, onDevice } from './device.ts'
 import { exists } from './exists.ts'
 import { openWeights, sha256OfFile } from './files.ts'
-import { distanceTable, measureOf, memorizationPage, type Memorization, type Pair } from './memorization-page.ts'
+import { distanceTable, memorizationPage, type Memorization, type Pair } from './memorization-page.ts'
 import { claimOutputs, inputsOf, jsonOf } from './outputs.ts'
 import { progress } from './progress.ts'
 import type { Session } from './session.ts'
@@ -89,7 +88,7 @@ export const memorization: Command = {
     const result: Memorization = {
       program: 'tweedie', kind: 'memorization', version: version(),
       ...measured,
-      measures: measures.map(({ name, samples, heldOut }) => measureOf(name, samples.distances, heldOut.distances)),
+      measures: measures.map(({ name, samples, heldOut }) => ({ name, ...memorizationFigures(samples.distances, heldOut.distances) })),
     }
     const nearest = measures.map(({ name, samples }) => ({ name, pairs: pairsOf(samples, sets, (i) => drawn.imageName(i), (j) => train.imageName(j)) }))
     const write = (name: string, text: string): Promise<void> => writeText(join(out, name), text, signal)

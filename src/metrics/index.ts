@@ -1,4 +1,10 @@
-/** Metrics over host arrays: nearest neighbours, and what is made of them. */
+/** Metrics: nearest neighbours and quantiles of host arrays, and with a feature net what it has learned and what was learned by heart. */
+export { evaluateFeatures, type FeatureEvaluation } from './evaluate-features.ts'
+export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
+export {
+  memorizationFigures, memorizationLevels, nearestInFeatures, nearestInPixels,
+  type MemorizationFigures, type NearestTraining, type NearestTrainingOptions,
+} from './memorization.ts'
 export { avgKnn, countOf, nearest, Search, type Neighbours, type NearestOptions, type Points, type SearchOptions } from './nearest.ts'
 export { quantiles } from './quantiles.ts'
 export { nearestPictures, turned, type NearestPictures, type Pictures } from './symmetries.ts'

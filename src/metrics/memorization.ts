@@ -1,8 +1,9 @@
-import { nearestPictures, turned, type Pictures } from '../metrics/index.ts'
-import { Search } from '../metrics/nearest.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
 import type { Device } from '../tensor/index.ts'
-import { featuresOf } from './evaluate-features.ts'
+import { featuresOf } from './features.ts'
+import { Search } from './nearest.ts'
+import { quantiles } from './quantiles.ts'
+import { nearestPictures, turned, type Pictures } from './symmetries.ts'
 
 /** The nearest training image of each picture: all [N]. */
 export interface NearestTraining {
@@ -51,4 +52,25 @@ export async function nearestInFeatures(device: Device, net: FeatureNet, picture
     await search.pass(queries, await features(training, s, (part) => onProgress?.((s + part) / 8)), { signal })
   }
   return { distances: search.result().distances, indices: search.indices, symmetries: search.passes }
+}
+
+/** What {@link MemorizationFigures} has quantiles at: least, 1 %, 5 %, quartiles, 95 %, largest. */
+export const memorizationLevels: readonly number[] = [0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1]
+
+/** Distances to the nearest training image, of samples beside images that were held out of the training. */
+export interface MemorizationFigures {
+  /** Quantiles at {@link memorizationLevels}. */
+  readonly samples: readonly number[]
+  readonly heldOut: readonly number[]
+  /** Part of the samples that is nearer to a training image than the 1 % quantile of the held-out images: 0.01 is usual. */
+  readonly nearer: number
+}
+
+/** @throws TweedieError 'option' where either has no distances */
+export function memorizationFigures(samples: ArrayLike<number>, heldOut: ArrayLike<number>): MemorizationFigures {
+  const [threshold] = quantiles(heldOut, [0.01]) as [number]
+  return {
+    samples: quantiles(samples, memorizationLevels), heldOut: quantiles(heldOut, memorizationLevels),
+    nearer: Array.from(samples).filter((distance) => distance < threshold).length / samples.length,
+  }
 }

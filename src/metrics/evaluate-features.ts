@@ -1,38 +1,10 @@
 import { imageBatch, subset, type ImageSet } from '../data/index.ts'
-import { nearest, quantiles, type Points } from '../metrics/index.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
 import { hostRandomNormal, splitSeed, type Device } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
-
-/** Options of {@link evaluateFeatures} and what it is made of. */
-export interface FeaturesOptions {
-  /** Side of the pictures. */
-  readonly size: number
-  readonly signal?: AbortSignal
-  /** Called with the number of pictures done. */
-  readonly onProgress?: (done: number) => void
-}
-
-/** Pictures number `first` to `first + count - 1`, [count, C, size, size] in [-1, 1]. */
-export type Load = (first: number, count: number) => Promise<Float32Array>
-
-/** Pictures at a time: 256 maps of 24 channels and 32 x 32 places are 25 MB. */
-export const featureBatch = 256
-
-/** The feature vectors of `count` pictures, on the host. */
-export async function featuresOf(device: Device, net: FeatureNet, count: number, load: Load, { size, signal, onProgress }: FeaturesOptions): Promise<Points> {
-  const { dimension, config: { inChannels } } = net
-  const data = new Float32Array(count * dimension)
-  for (let first = 0; first < count; first += featureBatch) {
-    const n = Math.min(featureBatch, count - first)
-    using x = device.tensor(await load(first, n), [n, inChannels, size, size])
-    using features = net.features(x)
-    data.set(await features.read(), first * dimension)
-    signal?.throwIfAborted()
-    onProgress?.(first + n)
-  }
-  return { data, dimension }
-}
+import { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
+import { nearest, type Points } from './nearest.ts'
+import { quantiles } from './quantiles.ts'
 
 /**
  * What a feature net has learned, in two questions. As a feature space: are the nearest training images of a held-out
