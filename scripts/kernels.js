@@ -1,11 +1,11 @@
 /**
  * Makes `src/tensor/cpu/generated/`: the WebAssembly kernels (from src/wasm, by AssemblyScript, with relaxed SIMD;
- * src/tensor/cpu/plain-simd.ts derives the others) and the workers' program, as strings in modules. Run by the build, the
- * tests and the benches; does nothing where nothing changed.
+ * src/tensor/cpu/plain-simd.ts derives the others) and the workers' program, as strings in modules, and the layouts of the
+ * kernels' parameters. Run by the build, the tests and the benches; does nothing where nothing changed.
  */
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
@@ -17,8 +17,10 @@ const generated = join(cpu, 'generated')
 /** @param {string} folder */
 const sources = (folder) => readdirSync(folder).filter((name) => name.endsWith('.ts')).map((name) => join(folder, name))
 
+const programs = ['kernels.js', 'params.js'].map((name) => join(root, 'scripts', name))
+
 /** @param {string[]} files @param {string} target */
-const isFresh = (files, target) => existsSync(target) && [...files, fileURLToPath(import.meta.url)].every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
+const isFresh = (files, target) => existsSync(target) && [...files, ...programs].every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
 
 /**
  * Another process may be reading the file: it is replaced whole. A source saved while it was made is newer than it.
@@ -82,7 +84,7 @@ function exportNames(module) {
 }
 
 async function kernels() {
-  if (isFresh(sources(wasm), join(generated, 'kernels.ts'))) return
+  if (['params.ts', 'kernels.ts'].every((name) => isFresh(sources(wasm), join(generated, name)))) return
   console.error('Compiling the WebAssembly kernels ...')
   const started = new Date()
   const module = await compile()
@@ -93,6 +95,8 @@ async function kernels() {
     'export type KernelName = (typeof kernelNames)[number]',
     `export const kernels: string = '${module.toString('base64')}'`,
   ]
+  const { paramsModule } = await import('./params.js')
+  write('params.ts', paramsModule(new Map(sources(wasm).map((file) => [basename(file), readFileSync(file, 'utf8')])), names), started)
   write('kernels.ts', `${text.join('\n')}\n`, started)
 }
 

@@ -113,7 +113,7 @@ function kernelsOf(launch: (encoder: Encoder) => boolean): unknown[] {
       pack({ storage })
       return { storage }
     },
-    compile: () => ({ address: 0 }),
+    compile: (_key, layout) => ({ address: 0, layout }),
   }
   expect(launch(encoder)).toBe(kernels.length > 0)
   return kernels

@@ -14,8 +14,7 @@ import { AttentionParams, multiply, packChannels, packOwn, packTokens, panelByte
 import { exp4 } from './exp'
 
 /** Scratch: as the launch of attentionGrad counts it. */
-export function attentionGrad(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<AttentionParams>(params)
+export function attentionGrad(p: AttentionParams, chunk: i32, scratch: usize): void {
   const rowBytes = <usize>p.tokens << 2
   const byTokens = panelBytes(p.tokenSixes, p.tokenFours, p.width)
   const byChannels = panelBytes(p.channelSixes, p.channelFours, p.tokens)

@@ -19,8 +19,7 @@ function log1(x: f32): f32 {
 }
 
 /** Scratch: as the launch of attention counts it. */
-export function attention(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<AttentionParams>(params)
+export function attention(p: AttentionParams, chunk: i32, scratch: usize): void {
   const rowBytes = <usize>p.tokens << 2
   const keys = scratch
   const values = keys + panelBytes(p.tokenSixes, p.tokenFours, p.width)

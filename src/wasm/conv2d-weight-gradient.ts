@@ -44,8 +44,7 @@ class Conv2dWeightGradParams {
   allGroups: i32
 }
 
-export function conv2dWeightGrad(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<Conv2dWeightGradParams>(params)
+export function conv2dWeightGrad(p: Conv2dWeightGradParams, chunk: i32, scratch: usize): void {
   const firstGroup = (chunk % p.cinBlocks) * p.blockGroups
   chunk /= p.cinBlocks
   const firstPanel = (chunk % p.coutBlocks) * p.coutPanels

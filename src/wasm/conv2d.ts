@@ -53,8 +53,7 @@ class Conv2dParams {
   each: i32
 }
 
-export function conv2d(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<Conv2dParams>(params)
+export function conv2d(p: Conv2dParams, chunk: i32, scratch: usize): void {
   const phaseCols = p.blockCols - 1 + (p.tapCols + p.stride - 1) / p.stride
   const planeRow = phaseCols * p.stride
   const plane = planeRow * ((p.blockRows - 1) * p.stride + p.tapRows)

@@ -6,13 +6,15 @@
  * tiles are 64 rows of 128 words: both sides come in runs of some lines, and the tile stays in the cache. What does not
  * divide by four is done by going back and copying some words a second time.
  */
+import { Words } from './words'
+
 @unmanaged
 class CopyBoxParams {
   target: usize
   source: usize
   /** Bytes to the box's first word. */
-  targetOffset: usize
-  sourceOffset: usize
+  targetOffset: u32
+  sourceOffset: u32
   /** Tiles in all, and tiles a chunk. */
   tiles: i32
   each: i32
@@ -22,16 +24,17 @@ class CopyBoxParams {
   tileRows: i32
   tileColumns: i32
   /** Bytes from row to row and from column to column. */
-  targetRow: usize
-  targetColumn: usize
-  sourceRow: usize
-  sourceColumn: usize
-  /** Of the other axes; their extents and bytes a step in the target and in the source follow. */
+  targetRow: u32
+  targetColumn: u32
+  sourceRow: u32
+  sourceColumn: u32
+  /** Of the other axes. */
   rank: i32
+  /** For each of them its extent, and bytes a step in the target and in the source. */
+  axes: Words
 }
 
-export function copyBox(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<CopyBoxParams>(params)
+export function copyBox(p: CopyBoxParams, chunk: i32, scratch: usize): void {
   const columnTiles = (p.columns + p.tileColumns - 1) / p.tileColumns
   const rowTiles = (p.rows + p.tileRows - 1) / p.tileRows
   const end = min(p.tiles, (chunk + 1) * p.each)
@@ -43,7 +46,7 @@ export function copyBox(params: usize, chunk: i32, scratch: usize): void {
     rest = next
     let target = p.target + p.targetOffset + <usize>row * p.targetRow + <usize>column * p.targetColumn
     let source = p.source + p.sourceOffset + <usize>row * p.sourceRow + <usize>column * p.sourceColumn
-    let axis = params + offsetof<CopyBoxParams>() + <usize>p.rank * 12
+    let axis = changetype<usize>(p) + offsetof<CopyBoxParams>('axes') + <usize>p.rank * 12
     for (let a = 0; a < p.rank; a++) {
       axis -= 12
       const extent = load<u32>(axis)

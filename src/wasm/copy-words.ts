@@ -8,8 +8,7 @@ class CopyWordsParams {
   each: i32
 }
 
-export function copyWords(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<CopyWordsParams>(params)
+export function copyWords(p: CopyWordsParams, chunk: i32, scratch: usize): void {
   const from = chunk * p.each
   const offset = <usize>from << 2
   memory.copy(p.target + offset, p.source + offset, <usize>min(p.each, p.words - from) << 2)

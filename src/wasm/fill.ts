@@ -8,8 +8,7 @@ class FillParams {
   each: i32
 }
 
-export function fill(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<FillParams>(params)
+export function fill(p: FillParams, chunk: i32, scratch: usize): void {
   const from = chunk * p.each
   const count = min(p.each, p.words - from)
   const end = p.target + (<usize>(from + count) << 2)

@@ -31,8 +31,7 @@ function entryOf(p: GatherParams, at: i32): i32 {
 }
 
 /** A chunk is `each` elements of y. */
-export function gather(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<GatherParams>(params)
+export function gather(p: GatherParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.count)
   let k = chunk * p.each
   while (k < end) {
@@ -55,8 +54,7 @@ export function gather(params: usize, chunk: i32, scratch: usize): void {
 }
 
 /** A chunk is `each` columns of dx. */
-export function gatherGrad(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<GatherParams>(params)
+export function gatherGrad(p: GatherParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.count)
   const inner = <usize>p.inner << 2
   let column = chunk * p.each

@@ -28,8 +28,7 @@ function slope(v: v128): v128 {
 }
 
 /** A chunk is some rows. */
-export function groupNormSums(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<GroupSumsParams>(params)
+export function groupNormSums(p: GroupSumsParams, chunk: i32, scratch: usize): void {
   const rows = p.channels / p.groups
   const bytes = <usize>p.positions << 2
   const rest = bytes & 15
@@ -92,8 +91,7 @@ function sums(x: usize, dy: usize, bytes: usize, mean: f32, factor: f32, offset:
 }
 
 /** A chunk is some groups, or parts of large ones. */
-export function groupNormDataGrad(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<GroupDataParams>(params)
+export function groupNormDataGrad(p: GroupDataParams, chunk: i32, scratch: usize): void {
   const size = p.channels / p.groups * p.positions
   const last = min((chunk + 1) * p.each, p.count)
   for (let item = chunk * p.each; item < last; item++) {

@@ -20,8 +20,7 @@ class GroupNormParams extends GroupParams {
 }
 
 /** Whole groups. */
-export function groupNorm(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<GroupNormParams>(params)
+export function groupNorm(p: GroupNormParams, chunk: i32, scratch: usize): void {
   const size = p.part
   const last = min((chunk + 1) * p.each, p.count)
   for (let group = chunk * p.each; group < last; group++) {
@@ -33,8 +32,7 @@ export function groupNorm(params: usize, chunk: i32, scratch: usize): void {
 }
 
 /** The moments of parts of groups. */
-export function groupNormMoments(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<GroupNormParams>(params)
+export function groupNormMoments(p: GroupNormParams, chunk: i32, scratch: usize): void {
   const size = p.channels / p.groups * p.positions
   const last = min((chunk + 1) * p.each, p.count)
   for (let item = chunk * p.each; item < last; item++) {
@@ -44,8 +42,7 @@ export function groupNormMoments(params: usize, chunk: i32, scratch: usize): voi
 }
 
 /** Joins the moments of a group and sweeps over one part of it; who has the first part writes the statistics. */
-export function groupNormParts(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<GroupNormParams>(params)
+export function groupNormParts(p: GroupNormParams, chunk: i32, scratch: usize): void {
   const size = p.channels / p.groups * p.positions
   const last = min((chunk + 1) * p.each, p.count)
   for (let item = chunk * p.each; item < last; item++) {

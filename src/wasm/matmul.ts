@@ -43,8 +43,7 @@ class MatmulParams {
   each: i32
 }
 
-export function matmul(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<MatmulParams>(params)
+export function matmul(p: MatmulParams, chunk: i32, scratch: usize): void {
   // Scratch: a tile, then offsets of B's rows.
   if (p.direct) {
     for (let i = 0; i < p.round; i++) store<i32>(scratch + 192 + (<usize>i << 2), (i * p.n) << 2)

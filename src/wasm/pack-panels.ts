@@ -33,8 +33,7 @@ class PackPanelsParams {
   start: i32
 }
 
-export function packPanels(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<PackPanelsParams>(params)
+export function packPanels(p: PackPanelsParams, chunk: i32, scratch: usize): void {
   const k = p.outer * p.middle * p.inner
   const endItem = min(p.items, (chunk + 1) * p.each)
   for (let item = chunk * p.each; item < endItem; item++) {

@@ -5,8 +5,7 @@
  */
 import { PoolParams, firstCovering, lastCovering, rowOf } from './pool-shape'
 
-export function maxPool(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<PoolParams>(params)
+export function maxPool(p: PoolParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   // All columns of the windows from `inside` on are in the image, and of three more after `last`.
   const inside = (p.padding + p.stride - 1) / p.stride
@@ -87,8 +86,7 @@ function maxOfOne(p: PoolParams, row: i32, ox: i32, image: usize, startY: i32, t
 }
 
 /** Every pixel adds up the cotangents of those windows whose maximum it was. */
-export function maxPoolGrad(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<PoolParams>(params)
+export function maxPoolGrad(p: PoolParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   for (let row = chunk * p.each; row < end; row++) {
     const plane = row / p.h

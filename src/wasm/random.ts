@@ -30,8 +30,7 @@ class RandomParams {
   u0: f32; u1: f32; u2: f32
 }
 
-export function random(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<RandomParams>(params)
+export function random(p: RandomParams, chunk: i32, scratch: usize): void {
   const end = min(p.groups, (chunk + 1) * p.each)
   for (let group = chunk * p.each; group < end; group++) {
     const sample = <u32>group / <u32>p.perSample

@@ -9,6 +9,7 @@
  * columns `[parts][outputs]`, which are reduced again.
  */
 import { maxOf, sumOf } from './reduce-run'
+import { Words } from './words'
 
 @unmanaged
 class ReduceParams {
@@ -28,7 +29,8 @@ class ReduceParams {
   piece: i32
   keptRank: i32
   reducedRank: i32
-  // Then extents of the outer kept axes, their strides, extents of the outer reduced axes, their strides.
+  /** Extents of the outer kept axes, their strides, extents of the outer reduced axes, their strides. */
+  axes: Words
 }
 
 /** Where number `index` of the elements along `rank` axes lies. */
@@ -44,9 +46,8 @@ function offsetOf(index: i32, axes: usize, rank: i32): i32 {
   return rank ? offset + index * load<i32>(axes + (<usize>rank << 2)) : offset
 }
 
-export function reduceRows(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<ReduceParams>(params)
-  const kept = params + offsetof<ReduceParams>()
+export function reduceRows(p: ReduceParams, chunk: i32, scratch: usize): void {
+  const kept = changetype<usize>(p) + offsetof<ReduceParams>('axes')
   const reduced = kept + (<usize>p.keptRank << 3)
   const pieces = (p.length + p.piece - 1) / p.piece
   const last = min((chunk + 1) * p.each, p.count)
@@ -66,9 +67,8 @@ export function reduceRows(params: usize, chunk: i32, scratch: usize): void {
   }
 }
 
-export function reduceColumns(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<ReduceParams>(params)
-  const kept = params + offsetof<ReduceParams>()
+export function reduceColumns(p: ReduceParams, chunk: i32, scratch: usize): void {
+  const kept = changetype<usize>(p) + offsetof<ReduceParams>('axes')
   const reduced = kept + (<usize>p.keptRank << 3)
   const pieces = (p.length + p.piece - 1) / p.piece
   const outer = p.count / (p.parts * pieces)

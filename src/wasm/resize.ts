@@ -60,8 +60,7 @@ function blend(target: usize, a: usize, b: usize, weight: f32, bytes: usize): vo
 }
 
 /** Scratch: 12·wo bytes of columns, 4·w of a row. */
-export function resizeBilinear(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<ResizeParams>(params)
+export function resizeBilinear(p: ResizeParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   const bytes = <usize>p.w << 2
   const blended = scratch + <usize>p.wo * 12
@@ -82,8 +81,7 @@ export function resizeBilinear(params: usize, chunk: i32, scratch: usize): void 
 }
 
 /** Scratch: 12·wo bytes of columns, 4·wo of a row. */
-export function resizeBilinearGrad(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<ResizeParams>(params)
+export function resizeBilinearGrad(p: ResizeParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   const bytes = <usize>p.wo << 2
   const gathered = scratch + <usize>p.wo * 12

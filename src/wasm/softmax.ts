@@ -17,8 +17,7 @@ class SoftmaxParams {
   log: i32
 }
 
-export function softmax(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<SoftmaxParams>(params)
+export function softmax(p: SoftmaxParams, chunk: i32, scratch: usize): void {
   const bytes = <usize>p.length << 2
   const last = min((chunk + 1) * p.each, p.rows)
   for (let row = chunk * p.each; row < last; row++) {

@@ -14,8 +14,7 @@ class SumSplitsParams {
   each: i32
 }
 
-export function sumSplits(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<SumSplitsParams>(params)
+export function sumSplits(p: SumSplitsParams, chunk: i32, scratch: usize): void {
   const groups = (p.cin + 3) >> 2
   const rowBytes = <usize>(groups * p.taps) << 4
   const partBytes = rowBytes * p.cout

@@ -5,8 +5,7 @@
 import { PoolParams, firstCovering, lastCovering, rowOf } from './pool-shape'
 
 /** y = scale · (the sum over each window). */
-export function windowSum(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<PoolParams>(params)
+export function windowSum(p: PoolParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   for (let row = chunk * p.each; row < end; row++) {
     const plane = row / p.ho
@@ -28,8 +27,7 @@ export function windowSum(params: usize, chunk: i32, scratch: usize): void {
 }
 
 /** `windowSum` of windows of 2 x 2 side by side: average pooling by 2 and the gradient of nearest-neighbour upsampling. */
-export function windowSum2(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<PoolParams>(params)
+export function windowSum2(p: PoolParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   for (let row = chunk * p.each; row < end; row++) {
     const plane = row / p.ho
@@ -53,8 +51,7 @@ export function windowSum2(params: usize, chunk: i32, scratch: usize): void {
 }
 
 /** The transpose of `windowSum`: each pixel is scale · (the sum of the windows that cover it). */
-export function windowSpread(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<PoolParams>(params)
+export function windowSpread(p: PoolParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   const bytes = <usize>p.w << 2
   for (let row = chunk * p.each; row < end; row++) {
@@ -80,8 +77,7 @@ export function windowSpread(params: usize, chunk: i32, scratch: usize): void {
  * `windowSpread` of windows of 2 x 2 side by side: nearest-neighbour upsampling by 2 and the gradient of average pooling.
  * A row here is one of windows, so two of pixels; what an odd image has beyond the windows becomes 0.
  */
-export function windowSpread2(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<PoolParams>(params)
+export function windowSpread2(p: PoolParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   const bytes = <usize>p.w << 2
   const scale = f32x4.splat(p.scale)

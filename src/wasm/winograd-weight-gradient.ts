@@ -47,8 +47,7 @@ function firstRow(panel: i32, sixes: i32): i32 {
   return panel * 6 - max(0, panel - sixes) * 2
 }
 
-export function winogradWeightGradient(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<WinogradWeightGradientParams>(params)
+export function winogradWeightGradient(p: WinogradWeightGradientParams, chunk: i32, scratch: usize): void {
   const channels = p.channels
   const columns = p.columns
   const block = p.block
@@ -173,8 +172,7 @@ class WinogradWeightSumParams {
   each: i32
 }
 
-export function winogradWeightSum(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<WinogradWeightSumParams>(params)
+export function winogradWeightSum(p: WinogradWeightSumParams, chunk: i32, scratch: usize): void {
   const plane = <usize>(p.rows * p.columns) << 2
   const end = min(p.outChannels, (chunk + 1) * p.each)
   for (let row = chunk * p.each; row < end; row++) {

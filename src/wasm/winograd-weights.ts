@@ -32,8 +32,7 @@ function gather(from: usize, stride: usize, count: i32): v128 {
   return x
 }
 
-export function winogradWeights(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<WinogradWeightsParams>(params)
+export function winogradWeights(p: WinogradWeightsParams, chunk: i32, scratch: usize): void {
   const channels = p.channels
   const height = chunk < p.sixes ? 6 : 4
   const first = chunk < p.sixes ? chunk * 6 : p.sixes * 6 + (chunk - p.sixes) * 4

@@ -51,8 +51,7 @@ function planeBytes(channels: i32): usize {
  */
 const recordBytes = 16
 
-export function winogradForward(params: usize, chunk: i32, scratch: usize): void {
-  const p = changetype<WinogradParams>(params)
+export function winogradForward(p: WinogradParams, chunk: i32, scratch: usize): void {
   const channels = p.channels
   const each = p.each
   const strips = p.sixes + p.fours

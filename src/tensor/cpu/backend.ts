@@ -9,9 +9,11 @@ import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
 import { formatShape } from '../shape.ts'
 import { kernelNames } from './generated/kernels.ts'
-import { cut, type Buffer, type CompiledKernel, type Encoder, type Job, type Launch, type MemoryType } from './launch.ts'
+import { layouts } from './generated/params.ts'
+import { cut, type CompiledKernel, type Encoder, type Job, type Kernel, type Launch, type MemoryType } from './launch.ts'
 import { launches } from './launches/index.ts'
 import { Heap } from './memory.ts'
+import { putParams, wordsOf, type Buffer, type Layout } from './params.ts'
 import { commandWords, growCommand, heapBase, job as word, maxChunks, writeCommand, type StartMessage, type WorkerReply } from './protocol.ts'
 import { Workers } from './workers.ts'
 
@@ -33,7 +35,8 @@ export interface CPUSetup {
   readonly maximumPages: number
 }
 
-const kernelNumber = new Map<string, number>(kernelNames.map((name, number) => [name, number]))
+/** The kernels of `src/wasm`, which are called by their numbers. */
+const named = new Map<string, CompiledKernel>(kernelNames.map((name, number) => [name, { address: number, layout: layouts[name] }]))
 /** Enough to hide the message's 50 µs behind work, few enough that the workers begin early. */
 const jobsPerBatch = 32
 /** Names of jobs are kept for error messages; older ones are done. */
@@ -128,7 +131,7 @@ export class CPUBackend implements Backend {
         pages = needed
         this.#memory.grow(pages - this.#pages)
       }
-    } else this.#job(growCommand, 1, [pages], () => `more memory (${pages * pageBytes} bytes)`)
+    } else this.#command(growCommand, [pages], () => `more memory (${pages * pageBytes} bytes)`)
     this.#pages = pages
     this.stats.objectsCreated++
   }
@@ -167,7 +170,7 @@ export class CPUBackend implements Backend {
     // Room first: posting the batch takes its data along.
     this.#room(word.params + 2)
     this.#data.push(bytes)
-    this.#job(writeCommand, 1, [address, this.#data.length - 1], () => `a write of ${bytes.byteLength} bytes`)
+    this.#command(writeCommand, [address, this.#data.length - 1], () => `a write of ${bytes.byteLength} bytes`)
     // Large data is handed over at once, so that a whole checkpoint is not held twice.
     if (bytes.byteLength > 2 ** 20) this.#submit()
   }
@@ -177,7 +180,7 @@ export class CPUBackend implements Backend {
     ;(target as CPUStorage).written = true
     const words = Math.ceil(bytes / 4)
     const { chunks, each } = cut(words, 2 ** 16)
-    this.#encode({ kernel: 'copyWords', chunks, params: [{ storage: target }, { storage: source }, words, each] }, () => 'a copy')
+    this.#encode({ kernel: 'copyWords', chunks, params: { target: { storage: target }, source: { storage: source }, words, each } }, () => 'a copy')
   }
 
   async read(storage: Storage, bytes: number): Promise<ArrayBuffer> {
@@ -214,7 +217,7 @@ export class CPUBackend implements Backend {
         return { storage }
       },
       packed: (source, key, bytes, pack) => this.#pack(source.storage as CPUStorage, key, bytes, pack, name),
-      compile: (key, code) => this.#compile(key, code, name),
+      compile: (key, layout, code) => this.#compile(key, layout, code, name),
     }
     // The op table's keys are the ops' names (a test holds them together), and a launch takes its op's parameters.
     const launch: Launch<never> = launches[op as OpName]
@@ -229,7 +232,7 @@ export class CPUBackend implements Backend {
   #clear(target: Buffer, name: () => string): void {
     const words = target.storage.bytes / 4
     const { chunks, each } = cut(words, 2 ** 16)
-    this.#encode({ kernel: 'fill', chunks, params: [target, words, 0, each] }, name)
+    this.#encode({ kernel: 'fill', chunks, params: { target, words, value: 0, each } }, name)
   }
 
   #pack(source: CPUStorage, key: string, bytes: number, pack: (target: Buffer) => void, name: () => string): Buffer | null {
@@ -254,33 +257,42 @@ export class CPUBackend implements Backend {
     return copy
   }
 
-  #compile(key: string, code: (memory: MemoryType) => Uint8Array, name: () => string): CompiledKernel {
+  #compile<L extends Layout>(key: string, layout: L, code: (memory: MemoryType) => Uint8Array, name: () => string): CompiledKernel<L> {
     const known = this.#compiled.get(key)
-    if (known) return known
+    if (known) return known as CompiledKernel<L>
     const module = code(this.#memoryType)
     const bytes = new Uint8Array(4 + module.byteLength)
     new DataView(bytes.buffer).setInt32(0, module.byteLength, true)
     bytes.set(module, 4)
-    const made = { address: this.#take(bytes.byteLength, () => `the kernel of ${name()}`) }
-    this.#writeBytes(made.address, bytes)
+    const address = this.#take(bytes.byteLength, () => `the kernel of ${name()}`)
+    this.#writeBytes(address, bytes)
+    const made = { address, layout }
     this.#compiled.set(key, made)
     this.stats.objectsCreated++
     return made
   }
 
-  #encode({ kernel, chunks, params, scratch = 0, flops = 0 }: Job, name: () => string): void {
+  #encode<K extends Kernel>({ kernel, chunks, params, scratch = 0, flops = 0 }: Job<K>, name: () => string): void {
     if (!(chunks >= 1)) throw new TweedieError('device-error', `${name()}: a job of ${chunks} chunks, which is a defect of this library.`)
-    const number = typeof kernel === 'string' ? (kernelNumber.get(kernel) as number) : kernel.address
+    const { address, layout } = typeof kernel === 'string' ? (named.get(kernel) as CompiledKernel) : kernel
     this.stats.dispatches++
     this.stats.flops += flops
     if (scratch > this.#scratch.stride) this.#growScratch(scratch, name)
-    const words = params.map((value) => (typeof value === 'object' && 'storage' in value ? this.#addressOf(value.storage as CPUStorage) : value))
-    for (let first = 0; first < chunks; first += maxChunks) this.#job(number, Math.min(chunks - first, maxChunks), words, name, scratch, first)
-  }
-
-  #addressOf(storage: CPUStorage): number {
-    this.stats.bytes += storage.bytes
-    return storage.address
+    const length = wordsOf(layout, params)
+    for (let first = 0; first < chunks; first += maxChunks) {
+      const at = this.#begin(address, length)
+      this.#words[at + word.chunks] = Math.min(chunks - first, maxChunks)
+      this.#words[at + word.first] = first
+      if (scratch > 0) {
+        this.#words[at + word.scratch] = this.#scratch.address
+        this.#words[at + word.stride] = this.#scratch.stride
+      }
+      putParams(layout, params, this.#words, this.#floats, at + word.params, ({ storage }) => {
+        if (first === 0) this.stats.bytes += storage.bytes
+        return (storage as CPUStorage).address
+      })
+      this.#end(name)
+    }
   }
 
   #growScratch(bytes: number, name: () => string): void {
@@ -297,21 +309,27 @@ export class CPUBackend implements Backend {
     if (this.#length + words > commandWords) this.#submit()
   }
 
-  #job(kernel: number, chunks: number, params: readonly (number | { readonly f32: number })[], name: () => string, scratch = 0, first = 0): void {
-    const length = word.params + params.length
-    this.#room(length)
+  /** Something that the leader does itself. */
+  #command(kernel: number, params: readonly number[], name: () => string): void {
+    const at = this.#begin(kernel, params.length)
+    this.#words[at + word.chunks] = 1
+    this.#words.set(params, at + word.params)
+    this.#end(name)
+  }
+
+  /** Where a job's words go, `length` of them its parameters. */
+  #begin(kernel: number, length: number): number {
+    this.#room(word.params + length)
     const at = this.#length
+    this.#length += word.params + length
+    this.#words.fill(0, at, at + word.params)
     this.#words[at + word.kernel] = kernel
-    this.#words[at + word.chunks] = chunks
-    this.#words[at + word.first] = first
-    this.#words[at + word.scratch] = scratch > 0 ? this.#scratch.address : 0
-    this.#words[at + word.stride] = scratch > 0 ? this.#scratch.stride : 0
-    this.#words[at + word.length] = length
-    params.forEach((value, i) => {
-      if (typeof value === 'number') this.#words[at + word.params + i] = value
-      else this.#floats[at + word.params + i] = value.f32
-    })
-    this.#length += length
+    this.#words[at + word.length] = word.params + length
+    return at
+  }
+
+  /** The job's words are there. */
+  #end(name: () => string): void {
     this.#names.push(name)
     if (this.#names.length > 2 * namesKept) {
       this.#names.splice(0, namesKept)

@@ -5,26 +5,27 @@
  */
 import type { View } from '../backend.ts'
 import type { KernelName } from './generated/kernels.ts'
+import type { layouts } from './generated/params.ts'
+import type { Buffer, Layout, Params } from './params.ts'
 
 /** A kernel compiled at run time. */
-export interface CompiledKernel {
+export interface CompiledKernel<L extends Layout = Layout> {
   readonly address: number
+  /** Of its parameters. */
+  readonly layout: L
 }
 
-/** A tensor's memory, a temporary's, or a packed copy's. */
-export type Buffer = Pick<View, 'storage'>
+/** A kernel of `src/wasm` by its name, or one compiled at run time. */
+export type Kernel = KernelName | CompiledKernel
 
-/** A 32-bit word of a kernel's parameters: an integer, a marked float, or the address of a buffer. */
-export type Word = number | { readonly f32: number } | Buffer
+type LayoutOf<K extends Kernel> = K extends KernelName ? (typeof layouts)[K] : K extends CompiledKernel<infer L> ? L : never
 
-export const float = (value: number): Word => ({ f32: value })
-
-export interface Job {
-  readonly kernel: KernelName | CompiledKernel
+export interface Job<K extends Kernel = Kernel> {
+  readonly kernel: K
   /** Pieces that threads claim; a piece of 50 µs or more hides the cost of claiming it. */
   readonly chunks: number
-  /** As the kernel's `Params` class lays them out. */
-  readonly params: readonly Word[]
+  /** By the names that the kernel has for them. */
+  readonly params: Params<LayoutOf<K>>
   /** Bytes that each thread has for itself while a chunk runs. */
   readonly scratch?: number
   /** Multiply-adds counted as two, where that is what the kernel is about. */
@@ -32,7 +33,7 @@ export interface Job {
 }
 
 export interface Encoder {
-  run(job: Job): void
+  run<K extends Kernel>(job: Job<K>): void
   /** Fills a buffer with zero bytes. */
   clear(target: Buffer): void
   /** Memory for the time of this launch. */
@@ -44,7 +45,7 @@ export interface Encoder {
    */
   packed(source: View, key: string, bytes: number, pack: (target: Buffer) => void): Buffer | null
   /** The kernel whose module `code` makes; equal keys must mean equal code. The module imports `env.memory` and has one export. */
-  compile(key: string, code: (memory: MemoryType) => Uint8Array): CompiledKernel
+  compile<L extends Layout>(key: string, layout: L, code: (memory: MemoryType) => Uint8Array): CompiledKernel<L>
 }
 
 /** How a module must declare the memory it imports. */

@@ -4,14 +4,11 @@
  * scalars alone is computed once a chunk, what is constant along a row once a row, the rest four elements at a time. The
  * last four of a piece may overlap those before them, which computes the same again and needs no other code; rows shorter
  * than four are walked one element at a time, in lane 0.
- *
- * Parameters, a word each: pieces in all, pieces a chunk, pieces a row, elements of a piece, elements of a row, address
- * of the output; extents of the outer axes but the first; for every input its address and, if it is strided, its strides
- * along the outer axes in bytes; the scalars.
  */
 import type { DType } from '../../dtype.ts'
 import { topological, type Expression, type Node } from '../../expression.ts'
 import type { MemoryType } from '../launch.ts'
+import type { Layout } from '../params.ts'
 import { functionCode, type Place } from './functions.ts'
 import { Body, f32x4, get, i32, i32x4, Locals, moduleOf, set, v128, type Code } from './module.ts'
 
@@ -32,16 +29,51 @@ export interface MapKernel {
   readonly wide: boolean
 }
 
+/** The kernel's parameters, in order. */
+export const mapLayout = {
+  /** Pieces in all, in a chunk and in a row. */
+  total: 'i32',
+  pieces: 'i32',
+  perRow: 'i32',
+  /** Elements of a piece and of a row. */
+  each: 'i32',
+  length: 'i32',
+  output: 'usize',
+  /** Of the outer axes but the first. */
+  extents: 'i32[]',
+  inputs: 'usize[]',
+  /** Of every strided input, along the outer axes, in bytes. */
+  strides: 'i32[]',
+  scalars: 'f32[]',
+} as const satisfies Layout
+
+type Field = keyof typeof mapLayout
+
+/** The first word of every field, where lists have as many as `counts` says. */
+function startsOf(counts: { readonly [name in Field]?: number }): { readonly [name in Field]: number } {
+  let words = 0
+  return Object.fromEntries(Object.keys(mapLayout).map((name) => {
+    const start = words
+    words += counts[name as Field] ?? 1
+    return [name, start]
+  })) as { [name in Field]: number }
+}
+
 export function mapModule({ expression, inputs, outputType, rank, wide }: MapKernel, memory: MemoryType): Uint8Array {
   const locals = new Locals()
   const [once, row, step] = [new Body(locals), new Body(locals), new Body(locals)]
   const [params, chunk] = [get(0), get(1)]
-  let words = 0
-  const word = (): Code => i32.load(params, words++ * 4)
   const outer = Array.from({ length: rank - 1 }, (_, a) => a)
+  const strided = inputs.filter(({ access }) => access === 'strided').length
+  const starts = startsOf({
+    extents: Math.max(0, rank - 2), inputs: inputs.length, strides: strided * outer.length, scalars: expression.scalars,
+  })
+  const offsetOf = (name: Field, index = 0): number => (starts[name] + index) * 4
+  const word = (name: Field, index?: number): Code => once.keep(i32.load(params, offsetOf(name, index)), 'i32')
 
-  const [total, pieces, perRow, each, length, output] = Array.from({ length: 6 }, () => once.keep(word(), 'i32'))
-  const extents = outer.map((a) => (a === 0 ? [] : once.keep(word(), 'i32')))
+  const [total, pieces, perRow] = [word('total'), word('pieces'), word('perRow')]
+  const [each, length, output] = [word('each'), word('length'), word('output')]
+  const extents = outer.map((a) => (a === 0 ? [] : word('extents', a - 1)))
   const piece = locals.add('i32')
   once.run(set(piece, i32.mul(chunk, pieces)))
   const end = once.keep(i32.min(i32.add(get(piece), pieces), total), 'i32')
@@ -66,15 +98,17 @@ export function mapModule({ expression, inputs, outputType, rank, wide }: MapKer
   const bodies = [once, row, step]
   /** A value, and the body in which it is computed: 0 once, 1 a row, 2 a step. */
   type Value = { code: Code; level: number }
-  const loads = inputs.map(({ access, type, inner }): Value => {
-    const address = once.keep(word(), 'i32')
-    const offset = access !== 'strided' ? bytes : outer.reduce<Code>((sum, a) => i32.add(sum, i32.mul(axes[a], once.keep(word(), 'i32'))), inner ? i32.shl(from, 2) : i32.const(0))
+  let strides = 0
+  const loads = inputs.map(({ access, type, inner }, k): Value => {
+    const address = word('inputs', k)
+    const along = (sum: Code, a: number): Code => i32.add(sum, i32.mul(axes[a], word('strides', strides++)))
+    const offset = access !== 'strided' ? bytes : outer.reduce(along, inner ? i32.shl(from, 2) : i32.const(0))
     const level = access === 'single' ? 0 : access === 'dense' || inner ? 2 : 1
     const start = level === 0 ? address : row.keep(i32.add(address, offset), 'i32')
     const loaded = level === 2 ? load(i32.add(start, get(at))) : v128.loadSplat(start)
     return { code: bodies[level].keep(asFloat(type, loaded)), level }
   })
-  const scalars = Array.from({ length: expression.scalars }, (): Value => ({ code: once.keep(v128.loadSplat(params, words++ * 4)), level: 0 }))
+  const scalars = Array.from({ length: expression.scalars }, (_, index): Value => ({ code: once.keep(v128.loadSplat(params, offsetOf('scalars', index))), level: 0 }))
 
   const constants = new Map<string, Code>()
   const constant = (key: string, code: Code): Code => {

@@ -4,7 +4,7 @@
  */
 import type { View } from '../../backend.ts'
 import type { AttentionParams } from '../../ops/attention.ts'
-import { cut, float, type Launch, type Word } from '../launch.ts'
+import { cut, type Launch } from '../launch.ts'
 import { rowPanels } from './panels.ts'
 
 /** Below 128 tokens a block packing a head takes more than 6 % of the time. */
@@ -15,41 +15,26 @@ const enoughUnits = 32
 const leastFlops = 2e6
 
 export const attention: Launch<AttentionParams> = (encoder, params, [qkv], [out, logsumexp]) => {
-  const { words, byTokens, byChannels, perToken, width, product, heads, blocks } = geometry(params, qkv)
+  const { own, byTokens, byChannels, perToken, width, product, heads, blocks } = geometry(params, qkv)
   const units = heads * blocks
   const { chunks, each } = cut(units, (leastFlops * units) / (2 * product))
   encoder.run({
-    kernel: 'attention', chunks, params: [qkv, out, logsumexp, 0, 0, ...words(units, each)], flops: 2 * product,
+    kernel: 'attention', chunks, params: { ...own, qkv, out, logsumexp, dOut: 0, dqkv: 0, units, each }, flops: 2 * product,
     scratch: byTokens + byChannels + 32 * width + perToken,
   })
 }
 
 export const attentionGrad: Launch<AttentionParams> = (encoder, params, [qkv, out, logsumexp, dOut], [dqkv]) => {
-  const { words, byTokens, byChannels, perToken, width, product, heads, blocks, tokens } = geometry(params, qkv)
+  const { own, byTokens, byChannels, perToken, width, product, heads, blocks, tokens } = geometry(params, qkv)
   const units = 2 * heads * blocks
   const { chunks, each } = cut(units, (leastFlops * units) / (7 * product))
   encoder.run({
-    kernel: 'attentionGrad', chunks, params: [qkv, out, logsumexp, dOut, dqkv, ...words(units, each)], flops: 7 * product,
+    kernel: 'attentionGrad', chunks, params: { ...own, qkv, out, logsumexp, dOut, dqkv, units, each }, flops: 7 * product,
     scratch: 2 * byTokens + 2 * byChannels + 32 * width + 2 * perToken + 4 * tokens,
   })
 }
 
-interface Geometry {
-  words(units: number, each: number): Word[]
-  /** Bytes of a head packed by tokens and by channels, and of scores [T][8] and a product [width][8]. */
-  readonly byTokens: number
-  readonly byChannels: number
-  readonly perToken: number
-  readonly width: number
-  readonly tokens: number
-  /** Operations of one product of T×T by the width, over all heads. */
-  readonly product: number
-  /** Heads of all images. */
-  readonly heads: number
-  readonly blocks: number
-}
-
-function geometry({ heads, newOrder }: AttentionParams, qkv: View): Geometry {
+function geometry({ heads, newOrder }: AttentionParams, qkv: View) {
   const [n, rows, tokens] = qkv.shape
   const channels = rows / 3
   const width = channels / heads
@@ -59,13 +44,21 @@ function geometry({ heads, newOrder }: AttentionParams, qkv: View): Geometry {
   const [tokenPanels, channelPanels] = [rowPanels(tokens), rowPanels(width)]
   const [headStep, partStep] = newOrder ? [width, channels] : [3 * width, width]
   return {
-    words: (units, each) => [
-      heads, width, tokens, headStep, partStep, units, each, blocks, blockTokens,
-      tokenPanels.sixes, tokenPanels.fours, channelPanels.sixes, channelPanels.fours, float(1 / Math.sqrt(width)),
-    ],
+    /** The kernels' parameters but for the buffers and the units. */
+    own: {
+      heads, width, tokens, headStep, partStep, blocks, blockTokens,
+      tokenSixes: tokenPanels.sixes, tokenFours: tokenPanels.fours,
+      channelSixes: channelPanels.sixes, channelFours: channelPanels.fours,
+      scale: 1 / Math.sqrt(width),
+    },
+    /** Bytes of a head packed by tokens and by channels, and of scores [T][8] and a product [width][8]. */
     byTokens: 4 * tokenPanels.padded * width,
     byChannels: 4 * channelPanels.padded * tokens,
     perToken: 32 * (tokenPanels.padded + channelPanels.padded),
-    width, tokens, blocks, heads: n * heads, product: 2 * n * channels * tokens ** 2,
+    width, tokens, blocks,
+    /** Of all images. */
+    heads: n * heads,
+    /** Operations of one product of T×T by the width, over all heads. */
+    product: 2 * n * channels * tokens ** 2,
   }
 }

@@ -3,7 +3,8 @@
  * pixels lie in the output; see `src/wasm/conv2d.ts`.
  */
 import type { View } from '../../backend.ts'
-import type { Buffer, Encoder } from '../launch.ts'
+import type { Encoder } from '../launch.ts'
+import type { Buffer } from '../params.ts'
 import type { ConvShape } from '../../../shaders/conv2d-shape.ts'
 import { packPanels, rowPanels, type PanelSource } from './panels.ts'
 
@@ -80,11 +81,13 @@ function convolve(encoder: Encoder, n: number, pass: Pass, x: View, weight: View
   encoder.run({
     kernel: 'conv2d',
     chunks: Math.ceil(items / each),
-    params: [
-      x, packed, bias ?? 0, residual ?? 0, y, from.channels, source.h, source.w, to.channels, sixes, fours, to.h, to.w, stride,
-      rows.count, cols.count, rows.start, cols.start, blockRows, blockCols, rowBlocks, colBlocks, channelBlocks, blockPanels, cinBlock,
-      out.start, out.row, out.col, out.plane, items, each,
-    ],
+    params: {
+      x, weight: packed, bias: bias ?? 0, residual: residual ?? 0, y,
+      cin: from.channels, h: source.h, w: source.w, cout: to.channels, sixes, fours, ho: to.h, wo: to.w, stride,
+      tapRows: rows.count, tapCols: cols.count, top: rows.start, left: cols.start,
+      blockRows, blockCols, rowBlocks, colBlocks, channelBlocks, blockPanels, cinBlock,
+      outStart: out.start, outRow: out.row, outCol: out.col, outPlane: out.plane, items, each,
+    },
     scratch: (cinBlock * (taps + plane) + sums) * 4 + 256,
     flops,
   })

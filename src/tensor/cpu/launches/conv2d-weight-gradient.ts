@@ -43,13 +43,14 @@ export function directWeightGrad(encoder: Encoder, shape: ConvShape, x: View, dy
   encoder.run({
     kernel: 'conv2dWeightGrad',
     chunks: splits * blocks,
-    params: [
-      x, dy, parts, s.cin, s.h, s.w, s.cout, sixes, fours, s.ho, s.wo, s.kh, s.kw, s.stride, s.pad, blockRows, blockCols, rowBlocks, colBlocks,
+    params: {
+      x, dy, parts, cin: s.cin, h: s.h, w: s.w, cout: s.cout, sixes, fours, ho: s.ho, wo: s.wo, kh: s.kh, kw: s.kw,
+      stride: s.stride, padding: s.pad, blockRows, blockCols, rowBlocks, colBlocks,
       items, itemsPerSplit, coutBlocks, coutPanels, cinBlocks, blockGroups, allGroups,
-    ],
+    },
     scratch: (pixels + coutPanels * 6 * pixels + blockGroups * plane + coutPanels * 6 * (taps * blockGroups * 4 + 4)) * 4 + 256,
     flops,
   })
   const { chunks, each } = cut(s.cout, 2 ** 17 / (splits * allGroups * taps * 4))
-  encoder.run({ kernel: 'sumSplits', chunks, params: [dw, parts, splits, s.cout, s.cin, taps, each] })
+  encoder.run({ kernel: 'sumSplits', chunks, params: { target: dw, parts, splits, cout: s.cout, cin: s.cin, taps, each } })
 }

@@ -26,11 +26,12 @@ export const copy: Launch<CopyParams> = (encoder, params, inputs, [output]) => {
     encoder.run({
       kernel: 'copyBox',
       chunks,
-      params: [
-        output, inputs[input], to.offset * 4, from.offset * 4, tiles, each, rows.size, columns.size, tileRows, tileColumns,
-        rows.target * 4, columns.target * 4, rows.source * 4, columns.source * 4,
-        axes.length, ...axes.flatMap((axis) => [axis.size, axis.target * 4, axis.source * 4]),
-      ],
+      params: {
+        target: output, source: inputs[input], targetOffset: to.offset * 4, sourceOffset: from.offset * 4,
+        tiles, each, rows: rows.size, columns: columns.size, tileRows, tileColumns,
+        targetRow: rows.target * 4, targetColumn: columns.target * 4, sourceRow: rows.source * 4, sourceColumn: columns.source * 4,
+        rank: axes.length, axes: axes.flatMap((axis) => [axis.size, axis.target * 4, axis.source * 4]),
+      },
     })
   }
 }

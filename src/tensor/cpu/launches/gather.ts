@@ -5,27 +5,28 @@
 import type { View } from '../../backend.ts'
 import type { GatherGradParams, GatherParams } from '../../ops/gather.ts'
 import { sizeOf } from '../../shape.ts'
-import { cut, type Launch, type Word } from '../launch.ts'
+import { cut, type Launch } from '../launch.ts'
 
 /** Elements a chunk writes. */
 const least = 2 ** 15
 
-function geometry(axis: number, table: View, index: View, picks: View): { entries: number; picked: number; inner: number; words: Word[] } {
-  const [entries, picked, inner] = [table.shape[axis], picks.shape[axis], sizeOf(table.shape.slice(axis + 1))]
-  const steps = index.shape.length === 1 ? [0, 1, 0] : [picked * inner, inner, 1]
-  return { entries, picked, inner, words: [entries, picked, inner, ...steps] }
+/** The sizes among the kernels' parameters. */
+function sizesOf(axis: number, table: View, index: View, picked: View) {
+  const [entries, picks, inner] = [table.shape[axis], picked.shape[axis], sizeOf(table.shape.slice(axis + 1))]
+  const [outerStep, step, innerStep] = index.shape.length === 1 ? [0, 1, 0] : [picks * inner, inner, 1]
+  return { entries, picks, inner, outerStep, step, innerStep }
 }
 
 export const gather: Launch<GatherParams> = (encoder, { axis }, [x, index], [y]) => {
   const count = sizeOf(y.shape)
   const { chunks, each } = cut(count, least)
-  encoder.run({ kernel: 'gather', chunks, params: [x, index, y, count, each, ...geometry(axis, x, index, y).words] })
+  encoder.run({ kernel: 'gather', chunks, params: { table: x, index, picked: y, count, each, ...sizesOf(axis, x, index, y) } })
 }
 
 export const gatherGrad: Launch<GatherGradParams> = (encoder, { axis }, [dy, index], [dx]) => {
-  const { entries, picked, words } = geometry(axis, dx, index, dy)
-  const columns = sizeOf(dx.shape) / entries
+  const sizes = sizesOf(axis, dx, index, dy)
+  const columns = sizeOf(dx.shape) / sizes.entries
   // Whole cache lines, so that threads do not write to the same one.
-  const { chunks, each } = cut(Math.ceil(columns / 16), least / 16 / (entries + picked))
-  encoder.run({ kernel: 'gatherGrad', chunks, params: [dx, index, dy, columns, 16 * each, ...words] })
+  const { chunks, each } = cut(Math.ceil(columns / 16), least / 16 / (sizes.entries + sizes.picks))
+  encoder.run({ kernel: 'gatherGrad', chunks, params: { table: dx, index, picked: dy, count: columns, each: 16 * each, ...sizes } })
 }

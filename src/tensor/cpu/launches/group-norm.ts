@@ -5,7 +5,7 @@
 import type { View } from '../../backend.ts'
 import type { GroupNormParams } from '../../ops/group-norm.ts'
 import { sizeOf } from '../../shape.ts'
-import { cut, float, type Launch, type Word } from '../launch.ts'
+import { cut, type Launch } from '../launch.ts'
 
 /** About 40 µs with SiLU. A group of up to twice as many, 128 KB, is swept while it is in the second-level cache. */
 const chunkElements = 16384
@@ -14,10 +14,10 @@ const chunkElements = 16384
 const scratch = 64
 
 export const groupNorm: Launch<GroupNormParams> = (encoder, params, [x, ...parameters], [y, statistics]) => {
-  const { parts, chunks, count, words } = cutGroups(x, statistics, parameters, params)
-  const moments = parts === 1 ? 0 : encoder.temporary(count * 16)
-  const job = { chunks, scratch, params: [...words, y, moments, float(params.eps)] }
-  if (parts === 1) return encoder.run({ kernel: 'groupNorm', ...job })
+  const { chunks, words } = cutGroups(x, statistics, parameters, params)
+  const moments = words.parts === 1 ? 0 : encoder.temporary(words.count * 16)
+  const job = { chunks, scratch, params: { ...words, y, moments, eps: params.eps } } as const
+  if (words.parts === 1) return encoder.run({ kernel: 'groupNorm', ...job })
   encoder.run({ kernel: 'groupNormMoments', ...job })
   encoder.run({ kernel: 'groupNormParts', ...job })
 }
@@ -25,28 +25,30 @@ export const groupNorm: Launch<GroupNormParams> = (encoder, params, [x, ...param
 export const groupNormSums: Launch<GroupNormParams> = (encoder, params, [x, dy, statistics, ...parameters], [a, b]) => {
   const [n, channels] = x.shape
   const { chunks, each } = cut(n * channels, chunkElements / (sizeOf(x.shape) / n / channels))
-  const words = wordsOf(x, statistics, parameters, params, [n * channels, each, 1, 0])
-  encoder.run({ kernel: 'groupNormSums', chunks, scratch, params: [...words, dy, a, b] })
+  const words = { ...wordsOf(x, statistics, parameters, params), count: n * channels, each, parts: 1, part: 0 }
+  encoder.run({ kernel: 'groupNormSums', chunks, scratch, params: { ...words, dy, sumA: a, sumB: b } })
 }
 
 export const groupNormDataGrad: Launch<GroupNormParams> = (encoder, params, inputs, [dx]) => {
   const [x, dy, statistics, ...parameters] = inputs.slice(0, -2)
+  const [sumA, sumB] = inputs.slice(-2)
   const { chunks, words } = cutGroups(x, statistics, parameters, params)
-  encoder.run({ kernel: 'groupNormDataGrad', chunks, scratch, params: [...words, dy, ...inputs.slice(-2), dx] })
+  encoder.run({ kernel: 'groupNormDataGrad', chunks, scratch, params: { ...words, dy, sumA, sumB, dx } })
 }
 
-function cutGroups(x: View, statistics: View, parameters: readonly View[], params: GroupNormParams): { parts: number; chunks: number; count: number; words: Word[] } {
+function cutGroups(x: View, statistics: View, parameters: readonly View[], params: GroupNormParams) {
   const groups = x.shape[0] * params.groups
   const size = sizeOf(x.shape) / groups
   const part = size <= 2 * chunkElements ? size : Math.ceil(size / Math.ceil(size / chunkElements) / 16) * 16
   const parts = Math.ceil(size / part)
   const count = groups * parts
   const { chunks, each } = cut(count, chunkElements / part)
-  return { parts, chunks, count, words: wordsOf(x, statistics, parameters, params, [count, each, parts, part]) }
+  return { chunks, words: { ...wordsOf(x, statistics, parameters, params), count, each, parts, part } }
 }
 
-/** `GroupParams` of `src/wasm/group-norm-row.ts`. */
-function wordsOf(x: View, statistics: View, [weight, bias, scaleShift]: readonly View[], { groups, silu }: GroupNormParams, cuts: readonly number[]): Word[] {
+/** `GroupParams` of `src/wasm/group-norm-row.ts`, but for how the work is cut. */
+function wordsOf(x: View, statistics: View, [weight, bias, scaleShift]: readonly View[], { groups, silu }: GroupNormParams) {
   const [n, channels] = x.shape
-  return [x, statistics, weight, bias, scaleShift ?? 0, channels, groups, sizeOf(x.shape) / n / channels, silu ? 1 : 0, ...cuts]
+  const positions = sizeOf(x.shape) / n / channels
+  return { x, statistics, weight, bias, scaleShift: scaleShift ?? 0, channels, groups, positions, silu: silu ? 1 : 0 } as const
 }

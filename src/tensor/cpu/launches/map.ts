@@ -2,8 +2,8 @@
 import { topological, type Expression, type Node } from '../../expression.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
-import { mapModule, type MapInput } from '../emit/map.ts'
-import { cut, float, type Launch } from '../launch.ts'
+import { mapLayout, mapModule, type MapInput } from '../emit/map.ts'
+import { cut, type Launch } from '../launch.ts'
 
 /** Measured, in nanoseconds an element: a cheap function; one with a polynomial. */
 const cost = (node: Node): number =>
@@ -42,13 +42,14 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const signature = access.map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`).join('')
   const key = `map ${expression.key} ${signature}>${dtype} r${rank}${wide ? 'w' : ''}`
   encoder.run({
-    kernel: encoder.compile(key, (memory) => mapModule({ expression, inputs: access, outputType: dtype, rank, wide }, memory)),
+    kernel: encoder.compile(key, mapLayout, (memory) => mapModule({ expression, inputs: access, outputType: dtype, rank, wide }, memory)),
     chunks,
-    params: [
-      total, pieces, perRow, each, rowLength, output,
-      ...dims.slice(1, rank - 1),
-      ...inputs.flatMap((t, k) => [t, ...(access[k].access === 'strided' ? strides[k].slice(0, last).map((s) => s * 4) : [])]),
-      ...scalars.map(float),
-    ],
+    params: {
+      total, pieces, perRow, each, length: rowLength, output,
+      extents: dims.slice(1, rank - 1),
+      inputs,
+      strides: access.flatMap((k, i) => (k.access === 'strided' ? strides[i].slice(0, last).map((s) => s * 4) : [])),
+      scalars,
+    },
   })
 }

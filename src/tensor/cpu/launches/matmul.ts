@@ -5,7 +5,8 @@
 import type { View } from '../../backend.ts'
 import type { MatmulParams } from '../../ops/matmul.ts'
 import { broadcastStrides, collapse, sizeOf } from '../../shape.ts'
-import { cut, type Buffer, type Encoder, type Launch } from '../launch.ts'
+import { cut, type Encoder, type Launch } from '../launch.ts'
+import type { Buffer } from '../params.ts'
 import { packPanels, rowPanels } from './panels.ts'
 
 /** A matrix, or a batch of them, `matrices` in all; element (row, k) lies at row · rowStep + k · kStep. */
@@ -64,11 +65,12 @@ function multiply(encoder: Encoder, a: Side, b: Side, k: number, dims: readonly 
     encoder.run({
       kernel: 'matmul',
       chunks,
-      params: [
-        packedA, packedB, c, m, n, k, sixes, fours, isDirect ? 1 : 0, steps.rowStep, steps.colStep,
-        inner, stride(a, 2) * aSize, stride(a, 1) * aSize, stride(b, 2) * bSize, stride(b, 1) * bSize,
-        start(a) * aSize, start(b) * bSize, run * matrices * m * n, rowBlocks, blockPanels, colBlocks, colPanels, round, items, each,
-      ],
+      params: {
+        a: packedA, b: packedB, c, m, n, k, sixes, fours, direct: isDirect ? 1 : 0, ...steps, inner,
+        aOuter: stride(a, 2) * aSize, aInner: stride(a, 1) * aSize, bOuter: stride(b, 2) * bSize, bInner: stride(b, 1) * bSize,
+        aStart: start(a) * aSize, bStart: start(b) * bSize, cStart: run * matrices * m * n,
+        rowBlocks, rowPanels: blockPanels, colBlocks, colPanels, round, items, each,
+      },
       scratch: 192 + round * 4,
       flops: 2 * m * n * k * matrices,
     })

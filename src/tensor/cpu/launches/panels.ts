@@ -1,6 +1,6 @@
 /** Panels of rows in packed order: what `packPanels` writes and the tiles of `src/wasm/gemm-tile.ts` read. */
-import type { Buffer, Encoder } from '../launch.ts'
-import { cut } from '../launch.ts'
+import { cut, type Encoder } from '../launch.ts'
+import type { Buffer } from '../params.ts'
 
 /** How `rows` are cut: `sixes` panels of 6, then `fours` of 4, as few rows too many as possible. */
 export function rowPanels(rows: number): { readonly sixes: number; readonly fours: number; readonly padded: number } {
@@ -27,12 +27,16 @@ export function packPanels(encoder: Encoder, source: PanelSource, rows: number, 
     const [next, ...rest] = inner
     return next && by === next[0] * next[1] ? [[extent * next[0], next[1]], ...rest] : [[extent, by], ...inner]
   }, [])
-  const loops = [...merged, [1, 0], [1, 0]].slice(0, 3).flat()
+  const [[outer, outerStep], [middle, middleStep], [inner, innerStep]] = [...merged, [1, 0], [1, 0]]
   const panels = sixes + fours
   const { chunks, each } = cut(panels * matrices, 2 ** 15 / (k * 6))
   encoder.run({
     kernel: 'packPanels',
     chunks,
-    params: [source.buffer, target, rows, sixes, 6, heights ?? 4, panels, source.rowStep, ...loops, step, padded * k, panels * matrices, each, source.start ?? 0],
+    params: {
+      source: source.buffer, target, rows, first: sixes, firstHeight: 6, height: heights ?? 4, panels, rowStep: source.rowStep,
+      outer, outerStep, middle, middleStep, inner, innerStep, sourceBatch: step, targetBatch: padded * k,
+      items: panels * matrices, each, start: source.start ?? 0,
+    },
   })
 }

@@ -2,17 +2,19 @@
 import { central, firstCentral, tail } from '../../../shaders/random-coefficients.ts'
 import type { RandomParams } from '../../ops/random.ts'
 import { sizeOf } from '../../shape.ts'
-import { cut, float, type Launch } from '../launch.ts'
+import { cut, type Launch } from '../launch.ts'
 
 // 12 bits of the slope: its product with a 12-bit root is exact.
 const slopeHigh = Math.round(tail.slope * 2 ** 11) / 2 ** 11
 
-const coefficients = [
-  ...central.numerator, ...central.denominator,
-  tail.slope, slopeHigh, tail.slope - slopeHigh, tail.offset, ...tail.numerator, ...tail.denominator,
-].map(float)
+const [c0, c1, c2, c3] = central.numerator
+const [d0, d1, d2, d3] = central.denominator
+const [t0, t1] = tail.numerator
+const [u0, u1, u2] = tail.denominator
+const { slope, offset } = tail
+const coefficients = { firstCentral, c0, c1, c2, c3, d0, d1, d2, d3, slope, slopeHigh, slopeLow: slope - slopeHigh, offset, t0, t1, u0, u1, u2 }
 
-const launch = (normal: boolean): Launch<RandomParams> => (encoder, { seed, draw, purpose, shape }, [samples], [y]) => {
+const launch = (normal: boolean): Launch<RandomParams> => (encoder, { seed: [seedLow, seedHigh], draw, purpose, shape }, [samples], [y]) => {
   const elements = sizeOf(shape)
   const perSample = Math.ceil(elements / 16)
   const groups = samples.shape[0] * perSample
@@ -21,7 +23,7 @@ const launch = (normal: boolean): Launch<RandomParams> => (encoder, { seed, draw
   encoder.run({
     kernel: 'random',
     chunks,
-    params: [y, samples, groups, perSample, each, elements, draw, purpose, ...seed, normal ? 1 : 0, firstCentral, ...coefficients],
+    params: { target: y, samples, groups, perSample, each, elements, draw, purpose, seedLow, seedHigh, normal: normal ? 1 : 0, ...coefficients },
     scratch: 64,
   })
 }

@@ -4,7 +4,8 @@
  * the error of f32 sums at a few 1e-7; what the parts found is reduced again.
  */
 import type { ReduceParams } from '../../ops/reduce.ts'
-import { cut, type Buffer, type Encoder, type Launch } from '../launch.ts'
+import { cut, type Encoder, type Launch } from '../launch.ts'
+import type { Buffer } from '../params.ts'
 
 interface Axis {
   extent: number
@@ -38,8 +39,10 @@ function along(encoder: Encoder, max: boolean, x: Buffer, y: Buffer, axes: reado
   const kept = outer.filter(({ reduced }) => !reduced)
   const reduced = outer.filter((axis) => axis.reduced)
   const outputs = product(kept)
-  const words = [kept, reduced].flatMap((some) => [...some.map(({ extent }) => extent), ...some.map((axis) => axis.stride)])
-  const ranks = [kept.length, reduced.length]
+  const words = {
+    x, max: max ? 1 : 0, length: inner.extent, keptRank: kept.length, reducedRank: reduced.length,
+    axes: [kept, reduced].flatMap((some) => [...some.map(({ extent }) => extent), ...some.map((axis) => axis.stride)]),
+  }
 
   if (inner.reduced) {
     const piece = Math.min(inner.extent, partElements)
@@ -49,7 +52,7 @@ function along(encoder: Encoder, max: boolean, x: Buffer, y: Buffer, axes: reado
     const parts = Math.ceil(steps / stepsEach)
     const { chunks, each } = cut(outputs * parts, chunkElements / (elements / parts))
     const target = parts === 1 ? y : encoder.temporary(outputs * parts * 4)
-    encoder.run({ kernel: 'reduceRows', chunks, params: [x, target, max ? 1 : 0, outputs * parts, each, parts, steps, stepsEach, inner.extent, piece, ...ranks, ...words] })
+    encoder.run({ kernel: 'reduceRows', chunks, params: { ...words, y: target, count: outputs * parts, each, parts, steps, stepsEach, piece } })
     if (parts > 1) along(encoder, max, target, y, [{ extent: outputs, stride: parts, reduced: false }, { extent: parts, stride: 1, reduced: true }])
     return
   }
@@ -60,7 +63,7 @@ function along(encoder: Encoder, max: boolean, x: Buffer, y: Buffer, axes: reado
   const count = outputs * Math.ceil(inner.extent / piece) * parts
   const { chunks, each } = cut(count, chunkElements / (stepsEach * piece))
   const target = parts === 1 ? y : encoder.temporary(parts * outputs * inner.extent * 4)
-  encoder.run({ kernel: 'reduceColumns', chunks, params: [x, target, max ? 1 : 0, count, each, parts, steps, stepsEach, inner.extent, piece, ...ranks, ...words] })
+  encoder.run({ kernel: 'reduceColumns', chunks, params: { ...words, y: target, count, each, parts, steps, stepsEach, piece } })
   if (parts > 1) along(encoder, max, target, y, [{ extent: parts, stride: outputs * inner.extent, reduced: true }, { extent: outputs * inner.extent, stride: 1, reduced: false }])
 }
 

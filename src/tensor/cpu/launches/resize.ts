@@ -11,7 +11,7 @@ function launch(encoder: Encoder, kernel: 'resizeBilinear' | 'resizeBilinearGrad
   const [, , ho, wo] = resized.shape
   const rows = n * c * (kernel === 'resizeBilinear' ? ho : h)
   const { chunks, each } = cut(rows, (least * rows) / (n * c * (h * w + ho * wo)))
-  encoder.run({ kernel, chunks, params: [image, resized, rows, each, h, w, ho, wo], scratch: 12 * wo + 4 * Math.max(w, wo) })
+  encoder.run({ kernel, chunks, params: { image, resized, rows, each, h, w, ho, wo }, scratch: 12 * wo + 4 * Math.max(w, wo) })
 }
 
 export const resizeBilinear: Launch<ResizeParams> = (encoder, _, [x], [y]) => launch(encoder, 'resizeBilinear', x, y)

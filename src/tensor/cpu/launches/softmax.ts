@@ -7,5 +7,5 @@ export const softmax: Launch<SoftmaxParams> = (encoder, { log }, [x], [y]) => {
   const length = x.shape[x.shape.length - 1]
   const rows = sizeOf(x.shape) / length
   const { chunks, each } = cut(rows, 16384 / length)
-  encoder.run({ kernel: 'softmax', chunks, params: [x, y, rows, length, each, log ? 1 : 0] })
+  encoder.run({ kernel: 'softmax', chunks, params: { x, y, rows, length, each, log: log ? 1 : 0 } })
 }

@@ -3,7 +3,8 @@
  * launch returns false where it does not apply or does not pay, and has enqueued nothing then.
  */
 import type { View } from '../../backend.ts'
-import type { Buffer, Encoder } from '../launch.ts'
+import type { Encoder } from '../launch.ts'
+import type { Buffer } from '../params.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import { rowPanels } from './panels.ts'
 
@@ -36,7 +37,10 @@ function weights(encoder: Encoder, weight: View, turned: boolean): Buffer {
   const pack = (target: Buffer): void => encoder.run({
     kernel: 'winogradWeights',
     chunks: sixes + fours,
-    params: [weight, target, rows, channels, turned ? 9 : cin * 9, turned ? cin * 9 : 9, turned ? 8 : 0, turned ? -1 : 1, sixes],
+    params: {
+      weight, target, rows, channels, rowStride: turned ? 9 : cin * 9, channelStride: turned ? cin * 9 : 9,
+      start: turned ? 8 : 0, step: turned ? -1 : 1, sixes,
+    },
     scratch: 288 + 96,
   })
   const kept = encoder.packed(weight, `winograd${turned ? ' turned' : ''} [${weight.shape.join()}]`, bytes, pack)
@@ -64,10 +68,10 @@ function convolve(encoder: Encoder, { x, y, padding }: Geometry, input: View, we
   encoder.run({
     kernel: 'winogradForward',
     chunks: Math.ceil(tiles / each) * Math.ceil((sixes + fours) / panels),
-    params: [
-      input, weights(encoder, weight, turned), bias ?? 0, residual ?? 0, output, channels, height, width, outChannels, outHeight, outWidth,
-      padding, tileRows, tileColumns, tiles, each, sixes, fours, panels,
-    ],
+    params: {
+      x: input, weight: weights(encoder, weight, turned), bias: bias ?? 0, residual: residual ?? 0, y: output,
+      channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, sixes, fours, panels,
+    },
     scratch,
     flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
   })
@@ -122,10 +126,10 @@ export function winogradWeightGrad(encoder: Encoder, { stride, padding }: ConvGr
   encoder.run({
     kernel: 'winogradWeightGradient',
     chunks: Math.ceil(tiles / each) * blocks,
-    params: [
+    params: {
       x, dy, partial, channels, height, width, outChannels, outHeight, outWidth, padding, tileRows, tileColumns, tiles, each, block,
-      sixes, fours, panelsEach, columns, blockColumns,
-    ],
+      sixes, fours, rowPanels: panelsEach, columns, blockColumns,
+    },
     // Both sides' panels, dU, and four channels' columns.
     scratch: 36 * (4 * ((rowsOfBlock + blockColumns) * block + rowsOfBlock * blockColumns) + 192) + block * 16 + 4 * (Math.max(width, outWidth) + 4) + 4 * block * 192,
     flops: 2 * images * outChannels * outHeight * outWidth * channels * 9,
@@ -134,7 +138,7 @@ export function winogradWeightGrad(encoder: Encoder, { stride, padding }: ConvGr
   encoder.run({
     kernel: 'winogradWeightSum',
     chunks: Math.ceil(outChannels / rowsEach),
-    params: [partial, dw, Math.ceil(tiles / each), rows, columns, outChannels, channels, rowsEach],
+    params: { partial, dw, splits: Math.ceil(tiles / each), rows, columns, outChannels, channels, each: rowsEach },
   })
   return true
 }
