@@ -1,8 +1,4 @@
-/**
- * The one error type of the library. Every failure a caller can act on is a {@link TweedieError}: its `code` is stable
- * and made for `switch`, its message says what was expected, what was found and what to do. An abort is no error of
- * ours: it rejects with `signal.reason`, as everywhere on the web.
- */
+/** What went wrong, for `switch`. */
 export type ErrorCode =
   /** No WebGPU adapter, or the `webgpu` package is not installed. */
   | 'webgpu-unavailable'
@@ -33,6 +29,17 @@ export type ErrorCode =
   /** An option is missing, unknown, or out of range. */
   | 'option'
 
+/**
+ * The one error type of the library. Every failure a caller can act on is one: its `code` is stable and made for
+ * `switch`, its message says what was expected, what was found and what to do. An abort is no error of ours: it rejects
+ * with `signal.reason`, as everywhere on the web.
+ *
+ * ```ts
+ * try { await Tweedie.load(path) } catch (error) {
+ *   if (error instanceof TweedieError && error.code === 'out-of-memory') …
+ * }
+ * ```
+ */
 export class TweedieError extends Error {
   override readonly name = 'TweedieError'
   readonly code: ErrorCode

@@ -38,6 +38,7 @@ export interface TrunkConfig {
   useNewAttentionOrder: boolean
 }
 
+/** What a U-Net is built from (guided-diffusion `UNetModel`, `SuperResModel`). */
 export interface UNetConfig extends TrunkConfig {
   /** Takes a low-resolution image beside x (`SuperResModel`). */
   superResolution: boolean
@@ -45,14 +46,22 @@ export interface UNetConfig extends TrunkConfig {
   numHeadsUpsample?: number
 }
 
+/** How a classifier's head makes logits of what the network found: `EncoderUNetModel`'s `pool`. */
 export type Pool = 'attention' | 'adaptive' | 'spatial' | 'spatial_v2'
 
+/** What a classifier is built from (guided-diffusion `EncoderUNetModel`). */
 export interface ClassifierConfig extends TrunkConfig {
+  /** Its head. */
   pool: Pool
 }
 
+/** What a network is built from, whichever it is. */
 export type ModelConfig = (UNetConfig & { kind: 'unet' }) | (ClassifierConfig & { kind: 'classifier' })
 
+/**
+ * How the noise grows over the process (guided-diffusion gaussian_diffusion.py, `get_named_beta_schedule`): linearly
+ * (DDPM), or so that abar_t falls like a squared cosine (Improved DDPM, Eq. 17).
+ */
 export type NoiseSchedule = 'linear' | 'cosine'
 
 /**
@@ -111,6 +120,7 @@ export interface DiffusionSettings extends NoiseProcess, Partial<Pick<DiffusionP
 export const noiseInWords = ({ schedule, diffusionSteps, rescaleTimesteps }: NoiseProcess): string =>
   `${schedule}, ${diffusionSteps} steps${rescaleTimesteps ? ', rescaled' : ''}`
 
+/** Whether two networks see the same noise at the same timestep. */
 export const isSameNoise = (a: NoiseProcess, b: NoiseProcess): boolean =>
   a.schedule === b.schedule && a.diffusionSteps === b.diffusionSteps && a.rescaleTimesteps === b.rescaleTimesteps
 

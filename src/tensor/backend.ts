@@ -1,10 +1,3 @@
-/**
- * The line between tensors and what computes them. A backend owns memory and runs the ops of the op table; it knows
- * nothing of tapes, scopes or networks. Of the rooms above `tensor/` only the command line asks which backend runs
- * ({@link Backend.kind}): to choose a batch, and to write it down. Calls to {@link Backend.run} only enqueue, in order;
- * {@link Backend.read} and {@link Backend.flush} wait. An error that shows up late carries the name and the shapes of the
- * op that caused it.
- */
 import type { DType } from './dtype.ts'
 import type { Shape } from './shape.ts'
 
@@ -45,6 +38,7 @@ export interface BackendStats {
   bytes: number
 }
 
+/** How {@link Backend.tune}, and with it `Device.tune`, is watched and stopped. */
 export interface TuneOptions {
   readonly signal?: AbortSignal
   /** Called after each shape: how many are measured, and how many there are. */
@@ -78,6 +72,13 @@ export interface AdapterListing extends AdapterDescription {
   readonly halfFloats: boolean
 }
 
+/**
+ * The line between tensors and what computes them. A backend owns memory and runs the ops of the op table; it knows
+ * nothing of tapes, scopes or networks. Of the rooms above `tensor/` only the command line asks which backend runs
+ * ({@link Backend.kind}): to choose a batch, and to write it down. Calls to {@link Backend.run} only enqueue, in order;
+ * {@link Backend.read} and {@link Backend.flush} wait. An error that shows up late carries the name and the shapes of
+ * the op that caused it.
+ */
 export interface Backend {
   readonly kind: 'webgpu' | 'cpu'
   readonly stats: BackendStats

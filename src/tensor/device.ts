@@ -1,13 +1,3 @@
-/**
- * The device: where tensors are made, what computes them, and who disposes of them. A device is acquired with
- * {@link Device.request}, which loads the backend that it takes (`request.ts`); a GPUDevice of the caller's is never
- * destroyed. There is no global state.
- *
- * ```ts
- * const device = await Device.request()
- * const y = device.scope(() => add(mul(x, 2), 1))   // the product is freed, y lives on
- * ```
- */
 import { asksForAwait, TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
 import { checkDType, type DType } from './dtype.ts'
@@ -18,7 +8,21 @@ import type { Tape } from './tape.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
 import { arrayOf, flatten, type Values } from './values.ts'
 
+/**
+ * Where tensors are made, what computes them, and who disposes of them. A device is acquired with
+ * {@link Device.request}, which loads the backend that it takes; a GPUDevice of the caller's is never destroyed. There
+ * is no global state: tensors of one device do not meet those of another.
+ *
+ * ```ts
+ * const device = await Device.request()
+ * const x = device.tensor([1, 2, 3])
+ * const y = device.scope(() => add(mul(x, 2), 1))   // the product is freed, y lives on
+ * await y.read()                                    // Float32Array [3, 5, 7]
+ * device.dispose()
+ * ```
+ */
 export class Device {
+  /** What runs the ops; `device.backend.kind` says which it is. */
   readonly backend: Backend
   /** What computes, and whether it is the CPU: no figure of a software adapter is a GPU figure. */
   readonly adapter: AdapterDescription
@@ -42,6 +46,7 @@ export class Device {
     return asksForAwait(requestBackend(options).then(({ backend, adapter }) => new Device(backend, adapter)), 'Device', Device)
   }
 
+  /** Counters of kernels, memory and work, for tests and benches. */
   get stats(): Readonly<BackendStats> {
     return this.backend.stats
   }
@@ -125,7 +130,7 @@ export class Device {
     }
   }
 
-  /** See {@link applyOp}. */
+  /** See `applyOp`. */
   runOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user: string = op.name): AnyTensor[] {
     if (this.#disposed) throw new TweedieError('disposed', `${user}: the device was disposed.`)
     const outputs: AnyTensor[] = []

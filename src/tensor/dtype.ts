@@ -1,8 +1,12 @@
-/** Data types of tensors: f32 for values, i32 for labels and indices, u32 for random bits. All are four bytes wide. */
 import { unexpected } from '../errors.ts'
 
+/**
+ * The type of a tensor's elements: f32 for values, i32 for labels and indices, u32 for random bits. All are four bytes
+ * wide.
+ */
 export type DType = 'f32' | 'i32' | 'u32'
 
+/** The array that a tensor of each type is read into. */
 export interface ArrayOf {
   f32: Float32Array<ArrayBuffer>
   i32: Int32Array<ArrayBuffer>

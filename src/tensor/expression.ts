@@ -2,7 +2,7 @@
  * A small language for elementwise arithmetic. An {@link Expression} is written once, as a function of its inputs and of
  * scalars that may change from call to call; each backend turns it into one kernel that passes over memory once, however
  * long it is, and its gradient is found by differentiating it, which again gives one kernel per input. So `silu`, a
- * broadcast multiply-add and a whole sampler step are the same op: {@link map}.
+ * broadcast multiply-add and a whole sampler step are the same op: `map`.
  *
  * Nodes are interned: equal subexpressions are the same object, equal expressions are too. So a renderer names each value
  * once, an expression's size is its number of distinct nodes (twenty nested squares are 21), and its key is a short
@@ -153,9 +153,16 @@ function half(a: Node, b: Node, wins: Node): Node {
   return f.select(f.eq(a, b), 0.5, wins)
 }
 
+/**
+ * An elementwise formula of so many inputs and scalars, made by {@link expression} and evaluated by `map`. Equal ones
+ * are one object; its gradient is found by differentiating it.
+ */
 export interface Expression {
+  /** The value. */
   readonly root: Node
+  /** How many tensors it takes. */
   readonly inputs: number
+  /** How many numbers it takes. */
   readonly scalars: number
   /** Equal for equal expressions, which are one object: what a backend caches its kernel under. */
   readonly key: string

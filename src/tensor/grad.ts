@@ -9,6 +9,7 @@ import { Tape } from './tape.ts'
 import { full } from './ops/map.ts'
 import { Tensor, type AnyTensor } from './tensor.ts'
 
+/** What {@link grad} found: the caller's, as everything that an enclosing scope does not free. */
 export interface GradResult<T> {
   readonly value: T
   /** In the order of `wrt`; zeros where the value does not depend on the tensor. */

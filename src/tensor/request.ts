@@ -36,6 +36,7 @@ export interface GPURequest {
 
 const choices = ['webgpu', 'cpu', 'auto'] as const
 
+/** What `Device.request` may be asked for. */
 export interface DeviceRequest extends GPURequest, CPURequest {
   /**
    * Which backend computes. Default `'auto'`: a hardware GPU that can hold what is needed, where there is one, else the

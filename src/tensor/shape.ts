@@ -5,6 +5,7 @@
  */
 import { TweedieError, unexpected } from '../errors.ts'
 
+/** Extents of a tensor's axes, from the slowest to the fastest: [N, C, H, W] of images. Empty of a single number. */
 export type Shape = readonly number[]
 
 export const sizeOf = (shape: Shape): number => shape.reduce((product, n) => product * n, 1)

@@ -1,14 +1,3 @@
-/**
- * A tensor: a shape and a type over a piece of a backend's memory. Operations are functions (`add(a, b)`), never
- * consume their arguments, and only enqueue. Memory is freed when the last handle on it is disposed: by `using`, by
- * `dispose()`, or by the {@link Device.scope} in which the tensor was made. There is no garbage collection to wait for.
- *
- * ```ts
- * const x = device.tensor([1, 2, 3], [3])
- * const y = mul(x, 2)
- * await y.read()   // Float32Array [2, 4, 6]
- * ```
- */
 import './host-types.ts'
 import { TweedieError, unexpected } from '../errors.ts'
 import type { Spec, Storage, View } from './backend.ts'
@@ -17,6 +6,7 @@ import { viewAs, type ArrayOf, type DType } from './dtype.ts'
 import { formatShape, sameShape, shapeError, sizeOf, type Shape } from './shape.ts'
 import { arrayOf, flatten, type Values } from './values.ts'
 
+/** A tensor of whatever type. */
 export type AnyTensor = Tensor<DType>
 
 /** Memory shared by the handles on it. */
@@ -32,9 +22,24 @@ let lastId = 0
 /** Ids grow: a larger one is of a younger tensor. */
 export const newTensorId = (): number => ++lastId
 
+/**
+ * A shape and a type over a piece of a device's memory, made by {@link Device.tensor} and by operations. Operations are
+ * functions (`add(a, b)`), never consume their arguments, and only enqueue. Memory is freed when the last handle on it
+ * is disposed: by `using`, by `dispose()`, or by the {@link Device.scope} in which the tensor was made. There is no
+ * garbage collection to wait for.
+ *
+ * ```ts
+ * const x = device.tensor([1, 2, 3], [3])
+ * const y = mul(x, 2)
+ * await y.read()   // Float32Array [2, 4, 6]
+ * ```
+ */
 export class Tensor<D extends DType = 'f32'> implements View, Spec {
+  /** Where it lives. */
   readonly device: Device
+  /** Extents of its axes; elements are dense and row-major. */
   readonly shape: Shape
+  /** Type of its elements. */
   readonly dtype: D
   /** Identity for the tape: handles on the same value made by `alias` share it. */
   readonly id: number
@@ -55,6 +60,7 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
     return sizeOf(this.shape)
   }
 
+  /** This handle was disposed: it cannot be used any more. */
   get disposed(): boolean {
     return this.#shared === null
   }
@@ -80,7 +86,11 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
     return new Tensor(this.device, this.assertUsable('alias'), shape, this.dtype, id)
   }
 
-  /** Copies the values to the host once everything enqueued before has run. */
+  /**
+   * Copies the values to the host, flat in row-major order, once everything enqueued before has run.
+   *
+   * @throws TweedieError 'disposed' where it was disposed; what the device met since the last wait
+   */
   async read(): Promise<ArrayOf[D]> {
     const bytes = await this.device.backend.read(this.assertUsable('read').storage, this.size * 4)
     return viewAs(bytes, this.dtype)

@@ -37,6 +37,7 @@ export const attentionGrad = defineOp<AttentionParams>({
   shape: (_, [qkv]) => [{ shape: qkv.shape, dtype: 'f32' }],
 })
 
+/** Options of {@link attention}. */
 export interface AttentionOptions {
   /** Must divide C; a head has d = C / heads channels. */
   readonly heads: number
@@ -50,7 +51,10 @@ export interface AttentionOptions {
 
 const attentionOptions = { heads: true, newOrder: true } as const
 
-/** softmax(qᵀk / sqrt(d)) over the keys, times the values: `qkv` [N, 3C, T] → [N, C, T], channel head·d + c. */
+/**
+ * Multi-head self-attention over T tokens (guided-diffusion's QKVAttention and QKVAttentionLegacy; no bias, no mask):
+ * softmax(qᵀk / sqrt(d)) over the keys, times the values, `qkv` [N, 3C, T] → [N, C, T], channel head·d + c.
+ */
 export function attention(qkv: Tensor, options: AttentionOptions): Tensor {
   refuseUnknown('attention', options, attentionOptions)
   const { heads, newOrder } = options

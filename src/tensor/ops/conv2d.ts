@@ -78,9 +78,11 @@ export const conv2dWeightGrad = defineOp<ConvGradParams>({
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })
 
+/** Options of {@link conv2d}. */
 export interface ConvOptions {
+  /** [Cout], added to every place. Default: none. */
   readonly bias?: Tensor
-  /** Of the output's shape, added to it. */
+  /** Of the output's shape, added to it. Default: none. */
   readonly residual?: Tensor
   /** Default 1. */
   readonly stride?: number
@@ -90,7 +92,10 @@ export interface ConvOptions {
 
 const convOptions = { bias: true, residual: true, stride: true, padding: true } as const
 
-/** Convolves `x` [N, Cin, H, W] with `weight` [Cout, Cin, KH, KW], kernels of 1 to 11, to [N, Cout, Ho, Wo]. */
+/**
+ * The two-dimensional convolution (cross-correlation, as in every network library) of `x` [N, Cin, H, W] with `weight`
+ * [Cout, Cin, KH, KW], kernels of 1 to 11: [N, Cout, Ho, Wo], Ho = floor((H + 2 padding - KH) / stride) + 1.
+ */
 export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Tensor {
   refuseUnknown('conv2d', options, convOptions)
   const { bias, residual, stride = 1, padding = 0 } = options

@@ -7,6 +7,7 @@ import { checkTensor } from '../op.ts'
 import { map } from './map.ts'
 import { randomBits } from './random.ts'
 
+/** Where {@link dropout} takes its random bits: a stream, and the numbers of the samples in it. */
 export interface DropoutStream extends RandomStream {
   /** Indices of the samples along `x`'s first axis, u32 [N]. */
   readonly samples: Tensor<'u32'>

@@ -78,6 +78,7 @@ export const groupNormDataGrad = defineOp<GroupNormParams>({
   shape: (_, [x]) => [{ shape: x.shape, dtype: 'f32' }],
 })
 
+/** Options of {@link groupNorm}. */
 export interface GroupNormOptions {
   /** Must divide the number of channels. */
   readonly groups: number

@@ -42,9 +42,11 @@ export const map_ = defineOp<MapParams>({
   },
 })
 
+/** Options of {@link map}. */
 export interface MapOptions<D extends DType> {
   /** Type of the output, default f32. Values are converted as WGSL converts them: truncated, out of range clamped. */
   readonly dtype?: D
+  /** Of the output; the inputs broadcast to it. Default: what they broadcast to among themselves. */
   readonly shape?: Shape
   /** What errors call it. Default 'map'. */
   readonly name?: string
@@ -76,6 +78,7 @@ function filled(user: string, device: Device, shape: Shape, value: number): Tens
 /** A tensor in which every element is `value`. */
 export const full = (device: Device, shape: Shape, value: number): Tensor => filled('full', device, shape, value)
 
+/** A tensor of zeros. */
 export const zeros = (device: Device, shape: Shape): Tensor => filled('zeros', device, shape, 0)
 
 const identity = expression(1, 0, ([x]) => x)

@@ -88,6 +88,7 @@ export const maxPoolGrad = defineOp<MaxPoolGradParams>({
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })
 
+/** Options of {@link avgPool2d}, and with one more of {@link maxPool2d}. */
 export interface PoolOptions {
   /** Side of the window. */
   readonly kernel: number
@@ -110,6 +111,7 @@ export function avgPool2d(x: Tensor, options: PoolOptions): Tensor {
   return applyOne(windowSum, { kernel, stride, padding, scale: 1 / (kernel * kernel), shape: x.shape }, [x], 'avgPool2d')
 }
 
+/** Options of {@link maxPool2d}. */
 export interface MaxPoolOptions extends PoolOptions {
   /** Also pool what remains at the right and bottom edges, as PyTorch's `ceil_mode`; default false. */
   readonly ceilMode?: boolean

@@ -9,6 +9,7 @@ import type { RandomStream } from '../philox.ts'
 import { checkArray, checkShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 
+/** The stream that random numbers are of, and how many of them a sample has. */
 export interface RandomParams extends RandomStream {
   /** Shape of one sample. */
   readonly shape: Shape

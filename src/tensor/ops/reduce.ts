@@ -31,6 +31,7 @@ export const reduce: Op<ReduceParams> = defineOp<ReduceParams>({
   },
 })
 
+/** Options of {@link sum}, {@link mean} and {@link max}. */
 export interface ReduceOptions {
   /** Axes to reduce, negative ones counted from the back; default all. */
   readonly axes?: readonly number[]
@@ -50,9 +51,18 @@ function along(user: string, kind: ReduceParams['kind'], x: Tensor, options: Red
   return options.keepDims ? reduced : reshape(reduced, x.shape.filter((_, i) => !axes.includes(i)))
 }
 
+/**
+ * The sum of x along `axes`, by default of all elements. It is never reordered between runs: results repeat bit for
+ * bit.
+ */
 export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => along('sum', 'sum', x, options)
+/**
+ * The largest element of x along `axes`, by default of all. Where it is attained more than once the gradient is shared
+ * equally.
+ */
 export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => along('max', 'max', x, options)
 
+/** The mean of x along `axes`, by default of all elements. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   const total = along('mean', 'sum', x, options)
   return div(total, x.size / total.size)
