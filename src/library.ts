@@ -40,7 +40,7 @@ export {
 
 // Guidances.
 export {
-  attributeGuidance, classifierGuidance, logDensityGuidance, minorityLogits, selfGuidance, tiltedGuidance, uniformTargets,
+  attributeGuidance, classifierGuidance, classifierLogits, logDensityGuidance, selfGuidance, tiltedGuidance, uniformTargets,
   type Guidance, type Logits,
 } from './diffusion/index.ts'
 

@@ -13,7 +13,7 @@ import type { RunRecord } from '../src/cli/run-record.ts'
 import { sample } from '../src/cli/sample.ts'
 import { batchOf, decodeImage } from '../src/data/index.ts'
 import {
-  attributeGuidance, classifierGuidance, classMeans, GaussianDiffusion, GeneratedNoise, logDensityGuidance, minorityLogits, pooledFeatures, randomAttributes, sample as sampleOf,
+  attributeGuidance, classifierGuidance, classMeans, GaussianDiffusion, GeneratedNoise, logDensityGuidance, classifierLogits, pooledFeatures, randomAttributes, sample as sampleOf,
   sehwagGuidance, selfGuidance, tiltedGuidance, uniformTargets,  type Guidance, type MinorityMetadata, type SampleOptions,
 } from '../src/diffusion/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
@@ -116,7 +116,7 @@ async function expectSame(folder: string, argv: string[], expected: (device: Dev
 }
 
 const levelGuidance = async (load: (name: string) => Promise<Classifier>, scale: number, target: number | number[] = 9): Promise<Guidance> =>
-  classifierGuidance(minorityLogits(await load('minority')), { target, scale })
+  classifierGuidance(classifierLogits(await load('minority')), { target, scale })
 
 describe('minority guidance', () => {
   test('leads to the rarest level by default, as the library does', async () => {
@@ -150,7 +150,7 @@ describe('minority guidance', () => {
 
   test('tilted by the thresholds of the file (Eq. 18)', async () => {
     const { options, samples } = await expectSame('tilted', args('tilted', ...guided, file('minority'), '--minority-scale', '50', '--minority-tilt'),
-      (device) => drawn(device, async (load) => ({ guidances: [tiltedGuidance(minorityLogits(await load('minority')), { tau: thresholds, scale: 50 })] })))
+      (device) => drawn(device, async (load) => ({ guidances: [tiltedGuidance(classifierLogits(await load('minority')), { tau: thresholds, scale: 50 })] })))
     expect(options).toMatchObject({ 'minority-tilt': true })
     expect([options['minority-target'], samples[0]!.targets]).toEqual([undefined, undefined])
   })
@@ -158,20 +158,20 @@ describe('minority guidance', () => {
   test('class-conditional (Eq. 17), also tilted, by the thresholds of each class', async () => {
     const y = [2, 0]
     await expectSame('by-class', conditional('by-class', ...guided, file('by-class'), '--minority-target', '7', '--minority-scale', '20'),
-      (device) => drawn(device, async (load) => ({ guidances: [classifierGuidance(minorityLogits(await load('by-class'), { y }), { target: 7, scale: 20 })] }), { model: 'classes', y }))
+      (device) => drawn(device, async (load) => ({ guidances: [classifierGuidance(classifierLogits(await load('by-class'), { y }), { target: 7, scale: 20 })] }), { model: 'classes', y }))
     const tau = y.map((k) => k === 2 ? thresholds.map((q) => q ** 2) : thresholds)
     await expectSame('tilted-by-class', conditional('tilted-by-class', ...guided, file('by-class'), '--minority-tilt', '--minority-scale', '50'),
-      (device) => drawn(device, async (load) => ({ guidances: [tiltedGuidance(minorityLogits(await load('by-class'), { y }), { tau, scale: 50 })] }), { model: 'classes', y }))
+      (device) => drawn(device, async (load) => ({ guidances: [tiltedGuidance(classifierLogits(await load('by-class'), { y }), { tau, scale: 50 })] }), { model: 'classes', y }))
   })
 
   test('of classes with different numbers of levels, each sample is led to the rarest of its own', async () => {
     const { samples } = await expectSame('uneven', conditional('uneven', ...guided, file('uneven'), '--minority-scale', '20'),
-      (device) => drawn(device, async (load) => ({ guidances: [classifierGuidance(minorityLogits(await load('uneven'), { y: [2, 0] }), { target: [3, 9], scale: 20 })] }), { model: 'classes', y: [2, 0] }))
+      (device) => drawn(device, async (load) => ({ guidances: [classifierGuidance(classifierLogits(await load('uneven'), { y: [2, 0] }), { target: [3, 9], scale: 20 })] }), { model: 'classes', y: [2, 0] }))
     expect(samples.map(({ targets }) => targets)).toEqual([{ minority: 3 }, { minority: 9 }])
     // Tilted: the levels that a class does not have weigh nothing.
     await expectSame('uneven-tilted', conditional('uneven-tilted', ...guided, file('uneven'), '--minority-tilt', '--minority-scale', '50'),
       (device) => drawn(device, async (load) => {
-        const logits = minorityLogits(await load('uneven'), { y: [2, 0] })
+        const logits = classifierLogits(await load('uneven'), { y: [2, 0] })
         const tau = [...thresholds.slice(0, 4), ...new Array<number>(6).fill(0), ...thresholds]
         return { guidances: [logDensityGuidance((x, t) => log(sum(mul(softmax(logits(x, t)), x.device.tensor(tau, [2, 10])), { axes: [1] })), 50)] }
       }, { model: 'classes', y: [2, 0] }))
@@ -179,7 +179,7 @@ describe('minority guidance', () => {
 
   test('on the features of an extractor', async () => {
     const { sha256 } = await expectSame('features', args('features', ...guided, file('on-features'), '--extractor', file('extractor'), '--minority-scale', '20'),
-      (device) => drawn(device, async (load) => ({ guidances: [classifierGuidance(minorityLogits(await load('on-features'), { extractor: await load('extractor') }), { target: 9, scale: 20 })] })))
+      (device) => drawn(device, async (load) => ({ guidances: [classifierGuidance(classifierLogits(await load('on-features'), { extractor: await load('extractor') }), { target: 9, scale: 20 })] })))
     expect(Object.keys(sha256).sort()).toEqual(['extractor', 'minority-classifier', 'model'])
   })
 
@@ -204,7 +204,7 @@ describe('sums', () => {
     const all = ['--minority-classifier', file('minority'), '--minority-scale', '20', '--classifier', file('classifier'), '--target', '1', '--classifier-scale', '10', '--guide-weight', '0.8', '--guide-every', '2']
     const sum = (method: 'ancestral' | 'ddim') => (device: Device) => drawn(device, async (load) => ({
       method, selfGuidance: selfGuidance({ weight: 0.8, every: 2 }),
-      guidances: [classifierGuidance(minorityLogits(await load('classifier')), { target: 1, scale: 10 }), await levelGuidance(load, 20)],
+      guidances: [classifierGuidance(classifierLogits(await load('classifier')), { target: 1, scale: 10 }), await levelGuidance(load, 20)],
     }))
     await expectSame('sum', args('sum', '--method', 'minority-guided', ...all), sum('ancestral'))
     const { options } = await expectSame('sum-ddim', args('sum-ddim', '--method', 'minority-guided', '--sampler', 'ddim', ...all), sum('ddim'))
@@ -273,7 +273,7 @@ describe('baselines', () => {
         const images = labels.map((label, k) => decodeImage(readFileSync(join(at('classes'), String(label), `${k}.png`))))
         using x = device.tensor(batchOf(images, { channels: 3, size: 8 }), [12, 3, 8, 8])
         const means = hold(await classMeans(embedding, [{ x, timesteps: labels.map(() => 0), labels }], 3))
-        return { guidances: [sehwagGuidance({ embedding, classMeans: means, y, discriminator: minorityLogits(await load('judge')), alpha: 2, beta: 0.5 })] }
+        return { guidances: [sehwagGuidance({ embedding, classMeans: means, y, discriminator: classifierLogits(await load('judge')), alpha: 2, beta: 0.5 })] }
       }, { model: 'classes', y })
     })
     expect(bytes('sehwag')).not.toBe(bytes('bare'))
@@ -287,7 +287,7 @@ describe('baselines', () => {
         const images = Array.from({ length: 4 }, (_, k) => decodeImage(readFileSync(join(at('flat'), `${k}.png`))))
         using x = device.tensor(batchOf(images, { channels: 3, size: 8 }), [4, 3, 8, 8])
         const means = hold(await classMeans(embedding, [{ x, timesteps: [0, 0, 0, 0], labels: [0, 0, 0, 0] }], 1))
-        return { guidances: [sehwagGuidance({ embedding, classMeans: means, discriminator: minorityLogits(await load('judge')), alpha: 2, beta: 0.5 })] }
+        return { guidances: [sehwagGuidance({ embedding, classMeans: means, discriminator: classifierLogits(await load('judge')), alpha: 2, beta: 0.5 })] }
       }))
     expect(Object.keys(sha256).sort()).toEqual(['model', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator'])
     expect(options).toMatchObject({ 'sehwag-data': at('flat') })
@@ -296,7 +296,7 @@ describe('baselines', () => {
   test('attributes: random combinations of them, as the library draws them', async () => {
     const targets = randomAttributes(4, { seed: 5, samples: [0, 1] })
     const { samples } = await expectSame('attributes', args('attributes', '--method', 'attributes', '--attributes-classifier', file('attributes'), '--attributes-scale', '20'),
-      (device) => drawn(device, async (load) => ({ guidances: [attributeGuidance(minorityLogits(await load('attributes')), { targets, scale: 20 })] })))
+      (device) => drawn(device, async (load) => ({ guidances: [attributeGuidance(classifierLogits(await load('attributes')), { targets, scale: 20 })] })))
     expect(samples.map((sample) => sample.targets)).toEqual(targets.map((row) => ({ attributes: row.map(Number).join('') })))
   })
 

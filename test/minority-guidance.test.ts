@@ -5,7 +5,7 @@
  */
 import { expect, test } from 'vitest'
 import {
-  classifierGuidance, featureShape, GaussianDiffusion, GeneratedNoise, minorityLogits, oneStep, sample, selfGuidance,
+  classifierGuidance, featureShape, GaussianDiffusion, GeneratedNoise, classifierLogits, oneStep, sample, selfGuidance,
   tiltedGuidance, uniformTargets, type Guidance, type Logits, type NoiseSource, type SampleOptions,
 } from '../src/diffusion/index.ts'
 import { Classifier, type ClassifierConfig } from '../src/nn/index.ts'
@@ -43,7 +43,7 @@ for (const { name, extractor: hasExtractor, numClasses } of cases) {
     using classifier = await network(device, { ...(hasExtractor ? latentConfig : encoderConfig), numClasses })
     const extractor = hasExtractor ? await network(device, encoderConfig) : undefined
     const y = numClasses === null ? undefined : [1, 4]
-    const logits = minorityLogits(classifier, { extractor, y })
+    const logits = classifierLogits(classifier, { extractor, y })
     using x = inputX(device)
     const target = [9, 2]
     const logProb = (input: Tensor): Tensor => gather(logSoftmax(logits(input, timesteps)), 1, device.tensor(target, [2, 1], 'i32'))
@@ -55,9 +55,9 @@ for (const { name, extractor: hasExtractor, numClasses } of cases) {
     await expectGradient(x, logMean, tilted)
     expectClose(await read(device, () => tiltedGuidance(logits, { tau, scale: -2.5 })(x, timesteps)), tilted.map((v) => -2.5 * v), 1e-6, 'scale')
     if (y) {
-      const other = minorityLogits(classifier, { extractor, y: [4, 1] })
+      const other = classifierLogits(classifier, { extractor, y: [4, 1] })
       expect(await read(device, () => other(x, timesteps)), 'y is seen').not.toEqual(await read(device, () => logits(x, timesteps)))
-      expect(() => device.scope(() => minorityLogits(classifier, { extractor })(x, timesteps))).toThrow(/class-conditional: expected 2 labels/)
+      expect(() => device.scope(() => classifierLogits(classifier, { extractor })(x, timesteps))).toThrow(/class-conditional: expected 2 labels/)
     }
     extractor?.dispose()
   })
@@ -69,10 +69,10 @@ deviceTest('an extractor is frozen features and no more; another one is refused'
   using x = inputX(device)
   expect(featureShape(extractor)).toEqual({ channels: 64, side: 4 })
   const byHand = await read(device, () => classifier.forward(extractor.features(x, timesteps), timesteps))
-  expectSameBits(await read(device, () => minorityLogits(classifier, { extractor })(x, timesteps)), byHand, 'logits')
+  expectSameBits(await read(device, () => classifierLogits(classifier, { extractor })(x, timesteps)), byHand, 'logits')
   using narrow = await network(device, { ...encoderConfig, channelMult: [1, 1] })
-  expect(() => minorityLogits(classifier, { extractor: narrow })).toThrow(/takes 64x4x4, but the extractor gives 32x4x4/)
-  expect(() => minorityLogits(extractor, { extractor })).toThrow(/takes 3x8x8, but the extractor gives 64x4x4/)
+  expect(() => classifierLogits(classifier, { extractor: narrow })).toThrow(/takes 64x4x4, but the extractor gives 32x4x4/)
+  expect(() => classifierLogits(extractor, { extractor })).toThrow(/takes 3x8x8, but the extractor gives 64x4x4/)
 }, onCPU)
 
 /** Logits that are a linear map of the pixels, so that every gradient has a closed form. */
@@ -112,7 +112,7 @@ deviceTest('Eq. 18 in closed form, by shared and by own tau, also where probabil
 deviceTest('Eq. 18: equal levels lead nowhere, and one that outweighs all others leads as Eq. 8 does', async (device) => {
   using classifier = await network(device, encoderConfig)
   using x = inputX(device)
-  const logits = minorityLogits(classifier)
+  const logits = classifierLogits(classifier)
   const eq8 = await read(device, () => classifierGuidance(logits, { target: 6 })(x, timesteps))
   const largest = eq8.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
   const equal = await read(device, () => tiltedGuidance(logits, { tau: new Array(levels).fill(0.7) })(x, timesteps))
@@ -163,8 +163,8 @@ deviceTest('guidances add up, self-guidance among them, and move no draw', async
   const denoiser = (xt: Tensor, t: readonly number[]): Tensor => model.forward(xt, t)
   const tau = Array.from({ length: levels }, (_, i) => 1 + i)
   const guidances = [
-    classifierGuidance(minorityLogits(minority), { target: [9, 8], scale: 300 }),
-    tiltedGuidance(minorityLogits(latent, { extractor }), { tau, scale: 200 }),
+    classifierGuidance(classifierLogits(minority), { target: [9, 8], scale: 300 }),
+    tiltedGuidance(classifierLogits(latent, { extractor }), { tau, scale: 200 }),
     classifierGuidance((xt, t) => extractor.forward(xt, t), { target: 3, scale: 100 }),
   ]
   const self = selfGuidance({ weight: 0.4, every: 1 })
@@ -195,7 +195,7 @@ deviceTest('guidances add up, self-guidance among them, and move no draw', async
     const together = all.next.map((v, i) => v - plain.next[i])
     expectClose(together, together.map((_, i) => parts.reduce((total, part) => total + part[i], 0)), 1e-5, `${sampler.method}: sum of parts`, 1)
     // Whatever a scale of 0 is added to keeps its bits.
-    const nothing = [classifierGuidance(minorityLogits(minority), { target: 9, scale: 0 }), tiltedGuidance(minorityLogits(latent, { extractor }), { tau, scale: 0 })]
+    const nothing = [classifierGuidance(classifierLogits(minority), { target: 9, scale: 0 }), tiltedGuidance(classifierLogits(latent, { extractor }), { tau, scale: 0 })]
     expectSameBits((await step({ guidances: nothing })).next, plain.next, `${sampler.method}: scale 0`)
     expectSameBits((await step({ guidances: nothing, selfGuidance: selfGuidance({ weight: 0, every: 1 }) })).next, plain.next, `${sampler.method}: weight 0`)
     expectSameBits((await step({ guidances: [...nothing, ...guidances, ...nothing], selfGuidance: self })).next, all.next, `${sampler.method}: scale 0 among others`)
@@ -211,7 +211,7 @@ deviceTest('the minority classifier is told what the network is told', async (de
   using x = inputX(device)
   const index = 7
   const told = new Array(2).fill(Math.fround(diffusion.process.timestepMap[index] / 4))
-  const guidance = classifierGuidance(minorityLogits(classifier, { extractor }), { target: 9, scale: 500 })
+  const guidance = classifierGuidance(classifierLogits(classifier, { extractor }), { target: 9, scale: 500 })
   using zero = device.tensor(new Float32Array(x.size), shape)
   const noise: NoiseSource = { initial: () => zero, step: () => zero, renoise: () => zero }
   const denoiser = (xt: Tensor, t: readonly number[]): Tensor => model.forward(xt, t)
@@ -235,8 +235,8 @@ deviceTest('guided trajectories: a sample is the same in any batch, and a step c
   const run = async (samples: readonly number[], method: 'ancestral' | 'ddim'): Promise<Float32Array> => {
     using noise = new GeneratedNoise(device, { seed: 2, samples, shape: shape.slice(1) })
     const guidances = [
-      classifierGuidance(minorityLogits(latent, { extractor }), { target: uniformTargets([5, 9], { seed: 2, samples }), scale: 100 }),
-      tiltedGuidance(minorityLogits(latent, { extractor }), { tau: samples.map((k) => Array.from({ length: levels }, (_, i) => 1 + k + i)), scale: 50 }),
+      classifierGuidance(classifierLogits(latent, { extractor }), { target: uniformTargets([5, 9], { seed: 2, samples }), scale: 100 }),
+      tiltedGuidance(classifierLogits(latent, { extractor }), { tau: samples.map((k) => Array.from({ length: levels }, (_, i) => 1 + k + i)), scale: 50 }),
     ]
     const { reads } = device.stats
     let [live, created] = [0, 0]

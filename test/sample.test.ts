@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest'
 import {
-  attributeGuidance, calcBpd, classifierGuidance, ddimInvert, GaussianDiffusion, GeneratedNoise, l2, lastGuided, logDensityGuidance, minorityLogits, minorityScore, oneStep, perceptual, sample, sampleLoop, scoreImages,
+  attributeGuidance, calcBpd, classifierGuidance, ddimInvert, GaussianDiffusion, GeneratedNoise, l2, lastGuided, logDensityGuidance, classifierLogits, minorityScore, oneStep, perceptual, sample, sampleLoop, scoreImages,
   scoreProcess, sehwagGuidance, selfGuidance, selfGuidanceMetric, superResolutionDenoiser, tiltedGuidance, trainingLosses, tweedieReconstruction,
   type Denoiser, type DenoiserLike, type Guidance, type SampleOptions, type SampleToEndOptions,
 } from '../src/diffusion/index.ts'
@@ -157,7 +157,7 @@ describe('a network as a denoiser', () => {
     ]
     for (const [one, other] of pairs) expect(await read(device, () => one(x, [500, 500]))).toEqual(await read(device, () => other(x, [500, 500])))
     expect(() => classifierGuidance(model, { target: 4 })).toThrow('What gives logits is a classifier, or a function of x and timesteps; found a U-Net.')
-    expect(() => minorityLogits(model as unknown as Classifier)).toThrow('minorityLogits takes a classifier; found a U-Net.')
+    expect(() => classifierLogits(model as unknown as Classifier)).toThrow('classifierLogits takes a classifier; found a U-Net.')
     await expect((async () => read(device, () => classifierGuidance((xt) => mean(xt), { target: 4 })(x, [500, 500])))()).rejects.toThrow('A classifier gives logits [2, classes], found []')
   }, onCPU)
 

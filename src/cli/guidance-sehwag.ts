@@ -1,7 +1,7 @@
 /** The baseline of Sehwag et al. from its files: the feature space and what is real come from two classifiers, where the classes are from images. */
 import { imageBatch, type ImageSet } from '../data/index.ts'
 import { openImages } from '../data/index.node.ts'
-import { classMeans, minorityLogits, pooledFeatures, sehwagGuidance } from '../diffusion/index.ts'
+import { classMeans, classifierLogits, pooledFeatures, sehwagGuidance } from '../diffusion/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { checkPixels, classifierFile, load, needOf } from '../tweedie/guidance-files.ts'
 import { cycled } from '../tweedie/labels.ts'
@@ -42,7 +42,7 @@ export async function openSehwag({ file: path, data, discriminator: discriminato
       return {
         name: 'sehwag',
         lead: (samples, y) => ({
-          guidance: sehwagGuidance({ embedding, classMeans: means, y: classes === null ? undefined : y ?? samples.map((k) => cycled(settings.labels, k)), discriminator: minorityLogits(discriminator, y ? { y } : {}), alpha, beta }),
+          guidance: sehwagGuidance({ embedding, classMeans: means, y: classes === null ? undefined : y ?? samples.map((k) => cycled(settings.labels, k)), discriminator: classifierLogits(discriminator, y ? { y } : {}), alpha, beta }),
         }),
       }
     },

@@ -4,7 +4,7 @@
  * device is asked for; then they are loaded; then each batch asks for its guidance, whose targets depend on the samples'
  * numbers and not on the batch.
  */
-import { attributeGuidance, classifierGuidance, minorityLogits, randomAttributes } from '../diffusion/index.ts'
+import { attributeGuidance, classifierGuidance, classifierLogits, randomAttributes } from '../diffusion/index.ts'
 import type { UNetConfig } from '../nn/index.ts'
 import { checkPixels, classifierFile, load, needOf, type ImageNeed } from '../tweedie/guidance-files.ts'
 import { openMinority as openMinorityFiles } from '../tweedie/guidance-minority.ts'
@@ -39,7 +39,7 @@ async function openClassifier({ file: path, preset, target, scale }: ClassifierS
       const classifier = hold(await load(device, file, context.opener, signal))
       return {
         name: 'classifier',
-        lead: (samples, y) => ({ guidance: classifierGuidance(minorityLogits(classifier, y ? { y } : {}), { target: samples.map((k) => cycled(target, k)), scale }) }),
+        lead: (samples, y) => ({ guidance: classifierGuidance(classifierLogits(classifier, y ? { y } : {}), { target: samples.map((k) => cycled(target, k)), scale }) }),
       }
     },
   }
@@ -71,7 +71,7 @@ async function openAttributes({ file: path, scale }: AttributeSettings, context:
         name: 'attributes',
         lead: (samples, y) => {
           const targets = randomAttributes(outChannels, { seed, samples })
-          return { guidance: attributeGuidance(minorityLogits(classifier, y ? { y } : {}), { targets, scale }), targets: targets.map((row) => row.map(Number).join('')) }
+          return { guidance: attributeGuidance(classifierLogits(classifier, y ? { y } : {}), { targets, scale }), targets: targets.map((row) => row.map(Number).join('')) }
         },
       }
     },

@@ -7,7 +7,8 @@ import { TweedieError } from '../errors.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { expression, f, hostRandomBits, map, splitSeed, type Tensor } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
-import { logDensityGuidance, logitsOf, type Guidance, type LogitsLike } from './guidance.ts'
+import { logDensityGuidance, type Guidance } from './guidance.ts'
+import { logitsOf, type LogitsLike } from './logits.ts'
 import type { SampleStream } from './minority-guidance.ts'
 
 // log sigmoid(u) = min(u, 0) - log(1 + exp(-|u|)) of u = sign z, which overflows nowhere.

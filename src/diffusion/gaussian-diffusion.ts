@@ -34,8 +34,8 @@ export interface DenoisedOptions {
   readonly denoisedFn?: (xStart: Tensor) => Tensor
 }
 
-// a x + b y, the shape of most formulas here.
-const combine = expression(2, 2, ([x, y], [a, b]) => f.add(f.mul(a, x), f.mul(b, y)))
+/** a x + b y, the shape of most formulas here. */
+export const combine = expression(2, 2, ([x, y], [a, b]) => f.add(f.mul(a, x), f.mul(b, y)))
 const clip = expression(1, 0, ([x]) => f.min(f.max(x, -1), 1))
 // (x - a y) / b
 const residue = expression(2, 2, ([x, y], [a, b]) => f.div(f.sub(f.mul(a, x), y), b))

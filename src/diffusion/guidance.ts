@@ -6,7 +6,8 @@
 import { TweedieError, unexpected } from '../errors.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../tensor/index.ts'
-import { checkNetwork, noTensor } from './denoiser.ts'
+import { noTensor } from './denoiser.ts'
+import { logitsOf, type LogitsLike } from './logits.ts'
 
 /**
  * A term of the score at x_t [N, C, H, W]: d log p / dx of whatever the samples are to be led to, of x's shape.
@@ -16,28 +17,6 @@ export interface Guidance {
   (x: Tensor, timesteps: readonly number[]): Tensor
   /** The gradient was brought to a chosen size and is no score: DDIM converts what it moves the mean by, see `oneStep`. */
   readonly normalized?: boolean
-}
-
-/** A classifier of noisy images x [N, C, H, W], told the same timesteps as the network: logits [N, K]. */
-export type Logits = (x: Tensor, timesteps: readonly number[]) => Tensor
-
-/** A classifier itself, or the function that gives its logits. */
-export type LogitsLike = Logits | { forward(x: Tensor, timesteps: readonly number[]): Tensor }
-
-/**
- * The function that gives the logits of `classifier`.
- * @throws TweedieError 'option' for what is neither a function nor a classifier
- */
-export function logitsOf(classifier: LogitsLike): Logits {
-  if (typeof classifier === 'function') return (x, timesteps) => checkedLogits(classifier(x, timesteps), x.shape[0])
-  checkNetwork(classifier, 'classifier', 'What gives logits is a classifier, or a function of x and timesteps')
-  return (x, timesteps) => classifier.forward(x, timesteps)
-}
-
-function checkedLogits(logits: unknown, n: number): Tensor {
-  if (!(logits instanceof Tensor)) throw noTensor('A classifier', logits)
-  if (logits.shape.length !== 2 || logits.shape[0] !== n) throw new TweedieError('shape', `A classifier gives logits [${n}, classes], found [${logits.shape.join(', ')}].`)
-  return logits
 }
 
 /** scale * grad_x of the sum of `logDensity(x, timesteps)`, [N] or any other shape with a row for each sample. */

@@ -8,8 +8,9 @@ export { l1, l2, perceptual, pNorm, squaredL2, type Distance, type GreyRange } f
 export type { Denoiser, DenoiserLike, DenoisingModel } from './denoiser.ts'
 export { diffusionOf, processOf, type DescribedProcess, type DiffusionOfOptions } from './diffusion-of.ts'
 export { GaussianDiffusion, type DenoisedOptions, type DiffusionOptions, type MeanType, type MeanVariance, type VarianceType } from './gaussian-diffusion.ts'
-export { classifierGuidance, logDensityGuidance, type ClassifierGuidanceOptions, type Guidance, type Logits, type LogitsLike } from './guidance.ts'
-export { featureShape, minorityLogits, tiltedGuidance, uniformTargets, type MinorityLogitsOptions, type SampleStream, type TiltedGuidanceOptions } from './minority-guidance.ts'
+export { classifierGuidance, logDensityGuidance, type ClassifierGuidanceOptions, type Guidance } from './guidance.ts'
+export { classifierLogits, featureShape, type ClassifierLogitsOptions, type Logits, type LogitsLike } from './logits.ts'
+export { tiltedGuidance, uniformTargets, type SampleStream, type TiltedGuidanceOptions } from './minority-guidance.ts'
 export { equalWidthLabels, quantileLabels } from './labels.ts'
 export {
   checkFingerprint, encodeMinorityLabels, encodeMinorityScores, minorityLabels, parseMinorityLabels, parseMinorityScores, scoreSettings,

@@ -12,7 +12,7 @@ import type { DiffusionSettings } from '../nn/config.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { expression, f, map, mul, slice, stopGradient, sum, type Tensor } from '../tensor/index.ts'
 import { denoiserOf, type DenoiserLike } from './denoiser.ts'
-import type { GaussianDiffusion } from './gaussian-diffusion.ts'
+import { combine, type GaussianDiffusion } from './gaussian-diffusion.ts'
 import { checkSteps, coefficients, combineEach, qSampleEach } from './per-sample.ts'
 import { bitsPerNat, boundTerm } from './variational-bound.ts'
 
@@ -50,7 +50,6 @@ const squaredError = expression(2, 0, ([a, b]) => f.mul(f.sub(a, b), f.sub(a, b)
 const scaledDifference = expression(3, 0, ([a, b, scale]) => f.mul(scale, f.sub(a, b)))
 // low + (v + 1) / 2 range. The range comes from the host: it is 1e-3 of its ends and less, and float32 would not know it.
 const interpolate = expression(3, 0, ([v, low, range]) => f.add(low, f.mul(f.mul(0.5, f.add(v, 1)), range)))
-const weighedSum = expression(2, 2, ([x, y], [a, b]) => f.add(f.mul(a, x), f.mul(b, y)))
 
 const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
 
@@ -98,7 +97,7 @@ export function trainingLosses(diffusion: GaussianDiffusion, model: DenoiserLike
     }
     const terms = bound(stopGradient(prediction))
     const scale = (lossType === 'mse' ? 1 : diffusion.steps / 1000) * bitsPerNat / pixels
-    return { loss: map(weighedSum, [errors, terms], [1 / pixels, scale]), mse: mul(errors, 1 / pixels), vb: mul(terms, scale) }
+    return { loss: map(combine, [errors, terms], [1 / pixels, scale]), mse: mul(errors, 1 / pixels), vb: mul(terms, scale) }
   })
 }
 

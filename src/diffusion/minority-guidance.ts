@@ -4,7 +4,7 @@
  *
  * Eq. 8, one level or a range of them:
  *
- *     classifierGuidance(minorityLogits(classifier), { target: uniformTargets([90, 99], { seed, samples }), scale: w })
+ *     classifierGuidance(classifierLogits(classifier), { target: uniformTargets([90, 99], { seed, samples }), scale: w })
  *
  * Eq. 17 is the same with a class-conditional classifier, which is given y; guidance by a class classifier as well
  * (Table 6) is one more `classifierGuidance` in the list. Eq. 18 is {@link tiltedGuidance}.
@@ -14,45 +14,11 @@
  * network of 4000 steps are four times too large.
  */
 import { TweedieError } from '../errors.ts'
-import { levelChannels } from '../nn/config.ts'
-import type { Classifier } from '../nn/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { add, exp, hostRandomBits, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
-import { checkNetwork } from './denoiser.ts'
-import { logDensityGuidance, logitsOf, type Guidance, type Logits, type LogitsLike } from './guidance.ts'
-
-export interface MinorityLogitsOptions {
-  /** The frozen ADM classifier whose middle-block output the minority classifier reads. Default none: it reads pixels. */
-  readonly extractor?: Classifier
-  /** Class of each sample, for whichever of the two networks is class-conditional. */
-  readonly y?: ArrayLike<number>
-}
-
-/**
- * Logits [N, L] of log p_psi(level | x_t [, y]), differentiable through classifier and extractor.
- * @throws TweedieError 'option' if the classifier does not take what the extractor gives
- */
-export function minorityLogits(classifier: Classifier, options: MinorityLogitsOptions = {}): Logits {
-  refuseUnknown('minorityLogits', options, { extractor: true, y: true })
-  const { extractor, y } = options
-  checkNetwork(classifier, 'classifier', 'minorityLogits takes a classifier')
-  if (extractor) checkNetwork(extractor, 'classifier', 'An extractor is a classifier')
-  const inputs = ({ config }: Classifier) => (config.numClasses !== null && y ? { y } : {})
-  if (!extractor) return (x, timesteps) => classifier.forward(x, timesteps, inputs(classifier))
-  const features = featureShape(extractor)
-  const [channels, side] = [classifier.config.inChannels, classifier.config.imageSize]
-  if (channels !== features.channels || side !== features.side) {
-    throw new TweedieError('option', `The minority classifier takes ${channels}x${side}x${side}, but the extractor gives ${features.channels}x${features.side}x${features.side}: use the extractor it was trained on.`)
-  }
-  return (x, timesteps) => classifier.forward(extractor.features(x, timesteps, inputs(extractor)), timesteps, inputs(classifier))
-}
-
-/** Shape of {@link Classifier.features} for one image of the classifier's own size: [channels, side, side]. */
-export function featureShape({ config }: Pick<Classifier, 'config'>): { channels: number; side: number } {
-  const widths = levelChannels(config)
-  return { channels: widths[widths.length - 1], side: config.imageSize / 2 ** (widths.length - 1) }
-}
+import { logDensityGuidance, type Guidance } from './guidance.ts'
+import { logitsOf, type LogitsLike } from './logits.ts'
 
 export interface SampleStream {
   /** A whole number below 2^53. */

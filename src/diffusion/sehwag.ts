@@ -18,7 +18,8 @@ import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { add, div, expression, f, linear, map, mean, mul, square, sum, type Tensor } from '../tensor/index.ts'
-import { logDensityGuidance, logitsOf, logProbability, peakNormalized, type Guidance, type LogitsLike } from './guidance.ts'
+import { logDensityGuidance, logProbability, peakNormalized, type Guidance } from './guidance.ts'
+import { logitsOf, type LogitsLike } from './logits.ts'
 
 /** Features [N, D] of noisy images x [N, C, H, W]. */
 export type Embedding = (x: Tensor, timesteps: readonly number[]) => Tensor

@@ -1,4 +1,4 @@
-import { attributeLogProbability, minorityLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
+import { attributeLogProbability, classifierLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
 import { logProbability } from '../diffusion/guidance.ts'
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
@@ -96,7 +96,7 @@ function lossesOf(device: Device, network: NoisyClassifier, { images, labels, y 
   const { classifier, extractor, diffusion, loss = 'crossEntropy' } = network
   return device.scope(() => {
     const x = qSampleEach(diffusion, device.tensor(images, [t.length, ...imageShape(network)]), t, noise)
-    const logits = minorityLogits(classifier, { ...(extractor && { extractor }), ...(y && { y }) })(x, t.map((k) => diffusion.process.modelTimestep(k)))
+    const logits = classifierLogits(classifier, { ...(extractor && { extractor }), ...(y && { y }) })(x, t.map((k) => diffusion.process.modelTimestep(k)))
     return (loss === 'crossEntropy' ? crossEntropy : binaryCrossEntropy)(logits, Array.from(labels))
   })
 }
@@ -126,7 +126,7 @@ export function classifierTask(device: Device, { load, seed, scheduleSampler, ..
   const shape = imageShape(network)
   const pixels = shape.reduce((a, b) => a * b)
   // What it says against the pair, it says now.
-  minorityLogits(classifier, extractor && { extractor })
+  classifierLogits(classifier, extractor && { extractor })
   return {
     parameters: classifier.parameters,
     groups: quartiles,

@@ -1,5 +1,5 @@
 /** Minority guidance from its file: the classifier's own metadata says which levels, noise and extractor are its. */
-import { classifierGuidance, featureShape, minorityLogits, minorityMetadata, tiltedGuidance, uniformTargets, type MinorityMetadata } from '../diffusion/index.ts'
+import { classifierGuidance, featureShape, classifierLogits, minorityMetadata, tiltedGuidance, uniformTargets, type MinorityMetadata } from '../diffusion/index.ts'
 import type { Classifier } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './fail.ts'
@@ -104,7 +104,7 @@ function planOf(known: Known, { target, scale, labels, seed }: MinorityWish): Re
   const tau = target === 'tilt' ? tauOf(known, labels) : null
   const rangeOf = (k: number): readonly [number, number] => (typeof target === 'string' ? [levelsOf(k) - 1, levelsOf(k) - 1] : target)
   return ({ classifier, extractor }, samples, y) => {
-    const logits = minorityLogits(classifier, { ...(extractor ? { extractor } : {}), ...(y ? { y } : {}) })
+    const logits = classifierLogits(classifier, { ...(extractor ? { extractor } : {}), ...(y ? { y } : {}) })
     if (tau) return { guidance: tiltedGuidance(logits, { tau: samples.map(tau), scale }) }
     const targets = samples.flatMap((k) => uniformTargets(rangeOf(k), { seed, samples: [k] }))
     return { guidance: classifierGuidance(logits, { target: targets, scale }), targets }
