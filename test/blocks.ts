@@ -17,7 +17,7 @@ export interface Block {
   readonly name: string
 }
 
-export const blocks = pages.flatMap((page): Block[] => [...read(page).matchAll(/^```(\w+).*\n([^]*?)^```$/gm)].map(([, language = '', code = ''], i) =>
+export const blocks = pages.flatMap((page): Block[] => [...read(page).matchAll(/^```(\w+).*\n([\s\S]*?)^```$/gm)].map(([, language = '', code = ''], i) =>
   ({ page, language, code, name: `${page.replace(/^.*\/|\.md$/g, '')}-${i + 1}` })))
 
 /** Those in JavaScript and TypeScript. */

@@ -160,6 +160,7 @@ describe('memory', () => {
   test('4 GiB may not even be reserved: the backend takes less and says so', async () => {
     const { Memory } = WebAssembly
     vi.stubGlobal('WebAssembly', Object.assign(Object.create(WebAssembly), {
+      // biome-ignore lint/complexity/useArrowFunction: called with new
       Memory: function (descriptor: WebAssembly.MemoryDescriptor) {
         if ((descriptor.maximum as number) > 16384) throw new RangeError('no')
         return new Memory(descriptor)

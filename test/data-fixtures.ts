@@ -170,7 +170,7 @@ export function pngFile({ width, height, depth, type, interlaced = false, pixels
 export function npy(descr: string, shape: readonly number[], elements: ArrayLike<number>, { version = 1, fortran = false } = {}): Uint8Array {
   const header = `{'descr': ${descr.startsWith('[') ? descr : `'${descr}'`}, 'fortran_order': ${fortran ? 'True' : 'False'}, 'shape': (${shape.join(', ')}${shape.length === 1 ? ',' : ''}), }`
   const start = version === 1 ? 10 : 12
-  const padded = header.padEnd(Math.ceil((start + header.length + 1) / 64) * 64 - start - 1) + '\n'
+  const padded = `${header.padEnd(Math.ceil((start + header.length + 1) / 64) * 64 - start - 1)}\n`
   return concat([0x93], ascii('NUMPY'), [version, 0], le(padded.length, version === 1 ? 2 : 4), ascii(padded), Array.from(elements))
 }
 

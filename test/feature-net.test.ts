@@ -3,7 +3,7 @@
  * differences of that, its training's views and loss against their formulas, and that it learns.
  */
 import { describe, expect, test } from 'vitest'
-import { FeatureNet, featureNetConfigOf, featureNetMemoryOf, featureNetStateDict, loadFeatureNet, parameterCount, type FeatureNetConfig, type WeightSource } from '../src/nn/index.ts'
+import { type FeatureNet, featureNetConfigOf, featureNetMemoryOf, featureNetStateDict, loadFeatureNet, parameterCount, type FeatureNetConfig, type WeightSource } from '../src/nn/index.ts'
 import { grad, sum, type Device, type Tensor } from '../src/tensor/index.ts'
 import { FeatureTask, Trainer, viewsOf, type FeatureTaskOptions } from '../src/train/index.ts'
 import { turned } from '../src/metrics/index.ts'

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'vitest'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
-import { Classifier, describeModel, loadModel, UNet } from '../src/nn/index.ts'
+import { type Classifier, describeModel, loadModel, UNet } from '../src/nn/index.ts'
 import { grad, type Tensor } from '../src/tensor/index.ts'
 import { arrayNamed, expectGradient, expectOutput, loadGoldenModel, readGolden, tensorNamed } from './golden.ts'
 import { deviceTest } from './op.ts'

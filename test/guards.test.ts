@@ -67,7 +67,8 @@ describe('values', () => {
     ['rows of two lengths', [[[1, 2], [3]]], 'shape', 'tensor: expected nested arrays of one shape, found [2] and [1].'],
     ['a number among rows', [[[1, 2], 3]], 'option', 'tensor: expected an array of numbers, found 3.'],
     ['a row among numbers', [[1, [2, 3]]], 'option', 'tensor: expected numbers, found an array.'],
-    ['a hole', [[1, , 3]], 'option', 'tensor: expected numbers, found undefined.'], // eslint-disable-line no-sparse-arrays
+    // biome-ignore lint/suspicious/noSparseArray: it is what is tested
+    ['a hole', [[1, , 3]], 'option', 'tensor: expected numbers, found undefined.'],
     ['null', [[1, null]], 'option', 'tensor: expected numbers, found null.'],
     ['text among numbers', [[1, '2']], 'option', 'tensor: expected numbers, found "2".'],
     ['text', ['12'], 'option', 'tensor: expected an array of numbers, found "12".'],

@@ -106,7 +106,7 @@ describe('what a file is', () => {
       return checkpoint.metadata
     }
     expect((await converted('mc.pt', '--preset', 'mc_lsun')).preset).toBe('mc_lsun')
-    expect((await tweedie(['info', at('mc.safetensors')])).out.join('\n')).toMatch(/network +classifier, the preset mc_lsun\n[^]*published guidance +scale 3\.5, level 99, of lsun_bedroom, on 256x256_classifier \(Um et al\. \(ICLR 2024\), Table 2; mg README\.md\)/)
+    expect((await tweedie(['info', at('mc.safetensors')])).out.join('\n')).toMatch(/network +classifier, the preset mc_lsun\n[\s\S]*published guidance +scale 3\.5, level 99, of lsun_bedroom, on 256x256_classifier \(Um et al\. \(ICLR 2024\), Table 2; mg README\.md\)/)
     await writeFile(at('mc.json'), JSON.stringify({ ...JSON.parse(configMetadata(config).config) as object, diffusion: JSON.parse(configMetadata(config, diffusion).diffusion!) }))
     expect((await converted('mc.pt', '--config', at('mc.json'))).preset).toBe('mc_lsun')
   })

@@ -125,7 +125,7 @@ describe('a kernel that does not compile', () => {
       using x = device.tensor([1, 2, 3], [1, 3])
       const spy = vi.spyOn(launches, 'softmax').mockImplementation((encoder, _, [input], [output]) =>
         encoder.dispatch({ key: 'broken', code: () => '// a comment\nlet it be;\n', uniforms: [], read: [input], write: [output], grid: [1, 1, 1] }))
-      const broken = code('shader-compile', /^softmax\(\[1, 3\] → \[1, 3\]\): kernel broken does not compile on this device. Line 2: [^]*let it be;/)
+      const broken = code('shader-compile', /^softmax\(\[1, 3\] → \[1, 3\]\): kernel broken does not compile on this device. Line 2: [\s\S]*let it be;/)
       const y = t.softmax(x)
       const z = square(y)
       // Both waited for the same; both hear of it.

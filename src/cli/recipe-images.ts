@@ -178,7 +178,7 @@ async function recipeOf(set: ImageSet, settings: ImageSettings, { hours, size: a
   const model = `{out}/diffusion/ema-${ema}.safetensors`
   const takes = (command: keyof typeof seconds): string => `about ${secondsText(seconds[command])}`
   // Photos are decoded once, not for every batch of every stage.
-  const shrunk = set.files !== undefined && set.files.some(({ width, height }) => width !== size || height !== size)
+  const shrunk = set.files?.some(({ width, height }) => width !== size || height !== size)
   const data = wire(shrunk ? '{out}/images' : '{data}')
   const training = { data, select: wire('{out}/split.json') }
   const drawn = { model: wire('{model}'), lpips: ours('{lpips}', 'instead of L2') }

@@ -3,6 +3,7 @@ const beginnings: readonly (readonly [beginning: RegExp, what: string])[] = [
   [/^\s*<[!?a-z]/i, 'a page of HTML: servers send one for what they do not have, so check the URL'],
   [/^version /, 'a pointer of Git LFS: the file itself comes with git lfs pull'],
   [/^\x89PNG|^\xff\xd8\xff/, 'a picture'],
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: gzip's first two bytes
   [/^\x1f\x8b/, 'a gzip archive: unpack it'],
   [/^\s*[{[]/, 'JSON'],
 ]

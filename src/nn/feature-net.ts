@@ -39,7 +39,11 @@ export const featureNetMetadata = ({ inChannels, channels }: FeatureNetConfig, i
  */
 export function featureNetConfigOf({ name, tensors }: Pick<WeightSource, 'name' | 'tensors'>): FeatureNetConfig {
   const channels: number[] = []
-  for (let shape; (shape = tensors.get(`${convKey(channels.length, 0)}.weight`)?.shape);) channels.push(shape[0] ?? 0)
+  for (;;) {
+    const shape = tensors.get(`${convKey(channels.length, 0)}.weight`)?.shape
+    if (!shape) break
+    channels.push(shape[0] ?? 0)
+  }
   const inChannels = tensors.get(`${convKey(0, 0)}.weight`)?.shape[1]
   if (inChannels !== 1 && inChannels !== 3) {
     throw new TweedieError('weights', `${name}: expected a feature net (stages.0.0.weight and so on, as tweedie train features writes it), ` +

@@ -83,7 +83,7 @@ export function normalOf(bits: number): number {
   const upper = bits >= 2 ** 31
   const m = upper ? 2 ** 32 - 1 - bits : bits
   const p = (m + 0.5) / 2 ** 32
-  let x
+  let x: number
   if (m >= firstCentral) {
     const q = 0.5 - p
     const s = 0.180625 - q * q

@@ -23,7 +23,7 @@ export function flatten(user: string, values: Values): { readonly flat: ArrayLik
   const { shape } = rows[0]
   const other = rows.find((row) => !sameShape(row.shape, shape))
   if (other) throw new TweedieError('shape', `${user}: expected nested arrays of one shape, found ${formatShape(shape)} and ${formatShape(other.shape)}.`)
-  const flat = new Array<number>()
+  const flat: number[] = []
   for (const row of rows) for (let i = 0; i < row.flat.length; i++) flat.push(row.flat[i])
   return { flat, shape: [rows.length, ...shape] }
 }

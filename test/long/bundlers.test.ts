@@ -11,6 +11,7 @@ import { chromium, html, isolation, posting, visit } from '../chromium.ts'
 import { emptyProject } from '../packed.ts'
 import { host } from './hosts.ts'
 
+// biome-ignore lint/suspicious/noExplicitAny: a bundler that this package does not install, and so has no types of
 const load = async (path: string): Promise<any> => import(pathToFileURL(await host(path)).href)
 
 /** Two steps of the shipped set, its minority classifier and feature net. */
@@ -49,10 +50,11 @@ const bundlers: Record<string, Bundler> = {
       mode: 'production', context: folder, entry: './main.js', devtool: 'source-map', output: { path: join(folder, 'built'), filename: 'main.js' },
       module: { rules: [{ test: /\.js$/, enforce: 'pre', use: [await host('source-map-loader/dist/cjs.js')] }] },
     })
-    const stats: any = await new Promise((resolve, reject) => compiler.run((error: Error | null, stats: unknown) => (error ? reject(error) : resolve(stats))))
+    type Stats = { toJson(options: object): { warnings: Error[]; errors: Error[] } }
+    const stats = await new Promise<Stats>((resolve, reject) => compiler.run((error: Error | null, stats: Stats) => (error ? reject(error) : resolve(stats))))
     await new Promise((resolve) => compiler.close(resolve))
     const { warnings, errors } = stats.toJson({ all: false, warnings: true, errors: true })
-    return [...warnings, ...errors].map(({ message }: Error) => message)
+    return [...warnings, ...errors].map(({ message }) => message)
   },
   async esbuild(folder) {
     const { warnings } = await esbuild.build({ absWorkingDir: folder, entryPoints: ['main.js'], bundle: true, splitting: true, minify: true, sourcemap: true, format: 'esm', outdir: 'built', logLevel: 'silent' })

@@ -31,6 +31,7 @@ const polynomial = ({ constant, madd }: Place, x: Code, coefficients: readonly n
 /** ln 2 in two parts, of which the first times a whole number up to 2^15 is exact. */
 const ln2High = 0.693359375
 const ln2Low = -2.12194440e-4
+// biome-ignore lint/suspicious/noApproximativeNumericConstant: the float32 nearest to it, as in src/wasm/exp.ts
 const log2e = 1.44269504
 
 /**

@@ -25,6 +25,7 @@ export function packPanels(encoder: Encoder, source: PanelSource, rows: number, 
   // rows of them are transposed five times as fast.
   const merged = source.k.reduceRight<(readonly [number, number])[]>((inner, [extent, by]) => {
     const [next, ...rest] = inner
+    // biome-ignore lint/performance/noAccumulatingSpread: of three loops at most
     return next && by === next[0] * next[1] ? [[extent * next[0], next[1]], ...rest] : [[extent, by], ...inner]
   }, [])
   const [[outer, outerStep], [middle, middleStep], [inner, innerStep]] = [...merged, [1, 0], [1, 0]]
