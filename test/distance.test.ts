@@ -1,6 +1,6 @@
 /** Distances between images: every norm with its gradient, at and near 0 too, and what a perceptual one is given. */
 import { describe, expect, test } from 'vitest'
-import { l1, l2, perceptual, pNorm } from '../src/diffusion/index.ts'
+import { greyRangeOf, l1, l2, perceptual, pNorm } from '../src/diffusion/index.ts'
 import { grad, sum, type Tensor } from '../src/tensor/index.ts'
 import { checkOp, deviceTest, expectClose, expectSameBits, host, numbers, type Host } from './op.ts'
 
@@ -64,4 +64,9 @@ deviceTest('a perceptual distance sees grey images as they are, or moved from [0
     }
   }
   for (const owned of [grey, colour]) owned.dispose()
+})
+
+test('only grey models have a range to choose', () => {
+  expect([greyRangeOf({ inChannels: 1 }), greyRangeOf({ inChannels: 1 }, '0..1'), greyRangeOf({ inChannels: 3 }, '0..1')]).toEqual(['-1..1', '0..1', null])
+  expect(() => greyRangeOf({ inChannels: 3 }, '0-1' as never)).toThrow("greyRange is '-1..1' or '0..1', found '0-1'.")
 })

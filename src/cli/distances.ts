@@ -1,6 +1,6 @@
 /** How far images are apart, for self-guidance and minority scores: a norm, LPIPS, or a feature net of our own. */
 import { resolve } from 'node:path'
-import type { GreyRange } from '../diffusion/index.ts'
+import { greyRangeOf, greyRanges, type GreyRange } from '../diffusion/index.ts'
 import type { ModelConfig } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { normIn, openNet, openNorm, type LoadedDistance, type OpenDistance } from '../tweedie/distance.ts'
@@ -27,7 +27,7 @@ export interface DistanceSettings {
 }
 
 /** `model`: whose images are compared. */
-export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, { inChannels }: Pick<ModelConfig, 'inChannels'>): DistanceSettings {
+export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, model: Pick<ModelConfig, 'inChannels'>): DistanceSettings {
   const [lpips, features] = [args.text('lpips'), args.text('features')]
   const distance = args.text('distance') ?? (lpips !== undefined ? 'lpips' : features !== undefined ? 'features' : 'l2')
   const norm = normIn(distance)
@@ -39,10 +39,10 @@ export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, 
     if (distance !== name && file !== undefined) console.error(`note: --${name} has no effect with --distance ${distance}.`)
   }
   if (distance === 'l2' && !args.has('distance')) console.error('note: without LPIPS weights (--lpips FILE) distances are L2, the reference\'s option without LPIPS; --distance features takes our own feature net.')
-  const greyRange = args.choice('grey-range', ['-1..1', '0..1']) ?? '-1..1'
+  const greyRange = greyRangeOf(model, args.choice('grey-range', greyRanges))
   return {
     distance,
-    greyRange: inChannels === 1 && norm === undefined ? greyRange : null,
+    greyRange: norm === undefined ? greyRange : null,
     lpips: distance === 'lpips' ? resolve(lpips as string) : null,
     features: distance === 'features' ? features === undefined ? shipped('features') : resolve(features) : null,
   }

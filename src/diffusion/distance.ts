@@ -71,18 +71,28 @@ export function pNorm(p: number): Distance {
   })
 }
 
-/** The values of a grey model's images. Everything trained by this project, and by guided-diffusion, is in -1..1. */
-export type GreyRange = '-1..1' | '0..1'
+/**
+ * What a grey model's images may lie in, the default first: everything trained by this project, and by guided-diffusion, is
+ * in [-1, 1]. '0..1' is the convention of sg-minority, right for models of one channel that were trained on [0, 1].
+ */
+export const greyRanges = ['-1..1', '0..1'] as const
+export type GreyRange = (typeof greyRanges)[number]
+
+/** The range of a model's images, what was asked for or the default; null for colour, which has no other than [-1, 1]. */
+export function greyRangeOf({ inChannels }: { readonly inChannels: number }, asked: GreyRange = greyRanges[0]): GreyRange | null {
+  refuseOther('greyRange', asked, greyRanges)
+  return inChannels === 1 ? asked : null
+}
 
 /**
  * A perceptual distance of the images a model draws, as self-guidance and minority scores take it: LPIPS and feature nets
- * see images in [-1, 1]. `greyRange` '0..1' is sg-minority's convention for models of one channel, right for those that
- * were trained on [0, 1] only: v becomes 2v - 1 (`grayscale`). Colour is in [-1, 1] there, too.
+ * see images in [-1, 1], so with `greyRange` '0..1' a value v of one channel becomes 2v - 1 (sg-minority's
+ * `grayscale`). A net of three channels takes a grey image for each of them.
  */
 export function perceptual(distance: Distance, options: { readonly greyRange?: GreyRange } = {}): Distance {
   refuseUnknown('perceptual', options, { greyRange: true })
-  const { greyRange = '-1..1' } = options
-  refuseOther('greyRange', greyRange, ['-1..1', '0..1'])
+  const { greyRange = greyRanges[0] } = options
+  refuseOther('greyRange', greyRange, greyRanges)
   if (greyRange === '-1..1') return distance
   const centred = (x: Tensor): Tensor => x.shape[1] === 1 ? sub(mul(x, 2), 1) : x
   return (a, b) => a.device.scope(() => distance(centred(a), centred(b)))

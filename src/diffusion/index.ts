@@ -4,7 +4,7 @@ export { classifierMetadata, encodeClassifierMetadata, type ClassifierKind, type
 export { lossTypeOf, trainingLosses, type LossType, type TrainingLosses, type TrainingLossOptions } from './losses.ts'
 export { qSampleEach } from './per-sample.ts'
 export { approxStandardNormalCdf, discretizedGaussianLogLikelihood, normalKl } from './variational-bound.ts'
-export { l1, l2, perceptual, pNorm, squaredL2, type Distance, type GreyRange } from './distance.ts'
+export { greyRangeOf, greyRanges, l1, l2, perceptual, pNorm, squaredL2, type Distance, type GreyRange } from './distance.ts'
 export type { Denoiser, DenoiserLike, DenoisingModel } from './denoiser.ts'
 export { diffusionOf, processOf, type DescribedProcess, type DiffusionOfOptions } from './diffusion-of.ts'
 export { GaussianDiffusion, type DenoisedOptions, type DiffusionOptions, type MeanType, type MeanVariance, type VarianceType } from './gaussian-diffusion.ts'

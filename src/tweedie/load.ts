@@ -2,9 +2,9 @@
  * Everything that a {@link Tweedie} holds, from files to a device. Files are opened and what can be said against them is
  * said before a device is asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
  */
-import { processOf, type Distance, type GreyRange } from '../diffusion/index.ts'
+import { greyRangeOf, processOf, type Distance, type GreyRange } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { preset as presetOf, presetNames, type DiffusionProcess, type ModelDescription, type Preset, type UNet } from '../nn/index.ts'
+import { preset as presetOf, presetNames, type DiffusionProcess, type ModelDescription, type Preset, type UNet, type UNetConfig } from '../nn/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { nearestName } from '../suggest.ts'
 import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
@@ -127,7 +127,7 @@ async function openAll(files: Files, opener: FileOpener, what: Where, options: T
   const process = processOf({ config, diffusion })
   const classifier = options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
   const minority = classifier === null ? null : await openMinority(minorityFiles(classifier), { process, model: config, opener })
-  const net = await openDistance(options.distance ?? (set ? 'features' : 'l2'), opener, { grey: config.inChannels === 1, features: () => shipped(bccd32.features) })
+  const net = await openDistance(options.distance ?? (set ? 'features' : 'l2'), opener, { model: config, features: () => shipped(bccd32.features) })
   return { file, config, preset: published === undefined ? undefined : presetOf(published), process, minority, net }
 }
 
@@ -168,18 +168,18 @@ function described(option: string, given: Where | MinorityClassifierFile): Minor
   return given
 }
 
-async function openDistance(choice: DistanceChoice, opener: FileOpener, { grey, features }: { readonly grey: boolean; readonly features: () => Where }): Promise<OpenDistance> {
+async function openDistance(choice: DistanceChoice, opener: FileOpener, { model, features }: { readonly model: UNetConfig; readonly features: () => Where }): Promise<OpenDistance> {
   if (typeof choice === 'function') return { needs: () => [], load: async () => ({ distance: choice, name: 'a distance of the caller', dispose: () => {} }), checkpoint: null }
   if (typeof choice === 'string') {
     const norm = normIn(choice)
     if (norm !== undefined) return openNorm(norm)
-    if (choice === 'features') return openDistance({ features: features() }, opener, { grey, features })
+    if (choice === 'features') return openDistance({ features: features() }, opener, { model, features })
     return fail(choice === 'lpips'
       ? 'distance: LPIPS needs its weights, which are third-party and not part of tweedie: { lpips: FILE }.'
       : `distance: expected 'l2', 'l1' or another norm 'lP' with a P of 1 or more ('l1.5', 'linf'), 'features', { lpips: FILE }, { features: FILE } or a function, found ${JSON.stringify(choice)}.`)
   }
   refuseUnknown<{ lpips?: Where; features?: Where; greyRange?: GreyRange }>('distance', choice, { lpips: true, features: true, greyRange: true })
-  const greyRange = grey ? choice.greyRange ?? '-1..1' : null
+  const greyRange = greyRangeOf(model, choice.greyRange)
   return 'lpips' in choice ? openNet('lpips', await opener.openWeights(choice.lpips), greyRange) : openNet('features', await opener.openWeights(choice.features), greyRange)
 }
 
