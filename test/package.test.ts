@@ -32,7 +32,8 @@ describe('sources', () => {
     data: ['tensor', 'io'],
     // What features a net has is asked of a set of images.
     metrics: ['tensor', 'nn', 'data'],
-    diffusion: ['shaders', 'tensor', 'nn', 'io'],
+    // The second of two stages sees the bytes of a picture.
+    diffusion: ['tensor', 'nn', 'io', 'data'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     tweedie: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
     cli: ['platform', 'tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts', 'index.node.ts', 'tensor.ts'],

@@ -3,8 +3,8 @@
  * be said against it is said before the first step, and memory is asked for before a byte is loaded.
  */
 import { readMarginal, type Marginal } from '../diffusion/index.ts'
-import { TweedieError } from '../errors.ts'
 import type { UNet, UNetConfig } from '../nn/index.ts'
+import { checkFinite } from '../nn/load.ts'
 import type { Device, Tensor } from '../tensor/index.ts'
 import type { LoadedDistance } from '../tweedie/distance.ts'
 import { samplingNeeds, stepNeed, together } from '../tweedie/need.ts'
@@ -53,13 +53,11 @@ export async function readNoise(path: string, channels: number, signal: AbortSig
     const [xT, noise] = [entry('x_T'), entry('noise')]
     if (xT.shape.length !== 4 || xT.shape[1] !== channels || xT.shape[0] === 0) fail(`${path}: x_T must be [N, ${channels}, H, W], found [${xT.shape.join(', ')}].`)
     if (noise.shape.length !== 5 || noise.shape.slice(1).join() !== xT.shape.join()) fail(`${path}: noise must be [draws, ${xT.shape.join(', ')}], found [${noise.shape.join(', ')}].`)
-    const values = async (read: Promise<ArrayBufferView>): Promise<Float32Array> => {
-      const data = await read
-      if (!(data instanceof Float32Array)) return fail(`${path}: noise must be floating-point numbers.`)
-      if (!data.every(Number.isFinite)) throw new TweedieError('non-finite', `${path}: its noise holds ${data.find((value) => !Number.isFinite(value))}.`)
-      return data
+    const values = async (of: typeof xT): Promise<Float32Array> => {
+      const data = await of.read(signal)
+      return data instanceof Float32Array ? checkFinite(data, `${path}: ${of.name}`) : fail(`${path}: noise must be floating-point numbers.`)
     }
-    return { shape: xT.shape, xT: await values(xT.read(signal)), draws: noise.shape[0] as number, noise: await values(noise.read(signal)) }
+    return { shape: xT.shape, xT: await values(xT), draws: noise.shape[0] as number, noise: await values(noise) }
   } finally {
     await file.close()
   }

@@ -6,8 +6,11 @@
 import { TweedieError, unexpected } from '../errors.ts'
 import type { Image } from './image.ts'
 
-/** b / 127.5 - 1 in float32. */
-const valueOf = Float32Array.from({ length: 256 }, (_, byte) => Math.fround(byte / 127.5) - 1)
+/** What models see of a byte b, by b: b / 127.5 - 1 in float32. */
+export const byteValues: Readonly<Float32Array> = Float32Array.from({ length: 256 }, (_, byte) => Math.fround(byte / 127.5) - 1)
+
+/** The byte that the reference exports of a value: (x + 1) * 127.5 in float32, clamped to [0, 255] and truncated; of NaN NaN. */
+export const byteOf = (value: number): number => Math.trunc(Math.min(255, Math.max(0, Math.fround(Math.fround(value + 1) * 127.5))))
 
 /** Writes a square into a batch, [C, size, size], under one of its symmetries: bit 0 flips x, bit 1 y, bit 2 exchanges the two. */
 export function placeValues(batch: Float32Array, offset: number, { width: size, channels, data }: Image, symmetry = 0): void {
@@ -17,7 +20,7 @@ export function placeValues(batch: Float32Array, offset: number, { width: size, 
       const across = symmetry & 4 ? y : x
       const down = symmetry & 4 ? x : y
       const from = ((symmetry & 2 ? last - down : down) * size + (symmetry & 1 ? last - across : across)) * channels
-      for (let c = 0; c < channels; c++) batch[offset + (c * size + y) * size + x] = valueOf[data[from + c]]
+      for (let c = 0; c < channels; c++) batch[offset + (c * size + y) * size + x] = byteValues[data[from + c]]
     }
   }
 }
@@ -44,10 +47,7 @@ export function imageOf(values: ArrayLike<number>, shape: readonly number[], ind
   const data = new Uint8Array(channels * area)
   for (let c = 0; c < channels; c++) {
     const offset = (index * channels + c) * area
-    for (let i = 0; i < area; i++) {
-      const value = Math.fround(Math.fround(values[offset + i] + 1) * 127.5)
-      data[i * channels + c] = Math.trunc(Math.min(255, Math.max(0, value)))
-    }
+    for (let i = 0; i < area; i++) data[i * channels + c] = byteOf(values[offset + i])
   }
   return { width, height, channels, data }
 }

@@ -9,6 +9,7 @@
  * const large = await sample(diffusion, superResolutionDenoiser(upsampler, lowRes, labels), { noise })
  * ```
  */
+import { byteOf, byteValues } from '../data/values.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import type { Tensor } from '../tensor/index.ts'
@@ -19,10 +20,8 @@ import { checkNetwork, type Denoiser } from './denoiser.ts'
  * truncated, then brought back by u8 / 127.5 - 1. On the host: a GPU may divide an integer to just below the next.
  */
 export function lowResolution(samples: Float32Array): Float32Array<ArrayBuffer> {
-  return samples.map((x) => {
-    const byte = Math.trunc(Math.min(255, Math.max(0, Math.fround(Math.fround(x + 1) * 127.5))))
-    return Math.fround(byte / 127.5) - 1
-  })
+  // NaN has no byte, and stays NaN.
+  return samples.map((x) => byteValues[byteOf(x)] ?? NaN)
 }
 
 /**
