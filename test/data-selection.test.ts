@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { applySelection, classCounts, selectImages } from '../src/data/index.ts'
+import { applySelection, classCounts, commonSize, encodeSelection, evenlySpaced, parseSelection, selectImages, type ImageSet } from '../src/data/index.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
 import { countingSet, npy, npz } from './data-fixtures.ts'
 
@@ -130,4 +130,18 @@ describe('tweedie select', () => {
       expect([code, err.length, err[0]], String(argv)).toEqual([1, 1, expect.stringContaining(message)])
     }
   })
+})
+
+test('a selection is read as it was written', () => {
+  const selection = selectImages(countingSet(20), { holdOut: 0.2, seed: 3 })
+  expect(parseSelection(encodeSelection(selection))).toEqual(selection)
+})
+
+test('images are taken from end to end of a set, or all of them', () => {
+  expect([evenlySpaced(4, 9), evenlySpaced(10, 4), evenlySpaced(5, 0)]).toEqual([[0, 1, 2, 3], [0, 2, 5, 7], []])
+})
+
+test('a set has a side if all its images are squares of one size', () => {
+  const sized = (...sizes: [number, number][]): ImageSet => ({ length: sizes.length, sizeOf: (i: number) => ({ width: sizes[i]![0], height: sizes[i]![1] }) }) as ImageSet
+  expect([commonSize(sized([8, 8], [8, 8])), commonSize(sized([8, 8], [9, 9])), commonSize(sized([8, 9], [8, 9]))]).toEqual([8, null, null])
 })

@@ -1,5 +1,5 @@
 /** The baseline of Sehwag et al. from its files: the feature space and what is real come from two classifiers, where the classes are from images. */
-import { imageBatch, type ImageSet } from '../data/index.ts'
+import { evenlySpaced, imageBatch, type ImageSet } from '../data/index.ts'
 import { openImages } from '../data/index.node.ts'
 import { classMeans, classifierLogits, pooledFeatures, sehwagGuidance } from '../diffusion/index.ts'
 import type { Device } from '../tensor/index.ts'
@@ -37,7 +37,7 @@ export async function openSehwag({ file: path, data, discriminator: discriminato
       const classifier = hold(await load(device, file, opener, stop))
       const discriminator = hold(await load(device, judge, opener, stop))
       const embedding = pooledFeatures(classifier)
-      const batches = labelled(device, set, classes === null ? spread(set.length) : firstOfEach(set.labels!), { batch: images.batch, size: config.imageSize, channels: config.inChannels as 1 | 3, classes }, stop)
+      const batches = labelled(device, set, classes === null ? evenlySpaced(set.length, imagesOfAll) : firstOfEach(set.labels!), { batch: images.batch, size: config.imageSize, channels: config.inChannels as 1 | 3, classes }, stop)
       const means = hold(await classMeans(embedding, batches, classes ?? 1, stop))
       return {
         name: 'sehwag',
@@ -57,12 +57,6 @@ function firstOfEach(labels: Int32Array): number[] {
     seen.set(labels[i]!, count)
     return count <= imagesOfClass
   })
-}
-
-/** Images from end to end of a set, which may be sorted. */
-const spread = (length: number): number[] => {
-  const count = Math.min(length, imagesOfAll)
-  return Array.from({ length: count }, (_, i) => Math.floor((i * length) / count))
 }
 
 interface Shape {

@@ -1,6 +1,5 @@
 /** `tweedie select`: which images are trained on and which are held out, as a file. */
-import { classCounts, selectImages, type ImageSet, type Selection } from '../data/index.node.ts'
-import { jsonText } from '../io/json.ts'
+import { classCounts, encodeSelection, selectImages, type ImageSet, type Selection } from '../data/index.node.ts'
 import { fail, parseArguments, type Command } from './arguments.ts'
 import { classOptions, openClasses } from './data.ts'
 import { claimOutputs, keepsOthers } from './outputs.ts'
@@ -40,7 +39,7 @@ export const select: Command = {
     const set = await openClasses(args.positionals[0], args, signal)
     for (const note of set.notes) console.error(`${set.name}: ${note}`)
     const selection = selectImages(set, { seed, ...longTail !== undefined && { longTail }, ...holdOut !== undefined && { holdOut }, ...by !== undefined && { by } })
-    await writeText(out, `${jsonText(selection, out)}\n`, signal)
+    await writeText(out, encodeSelection(selection, out), signal)
     console.log(table(set, selection))
     console.log(out)
   },

@@ -1,6 +1,6 @@
 /** `tweedie train classifier`: a classifier of noisy images from labelled ones, on the noise of a diffusion model. */
 import { basename, join } from 'node:path'
-import { checkImages, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
+import { checkImages, commonSize, evenlySpaced, imageBatch, trainingBatch, type ImageSet } from '../data/index.ts'
 import { createNamedScheduleSampler, diffusionOf, encodeClassifierMetadata, encodeMinorityMetadata, type MinorityMetadata } from '../diffusion/index.ts'
 import { Classifier, configMetadata, initializeParameters, isSameNoise, memoryOf, noiseInWords, parameterCount, planOf, stateDictOf, type ClassifierConfig, type NoiseProcess, type UNetConfig } from '../nn/index.ts'
 import { classifierTask, evaluateClassifier, Trainer, trainingMemoryOf, type ClassifierEvaluation } from '../train/index.ts'
@@ -17,7 +17,7 @@ import { inputsOf } from './outputs.ts'
 import { checkFrom, openFrom, parametersFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
-import { commonSize, imageOptions, runSettings, trainOptions, type RunSettings } from './train-options.ts'
+import { imageOptions, runSettings, trainOptions, type RunSettings } from './train-options.ts'
 import { trainPage } from './train-page.ts'
 
 const options = {
@@ -118,10 +118,10 @@ export const trainClassifier: Command = {
       const review = async (step: number): Promise<ClassifierReview | undefined> => {
         if (evaluateOn === 0) return undefined
         const on = (part: ImageSet): Promise<ClassifierEvaluation> => {
-          const count = Math.min(evaluateOn, part.length)
+          const chosen = evenlySpaced(part.length, evaluateOn)
           return evaluateClassifier(device, {
-            ...network, classifier: evaluated, seed, signal, batch, count,
-            load: async (first, n) => withLabels(part, await imageBatch(part, Array.from({ length: n }, (_, i) => Math.floor((first + i) * part.length / count)), shape, signal)),
+            ...network, classifier: evaluated, seed, signal, batch, count: chosen.length,
+            load: async (first, count) => withLabels(part, await imageBatch(part, chosen.slice(first, first + count), shape, signal)),
           })
         }
         const found: ClassifierReview = { step, images: step * train.batch, average, train: await on(data.train), ...(data.heldBack ? { heldBack: await on(data.heldBack) } : {}) }

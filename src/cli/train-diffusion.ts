@@ -1,7 +1,7 @@
 /** `tweedie train diffusion`: a diffusion model from a set of images. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { checkImages, encodePng, imageBatch, imagesOf, trainingBatch, type Image, type ImageSet } from '../data/index.ts'
+import { checkImages, commonSize, contactSheet, encodePng, evenlySpaced, imageBatch, imagesOf, trainingBatch, type Image, type ImageSet } from '../data/index.ts'
 import { createNamedScheduleSampler, diffusionOf, encodeMarginal, GeneratedNoise, lossTypeOf, MarginalFit, sample } from '../diffusion/index.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../io/index.node.ts'
 import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../io/json.ts'
@@ -9,7 +9,6 @@ import { configMetadata, initializeParameters, parameterCount, planOf, stateDict
 import { diffusionTask, evaluateDiffusion, quartiles, Trainer, trainingMemoryOf, type Evaluation, type TrainImages } from '../train/index.ts'
 import { parseArguments, type Command } from './arguments.ts'
 import { attentionBefore } from './attention-option.ts'
-import { contactSheet } from './contact-sheet.ts'
 import { diffusionTrainingDepartures, sayDepartures } from './departures.ts'
 import { computedOn, onDevice } from './device.ts'
 import { htmlTable } from './html.ts'
@@ -19,7 +18,7 @@ import { progress } from './progress.ts'
 import { checkFrom, openFrom, parametersFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
-import { commonSize, imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
+import { imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
 import { trainPage, type Curve } from './train-page.ts'
 
 const options = {
@@ -107,10 +106,11 @@ export const trainDiffusion: Command = {
       await writeMarginal(join(out, 'marginal.safetensors'), { data: set.fingerprint, ...shape, count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages), load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal) }, signal)
       let found: Review | undefined
       if (evaluateOn > 0) {
-        const on = (images: ImageSet): Promise<Evaluation> => evaluateDiffusion(device, {
-          model: evaluated, diffusion, seed, signal, batch: atOnce, count: Math.min(evaluateOn, images.length),
-          load: (first, count) => imageBatch(images, Array.from({ length: count }, (_, i) => Math.floor((first + i) * images.length / Math.min(evaluateOn, images.length))), shape, signal),
-        })
+        const on = (images: ImageSet): Promise<Evaluation> => {
+          const chosen = evenlySpaced(images.length, evaluateOn)
+          const load = (first: number, count: number): Promise<TrainImages> => imageBatch(images, chosen.slice(first, first + count), shape, signal)
+          return evaluateDiffusion(device, { model: evaluated, diffusion, seed, signal, batch: atOnce, count: chosen.length, load })
+        }
         found = {
           step, images: step * train.batch, average: average ? `ema-${train.emaRates!.at(-1)!}` : 'model',
           train: await on(set), ...(heldOut ? { heldOut: await on(heldOut) } : {}),

@@ -1,6 +1,6 @@
 /** `tweedie train features`: a small feature net from a set of images, for `--distance features` and `memorization`. */
 import { join } from 'node:path'
-import { checkImages, classCounts, trainingBatch, type ImageSet } from '../data/index.ts'
+import { checkImages, classCounts, commonSize, trainingBatch, type ImageSet } from '../data/index.ts'
 import { writeFileAtomic } from '../io/index.node.ts'
 import { aCount, aNumber, anyOf, fieldsOf, listOf, oneOf, optional, valuesOf } from '../io/json.ts'
 import { evaluateFeatures, type FeatureEvaluation } from '../metrics/index.ts'
@@ -15,7 +15,7 @@ import { trainPage } from './train-page.ts'
 import { checkFeaturesFrom, featuresFrom, openFrom } from './train-from.ts'
 import { lookAt } from './train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from './train-run.ts'
-import { commonSize, imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
+import { imageOptions, openTrainingData, runSettings, trainOptions } from './train-options.ts'
 
 const options = {
   ...imageOptions,

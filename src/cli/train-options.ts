@@ -98,14 +98,3 @@ export async function openTrainingData(args: Arguments<ImageOption | 'out'>, sig
   const heldOut = 'held-out' in parseSelection(text, selection).parts ? applySelection(set.origin.set, text, 'held-out', selection) : null
   return { set, heldOut }
 }
-
-/** The side of every image, if all are squares of one size. */
-export function commonSize(set: ImageSet): number | null {
-  const { width, height } = set.sizeOf(0)
-  if (width !== height) return null
-  for (let i = 1; i < set.length; i++) {
-    const other = set.sizeOf(i)
-    if (other.width !== width || other.height !== height) return null
-  }
-  return width
-}

@@ -84,6 +84,23 @@ export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
   }
 }
 
+/** The side of every image, if all are squares of one size. */
+export function commonSize(set: ImageSet): number | null {
+  const { width, height } = set.sizeOf(0)
+  if (width !== height) return null
+  for (let i = 1; i < set.length; i++) {
+    const other = set.sizeOf(i)
+    if (other.width !== width || other.height !== height) return null
+  }
+  return width
+}
+
+/** Indices from end to end of a set, which may be sorted: all of its `length` images, or `most` of them. */
+export const evenlySpaced = (length: number, most: number): number[] => {
+  const count = Math.min(length, most)
+  return Array.from({ length: count }, (_, i) => Math.floor((i * length) / count))
+}
+
 /** ImageNet has 21,841. */
 const maxClasses = 2 ** 16
 

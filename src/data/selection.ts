@@ -1,4 +1,5 @@
 import { TweedieError } from '../errors.ts'
+import { jsonText } from '../io/json.ts'
 import { subset, type ImageSet } from './image-set.ts'
 import { permutation } from './random.ts'
 
@@ -96,6 +97,9 @@ export function applySelection(set: ImageSet, text: string, part = 'train', name
   if (!Object.hasOwn(parts, part)) throw new TweedieError('option', `${name} has no part "${part}", only ${Object.keys(parts).join(', ')}.`)
   return subset(set, parts[part])
 }
+
+/** The text of a selection file, which {@link parseSelection} and {@link applySelection} read. `name` is what messages call it. */
+export const encodeSelection = (selection: Selection, name = 'the selection'): string => `${jsonText(selection, name)}\n`
 
 /** Throws 'format', naming `name`, for text that is no selection. */
 export function parseSelection(text: string, name = 'the selection'): Selection {

@@ -1,4 +1,4 @@
-import { imageBatch, subset, type ImageSet } from '../data/index.ts'
+import { evenlySpaced, imageBatch, subset, type ImageSet } from '../data/index.ts'
 import type { FeatureNet } from '../nn/feature-net.ts'
 import { hostRandomNormal, splitSeed, type Device } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
@@ -52,7 +52,7 @@ export async function evaluateFeatures(device: Device, net: FeatureNet, allTrain
 }
 
 /** The set, or `most` of its pictures. */
-const evenly = (set: ImageSet, most: number): ImageSet => set.length <= most ? set : subset(set, Array.from({ length: most }, (_, i) => Math.floor(i * set.length / most)))
+const evenly = (set: ImageSet, most: number): ImageSet => set.length <= most ? set : subset(set, evenlySpaced(set.length, most))
 
 /** What is done to a picture, [C, plane] in [-1, 1], with its own normal deviates. */
 const distortions: Readonly<Record<string, (x: Float32Array, plane: number, noise: Float32Array) => Float32Array>> = {
@@ -65,8 +65,8 @@ const distortions: Readonly<Record<string, (x: Float32Array, plane: number, nois
 
 async function gradedDistances(device: Device, net: FeatureNet, set: ImageSet, size: number, signal?: AbortSignal): Promise<Pick<FeatureEvaluation, 'anotherPicture' | 'relative'>> {
   const channels = net.config.inChannels
-  const n = Math.min(compared, set.length)
-  const chosen = Array.from({ length: n }, (_, i) => Math.floor(i * set.length / n))
+  const chosen = evenlySpaced(set.length, compared)
+  const n = chosen.length
   const dimension = channels * size * size
   const images = (indices: readonly number[]): Promise<Float32Array> => imageBatch(set, indices, { size, channels }, signal).then((made) => made.images)
   const pictures = await images(chosen)

@@ -1,5 +1,5 @@
 /** All samples of a run in one picture, pixels enlarged without smoothing. */
-import type { Image } from '../data/index.ts'
+import type { Image } from './image.ts'
 
 /** Space between pictures, white. */
 const gap = 4
