@@ -1,8 +1,3 @@
-/**
- * Attribute guidance, the baseline "ADM-ML" of Um et al. (ICLR 2024): classifier guidance by a multi-label predictor of
- * attributes that minorities have (on CelebA: Bald, Eyeglasses, Mustache, Wearing_Hat), random combinations of them as
- * targets. A reconstruction: no code was published. Ours are the predictor's independent sigmoids and the fair coins.
- */
 import { TweedieError } from '../errors.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { expression, f, hostRandomBits, map, splitSeed, type Tensor } from '../tensor/index.ts'
@@ -25,14 +20,21 @@ export function attributeLogProbability(logits: Tensor, has: readonly boolean[])
   return map(logSigmoid, [logits, logits.device.tensor(has.map((one) => (one ? 1 : -1)), logits.shape)])
 }
 
+/** Options of {@link attributeGuidance}. */
 export interface AttributeGuidanceOptions {
   /** Whether each sample is to have each of the K attributes: [N][K]; see {@link randomAttributes}. */
   readonly targets: readonly (readonly boolean[])[]
-  /** Default 1. */
+  /** Factor of the gradient. Default 1. */
   readonly scale?: number
 }
 
-/** scale * grad_x sum_k log p(a_k | x_t), of which the classifier's K logits [N, K] are those of independent binary attributes. */
+/**
+ * scale * grad_x sum_k log p(a_k | x_t): guidance to attributes, of which the classifier's K logits [N, K] are
+ * independent of each other. The baseline "ADM-ML" of Um et al. (ICLR 2024): classifier guidance by a multi-label
+ * predictor of attributes that minorities have (on CelebA: Bald, Eyeglasses, Mustache, Wearing_Hat), random
+ * combinations of them ({@link randomAttributes}) as targets. A reconstruction: no code was published. Ours are the
+ * predictor's independent sigmoids and the fair coins.
+ */
 export function attributeGuidance(classifier: LogitsLike, options: AttributeGuidanceOptions): Guidance {
   refuseUnknown('attributeGuidance', options, { targets: true, scale: true })
   const { targets, scale = 1 } = options

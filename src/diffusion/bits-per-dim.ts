@@ -1,7 +1,3 @@
-/**
- * The whole variational bound of given images, step by step (DDPM Eq. 5; guided-diffusion `calc_bpd_loop`): how many
- * bits a pixel's channel costs at most under the model, and where along the process they are spent.
- */
 import { refuseUnknown } from '../refuse.ts'
 import { square, sub, sum, type Tensor } from '../tensor/index.ts'
 import { givenTensor, type DenoiserLike } from './denoiser.ts'
@@ -24,6 +20,7 @@ export interface BitsPerDim {
   readonly mse: readonly Float64Array[]
 }
 
+/** Options of {@link calcBpd}. */
 export interface BitsPerDimOptions extends DenoisedOptions {
   /** The noise of each step; asked for from the last step to the first. */
   readonly noise: Pick<NoiseSource, 'step'>
@@ -35,8 +32,11 @@ export interface BitsPerDimOptions extends DenoisedOptions {
 }
 
 /**
- * The bound for images `xStart` [N, C, H, W] with values of 8 bits in [-1, 1], in bits a dimension; one draw of noise for
- * each of the T' steps. Estimates are clipped to [-1, 1] unless `clipDenoised` is false.
+ * The whole variational bound of images `xStart` [N, C, H, W] with values of 8 bits in [-1, 1], step by step (DDPM Eq.
+ * 5; guided-diffusion `calc_bpd_loop`): how many bits a pixel's channel costs at most under the model, and where along
+ * the process they are spent. One draw of noise for each of the T' steps; estimates are clipped to [-1, 1] unless
+ * `clipDenoised` is false.
+ *
  * @throws what `signal` was aborted with
  */
 export async function calcBpd(diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, options: BitsPerDimOptions): Promise<BitsPerDim> {

@@ -16,7 +16,7 @@ export interface ClassifierMetadata {
 
 /**
  * The entry of a classifier file's metadata that {@link classifierMetadata} reads. Minority levels have an entry of their
- * own, {@link encodeMinorityMetadata}.
+ * own, `encodeMinorityMetadata`.
  */
 export const encodeClassifierMetadata = ({ of, names }: ClassifierMetadata & { readonly of: Exclude<ClassifierKind, 'levels'> }): { classifier: string } =>
   ({ classifier: JSON.stringify({ of, names }) })

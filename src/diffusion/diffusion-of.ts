@@ -1,7 +1,3 @@
-/**
- * From what is known of a model to its process, so that nobody types a schedule a second time: a wrong one draws noise, and
- * nothing says so.
- */
 import { TweedieError, unexpected } from '../errors.ts'
 import type { DiffusionProcess, DiffusionSettings, ModelConfig } from '../nn/config.ts'
 import { refuseUnknown } from '../refuse.ts'
@@ -14,19 +10,24 @@ export interface DescribedProcess {
   readonly diffusion?: DiffusionSettings
 }
 
+/** Options of {@link diffusionOf}. */
 export interface DiffusionOfOptions {
   /** Steps to walk the process in: `50`, `'ddim50'`, `'10,15,20'`; see `spaceTimesteps`. Default: all T. */
   readonly respacing?: Respacing
 }
 
 /**
- * The process that a model is drawn from, with everything it was trained with (guided-diffusion `create_gaussian_diffusion`).
+ * The process that a model is drawn from, with everything it was trained with (guided-diffusion
+ * `create_gaussian_diffusion`), so that nobody types a schedule a second time: a wrong one draws noise, and nothing
+ * says so.
  *
  * ```ts
  * const description = describeModel(checkpoint)
  * const diffusion = diffusionOf(description, { respacing: 50 })
  * ```
- * @throws TweedieError 'option' where the description does not say how the model was trained, and for a respacing that is none
+ *
+ * @throws TweedieError 'option' where the description does not say how the model was trained, and for a respacing that
+ *   is none
  */
 export function diffusionOf(description: DescribedProcess, options: DiffusionOfOptions = {}): GaussianDiffusion {
   refuseUnknown('diffusionOf', options, { respacing: true })

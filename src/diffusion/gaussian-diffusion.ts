@@ -1,9 +1,3 @@
-/**
- * The Gaussian diffusion process over tensors (DDPM; DDIM Eq. 12 and 16; guided-diffusion `GaussianDiffusion` and
- * `SpacedDiffusion`). Images are [N, C, H, W] in [-1, 1]; `t` is an index of the respaced process, 0 to steps - 1, the
- * same for the whole batch. Every formula is one kernel, and its coefficients are scalars of that kernel: a new step
- * compiles nothing.
- */
 import { TweedieError, unexpected } from '../errors.ts'
 import { meanTypes, varianceTypes, type DiffusionProcess, type MeanType, type VarianceType } from '../nn/config.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
@@ -19,6 +13,10 @@ export type { MeanType, VarianceType } from '../nn/config.ts'
  */
 export interface DiffusionOptions extends RespaceOptions, Partial<Pick<DiffusionProcess, 'meanType' | 'varianceType'>> {}
 
+/**
+ * A Gaussian over x_{t-1}, tensors of x's shape (p_mean_variance of guided-diffusion), and the estimate of x_0 it was
+ * made from.
+ */
 export interface MeanVariance {
   readonly mean: Tensor
   readonly variance: Tensor
@@ -27,6 +25,7 @@ export interface MeanVariance {
   readonly predXStart: Tensor
 }
 
+/** What is done to an estimate of x_0 before it is used. */
 export interface DenoisedOptions {
   /** Clamp predXStart to [-1, 1]. Default true. */
   readonly clipDenoised?: boolean
@@ -52,9 +51,22 @@ const deterministic = expression(3, 3, ([x, y, z], [a, b, c]) => f.add(f.add(f.m
 
 const known = { schedule: true, diffusionSteps: true, respacing: true, rescaleTimesteps: true, meanType: true, varianceType: true } as const
 
+/**
+ * The Gaussian diffusion process over tensors (DDPM; DDIM Eq. 12 and 16; guided-diffusion `GaussianDiffusion` and
+ * `SpacedDiffusion`). Images are [N, C, H, W] in [-1, 1]; `t` is an index of the respaced process, 0 to steps - 1, the
+ * same for the whole batch. Every formula is one kernel, and its coefficients are scalars of that kernel: a new step
+ * compiles nothing. `diffusionOf` makes the process of a described model.
+ *
+ * ```ts
+ * const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '250' })
+ * ```
+ */
 export class GaussianDiffusion {
+  /** Its steps, and the tables of its coefficients. */
   readonly process: RespacedProcess
+  /** What the network predicts. */
   readonly meanType: MeanType
+  /** Where the variance of a step is from. */
   readonly varianceType: VarianceType
 
   /** @throws TweedieError 'option' for an option that is none of these, or out of range */
@@ -68,6 +80,7 @@ export class GaussianDiffusion {
     this.varianceType = varianceType
   }
 
+  /** T', the steps it is walked in. */
   get steps(): number {
     return this.process.steps
   }

@@ -30,6 +30,7 @@ const lossTypes: readonly string[] = ['mse', 'rescaledMse', 'kl', 'rescaledKl'] 
 export const lossTypeOf = ({ useKl, rescaleLearnedSigmas }: DiffusionSettings): LossType =>
   useKl ? 'rescaledKl' : rescaleLearnedSigmas ? 'rescaledMse' : 'mse'
 
+/** Options of {@link trainingLosses}. */
 export interface TrainingLossOptions {
   /** Default `'mse'`. */
   readonly lossType?: LossType
@@ -37,6 +38,7 @@ export interface TrainingLossOptions {
   readonly y?: ArrayLike<number>
 }
 
+/** What each sample of a batch loses. */
 export interface TrainingLosses {
   /** What is minimised: [N]. */
   readonly loss: Tensor

@@ -31,11 +31,16 @@ export interface ScoreSettings extends Pick<DiffusionProcess, 'schedule' | 'diff
   readonly clipDenoised?: false
 }
 
+/**
+ * A file of minority scores (`tweedie score`), in JSON. It names the data by its fingerprint, so that scores are not
+ * taken for those of other images.
+ */
 export interface MinorityScores extends ScoreSettings {
   readonly program: 'tweedie'
   readonly kind: 'minority-scores'
   /** Path of the data set, for people. */
   readonly data: string
+  /** Of the data set. */
   readonly fingerprint: string
   /** The scored images, by number in the data set. */
   readonly indices: readonly number[]
@@ -45,6 +50,10 @@ export interface MinorityScores extends ScoreSettings {
   readonly classNames?: readonly string[]
 }
 
+/**
+ * A file of minority labels (`tweedie label`), in JSON: the level of each scored image, 0 the most common. It names the
+ * data by its fingerprint, and how its scores were made.
+ */
 export interface MinorityLabels {
   readonly program: 'tweedie'
   readonly kind: 'minority-labels'
@@ -78,6 +87,7 @@ export function scoreSettings(options: Omit<DiffusionOptions, 'respacing'>, scor
   }
 }
 
+/** Options of {@link minorityLabels}. */
 export interface LabelOptions {
   /** How many, 2 or more; with `within: 'class'` also a number for each class. */
   readonly levels: number | readonly number[]

@@ -1,8 +1,3 @@
-/**
- * The minority score (Um et al., ICLR 2024, Eq. 7; minority-guidance `construct_ms_dataset.py`): how far an
- * image is from its own Tweedie reconstruction after being noised to one fixed strength. The network is trained on what
- * is common, so what it does not give back is rare: high means minority.
- */
 import { TweedieError, unexpected } from '../errors.ts'
 import type { NoiseSchedule } from '../nn/config.ts'
 import { refuseUnknown } from '../refuse.ts'
@@ -58,6 +53,7 @@ function checkStep(t: number, steps: number): void {
   if (!Number.isInteger(t) || t < 0 || t >= steps) throw new TweedieError('option', `The score has the steps 0 to ${steps - 1}, found ${t}.`)
 }
 
+/** Options of {@link tweedieReconstruction}. */
 export interface ReconstructionOptions extends Pick<DenoisedOptions, 'clipDenoised'> {
   /** Respaced index of the noise strength; see {@link scoreProcess}. */
   readonly t: number
@@ -91,16 +87,20 @@ export function tweedieReconstruction(diffusion: GaussianDiffusion, model: Denoi
   })
 }
 
+/** Options of {@link minorityScore}. */
 export interface MinorityScoreOptions extends Omit<ReconstructionOptions, 'draw'> {
+  /** Between an image and its reconstruction; the paper's is LPIPS with VGG. */
   readonly distance: Distance
   /** Noise draws averaged for each image. Default 1: the paper found it enough; its code takes 5. */
   readonly draws?: number
 }
 
 /**
- * Scores of `xStart` [N, C, H, W] in [-1, 1]: [N], the mean over draws of distance(x_0, E[x_0 | x_t]). Estimates are
- * clipped unless `clipDenoised` is false, as in the reference. With class labels `y` it is the class-conditional score
- * (Eq. 16). Enqueues only; reading the result waits.
+ * The minority score (Um et al., ICLR 2024, Eq. 7; minority-guidance construct_ms_dataset.py) of `xStart` [N, C, H, W]
+ * in [-1, 1]: [N], the mean over draws of distance(x_0, E[x_0 | x_t]). How far an image is from its own Tweedie
+ * reconstruction after being noised to one fixed strength: the network is trained on what is common, so what it does
+ * not give back is rare, and high means minority. Estimates are clipped unless `clipDenoised` is false, as in the
+ * reference. With class labels `y` it is the class-conditional score (Eq. 16). Enqueues only; reading the result waits.
  */
 export const minorityScore = (diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, options: MinorityScoreOptions): Tensor =>
   xStart.device.scope(() => scoreAndReconstruct(diffusion, model, xStart, options).scores)

@@ -1,7 +1,3 @@
-/**
- * Where a sampler's noise comes from: the counter-based generator, in which sample k of seed s has the same draws in
- * whatever batch it is computed; or a file, so that a run of the reference code can be repeated draw by draw.
- */
 import { checkAwaited, named, TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { randomNormal, reshape, slice, splitSeed, type Device, type Shape, type Tensor } from '../tensor/index.ts'
@@ -17,6 +13,7 @@ export interface NoiseSource {
   renoise(t: number, k: number): Tensor
 }
 
+/** Options of {@link GeneratedNoise}. */
 export interface GeneratedNoiseOptions {
   /** A whole number below 2^53. */
   readonly seed: number
@@ -28,7 +25,14 @@ export interface GeneratedNoiseOptions {
   readonly stage?: 'base' | 'upsample'
 }
 
-/** Counter-based noise: a draw depends on seed, sample index, purpose and step alone. `dispose` frees its index tensor. */
+/**
+ * Noise of the counter-based generator: a draw depends on seed, sample index, purpose and step alone, so sample k of
+ * seed s has the same draws in whatever batch it is computed. `dispose` frees its index tensor.
+ *
+ * ```ts
+ * using noise = new GeneratedNoise(device, { seed: 1, samples: [0, 1, 2, 3], shape: [3, 64, 64] })
+ * ```
+ */
 export class GeneratedNoise implements NoiseSource {
   readonly #seed: readonly [number, number]
   readonly #samples: Tensor<'u32'>

@@ -1,9 +1,3 @@
-/**
- * Respacing (Improved DDPM Eq. 19; guided-diffusion respace.py): a process of T training steps is walked in T' of them.
- * The kept steps' betas are rebuilt so that alphaBar is unchanged where a step is kept, and every table is indexed by
- * the respaced index k; only the network (and a classifier) sees the original timestep, mapped and, where the model was
- * trained so, rescaled.
- */
 import { TweedieError } from '../errors.ts'
 import { betaSchedule, diffusionTables } from './schedule.ts'
 import type { NoiseProcess } from '../nn/config.ts'
@@ -64,7 +58,9 @@ export interface RespaceOptions extends Pick<NoiseProcess, 'schedule' | 'diffusi
   readonly respacing?: Respacing
 }
 
+/** A process of T training steps, walked in T' of them; {@link respace} makes it. */
 export interface RespacedProcess {
+  /** Its coefficients, by respaced index. */
   readonly tables: DiffusionTables
   /** T'. */
   readonly steps: number
@@ -75,8 +71,12 @@ export interface RespacedProcess {
 }
 
 /**
- * A process of `diffusionSteps` steps walked as `respacing` says. `beta'_k = 1 - abar_i / abar_(last kept)` is not capped
- * at 0.999 again (cosine, 1000 to 250: the last is 0.99994).
+ * A process of `diffusionSteps` steps walked as `respacing` says (Improved DDPM Eq. 19; guided-diffusion respace.py).
+ * The kept steps' betas are rebuilt so that alphaBar is unchanged where a step is kept, and every table is indexed by
+ * the respaced index k; only the network (and a classifier) sees the original timestep, mapped and, where the model was
+ * trained so, rescaled. `beta'_k = 1 - abar_i / abar_(last kept)` is not capped at 0.999 again (cosine, 1000 to 250:
+ * the last is 0.99994).
+ *
  * @throws TweedieError 'option'
  * @example respace({ schedule: 'cosine', diffusionSteps: 1000, respacing: '250' }).steps // 250
  */

@@ -11,7 +11,9 @@ import type { Guidance } from './guidance.ts'
 import type { NoiseSource } from './noise.ts'
 import { selfGuidance, type SelfGuidanceOptions } from './self-guidance.ts'
 
+/** How samples are drawn: {@link SampleOptions.noise} alone is required. */
 export interface SampleOptions extends DenoisedOptions {
+  /** Where x_T and the steps' noise come from, and with it how many samples there are and how large they are. */
   readonly noise: NoiseSource
   /** One class a sample, if and only if the network is class-conditional. */
   readonly y?: ArrayLike<number>
@@ -29,6 +31,7 @@ export interface SampleOptions extends DenoisedOptions {
   readonly signal?: AbortSignal
 }
 
+/** What a sampler has after a step. */
 export interface SampleStep {
   /** Respaced index of the step just done. */
   readonly t: number
@@ -39,15 +42,17 @@ export interface SampleStep {
   readonly x: Tensor
   /** The estimate of x_0 the step was made with, until the next step begins. */
   readonly predXStart: Tensor
-  /** Of a step with self-guidance, the metric of the state that it began with, [N]; as long. See {@link selfGuidanceMetric}. */
+  /** Of a step with self-guidance, the metric of the state that it began with, [N]; as long. See `selfGuidanceMetric`. */
   readonly metric?: Tensor
 }
 
+/** Options of `sample`, which runs a sampler to its end. */
 export interface SampleToEndOptions extends SampleOptions {
   /** Called after every step, and waited for: progress, or a look at what is being drawn. */
   readonly onStep?: (step: SampleStep) => void | Promise<void>
 }
 
+/** Options of `ddimInvert`. */
 export interface InvertOptions extends DenoisedOptions {
   /** One class a sample, if and only if the network is class-conditional. */
   readonly y?: ArrayLike<number>

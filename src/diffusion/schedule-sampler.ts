@@ -5,6 +5,11 @@
  */
 import { TweedieError } from '../errors.ts'
 
+/**
+ * Which steps a training batch is noised to (Improved DDPM Eq. 18; guided-diffusion resample.py). A sampler that
+ * prefers some steps weighs their losses by 1 / (T p), so that the expected loss is the uniform sampler's; only its
+ * variance changes.
+ */
 export interface ScheduleSampler {
   /** Steps of `batch` samples and the weight of each one's loss. `random` gives uniform numbers in [0, 1), one a sample. */
   sample(batch: number, random: () => number): { readonly t: number[]; readonly weights: number[] }
@@ -32,6 +37,7 @@ export class UniformSampler implements ScheduleSampler {
   }
 }
 
+/** Options of {@link LossSecondMomentResampler}. */
 export interface LossSecondMomentOptions {
   /** Losses remembered for each step. Default 10. */
   readonly historyPerTerm?: number

@@ -1,8 +1,3 @@
-/**
- * Minority scores of a whole data set, batch by batch: what the labels of the minority classifier are made of. The noise
- * of an image depends on the seed and on the image's number in its set alone, so that a set is scored alike in one go, in
- * parts, or again after an interruption.
- */
 import { TweedieError } from '../errors.ts'
 import { refuseUnknown } from '../refuse.ts'
 import type { Device } from '../tensor/index.ts'
@@ -22,7 +17,12 @@ export interface ImageSource {
 /** A network that may be told the class of each image: what every {@link Denoiser} is. */
 export type ConditionalDenoiser = Denoiser
 
+/**
+ * Options of {@link scoreImages}: the process and the step, as `scoreProcess` gives them, the distance, the noise, and
+ * how the job is cut and watched.
+ */
 export interface ScoreImagesOptions extends ScoreProcess {
+  /** Between an image and its reconstruction; the paper's is LPIPS with VGG. */
   readonly distance: Distance
   /** Noise draws averaged for each image. Default 1. */
   readonly draws?: number
@@ -48,6 +48,7 @@ const optionNames = {
   diffusion: true, t: true, distance: true, draws: true, seed: true, indices: true, classes: true, clipDenoised: true, batch: true, reconstructions: true, known: true, onProgress: true, signal: true,
 } as const
 
+/** The scores of a set of images. */
 export interface ScoredImages {
   /** [indices.length], in the order of `indices`. */
   readonly scores: Float32Array<ArrayBuffer>
@@ -56,7 +57,9 @@ export interface ScoredImages {
 }
 
 /**
- * Scores the images of `source`; higher is rarer.
+ * Minority scores of the images of `source`, batch by batch; higher is rarer. What the labels of the minority
+ * classifier are made of. The noise of an image depends on the seed and on the image's number in its set alone, so that
+ * a set is scored alike in one go, in parts, or again after an interruption.
  *
  * @throws TweedieError 'option' for an index outside the source, 'non-finite' for a score that is no number
  * @example

@@ -1,19 +1,3 @@
-/**
- * Low-density guidance in the manner of Sehwag et al. 2022 ("Generating High Fidelity Data from Low-density Regions using
- * Diffusion Models"), a baseline of Um et al. **A reconstruction**: no code was published, and the formula here was
- * written down from memory of the paper. Two terms are added to the mean: one leads away from the sample's own class in
- * a classifier's feature space, the other keeps samples real in the eyes of a discriminator of real and synthetic images.
- *
- *     mean' = mean + variance * (alpha * g_low / |g_low|_inf + beta * g_real / |g_real|_inf)
- *     g_low = -grad_x log softmax_k(cos(f(x_t), m_k) / temperature)[y]        g_real = grad_x log p(real | x_t)
- *
- * Cosine and temperature are ours. Um et al. also run it on CelebA, which has no classes, and do not say how. Here all images
- * are then one class, and samples leave its mean:
- *
- *     g_low = -grad_x cos(f(x_t), m) / temperature
- *
- * which is the same gradient less the pull of the other classes; a softmax over one class would have none.
- */
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
 import { refuseUnknown } from '../refuse.ts'
@@ -27,7 +11,9 @@ export type Embedding = (x: Tensor, timesteps: readonly number[]) => Tensor
 /** The spatial mean of an ADM classifier's middle-block output. */
 export const pooledFeatures = (classifier: Classifier): Embedding => (x, timesteps) => mean(classifier.features(x, timesteps), { axes: [2, 3] })
 
+/** Options of {@link sehwagGuidance}. */
 export interface SehwagOptions {
+  /** f, the feature space. */
   readonly embedding: Embedding
   /** m_k [K, D]: mean features of each class, as {@link classMeans} computes them; without classes [1, D], the mean of all images. */
   readonly classMeans: Tensor
@@ -45,7 +31,23 @@ export interface SehwagOptions {
   readonly temperature?: number
 }
 
-/** Sehwag et al.'s two terms; a reconstruction, see the head of this file. */
+/**
+ * Low-density guidance in the manner of Sehwag et al. 2022 ("Generating High Fidelity Data from Low-density Regions
+ * using Diffusion Models"), a baseline of Um et al. **A reconstruction**: no code was published, and the formula here
+ * was written down from memory of the paper. Two terms are added to the mean: one leads away from the sample's own
+ * class in a classifier's feature space, the other keeps samples real in the eyes of a discriminator of real and
+ * synthetic images.
+ *
+ *     mean' = mean + variance * (alpha * g_low / |g_low|_inf + beta * g_real / |g_real|_inf)
+ *     g_low = -grad_x log softmax_k(cos(f(x_t), m_k) / temperature)[y]        g_real = grad_x log p(real | x_t)
+ *
+ * Cosine and temperature are ours. Um et al. also run it on CelebA, which has no classes, and do not say how. Here all
+ * images are then one class, and samples leave its mean:
+ *
+ *     g_low = -grad_x cos(f(x_t), m) / temperature
+ *
+ * which is the same gradient less the pull of the other classes; a softmax over one class would have none.
+ */
 export function sehwagGuidance(options: SehwagOptions): Guidance {
   refuseUnknown('sehwagGuidance', options, { embedding: true, classMeans: true, y: true, discriminator: true, real: true, alpha: true, beta: true, temperature: true })
   const { embedding, classMeans: means, y, real = 0, alpha, beta, temperature = 0.1 } = options
@@ -82,6 +84,7 @@ const overLength = expression(2, 0, ([x, squared]) => {
 /** Rows [N, D] of length 1. */
 const directions = (rows: Tensor): Tensor => map(overLength, [rows, sum(square(rows), { axes: [1], keepDims: true })])
 
+/** Images of known classes, of which {@link classMeans} takes the means. */
 export interface LabelledBatch {
   /** [N, C, H, W] in [-1, 1]; stays the caller's. */
   readonly x: Tensor

@@ -1,9 +1,3 @@
-/**
- * Self-guided minority sampling (Um & Ye, ECCV 2024; sg-minority `compute_mg_grad`). The sampler's own estimate
- * x0hat(x_t) is noised again to a fixed strength s and denoised once more; the further that lands from x0hat, the less
- * likely x0hat is. Sampling follows the gradient of that distance by x_t, through the first estimate only; the paper's
- * ablation takes it through the second, or through both.
- */
 import { TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { add, div, grad, mul, noGrad, stopGradient, type Tensor } from '../tensor/index.ts'
@@ -13,6 +7,7 @@ import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 import { peakNormalized } from './guidance.ts'
 import type { NoiseSource } from './noise.ts'
 
+/** Options of self-guided minority sampling; sg-minority's names stand in brackets. */
 export interface SelfGuidanceOptions {
   /** w (`mg_scale`). Default 1. */
   readonly weight?: number
@@ -40,12 +35,18 @@ export interface SelfGuidanceOptions {
   readonly through?: 'first' | 'second' | 'both'
 }
 
+/** The same, complete: see {@link selfGuidance}. */
 export type SelfGuidance = Required<SelfGuidanceOptions>
 
 const defaults: SelfGuidance = { weight: 1, every: 5, strength: 0.8, after: -1, scale: 'variance', draws: 1, raw: false, clip: false, distance: l2, through: 'first' }
 
 /**
- * The options with every default filled in.
+ * Self-guided minority sampling (Um & Ye, ECCV 2024; sg-minority `compute_mg_grad`): its options with every default
+ * filled in, for a sampler's `selfGuidance`, which also takes them as they are. The sampler's own estimate x0hat(x_t)
+ * is noised again to a fixed strength s and denoised once more; the further that lands from x0hat, the less likely
+ * x0hat is. Sampling follows the gradient of that distance by x_t, through the first estimate only; the paper's
+ * ablation takes it through the second, or through both.
+ *
  * @throws TweedieError 'option' for an option that is none, or out of range
  */
 export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
