@@ -57,7 +57,7 @@ export {
 
 // Devices, tensors and gradients.
 export {
-  checkpoint, customGradient, Device, grad, listAdapters, noGrad, stopGradient, Tensor,
+  customGradient, Device, grad, listAdapters, noGrad, recompute, stopGradient, Tensor,
   type DeviceRequest, type DType, type Shape,
 } from './tensor/index.ts'
 

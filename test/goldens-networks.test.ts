@@ -53,11 +53,11 @@ describeShared('networks against the reference code', () => {
     using cotangent = tensorNamed(device, golden, 'cotangent')
     const timesteps = Array.from(arrayNamed(golden, 'timesteps').data)
     const expected = savedBytesOf(device, model, timesteps.length)
-    for (const checkpoint of [false, true]) {
-      const { value, gradients, savedBytes } = grad(() => model.forward(x, timesteps, { checkpoint }), [x], cotangent)
+    for (const recompute of [false, true]) {
+      const { value, gradients, savedBytes } = grad(() => model.forward(x, timesteps, { recompute }), [x], cotangent)
       expectOutput(await value.read(), arrayNamed(golden, 'out').data, 'out')
       expectGradient(await gradients[0].read(), arrayNamed(golden, 'grad_x').data, 'grad_x')
-      if (checkpoint) expect(savedBytes).toBeLessThan(expected)
+      if (recompute) expect(savedBytes).toBeLessThan(expected)
       else expect(savedBytes, 'no convolution input is kept').toBe(expected)
       value.dispose()
       gradients[0].dispose()

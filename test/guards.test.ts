@@ -303,7 +303,7 @@ test('steps, timesteps, labels and inputs that a process or a network does not h
   using unet = await modelA(device)
   refused(() => unet.forward(x, [NaN]), 'option', 'forward: expected timesteps that are finite numbers, found NaN.')
   refused(() => unet.forward(x, [undefined as never]), 'option', /found undefined/)
-  refused(() => unet.forward(x, [1], { labels: [3] } as never), 'option', 'UNet.forward: unknown option "labels"; there are y, lowRes, checkpoint, dropout.')
+  refused(() => unet.forward(x, [1], { labels: [3] } as never), 'option', 'UNet.forward: unknown option "labels"; there are y, lowRes, recompute, dropout.')
   using classifier = await encoder(device)
   refused(() => classifier.forward(x, [1], { Y: [3] } as never), 'option', /unknown option "Y"/)
 })

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import * as t from '../src/tensor/index.ts'
 import { applyOne, type Op } from '../src/tensor/op.ts'
-import { map_, type MapParams } from '../src/tensor/ops/map.ts'
+import { mapOp, type MapParams } from '../src/tensor/ops/map.ts'
 import { checkOp, deviceTest, expectClose, granularity, host, numbers } from './op.ts'
 
 const { add, mul, silu, square, sum, tanh } = t
@@ -108,7 +108,7 @@ describe('overwriting between the passes', () => {
   const ways: [string, (x: t.Tensor) => t.Tensor][] = [
     ['square', square],
     ['customGradient', (x) => t.customGradient(square, (dy, v) => [mul(dy, v)], [x])],
-    ['checkpoint', (x) => t.checkpoint(square, [x])],
+    ['recompute', (x) => t.recompute(square, [x])],
   ]
   for (const [name, op] of ways) {
     deviceTest(`of what the gradient of ${name} reads`, async (device) => {
@@ -187,7 +187,7 @@ describe('a gradient is summed to its input\'s shape by the tape', () => {
     using bias = device.tensor([7, 8, 9])
     expect((await takeGrad(t.grad(() => rows(rows(mul(bias, 3), bias), bias), [bias])))[1]).toEqual([5, 5, 5])
     expect((await takeGrad(t.grad(() => mul(rows(x, bias), bias), [bias])))[1]).toEqual([1 + 4 + 4 * 7, 2 + 5 + 4 * 8, 3 + 6 + 4 * 9])
-    expect((await takeGrad(t.grad(() => t.checkpoint((b) => rows(x, b), [bias]), [bias])))[1]).toEqual([2, 2, 2])
+    expect((await takeGrad(t.grad(() => t.recompute((b) => rows(x, b), [bias]), [bias])))[1]).toEqual([2, 2, 2])
   })
   deviceTest('one that cannot be is an error that names the op', async (device) => {
     using x = device.tensor([1, 2, 3, 4, 5, 6], [2, 3])
@@ -196,7 +196,7 @@ describe('a gradient is summed to its input\'s shape by the tape', () => {
       const message = `customGradient: expected a gradient of its input's shape [2, 3], or of one to which that broadcasts, found [${shape.join(', ')}].`
       expect(() => t.grad(f, [x])).toThrowError(expect.objectContaining({ code: 'shape', message }))
     }
-    const wrong: Op<MapParams> = { ...map_, gradient: () => [t.zeros(device, [2, 2])] }
+    const wrong: Op<MapParams> = { ...mapOp, gradient: () => [t.zeros(device, [2, 2])] }
     const double: MapParams = { expression: t.expression(1, 0, ([v]) => t.f.add(v, v)), scalars: [], dtype: 'f32' }
     expect(() => t.grad(() => applyOne(wrong, double, [x], 'double'), [x])).toThrowError(/^double: expected a gradient of its input's shape \[2, 3\].*, found \[2, 2\]\.$/)
   })
@@ -211,14 +211,14 @@ describe('a gradient is summed to its input\'s shape by the tape', () => {
   })
 })
 
-describe('checkpoint', () => {
+describe('recompute', () => {
   const values = [...numbers(600, 3)]
   const block = (w: t.Tensor) => (x: t.Tensor): t.Tensor => add(silu(mul(silu(square(mul(x, w))), w)), x)
   deviceTest('the same gradients from fewer bytes, also by what the closure captured', async (device) => {
     using x = device.tensor(values, [2, 300])
     using w = device.tensor(values.slice(0, 300))
     const plain = t.grad(() => block(w)(block(w)(mul(x, 2))), [x, w])
-    const kept = t.grad(() => t.checkpoint(block(w), [t.checkpoint(block(w), [mul(x, 2)])]), [x, w])
+    const kept = t.grad(() => t.recompute(block(w), [t.recompute(block(w), [mul(x, 2)])]), [x, w])
     // The two inputs of the blocks.
     expect(kept.savedBytes).toBe(2 * bytes(device, 600))
     expect(plain.savedBytes).toBeGreaterThan(2 * kept.savedBytes)
@@ -227,8 +227,8 @@ describe('checkpoint', () => {
   })
   deviceTest('an intermediate result that the closure captured: told to name it, unless it is still alive', async (device) => {
     using x = device.tensor([1, 2])
-    const f = (y: t.Tensor): t.Tensor => t.checkpoint((v) => mul(v, y), [mul(x, 2)])
-    expect(() => t.grad(() => f(square(x)), [x])).toThrowError(/checkpoint: .*name it among the inputs/)
+    const f = (y: t.Tensor): t.Tensor => t.recompute((v) => mul(v, y), [mul(x, 2)])
+    expect(() => t.grad(() => f(square(x)), [x])).toThrowError(/recompute: .*name it among the inputs/)
     let kept: t.Tensor | null = null
     // 2 x^3
     expect((await takeGrad(t.grad(() => f((kept = device.keep(square(x)))), [x])))[1]).toEqual([6, 24])
@@ -236,15 +236,15 @@ describe('checkpoint', () => {
   })
   deviceTest('one inside another, and one that returns its input', async (device) => {
     using x = device.tensor([1, 2])
-    const cube = (v: t.Tensor): t.Tensor => mul(t.checkpoint(square, [v]), v)
-    expect((await takeGrad(t.grad(() => t.checkpoint(cube, [square(x)]), [x])))[1]).toEqual([6, 192])
-    expect((await takeGrad(t.grad(() => { const y = square(x); return add(t.checkpoint((v) => v, [y]), y) }, [x])))[1]).toEqual([4, 8])
+    const cube = (v: t.Tensor): t.Tensor => mul(t.recompute(square, [v]), v)
+    expect((await takeGrad(t.grad(() => t.recompute(cube, [square(x)]), [x])))[1]).toEqual([6, 192])
+    expect((await takeGrad(t.grad(() => { const y = square(x); return add(t.recompute((v) => v, [y]), y) }, [x])))[1]).toEqual([4, 8])
   })
   deviceTest('nothing is kept or computed twice for a block without a watched ancestor', async (device) => {
     using x = device.tensor([1, 2])
     using c = device.tensor([3, 4])
     const before = device.stats.dispatches
-    const found = t.grad(() => mul(x, t.checkpoint((v) => square(silu(v)), [square(c)])), [x])
+    const found = t.grad(() => mul(x, t.recompute((v) => square(silu(v)), [square(c)])), [x])
     // Forward: square, silu, square, product; backward: the ones, the gradient.
     expect(device.stats.dispatches - before).toBe(6)
     expect(found.savedBytes, 'the factor of x').toBe(granularity(device))
@@ -255,7 +255,7 @@ describe('checkpoint', () => {
     for (const bad of [1, 2]) {
       let calls = 0
       const f = (v: t.Tensor): t.Tensor => { const y = silu(square(v)); if (++calls === bad) throw new Error(`call ${bad}`); return y }
-      expect(() => t.grad(() => t.checkpoint(f, [square(x)]), [x])).toThrowError(`call ${bad}`)
+      expect(() => t.grad(() => t.recompute(f, [square(x)]), [x])).toThrowError(`call ${bad}`)
     }
     expect(device.tape).toBe(null)
   })

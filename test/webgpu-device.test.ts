@@ -5,7 +5,7 @@ import type { BackendStats } from '../src/tensor/index.ts'
 import { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { launches } from '../src/tensor/webgpu/launches/index.ts'
 import { requestGPU, waitFor } from '../src/platform/index.node.ts'
-import { BufferPool } from '../src/tensor/webgpu/pool.ts'
+import { BufferPool } from '../src/tensor/webgpu/buffers.ts'
 import { numbers, requestDevice, testDevice } from './op.ts'
 
 const { add, Device, full, mul, silu, square, sum } = t

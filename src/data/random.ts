@@ -2,7 +2,7 @@
  * The random choices about data, on the engine's counter-based generator: a function of the seed and of what is chosen,
  * with no state.
  */
-import { hostRandomBits, splitSeed } from '../tensor/philox.ts'
+import { hostRandomUniform, splitSeed } from '../tensor/philox.ts'
 import { purposes } from '../tensor/purposes.ts'
 
 type DataPurpose = 'shuffle' | 'augment' | 'select'
@@ -10,7 +10,7 @@ type DataPurpose = 'shuffle' | 'augment' | 'select'
 /** `count` numbers in [0, 1) for element `index` (below 2^53): the same for the same arguments. */
 export function uniformsAt(seed: number, purpose: DataPurpose, index: number, count: number): number[] {
   const stream = { seed: splitSeed(seed), draw: Math.floor(index / 2 ** 32), purpose: purposes[purpose] }
-  return Array.from(hostRandomBits(stream, [index % 2 ** 32], count), (bits) => bits / 2 ** 32)
+  return hostRandomUniform(stream, [index % 2 ** 32], count)
 }
 
 /** 0 to n - 1 in the `index`-th random order of a seed (Fisher and Yates' shuffle). */

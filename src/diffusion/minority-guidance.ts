@@ -15,7 +15,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import { refuseUnknown } from '../refuse.ts'
-import { add, exp, hostRandomBits, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
+import { add, exp, hostRandomUniform, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import { logDensityGuidance, type Guidance } from './guidance.ts'
 import { logitsOf, type LogitsLike } from './logits.ts'
@@ -35,8 +35,8 @@ export function uniformTargets([first, last]: readonly [first: number, last: num
   if (!Number.isInteger(first) || !Number.isInteger(last) || first < 0 || last < first) {
     throw new TweedieError('option', `A range of target classes is two whole numbers, the smaller first, found ${first} and ${last}.`)
   }
-  const bits = hostRandomBits({ seed: splitSeed(seed), draw: 0, purpose: purposes.target }, samples, 1)
-  return Array.from(bits, (word) => first + Math.floor((word / 2 ** 32) * (last - first + 1)))
+  const choices = hostRandomUniform({ seed: splitSeed(seed), draw: 0, purpose: purposes.target }, samples, 1)
+  return choices.map((u) => first + Math.floor(u * (last - first + 1)))
 }
 
 export interface TiltedGuidanceOptions {

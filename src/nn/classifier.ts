@@ -13,7 +13,7 @@ export interface ClassifierInputs extends BlockOptions {
   readonly y?: ArrayLike<number>
 }
 
-const known = { y: true, checkpoint: true, dropout: true } as const
+const known = { y: true, recompute: true, dropout: true } as const
 
 /**
  * The ADM encoder classifier with its four heads (guided-diffusion unet.py, `EncoderUNetModel`): the way down of a

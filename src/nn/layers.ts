@@ -4,7 +4,7 @@
  * SiLU of the embedding, [N, 4M]: every residual block begins its projection with that SiLU, so it is computed once.
  */
 import { TweedieError } from '../errors.ts'
-import { add, attention, avgPool2d, checkpoint, concat, conv2d, dropout, groupNorm, linear, mean, reshape, slice, upsampleNearest, type DropoutStream, type Tensor } from '../tensor/index.ts'
+import { add, attention, avgPool2d, concat, conv2d, dropout, groupNorm, linear, mean, recompute, reshape, slice, upsampleNearest, type DropoutStream, type Tensor } from '../tensor/index.ts'
 import type { AttentionLayer, AttentionPoolLayer, ConvLayer, Layer, LinearLayer, NormLayer, ResBlockLayer } from './plan.ts'
 
 /** Tensors under their state-dict names. */
@@ -102,8 +102,11 @@ export interface Dropout extends Omit<DropoutStream, 'draw'> {
 
 /** How the blocks of a network are computed, in training above all. */
 export interface BlockOptions {
-  /** Keep only the inputs of residual and attention blocks and compute the rest again in the backward pass. */
-  readonly checkpoint?: boolean
+  /**
+   * Keep only the inputs of residual and attention blocks and compute the rest again in the backward pass: gradient
+   * checkpointing, guided-diffusion's `use_checkpoint`. Default: keep what gradients need.
+   */
+  readonly recompute?: boolean
   /** In training: drops ahead of the last convolution of every residual block, as `ResBlock` does. Default: none. */
   readonly dropout?: Dropout
 }
@@ -112,7 +115,7 @@ export interface BlockOptions {
 export function runBlock(p: Parameters, layers: readonly Layer[], input: Tensor, emb: Tensor, options: BlockOptions = {}): Tensor {
   const { device } = input
   return layers.reduce<Tensor>((h, layer) => {
-    const out = device.scope(() => (options.checkpoint ? checkpoint((x, e) => runLayer(p, layer, x, e, options.dropout), [h, emb]) : runLayer(p, layer, h, emb, options.dropout)))
+    const out = device.scope(() => (options.recompute ? recompute((x, e) => runLayer(p, layer, x, e, options.dropout), [h, emb]) : runLayer(p, layer, h, emb, options.dropout)))
     if (h !== input) h.dispose()
     return out
   }, input)

@@ -15,7 +15,7 @@ export interface UNetInputs extends BlockOptions {
   readonly lowRes?: Tensor
 }
 
-const known = { y: true, lowRes: true, checkpoint: true, dropout: true } as const
+const known = { y: true, lowRes: true, recompute: true, dropout: true } as const
 
 /**
  * The ADM U-Net (guided-diffusion unet.py, `UNetModel` and `SuperResModel`): a walk over its plan. Skips are freed as

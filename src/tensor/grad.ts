@@ -1,5 +1,5 @@
 /**
- * What a caller differentiates with: {@link grad}, {@link stopGradient}, {@link customGradient} and {@link checkpoint}.
+ * What a caller differentiates with: {@link grad}, {@link stopGradient}, {@link customGradient} and {@link recompute}.
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import type { Device } from './device.ts'
@@ -108,12 +108,14 @@ export function customGradient(
 }
 
 /**
- * `f(...inputs)`, of which only the inputs stay alive: the backward pass computes it again (gradient checkpointing).
+ * `f(...inputs)`, of which only the inputs stay alive: the backward pass computes it again. Gradient checkpointing,
+ * rematerialization: `torch.utils.checkpoint`, `jax.checkpoint`, `tf.recompute_grad`.
+ *
  * Gradients flow to the inputs and to whatever else `f` reads. What `f` reads and is no input must still be alive in the
  * backward pass, as parameters are.
  */
-export function checkpoint(f: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): Tensor {
-  const device = deviceOf('checkpoint', inputs)
+export function recompute(f: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): Tensor {
+  const device = deviceOf('recompute', inputs)
   const tape = device.tape
   if (!tape || tape.paused) return device.scope(() => f(...inputs))
   for (const t of inputs) tape.watches(t.id)
@@ -126,18 +128,18 @@ export function checkpoint(f: (...inputs: Tensor[]) => Tensor, inputs: readonly 
   if (!depends) return output
   const held = inputs.map((t) => tape.hold(t))
   tape.record({
-    name: 'checkpoint',
+    name: 'recompute',
     outputs: [{ id: output.id, spec: output }],
     backward: (cotangent, addGradient) => {
       const inner = new Tape(device, wanted)
       try {
-        const again = device.withTape(inner, () => device.scope(() => f(...held.map((t) => t.look('checkpoint')))))
+        const again = device.withTape(inner, () => device.scope(() => f(...held.map((t) => t.look('recompute')))))
         inner.backward(new Map([[again.id, cotangent(0)]]), wanted.map(({ id }) => id)).forEach((gradient, i) => {
           if (gradient) addGradient(wanted[i].id, device.track(gradient))
         })
       } catch (error) {
         if (!(error instanceof TweedieError) || error.code !== 'disposed') throw error
-        throw new TweedieError('disposed', `checkpoint: its function cannot run again, it reads a tensor that was freed since: name it among the inputs. (${error.message})`, { cause: error })
+        throw new TweedieError('disposed', `recompute: its function cannot run again, it reads a tensor that was freed since: name it among the inputs. (${error.message})`, { cause: error })
       } finally {
         inner.release()
       }

@@ -5,7 +5,7 @@ export type {
   AdapterDescription, AdapterListing, Backend, BackendStats, DeviceNeed, Spec, Storage, TuneOptions, View,
 } from './backend.ts'
 export { constant, expression, f, type Argument as ExpressionArgument, type Expression, type Node as ExpressionNode } from './expression.ts'
-export { checkpoint, customGradient, grad, noGrad, stopGradient, type GradResult } from './grad.ts'
+export { customGradient, grad, noGrad, recompute, stopGradient, type GradResult } from './grad.ts'
 export type { DeviceRequest } from './request.ts'
 export type { Shape } from './shape.ts'
 export { Tensor, type AnyTensor } from './tensor.ts'
@@ -25,4 +25,4 @@ export { avgPool2d, maxPool2d, type MaxPoolOptions, type PoolOptions } from './o
 export { randomBits, randomNormal, type RandomParams } from './ops/random.ts'
 export { resizeBilinear, upsampleNearest } from './ops/resize.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
-export { hostRandomBits, hostRandomNormal, splitSeed, type RandomStream } from './philox.ts'
+export { hostRandomBits, hostRandomNormal, hostRandomUniform, splitSeed, type RandomStream } from './philox.ts'

@@ -69,6 +69,10 @@ export function hostRandomBits({ seed, draw, purpose }: RandomStream, samples: A
   return out
 }
 
+/** {@link hostRandomBits} as numbers in [0, 1): bits / 2^32. */
+export const hostRandomUniform = (stream: RandomStream, samples: ArrayLike<number>, elements: number): number[] =>
+  Array.from(hostRandomBits(stream, samples, elements), (bits) => bits / 2 ** 32)
+
 /** {@link hostRandomBits} as standard normal deviates. */
 export const hostRandomNormal = (stream: RandomStream, samples: ArrayLike<number>, elements: number): Float32Array<ArrayBuffer> =>
   Float32Array.from(hostRandomBits(stream, samples, elements), normalOf)

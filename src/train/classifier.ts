@@ -3,7 +3,7 @@ import { logProbability } from '../diffusion/guidance.ts'
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
 import { expression, f, gather, map, mean, neg, randomNormal, reshape, splitSeed, stopGradient, sum, type Device, type Tensor } from '../tensor/index.ts'
-import { quartiles, quartilesOf, trainPurposes, uniforms } from './diffusion.ts'
+import { quartiles, quartilesOf, timestepChoices, trainPurposes } from './diffusion.ts'
 import type { Draw, Task } from './trainer.ts'
 
 /** Images of one batch, [N, C, H, W] in [-1, 1], what each is labelled with and, for class-conditional networks, its class. */
@@ -132,7 +132,7 @@ export function classifierTask(device: Device, { load, seed, scheduleSampler, ..
     groups: quartiles,
     load,
     draw(images, first) {
-      const { t, weights } = sampler.sample(images.images.length / pixels, uniforms(seed, trainPurposes.timestep, first))
+      const { t, weights } = sampler.sample(images.images.length / pixels, timestepChoices(seed, first))
       return { ...images, first, t, weights, groups: quartilesOf(t, diffusion.steps) }
     },
     losses(draw) {

@@ -1,8 +1,8 @@
 import { trainingLosses, UniformSampler, type GaussianDiffusion, type LossType, type ScheduleSampler } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
-import { hostRandomBits, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
-import { purposes, type Purpose } from '../tensor/purposes.ts'
+import { hostRandomUniform, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
+import { purposes } from '../tensor/purposes.ts'
 import type { Draw, Task } from './trainer.ts'
 
 /** The streams of the generator that training a diffusion model or a classifier draws from; samples are numbered by their place in the run. */
@@ -38,10 +38,10 @@ export const quartiles = ['q0', 'q1', 'q2', 'q3'] as const
 /** Which quarter of the steps each timestep is in, 0 to 3. */
 export const quartilesOf = (t: readonly number[], steps: number): number[] => t.map((k) => Math.floor((4 * k) / steps))
 
-/** A uniform number in [0, 1) for each sample of a run from number `first` on, one a call. */
-export function uniforms(seed: number, purpose: Purpose, first: number): () => number {
+/** What chooses the timesteps of the samples of a run from number `first` on: numbers in [0, 1), one a sample and call. */
+export function timestepChoices(seed: number, first: number): () => number {
   let sample = first
-  return () => hostRandomBits({ seed: splitSeed(seed), draw: 0, purpose }, [sample++], 1)[0]! / 2 ** 32
+  return () => hostRandomUniform({ seed: splitSeed(seed), draw: 0, purpose: trainPurposes.timestep }, [sample++], 1)[0]!
 }
 
 /**
@@ -70,7 +70,7 @@ export function diffusionTask(device: Device, { model, diffusion, load, seed, lo
     },
     draw({ images, labels }, first) {
       const count = images.length / (inChannels * imageSize ** 2)
-      const { t, weights } = scheduleSampler.sample(count, uniforms(seed, trainPurposes.timestep, first))
+      const { t, weights } = scheduleSampler.sample(count, timestepChoices(seed, first))
       return { images, ...(labels ? { labels } : {}), first, t, weights, groups: quartilesOf(t, diffusion.steps) }
     },
     losses({ images, labels, first, t }) {

@@ -1,7 +1,7 @@
 /** Training: the loop, its optimiser, and what can be trained. */
 export { AdamW, type AdamWOptions } from './adamw.ts'
 export { classifierTask, evaluateClassifier, type ClassifierEvaluation, type ClassifierImages, type ClassifierLoss, type ClassifierTaskOptions, type EvaluateClassifierOptions, type NoisyClassifier } from './classifier.ts'
-export { diffusionTask, quartiles, quartilesOf, trainPurposes, uniforms, type DiffusionTaskOptions, type TrainImages } from './diffusion.ts'
+export { diffusionTask, quartiles, quartilesOf, trainPurposes, type DiffusionTaskOptions, type TrainImages } from './diffusion.ts'
 export { evaluateDiffusion, type EvaluateOptions, type Evaluation } from './evaluate.ts'
 export { FeatureTask, type FeatureTaskOptions } from './feature-net.ts'
 export { splitLabelled, splitLevels, type Labels, type LevelSplit, type SplitLevelsOptions } from './levels.ts'

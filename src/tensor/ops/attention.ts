@@ -16,7 +16,7 @@ export interface AttentionParams {
 }
 
 /** qkv → out [N, C, T] and the log-sum-exp of every query's scores [N, heads, T]. */
-export const attention_ = defineOp<AttentionParams>({
+export const attentionOp = defineOp<AttentionParams>({
   name: 'attention',
   shape({ heads }, [qkv]): Spec[] {
     if (qkv.shape.length !== 3 || qkv.shape[1] % 3 !== 0) throw shapeError('attention', 'queries, keys and values [N, 3C, T]', qkv.shape)
@@ -59,7 +59,7 @@ export function attention(qkv: Tensor, options: AttentionOptions): Tensor {
   refuseUnknown('attention', options, attentionOptions)
   const { heads, newOrder } = options
   if (typeof newOrder !== 'boolean') throw unexpected('attention', 'newOrder, true or false', newOrder)
-  const [out, logsumexp] = applyOp(attention_, { heads, newOrder }, [qkv]) as Tensor[]
+  const [out, logsumexp] = applyOp(attentionOp, { heads, newOrder }, [qkv]) as Tensor[]
   // The tape holds it if there is a backward pass.
   logsumexp.dispose()
   return out

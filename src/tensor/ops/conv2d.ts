@@ -35,7 +35,7 @@ export interface ConvForwardParams extends ConvParams {
 }
 
 /** [N, Cin, H, W] with weight [Cout, Cin, KH, KW], an optional bias [Cout] and an optional residual of the output's shape. */
-export const conv2d_ = defineOp<ConvForwardParams>({
+export const conv2dOp = defineOp<ConvForwardParams>({
   name: 'conv2d',
   shape(params, [x, weight, ...optional]) {
     if (x.shape.length !== 4 || weight.shape.length !== 4 || x.shape[1] !== weight.shape[1]) {
@@ -100,5 +100,5 @@ export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Te
   refuseUnknown('conv2d', options, convOptions)
   const { bias, residual, stride = 1, padding = 0 } = options
   const optional = [bias, residual].filter((t) => t !== undefined)
-  return applyOne(conv2d_, { stride, padding, bias: bias !== undefined, residual: residual !== undefined }, [x, weight, ...optional])
+  return applyOne(conv2dOp, { stride, padding, bias: bias !== undefined, residual: residual !== undefined }, [x, weight, ...optional])
 }

@@ -14,7 +14,7 @@ export interface GatherGradParams extends GatherParams {
 }
 
 /** (x, index i32) → the picks. An index of rank 1 is shared by all other axes of x, any other has x's rank. */
-export const gather_ = defineOp<GatherParams>({
+export const gatherOp = defineOp<GatherParams>({
   name: 'gather',
   dtypes: ['f32', 'i32'],
   shape({ axis }, [x, index], user) {
@@ -50,7 +50,7 @@ export function gather(x: Tensor, axis: number, index: Tensor<'i32'>): Tensor {
   const a = normalizeAxis('gather', axis, x.shape.length)
   if (index.shape.length !== x.shape.length) throw shapeError('gather', 'an index of the rank of the table', x.shape, index.shape)
   const table = index.shape.reduce((t, n, i) => (i !== a && n < t.shape[i] ? slice(t, i, 0, n) : t), x)
-  return applyOne(gather_, { axis: a }, [table, index])
+  return applyOne(gatherOp, { axis: a }, [table, index])
 }
 
 /** The rows `indices` [N] of `table` [V, D]: [N, D]. */
@@ -58,5 +58,5 @@ export function embedding(table: Tensor, indices: Tensor<'i32'>): Tensor {
   checkTensor('embedding', table)
   checkTensor('embedding', indices)
   if (table.shape.length !== 2 || indices.shape.length !== 1) throw shapeError('embedding', 'a table [V, D] and indices [N]', table.shape, indices.shape)
-  return applyOne(gather_, { axis: 0 }, [table, indices], 'embedding')
+  return applyOne(gatherOp, { axis: 0 }, [table, indices], 'embedding')
 }

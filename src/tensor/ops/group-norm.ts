@@ -29,7 +29,7 @@ export interface GroupNormParams {
 }
 
 /** (x, weight, bias, scaleShift?) → y and the statistics [N, groups, 2]: mean and 1 / sqrt(variance + eps). */
-export const groupNorm_ = defineOp<GroupNormParams>({
+export const groupNormOp = defineOp<GroupNormParams>({
   name: 'groupNorm',
   shape({ groups, eps, scaleShift }, [x, weight, bias, modulation]): Spec[] {
     if (x.shape.length < 2 || x.shape.length > 4) throw shapeError('groupNorm', 'an input [N, C], [N, C, T] or [N, C, H, W]', x.shape)
@@ -108,7 +108,7 @@ export function groupNorm(x: Tensor, options: GroupNormOptions): Tensor {
   refuseUnknown('groupNorm', options, groupNormOptions)
   const { groups, weight, bias, scaleShift, silu = false, eps = 1e-5 } = options
   const params = { groups, eps, silu, scaleShift: scaleShift !== undefined }
-  const [y, statistics] = applyOp(groupNorm_, params, [x, weight, bias, ...(scaleShift ? [scaleShift] : [])]) as Tensor[]
+  const [y, statistics] = applyOp(groupNormOp, params, [x, weight, bias, ...(scaleShift ? [scaleShift] : [])]) as Tensor[]
   // The tape holds what the backward pass needs; nobody else does.
   statistics.dispose()
   return y

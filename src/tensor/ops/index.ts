@@ -2,41 +2,41 @@
  * The op table. Every backend has a launch for each key (a mapped type says if one is missing), and one test runs every
  * op on every backend.
  */
-import { attention_, attentionGrad } from './attention.ts'
-import { conv2d_, conv2dDataGrad, conv2dWeightGrad } from './conv2d.ts'
+import { attentionOp, attentionGrad } from './attention.ts'
+import { conv2dOp, conv2dDataGrad, conv2dWeightGrad } from './conv2d.ts'
 import { copy } from './copy.ts'
-import { groupNorm_, groupNormDataGrad, groupNormSums } from './group-norm.ts'
-import { gather_, gatherGrad } from './gather.ts'
-import { map_ } from './map.ts'
-import { matmul_ } from './matmul.ts'
-import { maxPool_, maxPoolGrad, windowSpread, windowSum } from './pool.ts'
-import { randomBits_, randomNormal_ } from './random.ts'
+import { groupNormOp, groupNormDataGrad, groupNormSums } from './group-norm.ts'
+import { gatherOp, gatherGrad } from './gather.ts'
+import { mapOp } from './map.ts'
+import { matmulOp } from './matmul.ts'
+import { maxPoolOp, maxPoolGrad, windowSpread, windowSum } from './pool.ts'
+import { randomBitsOp, randomNormalOp } from './random.ts'
 import { reduce } from './reduce.ts'
-import { resizeBilinear_, resizeBilinearGrad } from './resize.ts'
-import { softmax_ } from './softmax.ts'
+import { resizeBilinearOp, resizeBilinearGrad } from './resize.ts'
+import { softmaxOp } from './softmax.ts'
 
 export const ops = {
-  attention: attention_,
+  attention: attentionOp,
   attentionGrad,
-  conv2d: conv2d_,
+  conv2d: conv2dOp,
   conv2dDataGrad,
   conv2dWeightGrad,
   copy,
-  groupNorm: groupNorm_,
+  groupNorm: groupNormOp,
   groupNormDataGrad,
   groupNormSums,
-  gather: gather_,
+  gather: gatherOp,
   gatherGrad,
-  map: map_,
-  matmul: matmul_,
-  maxPool: maxPool_,
+  map: mapOp,
+  matmul: matmulOp,
+  maxPool: maxPoolOp,
   maxPoolGrad,
-  randomBits: randomBits_,
-  randomNormal: randomNormal_,
+  randomBits: randomBitsOp,
+  randomNormal: randomNormalOp,
   reduce,
-  resizeBilinear: resizeBilinear_,
+  resizeBilinear: resizeBilinearOp,
   resizeBilinearGrad,
-  softmax: softmax_,
+  softmax: softmaxOp,
   windowSpread,
   windowSum,
 } as const

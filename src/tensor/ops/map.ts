@@ -19,7 +19,7 @@ export interface MapParams {
   readonly shape?: Shape
 }
 
-export const map_ = defineOp<MapParams>({
+export const mapOp = defineOp<MapParams>({
   name: 'map',
   // Integers are converted as they are read.
   dtypes: 'any',
@@ -60,7 +60,7 @@ export function map<D extends DType = 'f32'>(expression: Expression, inputs: rea
     throw new TweedieError('option', `${name}: the expression takes ${expression.inputs} tensors and ${expression.scalars} numbers, found ${inputs.length} and ${scalars.length}.`)
   }
   for (const value of scalars) checkNumber(name, value)
-  return applyOne<MapParams, D>(map_, { expression, scalars, dtype: checkDType(name, dtype), shape: shape && checkShape(name, shape) }, inputs, name)
+  return applyOne<MapParams, D>(mapOp, { expression, scalars, dtype: checkDType(name, dtype), shape: shape && checkShape(name, shape) }, inputs, name)
 }
 
 function checkNumber(user: string, value: number): void {
@@ -72,7 +72,7 @@ const fill = expression(0, 1, (_, [value]) => value)
 function filled(user: string, device: Device, shape: Shape, value: number): Tensor {
   if (typeof device?.runOp !== 'function') throw unexpected(user, 'a device', device, `${user}(device, shape${user === 'full' ? ', value' : ''})`)
   checkNumber(user, value)
-  return device.runOp(map_, { expression: fill, scalars: [value], dtype: 'f32', shape: checkShape(user, shape) }, [], user)[0] as Tensor
+  return device.runOp(mapOp, { expression: fill, scalars: [value], dtype: 'f32', shape: checkShape(user, shape) }, [], user)[0] as Tensor
 }
 
 /** A tensor in which every element is `value`. */

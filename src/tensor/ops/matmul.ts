@@ -15,7 +15,7 @@ export interface MatmulParams {
 
 const flip = (shape: Shape, transpose: boolean): Shape => (transpose ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : shape)
 
-export const matmul_ = defineOp<MatmulParams>({
+export const matmulOp = defineOp<MatmulParams>({
   name: 'matmul',
   shape({ transposeA, transposeB }, [a, b], user) {
     if (a.shape.length < 2 || b.shape.length < 2) throw shapeError(user, 'two matrices or batches of them', a.shape, b.shape)
@@ -46,11 +46,11 @@ const matmulOptions = { transposeA: true, transposeB: true } as const
 /** `a` [..., M, K] times `b` [..., K, N] (each stored transposed if so said) gives [..., M, N]. */
 export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulParams> = {}): Tensor {
   refuseUnknown('matmul', options, matmulOptions)
-  return applyOne(matmul_, { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false }, [a, b])
+  return applyOne(matmulOp, { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false }, [a, b])
 }
 
 /** `x` [N, I] through a layer with `weight` [O, I] and `bias` [O] gives [N, O]. */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
-  const y = applyOne(matmul_, { transposeA: false, transposeB: true }, [x, weight], 'linear')
+  const y = applyOne(matmulOp, { transposeA: false, transposeB: true }, [x, weight], 'linear')
   return bias ? add(y, bias) : y
 }

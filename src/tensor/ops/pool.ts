@@ -70,7 +70,7 @@ export const windowSpread: Op<WindowSumParams> = defineOp({
 })
 
 /** x → (the maxima, and for each the tap of its window, i32). */
-export const maxPool_ = defineOp<MaxPoolParams>({
+export const maxPoolOp = defineOp<MaxPoolParams>({
   name: 'maxPool',
   shape(params, [x], user) {
     const shape = pooledShape(user, x.shape, params, params.ceilMode)
@@ -126,7 +126,7 @@ const maxPoolOptions = { kernel: true, stride: true, padding: true, ceilMode: tr
 export function maxPool2d(x: Tensor, options: MaxPoolOptions): Tensor {
   refuseUnknown('maxPool2d', options, maxPoolOptions)
   const { kernel, stride = kernel, padding = 0, ceilMode = false } = options
-  const [y, taps] = applyOp(maxPool_, { kernel, stride, padding, ceilMode }, [x], 'maxPool2d')
+  const [y, taps] = applyOp(maxPoolOp, { kernel, stride, padding, ceilMode }, [x], 'maxPool2d')
   // The tape holds the taps if it wants them.
   taps.dispose()
   return y as Tensor

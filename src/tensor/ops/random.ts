@@ -26,14 +26,14 @@ function check(op: string, { seed, draw, purpose, shape }: RandomParams, samples
   return [samples.shape[0], ...checkShape(op, shape)]
 }
 
-export const randomBits_ = defineOp<RandomParams>({
+export const randomBitsOp = defineOp<RandomParams>({
   ...noGradient('randomBits'),
   name: 'randomBits',
   dtypes: ['u32'],
   shape: (params, [samples], user) => [{ shape: check(user, params, samples), dtype: 'u32' }],
 })
 
-export const randomNormal_ = defineOp<RandomParams>({
+export const randomNormalOp = defineOp<RandomParams>({
   ...noGradient('randomNormal'),
   name: 'randomNormal',
   dtypes: ['u32'],
@@ -44,7 +44,7 @@ export const randomNormal_ = defineOp<RandomParams>({
  * 32 random bits for every element of `[N, ...shape]`. `samples` u32 [N] are the indices of the samples: sample k of a
  * seed gets the same bits in any batch, on any device.
  */
-export const randomBits = (samples: Tensor<'u32'>, params: RandomParams): Tensor<'u32'> => applyOne<RandomParams, 'u32'>(randomBits_, params, [samples])
+export const randomBits = (samples: Tensor<'u32'>, params: RandomParams): Tensor<'u32'> => applyOne<RandomParams, 'u32'>(randomBitsOp, params, [samples])
 
 /**
  * Standard normal deviates `[N, ...shape]`, each made of one random word, so |x| < 6.34.
@@ -54,4 +54,4 @@ export const randomBits = (samples: Tensor<'u32'>, params: RandomParams): Tensor
  * const noise = randomNormal(samples, { seed: splitSeed(7), draw: 0, purpose: 0, shape: [3, 64, 64] })
  * ```
  */
-export const randomNormal = (samples: Tensor<'u32'>, params: RandomParams): Tensor => applyOne(randomNormal_, params, [samples])
+export const randomNormal = (samples: Tensor<'u32'>, params: RandomParams): Tensor => applyOne(randomNormalOp, params, [samples])

@@ -10,7 +10,7 @@ export interface ResizeParams {
   readonly shape: Shape
 }
 
-export const resizeBilinear_ = defineOp<ResizeParams>({
+export const resizeBilinearOp = defineOp<ResizeParams>({
   name: 'resizeBilinear',
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
   saves: () => ({}),
@@ -33,7 +33,7 @@ export function resizeBilinear(x: Tensor, size: readonly [number, number]): Tens
   if (x.shape.length !== 4) throw shapeError('resizeBilinear', 'an input [N, C, H, W]', x.shape)
   checkArray('resizeBilinear', 'height and width', size)
   if (size.length !== 2) throw shapeError('resizeBilinear', "a size [H', W']", size)
-  return applyOne(resizeBilinear_, { shape: checkShape('resizeBilinear', [x.shape[0], x.shape[1], ...size]) }, [x])
+  return applyOne(resizeBilinearOp, { shape: checkShape('resizeBilinear', [x.shape[0], x.shape[1], ...size]) }, [x])
 }
 
 /** `x` [N, C, H, W] with every pixel repeated `factor` times along both axes, [N, C, H·factor, W·factor]. */

@@ -16,7 +16,7 @@ const gradientOfSoftmax = expression(3, 0, ([y, dy, total]) => f.mul(y, f.sub(dy
 const gradientOfLog = expression(3, 0, ([y, dy, total]) => f.sub(dy, f.mul(f.exp(y), total)))
 const rows = { axes: [-1], keepDims: true }
 
-export const softmax_ = defineOp<SoftmaxParams>({
+export const softmaxOp = defineOp<SoftmaxParams>({
   name: 'softmax',
   shape(_, [x], user) {
     if (x.shape.length === 0) throw shapeError(user, 'at least one dimension', x.shape)
@@ -31,7 +31,7 @@ export const softmax_ = defineOp<SoftmaxParams>({
 })
 
 /** exp(x) / Σ exp(x) along the last axis, stable for any finite x. */
-export const softmax = (x: Tensor): Tensor => applyOne(softmax_, { log: false }, [x])
+export const softmax = (x: Tensor): Tensor => applyOne(softmaxOp, { log: false }, [x])
 
 /** x − log Σ exp(x) along the last axis, stable for any finite x. */
-export const logSoftmax = (x: Tensor): Tensor => applyOne(softmax_, { log: true }, [x], 'logSoftmax')
+export const logSoftmax = (x: Tensor): Tensor => applyOne(softmaxOp, { log: true }, [x], 'logSoftmax')

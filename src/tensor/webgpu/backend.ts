@@ -14,7 +14,7 @@ import { bufferUsage, mapRead } from './flags.ts'
 import type { Buffer, Capabilities, Choice, Dispatch, Encoder, Launch } from './launch.ts'
 import { launches } from './launches/index.ts'
 import { Pipelines } from './pipelines.ts'
-import { BufferPool, type GPUStorage } from './pool.ts'
+import { BufferPool, type GPUStorage } from './buffers.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
 import { tuneKernels } from './tuner.ts'
 
