@@ -1,4 +1,4 @@
-/** The blocks of code in README, docs and model cards. */
+/** The blocks of code in README, docs, model cards and the page of the examples. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 
 export const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
-export const pages = ['README.md', ...['docs', 'weights'].flatMap((folder) => readdirSync(join(root, folder)).filter((name) => name.endsWith('.md')).map((name) => `${folder}/${name}`))]
+export const pages = ['README.md', ...['docs', 'examples', 'weights'].flatMap((folder) => readdirSync(join(root, folder)).filter((name) => name.endsWith('.md')).map((name) => `${folder}/${name}`))]
 
 export interface Block {
   readonly page: string
