@@ -1,4 +1,8 @@
-/** The entry `tweedie/tensor`: the engine by itself, with both backends. */
+/**
+ * Tensors, ops and gradients: the engine by itself, with both backends.
+ *
+ * @module tweedie/tensor
+ */
 import './tensor/with-cpu.ts'
 import './tensor/with-webgpu.ts'
 

@@ -52,7 +52,7 @@ export function parseAttributes(text: string, name: string): AttributeTable {
 export interface ImageAttributes {
   /** The images the table has, by number in the set, ascending. */
   readonly indices: readonly number[]
-  /** [indices, attributes]: 1 where the image has the attribute, else 0. */
+  /** `[indices, attributes]`: 1 where the image has the attribute, else 0. */
   readonly values: Uint8Array
 }
 

@@ -29,7 +29,7 @@ const known = { size: true, channels: true, crop: true, augment: true, seed: tru
 
 /** Images as a model takes them, with where each is from. Host arrays; nothing is on a device. */
 export interface Batch {
-  /** [N, C, size, size]: u8 / 127.5 - 1. */
+  /** `[N, C, size, size]`: u8 / 127.5 - 1. */
   readonly images: Float32Array<ArrayBuffer>
   /** In the set. */
   readonly indices: number[]

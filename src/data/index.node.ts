@@ -1,4 +1,9 @@
-/** `tweedie/data` in Node: the same, and files. */
+/**
+ * Images: in files, on canvases and as the values that models take; sets of them, and batches. Host arrays only. This is the
+ * entry for Node: the browser's has all but the files ({@link openImages}).
+ *
+ * @module tweedie/data
+ */
 export type { ClassesBy } from './folder.node.ts'
 export { openImages, type OpenImagesOptions } from './open.node.ts'
 export * from './index.ts'

@@ -1,4 +1,8 @@
-/** The diffusion process, its samplers and guidances, and the minority score. */
+/**
+ * The diffusion process, its samplers and guidances, and the minority score.
+ *
+ * @module tweedie/diffusion
+ */
 export { attributeGuidance, attributeLogProbability, randomAttributes, type AttributeGuidanceOptions } from './attribute-guidance.ts'
 export { classifierMetadata, encodeClassifierMetadata, type ClassifierKind, type ClassifierMetadata } from './classifier-metadata.ts'
 export { lossTypeOf, trainingLosses, type LossType, type TrainingLosses, type TrainingLossOptions } from './losses.ts'

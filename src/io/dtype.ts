@@ -13,7 +13,7 @@ export type FileDType =
 export type TensorData =
   | Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>
 
-/** `bytes` of one element; `memory`: the type that {@link decode} gives, again by its file name. */
+/** `bytes` of one element; `memory`: the type that reading gives ({@link TensorData}), again by its file name. */
 export const fileDTypes: Readonly<Record<FileDType, { readonly bytes: number; readonly memory: FileDType }>> = {
   F64: { bytes: 8, memory: 'F32' },
   F32: { bytes: 4, memory: 'F32' },

@@ -1,4 +1,9 @@
-/** Metrics: nearest neighbours and quantiles of host arrays, and with a feature net what it has learned and what was learned by heart. */
+/**
+ * Metrics: nearest neighbours and quantiles of host arrays, and with a feature net what it has learned and what was learned
+ * by heart.
+ *
+ * @module tweedie/metrics
+ */
 export { evaluateFeatures, type FeatureEvaluation } from './evaluate-features.ts'
 export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
 export {

@@ -10,9 +10,9 @@ export interface Points {
 export interface Neighbours {
   /** How many there are for each query. */
   readonly k: number
-  /** [N, k]: rows of the references, nearest first; of equally near ones the lower row. */
+  /** `[N, k]`: rows of the references, nearest first; of equally near ones the lower row. */
   readonly indices: Int32Array<ArrayBuffer>
-  /** [N, k]: Euclidean distances, ascending. */
+  /** `[N, k]`: Euclidean distances, ascending. */
   readonly distances: Float64Array<ArrayBuffer>
 }
 

@@ -10,11 +10,11 @@ export interface Pictures {
 
 /** The nearest reference of each of N pictures, as {@link nearestPictures} finds them. */
 export interface NearestPictures {
-  /** [N]: row of the nearest reference; of equally near ones that of the first symmetry, then the lower row. */
+  /** `[N]`: row of the nearest reference; of equally near ones that of the first symmetry, then the lower row. */
   readonly indices: Int32Array<ArrayBuffer>
-  /** [N]: by which symmetry the reference is turned to lie so near, see {@link turned}. */
+  /** `[N]`: by which symmetry the reference is turned to lie so near, see {@link turned}. */
   readonly symmetries: Uint8Array<ArrayBuffer>
-  /** [N]: root of the mean squared difference of all values. */
+  /** `[N]`: root of the mean squared difference of all values. */
   readonly rms: Float64Array<ArrayBuffer>
 }
 

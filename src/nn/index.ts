@@ -1,4 +1,8 @@
-/** The networks: ADM U-Net, ADM classifier, LPIPS, their published configurations and their state dicts. */
+/**
+ * The networks: ADM U-Net, ADM classifier, LPIPS, their published configurations and their state dicts.
+ *
+ * @module tweedie/nn
+ */
 export { Classifier, type ClassifierInputs } from './classifier.ts'
 export { checkConfig, levelRates, meanTypes } from './config.ts'
 export type {

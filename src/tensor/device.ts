@@ -130,7 +130,7 @@ export class Device {
     }
   }
 
-  /** See `applyOp`. */
+  /** Allocates an op's outputs, enqueues it and records it on the tape; ops themselves call `applyOp` of tensor/op.ts. */
   runOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user: string = op.name): AnyTensor[] {
     if (this.#disposed) throw new TweedieError('disposed', `${user}: the device was disposed.`)
     const outputs: AnyTensor[] = []

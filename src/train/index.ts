@@ -1,4 +1,8 @@
-/** Training: the loop, its optimiser, and what can be trained. */
+/**
+ * Training: the loop, its optimiser, and what can be trained.
+ *
+ * @module tweedie/train
+ */
 export { AdamW, type AdamWOptions } from './adamw.ts'
 export { classifierTask, evaluateClassifier, type ClassifierEvaluation, type ClassifierImages, type ClassifierLoss, type ClassifierTaskOptions, type EvaluateClassifierOptions, type NoisyClassifier } from './classifier.ts'
 export { diffusionTask, quartiles, quartilesOf, trainPurposes, type DiffusionTaskOptions, type TrainImages } from './diffusion.ts'

@@ -53,7 +53,7 @@ export function gather(x: Tensor, axis: number, index: Tensor<'i32'>): Tensor {
   return applyOne(gatherOp, { axis: a }, [table, index])
 }
 
-/** The rows `indices` [N] of `table` [V, D]: [N, D]. */
+/** The rows `indices` [N] of `table` [V, D]: `[N, D]`. */
 export function embedding(table: Tensor, indices: Tensor<'i32'>): Tensor {
   checkTensor('embedding', table)
   checkTensor('embedding', indices)

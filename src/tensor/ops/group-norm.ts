@@ -86,7 +86,7 @@ export interface GroupNormOptions {
   readonly weight: Tensor
   /** [C] */
   readonly bias: Tensor
-  /** [N, 2C]: first half scale, second half shift. The normalised values are multiplied by 1 + scale, then shifted. */
+  /** `[N, 2C]`: first half scale, second half shift. The normalised values are multiplied by 1 + scale, then shifted. */
   readonly scaleShift?: Tensor
   /** Ends in SiLU. Default false. */
   readonly silu?: boolean
