@@ -9,11 +9,10 @@
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Device, encodePng, Tweedie } from 'tweedie'
-import { diffusionOf } from 'tweedie/diffusion'
-import { openCheckpoint, openFile, writeFileAtomic } from 'tweedie/io'
-import { configMetadata, initializeParameters, planOf, preset, UNet } from 'tweedie/nn'
-import { diffusionTask, encodeModel, encodeState, restoreState, Trainer } from 'tweedie/train'
+import {
+  configMetadata, Device, diffusionOf, diffusionTask, encodeModel, encodePng, encodeState, initializeParameters, openCheckpoint, openFile,
+  planOf, preset, restoreState, Trainer, Tweedie, UNet, writeFileAtomic,
+} from 'tweedie'
 
 const [steps = '400', folder = 'out/discs'] = process.argv.slice(2)
 mkdirSync(folder, { recursive: true })
