@@ -24,7 +24,7 @@ const text = (...path: string[]): string => readFileSync(join(at(''), ...path), 
 const record = (folder: string): RunRecord => JSON.parse(text(folder, 'run.json')) as RunRecord
 
 // Windows has no ulimit.
-if (process.platform !== 'win32') test('a run of 2,500 samples ends where a process may have 1,024 files open: a report of three pages, every picture on one', () => {
+if (process.platform !== 'win32') test('2,500 samples where a process may open 1,024 files: a report of three pages, every picture on one', () => {
   const argv = drawnAlready(at('many'), 2500, 8)
   const { status, stderr } = spawnSync('sh', ['-c', 'ulimit -n 1024; exec "$@"', 'sh', process.execPath, launcher, ...argv], { encoding: 'utf8' })
   expect(status, stderr).toBe(0)

@@ -174,7 +174,7 @@ describe.runIf(chromium)('in Chromium', () => {
     })
   }
 
-  test('a page without a bundler imports tweedie.min.js, draws what Node draws, and fetches a backend when it asks for one', async () => {
+  test('a page without a bundler draws what Node draws, and fetches a backend when it asks for one', async () => {
     const program = posting(`${common.replace("'tweedie'", "'/tweedie/tweedie.min.js'")}
 async function run() {
   const device = await Device.request({ backend: 'cpu', threads: 2, simd: 'plain' })

@@ -98,7 +98,7 @@ test('a sample is the same in any batch, bit for bit: output and gradient of a U
   }
 })
 
-test('from the second step on nothing is created and no memory is taken, also where a training step frees in another order', async () => {
+test('from the second step on nothing is created, also where a training step frees in another order', async () => {
   using device = await request(2)
   using model = await modelA(device)
   using x = device.tensor(numbers(2 * 3 * 8 * 8, 1), [2, 3, 8, 8])

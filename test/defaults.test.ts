@@ -69,7 +69,7 @@ describe('a checkpoint that is silent', () => {
     }
   })
 
-  test('improved-diffusion rescales where it is silent (id script_util.py), which a file of its has to say: its presets do', () => {
+  test('improved-diffusion rescales where it is silent (id script_util.py): its presets say so', () => {
     expect(parseDiffusionSettings(said).rescaleTimesteps).toBe(false)
     expect(parseDiffusionSettings({ ...said, rescale_timesteps: true }).rescaleTimesteps).toBe(true)
   })

@@ -67,7 +67,7 @@ describe('describeModel', () => {
     expect(found).toMatchObject({ config, diffusion })
   })
 
-  test('the number of classes and channels is that of the tensors: both are constants of the scripts, which people edit', () => {
+  test('the number of classes and channels is that of the tensors, not the constant of the scripts', () => {
     const own: ModelConfig = { ...(preset('64x64_diffusion').config as Extract<ModelConfig, { kind: 'unet' }>), numClasses: 7, inChannels: 1, outChannels: 2 }
     expect(describeModel(checkpointOf(own), { flags: [sampling, imagenet64] }).config).toEqual(own)
     const attributes: ModelConfig = { ...preset('64x64_classifier').config, outChannels: 40 }
@@ -154,7 +154,7 @@ describe('the text', () => {
     expect(rescaled(`${flags} --sigma_small False`)).toEqual([true, true])
   })
 
-  test('attention where no level is: a default means nothing there, a stated one is a mistake, but not of weights that are there', () => {
+  test('attention where no level is: stated for new weights it is a mistake, as a default it means nothing', () => {
     const flags = '--image_size 64 --channel_mult 1,2 --num_channels 64'
     expect(configOfFlags(flags).config.attentionResolutions).toEqual([])
     expect(() => configOfFlags(`${flags} --attention_resolutions 32,8`)).toThrow('flags: --attention_resolutions are sides of maps, and no level has 8: the levels have 64, 32.')

@@ -41,7 +41,7 @@ describe('the command of docs/training.md', () => {
     expect(written).toEqual(['tweedie', 'recipe', 'images', '--data', 'my-images', '--hours', '0.08', '--out', 'out/mine'])
   })
 
-  test('goes from 40 images to samples of three kinds, and says how near they are to training images; what is finished stays', async () => {
+  test('goes from 40 images to samples of three kinds, and says how near they are to training images', async () => {
     measuredAt(at('out/mine'), 60)
     // Stopped once: the device of the first training does not come.
     const stopped = await tweedie(argv, { requestDevice: () => Promise.reject(new Error('no device now')) })
@@ -84,7 +84,7 @@ describe('the command of docs/training.md', () => {
   })
 })
 
-test('--dry-run measures this machine, prints the plan and writes nothing; grey pictures of many sizes are taken as they are', async () => {
+test('--dry-run prints the plan and writes nothing; grey pictures of many sizes are taken as they are', async () => {
   const data = writePictures(at('grey'), { count: 20, grey: true, sizes: [[20, 30], [64, 17], [16, 16]] })
   const { code, out, err } = await tweedie(['recipe', 'images', '--data', data, '--hours', '2', '--out', at('nothing'), '--dry-run', ...cpu])
   expect([code, err]).toEqual([0, [expect.stringMatching(/^Measuring how fast this machine trains at 16 x 16 \(CPU, 2 threads/)]])
