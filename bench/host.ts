@@ -5,7 +5,7 @@
  * Every figure is a median of rounds of 1500 ops; time that others take on a busy machine is not counted, being no time of
  * this process.
  */
-import { boundTerm } from '../src/diffusion/variational-bound.ts'
+import { boundTerm } from '../src/diffusion/process/variational-bound.ts'
 import { add, Device, grad, mul, relu, silu, sum } from '../src/tensor.ts'
 
 const device = await Device.request({ backend: 'cpu', threads: 1 })

@@ -1,9 +1,9 @@
 /** Figures for people: counts of one, quantiles of few, rates that hold what they promise. */
 import { expect, test } from 'vitest'
-import { isReview, reviewLine } from '../src/cli/classifier-page.ts'
+import { isReview, reviewLine } from '../src/cli/pages/classifier-page.ts'
 import { counted } from '../src/cli/counted.ts'
-import { scorePage } from '../src/cli/score-page.ts'
-import { largestRate } from '../src/cli/train-options.ts'
+import { scorePage } from '../src/cli/pages/score-page.ts'
+import { largestRate } from '../src/cli/options/training.ts'
 
 test('counts', () => {
   expect([0, 1, 2, 1_234_567].map((n) => counted(n, 'image'))).toEqual(['0 images', '1 image', '2 images', '1,234,567 images'])

@@ -8,9 +8,9 @@ import { encode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { sha256OfFile } from '../src/cli/files.ts'
-import { sampleSettings, type SampleOption } from '../src/cli/options.ts'
-import type { RunRecord } from '../src/cli/run-record.ts'
-import { sample } from '../src/cli/sample.ts'
+import { sampleSettings, type SampleOption } from '../src/cli/options/sample.ts'
+import type { RunRecord } from '../src/cli/sampling/run-record.ts'
+import { sample } from '../src/cli/commands/sample.ts'
 import { batchOf, decodeImage } from '../src/data/index.ts'
 import {
   attributeGuidance, classifierGuidance, classMeans, GaussianDiffusion, GeneratedNoise, logDensityGuidance, classifierLogits, pooledFeatures, randomAttributes, sample as sampleOf,

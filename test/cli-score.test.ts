@@ -2,7 +2,7 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { encode } from 'fast-png'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { pageGroups, thumbnail } from '../src/cli/score-page.ts'
+import { pageGroups, thumbnail } from '../src/cli/pages/score-page.ts'
 import { openImages, selectImages } from '../src/data/index.node.ts'
 import { parseMinorityLabels, parseMinorityScores, quantileLabels, type MinorityScores } from '../src/diffusion/index.ts'
 import { encodeSafetensors, writeFileAtomic } from '../src/io/index.node.ts'

@@ -6,12 +6,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { Arguments } from '../src/cli/arguments.ts'
-import { classifierNetworkOf } from '../src/cli/classifier-options.ts'
-import { networkOf } from '../src/cli/network-options.ts'
-import { sampleOptions, sampleSettings, type SampleSettings } from '../src/cli/options.ts'
-import { settingsOf, trainClassifier } from '../src/cli/train-classifier.ts'
-import { trainDiffusion } from '../src/cli/train-diffusion.ts'
-import { runSettings } from '../src/cli/train-options.ts'
+import { classifierNetworkOf } from '../src/cli/options/classifier.ts'
+import { networkOf } from '../src/cli/options/network.ts'
+import { sampleOptions, sampleSettings, type SampleSettings } from '../src/cli/options/sample.ts'
+import { settingsOf, trainClassifier } from '../src/cli/commands/train-classifier.ts'
+import { trainDiffusion } from '../src/cli/commands/train-diffusion.ts'
+import { runSettings } from '../src/cli/options/training.ts'
 import {
   GaussianDiffusion, l2, lossTypeOf, processOf, respace, scoreProcess, selfGuidance, type MinorityScores,
 } from '../src/diffusion/index.ts'

@@ -9,9 +9,9 @@ import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import type { RunRecord } from '../src/cli/run-record.ts'
+import type { RunRecord } from '../src/cli/sampling/run-record.ts'
 import { applySelection, openImages } from '../src/data/index.node.ts'
-import { parseMinorityLabels, parseMinorityScores } from '../src/diffusion/minority-files.ts'
+import { parseMinorityLabels, parseMinorityScores } from '../src/diffusion/minority/minority-files.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
 
 const fixture = (name: string): string => join(fileURLToPath(new URL('fixtures/first-formats/', import.meta.url)), name)

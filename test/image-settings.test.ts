@@ -1,7 +1,7 @@
 /** What `recipe images` picks: within bounds, never longer than the hours, never less of anything for more hours, with a reason in numbers. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { emaRate, imageSettings, imagesNeeded, levelsFor, secondsText, sizesFor, speedKey, type ImageFacts, type ImageSettings, type ImageWishes, type Speed } from '../src/cli/image-settings.ts'
+import { emaRate, imageSettings, imagesNeeded, levelsFor, secondsText, sizesFor, speedKey, type ImageFacts, type ImageSettings, type ImageWishes, type Speed } from '../src/cli/recipes/image-settings.ts'
 import { TweedieError } from '../src/errors.ts'
 
 /** A machine on which the small network at 32 x 32 sees `images` a second. */

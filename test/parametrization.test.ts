@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { RunRecord } from '../src/cli/run-record.ts'
+import type { RunRecord } from '../src/cli/sampling/run-record.ts'
 import { calcBpd, GaussianDiffusion, GivenNoise, processOf, sampleLoop, trainingLosses, type Denoiser, type MeanType } from '../src/diffusion/index.ts'
 import { configMetadata } from '../src/nn/config-metadata.ts'
 import { parseDiffusionSettings, type DiffusionSettings, type ModelConfig } from '../src/nn/index.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { respace, spaceTimesteps } from '../src/diffusion/respace.ts'
-import { betaSchedule, diffusionTables } from '../src/diffusion/schedule.ts'
+import { respace, spaceTimesteps } from '../src/diffusion/process/respace.ts'
+import { betaSchedule, diffusionTables } from '../src/diffusion/process/schedule.ts'
 import { TweedieError } from '../src/errors.ts'
 import { timestepEmbedding } from '../src/nn/timestep-embedding.ts'
 

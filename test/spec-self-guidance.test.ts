@@ -8,7 +8,7 @@ import {
   GaussianDiffusion, GeneratedNoise, l1, l2, lastGuided, oneStep, sample, sampleLoop, selfGuidance, selfGuidanceMetric, type Denoiser, type NoiseSource,
   type SelfGuidanceOptions,
 } from '../src/diffusion/index.ts'
-import { isGuided, selfGuidedPass } from '../src/diffusion/self-guidance.ts'
+import { isGuided, selfGuidedPass } from '../src/diffusion/guidance/self-guidance.ts'
 import { UNet } from '../src/nn/index.ts'
 import { add, clamp, grad, mul, slice, tanh, type Device, type Tensor } from '../src/tensor/index.ts'
 import { expectSpec, networkParameters, waves } from './formula.ts'

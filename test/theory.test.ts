@@ -11,7 +11,7 @@ import {
   type Denoiser, type NoiseSource,
 } from '../src/diffusion/index.ts'
 import { purposes } from '../src/tensor/purposes.ts'
-import { selfGuidedPass } from '../src/diffusion/self-guidance.ts'
+import { selfGuidedPass } from '../src/diffusion/guidance/self-guidance.ts'
 import { clamp, randomNormal, slice, splitSeed, type Device, type Tensor } from '../src/tensor/index.ts'
 import { deviceTest, numbers, onCPU } from './op.ts'
 import { inputX, modelA } from './spec-models.ts'

@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, vi } from 'vitest'
-import { claimRun, resumeRun, trainToEnd, type TrainRun } from '../src/cli/train-run.ts'
+import { claimRun, resumeRun, trainToEnd, type TrainRun } from '../src/cli/training/train-run.ts'
 import { TweedieError } from '../src/errors.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { square, sub, sum, type Device } from '../src/tensor/index.ts'

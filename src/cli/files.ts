@@ -8,7 +8,7 @@ import type { Device } from '../tensor/index.ts'
 import type { Files } from '../tweedie/files.ts'
 import { nodeFiles } from '../tweedie/files.node.ts'
 import { openModelFile, type ModelFile } from '../tweedie/model-file.ts'
-import type { Told } from './flags-option.ts'
+import type { Told } from './options/flags.ts'
 import { mebibytes, progress } from './progress.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'

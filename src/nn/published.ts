@@ -1,7 +1,7 @@
 /**
  * What the authors of the published models published about sampling from them: one table, each figure with its source.
  * These are the defaults wherever such a model is used, by --preset or by the name that its file keeps; what a run does
- * otherwise is said (cli/departures.ts). A number that was not published is absent, not guessed.
+ * otherwise is said (cli/sampling/departures.ts). A number that was not published is absent, not guessed.
  *
  * gd = openai/guided-diffusion, sg = soobin-um/sg-minority, bns = soobin-um/BnS, mg = soobin-um/minority-guidance, and
  * Table 2 = that of Um et al. (ICLR 2024).

@@ -1,5 +1,5 @@
 import { attributeLogProbability, classifierLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
-import { logProbability } from '../diffusion/guidance.ts'
+import { logProbability } from '../diffusion/guidance/guidance.ts'
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
 import { expression, f, gather, map, mean, neg, randomNormal, reshape, splitSeed, stopGradient, sum, type Device, type Tensor } from '../tensor/index.ts'

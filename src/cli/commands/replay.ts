@@ -1,0 +1,98 @@
+/** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
+import { basename, dirname, join, resolve } from 'node:path'
+import { openImages } from '../../data/index.node.ts'
+import { fail, parseArguments, type Command } from '../arguments.ts'
+import { deviceOptions, onDevice } from '../options/device.ts'
+import { exists } from '../exists.ts'
+import { sha256OfFile } from '../files.ts'
+import { sampleOptions, type SampleOption } from '../options/sample.ts'
+import { readRecord, type RunRecord } from '../sampling/run-record.ts'
+import { runSample, sample } from './sample.ts'
+
+const options = {
+  out: { value: 'DIR', help: 'folder for the results, not that of a finished run', default: 'that of run.json, if none of its pictures is there any more' },
+  model: { value: 'FILE', help: 'where the model file lies now, if it was moved' },
+  classifier: { value: 'FILE', help: 'the same for the classifier' },
+  'minority-classifier': { value: 'FILE', help: 'the same for the minority classifier' },
+  extractor: { value: 'FILE', help: 'the same for its extractor' },
+  'sehwag-classifier': { value: 'FILE', help: "the same for Sehwag et al.'s classifier" },
+  'sehwag-data': { value: 'DATA', help: 'the same for the images of its class means' },
+  'sehwag-discriminator': { value: 'FILE', help: 'the same for its discriminator' },
+  'attributes-classifier': { value: 'FILE', help: 'the same for the classifier of attributes' },
+  upsampler: { value: 'FILE', help: 'the same for the second stage' },
+  lpips: { value: 'FILE', help: 'the same for the LPIPS weights' },
+  features: { value: 'FILE', help: 'the same for the feature net' },
+  marginal: { value: 'FILE', help: 'the same for the marginal that samples start from' },
+  noise: { value: 'FILE', help: 'the same for the given noise' },
+  ...deviceOptions,
+  backend: { ...deviceOptions.backend, default: 'that of the run' },
+  simd: { ...deviceOptions.simd, default: 'that of the run, where there is a choice' },
+} as const
+
+/** What a run reads, of whose contents its record has the sha256. */
+const files = [
+  'model', 'classifier', 'minority-classifier', 'extractor', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator', 'attributes-classifier', 'upsampler', 'lpips', 'features', 'marginal', 'noise',
+] as const
+
+/** What the record may have of it: of a folder also what the first version took for its fingerprint. */
+async function sha256sNow(name: (typeof files)[number], path: string, signal: AbortSignal): Promise<string[]> {
+  if (name !== 'sehwag-data') return [await sha256OfFile(path, signal)]
+  const { fingerprint, formerFingerprint = fingerprint } = await openImages(path, { signal })
+  return [fingerprint, formerFingerprint]
+}
+
+export const replay: Command = {
+  name: 'replay',
+  usage: 'run.json [options]',
+  summary: 'make the files of a run again, from its run.json',
+  options,
+  positionals: [1, 1],
+  notes: ['The weights must be those of the run: their sha256 is compared. On the same adapter, and on any CPU without relaxed SIMD, the pictures are the same to the byte; elsewhere a few pixels may differ by one.'],
+  examples: ['replay out/sample/run.json --out out/again'],
+  async run(argv, session) {
+    const args = parseArguments<keyof typeof options>(replay, argv)
+    onDevice(session, args) // its mistakes before the files are read
+    const [path] = args.positionals as [string]
+    const old = await readRecord(path) ?? fail(`cannot read ${path}: there is no such file.`)
+    const merged: Record<string, string | number | boolean> = { ...old.options }
+    for (const name of files) {
+      const moved = args.text(name)
+      if (moved !== undefined && merged[name] === undefined) fail(`--${name}: the run had none.`)
+      if (moved !== undefined) merged[name] = moved
+      const expected = old.sha256[name]
+      if (merged[name] === undefined || expected === undefined) continue
+      const found = await sha256sNow(name, String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
+        error.code === 'ENOENT' ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`) : Promise.reject(error))
+      if (!found.includes(expected)) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found[0]!}, expected ${expected}.`)
+    }
+    // Whatever is published for its network by now.
+    if (merged.upsampler !== undefined) merged['upsampler-respacing'] ??= ''
+    merged.out = args.text('out') ?? dirname(path)
+    // A record may name any file: nothing is written outside the folder.
+    if (merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
+    await refuseFinished(path, old, merged.out)
+    const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))
+    if (unknown.length > 0) fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
+    // Until November 2026 models without variance head were drawn with FIXED_SMALL; others take no notice of it.
+    merged['sigma-small'] ??= true
+    // Then, too, self-guidance took grey images for those in [0, 1]; others take no notice of it.
+    if (merged['guide-weight'] !== undefined) merged['grey-range'] ??= '0..1'
+    const { backend, architecture } = old.adapter
+    Object.assign(merged, { backend: args.text('backend') ?? backend, simd: args.text('simd') ?? (architecture === 'wasm-simd' ? 'plain' : 'auto') })
+    if (args.has('threads')) merged.threads = args.required('threads')
+    const record = await runSample(parseArguments<SampleOption>(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session, old.kernels)
+    const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
+    console.log(`${same} of ${old.samples.length} pictures are the same to the byte${same < old.samples.length && record.adapter.name !== old.adapter.name ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''}.`)
+  },
+}
+
+/** The pictures of a finished run are not drawn over: what comes out now may differ, on another machine say. */
+async function refuseFinished(path: string, { samples }: RunRecord, out: string): Promise<void> {
+  if (resolve(out) === resolve(dirname(path))) {
+    for (const { file } of samples) {
+      if (await exists(join(out, basename(file)))) fail(`${out} holds the pictures of the run: --out DIR makes them again in another folder, and compares.`)
+    }
+  } else if ((await readRecord(join(out, 'run.json')))?.status === 'done') {
+    fail(`${out} holds a finished run: choose another --out.`)
+  }
+}

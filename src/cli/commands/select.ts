@@ -1,0 +1,58 @@
+/** `tweedie select`: which images are trained on and which are held out, as a file. */
+import { classCounts, encodeSelection, selectImages, type ImageSet, type Selection } from '../../data/index.node.ts'
+import { fail, parseArguments, type Command } from '../arguments.ts'
+import { classOptions, openClasses } from '../options/data.ts'
+import { claimOutputs, keepsOthers } from '../outputs.ts'
+import { writeText } from '../write-text.ts'
+
+const options = {
+  'long-tail': { value: 'IF', help: 'keep class c of C at max * IF^(-c/(C-1)) images, max being the largest class' },
+  'hold-out': { value: 'F', help: 'hold out this fraction of the images, or of the groups of --by' },
+  by: { value: 'COLUMN', help: "images with the same number in this array of an .npz make a group, which is never split" },
+  seed: { value: 'N', help: 'of the random choice', default: '0' },
+  out: { value: 'FILE', help: 'the selection', default: 'selection.json' },
+  ...classOptions,
+} as const
+
+export const select: Command = {
+  name: 'select',
+  usage: 'DATA [options]',
+  summary: 'make a data set long-tailed, or hold a part of it out of training',
+  options,
+  positionals: [1, 1],
+  notes: ['DATA is a folder of PNG and JPEG files, an .npz or an IDX file. The long tail comes first and the part is held out of what is left. Commands with --data take the file as --select FILE [--part train|held-out] and refuse it for other data.', '--out may be a selection that is there already, which is replaced; no other file is.'],
+  examples: [
+    'select bccd_cells_32.npz --hold-out 0.2 --by source_image --out split.json',
+    'select train-images-idx3-ubyte.gz --long-tail 100 --out long-tail.json',
+  ],
+  async run(argv, { signal }) {
+    const args = parseArguments<keyof typeof options>(select, argv)
+    const longTail = args.number('long-tail', { min: 1 })
+    const holdOut = args.number('hold-out')
+    const seed = args.integer('seed') ?? 0
+    const by = args.text('by')
+    if (longTail === undefined && holdOut === undefined) fail('Nothing to select: give --long-tail IF, --hold-out F, or both.')
+    const out = args.text('out') ?? 'selection.json'
+    await using _ = await claimOutputs({
+      command: 'select', inputs: [{ option: 'DATA', path: args.positionals[0] }], files: [{ option: '--out', path: out, keeps: keepsOthers('selection') }],
+    })
+    const set = await openClasses(args.positionals[0], args, signal)
+    for (const note of set.notes) console.error(`${set.name}: ${note}`)
+    const selection = selectImages(set, { seed, ...longTail !== undefined && { longTail }, ...holdOut !== undefined && { holdOut }, ...by !== undefined && { by } })
+    await writeText(out, encodeSelection(selection, out), signal)
+    console.log(table(set, selection))
+    console.log(out)
+  },
+}
+
+/** How many images of each class there are, and in each part. */
+function table(set: ImageSet, { parts }: Selection): string {
+  const classes = set.classes ?? []
+  const columns = [
+    ['class', ...classes, 'all'],
+    ['data', ...classCounts(set), set.length],
+    ...Object.entries(parts).map(([part, indices]) => [part, ...classCounts(set, indices), indices.length]),
+  ].map((column) => column.map(String))
+  const widths = columns.map((column) => Math.max(...column.map((cell) => cell.length)))
+  return columns[0].map((_, row) => columns.map((column, c) => c === 0 ? column[row].padEnd(widths[c]) : column[row].padStart(widths[c])).join('  ')).join('\n')
+}

@@ -1,0 +1,31 @@
+/** What the files of a run beside its model are, before any of them is loaded: published figures depend on it. */
+import type { ModelDescription } from '../../nn/index.ts'
+import type { Arguments } from '../arguments.ts'
+import { openModel } from '../files.ts'
+
+/** By what it is for; absent where the run has none. */
+export interface KnownFiles {
+  readonly classifier?: ModelDescription
+  readonly minority?: ModelDescription
+  readonly upsampler?: ModelDescription
+}
+
+const files = {
+  classifier: ['classifier', 'classifier-preset'],
+  minority: ['minority-classifier', 'minority-preset'],
+  upsampler: ['upsampler', 'upsampler-preset'],
+} as const
+
+type FileOption = (typeof files)[keyof typeof files][number]
+
+/** Opens each file for its header alone. What is wrong with one is said where it is opened for use. */
+export async function knownFiles(args: Arguments<FileOption>, signal: AbortSignal): Promise<KnownFiles> {
+  const found: Record<string, ModelDescription> = {}
+  for (const [use, [option, preset]] of Object.entries(files)) {
+    const path = args.text(option)
+    const file = path === undefined ? null : await openModel(path, { preset: args.text(preset) }, signal).catch(() => null)
+    await file?.checkpoint.close()
+    if (file) found[use] = file.description
+  }
+  return found
+}

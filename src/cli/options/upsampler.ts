@@ -1,0 +1,43 @@
+/** The options of a second stage, which draws large pictures beside the small ones that `--model` drew. */
+import { resolve } from 'node:path'
+import { preset as presetOf, type ModelDescription } from '../../nn/index.ts'
+import { fail, type Arguments } from '../arguments.ts'
+
+export const upsamplerOptions = {
+  upsampler: { value: 'U.safetensors', help: 'draw the samples large by this super-resolution U-Net, plainly; base-0000.png and so on are the small ones' },
+  'upsampler-preset': { value: 'NAME', help: 'the published upsampler it is, for a file that does not say so itself' },
+  'upsampler-respacing': { value: 'N', help: 'steps of the second stage', default: 'the published ones, else all of its training' },
+} as const
+
+export type UpsamplerOption = keyof typeof upsamplerOptions
+
+export interface UpsamplerSettings {
+  readonly file: string
+  readonly preset: string | null
+  /** Null: all steps of its training. */
+  readonly respacing: string | null
+}
+
+/** `file`: what the upsampler is, where it can be told. */
+export function upsamplerSettings(args: Arguments<UpsamplerOption>, file?: ModelDescription): UpsamplerSettings | null {
+  if (args.has('upsampler')) {
+    const published = file?.preset === undefined ? undefined : presetOf(file.preset).sampling.respacing?.steps
+    return { file: resolve(args.required('upsampler')), preset: args.text('upsampler-preset') ?? null, respacing: (args.text('upsampler-respacing') ?? published) || null }
+  }
+  const idle = (['upsampler-preset', 'upsampler-respacing'] as const).find((name) => args.has(name))
+  return idle === undefined ? null : fail(`--${idle} is about --upsampler FILE, which is not given.`)
+}
+
+/**
+ * What a record of a run says, with the steps that were meant where it says none: today those are all steps; before they
+ * were written down, those that were published for --upsampler-preset, if it was given.
+ */
+export function withUpsamplerSteps(options: Readonly<Record<string, string | number | boolean>>): Readonly<Record<string, string | number | boolean>> {
+  const { upsampler, 'upsampler-preset': preset, 'upsampler-respacing': respacing } = options
+  const published = upsampler === undefined || respacing !== undefined || preset === undefined ? undefined : presetOf(String(preset)).sampling.respacing?.steps
+  return published === undefined ? options : { ...options, 'upsampler-respacing': published }
+}
+
+/** The settings in the command line's own words; null: as without the option. */
+export const upsamplerToOptions = (settings: UpsamplerSettings | null): Partial<Record<UpsamplerOption, string | null>> =>
+  settings === null ? {} : { upsampler: settings.file, 'upsampler-preset': settings.preset, 'upsampler-respacing': settings.respacing }

@@ -1,0 +1,75 @@
+/**
+ * `--from`: the weights that a training begins with, of a model that was trained before. Only they are taken over: the
+ * optimizer begins anew, and averages begin as copies of them. The file must hold the very network that is trained.
+ */
+import { featureNetStateDict, type FeatureNetConfig } from '../../nn/feature-net.ts'
+import { checkStateDict, configMetadata, describeModel, loadParameters, planOf, stateDictOf, type ModelConfig, type ModelDescription } from '../../nn/index.ts'
+import { shapesOf } from '../../nn/state-dict.ts'
+import type { Checkpoint } from '../../io/index.node.ts'
+import type { Device, Tensor } from '../../tensor/index.ts'
+import { fail, type Arguments } from '../arguments.ts'
+import { jsonBeside, openWeights, readingWithProgress, sha256OfFile } from '../files.ts'
+
+export interface FromFile extends AsyncDisposable {
+  readonly path: string
+  readonly sha256: string
+  readonly checkpoint: Checkpoint
+  /** What network it says it holds; null where it says nothing, and for a feature net. */
+  readonly description: ModelDescription | null
+}
+
+/** The file of --from, which the caller closes; null without that option. */
+export async function openFrom(args: Arguments<'from'>, signal: AbortSignal): Promise<FromFile | null> {
+  if (!args.has('from')) return null
+  const path = args.required('from')
+  const checkpoint = await openWeights(path, signal)
+  try {
+    const { kind, config } = checkpoint.metadata
+    if (kind === 'tweedie-training') fail(`${path}: the state of a training run, with which --resume goes on: --from takes the weights beside it, an ema-RATE.safetensors or model.safetensors.`)
+    const json = await jsonBeside(path)
+    const described = kind !== 'features' && (config !== undefined || json !== undefined)
+    const description = described ? describeModel(checkpoint, json === undefined ? {} : { json }) : null
+    return { path, checkpoint, description, sha256: await sha256OfFile(path, signal), [Symbol.asyncDispose]: () => checkpoint.close() }
+  } catch (error) {
+    await checkpoint.close()
+    throw error
+  }
+}
+
+/** What may differ: the side of the images, which no weight depends on, and what is for training only. */
+const free = ['image_size', 'dropout']
+
+/**
+ * @throws TweedieError 'weights' naming the tensors that are not those of the network; 'option' naming settings that no
+ *   tensor shows, such as the number of attention heads
+ */
+export function checkFrom({ path, checkpoint, description }: FromFile, config: ModelConfig): void {
+  checkStateDict(stateDictOf(planOf(config)), shapesOf(checkpoint), path)
+  if (!description) return
+  const words = (of: ModelConfig): Record<string, unknown> => JSON.parse(configMetadata(of).config) as Record<string, unknown>
+  const [there, here] = [words(description.config), words(config)]
+  const differ = [...new Set([...Object.keys(there), ...Object.keys(here)])].filter((key) => !free.includes(key) && JSON.stringify(there[key]) !== JSON.stringify(here[key]))
+  if (differ.length > 0) fail(`--from ${path} is of another network: ${differ.map((key) => `${key} ${JSON.stringify(there[key])}, now ${JSON.stringify(here[key])}`).join('; ')}.`)
+}
+
+/** The parameters of the network, on the device. */
+export const parametersFrom = (device: Device, { path, checkpoint }: FromFile, config: ModelConfig, signal: AbortSignal): Promise<Map<string, Tensor>> =>
+  readingWithProgress(`Beginning from ${path}`, checkpoint, (onProgress) => loadParameters(device, checkpoint, stateDictOf(planOf(config)), { signal, onProgress }))
+
+const isHead = (key: string): boolean => key.startsWith('heads.')
+
+/** As {@link checkFrom}, for a feature net. Heads are for training only. */
+export function checkFeaturesFrom({ path, checkpoint }: FromFile, config: FeatureNetConfig): void {
+  checkStateDict(featureNetStateDict(config), new Map([...shapesOf(checkpoint)].filter(([key]) => !isHead(key))), path)
+}
+
+/**
+ * Writes a feature net into the parameters of its training: the net, and the heads where the file has them in the same
+ * shapes (model.safetensors of a run has, features.safetensors has not).
+ */
+export async function featuresFrom({ path, checkpoint }: FromFile, parameters: ReadonlyMap<string, Tensor>, signal: AbortSignal): Promise<void> {
+  const shapes = shapesOf(checkpoint)
+  const anew = [...parameters].some(([key, { shape }]) => isHead(key) && shapes.get(key)?.join() !== shape.join())
+  if (anew) console.error(`note: ${path} has no heads for this training: they begin anew.`)
+  for (const [key, tensor] of parameters) if (!anew || !isHead(key)) tensor.write(await checkpoint.tensors.get(key)!.read(signal) as Float32Array)
+}

@@ -1,0 +1,69 @@
+/**
+ * Guidance by the gradient of a log density (Dhariwal & Nichol 2021, Algorithms 1 and 2): g = scale * grad_x log p. A
+ * sampler adds up the gradients of all its guidances and applies the sum once, to the mean (ancestral) or to the score
+ * (DDIM), so guidances compose by being listed; one with a scale of 0 adds zeros.
+ */
+import { TweedieError, unexpected } from '../../errors.ts'
+import { refuseUnknown } from '../../refuse.ts'
+import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../../tensor/index.ts'
+import { noTensor } from '../process/denoiser.ts'
+import { logitsOf, type LogitsLike } from './logits.ts'
+
+/**
+ * A term of the score at x_t [N, C, H, W]: d log p / dx of whatever the samples are to be led to, of x's shape.
+ * `timesteps` are the mapped ones, as the network sees them, one a sample.
+ */
+export interface Guidance {
+  (x: Tensor, timesteps: readonly number[]): Tensor
+  /** The gradient was brought to a chosen size and is no score: DDIM converts what it moves the mean by, see `oneStep`. */
+  readonly normalized?: boolean
+}
+
+/** scale * grad_x of the sum of `logDensity(x, timesteps)`, [N] or any other shape with a row for each sample. */
+export function logDensityGuidance(logDensity: (x: Tensor, timesteps: readonly number[]) => Tensor, scale: number): Guidance {
+  if (!Number.isFinite(scale)) throw new TweedieError('option', `A guidance's scale is a finite number, found ${scale}.`)
+  const density = (x: Tensor, timesteps: readonly number[]): Tensor => {
+    const value: unknown = logDensity(x, timesteps)
+    if (!(value instanceof Tensor)) throw noTensor('A log density', value)
+    return value
+  }
+  return (x, timesteps) => x.device.scope(() => mul(grad(() => density(x, timesteps), [x]).gradients[0], scale))
+}
+
+export interface ClassifierGuidanceOptions {
+  /** Target class of every sample, or one for all. */
+  readonly target: number | readonly number[]
+  /** Default 1. */
+  readonly scale?: number
+}
+
+/** scale * grad_x log softmax(logits(x))[target], of a classifier or of the function that gives its logits. */
+export function classifierGuidance(classifier: LogitsLike, options: ClassifierGuidanceOptions): Guidance {
+  refuseUnknown('classifierGuidance', options, { target: true, scale: true })
+  const { target, scale = 1 } = options
+  if (typeof target !== 'number' && !(typeof target === 'object' && 'length' in target)) throw unexpected('classifierGuidance', 'target, a class or one for each sample', target)
+  const logits = logitsOf(classifier)
+  return logDensityGuidance((x, timesteps) => logProbability(logits(x, timesteps), target), scale)
+}
+
+/**
+ * log p(target) of logits [N, K]: [N, 1].
+ * @throws TweedieError 'option' if there is not one target for each sample, or one is not a class
+ */
+export function logProbability(logits: Tensor, target: number | readonly number[]): Tensor {
+  const [n, classes] = logits.shape
+  const targets = typeof target === 'number' ? new Array<number>(n).fill(target) : target
+  if (targets.length !== n) throw new TweedieError('option', `Expected one target class for each of the ${n} samples, found ${targets.length}.`)
+  const wrong = targets.find((k) => !Number.isInteger(k) || k < 0 || k >= classes)
+  if (wrong !== undefined) throw new TweedieError('option', `Target class ${wrong} is not one of the classifier's classes 0 to ${classes - 1}.`)
+  return gather(logSoftmax(logits), 1, logits.device.tensor(targets, [n, 1], 'i32'))
+}
+
+// g / max|g|, and 0 where the whole gradient is 0 (sg-minority divides 0 by 0 there).
+const overPeak = expression(2, 0, ([g, peak]) => {
+  const some = f.gt(peak, 0)
+  return f.select(some, f.div(g, f.select(some, peak, 1)), 0)
+})
+
+/** Each sample's gradient [N, C, H, W] divided by its largest element in magnitude; a gradient of 0 stays 0. */
+export const peakNormalized = (g: Tensor): Tensor => map(overPeak, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })])

@@ -1,0 +1,176 @@
+/**
+ * The sampling loops: ancestral (`p_sample_loop`), DDIM (`ddim_sample_loop`) and DDIM run backwards, each with any sum of
+ * guidances, as async iterables. A step is enqueued whole and awaited whole: nothing is read back inside the loop, and
+ * what is shown of a step is read only if asked for. An abort rejects at once; what the device computes by then runs out.
+ *
+ * ```ts
+ * for await (const step of sampleLoop(diffusion, model, { noise, signal })) progress(step.done, step.total)
+ * ```
+ */
+import { asksForAwait } from '../../errors.ts'
+import { add, div, mul, Tensor, type Device } from '../../tensor/index.ts'
+import { denoiserOf, givenTensor, type DenoiserLike } from '../process/denoiser.ts'
+import type { GaussianDiffusion } from '../process/gaussian-diffusion.ts'
+import type { NoiseSource } from '../process/noise.ts'
+import {
+  checkDiffusion, checkInvertOptions, checkSampleOptions, checkSampleToEndOptions, givenGradient, type InvertOptions, type SampleOptions, type SampleStep, type SampleToEndOptions,
+} from './sample-options.ts'
+import { isGuided, selfGuidance, selfGuidedPass } from '../guidance/self-guidance.ts'
+
+/**
+ * Draws samples with `model`, a U-Net or a function `(x, timesteps) => …` in its place. Yields after every step; the last
+ * step's `x` is the sample, and like every other `x` it is freed when the loop goes on or ends: read or `alias` it inside the
+ * loop. {@link sample} runs the loop to its end.
+ *
+ * @throws `signal.reason` on abort, with everything freed; TweedieError 'option' for an option that is none or out of range
+ */
+export async function* sampleLoop(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleOptions): AsyncGenerator<SampleStep, void, void> {
+  checkSampleOptions(options, diffusion)
+  const { noise, boost = 1, skip = 0, signal } = options
+  signal?.throwIfAborted()
+  const { device, state } = start(noise, boost)
+  const total = diffusion.steps - skip
+  const indices = Array.from({ length: total }, (_, i) => total - 1 - i)
+  yield* walk(device, state, indices, (t) => oneStep(diffusion, model, state, t, options), signal)
+}
+
+/**
+ * Draws samples with `model` and gives them when all steps are done: [N, C, H, W], the caller's.
+ *
+ * ```ts
+ * const x = await sample(diffusion, model, { noise, onStep: ({ done, total }) => console.log(`${done} of ${total}`) })
+ * ```
+ * @throws what {@link sampleLoop} throws, and what `onStep` does, with everything freed
+ */
+export function sample(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleToEndOptions): Promise<Tensor> {
+  return asksForAwait(toEnd(diffusion, model, options), 'Tensor', Tensor)
+}
+
+async function toEnd(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleToEndOptions): Promise<Tensor> {
+  checkSampleToEndOptions(options)
+  const { onStep, ...sampling } = options
+  let last: Tensor | undefined
+  try {
+    for await (const step of sampleLoop(diffusion, model, sampling)) {
+      await onStep?.(step)
+      if (step.done === step.total) last = step.x.alias()
+    }
+    return last!
+  } catch (error) {
+    last?.dispose()
+    throw error
+  }
+}
+
+/**
+ * Takes one step after another at the respaced `indices`, each from `state`, which it overwrites and in the end frees.
+ * The step's estimate lives until the next step begins.
+ */
+async function* walk(device: Device, state: Tensor, indices: readonly number[], step: (t: number) => Made, signal: AbortSignal | undefined): AsyncGenerator<SampleStep, void, void> {
+  try {
+    for (const [i, t] of indices.entries()) {
+      const shown = device.scope(() => {
+        const { next, ...rest } = step(t)
+        // Copied into the state's own memory, so that every step finds the pool as the one before it did.
+        state.assign(next)
+        return rest
+      })
+      for (const tensor of Object.values(shown)) device.keep(tensor)
+      try {
+        await orAborted(device.flush(), signal)
+        yield { t, done: i + 1, total: indices.length, x: state, ...shown }
+      } finally {
+        for (const tensor of Object.values(shown)) tensor.dispose()
+      }
+      signal?.throwIfAborted()
+    }
+  } finally {
+    state.dispose()
+  }
+}
+
+/**
+ * Waits for `work`, but no longer than until `signal` aborts: a step, or the compilation before the first, can take
+ * minutes on a software adapter. What is on its way then is computed and overwritten; nothing looks at it.
+ */
+async function orAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) return work
+  let stop = (): void => {}
+  const aborted = new Promise<never>((_, reject) => (stop = () => reject(signal.reason as Error)))
+  signal.addEventListener('abort', stop, { once: true })
+  if (signal.aborted) stop()
+  try {
+    await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+    // If the work fails after an abort, the abort has been told of already.
+    work.catch(() => {})
+  }
+}
+
+/** boost * x_T, in memory that the loop overwrites. */
+function start(noise: NoiseSource, boost: number): { device: Device; state: Tensor } {
+  const xT = noise.initial()
+  const { device } = xT
+  try {
+    return { device, state: device.keep(mul(xT, boost)) }
+  } finally {
+    xT.dispose()
+  }
+}
+
+interface Made {
+  readonly next: Tensor
+  readonly predXStart: Tensor
+  readonly metric?: Tensor
+}
+
+/**
+ * x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's.
+ *
+ * A normalized gradient, such as self-guidance's, is made to move the mean, by variance * gradient. The reference has no
+ * DDIM for it; here DDIM takes the term of the score that moves the mean as far, which is the shift over beta / sqrt(alpha).
+ * So DDIM of eta 1 is ancestral sampling with self-guidance, too. The gradient itself as a score would move x_0 by
+ * (1 - abar) / sqrt(abar) times it: 2e4 at the end of the cosine schedule, where a classifier's gradient vanishes.
+ */
+export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Tensor, t: number, options: SampleOptions): Made {
+  checkSampleOptions(options, diffusion)
+  const { noise, method = 'ancestral', eta = 0, guidances = [] } = options
+  const denoiser = denoiserOf(model, options.y)
+  const guide = options.selfGuidance && selfGuidance(options.selfGuidance)
+  const stepNoise = givenTensor('noise.step', noise.step(t), x.shape)
+  const self = guide && isGuided(guide, t, diffusion.steps) ? selfGuidedPass(diffusion, denoiser, x, t, noise, guide) : null
+  const out = self?.out ?? diffusion.run(denoiser, x, t)
+  const p = diffusion.pMeanVariance(out, x, t, options)
+  const timesteps = diffusion.timesteps(t, x.shape[0])
+  const gradients = guidances.map((guidance) => givenGradient(guidance(x, timesteps), x))
+  if (method === 'ddim') {
+    const beta = diffusion.process.tables.betas[t]
+    const asScore = (shift: Tensor): Tensor => div(shift, beta / Math.sqrt(1 - beta))
+    const scores = gradients.map((gradient, i) => (guidances[i].normalized ? asScore(mul(p.variance, gradient)) : gradient))
+    if (self) scores.push(asScore(guide?.scale === 'fixed' ? self.gradient : mul(p.variance, self.gradient)))
+    const predXStart = scores.length > 0 ? diffusion.conditionScore(p.predXStart, t, scores.reduce(add)) : p.predXStart
+    return { next: diffusion.ddimSample(predXStart, x, t, eta, stepNoise), predXStart, ...(self && { metric: self.metric }) }
+  }
+  let mean = gradients.length > 0 ? diffusion.conditionMean(p, gradients.reduce(add)) : p.mean
+  if (self) mean = guide?.scale === 'fixed' ? add(mean, self.gradient) : diffusion.conditionMean({ ...p, mean }, self.gradient)
+  return { next: diffusion.pSample(mean, p.logVariance, t, stepNoise), predXStart: p.predXStart, ...(self && { metric: self.metric }) }
+}
+
+/**
+ * Runs DDIM backwards from the clean images `x0` to x_T (`ddim_reverse_sample`): the code from which deterministic DDIM
+ * makes them again. Yields after every step, as {@link sampleLoop} does.
+ */
+export async function* ddimInvert(diffusion: GaussianDiffusion, model: DenoiserLike, x0: Tensor, options: InvertOptions = {}): AsyncGenerator<SampleStep, void, void> {
+  checkDiffusion(diffusion)
+  checkInvertOptions(options)
+  const { y, signal } = options
+  const { device } = x0
+  signal?.throwIfAborted()
+  const state = device.keep(mul(x0, 1))
+  const indices = Array.from({ length: diffusion.steps }, (_, t) => t)
+  yield* walk(device, state, indices, (t) => {
+    const predXStart = diffusion.predXStart(diffusion.run(model, state, t, y), state, t, options)
+    return { next: diffusion.ddimReverseSample(predXStart, state, t), predXStart }
+  }, signal)
+}
