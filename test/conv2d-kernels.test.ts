@@ -5,11 +5,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { conv2dDataGradient, conv2dDataGradientGrid } from '../src/shaders/conv2d-data-gradient.ts'
 import { conv2dRegister, conv2dRegisterGrid } from '../src/shaders/conv2d-register.ts'
-import { convUniform, dataGradientShape, fold, type ConvShape } from '../src/shaders/conv2d-shape.ts'
-import { conv2dSumSplits, conv2dSumSplitsGrid } from '../src/shaders/conv2d-sum-splits.ts'
+import { convWords, dataGradientShape, fold, type ConvShape } from '../src/shaders/conv2d-shape.ts'
+import { conv2dSumSplits, conv2dSumSplitsGrid, conv2dSumSplitsUniform } from '../src/shaders/conv2d-sum-splits.ts'
 import { conv2dTile, conv2dTileGrid } from '../src/shaders/conv2d-tile.ts'
 import {
-  conv2dWeightGradient, conv2dWeightGradientGrid, conv2dWeightGradientSplits, conv2dWeightGradientUniform,
+  conv2dWeightGradient, conv2dWeightGradientGrid, conv2dWeightGradientSplits, conv2dWeightGradientWords,
 } from '../src/shaders/conv2d-weight-gradient.ts'
 import { requestGPU, waitFor } from '../src/platform/index.node.ts'
 
@@ -46,7 +46,7 @@ function upload(data: Float32Array | Int32Array, usage = GPUBufferUsage.STORAGE)
 }
 
 /** Runs a kernel over an output of NaN, so that an element nobody writes is seen. */
-async function run(code: string, uniform: Int32Array, inputs: readonly Float32Array[], grid: Grid, size: number): Promise<Float32Array> {
+async function run(code: string, uniform: readonly number[], inputs: readonly Float32Array[], grid: Grid, size: number): Promise<Float32Array> {
   let pipeline = pipelines.get(code)
   if (!pipeline) {
     const compute = { module: device.createShaderModule({ code }), entryPoint: 'main' }
@@ -54,7 +54,7 @@ async function run(code: string, uniform: Int32Array, inputs: readonly Float32Ar
     pipelines.set(code, pipeline)
   }
   const output = upload(new Float32Array(size).fill(NaN))
-  const buffers = [upload(uniform, GPUBufferUsage.UNIFORM), ...inputs.map((data) => upload(data)), output]
+  const buffers = [upload(Int32Array.from(uniform), GPUBufferUsage.UNIFORM), ...inputs.map((data) => upload(data)), output]
   const staging = device.createBuffer({ size: output.size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ })
   const encoder = device.createCommandEncoder()
   const pass = encoder.beginComputePass()
@@ -115,7 +115,7 @@ async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exa
   const bias = random(s.cout, 5)
   const residual = random(s.n * s.cout * s.ho * s.wo, 6)
   const check = async (keys: { bias: boolean; residual: boolean }, code: string, grid: Grid): Promise<void> => {
-    const got = await run(code, convUniform(s), [x, w, ...(keys.bias ? [bias] : []), ...(keys.residual ? [residual] : [])], grid, residual.length)
+    const got = await run(code, convWords(s), [x, w, ...(keys.bias ? [bias] : []), ...(keys.residual ? [residual] : [])], grid, residual.length)
     const more = (i: number): number => (keys.bias ? bias[Math.floor(i / s.ho / s.wo) % s.cout] : 0) + (keys.residual ? residual[i] : 0)
     expect(error(got, want, more), JSON.stringify([keys, s])).toBeLessThan(1e-6)
   }
@@ -143,7 +143,7 @@ describe.each(shapes)('x [$n,$cin,$h,$w] → $cout, kernel $kh x $kw, stride $st
     if (s.stride === 1) await forward(dataGradientShape(s), dy, w, dx)
     for (const sharing of new Set([0, subgroup])) {
       const keys = { subgroup: sharing, px: 4, ci: sharing || 8 }
-      const got = await run(conv2dDataGradient(keys), convUniform(s), [dy, w], conv2dDataGradientGrid(s, keys), x.length)
+      const got = await run(conv2dDataGradient(keys), convWords(s), [dy, w], conv2dDataGradientGrid(s, keys), x.length)
       expect(error(got, dx), JSON.stringify(keys)).toBeLessThan(1e-6)
     }
   })
@@ -152,8 +152,8 @@ describe.each(shapes)('x [$n,$cin,$h,$w] → $cout, kernel $kh x $kw, stride $st
     const keys = { side: 8, each: 4 }
     for (const splits of new Set([1, 3, conv2dWeightGradientSplits(s, keys, 1000)])) {
       const grid = conv2dWeightGradientGrid(s, keys, splits)
-      const partial = await run(conv2dWeightGradient(keys), conv2dWeightGradientUniform(s, splits), [x, dy], grid, splits * w.length)
-      const got = await run(conv2dSumSplits(), Int32Array.of(w.length, splits), [partial], conv2dSumSplitsGrid(w.length), w.length)
+      const partial = await run(conv2dWeightGradient(keys), conv2dWeightGradientWords(s, splits), [x, dy], grid, splits * w.length)
+      const got = await run(conv2dSumSplits(), conv2dSumSplitsUniform.words({ count: w.length, splits }), [partial], conv2dSumSplitsGrid(w.length), w.length)
       expect(error(got, dw), `${splits} splits`).toBeLessThan(1e-6)
     }
   })

@@ -10,6 +10,7 @@ import { describe, expect, test } from 'vitest'
 import { paramsModule } from '../scripts/params.js'
 import { kernelNames } from '../src/tensor/cpu/generated/kernels.ts'
 import { layouts } from '../src/tensor/cpu/generated/params.ts'
+import type { Job } from '../src/tensor/cpu/launch.ts'
 import { putParams, wordsOf, type Buffer, type Layout } from '../src/tensor/cpu/params.ts'
 
 const folder = fileURLToPath(new URL('../src/wasm/', import.meta.url))
@@ -100,6 +101,19 @@ test('every field lies where AssemblyScript has it', async () => {
   }
   const found = await compile('offsets.ts', (name) => (name === 'offsets.ts' ? offsets.join('\n') : (appended.get(name) ?? null)))
   expect(new Map([...expected.keys()].map((name) => [name, found[name]()]))).toEqual(expected)
+})
+
+test('the compiler refuses a field too few, too many or misspelt, and an address that is none', () => {
+  const x: Buffer = { storage: { bytes: 64, version: 0 } }
+  const given = (params: Job<'softmax'>['params']): number => wordsOf(layouts.softmax, params)
+  const params = { x, y: x, rows: 1, length: 16, each: 1 }
+  expect(given({ ...params, log: 0 })).toBe(6)
+  // @ts-expect-error log is missing
+  given({ ...params })
+  // @ts-expect-error no such field
+  given({ ...params, log: 0, logs: 1 })
+  // @ts-expect-error a number where a buffer belongs
+  given({ ...params, log: 0, x: 4096 })
 })
 
 test('what is given by name is read by name', async () => {

@@ -2,7 +2,7 @@
 // figures is the milliseconds of compilation and first run (cold only with MESA_SHADER_CACHE_DISABLE=true).
 // ../run.sh lab/conv-sweep.ts [rounds] [[shares,px,co],…] [[cin,cout,size,kernel,batch],…] [tiles]
 import { adapter, empty, random, run, step, subgroup, uniform, upload } from './gpu.ts'
-import { convUniform } from '../../src/shaders/conv2d-shape.ts'
+import { convWords } from '../../src/shaders/conv2d-shape.ts'
 import type { ConvShape } from '../../src/shaders/conv2d-shape.ts'
 import { conv2dRegister, conv2dRegisterGrid } from '../../src/shaders/conv2d-register.ts'
 import { conv2dTile, conv2dTileGrid } from '../../src/shaders/conv2d-tile.ts'
@@ -14,7 +14,7 @@ console.log(['shape'.padEnd(22), ...list.map(k => k.join(',').padStart(8)), proc
 let first = true
 for (const [cin, cout, size, k, n = 8] of shapes) {
   const s: ConvShape = { n, cin, h: size, w: size, cout, kh: k, kw: k, stride: 1, pad: k >> 1, ho: size, wo: size }
-  const X = upload(random(n * cin * size * size)), W = upload(random(cout * cin * k * k, 2)), U = uniform(convUniform(s)), Y = empty(n * cout * size * size)
+  const X = upload(random(n * cin * size * size)), W = upload(random(cout * cin * k * k, 2)), U = uniform(convWords(s)), Y = empty(n * cout * size * size)
   const flops = 2 * n * cout * size * size * cin * k * k
   const rows = []
   for (const [sub, px, co] of list) {

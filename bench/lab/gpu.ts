@@ -29,7 +29,7 @@ export function upload(data: Float32Array | Int32Array, usage = GPUBufferUsage.S
   device.queue.writeBuffer(buffer, 0, data as BufferSource)
   return buffer
 }
-export const uniform = (data: Int32Array) => upload(data, GPUBufferUsage.UNIFORM)
+export const uniform = (words: readonly number[]) => upload(Int32Array.from(words), GPUBufferUsage.UNIFORM)
 export const empty = (n: number) => upload(new Float32Array(n))
 
 interface Step { pipeline: GPUComputePipeline, group: GPUBindGroup, grid: readonly [number, number, number] }

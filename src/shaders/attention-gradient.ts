@@ -13,6 +13,7 @@
  */
 import { attentionHead, attentionMain, attentionThreads, each, scores, storeSums, weighted, type AttentionKeys } from './attention-tile.ts'
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export interface AttentionGradientKeys extends AttentionKeys {
   readonly by: 'q' | 'k' | 'v'
@@ -47,14 +48,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
 `
 }
 
+/** Tokens of all heads, T and d. */
+export const attentionDeltaUniform = uniform({ count: 'u32', tokens: 'u32', width: 'u32' })
+
 /**
  * delta [N, heads, T]: one lane a token, which walks the channels of its head; lanes run along T.
- * Bindings: 0 the uniform (number of tokens of all heads, T, d), 1 out, 2 dOut (both [N, C, T]), 3 delta.
+ * Bindings: 0 the uniform, 1 out, 2 dOut (both [N, C, T]), 3 delta.
  */
 export function attentionDelta(): string {
   return wgsl`
-struct Delta { count: u32, tokens: u32, width: u32 }
-@group(0) @binding(0) var<uniform> p: Delta;
+${attentionDeltaUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> result: array<f32>;
 @group(0) @binding(2) var<storage, read> dOut: array<f32>;
 @group(0) @binding(3) var<storage, read_write> delta: array<f32>;

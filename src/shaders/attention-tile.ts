@@ -17,6 +17,8 @@
  * heads are cut into chunks of channels, each with a workgroup that computes the scores again. Workgroup memory is at
  * most 15 KiB, of which 4 are the tile.
  */
+import { uniform } from './uniform.ts'
+
 export interface AttentionKeys {
   /** T is divisible by 4, and rows are read as vec4f. */
   readonly vector: boolean
@@ -28,6 +30,23 @@ export const attentionThreads = 64
 /** Tokens of a workgroup, own and other. */
 export const attentionTile = 32
 export const attentionMaxRows = 16
+
+export const attentionUniform = uniform({
+  /** Workgroups. */
+  total: 'u32',
+  heads: 'u32',
+  /** Channels of a head. */
+  width: 'u32',
+  tokens: 'u32',
+  /** Rows from head to head, and from queries to keys to values. */
+  headStep: 'u32',
+  partStep: 'u32',
+  /** Of own tokens, and of channels. */
+  tiles: 'u32',
+  chunks: 'u32',
+  /** 1 / sqrt(width) */
+  scale: 'f32',
+})
 
 /** Channels staged at once for the scores. */
 const depth = 16
@@ -62,8 +81,7 @@ export function attentionHead({ vector, rows }: AttentionKeys, reads: readonly s
   for (var k = 0u; k < count; k++) { ${name}[row * p.tokens + token + k] = v[k]; }`}
 }`
   return `
-struct Attention { total: u32, heads: u32, width: u32, tokens: u32, headStep: u32, partStep: u32, tiles: u32, chunks: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> p: Attention;
+${attentionUniform.wgsl()}
 ${bindings.join('\n')}
 ${reads.map(load).join('\n')}
 ${writes.map(store).join('\n')}

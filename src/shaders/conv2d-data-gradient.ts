@@ -8,10 +8,10 @@
  * kernel's stride-1 convolution: a thread owns a strip of `px` inputs, s apart, for `ci` channels, and the lanes of a
  * subgroup share the weights (key `subgroup`, as in conv2d-register.ts).
  *
- * Bindings: convStruct of the forward convolution, dy [n,cout,ho,wo], weight [cout,cin,kh,kw], dx [n,cin,h,w].
+ * Bindings: convUniform of the forward convolution, dy [n,cout,ho,wo], weight [cout,cin,kh,kw], dx [n,cin,h,w].
  * The grid is strips (x, folded into z) by tiles of channels times phases (y).
  */
-import { convStruct, fold, lines } from './conv2d-shape.ts'
+import { convUniform, fold, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
 
@@ -37,7 +37,7 @@ export function conv2dDataGradient({ subgroup, px, ci, ...rest }: Conv2dDataGrad
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
 #endif
-${convStruct}
+${convUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;

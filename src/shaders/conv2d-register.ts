@@ -10,11 +10,11 @@
  * kernel is 1×1. With `kw: 0` the kernel width and the stride come from the uniform and nothing is reused. The sum is
  * not unrolled beyond that: more code is slower here (by 1.2 to 1.6 times when unrolled by 4).
  *
- * Bindings: convStruct, x [n,cin,h,w], weight [cout,cin,kh,kw], bias [cout] and residual [n,cout,ho,wo] if asked for,
+ * Bindings: convUniform, x [n,cin,h,w], weight [cout,cin,kh,kw], bias [cout] and residual [n,cout,ho,wo] if asked for,
  * y [n,cout,ho,wo]. With subgroups a workgroup is one subgroup, so that nothing is assumed of how invocations fall
  * into subgroups; the grid is strips (x, folded into z) by tiles of channels (y).
  */
-import { convBindings, convStruct, fold, lines } from './conv2d-shape.ts'
+import { convBindings, convUniform, fold, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
 
@@ -58,7 +58,7 @@ export function conv2dRegister({ subgroup, px, co, kw, bias, residual, ...rest }
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
 #endif
-${convStruct}
+${convUniform.wgsl()}
 ${convBindings(bias, residual)}
 
 @compute @workgroup_size(${threads})

@@ -8,6 +8,7 @@
  * convolution of dY with the roles of Cin and Cout exchanged and the taps reversed, i.e. other numbers
  * ({@link dataGradientShape}); a second layout would cost 0.9 GB for ADM-64 and measured no faster (bench/REJECTED.md).
  */
+import { uniform, type UniformValues } from './uniform.ts'
 
 /** Sizes of a convolution as a kernel sees it; x [n,cin,h,w] → y [n,cout,ho,wo]. */
 export interface ConvShape {
@@ -36,26 +37,27 @@ export function dataGradientShape(s: ConvShape): ConvShape {
   }
 }
 
-/** The uniform of every convolution kernel, 16 words. */
-export const convMembers = `
-  n: i32, cin: i32, h: i32, w: i32,
-  cout: i32, ho: i32, wo: i32, kh: i32,
-  kw: i32, stride: i32, padY: i32, padX: i32,
-  wOut: i32, wIn: i32, wTap0: i32, wTapStep: i32,`
+export const convFields = {
+  n: 'i32', cin: 'i32', h: 'i32', w: 'i32', cout: 'i32', ho: 'i32', wo: 'i32', kh: 'i32', kw: 'i32',
+  stride: 'i32', padY: 'i32', padX: 'i32',
+  /** How the weights are read, see above. */
+  wOut: 'i32', wIn: 'i32', wTap0: 'i32', wTapStep: 'i32',
+} as const
 
-export const convStruct = `
-struct Conv {${convMembers}
-}
-@group(0) @binding(0) var<uniform> p: Conv;
-`
+/** The uniform of the convolution kernels. */
+export const convUniform = uniform(convFields)
 
-/** The words of {@link convMembers}, in order. */
-export function convUniform(s: ConvShape): Int32Array {
-  const taps = s.kh * s.kw
-  const weights = s.transposed ? [taps, s.cout * taps, taps - 1, -1] : [s.cin * taps, taps, 0, 1]
-  return Int32Array.of(
-    s.n, s.cin, s.h, s.w, s.cout, s.ho, s.wo, s.kh, s.kw, s.stride, s.pad, s.padX ?? s.pad, ...weights)
+export function convValues(s: ConvShape): UniformValues<typeof convFields> {
+  const { n, cin, h, w, cout, ho, wo, kh, kw, stride, pad: padY, padX = padY } = s
+  const taps = kh * kw
+  const weights = s.transposed
+    ? { wOut: taps, wIn: cout * taps, wTap0: taps - 1, wTapStep: -1 }
+    : { wOut: cin * taps, wIn: taps, wTap0: 0, wTapStep: 1 }
+  return { n, cin, h, w, cout, ho, wo, kh, kw, stride, padY, padX, ...weights }
 }
+
+/** The words of {@link convUniform}. */
+export const convWords = (s: ConvShape): number[] => convUniform.words(convValues(s))
 
 /** Inputs and output of a convolution kernel: x, weights, then bias and residual where the key asks, then y. */
 export function convBindings(bias: boolean, residual: boolean): string {

@@ -1,15 +1,17 @@
 /**
  * Adds the partial weight gradients of conv2d-weight-gradient.ts in order: out[i] = Σ_split partial[split·count + i].
  *
- * Bindings: {count, splits}, partial [splits,count], out [count]. One thread an element, folded over x and z.
+ * Bindings: 0 the uniform, partial [splits,count], out [count]. One thread an element, folded over x and z.
  */
 import { fold } from './conv2d-shape.ts'
 import { wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
+
+export const conv2dSumSplitsUniform = uniform({ count: 'u32', splits: 'u32' })
 
 export function conv2dSumSplits(): string {
   return wgsl`
-struct Params { count: u32, splits: u32 }
-@group(0) @binding(0) var<uniform> p: Params;
+${conv2dSumSplitsUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> partial: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 

@@ -5,12 +5,12 @@
  * pixels and channels lie `side` apart, so that neighbouring threads read neighbouring words of workgroup memory and
  * write neighbouring pixels.
  *
- * Bindings: convStruct, x [n,cin,h,w], weight [cout,cin,kh,kw], bias [cout] and residual [n,cout,ho,wo] if asked for,
+ * Bindings: convUniform, x [n,cin,h,w], weight [cout,cin,kh,kw], bias [cout] and residual [n,cout,ho,wo] if asked for,
  * y [n,cout,ho,wo]. Workgroup memory: 16·(side·px + side·co + 1) words: 8 KiB for 64×64, 12 KiB for 128×64. The grid is
  * pixel tiles (x, folded into z) by channel tiles (y). `kh`, `kw` of 0 take the kernel's size from the uniform; as keys
  * they turn two divisions a load into multiplications.
  */
-import { convBindings, convStruct, fold, lines } from './conv2d-shape.ts'
+import { convBindings, convUniform, fold, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
 
@@ -39,7 +39,7 @@ export function conv2dTile({ side, px, co, kh, kw, bias, residual, ...rest }: Co
   const rowsAtOnce = threads / pixels
   const each = (line: (i: number, c: number) => string) => lines(px, i => lines(co, c => line(i, c)))
   return wgsl`
-${convStruct}
+${convUniform.wgsl()}
 ${convBindings(bias, residual)}
 
 // Rows of the weights are one word longer: the threads of a column write them with the stride of a row.

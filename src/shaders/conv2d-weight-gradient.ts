@@ -6,12 +6,13 @@
  * that makes too few workgroups, the pixels are split into `splits` equal ranges: each writes a partial gradient
  * and conv2d-sum-splits.ts adds them in order. No atomics, so the result is the same every time.
  *
- * Bindings: convStruct with, after its 16 words, the pixels of a range; x [n,cin,h,w]; dy [n,cout,ho,wo];
+ * Bindings: 0 the uniform, x [n,cin,h,w]; dy [n,cout,ho,wo];
  * partial [splits,cout,cin,kh,kw]. Grid: tiles of terms (x), of channels (y), splits (z). 9 KiB of workgroup memory.
  */
-import { convMembers, convUniform, lines } from './conv2d-shape.ts'
+import { convFields, convValues, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export interface Conv2dWeightGradientKeys {
   /** Threads along each side of the tile, 8 or 16. */
@@ -23,6 +24,12 @@ export interface Conv2dWeightGradientKeys {
 /** Pixels gathered at a time. */
 const step = 16
 
+const conv2dWeightGradientUniform = uniform({
+  ...convFields,
+  /** Pixels of a split. */
+  range: 'i32',
+})
+
 export function conv2dWeightGradient({ side, each, ...rest }: Conv2dWeightGradientKeys): string {
   noMore(rest)
   const threads = side * side
@@ -30,11 +37,7 @@ export function conv2dWeightGradient({ side, each, ...rest }: Conv2dWeightGradie
   const rowStep = threads / step
   const sums = (line: (i: number, j: number) => string) => lines(each, i => lines(each, j => line(i, j)))
   return wgsl`
-struct Params {
-  ${convMembers}
-  range: i32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
+${conv2dWeightGradientUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
@@ -116,9 +119,9 @@ function range(pixels: number, splits: number): number {
   return Math.ceil(pixels / splits / step) * step
 }
 
-/** The uniform: convUniform and the pixels of a range. */
-export function conv2dWeightGradientUniform(s: ConvShape, splits: number): Int32Array {
-  return Int32Array.of(...convUniform(s), range(s.n * s.ho * s.wo, splits), 0, 0, 0)
+/** The words of the uniform. */
+export function conv2dWeightGradientWords(s: ConvShape, splits: number): number[] {
+  return conv2dWeightGradientUniform.words({ ...convValues(s), range: range(s.n * s.ho * s.wo, splits) })
 }
 
 export function conv2dWeightGradientGrid(

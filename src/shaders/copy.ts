@@ -4,25 +4,33 @@
  * so every type goes through unchanged.
  *
  * Bindings: 0 the uniform, 1 the input, 2 the output.
- * Uniform: lanes; offset in the input and in the output; then extents, input strides and output strides of the axes.
  */
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export interface CopyKeys {
   readonly rank: number
   readonly vec4: boolean
 }
 
+/** All in lanes. */
+export const copyUniform = uniform({
+  lanes: 'u32',
+  /** Where the box begins in the input and in the output. */
+  fromStart: 'u32',
+  toStart: 'u32',
+  /** Of the axes; their strides in the input and in the output. */
+  extent: 'u32[]',
+  from: 'u32[]',
+  to: 'u32[]',
+})
+
 export function copyShader({ rank, vec4, ...rest }: CopyKeys): string {
   noMore(rest)
   const axes = Array.from({ length: rank }, (_, a) => a)
   const type = vec4 ? 'vec4<u32>' : 'u32'
   return wgsl`
-struct Params {
-  lanes: u32, fromStart: u32, toStart: u32,
-  ${['d', 'f', 't'].flatMap((name) => axes.map((a) => `${name}${a}: u32,`)).join(' ')}
-}
-@group(0) @binding(0) var<uniform> p: Params;
+${copyUniform.wgsl({ extent: rank, from: rank, to: rank })}
 @group(0) @binding(1) var<storage, read> x: array<${type}>;
 @group(0) @binding(2) var<storage, read_write> y: array<${type}>;
 
@@ -34,8 +42,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   var source = p.fromStart;
   var sink = p.toStart;
   ${[...axes].reverse().map((a) => (a === 0
-    ? 'source += rest * p.f0; sink += rest * p.t0;'
-    : `source += (rest % p.d${a}) * p.f${a}; sink += (rest % p.d${a}) * p.t${a}; rest = rest / p.d${a};`)).join('\n  ')}
+    ? 'source += rest * p.from0; sink += rest * p.to0;'
+    : `source += (rest % p.extent${a}) * p.from${a}; sink += (rest % p.extent${a}) * p.to${a}; rest = rest / p.extent${a};`)).join('\n  ')}
   y[sink] = x[source];
 }
 `

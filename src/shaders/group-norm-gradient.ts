@@ -6,13 +6,14 @@
  * 2. coefficients: per group Σ kA / m and Σ kB / m, k = weight · (1 + scale); one thread a group.
  * 3. data: dx = (k · dv − Σ kA / m − xhat · Σ kB / m) · inverse, threads as in the forward pass.
  *
- * Bindings: 0 the uniform of `group-norm-row.ts`, then in order
+ * Bindings: 0 the uniform, that of `group-norm-row.ts` for 1 and 3, then in order
  * 1. x, dy, statistics, weight, bias, scaleShift if asked for; A, B [N, C]
  * 2. A, B, weight, scaleShift if asked for; coefficients [N, groups, 2]
  * 3. x, dy, statistics, weight, bias, scaleShift if asked for, coefficients; dx
  */
 import { groupNormRow, groupNormThreads, throughActivation, type GroupNormKeys } from './group-norm-row.ts'
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export function groupNormRowSums({ vector, scaleShift, silu, ...rest }: GroupNormKeys): string {
   noMore(rest)
@@ -50,11 +51,19 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
 `
 }
 
+export const groupNormCoefficientsUniform = uniform({
+  /** Groups in all. */
+  count: 'u32',
+  channels: 'u32',
+  groups: 'u32',
+  /** m, of a group. */
+  elements: 'f32',
+})
+
 export function groupNormCoefficients({ scaleShift, ...rest }: Pick<GroupNormKeys, 'scaleShift'>): string {
   noMore(rest)
   return wgsl`
-struct Norm { count: u32, channels: u32, groups: u32, elements: f32 }
-@group(0) @binding(0) var<uniform> p: Norm;
+${groupNormCoefficientsUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> sumA: array<f32>;
 @group(0) @binding(2) var<storage, read> sumB: array<f32>;
 @group(0) @binding(3) var<storage, read> weight: array<f32>;

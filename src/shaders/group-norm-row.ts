@@ -6,6 +6,8 @@
  *
  * x − mean is formed first and multiplied then: folding the mean into the shift would cancel at large means.
  */
+import { uniform } from './uniform.ts'
+
 export interface GroupNormKeys {
   readonly vector: boolean
   readonly scaleShift: boolean
@@ -13,6 +15,9 @@ export interface GroupNormKeys {
 }
 
 export const groupNormThreads = 64
+
+/** `width` steps a row. */
+export const groupNormUniform = uniform({ rows: 'u32', channels: 'u32', groups: 'u32', width: 'u32', lanes: 'u32' })
 
 /** `alias V` is what a thread moves at once; `total` adds up its components. */
 export const elementType = (vector: boolean): string => (vector
@@ -30,8 +35,7 @@ export function groupNormRow({ vector, scaleShift }: GroupNormKeys, bindings: re
     return `@group(0) @binding(${i + 1}) var<storage, ${name.startsWith('+') ? 'read_write' : 'read'}> ${name.replace('+', '')}: array<${type}>;`
   })
   return `
-struct Norm { rows: u32, channels: u32, groups: u32, width: u32, lanes: u32 }
-@group(0) @binding(0) var<uniform> p: Norm;
+${groupNormUniform.wgsl()}
 ${elementType(vector)}
 ${declared.join('\n')}
 

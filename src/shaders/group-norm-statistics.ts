@@ -7,21 +7,33 @@
  * results by Σd: mean = m + Σd/n, M2 = Σd² − (Σd)²/n, where the subtraction removes next to nothing. Values of 1e4 with a
  * standard deviation of 1 keep their variance to a few roundings.
  *
- * Bindings: 0 the uniform (chunks in all, chunks a group, steps of V in a group and in a chunk, elements in a V, lanes,
- * eps), 1 x, 2 the result: [N, groups, 2] mean and 1/sqrt(variance + eps) if there is one chunk a group, else
- * [N, groups, chunks, 2] mean and M2 of each chunk.
+ * Bindings: 0 the uniform, 1 x, 2 the result: [N, groups, 2] mean and 1/sqrt(variance + eps) if there is one chunk a
+ * group, else [N, groups, chunks, 2] mean and M2 of each chunk.
  */
 import { elementType, groupNormThreads } from './group-norm-row.ts'
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export interface GroupNormStatisticsKeys {
   /** Groups hold a multiple of 4 elements. */
   readonly vector: boolean
 }
 
+export const groupNormStatisticsUniform = uniform({
+  /** Chunks in all, and a group; where they are joined, groups in all. */
+  count: 'u32',
+  parts: 'u32',
+  /** Steps of V in a group and in a chunk. */
+  group: 'u32',
+  chunk: 'u32',
+  /** Elements of a V. */
+  step: 'u32',
+  lanes: 'u32',
+  eps: 'f32',
+})
+
 const chunkStruct = /* wgsl */ `
-struct Chunks { count: u32, parts: u32, group: u32, chunk: u32, step: u32, lanes: u32, eps: f32 }
-@group(0) @binding(0) var<uniform> p: Chunks;
+${groupNormStatisticsUniform.wgsl()}
 // The elements of chunk \`part\` of a group.
 fn elementsOf(part: u32) -> f32 { return f32(min(p.chunk, p.group - part * p.chunk) * p.step); }
 `
@@ -81,7 +93,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
 
 /**
  * Joins the chunks of a group, one thread a group, in order (Chan, Golub & LeVeque 1979).
- * Bindings: 0 as above, but `count` is the number of groups; 1 mean and M2 by chunk; 2 the statistics.
+ * Bindings: 0 the same uniform, 1 mean and M2 by chunk, 2 the statistics.
  */
 export function groupNormCombine(): string {
   return wgsl`

@@ -4,12 +4,11 @@
  * pasted in by the launch, which renders it from an expression.
  *
  * Bindings: 0 the uniform, 1.. the inputs, then the output.
- * Uniform: number of lanes; with `rank` > 1 the extents of the axes (innermost counted in lanes) and, for every strided
- * input, its strides; then the scalars.
  * Inputs are `dense` (walked as the output is), `single` (one value) or `strided`. The launch drops axes that no operand
  * needs (`collapse`), so most kernels have rank 1 and no index arithmetic at all.
  */
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export type MapAccess = 'dense' | 'single' | 'strided'
 
@@ -32,33 +31,34 @@ export interface MapKeys {
   readonly result: string
 }
 
+export const mapUniform = uniform({
+  lanes: 'u32',
+  /** With `rank` > 1, of the axes; of the innermost in lanes. */
+  extent: 'u32[]',
+  /** Of every strided input, along the axes. */
+  stride: 'u32[]',
+  scalar: 'f32[]',
+})
+
 export function mapShader({ inputs, outputType, rank, scalars, vec4, body, result, ...rest }: MapKeys): string {
   noMore(rest)
   const lane = (type: string): string => (vec4 ? `vec4<${type}>` : type)
   const axes = Array.from({ length: rank > 1 ? rank : 0 }, (_, a) => a)
-  const fields = [
-    'lanes: u32,',
-    ...axes.map((a) => `d${a}: u32,`),
-    ...inputs.flatMap(({ access }, k) => (access === 'strided' ? axes.map((a) => `t${k}_${a}: u32,`) : [])),
-    ...Array.from({ length: scalars }, (_, k) => `s${k}: f32,`),
-  ]
+  const strided = inputs.flatMap(({ access }, k) => (access === 'strided' ? [k] : []))
   const isWide = (k: number): boolean => vec4 && (inputs[k].access === 'dense' || (inputs[k].access === 'strided' && inputs[k].inner))
   const declarations = inputs.map(({ type }, k) => `@group(0) @binding(${k + 1}) var<storage, read> in${k}: array<${isWide(k) ? lane(type) : type}>;`)
-  const unflatten = [...axes].reverse().map((a) => (a === 0 ? 'let i0 = rest;' : `let i${a} = rest % p.d${a}; rest = rest / p.d${a};`))
+  const unflatten = [...axes].reverse().map((a) => (a === 0 ? 'let i0 = rest;' : `let i${a} = rest % p.extent${a}; rest = rest / p.extent${a};`))
   const loads = inputs.map(({ access, type }, k) => {
     const element =
       access === 'dense' ? 'i'
       : access === 'single' ? '0u'
-      : axes.map((a) => `i${a} * p.t${k}_${a}`).join(' + ')
+      : axes.map((a) => `i${a} * p.stride${strided.indexOf(k) * rank + a}`).join(' + ')
     const value = `in${k}[${element}]`
     // A vector that repeats one value takes it in its own type only.
     return `let x${k} = V(${type === 'f32' || isWide(k) ? value : `f32(${value})`});`
   })
   return wgsl`
-struct Params {
-  ${fields.join('\n  ')}
-}
-@group(0) @binding(0) var<uniform> p: Params;
+${mapUniform.wgsl({ extent: axes.length, stride: strided.length * axes.length, scalar: scalars })}
 ${declarations.join('\n')}
 @group(0) @binding(${inputs.length + 1}) var<storage, read_write> out: array<${lane(outputType)}>;
 
@@ -95,7 +95,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   if (i >= p.lanes) { return; }
   ${axes.length > 0 ? 'var rest = i;' : ''}
   ${unflatten.join('\n  ')}
-  ${Array.from({ length: scalars }, (_, k) => `let s${k} = V(p.s${k});`).join('\n  ')}
+  ${Array.from({ length: scalars }, (_, k) => `let s${k} = V(p.scalar${k});`).join('\n  ')}
   ${loads.join('\n  ')}
   ${body}
   out[i] = ${lane(outputType)}(${result});

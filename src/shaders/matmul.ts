@@ -5,10 +5,9 @@
  * cases; the lanes that load a strip run along whichever axis is contiguous.
  *
  * Bindings: 0 the uniform, 1 A, 2 B, 3 C.
- * Uniform: M, N, K; strides of A by row and column, of B by row and column; the extents of up to two batch axes and the
- * strides of A and B along them.
  */
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export interface MatmulKeys {
   /** Whether A's rows, and B's rows, are contiguous along K and N. */
@@ -18,15 +17,18 @@ export interface MatmulKeys {
 
 export const matmulTile = 32
 
+export const matmulUniform = uniform({
+  m: 'u32', n: 'u32', k: 'u32',
+  /** Strides by row and column. */
+  aRow: 'u32', aColumn: 'u32', bRow: 'u32', bColumn: 'u32',
+  /** The extent of the inner of two batch axes, and the strides along both. */
+  batch1: 'u32', aBatch0: 'u32', aBatch1: 'u32', bBatch0: 'u32', bBatch1: 'u32',
+})
+
 export function matmulShader({ rowsA, rowsB, ...rest }: MatmulKeys): string {
   noMore(rest)
   return wgsl`
-struct Params {
-  m: u32, n: u32, k: u32,
-  aRow: u32, aColumn: u32, bRow: u32, bColumn: u32,
-  batch1: u32, aBatch0: u32, aBatch1: u32, bBatch0: u32, bBatch1: u32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
+${matmulUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;

@@ -5,11 +5,11 @@
  * 3 dx [planes, h, w].
  */
 import { elementsMain } from './elements.ts'
-import { poolCovering, poolStruct } from './pool-shape.ts'
+import { poolCovering, poolUniform } from './pool-shape.ts'
 import { wgsl } from './template.ts'
 
 export const poolMaxGradShader = (): string => wgsl`
-${poolStruct}
+${poolUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read> tap: array<i32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;

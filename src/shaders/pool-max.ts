@@ -5,11 +5,11 @@
  * Bindings: 0 the uniform of `pool-shape.ts`, 1 x [planes, h, w], 2 y [planes, ho, wo], 3 tap [planes, ho, wo].
  */
 import { elementsMain } from './elements.ts'
-import { poolStruct } from './pool-shape.ts'
+import { poolUniform } from './pool-shape.ts'
 import { wgsl } from './template.ts'
 
 export const poolMaxShader = (): string => wgsl`
-${poolStruct}
+${poolUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> tap: array<i32>;

@@ -3,10 +3,11 @@
  * including, o·stride − padding + kernel, of which those outside the image do not count. Planes are images `[h, w]` and
  * windows `[ho, wo]`; batch and channels are one axis to a kernel. `count` is the number of elements of the output.
  */
-export const poolStruct = /* wgsl */ `
-struct Pool { count: i32, h: i32, w: i32, ho: i32, wo: i32, kernel: i32, stride: i32, padding: i32, scale: f32 }
-@group(0) @binding(0) var<uniform> p: Pool;
-`
+import { uniform } from './uniform.ts'
+
+export const poolUniform = uniform({
+  count: 'i32', h: 'i32', w: 'i32', ho: 'i32', wo: 'i32', kernel: 'i32', stride: 'i32', padding: 'i32', scale: 'f32',
+})
 
 /**
  * `coveringX(x)` and `coveringY(y)`: the first and the last window that covers a pixel; first > last where none does.

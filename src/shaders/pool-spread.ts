@@ -6,11 +6,11 @@
  * Bindings: 0 the uniform of `pool-shape.ts`, 1 dy [planes, ho, wo], 2 dx [planes, h, w].
  */
 import { elementsMain } from './elements.ts'
-import { poolCovering, poolStruct } from './pool-shape.ts'
+import { poolCovering, poolUniform } from './pool-shape.ts'
 import { wgsl } from './template.ts'
 
 export const poolSpreadShader = (): string => wgsl`
-${poolStruct}
+${poolUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
 ${poolCovering}

@@ -5,11 +5,11 @@
  * small and hardly overlap, so a tile would be read about once.
  */
 import { elementsMain } from './elements.ts'
-import { poolStruct } from './pool-shape.ts'
+import { poolUniform } from './pool-shape.ts'
 import { wgsl } from './template.ts'
 
 export const poolSumShader = (): string => wgsl`
-${poolStruct}
+${poolUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 

@@ -16,12 +16,25 @@
  */
 import { central, firstCentral, tail } from './random-coefficients.ts'
 import { f32, noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export interface RandomKeys {
   readonly normal: boolean
 }
 
 export const randomLanes = 64
+
+export const randomUniform = uniform({
+  /** In all, and in a sample. */
+  blocks: 'u32',
+  perSample: 'u32',
+  /** Of a sample. */
+  elements: 'u32',
+  draw: 'u32',
+  purpose: 'u32',
+  seedLow: 'u32',
+  seedHigh: 'u32',
+})
 
 const philox = /* wgsl */ `
 /** The high word of a 32x32 bit product, by halves. */
@@ -92,8 +105,7 @@ fn normal_of(bits: u32) -> f32 {
 export function randomShader({ normal: isNormal, ...rest }: RandomKeys): string {
   noMore(rest)
   return wgsl`
-struct Random { blocks: u32, perSample: u32, elements: u32, draw: u32, purpose: u32, seedLow: u32, seedHigh: u32 }
-@group(0) @binding(0) var<uniform> p: Random;
+${randomUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> samples: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<${isNormal ? 'f32' : 'u32'}>;
 ${philox}

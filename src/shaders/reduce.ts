@@ -5,10 +5,9 @@
  * Each order of addition is fixed, so results repeat.
  *
  * Bindings: 0 the uniform, 1 the input, 2 the output.
- * Uniform: number of outputs; number of elements per output; then extents and input strides of the kept axes, and of the
- * reduced ones.
  */
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export interface ReduceKeys {
   readonly kind: 'sum' | 'max'
@@ -19,23 +18,34 @@ export interface ReduceKeys {
 
 export const reduceWorkgroup = 64
 
+export const reduceUniform = uniform({
+  outputs: 'u32',
+  /** Elements an output. */
+  count: 'u32',
+  /** Of the axes, in the input. */
+  keptExtent: 'u32[]',
+  keptStride: 'u32[]',
+  reducedExtent: 'u32[]',
+  reducedStride: 'u32[]',
+})
+
 export function reduceShader({ kind, by, keptRank, reducedRank, ...rest }: ReduceKeys): string {
   noMore(rest)
   const axes = (rank: number): number[] => Array.from({ length: rank }, (_, a) => a)
-  const fields = (name: string, rank: number): string => [...axes(rank).map((a) => `${name}d${a}: u32,`), ...axes(rank).map((a) => `${name}t${a}: u32,`)].join(' ')
-  const offset = (name: string, rank: number): string => `fn ${name}_offset(index: u32) -> u32 {
+  const offset = (name: 'kept' | 'reduced', rank: number): string => `fn ${name}_offset(index: u32) -> u32 {
   var rest = index;
   var offset = 0u;
-  ${axes(rank).reverse().map((a) => (a === 0 ? `return offset + rest * p.${name}t0;` : `offset += (rest % p.${name}d${a}) * p.${name}t${a}; rest = rest / p.${name}d${a};`)).join('\n  ')}
+  ${axes(rank).reverse().map((a) => (a === 0
+    ? `return offset + rest * p.${name}Stride0;`
+    : `offset += (rest % p.${name}Extent${a}) * p.${name}Stride${a}; rest = rest / p.${name}Extent${a};`)).join('\n  ')}
 }`
   return wgsl`
-struct Params { outputs: u32, count: u32, ${fields('k', keptRank)} ${fields('r', reducedRank)} }
-@group(0) @binding(0) var<uniform> p: Params;
+${reduceUniform.wgsl({ keptExtent: keptRank, keptStride: keptRank, reducedExtent: reducedRank, reducedStride: reducedRank })}
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-${offset('k', keptRank)}
-${offset('r', reducedRank)}
+${offset('kept', keptRank)}
+${offset('reduced', reducedRank)}
 
 fn combine(a: f32, b: f32) -> f32 {
   #if ${kind === 'sum'}
@@ -50,9 +60,9 @@ fn combine(a: f32, b: f32) -> f32 {
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
   let i = id.x + id.y * groups.x * ${reduceWorkgroup}u;
   if (i >= p.outputs) { return; }
-  let start = k_offset(i);
+  let start = kept_offset(i);
   var total = x[start];
-  for (var j = 1u; j < p.count; j++) { total = combine(total, x[start + r_offset(j)]); }
+  for (var j = 1u; j < p.count; j++) { total = combine(total, x[start + reduced_offset(j)]); }
   y[i] = total;
 }
 #else
@@ -61,13 +71,13 @@ var<workgroup> partial: array<f32, ${reduceWorkgroup}>;
 @compute @workgroup_size(${reduceWorkgroup})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3<u32>) {
   let i = group.x + group.y * groups.x;
-  let start = k_offset(min(i, p.outputs - 1u));
+  let start = kept_offset(min(i, p.outputs - 1u));
   // Lanes beyond the count repeat the last element for a maximum and add nothing to a sum.
-  var total = x[start + r_offset(min(lane, p.count - 1u))];
+  var total = x[start + reduced_offset(min(lane, p.count - 1u))];
   #if ${kind === 'sum'}
   total = select(0.0, total, lane < p.count);
   #endif
-  for (var j = lane + ${reduceWorkgroup}u; j < p.count; j += ${reduceWorkgroup}u) { total = combine(total, x[start + r_offset(j)]); }
+  for (var j = lane + ${reduceWorkgroup}u; j < p.count; j += ${reduceWorkgroup}u) { total = combine(total, x[start + reduced_offset(j)]); }
   partial[lane] = total;
   workgroupBarrier();
   for (var half = ${reduceWorkgroup / 2}u; half > 0u; half = half / 2u) {

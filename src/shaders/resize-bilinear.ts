@@ -4,15 +4,17 @@
  * position is kept as a fraction of whole numbers ((2i + 1)·in − out over 2·out), so weights are exact to rounding and
  * the gradient finds exactly the outputs that read a pixel.
  *
- * Bindings: 0 the uniform (count; h, w of the input; ho, wo of the output),
- * 1 x [planes, h, w], 2 y [planes, ho, wo].
+ * Bindings: 0 the uniform, 1 x [planes, h, w], 2 y [planes, ho, wo].
  */
 import { elementsMain } from './elements.ts'
 import { wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
+
+/** Elements of the output; h, w of the image that is resized; ho, wo of the resized one. */
+export const resizeUniform = uniform({ count: 'i32', h: 'i32', w: 'i32', ho: 'i32', wo: 'i32' })
 
 export const resizeStruct = /* wgsl */ `
-struct Resize { count: i32, h: i32, w: i32, ho: i32, wo: i32 }
-@group(0) @binding(0) var<uniform> p: Resize;
+${resizeUniform.wgsl()}
 
 struct Source { low: i32, high: i32, weight: f32 }
 

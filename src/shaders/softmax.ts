@@ -3,9 +3,10 @@
  * the sum is exactly 1. Short rows have a lane each; long ones have a workgroup of 64 lanes, which meet in a tree in
  * workgroup memory for the maximum and the sum. The order of addition is fixed.
  *
- * Bindings: 0 the uniform (rows, length), 1 x [rows, length], 2 y [rows, length].
+ * Bindings: 0 the uniform, 1 x [rows, length], 2 y [rows, length].
  */
 import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
 
 export interface SoftmaxKeys {
   readonly log: boolean
@@ -14,14 +15,15 @@ export interface SoftmaxKeys {
 
 export const softmaxLanes = 64
 
+export const softmaxUniform = uniform({ rows: 'u32', length: 'u32' })
+
 export function softmaxShader({ log, by, ...rest }: SoftmaxKeys): string {
   noMore(rest)
   const result = log ? 'x[at] - top - shift' : 'exp(x[at] - top) * shift'
   // What every element of the row is finished with, given the sum.
   const shift = log ? 'log(total)' : '1.0 / total'
   return wgsl`
-struct Softmax { rows: u32, length: u32 }
-@group(0) @binding(0) var<uniform> p: Softmax;
+${softmaxUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 

@@ -5,18 +5,13 @@
  */
 import type { View } from '../backend.ts'
 
-/** A number of a kernel's uniform struct; plain numbers are u32 (negative ones i32), floats are marked. */
-export type UniformValue = number | { readonly f32: number }
-
-export const float = (value: number): UniformValue => ({ f32: value })
-
 export interface Dispatch {
   /** Names the pipeline: equal keys must mean equal code. Starts with the shader file's name. */
   readonly key: string
   /** The WGSL, made only when the pipeline is. Entry point `main`. */
   readonly code: () => string
-  /** Fields of the struct at binding 0, in order, four bytes each; at most 64. */
-  readonly uniforms: ArrayLike<UniformValue>
+  /** The 32-bit words of the uniform at binding 0, by `shaders/uniform.ts`; at most 64. */
+  readonly uniforms: readonly number[]
   /** Bindings 1.., read-only storage. */
   readonly read: readonly Buffer[]
   /** The bindings after those, read-write storage. None may be among `read`. */

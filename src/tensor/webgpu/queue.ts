@@ -8,7 +8,7 @@ import { TweedieError } from '../../errors.ts'
 import type { BackendStats } from '../backend.ts'
 import type { Failures } from './failures.ts'
 import { bufferUsage } from './flags.ts'
-import type { Dispatch, UniformValue } from './launch.ts'
+import type { Dispatch } from './launch.ts'
 import type { PipelineEntry } from './pipelines.ts'
 
 export type Command =
@@ -42,8 +42,7 @@ export class CommandQueue {
   readonly #waitFor: <T>(promise: Promise<T>) => Promise<T>
   readonly #failures: Failures
   readonly #uniforms = new ArrayBuffer(slotBytes * maxCommands)
-  readonly #uniformInts = new Int32Array(this.#uniforms)
-  readonly #uniformFloats = new Float32Array(this.#uniforms)
+  readonly #uniformWords = new Uint32Array(this.#uniforms)
   #open: Command[] = []
   #slots = 0
   #openFlops = 0
@@ -60,20 +59,11 @@ export class CommandQueue {
 
   dispatch(pipeline: PipelineEntry, bindGroup: GPUBindGroup, { key, uniforms, grid, flops = 0 }: Dispatch, user: () => string): void {
     if (uniforms.length > slotBytes / 4) throw new TweedieError('unsupported', `${user()}: kernel ${key} has ${uniforms.length} scalars, at most ${slotBytes / 4} fit.`)
-    this.#putUniforms(uniforms)
+    this.#uniformWords.set(uniforms, (this.#slots * slotBytes) / 4)
     this.#stats.dispatches++
     this.#stats.flops += flops
     this.#openFlops += flops
     this.enqueue({ kind: 'dispatch', pipeline, bindGroup, slot: this.#slots++, grid, user })
-  }
-
-  #putUniforms(uniforms: ArrayLike<UniformValue>): void {
-    const at = (this.#slots * slotBytes) / 4
-    for (let i = 0; i < uniforms.length; i++) {
-      const value = uniforms[i]
-      if (typeof value === 'number') this.#uniformInts[at + i] = value
-      else this.#uniformFloats[at + i] = value.f32
-    }
   }
 
   write(buffer: GPUBuffer, data: ArrayBufferView): void {

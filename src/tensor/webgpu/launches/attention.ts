@@ -4,12 +4,11 @@
  * one of them writes its own rows, so none needs atomics.
  */
 import { attentionForward } from '../../../shaders/attention-forward.ts'
-import { attentionDelta, attentionGradient } from '../../../shaders/attention-gradient.ts'
-import { attentionMaxRows, attentionThreads, attentionTile } from '../../../shaders/attention-tile.ts'
+import { attentionDelta, attentionDeltaUniform, attentionGradient } from '../../../shaders/attention-gradient.ts'
+import { attentionMaxRows, attentionThreads, attentionTile, attentionUniform } from '../../../shaders/attention-tile.ts'
 import type { View } from '../../backend.ts'
 import type { AttentionParams } from '../../ops/attention.ts'
-import { float, linearGrid, type UniformValue } from '../launch.ts'
-import type { Launch } from '../launch.ts'
+import { linearGrid, type Launch } from '../launch.ts'
 
 export const attention: Launch<AttentionParams> = (encoder, params, [qkv], [out, logsumexp]) => {
   const { keys, uniforms, workgroups, product } = tiling(qkv, params)
@@ -25,7 +24,8 @@ export const attentionGrad: Launch<AttentionParams> = (encoder, params, [qkv, ou
   const count = n * params.heads * tokens
   const delta = encoder.temporary(count * 4)
   encoder.dispatch({
-    key: 'attention-gradient delta', code: attentionDelta, uniforms: [count, tokens, channels / params.heads],
+    key: 'attention-gradient delta', code: attentionDelta,
+    uniforms: attentionDeltaUniform.words({ count, tokens, width: channels / params.heads }),
     read: [out, dOut], write: [delta], grid: linearGrid(Math.ceil(count / attentionThreads), encoder.capabilities.maxGrid),
   })
   for (const by of ['q', 'k', 'v'] as const) {
@@ -38,7 +38,7 @@ export const attentionGrad: Launch<AttentionParams> = (encoder, params, [qkv, ou
 }
 
 /** How heads are cut: tiles of tokens by chunks of channels; and the operations of one product of T×T by d. */
-function tiling(qkv: View, { heads, newOrder }: AttentionParams): { keys: { vector: boolean; rows: number }; uniforms: UniformValue[]; workgroups: number; product: number } {
+function tiling(qkv: View, { heads, newOrder }: AttentionParams): { keys: { vector: boolean; rows: number }; uniforms: number[]; workgroups: number; product: number } {
   const [n, rows, tokens] = qkv.shape
   const channels = rows / 3
   const width = channels / heads
@@ -49,6 +49,6 @@ function tiling(qkv: View, { heads, newOrder }: AttentionParams): { keys: { vect
   const [headStep, partStep] = newOrder ? [width, channels] : [3 * width, width]
   return {
     keys, workgroups, product: 2 * n * channels * tokens ** 2,
-    uniforms: [workgroups, heads, width, tokens, headStep, partStep, tiles, chunks, float(1 / Math.sqrt(width))],
+    uniforms: attentionUniform.words({ total: workgroups, heads, width, tokens, headStep, partStep, tiles, chunks, scale: 1 / Math.sqrt(width) }),
   }
 }

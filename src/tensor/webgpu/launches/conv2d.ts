@@ -5,10 +5,10 @@
  */
 import { conv2dDataGradient, conv2dDataGradientGrid, type Conv2dDataGradientKeys } from '../../../shaders/conv2d-data-gradient.ts'
 import { conv2dRegister, conv2dRegisterGrid, type Conv2dRegisterKeys } from '../../../shaders/conv2d-register.ts'
-import { convUniform, dataGradientShape, type ConvShape } from '../../../shaders/conv2d-shape.ts'
-import { conv2dSumSplits, conv2dSumSplitsGrid } from '../../../shaders/conv2d-sum-splits.ts'
+import { convWords, dataGradientShape, type ConvShape } from '../../../shaders/conv2d-shape.ts'
+import { conv2dSumSplits, conv2dSumSplitsGrid, conv2dSumSplitsUniform } from '../../../shaders/conv2d-sum-splits.ts'
 import { conv2dTile, conv2dTileGrid, type Conv2dTileKeys } from '../../../shaders/conv2d-tile.ts'
-import { conv2dWeightGradient, conv2dWeightGradientGrid, conv2dWeightGradientSplits, conv2dWeightGradientUniform } from '../../../shaders/conv2d-weight-gradient.ts'
+import { conv2dWeightGradient, conv2dWeightGradientGrid, conv2dWeightGradientSplits, conv2dWeightGradientWords } from '../../../shaders/conv2d-weight-gradient.ts'
 import { convFlops, convShape } from '../../conv-shape.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import type { Buffer, Capabilities, Encoder, Launch } from '../launch.ts'
@@ -69,7 +69,7 @@ function convolve(encoder: Encoder, s: ConvShape, epilogue: Epilogue, inputs: re
   const candidates = variants(s, epilogue, encoder.capabilities)
   const names = [...candidates.keys()]
   const { key, code, grid } = candidates.get(encoder.choose(`conv2d ${shapeKey(s)}`, names, names[0])) as Variant
-  encoder.dispatch({ key, code, grid, uniforms: convUniform(s), read: inputs, write: [output], flops: convFlops(s) })
+  encoder.dispatch({ key, code, grid, uniforms: convWords(s), read: inputs, write: [output], flops: convFlops(s) })
 }
 
 export const conv2d: Launch<ConvForwardParams> = (encoder, params, inputs, [y]) => {
@@ -85,7 +85,7 @@ export const conv2dDataGrad: Launch<ConvGradParams> = (encoder, params, [dy, wei
   encoder.dispatch({
     key: `conv2d-data-gradient ${JSON.stringify(keys)}`,
     code: () => conv2dDataGradient(keys),
-    uniforms: convUniform(s),
+    uniforms: convWords(s),
     read: [dy, weight],
     write: [dx],
     grid: conv2dDataGradientGrid(s, keys),
@@ -103,12 +103,15 @@ export const conv2dWeightGrad: Launch<ConvGradParams> = (encoder, params, [x, dy
   encoder.dispatch({
     key: `conv2d-weight-gradient ${JSON.stringify(keys)}`,
     code: () => conv2dWeightGradient(keys),
-    uniforms: conv2dWeightGradientUniform(s, splits),
+    uniforms: conv2dWeightGradientWords(s, splits),
     read: [x, dy],
     write: [partial],
     grid: conv2dWeightGradientGrid(s, keys, splits),
     flops: convFlops(s),
   })
   if (splits === 1) return
-  encoder.dispatch({ key: 'conv2d-sum-splits', code: conv2dSumSplits, uniforms: [count, splits], read: [partial], write: [dw], grid: conv2dSumSplitsGrid(count) })
+  encoder.dispatch({
+    key: 'conv2d-sum-splits', code: conv2dSumSplits, uniforms: conv2dSumSplitsUniform.words({ count, splits }),
+    read: [partial], write: [dw], grid: conv2dSumSplitsGrid(count),
+  })
 }

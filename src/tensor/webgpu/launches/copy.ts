@@ -2,7 +2,7 @@
  * Merges the axes that both sides of a box walk alike, and moves four elements a lane where both strides allow it. The
  * output is cleared first only if the boxes leave gaps.
  */
-import { copyShader } from '../../../shaders/copy.ts'
+import { copyShader, copyUniform } from '../../../shaders/copy.ts'
 import { coversAll, type CopyParams } from '../../ops/copy.ts'
 import { collapse, sizeOf } from '../../shape.ts'
 import { linearGrid, type Launch } from '../launch.ts'
@@ -20,7 +20,10 @@ export const copy: Launch<CopyParams> = (encoder, params, inputs, [output]) => {
     encoder.dispatch({
       key: `copy ${dims.length}${vec4 ? 'v' : ''}`,
       code: () => copyShader({ rank: dims.length, vec4 }),
-      uniforms: [lanes, from.offset / width, to.offset / width, ...dims.slice(0, last), dims[last] / width, ...inLanes(source), ...inLanes(sink)],
+      uniforms: copyUniform.words({
+        lanes, fromStart: from.offset / width, toStart: to.offset / width,
+        extent: [...dims.slice(0, last), dims[last] / width], from: inLanes(source), to: inLanes(sink),
+      }),
       read: [inputs[input]],
       write: [output],
       grid: linearGrid(Math.ceil(lanes / 64), encoder.capabilities.maxGrid),

@@ -4,6 +4,7 @@
  */
 import { elementsPerWorkgroup } from '../../../shaders/elements.ts'
 import { gatherGradShader } from '../../../shaders/gather-grad.ts'
+import { gatherUniform } from '../../../shaders/gather-shape.ts'
 import { gatherShader } from '../../../shaders/gather.ts'
 import type { View } from '../../backend.ts'
 import type { GatherGradParams, GatherParams } from '../../ops/gather.ts'
@@ -13,11 +14,11 @@ import { linearGrid, type Encoder, type Launch } from '../launch.ts'
 function launch(encoder: Encoder, key: string, code: () => string, axis: number, table: View, index: View, picks: View, read: View, write: View): void {
   const count = sizeOf(write.shape)
   const inner = sizeOf(table.shape.slice(axis + 1))
-  const steps = index.shape.length === 1 ? [0, 1, 0] : [picks.shape[axis] * inner, inner, 1]
+  const [outerStep, step, innerStep] = index.shape.length === 1 ? [0, 1, 0] : [picks.shape[axis] * inner, inner, 1]
   encoder.dispatch({
     key,
     code,
-    uniforms: [count, table.shape[axis], picks.shape[axis], inner, ...steps],
+    uniforms: gatherUniform.words({ count, entries: table.shape[axis], picks: picks.shape[axis], inner, outerStep, step, innerStep }),
     read: [read, index],
     write: [write],
     grid: linearGrid(Math.ceil(count / elementsPerWorkgroup), encoder.capabilities.maxGrid),

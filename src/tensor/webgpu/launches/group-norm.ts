@@ -3,13 +3,13 @@
  * workgroups share a group's statistics (a second kernel combines them, if several do) and how many lanes share a row.
  */
 import { groupNormApply } from '../../../shaders/group-norm-apply.ts'
-import { groupNormCoefficients, groupNormData, groupNormRowSums } from '../../../shaders/group-norm-gradient.ts'
-import { groupNormThreads, type GroupNormKeys } from '../../../shaders/group-norm-row.ts'
-import { groupNormCombine, groupNormStatistics } from '../../../shaders/group-norm-statistics.ts'
+import { groupNormCoefficients, groupNormCoefficientsUniform, groupNormData, groupNormRowSums } from '../../../shaders/group-norm-gradient.ts'
+import { groupNormThreads, groupNormUniform, type GroupNormKeys } from '../../../shaders/group-norm-row.ts'
+import { groupNormCombine, groupNormStatistics, groupNormStatisticsUniform } from '../../../shaders/group-norm-statistics.ts'
 import type { View } from '../../backend.ts'
 import type { GroupNormParams } from '../../ops/group-norm.ts'
 import { sizeOf } from '../../shape.ts'
-import { float, linearGrid, type Buffer, type Encoder, type Launch } from '../launch.ts'
+import { linearGrid, type Buffer, type Encoder, type Launch } from '../launch.ts'
 
 /** Elements of a group that get a workgroup of their own: few on a GPU with hundreds of cores, many on a CPU with two. */
 const chunkElements = { hardware: 2048, software: 16384 } as const
@@ -33,15 +33,16 @@ function computeStatistics(encoder: Encoder, { groups, eps }: GroupNormParams, x
   const chunk = Math.ceil(elements / step / parts)
   const used = Math.ceil(elements / step / chunk)
   const lanes = meetingLanes(chunk)
-  const shape = [used, elements / step, chunk, step, lanes, float(eps)]
+  const shape = { parts: used, group: elements / step, chunk, step, lanes, eps }
   const partial: Buffer = used === 1 ? statistics : encoder.temporary(count * used * 8)
   encoder.dispatch({
-    key: `group-norm-statistics ${step}`, code: () => groupNormStatistics({ vector }), uniforms: [count * used, ...shape],
+    key: `group-norm-statistics ${step}`, code: () => groupNormStatistics({ vector }),
+    uniforms: groupNormStatisticsUniform.words({ ...shape, count: count * used }),
     read: [x], write: [partial], grid: gridOf(encoder, count * used * lanes),
   })
   if (used === 1) return
   encoder.dispatch({
-    key: 'group-norm-statistics combine', code: groupNormCombine, uniforms: [count, ...shape],
+    key: 'group-norm-statistics combine', code: groupNormCombine, uniforms: groupNormStatisticsUniform.words({ ...shape, count }),
     read: [partial], write: [statistics], grid: gridOf(encoder, count),
   })
 }
@@ -63,7 +64,7 @@ export const groupNormDataGrad: Launch<GroupNormParams> = (encoder, params, inpu
   const coefficients = encoder.temporary(n * groups * 8)
   encoder.dispatch({
     key: `group-norm-gradient coefficients ${modulated}`, code: () => groupNormCoefficients({ scaleShift: modulated }),
-    uniforms: [n * groups, channels, groups, float(sizeOf(x.shape) / n / groups)],
+    uniforms: groupNormCoefficientsUniform.words({ count: n * groups, channels, groups, elements: sizeOf(x.shape) / n / groups }),
     read: [a, b, weight, ...scaleShift], write: [coefficients], grid: gridOf(encoder, n * groups),
   })
   encoder.dispatch({
@@ -85,7 +86,7 @@ function rows(x: View, { groups, scaleShift, silu }: GroupNormParams, lanesFor: 
   return {
     keys,
     name: `${keys.vector ? 'vector' : 'scalar'}${scaleShift ? ' scale-shift' : ''}${silu ? ' silu' : ''}`,
-    uniforms: [n * channels, channels, groups, width, lanes],
+    uniforms: groupNormUniform.words({ rows: n * channels, channels, groups, width, lanes }),
     threads: n * channels * lanes,
   }
 }

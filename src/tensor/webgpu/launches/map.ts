@@ -1,9 +1,10 @@
 /** Renders an expression to WGSL and finds the flattest loops for its operands. */
-import { mapShader, type MapInput } from '../../../shaders/map.ts'
+import { mapShader, mapUniform, type MapInput } from '../../../shaders/map.ts'
+import { bitsOf } from '../../../shaders/uniform.ts'
 import { topological, type FunctionName, type Node } from '../../expression.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
-import { float, linearGrid, type Launch, type UniformValue } from '../launch.ts'
+import { linearGrid, type Launch } from '../launch.ts'
 
 /** The WGSL of every function of the language, on values of type V. */
 const wgslOf: { readonly [K in FunctionName]: (a: string, b: string, c: string) => string } = {
@@ -27,9 +28,6 @@ const wgslOf: { readonly [K in FunctionName]: (a: string, b: string, c: string) 
   sigmoid: (a) => `sigmoid(${a})`,
   select: (a, b, c) => `select(${c}, ${b}, ${a} != V(0.0))`,
 }
-
-/** The bits of a float32. */
-const bitsOf = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0]
 
 function render(root: Node): { body: string; result: string } {
   const names = new Map<Node, string>()
@@ -62,22 +60,16 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const usesAxes = keys.some((k) => k.access === 'strided')
   const width = vec4 ? 4 : 1
   const lanes = sizeOf(shape) / width
-  const uniforms: UniformValue[] = [lanes]
-  if (usesAxes) {
-    uniforms.push(...loops.dims.slice(0, last), loops.dims[last] / width)
-    keys.forEach(({ access, inner }, k) => {
-      // In lanes: an input with inner stride 1 is read as vec4s, so all its strides shrink; one that is constant along the
-      // innermost axis is read as scalars and keeps them.
-      if (access === 'strided') uniforms.push(...strides[k].map((s, a) => (inner && a < last ? s / width : s)))
-    })
-  }
-  uniforms.push(...scalars.map(float))
+  // In lanes: an input with inner stride 1 is read as vec4s, so all its strides shrink; one that is constant along the
+  // innermost axis is read as scalars and keeps them.
+  const stride = keys.flatMap(({ access, inner }, k) =>
+    access === 'strided' ? strides[k].map((s, a) => (inner && a < last ? s / width : s)) : [])
   const signature = keys.map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`).join('')
   const shownRank = usesAxes ? rank : 1
   encoder.dispatch({
     key: `map ${expression.key} ${signature}>${dtype} r${shownRank}${vec4 ? 'v' : ''}`,
     code: () => mapShader({ inputs: keys, outputType: dtype, rank: shownRank, scalars: scalars.length, vec4, ...render(expression.root) }),
-    uniforms,
+    uniforms: mapUniform.words({ lanes, extent: usesAxes ? [...loops.dims.slice(0, last), loops.dims[last] / width] : [], stride, scalar: scalars }),
     read: inputs,
     write: [output],
     grid: linearGrid(Math.ceil(lanes / 64), encoder.capabilities.maxGrid),

@@ -3,7 +3,7 @@
  * that do not collapse to two runs are refused.
  */
 import { TweedieError } from '../../../errors.ts'
-import { matmulShader, matmulTile } from '../../../shaders/matmul.ts'
+import { matmulShader, matmulTile, matmulUniform } from '../../../shaders/matmul.ts'
 import type { MatmulParams } from '../../ops/matmul.ts'
 import { broadcastStrides, collapse, formatShape, type Shape } from '../../shape.ts'
 import type { Launch } from '../launch.ts'
@@ -15,17 +15,18 @@ export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }
   const batchStrides = (shape: Shape): number[] => broadcastStrides(shape.slice(0, -2), batchShape).map((s) => s * shape[shape.length - 1] * shape[shape.length - 2])
   const batch = collapse(batchShape, [batchStrides(a.shape), batchStrides(b.shape)])
   if (batch.dims.length > 2) throw new TweedieError('unsupported', `matmul: the batch axes of ${formatShape(a.shape)} and ${formatShape(b.shape)} broadcast in more than two runs; make them dense first.`)
-  const [outer, inner] = batch.dims.length === 2 ? batch.dims : [1, batch.dims[0]]
-  const [a0, a1] = batch.dims.length === 2 ? batch.strides[0] : [0, batch.strides[0][0]]
-  const [b0, b1] = batch.dims.length === 2 ? batch.strides[1] : [0, batch.strides[1][0]]
-  const strides = [...(transposeA ? [1, m] : [k, 1]), ...(transposeB ? [1, k] : [n, 1])]
+  const [outer, batch1] = batch.dims.length === 2 ? batch.dims : [1, batch.dims[0]]
+  const [aBatch0, aBatch1] = batch.dims.length === 2 ? batch.strides[0] : [0, batch.strides[0][0]]
+  const [bBatch0, bBatch1] = batch.dims.length === 2 ? batch.strides[1] : [0, batch.strides[1][0]]
+  const [aRow, aColumn] = transposeA ? [1, m] : [k, 1]
+  const [bRow, bColumn] = transposeB ? [1, k] : [n, 1]
   encoder.dispatch({
     key: `matmul ${transposeA ? 't' : 'n'}${transposeB ? 't' : 'n'}`,
     code: () => matmulShader({ rowsA: !transposeA, rowsB: !transposeB }),
-    uniforms: [m, n, k, ...strides, inner, a0, a1, b0, b1],
+    uniforms: matmulUniform.words({ m, n, k, aRow, aColumn, bRow, bColumn, batch1, aBatch0, aBatch1, bBatch0, bBatch1 }),
     read: [a, b],
     write: [c],
-    grid: [Math.ceil(n / matmulTile), Math.ceil(m / matmulTile), outer * inner],
-    flops: 2 * m * n * k * outer * inner,
+    grid: [Math.ceil(n / matmulTile), Math.ceil(m / matmulTile), outer * batch1],
+    flops: 2 * m * n * k * outer * batch1,
   })
 }

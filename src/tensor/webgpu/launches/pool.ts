@@ -5,12 +5,13 @@
 import { elementsPerWorkgroup } from '../../../shaders/elements.ts'
 import { poolMaxShader } from '../../../shaders/pool-max.ts'
 import { poolMaxGradShader } from '../../../shaders/pool-max-grad.ts'
+import { poolUniform } from '../../../shaders/pool-shape.ts'
 import { poolSpreadShader } from '../../../shaders/pool-spread.ts'
 import { poolSumShader } from '../../../shaders/pool-sum.ts'
 import type { View } from '../../backend.ts'
 import type { MaxPoolGradParams, MaxPoolParams, WindowParams, WindowSumParams } from '../../ops/pool.ts'
 import { sizeOf } from '../../shape.ts'
-import { float, linearGrid, type Encoder, type Launch } from '../launch.ts'
+import { linearGrid, type Encoder, type Launch } from '../launch.ts'
 
 interface Kernel {
   readonly key: string
@@ -19,9 +20,11 @@ interface Kernel {
 
 function launch(encoder: Encoder, kernel: Kernel, image: View, windows: View, { kernel: side, stride, padding }: WindowParams, scale: number, read: readonly View[], write: readonly View[]): void {
   const count = sizeOf(write[0].shape)
+  const [, , h, w] = image.shape
+  const [, , ho, wo] = windows.shape
   encoder.dispatch({
     ...kernel,
-    uniforms: [count, image.shape[2], image.shape[3], windows.shape[2], windows.shape[3], side, stride, padding, float(scale)],
+    uniforms: poolUniform.words({ count, h, w, ho, wo, kernel: side, stride, padding, scale }),
     read,
     write,
     grid: linearGrid(Math.ceil(count / elementsPerWorkgroup), encoder.capabilities.maxGrid),

@@ -2,7 +2,7 @@
  * Splits the axes into those that stay and those that are summed, merged where they are contiguous, and decides who adds:
  * a lane per output where sums are short or outputs many enough to fill the adapter, else a workgroup.
  */
-import { reduceShader, reduceWorkgroup } from '../../../shaders/reduce.ts'
+import { reduceShader, reduceUniform, reduceWorkgroup } from '../../../shaders/reduce.ts'
 import type { ReduceParams } from '../../ops/reduce.ts'
 import { collapse, sizeOf, stridesOf } from '../../shape.ts'
 import { linearGrid, type Launch } from '../launch.ts'
@@ -23,7 +23,9 @@ export const reduce: Launch<ReduceParams> = (encoder, { kind, axes }, [x], [y]) 
   encoder.dispatch({
     key: `reduce ${kind} ${by} ${keys.keptRank} ${keys.reducedRank}`,
     code: () => reduceShader(keys),
-    uniforms: [outputs, count, ...kept.dims, ...kept.strides, ...reduced.dims, ...reduced.strides],
+    uniforms: reduceUniform.words({
+      outputs, count, keptExtent: kept.dims, keptStride: kept.strides, reducedExtent: reduced.dims, reducedStride: reduced.strides,
+    }),
     read: [x],
     write: [y],
     grid: linearGrid(by === 'thread' ? Math.ceil(outputs / reduceWorkgroup) : outputs, encoder.capabilities.maxGrid),

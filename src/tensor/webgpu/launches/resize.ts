@@ -4,7 +4,7 @@
  */
 import { elementsPerWorkgroup } from '../../../shaders/elements.ts'
 import { resizeBilinearGradShader } from '../../../shaders/resize-bilinear-grad.ts'
-import { resizeBilinearShader } from '../../../shaders/resize-bilinear.ts'
+import { resizeBilinearShader, resizeUniform } from '../../../shaders/resize-bilinear.ts'
 import type { View } from '../../backend.ts'
 import type { ResizeParams } from '../../ops/resize.ts'
 import { sizeOf } from '../../shape.ts'
@@ -12,10 +12,12 @@ import { linearGrid, type Encoder, type Launch } from '../launch.ts'
 
 function launch(encoder: Encoder, key: string, code: () => string, source: View, target: View, read: View, write: View): void {
   const count = sizeOf(write.shape)
+  const [, , h, w] = source.shape
+  const [, , ho, wo] = target.shape
   encoder.dispatch({
     key,
     code,
-    uniforms: [count, ...source.shape.slice(2), ...target.shape.slice(2)],
+    uniforms: resizeUniform.words({ count, h, w, ho, wo }),
     read: [read],
     write: [write],
     grid: linearGrid(Math.ceil(count / elementsPerWorkgroup), encoder.capabilities.maxGrid),

@@ -1,5 +1,5 @@
 /** Short rows get a lane each, long ones a workgroup. */
-import { softmaxLanes, softmaxShader, type SoftmaxKeys } from '../../../shaders/softmax.ts'
+import { softmaxLanes, softmaxShader, softmaxUniform, type SoftmaxKeys } from '../../../shaders/softmax.ts'
 import type { SoftmaxParams } from '../../ops/softmax.ts'
 import { sizeOf } from '../../shape.ts'
 import { linearGrid, type Launch } from '../launch.ts'
@@ -11,7 +11,7 @@ export const softmax: Launch<SoftmaxParams> = (encoder, { log }, [x], [y]) => {
   encoder.dispatch({
     key: `softmax${log ? ' log' : ''} ${keys.by}`,
     code: () => softmaxShader(keys),
-    uniforms: [rows, length],
+    uniforms: softmaxUniform.words({ rows, length }),
     read: [x],
     write: [y],
     grid: linearGrid(keys.by === 'thread' ? Math.ceil(rows / softmaxLanes) : rows, encoder.capabilities.maxGrid),
