@@ -1,8 +1,8 @@
 /**
  * What an op is: typed parameters, a shape rule and a gradient, side by side in a file under `ops/`; a backend adds the
  * launch. An op and those that its gradient is made of share a file, and some files have none, but functions made of
- * others' ops. {@link applyOp} is the only way an op runs: it checks shapes, allocates the outputs,
- * enqueues the launch, and tells the tape if an input has a watched ancestor.
+ * others' ops. {@link applyOp} checks an op's tensors and runs it on their device, which checks their shapes, allocates the
+ * outputs, enqueues the launch and tells the tape (`Device.runOp`; an op without inputs goes there at once).
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import type { Spec } from './backend.ts'
@@ -47,11 +47,13 @@ export interface Op<P> {
   gradient(context: GradientContext<P>): readonly (Tensor | null)[]
 }
 
-/** Declares an op; `noGradient` serves the ops that make up gradients themselves. */
+/** Declares an op. */
 export const defineOp = <P>(op: Op<P>): Op<P> => op
 
-export function noGradient(name: string): { saves: () => Saved; gradient: () => never } {
+/** Name, `saves` and `gradient` of an op that gradients are made of, or that has none. */
+export function noGradient(name: string): Pick<Op<unknown>, 'name' | 'saves' | 'gradient'> {
   return {
+    name,
     saves: () => ({}),
     gradient: () => {
       throw new TweedieError('unsupported', `${name} has no gradient: second derivatives are not implemented.`)

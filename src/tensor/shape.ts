@@ -14,6 +14,12 @@ export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length 
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`
 
+const formatShapes = (tensors: readonly { readonly shape: Shape }[]): string => tensors.map((t) => formatShape(t.shape)).join(', ')
+
+/** A call as errors of a backend name it: `conv2d([1, 3, 8, 8], [4, 3, 3, 3] → [1, 4, 6, 6])`. */
+export const formatCall = (user: string, inputs: readonly { readonly shape: Shape }[], outputs: readonly { readonly shape: Shape }[]): string =>
+  `${user}(${formatShapes(inputs)} → ${formatShapes(outputs)})`
+
 /** Throws 'option', naming `user`, for what is no array: `axes: 1`, or a shape of one number. */
 export function checkArray(user: string, what: string, value: unknown): void {
   if (!Array.isArray(value)) throw unexpected(user, `${what}, in an array`, value)

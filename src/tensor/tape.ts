@@ -25,7 +25,7 @@ import { newTensorId, type AnyTensor, type Tensor } from './tensor.ts'
  */
 export type AddGradient = (id: number, gradient: Tensor) => void
 
-export interface Node {
+export interface TapeNode {
   readonly name: string
   readonly outputs: readonly { readonly id: number; readonly spec: Spec }[]
   backward(cotangent: (index: number) => Tensor, addGradient: AddGradient): void
@@ -49,7 +49,7 @@ export class Tape {
   readonly device: Device
   /** Shapes by id. */
   readonly #watched: Map<number, Shape>
-  readonly #nodes: Node[] = []
+  readonly #nodes: TapeNode[] = []
   readonly #outer: Tape | null
   readonly #dry: boolean
   #paused = 0
@@ -141,7 +141,7 @@ export class Tape {
   }
 
   /** Adds a node whose outputs are watched from now on. */
-  record(node: Node): void {
+  record(node: TapeNode): void {
     for (const { id, spec } of node.outputs) if (spec.dtype === 'f32') this.#watched.set(id, spec.shape)
     if (this.#dry) node.release()
     else this.#nodes.push(node)
@@ -185,7 +185,7 @@ export class Tape {
       for (const [id, seed] of seeds) gradients.set(id, seed.alias())
       this.pause(() => {
         while (this.#nodes.length > 0) {
-          const node = this.#nodes.pop() as Node
+          const node = this.#nodes.pop() as TapeNode
           try {
             if (node.outputs.some(({ id }) => gradients.has(id))) {
               this.device.scope(() => {

@@ -7,7 +7,7 @@ import { TweedieError } from '../../errors.ts'
 import type { Backend, BackendStats, Storage, View } from '../backend.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
-import { formatShape } from '../shape.ts'
+import { formatCall } from '../shape.ts'
 import { kernelNames } from './generated/kernels.ts'
 import { layouts } from './generated/params.ts'
 import { cut, type CompiledKernel, type Encoder, type Job, type Kernel, type Launch, type MemoryType } from './launch.ts'
@@ -206,7 +206,7 @@ export class CPUBackend implements Backend {
 
   run(op: string, params: unknown, inputs: readonly View[], outputs: readonly View[], user: string = op): void {
     this.#workers.check()
-    const name = (): string => `${user}(${inputs.map((t) => formatShape(t.shape)).join(', ')} → ${outputs.map((t) => formatShape(t.shape)).join(', ')})`
+    const name = (): string => formatCall(user, inputs, outputs)
     const temporaries: CPUStorage[] = []
     const encoder: Encoder = {
       run: (job) => this.#encode(job, name),

@@ -33,7 +33,6 @@ export const attentionOp = defineOp<AttentionParams>({
 /** (qkv, out, logsumexp, dOut) → dqkv. */
 export const attentionGrad = defineOp<AttentionParams>({
   ...noGradient('attentionGrad'),
-  name: 'attentionGrad',
   shape: (_, [qkv]) => [{ shape: qkv.shape, dtype: 'f32' }],
 })
 

@@ -67,14 +67,12 @@ export const conv2dOp = defineOp<ConvForwardParams>({
 /** (dy [N, Cout, Ho, Wo], weight) → dx of `shape`. */
 export const conv2dDataGrad = defineOp<ConvGradParams>({
   ...noGradient('conv2dDataGrad'),
-  name: 'conv2dDataGrad',
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })
 
 /** (x, dy) → dWeight of `shape`. */
 export const conv2dWeightGrad = defineOp<ConvGradParams>({
   ...noGradient('conv2dWeightGrad'),
-  name: 'conv2dWeightGrad',
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })
 

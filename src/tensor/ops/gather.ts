@@ -31,7 +31,6 @@ export const gatherOp = defineOp<GatherParams>({
 /** (dy, index) → dx of `shape`. */
 export const gatherGrad = defineOp<GatherGradParams>({
   ...noGradient('gatherGrad'),
-  name: 'gatherGrad',
   dtypes: ['f32', 'i32'],
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })

@@ -67,14 +67,12 @@ const scaleGradient = expression(4, 0, ([a, b, weight, bias]) => f.add(f.mul(wei
 /** (x, dy, statistics, weight, bias, scaleShift?) → A and B, [N, C] each. */
 export const groupNormSums = defineOp<GroupNormParams>({
   ...noGradient('groupNormSums'),
-  name: 'groupNormSums',
   shape: (_, [x]) => [0, 1].map((): Spec => ({ shape: x.shape.slice(0, 2), dtype: 'f32' })),
 })
 
 /** (x, dy, statistics, weight, bias, scaleShift?, A, B) → dx. */
 export const groupNormDataGrad = defineOp<GroupNormParams>({
   ...noGradient('groupNormDataGrad'),
-  name: 'groupNormDataGrad',
   shape: (_, [x]) => [{ shape: x.shape, dtype: 'f32' }],
 })
 

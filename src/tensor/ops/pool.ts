@@ -83,7 +83,6 @@ export const maxPoolOp = defineOp<MaxPoolParams>({
 /** (dy, taps) → dx of `shape`. */
 export const maxPoolGrad = defineOp<MaxPoolGradParams>({
   ...noGradient('maxPoolGrad'),
-  name: 'maxPoolGrad',
   dtypes: ['f32', 'i32'],
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })

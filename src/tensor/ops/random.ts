@@ -28,14 +28,12 @@ function check(op: string, { seed, draw, purpose, shape }: RandomParams, samples
 
 export const randomBitsOp = defineOp<RandomParams>({
   ...noGradient('randomBits'),
-  name: 'randomBits',
   dtypes: ['u32'],
   shape: (params, [samples], user) => [{ shape: check(user, params, samples), dtype: 'u32' }],
 })
 
 export const randomNormalOp = defineOp<RandomParams>({
   ...noGradient('randomNormal'),
-  name: 'randomNormal',
   dtypes: ['u32'],
   shape: (params, [samples], user) => [{ shape: check(user, params, samples), dtype: 'f32' }],
 })

@@ -20,7 +20,6 @@ export const resizeBilinearOp = defineOp<ResizeParams>({
 /** dy → dx of `shape`. */
 export const resizeBilinearGrad = defineOp<ResizeParams>({
   ...noGradient('resizeBilinearGrad'),
-  name: 'resizeBilinearGrad',
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })
 

@@ -7,7 +7,7 @@ import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
-import { formatShape } from '../shape.ts'
+import { formatCall } from '../shape.ts'
 import type { AdapterInfo } from './adapter.ts'
 import { Failures } from './failures.ts'
 import { bufferUsage, mapRead } from './flags.ts'
@@ -134,7 +134,7 @@ export class WebGPUBackend implements Backend {
 
   run(op: string, params: unknown, inputs: readonly View[], outputs: readonly View[], user: string = op): void {
     this.#failures.check()
-    const name = (): string => `${user}(${inputs.map((t) => formatShape(t.shape)).join(', ')} → ${outputs.map((t) => formatShape(t.shape)).join(', ')})`
+    const name = (): string => formatCall(user, inputs, outputs)
     const temporaries: GPUStorage[] = []
     const encoder: Encoder = {
       capabilities: this.capabilities,
