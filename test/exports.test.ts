@@ -37,4 +37,8 @@ describe('exports', () => {
   test('the root has what a program needs, and no more: 160 names', () => {
     for (const path of ['src/index.ts', 'src/index.node.ts']) expect(exportsOf(path).length).toBeLessThanOrEqual(160)
   })
+
+  test.each(sources)('%s: every export says what it is', (path) => {
+    expect(exportsOf(path).filter(({ text }) => text === '').map(({ name }) => name)).toEqual([])
+  })
 })

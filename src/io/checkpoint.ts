@@ -1,8 +1,3 @@
-/**
- * A checkpoint is an ordered map from state-dict names to tensors that are still in the file. Opening reads names,
- * shapes and types only; each tensor is read when asked for, so that weights go to the device one at a time and the
- * host never holds more than one.
- */
 import type { FileDType, TensorData } from './dtype.ts'
 
 /** One tensor of a file. */
@@ -18,6 +13,11 @@ export interface TensorEntry {
   read(signal?: AbortSignal): Promise<TensorData>
 }
 
+/**
+ * An ordered map from state-dict names to tensors that are still in the file. Opening reads names, shapes and types
+ * only; each tensor is read when asked for, so that weights go to the device one at a time and the host never holds
+ * more than one. Whoever opens it closes it.
+ */
 export interface Checkpoint {
   /** Name of the source: a path, a URL. */
   readonly name: string

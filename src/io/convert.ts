@@ -7,7 +7,7 @@ import { encodeHeader } from './safetensors.ts'
 
 /**
  * The chunks of a safetensors file with the tensors of `checkpoint`, in their order. Floats are written as F32,
- * integers as what reading widens them to ({@link TensorData}). The checkpoint's metadata is kept; `metadata` is added
+ * integers as what reading widens them to (`TensorData`). The checkpoint's metadata is kept; `metadata` is added
  * and wins: strings as they are, objects as JSON, which is how `config` (constructor arguments of the network) and
  * `diffusion` (noise_schedule, diffusion_steps, rescale_timesteps) are stored.
  *

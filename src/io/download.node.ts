@@ -14,8 +14,9 @@ import { TweedieError } from '../errors.ts'
 import { aCount, aText, anyOf, fieldsOf, oneOf, parseJson } from './json.ts'
 import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 
+/** Options of {@link download}. */
 export interface DownloadOptions {
-  /** What is there stays, and the next download of the same address goes on with it. */
+  /** Stops it. What is there stays, and the next download of the same address goes on with it. */
   readonly signal?: AbortSignal
   /** Bytes there, and all of them, null where the server does not say. Called at once and with every piece. */
   readonly onProgress?: (done: number, total: number | null) => void
@@ -23,6 +24,7 @@ export interface DownloadOptions {
   readonly sha256?: string
 }
 
+/** A file that {@link download} has there, whole and checked. */
 export interface Downloaded {
   /** Where it lies while `use` runs. */
   readonly path: string

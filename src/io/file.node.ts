@@ -28,7 +28,7 @@ export function pathOf(file: string | URL): string {
 }
 
 /**
- * Opens a file, named by its path or a `file:` URL, for reading by range. Close it, or the {@link Checkpoint} made from it;
+ * Opens a file, named by its path or a `file:` URL, for reading by range. Close it, or the `Checkpoint` made from it;
  * one that is forgotten is closed some time after.
  * Rejects with code 'option' when there is no such file or it may not be read.
  *

@@ -66,7 +66,11 @@ export interface MemorizationFigures {
   readonly nearer: number
 }
 
-/** @throws TweedieError 'option' where either has no distances */
+/**
+ * Quantiles of both, and how many more samples than usual lie near a training image.
+ *
+ * @throws TweedieError 'option' where either has no distances
+ */
 export function memorizationFigures(samples: ArrayLike<number>, heldOut: ArrayLike<number>): MemorizationFigures {
   const [threshold] = quantiles(heldOut, [0.01]) as [number]
   return {

@@ -68,7 +68,7 @@ export const code = <T>(name: 'cpu' | 'webgpu', loading: Promise<T>): Promise<T>
 
 const requestOptions = { backend: true, need: true, gpuDevice: true, signal: true, threads: true, simd: true } as const
 
-/** What {@link Device.request} is made of; its errors are listed there. */
+/** What `Device.request` is made of; its errors are listed there. */
 export async function requestBackend(options: DeviceRequest): Promise<Acquired> {
   refuseUnknown('Device.request', options, requestOptions)
   const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options

@@ -1,5 +1,5 @@
 /**
- * Everything that a {@link Tweedie} holds, from files to a device. Files are opened and what can be said against them is
+ * Everything that a `Tweedie` holds, from files to a device. Files are opened and what can be said against them is
  * said before a device is asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
  */
 import { greyRangeOf, processOf, type Distance, type GreyRange } from '../diffusion/index.ts'
@@ -39,7 +39,7 @@ export interface MinorityClassifierFile extends DescribedFile {
  */
 export type DistanceChoice = string | { readonly lpips: Where; readonly greyRange?: GreyRange } | { readonly features: Where; readonly greyRange?: GreyRange } | Distance
 
-/** What {@link Tweedie.load} takes. */
+/** What `Tweedie.load` takes. */
 export interface TweedieOptions extends Pick<DeviceRequest, 'backend' | 'threads' | 'simd' | 'gpuDevice'> {
   /** The published model it is, for a file that does not say so itself; `presetNames()` lists them. */
   readonly preset?: string

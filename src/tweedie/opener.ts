@@ -1,4 +1,4 @@
-/** The files of one {@link Tweedie}: opened, read under one count of bytes, and closed again. */
+/** The files of one `Tweedie`: opened, read under one count of bytes, and closed again. */
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
 import { sha256, sha256OfBytes } from '../io/sha256.ts'
 import { loadModel, type LoadOptions } from '../nn/index.ts'

@@ -11,7 +11,7 @@ import { boostAndSkipOf, checkSteps, guideOf, respacingOf, samplerOf, samplers, 
 
 const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const
 
-/** What {@link Tweedie.sample} takes: names and defaults of `tweedie sample`. */
+/** What `Tweedie.sample` takes: names and defaults of `tweedie sample`. */
 export interface TweedieSampleOptions {
   /** How many. Default 16. */
   readonly number?: number
@@ -56,7 +56,7 @@ const known = {
   clipDenoised: true, guidances: true, batch: true, preview: true, signal: true,
 } as const
 
-/** What {@link Tweedie.sample} yields after every step. */
+/** What `Tweedie.sample` yields after every step. */
 export interface TweedieStep {
   /** Steps done so far, and in all: those of every batch. */
   readonly done: number

@@ -10,7 +10,7 @@ import type { Loaded } from './load.ts'
 /** Pictures of any size, of which the middle square is scaled to the model's; or values [N, C, H, W] in [-1, 1] of its own. */
 export type ScoredPictures = readonly (Image | Omit<Pixels, 'colorSpace'> | Canvas)[] | Float32Array
 
-/** What {@link Tweedie.score} takes: names and defaults of `tweedie score`. */
+/** What `Tweedie.score` takes: names and defaults of `tweedie score`. */
 export interface TweedieScoreOptions {
   /** Image k of a seed gets the same noise in any batch. Default 0. */
   readonly seed?: number

@@ -76,6 +76,7 @@ export function pNorm(p: number): Distance {
  * in [-1, 1]. '0..1' is the convention of sg-minority, right for models of one channel that were trained on [0, 1].
  */
 export const greyRanges = ['-1..1', '0..1'] as const
+/** Of the values of a grey model's images: see {@link greyRanges}. */
 export type GreyRange = (typeof greyRanges)[number]
 
 /** The range of a model's images, what was asked for or the default; null for colour, which has no other than [-1, 1]. */

@@ -1,8 +1,3 @@
-/**
- * Guidance by the gradient of a log density (Dhariwal & Nichol 2021, Algorithms 1 and 2): g = scale * grad_x log p. A
- * sampler adds up the gradients of all its guidances and applies the sum once, to the mean (ancestral) or to the score
- * (DDIM), so guidances compose by being listed; one with a scale of 0 adds zeros.
- */
 import { TweedieError, unexpected } from '../../errors.ts'
 import { refuseUnknown } from '../../refuse.ts'
 import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../../tensor/index.ts'
@@ -10,8 +5,14 @@ import { noTensor } from '../process/denoiser.ts'
 import { logitsOf, type LogitsLike } from './logits.ts'
 
 /**
- * A term of the score at x_t [N, C, H, W]: d log p / dx of whatever the samples are to be led to, of x's shape.
- * `timesteps` are the mapped ones, as the network sees them, one a sample.
+ * A term of the score at x_t [N, C, H, W]: d log p / dx of whatever the samples are to be led to, of x's shape
+ * (Dhariwal & Nichol 2021, Algorithms 1 and 2). `timesteps` are the mapped ones, as the network sees them, one a
+ * sample. A sampler adds up the gradients of all its guidances and applies the sum once, to the mean (ancestral) or to
+ * the score (DDIM), so guidances compose by being listed; one with a scale of 0 adds zeros.
+ *
+ * ```ts
+ * const brighter: Guidance = (x) => full(x.device, x.shape, 0.1)
+ * ```
  */
 export interface Guidance {
   (x: Tensor, timesteps: readonly number[]): Tensor
@@ -19,7 +20,14 @@ export interface Guidance {
   readonly normalized?: boolean
 }
 
-/** scale * grad_x of the sum of `logDensity(x, timesteps)`, [N] or any other shape with a row for each sample. */
+/**
+ * A guidance by the gradient of a log density: scale * grad_x of the sum of `logDensity(x, timesteps)`, which is [N] or
+ * of any other shape with a row for each sample.
+ *
+ * ```ts
+ * const violet = logDensityGuidance((x) => sum(square(sub(mean(x, { axes: [2, 3] }), colour)), { axes: [1] }), -500)
+ * ```
+ */
 export function logDensityGuidance(logDensity: (x: Tensor, timesteps: readonly number[]) => Tensor, scale: number): Guidance {
   if (!Number.isFinite(scale)) throw new TweedieError('option', `A guidance's scale is a finite number, found ${scale}.`)
   const density = (x: Tensor, timesteps: readonly number[]): Tensor => {
@@ -30,14 +38,31 @@ export function logDensityGuidance(logDensity: (x: Tensor, timesteps: readonly n
   return (x, timesteps) => x.device.scope(() => mul(grad(() => density(x, timesteps), [x]).gradients[0], scale))
 }
 
+/** Options of {@link classifierGuidance}. */
 export interface ClassifierGuidanceOptions {
   /** Target class of every sample, or one for all. */
   readonly target: number | readonly number[]
-  /** Default 1. */
+  /** Factor of the gradient. Default 1. */
   readonly scale?: number
 }
 
-/** scale * grad_x log softmax(logits(x))[target], of a classifier or of the function that gives its logits. */
+/**
+ * Classifier guidance (Dhariwal & Nichol 2021): scale * grad_x log softmax(logits(x))[target], of a classifier of noisy
+ * images or of the function that gives its logits.
+ *
+ * With a minority classifier it is minority guidance (Um et al., ICLR 2024, Eq. 8), to one level or a range of them:
+ *
+ * ```ts
+ * classifierGuidance(classifierLogits(classifier), { target: uniformTargets([90, 99], { seed, samples }), scale: 4 })
+ * ```
+ *
+ * Eq. 17 is the same with a class-conditional classifier, which is given y; guidance by a class classifier as well
+ * (Table 6) is one more `classifierGuidance` in the list.
+ *
+ * The classifier is told the timesteps the network is told: mapped to the full process and, where the network's are,
+ * times 1000 / T. It must have been trained so; minority-guidance's classifier_train.py gives it the raw ones, which
+ * for a network of 4000 steps are four times too large.
+ */
 export function classifierGuidance(classifier: LogitsLike, options: ClassifierGuidanceOptions): Guidance {
   refuseUnknown('classifierGuidance', options, { target: true, scale: true })
   const { target, scale = 1 } = options

@@ -28,6 +28,7 @@ function checkedLogits(logits: unknown, n: number): Tensor {
   return logits
 }
 
+/** Options of {@link classifierLogits}. */
 export interface ClassifierLogitsOptions {
   /** The frozen ADM classifier whose middle-block output this one reads. Default none: it reads pixels. */
   readonly extractor?: Classifier

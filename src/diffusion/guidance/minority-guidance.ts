@@ -1,17 +1,7 @@
 /**
- * Minority guidance (Um et al., ICLR 2024): sampling led by a noise-conditioned classifier of minority
- * levels, labels 0 to L - 1 of which L - 1 is the rarest.
- *
- * Eq. 8, one level or a range of them:
- *
- *     classifierGuidance(classifierLogits(classifier), { target: uniformTargets([90, 99], { seed, samples }), scale: w })
- *
- * Eq. 17 is the same with a class-conditional classifier, which is given y; guidance by a class classifier as well
- * (Table 6) is one more `classifierGuidance` in the list. Eq. 18 is {@link tiltedGuidance}.
- *
- * The classifier is told the timesteps the network is told: mapped to the full process and, where the network's are, times
- * 1000 / T. It must have been trained so; minority-guidance's classifier_train.py gives it the raw ones, which for a
- * network of 4000 steps are four times too large.
+ * Minority guidance (Um et al., ICLR 2024): sampling led by a noise-conditioned classifier of minority levels, labels 0
+ * to L - 1 of which L - 1 is the rarest. Eq. 8 and 17 are `classifierGuidance` with the targets made here; Eq. 18 is
+ * {@link tiltedGuidance}.
  */
 import { TweedieError } from '../../errors.ts'
 import { refuseUnknown } from '../../refuse.ts'
@@ -20,6 +10,7 @@ import { purposes } from '../../tensor/purposes.ts'
 import { logDensityGuidance, type Guidance } from './guidance.ts'
 import { logitsOf, type LogitsLike } from './logits.ts'
 
+/** What random choices for the samples of a batch are drawn by. */
 export interface SampleStream {
   /** A whole number below 2^53. */
   readonly seed: number
@@ -39,6 +30,7 @@ export function uniformTargets([first, last]: readonly [first: number, last: num
   return choices.map((u) => first + Math.floor(u * (last - first + 1)))
 }
 
+/** Options of {@link tiltedGuidance}. */
 export interface TiltedGuidanceOptions {
   /**
    * tau_i, the minority score that level i stands for, [L]; or a row for each sample. The paper takes "threshold levels";
@@ -51,7 +43,9 @@ export interface TiltedGuidanceOptions {
 }
 
 /**
- * Eq. 18: w * grad_x log sum_i tau_i p_psi(i | x_t), the score of p(x) tilted by the expected minority score.
+ * Guidance by the expected minority score (Um et al., ICLR 2024, Eq. 18): w * grad_x log sum_i tau_i p_psi(i | x_t),
+ * the score of p(x) tilted by it.
+ *
  * @throws TweedieError 'option' for a tau that is not a positive number
  */
 export function tiltedGuidance(classifier: LogitsLike, options: TiltedGuidanceOptions): Guidance {

@@ -1,13 +1,13 @@
-/**
- * What the outputs of a noisy classifier stand for, as its file says: minority levels in `__metadata__.minority`, all else
- * in `__metadata__.classifier`. A file of another trainer says nothing, and is taken for what it is used as.
- */
 import { TweedieError } from '../../errors.ts'
 import { minorityMetadata } from './minority-metadata.ts'
 
 /** Minority levels; the classes of the data; attributes, each there or not; real images (output 0) and synthetic ones (1). */
 export type ClassifierKind = 'levels' | 'classes' | 'attributes' | 'real'
 
+/**
+ * What the outputs of a noisy classifier stand for, as its file says: minority levels in `__metadata__.minority`, all
+ * else in `__metadata__.classifier`. A file of another trainer says nothing, and is taken for what it is used as.
+ */
 export interface ClassifierMetadata {
   readonly of: ClassifierKind
   /** Of its outputs, in their order. */
