@@ -104,6 +104,18 @@ describe('sources', () => {
     expect(circles(inner).filter(({ length }) => length > 8)).toEqual([])
   })
 
+  // The folders inside a room, from the lowest: a file imports those of its own folder and of folders before it.
+  test.each([
+    ['cli', ['.', 'options', 'recipes', 'training', 'sampling', 'pages', 'scoring', 'commands']],
+    ['diffusion', ['process', 'guidance', 'sampling', 'minority']],
+  ])('no folder of %s imports one that lies above it', (room, order) => {
+    const top = [`${room}/main.ts`, `${room}/index.ts`]
+    const height = (file: string): number => order.indexOf(dirname(relative(room, file)))
+    const inside = inner.filter(({ from, to }) => roomOf(from) === room && roomOf(to) === room && !top.includes(from))
+    expect(new Set(inside.flatMap(({ from, to }) => [height(from), height(to)]))).toEqual(new Set(order.keys()))
+    expect(inside.filter(({ from, to }) => height(to) > height(from)).map(({ from, to }) => `${from} imports ${to}`)).toEqual([])
+  })
+
   test("only the command line and *.node.ts import Node's modules", () => {
     const own = inner.filter(({ from, to }) => to.endsWith('.node.ts') && !from.endsWith('.node.ts') && roomOf(from) !== 'cli')
     const node = imports.filter(({ from, to }) => to.startsWith('node:') && !from.endsWith('.node.ts') && roomOf(from) !== 'cli')

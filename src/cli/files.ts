@@ -8,7 +8,6 @@ import type { Device } from '../tensor/index.ts'
 import type { Files } from '../tweedie/files.ts'
 import { nodeFiles } from '../tweedie/files.node.ts'
 import { openModelFile, type ModelFile } from '../tweedie/model-file.ts'
-import type { Told } from './options/flags.ts'
 import { mebibytes, progress } from './progress.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'
@@ -20,6 +19,12 @@ export const jsonBeside = (path: string): Promise<string | undefined> => nodeFil
 
 // Commands take paths: what they read is hashed, and a record of a run names it.
 const paths: Files = { ...nodeFiles, open: (path) => openFile(path as string) }
+
+/** What the command line says of a file that does not say it itself. */
+export interface Told {
+  readonly preset?: string | undefined
+  readonly flags?: string | undefined
+}
 
 /** Opens a checkpoint and tells what network it holds. */
 export const openModel = (path: string, told: Told, signal: AbortSignal): Promise<ModelFile> => openModelFile(paths, path, { ...told, signal })

@@ -18,7 +18,8 @@ import { progress } from '../progress.ts'
 import { checkFrom, openFrom, parametersFrom } from '../training/train-from.ts'
 import { lookAt } from '../training/train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from '../training/train-run.ts'
-import { imageOptions, openTrainingData, runSettings, trainOptions } from '../options/training.ts'
+import { imageOptions, runSettings, trainOptions } from '../options/training.ts'
+import { openTrainingData } from '../training/train-data.ts'
 import { trainPage, type Curve } from '../pages/train-page.ts'
 
 const options = {

@@ -15,7 +15,8 @@ import { trainPage } from '../pages/train-page.ts'
 import { checkFeaturesFrom, featuresFrom, openFrom } from '../training/train-from.ts'
 import { lookAt } from '../training/train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from '../training/train-run.ts'
-import { imageOptions, openTrainingData, runSettings, trainOptions } from '../options/training.ts'
+import { imageOptions, runSettings, trainOptions } from '../options/training.ts'
+import { openTrainingData } from '../training/train-data.ts'
 
 const options = {
   ...imageOptions,

@@ -1,12 +1,11 @@
 /** The network of `train diffusion` on the command line, in guided-diffusion's words (script_util.py). */
 import { readFile } from 'node:fs/promises'
-import { checkConfig, checkLearnSigma, configOfFlags, parseConfig, preset as presetOf, type DiffusionSettings, type ModelConfig, type UNetConfig } from '../../nn/index.ts'
+import { checkConfig, checkLearnSigma, configOfFlags, parseConfig, preset as presetOf, type DiffusionSettings, type ModelConfig, type ModelDescription, type UNetConfig } from '../../nn/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { attentionDefault, attentionRates } from './attention.ts'
 import { flagsOption } from './flags.ts'
 import { noteIdle } from './guidance.ts'
 import { meanTypeIn, noiseIn, noiseOptions, parametrizationOptions } from './process.ts'
-import type { FromFile } from '../training/train-from.ts'
 
 export const networkOptions = {
   preset: { value: 'NAME', help: 'network and process of a published model; tweedie info lists them' },
@@ -96,7 +95,7 @@ function headsIn(args: Arguments<NetworkOption>): Pick<UNetConfig, 'numHeadChann
 }
 
 /** The network of --from, where no option says what it is to be; null where the file does not say either. */
-export function networkFrom(args: Arguments<NetworkOption>, { path, description }: FromFile, data: DataShape): Network | null {
+export function networkFrom(args: Arguments<NetworkOption>, { path, description }: { readonly path: string; readonly description: ModelDescription | null }, data: DataShape): Network | null {
   if (!description?.diffusion || Object.keys(networkOptions).some((name) => args.has(name as NetworkOption))) return null
   return fitting(path, description.config, description.diffusion, data)
 }

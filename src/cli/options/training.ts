@@ -1,13 +1,10 @@
 /** The options that every `train` command has: the optimiser's, the run's and the data's. */
-import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { applySelection, parseSelection, type ImageSet } from '../../data/index.ts'
 import type { TrainOptions } from '../../train/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { counted } from '../counted.ts'
-import { dataOptions, openData } from './data.ts'
+import { dataOptions } from './data.ts'
 import { deviceOptions } from './device.ts'
-import { imagesOf } from '../training/train-images.ts'
 
 export const imageOptions = {
   ...dataOptions,
@@ -86,15 +83,4 @@ export function largestRate(steps: number): number {
   const gap = 1 - 0.01 ** (1 / steps)
   const digit = 10 ** (Math.floor(Math.log10(gap)) - 1)
   return Number((1 - Math.ceil(gap / digit) * digit).toPrecision(12))
-}
-
-/** The images to train on, and those the selection holds out of it, if it does. */
-export async function openTrainingData(args: Arguments<ImageOption | 'out'>, signal: AbortSignal): Promise<{ set: ImageSet; heldOut: ImageSet | null }> {
-  const known = await imagesOf(resolve(args.text('out') ?? ''))
-  const set = await openData(args, signal, { known, whole: true })
-  const selection = args.text('select')
-  if (selection === undefined || !set.origin || (args.text('part') ?? 'train') !== 'train') return { set, heldOut: null }
-  const text = await readFile(selection, 'utf8')
-  const heldOut = 'held-out' in parseSelection(text, selection).parts ? applySelection(set.origin.set, text, 'held-out', selection) : null
-  return { set, heldOut }
 }

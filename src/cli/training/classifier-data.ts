@@ -10,7 +10,8 @@ import { splitLabelled, splitLevels, type ClassifierImages, type SplitLevelsOpti
 import { fail, type Arguments } from '../arguments.ts'
 import { sha256Of } from '../files.ts'
 import { noteIdle } from '../options/guidance.ts'
-import { openTrainingData, type ImageOption } from '../options/training.ts'
+import type { ImageOption } from '../options/training.ts'
+import { openTrainingData } from './train-data.ts'
 
 export const labelOptions = {
   of: { value: 'levels|classes|attributes|real', help: 'what it learns to tell: minority levels; the classes of the data; attributes; whether an image is real or synthetic', default: 'levels' },
