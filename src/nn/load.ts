@@ -82,14 +82,14 @@ function checkWeights(values: ArrayBufferView, where: string): Float32Array {
   if (!(values instanceof Float32Array)) {
     throw new TweedieError('weights', `${where}: expected floating-point weights, found integers`)
   }
-  return checkFinite(values, where, 'weights', 'the file is damaged, or its training diverged')
+  return finiteValues(values, where, 'weights', 'the file is damaged, or its training diverged')
 }
 
 /**
  * The values of a tensor of a file, all of them finite. `where` is what the error begins with, `why` how it ends.
  * @throws TweedieError 'non-finite' for NaN or infinity, naming the element
  */
-export function checkFinite(values: Float32Array, where: string, what = 'numbers', why = 'the file is damaged'): Float32Array {
+export function finiteValues(values: Float32Array, where: string, what = 'numbers', why = 'the file is damaged'): Float32Array {
   for (let i = 0; i < values.length; i++) {
     if (!Number.isFinite(values[i])) {
       throw new TweedieError('non-finite', `${where}: expected finite ${what}, found ${values[i]} at element ${i} of ${values.length}: ${why}`)

@@ -4,7 +4,7 @@
  */
 import { readMarginal, type Marginal } from '../../diffusion/index.ts'
 import type { UNet, UNetConfig } from '../../nn/index.ts'
-import { checkFinite } from '../../nn/load.ts'
+import { finiteValues } from '../../nn/load.ts'
 import type { Device, Tensor } from '../../tensor/index.ts'
 import type { LoadedDistance } from '../../tweedie/distance.ts'
 import { samplingNeeds, stepNeed, together } from '../../tweedie/need.ts'
@@ -55,7 +55,7 @@ export async function readNoise(path: string, channels: number, signal: AbortSig
     if (noise.shape.length !== 5 || noise.shape.slice(1).join() !== xT.shape.join()) fail(`${path}: noise must be [draws, ${xT.shape.join(', ')}], found [${noise.shape.join(', ')}].`)
     const values = async (of: typeof xT): Promise<Float32Array> => {
       const data = await of.read(signal)
-      return data instanceof Float32Array ? checkFinite(data, `${path}: ${of.name}`) : fail(`${path}: noise must be floating-point numbers.`)
+      return data instanceof Float32Array ? finiteValues(data, `${path}: ${of.name}`) : fail(`${path}: noise must be floating-point numbers.`)
     }
     return { shape: xT.shape, xT: await values(xT), draws: noise.shape[0] as number, noise: await values(noise) }
   } finally {

@@ -12,7 +12,7 @@
 import { TweedieError } from '../../errors.ts'
 import type { Checkpoint } from '../../io/checkpoint.ts'
 import { encodeSafetensors } from '../../io/index.ts'
-import { checkFinite } from '../../nn/load.ts'
+import { finiteValues } from '../../nn/load.ts'
 import { expression, f, map, matmul, reshape, upsampleNearest, type Device, type Tensor } from '../../tensor/index.ts'
 import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 import type { GeneratedNoise, NoiseSource } from './noise.ts'
@@ -175,7 +175,7 @@ export async function readMarginal({ name, metadata, tensors }: Checkpoint, sign
   const values = async (entry: typeof meanEntry): Promise<Float32Array> => {
     const data = await entry.read(signal)
     if (!(data instanceof Float32Array)) return wrong('integers')
-    return checkFinite(data, `${name}: ${entry.name}`)
+    return finiteValues(data, `${name}: ${entry.name}`)
   }
   return { imageSize, channels: channels!, side: side!, mean: await values(meanEntry), factor: await values(factorEntry) }
 }
