@@ -2,6 +2,7 @@ import type { FileDType, TensorData } from './dtype.ts'
 
 /** One tensor of a file. */
 export interface TensorEntry {
+  /** Its key in the state dict. */
   readonly name: string
   /** As stored; C order. `[]` is a scalar. */
   readonly shape: readonly number[]

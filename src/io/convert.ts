@@ -1,15 +1,12 @@
-/**
- * Any checkpoint → safetensors, tensor by tensor: the whole model is never in memory.
- */
 import type { Checkpoint } from './checkpoint.ts'
 import { fileDTypes } from './dtype.ts'
 import { encodeHeader } from './safetensors.ts'
 
 /**
- * The chunks of a safetensors file with the tensors of `checkpoint`, in their order. Floats are written as F32,
- * integers as what reading widens them to (`TensorData`). The checkpoint's metadata is kept; `metadata` is added
- * and wins: strings as they are, objects as JSON, which is how `config` (constructor arguments of the network) and
- * `diffusion` (noise_schedule, diffusion_steps, rescale_timesteps) are stored.
+ * The chunks of a safetensors file with the tensors of `checkpoint`, in their order, read one by one: the whole model is
+ * never in memory. Floats are written as F32, integers as what reading widens them to (`TensorData`). The checkpoint's
+ * metadata is kept; `metadata` is added and wins: strings as they are, objects as JSON, which is how `config` (constructor
+ * arguments of the network) and `diffusion` (noise_schedule, diffusion_steps, rescale_timesteps) are stored.
  *
  * @example
  * await writeFileAtomic('model.safetensors', convertToSafetensors(checkpoint, { config, diffusion }))

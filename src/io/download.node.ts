@@ -1,5 +1,5 @@
 /**
- * A large file from a web server, which may break off and go on. What has arrived lies in a folder of its own beside its
+ * How a download breaks off and goes on. What has arrived lies in a folder of its own beside its
  * future place, `NAME.OWNER.part/`, with the bytes and where they came from. A folder changes hands by being renamed,
  * which succeeds for one process only: so two processes never write to the same bytes, and whoever comes after a process
  * that stopped or was killed goes on where it ended. The server says whether the file is still the same (`If-Range`), or
@@ -28,6 +28,7 @@ export interface DownloadOptions {
 export interface Downloaded {
   /** Where it lies while `use` runs. */
   readonly path: string
+  /** In bytes. */
   readonly size: number
   /** All 64 digits, computed from the file on the disk. */
   readonly sha256: string
@@ -40,7 +41,8 @@ export interface Downloaded {
  * it, or renames it to where it shall stay. `name` tells unfinished downloads of one folder apart. The folder is made if
  * it is missing.
  *
- * A transfer that breaks is taken up again for as long as each attempt brings something.
+ * A transfer that breaks is taken up again for as long as each attempt brings something, and one of a process that was
+ * stopped or killed goes on where it ended.
  *
  * @throws TweedieError 'option' where the server refuses; 'format' where the transfer breaks (what is there is kept) or
  *   the file has another sha256 (nothing is kept); rejects with `signal.reason` when aborted (what is there is kept)

@@ -1,15 +1,13 @@
-/**
- * Element types of files and what they become in memory. The engine computes in f32, i32 and u32: shorter floats are
- * widened exactly, f64 is rounded, 64-bit integers must fit 32 bits. Both formats store little-endian, as does every
- * machine that runs WebGPU, so equal types are views and not copies.
- */
 import { TweedieError } from '../errors.ts'
 
 /** Element types that checkpoints hold, by their safetensors names. */
 export type FileDType =
   | 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U32' | 'U16' | 'U8' | 'BOOL'
 
-/** What reading a tensor gives: floats as f32, signed integers as i32, U16 and U32 as u32, U8 and BOOL as bytes. */
+/**
+ * What reading a tensor gives, of what the engine computes in: floats as f32 (shorter ones widened exactly, F64 rounded),
+ * signed integers as i32 (64-bit ones must fit), U16 and U32 as u32; U8 and BOOL as bytes.
+ */
 export type TensorData =
   | Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>
 
@@ -29,12 +27,14 @@ export const fileDTypes: Readonly<Record<FileDType, { readonly bytes: number; re
   BOOL: { bytes: 1, memory: 'BOOL' },
 }
 
+/** Whether it is one of {@link FileDType}. */
 export function isFileDType(name: unknown): name is FileDType {
   return typeof name === 'string' && Object.hasOwn(fileDTypes, name)
 }
 
 /**
- * Raw little-endian elements → what the engine computes with. Takes `bytes` over: the result may be a view of them.
+ * Raw little-endian elements → what the engine computes with. Little-endian is every machine that runs WebGPU, so equal
+ * types are views and not copies: `bytes` is taken over.
  * `where` names file and tensor in the error (code 'format') for a 64-bit integer outside of i32.
  */
 export function decode(dtype: FileDType, bytes: Uint8Array<ArrayBuffer>, where: string): TensorData {

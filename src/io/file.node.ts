@@ -1,7 +1,3 @@
-/**
- * Files in Node. Reading is by range; writing is beside the target and then renamed over it, so that a run that is
- * aborted, killed or out of disk never leaves half a file under the name a person asked for.
- */
 import { randomBytes } from 'node:crypto'
 import { constants, write, type Stats } from 'node:fs'
 import { access, lstat, open, readdir, readlink, rename, rm, stat, type FileHandle } from 'node:fs/promises'

@@ -1,11 +1,10 @@
-/**
- * JSON of our files, both ways. Written, its numbers are finite: JSON has no word for the others, and `JSON.stringify`
- * makes null of them, which the next program takes for 0. Read, it is checked against what it should be before anything
- * is computed from it, since files are edited, cut short, and made by others.
- */
 import { TweedieError } from '../errors.ts'
 
-/** @throws TweedieError 'non-finite' for NaN or infinity anywhere in it, naming the file `name` and the place */
+/**
+ * The text of a JSON file of ours. Its numbers are finite: JSON has no word for the others, and `JSON.stringify` makes null
+ * of them, which the next program takes for 0.
+ * @throws TweedieError 'non-finite' for NaN or infinity anywhere in it, naming the file `name` and the place
+ */
 export function jsonText(value: unknown, name: string, indent?: number): string {
   const broken = nonFinite(value)
   if (broken) throw new TweedieError('non-finite', `${name} is not written: ${broken.path.replace(/^\./, '') || 'it'} is ${broken.value}, and its numbers are finite.`)
@@ -37,13 +36,19 @@ const is = (expected: string, test: (value: unknown) => boolean): Check => (valu
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** JSON's 1e999 is infinity. */
+/** Finite: JSON's 1e999 is infinity. */
 export const aNumber = is('a number', Number.isFinite)
+/** Also of steps, indices and seeds. */
 export const aCount = is('a whole number of 0 or more', (value) => Number.isSafeInteger(value) && (value as number) >= 0)
+/** Also an empty one. */
 export const aText = is('a text', (value) => typeof value === 'string')
+/** Nothing that is only like it. */
 export const aBoolean = is('true or false', (value) => typeof value === 'boolean')
+/** One of these values. */
 export const oneOf = (...choices: readonly (string | number | boolean | null)[]): Check => is(choices.map((choice) => JSON.stringify(choice)).join(' or '), (value) => choices.includes(value as string))
+/** What passes one of the checks; the message is that of the last. */
 export const anyOf = (...checks: readonly Check[]): Check => (value, path) => checks.some((check) => check(value, path) === undefined) ? undefined : checks.map((check) => check(value, path)).at(-1)
+/** Absent, or what the check says. */
 export const optional = (check: Check): Check => (value, path) => value === undefined ? undefined : check(value, path)
 
 const first = <T>(items: Iterable<T>, check: (item: T) => string | undefined): string | undefined => {
@@ -54,6 +59,7 @@ const first = <T>(items: Iterable<T>, check: (item: T) => string | undefined): s
   return undefined
 }
 
+/** A list of any length whose elements are all alike. */
 export const listOf = (check: Check): Check => (value, path) =>
   Array.isArray(value) ? first(value.keys(), (i) => check(value[i], `${path}[${i}]`)) : is('a list', () => false)(value, path)
 
@@ -65,7 +71,7 @@ export const fieldsOf = (checks: Readonly<Record<string, Check>>): Check => (val
 export const valuesOf = (check: Check): Check => (value, path) => fieldsOf(isObject(value) ? Object.fromEntries(Object.keys(value).map((key) => [key, check])) : {})(value, path)
 
 /**
- * The value of a JSON text that passes `check`.
+ * The value of a JSON text that passes `check`: files are edited, cut short, and made by others.
  * @throws TweedieError 'format', naming the file `name`, what it should be and what is wrong with it
  */
 export function parseJson<T>(text: string, name: string, what: string, check: Check): T {

@@ -1,5 +1,5 @@
 /**
- * A lock: a small file that says who is writing. It appears whole and for one process only, as a hard link to a file
+ * How a lock is taken. It appears whole and for one process only, as a hard link to a file
  * written before. One whose owner is dead is taken over by renaming one's own over it, and who may do that is decided by
  * another lock, named after the dead one's token: nobody else can change the lock between the look and the rename.
  */
@@ -12,6 +12,7 @@ import { isRunning, ownerName, thisProcess, type Owner } from './owner.node.ts'
 
 /** What a lock's file holds, in JSON. */
 export interface LockHolder extends Owner {
+  /** What is being done, for people: `tweedie train diffusion`. */
   readonly command: string
   /** When it was taken, ISO 8601. */
   readonly since: string
@@ -19,12 +20,15 @@ export interface LockHolder extends Owner {
   readonly token: string
 }
 
+/** A lock that this process has; see {@link takeLock}. */
 export interface Lock {
+  /** Gives it back; calling it again does nothing. */
   release(): Promise<void>
 }
 
 /** Somebody else has the lock. */
 export class LockedError extends TweedieError {
+  /** Who has it. */
   readonly holder: LockHolder
 
   constructor(path: string, holder: LockHolder) {
@@ -50,7 +54,8 @@ function releaseAll(): void {
 }
 
 /**
- * Takes the lock `path`, whose folder must be there, for `command`.
+ * Takes the lock `path`, a small file that says who is writing, whose folder must be there, for `command`. That of a process
+ * which no longer runs is taken over.
  * @throws LockedError while a process that runs, or may run on another machine, holds it; the system's error where the
  *   folder cannot be written
  */

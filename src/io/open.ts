@@ -1,6 +1,3 @@
-/**
- * The way into all file formats: one look at the first bytes says which reader it takes.
- */
 import { unexpected } from '../errors.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { openSafetensors } from './safetensors.ts'

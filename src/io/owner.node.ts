@@ -1,13 +1,15 @@
-/**
- * Which process a file belongs to that is there only while the process runs: a lock, half of a file, half of a
- * download. Its name or text says the machine, the process and when the process started, for numbers of processes are
- * given out again. So whoever comes later can tell what is in use from what a killed process left behind.
- */
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 
+/**
+ * Which process a file belongs to that is there only while the process runs: a lock, half of a file, half of a download. Its
+ * name or text says the machine, the process and when the process started, for numbers of processes are given out again. So
+ * whoever comes later can tell what is in use from what a killed process left behind.
+ */
 export interface Owner {
+  /** Name of the machine, as far as it goes into the name of a file. */
   readonly host: string
+  /** Number of the process there. */
   readonly pid: number
   /** In ticks since the machine started, from /proc; 0 where there is no /proc. */
   readonly start: number

@@ -1,11 +1,3 @@
-/**
- * A restricted unpickler. A pickle is a program for a stack machine, and its GLOBAL instruction may name any function
- * of any Python module: loading a stranger's checkpoint is running a stranger's code. This machine knows the data
- * instructions that `torch.save` writes (protocol 2, and those of 3 and 4 that replace them), and the only names it
- * resolves are those of a table it is handed; any other is refused by name. There is no recursion, and no
- * number in the stream makes it allocate: a string of n bytes needs n bytes there.
- * Instructions: https://github.com/python/cpython/blob/3.12/Lib/pickletools.py
- */
 import { TweedieError } from '../errors.ts'
 
 /** The state dict of ADM-512 with its optimizer takes about 10^5. Bounds time and the number of objects. */
@@ -18,7 +10,15 @@ export class MalformedPickle extends Error {}
 export type PickleGlobals = ReadonlyMap<string, unknown>
 
 /**
- * Runs the pickle that starts at `start` and returns its value and where the next byte stands. Python's dict becomes a
+ * Runs the pickle that starts at `start` and returns its value and where the next byte stands.
+ *
+ * A pickle is a program for a stack machine, and its GLOBAL instruction may name any function of any Python module: loading a
+ * stranger's checkpoint is running a stranger's code. This machine knows the data instructions that `torch.save` writes
+ * (protocol 2, and those of 3 and 4 that replace them; CPython 3.12, Lib/pickletools.py), and the only names it resolves are
+ * those of `globals`; any other is refused by name. There is no recursion, and no number in the stream makes it allocate: a
+ * string of n bytes needs n bytes there.
+ *
+ * Python's dict becomes a
  * Map, list and tuple an array, int a number (a bigint past 2^53), str a string, bytes a Uint8Array, None null.
  * `persistent` turns persistent ids (torch: its storages) into values. Throws 'format'.
  */

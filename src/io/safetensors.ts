@@ -1,7 +1,5 @@
 /**
- * safetensors: 8 bytes of header length, a JSON header, then the tensors' bytes without gaps. This reader is strict:
- * whatever the format forbids is an error that names file and tensor, and nothing larger than the file is allocated.
- * It is our own because npm's package `safetensors` (0.0.1) is a cache for browsers and no reader of the format, and
+ * A reader of our own, because npm's package `safetensors` (0.0.1) is a cache for browsers and no reader of the format, and
  * others read the whole file or check nothing. Format: https://huggingface.co/docs/safetensors
  */
 import { TweedieError } from '../errors.ts'
@@ -25,8 +23,9 @@ interface Slot {
 }
 
 /**
- * Opens a safetensors file: reads and checks its header, in at most two reads. Rejects with code 'format', naming file,
- * tensor, what was expected and what was found.
+ * Opens a safetensors file (8 bytes of header length, a JSON header, then the tensors' bytes without gaps): reads and checks
+ * its header, in at most two reads. Whatever the format forbids rejects with code 'format', naming file, tensor, what was
+ * expected and what was found, and nothing larger than the file is allocated.
  */
 export async function openSafetensors(source: ByteSource, { signal }: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
   const broken = (message: string) => new TweedieError('format', `${source.name}: ${message}`)

@@ -1,8 +1,3 @@
-/**
- * A safetensors file that notices its own damage: a bit that flipped on a disk or on the way is found before it is used.
- * Its metadata hold the SHA-256 of every tensor's bytes, under `hashes`, and under `sha256` that of all the bytes before
- * the tensors, with zeros in its own place. Any reader of safetensors reads it.
- */
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
 import type { TensorData } from './dtype.ts'
@@ -11,7 +6,11 @@ import { sha256OfBytes } from './sha256.ts'
 
 const empty = '0'.repeat(64)
 
-/** As {@link encodeSafetensors}. The tensors are read back to the same bytes where they are 32-bit floats. */
+/**
+ * As {@link encodeSafetensors}, a file that notices its own damage: a bit that flipped on a disk or on the way is found
+ * before it is used. Its metadata hold the SHA-256 of every tensor's bytes, under `hashes`, and under `sha256` that of all
+ * the bytes before the tensors, with zeros in its own place. Any reader of safetensors reads it; {@link openSealed} checks it.
+ */
 export async function encodeSealed(tensors: Iterable<readonly [name: string, tensor: { readonly shape: readonly number[]; readonly data: Float32Array }]>, metadata: Readonly<Record<string, string>>): Promise<Uint8Array<ArrayBuffer>[]> {
   const list = [...tensors]
   const hashes: Record<string, string> = {}

@@ -1,11 +1,11 @@
-/**
- * Where the bytes of a checkpoint come from. A reader asks for ranges and never for the whole file, so that a
- * multi-gigabyte checkpoint costs the memory of its largest tensor, and a header can be read over the network without
- * the weights behind it. The file of Node is in file.node.ts.
- */
 import { TweedieError, unexpected } from '../errors.ts'
 
-/** Random access to immutable bytes. Write your own for storage that is not listed here. */
+/**
+ * Random access to immutable bytes, which a checkpoint is read from by ranges and never as a whole: a checkpoint of many
+ * gigabytes costs the memory of its largest tensor, and a header is read over the network without the weights behind it.
+ * Write your own for storage that {@link bytesSource}, {@link blobSource}, {@link urlSource} and Node's `openFile` do not
+ * read.
+ */
 export interface ByteSource {
   /** What messages call it: a path, a URL. */
   readonly name: string

@@ -1,7 +1,3 @@
-/**
- * What a PyTorch pickle may be made of: the table of the only names it may refer to, the tensors that they rebuild
- * (descriptions: nothing is read), and the rule that finds the state dict among them.
- */
 import { TweedieError } from '../errors.ts'
 import type { FileDType } from './dtype.ts'
 import { MalformedPickle } from './pickle.ts'
@@ -9,6 +5,7 @@ import type { PickleGlobals } from './pickle.ts'
 
 /** `torch.FloatStorage` and its like: the class, of which a pickle names the elements of a storage. */
 export class StorageType {
+  /** Of the elements. */
   readonly dtype: FileDType
 
   constructor(dtype: FileDType) {
@@ -18,8 +15,11 @@ export class StorageType {
 
 /** A storage: `count` elements of the file, under a key. */
 export class TorchStorage {
+  /** Of the elements. */
   readonly dtype: FileDType
+  /** Its record in the file. */
   readonly key: string
+  /** Number of elements. */
   readonly count: number
 
   constructor(dtype: FileDType, key: string, count: number) {
@@ -29,11 +29,15 @@ export class TorchStorage {
   }
 }
 
-/** A view of a storage; offset and strides in elements. */
+/** A tensor that a pickle describes, a view of a storage: nothing is read. */
 export class TorchTensor {
+  /** Where its elements lie. */
   readonly storage: TorchStorage
+  /** Of its first element in the storage, in elements. */
   readonly offset: number
+  /** Its sizes. */
   readonly shape: readonly number[]
+  /** From one place to the next of each axis, in elements. */
   readonly stride: readonly number[]
   /** Number of elements. */
   readonly count: number

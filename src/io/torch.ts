@@ -1,9 +1,3 @@
-/**
- * PyTorch checkpoints (`.pt`, `.pth`, `.ckpt`), both containers. A zip (since PyTorch 1.6) holds a pickle `X/data.pkl`
- * that describes the tensors, and each storage as a record `X/data/KEY`. The legacy file is five pickles (magic number,
- * protocol, system, object, storage keys) and then, storage by storage, a count and the elements. Tensors are views of
- * storages (offset and strides): reading fetches the view's span and gathers it to C order.
- */
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
 import { decode, fileDTypes } from './dtype.ts'
@@ -23,6 +17,11 @@ const legacyProtocol = 1001
 /**
  * Opens a PyTorch file that holds a state dict: a dictionary of tensors at the top, or the only one under `state_dict`,
  * `model_state_dict`, `ema` or `model`. No code of the file is run and no other global resolved. Rejects with 'format'.
+ *
+ * Both containers: a zip (since PyTorch 1.6) holds a pickle `X/data.pkl` that describes the tensors, and each storage as a
+ * record `X/data/KEY`. The legacy file is five pickles (magic number, protocol, system, object, storage keys) and then,
+ * storage by storage, a count and the elements. Tensors are views of storages (offset and strides): reading fetches the
+ * view's span and gathers it to C order.
  */
 export async function openTorch(source: ByteSource, { signal }: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
   const head = await source.read(0, Math.min(2, source.size), signal)

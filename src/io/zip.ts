@@ -1,19 +1,18 @@
-/**
- * The directory of a zip archive, read by range. PyTorch stores its records uncompressed, so a record is a slice of
- * the file and a tensor is read without the others; NumPy's archives may be deflated, and are read record by record.
- * Zip64 is understood (archives past 4 GiB, and PyTorch writes its records always), encryption and volumes are not.
- * Format: PKWARE APPNOTE 6.3.10, sections 4.3 and 4.5.3.
- */
 import { TweedieError } from '../errors.ts'
 import { readData } from './source.ts'
 import type { ByteSource } from './source.ts'
 
-/** A record: `size` bytes whose local header is at `header`. Deflated, they become `length` bytes. */
+/** A record of an archive, for {@link readEntry}. */
 export interface ZipEntry {
+  /** With the folders it is in. */
   readonly name: string
+  /** Bytes in the file. */
   readonly size: number
+  /** Where its local header stands in the file. */
   readonly header: number
+  /** What `size` bytes become when they are inflated; the same for a stored record. */
   readonly length: number
+  /** Compressed by deflate; otherwise stored. */
   readonly deflated: boolean
   /** Of the `length` bytes. */
   readonly crc32: number
@@ -22,7 +21,13 @@ export interface ZipEntry {
 /** A directory entry takes about 100 bytes; the largest published checkpoints have some thousand. */
 const maxDirectory = 2 ** 26
 
-/** All records by name. Throws 'format' for a broken or encrypted archive, and for a compressed one unless `deflate` allows it. */
+/**
+ * All records of a zip archive by name; its directory alone is read, by range (PKWARE APPNOTE 6.3.10, sections 4.3 and
+ * 4.5.3). PyTorch stores its records uncompressed, so a record is a slice of the file and a tensor is read without the others;
+ * NumPy's archives may be deflated, and are read record by record. Zip64 is understood (archives past 4 GiB, and PyTorch
+ * writes its records always), encryption and volumes are not. Throws 'format' for a broken or encrypted archive, and for a
+ * compressed one unless `deflate` allows it.
+ */
 export async function openZip(source: ByteSource, signal?: AbortSignal, { deflate = false } = {}): Promise<Map<string, ZipEntry>> {
   const broken = (message: string) => new TweedieError('format', `${source.name}: broken zip: ${message}`)
   const { offset, size, count } = await findDirectory(source, broken, signal)
