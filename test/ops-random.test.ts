@@ -1,6 +1,6 @@
 /** Philox by its published vectors, device against host, the shape of the normal distribution, and dropout. */
 import { describe, expect, test } from 'vitest'
-import { dropout, grad, hostRandomBits, hostRandomNormal, randomBits, randomNormal, splitSeed, sum, type RandomStream } from '../src/tensor/index.ts'
+import { dropout, grad, hostRandomBits, hostRandomNormal, hostRandomUniform, randomBits, randomNormal, splitSeed, sum, type RandomStream } from '../src/tensor/index.ts'
 import { normalOf, philox4x32, type Words } from '../src/tensor/philox.ts'
 import { checkOp, deviceTest, host, numbers } from './op.ts'
 
@@ -16,6 +16,12 @@ const published: [Words, readonly [number, number], Words][] = [
 describe('bits', () => {
   test('published vectors on the host', () => {
     for (const [counter, key, expected] of published) expect(philox4x32(counter, key)).toEqual(expected)
+  })
+
+  test('as numbers in [0, 1)', () => {
+    const [[, , words]] = published
+    const zero: RandomStream = { seed: [0, 0], draw: 0, purpose: 0 }
+    expect(hostRandomUniform(zero, [0], 4)).toEqual(words.map((bits) => bits / 2 ** 32))
   })
 
   deviceTest('a published vector on the device', async (device) => {
