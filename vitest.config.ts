@@ -20,6 +20,14 @@ export default defineConfig({
     maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 600_000,
     hookTimeout: 600_000,
+    // `npm run coverage`. What child processes run (the installed package, pages, kills) is not counted.
+    coverage: {
+      provider: 'v8',
+      include: ['src/**/*.ts'],
+      exclude: ['src/wasm/**', 'src/tensor/cpu/generated/**', '**/*.d.ts'],
+      reporter: ['text', 'html'],
+      reportsDirectory: 'out/coverage',
+    },
     // `npm test` runs the first, `npm run test:long` the second: dozens of kills, tens of thousands of samples.
     projects: [
       { extends: true, test: { name: 'tests', include: ['test/*.test.ts'] } },
