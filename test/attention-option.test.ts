@@ -4,7 +4,7 @@ import { expect, test, vi } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { attentionBefore } from '../src/cli/options/attention.ts'
 import { classifierNetworkOf } from '../src/cli/options/classifier.ts'
-import { networkOf, type NetworkOption } from '../src/cli/options/network.ts'
+import { networkOf } from '../src/cli/options/network.ts'
 import { trainClassifier } from '../src/cli/commands/train-classifier.ts'
 import { trainDiffusion } from '../src/cli/commands/train-diffusion.ts'
 import { encodeSafetensors } from '../src/io/index.ts'
@@ -13,7 +13,7 @@ import { temporaryFolder } from './cli.ts'
 
 const at = temporaryFolder()
 const diffusion = async (size: number, ...more: string[]): Promise<number[]> =>
-  (await networkOf(parseArguments<NetworkOption>(trainDiffusion, more), { size, channels: 3, classes: null })).config.attentionResolutions
+  (await networkOf(parseArguments(trainDiffusion, more), { size, channels: 3, classes: null })).config.attentionResolutions
 const classifier = (size: number, ...more: string[]): number[] =>
   classifierNetworkOf(parseArguments(trainClassifier, more), { model: null, extractor: null, data: { size, channels: 3, classes: null }, outputs: 4 }).config.attentionResolutions
 
@@ -74,6 +74,6 @@ test('files of before November 2026 that say such a rate still open, and a run g
   writeFileSync(at('run/state.safetensors'), Buffer.concat(encodeSafetensors([['x', { shape: [1], data: new Float32Array(1) }]], metadata)))
   const before = await attentionBefore({ out: at('run'), resume: true }, new AbortController().signal)
   expect(before).toEqual([2])
-  expect((await networkOf(parseArguments<NetworkOption>(trainDiffusion, []), { size: 28, channels: 1, classes: null }, before)).config.attentionResolutions).toEqual([2])
+  expect((await networkOf(parseArguments(trainDiffusion, []), { size: 28, channels: 1, classes: null }, before)).config.attentionResolutions).toEqual([2])
   expect(await attentionBefore({ out: at('run'), resume: false }, new AbortController().signal)).toBeNull()
 })

@@ -8,7 +8,7 @@ import { encode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { sha256OfFile } from '../src/cli/files.ts'
-import { sampleSettings, type SampleOption } from '../src/cli/options/sample.ts'
+import { sampleSettings } from '../src/cli/options/sample.ts'
 import type { RunRecord } from '../src/cli/sampling/run-record.ts'
 import { sample } from '../src/cli/commands/sample.ts'
 import { batchOf, decodeImage } from '../src/data/index.ts'
@@ -195,7 +195,7 @@ describe('minority guidance', () => {
     ['nothing', [], 1],
   ])('its scale comes from %s', (_, more, scale) => {
     const argv = ['--model', file('base'), '--distance', 'l2', '--minority-classifier', file('minority'), ...more]
-    expect(sampleSettings(parseArguments<SampleOption>(sample, argv), { config: base, diffusion: cosine }).minority?.scale).toBe(scale)
+    expect(sampleSettings(parseArguments(sample, argv), { config: base, diffusion: cosine }).minority?.scale).toBe(scale)
   })
 })
 

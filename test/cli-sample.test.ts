@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
+import { readsPath, type Option } from '../src/cli/option.ts'
 import { sampleOptions } from '../src/cli/options/sample.ts'
 import { replay } from '../src/cli/commands/replay.ts'
 import type { RunRecord } from '../src/cli/sampling/run-record.ts'
@@ -42,7 +43,7 @@ test('--model bccd32 is the shipped set, with what belongs to it unless somethin
   expect(record('set').options).toMatchObject({ model: weights, 'minority-classifier': beside('bccd32-minority.safetensors'), distance: 'features', features: beside('bccd32-features.safetensors') })
   const given = (...argv: string[]): Record<string, string> => {
     const args = parseArguments(sample, argv)
-    return Object.fromEntries((Object.keys(sampleOptions) as (keyof typeof sampleOptions)[]).flatMap((name) => args.has(name) ? [[name, args.required(name)]] : []))
+    return Object.fromEntries((Object.keys(sampleOptions) as (keyof typeof sampleOptions)[]).flatMap((name) => args.has(name) ? [[name, args.text(name)!]] : []))
   }
   expect(given('--model=bccd32', '--distance', 'l1')).toEqual({ model: weights, distance: 'l1' })
   expect(given('--out', 'bccd32')).toEqual({ out: 'bccd32' })
@@ -109,9 +110,10 @@ describe('a run', () => {
   })
 
   test('a replay takes every file that a run reads, wherever it lies now', () => {
-    const reads = Object.entries(sampleOptions).flatMap(([name, option]) => 'value' in option && /safetensors$|^FILE$|^DATA$/.test(option.value) && name !== 'save' ? [name] : [])
-    expect(reads).toContain('features')
-    expect(Object.keys(replay.options)).toEqual(expect.arrayContaining(reads))
+    const reads = Object.entries<Option>(sampleOptions).filter(([, option]) => readsPath(option))
+    expect(reads.map(([name]) => name)).toContain('features')
+    expect(Object.keys(replay.options)).toEqual(expect.arrayContaining(reads.map(([name]) => name)))
+    for (const [name, { called }] of reads) expect(called, `what replay --help calls --${name}`).toBeDefined()
   })
 
   test('replayed on another number of threads it is the same to the byte', async () => {

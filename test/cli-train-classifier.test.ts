@@ -170,7 +170,7 @@ describe('the published networks', () => {
       const { config, diffusion, sampling } = preset(name)
       const reads = sampling.minority?.featureExtractor
       const extractor = reads ? { config: preset(reads).config as ClassifierConfig } : null
-      const args = parseArguments<'preset'>(trainClassifier, ['--preset', name])
+      const args = parseArguments(trainClassifier, ['--preset', name])
       const sources = { model: null, extractor, data: { size: null, channels: 3, classes: 1000 }, outputs: config.outChannels } as const
       const found = classifierNetworkOf(args, sources)
       expect(found).toEqual({ config, images: { size: size[name], channels: name === 'mc_brain_mri' ? 1 : 3 } })
@@ -183,7 +183,7 @@ describe('the published networks', () => {
 
   test('as many classes as published', () => {
     const extractor = { config: preset('64x64_classifier').config as ClassifierConfig }
-    expect(() => classifierNetworkOf(parseArguments<'preset'>(trainClassifier, ['--preset', 'mc_imagenet']), { model: null, extractor, data: { size: 64, channels: 3, classes: 10 }, outputs: 25 }))
+    expect(() => classifierNetworkOf(parseArguments(trainClassifier, ['--preset', 'mc_imagenet']), { model: null, extractor, data: { size: 64, channels: 3, classes: 10 }, outputs: 25 }))
       .toThrow('--preset mc_imagenet has 1000 classes, and the data 10')
   })
 })

@@ -8,7 +8,7 @@ import { encode } from 'fast-png'
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { contactSheet } from '../src/data/contact-sheet.ts'
-import { sampleSettings, type SampleOption } from '../src/cli/options/sample.ts'
+import { sampleSettings } from '../src/cli/options/sample.ts'
 import { sample } from '../src/cli/commands/sample.ts'
 import { loadDistance } from '../src/cli/options/distance.ts'
 import type { RunRecord } from '../src/cli/sampling/run-record.ts'
@@ -236,7 +236,7 @@ describe('before a device is asked for', () => {
   test("the weight of classifier guidance is the preset's, then 1", () => {
     const scale = (name: string, ...more: string[]): number | undefined => {
       const given = ['--model', 'm.pt', '--preset', name, '--classifier', 'c.pt', '--target', '1', '--distance', 'l2', ...more]
-      return sampleSettings(parseArguments<SampleOption>(sample, given), preset(name)).classifier?.scale
+      return sampleSettings(parseArguments(sample, given), preset(name)).classifier?.scale
     }
     expect([scale('256x256_diffusion_uncond'), scale('lsun_cat'), scale('256x256_diffusion_uncond', '--classifier-scale', '3')]).toEqual([10, 1, 3])
   })

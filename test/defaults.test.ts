@@ -5,11 +5,13 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { Arguments } from '../src/cli/arguments.ts'
+import { Arguments, type Command } from '../src/cli/arguments.ts'
 import { classifierNetworkOf } from '../src/cli/options/classifier.ts'
 import { networkOf } from '../src/cli/options/network.ts'
+import type { OptionTable } from '../src/cli/option.ts'
 import { sampleOptions, sampleSettings, type SampleSettings } from '../src/cli/options/sample.ts'
-import { settingsOf, trainClassifier } from '../src/cli/commands/train-classifier.ts'
+import { sample } from '../src/cli/commands/sample.ts'
+import { trainClassifier } from '../src/cli/commands/train-classifier.ts'
 import { trainDiffusion } from '../src/cli/commands/train-diffusion.ts'
 import { runSettings } from '../src/cli/options/training.ts'
 import {
@@ -27,7 +29,8 @@ import { base, cosine, writeModel } from './small-models.ts'
 type Row = readonly [name: string, reference: unknown, ours?: unknown, why?: string]
 
 /** Options as they are without any, but for those that have no default. */
-const silent = <K extends string>(given: Partial<Record<K, string>> = {}): Arguments<K> => new Arguments<K>([], new Map(Object.entries(given) as [string, string][]))
+const silent = <T extends OptionTable>({ options }: Command<T>, given: Partial<Record<keyof T, string>> = {}): Arguments<T> =>
+  new Arguments(options, [], new Map(Object.entries(given) as [string, string][]))
 
 const scratch = 'sized for small pictures that two cores train in an hour; the published networks are presets'
 const adm = 'as every published ADM network has it; the reference gives it as a flag'
@@ -88,14 +91,14 @@ describe('train diffusion', () => {
     const file = at('config.json')
     const config = (more: object): Promise<unknown> => {
       writeFileSync(file, JSON.stringify({ ...needed, diffusion: { ...said, learn_sigma: false }, ...more }))
-      return networkOf(silent({ config: file }), { size: 32, channels: 3, classes: null })
+      return networkOf(silent(trainDiffusion, { config: file }), { size: 32, channels: 3, classes: null })
     }
     expect(await config({})).toMatchObject({ config: { outChannels: 3 } })
     await expect(config({ out_channels: 6 })).rejects.toThrow('learn_sigma false means 3 output channels')
   })
 
   let network: Awaited<ReturnType<typeof networkOf>>
-  beforeAll(async () => void (network = await networkOf(silent(), { size: 64, channels: 3, classes: null })))
+  beforeAll(async () => void (network = await networkOf(silent(trainDiffusion), { size: 64, channels: 3, classes: null })))
 
   table('its network', 'gd script_util.py, model_and_diffusion_defaults, at image_size 64', [
     ['modelChannels', 128, 64, scratch], ['numResBlocks', 2, 1, scratch], ['channelMult', [1, 2, 3, 4], [1, 2, 2], scratch],
@@ -121,7 +124,7 @@ describe('train diffusion', () => {
     ['schedule-sampler', 'uniform'], ['crop', 'center'], ['augment', 'flip', 'none', 'what keeps an image what it is depends on the images: text and cells differ'],
     ['betas', [0.9, 0.999]], ['eps', 1e-8],
   ], () => {
-    const { train: { steps: _, ...train }, saveEvery } = runSettings(silent({ images: '1', out: 'x' }))
+    const { train: { steps: _, ...train }, saveEvery } = runSettings(silent(trainDiffusion, { images: '1', out: 'x' }))
     const { options } = trainDiffusion
     return {
       clip: undefined, microbatch: undefined, ...train, saveEvery, ...optimizer,
@@ -146,7 +149,7 @@ describe('train classifier', () => {
     ['useScaleShiftNorm', true], ['resblockUpdown', true], ['useNewAttentionOrder', false], ['pool', 'attention'], ['dropout', 0], ['convResample', true],
     ['numClasses', null], ['inChannels', 3],
   ], () => {
-    const { config: { kind: _, imageSize, outChannels, ...rest } } = classifierNetworkOf(silent(), { model: null, extractor: null, data: { size: 64, channels: 3, classes: null }, outputs: 10 })
+    const { config: { kind: _, imageSize, outChannels, ...rest } } = classifierNetworkOf(silent(trainClassifier), { model: null, extractor: null, data: { size: 64, channels: 3, classes: null }, outputs: 10 })
     return rest
   })
 
@@ -157,18 +160,18 @@ describe('train classifier', () => {
     ['crop', 'random', 'center', 'as train diffusion; recipes of the papers say random'], ['augment', 'flip', 'none', 'as train diffusion; recipes of the papers say flip'],
     ['schedule-sampler', 'uniform'], ['validate', 0.05],
   ], () => {
-    const { train: { steps: _, ...train } } = settingsOf(silent({ images: '1', out: 'x' }))
+    const { train: { steps: _, ...train } } = runSettings(silent(trainClassifier, { images: '1', out: 'x' }))
     const { options } = trainClassifier
     return {
       ...train, 'schedule-sampler': options['schedule-sampler']!.default, crop: options.crop!.default, augment: options.augment!.default,
-      validate: Number(/else (.*)$/.exec(options.validate!.default!)![1]),
+      validate: Number(/else (.*)$/.exec(options.validate!.otherwise!)![1]),
     }
   })
 })
 
 describe('sample', () => {
   const settings = (given: Record<string, string> = {}, diffusion: DiffusionSettings = cosine): SampleSettings =>
-    sampleSettings(silent({ model: 'm', ...given }), { config: { ...base, outChannels: 3 }, diffusion })
+    sampleSettings(silent(sample, { model: 'm', ...given }), { config: { ...base, outChannels: 3 }, diffusion })
 
   table('its steps', 'gd image_sample.py', [
     ['sampler', 'ancestral'], ['respacing', '1000'], ['clipDenoised', true], ['eta', 0], ['meanType', 'epsilon'], ['varianceType', 'fixedLarge'], ['rescaleTimesteps', false],
@@ -186,7 +189,7 @@ describe('sample', () => {
     ['greyRange', '0..1', '-1..1', 'right for models of images in [-1, 1], as all of guided-diffusion\'s training is; 0..1 is the option'],
   ], () => {
     const { guide, distance } = settings({ method: 'self-guided' })
-    const { greyRange } = sampleSettings(silent({ model: 'm', lpips: 'w' }), { config: { ...base, inChannels: 1, outChannels: 2 }, diffusion: cosine })
+    const { greyRange } = sampleSettings(silent(sample, { model: 'm', lpips: 'w' }), { config: { ...base, inChannels: 1, outChannels: 2 }, diffusion: cosine })
     return { ...guide, distance, greyRange }
   })
 
@@ -255,7 +258,7 @@ describe('whatever the reference can be told, this can be told', () => {
   test('when it draws', () => {
     expect(Object.keys(sampleOptions)).toEqual(expect.arrayContaining(Object.values(switches)))
     for (const [distance, known] of [['l2', true], ['l1', true], ['l2.5', true], ['l30', true], ['linf', true], ['l0.5', false], ['l', false], ['linfinity', false]] as const) {
-      const read = (): string => sampleSettings(silent({ model: 'm', distance }), { config: base, diffusion: cosine }).distance
+      const read = (): string => sampleSettings(silent(sample, { model: 'm', distance }), { config: base, diffusion: cosine }).distance
       if (known) expect(read()).toBe(distance)
       else expect(read).toThrow('--distance: expected lpips, features, l2, l1 or another norm lP')
     }

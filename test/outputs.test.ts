@@ -9,7 +9,7 @@ import { build } from 'esbuild'
 import { encode } from 'fast-png'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commands, main } from '../src/cli/main.ts'
-import { isPath } from '../src/cli/outputs.ts'
+import { readsPath } from '../src/cli/option.ts'
 import { encodeSafetensors, writeFileAtomic } from '../src/io/index.node.ts'
 import { ownerName, thisProcess } from '../src/io/owner.node.ts'
 import { Device } from '../src/tensor/index.ts'
@@ -87,10 +87,14 @@ describe('an input', () => {
     rmSync(join(data, 'split.json'))
   })
 
-  test('is every option whose value is a path, but those that are written', () => {
-    const paths = new Set(commands.flatMap(({ options }) => Object.entries(options).flatMap(([name, { value }]) => value !== undefined && isPath(value) ? [name] : [])))
+  test('is every option that is described as a path, but those that are written', () => {
+    const paths = new Set(commands.flatMap(({ options }) => Object.entries(options).flatMap(([name, option]) => readsPath(option) ? [name] : [])))
     expect([...paths]).toEqual(expect.arrayContaining(['model', 'data', 'scores', 'lpips', 'features', 'noise', 'select', 'extractor', 'synthetic', 'config', 'upsampler', 'attributes-file', 'sehwag-data']))
-    for (const word of ['N', '3,8', '0.999,0.9999', '0..1', 'X', 'cosine|linear', '1,2,2', '99|90-99', 'NAME', 'Bald,Eyeglasses']) expect(isPath(word), word).toBe(false)
+  })
+
+  test.each(commands.map((command) => [command.name, command] as const))('%s describes as paths what its help calls by a word for one', (_, { options }) => {
+    const calledPath = (value = ''): boolean => /^(FILE|DIR|DATA|PATH)$|\w\.[a-z]+$/.test(value)
+    for (const [name, { value, path }] of Object.entries(options)) expect(path !== undefined, `--${name} ${value}`).toBe(calledPath(value))
   })
 })
 

@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { departures, diffusionTrainingDepartures, scoreDepartures, trainingDepartures } from '../src/cli/sampling/departures.ts'
 import type { KnownFiles } from '../src/cli/options/known-files.ts'
-import { sampleSettings, toOptions, type SampleOption, type SampleSettings } from '../src/cli/options/sample.ts'
+import { sampleSettings, toOptions, type SampleSettings } from '../src/cli/options/sample.ts'
 import { withUpsamplerSteps } from '../src/cli/options/upsampler.ts'
 import type { RunRecord } from '../src/cli/sampling/run-record.ts'
 import { sample } from '../src/cli/commands/sample.ts'
@@ -114,7 +114,7 @@ describe('what a file is', () => {
 
 describe('defaults', () => {
   const settingsOf = (model: ModelDescription, argv: string[], files: KnownFiles = {}): SampleSettings =>
-    sampleSettings(parseArguments<SampleOption>(sample, ['--model', 'm.safetensors', '--distance', 'l2', ...argv]), model, undefined, files)
+    sampleSettings(parseArguments(sample, ['--model', 'm.safetensors', '--distance', 'l2', ...argv]), model, undefined, files)
   const labels = ['--labels', '1']
   const imagenet = file('64x64_diffusion', { preset: '64x64_diffusion' })
   const lsun = file('lsun_bedroom', { preset: 'lsun_bedroom' })
@@ -143,7 +143,7 @@ describe('defaults', () => {
     expect(options).toMatchObject({ respacing: '50', 'guide-weight': 0.2, 'guide-every': 3 })
     const argv = Object.entries(options).map(([name, value]) => `--${name}=${String(value)}`)
     const nobody = { config: imagenet.config, diffusion: imagenet.diffusion! }
-    expect(toOptions(sampleSettings(parseArguments<SampleOption>(sample, argv), nobody))).toEqual(options)
+    expect(toOptions(sampleSettings(parseArguments(sample, argv), nobody))).toEqual(options)
   })
 
   test.each<[string, SampleSettings, string, string[]]>([

@@ -7,13 +7,13 @@ import { encode } from 'fast-png'
 import { describe, expect, test, vi } from 'vitest'
 import { parseArguments, type Command } from '../src/cli/arguments.ts'
 import { departures } from '../src/cli/sampling/departures.ts'
-import { sampleSettings, type SampleOption } from '../src/cli/options/sample.ts'
+import { sampleSettings } from '../src/cli/options/sample.ts'
 import { sample } from '../src/cli/commands/sample.ts'
-import { networkOf, type DataShape, type NetworkOption } from '../src/cli/options/network.ts'
+import { networkOf, type DataShape } from '../src/cli/options/network.ts'
 import { trainDiffusion } from '../src/cli/commands/train-diffusion.ts'
 import { catalogue } from '../src/cli/commands/fetch-catalogue.ts'
 import { weightsFolder } from '../src/cli/commands/fetch.ts'
-import { planOf, recipe as recipeCommand, run, stageCommands, type PlannedStage, type RecipeOption } from '../src/cli/commands/recipe.ts'
+import { planOf, recipe as recipeCommand, run, stageCommands, type PlannedStage } from '../src/cli/commands/recipe.ts'
 import { recipes, type Recipe, type Setting, type Stage } from '../src/cli/recipes/recipes.ts'
 import { classCounts, selectImages } from '../src/data/index.ts'
 import { preset, type ClassifierConfig } from '../src/nn/index.ts'
@@ -24,7 +24,7 @@ import { refuses } from './io-fixtures.ts'
 
 const at = temporaryFolder()
 const named = (name: string): Recipe => recipes.find((candidate) => candidate.name === name)!
-const args = (...argv: string[]) => parseArguments<RecipeOption>(recipeCommand, argv)
+const args = (...argv: string[]) => parseArguments(recipeCommand, argv)
 const plan = (name: string, ...argv: string[]): PlannedStage[] => planOf(named(name), args(...argv, ...named(name).asks.labels === null && !argv.includes('--labels') ? ['--labels', '22'] : []), '/data').stages
 const stageOf = (name: string, command: string): PlannedStage => plan(name).find(({ stage }) => stage.command === command)!
 const figure = (name: string, command: string, option: string): string | undefined => stageOf(name, command).figures.find((candidate) => candidate.option === option)?.value
@@ -122,7 +122,7 @@ describe('plans', () => {
   })
 
   test('a network that is trained is built as its recipe says', async () => {
-    const networkIn = (name: string, data: DataShape) => networkOf(parseArguments<NetworkOption>(trainDiffusion, stageOf(name, 'train diffusion').argv), data)
+    const networkIn = (name: string, data: DataShape) => networkOf(parseArguments(trainDiffusion, stageOf(name, 'train diffusion').argv), data)
     const lsun = preset('lsun_bedroom')
     const mri = await networkIn('brain-mri', { size: 256, channels: 1, classes: 4 })
     // The order of q, k and v is one of storage: a network trained from nothing has no other.
@@ -147,7 +147,7 @@ describe('plans', () => {
     ['celeba-self-guided', 'celeba64_uncond', null, 'LPIPS (alex)'], ['imagenet-self-guided', '64x64_diffusion', null, 'LPIPS (alex)'], ['imagenet-256-self-guided', '64x64_diffusion', null, 'LPIPS (alex)'],
   ])('%s draws as published: nothing is said to differ', (name, model, minority, distance) => {
     const files = { ...(minority && { minority: { ...preset(minority), preset: minority } }), upsampler: { ...preset('64_256_upsampler'), preset: '64_256_upsampler' } }
-    const settings = sampleSettings(parseArguments<SampleOption>(sample, stageOf(name, 'sample').argv), { ...preset(model), preset: model }, undefined, files)
+    const settings = sampleSettings(parseArguments(sample, stageOf(name, 'sample').argv), { ...preset(model), preset: model }, undefined, files)
     // The range of levels is ours where none is published.
     expect(departures(settings, distance)).toEqual([])
     expect(departures({ ...settings, respacing: '50' }, distance)).toHaveLength(1)

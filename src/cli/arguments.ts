@@ -1,32 +1,23 @@
 /**
  * Command line arguments: a table of options says what there is, `parseArguments` reads them with Node's own `parseArgs`,
- * and `helpOf` prints the same table. A value stays the text that was typed until an accessor asks for a number, so that
- * a folder called `007` keeps its name; whatever does not fit is one line that names the option.
+ * and `helpOf` prints the same table. A word is read when it is asked for, by its option; whatever does not fit is one
+ * line that names the option.
  */
 import { parseArgs } from 'node:util'
-import { nearestName } from '../suggest.ts'
+import { resolve } from 'node:path'
 import { fail } from '../tweedie/fail.ts'
+import { didYouMean, type Option, type OptionTable, type ValueOf } from './option.ts'
 import type { Session } from './session.ts'
 import { addShippedSet } from './shipped.ts'
 
 export { fail }
 
-export interface Option {
-  /** What the help calls its value; a flag has none. */
-  readonly value?: string
-  readonly help: string
-  /** The default, as the help shows it. */
-  readonly default?: string
-}
-
-export type OptionTable = Readonly<Record<string, Option>>
-
-export interface Command {
+export interface Command<T extends OptionTable = OptionTable> {
   readonly name: string
   /** What follows the name in the usage line. */
   readonly usage: string
   readonly summary: string
-  readonly options: OptionTable
+  readonly options: T
   /** Fewest and most arguments that are no options. */
   readonly positionals: readonly [number, number]
   readonly notes?: readonly string[]
@@ -35,79 +26,48 @@ export interface Command {
   run(argv: readonly string[], session: Session): Promise<void>
 }
 
-/** `"x"`, or nothing: the end of a message about a name that does not exist. */
-export function didYouMean(name: string, candidates: Iterable<string>, prefix = ''): string {
-  const near = nearestName(name, candidates)
-  return near === undefined ? '' : `, did you mean "${prefix}${near}"?`
-}
-
-export class Arguments<K extends string> {
+/** The arguments of a command with the options `T`. */
+export class Arguments<T extends OptionTable> {
+  readonly options: T
   readonly positionals: readonly string[]
-  readonly #values: ReadonlyMap<string, string>
+  readonly #words: ReadonlyMap<string, string>
 
-  constructor(positionals: readonly string[], values: ReadonlyMap<string, string>) {
+  /** `words`: what was given, by option. */
+  constructor(options: T, positionals: readonly string[], words: ReadonlyMap<string, string>) {
+    this.options = options
     this.positionals = positionals
-    this.#values = values
+    this.#words = words
   }
 
-  text(name: K): string | undefined {
-    return this.#values.get(name)
+  /** The word as it was given, if it was. */
+  text(name: keyof T & string): string | undefined {
+    return this.#words.get(name)
   }
 
-  has(name: K): boolean {
-    return this.#values.has(name)
+  has(name: keyof T & string): boolean {
+    return this.#words.has(name)
   }
 
-  required(name: K, hint = ''): string {
-    return this.text(name) ?? fail(`--${name} is required${hint}.`)
+  /** What was given or is the default. Throws 'option' for a word that means nothing to the option. */
+  get<K extends keyof T & string>(name: K): ValueOf<T[K]> {
+    const option = this.options[name] as Option
+    const word = this.text(name) ?? option.default
+    return (word === undefined ? undefined : option.read(word, name)) as ValueOf<T[K]>
   }
 
-  flag(name: K): boolean | undefined {
-    const text = this.text(name)
-    if (text === undefined || text === 'true') return text === undefined ? undefined : true
-    return text === 'false' ? false : fail(`--${name} is a switch (--${name}, or --${name}=false), found "${text}".`)
+  required<K extends keyof T & string>(name: K, hint = ''): NonNullable<ValueOf<T[K]>> {
+    return this.get(name) as NonNullable<ValueOf<T[K]>> | undefined ?? fail(`--${name} is required${hint}.`)
   }
 
-  number(name: K, { min = -Infinity, max = Infinity } = {}): number | undefined {
-    const text = this.text(name)
-    if (text === undefined) return undefined
-    const value = text.trim() === '' ? NaN : Number(text)
-    if (Number.isFinite(value) && value >= min && value <= max) return value
-    return fail(`--${name}: expected ${range('a number', min, max)}, found "${text}".`)
-  }
-
-  integer(name: K, { min = 0, max = Infinity } = {}): number | undefined {
-    const text = this.text(name)
-    return text === undefined ? undefined : wholeNumber(text, min, max) ?? fail(`--${name}: expected ${range('a whole number', min, max)}, found "${text}".`)
-  }
-
-  /** `3,8`. */
-  integers(name: K): number[] | undefined {
-    return this.text(name)?.split(',').map((part) => wholeNumber(part, 0, Infinity)
-      ?? fail(`--${name}: expected whole numbers with commas between, as in 3,8, found "${this.text(name)}".`))
-  }
-
-  choice<const C extends string>(name: K, choices: readonly C[]): C | undefined {
-    const text = this.text(name)
-    if (text === undefined || choices.includes(text as C)) return text as C | undefined
-    // "gpu" is nearer to "cpu" than to "webgpu".
-    const longer = choices.filter((choice) => choice.includes(text))
-    return fail(`--${name}: expected ${choices.join(', ')}, found "${text}"${didYouMean(text, longer.length > 0 ? longer : choices)}`)
+  /** An absolute path; null where none is given. */
+  path(name: keyof T & string): string | null {
+    const path = this.get(name) as string | undefined
+    return path === undefined ? null : resolve(path)
   }
 }
-
-const wholeNumber = (text: string, min: number, max: number): number | undefined => {
-  const value = /^\s*\d+\s*$/.test(text) ? Number(text) : NaN
-  return Number.isSafeInteger(value) && value >= min && value <= max ? value : undefined
-}
-
-const range = (what: string, min: number, max: number): string =>
-  min === -Infinity ? what : max === Infinity ? `${what} of ${min} or more` : `${what} from ${min} to ${max}`
 
 /** Reads the arguments of a command. Throws 'option' for what is unknown, incomplete or too much. */
-export function parseArguments<K extends string>(command: { readonly name: string; readonly options: Readonly<Record<K, Option>>; readonly positionals: readonly [number, number]; readonly usage: string }, argv: readonly string[]): Arguments<K> {
-  const { name, positionals: [fewest, most], usage } = command
-  const options: OptionTable = command.options
+export function parseArguments<T extends OptionTable>({ name, options, positionals: [fewest, most], usage }: Command<T>, argv: readonly string[]): Arguments<T> {
   const types = Object.entries(options).map(([key, { value }]) => [key, { type: value === undefined ? 'boolean' as const : 'string' as const }])
   const { tokens } = parseArgs({ args: [...argv], options: Object.fromEntries(types), strict: false, allowPositionals: true, tokens: true })
   const values = new Map<string, string>()
@@ -126,12 +86,12 @@ export function parseArguments<K extends string>(command: { readonly name: strin
   if (positionals.length > most) fail(`tweedie ${name}: "${positionals[most]}" is too much. Usage: tweedie ${name} ${usage}`)
   if (positionals.length < fewest) fail(`tweedie ${name} needs more. Usage: tweedie ${name} ${usage}`)
   addShippedSet(values, options)
-  return new Arguments<K>(positionals, values)
+  return new Arguments(options, positionals, values)
 }
 
 /** The help of one command. */
 export function helpOf({ name, usage, summary, options, notes = [], examples }: Command): string {
-  const rows = Object.entries(options).map(([key, { value, help, default: otherwise }]) =>
+  const rows = Object.entries(options).map(([key, { value, help, default: word, otherwise = word }]) =>
     [`--${key}${value === undefined ? '' : ` ${value}`}`, `${help}${otherwise === undefined ? '' : ` (default: ${otherwise})`}`] as const)
   const width = Math.min(30, Math.max(0, ...rows.map(([left]) => left.length)) + 2)
   const row = (left: string, right: string): string => `  ${left.length + 2 > width ? `${left}\n${' '.repeat(width + 2)}` : left.padEnd(width)}${wrap(right, width + 2)}`

@@ -2,12 +2,14 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { parse } from 'node:path'
+import { openImages } from '../data/index.node.ts'
 import { openCheckpoint, openFile, type Checkpoint } from '../io/index.node.ts'
 import { loadModel, type Classifier, type UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import type { Files } from '../tweedie/files.ts'
 import { nodeFiles } from '../tweedie/files.node.ts'
 import { openModelFile, type ModelFile } from '../tweedie/model-file.ts'
+import type { Option } from './option.ts'
 import { mebibytes, progress } from './progress.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'
@@ -50,4 +52,11 @@ export async function sha256OfFile(path: string, signal: AbortSignal): Promise<s
   const hash = createHash('sha256')
   for await (const chunk of createReadStream(path, { signal })) hash.update(chunk as Uint8Array)
   return hash.digest('hex')
+}
+
+/** The sha256 of what an option names, as the record of a run has it; of images also what the first version took for their fingerprint. */
+export async function sha256sOf({ path: kind }: Pick<Option, 'path'>, path: string, signal: AbortSignal): Promise<readonly [string, ...string[]]> {
+  if (kind !== 'images') return [await sha256OfFile(path, signal)]
+  const { fingerprint, formerFingerprint = fingerprint } = await openImages(path, { signal })
+  return [fingerprint, formerFingerprint]
 }

@@ -18,8 +18,9 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { isWrittenInto, removeAbandoned, targetOf } from '../io/file.node.ts'
 import { openCheckpoint, openFile } from '../io/index.node.ts'
 import { LockedError, takeLock, type Lock } from '../io/lock.node.ts'
-import { fail, type Arguments, type OptionTable } from './arguments.ts'
+import { fail, type Arguments } from './arguments.ts'
 import { exists } from './exists.ts'
+import { readsPath, type OptionTable } from './option.ts'
 
 /** What one option, or a word that is none, names. */
 interface Named {
@@ -96,14 +97,11 @@ export async function claimOutputs({ command, inputs, files = [], folders = [] }
   return { [Symbol.asyncDispose]: release }
 }
 
-/** The options of a command that name what is read: by the words of the help, a path is FILE, DIR, DATA or has an ending. */
-export const inputsOf = <K extends string>(options: OptionTable, args: Arguments<K>, outputs: readonly K[]): Named[] =>
-  Object.entries(options).flatMap(([name, { value }]) => {
-    const path = value !== undefined && isPath(value) && !outputs.includes(name as K) ? args.text(name as K) : undefined
-    return path === undefined ? [] : [{ option: `--${name}`, path }]
-  })
-
-export const isPath = (value: string): boolean => /^(FILE|DIR|DATA|PATH)$|\w\.[a-z]+$/.test(value)
+/** What a command was told to read, by its options. */
+export const inputsOf = (args: Arguments<OptionTable>): Named[] => Object.keys(args.options).flatMap((name) => {
+  const path = readsPath(args.options[name]) ? args.text(name) : undefined
+  return path === undefined ? [] : [{ option: `--${name}`, path }]
+})
 
 /** Says of a JSON file whether it is one of ours of this kind, for {@link FileOutput}. */
 export const keepsOthers = (kind: string) => async (path: string): Promise<string | null> =>

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { nodeFiles } from '../tweedie/files.node.ts'
 import { bccd32 } from '../tweedie/shipped.ts'
-import type { OptionTable } from './arguments.ts'
+import type { OptionTable } from './option.ts'
 
 /** Where a file of the set lies, in a clone and in an installed package. */
 export const shipped = (file: keyof typeof bccd32): string => fileURLToPath(new URL(bccd32[file], nodeFiles.shipped))

@@ -7,15 +7,16 @@ import { fail, parseArguments, type Command } from '../arguments.ts'
 import { counted } from '../counted.ts'
 import { jsonBeside, openWeights } from '../files.ts'
 import { flagsOption } from '../options/flags.ts'
+import { file, text } from '../option.ts'
 import { claimOutputs, inputsOf } from '../outputs.ts'
 
 const options = {
-  config: { value: 'FILE.json', help: 'the network\'s configuration, in guided-diffusion\'s names', default: 'the .json of the same name beside IN' },
-  preset: { value: 'NAME', help: 'a published configuration; tweedie info lists them' },
+  config: file({ value: 'FILE.json', help: 'the network\'s configuration, in guided-diffusion\'s names', otherwise: 'the .json of the same name beside IN' }),
+  preset: text({ value: 'NAME', help: 'a published configuration; tweedie info lists them' }),
   flags: flagsOption,
-} as const
+}
 
-export const convert: Command = {
+export const convert: Command<typeof options> = {
   name: 'convert',
   usage: 'IN.pt OUT.safetensors [options]',
   summary: 'turn a PyTorch checkpoint (.pt, .pth) into safetensors, metadata kept',
@@ -24,18 +25,18 @@ export const convert: Command = {
   notes: ['Only tensors are read: a checkpoint that names any other Python object is refused. Floats become 32 bits wide. OUT may be there already if it holds the same numbers: a conversion with another --preset, say.'],
   examples: ['convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion', 'convert model.pt model.safetensors --config model.json', 'convert model.pt model.safetensors --flags "$MODEL_FLAGS"'],
   async run(argv, { signal }) {
-    const args = parseArguments<keyof typeof options>(convert, argv)
+    const args = parseArguments(convert, argv)
     const [from, to] = args.positionals as [string, string]
     const given = (['config', 'preset', 'flags'] as const).filter((name) => args.has(name))
     if (given.length > 1) fail(`--${given.join(' and --')} say the same thing: give one of them.`)
     const checkpoint = await openWeights(from, signal)
     try {
       await using _ = await claimOutputs({
-        command: 'convert', inputs: [{ option: 'IN', path: from }, ...inputsOf(options, args, [])],
+        command: 'convert', inputs: [{ option: 'IN', path: from }, ...inputsOf(args)],
         files: [{ option: 'OUT', path: to, keeps: async (path) => await sameNumbers(path, checkpoint, signal) ? null : `holds other numbers than ${from}` }],
       })
-      const preset = args.text('preset')
-      const file = args.text('config')
+      const preset = args.get('preset')
+      const file = args.get('config')
       const json = file !== undefined ? await readFile(file, 'utf8') : given.length === 0 ? await jsonBeside(from) : undefined
       const shapes = shapesOf(checkpoint)
       const flagged = args.has('flags') ? describeModel({ ...checkpoint, metadata: {} }, { flags: args.required('flags') }) : undefined

@@ -3,25 +3,26 @@
  * and kept in the user's cache folder, where the next call finds them.
  */
 import { readFile } from 'node:fs/promises'
-import { basename, join, resolve } from 'node:path'
+import { basename, join } from 'node:path'
 import { TweedieError } from '../../errors.ts'
 import { removeAbandoned } from '../../io/file.node.ts'
 import { convertToSafetensors, download, writeFileAtomic, type Checkpoint, type Downloaded } from '../../io/index.node.ts'
 import { checkStateDict, configMetadata, lpipsStateDict, planOf, preset as presetOf, stateDictOf } from '../../nn/index.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
 import { cacheFile } from '../../platform/cache.node.ts'
-import { didYouMean, fail, parseArguments, type Command } from '../arguments.ts'
+import { fail, parseArguments, type Command } from '../arguments.ts'
 import { exists } from '../exists.ts'
 import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from './fetch-catalogue.ts'
 import { openWeights } from '../files.ts'
+import { didYouMean, output } from '../option.ts'
 import { mebibytes, progress, type Progress } from '../progress.ts'
 import { writeText } from '../write-text.ts'
 
 const options = {
-  to: { value: 'DIR', help: 'folder to keep them in', default: 'weights/ in the cache folder' },
-} as const
+  to: output({ value: 'DIR', help: 'folder to keep them in', otherwise: 'weights/ in the cache folder' }),
+}
 
-export const fetchCommand: Command = {
+export const fetchCommand: Command<typeof options> = {
   name: 'fetch',
   usage: '[NAME...] [options]',
   summary: 'download published weights by name, check and convert them; without a name: list them',
@@ -34,8 +35,8 @@ export const fetchCommand: Command = {
   ],
   examples: ['fetch', 'fetch 64x64_diffusion', 'sample --model $(tweedie fetch 64x64_diffusion) --labels 22', 'fetch lpips_alex lpips_vgg --to weights'],
   async run(argv, { signal }) {
-    const args = parseArguments<keyof typeof options>(fetchCommand, argv)
-    const folder = resolve(args.text('to') ?? weightsFolder())
+    const args = parseArguments(fetchCommand, argv)
+    const folder = args.path('to') ?? weightsFolder()
     const entries = args.positionals.map(entryNamed)
     if (entries.length === 0) return list(folder)
     for (const entry of entries) console.log(await fetchWithProgress(entry, folder, signal))

@@ -3,24 +3,25 @@ import type { TensorData } from '../../io/dtype.ts'
 import { encodeSafetensors, writeFileAtomic, type Checkpoint } from '../../io/index.node.ts'
 import { memoryOf, type ModelConfig } from '../../nn/index.ts'
 import { grad, type Device, type Tensor } from '../../tensor/index.ts'
-import { didYouMean, fail, parseArguments, type Command } from '../arguments.ts'
+import { fail, parseArguments, type Command } from '../arguments.ts'
 import { computedOn, deviceOptions, onDevice } from '../options/device.ts'
 import { loadWithProgress, openModel, openWeights } from '../files.ts'
 import { flagsOption, toldOf } from '../options/flags.ts'
+import { didYouMean, file, output, text } from '../option.ts'
 import { claimOutputs, inputsOf, keepsOtherTensors } from '../outputs.ts'
 
 const options = {
-  model: { value: 'M.safetensors', help: 'U-Net or classifier' },
-  input: { value: 'IN.safetensors', help: 'x [N, C, H, W] and timesteps [N] (whole or fractional); y [N] for labels, low_res [N, C, h, w] for a super-resolution network, cotangent of the output\'s shape for gradients' },
-  save: { value: 'OUT.safetensors', help: 'gets out; with cotangent also grad_x and grad.KEY for every parameter, the gradients of sum(out * cotangent)' },
-  preset: { value: 'NAME', help: 'what network the model file holds, if it does not say so itself' },
+  model: file({ value: 'M.safetensors', help: 'U-Net or classifier' }),
+  input: file({ value: 'IN.safetensors', help: 'x [N, C, H, W] and timesteps [N] (whole or fractional); y [N] for labels, low_res [N, C, h, w] for a super-resolution network, cotangent of the output\'s shape for gradients' }),
+  save: output({ value: 'OUT.safetensors', help: 'gets out; with cotangent also grad_x and grad.KEY for every parameter, the gradients of sum(out * cotangent)' }),
+  preset: text({ value: 'NAME', help: 'what network the model file holds, if it does not say so itself' }),
   flags: flagsOption,
   ...deviceOptions,
-} as const
+}
 
 const inputs = ['x', 'timesteps', 'y', 'low_res', 'cotangent']
 
-export const forward: Command = {
+export const forward: Command<typeof options> = {
   name: 'forward',
   usage: '--model M.safetensors --input IN.safetensors --save OUT.safetensors',
   summary: 'run a network on given inputs and save output and gradients',
@@ -28,11 +29,11 @@ export const forward: Command = {
   positionals: [0, 0],
   examples: ['forward --model M.safetensors --input in.safetensors --save out.safetensors'],
   async run(argv, session) {
-    const args = parseArguments<keyof typeof options>(forward, argv)
+    const args = parseArguments(forward, argv)
     const { signal, requestDevice } = onDevice(session, args)
     const [modelPath, inputPath, save] = [args.required('model'), args.required('input'), args.required('save')]
     await using _ = await claimOutputs({
-      command: 'forward', inputs: inputsOf(options, args, ['save']), files: [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(out|grad_x|grad\..+)$/) }],
+      command: 'forward', inputs: inputsOf(args), files: [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(out|grad_x|grad\..+)$/) }],
     })
     const file = await openModel(modelPath, toldOf(args), signal)
     const input = await openWeights(inputPath, signal)

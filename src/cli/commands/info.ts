@@ -15,16 +15,17 @@ import { deviceOptions, onDevice } from '../options/device.ts'
 import { jsonBeside, openWeights, type Told } from '../files.ts'
 import { flagsOption, toldOf } from '../options/flags.ts'
 import { modelRows, stateRows } from './info-training.ts'
+import { text } from '../option.ts'
 import { meanTypeName } from '../options/process.ts'
 import type { Session } from '../session.ts'
 
 const options = {
-  preset: { value: 'NAME', help: 'what network the checkpoint holds, if it does not say so itself' },
+  preset: text({ value: 'NAME', help: 'what network the checkpoint holds, if it does not say so itself' }),
   flags: flagsOption,
   ...deviceOptions,
-} as const
+}
 
-export const info: Command = {
+export const info: Command<typeof options> = {
   name: 'info',
   usage: '[CHECKPOINT] [options]',
   summary: 'show what can compute here, with its limits, or what a checkpoint holds and the memory it takes',
@@ -32,7 +33,7 @@ export const info: Command = {
   positionals: [0, 1],
   examples: ['info', 'info runs/faces/ema-0.9999.safetensors', 'info 64x64_diffusion.pt --preset 64x64_diffusion'],
   async run(argv, session) {
-    const args = parseArguments<keyof typeof options>(info, argv)
+    const args = parseArguments(info, argv)
     const [path] = args.positionals
     const chosen = onDevice(session, args)
     if (path === undefined) return showDevices(chosen)

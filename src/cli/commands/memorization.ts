@@ -17,6 +17,7 @@ import { deviceOptions, onDevice } from '../options/device.ts'
 import { exists } from '../exists.ts'
 import { openWeights, sha256OfFile } from '../files.ts'
 import { distanceTable, memorizationPage, type Memorization, type Pair } from '../pages/memorization-page.ts'
+import { file, images, output } from '../option.ts'
 import { claimOutputs, inputsOf, jsonOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import type { Session } from '../session.ts'
@@ -24,13 +25,13 @@ import { version } from '../version.ts'
 import { writeText } from '../write-text.ts'
 
 const options = {
-  samples: { value: 'DIR', help: 'the samples: a folder of PNGs, as sample makes it, or an .npz' },
-  train: { value: 'DATA', help: 'the data the model was trained on: a folder, an .npz or an IDX file' },
-  select: { value: 'FILE', help: 'the selection with the parts train and held-out of that data' },
-  features: { value: 'FILE', help: 'also measure in the features of this net, as tweedie train features makes it' },
-  out: { value: 'DIR', help: 'folder for the results', default: 'out/memorization' },
+  samples: images({ value: 'DIR', help: 'the samples: a folder of PNGs, as sample makes it, or an .npz' }),
+  train: images({ value: 'DATA', help: 'the data the model was trained on: a folder, an .npz or an IDX file' }),
+  select: file({ value: 'FILE', help: 'the selection with the parts train and held-out of that data' }),
+  features: file({ value: 'FILE', help: 'also measure in the features of this net, as tweedie train features makes it' }),
+  out: output({ value: 'DIR', help: 'folder for the results', default: 'out/memorization' }),
   ...deviceOptions,
-} as const
+}
 
 /** Pairs shown: the nearest ones. */
 const shown = 24
@@ -45,7 +46,7 @@ interface Sets {
   readonly queries: Pictures
 }
 
-export const memorization: Command = {
+export const memorization: Command<typeof options> = {
   name: 'memorization',
   usage: '--samples DIR --train DATA --select split.json [options]',
   summary: 'look for the nearest training image of every sample',
@@ -57,11 +58,11 @@ export const memorization: Command = {
   ],
   examples: ['memorization --samples out/cells --train bccd_cells_32.npz --select split.json --features runs/features/features.safetensors'],
   async run(argv, session) {
-    const args = parseArguments<keyof typeof options>(memorization, argv)
+    const args = parseArguments(memorization, argv)
     const computing = onDevice(session, args)
     const { signal } = computing
-    const out = args.text('out') ?? 'out/memorization'
-    await using _ = await claimOutputs({ command: 'memorization', inputs: inputsOf(options, args, ['out']), folders: [{ option: '--out', path: out, names: /^(index\.html|pairs\.png|distances\.csv|memorization\.json)$/, record: recordFile }] })
+    const out = args.get('out')
+    await using _ = await claimOutputs({ command: 'memorization', inputs: inputsOf(args), folders: [{ option: '--out', path: out, names: /^(index\.html|pairs\.png|distances\.csv|memorization\.json)$/, record: recordFile }] })
     const drawn = await openImages(args.required('samples', ': a folder of PNGs or an .npz'), { signal })
     const data = await openImages(args.required('train', ': the data the model was trained on'), { signal })
     const selection = args.required('select', ': the file that says what was held out, as tweedie select DATA --hold-out 0.2 writes it')
@@ -74,7 +75,7 @@ export const memorization: Command = {
     for (const set of [train, heldOut]) checkImages(set, { size, crop: 'center' })
 
     const { channels } = data
-    const file = args.text('features')
+    const file = args.get('features')
     const measured = {
       samples: { path: drawn.name, number: drawn.length },
       data: { name: data.name, fingerprint: data.fingerprint, train: train.length, heldOut: heldOut.length, select: basename(selection) },

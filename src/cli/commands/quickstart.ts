@@ -13,7 +13,8 @@ import { counted } from '../counted.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { draw } from '../sampling/draw.ts'
 import { openModel } from '../files.ts'
-import { sampleSettings, type SampleOption } from '../options/sample.ts'
+import { file, integer, output, text } from '../option.ts'
+import { sampleSettings } from '../options/sample.ts'
 import { claimOutputs, inputsOf } from '../outputs.ts'
 import { meanScore, writeReport, type ReportRun } from '../pages/report.ts'
 import { finish, firstPictures, outputsOf, resumable, sample } from './sample.ts'
@@ -27,21 +28,20 @@ const methodsWith = (classifier: string, target: string) => ({
   'self-guided': ['--method', 'self-guided', '--guide-weight', '0.4'],
   'minority-guided': ['--method', 'minority-guided', '--minority-classifier', classifier, '--minority-target', target, '--minority-scale', '2'],
 })
-const defaultSeed = 0
 
 const options = {
-  out: { value: 'DIR', help: 'folder for the results', default: 'out/quickstart' },
-  number: { value: 'N', help: 'samples of each kind', default: '16' },
-  steps: { value: 'N', help: 'steps of each sample', default: '50' },
-  seed: { value: 'N', help: 'other samples', default: String(defaultSeed) },
-  lpips: { value: 'FILE', help: 'LPIPS weights to measure distances with', default: 'our feature net of blood cells; L2 with --model' },
-  model: { value: 'M.safetensors', help: 'a model of your own, with its --minority-classifier', default: 'the shipped one, of blood cells' },
-  'minority-classifier': { value: 'C.safetensors', help: 'the classifier of minority levels that was trained on the noise of --model' },
-  'minority-target': { value: 'rarest|99|90-99', help: 'levels to draw', default: 'rarest' },
+  out: output({ value: 'DIR', help: 'folder for the results', default: 'out/quickstart' }),
+  number: integer({ value: 'N', min: 1, max: 1000, help: 'samples of each kind', default: '16' }),
+  steps: integer({ value: 'N', min: 1, max: 1000, help: 'steps of each sample', default: '50' }),
+  seed: integer({ value: 'N', help: 'other samples', default: '0' }),
+  lpips: file({ value: 'FILE', help: 'LPIPS weights to measure distances with', otherwise: 'our feature net of blood cells; L2 with --model' }),
+  model: file({ value: 'M.safetensors', help: 'a model of your own, with its --minority-classifier', otherwise: 'the shipped one, of blood cells' }),
+  'minority-classifier': file({ value: 'C.safetensors', help: 'the classifier of minority levels that was trained on the noise of --model' }),
+  'minority-target': text({ value: 'rarest|99|90-99', help: 'levels to draw', default: 'rarest' }),
   ...deviceOptions,
-} as const
+}
 
-export const quickstart: Command = {
+export const quickstart: Command<typeof options> = {
   name: 'quickstart',
   usage: '[options]',
   summary: 'draw plain, self-guided and minority-guided samples with the shipped weights, and a report that compares them',
@@ -51,25 +51,25 @@ export const quickstart: Command = {
   examples: ['quickstart', 'quickstart --seed 7 --out out/seed7'],
   async run(argv, given) {
     const start = performance.now()
-    const args = parseArguments<keyof typeof options>(quickstart, argv)
+    const args = parseArguments(quickstart, argv)
     const session = onDevice(given, args)
-    const out = resolve(args.text('out') ?? 'out/quickstart')
-    const number = args.integer('number', { min: 1, max: 1000 }) ?? 16
-    const steps = args.integer('steps', { min: 1, max: 1000 }) ?? 50
-    const [ownModel, ownClassifier] = [args.text('model'), args.text('minority-classifier')]
+    const out = resolve(args.get('out'))
+    const number = args.get('number')
+    const steps = args.get('steps')
+    const [ownModel, ownClassifier] = [args.get('model'), args.get('minority-classifier')]
     if ((ownModel === undefined) !== (ownClassifier === undefined)) fail('--model and --minority-classifier belong together: give both, or neither for the shipped ones.')
-    const methods = methodsWith(ownClassifier ?? shipped('minorityClassifier'), args.text('minority-target') ?? 'rarest')
+    const methods = methodsWith(ownClassifier ?? shipped('minorityClassifier'), args.get('minority-target'))
     const names = Object.keys(methods)
     console.error(`${counted(number, 'sample')} of each kind (${names.join(', ')}) in ${counted(steps, 'step')}, with the same noise, into ${out}`)
     const model = ownModel ?? shipped('model')
-    const common = ['--model', model, '--respacing', String(steps), '--number', String(number), '--seed', String(args.integer('seed') ?? defaultSeed)]
+    const common = ['--model', model, '--respacing', String(steps), '--number', String(number), '--seed', String(args.get('seed'))]
     common.push(...args.has('lpips') ? ['--lpips', args.required('lpips')] : ['--distance', ownModel === undefined ? 'features' : 'l2'])
-    await using _ = await claimOutputs({ command: 'quickstart', inputs: inputsOf(options, args, ['out']), folders: [{ option: '--out', path: out, names: /^(contact-sheet\.png|report\.html)$/, record: 'plain/run.json' }] })
+    await using _ = await claimOutputs({ command: 'quickstart', inputs: inputsOf(args), folders: [{ option: '--out', path: out, names: /^(contact-sheet\.png|report\.html)$/, record: 'plain/run.json' }] })
     const runs: ReportRun[] = []
     for (const [name, options] of Object.entries(methods)) {
       const file = await openModel(model, {}, session.signal)
       try {
-        const settings = sampleSettings(parseArguments<SampleOption>(sample, [...common, ...options, '--out', join(out, name)]), file.description)
+        const settings = sampleSettings(parseArguments(sample, [...common, ...options, '--out', join(out, name)]), file.description)
         await using _ = await claimOutputs(outputsOf(settings, []))
         const setup = await setUp(settings, file, null, session)
         try {

@@ -8,14 +8,15 @@ import { mkdir, readFile, rename, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { TweedieError } from '../../errors.ts'
 import { aNumber, aText, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../../io/json.ts'
-import { Arguments, didYouMean, fail, parseArguments, type Command } from '../arguments.ts'
-import { openClasses } from '../options/data.ts'
+import { Arguments, fail, parseArguments, type Command } from '../arguments.ts'
+import { classOptions, openClasses } from '../options/data.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { exists } from '../exists.ts'
 import { fetchCommand, weightsFolder } from './fetch.ts'
 import { imagesAbout, imagesRecipe, type Measured } from './recipe-images.ts'
 import { label } from './label.ts'
 import { memorization } from './memorization.ts'
+import { choice, didYouMean, file, flag, images, integer, number, output, text } from '../option.ts'
 import { claimOutputs, isClaimed } from '../outputs.ts'
 import { quickstart } from './quickstart.ts'
 import { recipes, wire, type Recipe, type Setting, type Stage, type StageCommand } from '../recipes/recipes.ts'
@@ -30,31 +31,32 @@ import { version } from '../version.ts'
 import { writeText } from '../write-text.ts'
 
 const options = {
-  data: { value: 'DATA', help: 'the images: a folder of PNG and JPEG files, an .npz, or an IDX file' },
-  out: { value: 'DIR', help: 'folder for everything that is made', default: 'out/NAME' },
-  hours: { value: 'H', help: 'for images: how long it may take, as in 0.08 for five minutes' },
-  size: { value: 'N', help: 'for images: side of the pictures that are learned and drawn', default: 'as large as the time allows' },
-  augment: { value: 'none|flip|symmetries', help: 'for images: how they are turned. flip: left and right; symmetries: the eight of the square', default: 'flip' },
-  'dry-run': { help: 'print the plan and stop' },
-  model: { value: 'M.safetensors', help: 'a diffusion model instead of the one that the recipe trains or fetches' },
-  lpips: { value: 'FILE', help: 'LPIPS weights for the minority scores', default: "the recipe's" },
-  images: { value: 'N', help: 'length of the training of the diffusion model, in images seen', default: "the recipe's" },
-  target: { value: '99|90-99', help: 'levels to draw', default: "the recipe's" },
-  labels: { value: '3,8', help: 'classes to draw, for a class-conditional model' },
-  number: { value: 'N', help: 'samples', default: '16' },
-  seed: { value: 'N', help: 'of every stage', default: '0' },
-  microbatch: { value: 'N', help: 'images at a time in training, for a device with little memory', default: 'the batch' },
+  data: images({ value: 'DATA', help: 'the images: a folder of PNG and JPEG files, an .npz, or an IDX file' }),
+  out: output({ value: 'DIR', help: 'folder for everything that is made', otherwise: 'out/NAME' }),
+  hours: number({ value: 'H', min: 0, max: 10_000, help: 'for images: how long it may take, as in 0.08 for five minutes' }),
+  size: integer({ value: 'N', min: 8, help: 'for images: side of the pictures that are learned and drawn', otherwise: 'as large as the time allows' }),
+  augment: choice(['none', 'flip', 'symmetries'], { help: 'for images: how they are turned. flip: left and right; symmetries: the eight of the square', otherwise: 'flip' }),
+  'dry-run': flag({ help: 'print the plan and stop' }),
+  model: file({ value: 'M.safetensors', help: 'a diffusion model instead of the one that the recipe trains or fetches' }),
+  lpips: file({ value: 'FILE', help: 'LPIPS weights for the minority scores', otherwise: "the recipe's" }),
+  images: text({ value: 'N', help: 'length of the training of the diffusion model, in images seen', otherwise: "the recipe's" }),
+  target: text({ value: '99|90-99', help: 'levels to draw', otherwise: "the recipe's" }),
+  labels: text({ value: '3,8', help: 'classes to draw, for a class-conditional model' }),
+  number: integer({ value: 'N', min: 1, max: 1000, help: 'samples', default: '16' }),
+  seed: text({ value: 'N', help: 'of every stage', default: '0' }),
+  microbatch: integer({ value: 'N', min: 1, help: 'images at a time in training, for a device with little memory', otherwise: 'the batch' }),
   ...deviceOptions,
-} as const
+}
 
-export type RecipeOption = keyof typeof options
+type Args = Arguments<typeof options>
+type RecipeOption = keyof typeof options
 
 /** The commands of a recipe's stages. */
 export const stageCommands: Readonly<Record<StageCommand, Command>> = {
   fetch: fetchCommand, shrink, select, 'train diffusion': trainDiffusion, score, label, 'train classifier': trainClassifier, sample, quickstart, memorization,
 }
 
-export const recipe: Command = {
+export const recipe: Command<typeof options> = {
   name: 'recipe',
   usage: '[NAME] [--data DATA] [options]',
   summary: 'from data to minority samples in one command, with the published settings; without a name: list them',
@@ -63,13 +65,13 @@ export const recipe: Command = {
   notes: ['Minority guidance is Um et al., ICLR 2024 (Eq. 7 and 8; Eq. 16 and 17 with classes), self-guidance Um & Ye, ECCV 2024.', 'images is for a folder of your own: size, width, averages, levels and steps are picked for its images and --hours, at the speed that is measured here; the plan says why, and what each stage takes.', 'The plan names the source of every figure, and says which are ours because none is published. The same command goes on with a recipe that was stopped.'],
   examples: ['recipe', 'recipe images --data my-images --hours 0.08 --out out/mine', 'recipe imagenet --dry-run --labels 22', 'recipe blood-cells --data bccd_cells_32.npz --out out/cells', 'recipe cifar10 --data cifar10/train --number 64'],
   async run(argv, session) {
-    const args = parseArguments<RecipeOption>(recipe, argv)
+    const args = parseArguments(recipe, argv)
     const [name] = args.positionals
     if (name === undefined) return list()
     if (name === imagesAbout.name) return runImages(args, session)
     const found = recipes.find((candidate) => candidate.name === name) ?? unknown(name)
-    const dry = args.flag('dry-run') ?? false
-    const given = args.text('data')
+    const dry = args.get('dry-run') ?? false
+    const given = args.get('data')
     const data = given === undefined ? 'DATA' : dry ? given : resolve(given)
     const plan = planOf(found, args, data)
     const reads = plan.stages.some(({ argv }) => argv.includes(data))
@@ -85,7 +87,7 @@ export const recipe: Command = {
 
 const forImages = ['hours', 'size', 'augment'] as const
 
-const noteIdle = ({ name }: Pick<Recipe, 'name'>, args: Arguments<RecipeOption>, idle: readonly RecipeOption[]): void => {
+const noteIdle = ({ name }: Pick<Recipe, 'name'>, args: Args, idle: readonly RecipeOption[]): void => {
   for (const option of idle) if (args.has(option)) console.error(`note: --${option} has no effect in the recipe ${name}.`)
 }
 
@@ -95,21 +97,21 @@ const unknown = (name: string): never => {
 }
 
 /** The recipe `images`: what it picks depends on the images, the hours and the machine. */
-async function runImages(args: Arguments<RecipeOption>, session: Session): Promise<void> {
+async function runImages(args: Args, session: Session): Promise<void> {
   noteIdle(imagesAbout, args, ['labels', 'images'])
   if (args.has('model')) fail('the recipe images trains its own model: leave --model out. For a model that is there already, docs/training.md has the steps one by one.')
   const data = resolve(args.required('data', `: ${imagesAbout.data}`))
-  const hours = args.number('hours', { min: 0, max: 10_000 }) ?? fail('--hours is required: how long it may take, as in --hours 0.08 for five minutes.')
-  const augment = args.choice('augment', ['none', 'flip', 'symmetries'])
-  const [size, microbatch] = [args.integer('size', { min: 8 }), args.integer('microbatch', { min: 1 })]
-  const wishes = { hours, number: args.integer('number', { min: 1, max: 1000 }) ?? 16, ...size !== undefined && { size }, ...microbatch !== undefined && { microbatch }, ...augment && { augment } }
-  const set = await openClasses(data, new Arguments([], new Map()), session.signal)
-  const out = resolve(args.text('out') ?? join('out', imagesAbout.name))
+  const hours = args.required('hours', ': how long it may take, as in --hours 0.08 for five minutes')
+  const augment = args.get('augment')
+  const [size, microbatch] = [args.get('size'), args.get('microbatch')]
+  const wishes = { hours, number: args.get('number'), ...size !== undefined && { size }, ...microbatch !== undefined && { microbatch }, ...augment && { augment } }
+  const set = await openClasses(data, new Arguments(classOptions, [], new Map()), session.signal)
+  const out = args.path('out') ?? resolve('out', imagesAbout.name)
   const { measured: before } = await readRecord(join(out, 'recipe.json'), imagesAbout.name)
   const { recipe, measured } = await imagesRecipe(set, wishes, before ?? null, onDevice(session, args))
   const plan = planOf(recipe, args, data)
   for (const line of describe(recipe, plan)) console.log(line)
-  if (!args.flag('dry-run')) await run(recipe, plan, data, session, measured)
+  if (!args.get('dry-run')) await run(recipe, plan, data, session, measured)
 }
 
 function list(): void {
@@ -127,13 +129,13 @@ export interface PlannedStage {
 }
 
 /** A recipe's commands with their arguments. Throws 'option' where the recipe asks for an option that is not given. */
-export function planOf(recipe: Recipe, args: Arguments<RecipeOption>, data: string): { out: string; stages: PlannedStage[] } {
-  const out = resolve(args.text('out') ?? join('out', recipe.name))
+export function planOf(recipe: Recipe, args: Args, data: string): { out: string; stages: PlannedStage[] } {
+  const out = args.path('out') ?? resolve('out', recipe.name)
   const given = (name: RecipeOption): Setting | undefined => {
     const value = args.text(name)
     return value === undefined ? undefined : { value, source: `--${name}`, published: false }
   }
-  const path = (name: 'model' | 'lpips'): Setting | undefined => args.has(name) ? { ...given(name)!, value: resolve(args.required(name)) } : undefined
+  const path = (name: 'model' | 'lpips'): Setting | undefined => args.has(name) ? { ...given(name)!, value: args.path(name)! } : undefined
   const ask = (name: 'target' | 'labels' | 'images'): Setting | undefined => {
     const otherwise = recipe.asks[name]
     if (otherwise === null && !args.has(name)) return fail(`the recipe ${recipe.name} needs --${name}: ${options[name].help}, as in --${name} ${options[name].value}. No default is published.`)
@@ -143,7 +145,7 @@ export function planOf(recipe: Recipe, args: Arguments<RecipeOption>, data: stri
     data: wire(data), out: wire(out), weights: wire(weightsFolder()),
     model: path('model') ?? wire(recipe.model), lpips: path('lpips') ?? (recipe.lpips === undefined ? undefined : wire(recipe.lpips)),
     target: ask('target'), labels: ask('labels'), images: ask('images'),
-    number: given('number') ?? wire('16'), seed: given('seed') ?? wire('0'),
+    number: given('number') ?? wire(options.number.default), seed: given('seed') ?? wire(options.seed.default),
   }
   const fill = (text: string): string | null => {
     for (const [, word] of text.matchAll(/\{(\w+)\}/g)) {

@@ -1,47 +1,35 @@
 /** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
 import { basename, dirname, join, resolve } from 'node:path'
-import { openImages } from '../../data/index.node.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { exists } from '../exists.ts'
-import { sha256OfFile } from '../files.ts'
+import { sha256sOf } from '../files.ts'
+import { file, images, output, readsPath, type AnyDefault, type Option, type OptionTable } from '../option.ts'
+import { guidanceOptions } from '../options/guidance.ts'
+import { upsamplerOptions } from '../options/upsampler.ts'
 import { sampleOptions, type SampleOption } from '../options/sample.ts'
 import { readRecord, type RunRecord } from '../sampling/run-record.ts'
 import { runSample, sample } from './sample.ts'
 
-const options = {
-  out: { value: 'DIR', help: 'folder for the results, not that of a finished run', default: 'that of run.json, if none of its pictures is there any more' },
-  model: { value: 'FILE', help: 'where the model file lies now, if it was moved' },
-  classifier: { value: 'FILE', help: 'the same for the classifier' },
-  'minority-classifier': { value: 'FILE', help: 'the same for the minority classifier' },
-  extractor: { value: 'FILE', help: 'the same for its extractor' },
-  'sehwag-classifier': { value: 'FILE', help: "the same for Sehwag et al.'s classifier" },
-  'sehwag-data': { value: 'DATA', help: 'the same for the images of its class means' },
-  'sehwag-discriminator': { value: 'FILE', help: 'the same for its discriminator' },
-  'attributes-classifier': { value: 'FILE', help: 'the same for the classifier of attributes' },
-  upsampler: { value: 'FILE', help: 'the same for the second stage' },
-  lpips: { value: 'FILE', help: 'the same for the LPIPS weights' },
-  features: { value: 'FILE', help: 'the same for the feature net' },
-  marginal: { value: 'FILE', help: 'the same for the marginal that samples start from' },
-  noise: { value: 'FILE', help: 'the same for the given noise' },
+/** What a run reads, its networks first. */
+const reads = [...new Set(['model', ...Object.keys({ ...guidanceOptions, ...upsamplerOptions, ...sampleOptions })] as SampleOption[])].filter((name) => readsPath(sampleOptions[name]))
+
+/** The same as options of `replay`: where it lies now. */
+const moved = Object.fromEntries(reads.map((name, i) => {
+  const { path, called }: Option = sampleOptions[name]
+  const help = i === 0 ? `where ${called} lies now, if it was moved` : `the same for ${called}`
+  return [name, path === 'images' ? images({ value: 'DATA', help }) : file({ value: 'FILE', help })]
+}))
+
+const options: OptionTable & AnyDefault<typeof deviceOptions> = {
+  out: output({ value: 'DIR', help: 'folder for the results, not that of a finished run', otherwise: 'that of run.json, if none of its pictures is there any more' }),
+  ...moved,
   ...deviceOptions,
-  backend: { ...deviceOptions.backend, default: 'that of the run' },
-  simd: { ...deviceOptions.simd, default: 'that of the run, where there is a choice' },
-} as const
-
-/** What a run reads, of whose contents its record has the sha256. */
-const files = [
-  'model', 'classifier', 'minority-classifier', 'extractor', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator', 'attributes-classifier', 'upsampler', 'lpips', 'features', 'marginal', 'noise',
-] as const
-
-/** What the record may have of it: of a folder also what the first version took for its fingerprint. */
-async function sha256sNow(name: (typeof files)[number], path: string, signal: AbortSignal): Promise<string[]> {
-  if (name !== 'sehwag-data') return [await sha256OfFile(path, signal)]
-  const { fingerprint, formerFingerprint = fingerprint } = await openImages(path, { signal })
-  return [fingerprint, formerFingerprint]
+  backend: { ...deviceOptions.backend, default: undefined, otherwise: 'that of the run' },
+  simd: { ...deviceOptions.simd, default: undefined, otherwise: 'that of the run, where there is a choice' },
 }
 
-export const replay: Command = {
+export const replay: Command<typeof options> = {
   name: 'replay',
   usage: 'run.json [options]',
   summary: 'make the files of a run again, from its run.json',
@@ -50,20 +38,20 @@ export const replay: Command = {
   notes: ['The weights must be those of the run: their sha256 is compared. On the same adapter, and on any CPU without relaxed SIMD, the pictures are the same to the byte; elsewhere a few pixels may differ by one.'],
   examples: ['replay out/sample/run.json --out out/again'],
   async run(argv, session) {
-    const args = parseArguments<keyof typeof options>(replay, argv)
+    const args = parseArguments(replay, argv)
     onDevice(session, args) // its mistakes before the files are read
     const [path] = args.positionals as [string]
     const old = await readRecord(path) ?? fail(`cannot read ${path}: there is no such file.`)
     const merged: Record<string, string | number | boolean> = { ...old.options }
-    for (const name of files) {
-      const moved = args.text(name)
-      if (moved !== undefined && merged[name] === undefined) fail(`--${name}: the run had none.`)
-      if (moved !== undefined) merged[name] = moved
+    for (const name of reads) {
+      const path = args.text(name)
+      if (path !== undefined && merged[name] === undefined) fail(`--${name}: the run had none.`)
+      if (path !== undefined) merged[name] = path
       const expected = old.sha256[name]
       if (merged[name] === undefined || expected === undefined) continue
-      const found = await sha256sNow(name, String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
+      const found = await sha256sOf(sampleOptions[name], String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
         error.code === 'ENOENT' ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`) : Promise.reject(error))
-      if (!found.includes(expected)) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found[0]!}, expected ${expected}.`)
+      if (!found.includes(expected)) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found[0]}, expected ${expected}.`)
     }
     // Whatever is published for its network by now.
     if (merged.upsampler !== undefined) merged['upsampler-respacing'] ??= ''
@@ -80,7 +68,7 @@ export const replay: Command = {
     const { backend, architecture } = old.adapter
     Object.assign(merged, { backend: args.text('backend') ?? backend, simd: args.text('simd') ?? (architecture === 'wasm-simd' ? 'plain' : 'auto') })
     if (args.has('threads')) merged.threads = args.required('threads')
-    const record = await runSample(parseArguments<SampleOption>(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session, old.kernels)
+    const record = await runSample(parseArguments(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session, old.kernels)
     const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
     console.log(`${same} of ${old.samples.length} pictures are the same to the byte${same < old.samples.length && record.adapter.name !== old.adapter.name ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''}.`)
   },

@@ -14,7 +14,7 @@ import { toldOf } from '../options/flags.ts'
 import { knownFiles } from '../options/known-files.ts'
 import { version } from '../version.ts'
 import { removeParts } from '../sampling/numbers.ts'
-import { sampleOptions, sampleSettings, type SampleOption, type SampleSettings } from '../options/sample.ts'
+import { sampleOptions, sampleSettings, type SampleSettings } from '../options/sample.ts'
 import { claimOutputs, inputsOf, keepsOtherTensors, type Outputs } from '../outputs.ts'
 import { meanScore, writeReport, type ReportRun } from '../pages/report.ts'
 import { runNames, saveRecord, type FinishedSample, type RunRecord } from '../sampling/run-record.ts'
@@ -22,7 +22,7 @@ import type { Session } from '../session.ts'
 import { readNoise, setUp } from '../sampling/setup.ts'
 import type { Kernels } from '../sampling/tune.ts'
 
-export const sample: Command = {
+export const sample: Command<typeof sampleOptions> = {
   name: 'sample',
   usage: '--model M.safetensors [options]',
   summary: 'draw samples: plain, DDIM, led to the rare by themselves or by a minority classifier, small or in two stages',
@@ -44,20 +44,20 @@ export const sample: Command = {
     'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --method ddim --eta 0.7 --respacing ddim50',
   ],
   async run(argv, session) {
-    await runSample(parseArguments<SampleOption>(sample, argv), session)
+    await runSample(parseArguments(sample, argv), session)
   },
 }
 
 /** Draws what the arguments say and prints where it is. `kernels`: those of the run that is repeated. */
-export async function runSample(args: Arguments<SampleOption>, { signal, requestDevice }: Session, kernels?: Kernels): Promise<RunRecord> {
+export async function runSample(args: Arguments<typeof sampleOptions>, { signal, requestDevice }: Session, kernels?: Kernels): Promise<RunRecord> {
   const session = onDevice({ signal, requestDevice }, args)
   const path = args.required('model', ': the weights to draw from, as in --model bccd32')
   const file = await openModel(path, toldOf(args), signal)
   try {
-    const noise = args.text('noise')
+    const noise = args.get('noise')
     const given = noise === undefined ? null : await readNoise(noise, file.description.config.inChannels, signal)
     const settings = sampleSettings(args, file.description, given?.shape[0], await knownFiles(args, signal))
-    await using _ = await claimOutputs(outputsOf(settings, inputsOf(sampleOptions, args, ['out', 'save'])))
+    await using _ = await claimOutputs(outputsOf(settings, inputsOf(args)))
     const setup = await setUp(settings, file, given, session)
     try {
       const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session, kernels ? { kernels } : {}))

@@ -12,6 +12,7 @@ import { deviceOptions, onDevice } from '../options/device.ts'
 import { distanceNeeds, distanceSettings, loadDistance } from '../options/distance.ts'
 import { loadWithProgress, openModel, sha256OfFile } from '../files.ts'
 import { toldOf } from '../options/flags.ts'
+import { images, integer, integers, output, text } from '../option.ts'
 import { labelsFor, processOptions, processSettings } from '../options/sample.ts'
 import { noteIdle } from '../options/guidance.ts'
 import { claimOutputs, inputsOf } from '../outputs.ts'
@@ -21,20 +22,18 @@ import { lookAt } from '../training/train-images.ts'
 const options = {
   ...processOptions,
   ...dataOptions,
-  images: { value: 'DIR', help: 'the same as --data' },
-  out: { value: 'FILE', help: 'scores.json for tweedie label, scores.csv for a table of name,score', default: 'scores.json' },
-  html: { value: 'page.html', help: 'also a page: images sorted by score beside their reconstructions, histograms, mean score by class' },
-  step: { value: 'INDEX|F', help: 'strength of the noise: an index of the 100 steps, as in 60, or a fraction of T, as in 0.6T, for which the nearest of the 100 is taken', default: '0.9T for cosine, 0.6T for linear' },
-  draws: { value: 'N', help: 'noise draws averaged', default: '1' },
-  labels: { value: '3,8', help: 'what a class-conditional model is told, in the order of images; fewer than images start over', default: "the data's classes" },
-  batch: { value: 'N', help: 'images at a time', default: '8' },
-  seed: { value: 'N', help: 'image k of a data set gets the same noise in any batch and any selection', default: '0' },
+  images: images({ value: 'DIR', help: 'the same as --data' }),
+  out: output({ value: 'FILE', help: 'scores.json for tweedie label, scores.csv for a table of name,score', default: 'scores.json' }),
+  html: output({ value: 'page.html', help: 'also a page: images sorted by score beside their reconstructions, histograms, mean score by class' }),
+  step: text({ value: 'INDEX|F', help: 'strength of the noise: an index of the 100 steps, as in 60, or a fraction of T, as in 0.6T, for which the nearest of the 100 is taken', otherwise: '0.9T for cosine, 0.6T for linear' }),
+  draws: integer({ value: 'N', min: 1, help: 'noise draws averaged', default: '1' }),
+  labels: integers({ value: '3,8', help: 'what a class-conditional model is told, in the order of images; fewer than images start over', otherwise: "the data's classes" }),
+  batch: integer({ value: 'N', min: 1, max: 4096, help: 'images at a time', default: '8' }),
+  seed: integer({ value: 'N', help: 'image k of a data set gets the same noise in any batch and any selection', default: '0' }),
   ...deviceOptions,
-} as const
+}
 
-type ScoreOption = keyof typeof options
-
-export const score: Command = {
+export const score: Command<typeof options> = {
   name: 'score',
   usage: '--model M.safetensors --data DATA [options]',
   summary: 'score the images of a data set: how rare the model finds each',
@@ -49,7 +48,7 @@ export const score: Command = {
     'score --model bccd32 --data out/sample --out scores.csv --draws 4',
   ],
   async run(argv, session) {
-    const args = parseArguments<ScoreOption>(score, argv.map((word) => word.replace(/^--images(?==|$)/, '--data')))
+    const args = parseArguments(score, argv.map((word) => word.replace(/^--images(?==|$)/, '--data')))
     const { signal, requestDevice } = onDevice(session, args)
     const modelPath = args.required('model')
     const file = await openModel(modelPath, toldOf(args), signal)
@@ -60,16 +59,16 @@ export const score: Command = {
       const { process, clipDenoised } = processSettings(args, file.description)
       noteIdle(args, 'sampling: a score needs no variance', false, ['sigma-small'])
       const settings = {
-        process, clipDenoised, ...scoreProcess(process, stepOf(args.text('step'))),
-        draws: args.integer('draws', { min: 1 }) ?? 1, seed: args.integer('seed') ?? 0, out: resolve(args.text('out') ?? 'scores.json'), html: args.text('html') ?? null,
+        process, clipDenoised, ...scoreProcess(process, stepOf(args.get('step'))),
+        draws: args.get('draws'), seed: args.get('seed'), out: resolve(args.get('out')), html: args.get('html') ?? null,
       }
       await using _ = await claimOutputs({
-        command: 'score', inputs: inputsOf(options, args, ['out', 'html']), files: [
+        command: 'score', inputs: inputsOf(args), files: [
           { option: '--out', path: settings.out, keeps: keepsOtherScores },
           ...settings.html === null ? [] : [{ option: '--html', path: settings.html, keeps: keepsOtherPage }],
         ],
       })
-      const wanted = args.integer('batch', { min: 1, max: 4096 }) ?? 8
+      const wanted = args.get('batch')
       const distances = distanceSettings(args, config)
       const part = await openData(args, signal, { whole: true })
       checkImages(part, { size: config.imageSize, crop: 'center' })
@@ -103,7 +102,7 @@ function stepOf(text: string | undefined): ScoreStep | undefined {
 }
 
 /** What a class-conditional model is told of each image: its class, or what --labels says. */
-function classesFor(args: Arguments<'labels'>, config: ModelConfig, { name, length, labels, classes = [] }: ImageSet): Int32Array | null {
+function classesFor(args: Arguments<Pick<typeof options, 'labels'>>, config: ModelConfig, { name, length, labels, classes = [] }: ImageSet): Int32Array | null {
   if (config.numClasses === null || args.has('labels') || !labels) {
     const given = labelsFor(args, config)
     return given.length === 0 ? null : Int32Array.from({ length }, (_, k) => cycled(given, k))

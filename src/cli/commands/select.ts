@@ -2,19 +2,20 @@
 import { classCounts, encodeSelection, selectImages, type ImageSet, type Selection } from '../../data/index.node.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { classOptions, openClasses } from '../options/data.ts'
+import { integer, number, output, text } from '../option.ts'
 import { claimOutputs, keepsOthers } from '../outputs.ts'
 import { writeText } from '../write-text.ts'
 
 const options = {
-  'long-tail': { value: 'IF', help: 'keep class c of C at max * IF^(-c/(C-1)) images, max being the largest class' },
-  'hold-out': { value: 'F', help: 'hold out this fraction of the images, or of the groups of --by' },
-  by: { value: 'COLUMN', help: "images with the same number in this array of an .npz make a group, which is never split" },
-  seed: { value: 'N', help: 'of the random choice', default: '0' },
-  out: { value: 'FILE', help: 'the selection', default: 'selection.json' },
+  'long-tail': number({ value: 'IF', min: 1, help: 'keep class c of C at max * IF^(-c/(C-1)) images, max being the largest class' }),
+  'hold-out': number({ value: 'F', help: 'hold out this fraction of the images, or of the groups of --by' }),
+  by: text({ value: 'COLUMN', help: "images with the same number in this array of an .npz make a group, which is never split" }),
+  seed: integer({ value: 'N', help: 'of the random choice', default: '0' }),
+  out: output({ value: 'FILE', help: 'the selection', default: 'selection.json' }),
   ...classOptions,
-} as const
+}
 
-export const select: Command = {
+export const select: Command<typeof options> = {
   name: 'select',
   usage: 'DATA [options]',
   summary: 'make a data set long-tailed, or hold a part of it out of training',
@@ -26,13 +27,13 @@ export const select: Command = {
     'select train-images-idx3-ubyte.gz --long-tail 100 --out long-tail.json',
   ],
   async run(argv, { signal }) {
-    const args = parseArguments<keyof typeof options>(select, argv)
-    const longTail = args.number('long-tail', { min: 1 })
-    const holdOut = args.number('hold-out')
-    const seed = args.integer('seed') ?? 0
-    const by = args.text('by')
+    const args = parseArguments(select, argv)
+    const longTail = args.get('long-tail')
+    const holdOut = args.get('hold-out')
+    const seed = args.get('seed')
+    const by = args.get('by')
     if (longTail === undefined && holdOut === undefined) fail('Nothing to select: give --long-tail IF, --hold-out F, or both.')
-    const out = args.text('out') ?? 'selection.json'
+    const out = args.get('out')
     await using _ = await claimOutputs({
       command: 'select', inputs: [{ option: 'DATA', path: args.positionals[0] }], files: [{ option: '--out', path: out, keeps: keepsOthers('selection') }],
     })

@@ -12,20 +12,21 @@ import { fail, parseArguments, type Command } from '../arguments.ts'
 import { counted } from '../counted.ts'
 import { classOptions, openClasses } from '../options/data.ts'
 import { exists } from '../exists.ts'
+import { integer, output } from '../option.ts'
 import { claimOutputs, jsonOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import { writeText } from '../write-text.ts'
 
 const options = {
   ...classOptions,
-  'image-size': { value: 'N', help: 'side of the squares' },
-  out: { value: 'DIR', help: 'folder for them' },
-} as const
+  'image-size': integer({ value: 'N', min: 1, help: 'side of the squares' }),
+  out: output({ value: 'DIR', help: 'folder for them' }),
+}
 
 /** In the folder; hidden, so that it is no stray file among images. */
 export const shrunkRecord = '.shrunk.json'
 
-export const shrink: Command = {
+export const shrink: Command<typeof options> = {
   name: 'shrink',
   usage: 'DATA --image-size N --out DIR',
   summary: 'cut and scale images once, so that training need not decode large ones again and again',
@@ -34,9 +35,9 @@ export const shrink: Command = {
   notes: ['DATA is a folder of PNG and JPEG files, an .npz or an IDX file. Each image becomes a PNG of the same name (a.jpg becomes a.jpg.png) in the same sub-folder: the middle square, scaled as guided-diffusion does. Training with --crop center sees the same pixels as from DATA, unless it makes colour images grey.', 'The same command goes on where it was stopped.'],
   examples: ['shrink photos/ --image-size 64 --out photos64'],
   async run(argv, { signal }) {
-    const args = parseArguments<keyof typeof options>(shrink, argv)
+    const args = parseArguments(shrink, argv)
     const data = args.positionals[0]!
-    const size = args.integer('image-size', { min: 1 }) ?? fail('--image-size is required: the side of the squares, as in --image-size 64.')
+    const size = args.required('image-size', ': the side of the squares, as in --image-size 64')
     const out = resolve(args.required('out', ': a folder for the small images'))
     await using _ = await claimOutputs({ command: 'shrink', inputs: [{ option: 'DATA', path: data }], folders: [{ option: '--out', path: out, names: /\.png$/, record: shrunkRecord }] })
     const set = await openClasses(data, args, signal)

@@ -13,32 +13,32 @@ import { evaluationsOf, isReview, reviewLine, type ClassifierReview } from '../p
 import { sayDepartures, trainingDepartures } from '../sampling/departures.ts'
 import { computedOn, onDevice } from '../options/device.ts'
 import { loadWithProgress, openModel, sha256OfFile, type ModelFile } from '../files.ts'
+import { choice, file, integer, text } from '../option.ts'
 import { inputsOf } from '../outputs.ts'
 import { checkFrom, openFrom, parametersFrom } from '../training/train-from.ts'
 import { lookAt } from '../training/train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from '../training/train-run.ts'
-import { imageOptions, runSettings, trainOptions, type RunSettings } from '../options/training.ts'
+import { imageOptions, runSettings, trainOptions } from '../options/training.ts'
 import { trainPage } from '../pages/train-page.ts'
 
 const options = {
   ...imageOptions,
   ...labelOptions,
   ...guidedOptions,
-  extractor: { value: 'E.safetensors', help: 'a frozen ADM classifier, whose features the minority classifier reads instead of pixels' },
-  'extractor-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself' },
+  extractor: file({ value: 'E.safetensors', help: 'a frozen ADM classifier, whose features the minority classifier reads instead of pixels' }),
+  'extractor-preset': text({ value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself' }),
   ...trainOptions,
+  // Of the papers: AdamW with lr 3e-4 that falls to 0, weight decay 0.05, no averages.
   lr: { ...trainOptions.lr, default: '3e-4' },
   anneal: { ...trainOptions.anneal, default: '1' },
   'weight-decay': { ...trainOptions['weight-decay'], default: '0.05' },
-  ema: { ...trainOptions.ema, default: 'none' },
+  ema: { ...trainOptions.ema, default: undefined, otherwise: 'none' },
   ...classifierOptions,
-  'schedule-sampler': { value: 'uniform|loss-second-moment', help: 'how steps are chosen', default: 'uniform' },
-  'evaluate-on': { value: 'N', help: 'images on which each checkpoint is tested, of those held back and of the training images alike; 0: none', default: '512' },
-} as const
+  'schedule-sampler': choice(['uniform', 'loss-second-moment'], { help: 'how steps are chosen', default: 'uniform' }),
+  'evaluate-on': integer({ value: 'N', help: 'images on which each checkpoint is tested, of those held back and of the training images alike; 0: none', default: '512' }),
+}
 
-type Options = keyof typeof options
-
-export const trainClassifier: Command = {
+export const trainClassifier: Command<typeof options> = {
   name: 'train classifier',
   usage: '--data DATA --labels labels.json|--of WHAT --model M --images N --out DIR [options]',
   summary: 'train a classifier of minority levels, or of classes, attributes or real images, which leads samples to them',
@@ -56,15 +56,15 @@ export const trainClassifier: Command = {
     'train classifier --of real --data cells.npz --synthetic drawn/ --model bccd32 --images 20000 --out runs/real',
   ],
   async run(argv, session) {
-    const args = parseArguments<Options>(trainClassifier, argv)
+    const args = parseArguments(trainClassifier, argv)
     const { signal, requestDevice } = onDevice(session, args)
-    const settings = settingsOf(args)
+    const settings = runSettings(args)
     const { seed, out, train } = settings
-    await using _ = await claimRun('train classifier', settings, inputsOf(options, args, ['out']))
+    await using _ = await claimRun('train classifier', settings, inputsOf(args))
     const data = await openLabelled(args, seed, signal)
     const { of, all, levels } = data
     if (of !== 'levels' && args.has('extractor')) fail(`--extractor is for minority classifiers; ${kinds[of].name} reads pixels.`)
-    if ((of === 'classes' || of === 'real') && args.flag('class-cond')) fail('--class-cond is for classifiers of levels and of attributes, which a class says something of.')
+    if ((of === 'classes' || of === 'real') && args.get('class-cond')) fail('--class-cond is for classifiers of levels and of attributes, which a class says something of.')
     const model = await openGuided(args, signal)
     const { process, said } = guidedNoise(args, model)
     if (levels) checkScored(levels, process, said)
@@ -81,10 +81,10 @@ export const trainClassifier: Command = {
       }, await attentionBefore(settings, signal))
       await using from = await openFrom(args, signal)
       if (from) checkFrom(from, config)
-      const crop = args.choice('crop', ['center', 'random']) ?? 'center'
-      const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
-      const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'
-      const evaluateOn = args.integer('evaluate-on') ?? 512
+      const crop = args.get('crop')
+      const augment = args.get('augment')
+      const scheduleSampler = args.get('schedule-sampler')
+      const evaluateOn = args.get('evaluate-on')
       for (const part of [data.train, data.heldBack]) if (part) checkImages(part, { size: shape.size, crop })
       if (levels?.file.within === 'class' && config.numClasses === null) console.error('note: the levels were cut within each class; --class-cond tells the classifier the class.')
 
@@ -105,8 +105,8 @@ export const trainClassifier: Command = {
       using trainer = new Trainer(device, task, train)
       const metadata = { ...configMetadata(config, process), ...outputsOf(data, process, extractorFile && { sha256: extractorFile.sha256, name: basename(extractorFile.file.name) }) }
       // A model that is trained on stays what it was made as.
-      const preset = args.text('preset') ?? from?.description?.preset
-      if (levels) sayDepartures(trainingDepartures(args.text('preset'), { iterations: train.steps, batch: train.batch, lr: train.lr, weightDecay: train.weightDecay ?? 0 }))
+      const preset = args.get('preset') ?? from?.description?.preset
+      if (levels) sayDepartures(trainingDepartures(args.get('preset'), { iterations: train.steps, batch: train.batch, lr: train.lr, weightDecay: train.weightDecay ?? 0 }))
       const run = {
         data: all.fingerprint, trainedOn: data.train.fingerprint, labels: data.sha256, crop, augment, seed, scheduleSampler, ...train, ...metadata, ...(from && { from: from.sha256 }),
         adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,
@@ -149,7 +149,7 @@ const kinds = {
   classes: { name: 'a classifier of classes', option: '--classifier' },
   attributes: { name: 'a classifier of attributes', option: '--method attributes --attributes-classifier' },
   real: { name: 'a classifier of real and synthetic images', option: '--sehwag-discriminator' },
-} as const
+}
 
 /** The same as metadata of the model files. */
 function outputsOf({ of, names, levels }: LabelledImages, noise: NoiseProcess, extractor: MinorityMetadata['extractor']): Record<string, string> {
@@ -158,25 +158,21 @@ function outputsOf({ of, names, levels }: LabelledImages, noise: NoiseProcess, e
   return encodeMinorityMetadata({ levels: count, thresholds, within, ...noise, extractor })
 }
 
-/** Of the papers: AdamW with lr 3e-4 that falls to 0, weight decay 0.05, no averages. */
-export function settingsOf(args: Arguments<Options>): RunSettings {
-  const settings = runSettings(args, { lr: 3e-4, ema: [] })
-  return { ...settings, train: { ...settings.train, weightDecay: args.number('weight-decay', { min: 0 }) ?? 0.05, anneal: args.number('anneal', { min: 0, max: 1 }) ?? 1 } }
-}
-
 /** What --model says; its weights are not needed. */
-async function openGuided(args: Arguments<'model' | 'model-preset'>, signal: AbortSignal) {
-  if (!args.has('model')) return null
-  const file = await openModel(args.required('model'), { preset: args.text('model-preset') }, signal)
+async function openGuided(args: Arguments<Pick<typeof options, 'model' | 'model-preset'>>, signal: AbortSignal) {
+  const model = args.get('model')
+  if (model === undefined) return null
+  const file = await openModel(model, { preset: args.get('model-preset') }, signal)
   await file.checkpoint.close()
   const { name: path, description: { config, diffusion } } = file
   if (config.kind !== 'unet' || config.superResolution) return fail(`${path}: --model takes the U-Net that draws images by itself.`)
   return { path, sha256: await sha256OfFile(path, signal), config: config as UNetConfig, ...(diffusion && { diffusion }) }
 }
 
-async function openExtractor(args: Arguments<'extractor' | 'extractor-preset'>, process: NoiseProcess, signal: AbortSignal): Promise<{ file: ModelFile; config: ClassifierConfig & { kind: 'classifier' }; sha256: string } | null> {
-  if (!args.has('extractor')) return null
-  const file = await openModel(args.required('extractor'), { preset: args.text('extractor-preset') }, signal)
+async function openExtractor(args: Arguments<Pick<typeof options, 'extractor' | 'extractor-preset'>>, process: NoiseProcess, signal: AbortSignal): Promise<{ file: ModelFile; config: ClassifierConfig & { kind: 'classifier' }; sha256: string } | null> {
+  const extractor = args.get('extractor')
+  if (extractor === undefined) return null
+  const file = await openModel(extractor, { preset: args.get('extractor-preset') }, signal)
   const { name: path, description: { config, diffusion } } = file
   try {
     if (config.kind !== 'classifier') return fail(`${path}: --extractor takes an ADM classifier, found a U-Net.`)

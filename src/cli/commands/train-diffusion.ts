@@ -13,6 +13,7 @@ import { diffusionTrainingDepartures, sayDepartures } from '../sampling/departur
 import { computedOn, onDevice } from '../options/device.ts'
 import { htmlTable } from '../pages/html.ts'
 import { networkFrom, networkOf, networkOptions } from '../options/network.ts'
+import { choice, integer } from '../option.ts'
 import { inputsOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import { checkFrom, openFrom, parametersFrom } from '../training/train-from.ts'
@@ -26,10 +27,10 @@ const options = {
   ...imageOptions,
   ...trainOptions,
   ...networkOptions,
-  'schedule-sampler': { value: 'uniform|loss-second-moment', help: 'how steps are chosen', default: 'uniform' },
-  'evaluate-on': { value: 'N', help: 'images on which each checkpoint is evaluated, of the held-out part of --select and of the training images alike; 0: none', default: '512' },
-  samples: { value: 'N', help: 'samples drawn at each checkpoint with the last average, 50 steps of DDIM; 0: none', default: '16' },
-} as const
+  'schedule-sampler': choice(['uniform', 'loss-second-moment'], { help: 'how steps are chosen', default: 'uniform' }),
+  'evaluate-on': integer({ value: 'N', help: 'images on which each checkpoint is evaluated, of the held-out part of --select and of the training images alike; 0: none', default: '512' }),
+  samples: integer({ value: 'N', max: 256, help: 'samples drawn at each checkpoint with the last average, 50 steps of DDIM; 0: none', default: '16' }),
+}
 
 /** An evaluation as it is kept with the run. */
 export interface Review {
@@ -43,7 +44,7 @@ export interface Review {
 const isEvaluation = fieldsOf({ images: aCount, mse: aNumber, vb: aNumber, mseByQuartile: listOf(anyOf(oneOf(null), aNumber)) })
 const isReview = fieldsOf({ step: aCount, images: aCount, average: aText, train: isEvaluation, heldOut: optional(isEvaluation) })
 
-export const trainDiffusion: Command = {
+export const trainDiffusion: Command<typeof options> = {
   name: 'train diffusion',
   usage: '--data PATH --images N --out DIR [options]',
   summary: 'train a diffusion model on a folder of pictures, an .npz or an IDX file',
@@ -58,25 +59,25 @@ export const trainDiffusion: Command = {
     'train diffusion --data bccd_cells_32.npz --select split.json --num-channels 32 --channel-mult 2,2,2 --augment symmetries --images 200000 --lr 5e-4 --ema 0.999 --out runs/cells',
   ],
   async run(argv, session) {
-    const args = parseArguments<keyof typeof options>(trainDiffusion, argv)
+    const args = parseArguments(trainDiffusion, argv)
     const { signal, requestDevice } = onDevice(session, args)
     const settings = runSettings(args)
     const { seed, out, train } = settings
-    await using _ = await claimRun('train diffusion', settings, inputsOf(options, args, ['out']))
+    await using _ = await claimRun('train diffusion', settings, inputsOf(args))
     const { set, heldOut } = await openTrainingData(args, signal)
     await using from = await openFrom(args, signal)
     const data = { size: commonSize(set), channels: set.channels, classes: set.classes?.length ?? null }
     const { config, diffusion: process } = (from && networkFrom(args, from, data)) ?? await networkOf(args, data, await attentionBefore(settings, signal))
     if (from) checkFrom(from, config)
     // A model that is trained on stays what it was made as.
-    const preset = args.text('preset') ?? from?.description?.preset
-    const crop = args.choice('crop', ['center', 'random']) ?? 'center'
+    const preset = args.get('preset') ?? from?.description?.preset
+    const crop = args.get('crop')
     checkImages(set, { size: config.imageSize, crop }, 2)
-    const augment = args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'none'
-    const scheduleSampler = args.choice('schedule-sampler', ['uniform', 'loss-second-moment']) ?? 'uniform'
-    sayDepartures(diffusionTrainingDepartures(args.text('preset'), { batch: train.batch, lr: train.lr, scheduleSampler }))
-    const evaluateOn = args.integer('evaluate-on') ?? 512
-    const sampleCount = args.integer('samples', { max: 256 }) ?? 16
+    const augment = args.get('augment')
+    const scheduleSampler = args.get('schedule-sampler')
+    sayDepartures(diffusionTrainingDepartures(args.get('preset'), { batch: train.batch, lr: train.lr, scheduleSampler }))
+    const evaluateOn = args.get('evaluate-on')
+    const sampleCount = args.get('samples')
 
     await lookAt([set, heldOut], signal, out)
 

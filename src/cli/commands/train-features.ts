@@ -10,6 +10,7 @@ import { fail, parseArguments, type Command } from '../arguments.ts'
 import { counted } from '../counted.ts'
 import { computedOn, onDevice } from '../options/device.ts'
 import { htmlTable } from '../pages/html.ts'
+import { integer, integers, number } from '../option.ts'
 import { inputsOf } from '../outputs.ts'
 import { trainPage } from '../pages/train-page.ts'
 import { checkFeaturesFrom, featuresFrom, openFrom } from '../training/train-from.ts'
@@ -25,12 +26,12 @@ const options = {
   microbatch: { ...trainOptions.microbatch, help: "images at a time, which are contrasted with each other only; their gradients are added up to the batch's" },
   lr: { ...trainOptions.lr, default: '1e-3' },
   ema: { ...trainOptions.ema, default: '0.99' },
-  'image-size': { value: 'S', help: 'side of the pictures the net sees, 16 or more', default: "the pictures' own, where it is the same for all" },
-  channels: { value: '24,48,64,96', help: 'channels of its stages', default: '24,48,64,96' },
-  'class-weight': { value: 'X', help: 'weight of telling the classes beside the contrast; 0: without classes', default: '1 where there are classes' },
-  temperature: { value: 'X', help: 'of the contrast', default: '0.2' },
-  jitter: { value: 'X', help: 'largest change of brightness, contrast and colour between two views of a picture: what a distance is to forgive', default: String(viewDefaults.jitter) },
-} as const
+  'image-size': integer({ value: 'S', min: 16, max: 1024, help: 'side of the pictures the net sees, 16 or more', otherwise: "the pictures' own, where it is the same for all" }),
+  channels: integers({ value: '24,48,64,96', help: 'channels of its stages', default: '24,48,64,96' }),
+  'class-weight': number({ value: 'X', min: 0, help: 'weight of telling the classes beside the contrast; 0: without classes', otherwise: '1 where there are classes' }),
+  temperature: number({ value: 'X', min: 1e-3, help: 'of the contrast', default: '0.2' }),
+  jitter: number({ value: 'X', min: 0, max: 1, help: 'largest change of brightness, contrast and colour between two views of a picture: what a distance is to forgive', default: String(viewDefaults.jitter) }),
+}
 
 export interface FeatureReview extends FeatureEvaluation {
   readonly step: number
@@ -39,7 +40,7 @@ export interface FeatureReview extends FeatureEvaluation {
 const orNull = anyOf(oneOf(null), aNumber)
 const isReview = fieldsOf({ step: aCount, images: aCount, recalls: optional(listOf(orNull)), balancedAccuracy: optional(aNumber), anotherPicture: orNull, relative: valuesOf(orNull) })
 
-export const trainFeatures: Command = {
+export const trainFeatures: Command<typeof options> = {
   name: 'train features',
   usage: '--data DATA --images N --out DIR [options]',
   summary: 'train a small feature net: a perceptual distance and a feature space of your own',
@@ -53,26 +54,26 @@ export const trainFeatures: Command = {
     'train features --data bccd_cells_32.npz --select split.json --images 100000 --batch 64 --lr 2e-3 --warmup 50 --anneal 1 --ema 0.99 --out runs/features',
   ],
   async run(argv, session) {
-    const args = parseArguments<keyof typeof options>(trainFeatures, argv)
+    const args = parseArguments(trainFeatures, argv)
     const { signal, requestDevice } = onDevice(session, args)
-    const settings = runSettings(args, { lr: 1e-3, ema: [0.99] })
+    const settings = runSettings(args)
     const { seed, out, train } = settings
-    await using _ = await claimRun('train features', settings, inputsOf(options, args, ['out']))
+    await using _ = await claimRun('train features', settings, inputsOf(args))
     if (Math.min(train.batch, train.microbatch ?? train.batch) < 2) fail('--batch: pictures are contrasted with the others of their batch, so at least 2 are needed.')
-    const channels = args.integers('channels') ?? [24, 48, 64, 96]
+    const channels = args.get('channels')
     if (channels.some((c) => c < 1)) fail('--channels: expected whole numbers of 1 or more.')
     const { set, heldOut } = await openTrainingData(args, signal)
-    const size = args.integer('image-size', { min: 16, max: 1024 }) ?? commonSide(set)
+    const size = args.get('image-size') ?? commonSide(set)
     checkImages(set, { size, crop: 'center' }, 2)
     if (heldOut) checkImages(heldOut, { size, crop: 'center' })
-    const crop = args.choice('crop', ['center', 'random']) ?? 'center'
+    const crop = args.get('crop')
     const config: FeatureNetConfig = { inChannels: set.channels, channels }
-    const classWeight = args.number('class-weight', { min: 0 }) ?? 1
+    const classWeight = args.get('class-weight') ?? 1
     const counts = classWeight > 0 ? classCounts(set) : []
     const task = {
       config, size, classWeight, classCounts: counts.filter((count) => count > 0).length > 1 ? counts : [],
-      augment: args.choice('augment', ['none', 'flip', 'symmetries']) ?? 'symmetries',
-      temperature: args.number('temperature', { min: 1e-3 }) ?? 0.2, jitter: args.number('jitter', { min: 0, max: 1 }) ?? viewDefaults.jitter,
+      augment: args.get('augment'),
+      temperature: args.get('temperature'), jitter: args.get('jitter'),
     }
 
     await using from = await openFrom(args, signal)

@@ -5,24 +5,31 @@
 import { join } from 'node:path'
 import { levelRates, parseConfig } from '../../nn/index.ts'
 import { runOfState } from '../../train/index.ts'
-import { fail, type Arguments } from '../arguments.ts'
+import { fail } from '../arguments.ts'
 import { exists } from '../exists.ts'
 import { openWeights } from '../files.ts'
+import { integersKind, optionOf, type Kind } from '../option.ts'
 
-/** What the help says of the option that is left out. */
-export const attentionDefault = '8, or the largest level below it, or the smallest of all'
+/** `16,8` or `none`. */
+const sides: Kind<readonly number[]> = {
+  read: (word, name) => (word === 'none' ? [] : integersKind.read(word, name)),
+  write: (value) => integersKind.write(value) || 'none',
+}
+
+/** The sides of the maps that get attention. */
+export const attentionOption = optionOf(sides, {
+  value: '16,8|none', help: 'sides of the maps that get attention', otherwise: '8, or the largest level below it, or the smallest of all',
+})
 
 /**
- * Rates for `--${name} 16,8`, or by default. `before`: those of the run that goes on, whose default was another until
- * November 2026. Refuses a side that no level has, with those there are.
+ * Rates for the sides that the option `name` says, or by default. `before`: those of the run that goes on, whose default
+ * was another until November 2026. Refuses a side that no level has, with those there are.
  */
-export function attentionRates<K extends string>(name: K, args: Arguments<K>, { imageSize, channelMult }: { imageSize: number; channelMult: number[] }, before: readonly number[] | null): number[] {
+export function attentionRates(name: string, wanted: readonly number[] | undefined, { imageSize, channelMult }: { imageSize: number; channelMult: number[] }, before: readonly number[] | null): number[] {
   const rates = levelRates({ channelMult })
   // What cannot be halved so often is refused with the whole configuration.
   if (imageSize % rates.at(-1)! !== 0) return []
   const sides = rates.map((rate) => imageSize / rate)
-  if (args.text(name) === 'none') return []
-  const wanted = args.integers(name)
   if (wanted === undefined && before) return [...before]
   if (wanted === undefined) {
     const side = sides.find((one) => one <= 8) ?? sides.at(-1)!

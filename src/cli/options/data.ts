@@ -2,23 +2,24 @@
 import { readFile } from 'node:fs/promises'
 import { applySelection, openImages, type ImageSet, type OpenImagesOptions } from '../../data/index.node.ts'
 import { fail, type Arguments } from '../arguments.ts'
+import { choice, file, images, text } from '../option.ts'
 import { slowProgress } from '../progress.ts'
 
 export const classOptions = {
-  'classes-by': { value: 'WHAT', help: 'for a folder: folder (names of sub-folders), prefix (of file names, before "_") or none', default: 'folder where every image lies in one' },
-} as const
+  'classes-by': choice(['folder', 'prefix', 'none'], { value: 'WHAT', help: 'for a folder: folder (names of sub-folders), prefix (of file names, before "_") or none', otherwise: 'folder where every image lies in one' }),
+}
 
 export const dataOptions = {
-  data: { value: 'DATA', help: 'a folder of PNG and JPEG files, an .npz, or an IDX file' },
-  select: { value: 'FILE', help: 'use what a selection of tweedie select says' },
-  part: { value: 'NAME', help: 'which part of the selection: train or held-out', default: 'train' },
+  data: images({ value: 'DATA', help: 'a folder of PNG and JPEG files, an .npz, or an IDX file' }),
+  select: file({ value: 'FILE', help: 'use what a selection of tweedie select says' }),
+  part: text({ value: 'NAME', help: 'which part of the selection: train or held-out', default: 'train' }),
   ...classOptions,
-} as const
+}
 
 type More = Pick<OpenImagesOptions, 'known' | 'whole'>
 
-export async function openClasses(path: string, args: Arguments<keyof typeof classOptions>, signal?: AbortSignal, more: More = {}): Promise<ImageSet> {
-  const classesBy = args.choice('classes-by', ['folder', 'prefix', 'none'])
+export async function openClasses(path: string, args: Arguments<typeof classOptions>, signal?: AbortSignal, more: More = {}): Promise<ImageSet> {
+  const classesBy = args.get('classes-by')
   const bar = slowProgress(`Reading ${path}`, 'files')
   try {
     return await openImages(path, { ...classesBy && { classesBy }, ...signal && { signal }, onProgress: bar.update, ...more })
@@ -28,13 +29,13 @@ export async function openClasses(path: string, args: Arguments<keyof typeof cla
 }
 
 /** Opens what {@link dataOptions} say; what was found and is not used is told on standard error. */
-export async function openData(args: Arguments<keyof typeof dataOptions>, signal?: AbortSignal, more: More = {}): Promise<ImageSet> {
-  const selection = args.text('select')
+export async function openData(args: Arguments<typeof dataOptions>, signal?: AbortSignal, more: More = {}): Promise<ImageSet> {
+  const selection = args.get('select')
   if (args.has('part') && selection === undefined) fail('--part is a part of a selection: --select names its file.')
   const set = await openClasses(args.required('data', ': a folder of images, an .npz or an IDX file'), args, signal, more)
   for (const note of set.notes) console.error(`${set.name}: ${note}`)
   if (selection === undefined) return set
-  return applySelection(set, await selectionText(selection), args.text('part'), selection)
+  return applySelection(set, await selectionText(selection), args.get('part'), selection)
 }
 
 /** What a file of `tweedie select` says. */

@@ -6,14 +6,15 @@ import type { Device } from '../../tensor/index.ts'
 import { normIn, openNet, openNorm, type LoadedDistance, type OpenDistance } from '../../tweedie/distance.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { openWeights, sha256OfFile } from '../files.ts'
+import { choice, file, text } from '../option.ts'
 import { shipped } from '../shipped.ts'
 
 export const distanceOptions = {
-  distance: { value: 'lpips|features|l2|l1|lP', help: 'distance of self-guidance and minority scores; lP: the norm of any P from 1 on, as in l1.5 or linf (norm_for_mg)', default: 'lpips with --lpips, features with --features, else l2' },
-  lpips: { value: 'FILE', help: 'LPIPS weights, features.* and lin*: alex, vgg or squeeze is told from them' },
-  features: { value: 'FILE', help: 'a feature net of tweedie train features', default: 'with --distance features the shipped one, of blood cells' },
-  'grey-range': { value: '-1..1|0..1', help: "values of a grey model's images, for --distance lpips and features: 0..1 is sg-minority's convention, right for models trained on [0, 1]", default: '-1..1, as everything trained here' },
-} as const
+  distance: text({ value: 'lpips|features|l2|l1|lP', help: 'distance of self-guidance and minority scores; lP: the norm of any P from 1 on, as in l1.5 or linf (norm_for_mg)', otherwise: 'lpips with --lpips, features with --features, else l2', recorded: ({ distance }: DistanceSettings) => distance }),
+  lpips: file({ value: 'FILE', called: 'the LPIPS weights', help: 'LPIPS weights, features.* and lin*: alex, vgg or squeeze is told from them', recorded: ({ lpips }: DistanceSettings) => lpips }),
+  features: file({ value: 'FILE', called: 'the feature net', help: 'a feature net of tweedie train features', otherwise: 'with --distance features the shipped one, of blood cells', recorded: ({ features }: DistanceSettings) => features }),
+  'grey-range': choice(greyRanges, { help: "values of a grey model's images, for --distance lpips and features: 0..1 is sg-minority's convention, right for models trained on [0, 1]", otherwise: '-1..1, as everything trained here', recorded: ({ greyRange }: DistanceSettings) => greyRange }),
+}
 
 export interface DistanceSettings {
   /** `lpips`, `features`, or a norm: `l2`, `l1.5`, `linf`. */
@@ -27,9 +28,9 @@ export interface DistanceSettings {
 }
 
 /** `model`: whose images are compared. */
-export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, model: Pick<ModelConfig, 'inChannels'>): DistanceSettings {
-  const [lpips, features] = [args.text('lpips'), args.text('features')]
-  const distance = args.text('distance') ?? (lpips !== undefined ? 'lpips' : features !== undefined ? 'features' : 'l2')
+export function distanceSettings(args: Arguments<typeof distanceOptions>, model: Pick<ModelConfig, 'inChannels'>): DistanceSettings {
+  const [lpips, features] = [args.get('lpips'), args.get('features')]
+  const distance = args.get('distance') ?? (lpips !== undefined ? 'lpips' : features !== undefined ? 'features' : 'l2')
   const norm = normIn(distance)
   if (!['lpips', 'features'].includes(distance) && norm === undefined) {
     return fail(`--distance: expected lpips, features, l2, l1 or another norm lP with a P of 1 or more (l1.5, linf), found "${distance}".`)
@@ -39,7 +40,7 @@ export function distanceSettings(args: Arguments<keyof typeof distanceOptions>, 
     if (distance !== name && file !== undefined) console.error(`note: --${name} has no effect with --distance ${distance}.`)
   }
   if (distance === 'l2' && !args.has('distance')) console.error('note: without LPIPS weights (--lpips FILE) distances are L2, the reference\'s option without LPIPS; --distance features takes our own feature net.')
-  const greyRange = greyRangeOf(model, args.choice('grey-range', greyRanges))
+  const greyRange = greyRangeOf(model, args.get('grey-range'))
   return {
     distance,
     greyRange: norm === undefined ? greyRange : null,

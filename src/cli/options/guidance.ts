@@ -8,42 +8,7 @@ import type { MinorityFiles, MinorityTarget } from '../../tweedie/guidance-minor
 import { guideOf, minorityScaleOf, publishedMinority, type GuideSettings } from '../../tweedie/settings.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import type { KnownFiles } from './known-files.ts'
-
-export const guidanceOptions = {
-  'self-guided': { help: 'add self-guidance to the method (Um & Ye, ECCV 2024); any --guide-* does so too' },
-  'guide-weight': { value: 'W', help: 'weight of self-guidance (mg_scale)', default: "the model's published one, else CelebA's 0.4" },
-  'guide-every': { value: 'N', help: 'guide at steps whose index is a multiple of N (inter_rate)', default: "the model's published one, else CelebA's 5" },
-  'guide-strength': { value: 'S', help: 'noise to which an estimate is brought again, as a fraction of the steps (p_ratio)', default: "the model's published one, else CelebA's 0.8" },
-  'guide-after': { value: 'F', help: 'guide only above this fraction of the steps; -1: always (t_mid)', default: '-1' },
-  'guide-scale': { value: 'variance|fixed', help: "multiply by the model's variance, or not (mg_scale_type)", default: 'variance' },
-  'guide-draws': { value: 'N', help: 'noise draws averaged (num_mc_samples)', default: '1' },
-  'guide-raw': { help: 'leave the gradient as it is, instead of dividing by its largest element (use_normed_grad false)' },
-  'guide-through': { value: 'first|second|both', help: "the estimate through which the gradient flows: the first, where the reference's stop-gradient leaves it; the second or both are the paper's ablation, and take the memory of further passes", default: 'first' },
-  'guide-clip': { help: 'clip the estimates to [-1, 1] (mg_clip_denoised)' },
-  classifier: { value: 'C.safetensors', help: 'guide any method by the gradient of this classifier (Dhariwal & Nichol, NeurIPS 2021)' },
-  'classifier-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself' },
-  target: { value: '1', help: 'class the classifier leads to; several (1,2) go to the samples in order', default: '--labels' },
-  'classifier-scale': { value: 'S', help: 'weight of classifier guidance', default: "the model's published one, else 1" },
-  'minority-classifier': { value: 'C.safetensors', help: 'guide any method to minority levels by this classifier of them (Um et al., ICLR 2024, Eq. 8; Eq. 17 where it is class-conditional)' },
-  'minority-preset': { value: 'NAME', help: 'the published minority classifier it is (mc_*), for a file that does not say so itself' },
-  extractor: { value: 'E.safetensors', help: 'the frozen ADM classifier whose features the minority classifier reads' },
-  'extractor-preset': { value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself', default: 'that of --minority-preset' },
-  'minority-scale': { value: 'W', help: 'weight of minority guidance', default: "the minority classifier's published one, else that for the model, else 1" },
-  'minority-target': { value: '99|90-99|rarest', help: 'level to lead to; of a range, each sample its own, by the seed', default: 'rarest' },
-  'minority-tilt': { help: 'lead to all levels, each by its minority score, instead of to one (Um et al., ICLR 2024, Eq. 18)' },
-  'sehwag-classifier': { value: 'C.safetensors', help: 'guide any method away from its class in the features of this classifier, as Sehwag et al. (2022) do: a reconstruction, their code is not public' },
-  'sehwag-data': { value: 'DATA', help: 'images by class, whose mean features say where a class is: a folder of folders or .npz. For a model without classes any images: samples leave the mean of all (ours; the paper has such a row and does not say how)' },
-  'sehwag-discriminator': { value: 'D.safetensors', help: 'classifier of two classes, 0 real and 1 synthetic, that keeps samples real' },
-  'sehwag-alpha': { value: 'A', help: 'weight of the way away from the class', default: '1, ours' },
-  'sehwag-beta': { value: 'B', help: 'weight of the discriminator', default: '1, ours' },
-  'attributes-classifier': { value: 'P.safetensors', help: 'guide any method to random combinations of the attributes this classifier tells (ADM-ML): a reconstruction, its code is not public' },
-  'attributes-scale': { value: 'S', help: 'weight of attribute guidance', default: '1' },
-} as const
-
-export type GuidanceOption = keyof typeof guidanceOptions
-
-/** The options of self-guidance: any of them adds it. */
-const selfOptions = ['guide-weight', 'guide-every', 'guide-strength', 'guide-after', 'guide-scale', 'guide-draws', 'guide-raw', 'guide-through', 'guide-clip'] as const
+import { choice, file, flag, images, integer, integers, number, optionOf, text, type Kind, type OptionTable } from '../option.ts'
 
 export interface ClassifierSettings {
   readonly file: string
@@ -81,13 +46,64 @@ export interface GuidanceSettings {
   readonly attributes: AttributeSettings | null
 }
 
+/** A setting of a kind of guidance, for the record of a run that has it. */
+const setting = <G extends keyof GuidanceSettings, K extends keyof NonNullable<GuidanceSettings[G]>>(kind: G, key: K) =>
+  (settings: GuidanceSettings): NonNullable<GuidanceSettings[G]>[K] | undefined => (settings[kind] as NonNullable<GuidanceSettings[G]> | null)?.[key]
+
+/** `99`, `90-99` or `rarest`. */
+const levels: Kind<readonly [number, number] | 'rarest'> = {
+  read: (word, name) => {
+    if (word === 'rarest') return word
+    const [, first, last = first] = /^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$/.exec(word) ?? fail(`--${name}: expected a level (99), a range of them (90-99) or rarest, found "${word}".`)
+    const range = [Number(first), Number(last)] as const
+    return range[0] <= range[1] ? range : fail(`--${name}: a range goes from the smaller level to the larger, found "${word}".`)
+  },
+  write: (target) => (target === 'rarest' ? target : [...new Set(target)].join('-')),
+}
+
+export const guidanceOptions = {
+  'self-guided': flag({ help: 'add self-guidance to the method (Um & Ye, ECCV 2024); any --guide-* does so too' }),
+  'guide-weight': number({ value: 'W', help: 'weight of self-guidance (mg_scale)', otherwise: "the model's published one, else CelebA's 0.4", recorded: setting('guide', 'weight') }),
+  'guide-every': integer({ value: 'N', min: 1, help: 'guide at steps whose index is a multiple of N (inter_rate)', otherwise: "the model's published one, else CelebA's 5", recorded: setting('guide', 'every') }),
+  'guide-strength': number({ value: 'S', min: 0, max: 1, help: 'noise to which an estimate is brought again, as a fraction of the steps (p_ratio)', otherwise: "the model's published one, else CelebA's 0.8", recorded: setting('guide', 'strength') }),
+  'guide-after': number({ value: 'F', min: -1, max: 1, help: 'guide only above this fraction of the steps; -1: always (t_mid)', default: '-1', recorded: setting('guide', 'after') }),
+  'guide-scale': choice(['variance', 'fixed'], { help: "multiply by the model's variance, or not (mg_scale_type)", default: 'variance', recorded: setting('guide', 'scale') }),
+  'guide-draws': integer({ value: 'N', min: 1, help: 'noise draws averaged (num_mc_samples)', default: '1', recorded: setting('guide', 'draws') }),
+  'guide-raw': flag({ help: 'leave the gradient as it is, instead of dividing by its largest element (use_normed_grad false)', recorded: setting('guide', 'raw') }),
+  'guide-through': choice(['first', 'second', 'both'], { help: "the estimate through which the gradient flows: the first, where the reference's stop-gradient leaves it; the second or both are the paper's ablation, and take the memory of further passes", default: 'first', recorded: setting('guide', 'through') }),
+  'guide-clip': flag({ help: 'clip the estimates to [-1, 1] (mg_clip_denoised)', recorded: setting('guide', 'clip') }),
+  classifier: file({ value: 'C.safetensors', called: 'the classifier', help: 'guide any method by the gradient of this classifier (Dhariwal & Nichol, NeurIPS 2021)', recorded: setting('classifier', 'file') }),
+  'classifier-preset': text({ value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself', recorded: setting('classifier', 'preset') }),
+  target: integers({ value: '1', help: 'class the classifier leads to; several (1,2) go to the samples in order', otherwise: '--labels', recorded: setting('classifier', 'target') }),
+  'classifier-scale': number({ value: 'S', help: 'weight of classifier guidance', otherwise: "the model's published one, else 1", recorded: setting('classifier', 'scale') }),
+  'minority-classifier': file({ value: 'C.safetensors', called: 'the minority classifier', help: 'guide any method to minority levels by this classifier of them (Um et al., ICLR 2024, Eq. 8; Eq. 17 where it is class-conditional)', recorded: setting('minority', 'file') }),
+  'minority-preset': text({ value: 'NAME', help: 'the published minority classifier it is (mc_*), for a file that does not say so itself', recorded: setting('minority', 'preset') }),
+  extractor: file({ value: 'E.safetensors', called: 'its extractor', help: 'the frozen ADM classifier whose features the minority classifier reads', recorded: setting('minority', 'extractor') }),
+  'extractor-preset': text({ value: 'NAME', help: 'the published classifier it is, for a file that does not say so itself', otherwise: 'that of --minority-preset', recorded: setting('minority', 'extractorPreset') }),
+  'minority-scale': number({ value: 'W', help: 'weight of minority guidance', otherwise: "the minority classifier's published one, else that for the model, else 1", recorded: setting('minority', 'scale') }),
+  'minority-target': optionOf(levels, { value: '99|90-99|rarest', help: 'level to lead to; of a range, each sample its own, by the seed', default: 'rarest', recorded: ({ minority }: GuidanceSettings) => (minority && minority.target !== 'tilt' ? minority.target : null) }),
+  'minority-tilt': flag({ help: 'lead to all levels, each by its minority score, instead of to one (Um et al., ICLR 2024, Eq. 18)', recorded: ({ minority }: GuidanceSettings) => minority?.target === 'tilt' || null }),
+  'sehwag-classifier': file({ value: 'C.safetensors', called: "Sehwag et al.'s classifier", help: 'guide any method away from its class in the features of this classifier, as Sehwag et al. (2022) do: a reconstruction, their code is not public', recorded: setting('sehwag', 'file') }),
+  'sehwag-data': images({ value: 'DATA', called: 'the images of its class means', help: 'images by class, whose mean features say where a class is: a folder of folders or .npz. For a model without classes any images: samples leave the mean of all (ours; the paper has such a row and does not say how)', recorded: setting('sehwag', 'data') }),
+  'sehwag-discriminator': file({ value: 'D.safetensors', called: 'its discriminator', help: 'classifier of two classes, 0 real and 1 synthetic, that keeps samples real', recorded: setting('sehwag', 'discriminator') }),
+  'sehwag-alpha': number({ value: 'A', help: 'weight of the way away from the class', otherwise: '1, ours', recorded: setting('sehwag', 'alpha') }),
+  'sehwag-beta': number({ value: 'B', help: 'weight of the discriminator', otherwise: '1, ours', recorded: setting('sehwag', 'beta') }),
+  'attributes-classifier': file({ value: 'P.safetensors', called: 'the classifier of attributes', help: 'guide any method to random combinations of the attributes this classifier tells (ADM-ML): a reconstruction, its code is not public', recorded: setting('attributes', 'file') }),
+  'attributes-scale': number({ value: 'S', help: 'weight of attribute guidance', default: '1', recorded: setting('attributes', 'scale') }),
+}
+
+export type GuidanceOption = keyof typeof guidanceOptions
+
+/** The options of self-guidance: any of them adds it. */
+const selfOptions = (Object.keys(guidanceOptions) as GuidanceOption[]).filter((name) => name.startsWith('guide-'))
+
 /** Says of options that are given that nothing uses them. */
-export function noteIdle<K extends string>(args: Arguments<K>, use: string, applies: boolean, names: readonly K[]): void {
+export function noteIdle<T extends OptionTable>(args: Arguments<T>, use: string, applies: boolean, names: readonly (keyof T & string)[]): void {
   const idle = names.filter((name) => args.has(name))
   if (!applies && idle.length > 0) console.error(`note: ${idle.map((name) => `--${name}`).join(', ')} ${idle.length === 1 ? 'has' : 'have'} no effect without ${use}.`)
 }
 
-type Args = Arguments<GuidanceOption>
+type Args = Arguments<typeof guidanceOptions>
 
 /** Reads and checks the options of guidance. `labels`: classes of the samples, empty for a model without classes. */
 export function guidanceSettings(args: Args, { method, preset, labels, files }: { method: string; preset: Preset | undefined; labels: readonly number[]; files: KnownFiles }): GuidanceSettings {
@@ -106,64 +122,56 @@ export function guidanceSettings(args: Args, { method, preset, labels, files }: 
     classifier: classifierSettings(args, preset, labels),
     minority: minoritySettings(args, preset, files.minority?.preset),
     sehwag: sehwagSettings(args),
-    attributes: args.has('attributes-classifier') ? { file: resolve(args.required('attributes-classifier')), scale: args.number('attributes-scale') ?? 1 } : null,
+    attributes: args.has('attributes-classifier') ? { file: resolve(args.required('attributes-classifier')), scale: args.get('attributes-scale') } : null,
   }
 }
 
 function selfGuided(args: Args, method: string): boolean {
   const asked = method === 'self-guided' || selfOptions.some((name) => args.has(name))
-  const flag = args.flag('self-guided')
+  const flag = args.get('self-guided')
   if (flag === false && asked) fail(`--self-guided=false contradicts ${method === 'self-guided' ? '--method self-guided' : '--guide-*'}.`)
   return flag ?? asked
 }
 
 function guideSettings(args: Args, preset: Preset | undefined): GuideSettings {
   const settings = guideOf({
-    weight: args.number('guide-weight'),
-    every: args.integer('guide-every', { min: 1 }),
-    strength: args.number('guide-strength', { min: 0, max: 1 }),
-    after: args.number('guide-after', { min: -1, max: 1 }),
-    scale: args.choice('guide-scale', ['variance', 'fixed']),
-    draws: args.integer('guide-draws', { min: 1 }),
-    raw: args.flag('guide-raw'),
-    through: args.choice('guide-through', ['first', 'second', 'both']),
-    clip: args.flag('guide-clip'),
+    weight: args.get('guide-weight'),
+    every: args.get('guide-every'),
+    strength: args.get('guide-strength'),
+    after: args.get('guide-after'),
+    scale: args.get('guide-scale'),
+    draws: args.get('guide-draws'),
+    raw: args.get('guide-raw'),
+    through: args.get('guide-through'),
+    clip: args.get('guide-clip'),
   }, preset)
   return settings.strength === 1 ? fail('--guide-strength: expected a fraction of the steps below 1, found 1.') : settings
 }
 
 function classifierSettings(args: Args, preset: Preset | undefined, labels: readonly number[]): ClassifierSettings | null {
   if (!args.has('classifier')) return null
-  const target = args.integers('target') ?? (labels.length > 0 ? labels : fail('--classifier needs --target: the class it leads to, as in --target 1.'))
-  const scale = args.number('classifier-scale') ?? preset?.sampling.classifier?.scale ?? 1
-  return { file: resolve(args.required('classifier')), preset: args.text('classifier-preset') ?? null, target, scale }
+  const target = args.get('target') ?? (labels.length > 0 ? labels : fail('--classifier needs --target: the class it leads to, as in --target 1.'))
+  const scale = args.get('classifier-scale') ?? preset?.sampling.classifier?.scale ?? 1
+  return { file: resolve(args.required('classifier')), preset: args.get('classifier-preset') ?? null, target, scale }
 }
 
 /** `kept`: the published minority classifier that its file is. */
 function minoritySettings(args: Args, model: Preset | undefined, kept: string | undefined): MinoritySettings | null {
   if (!args.has('minority-classifier')) return null
-  const name = args.text('minority-preset')
+  const name = args.get('minority-preset')
   const published = publishedMinority(name ?? kept, model)
-  const tilt = args.flag('minority-tilt') ?? false
+  const tilt = args.get('minority-tilt') ?? false
   if (tilt && args.has('minority-target')) fail('--minority-tilt leads to all levels and --minority-target to some: give one of them.')
   if (args.has('extractor-preset') && !args.has('extractor')) fail('--extractor-preset says what --extractor FILE is, which is not given.')
   return {
     file: resolve(args.required('minority-classifier')),
     preset: name ?? null,
-    extractor: args.has('extractor') ? resolve(args.required('extractor')) : null,
-    extractorPreset: args.text('extractor-preset') ?? (name !== undefined && args.has('extractor') ? published?.sampling.minority?.featureExtractor ?? null : null),
+    extractor: args.path('extractor'),
+    extractorPreset: args.get('extractor-preset') ?? (name !== undefined && args.has('extractor') ? published?.sampling.minority?.featureExtractor ?? null : null),
     published: published?.name ?? null,
-    scale: minorityScaleOf(args.number('minority-scale'), published),
-    target: tilt ? 'tilt' : levels(args.text('minority-target') ?? 'rarest'),
+    scale: minorityScaleOf(args.get('minority-scale'), published),
+    target: tilt ? 'tilt' : args.get('minority-target'),
   }
-}
-
-/** `99`, `90-99` or `rarest`. */
-function levels(text: string): readonly [number, number] | 'rarest' {
-  if (text === 'rarest') return text
-  const [, first, last = first] = /^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$/.exec(text) ?? fail(`--minority-target: expected a level (99), a range of them (90-99) or rarest, found "${text}".`)
-  const range = [Number(first), Number(last)] as const
-  return range[0] <= range[1] ? range : fail(`--minority-target: a range goes from the smaller level to the larger, found "${text}".`)
 }
 
 function sehwagSettings(args: Args): SehwagSettings | null {
@@ -172,27 +180,7 @@ function sehwagSettings(args: Args): SehwagSettings | null {
     file: resolve(args.required('sehwag-classifier')),
     data: resolve(args.required('sehwag-data', `: ${guidanceOptions['sehwag-data'].help}`)),
     discriminator: resolve(args.required('sehwag-discriminator', `: ${guidanceOptions['sehwag-discriminator'].help}`)),
-    alpha: args.number('sehwag-alpha') ?? 1,
-    beta: args.number('sehwag-beta') ?? 1,
-  }
-}
-
-/** The settings in the command line's own words; null: as without the option. */
-export function guidanceToOptions({ guide, classifier, minority, sehwag, attributes }: GuidanceSettings): Partial<Record<GuidanceOption, string | number | boolean | null>> {
-  return {
-    ...(guide && {
-      'guide-weight': guide.weight, 'guide-every': guide.every, 'guide-strength': guide.strength, 'guide-after': guide.after,
-      'guide-scale': guide.scale, 'guide-draws': guide.draws, 'guide-raw': guide.raw, 'guide-through': guide.through, 'guide-clip': guide.clip,
-    }),
-    ...(classifier && { classifier: classifier.file, 'classifier-preset': classifier.preset, target: classifier.target.join(','), 'classifier-scale': classifier.scale }),
-    ...(minority && {
-      'minority-classifier': minority.file, 'minority-preset': minority.preset, extractor: minority.extractor, 'extractor-preset': minority.extractorPreset,
-      'minority-scale': minority.scale,
-      ...(minority.target === 'tilt' ? { 'minority-tilt': true } : { 'minority-target': typeof minority.target === 'string' ? minority.target : [...new Set(minority.target)].join('-') }),
-    }),
-    ...(sehwag && {
-      'sehwag-classifier': sehwag.file, 'sehwag-data': sehwag.data, 'sehwag-discriminator': sehwag.discriminator, 'sehwag-alpha': sehwag.alpha, 'sehwag-beta': sehwag.beta,
-    }),
-    ...(attributes && { 'attributes-classifier': attributes.file, 'attributes-scale': attributes.scale }),
+    alpha: args.get('sehwag-alpha') ?? 1,
+    beta: args.get('sehwag-beta') ?? 1,
   }
 }

@@ -2,6 +2,7 @@
 import type { ModelDescription } from '../../nn/index.ts'
 import type { Arguments } from '../arguments.ts'
 import { openModel } from '../files.ts'
+import type { Option } from '../option.ts'
 
 /** By what it is for; absent where the run has none. */
 export interface KnownFiles {
@@ -19,11 +20,11 @@ const files = {
 type FileOption = (typeof files)[keyof typeof files][number]
 
 /** Opens each file for its header alone. What is wrong with one is said where it is opened for use. */
-export async function knownFiles(args: Arguments<FileOption>, signal: AbortSignal): Promise<KnownFiles> {
+export async function knownFiles(args: Arguments<Readonly<Record<FileOption, Option<string>>>>, signal: AbortSignal): Promise<KnownFiles> {
   const found: Record<string, ModelDescription> = {}
   for (const [use, [option, preset]] of Object.entries(files)) {
-    const path = args.text(option)
-    const file = path === undefined ? null : await openModel(path, { preset: args.text(preset) }, signal).catch(() => null)
+    const path = args.get(option)
+    const file = path === undefined ? null : await openModel(path, { preset: args.get(preset) }, signal).catch(() => null)
     await file?.checkpoint.close()
     if (file) found[use] = file.description
   }

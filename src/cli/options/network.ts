@@ -2,36 +2,38 @@
 import { readFile } from 'node:fs/promises'
 import { checkConfig, checkLearnSigma, configOfFlags, parseConfig, preset as presetOf, type DiffusionSettings, type ModelConfig, type ModelDescription, type UNetConfig } from '../../nn/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
-import { attentionDefault, attentionRates } from './attention.ts'
+import { attentionOption, attentionRates } from './attention.ts'
 import { flagsOption } from './flags.ts'
+import { choice, factors, file, flag, integer, number, text } from '../option.ts'
 import { noteIdle } from './guidance.ts'
-import { meanTypeIn, noiseIn, noiseOptions, parametrizationOptions } from './process.ts'
+import { meanTypeIn, parametrizationOptions } from './process.ts'
 
 export const networkOptions = {
-  preset: { value: 'NAME', help: 'network and process of a published model; tweedie info lists them' },
-  config: { value: 'FILE.json', help: 'network and process in guided-diffusion\'s names (docs/configuration.md), instead of the options that follow' },
+  preset: text({ value: 'NAME', help: 'network and process of a published model; tweedie info lists them' }),
+  config: file({ value: 'FILE.json', help: 'network and process in guided-diffusion\'s names (docs/configuration.md), instead of the options that follow' }),
   flags: { ...flagsOption, help: 'the same as flags of its scripts, such as a README\'s MODEL_FLAGS' },
-  'image-size': { value: 'N', help: 'side of the images', default: "the data's, where all have one" },
-  grayscale: { help: 'one channel; colour images become luma', default: 'as the data is' },
-  'class-cond': { help: "class-conditional, with the data's classes" },
-  'num-channels': { value: 'N', help: 'model channels', default: '64' },
-  'channel-mult': { value: '1,2,2', help: 'width of each level, in model channels', default: '1,2,2' },
-  'num-res-blocks': { value: 'N', help: 'residual blocks a level', default: '1' },
-  'attention-resolutions': { value: '16,8|none', help: 'sides of the maps that get attention', default: attentionDefault },
-  'num-head-channels': { value: 'N', help: 'channels of an attention head', default: '32' },
-  'num-heads': { value: 'N', help: 'attention heads, instead of their channels' },
-  'num-heads-upsample': { value: 'N', help: 'the same on the way up', default: '--num-heads' },
-  dropout: { value: 'P', help: 'dropout in residual blocks', default: '0' },
-  schedule: { ...noiseOptions.schedule, help: 'noise schedule', default: 'cosine' },
-  'diffusion-steps': { ...noiseOptions['diffusion-steps'], help: 'steps of the process', default: '1000' },
-  'no-learn-sigma': { help: 'no variance head: the variance is the schedule\'s' },
+  'image-size': integer({ value: 'N', min: 8, help: 'side of the images', otherwise: "the data's, where all have one" }),
+  grayscale: flag({ help: 'one channel; colour images become luma', otherwise: 'as the data is' }),
+  'class-cond': flag({ help: "class-conditional, with the data's classes" }),
+  'num-channels': integer({ value: 'N', min: 1, help: 'model channels', default: '64' }),
+  'channel-mult': factors({ value: '1,2,2', help: 'width of each level, in model channels', default: '1,2,2' }),
+  'num-res-blocks': integer({ value: 'N', min: 1, help: 'residual blocks a level', default: '1' }),
+  'attention-resolutions': attentionOption,
+  'num-head-channels': integer({ value: 'N', min: 1, help: 'channels of an attention head', default: '32' }),
+  'num-heads': integer({ value: 'N', min: 1, help: 'attention heads, instead of their channels' }),
+  'num-heads-upsample': integer({ value: 'N', min: 1, help: 'the same on the way up', otherwise: '--num-heads' }),
+  dropout: number({ value: 'P', min: 0, max: 0.99, help: 'dropout in residual blocks', default: '0' }),
+  schedule: choice(['cosine', 'linear'], { help: 'noise schedule', default: 'cosine' }),
+  'diffusion-steps': integer({ value: 'T', min: 2, help: 'steps of the process', default: '1000' }),
+  'no-learn-sigma': flag({ help: 'no variance head: the variance is the schedule\'s' }),
   ...parametrizationOptions,
-  predict: { ...parametrizationOptions.predict, default: 'epsilon' },
-  'sigma-small': { ...parametrizationOptions['sigma-small'], default: 'its forward variance' },
-  loss: { value: 'mse|rescaled-mse|rescaled-kl', help: 'rescaled-mse weighs the variance term by T / 1000', default: 'mse' },
-} as const
+  predict: { ...parametrizationOptions.predict, otherwise: 'epsilon' },
+  'sigma-small': { ...parametrizationOptions['sigma-small'], otherwise: 'its forward variance' },
+  loss: choice(['mse', 'rescaled-mse', 'rescaled-kl'], { help: 'rescaled-mse weighs the variance term by T / 1000', default: 'mse' }),
+}
 
-export type NetworkOption = keyof typeof networkOptions
+type Args = Arguments<typeof networkOptions>
+type NetworkOption = keyof typeof networkOptions
 
 /** What a preset or a configuration says instead. */
 const own = (Object.keys(networkOptions) as NetworkOption[]).filter((name) => name !== 'preset' && name !== 'config' && name !== 'flags')
@@ -49,7 +51,7 @@ export interface DataShape {
 }
 
 /** `attention`: that of the run that goes on, if one does. */
-export async function networkOf(args: Arguments<NetworkOption>, data: DataShape, attention: readonly number[] | null = null): Promise<Network> {
+export async function networkOf(args: Args, data: DataShape, attention: readonly number[] | null = null): Promise<Network> {
   const said = (['preset', 'config', 'flags'] as const).filter((name) => args.has(name))
   if (said.length > 1) fail(`--${said.join(' and --')} say the same thing: give one of them.`)
   if (said[0] !== undefined) {
@@ -57,45 +59,45 @@ export async function networkOf(args: Arguments<NetworkOption>, data: DataShape,
     if (idle.length > 0) fail(`--${said[0]} says all of the network and the process: leave ${idle.map((name) => `--${name}`).join(', ')} out.`)
     return given(said[0], args.required(said[0]), data)
   }
-  const inChannels = args.flag('grayscale') ? 1 : data.channels
-  const imageSize = args.integer('image-size', { min: 8 }) ?? data.size ?? fail('the images are not all squares of one size: --image-size says what to crop them to.')
-  const numClasses = args.flag('class-cond') ? data.classes ?? fail('--class-cond needs classes: sub-folders, names with a prefix and "_", or an array of labels.') : null
-  const learnSigma = !args.flag('no-learn-sigma')
-  const mult = args.text('channel-mult')?.split(',').map(Number) ?? [1, 2, 2]
-  if (!mult.every((m) => m > 0)) fail(`--channel-mult: expected factors with commas between, as in 1,2,2, found "${args.text('channel-mult')}".`)
+  const inChannels = args.get('grayscale') ? 1 : data.channels
+  const imageSize = args.get('image-size') ?? data.size ?? fail('the images are not all squares of one size: --image-size says what to crop them to.')
+  const numClasses = args.get('class-cond') ? data.classes ?? fail('--class-cond needs classes: sub-folders, names with a prefix and "_", or an array of labels.') : null
+  const learnSigma = !args.get('no-learn-sigma')
+  const channelMult = [...args.get('channel-mult')]
   const config: Network['config'] = {
     kind: 'unet', superResolution: false, imageSize, inChannels, outChannels: learnSigma ? 2 * inChannels : inChannels,
-    modelChannels: args.integer('num-channels', { min: 1 }) ?? 64, channelMult: mult, numResBlocks: args.integer('num-res-blocks', { min: 1 }) ?? 1,
-    attentionResolutions: attentionRates('attention-resolutions', args, { imageSize, channelMult: mult }, attention),
-    ...headsIn(args), dropout: args.number('dropout', { min: 0, max: 0.99 }) ?? 0,
+    modelChannels: args.get('num-channels'), channelMult, numResBlocks: args.get('num-res-blocks'),
+    attentionResolutions: attentionRates('attention-resolutions', args.get('attention-resolutions'), { imageSize, channelMult }, attention),
+    ...headsIn(args), dropout: args.get('dropout'),
     convResample: true, numClasses, useScaleShiftNorm: true, resblockUpdown: true, useNewAttentionOrder: true,
   }
   checkConfig(config)
   noteIdle(args, '--no-learn-sigma', !learnSigma, ['sigma-small'])
   const meanType = meanTypeIn(args)
-  const loss = args.choice('loss', ['mse', 'rescaled-mse', 'rescaled-kl']) ?? 'mse'
+  const loss = args.get('loss')
   return {
     config,
     diffusion: {
-      ...noiseIn(args, { schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false }, { least: 2 }), learnSigma, rescaleLearnedSigmas: loss === 'rescaled-mse', useKl: loss === 'rescaled-kl',
-      ...(meanType && { meanType }), ...(args.flag('sigma-small') && { sigmaSmall: true }),
+      schedule: args.get('schedule'), diffusionSteps: args.get('diffusion-steps'), rescaleTimesteps: false,
+      learnSigma, rescaleLearnedSigmas: loss === 'rescaled-mse', useKl: loss === 'rescaled-kl',
+      ...(meanType && { meanType }), ...(args.get('sigma-small') && { sigmaSmall: true }),
     },
   }
 }
 
 /** Heads of a width that is given, or as many as are. */
-function headsIn(args: Arguments<NetworkOption>): Pick<UNetConfig, 'numHeadChannels' | 'numHeads' | 'numHeadsUpsample'> {
-  const [numHeads, numHeadsUpsample] = [args.integer('num-heads', { min: 1 }), args.integer('num-heads-upsample', { min: 1 })]
+function headsIn(args: Args): Pick<UNetConfig, 'numHeadChannels' | 'numHeads' | 'numHeadsUpsample'> {
+  const [numHeads, numHeadsUpsample] = [args.get('num-heads'), args.get('num-heads-upsample')]
   if (numHeads === undefined) {
     noteIdle(args, '--num-heads', false, ['num-heads-upsample'])
-    return { numHeadChannels: args.integer('num-head-channels', { min: 1 }) ?? 32, numHeads: 1 }
+    return { numHeadChannels: args.get('num-head-channels'), numHeads: 1 }
   }
   if (args.has('num-head-channels')) fail('--num-heads says how many attention heads there are and --num-head-channels how wide they are: give one of them.')
   return { numHeadChannels: -1, numHeads, ...(numHeadsUpsample !== undefined && numHeadsUpsample !== numHeads && { numHeadsUpsample }) }
 }
 
 /** The network of --from, where no option says what it is to be; null where the file does not say either. */
-export function networkFrom(args: Arguments<NetworkOption>, { path, description }: { readonly path: string; readonly description: ModelDescription | null }, data: DataShape): Network | null {
+export function networkFrom(args: Args, { path, description }: { readonly path: string; readonly description: ModelDescription | null }, data: DataShape): Network | null {
   if (!description?.diffusion || Object.keys(networkOptions).some((name) => args.has(name as NetworkOption))) return null
   return fitting(path, description.config, description.diffusion, data)
 }

@@ -2,14 +2,7 @@
 import { resolve } from 'node:path'
 import { preset as presetOf, type ModelDescription } from '../../nn/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
-
-export const upsamplerOptions = {
-  upsampler: { value: 'U.safetensors', help: 'draw the samples large by this super-resolution U-Net, plainly; base-0000.png and so on are the small ones' },
-  'upsampler-preset': { value: 'NAME', help: 'the published upsampler it is, for a file that does not say so itself' },
-  'upsampler-respacing': { value: 'N', help: 'steps of the second stage', default: 'the published ones, else all of its training' },
-} as const
-
-export type UpsamplerOption = keyof typeof upsamplerOptions
+import { file, text } from '../option.ts'
 
 export interface UpsamplerSettings {
   readonly file: string
@@ -18,11 +11,19 @@ export interface UpsamplerSettings {
   readonly respacing: string | null
 }
 
+const setting = <K extends keyof UpsamplerSettings>(key: K) => ({ upsampler }: { readonly upsampler: UpsamplerSettings | null }) => upsampler?.[key]
+
+export const upsamplerOptions = {
+  upsampler: file({ value: 'U.safetensors', called: 'the second stage', help: 'draw the samples large by this super-resolution U-Net, plainly; base-0000.png and so on are the small ones', recorded: setting('file') }),
+  'upsampler-preset': text({ value: 'NAME', help: 'the published upsampler it is, for a file that does not say so itself', recorded: setting('preset') }),
+  'upsampler-respacing': text({ value: 'N', help: 'steps of the second stage', otherwise: 'the published ones, else all of its training', recorded: setting('respacing') }),
+}
+
 /** `file`: what the upsampler is, where it can be told. */
-export function upsamplerSettings(args: Arguments<UpsamplerOption>, file?: ModelDescription): UpsamplerSettings | null {
+export function upsamplerSettings(args: Arguments<typeof upsamplerOptions>, file?: ModelDescription): UpsamplerSettings | null {
   if (args.has('upsampler')) {
     const published = file?.preset === undefined ? undefined : presetOf(file.preset).sampling.respacing?.steps
-    return { file: resolve(args.required('upsampler')), preset: args.text('upsampler-preset') ?? null, respacing: (args.text('upsampler-respacing') ?? published) || null }
+    return { file: resolve(args.required('upsampler')), preset: args.get('upsampler-preset') ?? null, respacing: (args.get('upsampler-respacing') ?? published) || null }
   }
   const idle = (['upsampler-preset', 'upsampler-respacing'] as const).find((name) => args.has(name))
   return idle === undefined ? null : fail(`--${idle} is about --upsampler FILE, which is not given.`)
@@ -37,7 +38,3 @@ export function withUpsamplerSteps(options: Readonly<Record<string, string | num
   const published = upsampler === undefined || respacing !== undefined || preset === undefined ? undefined : presetOf(String(preset)).sampling.respacing?.steps
   return published === undefined ? options : { ...options, 'upsampler-respacing': published }
 }
-
-/** The settings in the command line's own words; null: as without the option. */
-export const upsamplerToOptions = (settings: UpsamplerSettings | null): Partial<Record<UpsamplerOption, string | null>> =>
-  settings === null ? {} : { upsampler: settings.file, 'upsampler-preset': settings.preset, 'upsampler-respacing': settings.respacing }

@@ -9,7 +9,9 @@ import { fail } from '../arguments.ts'
 import { exists } from '../exists.ts'
 import { sha256Of } from '../files.ts'
 import { hasPart } from './numbers.ts'
+import type { Option } from '../option.ts'
 import { withUpsamplerSteps } from '../options/upsampler.ts'
+import { sampleOptions } from '../options/sample.ts'
 import { slowProgress } from '../progress.ts'
 import type { Kernels } from './tune.ts'
 import { writeText } from '../write-text.ts'
@@ -203,7 +205,7 @@ async function begun(folder: string, { options }: RunRecord, fresh: RunRecord): 
 const isThere = (path: string): Promise<boolean> => stat(path).then((found) => found.isFile() && found.size > 0, () => false)
 
 /** Options that say where results go, not what they are. */
-const places: readonly string[] = ['out', 'save']
+const places = Object.entries<Option>(sampleOptions).flatMap(([name, { path }]) => (path === 'output' ? [name] : []))
 
 const describe = ({ version, options, sha256 }: RunRecord): string => {
   // A file is what it holds, wherever it lies.

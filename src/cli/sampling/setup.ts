@@ -11,10 +11,10 @@ import { samplingNeeds, stepNeed, together } from '../../tweedie/need.ts'
 import { fail } from '../arguments.ts'
 import { computedOn } from '../options/device.ts'
 import { distanceNeeds, loadDistance } from '../options/distance.ts'
-import { loadWithProgress, openModel, openWeights, sha256OfFile, type ModelFile } from '../files.ts'
+import { loadWithProgress, openModel, openWeights, sha256sOf, type ModelFile } from '../files.ts'
 import type { LoadedGuidance, Opener } from './guidance-files.ts'
 import { openGuidances } from './guidances.ts'
-import type { SampleSettings } from '../options/sample.ts'
+import { readBy, sampleOptions, type SampleOption, type SampleSettings } from '../options/sample.ts'
 import type { Session } from '../session.ts'
 import { openUpsampler, type Upsampler } from './upsample.ts'
 
@@ -81,7 +81,7 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
   const { batch } = settings
   const size = given ? given.shape.slice(2) as [number, number] : [config.imageSize, config.imageSize] as const
   const shape = [config.inChannels, ...size]
-  const files = runFiles(signal)
+  const files = runFiles(readBy(settings), signal)
   const held: { dispose(): void }[] = []
   const hold = <T extends { dispose(): void }>(thing: T): T => {
     held.push(thing)
@@ -97,7 +97,7 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     const needs = samplingNeeds({ model: config, images, distances, guidances: openedGuidances.map((guidance) => guidance.needs), guide: settings.guide })
     if (openedUpsampler) needs.push(openedUpsampler.need, stepNeed(0, batch, openedUpsampler.shape))
     if (given) needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })
-    const sha256 = await files.sha256({ model: settings.model, ...(settings.lpips !== null && { lpips: settings.lpips }), ...(settings.features !== null && { features: settings.features }), ...(settings.marginal !== null && { marginal: settings.marginal }), ...(settings.noise !== null && { noise: settings.noise }) })
+    const sha256 = await files.sha256()
 
     const start = performance.now()
     const device = hold(await requestDevice({ need: together(needs), signal }))
@@ -118,13 +118,13 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
   }
 }
 
-/** The model files of a run beside the model's own. */
-function runFiles(signal: AbortSignal): Opener & { sha256(more: Readonly<Record<string, string>>): Promise<Record<string, string>>; close(): Promise<void> } {
+/** What a run `reads`, by option: opens its models but the first, and hashes all. */
+function runFiles(reads: Readonly<Record<string, string>>, signal: AbortSignal): Opener & { sha256(): Promise<Record<string, string>>; close(): Promise<void> } {
   const opened = new Map<string, ModelFile>()
-  const known = new Map<string, string>()
-  const hashed = async (option: string, path: string): Promise<string> => {
-    const sum = known.get(option) ?? await sha256OfFile(path, signal)
-    known.set(option, sum)
+  const sums = new Map<string, string>()
+  const hash = async (option: string): Promise<string> => {
+    const sum = sums.get(option) ?? (await sha256sOf(sampleOptions[option as SampleOption], reads[option]!, signal))[0]
+    sums.set(option, sum)
     return sum
   }
   return {
@@ -135,11 +135,11 @@ function runFiles(signal: AbortSignal): Opener & { sha256(more: Readonly<Record<
     },
     load: (device, file, stop) => loadWithProgress(device, file, stop ?? signal),
     called: (option) => `--${option}`,
-    hash: (option) => hashed(option, (opened.get(option) as ModelFile).name),
-    keep: (option, sum) => void known.set(option, sum),
-    sha256: async (more) => {
-      for (const [option, path] of [...Object.entries(more), ...[...opened].map(([option, { name }]) => [option, name] as const)]) await hashed(option, path)
-      return Object.fromEntries(known)
+    hash,
+    keep: (option, sum) => void sums.set(option, sum),
+    sha256: async () => {
+      for (const option of [...Object.keys(reads).filter((name) => !opened.has(name)), ...opened.keys()]) await hash(option)
+      return Object.fromEntries(sums)
     },
     close: async () => {
       for (const { checkpoint } of opened.values()) await checkpoint.close()

@@ -9,20 +9,21 @@ import { isSameNoise, noiseInWords, type NoiseProcess } from '../../nn/index.ts'
 import { splitLabelled, splitLevels, type ClassifierImages, type SplitLevelsOptions } from '../../train/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { sha256Of } from '../files.ts'
+import { choice, file, images, number, text } from '../option.ts'
 import { noteIdle } from '../options/guidance.ts'
-import type { ImageOption } from '../options/training.ts'
+import type { imageOptions, trainOptions } from '../options/training.ts'
 import { openTrainingData } from './train-data.ts'
 
 export const labelOptions = {
-  of: { value: 'levels|classes|attributes|real', help: 'what it learns to tell: minority levels; the classes of the data; attributes; whether an image is real or synthetic', default: 'levels' },
-  labels: { value: 'FILE', help: 'minority levels of the data, as tweedie label writes them' },
-  attributes: { value: 'Bald,Eyeglasses', help: 'of --of attributes: which, columns of --attributes-file or arrays of an .npz' },
-  'attributes-file': { value: 'FILE', help: "CelebA's list_attr_celeba.txt, or a CSV: an image's name, then 1, or 0 or -1, for each attribute" },
-  synthetic: { value: 'DATA', help: 'of --of real: synthetic images, such as the folder of tweedie sample' },
-  validate: { value: '0..0.9', help: 'part of every level or class held back from training to test it', default: 'the held-out part of --select where it has labels, else 0.05' },
-} as const
+  of: choice(['levels', 'classes', 'attributes', 'real'], { help: 'what it learns to tell: minority levels; the classes of the data; attributes; whether an image is real or synthetic', default: 'levels' }),
+  labels: file({ value: 'FILE', help: 'minority levels of the data, as tweedie label writes them' }),
+  attributes: text({ value: 'Bald,Eyeglasses', help: 'of --of attributes: which, columns of --attributes-file or arrays of an .npz' }),
+  'attributes-file': file({ value: 'FILE', help: "CelebA's list_attr_celeba.txt, or a CSV: an image's name, then 1, or 0 or -1, for each attribute" }),
+  synthetic: images({ value: 'DATA', help: 'of --of real: synthetic images, such as the folder of tweedie sample' }),
+  validate: number({ value: '0..0.9', min: 0, max: 0.9, help: 'part of every level or class held back from training to test it', otherwise: 'the held-out part of --select where it has labels, else 0.05' }),
+}
 
-type Args = Arguments<keyof typeof labelOptions | ImageOption | 'out'>
+type Args = Arguments<typeof labelOptions & typeof imageOptions & Pick<typeof trainOptions, 'out'>>
 
 export interface LabelledImages {
   readonly of: ClassifierKind
@@ -43,7 +44,7 @@ export interface LabelledImages {
 }
 
 export async function openLabelled(args: Args, seed: number, signal: AbortSignal): Promise<LabelledImages> {
-  const of = args.choice('of', ['levels', 'classes', 'attributes', 'real']) ?? 'levels'
+  const of = args.get('of')
   noteIdle(args, '--of levels', of === 'levels', ['labels'])
   noteIdle(args, '--of attributes', of === 'attributes', ['attributes', 'attributes-file'])
   noteIdle(args, '--of real', of === 'real', ['synthetic'])
@@ -61,7 +62,7 @@ const numbersOf = ({ origin, length }: ImageSet): readonly number[] => origin?.i
 /** The images, and how the options say that they are to be split. */
 async function openParts(args: Args, seed: number, signal: AbortSignal): Promise<{ all: ImageSet; split: SplitLevelsOptions }> {
   const { set, heldOut } = await openTrainingData(args, signal)
-  const fraction = args.number('validate', { min: 0, max: 0.9 })
+  const fraction = args.get('validate')
   const split = { images: numbersOf(set), ...(heldOut && { heldOut: numbersOf(heldOut) }), seed, ...(fraction !== undefined && { fraction }) }
   return { all: set.origin?.set ?? set, split }
 }
@@ -98,7 +99,7 @@ async function openAttributes(args: Args, seed: number, signal: AbortSignal): Pr
   const names = args.required('attributes', ': which attributes are to be told, as in --attributes Bald,Eyeglasses').split(',').map((name) => name.trim())
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined) fail(`--attributes: ${twice} is named twice.`)
-  const path = args.text('attributes-file')
+  const path = args.get('attributes-file')
   const text = path === undefined ? null : await textOf(path)
   const { all, split } = await openParts(args, seed, signal)
   const { indices, values } = text === null ? columnsOf(all, names) : attributesOf(parseAttributes(text, path!), all, names)

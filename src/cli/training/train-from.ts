@@ -9,6 +9,7 @@ import type { Checkpoint } from '../../io/index.node.ts'
 import type { Device, Tensor } from '../../tensor/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { jsonBeside, openWeights, readingWithProgress, sha256OfFile } from '../files.ts'
+import type { trainOptions } from '../options/training.ts'
 
 export interface FromFile extends AsyncDisposable {
   readonly path: string
@@ -19,9 +20,9 @@ export interface FromFile extends AsyncDisposable {
 }
 
 /** The file of --from, which the caller closes; null without that option. */
-export async function openFrom(args: Arguments<'from'>, signal: AbortSignal): Promise<FromFile | null> {
-  if (!args.has('from')) return null
-  const path = args.required('from')
+export async function openFrom(args: Arguments<Pick<typeof trainOptions, 'from'>>, signal: AbortSignal): Promise<FromFile | null> {
+  const path = args.get('from')
+  if (path === undefined) return null
   const checkpoint = await openWeights(path, signal)
   try {
     const { kind, config } = checkpoint.metadata
