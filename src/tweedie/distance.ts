@@ -1,4 +1,3 @@
-/** How far images are apart, for self-guidance and minority scores: a norm, LPIPS, or a feature net of our own. */
 import { perceptual, pNorm, type Distance, type GreyRange } from '../diffusion/index.ts'
 import type { Checkpoint } from '../io/index.ts'
 import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet, loadLpips, lpipsMemoryOf, type LoadOptions } from '../nn/index.ts'
@@ -12,14 +11,17 @@ export function normIn(distance: string): number | undefined {
   return norm !== undefined && norm >= 1 ? norm : undefined
 }
 
+/** How far images are apart, for self-guidance and minority scores, with its net on the device. */
 export interface LoadedDistance {
   /** The same for self-guidance and for minority scores. */
   readonly distance: Distance
   /** For people: "LPIPS (alex)". */
   readonly name: string
+  /** Frees the net; a norm has none. */
   dispose(): void
 }
 
+/** A norm, LPIPS or a feature net of our own, before a device is asked for. */
 export interface OpenDistance {
   /** What it will need for `images`: nothing for a norm. Refuses images too small for the net. */
   needs(images: Parameters<typeof lpipsMemoryOf>[1]): (DeviceNeed & { readonly weights: number })[]
@@ -29,6 +31,7 @@ export interface OpenDistance {
   readonly checkpoint: Checkpoint | null
 }
 
+/** ||a - b||_p, `p` being 1 or more. */
 export const openNorm = (p: number): OpenDistance => ({
   needs: () => [],
   load: async () => ({ distance: pNorm(p), name: `L${p === Infinity ? 'inf' : p}`, dispose: () => {} }),

@@ -1,4 +1,3 @@
-/** Drawing a batch: the sampler over a loaded model, as the command line and the library both run it. */
 import {
   GaussianDiffusion, GeneratedNoise, GivenNoise, marginalSkip, marginalStart, sample, sampleLoop,
   type Distance, type Guidance, type Marginal, type SampleOptions, type SampleStep,
@@ -9,6 +8,7 @@ import type { Device, Tensor } from '../tensor/index.ts'
 import { labelsOf } from './labels.ts'
 import type { DrawSettings } from './settings.ts'
 
+/** What a batch is drawn with. */
 export interface DrawTools {
   readonly device: Device
   readonly model: UNet
@@ -18,7 +18,9 @@ export interface DrawTools {
   readonly shape: readonly number[]
 }
 
+/** Options of {@link drawing}. */
 export interface DrawOptions {
+  /** What leads the samples beside self-guidance; their terms are added up. */
   readonly guidances?: readonly Guidance[]
   /** Noise to take instead of the seed's: xT [N, C, H, W] and noise [draws, N, C, H, W]. */
   readonly given?: { readonly xT: Tensor; readonly noise: Tensor } | null
@@ -27,6 +29,7 @@ export interface DrawOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** A batch that is about to be drawn, in one of two ways: step by step, or to the end. */
 export interface Drawing {
   /** How many steps are walked. */
   readonly total: number
@@ -36,7 +39,10 @@ export interface Drawing {
   toEnd(onStep: (step: SampleStep) => void | Promise<void>): Promise<Tensor>
 }
 
-/** The samples with these numbers of the run, which depend on its seed and their number and on nothing else of the batch. */
+/**
+ * The sampler over a loaded model, as the command line and `Tweedie.sample` both run it: the samples with these numbers of
+ * the run, which depend on its seed and their number and on nothing else of the batch.
+ */
 export function drawing({ device, model, distance, shape }: DrawTools, settings: DrawSettings, samples: readonly number[], options: DrawOptions = {}): Drawing {
   const { guidances = [], given = null, marginal = null, signal } = options
   const { sampler, eta, boost, clipDenoised, guide } = settings

@@ -1,4 +1,3 @@
-/** Files of Node: on disk by path or `file:` URL, on the web by `http(s):`, and the shipped ones in the package. */
 import { readFile } from 'node:fs/promises'
 import { join, parse } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,6 +7,7 @@ import { fromWeb, type Files } from './files.ts'
 const isWeb = (where: string | URL): boolean => /^https?:/i.test(String(where))
 const pathOf = (where: string | URL): string => where instanceof URL || where.startsWith('file:') ? fileURLToPath(where) : where
 
+/** Files of Node: on disk by path or `file:` URL, on the web by `http(s):`, and the shipped ones in the package. */
 export const nodeFiles: Files & { readonly shipped: URL } = {
   open: (where, signal) => isWeb(where) ? fromWeb(where, signal) : openFile(pathOf(where)),
   async jsonBeside(where) {

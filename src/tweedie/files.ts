@@ -14,6 +14,7 @@ export type Where = string | URL | Blob | ArrayBuffer | Uint8Array
 
 /** What a host knows of files. */
 export interface Files {
+  /** Opens a file by its place. */
   open(where: string | URL, signal?: AbortSignal): Promise<ByteSource>
   /** The text of the `.json` of the same name beside a file, where there is one. */
   jsonBeside(where: string | URL): Promise<string | undefined>

@@ -1,11 +1,12 @@
-/** What every kind of guidance needs of its files: how they are opened, what can be said against them, how they are loaded. */
 import { classifierMetadata, type ClassifierKind, type Guidance } from '../diffusion/index.ts'
 import { isSameNoise, memoryOf, noiseInWords, type Classifier, type NoiseProcess, type UNetConfig } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './fail.ts'
 import type { ModelFile } from './model-file.ts'
 
+/** What leads the samples of a batch. */
 export interface Lead {
+  /** Its term of the score. */
   readonly guidance: Guidance
   /** For people: what each sample is led to, where that is not an option of the run. */
   readonly targets?: readonly (number | string)[]
@@ -13,9 +14,11 @@ export interface Lead {
 
 /** Opens files for a run, which closes them. */
 export interface Opener<File> {
+  /** The file of an option; `preset`: the published model it is, as its user says. */
   open(option: string, file: File, preset?: string | null): Promise<ModelFile>
   /** SHA-256 of a file that was opened. */
   hash(option: string): Promise<string>
+  /** Its network, on the device. */
   load(device: Device, file: ModelFile, signal: AbortSignal | undefined): Promise<unknown>
   /** An option as its user writes it: `--extractor`, `extractor`. */
   called(option: string): string
@@ -24,11 +27,13 @@ export interface Opener<File> {
 /** Takes what is to be disposed of with the run, and gives it back. */
 export type Hold = <T extends { dispose(): void }>(thing: T) => T
 
+/** Of what images memory is asked for. */
 export interface ImageNeed {
   readonly batch: number
   readonly size: readonly [height: number, width: number]
 }
 
+/** What the files of a guidance have to fit, and what opens them. */
 export interface Context<File> {
   /** That of the model. */
   readonly process: NoiseProcess
@@ -36,6 +41,7 @@ export interface Context<File> {
   readonly opener: Opener<File>
 }
 
+/** An opened file that holds a classifier. */
 export type ClassifierFile = ModelFile & { readonly description: { readonly config: Extract<ModelFile['description']['config'], { kind: 'classifier' }> } }
 
 /** What a classifier has learnt to tell, as messages call it. */
@@ -75,7 +81,9 @@ export function checkPixels({ name, description: { config } }: ClassifierFile, {
   if (takes !== draws) fail(`${name}: takes ${takes} x ${takes} pixels, but the model draws ${draws} x ${draws}${otherwise}.`)
 }
 
+/** What guiding by this classifier takes on the device. */
 export const needOf = ({ description: { config } }: ClassifierFile, images: Pick<ImageNeed, 'batch'> & Partial<ImageNeed>): DeviceNeed =>
   memoryOf(config, { ...images, gradient: true })
 
+/** Loads it; which network it holds is known since it was opened. */
 export const load = async (device: Device, file: ClassifierFile, { load: read }: Pick<Opener<never>, 'load'>, signal?: AbortSignal): Promise<Classifier> => await read(device, file, signal) as Classifier

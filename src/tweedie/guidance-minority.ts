@@ -1,4 +1,3 @@
-/** Minority guidance from its file: the classifier's own metadata says which levels, noise and extractor are its. */
 import { classifierGuidance, featureShape, classifierLogits, minorityMetadata, tiltedGuidance, uniformTargets, type MinorityMetadata } from '../diffusion/index.ts'
 import type { Classifier } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
@@ -6,11 +5,15 @@ import { fail } from './fail.ts'
 import { checkPixels, checkProcess, classifierFile, load, needOf, type ClassifierFile, type Context, type Hold, type ImageNeed, type Lead } from './guidance-files.ts'
 import { cycled } from './labels.ts'
 
+/** The files of minority guidance. What the classifier's own metadata says of levels, noise and extractor is not asked for. */
 export interface MinorityFiles<File> {
+  /** The classifier of levels. */
   readonly file: File
+  /** The published classifier it is, for a file that does not say so itself. */
   readonly preset: string | null
   /** The classifier whose features it reads; null: it reads pixels. */
   readonly extractor: File | null
+  /** The same of the extractor. */
   readonly extractorPreset: string | null
 }
 
@@ -19,13 +22,17 @@ export type MinorityTarget = readonly [number, number] | 'rarest' | 'tilt'
 
 /** What samples are to be led to. */
 export interface MinorityWish {
+  /** Levels, or all of them by their scores. */
   readonly target: MinorityTarget
+  /** Weight of the guidance. */
   readonly scale: number
   /** Classes of the samples in order, starting over; empty for a model without classes. */
   readonly labels: readonly number[]
+  /** Of the levels that samples draw from a range. */
   readonly seed: number
 }
 
+/** Minority guidance before a device is asked for. */
 export interface OpenMinority {
   /** L: levels are 0 to L - 1, the last the rarest. */
   readonly levels: number
@@ -36,11 +43,15 @@ export interface OpenMinority {
    * @throws TweedieError 'option' for one that this classifier cannot fulfil
    */
   plan(wish: MinorityWish): (loaded: LoadedMinority, samples: readonly number[], y: readonly number[] | undefined) => Lead
+  /** Loads the classifier, and its extractor if it has one; `hold` takes both. */
   load(device: Device, hold: Hold, signal?: AbortSignal): Promise<LoadedMinority>
 }
 
+/** The networks of minority guidance on the device. */
 export interface LoadedMinority {
+  /** Of levels. */
   readonly classifier: Classifier
+  /** Whose features it reads; null: it reads pixels. */
   readonly extractor: Classifier | null
 }
 

@@ -1,4 +1,3 @@
-/** Classes of samples. */
 import type { ModelConfig } from '../nn/index.ts'
 import { fail } from './fail.ts'
 

@@ -1,7 +1,3 @@
-/**
- * Everything that a `Tweedie` holds, from files to a device. Files are opened and what can be said against them is
- * said before a device is asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
- */
 import { greyRangeOf, processOf, type Distance, type GreyRange } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { preset as presetOf, presetNames, type DiffusionProcess, type ModelDescription, type Preset, type UNet, type UNetConfig } from '../nn/index.ts'
@@ -19,6 +15,7 @@ import { bccd32 } from './shipped.ts'
 
 /** A file that does not say itself what network it holds. */
 export interface DescribedFile {
+  /** Where it is. */
   readonly file: Where
   /** The published model it is; `presetNames()` lists them. */
   readonly preset?: string
@@ -66,20 +63,28 @@ const known = {
   backend: true, threads: true, simd: true, gpuDevice: true,
 } as const
 
+/** All that a `Tweedie` holds. */
 export interface Loaded {
   readonly device: Device
   readonly model: UNet
   readonly description: ModelDescription
+  /** The published model it is. */
   readonly preset: Preset | undefined
   readonly process: DiffusionProcess
-  /** `scale`: the published one, else 1. */
+  /** Null without a minority classifier. `scale`: the published one, else 1. */
   readonly minority: Pick<OpenMinority, 'levels' | 'plan'> & { readonly loaded: LoadedMinority; readonly scale: number } | null
+  /** Of self-guidance and scores. */
   readonly distance: Distance
+  /** Images at a time that memory was asked for. */
   readonly batch: number
+  /** Frees the weights, and the device unless it is the caller's. */
   dispose(): void
 }
 
-/** Opens, loads and holds what `options` say. */
+/**
+ * Opens, loads and holds what `options` say. Files are opened and what can be said against them is said before a device is
+ * asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
+ */
 export async function load(files: Files, what: Where, options: TweedieOptions = {}): Promise<Loaded> {
   refuseUnknown('Tweedie.load', options, known)
   options.signal?.throwIfAborted()

@@ -1,17 +1,20 @@
-/** Model files as they are opened to draw or to guide: the checkpoint, and what network it holds. */
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
 import { checkStateDict, describeModel, planOf, stateDictOf, type ModelDescription } from '../nn/index.ts'
 import { shapesOf } from '../nn/state-dict.ts'
 import { isPlace, openWhere, type Files, type Where } from './files.ts'
 
+/** A model file as it is opened to draw or to guide. */
 export interface ModelFile {
   /** What messages call it: a path, a URL. */
   readonly name: string
+  /** Open: whoever opened the file closes it. */
   readonly checkpoint: Checkpoint
+  /** What network it holds, and of which process. */
   readonly description: ModelDescription
 }
 
+/** Options of {@link openModelFile}. */
 export interface ModelFileOptions {
   /** The published model it is, for a file that does not say so itself. */
   readonly preset?: string | undefined

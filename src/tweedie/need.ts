@@ -1,9 +1,8 @@
-/** What drawing needs of a device, worked out before a byte is loaded. */
 import { memoryOf, type UNetConfig } from '../nn/index.ts'
 import type { DeviceNeed } from '../tensor/index.ts'
 import type { ImageNeed } from './guidance-files.ts'
 
-/** All of them at once. */
+/** What several things take that are there at once. */
 export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
   bytes: needs.reduce((sum, { bytes }) => sum + bytes, 0),
   largestBuffer: Math.max(...needs.map(({ largestBuffer }) => largestBuffer)),
@@ -18,6 +17,7 @@ export const stepNeed = (guidances: number, batch: number, shape: readonly numbe
 /** Of a network whose weights are there already. */
 const again = ({ bytes, weights, largestBuffer }: DeviceNeed & { readonly weights: number }): DeviceNeed => ({ bytes: bytes - weights, largestBuffer })
 
+/** What is drawn, and with what. */
 export interface SamplingNeed {
   readonly model: UNetConfig
   readonly images: ImageNeed
@@ -28,7 +28,7 @@ export interface SamplingNeed {
   readonly guide: { readonly draws: number; readonly through: 'first' | 'second' | 'both' } | null
 }
 
-/** What it takes to draw a batch: the network, what guides it, the distance, and the sampler's own. */
+/** What it takes to draw a batch, worked out before a byte is loaded: the network, what guides it, the distance, and the sampler's own. */
 export function samplingNeeds({ model, images, distances, guidances, guide }: SamplingNeed): DeviceNeed[] {
   const config = { kind: 'unet', ...model } as const
   const each = { batch: images.batch, size: images.size, gradient: guide !== null }

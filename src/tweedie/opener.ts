@@ -1,4 +1,3 @@
-/** The files of one `Tweedie`: opened, read under one count of bytes, and closed again. */
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
 import { sha256, sha256OfBytes } from '../io/sha256.ts'
 import { loadModel, type LoadOptions } from '../nn/index.ts'
@@ -8,10 +7,13 @@ import { openModelFile, type ModelFile } from './model-file.ts'
 
 /** A file, and the flags that describe it where it does not itself. */
 export interface FlaggedFile {
+  /** Where it is. */
   readonly where: Where
+  /** Of the script that trained it. */
   readonly flags?: string | readonly string[] | undefined
 }
 
+/** Opens the files of one `Tweedie`, reads them under one count of bytes, and closes them again. */
 export interface FileOpener extends Opener<FlaggedFile> {
   /** A checkpoint that is no network of ADM. */
   openWeights(where: Where): Promise<Checkpoint>
@@ -19,6 +21,7 @@ export interface FileOpener extends Opener<FlaggedFile> {
   presetOf(option: string): string | undefined
   /** How the next file of those opened is read: one after another. */
   reading(): LoadOptions
+  /** Closes all that was opened. */
   close(): Promise<void>
 }
 
@@ -27,6 +30,7 @@ const called: Readonly<Record<string, string>> = {
   'minority-classifier': 'minorityClassifier', extractor: 'minorityClassifier.extractor', 'minority-target': 'target', 'minority-tilt': "target 'tilt'",
 }
 
+/** `onProgress` is told of the bytes of all files together. */
 export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): FileOpener {
   const opened = new Map<string, { readonly where: Where; readonly file: ModelFile }>()
   const checkpoints: Checkpoint[] = []

@@ -1,4 +1,3 @@
-/** Sampling from a loaded model: batch after batch, each step told of. */
 import { imagesOf, type Image } from '../data/index.ts'
 import { selfGuidance as checkGuidance, type Guidance, type Respacing, type SelfGuidanceOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
@@ -38,6 +37,7 @@ export interface TweedieSampleOptions {
   readonly selfGuidance?: SelfGuidanceOptions
   /** Boost-and-Skip: x_T times `boost`, without the first `skip` steps. Default: the model's published ones, else CelebA's 4 and 3; of other methods 1 and 0. */
   readonly boost?: number
+  /** See `boost`. */
   readonly skip?: number
   /** Clip the estimates of x_0 to [-1, 1]. Default true. */
   readonly clipDenoised?: boolean
@@ -60,6 +60,7 @@ const known = {
 export interface TweedieStep {
   /** Steps done so far, and in all: those of every batch. */
   readonly done: number
+  /** See `done`. */
   readonly total: number
   /**
    * The pictures so far, `images[k]` being sample k: those that are finished, and after them with `preview` the estimates of
@@ -72,6 +73,7 @@ export interface TweedieStep {
   readonly values?: Float32Array<ArrayBuffer>
 }
 
+/** {@link TweedieStep}s of `Tweedie.sample`, batch after batch. `check` throws once the model was disposed. */
 export async function* sample(loaded: Loaded, options: TweedieSampleOptions, check: () => void): AsyncGenerator<TweedieStep, void, void> {
   check()
   const { device, model, description: { config }, minority } = loaded

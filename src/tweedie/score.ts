@@ -1,4 +1,3 @@
-/** Minority scores of images by a loaded model. */
 import { batchOf, imageFrom, type Canvas, type Image, type Pixels } from '../data/index.ts'
 import { scoreImages, scoreProcess, type ImageSource, type ScoreStep } from '../diffusion/index.ts'
 import { unexpected } from '../errors.ts'
@@ -31,6 +30,7 @@ export interface TweedieScoreOptions {
 
 const known = { seed: true, draws: true, step: true, labels: true, clipDenoised: true, batch: true, onProgress: true, signal: true } as const
 
+/** The scores of `Tweedie.score`. */
 export async function score(loaded: Loaded, pictures: ScoredPictures, options: TweedieScoreOptions): Promise<Float32Array<ArrayBuffer>> {
   refuseUnknown('score', options, known)
   const { device, model, process, distance, description: { config } } = loaded

@@ -1,23 +1,25 @@
-/**
- * What a run of the sampler is, with every default filled in: those of a published model from the table of what was
- * published, for the command line and the library alike.
- */
 import { lastGuided, respace, selfGuidance, type Respacing } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, unpublished, type DiffusionProcess, type Preset } from '../nn/index.ts'
 import { fail } from './fail.ts'
 
+/** The methods of `tweedie sample`. */
 export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided', 'sehwag', 'attributes'] as const
+/** One of {@link methods}. */
 export type Method = (typeof methods)[number]
+/** What walks the steps. */
 export const samplers = ['ancestral', 'ddim'] as const
+/** One of {@link samplers}. */
 export type Sampler = (typeof samplers)[number]
 
+/** What a run's estimates are made in. */
 export interface ProcessSettings {
+  /** That of the model's training. */
   readonly process: DiffusionProcess
   /** Whether estimates of x_0 are clipped to [-1, 1]: the sampler's, and those of scores. */
   readonly clipDenoised: boolean
 }
 
-/** Self-guidance, but for its distance. */
+/** Self-guidance, but for its distance: `SelfGuidanceOptions` with every default filled in. */
 export interface GuideSettings {
   readonly weight: number
   readonly every: number
@@ -30,16 +32,26 @@ export interface GuideSettings {
   readonly clip: boolean
 }
 
+/**
+ * What a run of the sampler is, with every default filled in: those of a published model from the table of what was
+ * published, for the command line and the library alike.
+ */
 export interface DrawSettings extends ProcessSettings {
+  /** Steps to sample in. */
   readonly respacing: Respacing
+  /** What walks them. */
   readonly sampler: Sampler
+  /** Noise of DDIM, from 0 to 1. */
   readonly eta: number
   /** Classes of the samples in order, starting over; empty for a model without classes. */
   readonly labels: readonly number[]
   /** Null: no self-guidance. */
   readonly guide: GuideSettings | null
+  /** What x_T is multiplied by; 1: nothing. */
   readonly boost: number
+  /** Steps left out at the beginning. */
   readonly skip: number
+  /** Of everything drawn. */
   readonly seed: number
 }
 

@@ -1,7 +1,3 @@
-/**
- * The common case: one call loads a model with all that goes with it, one draws, one scores. A thin layer over the rooms
- * below, which the command line draws through, too.
- */
 import { asksForAwait, TweedieError } from '../errors.ts'
 import type { ModelDescription, UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
