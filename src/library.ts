@@ -34,7 +34,8 @@ export {
 
 // The process, its samplers and their noise.
 export {
-  ddimInvert, diffusionOf, GaussianDiffusion, GeneratedNoise, respace, sample, sampleLoop, superResolutionDenoiser,
+  ddimInvert, diffusionOf, GaussianDiffusion, GeneratedNoise, lowResolution, respace, sample, sampleLoop,
+  superResolutionDenoiser,
   type Denoiser, type NoiseSource, type SampleOptions, type SampleStep,
 } from './diffusion/index.ts'
 

@@ -63,7 +63,7 @@ export async function trainingBatch(set: ImageSet, first: number, count: number,
 }
 
 /**
- * Images by index, centre-cropped and not augmented: for scores and validation.
+ * Images of a set by index, centre-cropped and not augmented: for scores and validation.
  *
  * @throws TweedieError 'option' for an image that is too small for `size`
  */
@@ -75,7 +75,7 @@ export async function imageBatch(set: ImageSet, indices: readonly number[], opti
 }
 
 /**
- * The same of images in memory: the values of a batch [N, channels, size, size] in [-1, 1], each image cut to its middle
+ * Images in memory as a batch for a model: values [N, channels, size, size] in [-1, 1], each image cut to its middle
  * square and scaled as guided-diffusion does.
  *
  * ```ts

@@ -113,7 +113,7 @@ export function checkBytes(name: string, bytes: number): void {
   throw new TweedieError('option', `${name} has ${(bytes / 2 ** 30).toFixed(1)} GiB, and files of images are held in memory, where less than 2 GiB are taken: write the images as PNGs into a folder, of which only those of a batch are.`)
 }
 
-/** What a reader of arrays found. */
+/** Images in memory, one after another, as a reader of arrays found them: what {@link imageArrays} makes a set of. */
 export interface ImageArrays {
   readonly name: string
   readonly fingerprint: string

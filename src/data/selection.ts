@@ -101,7 +101,11 @@ export function applySelection(set: ImageSet, text: string, part = 'train', name
 /** The text of a selection file, which {@link parseSelection} and {@link applySelection} read. `name` is what messages call it. */
 export const encodeSelection = (selection: Selection, name = 'the selection'): string => `${jsonText(selection, name)}\n`
 
-/** Throws 'format', naming `name`, for text that is no selection. */
+/**
+ * Reads a selection file, called `name` in messages.
+ *
+ * @throws TweedieError 'format' for text that is no selection
+ */
 export function parseSelection(text: string, name = 'the selection'): Selection {
   let value: Partial<Selection> | null
   try {

@@ -30,7 +30,10 @@ const neighbours = 5
 /** Most pictures whose neighbours are looked for, and among which: every pair is looked at, half a minute of work. */
 const [mostQueries, mostReferences] = [5000, 50_000]
 
-/** `train` and `heldOut` have the same classes, or none. Of very large sets evenly spaced pictures are taken. */
+/**
+ * Asks what `net` has learned: see {@link FeatureEvaluation}. The two sets have the same classes, or none; of very
+ * large ones evenly spaced pictures are taken.
+ */
 export async function evaluateFeatures(device: Device, net: FeatureNet, allTrain: ImageSet, allHeldOut: ImageSet, { size, signal }: FeaturesOptions): Promise<FeatureEvaluation> {
   const [train, heldOut] = [evenly(allTrain, mostReferences), evenly(allHeldOut, mostQueries)]
   const distances = await gradedDistances(device, net, allHeldOut, size, signal)

@@ -67,7 +67,8 @@ export interface MemorizationFigures {
 }
 
 /**
- * Quantiles of both, and how many more samples than usual lie near a training image.
+ * Quantiles of the distances of samples and of held-out images, and how many more samples than usual lie near a
+ * training image.
  *
  * @throws TweedieError 'option' where either has no distances
  */

@@ -100,7 +100,7 @@ const scaling = expression(3, 2, ([x, shift, scale], [factor, offset]) => f.div(
 
 const sumOf = (count: number): Expression => expression(count, 0, (inputs) => inputs.reduce(f.add))
 
-/** A loaded net. */
+/** A loaded LPIPS net, ready to measure; {@link loadLpips} makes it. It owns its weights. */
 export interface Lpips {
   readonly net: LpipsNet
   /** By state-dict name; with the constants `scaling_layer.shift` and `scaling_layer.scale`. */

@@ -131,7 +131,11 @@ export interface ClassifierPlan extends Trunk {
  */
 export type Plan = UNetPlan | ClassifierPlan
 
-/** The layers of a network. @throws TweedieError 'option' where none can be built (see checkConfig). */
+/**
+ * The layers of a network, in order, with their state-dict names and widths; see {@link Plan}. No tensor is touched.
+ *
+ * @throws TweedieError 'option' where none can be built, as `checkConfig` says
+ */
 export function planOf(config: ModelConfig): Plan {
   return config.kind === 'unet' ? planUNet(config) : planClassifier(config)
 }

@@ -7,6 +7,10 @@
  * Table 2 = that of Um et al. (ICLR 2024).
  */
 
+/**
+ * What the authors of a published model published about sampling from it; each figure with its source. What was not
+ * published is absent.
+ */
 export interface SamplingHints {
   /** Steps of the published samples, as `timestep_respacing`. */
   respacing?: { steps: string; source: string }
@@ -43,7 +47,7 @@ export interface ClassifierTraining {
 /** The distance of the published self-guidance (sg gaussian_diffusion.py: LPIPS, net alex), as a distance is called for people. */
 export const publishedSelfDistance = 'LPIPS (alex)'
 
-/** That of the published minority scores (mg construct_ms_dataset.py: LPIPS, net vgg). */
+/** The distance of the published minority scores (mg construct_ms_dataset.py: LPIPS, net vgg), likewise. */
 export const publishedScoreDistance = 'LPIPS (vgg)'
 
 const TABLE = 'Um et al. (ICLR 2024), Table 2'
@@ -62,7 +66,9 @@ const minority = (
 
 const training = (iterations: number, batch: number, lr = 3e-4, weightDecay = 0.05): ClassifierTraining => ({ iterations, batch, lr, weightDecay })
 
-/** By preset. */
+/**
+ * What was published about sampling from each published model, by preset: the defaults wherever such a model is used.
+ */
 export const published: Readonly<Record<string, SamplingHints>> = {
   '64x64_diffusion': {
     ...guided('64x64_classifier', 1),
@@ -92,7 +98,10 @@ export const published: Readonly<Record<string, SamplingHints>> = {
   mc_brain_mri: minority(null, null, training(5_000, 256), 1.5),
 }
 
-/** Where nothing was published for a model: CelebA's, which is said when they are used. */
+/**
+ * Settings of self-guidance and Boost-and-Skip where nothing was published for a model: CelebA's, which is said when
+ * they are used.
+ */
 export const unpublished = {
   selfGuided: published.celeba64_uncond!.selfGuided!,
   boostAndSkip: published.celeba64_uncond!.boostAndSkip!,

@@ -48,7 +48,7 @@ export interface Labels {
   readonly labels: ArrayLike<number>
 }
 
-/** The split for labels of any kind, some of which no image may have. */
+/** The split of {@link splitLevels} for labels of any kind, some of which no image may have. */
 export function splitLabelled({ levels, indices, labels }: Labels, { images, heldOut = [], fraction, seed }: SplitLevelsOptions): LevelSplit {
   if (fraction !== undefined && !(fraction >= 0 && fraction < 1)) throw new TweedieError('option', `The part held back for validation is a number from 0 to below 1, found ${fraction}.`)
   const levelOf = new Map(indices.map((index, i) => [index, labels[i]!]))

@@ -3,7 +3,7 @@
  * loss and its terms, by group too (the quartiles of the timestep, as guided-diffusion logs them).
  */
 
-/** Sums while a row is open; means once it is closed. */
+/** A row of the log: sums while it is open; means once it is closed. */
 export interface Row {
   /** Steps and images of the run at the row's end; 0 while it is open. */
   readonly step: number

@@ -1,13 +1,16 @@
-/**
- * Distances between images, one number a sample: what "far from its denoised self" is measured by. LPIPS is the papers';
- * the norms need no weights.
- */
 import { named, TweedieError } from '../../errors.ts'
 import { refuseOther, refuseUnknown } from '../../refuse.ts'
 import { abs, div, expression, f, map, max, mul, pow, square, stopGradient, sub, sum, type Tensor } from '../../tensor/index.ts'
 import { givenTensor } from '../process/denoiser.ts'
 
-/** [N, C, H, W] twice to [N]. */
+/**
+ * How far images are apart, one number a sample: two batches [N, C, H, W] in [-1, 1] to [N], differentiable by both.
+ * What "far from its denoised self" is measured by. LPIPS is the papers'; the norms need no weights.
+ *
+ * ```ts
+ * const distance: Distance = (a, b) => mean(abs(sub(a, b)), { axes: [1, 2, 3] })
+ * ```
+ */
 export type Distance = (a: Tensor, b: Tensor) => Tensor
 
 /** @throws TweedieError 'option' for what is no function */
@@ -76,7 +79,7 @@ export function pNorm(p: number): Distance {
  * in [-1, 1]. '0..1' is the convention of sg-minority, right for models of one channel that were trained on [0, 1].
  */
 export const greyRanges = ['-1..1', '0..1'] as const
-/** Of the values of a grey model's images: see {@link greyRanges}. */
+/** Which values a grey model's images have; see {@link greyRanges}. */
 export type GreyRange = (typeof greyRanges)[number]
 
 /** The range of a model's images, what was asked for or the default; null for colour, which has no other than [-1, 1]. */

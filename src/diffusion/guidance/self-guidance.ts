@@ -35,7 +35,7 @@ export interface SelfGuidanceOptions {
   readonly through?: 'first' | 'second' | 'both'
 }
 
-/** The same, complete: see {@link selfGuidance}. */
+/** Options of self-guidance with every default filled in, as {@link selfGuidance} gives them. */
 export type SelfGuidance = Required<SelfGuidanceOptions>
 
 const defaults: SelfGuidance = { weight: 1, every: 5, strength: 0.8, after: -1, scale: 'variance', draws: 1, raw: false, clip: false, distance: l2, through: 'first' }

@@ -1,22 +1,18 @@
-/**
- * Minority labels (Um et al., ICLR 2024, section 3.2): images sorted by minority score and cut at quantiles
- * into `levels` classes of equal size, 0 the most common and levels - 1 the rarest. Within classes, the same cut is made
- * in every class for itself, so that a rare cat is rare among cats. Levels of equal width, which the paper rejects, are
- * here to compare with: their sizes differ by orders of magnitude.
- */
 import { TweedieError } from '../../errors.ts'
 
 /**
- * Label 0 where score <= q_0, else the j with q_{j-1} < score <= q_j, for the thresholds q_j = quantile((j + 1) / levels),
- * j = 0 ... levels - 1, linear between order statistics; the last is the largest score. Distinct scores give levels whose
- * sizes differ by one at most.
+ * Minority labels (Um et al., ICLR 2024, section 3.2): images sorted by minority score and cut at quantiles into
+ * `levels` classes of equal size, 0 the most common and levels - 1 the rarest. Label 0 where score <= q_0, else the j
+ * with q_{j-1} < score <= q_j, for the thresholds q_j = quantile((j + 1) / levels), j = 0 ... levels - 1, linear
+ * between order statistics; the last is the largest score. Distinct scores give levels whose sizes differ by one at
+ * most.
  *
- * `classes` [scores.length], indices from 0, cuts each class for itself, and `thresholds` has a row a class; the row of a
- * class without images is empty. `levels` may then be a number for each class (the paper has one for all). `names` are for
- * messages.
+ * `classes` [scores.length], indices from 0, cuts each class for itself, so that a rare cat is rare among cats, and
+ * `thresholds` has a row a class; the row of a class without images is empty. `levels` may then be a number for each
+ * class (the paper has one for all). `names` are for messages.
  *
- * @throws TweedieError 'non-finite' for a score that is no number, 'option' for fewer than 2 levels, for more levels than
- *   images (in a class), and where equal scores leave a level without images
+ * @throws TweedieError 'non-finite' for a score that is no number, 'option' for fewer than 2 levels, for more levels
+ *   than images (in a class), and where equal scores leave a level without images
  * @example quantileLabels([0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.8, 0.5], 4).thresholds // 0.275, 0.45, 0.725, 0.9
  */
 export function quantileLabels(scores: ArrayLike<number>, levels: number): Labels<number>

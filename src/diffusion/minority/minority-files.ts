@@ -10,7 +10,7 @@ import type { DiffusionOptions } from '../process/gaussian-diffusion.ts'
 import { equalWidthLabels, quantileLabels } from './labels.ts'
 import type { ScoreProcess } from './minority-score.ts'
 
-/** How images were scored: part of both files. */
+/** How images were scored: part of a file of scores and of one of labels. */
 export interface ScoreSettings extends Pick<DiffusionProcess, 'schedule' | 'diffusionSteps'> {
   /** sha256 of the model file. */
   readonly model: string

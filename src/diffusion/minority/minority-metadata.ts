@@ -1,12 +1,11 @@
-/**
- * What a minority classifier's file says about its levels, in `__metadata__.minority`. A file of another trainer says
- * nothing, and is taken as it is: one level for each of its outputs.
- */
 import { TweedieError } from '../../errors.ts'
 import { jsonText } from '../../io/json.ts'
 import type { NoiseProcess } from '../../nn/config.ts'
 
-/** The noise is that of its training. */
+/**
+ * What a minority classifier's file says about its levels, in `__metadata__.minority`, and the noise of its training. A
+ * file of another trainer says nothing, and is taken as it is: one level for each of its outputs.
+ */
 export interface MinorityMetadata extends NoiseProcess {
   /** L: labels are 0 to L - 1, the last the rarest. Within classes of different numbers, the largest. */
   readonly levels: number
@@ -32,7 +31,8 @@ export function encodeMinorityMetadata(metadata: MinorityMetadata): { minority: 
 }
 
 /**
- * Reads the metadata of the file `name`; null where there is none.
+ * What the file `name` with this metadata says about its levels; null where it says nothing.
+ *
  * @throws TweedieError 'format' for metadata that cannot be read
  */
 export function minorityMetadata(metadata: Readonly<Record<string, string>>, name: string): MinorityMetadata | null {

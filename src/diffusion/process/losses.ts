@@ -1,11 +1,7 @@
 /**
- * What a diffusion model is trained on (DDPM Eq. 14, Improved DDPM Eq. 16; guided-diffusion `training_losses`): the
- * squared error of its prediction, with a term of the variational bound for the variance head, or the bound itself.
- * Every sample has a step of its own.
- *
- * The bound compares two means, the posterior's and the model's. Both are linear in x_0 with the same x_t, so their
- * difference is the prediction's error times a coefficient: x_t, which the division by sqrt(abar) would enlarge with its
- * rounding by up to 2e4, cancels.
+ * What a diffusion model is trained on. The bound compares two means, the posterior's and the model's. Both are linear
+ * in x_0 with the same x_t, so their difference is the prediction's error times a coefficient: x_t, which the division
+ * by sqrt(abar) would enlarge with its rounding by up to 2e4, cancels.
  */
 import { TweedieError } from '../../errors.ts'
 import type { DiffusionSettings } from '../../nn/config.ts'
@@ -17,6 +13,8 @@ import { checkSteps, coefficients, combineEach, qSampleEach } from './per-sample
 import { bitsPerNat, boundTerm } from './variational-bound.ts'
 
 /**
+ * What is minimised:
+ *
  * - `mse`: squared error, plus the bound's term where the variance is learned.
  * - `rescaledMse`: that term times T' / 1000.
  * - `kl`: the bound's term alone.
@@ -57,12 +55,16 @@ const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
 
 /**
  * The losses of images `xStart` [N, C, H, W] in [-1, 1], noised with `noise` to the steps `t` (respaced indices, one a
- * sample). Differentiable by whatever `model` reads; `y`: its class labels. With `mse` and `rescaledMse` the variance head's term sees the mean
- * head as a constant: its gradient there is exactly zero. Estimates are never clipped.
+ * sample): the squared error of the model's prediction, with a term of the variational bound for the variance head, or
+ * the bound itself (DDPM Eq. 14, Improved DDPM Eq. 16; guided-diffusion `training_losses`). Differentiable by whatever
+ * `model` reads; `y`: its class labels. With `mse` and `rescaledMse` the variance head's term sees the mean head as a
+ * constant: its gradient there is exactly zero. Estimates are never clipped.
  *
  * ```ts
- * const { gradients } = grad(() => mean(trainingLosses(diffusion, model, images, t, noise).loss), [...model.parameters.values()])
+ * const losses = () => mean(trainingLosses(diffusion, model, images, t, noise).loss)
+ * const { gradients } = grad(losses, [...model.parameters.values()])
  * ```
+ *
  * @throws TweedieError 'option' for a step outside the process or a loss type that is none
  */
 export function trainingLosses(diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, t: readonly number[], noise: Tensor, options: TrainingLossOptions = {}): TrainingLosses {

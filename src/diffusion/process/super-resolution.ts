@@ -1,14 +1,3 @@
-/**
- * Two-stage sampling (guided-diffusion `super_res_sample.py`): a base model draws small samples, then a
- * super-resolution U-Net draws large ones beside them, by plain ancestral sampling. Between the two lies the reference's
- * picture file: a small sample is truncated to bytes, and the second stage is given u8 / 127.5 - 1.
- *
- * ```ts
- * using lowRes = device.tensor(lowResolution(await base.read()), base.shape)
- * const noise = new GeneratedNoise(device, { seed, samples, shape: [3, 256, 256], stage: 'upsample' })
- * const large = await sample(diffusion, superResolutionDenoiser(upsampler, lowRes, labels), { noise })
- * ```
- */
 import { byteOf, byteValues } from '../../data/values.ts'
 import { TweedieError } from '../../errors.ts'
 import type { UNet } from '../../nn/index.ts'
@@ -25,11 +14,23 @@ export function lowResolution(samples: Float32Array): Float32Array<ArrayBuffer> 
 }
 
 /**
- * The super-resolution U-Net beside the small pictures `lowRes` [N, C, h, w] in [-1, 1], one for each sample of the batch;
- * it resizes them to x's [N, C, H, W] itself. `y`: one class a sample, if and only if the network is class-conditional.
+ * The second of two stages (guided-diffusion super_res_sample.py): a base model draws small samples, then a
+ * super-resolution U-Net draws large ones beside them, by plain ancestral sampling. Between the two lies the
+ * reference's picture file: a small sample is truncated to bytes, and the second stage is given u8 / 127.5 - 1
+ * ({@link lowResolution}).
+ *
+ * This is that U-Net beside the small pictures `lowRes` [N, C, h, w] in [-1, 1], one for each sample of the batch; it
+ * resizes them to x's [N, C, H, W] itself. `y`: one class a sample, if and only if the network is class-conditional.
  * `lowRes` stays the caller's, and alive as long as the denoiser is used.
  *
- * @throws TweedieError 'option' for a network that takes no picture beside the noise; 'shape' for a batch of another size
+ * ```ts
+ * using lowRes = device.tensor(lowResolution(await base.read()), base.shape)
+ * const noise = new GeneratedNoise(device, { seed, samples, shape: [3, 256, 256], stage: 'upsample' })
+ * const large = await sample(diffusion, superResolutionDenoiser(upsampler, lowRes, labels), { noise })
+ * ```
+ *
+ * @throws TweedieError 'option' for a network that takes no picture beside the noise; 'shape' for a batch of another
+ *   size
  */
 export function superResolutionDenoiser(model: UNet, lowRes: Tensor, y?: ArrayLike<number>): Denoiser {
   checkNetwork(model, 'unet', 'The second stage is a super-resolution U-Net')

@@ -1,11 +1,8 @@
 /**
- * The sampling loops: ancestral (`p_sample_loop`), DDIM (`ddim_sample_loop`) and DDIM run backwards, each with any sum of
- * guidances, as async iterables. A step is enqueued whole and awaited whole: nothing is read back inside the loop, and
- * what is shown of a step is read only if asked for. An abort rejects at once; what the device computes by then runs out.
- *
- * ```ts
- * for await (const step of sampleLoop(diffusion, model, { noise, signal })) progress(step.done, step.total)
- * ```
+ * The sampling loops: ancestral (`p_sample_loop`), DDIM (`ddim_sample_loop`) and DDIM run backwards, each with any sum
+ * of guidances, as async iterables. A step is enqueued whole and awaited whole: nothing is read back inside the loop,
+ * and what is shown of a step is read only if asked for. An abort rejects at once; what the device computes by then
+ * runs out.
  */
 import { asksForAwait } from '../../errors.ts'
 import { add, div, mul, Tensor, type Device } from '../../tensor/index.ts'
@@ -18,11 +15,17 @@ import {
 import { isGuided, selfGuidance, selfGuidedPass } from '../guidance/self-guidance.ts'
 
 /**
- * Draws samples with `model`, a U-Net or a function `(x, timesteps) => …` in its place. Yields after every step; the last
- * step's `x` is the sample, and like every other `x` it is freed when the loop goes on or ends: read or `alias` it inside the
- * loop. {@link sample} runs the loop to its end.
+ * Draws samples with `model`, a U-Net or a function `(x, timesteps) => …` in its place: by ancestral sampling
+ * (guided-diffusion `p_sample_loop`) or DDIM (`ddim_sample_loop`), with any sum of guidances. Yields after every step;
+ * the last step's `x` is the sample, and like every other `x` it is freed when the loop goes on or ends: read or
+ * `alias` it inside the loop. {@link sample} runs the loop to its end.
  *
- * @throws `signal.reason` on abort, with everything freed; TweedieError 'option' for an option that is none or out of range
+ * ```ts
+ * for await (const { done, total, x } of sampleLoop(diffusion, model, { noise })) if (done === total) console.log(await x.read())
+ * ```
+ *
+ * @throws `signal.reason` on abort, with everything freed; TweedieError 'option' for an option that is none or out of
+ *   range
  */
 export async function* sampleLoop(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleOptions): AsyncGenerator<SampleStep, void, void> {
   checkSampleOptions(options, diffusion)

@@ -6,7 +6,7 @@ import { newTensorId, type Tensor } from '../tensor.ts'
 
 const view = <D extends DType>(x: Tensor<D>, shape: Shape): Tensor<D> => x.device.track(x.alias(shape, newTensorId()))
 
-/** One dimension of `shape` may be -1: it is whatever remains. */
+/** The same elements in another shape, without a copy. One dimension of `shape` may be -1: it is whatever remains. */
 export function reshape<D extends DType>(x: Tensor<D>, shape: Shape): Tensor<D> {
   checkTensor('reshape', x)
   checkArray('reshape', 'the dimensions of a shape', shape)
