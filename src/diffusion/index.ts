@@ -29,6 +29,7 @@ export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSourc
 export { respace, spaceTimesteps, type RespacedProcess, type RespaceOptions, type Respacing } from './process/respace.ts'
 export type { InvertOptions, SampleOptions, SampleStep, SampleToEndOptions } from './sampling/sample-options.ts'
 export { ddimInvert, oneStep, sample, sampleLoop } from './sampling/sampler.ts'
+export { samplerNames, type Sampler } from './sampling/samplers.ts'
 export { betaSchedule, diffusionTables, type DiffusionTables } from './process/schedule.ts'
 export { scoreImages, type ConditionalDenoiser, type ImageSource, type ScoredImages, type ScoreImagesOptions } from './minority/score-images.ts'
 export { classMeans, pooledFeatures, sehwagGuidance, type Embedding, type LabelledBatch, type SehwagOptions } from './guidance/sehwag.ts'

@@ -1,12 +1,12 @@
 import { imagesOf, type Image } from '../data/index.ts'
-import { selfGuidance as checkGuidance, type Guidance, type Respacing, type SelfGuidanceOptions } from '../diffusion/index.ts'
+import { samplerNames, selfGuidance as checkGuidance, type Guidance, type Respacing, type Sampler, type SelfGuidanceOptions } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { checkFinite, drawing } from './drawing.ts'
 import { fail, wholeOf } from './fail.ts'
 import { checkLabels, labelsOf } from './labels.ts'
 import type { Loaded } from './load.ts'
-import { boostAndSkipOf, checkSteps, guideOf, respacingOf, samplerOf, samplers, type DrawSettings, type Sampler } from './settings.ts'
+import { boostAndSkipOf, checkSteps, guideOf, respacingOf, samplerOf, type DrawSettings } from './settings.ts'
 
 const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const
 
@@ -122,7 +122,7 @@ function settingsOf({ preset, process, description: { config }, minority }: Load
   if (options.selfGuidance !== undefined) checkGuidance(options.selfGuidance)
   const { method = 'ancestral', clipDenoised = true, eta = 0, seed = 0, selfGuidance } = options
   refuseOther('method', method, methods)
-  if (options.sampler !== undefined) refuseOther('sampler', options.sampler, samplers)
+  if (options.sampler !== undefined) refuseOther('sampler', options.sampler, samplerNames)
   if (method === 'ddim' && options.sampler === 'ancestral') fail("method 'ddim' is the sampler 'ddim': leave one of the two out.")
   if (!minority && ledByMinority(options)) fail("'minority-guided' needs a classifier of minority levels: Tweedie.load(…, { minorityClassifier: FILE }).")
   const respacing = respacingOf(options.steps, preset, process.diffusionSteps)

@@ -1,4 +1,4 @@
-import { lastGuided, respace, selfGuidance, type Respacing } from '../diffusion/index.ts'
+import { lastGuided, respace, selfGuidance, type Respacing, type Sampler } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, unpublished, type DiffusionProcess, type Preset } from '../nn/index.ts'
 import { fail } from './fail.ts'
 
@@ -6,10 +6,6 @@ import { fail } from './fail.ts'
 export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided', 'sehwag', 'attributes'] as const
 /** One of {@link methods}. */
 export type Method = (typeof methods)[number]
-/** What walks the steps. */
-export const samplers = ['ancestral', 'ddim'] as const
-/** One of {@link samplers}. */
-export type Sampler = (typeof samplers)[number]
 
 /** What a run's estimates are made in. */
 export interface ProcessSettings {

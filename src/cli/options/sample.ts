@@ -3,10 +3,10 @@
  * keeps and `replay` reads again. What a model was trained with comes from its file, then from the preset.
  */
 import { resolve } from 'node:path'
-import { processOf } from '../../diffusion/index.ts'
+import { processOf, samplerNames } from '../../diffusion/index.ts'
 import { preset as presetOf, presetNames, presetsLike, type ModelConfig, type ModelDescription, type Preset } from '../../nn/index.ts'
 import { checkLabels } from '../../tweedie/labels.ts'
-import { boostAndSkipOf, checkSteps, methods, respacingOf, samplerOf, samplers, type DrawSettings, type Method, type ProcessSettings } from '../../tweedie/settings.ts'
+import { boostAndSkipOf, checkSteps, methods, respacingOf, samplerOf, type DrawSettings, type Method, type ProcessSettings } from '../../tweedie/settings.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distance.ts'
@@ -31,7 +31,7 @@ export const processOptions = {
 export const sampleOptions = {
   ...processOptions,
   method: choice(methods, { help: 'ancestral and ddim are plain; self-guided has --guide-*, boost-and-skip --boost and --skip, minority-guided --minority-*; sehwag and attributes are reconstructions of baselines', default: 'ancestral', recorded: ({ method }: SampleSettings) => method }),
-  sampler: choice(samplers, { help: 'what walks the steps, with any method', otherwise: 'ddim for --method ddim, else ancestral', recorded: ({ sampler }: SampleSettings) => sampler }),
+  sampler: choice(samplerNames, { help: 'what walks the steps, with any method', otherwise: 'ddim for --method ddim, else ancestral', recorded: ({ sampler }: SampleSettings) => sampler }),
   respacing: text({ value: 'N', help: 'steps to sample in: 50, ddim50, or counts by section as in 10,15,20', otherwise: "the model's published ones, else all T", recorded: ({ respacing }: SampleSettings) => respacing }),
   eta: number({ value: '0..1', min: 0, max: 1, help: 'noise of ddim: 0 none, 1 that of ancestral sampling', default: '0', recorded: ({ sampler, eta }: SampleSettings) => (sampler === 'ddim' ? eta : null) }),
   labels: integers({ value: '3,8', help: 'classes for a class-conditional model, in order; fewer than samples start over', recorded: ({ labels }: SampleSettings) => (labels.length > 0 ? labels : null) }),

@@ -10,6 +10,7 @@ import type { DenoisedOptions, GaussianDiffusion } from '../process/gaussian-dif
 import type { Guidance } from '../guidance/guidance.ts'
 import type { NoiseSource } from '../process/noise.ts'
 import { selfGuidance, type SelfGuidanceOptions } from '../guidance/self-guidance.ts'
+import { samplerNames, type Sampler } from './samplers.ts'
 
 /** How samples are drawn: {@link SampleOptions.noise} alone is required. */
 export interface SampleOptions extends DenoisedOptions {
@@ -18,7 +19,7 @@ export interface SampleOptions extends DenoisedOptions {
   /** One class a sample, if and only if the network is class-conditional. */
   readonly y?: ArrayLike<number>
   /** Default `'ancestral'`. */
-  readonly method?: 'ancestral' | 'ddim'
+  readonly method?: Sampler
   /** DDIM only: 0 is deterministic, 1 has the variance of ancestral sampling. Default 0. */
   readonly eta?: number
   /** Their gradients add up. */
@@ -79,7 +80,7 @@ export function checkSampleOptions(options: SampleOptions, diffusion: GaussianDi
   for (const draw of ['initial', 'step', 'renoise'] as const) {
     if (typeof noise?.[draw] !== 'function') fail(`noise is where the draws come from, such as new GeneratedNoise(device, { seed, samples, shape }), found ${named(noise)}.`)
   }
-  refuseOther('method', method, ['ancestral', 'ddim'])
+  refuseOther('method', method, samplerNames)
   if (eta !== undefined && !(eta >= 0 && eta <= 1)) fail(`eta is a number from 0 to 1, found ${eta}.`)
   if (eta !== undefined && method !== 'ddim') fail(`eta is the noise of method 'ddim', and ${method} sampling has its own: leave eta out, or choose 'ddim'.`)
   if (!(boost >= 0 && boost < Infinity)) fail(`Boost-and-Skip: boost is what x_T is multiplied by, a finite number of 0 or more, found ${boost}.`)

@@ -5,13 +5,14 @@
  * runs out.
  */
 import { asksForAwait } from '../../errors.ts'
-import { add, div, mul, Tensor, type Device } from '../../tensor/index.ts'
+import { mul, Tensor, type Device } from '../../tensor/index.ts'
 import { denoiserOf, givenTensor, type DenoiserLike } from '../process/denoiser.ts'
 import type { GaussianDiffusion } from '../process/gaussian-diffusion.ts'
 import type { NoiseSource } from '../process/noise.ts'
 import {
   checkDiffusion, checkInvertOptions, checkSampleOptions, checkSampleToEndOptions, givenGradient, type InvertOptions, type SampleOptions, type SampleStep, type SampleToEndOptions,
 } from './sample-options.ts'
+import { samplers, type SamplerOutput } from './samplers.ts'
 import { isGuided, selfGuidance, selfGuidedPass } from '../guidance/self-guidance.ts'
 
 /**
@@ -122,20 +123,11 @@ function start(noise: NoiseSource, boost: number): { device: Device; state: Tens
   }
 }
 
-interface Made {
-  readonly next: Tensor
-  readonly predXStart: Tensor
+interface Made extends SamplerOutput {
   readonly metric?: Tensor
 }
 
-/**
- * x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's.
- *
- * A normalized gradient, such as self-guidance's, is made to move the mean, by variance * gradient. The reference has no
- * DDIM for it; here DDIM takes the term of the score that moves the mean as far, which is the shift over beta / sqrt(alpha).
- * So DDIM of eta 1 is ancestral sampling with self-guidance, too. The gradient itself as a score would move x_0 by
- * (1 - abar) / sqrt(abar) times it: 2e4 at the end of the cosine schedule, where a classifier's gradient vanishes.
- */
+/** x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's. */
 export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Tensor, t: number, options: SampleOptions): Made {
   checkSampleOptions(options, diffusion)
   const { noise, method = 'ancestral', eta = 0, guidances = [] } = options
@@ -144,20 +136,14 @@ export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Te
   const stepNoise = givenTensor('noise.step', noise.step(t), x.shape)
   const self = guide && isGuided(guide, t, diffusion.steps) ? selfGuidedPass(diffusion, denoiser, x, t, noise, guide) : null
   const out = self?.out ?? diffusion.run(denoiser, x, t)
-  const p = diffusion.pMeanVariance(out, x, t, options)
   const timesteps = diffusion.timesteps(t, x.shape[0])
-  const gradients = guidances.map((guidance) => givenGradient(guidance(x, timesteps), x))
-  if (method === 'ddim') {
-    const beta = diffusion.process.tables.betas[t]
-    const asScore = (shift: Tensor): Tensor => div(shift, beta / Math.sqrt(1 - beta))
-    const scores = gradients.map((gradient, i) => (guidances[i].normalized ? asScore(mul(p.variance, gradient)) : gradient))
-    if (self) scores.push(asScore(guide?.scale === 'fixed' ? self.gradient : mul(p.variance, self.gradient)))
-    const predXStart = scores.length > 0 ? diffusion.conditionScore(p.predXStart, t, scores.reduce(add)) : p.predXStart
-    return { next: diffusion.ddimSample(predXStart, x, t, eta, stepNoise), predXStart, ...(self && { metric: self.metric }) }
-  }
-  let mean = gradients.length > 0 ? diffusion.conditionMean(p, gradients.reduce(add)) : p.mean
-  if (self) mean = guide?.scale === 'fixed' ? add(mean, self.gradient) : diffusion.conditionMean({ ...p, mean }, self.gradient)
-  return { next: diffusion.pSample(mean, p.logVariance, t, stepNoise), predXStart: p.predXStart, ...(self && { metric: self.metric }) }
+  const made = samplers[method]({
+    diffusion, x, t, eta, noise: stepNoise,
+    p: diffusion.pMeanVariance(out, x, t, options),
+    gradients: guidances.map((guidance) => ({ gradient: givenGradient(guidance(x, timesteps), x), normalized: guidance.normalized ?? false })),
+    self: self && { gradient: self.gradient, fixed: guide?.scale === 'fixed' },
+  })
+  return { ...made, ...(self && { metric: self.metric }) }
 }
 
 /**
