@@ -1,9 +1,15 @@
-/** What files of models say of themselves: read as it was written. */
+/** What files of models say of themselves: read as it was written, by functions that docs/formats.md names. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import * as data from '../src/data/index.ts'
+import * as diffusion from '../src/diffusion/index.ts'
 import {
   classifierMetadata, encodeClassifierMetadata, encodeMinorityMetadata, minorityMetadata, type MinorityMetadata,
 } from '../src/diffusion/index.ts'
+import * as library from '../src/library.ts'
+import * as nn from '../src/nn/index.ts'
 import { featureNetMetadata } from '../src/nn/index.ts'
+import * as train from '../src/train/index.ts'
 import { trainingMetadata, trainingOf, type AnyTrainer, type RunChange } from '../src/train/index.ts'
 
 describe('a minority classifier', () => {
@@ -48,4 +54,17 @@ describe('how a model was trained', () => {
   test.each([[{}], [{ training: 'three days' }], [{ training: 'null' }]])('%o says nothing', (metadata) => {
     expect(trainingOf(metadata as Record<string, string>)).toEqual({})
   })
+})
+
+test('docs/formats.md names functions that are where it says', async () => {
+  const page = readFileSync(new URL('../docs/formats.md', import.meta.url), 'utf8')
+  const rows = page.split('### From a program')[1]!.split('###')[0]!.split('\n').filter((line) => line.startsWith('| ')).slice(2)
+  const entries: Record<string, object> = { tweedie: library, 'tweedie/train': train, 'tweedie/diffusion': diffusion, 'tweedie/nn': nn, 'tweedie/data': data }
+  const missing = rows.flatMap((row) => {
+    const [, , writers = '', readers = '', entry = ''] = row.split('|').map((cell) => cell.trim())
+    const names = [...`${writers} ${readers}`.matchAll(/`(\w+)`/g)].map(([, name]) => name!)
+    return names.filter((name) => !Object.hasOwn(entries[entry.replaceAll('`', '')] ?? {}, name))
+  })
+  expect(rows.length).toBeGreaterThan(8)
+  expect(missing).toEqual([])
 })
