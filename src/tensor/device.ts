@@ -103,7 +103,10 @@ export class Device {
     }
   }
 
-  /** Hands `tensor` to the innermost scope. */
+  /**
+   * Hands `tensor` to the innermost scope.
+   * @internal
+   */
   track<T extends AnyTensor>(tensor: T): T {
     this.#scopes.at(-1)?.add(tensor)
     return tensor
@@ -115,11 +118,18 @@ export class Device {
     return tensor
   }
 
+  /**
+   * What records, while something is differentiated.
+   * @internal
+   */
   get tape(): Tape | null {
     return this.#tape
   }
 
-  /** Runs `f` with `tape` recording, or with none. */
+  /**
+   * Runs `f` with `tape` recording, or with none.
+   * @internal
+   */
   withTape<T>(tape: Tape | null, f: () => T): T {
     const outer = this.#tape
     this.#tape = tape
@@ -130,7 +140,10 @@ export class Device {
     }
   }
 
-  /** Allocates an op's outputs, enqueues it and records it on the tape; ops themselves call `applyOp` of tensor/op.ts. */
+  /**
+   * Allocates an op's outputs, enqueues it and records it on the tape; ops themselves call `applyOp` of tensor/op.ts.
+   * @internal
+   */
   runOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user: string = op.name): AnyTensor[] {
     if (this.#disposed) throw new TweedieError('disposed', `${user}: the device was disposed.`)
     const outputs: AnyTensor[] = []

@@ -1,6 +1,6 @@
 import './host-types.ts'
 import { TweedieError, unexpected } from '../errors.ts'
-import type { Spec, Storage, View } from './backend.ts'
+import type { Spec, Storage } from './backend.ts'
 import type { Device } from './device.ts'
 import { viewAs, type ArrayOf, type DType } from './dtype.ts'
 import { formatShape, sameShape, shapeError, sizeOf, type Shape } from './shape.ts'
@@ -34,14 +34,17 @@ export const newTensorId = (): number => ++lastId
  * await y.read()   // Float32Array [2, 4, 6]
  * ```
  */
-export class Tensor<D extends DType = 'f32'> implements View, Spec {
+export class Tensor<D extends DType = 'f32'> implements Spec {
   /** Where it lives. */
   readonly device: Device
   /** Extents of its axes; elements are dense and row-major. */
   readonly shape: Shape
   /** Type of its elements. */
   readonly dtype: D
-  /** Identity for the tape: handles on the same value made by `alias` share it. */
+  /**
+   * Identity for the tape: handles on the same value made by `alias` share it.
+   * @internal
+   */
   readonly id: number
   #shared: SharedStorage | null
 
@@ -65,11 +68,18 @@ export class Tensor<D extends DType = 'f32'> implements View, Spec {
     return this.#shared === null
   }
 
+  /**
+   * The backend's memory; throws `disposed`.
+   * @internal
+   */
   get storage(): Storage {
     return this.assertUsable('A tensor').storage
   }
 
-  /** Throws `disposed` naming `user` if this handle was disposed. */
+  /**
+   * Throws `disposed` naming `user` if this handle was disposed.
+   * @internal
+   */
   assertUsable(user: string): SharedStorage {
     if (this.#shared === null) {
       throw new TweedieError('disposed', `${user}: a tensor of shape ${formatShape(this.shape)} was used after it was disposed. A device.scope frees what is made in it, but for its result; device.keep(x) keeps more.`)

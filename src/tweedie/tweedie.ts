@@ -22,7 +22,7 @@ export class Tweedie {
   readonly #loaded: Loaded
   #disposed = false
 
-  /** @internal {@link Tweedie.load} makes one. */
+  /** {@link Tweedie.load} makes one. */
   constructor(loaded: Loaded) {
     this.#loaded = loaded
   }
