@@ -11,7 +11,7 @@ import { paramsModule } from '../scripts/params.js'
 import { kernelNames } from '../src/tensor/cpu/generated/kernels.ts'
 import { layouts } from '../src/tensor/cpu/generated/params.ts'
 import type { Job } from '../src/tensor/cpu/launch.ts'
-import { putParams, wordsOf, type Buffer, type Layout } from '../src/tensor/cpu/params.ts'
+import { fieldsOf, putParams, wordsOf, type Buffer, type Layout } from '../src/tensor/cpu/params.ts'
 
 const folder = fileURLToPath(new URL('../src/wasm/', import.meta.url))
 
@@ -105,7 +105,7 @@ test('every field lies where AssemblyScript has it', async () => {
 
 test('the compiler refuses a field too few, too many or misspelt, and an address that is none', () => {
   const x: Buffer = { storage: { bytes: 64, version: 0 } }
-  const given = (params: Job<'softmax'>['params']): number => wordsOf(layouts.softmax, params)
+  const given = (params: Job<'softmax'>['params']): number => wordsOf(fieldsOf(layouts.softmax), params)
   const params = { x, y: x, rows: 1, length: 16, each: 1 }
   expect(given({ ...params, log: 0 })).toBe(6)
   // @ts-expect-error log is missing
@@ -126,7 +126,7 @@ export function bits(p: TestParams): u32 { return p.bits }
 export function axis(p: TestParams, i: i32): i32 { return load<i32>(changetype<usize>(p) + offsetof<TestParams>('axes') + (<usize>i << 2)) }
 `
   const found = await compile('kernel.ts', (name) => (name === 'kernel.ts' ? kernel : null))
-  const layout = layoutsOf(small, 'a').a
+  const fields = fieldsOf(layoutsOf(small, 'a').a)
   const buffer: Buffer = { storage: { bytes: 8, version: 0 } }
   // Not in the order of the class.
   const params = { bits: 2 ** 32 - 1, axes: [7, 8, 9], count: -3, shift: -2, scale: 0.5, x: buffer }
@@ -134,9 +134,9 @@ export function axis(p: TestParams, i: i32): i32 { return load<i32>(changetype<u
   memory.grow(1)
   const [words, floats] = [new Int32Array(memory.buffer), new Float32Array(memory.buffer)]
   const at = 64
-  expect(wordsOf(layout, params)).toBe(8)
+  expect(wordsOf(fields, params)).toBe(8)
   words.fill(99, at, at + 9)
-  putParams(layout, params, words, floats, at, (given) => (expect(given).toBe(buffer), 4096))
+  putParams(fields, params, words, floats, at, (given) => (expect(given).toBe(buffer), 4096))
   expect(words[at + 8]).toBe(99)
   const read = (name: string, ...more: number[]): number => found[name](4 * at, ...more)
   expect(['x', 'scale', 'shift', 'count', 'bits'].map((name) => read(name))).toEqual([4096, 0.5, -2, -3, -1])

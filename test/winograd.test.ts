@@ -113,7 +113,7 @@ function kernelsOf(launch: (encoder: Encoder) => boolean): unknown[] {
       pack({ storage })
       return { storage }
     },
-    compile: (_key, layout) => ({ address: 0, layout }),
+    compile: (_key, fields) => ({ address: 0, fields }),
   }
   expect(launch(encoder)).toBe(kernels.length > 0)
   return kernels

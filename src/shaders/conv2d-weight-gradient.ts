@@ -121,7 +121,7 @@ function range(pixels: number, splits: number): number {
 
 /** The words of the uniform. */
 export function conv2dWeightGradientWords(s: ConvShape, splits: number): number[] {
-  return conv2dWeightGradientUniform.words({ ...convValues(s), range: range(s.n * s.ho * s.wo, splits) })
+  return conv2dWeightGradientUniform.words({ range: range(s.n * s.ho * s.wo, splits), ...convValues(s) })
 }
 
 export function conv2dWeightGradientGrid(

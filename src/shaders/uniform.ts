@@ -29,11 +29,11 @@ export function uniform<const F extends UniformFields>(fields: F): Uniform<F> {
     },
     words: (values: { readonly [name: string]: number | readonly number[] }) => {
       const words: number[] = []
-      const put = (value: number, type: string): void => void words.push(type === 'f32' ? bitsOf(value) : value)
       for (const { name, type, isList } of all) {
+        const isFloat = type === 'f32'
         const value = values[name]
-        if (isList) for (const item of value as readonly number[]) put(item, type)
-        else put(value as number, type)
+        if (isList) for (const item of value as readonly number[]) words.push(isFloat ? bitsOf(item) : item)
+        else words.push(isFloat ? bitsOf(value as number) : (value as number))
       }
       return words
     },

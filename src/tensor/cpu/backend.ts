@@ -13,7 +13,7 @@ import { layouts } from './generated/params.ts'
 import { cut, type CompiledKernel, type Encoder, type Job, type Kernel, type Launch, type MemoryType } from './launch.ts'
 import { launches } from './launches/index.ts'
 import { Heap } from './memory.ts'
-import { putParams, wordsOf, type Buffer, type Layout } from './params.ts'
+import { fieldsOf, putParams, wordsOf, type Buffer, type Fields, type Layout } from './params.ts'
 import { commandWords, growCommand, heapBase, job as word, maxChunks, writeCommand, type StartMessage, type WorkerReply } from './protocol.ts'
 import { Workers } from './workers.ts'
 
@@ -36,7 +36,7 @@ export interface CPUSetup {
 }
 
 /** The kernels of `src/wasm`, which are called by their numbers. */
-const named = new Map<string, CompiledKernel>(kernelNames.map((name, number) => [name, { address: number, layout: layouts[name] }]))
+const named = new Map<string, CompiledKernel>(kernelNames.map((name, number) => [name, { address: number, fields: fieldsOf(layouts[name]) }]))
 /** Enough to hide the message's 50 µs behind work, few enough that the workers begin early. */
 const jobsPerBatch = 32
 /** Names of jobs are kept for error messages; older ones are done. */
@@ -217,7 +217,7 @@ export class CPUBackend implements Backend {
         return { storage }
       },
       packed: (source, key, bytes, pack) => this.#pack(source.storage as CPUStorage, key, bytes, pack, name),
-      compile: (key, layout, code) => this.#compile(key, layout, code, name),
+      compile: (key, fields, code) => this.#compile(key, fields, code, name),
     }
     // The op table's keys are the ops' names (a test holds them together), and a launch takes its op's parameters.
     const launch: Launch<never> = launches[op as OpName]
@@ -257,7 +257,7 @@ export class CPUBackend implements Backend {
     return copy
   }
 
-  #compile<L extends Layout>(key: string, layout: L, code: (memory: MemoryType) => Uint8Array, name: () => string): CompiledKernel<L> {
+  #compile<L extends Layout>(key: string, fields: Fields<L>, code: (memory: MemoryType) => Uint8Array, name: () => string): CompiledKernel<L> {
     const known = this.#compiled.get(key)
     if (known) return known as CompiledKernel<L>
     const module = code(this.#memoryType)
@@ -266,7 +266,7 @@ export class CPUBackend implements Backend {
     bytes.set(module, 4)
     const address = this.#take(bytes.byteLength, () => `the kernel of ${name()}`)
     this.#writeBytes(address, bytes)
-    const made = { address, layout }
+    const made = { address, fields }
     this.#compiled.set(key, made)
     this.stats.objectsCreated++
     return made
@@ -274,20 +274,18 @@ export class CPUBackend implements Backend {
 
   #encode<K extends Kernel>({ kernel, chunks, params, scratch = 0, flops = 0 }: Job<K>, name: () => string): void {
     if (!(chunks >= 1)) throw new TweedieError('device-error', `${name()}: a job of ${chunks} chunks, which is a defect of this library.`)
-    const { address, layout } = typeof kernel === 'string' ? (named.get(kernel) as CompiledKernel) : kernel
+    const { address, fields } = typeof kernel === 'string' ? (named.get(kernel) as CompiledKernel) : kernel
     this.stats.dispatches++
     this.stats.flops += flops
     if (scratch > this.#scratch.stride) this.#growScratch(scratch, name)
-    const length = wordsOf(layout, params)
+    const length = wordsOf(fields, params)
     for (let first = 0; first < chunks; first += maxChunks) {
       const at = this.#begin(address, length)
       this.#words[at + word.chunks] = Math.min(chunks - first, maxChunks)
       this.#words[at + word.first] = first
-      if (scratch > 0) {
-        this.#words[at + word.scratch] = this.#scratch.address
-        this.#words[at + word.stride] = this.#scratch.stride
-      }
-      putParams(layout, params, this.#words, this.#floats, at + word.params, ({ storage }) => {
+      this.#words[at + word.scratch] = scratch > 0 ? this.#scratch.address : 0
+      this.#words[at + word.stride] = scratch > 0 ? this.#scratch.stride : 0
+      putParams(fields, params, this.#words, this.#floats, at + word.params, ({ storage }) => {
         if (first === 0) this.stats.bytes += storage.bytes
         return (storage as CPUStorage).address
       })
@@ -313,6 +311,7 @@ export class CPUBackend implements Backend {
   #command(kernel: number, params: readonly number[], name: () => string): void {
     const at = this.#begin(kernel, params.length)
     this.#words[at + word.chunks] = 1
+    this.#words.fill(0, at + word.first, at + word.length)
     this.#words.set(params, at + word.params)
     this.#end(name)
   }
@@ -322,7 +321,6 @@ export class CPUBackend implements Backend {
     this.#room(word.params + length)
     const at = this.#length
     this.#length += word.params + length
-    this.#words.fill(0, at, at + word.params)
     this.#words[at + word.kernel] = kernel
     this.#words[at + word.length] = word.params + length
     return at

@@ -6,13 +6,13 @@
 import type { View } from '../backend.ts'
 import type { KernelName } from './generated/kernels.ts'
 import type { layouts } from './generated/params.ts'
-import type { Buffer, Layout, Params } from './params.ts'
+import type { Buffer, Fields, Layout, Params } from './params.ts'
 
 /** A kernel compiled at run time. */
 export interface CompiledKernel<L extends Layout = Layout> {
   readonly address: number
   /** Of its parameters. */
-  readonly layout: L
+  readonly fields: Fields<L>
 }
 
 /** A kernel of `src/wasm` by its name, or one compiled at run time. */
@@ -45,7 +45,7 @@ export interface Encoder {
    */
   packed(source: View, key: string, bytes: number, pack: (target: Buffer) => void): Buffer | null
   /** The kernel whose module `code` makes; equal keys must mean equal code. The module imports `env.memory` and has one export. */
-  compile<L extends Layout>(key: string, layout: L, code: (memory: MemoryType) => Uint8Array): CompiledKernel<L>
+  compile<L extends Layout>(key: string, fields: Fields<L>, code: (memory: MemoryType) => Uint8Array): CompiledKernel<L>
 }
 
 /** How a module must declare the memory it imports. */

@@ -12,51 +12,54 @@ export type Layout = { readonly [field: string]: 'usize' | 'i32' | 'u32' | 'f32'
 /** An address is that of a buffer, or 0 where there is none. */
 type Word<T> = T extends 'usize' ? Buffer | 0 : number
 
-/** What a launch gives for a layout: every field, by name. */
+/**
+ * What a launch gives for a layout: every field, by name. What it spreads into the object comes last there: fields after
+ * a spread cost 0.4 µs each (Node 20).
+ */
 export type Params<L extends Layout> = {
   readonly [F in keyof L]: L[F] extends `${infer T}[]` ? readonly Word<T>[] : Word<L[F]>
 }
 
+/** A layout taken apart, once, for whoever writes words by it. */
+export interface Fields<L extends Layout = Layout> {
+  readonly layout: L
+  readonly all: readonly { readonly name: string; readonly isFloat: boolean; readonly isList: boolean }[]
+  /** How many fields are no lists, and which are. */
+  readonly singles: number
+  readonly lists: readonly string[]
+}
+
+export function fieldsOf<L extends Layout>(layout: L): Fields<L> {
+  const all = Object.entries(layout).map(([name, type]) => ({ name, isFloat: type.startsWith('f32'), isList: type.endsWith('[]') }))
+  const lists = all.filter(({ isList }) => isList).map(({ name }) => name)
+  return { layout, all, singles: all.length - lists.length, lists }
+}
+
+type Value = number | Buffer
+
 /** Parameters of any layout. */
-type AnyParams = { readonly [field: string]: number | Buffer | readonly (number | Buffer)[] }
-
-interface Field {
-  readonly name: string
-  readonly isFloat: boolean
-  /** Of as many words as the launch gives. */
-  readonly isList: boolean
-}
-
-const known = new WeakMap<Layout, readonly Field[]>()
-
-/** The fields of a layout in order; looked at once a layout. */
-function fieldsOf(layout: Layout): readonly Field[] {
-  let fields = known.get(layout)
-  if (!fields) {
-    fields = Object.entries(layout).map(([name, type]) => ({ name, isFloat: type.startsWith('f32'), isList: type.endsWith('[]') }))
-    known.set(layout, fields)
-  }
-  return fields
-}
+type AnyParams = { readonly [field: string]: Value | readonly Value[] }
 
 /** How many words parameters are. */
-export function wordsOf(layout: Layout, params: AnyParams): number {
-  let count = 0
-  for (const { name, isList } of fieldsOf(layout)) count += isList ? (params[name] as readonly unknown[]).length : 1
+export function wordsOf({ singles, lists }: Fields, params: AnyParams): number {
+  let count = singles
+  for (const name of lists) count += (params[name] as readonly Value[]).length
   return count
 }
 
 /** Puts parameters into memory, of which `words` and `floats` are views, from word `at` on. */
 export function putParams(
-  layout: Layout, params: AnyParams, words: Int32Array, floats: Float32Array, at: number, addressOf: (buffer: Buffer) => number,
+  { all }: Fields, params: AnyParams, words: Int32Array, floats: Float32Array, at: number, addressOf: (buffer: Buffer) => number,
 ): void {
-  const put = (value: number | Buffer, isFloat: boolean): void => {
-    if (isFloat) floats[at++] = value as number
-    else words[at++] = typeof value === 'number' ? value : addressOf(value)
-  }
-  for (const { name, isFloat, isList } of fieldsOf(layout)) {
+  for (const { name, isFloat, isList } of all) {
     const value = params[name]
-    if (isList) for (const item of value as readonly (number | Buffer)[]) put(item, isFloat)
-    else put(value as number | Buffer, isFloat)
+    if (isList) for (const item of value as readonly Value[]) put(item, isFloat, words, floats, at++, addressOf)
+    else put(value as Value, isFloat, words, floats, at++, addressOf)
   }
+}
+
+function put(value: Value, isFloat: boolean, words: Int32Array, floats: Float32Array, at: number, addressOf: (buffer: Buffer) => number): void {
+  if (typeof value !== 'number') words[at] = addressOf(value)
+  else if (isFloat) floats[at] = value
+  else words[at] = value
 }

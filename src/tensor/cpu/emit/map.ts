@@ -8,7 +8,7 @@
 import type { DType } from '../../dtype.ts'
 import { topological, type Expression, type Node } from '../../expression.ts'
 import type { MemoryType } from '../launch.ts'
-import type { Layout } from '../params.ts'
+import { fieldsOf } from '../params.ts'
 import { functionCode, type Place } from './functions.ts'
 import { Body, f32x4, get, i32, i32x4, Locals, moduleOf, set, v128, type Code } from './module.ts'
 
@@ -30,7 +30,7 @@ export interface MapKernel {
 }
 
 /** The kernel's parameters, in order. */
-export const mapLayout = {
+export const mapFields = fieldsOf({
   /** Pieces in all, in a chunk and in a row. */
   total: 'i32',
   pieces: 'i32',
@@ -45,14 +45,14 @@ export const mapLayout = {
   /** Of every strided input, along the outer axes, in bytes. */
   strides: 'i32[]',
   scalars: 'f32[]',
-} as const satisfies Layout
+} as const)
 
-type Field = keyof typeof mapLayout
+type Field = keyof typeof mapFields.layout
 
 /** The first word of every field, where lists have as many as `counts` says. */
 function startsOf(counts: { readonly [name in Field]?: number }): { readonly [name in Field]: number } {
   let words = 0
-  return Object.fromEntries(Object.keys(mapLayout).map((name) => {
+  return Object.fromEntries(mapFields.all.map(({ name }) => {
     const start = words
     words += counts[name as Field] ?? 1
     return [name, start]

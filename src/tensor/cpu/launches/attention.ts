@@ -19,7 +19,7 @@ export const attention: Launch<AttentionParams> = (encoder, params, [qkv], [out,
   const units = heads * blocks
   const { chunks, each } = cut(units, (leastFlops * units) / (2 * product))
   encoder.run({
-    kernel: 'attention', chunks, params: { ...own, qkv, out, logsumexp, dOut: 0, dqkv: 0, units, each }, flops: 2 * product,
+    kernel: 'attention', chunks, params: { qkv, out, logsumexp, dOut: 0, dqkv: 0, units, each, ...own }, flops: 2 * product,
     scratch: byTokens + byChannels + 32 * width + perToken,
   })
 }
@@ -29,7 +29,7 @@ export const attentionGrad: Launch<AttentionParams> = (encoder, params, [qkv, ou
   const units = 2 * heads * blocks
   const { chunks, each } = cut(units, (leastFlops * units) / (7 * product))
   encoder.run({
-    kernel: 'attentionGrad', chunks, params: { ...own, qkv, out, logsumexp, dOut, dqkv, units, each }, flops: 7 * product,
+    kernel: 'attentionGrad', chunks, params: { qkv, out, logsumexp, dOut, dqkv, units, each, ...own }, flops: 7 * product,
     scratch: 2 * byTokens + 2 * byChannels + 32 * width + 2 * perToken + 4 * tokens,
   })
 }

@@ -16,7 +16,7 @@ const scratch = 64
 export const groupNorm: Launch<GroupNormParams> = (encoder, params, [x, ...parameters], [y, statistics]) => {
   const { chunks, words } = cutGroups(x, statistics, parameters, params)
   const moments = words.parts === 1 ? 0 : encoder.temporary(words.count * 16)
-  const job = { chunks, scratch, params: { ...words, y, moments, eps: params.eps } } as const
+  const job = { chunks, scratch, params: { y, moments, eps: params.eps, ...words } } as const
   if (words.parts === 1) return encoder.run({ kernel: 'groupNorm', ...job })
   encoder.run({ kernel: 'groupNormMoments', ...job })
   encoder.run({ kernel: 'groupNormParts', ...job })
@@ -25,15 +25,15 @@ export const groupNorm: Launch<GroupNormParams> = (encoder, params, [x, ...param
 export const groupNormSums: Launch<GroupNormParams> = (encoder, params, [x, dy, statistics, ...parameters], [a, b]) => {
   const [n, channels] = x.shape
   const { chunks, each } = cut(n * channels, chunkElements / (sizeOf(x.shape) / n / channels))
-  const words = { ...wordsOf(x, statistics, parameters, params), count: n * channels, each, parts: 1, part: 0 }
-  encoder.run({ kernel: 'groupNormSums', chunks, scratch, params: { ...words, dy, sumA: a, sumB: b } })
+  const words = wordsOf(x, statistics, parameters, params, { count: n * channels, each, parts: 1, part: 0 })
+  encoder.run({ kernel: 'groupNormSums', chunks, scratch, params: { dy, sumA: a, sumB: b, ...words } })
 }
 
 export const groupNormDataGrad: Launch<GroupNormParams> = (encoder, params, inputs, [dx]) => {
   const [x, dy, statistics, ...parameters] = inputs.slice(0, -2)
   const [sumA, sumB] = inputs.slice(-2)
   const { chunks, words } = cutGroups(x, statistics, parameters, params)
-  encoder.run({ kernel: 'groupNormDataGrad', chunks, scratch, params: { ...words, dy, sumA, sumB, dx } })
+  encoder.run({ kernel: 'groupNormDataGrad', chunks, scratch, params: { dy, sumA, sumB, dx, ...words } })
 }
 
 function cutGroups(x: View, statistics: View, parameters: readonly View[], params: GroupNormParams) {
@@ -43,12 +43,17 @@ function cutGroups(x: View, statistics: View, parameters: readonly View[], param
   const parts = Math.ceil(size / part)
   const count = groups * parts
   const { chunks, each } = cut(count, chunkElements / part)
-  return { chunks, words: { ...wordsOf(x, statistics, parameters, params), count, each, parts, part } }
+  return { chunks, words: wordsOf(x, statistics, parameters, params, { count, each, parts, part }) }
 }
 
-/** `GroupParams` of `src/wasm/group-norm-row.ts`, but for how the work is cut. */
-function wordsOf(x: View, statistics: View, [weight, bias, scaleShift]: readonly View[], { groups, silu }: GroupNormParams) {
+type Cuts = { readonly [name in 'count' | 'each' | 'parts' | 'part']: number }
+
+/** `GroupParams` of `src/wasm/group-norm-row.ts`. */
+function wordsOf(x: View, statistics: View, [weight, bias, scaleShift]: readonly View[], { groups, silu }: GroupNormParams, { count, each, parts, part }: Cuts) {
   const [n, channels] = x.shape
   const positions = sizeOf(x.shape) / n / channels
-  return { x, statistics, weight, bias, scaleShift: scaleShift ?? 0, channels, groups, positions, silu: silu ? 1 : 0 } as const
+  return {
+    x, statistics, weight, bias, scaleShift: scaleShift ?? 0, channels, groups, positions, silu: silu ? 1 : 0,
+    count, each, parts, part,
+  } as const
 }

@@ -2,7 +2,7 @@
 import { topological, type Expression, type Node } from '../../expression.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
-import { mapLayout, mapModule, type MapInput } from '../emit/map.ts'
+import { mapFields, mapModule, type MapInput } from '../emit/map.ts'
 import { cut, type Launch } from '../launch.ts'
 
 /** Measured, in nanoseconds an element: a cheap function; one with a polynomial. */
@@ -42,7 +42,7 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const signature = access.map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`).join('')
   const key = `map ${expression.key} ${signature}>${dtype} r${rank}${wide ? 'w' : ''}`
   encoder.run({
-    kernel: encoder.compile(key, mapLayout, (memory) => mapModule({ expression, inputs: access, outputType: dtype, rank, wide }, memory)),
+    kernel: encoder.compile(key, mapFields, (memory) => mapModule({ expression, inputs: access, outputType: dtype, rank, wide }, memory)),
     chunks,
     params: {
       total, pieces, perRow, each, length: rowLength, output,

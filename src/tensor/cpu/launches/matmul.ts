@@ -66,7 +66,8 @@ function multiply(encoder: Encoder, a: Side, b: Side, k: number, dims: readonly 
       kernel: 'matmul',
       chunks,
       params: {
-        a: packedA, b: packedB, c, m, n, k, sixes, fours, direct: isDirect ? 1 : 0, ...steps, inner,
+        a: packedA, b: packedB, c, m, n, k, sixes, fours, direct: isDirect ? 1 : 0,
+        rowStep: steps.rowStep, colStep: steps.colStep, inner,
         aOuter: stride(a, 2) * aSize, aInner: stride(a, 1) * aSize, bOuter: stride(b, 2) * bSize, bInner: stride(b, 1) * bSize,
         aStart: start(a) * aSize, bStart: start(b) * bSize, cStart: run * matrices * m * n,
         rowBlocks, rowPanels: blockPanels, colBlocks, colPanels, round, items, each,

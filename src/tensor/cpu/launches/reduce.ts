@@ -52,7 +52,7 @@ function along(encoder: Encoder, max: boolean, x: Buffer, y: Buffer, axes: reado
     const parts = Math.ceil(steps / stepsEach)
     const { chunks, each } = cut(outputs * parts, chunkElements / (elements / parts))
     const target = parts === 1 ? y : encoder.temporary(outputs * parts * 4)
-    encoder.run({ kernel: 'reduceRows', chunks, params: { ...words, y: target, count: outputs * parts, each, parts, steps, stepsEach, piece } })
+    encoder.run({ kernel: 'reduceRows', chunks, params: { y: target, count: outputs * parts, each, parts, steps, stepsEach, piece, ...words } })
     if (parts > 1) along(encoder, max, target, y, [{ extent: outputs, stride: parts, reduced: false }, { extent: parts, stride: 1, reduced: true }])
     return
   }
@@ -63,7 +63,7 @@ function along(encoder: Encoder, max: boolean, x: Buffer, y: Buffer, axes: reado
   const count = outputs * Math.ceil(inner.extent / piece) * parts
   const { chunks, each } = cut(count, chunkElements / (stepsEach * piece))
   const target = parts === 1 ? y : encoder.temporary(parts * outputs * inner.extent * 4)
-  encoder.run({ kernel: 'reduceColumns', chunks, params: { ...words, y: target, count, each, parts, steps, stepsEach, piece } })
+  encoder.run({ kernel: 'reduceColumns', chunks, params: { y: target, count, each, parts, steps, stepsEach, piece, ...words } })
   if (parts > 1) along(encoder, max, target, y, [{ extent: parts, stride: outputs * inner.extent, reduced: true }, { extent: outputs * inner.extent, stride: 1, reduced: false }])
 }
 

@@ -37,12 +37,12 @@ function computeStatistics(encoder: Encoder, { groups, eps }: GroupNormParams, x
   const partial: Buffer = used === 1 ? statistics : encoder.temporary(count * used * 8)
   encoder.dispatch({
     key: `group-norm-statistics ${step}`, code: () => groupNormStatistics({ vector }),
-    uniforms: groupNormStatisticsUniform.words({ ...shape, count: count * used }),
+    uniforms: groupNormStatisticsUniform.words({ count: count * used, ...shape }),
     read: [x], write: [partial], grid: gridOf(encoder, count * used * lanes),
   })
   if (used === 1) return
   encoder.dispatch({
-    key: 'group-norm-statistics combine', code: groupNormCombine, uniforms: groupNormStatisticsUniform.words({ ...shape, count }),
+    key: 'group-norm-statistics combine', code: groupNormCombine, uniforms: groupNormStatisticsUniform.words({ count, ...shape }),
     read: [partial], write: [statistics], grid: gridOf(encoder, count),
   })
 }

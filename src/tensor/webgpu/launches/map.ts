@@ -62,8 +62,10 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const lanes = sizeOf(shape) / width
   // In lanes: an input with inner stride 1 is read as vec4s, so all its strides shrink; one that is constant along the
   // innermost axis is read as scalars and keeps them.
-  const stride = keys.flatMap(({ access, inner }, k) =>
-    access === 'strided' ? strides[k].map((s, a) => (inner && a < last ? s / width : s)) : [])
+  const stride: number[] = []
+  keys.forEach(({ access, inner }, k) => {
+    if (access === 'strided') stride.push(...strides[k].map((s, a) => (inner && a < last ? s / width : s)))
+  })
   const signature = keys.map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`).join('')
   const shownRank = usesAxes ? rank : 1
   encoder.dispatch({
