@@ -9,11 +9,13 @@ import { openWeights, sha256OfFile } from '../files.ts'
 import { choice, file, text } from '../option.ts'
 import { shipped } from '../shipped.ts'
 
+const setting = <K extends keyof DistanceSettings>(key: K) => (settings: DistanceSettings): DistanceSettings[K] => settings[key]
+
 export const distanceOptions = {
-  distance: text({ value: 'lpips|features|l2|l1|lP', help: 'distance of self-guidance and minority scores; lP: the norm of any P from 1 on, as in l1.5 or linf (norm_for_mg)', otherwise: 'lpips with --lpips, features with --features, else l2', recorded: ({ distance }: DistanceSettings) => distance }),
-  lpips: file({ value: 'FILE', called: 'the LPIPS weights', help: 'LPIPS weights, features.* and lin*: alex, vgg or squeeze is told from them', recorded: ({ lpips }: DistanceSettings) => lpips }),
-  features: file({ value: 'FILE', called: 'the feature net', help: 'a feature net of tweedie train features', otherwise: 'with --distance features the shipped one, of blood cells', recorded: ({ features }: DistanceSettings) => features }),
-  'grey-range': choice(greyRanges, { help: "values of a grey model's images, for --distance lpips and features: 0..1 is sg-minority's convention, right for models trained on [0, 1]", otherwise: '-1..1, as everything trained here', recorded: ({ greyRange }: DistanceSettings) => greyRange }),
+  distance: text({ value: 'lpips|features|l2|l1|lP', help: 'distance of self-guidance and minority scores; lP: the norm of any P from 1 on, as in l1.5 or linf (norm_for_mg)', otherwise: 'lpips with --lpips, features with --features, else l2', recorded: setting('distance') }),
+  lpips: file({ value: 'FILE', called: 'the LPIPS weights', help: 'LPIPS weights, features.* and lin*: alex, vgg or squeeze is told from them', recorded: setting('lpips') }),
+  features: file({ value: 'FILE', called: 'the feature net', help: 'a feature net of tweedie train features', otherwise: 'with --distance features the shipped one, of blood cells', recorded: setting('features') }),
+  'grey-range': choice(greyRanges, { help: "values of a grey model's images, for --distance lpips and features: 0..1 is sg-minority's convention, right for models trained on [0, 1]", otherwise: '-1..1, as everything trained here', recorded: setting('greyRange') }),
 }
 
 export interface DistanceSettings {

@@ -17,11 +17,14 @@ import { guidanceOptions, guidanceSettings, noteIdle, type GuidanceSettings } fr
 import { upsamplerOptions, upsamplerSettings, type UpsamplerSettings } from './upsampler.ts'
 import { meanTypeIn, noiseIn, noiseOptions, parametrizationOptions } from './process.ts'
 
+/** A setting as it is, for the record of a run. */
+const setting = <K extends keyof SampleSettings>(key: K) => (settings: SampleSettings): SampleSettings[K] => settings[key]
+
 /** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
 export const processOptions = {
-  model: file({ value: 'M.safetensors', called: 'the model file', help: 'the U-Net; .pt and .pth work too; bccd32 is the shipped one of blood cells, with its classifier and feature net', recorded: ({ model }: SampleSettings) => model }),
-  preset: text({ value: 'NAME', help: 'the published model it is, for a file that does not say so itself; tweedie info lists the names. What was published for it is the default', recorded: ({ preset }: SampleSettings) => preset }),
-  flags: { ...flagsOption, record: ({ flags }: SampleSettings) => flags },
+  model: file({ value: 'M.safetensors', called: 'the model file', help: 'the U-Net; .pt and .pth work too; bccd32 is the shipped one of blood cells, with its classifier and feature net', recorded: setting('model') }),
+  preset: text({ value: 'NAME', help: 'the published model it is, for a file that does not say so itself; tweedie info lists the names. What was published for it is the default', recorded: setting('preset') }),
+  flags: { ...flagsOption, record: setting('flags') },
   ...noiseOptions,
   ...parametrizationOptions,
   'no-clip-denoised': flag({ help: 'do not clip the estimates of x_0 to [-1, 1] (clip_denoised False)', recorded: ({ clipDenoised }: ProcessSettings) => !clipDenoised }),
@@ -30,22 +33,22 @@ export const processOptions = {
 
 export const sampleOptions = {
   ...processOptions,
-  method: choice(methods, { help: 'ancestral and ddim are plain; self-guided has --guide-*, boost-and-skip --boost and --skip, minority-guided --minority-*; sehwag and attributes are reconstructions of baselines', default: 'ancestral', recorded: ({ method }: SampleSettings) => method }),
-  sampler: choice(samplerNames, { help: 'what walks the steps, with any method', otherwise: 'ddim for --method ddim, else ancestral', recorded: ({ sampler }: SampleSettings) => sampler }),
-  respacing: text({ value: 'N', help: 'steps to sample in: 50, ddim50, or counts by section as in 10,15,20', otherwise: "the model's published ones, else all T", recorded: ({ respacing }: SampleSettings) => respacing }),
+  method: choice(methods, { help: 'ancestral and ddim are plain; self-guided has --guide-*, boost-and-skip --boost and --skip, minority-guided --minority-*; sehwag and attributes are reconstructions of baselines', default: 'ancestral', recorded: setting('method') }),
+  sampler: choice(samplerNames, { help: 'what walks the steps, with any method', otherwise: 'ddim for --method ddim, else ancestral', recorded: setting('sampler') }),
+  respacing: text({ value: 'N', help: 'steps to sample in: 50, ddim50, or counts by section as in 10,15,20', otherwise: "the model's published ones, else all T", recorded: setting('respacing') }),
   eta: number({ value: '0..1', min: 0, max: 1, help: 'noise of ddim: 0 none, 1 that of ancestral sampling', default: '0', recorded: ({ sampler, eta }: SampleSettings) => (sampler === 'ddim' ? eta : null) }),
   labels: integers({ value: '3,8', help: 'classes for a class-conditional model, in order; fewer than samples start over', recorded: ({ labels }: SampleSettings) => (labels.length > 0 ? labels : null) }),
   ...guidanceOptions,
-  boost: number({ value: 'G', min: 0, help: 'multiply the initial noise by G (Boost-and-Skip: Um et al., ICML 2025)', otherwise: "boost-and-skip: the model's published one, else CelebA's 4; otherwise 1", recorded: ({ boost }: SampleSettings) => boost }),
-  skip: integer({ value: 'N', help: 'leave out the first N steps (Boost-and-Skip)', otherwise: "boost-and-skip: the model's published one, else CelebA's 3; otherwise 0", recorded: ({ skip }: SampleSettings) => skip }),
-  marginal: file({ value: 'FILE', called: 'the marginal that samples start from', help: "begin at the first step of log-SNR -3 with a noised draw of the Gaussian fitted to the training images, which train diffusion writes as marginal.safetensors beside the model, instead of in pure noise: ours, against colours that drift in the first steps", recorded: ({ marginal }: SampleSettings) => marginal }),
+  boost: number({ value: 'G', min: 0, help: 'multiply the initial noise by G (Boost-and-Skip: Um et al., ICML 2025)', otherwise: "boost-and-skip: the model's published one, else CelebA's 4; otherwise 1", recorded: setting('boost') }),
+  skip: integer({ value: 'N', help: 'leave out the first N steps (Boost-and-Skip)', otherwise: "boost-and-skip: the model's published one, else CelebA's 3; otherwise 0", recorded: setting('skip') }),
+  marginal: file({ value: 'FILE', called: 'the marginal that samples start from', help: "begin at the first step of log-SNR -3 with a noised draw of the Gaussian fitted to the training images, which train diffusion writes as marginal.safetensors beside the model, instead of in pure noise: ours, against colours that drift in the first steps", recorded: setting('marginal') }),
   ...upsamplerOptions,
-  number: integer({ value: 'N', min: 1, max: 1_000_000, help: 'samples', default: '16', recorded: ({ number }: SampleSettings) => number }),
+  number: integer({ value: 'N', min: 1, max: 1_000_000, help: 'samples', default: '16', recorded: setting('number') }),
   batch: integer({ value: 'N', min: 1, max: 4096, help: 'samples at a time; after each batch its pictures are on disk', default: '8', recorded: ({ noise, batch }: SampleSettings) => (noise === null ? batch : null) }),
-  seed: integer({ value: 'N', help: 'sample k of a seed is the same in any batch; with --noise only the scores depend on it', default: '0', recorded: ({ seed }: SampleSettings) => seed }),
-  out: output({ value: 'DIR', help: 'folder for the results', default: 'out/sample', recorded: ({ out }: SampleSettings) => out }),
-  noise: file({ value: 'IN.safetensors', called: 'the given noise', help: 'x_T [N, C, H, W] and noise [draws, N, C, H, W] to use instead of the generator, in the order in which they are drawn: each step its own, then those of a guided step', recorded: ({ noise }: SampleSettings) => noise }),
-  save: output({ value: 'OUT.safetensors', help: 'also the samples as numbers: sample, with --upsampler base, and with --noise first_step and middle_step (after N/2 + 1 of N steps)', recorded: ({ save }: SampleSettings) => save }),
+  seed: integer({ value: 'N', help: 'sample k of a seed is the same in any batch; with --noise only the scores depend on it', default: '0', recorded: setting('seed') }),
+  out: output({ value: 'DIR', help: 'folder for the results', default: 'out/sample', recorded: setting('out') }),
+  noise: file({ value: 'IN.safetensors', called: 'the given noise', help: 'x_T [N, C, H, W] and noise [draws, N, C, H, W] to use instead of the generator, in the order in which they are drawn: each step its own, then those of a guided step', recorded: setting('noise') }),
+  save: output({ value: 'OUT.safetensors', help: 'also the samples as numbers: sample, with --upsampler base, and with --noise first_step and middle_step (after N/2 + 1 of N steps)', recorded: setting('save') }),
   ...deviceOptions,
 }
 
