@@ -102,6 +102,7 @@ const sumOf = (count: number): Expression => expression(count, 0, (inputs) => in
 
 /** A loaded LPIPS net, ready to measure; {@link loadLpips} makes it. It owns its weights. */
 export interface Lpips {
+  /** Its backbone. */
   readonly net: LpipsNet
   /** By state-dict name; with the constants `scaling_layer.shift` and `scaling_layer.scale`. */
   readonly parameters: Parameters

@@ -14,6 +14,7 @@ import { UNet } from './unet.ts'
 
 /** What a checkpoint holds: enough to build the network, and to walk the process that it was trained with. */
 export interface ModelDescription {
+  /** What the network is built from. */
   readonly config: ModelConfig
   /** The process it was trained with, where the checkpoint or the preset says so. */
   readonly diffusion?: DiffusionSettings

@@ -34,6 +34,7 @@ export interface Task<B = unknown, D extends Draw = Draw> {
   observe?(draw: D, losses: Float32Array): void
   /** What the task itself remembers, for a run that goes on: JSON. */
   save?(): unknown
+  /** Goes on from what {@link save} gave. */
   restore?(saved: unknown): void
 }
 
@@ -110,8 +111,11 @@ const known = { ...adamWOptions, batch: true, microbatch: true, steps: true, lr:
  * ```
  */
 export class Trainer<B = unknown, D extends Draw = Draw> {
+  /** What is trained. */
   readonly task: Task<B, D>
+  /** Holds the moments and averages; its parameters are the task's. */
   readonly optimizer: AdamW
+  /** As given, with every default filled in; the optimiser has its own. */
   readonly options: Required<Omit<TrainOptions, keyof AdamWOptions | 'clip'>> & Pick<TrainOptions, 'clip'>
   /** What the caller found out on the way and wants kept with the run, as JSON. */
   evaluations: unknown[] = []

@@ -117,6 +117,7 @@ export class GaussianDiffusion {
     return map(combine, [x, epsilon], [sqrtRecipAlphaBar[t], -sqrtRecipm1AlphaBar[t]], { name: 'predictXStartFromEps' })
   }
 
+  /** The noise that leads from `xStart` to x_t: (x / sqrt(abar) - xStart) / sqrt(1 / abar - 1). */
   predictEpsFromXStart(x: Tensor, t: number, xStart: Tensor): Tensor {
     this.#checkStep('predictEpsFromXStart', t)
     const { sqrtRecipAlphaBar, sqrtRecipm1AlphaBar } = this.process.tables

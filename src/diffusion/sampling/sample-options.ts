@@ -28,6 +28,7 @@ export interface SampleOptions extends DenoisedOptions {
   readonly selfGuidance?: SelfGuidanceOptions
   /** Boost-and-Skip: x_T is multiplied by `boost` and the first `skip` indices are left out. Default 1 and 0. */
   readonly boost?: number
+  /** Indices that are left out at the beginning. Default 0. */
   readonly skip?: number
   readonly signal?: AbortSignal
 }
@@ -36,8 +37,9 @@ export interface SampleOptions extends DenoisedOptions {
 export interface SampleStep {
   /** Respaced index of the step just done. */
   readonly t: number
-  /** Steps done so far, and in all. */
+  /** Steps done so far. */
   readonly done: number
+  /** Steps in all. */
   readonly total: number
   /** The state after the step, [N, C, H, W]: the sampler's own tensor, overwritten by the next step. */
   readonly x: Tensor
