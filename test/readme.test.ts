@@ -4,7 +4,7 @@
  * file that npm installs. The tests that docs name are there.
  */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -103,6 +103,22 @@ test('every link and image leads to a file that npm installs, by https elsewhere
   const lost = links.filter(({ page, link }) => !/^https:|^#/.test(link) && !existsSync(join(installed, dirname(page), link.replace(/#.*/, ''))))
   expect(lost).toEqual([])
   expect(existsSync(join(installed, 'README.md'))).toBe(true)
+})
+
+test('every file that ARCHITECTURE.md and CONTRIBUTING.md name is there', () => {
+  for (const page of ['ARCHITECTURE.md', 'CONTRIBUTING.md']) {
+    const text = read(page)
+    // In the table of rooms a file is named within its room.
+    const rows = [...text.replace(/^## Dep[^]*/m, '').matchAll(/^\| `(\w+)` \|[^|]*\|([^|]*)\|$/gm)]
+    const named = [
+      ...rows.flatMap(([, room, files]) => [...files.matchAll(/`([\w./-]+\.ts)`/g)].map(([, file]) => `src/${room}/${file}`)),
+      ...[...rows.reduce((rest, [row]) => rest.replace(row, ''), text).matchAll(/`([\w.-]+\/[\w./-]*)`|\]\(([^)#:]+)\)/g)].map(([, path, link]) => path ?? link),
+    ]
+    expect(named.length).toBeGreaterThan(15)
+    expect(named.filter((path) => !path.includes('NAME') && ![root, join(root, 'src')].some((from) => existsSync(join(from, path))))).toEqual([])
+    const rooms = readdirSync(join(root, 'src'), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name)
+    if (page === 'ARCHITECTURE.md') expect(rows.map(([, room]) => room).sort()).toEqual(rooms.sort())
+  }
 })
 
 test('every test that docs/guarantees.md names is there, and every guarantee names one', () => {
