@@ -66,7 +66,8 @@ async function measure(title: string, list: readonly [name: string, run: () => u
     row.bytes = device.stats.bytes - before.bytes
   }
   for (let round = 0; round < rounds; round++) for (const row of rows) row.times.push(await once(row))
-  console.log(`${title.padEnd(46)}${['ms', 'first ms', 'GFLOP', 'GFLOP/s', 'MB', 'GB/s', 'dispatches', 'submits'].map((h) => h.padStart(11)).join('')}`)
+  const heads = ['ms', 'first ms', 'GFLOP', 'GFLOP/s', 'MB', 'GB/s', 'dispatches', 'submits']
+  console.log(`${title.padEnd(46)}${heads.map((h) => h.padStart(11)).join('')}`)
   for (const row of rows) {
     const ms = median(row.times)
     const figures = [ms.toFixed(2), row.first.toFixed(0), row.flops ? (row.flops / 1e9).toFixed(3) : '', row.flops ? (row.flops / ms / 1e6).toFixed(1) : '', (row.bytes / 1e6).toFixed(1), (row.bytes / ms / 1e6).toFixed(2), row.dispatches, row.submits]

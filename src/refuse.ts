@@ -36,5 +36,6 @@ export function refuseOther<T extends string>(what: string, value: T, choices: r
   if (choices.includes(value)) return
   const same = choices.find((choice) => choice.toLowerCase() === String(value).toLowerCase())
   const near = same ?? nearestName(String(value), choices)
-  throw new TweedieError('option', `${what} is ${choices.map((choice, i) => `${i === 0 ? '' : i === choices.length - 1 ? ' or ' : ', '}'${choice}'`).join('')}, found ${typeof value === 'string' ? `'${value}'` : String(value)}${near ? `: did you mean '${near}'?` : '.'}`)
+  const list = choices.map((choice, i) => `${i === 0 ? '' : i === choices.length - 1 ? ' or ' : ', '}'${choice}'`).join('')
+  throw new TweedieError('option', `${what} is ${list}, found ${typeof value === 'string' ? `'${value}'` : String(value)}${near ? `: did you mean '${near}'?` : '.'}`)
 }

@@ -159,7 +159,7 @@ describe('bundled', () => {
     expect(outputs.some((output) => ofCPU(output.files).length > 0 && ofWebGPU(output.files).length > 0)).toBe(false)
   })
 
-  test('tweedie.min.js imports its own chunks and nothing else, and comes with the licences of what is in it', async () => {
+  test('tweedie.min.js imports its own chunks and nothing else, and comes with the licences of its parts', async () => {
     const folder = `${project}/../node_modules/tweedie/dist/browser`
     const { metafile } = await esbuild.build({ entryPoints: [`${folder}/tweedie.min.js`], bundle: true, packages: 'external', write: false, metafile: true, format: 'esm', platform: 'browser', logLevel: 'error' })
     expect(Object.values(metafile.inputs).flatMap(({ imports }) => imports.filter(({ external }) => external))).toEqual([])

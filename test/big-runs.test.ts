@@ -41,7 +41,7 @@ if (process.platform !== 'win32') test('2,500 samples where a process may open 1
   expect(width * height).toBe((4 + 50 * 68) ** 2)
 })
 
-if (process.platform !== 'win32') test('2,000 samples in a folder are compared with the training images where a process may have 1,024 files open', () => {
+if (process.platform !== 'win32') test('2,000 samples in a folder are compared with the training images where a process may open 1,024 files', () => {
   drawnAlready(at('samples'), 2000, 8)
   const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/first-formats/${name}`, import.meta.url))
   const argv = ['memorization', '--samples', at('samples'), '--train', fixture('pictures.npz'), '--select', fixture('selection.json'), '--out', at('memorization')]

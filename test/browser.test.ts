@@ -154,7 +154,8 @@ describe.runIf(chromium)('in Chromium', () => {
   })
 
   for (const isolated of [true, false]) {
-    test(`the CPU backend, ${isolated ? 'cross-origin isolated, on 2 threads' : 'not isolated, on 1 thread'}: the same bits as in Node, relaxed SIMD within 1e-4, the page stays free`, async () => {
+    const where = isolated ? 'isolated, 2 threads' : 'not isolated, 1 thread'
+    test(`the CPU backend, ${where}: the bits of Node, relaxed SIMD within 1e-4, the page stays free`, async () => {
       const found = await inChromium(cpuPage, isolated ? isolation : {})
       expect(found.error).toBeUndefined()
       expect(found.isolated).toBe(isolated)

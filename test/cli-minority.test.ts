@@ -261,7 +261,7 @@ describe('baselines', () => {
     expect(help.match(/a reconstruction, (their|its) code is not public/g)).toHaveLength(2)
   })
 
-  test('Sehwag et al., with the means of the images of each class, as the library does; weights of 0 change nothing', async () => {
+  test('Sehwag et al., with the means of each class, as the library does; weights of 0 change nothing', async () => {
     await run(conditional('bare'))
     await run(conditional('neither', ...sehwag, at('classes'), '--sehwag-alpha', '0', '--sehwag-beta', '0'))
     expect(bytes('neither')).toBe(bytes('bare'))

@@ -57,7 +57,7 @@ describe('a run', () => {
     expect(new Set(pictures('first').map((name) => bytes('first', name))).size).toBe(3)
   })
 
-  test('its record holds version, options with defaults, sha256 of the weights, adapter, seed, timings and scores', () => {
+  test('its record holds version, options with defaults, sha256 of weights, adapter, seed, timings and scores', () => {
     const { version, status, options, sha256, adapter, samples, seconds } = record('first')
     expect([version, status]).toEqual([JSON.parse(readFileSync('package.json', 'utf8')).version, 'done'])
     expect(options).toMatchObject({ model: weights, method: 'self-guided', schedule: 'cosine', 'diffusion-steps': 1000, respacing: '4', 'guide-weight': 0.8, 'guide-strength': 0.8, distance: 'l2', seed: 5, batch: 2 })
@@ -84,7 +84,7 @@ describe('a run', () => {
     expect(html).not.toMatch(/<script|https?:|<link|url\(/)
   })
 
-  test('numbers that are none end it, with the samples that have them and what is kept, and are not stored', async () => {
+  test('numbers that are none end it, with the samples that have them and what is kept; none is stored', async () => {
     const { code, out, err } = await tweedie(sampleArgs('endless', '--method', 'self-guided', '--guide-every', '1', '--guide-weight', '1e30'))
     expect([code, out]).toEqual([1, []])
     expect(err.at(-1)).toMatch(/^tweedie: (?:The|Self-guidance's) (samples hold|minority scores are|metrics are) -?(Infinity|NaN) in samples 0, 1\. Take a smaller --guide-weight\.$/)
@@ -193,7 +193,7 @@ describe('a run', () => {
     expect(record('grown').seconds.batches.map(({ samples }) => samples)).toEqual([2, 1])
   })
 
-  test('a replay does not draw over the pictures of its run, or of another, and writes nothing outside its folder', async () => {
+  test('a replay does not draw over the pictures of a run, and writes nothing outside its folder', async () => {
     const before = snapshot('first')
     const inPlace = await tweedie(['replay', join(at('first'), 'run.json')])
     expect([inPlace.code, inPlace.err.at(-1)]).toEqual([1, expect.stringContaining('holds the pictures of the run: --out DIR')])
@@ -225,7 +225,7 @@ describe('a run', () => {
   })
 })
 
-test('quickstart draws plain, self-guided and minority-guided samples from the same noise and shows them side by side', async () => {
+test('quickstart draws plain, self-guided and minority-guided samples from the same noise', async () => {
   const { code, out, err } = await tweedie(['quickstart', '--steps', '2', '--number', '2', '--out', at('quick')])
   expect(code, err.join('\n')).toBe(0)
   expect(err[0]).toContain('2 samples of each kind (plain, self-guided, minority-guided) in 2 steps')
@@ -270,7 +270,7 @@ describe('an interrupted run', () => {
     return device
   }
 
-  test('keeps its finished batches when the device is lost, goes on with the same command, and draws the same', async () => {
+  test('keeps finished batches when the device is lost, goes on with the same command, draws the same', async () => {
     const lost = await tweedie(smallArgs('lost', ...onGpu), { requestDevice: losing('lost') })
     expect(lost.code).toBe(1)
     expect(lost.err.at(-1)).toMatch(/device was lost.*Finished batches are in .*lost; the same command goes on from there/)

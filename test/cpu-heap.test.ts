@@ -9,7 +9,7 @@ const limit = start + 64 * 100
 /** Take so many bytes, or give back the piece with this number (modulo how many there are). */
 const command = fc.oneof(fc.record({ take: fc.integer({ min: 0, max: 2000 }) }), fc.record({ give: fc.nat(1000) }))
 
-test('pieces never overlap, freed ones join, the end is that of the last piece, and nothing goes beyond the limit', () => {
+test('pieces never overlap, freed ones join, the end is that of the last, and nothing goes beyond the limit', () => {
   fc.assert(fc.property(fc.array(command, { maxLength: 200 }), (commands) => {
     const heap = new Heap(start)
     const pieces: { address: number; bytes: number }[] = []

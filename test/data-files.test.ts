@@ -37,7 +37,8 @@ describe('PNG', () => {
   })
 
   test("files of PIL's: a palette of 3 bits, and black and white", () => {
-    const palette = 'iVBORw0KGgoAAAANSUhEUgAAAAQAAAADBAMAAABG2rP1AAAAD1BMVEVWiLo/caMmWIoVR3kENmjsuJNRAAAAEUlEQVR4nGNwMWQwVmAwEgAABXMBC/xQjEEAAAAASUVORK5CYII='
+    const palette = 'iVBORw0KGgoAAAANSUhEUgAAAAQAAAADBAMAAABG2rP1AAAAD1BMVEVWiLo/caMmWIoVR3kENmjsuJNR' +
+      'AAAAEUlEQVR4nGNwMWQwVmAwEgAABXMBC/xQjEEAAAAASUVORK5CYII='
     expect([...decodeImage(base64(palette), 'x').data].filter((_, i) => i % 3 === 0)).toEqual([4, 4, 21, 63, 21, 21, 38, 86, 21, 38, 63, 86])
     const bits = 'iVBORw0KGgoAAAANSUhEUgAAAAsAAAADAQAAAABthMjmAAAAEUlEQVR4nGMQXcAY+5jpDAMADBICxRkoyzgAAAAASUVORK5CYII='
     expect([...decodeImage(base64(bits), 'x').data].map((value) => value / 255).join('')).toBe('000101011010101110101000101001010')

@@ -77,7 +77,7 @@ describe('a checkpoint that is silent', () => {
     expect(parseDiffusionSettings({ ...said, rescale_timesteps: true }).rescaleTimesteps).toBe(true)
   })
 
-  test('a configuration to train without a word on its outputs has a variance head, unless learn_sigma is false', () => {
+  test('a configuration to train, silent on its outputs, has a variance head, unless learn_sigma is false', () => {
     // Ours: script_util.py has learn_sigma False. Every published U-Net has the head.
     const outputs = (more: object): number => parseConfig({ ...needed, ...more }, new Map()).config.outChannels
     expect([outputs({}), outputs({ in_channels: 1 }), outputs({ diffusion: said }), outputs({ diffusion: { ...said, learn_sigma: false } })]).toEqual([6, 2, 6, 3])

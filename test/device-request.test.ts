@@ -50,7 +50,7 @@ describe('auto', () => {
     offering(null)
     expect(await kindOf({ backend: 'auto' })).toMatch(/^cpu/)
   })
-  test('takes the CPU where the package webgpu is missing, and where a GPU cannot be does not even load it', async () => {
+  test('takes the CPU where the package webgpu is missing; where a GPU cannot be does not even load it', async () => {
     vi.mocked(platform.requestGPU).mockRejectedValue(new Error('not installed'))
     expect(await kindOf()).toMatch(/^cpu/)
     expect(platform.requestGPU).toHaveBeenCalledTimes(1)

@@ -205,7 +205,7 @@ describe('download', () => {
     await expect(get(folder, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
   })
 
-  test('a process that is killed leaves a part that the next one goes on with, and another that lives does not', async () => {
+  test('a process that is killed leaves a part that the next one goes on with; one that lives does not', async () => {
     const folder = newFolder()
     const script = at('download.mjs')
     await build({ entryPoints: ['src/io/download.node.ts'], outfile: script, bundle: true, platform: 'node', format: 'esm' })

@@ -111,8 +111,7 @@ describe('the text', () => {
     ['of several variables', 'export A="--image_size 64"\nB=\'--num_channels 64\'\n'],
     ['in a list', ['--image_size 64', '', 'B="--num_channels 64"']],
     ['with the quotation marks of a page', 'MODEL_FLAGS=“--image_size 64 --num_channels 64”'],
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's
-    ['with a command', 'MODEL_FLAGS="--image_size 64 --num_channels 64" # ours\nmpiexec -n 8 python scripts/image_train.py --data_dir "path/to/my images" ${MODEL_FLAGS} $MODEL_FLAGS'],
+    ['with a command', `MODEL_FLAGS="--image_size 64 --num_channels 64" # ours\nmpiexec -n 8 python scripts/image_train.py --data_dir "path/to/my images" \${MODEL_FLAGS} $MODEL_FLAGS`],
     ['with a flag twice', '--image_size 64 --image_size 64 --num_channels 64'],
   ])('%s', (_, flags) => expect(configOfFlags(flags).config).toEqual(config))
 

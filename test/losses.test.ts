@@ -224,7 +224,8 @@ deviceTest('the variance head\'s term has a gradient of exactly zero on the mean
   const diffusion = diffusionOf('epsilon', 'learnedRange')
   const gradient = async (lossType: LossType, pick: 'loss' | 'mse' | 'vb'): Promise<{ mean: Float32Array; variance: Float32Array }> =>
     readAll(device.scope(() => {
-      const { gradients: [g] } = grad(() => trainingLosses(diffusion, () => mul(out, 1), xStart, steps, noise, { lossType })[pick]!, [out])
+      const loss = (): Tensor => trainingLosses(diffusion, () => mul(out, 1), xStart, steps, noise, { lossType })[pick] as Tensor
+      const { gradients: [g] } = grad(loss, [out])
       return { mean: slice(g, 1, 0, 3), variance: slice(g, 1, 3, 6) }
     })) as Promise<{ mean: Float32Array; variance: Float32Array }>
   for (const lossType of ['mse', 'rescaledMse'] as const) {

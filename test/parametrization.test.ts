@@ -44,7 +44,8 @@ describe('settings and files', () => {
 
   test('a file spells the process as guided-diffusion does, in an order that stays', () => {
     const all = { ...cosine, learnSigma: true, sigmaSmall: true, rescaleLearnedSigmas: true, useKl: false, meanType: 'v' } as const
-    expect(written(all)).toBe('{"noise_schedule":"cosine","diffusion_steps":1000,"rescale_timesteps":false,"learn_sigma":true,"sigma_small":true,"rescale_learned_sigmas":true,"use_kl":false,"predict":"v"}')
+    expect(written(all)).toBe('{"noise_schedule":"cosine","diffusion_steps":1000,"rescale_timesteps":false,' +
+      '"learn_sigma":true,"sigma_small":true,"rescale_learned_sigmas":true,"use_kl":false,"predict":"v"}')
     expect(written(parseDiffusionSettings(written(all)))).toBe(written(all))
   })
 

@@ -21,7 +21,7 @@ test('the small images are what training would cut out of the large ones, with t
   expect((await batch(small)).images).toEqual((await batch(large)).images)
 })
 
-test('the same command makes what is missing and leaves the rest; other images and other sizes are refused', async () => {
+test('the same command makes what is missing and leaves the rest; other images and sizes are refused', async () => {
   const picture = (k: number): string => join(at('small'), `a/00${k}.png`)
   const [whole, kept] = [readFileSync(picture(1)), statSync(picture(0)).mtimeMs]
   rmSync(picture(1))

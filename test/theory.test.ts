@@ -52,7 +52,7 @@ for (const schedule of ['cosine', 'linear'] as const) {
       expect(relative(sums.clipped, sums.errors)).toBeGreaterThan(0.5)
     })
 
-    test('L.13: with the posterior\'s variance, a term of the bound weighs by half the fall of the signal-to-noise ratio', () => {
+    test('L.13: with the posterior\'s variance, a term of the bound weighs by half the fall of the SNR', () => {
       const ratio = (t: number): number => tables.alphaBar[t] / (1 - tables.alphaBar[t])
       for (let t = 1; t < 1000; t++) {
         const { x, estimate } = at(t)

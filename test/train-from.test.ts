@@ -52,7 +52,7 @@ async function refused(argv: readonly string[], message: RegExp): Promise<void> 
   expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(message)])
 }
 
-test('a diffusion model: its network where no option says another, its weights, and averages as copies of them', async () => {
+test('a diffusion model: its network where no option says another, its weights, averages as copies', async () => {
   await ends(diffusion('unet', '--from', at('unet.safetensors')))
   const given = await valuesOf(at('unet.safetensors'))
   for (const name of ['model', 'ema-0.5']) expect(await valuesOf(join(at('unet'), `${name}.safetensors`))).toEqual(given)

@@ -96,7 +96,8 @@ function writePictures(folder: string, n: number, brightness: (i: number) => num
 }
 
 /** CelebA's form: Bright of the second half, Even of every other one, Male of all, Bald of none. */
-const celeba = `${count}\nBright Even Male Bald\n${Array.from({ length: count }, (_, i) => `${String(i + 1).padStart(6, '0')}.jpg ${i < count / 2 ? -1 : ' 1'} ${i % 2 === 0 ? ' 1' : '-1'}  1 -1`).join('\n')}\n`
+const celebaRow = (_: unknown, i: number): string => `${String(i + 1).padStart(6, '0')}.jpg ${i < count / 2 ? -1 : ' 1'} ${i % 2 === 0 ? ' 1' : '-1'}  1 -1`
+const celeba = `${count}\nBright Even Male Bald\n${Array.from({ length: count }, celebaRow).join('\n')}\n`
 
 describe('attributes: tables', () => {
   test("CelebA's list, and a CSV with or without a name for its first column", () => {

@@ -55,7 +55,7 @@ describe('the shipped set', () => {
     expect({ done, total, finished }).toEqual({ done: total, total: name === 'boost-and-skip' ? 2 : 4, finished: 2 })
   })
 
-  test('every step is told of; previews are estimates of x_0 of the batch at hand, after the finished pictures', async () => {
+  test('every step is told of; previews are estimates of x_0 of this batch, after the finished pictures', async () => {
     const seen: (readonly [done: number, total: number, finished: number, images: number, values: boolean])[] = []
     for await (const { done, total, images, finished, values } of model.sample({ number: 3, steps: 3, batch: 2, preview: true })) seen.push([done, total, finished, images.length, values !== undefined])
     expect(seen).toEqual([[1, 6, 0, 2, false], [2, 6, 0, 2, false], [3, 6, 2, 2, false], [4, 6, 2, 3, false], [5, 6, 2, 3, false], [6, 6, 3, 3, true]])
@@ -160,7 +160,7 @@ describe('where nothing is said, the defaults are those of the command line', ()
 })
 
 describe('loading', () => {
-  test('a path, a URL of it, a Blob and bytes are the same model; bytes are counted; a device of the caller stays', async () => {
+  test('a path, its URL, a Blob and bytes are the same model; bytes are counted', async () => {
     using device = await Device.request(cpu)
     const path = await writeModel(out('small.safetensors'), base)
     const bytes = readFileSync(path)

@@ -9,7 +9,7 @@ import { conv2dTile, conv2dTileGrid } from '../../src/shaders/conv2d-tile.ts'
 console.log(adapter.info.description)
 const rounds = Number(process.argv[2] ?? 7)
 const list: [number, number, number][] = JSON.parse(process.argv[3] ?? '[[1,4,8],[1,8,8],[1,4,16],[1,8,16],[1,4,32],[0,4,8],[0,8,4]]')
-const shapes: [number, number, number, number, number?][] = JSON.parse(process.argv[4] ?? '[[64,64,32,3],[32,32,32,3],[64,64,16,3],[64,64,8,3],[96,64,16,3],[128,64,8,3],[3,32,32,3],[32,6,32,3],[96,64,16,1],[64,192,8,1],[192,192,64,3,1],[384,384,32,3,1],[768,768,8,3,1]]')
+const shapes: [number, number, number, number, number?][] = JSON.parse(process.argv[4] ?? '[[64,64,32,3], [32,32,32,3], [64,64,16,3], [64,64,8,3], [96,64,16,3], [128,64,8,3], [3,32,32,3], [32,6,32,3], [96,64,16,1], [64,192,8,1], [192,192,64,3,1], [384,384,32,3,1], [768,768,8,3,1]]')
 console.log(['shape'.padEnd(22), ...list.map(k => k.join(',').padStart(8)), process.argv[5] ? 'tile 8x4x4, 16x4x4' : ''].join(' '))
 let first = true
 for (const [cin, cout, size, k, n = 8] of shapes) {

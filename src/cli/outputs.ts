@@ -224,7 +224,10 @@ async function locked(lock: string, option: string, path: string, command: strin
       const { code, message } = error as NodeJS.ErrnoException
       if (code === 'ENOENT' && make && attempt < 5) await make()
       else if (code === 'ENOENT') return fail(`cannot write ${option} ${path}: there is no folder ${dirname(lock)}.`)
-      else return fail(`cannot write ${option} ${path}: ${['EACCES', 'EPERM', 'EROFS'].includes(code ?? '') ? `nothing may be written in the folder ${dirname(lock)}.` : message}`)
+      else {
+        const forbidden = ['EACCES', 'EPERM', 'EROFS'].includes(code ?? '')
+        return fail(`cannot write ${option} ${path}: ${forbidden ? `nothing may be written in the folder ${dirname(lock)}.` : message}`)
+      }
     }
   }
 }

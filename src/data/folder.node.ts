@@ -46,7 +46,8 @@ export async function openFolder(path: string, { classesBy, signal, known, whole
   const others = ignored.length === 0 ? '' : `${ignored.slice(0, 4).join(', ')}${ignored.length > 4 ? ` and ${ignored.length - 4} more` : ''}`
   if (names.length === 0) {
     const container = ignored.find((name) => /\.npz$|images.*idx3/.test(name))
-    wrong(`holds no PNG or JPEG${others && `, only ${others}`}. ${container ? `Name the file itself: ${join(path, container)}` : 'Name a folder of images, an .npz or an IDX file.'}`)
+    const advice = container ? `Name the file itself: ${join(path, container)}` : 'Name a folder of images, an .npz or an IDX file.'
+    wrong(`holds no PNG or JPEG${others && `, only ${others}`}. ${advice}`)
   }
   const files = new Array<ImageFile>(names.length)
   const sizes = new Array<number>(names.length)

@@ -157,7 +157,8 @@ export class FeatureNet {
  * {@link loadParameters}, and 'weights' for a file of another network.
  *
  * @example
- * const net = await loadFeatureNet(device, await openCheckpoint(await openFile(import.meta.resolve('tweedie/weights/bccd32-features.safetensors'))))
+ * const file = await openFile(import.meta.resolve('tweedie/weights/bccd32-features.safetensors'))
+ * const net = await loadFeatureNet(device, await openCheckpoint(file))
  * const d = net.distance(a, b)   // [N]
  */
 export async function loadFeatureNet(device: Device, source: WeightSource, options: LoadOptions = {}): Promise<FeatureNet> {

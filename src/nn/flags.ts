@@ -76,7 +76,8 @@ const fail = (message: string): never => {
  * or without its `MODEL_FLAGS="…"`, or several of them.
  *
  * ```ts
- * const { config, diffusion } = configOfFlags('--image_size 32 --num_channels 128 --num_res_blocks 3 --learn_sigma True --diffusion_steps 4000 --noise_schedule cosine')
+ * const flags = '--image_size 32 --num_channels 128 --num_res_blocks 3 --diffusion_steps 4000 --noise_schedule cosine'
+ * const { config, diffusion } = configOfFlags(flags)
  * ```
  * @throws TweedieError 'option' for an unknown flag, with the nearest one, for a value that is none, and where it is open
  *   whose default is meant and the two differ
@@ -179,7 +180,8 @@ function classifierJson(said: Flags, shapes: Shapes): Record<string, unknown> {
 
 function multOf(size: number, superResolution: boolean): readonly number[] {
   const known = superResolution ? superResolutionMults : channelMults
-  return known[size] ?? fail(`the scripts have no channel_mult for images of ${size}: ${superResolution ? `large_size is ${Object.keys(known).join(', ')}` : 'add --channel_mult, one factor a level'}.`)
+  const advice = superResolution ? `large_size is ${Object.keys(known).join(', ')}` : 'add --channel_mult, one factor a level'
+  return known[size] ?? fail(`the scripts have no channel_mult for images of ${size}: ${advice}.`)
 }
 
 /** The values of the flags, each as what it is. */

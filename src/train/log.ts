@@ -43,7 +43,10 @@ function joined(a: Row, b: Row): Row {
   const total = ({ counts }: Row): number => counts.reduce((sum, count) => sum + count, 0)
   const figure = (x: Figure, y: Figure): Figure => ({
     all: mean(x.all, total(a), y.all, total(b)),
-    byGroup: x.byGroup.map((value, g) => value === null ? y.byGroup[g]! : y.byGroup[g] === null ? value : mean(value, a.counts[g]!, y.byGroup[g]!, b.counts[g]!)),
+    byGroup: x.byGroup.map((value, g) => {
+      const other = y.byGroup[g]
+      return value === null || other === null ? (value ?? other) : mean(value, a.counts[g], other, b.counts[g])
+    }),
   })
   return {
     step: b.step, images: b.images, steps: a.steps + b.steps, lr: b.lr,
@@ -62,7 +65,7 @@ export function logCsv(rows: readonly Row[], groups: readonly string[]): string 
   const grouped = groups.length > 1 ? groups : []
   const figures = (row: Row): (number | null)[] => names.flatMap((name) => {
     const { all, byGroup } = row.values[name]!
-    return [all, ...grouped.map((_, g) => byGroup[g]!)]
+    return [all, ...grouped.map((_, g) => byGroup[g])]
   })
   const head = ['step', 'images', ...names.flatMap((name) => [name, ...grouped.map((group) => `${name}_${group}`)]), 'gradient_norm', 'lr']
   const lines = rows.map((row) => [row.step, row.images, ...figures(row), row.gradientNorm, row.lr].join(','))

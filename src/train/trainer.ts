@@ -224,7 +224,9 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
    * Makes the steps that are left, one after another.
    *
    * ```ts
-   * for await (const { step, loss } of trainer.run(signal)) if (step % 500 === 0) await writeFileAtomic('run.safetensors', await encodeState(trainer, {}))
+   * for await (const { step } of trainer.run(signal)) {
+   *   if (step % 500 === 0) await writeFileAtomic('run.safetensors', await encodeState(trainer, {}))
+   * }
    * ```
    */
   async *run(signal?: AbortSignal): AsyncGenerator<TrainStep, void, void> {

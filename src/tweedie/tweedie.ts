@@ -32,8 +32,10 @@ export class Tweedie {
    * with the package: diffusion model, minority classifier and feature net. A page is told where it is served:
    *
    * ```ts
-   * const model = await Tweedie.load('bccd32', { weights: '/weights/', onProgress: (done, total) => (bar.value = done / total) })
-   * const other = await Tweedie.load('64x64_diffusion.pt', { preset: '64x64_diffusion', distance: { lpips: 'lpips-alex.pt' } })
+   * const onProgress = (done, total) => (bar.value = done / total)
+   * const model = await Tweedie.load('bccd32', { weights: '/weights/', onProgress })
+   * const distance = { lpips: 'lpips-alex.pt' }
+   * const other = await Tweedie.load('64x64_diffusion.pt', { preset: '64x64_diffusion', distance })
    * ```
    *
    * Files are safetensors or PyTorch's. All that can be said against them is said before a device is asked for; what fails,

@@ -106,8 +106,10 @@ async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags
   const inference = memoryOf(config)
   const gradient = memoryOf(config, { gradient: true })
   const { kind, ...fields } = config
+  const enlarges = 'superResolution' in config && config.superResolution
+  const network = kind === 'classifier' ? kind : enlarges ? 'super-resolution U-Net' : 'U-Net'
   show([
-    ['network', `${kind === 'unet' ? ('superResolution' in config && config.superResolution ? 'super-resolution U-Net' : 'U-Net') : 'classifier'}${whose}`],
+    ['network', `${network}${whose}`],
     ...Object.entries(fields).map(([key, value]) => [`  ${key}`, Array.isArray(value) ? value.join(', ') : String(value)] as const),
     ['process', diffusion ? noiseInWords(diffusion) : 'not told: --schedule and --diffusion-steps are needed for sampling'],
     ...(diffusion && kind === 'unet' ? [['  predicts', predicted(processOf(description))] as const] : []),

@@ -70,7 +70,9 @@ export const replay: Command<typeof options> = {
     if (args.has('threads')) merged.threads = args.required('threads')
     const record = await runSample(parseArguments(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session, old.kernels)
     const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
-    console.log(`${same} of ${old.samples.length} pictures are the same to the byte${same < old.samples.length && record.adapter.name !== old.adapter.name ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''}.`)
+    const elsewhere = same < old.samples.length && record.adapter.name !== old.adapter.name
+    const where = elsewhere ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''
+    console.log(`${same} of ${old.samples.length} pictures are the same to the byte${where}.`)
   },
 }
 

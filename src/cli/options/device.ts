@@ -17,5 +17,7 @@ export function onDevice(session: Session, args: Arguments<AnyDefault<typeof dev
 }
 
 /** For people: what computes, and whether it could be faster. */
-export const computedOn = ({ adapter, backend }: Device): string =>
-  `${adapter.name}${adapter.software && backend.kind === 'webgpu' ? ', a software adapter: right, but slower than --backend cpu' : ''}`
+export function computedOn({ adapter, backend }: Device): string {
+  const slow = adapter.software && backend.kind === 'webgpu'
+  return adapter.name + (slow ? ', a software adapter: right, but slower than --backend cpu' : '')
+}

@@ -41,8 +41,9 @@ export function evaluationsOf(reviews: readonly ClassifierReview[], guess: Pick<
     row('training', last.train), ...last.heldBack ? [row('held back', last.heldBack)] : [],
     ['guessing', '', ...five.map(() => guess.loss.toPrecision(4)), ...five.map(() => percent(guess.acc1))],
   ]
+  const heads = ['images', 'number', 'loss', ...quartiles.map((q) => `loss ${q}`), 'acc@1', ...quartiles.map((q) => `acc@1 ${q}`)]
   return {
     curves: [curve(`loss of ${last.average}, on the same images, steps and noise every time`, true, ({ loss }) => loss), curve('acc@1, likewise', false, ({ acc1 }) => acc1)],
-    body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, ['images', 'number', 'loss', ...quartiles.map((q) => `loss ${q}`), 'acc@1', ...quartiles.map((q) => `acc@1 ${q}`)])}`,
+    body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, heads)}`,
   }
 }

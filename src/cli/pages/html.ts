@@ -35,7 +35,9 @@ ${body}${footer === undefined ? '' : `\n<footer>${footer}</footer>`}
 /** A table of texts, the first of each row its heading. */
 export function htmlTable(rows: readonly (readonly string[])[], heads?: readonly string[]): string {
   const head = heads ? `<tr>${heads.map((text) => `<th>${escapeHtml(text)}</th>`).join('')}</tr>` : ''
-  return `<table>${head}${rows.map(([first = '', ...rest]) => `<tr><th>${escapeHtml(first)}</th>${rest.map((text) => `<td>${escapeHtml(text)}</td>`).join('')}</tr>`).join('\n')}</table>`
+  const cells = (texts: readonly string[]): string => texts.map((text) => `<td>${escapeHtml(text)}</td>`).join('')
+  const lines = rows.map(([first = '', ...rest]) => `<tr><th>${escapeHtml(first)}</th>${cells(rest)}</tr>`)
+  return `<table>${head}${lines.join('\n')}</table>`
 }
 
 /** A PNG inside the page, enlarged to `pixels` a side. */

@@ -96,8 +96,10 @@ const furtherPage = (title: string, cards: readonly string[], index: number, pag
 /** Of several runs the scores of the last one order the samples. */
 const byLast = (runs: readonly ReportRun[]): string => runs.length > 1 ? `, by ${escapeHtml(runs.at(-1)?.name ?? '')}` : ''
 
-const links = (here: number, pages: number): string =>
-  `<nav>${Array.from({ length: pages }, (_, i) => i === here ? `<b>${i + 1}</b>` : `<a href="${pageFile(i)}">${i + 1}</a>`).join(' ')}</nav>`
+function links(here: number, pages: number): string {
+  const link = (i: number): string => (i === here ? `<b>${i + 1}</b>` : `<a href="${pageFile(i)}">${i + 1}</a>`)
+  return `<nav>${Array.from({ length: pages }, (_, i) => link(i)).join(' ')}</nav>`
+}
 
 const style = `
 .card { display: flex; gap: 12px }
@@ -133,7 +135,10 @@ function adapterLine(runs: readonly ReportRun[]): string {
 export const meanScore = ({ record: { samples } }: Pick<ReportRun, 'record'>): number => samples.reduce((sum, { score }) => sum + score, 0) / samples.length
 
 function means(runs: readonly ReportRun[]): string {
-  return `<p>Mean minority score (${escapeHtml(unique(runs.map(({ distance }) => distance)).join(', '))}): ${runs.map((run) => `${runs.length > 1 ? `${escapeHtml(run.name)} ` : ''}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')}.</p>${metrics(runs)}`
+  const distances = unique(runs.map(({ distance }) => distance)).join(', ')
+  const named = (run: ReportRun): string => (runs.length > 1 ? `${escapeHtml(run.name)} ` : '')
+  const scores = runs.map((run) => `${named(run)}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')
+  return `<p>Mean minority score (${escapeHtml(distances)}): ${scores}.</p>${metrics(runs)}`
 }
 
 /** The mean metric of the self-guided runs. Of a run that went on from before it was kept: of the samples that have it. */

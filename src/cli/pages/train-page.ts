@@ -34,12 +34,15 @@ export function trainPage({ title, trainer, run, curves = [], body = '' }: Train
   const { rows, step, history, options: { steps, batch } } = trainer
   const all = [...curves, ...curvesOf(rows, trainer.task.groups)]
   const settings = Object.entries(run).map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)])
+  const seen = `Step ${step} of ${steps}, ${(step * batch).toLocaleString('en')} images seen`
+  const changed = history.map((change) => [`after step ${change.step}`, change.what])
+  const changes = changed.length > 0 ? `<h2>Changes on the way</h2>${htmlTable(changed)}\n` : ''
   return htmlPage({
     title,
-    body: `<p>Step ${step} of ${steps}, ${(step * batch).toLocaleString('en')} images seen${step < steps ? ': the run is not finished' : ''}.</p>
+    body: `<p>${seen}${step < steps ? ': the run is not finished' : ''}.</p>
 ${all.map(({ title }, i) => `<h2>${escapeHtml(title)}</h2><div id="curve${i}"></div>`).join('\n')}
 ${body}
-${history.length > 0 ? `<h2>Changes on the way</h2>${htmlTable(history.map((change) => [`after step ${change.step}`, change.what]))}\n` : ''}<h2>Settings</h2>
+${changes}<h2>Settings</h2>
 ${htmlTable(settings)}
 <style>${uPlotFile('uPlot.min.css')}</style>
 <script>${uPlotFile('uPlot.iife.min.js')}</script>

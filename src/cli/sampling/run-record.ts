@@ -152,7 +152,8 @@ export async function resumed(folder: string, fresh: RunRecord, signal: AbortSig
   if (!same) {
     if (old.status === 'unfinished' && old.samples.length === 0) return begun(folder, old, fresh)
     const changed = [...new Set([...Object.keys(fresh.options), ...Object.keys(old.options)])].filter((key) => old.options[key] !== fresh.options[key] && !places.includes(key) && !(key in fresh.sha256))
-    return fail(`${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'}: choose another --out (${await freeBeside(folder)} is free), or delete it.`)
+    const what = changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'
+    return fail(`${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${what}: choose another --out (${await freeBeside(folder)} is free), or delete it.`)
   }
   const whole = await wholeSamples(folder, old, signal)
   if (old.status === 'done' && whole === now && (save === undefined || saved)) return old

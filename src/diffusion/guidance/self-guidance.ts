@@ -89,7 +89,8 @@ export interface SelfGuidanceMetricOptions extends Pick<SelfGuidanceOptions, 'st
  * draws, `draws` of them. No gradient; enqueues only, reading the result waits. Its values at different t are not comparable.
  *
  * ```ts
- * const metric = selfGuidanceMetric(diffusion, model, x, t, noise, { distance: perceptual((a, b) => lpips.distance(a, b)) })
+ * const distance = perceptual((a, b) => lpips.distance(a, b))
+ * const metric = selfGuidanceMetric(diffusion, model, x, t, noise, { distance })
  * ```
  * @throws TweedieError 'option' for a value out of range
  */

@@ -1,6 +1,7 @@
 /**
- * The two files between a data set and its minority classifier, in JSON: scores (`tweedie score`) and labels (`tweedie
- * label`). Both name the data they were made from by its fingerprint, so that neither is taken for those of other images.
+ * The two files between a data set and its minority classifier, in JSON: scores (`tweedie score`) and labels
+ * (`tweedie label`). Both name the data they were made from by its fingerprint, so that neither is taken for those of
+ * other images.
  */
 import { TweedieError } from '../../errors.ts'
 import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, type Check } from '../../io/json.ts'
