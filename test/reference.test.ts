@@ -1,5 +1,5 @@
 /**
- * The API reference (`npm run docs`, typedoc.json): it is made of the sources without a warning, has a page for every entry of
+ * The API reference (`npm run docs`, typedoc.jsonc): it is made of the sources without a warning, has a page for every entry of
  * the package, and a link that leads nowhere, in a docstring or on a page of docs/, is a failure.
  */
 import { spawnSync } from 'node:child_process'
@@ -38,7 +38,7 @@ test.each([
   writeFileSync(join(folder, 'broken.ts'), `/** ${text} */\nexport const broken = 1\n`)
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ files: ['broken.ts'] }))
   writeFileSync(join(folder, 'typedoc.json'), JSON.stringify({
-    extends: [join(root, 'typedoc.json')], tsconfig: 'tsconfig.json', entryPoints: ['broken.ts'], projectDocuments: [], readme: 'none', emit: 'none',
+    extends: [join(root, 'typedoc.jsonc')], tsconfig: 'tsconfig.json', entryPoints: ['broken.ts'], projectDocuments: [], readme: 'none', emit: 'none',
   }))
   const { status, said } = typedoc('--options', join(folder, 'typedoc.json'))
   expect(status).not.toBe(0)

@@ -16,7 +16,8 @@ import { damagedImages, lookThrough, type DamagedImage } from './look.ts'
 /** Where the class of a file stands: in the name of its first sub-folder, or in its own name before the first "_". */
 export type ClassesBy = 'folder' | 'prefix' | 'none'
 
-export interface FolderOptions {
+/** What `openImages` is told beside the path: where the classes of a folder's images come from, and when to stop. */
+export interface OpenImagesOptions {
   /** Default: 'folder' where every file lies in a sub-folder, otherwise 'none'. */
   readonly classesBy?: ClassesBy
   readonly signal?: AbortSignal
@@ -38,7 +39,7 @@ const atOnce = 16
  * @throws TweedieError 'option' for no image or names without the classes asked for; 'format', naming the files, for
  * those that cannot be read as images, all of them
  */
-export async function openFolder(path: string, { classesBy, signal, known, whole, onProgress }: FolderOptions = {}): Promise<ImageSet> {
+export async function openFolder(path: string, { classesBy, signal, known, whole, onProgress }: OpenImagesOptions = {}): Promise<ImageSet> {
   const { names, ignored } = await list(path, signal)
   const wrong = (message: string): never => {
     throw new TweedieError('option', `${path}: ${message}`)

@@ -4,6 +4,6 @@
  *
  * @module tweedie/data
  */
-export type { ClassesBy } from './folder.node.ts'
-export { openImages, type OpenImagesOptions } from './open.node.ts'
+export type { ClassesBy, OpenImagesOptions } from './folder.node.ts'
+export { openImages } from './open.node.ts'
 export * from './index.ts'

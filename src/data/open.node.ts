@@ -2,16 +2,11 @@ import { stat } from 'node:fs/promises'
 import { TweedieError } from '../errors.ts'
 import { openFile, pathOf } from '../io/file.node.ts'
 import { isJpeg } from './jpeg.ts'
-import { openFolder, type FolderOptions } from './folder.node.ts'
+import { openFolder, type OpenImagesOptions } from './folder.node.ts'
 import { isGzip, isIdx, labelFiles, openIdx } from './idx.ts'
 import type { ImageSet } from './image-set.ts'
 import { openNpz } from './npz.ts'
 import { isPng } from './png.ts'
-
-/**
- * What {@link openImages} is told beside the path: where the classes of a folder's images come from, and when to stop.
- */
-export type OpenImagesOptions = FolderOptions
 
 /**
  * Opens a set of images by its path: a folder of PNG and JPEG files, an `.npz`, or an IDX file of images (gzipped or

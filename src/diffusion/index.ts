@@ -15,7 +15,7 @@ export { GaussianDiffusion, type DenoisedOptions, type DiffusionOptions, type Me
 export { classifierGuidance, logDensityGuidance, type ClassifierGuidanceOptions, type Guidance } from './guidance/guidance.ts'
 export { classifierLogits, featureShape, type ClassifierLogitsOptions, type Logits, type LogitsLike } from './guidance/logits.ts'
 export { tiltedGuidance, uniformTargets, type SampleStream, type TiltedGuidanceOptions } from './guidance/minority-guidance.ts'
-export { equalWidthLabels, quantileLabels } from './minority/labels.ts'
+export { equalWidthLabels, quantileLabels, type ScoreLabels } from './minority/labels.ts'
 export {
   checkFingerprint, encodeMinorityLabels, encodeMinorityScores, minorityLabels, parseMinorityLabels, parseMinorityScores, scoreSettings,
   type LabelOptions, type MinorityLabels, type MinorityScores, type ScoredWith, type ScoreSettings,
@@ -28,7 +28,7 @@ export { encodeMinorityMetadata, minorityMetadata, type MinorityMetadata } from 
 export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './process/noise.ts'
 export { respace, spaceTimesteps, type RespacedProcess, type RespaceOptions, type Respacing } from './process/respace.ts'
 export type { InvertOptions, SampleOptions, SampleStep, SampleToEndOptions } from './sampling/sample-options.ts'
-export { ddimInvert, oneStep, sample, sampleLoop } from './sampling/sampler.ts'
+export { ddimInvert, oneStep, sample, sampleLoop, type OneStep } from './sampling/sampler.ts'
 export { samplerNames, type Sampler } from './sampling/samplers.ts'
 export { betaSchedule, diffusionTables, type DiffusionTables } from './process/schedule.ts'
 export { scoreImages, type ConditionalDenoiser, type ImageSource, type ScoredImages, type ScoreImagesOptions } from './minority/score-images.ts'

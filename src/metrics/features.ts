@@ -11,14 +11,17 @@ export interface FeaturesOptions {
   readonly onProgress?: (done: number) => void
 }
 
-/** Pictures number `first` to `first + count - 1`, [count, C, size, size] in [-1, 1]. */
-export type Load = (first: number, count: number) => Promise<Float32Array>
-
 /** Pictures at a time: 256 maps of 24 channels and 32 x 32 places are 25 MB. */
 export const featureBatch = 256
 
-/** The feature vectors of `count` pictures, on the host. */
-export async function featuresOf(device: Device, net: FeatureNet, count: number, load: Load, { size, signal, onProgress }: FeaturesOptions): Promise<Points> {
+/**
+ * The feature vectors of `count` pictures, on the host. `load` gives those number `first` to `first + count - 1`,
+ * [count, C, size, size] in [-1, 1].
+ */
+export async function featuresOf(
+  device: Device, net: FeatureNet, count: number, load: (first: number, count: number) => Promise<Float32Array>,
+  { size, signal, onProgress }: FeaturesOptions,
+): Promise<Points> {
   const { dimension, config: { inChannels } } = net
   const data = new Float32Array(count * dimension)
   for (let first = 0; first < count; first += featureBatch) {

@@ -12,7 +12,6 @@ import { editDistance, unknownNames } from '../suggest.ts'
 
 const POOLS: readonly Pool[] = ['attention', 'adaptive', 'spatial', 'spatial_v2']
 const SCHEDULES: readonly NoiseSchedule[] = ['linear', 'cosine']
-type Shapes = ReadonlyMap<string, readonly number[]>
 
 /**
  * The configuration in `json` (an object or its JSON text), with channel counts taken from `shapes`, the checkpoint's
@@ -26,7 +25,7 @@ type Shapes = ReadonlyMap<string, readonly number[]>
  * @example
  * const { config } = parseConfig(file.metadata.config, file.shapes)
  */
-export function parseConfig(json: unknown, shapes: Shapes): { config: ModelConfig; diffusion?: DiffusionSettings } {
+export function parseConfig(json: unknown, shapes: ReadonlyMap<string, readonly number[]>): { config: ModelConfig; diffusion?: DiffusionSettings } {
   const fields = new Fields('model configuration', json)
   const trunk: TrunkConfig = {
     imageSize: fields.integer('image_size'),

@@ -22,6 +22,7 @@ export const functions = {
   select: 3,
 } as const
 
+/** A function of the language, as {@link f} has it. */
 export type FunctionName = keyof typeof functions
 
 /** A value of the language. `id` is its number: equal nodes have the same, and no other node ever gets it. */

@@ -61,7 +61,7 @@ export function stopGradient<T extends AnyTensor>(x: T): T {
 }
 
 /** Runs `f` without recording: nothing in it is differentiated or saved. */
-export function noGrad<T>(device: { readonly tape: Tape | null }, f: () => T): T {
+export function noGrad<T>(device: Device, f: () => T): T {
   if (device?.tape === undefined || typeof f !== 'function') throw unexpected('noGrad', 'a device and a function', device?.tape === undefined ? device : f)
   return device.tape ? device.tape.pause(f) : f()
 }

@@ -4,7 +4,9 @@ export type { ArrayOf, DType } from './dtype.ts'
 export type {
   AdapterDescription, AdapterListing, Backend, BackendStats, DeviceNeed, Spec, Storage, TuneOptions, View,
 } from './backend.ts'
-export { constant, expression, f, type Argument as ExpressionArgument, type Expression, type Node as ExpressionNode } from './expression.ts'
+export {
+  constant, expression, f, type Argument as ExpressionArgument, type Expression, type FunctionName as ExpressionFunction, type Node as ExpressionNode,
+} from './expression.ts'
 export { customGradient, grad, noGrad, recompute, stopGradient, type GradResult } from './grad.ts'
 export type { DeviceRequest } from './request.ts'
 export type { Shape } from './shape.ts'
@@ -14,7 +16,7 @@ export * from './ops/arithmetic.ts'
 export { concat, pad, permute, slice, split } from './ops/copy.ts'
 export { conv2d, type ConvOptions } from './ops/conv2d.ts'
 export { broadcastTo, cast, full, map, zeros, type MapOptions } from './ops/map.ts'
-export { linear, matmul } from './ops/matmul.ts'
+export { linear, matmul, type MatmulParams } from './ops/matmul.ts'
 export { max, mean, sum, sumTo, type ReduceOptions } from './ops/reduce.ts'
 export { reshape } from './ops/reshape.ts'
 export { dropout, type DropoutStream } from './ops/dropout.ts'
@@ -25,4 +27,5 @@ export { avgPool2d, maxPool2d, type MaxPoolOptions, type PoolOptions } from './o
 export { randomBits, randomNormal, type RandomParams } from './ops/random.ts'
 export { resizeBilinear, upsampleNearest } from './ops/resize.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
+export type { Values } from './values.ts'
 export { hostRandomBits, hostRandomNormal, hostRandomUniform, splitSeed, type RandomStream } from './philox.ts'

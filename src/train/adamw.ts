@@ -25,8 +25,6 @@ const averageOfSquares = expression(2, 2, ([a, x], [beta, rest]) => f.add(f.mul(
 const update = expression(3, 4, ([weight, m, v], [decay, rate, correction, eps]) =>
   f.sub(f.mul(weight, decay), f.mul(rate, f.div(m, f.add(f.mul(f.sqrt(v), correction), eps)))))
 
-type Tensors = Map<string, Tensor>
-
 /**
  * AdamW (Loshchilov & Hutter 2019, Algorithm 2) with exponential moving averages of the weights, as guided-diffusion
  * trains (train_util.py): for every parameter one kernel each for the two moments, the weight and every average,
@@ -44,11 +42,11 @@ export class AdamW {
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly options: Required<AdamWOptions>
   /** First moment of the gradient, by parameter. */
-  readonly m: Tensors
+  readonly m: Map<string, Tensor>
   /** Second moment, likewise. */
-  readonly v: Tensors
+  readonly v: Map<string, Tensor>
   /** One for each of `emaRates`, in their order. */
-  readonly emas: readonly Tensors[]
+  readonly emas: readonly Map<string, Tensor>[]
   /** Updates made so far; settable, for a run that goes on. */
   steps = 0
 
@@ -61,7 +59,7 @@ export class AdamW {
     if (wrong !== undefined) throw new TweedieError('option', `AdamW: betas and EMA rates are numbers from 0 to below 1, found ${wrong}.`)
     this.parameters = parameters
     this.options = { betas, eps, weightDecay, emaRates }
-    const like = (make: (x: Tensor) => Tensor): Tensors =>
+    const like = (make: (x: Tensor) => Tensor): Map<string, Tensor> =>
       new Map([...parameters].map(([key, x]) => [key, device.keep(device.scope(() => make(x)))]))
     this.m = like((x) => full(device, x.shape, 0))
     this.v = like((x) => full(device, x.shape, 0))

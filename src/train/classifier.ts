@@ -39,7 +39,8 @@ export interface ClassifierTaskOptions extends NoisyClassifier {
   readonly scheduleSampler?: ScheduleSampler
 }
 
-interface ClassifierDraw extends Draw, ClassifierImages {
+/** A batch of {@link classifierTask}: images, the number of the first in the run, and a timestep for each. */
+export interface ClassifierDraw extends Draw, ClassifierImages {
   readonly first: number
   readonly t: readonly number[]
 }

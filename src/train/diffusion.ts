@@ -27,7 +27,8 @@ export interface DiffusionTaskOptions {
   readonly scheduleSampler?: ScheduleSampler
 }
 
-interface DiffusionDraw extends Draw, TrainImages {
+/** A batch of {@link diffusionTask}: images, the number of the first in the run, and a timestep for each. */
+export interface DiffusionDraw extends Draw, TrainImages {
   readonly first: number
   readonly t: readonly number[]
 }

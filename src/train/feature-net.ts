@@ -27,6 +27,7 @@ export interface FeatureTaskOptions extends Partial<ViewOptions> {
   readonly seed: number
 }
 
+/** A batch of {@link FeatureTask}: two views of each image and its class, and the number of the first in the run. */
 export interface FeatureDraw extends Draw {
   readonly first: number
   readonly views: readonly [Float32Array, Float32Array]

@@ -15,9 +15,9 @@ import { TweedieError } from '../../errors.ts'
  *   than images (in a class), and where equal scores leave a level without images
  * @example quantileLabels([0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.8, 0.5], 4).thresholds // 0.275, 0.45, 0.725, 0.9
  */
-export function quantileLabels(scores: ArrayLike<number>, levels: number): Labels<number>
-export function quantileLabels(scores: ArrayLike<number>, levels: number | readonly number[], classes: ArrayLike<number>, names?: readonly string[]): Labels<number[]>
-export function quantileLabels(scores: ArrayLike<number>, levels: number | readonly number[], classes?: ArrayLike<number>, names?: readonly string[]): Labels<number> | Labels<number[]> {
+export function quantileLabels(scores: ArrayLike<number>, levels: number): ScoreLabels<number>
+export function quantileLabels(scores: ArrayLike<number>, levels: number | readonly number[], classes: ArrayLike<number>, names?: readonly string[]): ScoreLabels<number[]>
+export function quantileLabels(scores: ArrayLike<number>, levels: number | readonly number[], classes?: ArrayLike<number>, names?: readonly string[]): ScoreLabels<number> | ScoreLabels<number[]> {
   const fewer = classes ? 'at most as many levels as the smallest class has images, a number of levels for each class, leave that class out, or label over the whole set' : 'fewer levels or more images'
   return cut(scores, levels, classes, names, {
     thresholds: (sorted, count, where) => {
@@ -41,9 +41,9 @@ export function quantileLabels(scores: ArrayLike<number>, levels: number | reado
  *   a class) are the same
  * @example equalWidthLabels([0, 0.1, 0.2, 1], 4).labels // 0, 0, 0, 3
  */
-export function equalWidthLabels(scores: ArrayLike<number>, levels: number): Labels<number>
-export function equalWidthLabels(scores: ArrayLike<number>, levels: number | readonly number[], classes: ArrayLike<number>, names?: readonly string[]): Labels<number[]>
-export function equalWidthLabels(scores: ArrayLike<number>, levels: number | readonly number[], classes?: ArrayLike<number>, names?: readonly string[]): Labels<number> | Labels<number[]> {
+export function equalWidthLabels(scores: ArrayLike<number>, levels: number): ScoreLabels<number>
+export function equalWidthLabels(scores: ArrayLike<number>, levels: number | readonly number[], classes: ArrayLike<number>, names?: readonly string[]): ScoreLabels<number[]>
+export function equalWidthLabels(scores: ArrayLike<number>, levels: number | readonly number[], classes?: ArrayLike<number>, names?: readonly string[]): ScoreLabels<number> | ScoreLabels<number[]> {
   return cut(scores, levels, classes, names, {
     thresholds: (sorted, count, where) => {
       const [least, largest] = [sorted[0] ?? NaN, sorted.at(-1) ?? NaN]
@@ -54,7 +54,8 @@ export function equalWidthLabels(scores: ArrayLike<number>, levels: number | rea
   })
 }
 
-export interface Labels<T> {
+/** Labels of scores, one each, and the upper threshold of every level; labelled within classes, a row a class. */
+export interface ScoreLabels<T> {
   readonly labels: Int32Array<ArrayBuffer>
   readonly thresholds: T[]
 }
@@ -66,7 +67,7 @@ interface Rule {
   empty(where: string, level: number, count: number, threshold: number): void
 }
 
-function cut(scores: ArrayLike<number>, levels: number | readonly number[], classes: ArrayLike<number> | undefined, names: readonly string[] | undefined, rule: Rule): Labels<number> | Labels<number[]> {
+function cut(scores: ArrayLike<number>, levels: number | readonly number[], classes: ArrayLike<number> | undefined, names: readonly string[] | undefined, rule: Rule): ScoreLabels<number> | ScoreLabels<number[]> {
   const wrong = (typeof levels === 'number' ? [levels] : levels).find((count) => !Number.isInteger(count) || count < 2)
   if (wrong !== undefined) throw new TweedieError('option', `Labels need 2 levels or more, found ${wrong}.`)
   const broken = Array.from(scores).findIndex((score) => !Number.isFinite(score))

@@ -70,7 +70,7 @@ async function toEnd(diffusion: GaussianDiffusion, model: DenoiserLike, options:
  * Takes one step after another at the respaced `indices`, each from `state`, which it overwrites and in the end frees.
  * The step's estimate lives until the next step begins.
  */
-async function* walk(device: Device, state: Tensor, indices: readonly number[], step: (t: number) => Made, signal: AbortSignal | undefined): AsyncGenerator<SampleStep, void, void> {
+async function* walk(device: Device, state: Tensor, indices: readonly number[], step: (t: number) => OneStep, signal: AbortSignal | undefined): AsyncGenerator<SampleStep, void, void> {
   try {
     for (const [i, t] of indices.entries()) {
       const shown = device.scope(() => {
@@ -123,12 +123,13 @@ function start(noise: NoiseSource, boost: number): { device: Device; state: Tens
   }
 }
 
-interface Made extends SamplerOutput {
+/** What {@link oneStep} makes: x_{t-1}, the estimate of x_0, and the metric of a step that self-guidance led. */
+export interface OneStep extends SamplerOutput {
   readonly metric?: Tensor
 }
 
 /** x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's. */
-export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Tensor, t: number, options: SampleOptions): Made {
+export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Tensor, t: number, options: SampleOptions): OneStep {
   checkSampleOptions(options, diffusion)
   const { noise, method = 'ancestral', eta = 0, guidances = [] } = options
   const denoiser = denoiserOf(model, options.y)

@@ -56,5 +56,6 @@ export function ddim({ diffusion, x, t, p, gradients, self, noise, eta }: Sample
 /** Every sampler by its name: what `method` chooses from in {@link SampleOptions}, and `--sampler` on the command line. */
 export const samplers = { ancestral, ddim } as const
 
+/** The name of a sampler. */
 export type Sampler = keyof typeof samplers
 export const samplerNames = Object.keys(samplers) as readonly Sampler[]

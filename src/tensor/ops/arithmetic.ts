@@ -7,7 +7,8 @@ import { TweedieError } from '../../errors.ts'
 import type { Tensor } from '../tensor.ts'
 import { map } from './map.ts'
 
-type Operand = Tensor | number
+/** One side of an operation, element by element: a tensor, or a number for all elements. */
+export type Operand = Tensor | number
 
 function binary(name: string, build: (a: Node, b: Node) => Node): (a: Operand, b: Operand) => Tensor {
   const both = expression(2, 0, ([a, b]) => build(a, b))

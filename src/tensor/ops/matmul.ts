@@ -8,6 +8,7 @@ import { broadcastShapes, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { add } from './arithmetic.ts'
 
+/** Which sides of a product are stored transposed. */
 export interface MatmulParams {
   readonly transposeA: boolean
   readonly transposeB: boolean
