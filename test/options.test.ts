@@ -69,6 +69,15 @@ describe('an option', () => {
   test.each(commands.map((command) => [command.name, command] as const))('of %s has a default that it can read', (_, { options }) => {
     for (const [name, option] of optionsOf(options)) if (option.default !== undefined) expect(() => option.read(option.default!, name), name).not.toThrow()
   })
+
+  // A table that takes an option of another and says other bounds would still have the reader of the first.
+  test.each(commands.map((command) => [command.name, command] as const))('of %s keeps to the bounds that are described', (_, { options }) => {
+    for (const [name, option] of optionsOf(options)) {
+      const { min, max } = option
+      for (const bound of [min, max]) if (bound !== undefined) expect(() => option.read(String(bound), name), `--${name} ${bound}`).not.toThrow()
+      for (const beyond of [min! - 1, max! + 1]) if (!Number.isNaN(beyond)) expect(() => option.read(String(beyond), name), `--${name} ${beyond}`).toThrow()
+    }
+  })
 })
 
 test.each(commands.map((command) => [command.name, command] as const))('%s knows every path that it is told to read', (_, command) => {

@@ -18,6 +18,9 @@ export interface Option<T = unknown, S = never> {
   readonly default?: string
   /** What the help says instead where no one word is the default. */
   readonly otherwise?: string
+  /** Bounds of a number, those of its reader: a table with others makes the option anew. */
+  readonly min?: number
+  readonly max?: number
   /** Of a path, what lies there: a file or a set of images that is read, or what the command writes. */
   readonly path?: 'file' | 'images' | 'output'
   /** Of what is read, how `replay` calls it: "the classifier". */
@@ -81,12 +84,7 @@ export const flag = <A extends Omit<About<boolean>, 'value'>>(about: A): Made<bo
   write: same,
 }, about)
 
-interface Range {
-  readonly min?: number
-  readonly max?: number
-}
-
-export const number = <A extends About<number> & Range>(about: A): Made<number, A> => {
+export const number = <A extends About<number> & Pick<Option, 'min' | 'max'>>(about: A): Made<number, A> => {
   const { min = -Infinity, max = Infinity } = about
   return optionOf({
     read: (word, name) => {
@@ -98,7 +96,7 @@ export const number = <A extends About<number> & Range>(about: A): Made<number, 
 }
 
 /** A whole number; of 0 or more, unless `min` says otherwise. */
-export const integer = <A extends About<number> & Range>(about: A): Made<number, A> => {
+export const integer = <A extends About<number> & Pick<Option, 'min' | 'max'>>(about: A): Made<number, A> => {
   const { min = 0, max = Infinity } = about
   return optionOf({
     read: (word, name) => wholeNumber(word, min, max) ?? fail(`--${name}: expected ${range('a whole number', min, max)}, found "${word}".`),
