@@ -3,6 +3,8 @@ import { copyFileSync, cpSync, existsSync, readFileSync, renameSync, rmSync, wri
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { changedFiles, readImageFiles, writeImageFiles } from '../src/data/image-files.node.ts'
+import { openImages } from '../src/data/index.node.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
 
@@ -69,4 +71,20 @@ test('a run goes on with other data only where that is asked for, says what chan
   cpSync(at('changing'), at('moved'), { recursive: true })
   expect((await train('moved', 'run', 32)).code).toBe(0)
   expect(existsSync(join(at('run'), 'images.jsonl'))).toBe(true)
+})
+
+test('the record of the files is read as it was written; one that is not ours says nothing', async () => {
+  const picture = copied('recorded')
+  const { files } = await openImages(at('recorded'))
+  files![0]!.whole = true
+  const path = at('images.jsonl')
+  await writeImageFiles(path, files!)
+  const read = await readImageFiles(path)
+  expect([...read.values()]).toEqual(files)
+  expect(changedFiles(read, files)).toBe('')
+  rmSync(picture('even_0'))
+  expect(changedFiles(read, (await openImages(at('recorded'))).files)).toBe('1 removed (even_0.png)')
+  writeFileSync(path, '{"name": "even_0.png"}\n')
+  expect((await readImageFiles(path)).size).toBe(0)
+  expect((await readImageFiles(at('nothing'))).size).toBe(0)
 })

@@ -104,7 +104,7 @@ export function checkSettings(checkpoint: Checkpoint, run: Readonly<Record<strin
 }
 
 /** "lr 1, now 2" for each setting that is not the same and may not differ, inside of settings that are JSON themselves. */
-function differencesOf(old: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>, mayDiffer: readonly string[]): string[] {
+export function differencesOf(old: Readonly<Record<string, unknown>>, now: Readonly<Record<string, unknown>>, mayDiffer: readonly string[]): string[] {
   const text = (value: unknown): string => JSON.stringify(value) ?? 'nothing'
   const show = (value: unknown): string => (text(value).length > 80 ? `${text(value).slice(0, 80)}…` : text(value))
   return [...new Set([...Object.keys(old), ...Object.keys(now)])].filter((key) => text(old[key]) !== text(now[key]) && !mayDiffer.includes(key)).flatMap((key) => {

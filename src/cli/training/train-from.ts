@@ -7,6 +7,7 @@ import { checkStateDict, configMetadata, describeModel, loadParameters, planOf, 
 import { shapesOf } from '../../nn/state-dict.ts'
 import type { Checkpoint } from '../../io/index.node.ts'
 import type { Device, Tensor } from '../../tensor/index.ts'
+import { differencesOf } from '../../train/state.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { jsonBeside, openWeights, readingWithProgress, sha256OfFile } from '../files.ts'
 import type { trainOptions } from '../options/training.ts'
@@ -48,9 +49,8 @@ export function checkFrom({ path, checkpoint, description }: FromFile, config: M
   checkStateDict(stateDictOf(planOf(config)), shapesOf(checkpoint), path)
   if (!description) return
   const words = (of: ModelConfig): Record<string, unknown> => JSON.parse(configMetadata(of).config) as Record<string, unknown>
-  const [there, here] = [words(description.config), words(config)]
-  const differ = [...new Set([...Object.keys(there), ...Object.keys(here)])].filter((key) => !free.includes(key) && JSON.stringify(there[key]) !== JSON.stringify(here[key]))
-  if (differ.length > 0) fail(`--from ${path} is of another network: ${differ.map((key) => `${key} ${JSON.stringify(there[key])}, now ${JSON.stringify(here[key])}`).join('; ')}.`)
+  const differ = differencesOf(words(description.config), words(config), free)
+  if (differ.length > 0) fail(`--from ${path} is of another network: ${differ.join('; ')}.`)
 }
 
 /** The parameters of the network, on the device. */

@@ -3,6 +3,7 @@
  * from it afterwards, so that a run killed at any moment goes on from its last checkpoint and leaves no broken file.
  */
 import { join } from 'node:path'
+import { changedFiles, readImageFiles } from '../../data/image-files.node.ts'
 import type { ImageSet } from '../../data/index.ts'
 import { TweedieError } from '../../errors.ts'
 import { openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../../io/index.node.ts'
@@ -12,7 +13,7 @@ import { fail } from '../arguments.ts'
 import { exists } from '../exists.ts'
 import { claimOutputs, type Outputs } from '../outputs.ts'
 import { progress } from '../progress.ts'
-import { changesOf, imagesOf, writeImages } from './train-images.ts'
+import { imagesFile, writeImages } from './train-images.ts'
 import type { RunSettings } from '../options/training.ts'
 import { writeText } from '../write-text.ts'
 
@@ -91,7 +92,7 @@ async function changesOfData({ settings: { out, dataChanged }, run, images, form
   if (changed.length === 0) return null
   // Of another run altogether, these are the smaller part.
   checkSettings(checkpoint, run, ofTheData)
-  const files = changesOf(await imagesOf(out), images)
+  const files = changedFiles(await readImageFiles(imagesFile(out)), images.files)
   const what = files ? `its images changed: ${files}` : changed.every((key) => key === 'labels') ? 'its labels changed' : 'its images, or the choice among them, changed'
   if (!dataChanged) return fail(`${checkpoint.name} is of a run on other data: ${what}. --data-changed goes on with them as they are now.`)
   console.error(`note: ${what}.`)
