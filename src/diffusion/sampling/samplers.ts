@@ -58,4 +58,5 @@ export const samplers = { ancestral, ddim } as const
 
 /** The name of a sampler. */
 export type Sampler = keyof typeof samplers
+/** All of them, as `method` and `--sampler` take them. */
 export const samplerNames = Object.keys(samplers) as readonly Sampler[]
