@@ -56,7 +56,7 @@ export function ddim({ diffusion, x, t, p, gradients, self, noise, eta }: Sample
 /** Every sampler by its name: what `method` chooses from in {@link SampleOptions}, and `--sampler` on the command line. */
 export const samplers = { ancestral, ddim } as const
 
-/** The name of a sampler. */
+/** A sampler by its name: what `SampleOptions.method` takes. */
 export type Sampler = keyof typeof samplers
-/** All of them, as `method` and `--sampler` take them. */
+/** The names of all samplers. */
 export const samplerNames = Object.keys(samplers) as readonly Sampler[]
