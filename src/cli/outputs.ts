@@ -15,11 +15,10 @@
 import { constants, type BigIntStats } from 'node:fs'
 import { access, mkdir, readdir, readFile, realpath, rm, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { isWrittenInto, removeAbandoned, targetOf } from '../io/file.node.ts'
+import { exists, isWrittenInto, removeAbandoned, targetOf } from '../io/file.node.ts'
 import { openCheckpoint, openFile } from '../io/index.node.ts'
 import { LockedError, takeLock, type Lock } from '../io/lock.node.ts'
 import { fail, type Arguments } from './arguments.ts'
-import { exists } from './exists.ts'
 import { readsPath, type OptionTable } from './option.ts'
 
 /** What one option, or a word that is none, names. */

@@ -168,6 +168,13 @@ async function keep(handle: FileHandle, { mode, uid, gid }: Stats): Promise<void
   if (own.mode !== mode) await handle.chmod(mode & 0o7777).catch(() => {})
 }
 
+/** Writes a text to `path` whole or not at all, as {@link writeFileAtomic} does. */
+export const writeText = (path: string, text: string, signal?: AbortSignal): Promise<void> =>
+  writeFileAtomic(path, [new TextEncoder().encode(text)], signal ? { signal } : {})
+
+/** Whether something is at `path`, of whatever kind; a link that leads nowhere is nothing. */
+export const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
+
 /** Where a path leads: symbolic links followed, also to a file that is not there yet, but not into {@link descriptorOf}. */
 export async function targetOf(path: string): Promise<string> {
   for (let links = 0; links < 40; links++) {

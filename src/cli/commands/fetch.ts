@@ -1,22 +1,11 @@
-/**
- * `tweedie fetch`: published weights by name, downloaded, checked, converted to safetensors with what network they are,
- * and kept in the user's cache folder, where the next call finds them.
- */
-import { readFile } from 'node:fs/promises'
-import { basename, join } from 'node:path'
-import { TweedieError } from '../../errors.ts'
-import { removeAbandoned } from '../../io/file.node.ts'
-import { convertToSafetensors, download, writeFileAtomic, type Checkpoint, type Downloaded } from '../../io/index.node.ts'
-import { checkStateDict, configMetadata, lpipsStateDict, planOf, preset as presetOf, stateDictOf } from '../../nn/index.ts'
-import { shapesOf } from '../../nn/state-dict.ts'
+/** `tweedie fetch`: published weights by name, kept in the user's cache folder, where the next call finds them. */
+import { exists } from '../../io/file.node.ts'
 import { cacheFile } from '../../platform/cache.node.ts'
+import { catalogue, filesOf, type CatalogueEntry } from '../../tweedie/catalogue.ts'
+import { fetchWeights, weightsIn } from '../../tweedie/fetch.node.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
-import { exists } from '../exists.ts'
-import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from './fetch-catalogue.ts'
-import { openWeights } from '../files.ts'
 import { didYouMean, output } from '../option.ts'
 import { mebibytes, progress, type Progress } from '../progress.ts'
-import { writeText } from '../write-text.ts'
 
 const options = {
   to: output({ value: 'DIR', help: 'folder to keep them in', otherwise: 'weights/ in the cache folder' }),
@@ -56,7 +45,7 @@ export function entryNamed(name: string): CatalogueEntry {
 async function list(folder: string): Promise<void> {
   console.log(`Published weights, kept in ${folder}`)
   for (const entry of catalogue) {
-    const there = await exists(pathIn(folder, entry)) ? 'there   ' : '        '
+    const there = await exists(weightsIn(folder, entry)) ? 'there   ' : '        '
     const checks = filesOf(entry).every(({ sha256 }) => sha256) ? 'sha256 published' : 'no sha256 published'
     console.log(`  ${there}${entry.name.padEnd(34)}${entry.licence}, ${checks}, ${[...new Set(filesOf(entry).map(({ source }) => source))].join('; ')}`)
   }
@@ -80,88 +69,4 @@ export async function fetchWithProgress(entry: CatalogueEntry, folder: string, s
   } finally {
     (bar as { view: Progress } | null)?.view.stop()
   }
-}
-
-export interface FetchOptions {
-  readonly signal?: AbortSignal
-  /** File, bytes that are there, and all of them where the server says so. */
-  readonly onProgress?: (file: string, done: number, total: number | null) => void
-  /** A file for which no full sha256 is published came for the first time; where its hash is recorded. */
-  readonly onHash?: (file: string, sha256: string, record: string) => void
-}
-
-/**
- * Downloads an entry into `folder` as NAME.safetensors, unless it is there, and resolves to its path. Nothing half-done
- * is ever under that name, and two processes may do the same at once.
- *
- * @throws TweedieError as {@link download}; 'format' where a file is not the one of the first download; 'weights' where
- *   its tensors are not those of the network it should be
- */
-export async function fetchWeights(entry: CatalogueEntry, folder: string, { signal = new AbortController().signal, ...options }: FetchOptions = {}): Promise<string> {
-  const path = pathIn(folder, entry)
-  if (await exists(path)) return path
-  // A process that was killed while it converted left this much.
-  if (await exists(folder)) await removeAbandoned(folder, (name) => name === basename(path))
-  const get = <T>(file: PublishedFile, use: (checkpoint: Checkpoint, sha256: string) => Promise<T>): Promise<T> =>
-    getChecked(file, folder, { signal, ...options }, use)
-  const source = (...files: [PublishedFile, string][]): Record<string, object> =>
-    ({ source: files.map(([{ url }, sha256]) => ({ url, sha256 })) })
-  if (entry.kind === 'model') {
-    await get(entry.file, async (checkpoint, sha256) => {
-      const { config, diffusion } = presetOf(entry.name)
-      checkStateDict(stateDictOf(planOf(config)), shapesOf(checkpoint), entry.file.url)
-      await writeFileAtomic(path, convertToSafetensors(checkpoint, { ...configMetadata(config, diffusion), preset: entry.name, ...source([entry.file, sha256]) }, { signal }), { signal })
-    })
-  } else {
-    await get(entry.backbone, (backbone, backboneHash) => get(entry.lin, async (lin, linHash) => {
-      const joined = joinLpips(entry, backbone, lin)
-      await writeFileAtomic(path, convertToSafetensors(joined, source([entry.backbone, backboneHash], [entry.lin, linHash]), { signal }), { signal })
-    }))
-  }
-  return path
-}
-
-const pathIn = (folder: string, { name }: CatalogueEntry): string => join(folder, `${name}.safetensors`)
-
-/** Downloads a file, compares its hash with the published and the recorded one, and opens it. */
-async function getChecked<T>(
-  file: PublishedFile, folder: string, { signal, onProgress, onHash }: FetchOptions & { signal: AbortSignal },
-  use: (checkpoint: Checkpoint, sha256: string) => Promise<T>,
-): Promise<T> {
-  const name = basename(new URL(file.url).pathname)
-  const digits = file.sha256?.digits
-  return download(file.url, folder, name, async (found) => {
-    if (digits?.length !== 64) await compareWithFirst(found, name, folder, { signal, ...(onHash && { onHash }) })
-    const checkpoint = await openWeights(found.path, signal)
-    try {
-      return await use({ ...checkpoint, name: file.url }, found.sha256)
-    } finally {
-      await checkpoint.close()
-    }
-  }, { signal, ...(digits && { sha256: digits }), onProgress: (done, total) => onProgress?.(name, done, total) })
-}
-
-/** The record is a line as sha256sum writes and checks it. */
-async function compareWithFirst({ sha256 }: Downloaded, name: string, folder: string, { signal, onHash }: FetchOptions): Promise<void> {
-  const record = join(folder, `${name}.sha256`)
-  const first = await readFile(record, 'utf8').then((text) => text.slice(0, 64), () => null)
-  if (first === null) {
-    await writeText(record, `${sha256}  ${name}\n`, signal)
-    onHash?.(name, sha256, record)
-  } else if (first !== sha256) {
-    throw new TweedieError('format', `${name}: the file has sha256 ${sha256}, but at its first download it was ${first}: the server has another file by now. ` +
-      `If that is as it should be, remove ${record} and fetch again`)
-  }
-}
-
-/** A checkpoint of both files' tensors, as {@link lpipsStateDict} lists them; the classifier behind the features is left out. */
-function joinLpips({ net }: { net: 'alex' | 'vgg' | 'squeeze' }, backbone: Checkpoint, lin: Checkpoint): Checkpoint {
-  const expected = lpipsStateDict(net)
-  const found = [...expected.keys()].flatMap((key) => {
-    const entry = (key.startsWith('lin') ? lin : backbone).tensors.get(key)
-    return entry ? [[key, entry] as const] : []
-  })
-  const joined: Checkpoint = { name: `${backbone.name} with ${lin.name}`, metadata: {}, tensors: new Map(found), close: async () => {} }
-  checkStateDict(expected, shapesOf(joined), joined.name)
-  return joined
 }

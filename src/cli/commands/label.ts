@@ -1,12 +1,12 @@
 /** `tweedie label`: minority scores cut at quantiles into the classes of a minority classifier. */
 import { readFile } from 'node:fs/promises'
 import { checkFingerprint, encodeMinorityLabels, minorityLabels, parseMinorityScores, type MinorityLabels, type MinorityScores } from '../../diffusion/index.ts'
+import { writeText } from '../../io/file.node.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { counted } from '../counted.ts'
 import { classOptions, openClasses } from '../options/data.ts'
 import { choice, file, images, integers, output } from '../option.ts'
 import { claimOutputs, inputsOf, keepsOthers } from '../outputs.ts'
-import { writeText } from '../write-text.ts'
 
 const options = {
   scores: file({ value: 'FILE', help: 'scores of a data set, as tweedie score writes them (.json)' }),

@@ -6,6 +6,7 @@
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { applySelection, checkImages, encodePng, imageBatch, imageOf, openImages, type ImageSet } from '../../data/index.node.ts'
+import { exists, writeText } from '../../io/file.node.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { jsonText } from '../../io/json.ts'
 import { featureBatch, memorizationFigures, nearestInFeatures, nearestInPixels, turned, type NearestTraining, type NearestTrainingOptions, type Pictures } from '../../metrics/index.ts'
@@ -14,7 +15,6 @@ import { fail, parseArguments, type Command } from '../arguments.ts'
 import { contactSheet } from '../../data/contact-sheet.ts'
 import { selectionText } from '../options/data.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
-import { exists } from '../exists.ts'
 import { openWeights, sha256OfFile } from '../files.ts'
 import { distanceTable, memorizationPage, type Memorization, type Pair } from '../pages/memorization-page.ts'
 import { file, images, output } from '../option.ts'
@@ -22,7 +22,6 @@ import { claimOutputs, inputsOf, jsonOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import type { Session } from '../session.ts'
 import { version } from '../version.ts'
-import { writeText } from '../write-text.ts'
 
 const options = {
   samples: images({ value: 'DIR', help: 'the samples: a folder of PNGs, as sample makes it, or an .npz' }),

@@ -7,11 +7,11 @@
 import { mkdir, readFile, rename, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { TweedieError } from '../../errors.ts'
+import { exists, writeText } from '../../io/file.node.ts'
 import { aNumber, aText, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../../io/json.ts'
 import { Arguments, fail, parseArguments, type Command } from '../arguments.ts'
 import { classOptions, openClasses } from '../options/data.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
-import { exists } from '../exists.ts'
 import { fetchCommand, weightsFolder } from './fetch.ts'
 import { imagesAbout, imagesRecipe, type Measured } from './recipe-images.ts'
 import { label } from './label.ts'
@@ -28,7 +28,6 @@ import { shrink } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { version } from '../version.ts'
-import { writeText } from '../write-text.ts'
 
 const options = {
   data: images({ value: 'DATA', help: 'the images: a folder of PNG and JPEG files, an .npz, or an IDX file' }),

@@ -1,8 +1,8 @@
 /** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
 import { basename, dirname, join, resolve } from 'node:path'
+import { exists } from '../../io/file.node.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
-import { exists } from '../exists.ts'
 import { sha256sOf } from '../files.ts'
 import { file, images, output, readsPath, type AnyDefault, type Option, type OptionTable } from '../option.ts'
 import { guidanceOptions } from '../options/guidance.ts'

@@ -1,10 +1,10 @@
 /** `tweedie select`: which images are trained on and which are held out, as a file. */
 import { classCounts, encodeSelection, selectImages, type ImageSet, type Selection } from '../../data/index.node.ts'
+import { writeText } from '../../io/file.node.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { classOptions, openClasses } from '../options/data.ts'
 import { integer, number, output, text } from '../option.ts'
 import { claimOutputs, keepsOthers } from '../outputs.ts'
-import { writeText } from '../write-text.ts'
 
 const options = {
   'long-tail': number({ value: 'IF', min: 1, help: 'keep class c of C at max * IF^(-c/(C-1)) images, max being the largest class' }),

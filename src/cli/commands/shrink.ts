@@ -6,16 +6,15 @@ import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { centerCrop, checkImages, damagedImages, encodePng, type DamagedImage } from '../../data/index.ts'
 import { TweedieError } from '../../errors.ts'
+import { exists, writeText } from '../../io/file.node.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { jsonText } from '../../io/json.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { counted } from '../counted.ts'
 import { classOptions, openClasses } from '../options/data.ts'
-import { exists } from '../exists.ts'
 import { integer, output } from '../option.ts'
 import { claimOutputs, jsonOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
-import { writeText } from '../write-text.ts'
 
 const options = {
   ...classOptions,

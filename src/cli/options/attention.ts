@@ -3,10 +3,10 @@
  * they are named by the side of their maps, as in guided-diffusion's flags; in a configuration by their downsample rate.
  */
 import { join } from 'node:path'
+import { exists } from '../../io/file.node.ts'
 import { levelRates, parseConfig } from '../../nn/index.ts'
 import { runOfState } from '../../train/index.ts'
 import { fail } from '../arguments.ts'
-import { exists } from '../exists.ts'
 import { openWeights } from '../files.ts'
 import { integersKind, optionOf, type Kind } from '../option.ts'
 

@@ -6,10 +6,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join, parse, relative, sep } from 'node:path'
 import { imageHeader } from '../../data/decode.ts'
+import { writeText } from '../../io/file.node.ts'
 import { escapeHtml, htmlPage, htmlTable } from './html.ts'
 import { slowProgress } from '../progress.ts'
 import type { RunRecord } from '../sampling/run-record.ts'
-import { writeText } from '../write-text.ts'
 
 export interface ReportRun {
   readonly name: string

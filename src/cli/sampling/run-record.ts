@@ -4,9 +4,9 @@
  */
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { exists, writeText } from '../../io/file.node.ts'
 import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../../io/json.ts'
 import { fail } from '../arguments.ts'
-import { exists } from '../exists.ts'
 import { sha256Of } from '../files.ts'
 import { hasPart } from './numbers.ts'
 import type { Option } from '../option.ts'
@@ -14,7 +14,6 @@ import { withUpsamplerSteps } from '../options/upsampler.ts'
 import { sampleOptions } from '../options/sample.ts'
 import { slowProgress } from '../progress.ts'
 import type { Kernels } from './tune.ts'
-import { writeText } from '../write-text.ts'
 
 interface Picture {
   readonly file: string

@@ -2,19 +2,18 @@
 import { basename } from 'node:path'
 import { imageBatch, imageOf, type ImageSet } from '../../data/index.ts'
 import { encodeMinorityScores, scoreImages, scoreSettings, type ImageSource, type ScoreProcess } from '../../diffusion/index.ts'
+import { exists, writeText } from '../../io/file.node.ts'
 import type { UNet } from '../../nn/index.ts'
 import type { Device } from '../../tensor/index.ts'
 import type { ProcessSettings } from '../../tweedie/settings.ts'
 import type { LoadedDistance } from '../../tweedie/distance.ts'
 import { counted } from '../counted.ts'
 import { csvField } from '../csv.ts'
-import { exists } from '../exists.ts'
 import { beginningOf, keepsOthers } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import { isScorePage, pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from '../pages/score-page.ts'
 import { isTable, unfinishedScores, type ScoresHead, type UnfinishedScores } from './unfinished-scores.ts'
 import { version } from '../version.ts'
-import { writeText } from '../write-text.ts'
 
 export interface ScoreJob extends ScoreProcess, ProcessSettings {
   readonly draws: number

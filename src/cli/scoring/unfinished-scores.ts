@@ -4,10 +4,9 @@
  */
 import { readFile, rm } from 'node:fs/promises'
 import type { MinorityScores } from '../../diffusion/index.ts'
-import { isWrittenInto } from '../../io/file.node.ts'
+import { isWrittenInto, writeText } from '../../io/file.node.ts'
 import { aNumber, fieldsOf, jsonText, listOf, parseJson } from '../../io/json.ts'
 import { fail } from '../arguments.ts'
-import { writeText } from '../write-text.ts'
 
 /** All of a scores file but the scores. */
 export type ScoresHead = Omit<MinorityScores, 'scores'>

@@ -6,7 +6,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeImageFiles } from '../../data/image-files.node.ts'
 import { damagedImages, lookThrough, type DamagedImage, type ImageSet } from '../../data/index.ts'
-import { exists } from '../exists.ts'
+import { exists } from '../../io/file.node.ts'
 import { slowProgress } from '../progress.ts'
 
 /** The record in the folder of a run. */

@@ -6,9 +6,11 @@
  * Not listed: the CelebA model of soobin-um/sg-minority's README, since it lies on Google Drive, which has no address
  * that a program may ask. Download it by hand and `tweedie convert` it with --preset celeba64_uncond.
  */
-import type { LpipsNet } from '../../nn/lpips-plan.ts'
+import type { LpipsNet } from '../nn/lpips-plan.ts'
 
+/** A file that somebody publishes. */
 export interface PublishedFile {
+  /** Its address. */
   readonly url: string
   /** Where the address is published. */
   readonly source: string
@@ -16,6 +18,7 @@ export interface PublishedFile {
   readonly sha256?: { readonly digits: string; readonly source: string }
 }
 
+/** What is fetched under a name. */
 export type CatalogueEntry = { readonly name: string; readonly licence: string } & (
   /** One checkpoint; the preset of `name` says what network it is. */
   | { readonly kind: 'model'; readonly file: PublishedFile }
@@ -70,6 +73,7 @@ const lin = (net: LpipsNet, digits: string): PublishedFile => ({
 const lpips = (net: LpipsNet, backboneFile: PublishedFile, linFile: PublishedFile): CatalogueEntry =>
   ({ kind: 'lpips', name: `lpips_${net}`, net, licence: 'BSD-3 (torchvision) and BSD-2 (LPIPS)', backbone: backboneFile, lin: linFile })
 
+/** All that is fetched by name. */
 export const catalogue: readonly CatalogueEntry[] = [
   ...guided,
   ...improved,
