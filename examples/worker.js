@@ -4,7 +4,7 @@ import { imageDataOf, Tweedie } from '../dist/browser/tweedie.min.js'
 let model = null
 let controller = new AbortController()
 
-onmessage = async ({ data: options }) => {
+self.onmessage = async ({ data: options }) => {
   controller.abort()   // a new request ends the one before
   if (options === 'stop') return
   const { signal } = controller = new AbortController()

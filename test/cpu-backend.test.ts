@@ -56,7 +56,7 @@ test('ops of hundreds of jobs: each is more than a batch', async () => {
 })
 
 for (const backend of cpuBackends) {
-  test(`a U-Net's output and its gradients are the same on 1, 2, 3 and 5 threads, bit for bit [${backend}]`, async () => {
+  test(`a U-Net's output and gradients are the same bits on 1, 2, 3 and 5 threads [${backend}]`, async () => {
     const results: Float32Array[][] = []
     for (const threads of [1, 2, 3, 5]) {
       using device = await request(threads, backend)

@@ -109,7 +109,7 @@ test('every file that ARCHITECTURE.md and CONTRIBUTING.md name is there', () => 
   for (const page of ['ARCHITECTURE.md', 'CONTRIBUTING.md']) {
     const text = read(page)
     // In the table of rooms a file is named within its room.
-    const rows = [...text.replace(/^## Dep[^]*/m, '').matchAll(/^\| `(\w+)` \|[^|]*\|([^|]*)\|$/gm)]
+    const rows = [...text.replace(/^## Dep[\s\S]*/m, '').matchAll(/^\| `(\w+)` \|[^|]*\|([^|]*)\|$/gm)]
     const named = [
       ...rows.flatMap(([, room, files]) => [...files.matchAll(/`([\w./-]+\.ts)`/g)].map(([, file]) => `src/${room}/${file}`)),
       ...[...rows.reduce((rest, [row]) => rest.replace(row, ''), text).matchAll(/`([\w.-]+\/[\w./-]*)`|\]\(([^)#:]+)\)/g)].map(([, path, link]) => path ?? link),

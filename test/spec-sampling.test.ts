@@ -132,7 +132,7 @@ samplingTest('the same seed twice is the same picture, bit for bit', async (worl
 })
 
 for (const [name, backend] of ['ancestral', 'ddim', 'self-guided', 'self-guided ddim', 'classifier-guided', 'boost-and-skip', 'everything'].flatMap((name) => backends.map((backend) => [name, backend] as const))) {
-  test(`${name}: nothing is read back in the loop; from the second step on no object is created [${backend}]`, async () => {
+  test(`${name}: the loop reads nothing back, and from the second step on creates no object [${backend}]`, async () => {
     // A device that has computed nothing yet: neither buffers nor kernels of another test are there.
     using device = await requestDevice(backend)
     const { denoiser, kinds } = await makeWorld(device)

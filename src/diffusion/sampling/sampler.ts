@@ -22,7 +22,9 @@ import { isGuided, selfGuidance, selfGuidedPass } from '../guidance/self-guidanc
  * `alias` it inside the loop. {@link sample} runs the loop to its end.
  *
  * ```ts
- * for await (const { done, total, x } of sampleLoop(diffusion, model, { noise })) if (done === total) console.log(await x.read())
+ * for await (const { done, total, x } of sampleLoop(diffusion, model, { noise })) {
+ *   if (done === total) console.log(await x.read())
+ * }
  * ```
  *
  * @throws `signal.reason` on abort, with everything freed; TweedieError 'option' for an option that is none or out of
