@@ -1,9 +1,3 @@
-/**
- * The layout of LPIPS v0.1 (richzhang/PerceptualSimilarity lpips/pretrained_networks.py) as data: the slices of
- * each backbone, in order. A tap is read at the end of every slice; a ReLU follows every convolution, and a fire module
- * is ReLU(squeeze), then [ReLU(expand1x1), ReLU(expand3x3)] side by side. Keys are torchvision's `features.{idx}`, and
- * `lin{k}.model.1.weight` for tap k, as in a complete LPIPS file.
- */
 import { TweedieError } from '../errors.ts'
 
 /** The backbones that LPIPS was published with. */
@@ -16,6 +10,12 @@ export type LpipsLayer =
   /** squeeze 1x1, then expand1x1 and expand3x3 (padding 1), concatenated; ReLU after each. */
   | { type: 'fire'; key: string; inChannels: number; squeeze: number; expand1x1: number; expand3x3: number }
 
+/**
+ * The layout of LPIPS v0.1 (richzhang/PerceptualSimilarity lpips/pretrained_networks.py) as data: the slices of
+ * each backbone, in order. A tap is read at the end of every slice; a ReLU follows every convolution, and a fire module
+ * is ReLU(squeeze), then [ReLU(expand1x1), ReLU(expand3x3)] side by side. Keys are torchvision's `features.{idx}`, and
+ * `lin{k}.model.1.weight` for tap k, as in a complete LPIPS file.
+ */
 export interface LpipsPlan {
   net: LpipsNet
   /** A tap ends each slice. */

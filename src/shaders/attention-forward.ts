@@ -1,3 +1,6 @@
+import { attentionHead, attentionMain, attentionThreads, each, scores, storeSums, weighted, type AttentionKeys } from './attention-tile.ts'
+import { noMore, wgsl } from './template.ts'
+
 /**
  * Multi-head attention, forward: out[c, i] = Σ_j softmax_j(q_i · k_j / sqrt(d)) v[c, j], tiles and lanes as in
  * `attention-tile.ts`, own tokens being queries. The softmax runs along (Milakov & Gimelshein 2018): of the keys so far
@@ -8,9 +11,6 @@
  * Bindings: 0 the uniform, 1 qkv [N, 3C, T], 2 out [N, C, T], 3 the logarithm of the sum of exponentials of the scores
  * [N, heads, T], from which the backward pass recomputes the probabilities.
  */
-import { attentionHead, attentionMain, attentionThreads, each, scores, storeSums, weighted, type AttentionKeys } from './attention-tile.ts'
-import { noMore, wgsl } from './template.ts'
-
 export function attentionForward({ vector, rows, ...rest }: AttentionKeys): string {
   noMore(rest)
   return wgsl`

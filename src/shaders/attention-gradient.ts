@@ -1,3 +1,11 @@
+import { attentionHead, attentionMain, attentionThreads, each, scores, storeSums, weighted, type AttentionKeys } from './attention-tile.ts'
+import { noMore, wgsl } from './template.ts'
+import { uniform } from './uniform.ts'
+
+export interface AttentionGradientKeys extends AttentionKeys {
+  readonly by: 'q' | 'k' | 'v'
+}
+
 /**
  * Attention, backward (Dao et al. 2022). The probabilities P = exp(s − logsumexp) are computed again tile by tile; with
  * dP[i, j] = Σ_c dOut[c, i] v[c, j] and delta_i = Σ_c dOut[c, i] out[c, i], the gradient by the scores is
@@ -11,14 +19,6 @@
  * Bindings: 0 the uniform, 1 qkv [N, 3C, T], 2 dOut [N, C, T], 3 logsumexp, 4 delta (both [N, heads, T]), 5 dqkv, of
  * which each kernel writes its third.
  */
-import { attentionHead, attentionMain, attentionThreads, each, scores, storeSums, weighted, type AttentionKeys } from './attention-tile.ts'
-import { noMore, wgsl } from './template.ts'
-import { uniform } from './uniform.ts'
-
-export interface AttentionGradientKeys extends AttentionKeys {
-  readonly by: 'q' | 'k' | 'v'
-}
-
 export function attentionGradient({ vector, rows, by, ...rest }: AttentionGradientKeys): string {
   noMore(rest)
   const queries = by === 'q'

@@ -1,16 +1,3 @@
-/**
- * The data gradient of a convolution with stride s > 1, as a gather. (With stride 1 it is a convolution, see
- * dataGradientShape, and any forward kernel computes it.)
- *
- * dX[n,ci,iy,ix] = Σ_{co,ky,kx} dY[n,co,oy,ox] · w[co,ci,ky,kx] over the taps with oy·s = iy + pad − ky, ox likewise.
- * Inputs whose (iy + pad) mod s and (ix + pad) mod s agree use the same taps ky = ry + s·jy, and neighbours among them
- * use neighbouring outputs oy = qy − jy. So a workgroup takes one of the s² phases, within which this is the register
- * kernel's stride-1 convolution: a thread owns a strip of `px` inputs, s apart, for `ci` channels, and the lanes of a
- * subgroup share the weights (key `subgroup`, as in conv2d-register.ts).
- *
- * Bindings: convUniform of the forward convolution, dy [n,cout,ho,wo], weight [cout,cin,kh,kw], dx [n,cin,h,w].
- * The grid is strips (x, folded into z) by tiles of channels times phases (y).
- */
 import { convUniform, fold, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
@@ -27,6 +14,19 @@ export interface Conv2dDataGradientKeys {
 /** Threads of a workgroup that shares nothing. */
 const plainThreads = 64
 
+/**
+ * The data gradient of a convolution with stride s > 1, as a gather. (With stride 1 it is a convolution, see
+ * dataGradientShape, and any forward kernel computes it.)
+ *
+ * dX[n,ci,iy,ix] = Σ_{co,ky,kx} dY[n,co,oy,ox] · w[co,ci,ky,kx] over the taps with oy·s = iy + pad − ky, ox likewise.
+ * Inputs whose (iy + pad) mod s and (ix + pad) mod s agree use the same taps ky = ry + s·jy, and neighbours among them
+ * use neighbouring outputs oy = qy − jy. So a workgroup takes one of the s² phases, within which this is the register
+ * kernel's stride-1 convolution: a thread owns a strip of `px` inputs, s apart, for `ci` channels, and the lanes of a
+ * subgroup share the weights (key `subgroup`, as in conv2d-register.ts).
+ *
+ * Bindings: convUniform of the forward convolution, dy [n,cout,ho,wo], weight [cout,cin,kh,kw], dx [n,cin,h,w].
+ * The grid is strips (x, folded into z) by tiles of channels times phases (y).
+ */
 export function conv2dDataGradient({ subgroup, px, ci, ...rest }: Conv2dDataGradientKeys): string {
   noMore(rest)
   const threads = subgroup || plainThreads

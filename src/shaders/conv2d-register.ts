@@ -1,19 +1,3 @@
-/**
- * Convolution in registers alone. A thread owns a strip of `px` neighbouring outputs of one row for `co` output
- * channels: px·co sums in registers, no workgroup memory, so it runs everywhere and suits software adapters.
- *
- * With `subgroup: size` the lanes of a subgroup share the weights: one lane loads a weight and hands it to the others by
- * subgroupBroadcast, so that a step of the sum takes co/size loads of weights a lane instead of co. On lavapipe a load
- * costs some 40 cycles per 8 lanes and a broadcast 1 to 4 (measured on lavapipe 25.0.7), which makes it twice as fast.
- *
- * With `kw: 3` (stride 1) the px + 2 inputs of a strip's row are loaded once for the three taps. With `kw: 1` the
- * kernel is 1×1. With `kw: 0` the kernel width and the stride come from the uniform and nothing is reused. The sum is
- * not unrolled beyond that: more code is slower here (by 1.2 to 1.6 times when unrolled by 4).
- *
- * Bindings: convUniform, x [n,cin,h,w], weight [cout,cin,kh,kw], bias [cout] and residual [n,cout,ho,wo] if asked for,
- * y [n,cout,ho,wo]. With subgroups a workgroup is one subgroup, so that nothing is assumed of how invocations fall
- * into subgroups; the grid is strips (x, folded into z) by tiles of channels (y).
- */
 import { convBindings, convUniform, fold, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
@@ -36,6 +20,22 @@ const plainThreads = 64
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i)
 
+/**
+ * Convolution in registers alone. A thread owns a strip of `px` neighbouring outputs of one row for `co` output
+ * channels: px·co sums in registers, no workgroup memory, so it runs everywhere and suits software adapters.
+ *
+ * With `subgroup: size` the lanes of a subgroup share the weights: one lane loads a weight and hands it to the others by
+ * subgroupBroadcast, so that a step of the sum takes co/size loads of weights a lane instead of co. On lavapipe a load
+ * costs some 40 cycles per 8 lanes and a broadcast 1 to 4 (measured on lavapipe 25.0.7), which makes it twice as fast.
+ *
+ * With `kw: 3` (stride 1) the px + 2 inputs of a strip's row are loaded once for the three taps. With `kw: 1` the
+ * kernel is 1×1. With `kw: 0` the kernel width and the stride come from the uniform and nothing is reused. The sum is
+ * not unrolled beyond that: more code is slower here (by 1.2 to 1.6 times when unrolled by 4).
+ *
+ * Bindings: convUniform, x [n,cin,h,w], weight [cout,cin,kh,kw], bias [cout] and residual [n,cout,ho,wo] if asked for,
+ * y [n,cout,ho,wo]. With subgroups a workgroup is one subgroup, so that nothing is assumed of how invocations fall
+ * into subgroups; the grid is strips (x, folded into z) by tiles of channels (y).
+ */
 export function conv2dRegister({ subgroup, px, co, kw, bias, residual, ...rest }: Conv2dRegisterKeys): string {
   noMore(rest)
   const columns = kw === 3 ? px + 2 : px

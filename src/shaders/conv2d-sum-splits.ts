@@ -1,14 +1,14 @@
-/**
- * Adds the partial weight gradients of conv2d-weight-gradient.ts in order: out[i] = Σ_split partial[split·count + i].
- *
- * Bindings: 0 the uniform, partial [splits,count], out [count]. One thread an element, folded over x and z.
- */
 import { fold } from './conv2d-shape.ts'
 import { wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
 export const conv2dSumSplitsUniform = uniform({ count: 'u32', splits: 'u32' })
 
+/**
+ * Adds the partial weight gradients of conv2d-weight-gradient.ts in order: out[i] = Σ_split partial[split·count + i].
+ *
+ * Bindings: 0 the uniform, partial [splits,count], out [count]. One thread an element, folded over x and z.
+ */
 export function conv2dSumSplits(): string {
   return wgsl`
 ${conv2dSumSplitsUniform.wgsl()}

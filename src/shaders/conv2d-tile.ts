@@ -1,15 +1,3 @@
-/**
- * Convolution as an implicit GEMM with tiles in workgroup memory: the usual shape for real GPUs. Rows are output pixels
- * (n,oy,ox flattened, so that a batch of small maps fills the tiles), columns output channels, the sum runs over
- * k = (ci,ky,kx) in steps of 16 that the workgroup gathers together. side² threads, each px × co sums; a thread's
- * pixels and channels lie `side` apart, so that neighbouring threads read neighbouring words of workgroup memory and
- * write neighbouring pixels.
- *
- * Bindings: convUniform, x [n,cin,h,w], weight [cout,cin,kh,kw], bias [cout] and residual [n,cout,ho,wo] if asked for,
- * y [n,cout,ho,wo]. Workgroup memory: 16·(side·px + side·co + 1) words: 8 KiB for 64×64, 12 KiB for 128×64. The grid is
- * pixel tiles (x, folded into z) by channel tiles (y). `kh`, `kw` of 0 take the kernel's size from the uniform; as keys
- * they turn two divisions a load into multiplications.
- */
 import { convBindings, convUniform, fold, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
@@ -31,6 +19,18 @@ export interface Conv2dTileKeys {
 /** Terms of the sum gathered at a time. */
 const step = 16
 
+/**
+ * Convolution as an implicit GEMM with tiles in workgroup memory: the usual shape for real GPUs. Rows are output pixels
+ * (n,oy,ox flattened, so that a batch of small maps fills the tiles), columns output channels, the sum runs over
+ * k = (ci,ky,kx) in steps of 16 that the workgroup gathers together. side² threads, each px × co sums; a thread's
+ * pixels and channels lie `side` apart, so that neighbouring threads read neighbouring words of workgroup memory and
+ * write neighbouring pixels.
+ *
+ * Bindings: convUniform, x [n,cin,h,w], weight [cout,cin,kh,kw], bias [cout] and residual [n,cout,ho,wo] if asked for,
+ * y [n,cout,ho,wo]. Workgroup memory: 16·(side·px + side·co + 1) words: 8 KiB for 64×64, 12 KiB for 128×64. The grid is
+ * pixel tiles (x, folded into z) by channel tiles (y). `kh`, `kw` of 0 take the kernel's size from the uniform; as keys
+ * they turn two divisions a load into multiplications.
+ */
 export function conv2dTile({ side, px, co, kh, kw, bias, residual, ...rest }: Conv2dTileKeys): string {
   noMore(rest)
   const threads = side * side

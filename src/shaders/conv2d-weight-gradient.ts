@@ -1,14 +1,3 @@
-/**
- * The gradient of a convolution by its weights, as a GEMM over pixels with tiles in workgroup memory:
- * dW[co,k] = Σ_{n,oy,ox} dY[n,co,oy,ox] · x[n,ci, oy·s − pad + ky, ox·s − pad + kx], k = (ci,ky,kx).
- *
- * 256 threads hold a tile of 64 output channels × 64 terms, 4×4 sums a thread, and walk the pixels 16 at a time. Where
- * that makes too few workgroups, the pixels are split into `splits` equal ranges: each writes a partial gradient
- * and conv2d-sum-splits.ts adds them in order. No atomics, so the result is the same every time.
- *
- * Bindings: 0 the uniform, x [n,cin,h,w]; dy [n,cout,ho,wo];
- * partial [splits,cout,cin,kh,kw]. Grid: tiles of terms (x), of channels (y), splits (z). 9 KiB of workgroup memory.
- */
 import { convFields, convValues, lines } from './conv2d-shape.ts'
 import type { ConvShape } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
@@ -30,6 +19,17 @@ const conv2dWeightGradientUniform = uniform({
   range: 'i32',
 })
 
+/**
+ * The gradient of a convolution by its weights, as a GEMM over pixels with tiles in workgroup memory:
+ * dW[co,k] = Σ_{n,oy,ox} dY[n,co,oy,ox] · x[n,ci, oy·s − pad + ky, ox·s − pad + kx], k = (ci,ky,kx).
+ *
+ * 256 threads hold a tile of 64 output channels × 64 terms, 4×4 sums a thread, and walk the pixels 16 at a time. Where
+ * that makes too few workgroups, the pixels are split into `splits` equal ranges: each writes a partial gradient
+ * and conv2d-sum-splits.ts adds them in order. No atomics, so the result is the same every time.
+ *
+ * Bindings: 0 the uniform, x [n,cin,h,w]; dy [n,cout,ho,wo];
+ * partial [splits,cout,cin,kh,kw]. Grid: tiles of terms (x), of channels (y), splits (z). 9 KiB of workgroup memory.
+ */
 export function conv2dWeightGradient({ side, each, ...rest }: Conv2dWeightGradientKeys): string {
   noMore(rest)
   const threads = side * side

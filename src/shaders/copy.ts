@@ -1,10 +1,3 @@
-/**
- * A strided copy of a box, the one kernel behind permute, slice, pad and concat: one element a lane, or four where both
- * sides walk the innermost axis in steps of one and everything else in multiples of four. The words are moved as u32,
- * so every type goes through unchanged.
- *
- * Bindings: 0 the uniform, 1 the input, 2 the output.
- */
 import { noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
@@ -25,6 +18,13 @@ export const copyUniform = uniform({
   to: 'u32[]',
 })
 
+/**
+ * A strided copy of a box, the one kernel behind permute, slice, pad and concat: one element a lane, or four where both
+ * sides walk the innermost axis in steps of one and everything else in multiples of four. The words are moved as u32,
+ * so every type goes through unchanged.
+ *
+ * Bindings: 0 the uniform, 1 the input, 2 the output.
+ */
 export function copyShader({ rank, vec4, ...rest }: CopyKeys): string {
   noMore(rest)
   const axes = Array.from({ length: rank }, (_, a) => a)

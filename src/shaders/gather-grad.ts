@@ -1,3 +1,7 @@
+import { elementsMain } from './elements.ts'
+import { gatherStruct } from './gather-shape.ts'
+import { wgsl } from './template.ts'
+
 /**
  * The gradient of `gather.ts` by the table: every element of the table runs over the picks of its column and adds up
  * those that took it, in order. That is entries times the work of scattering, but needs no atomics and repeats bit for
@@ -5,10 +9,6 @@
  *
  * Bindings: 0 the uniform of `gather-shape.ts`, 1 dy, 2 index (i32), 3 dx.
  */
-import { elementsMain } from './elements.ts'
-import { gatherStruct } from './gather-shape.ts'
-import { wgsl } from './template.ts'
-
 export const gatherGradShader = (): string => wgsl`
 ${gatherStruct}
 @group(0) @binding(1) var<storage, read> dy: array<f32>;

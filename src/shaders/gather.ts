@@ -1,12 +1,12 @@
+import { elementsMain } from './elements.ts'
+import { gatherStruct } from './gather-shape.ts'
+import { wgsl } from './template.ts'
+
 /**
  * Picks elements along an axis by index: y[o, b, i] = x[o, index[o, b, i], i].
  *
  * Bindings: 0 the uniform of `gather-shape.ts`, 1 x, 2 index (i32), 3 y.
  */
-import { elementsMain } from './elements.ts'
-import { gatherStruct } from './gather-shape.ts'
-import { wgsl } from './template.ts'
-
 export const gatherShader = (): string => wgsl`
 ${gatherStruct}
 @group(0) @binding(1) var<storage, read> x: array<f32>;

@@ -1,12 +1,3 @@
-/**
- * Elementwise arithmetic: one output element a lane, or four where the innermost axis allows it (a dispatch's cost on
- * software adapters is subgroup starts and load sites, both of which vec4 divides by four). The arithmetic itself is
- * pasted in by the launch, which renders it from an expression.
- *
- * Bindings: 0 the uniform, 1.. the inputs, then the output.
- * Inputs are `dense` (walked as the output is), `single` (one value) or `strided`. The launch drops axes that no operand
- * needs (`collapse`), so most kernels have rank 1 and no index arithmetic at all.
- */
 import { noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
@@ -40,6 +31,15 @@ export const mapUniform = uniform({
   scalar: 'f32[]',
 })
 
+/**
+ * Elementwise arithmetic: one output element a lane, or four where the innermost axis allows it (a dispatch's cost on
+ * software adapters is subgroup starts and load sites, both of which vec4 divides by four). The arithmetic itself is
+ * pasted in by the launch, which renders it from an expression.
+ *
+ * Bindings: 0 the uniform, 1.. the inputs, then the output.
+ * Inputs are `dense` (walked as the output is), `single` (one value) or `strided`. The launch drops axes that no operand
+ * needs (`collapse`), so most kernels have rank 1 and no index arithmetic at all.
+ */
 export function mapShader({ inputs, outputType, rank, scalars, vec4, body, result, ...rest }: MapKeys): string {
   noMore(rest)
   const lane = (type: string): string => (vec4 ? `vec4<${type}>` : type)

@@ -1,11 +1,3 @@
-/**
- * Batched matrix product, C[b] = A[b] B[b], for the small products of a U-Net (its large ones are convolutions): a
- * workgroup of 64 lanes makes a tile of 32 x 32, each lane 4 x 4 of it in registers, and the two 32 x 16 strips it
- * multiplies pass through workgroup memory (4 KiB). Transposition is in the strides, so one kernel serves all four
- * cases; the lanes that load a strip run along whichever axis is contiguous.
- *
- * Bindings: 0 the uniform, 1 A, 2 B, 3 C.
- */
 import { noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
@@ -25,6 +17,14 @@ export const matmulUniform = uniform({
   batch1: 'u32', aBatch0: 'u32', aBatch1: 'u32', bBatch0: 'u32', bBatch1: 'u32',
 })
 
+/**
+ * Batched matrix product, C[b] = A[b] B[b], for the small products of a U-Net (its large ones are convolutions): a
+ * workgroup of 64 lanes makes a tile of 32 x 32, each lane 4 x 4 of it in registers, and the two 32 x 16 strips it
+ * multiplies pass through workgroup memory (4 KiB). Transposition is in the strides, so one kernel serves all four
+ * cases; the lanes that load a strip run along whichever axis is contiguous.
+ *
+ * Bindings: 0 the uniform, 1 A, 2 B, 3 C.
+ */
 export function matmulShader({ rowsA, rowsB, ...rest }: MatmulKeys): string {
   noMore(rest)
   return wgsl`

@@ -1,13 +1,13 @@
+import { elementsMain } from './elements.ts'
+import { poolCovering, poolUniform } from './pool-shape.ts'
+import { wgsl } from './template.ts'
+
 /**
  * The gradient of max pooling: every pixel adds up the cotangents of those windows around it whose maximum it was.
  *
  * Bindings: 0 the uniform of `pool-shape.ts`, 1 dy [planes, ho, wo], 2 tap [planes, ho, wo] from `pool-max.ts`,
  * 3 dx [planes, h, w].
  */
-import { elementsMain } from './elements.ts'
-import { poolCovering, poolUniform } from './pool-shape.ts'
-import { wgsl } from './template.ts'
-
 export const poolMaxGradShader = (): string => wgsl`
 ${poolUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> dy: array<f32>;

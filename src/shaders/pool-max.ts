@@ -1,13 +1,13 @@
+import { elementsMain } from './elements.ts'
+import { poolUniform } from './pool-shape.ts'
+import { wgsl } from './template.ts'
+
 /**
  * The maximum over windows, and which tap of the window it was (row · kernel + column): the first one in scan order
  * where several are equal, as in PyTorch. The gradient needs that tap and nothing else, neither input nor output.
  *
  * Bindings: 0 the uniform of `pool-shape.ts`, 1 x [planes, h, w], 2 y [planes, ho, wo], 3 tap [planes, ho, wo].
  */
-import { elementsMain } from './elements.ts'
-import { poolUniform } from './pool-shape.ts'
-import { wgsl } from './template.ts'
-
 export const poolMaxShader = (): string => wgsl`
 ${poolUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> x: array<f32>;

@@ -1,3 +1,7 @@
+import { elementsMain } from './elements.ts'
+import { poolCovering, poolUniform } from './pool-shape.ts'
+import { wgsl } from './template.ts'
+
 /**
  * The transpose of `pool-sum.ts`: every pixel gathers the windows that cover it, times a number. It is the gradient of
  * average pooling and, with windows side by side, nearest-neighbour upsampling. Gathering needs no atomics, so results
@@ -5,10 +9,6 @@
  *
  * Bindings: 0 the uniform of `pool-shape.ts`, 1 dy [planes, ho, wo], 2 dx [planes, h, w].
  */
-import { elementsMain } from './elements.ts'
-import { poolCovering, poolUniform } from './pool-shape.ts'
-import { wgsl } from './template.ts'
-
 export const poolSpreadShader = (): string => wgsl`
 ${poolUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> dy: array<f32>;

@@ -1,19 +1,3 @@
-/**
- * Random bits and normal deviates by Philox 4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers, as easy as
- * 1, 2, 3, SC 2011). The counter is (position / 4, draw, sample, purpose), the key is the seed, and the four words of a
- * block are four neighbouring positions: an element depends on nothing else, so sample k of a seed is the same in any
- * batch. A lane computes one block. Integer arithmetic is exact, so bits are equal on every device.
- *
- * A normal deviate is the inverse CDF of one word (`random-coefficients.ts`). It is odd about the middle of the words,
- * so the top bit is the sign and the other 31 say how far out: p = (m + ½)·2^-32 keeps all its digits in the tails.
- * WGSL's log, sqrt and sin are too coarse (sqrt inherits 2 units, log 2^-21, sin 2^-11): the logarithm is that of the
- * exponent plus a series, and the root is corrected by its own exact residual. In an emulation of single precision with
- * every quotient wrong by 2.5 units and the root by 3, the largest difference from double precision is 4.1e-7 (one unit
- * in the last place of |x| > 4).
- *
- * Bindings: 0 the uniform (blocks in all, blocks of a sample, elements of a sample, draw, purpose, seed low and high),
- * 1 the sample indices [n], 2 the output [n, elements] (u32, or f32 for normals).
- */
 import { central, firstCentral, tail } from './random-coefficients.ts'
 import { f32, noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
@@ -102,6 +86,22 @@ fn normal_of(bits: u32) -> f32 {
 }
 `
 
+/**
+ * Random bits and normal deviates by Philox 4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers, as easy as
+ * 1, 2, 3, SC 2011). The counter is (position / 4, draw, sample, purpose), the key is the seed, and the four words of a
+ * block are four neighbouring positions: an element depends on nothing else, so sample k of a seed is the same in any
+ * batch. A lane computes one block. Integer arithmetic is exact, so bits are equal on every device.
+ *
+ * A normal deviate is the inverse CDF of one word (`random-coefficients.ts`). It is odd about the middle of the words,
+ * so the top bit is the sign and the other 31 say how far out: p = (m + ½)·2^-32 keeps all its digits in the tails.
+ * WGSL's log, sqrt and sin are too coarse (sqrt inherits 2 units, log 2^-21, sin 2^-11): the logarithm is that of the
+ * exponent plus a series, and the root is corrected by its own exact residual. In an emulation of single precision with
+ * every quotient wrong by 2.5 units and the root by 3, the largest difference from double precision is 4.1e-7 (one unit
+ * in the last place of |x| > 4).
+ *
+ * Bindings: 0 the uniform (blocks in all, blocks of a sample, elements of a sample, draw, purpose, seed low and high),
+ * 1 the sample indices [n], 2 the output [n, elements] (u32, or f32 for normals).
+ */
 export function randomShader({ normal: isNormal, ...rest }: RandomKeys): string {
   noMore(rest)
   return wgsl`

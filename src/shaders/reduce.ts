@@ -1,11 +1,3 @@
-/**
- * Sum or maximum along axes, in one of two ways with the same bindings: `thread`, one lane an output element, for short
- * sums or many outputs (neighbouring lanes then read neighbouring elements when the innermost axis is kept); and
- * `workgroup`, 64 lanes an output element, which add every 64th element each and meet in a tree in workgroup memory.
- * Each order of addition is fixed, so results repeat.
- *
- * Bindings: 0 the uniform, 1 the input, 2 the output.
- */
 import { noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
@@ -29,6 +21,14 @@ export const reduceUniform = uniform({
   reducedStride: 'u32[]',
 })
 
+/**
+ * Sum or maximum along axes, in one of two ways with the same bindings: `thread`, one lane an output element, for short
+ * sums or many outputs (neighbouring lanes then read neighbouring elements when the innermost axis is kept); and
+ * `workgroup`, 64 lanes an output element, which add every 64th element each and meet in a tree in workgroup memory.
+ * Each order of addition is fixed, so results repeat.
+ *
+ * Bindings: 0 the uniform, 1 the input, 2 the output.
+ */
 export function reduceShader({ kind, by, keptRank, reducedRank, ...rest }: ReduceKeys): string {
   noMore(rest)
   const axes = (rank: number): number[] => Array.from({ length: rank }, (_, a) => a)

@@ -1,3 +1,7 @@
+import { elementsMain } from './elements.ts'
+import { resizeStruct } from './resize-bilinear.ts'
+import { wgsl } from './template.ts'
+
 /**
  * The gradient of bilinear resizing: every pixel j gathers the outputs that read it. Those have a low neighbour of j − 1
  * or j, so (2i + 1)·in lies between (2j − 1)·out and (2j + 3)·out; the loop runs over that range, rounded outwards, and
@@ -5,10 +9,6 @@
  *
  * Bindings: 0 the uniform of `resize-bilinear.ts`, 1 dy [planes, ho, wo], 2 dx [planes, h, w].
  */
-import { elementsMain } from './elements.ts'
-import { resizeStruct } from './resize-bilinear.ts'
-import { wgsl } from './template.ts'
-
 export const resizeBilinearGradShader = (): string => wgsl`
 ${resizeStruct}
 @group(0) @binding(1) var<storage, read> dy: array<f32>;

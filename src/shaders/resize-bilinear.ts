@@ -1,11 +1,3 @@
-/**
- * Bilinear resizing with the pixels' corners at their edges (PyTorch's align_corners=false, no antialiasing): output i
- * of `out` reads at (i + ½)·in/out − ½, not below 0, between that element and the next, or the last one twice. The
- * position is kept as a fraction of whole numbers ((2i + 1)·in − out over 2·out), so weights are exact to rounding and
- * the gradient finds exactly the outputs that read a pixel.
- *
- * Bindings: 0 the uniform, 1 x [planes, h, w], 2 y [planes, ho, wo].
- */
 import { elementsMain } from './elements.ts'
 import { wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
@@ -26,6 +18,14 @@ fn source_of(i: i32, size: i32, sizeOut: i32) -> Source {
 }
 `
 
+/**
+ * Bilinear resizing with the pixels' corners at their edges (PyTorch's align_corners=false, no antialiasing): output i
+ * of `out` reads at (i + ½)·in/out − ½, not below 0, between that element and the next, or the last one twice. The
+ * position is kept as a fraction of whole numbers ((2i + 1)·in − out over 2·out), so weights are exact to rounding and
+ * the gradient finds exactly the outputs that read a pixel.
+ *
+ * Bindings: 0 the uniform, 1 x [planes, h, w], 2 y [planes, ho, wo].
+ */
 export const resizeBilinearShader = (): string => wgsl`
 ${resizeStruct}
 @group(0) @binding(1) var<storage, read> x: array<f32>;

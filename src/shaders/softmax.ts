@@ -1,10 +1,3 @@
-/**
- * Softmax or its logarithm along rows. The row's maximum is subtracted first, so nothing overflows: the largest term of
- * the sum is exactly 1. Short rows have a lane each; long ones have a workgroup of 64 lanes, which meet in a tree in
- * workgroup memory for the maximum and the sum. The order of addition is fixed.
- *
- * Bindings: 0 the uniform, 1 x [rows, length], 2 y [rows, length].
- */
 import { noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
@@ -17,6 +10,13 @@ export const softmaxLanes = 64
 
 export const softmaxUniform = uniform({ rows: 'u32', length: 'u32' })
 
+/**
+ * Softmax or its logarithm along rows. The row's maximum is subtracted first, so nothing overflows: the largest term of
+ * the sum is exactly 1. Short rows have a lane each; long ones have a workgroup of 64 lanes, which meet in a tree in
+ * workgroup memory for the maximum and the sum. The order of addition is fixed.
+ *
+ * Bindings: 0 the uniform, 1 x [rows, length], 2 y [rows, length].
+ */
 export function softmaxShader({ log, by, ...rest }: SoftmaxKeys): string {
   noMore(rest)
   const result = log ? 'x[at] - top - shift' : 'exp(x[at] - top) * shift'

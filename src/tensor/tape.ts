@@ -1,14 +1,3 @@
-/**
- * Reverse-mode differentiation. The watched tensors are named before the forward pass, so the tape knows from the first
- * op on what can matter: an op without a watched ancestor leaves no trace, and of the others only what their gradient
- * rule will look at stays alive (the input gradient of a U-Net keeps no convolution input, because that gradient needs
- * the weights alone). The backward pass walks the tape once, freeing as it goes, and sums every gradient to the shape of
- * its tensor, so that no rule undoes broadcasting.
- *
- * ```ts
- * const { value, gradients } = grad(() => sum(square(x)), [x])   // gradients[0] = 2x
- * ```
- */
 import { TweedieError } from '../errors.ts'
 import type { Spec } from './backend.ts'
 import type { Device } from './device.ts'
@@ -45,6 +34,17 @@ export interface Held<T extends AnyTensor = AnyTensor> {
   release(): void
 }
 
+/**
+ * Reverse-mode differentiation. The watched tensors are named before the forward pass, so the tape knows from the first
+ * op on what can matter: an op without a watched ancestor leaves no trace, and of the others only what their gradient
+ * rule will look at stays alive (the input gradient of a U-Net keeps no convolution input, because that gradient needs
+ * the weights alone). The backward pass walks the tape once, freeing as it goes, and sums every gradient to the shape of
+ * its tensor, so that no rule undoes broadcasting.
+ *
+ * ```ts
+ * const { value, gradients } = grad(() => sum(square(x)), [x])   // gradients[0] = 2x
+ * ```
+ */
 export class Tape {
   readonly device: Device
   /** Shapes by id. */

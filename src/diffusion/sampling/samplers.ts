@@ -53,7 +53,7 @@ export function ddim({ diffusion, x, t, p, gradients, self, noise, eta }: Sample
   return { next: diffusion.ddimSample(predXStart, x, t, eta, noise), predXStart }
 }
 
-/** Every sampler by its name: what `method` chooses from in {@link SampleOptions}, and `--sampler` on the command line. */
+/** Every sampler by its name: what `method` chooses from in `SampleOptions`, and `--sampler` on the command line. */
 export const samplers = { ancestral, ddim } as const
 
 /** A sampler by its name: what `SampleOptions.method` takes. */

@@ -1,8 +1,3 @@
-/**
- * The CPU backend: WebAssembly SIMD kernels on worker threads. Here are memory and the writing of jobs; `protocol.ts`
- * says what travels, `worker.ts` runs it. The host only enqueues, so a page's main thread is never blocked, and the same
- * messages serve one thread with memory of its own where SharedArrayBuffer is missing.
- */
 import { TweedieError } from '../../errors.ts'
 import type { Backend, BackendStats, Storage, View } from '../backend.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
@@ -43,6 +38,11 @@ const jobsPerBatch = 32
 const namesKept = 20_000
 const pageBytes = 65536
 
+/**
+ * The CPU backend: WebAssembly SIMD kernels on worker threads. It is memory and the writing of jobs; `protocol.ts`
+ * says what travels, `worker.ts` runs it. The host only enqueues, so a page's main thread is never blocked, and the same
+ * messages serve one thread with memory of its own where SharedArrayBuffer is missing.
+ */
 export class CPUBackend implements Backend {
   readonly kind = 'cpu'
   readonly stats: BackendStats = { dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0, bytes: 0 }

@@ -1,8 +1,3 @@
-/**
- * The heap: who has which bytes of the linear memory. First fit, lowest address first, so the same sequence of requests
- * gets the same addresses and a repeated step never needs more. Commands run in order, so what is freed may be given
- * away at once: whoever gets it is written later than the last reader has read.
- */
 const alignment = 64
 
 interface Gap {
@@ -10,6 +5,11 @@ interface Gap {
   end: number
 }
 
+/**
+ * The heap: who has which bytes of the linear memory. First fit, lowest address first, so the same sequence of requests
+ * gets the same addresses and a repeated step never needs more. Commands run in order, so what is freed may be given
+ * away at once: whoever gets it is written later than the last reader has read.
+ */
 export class Heap {
   /** By address, never adjacent, all before the end. */
   readonly #gaps: Gap[] = []

@@ -1,3 +1,8 @@
+import { TweedieError } from '../../errors.ts'
+import { unsigned as leb } from './emit/module.ts'
+
+const codeSection = 10
+
 /**
  * The kernels for engines without relaxed SIMD: the same module with every `relaxed_madd` (a·b + c, one instruction)
  * written as a multiplication and an addition. Deriving it here takes a walk over the code and saves a second copy of all
@@ -6,11 +11,6 @@
  * The walk needs to know how many bytes follow each instruction, for the instructions that AssemblyScript emits; one that
  * is unknown is an error, which the tests would see.
  */
-import { TweedieError } from '../../errors.ts'
-import { unsigned as leb } from './emit/module.ts'
-
-const codeSection = 10
-
 export function toPlainSimd(module: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   let at = 8
   const unsigned = (): number => {

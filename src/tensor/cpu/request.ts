@@ -1,6 +1,3 @@
-/**
- * Getting a CPU backend: which SIMD the engine has, how much memory it may address, how many threads there can be.
- */
 import { cores } from '#platform'
 import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription } from '../backend.ts'
@@ -52,6 +49,9 @@ function checkNeed(bytes: number, most: number): void {
   checkFreeMemory(bytes)
 }
 
+/**
+ * Getting a CPU backend: which SIMD the engine has, how much memory it may address, how many threads there can be.
+ */
 export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURequest): Promise<{ backend: CPUBackend; adapter: AdapterDescription }> {
   signal?.throwIfAborted()
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {

@@ -1,8 +1,3 @@
-/**
- * The host's side of the workers: starts them, posts batches to the leader, and hands back what it reads. A worker that
- * dies takes the device with it: everything that waits, and everything after, gets a typed error, and the others are
- * stopped, because a job with a chunk that nobody finishes would never end.
- */
 import { startWorker, type WorkerHandle } from '#platform'
 import { TweedieError } from '../../errors.ts'
 import { workerSource } from './generated/worker.ts'
@@ -13,6 +8,11 @@ interface Waiting {
   reject(error: TweedieError): void
 }
 
+/**
+ * The host's side of the workers: starts them, posts batches to the leader, and hands back what it reads. A worker that
+ * dies takes the device with it: everything that waits, and everything after, gets a typed error, and the others are
+ * stopped, because a job with a chunk that nobody finishes would never end.
+ */
 export class Workers {
   readonly #handles: WorkerHandle[] = []
   readonly #waiting = new Map<number, Waiting>()

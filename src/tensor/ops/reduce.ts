@@ -1,7 +1,3 @@
-/**
- * Sums and maxima along axes. A sum is never reordered between runs: each output element has one thread or one
- * workgroup, which adds in a fixed order, so results repeat bit for bit.
- */
 import { expression, f } from '../expression.ts'
 import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, checkTensor, defineOp, type Op } from '../op.ts'
@@ -20,6 +16,10 @@ export interface ReduceParams {
 // Where the maximum is attained more than once, the gradient is shared equally.
 const isMaximum = expression(2, 0, ([x, y]) => f.eq(x, y))
 
+/**
+ * Sums and maxima along axes. A sum is never reordered between runs: each output element has one thread or one
+ * workgroup, which adds in a fixed order, so results repeat bit for bit.
+ */
 export const reduce: Op<ReduceParams> = defineOp<ReduceParams>({
   name: 'reduce',
   shape: ({ axes }, [x]) => [{ shape: x.shape.map((n, i) => (axes.includes(i) ? 1 : n)), dtype: 'f32' }],

@@ -1,8 +1,3 @@
-/**
- * The WebGPU backend: memory, and ops turned into commands. How commands travel is in `queue.ts`, how the device's late
- * objections come back in `failures.ts`. Bind groups depend only on buffers and are found in a cache from the second
- * step on.
- */
 import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
@@ -21,6 +16,11 @@ import { tuneKernels } from './tuner.ts'
 /** A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind. */
 const maxBindGroups = 20_000
 
+/**
+ * The WebGPU backend: memory, and ops turned into commands. How commands travel is in `queue.ts`, how the device's late
+ * objections come back in `failures.ts`. Bind groups depend only on buffers and are found in a cache from the second
+ * step on.
+ */
 export class WebGPUBackend implements Backend {
   readonly kind = 'webgpu'
   readonly gpuDevice: GPUDevice

@@ -1,12 +1,3 @@
-/**
- * Memory that is reused. Buffers are kept by exact size; of the free ones the oldest is always taken first, so which
- * buffer a request gets depends only on what is alive at that moment: the same step gets the same buffers, its bind
- * groups are found in the cache, and from the second step on nothing is created.
- *
- * What is free is bounded, so that a model that is gone, or a batch of another size, does not hold its memory for ever.
- * Only a request that needs a new buffer ever makes room, hence a steady step is left alone; and whatever had to be
- * created a second time raises the bound by its size, hence every loop becomes steady.
- */
 import type { BackendStats, Storage } from '../backend.ts'
 
 export interface GPUStorage extends Storage {
@@ -21,6 +12,15 @@ export interface GPUStorage extends Storage {
 // 256 bytes is the coarsest alignment WebGPU asks for; rounding lets nearly equal sizes share buffers.
 const granularity = 256
 
+/**
+ * Memory that is reused. Buffers are kept by exact size; of the free ones the oldest is always taken first, so which
+ * buffer a request gets depends only on what is alive at that moment: the same step gets the same buffers, its bind
+ * groups are found in the cache, and from the second step on nothing is created.
+ *
+ * What is free is bounded, so that a model that is gone, or a batch of another size, does not hold its memory for ever.
+ * Only a request that needs a new buffer ever makes room, hence a steady step is left alone; and whatever had to be
+ * created a second time raises the bound by its size, hence every loop becomes steady.
+ */
 export class BufferPool {
   readonly #stats: BackendStats
   /** Bytes that may lie free however little was ever alive. */

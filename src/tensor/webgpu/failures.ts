@@ -1,13 +1,13 @@
+import { TweedieError } from '../../errors.ts'
+
+const filters = ['validation', 'internal', 'out-of-memory'] as const
+
 /**
  * Failures come late: the device says of a submission or an allocation only afterwards that it refused it. A failure
  * makes void whatever was computed since the last successful wait: every read and flush begun before rejects with it, and
  * if there is none, the next call throws it. After `out-of-memory` the caller may free memory and go on with a smaller
  * batch; only a lost device stays lost.
  */
-import { TweedieError } from '../../errors.ts'
-
-const filters = ['validation', 'internal', 'out-of-memory'] as const
-
 export class Failures {
   readonly #device: GPUDevice
   readonly #waitFor: <T>(promise: Promise<T>) => Promise<T>

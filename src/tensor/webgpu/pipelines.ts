@@ -1,8 +1,3 @@
-/**
- * Pipelines, compiled asynchronously and all at once: the first pass through a network asks for every kernel it needs
- * without waiting, and the driver compiles them in parallel while commands queue up. Shapes live in uniforms, so there
- * are few.
- */
 import { TweedieError } from '../../errors.ts'
 import type { BackendStats } from '../backend.ts'
 import { computeStage } from './flags.ts'
@@ -14,6 +9,11 @@ export interface PipelineEntry {
   readonly ready: Promise<void>
 }
 
+/**
+ * Pipelines, compiled asynchronously and all at once: the first pass through a network asks for every kernel it needs
+ * without waiting, and the driver compiles them in parallel while commands queue up. Shapes live in uniforms, so there
+ * are few.
+ */
 export class Pipelines {
   readonly #device: GPUDevice
   readonly #stats: BackendStats

@@ -1,9 +1,3 @@
-/**
- * Commands on their way to the GPU. They gather in an open batch, which closes when it is full (or holds enough
- * arithmetic: Windows kills a submission that runs for 2 s); closed batches are submitted in order as soon as every
- * pipeline they use has been compiled. All scalars of a batch travel in one write to one uniform buffer, from which each
- * dispatch reads at its own dynamic offset.
- */
 import { TweedieError } from '../../errors.ts'
 import type { BackendStats } from '../backend.ts'
 import type { Failures } from './failures.ts'
@@ -34,6 +28,12 @@ interface Batch {
 
 const unready = ({ commands }: Batch): PipelineEntry[] => commands.flatMap((c) => (c.kind === 'dispatch' && !c.pipeline.pipeline ? [c.pipeline] : []))
 
+/**
+ * Commands on their way to the GPU. They gather in an open batch, which closes when it is full (or holds enough
+ * arithmetic: Windows kills a submission that runs for 2 s); closed batches are submitted in order as soon as every
+ * pipeline they use has been compiled. All scalars of a batch travel in one write to one uniform buffer, from which each
+ * dispatch reads at its own dynamic offset.
+ */
 export class CommandQueue {
   /** Bound at binding 0 of every bind group, `slotBytes` of it. */
   readonly uniformBuffer: GPUBuffer

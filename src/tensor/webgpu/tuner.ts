@@ -1,8 +1,3 @@
-/**
- * Which of several kernels is fastest depends on the adapter and the shape in ways nobody predicts (llama.cpp found one
- * fixed tiling 20 % off on average and 2x off at worst), so it is measured: the ops of a piece of work are run with every
- * candidate in turn, on scratch tensors of the same shapes, and the fastest is remembered for the adapter.
- */
 import { readCache, writeCache } from '#platform'
 import type { AdapterDescription, Backend, TuneOptions, View } from '../backend.ts'
 import { bytesOf } from '../op.ts'
@@ -44,6 +39,11 @@ const maxRepeats = 32
 /** A candidate this many times slower than the fastest in the first round is out. */
 const hopeless = 3
 
+/**
+ * Which of several kernels is fastest depends on the adapter and the shape in ways nobody predicts (llama.cpp found one
+ * fixed tiling 20 % off on average and 2x off at worst), so it is measured: the ops of a piece of work are run with every
+ * candidate in turn, on scratch tensors of the same shapes, and the fastest is remembered for the adapter.
+ */
 export async function tuneKernels(backend: Tunable, adapter: AdapterDescription, work: () => void, { signal, onProgress }: TuneOptions): Promise<void> {
   signal?.throwIfAborted()
   const open = new Map<string, Choice>()

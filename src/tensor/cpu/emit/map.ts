@@ -1,10 +1,3 @@
-/**
- * The kernel of an elementwise expression: one pass over memory however long it is. The output is walked in rows, along
- * which every operand is either dense or constant, and long rows in pieces; a chunk is some pieces. What depends on
- * scalars alone is computed once a chunk, what is constant along a row once a row, the rest four elements at a time. The
- * last four of a piece may overlap those before them, which computes the same again and needs no other code; rows shorter
- * than four are walked one element at a time, in lane 0.
- */
 import type { DType } from '../../dtype.ts'
 import { topological, type Expression, type Node } from '../../expression.ts'
 import type { MemoryType } from '../launch.ts'
@@ -59,6 +52,13 @@ function startsOf(counts: { readonly [name in Field]?: number }): { readonly [na
   })) as { [name in Field]: number }
 }
 
+/**
+ * The kernel of an elementwise expression: one pass over memory however long it is. The output is walked in rows, along
+ * which every operand is either dense or constant, and long rows in pieces; a chunk is some pieces. What depends on
+ * scalars alone is computed once a chunk, what is constant along a row once a row, the rest four elements at a time. The
+ * last four of a piece may overlap those before them, which computes the same again and needs no other code; rows shorter
+ * than four are walked one element at a time, in lane 0.
+ */
 export function mapModule({ expression, inputs, outputType, rank, wide }: MapKernel, memory: MemoryType): Uint8Array {
   const locals = new Locals()
   const [once, row, step] = [new Body(locals), new Body(locals), new Body(locals)]

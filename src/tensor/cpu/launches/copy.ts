@@ -1,7 +1,3 @@
-/**
- * Orders a box's axes by the target's strides, merges those that both sides walk alike, and picks the two of the inner
- * loops; `src/wasm/copy-box.ts` says why. The output is cleared first only if the boxes leave gaps.
- */
 import { coversAll, type CopyParams } from '../../ops/copy.ts'
 import { collapse, sizeOf } from '../../shape.ts'
 import { cut, type Launch } from '../launch.ts'
@@ -9,6 +5,10 @@ import { cut, type Launch } from '../launch.ts'
 /** Words a chunk: some 30 µs. */
 const least = 2 ** 15
 
+/**
+ * Orders a box's axes by the target's strides, merges those that both sides walk alike, and picks the two of the inner
+ * loops; `src/wasm/copy-box.ts` says why. The output is cleared first only if the boxes leave gaps.
+ */
 export const copy: Launch<CopyParams> = (encoder, params, inputs, [output]) => {
   if (!coversAll(params)) encoder.clear(output)
   for (const { input, extent, from, to } of params.boxes) {

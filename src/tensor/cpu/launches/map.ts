@@ -1,4 +1,3 @@
-/** Finds the flattest rows for an expression's operands and cuts them into pieces and chunks of some 40 µs. */
 import { topological, type Expression, type Node } from '../../expression.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
@@ -18,6 +17,7 @@ function costOf(expression: Expression): number {
   return known
 }
 
+/** Finds the flattest rows for an expression's operands and cuts them into pieces and chunks of some 40 µs. */
 export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, inputs, [output]) => {
   const { shape } = output
   const { dims, strides: [, ...strides] } = collapse(shape, [stridesOf(shape), ...inputs.map((t) => broadcastStrides(t.shape, shape))])

@@ -1,7 +1,3 @@
-/**
- * Matrix products: both sides are put into panels (a weight's once, as long as nobody writes it), then tiles run over
- * them. Whatever the shape, an element is the sum over k in order, so a sample is the same to the bit in any batch.
- */
 import type { View } from '../../backend.ts'
 import type { MatmulParams } from '../../ops/matmul.ts'
 import { broadcastStrides, collapse, sizeOf } from '../../shape.ts'
@@ -27,6 +23,10 @@ const leastFlops = 5e5
 /** Steps of k of a tile at a time: a panel of A and one of B, 28 KB, stay in L1. */
 const longestRound = 512
 
+/**
+ * Matrix products: both sides are put into panels (a weight's once, as long as nobody writes it), then tiles run over
+ * them. Whatever the shape, an element is the sum over k in order, so a sample is the same to the bit in any batch.
+ */
 export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }, [a, b], [c]) => {
   const [m, n] = c.shape.slice(-2)
   const k = a.shape[a.shape.length - (transposeA ? 2 : 1)]

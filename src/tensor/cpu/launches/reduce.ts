@@ -1,8 +1,3 @@
-/**
- * Merges axes and decides how a reduction is cut; `src/wasm/reduce.ts` says what its kernels do. An output with more than
- * 65536 elements behind it is shared by parts of about half as many, and columns are added at most 256 deep, which keeps
- * the error of f32 sums at a few 1e-7; what the parts found is reduced again.
- */
 import type { ReduceParams } from '../../ops/reduce.ts'
 import { cut, type Encoder, type Launch } from '../launch.ts'
 import type { Buffer } from '../params.ts'
@@ -18,6 +13,11 @@ const chunkElements = 65536
 const partElements = 32768
 const deepestColumn = 256
 
+/**
+ * Merges axes and decides how a reduction is cut; `src/wasm/reduce.ts` says what its kernels do. An output with more than
+ * 65536 elements behind it is shared by parts of about half as many, and columns are added at most 256 deep, which keeps
+ * the error of f32 sums at a few 1e-7; what the parts found is reduced again.
+ */
 export const reduce: Launch<ReduceParams> = (encoder, { kind, axes }, [x], [y]) => {
   const merged: Axis[] = []
   let stride = x.shape.reduce((product, n) => product * n, 1)

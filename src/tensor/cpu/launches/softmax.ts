@@ -1,8 +1,8 @@
-/** Rows are independent: a chunk is as many as make up about 30 µs. */
 import type { SoftmaxParams } from '../../ops/softmax.ts'
 import { sizeOf } from '../../shape.ts'
 import { cut, type Launch } from '../launch.ts'
 
+/** Rows are independent: a chunk is as many as make up about 30 µs. */
 export const softmax: Launch<SoftmaxParams> = (encoder, { log }, [x], [y]) => {
   const length = x.shape[x.shape.length - 1]
   const rows = sizeOf(x.shape) / length

@@ -1,12 +1,12 @@
-/**
- * Merges the axes that both sides of a box walk alike, and moves four elements a lane where both strides allow it. The
- * output is cleared first only if the boxes leave gaps.
- */
 import { copyShader, copyUniform } from '../../../shaders/copy.ts'
 import { coversAll, type CopyParams } from '../../ops/copy.ts'
 import { collapse, sizeOf } from '../../shape.ts'
 import { linearGrid, type Launch } from '../launch.ts'
 
+/**
+ * Merges the axes that both sides of a box walk alike, and moves four elements a lane where both strides allow it. The
+ * output is cleared first only if the boxes leave gaps.
+ */
 export const copy: Launch<CopyParams> = (encoder, params, inputs, [output]) => {
   if (!coversAll(params)) encoder.clear(output)
   for (const { input, extent, from, to } of params.boxes) {

@@ -1,4 +1,3 @@
-/** Renders an expression to WGSL and finds the flattest loops for its operands. */
 import { mapShader, mapUniform, type MapInput } from '../../../shaders/map.ts'
 import { bitsOf } from '../../../shaders/uniform.ts'
 import { topological, type FunctionName, type Node } from '../../expression.ts'
@@ -45,6 +44,7 @@ function render(root: Node): { body: string; result: string } {
   return { body: lines.join('\n  '), result: names.get(root) as string }
 }
 
+/** Renders an expression to WGSL and finds the flattest loops for its operands. */
 export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, inputs, [output]) => {
   const { shape } = output
   const loops = collapse(shape, [stridesOf(shape), ...inputs.map((t) => broadcastStrides(t.shape, shape))])

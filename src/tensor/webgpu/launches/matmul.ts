@@ -1,13 +1,13 @@
-/**
- * Expresses transposition and broadcast batch axes as strides, so that the one kernel serves every case. Batch axes
- * that do not collapse to two runs are refused.
- */
 import { TweedieError } from '../../../errors.ts'
 import { matmulShader, matmulTile, matmulUniform } from '../../../shaders/matmul.ts'
 import type { MatmulParams } from '../../ops/matmul.ts'
 import { broadcastStrides, collapse, formatShape, type Shape } from '../../shape.ts'
 import type { Launch } from '../launch.ts'
 
+/**
+ * Expresses transposition and broadcast batch axes as strides, so that the one kernel serves every case. Batch axes
+ * that do not collapse to two runs are refused.
+ */
 export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }, [a, b], [c]) => {
   const [m, n] = c.shape.slice(-2)
   const k = a.shape[a.shape.length - (transposeA ? 2 : 1)]

@@ -1,12 +1,12 @@
-/**
- * Splits the axes into those that stay and those that are summed, merged where they are contiguous, and decides who adds:
- * a lane per output where sums are short or outputs many enough to fill the adapter, else a workgroup.
- */
 import { reduceShader, reduceUniform, reduceWorkgroup } from '../../../shaders/reduce.ts'
 import type { ReduceParams } from '../../ops/reduce.ts'
 import { collapse, sizeOf, stridesOf } from '../../shape.ts'
 import { linearGrid, type Launch } from '../launch.ts'
 
+/**
+ * Splits the axes into those that stay and those that are summed, merged where they are contiguous, and decides who adds:
+ * a lane per output where sums are short or outputs many enough to fill the adapter, else a workgroup.
+ */
 export const reduce: Launch<ReduceParams> = (encoder, { kind, axes }, [x], [y]) => {
   const strides = stridesOf(x.shape)
   const part = (wanted: boolean): { dims: number[]; strides: number[] } => {

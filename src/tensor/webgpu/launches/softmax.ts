@@ -1,9 +1,9 @@
-/** Short rows get a lane each, long ones a workgroup. */
 import { softmaxLanes, softmaxShader, softmaxUniform, type SoftmaxKeys } from '../../../shaders/softmax.ts'
 import type { SoftmaxParams } from '../../ops/softmax.ts'
 import { sizeOf } from '../../shape.ts'
 import { linearGrid, type Launch } from '../launch.ts'
 
+/** Short rows get a lane each, long ones a workgroup. */
 export const softmax: Launch<SoftmaxParams> = (encoder, { log }, [x], [y]) => {
   const length = x.shape[x.shape.length - 1]
   const rows = sizeOf(x.shape) / length
