@@ -77,8 +77,11 @@ export async function loadParameters(
   }
 }
 
-/** Finite floats, or an error that begins with `where`. */
-function checkWeights(values: ArrayBufferView, where: string): Float32Array {
+/**
+ * Finite floats, or an error that begins with `where`.
+ * @throws TweedieError 'weights' for integers, 'non-finite' for NaN or infinity
+ */
+export function checkWeights(values: ArrayBufferView, where: string): Float32Array {
   if (!(values instanceof Float32Array)) {
     throw new TweedieError('weights', `${where}: expected floating-point weights, found integers`)
   }
