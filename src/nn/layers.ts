@@ -13,6 +13,7 @@ export type Parameters = ReadonlyMap<string, Tensor>
 /** GroupNorm32: always 32 groups. */
 const groups = 32
 
+/** The parameter of this name; throws 'weights' where there is none. */
 export function parameter(parameters: Parameters, name: string): Tensor {
   const found = parameters.get(name)
   if (!found) throw new TweedieError('weights', `The network has no parameter ${name}: load the checkpoint through loadModel, which checks its keys.`)

@@ -3,6 +3,7 @@ import { TweedieError } from '../errors.ts'
 /** The backbones that LPIPS was published with. */
 export type LpipsNet = 'alex' | 'vgg' | 'squeeze'
 
+/** A layer of a backbone. */
 export type LpipsLayer =
   /** ReLU follows. */
   | { type: 'conv'; key: string; inChannels: number; outChannels: number; kernel: number; stride: number; padding: number }

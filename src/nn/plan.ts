@@ -56,8 +56,10 @@ export interface UpsampleLayer {
   conv: boolean
 }
 
+/** A layer of a block. */
 export type Layer = ConvLayer | ResBlockLayer | AttentionLayer | DownsampleLayer | UpsampleLayer
 
+/** `Linear`. Weight [outFeatures, inFeatures], and a bias. */
 export interface LinearLayer {
   type: 'linear'
   key: string
@@ -72,6 +74,7 @@ export interface NormLayer {
   channels: number
 }
 
+/** `Embedding`. Weight [count, dim]. */
 export interface EmbeddingLayer {
   type: 'embedding'
   key: string
@@ -90,6 +93,7 @@ export interface AttentionPoolLayer {
   outFeatures: number
 }
 
+/** What the U-Net and the classifier share: the embedding of the timestep, the way down, and the middle. */
 export interface Trunk {
   /** M: entries of the timestep embedding. */
   modelChannels: number
@@ -102,6 +106,7 @@ export interface Trunk {
   middleBlock: readonly Layer[]
 }
 
+/** The layers of a {@link UNetConfig}. */
 export interface UNetPlan extends Trunk {
   kind: 'unet'
   /** Each starts with concat([h, skips.pop()]). */
@@ -110,6 +115,7 @@ export interface UNetPlan extends Trunk {
   out: { norm: NormLayer; conv: ConvLayer }
 }
 
+/** From what the way down found to logits, by `pool`. */
 export type Head =
   /** norm, SiLU, attention pool. */
   | { pool: 'attention'; norm: NormLayer; attention: AttentionPoolLayer }
@@ -120,6 +126,7 @@ export type Head =
   /** the same features; linear, norm, SiLU, linear. */
   | { pool: 'spatial_v2'; linear0: LinearLayer; norm: NormLayer; linear1: LinearLayer }
 
+/** The layers of a {@link ClassifierConfig}. */
 export interface ClassifierPlan extends Trunk {
   kind: 'classifier'
   head: Head
@@ -140,6 +147,7 @@ export function planOf(config: ModelConfig): Plan {
   return config.kind === 'unet' ? planUNet(config) : planClassifier(config)
 }
 
+/** The layers of a U-Net; see {@link planOf}. */
 export function planUNet(config: UNetConfig): UNetPlan {
   checkConfig({ ...config, kind: 'unet' })
   const { trunk, skips } = planTrunk(config, config.inChannels * (config.superResolution ? 2 : 1))
@@ -169,6 +177,7 @@ export function planUNet(config: UNetConfig): UNetPlan {
   }
 }
 
+/** The layers of a classifier; see {@link planOf}. */
 export function planClassifier(config: ClassifierConfig): ClassifierPlan {
   checkConfig({ ...config, kind: 'classifier' })
   const { trunk, skips } = planTrunk(config, config.inChannels)

@@ -13,6 +13,7 @@ export interface ArrayOf {
   u32: Uint32Array<ArrayBuffer>
 }
 
+/** The array of each type. */
 export const constructors = { f32: Float32Array, i32: Int32Array, u32: Uint32Array } as const
 
 /** Throws 'option', naming `user`, for what is no data type. */

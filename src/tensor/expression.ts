@@ -215,6 +215,7 @@ export function topological(root: Node): Node[] {
   return [...order]
 }
 
+/** The derivative of an expression by one input; see {@link differentiate}. */
 export interface DerivedExpression {
   /** (the inputs named in `uses`, then the cotangent, then the same scalars) → the gradient by one input. */
   readonly expression: Expression

@@ -24,11 +24,16 @@ export interface GradientContext<P> {
   needs(index: number): boolean
 }
 
+/** Which tensors of an op its gradient reads, by index: the tape keeps these alive. */
 export interface Saved {
   readonly inputs?: readonly number[]
   readonly outputs?: readonly number[]
 }
 
+/**
+ * An operation: a name that backends have a launch for, a rule for the shapes of its outputs, and a gradient. `P` is
+ * what it is told beside its tensors.
+ */
 export interface Op<P> {
   readonly name: string
   /**
@@ -94,4 +99,5 @@ export function applyOne<P, D extends DType = 'f32'>(op: Op<P>, params: P, input
   return applyOp(op, params, inputs, user)[0] as Tensor<D>
 }
 
+/** Bytes of a tensor. */
 export const bytesOf = (spec: Spec): number => sizeOf(spec.shape) * 4

@@ -36,6 +36,7 @@ const seedError = (seed: number | bigint): TweedieError =>
 /** The high word of a 32x32 bit product: by halves, because a double holds 53 bits exactly. */
 const highWord = (a: number, b: number): number => Math.floor(((a >>> 16) * b + Math.floor(((a & 0xffff) * b) / 65536)) / 65536)
 
+/** Four words of 32 bits: a counter, or what becomes of it. */
 export type Words = readonly [number, number, number, number]
 
 /** Ten rounds of Philox 4x32: four random words for a counter of four and a key of two. */

@@ -10,6 +10,7 @@ import { TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, DeviceNeed } from './backend.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 
+/** What may be asked of the CPU backend. */
 export interface CPURequest {
   /**
    * Threads of the CPU backend, 1 to 64. Default: as many as the machine has cores. Without SharedArrayBuffer (in a page
@@ -26,6 +27,7 @@ export interface CPURequest {
   readonly signal?: AbortSignal
 }
 
+/** What may be asked of the WebGPU backend. */
 export interface GPURequest {
   /** Refuses with `limit-exceeded` or `out-of-memory` a device that cannot hold this. */
   readonly need?: DeviceNeed
@@ -45,6 +47,7 @@ export interface DeviceRequest extends GPURequest, CPURequest {
   readonly backend?: (typeof choices)[number]
 }
 
+/** What a request gives. */
 export interface Acquired {
   readonly backend: Backend
   readonly adapter: AdapterDescription

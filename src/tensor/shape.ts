@@ -8,6 +8,7 @@ import { TweedieError, unexpected } from '../errors.ts'
 /** Extents of a tensor's axes, from the slowest to the fastest: [N, C, H, W] of images. Empty of a single number. */
 export type Shape = readonly number[]
 
+/** Number of elements. */
 export const sizeOf = (shape: Shape): number => shape.reduce((product, n) => product * n, 1)
 
 export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((n, i) => n === b[i])
@@ -36,6 +37,7 @@ export function checkShape(user: string, shape: Shape): Shape {
   return [...shape]
 }
 
+/** The error of an op for shapes that do not fit: what it expected, and what it found. */
 export function shapeError(op: string, expected: string, ...found: readonly Shape[]): TweedieError {
   return new TweedieError('shape', `${op}: expected ${expected}, found ${found.map(formatShape).join(' and ')}.`)
 }
@@ -79,6 +81,7 @@ export function broadcastStrides(shape: Shape, target: Shape): number[] {
   return target.map((_, i) => (i < lead || shape[i - lead] === 1 ? 0 : own[i - lead]))
 }
 
+/** Nested loops that walk through operands, as few as their strides allow: what {@link collapse} makes. */
 export interface Loops {
   /** Extents, outermost first; never empty. */
   dims: number[]

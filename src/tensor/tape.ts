@@ -14,6 +14,7 @@ import { newTensorId, type AnyTensor, type Tensor } from './tensor.ts'
  */
 export type AddGradient = (id: number, gradient: Tensor) => void
 
+/** A step that the backward pass goes back over. */
 export interface TapeNode {
   readonly name: string
   readonly outputs: readonly { readonly id: number; readonly spec: Spec }[]

@@ -72,6 +72,7 @@ export function logCsv(rows: readonly Row[], groups: readonly string[]): string 
   return `${[head.join(','), ...lines].join('\n')}\n`
 }
 
+/** The log of a run while it runs: sums of the row that is open, and the rows closed so far. */
 export class Log {
   readonly #groups: number
   #open: Row

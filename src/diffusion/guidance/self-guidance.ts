@@ -116,6 +116,7 @@ function metricOf(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t
   return { out, metric: div(distances.reduce(add), options.draws) }
 }
 
+/** What a pass of self-guidance gives a step. */
 export interface SelfGuidedPass {
   /** The network's output at (x, t), which the step needs anyway: the reference computes it twice. */
   readonly out: Tensor

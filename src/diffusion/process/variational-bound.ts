@@ -71,6 +71,7 @@ export const approxStandardNormalCdf = (x: Tensor): Tensor => map(cdfFormula, [x
 export const discretizedGaussianLogLikelihood = (x: Tensor, { means, logScales }: { means: Tensor; logScales: Tensor }): Tensor =>
   map(likelihoodFormula, [x, means, logScales], [], { name: 'discretizedGaussianLogLikelihood' })
 
+/** A term of the bound, and the estimate it was made with. */
 export interface BoundTerm {
   /** 1 for the samples at t = 0, 0 for the others: [N, 1, 1, 1]. */
   readonly last: Tensor

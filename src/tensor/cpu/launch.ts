@@ -20,6 +20,7 @@ export type Kernel = KernelName | CompiledKernel
 
 type LayoutOf<K extends Kernel> = K extends KernelName ? (typeof layouts)[K] : K extends CompiledKernel<infer L> ? L : never
 
+/** A kernel to run, cut into chunks. */
 export interface Job<K extends Kernel = Kernel> {
   readonly kernel: K
   /** Pieces that threads claim; a piece of 50 µs or more hides the cost of claiming it. */
@@ -32,6 +33,7 @@ export interface Job<K extends Kernel = Kernel> {
   readonly flops?: number
 }
 
+/** What a launch is given to write jobs with. */
 export interface Encoder {
   run<K extends Kernel>(job: Job<K>): void
   /** Fills a buffer with zero bytes. */
@@ -56,6 +58,7 @@ export interface MemoryType {
   readonly relaxed: boolean
 }
 
+/** How the CPU backend runs an op. */
 export type Launch<P> = (encoder: Encoder, params: P, inputs: readonly View[], outputs: readonly View[]) => void
 
 /** Cuts `count` things into chunks of at least `least` each: how many chunks, and how many things a chunk. */

@@ -7,6 +7,7 @@ import type { View } from '../backend.ts'
 /** A tensor's memory, a temporary's, or a packed copy's. */
 export type Buffer = Pick<View, 'storage'>
 
+/** A kernel's parameters in their order, as its `Params` class has them: 32 bits each. */
 export type Layout = { readonly [field: string]: 'usize' | 'i32' | 'u32' | 'f32' | 'usize[]' | 'i32[]' | 'f32[]' }
 
 /** An address is that of a buffer, or 0 where there is none. */

@@ -40,6 +40,7 @@ export const closed = 0xfff
 /** Of a job; longer ones are enqueued in pieces. One less than `closed` would do; a round number reads better. */
 export const maxChunks = 4000
 
+/** What a worker is started with. */
 export interface StartMessage {
   readonly kind: 'start'
   /** The kernels' module; its exports in order are the kernels. */
@@ -51,6 +52,7 @@ export interface StartMessage {
   readonly thread: number
 }
 
+/** What the host posts to the leader. */
 export type LeaderMessage =
   | { readonly kind: 'batch'; readonly words: Int32Array<ArrayBuffer>; readonly data: readonly Uint8Array<ArrayBuffer>[] }
   | { readonly kind: 'read'; readonly id: number; readonly address: number; readonly bytes: number }

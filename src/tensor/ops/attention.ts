@@ -10,6 +10,7 @@ import { applyOne, applyOp, defineOp, noGradient } from '../op.ts'
 import { shapeError } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 
+/** What the op behind {@link attention}, and its gradient, are told. */
 export interface AttentionParams {
   readonly heads: number
   readonly newOrder: boolean

@@ -9,6 +9,7 @@ import { formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { sum } from './reduce.ts'
 
+/** What a convolution and its gradients share. */
 export interface ConvParams {
   readonly stride: number
   readonly padding: number

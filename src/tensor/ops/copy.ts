@@ -16,6 +16,7 @@ export interface Box {
   readonly to: { readonly offset: number; readonly strides: readonly number[] }
 }
 
+/** What the op behind slices, joins and permutations is told: boxes of its inputs, and where they go. */
 export interface CopyParams {
   readonly boxes: readonly Box[]
   readonly shape: Shape

@@ -20,6 +20,7 @@ import type { Tensor } from '../tensor.ts'
 import { concat, slice } from './copy.ts'
 import { map } from './map.ts'
 
+/** What the op behind {@link groupNorm}, and its gradients, are told. */
 export interface GroupNormParams {
   readonly groups: number
   readonly eps: number

@@ -11,6 +11,7 @@ import { applyOne, defineOp } from '../op.ts'
 import { broadcastShapes, checkShape, formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { AnyTensor, Tensor } from '../tensor.ts'
 
+/** What {@link mapOp} is told. */
 export interface MapParams {
   readonly expression: Expression
   readonly scalars: readonly number[]
@@ -19,6 +20,7 @@ export interface MapParams {
   readonly shape?: Shape
 }
 
+/** The op behind {@link map}, and behind all arithmetic. */
 export const mapOp = defineOp<MapParams>({
   name: 'map',
   // Integers are converted as they are read.

@@ -16,6 +16,7 @@ export interface MatmulParams {
 
 const flip = (shape: Shape, transpose: boolean): Shape => (transpose ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : shape)
 
+/** The op behind {@link matmul} and {@link linear}. */
 export const matmulOp = defineOp<MatmulParams>({
   name: 'matmul',
   shape({ transposeA, transposeB }, [a, b], user) {

@@ -26,12 +26,14 @@ function check(op: string, { seed, draw, purpose, shape }: RandomParams, samples
   return [samples.shape[0], ...checkShape(op, shape)]
 }
 
+/** The op behind {@link randomBits}. */
 export const randomBitsOp = defineOp<RandomParams>({
   ...noGradient('randomBits'),
   dtypes: ['u32'],
   shape: (params, [samples], user) => [{ shape: check(user, params, samples), dtype: 'u32' }],
 })
 
+/** The op behind {@link randomNormal}. */
 export const randomNormalOp = defineOp<RandomParams>({
   ...noGradient('randomNormal'),
   dtypes: ['u32'],

@@ -7,6 +7,7 @@ import { div, mul } from './arithmetic.ts'
 import { broadcastTo, map } from './map.ts'
 import { reshape } from './reshape.ts'
 
+/** What the op behind sums and maxima is told. */
 export interface ReduceParams {
   readonly kind: 'sum' | 'max'
   /** Ascending; reduced axes keep an extent of 1. */

@@ -10,6 +10,7 @@ export interface ResizeParams {
   readonly shape: Shape
 }
 
+/** The op behind {@link resizeBilinear}. */
 export const resizeBilinearOp = defineOp<ResizeParams>({
   name: 'resizeBilinear',
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],

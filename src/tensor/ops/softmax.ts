@@ -7,6 +7,7 @@ import { mul } from './arithmetic.ts'
 import { map } from './map.ts'
 import { sum } from './reduce.ts'
 
+/** What {@link softmaxOp} is told. */
 export interface SoftmaxParams {
   readonly log: boolean
 }
@@ -16,6 +17,7 @@ const gradientOfSoftmax = expression(3, 0, ([y, dy, total]) => f.mul(y, f.sub(dy
 const gradientOfLog = expression(3, 0, ([y, dy, total]) => f.sub(dy, f.mul(f.exp(y), total)))
 const rows = { axes: [-1], keepDims: true }
 
+/** The op behind {@link softmax} and {@link logSoftmax}. */
 export const softmaxOp = defineOp<SoftmaxParams>({
   name: 'softmax',
   shape(_, [x], user) {

@@ -5,6 +5,7 @@
  */
 import type { View } from '../backend.ts'
 
+/** A kernel to run, with what it reads and writes. */
 export interface Dispatch {
   /** Names the pipeline: equal keys must mean equal code. Starts with the shader file's name. */
   readonly key: string
@@ -25,6 +26,7 @@ export interface Dispatch {
 /** A tensor's memory or a temporary's. */
 export type Buffer = Pick<View, 'storage'>
 
+/** What kernels may use of the device. */
 export interface Capabilities {
   /** Width of a subgroup where the device has the feature and the width is fixed, else 0. */
   readonly subgroupSize: number
@@ -33,6 +35,7 @@ export interface Capabilities {
   readonly maxGrid: number
 }
 
+/** What a launch is given to ask for dispatches with. */
 export interface Encoder {
   readonly capabilities: Capabilities
   dispatch(dispatch: Dispatch): void
@@ -53,6 +56,7 @@ export interface Choice {
   readonly again: (inputs: readonly View[], outputs: readonly View[]) => void
 }
 
+/** How the WebGPU backend runs an op. */
 export type Launch<P> = (encoder: Encoder, params: P, inputs: readonly View[], outputs: readonly View[]) => void
 
 /** A grid of at least `count` workgroups, folded into y where x has no room; kernels multiply back with num_workgroups.x. */

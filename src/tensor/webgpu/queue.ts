@@ -5,6 +5,7 @@ import { bufferUsage } from './flags.ts'
 import type { Dispatch } from './launch.ts'
 import type { PipelineEntry } from './pipelines.ts'
 
+/** What is gathered in a batch. */
 export type Command =
   | { readonly kind: 'dispatch'; readonly pipeline: PipelineEntry; readonly bindGroup: GPUBindGroup; readonly slot: number; readonly grid: Dispatch['grid']; readonly user: () => string }
   | { readonly kind: 'clear'; readonly buffer: GPUBuffer }
