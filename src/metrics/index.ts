@@ -5,6 +5,11 @@
  * @module tweedie/metrics
  */
 export { evaluateFeatures, type FeatureEvaluation } from './evaluate-features.ts'
+export {
+  measures, type Distribution, type Estimate, type EvaluatedSet, type EvaluatedSpace, type Evaluation,
+  type EvaluationSettings, type Measurement, type MeasureAbout, type MeasureName, type PrecisionByRarity, type RarityName,
+  type Reference, type ShownSample, type ShownSamples,
+} from './evaluation.ts'
 export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
 export {
   memorizationFigures, memorizationLevels, nearestInFeatures, nearestInPixels,
