@@ -4,6 +4,7 @@
  *
  * @module tweedie/metrics
  */
+export { eachBall, kNearest, leastRatio, radii, type BallOptions, type Balls } from './distances.ts'
 export { evaluateFeatures, type FeatureEvaluation } from './evaluate-features.ts'
 export {
   measures, type Distribution, type Estimate, type EvaluatedSet, type EvaluatedSpace, type Evaluation,

@@ -1,4 +1,5 @@
 import { TweedieError } from '../errors.ts'
+import { pacer } from './pace.ts'
 
 /** Points as rows: [N, dimension]. */
 export interface Points {
@@ -74,16 +75,13 @@ export class Search {
     const [n, m] = [countOf(queries), countOf(references)]
     // 256 KiB of references, which the second-level cache holds beside a query.
     const block = Math.max(1, Math.floor(65536 / dimension))
-    let pause = performance.now() + between
+    const pace = pacer({ signal, onProgress })
     for (let begin = 0; begin < m; begin += block) {
       const end = Math.min(m, begin + block)
       for (let i = 0; i < n; i++) {
         this.#compare(queries.data, references.data, dimension, i, begin, end, leaveOneOut)
-        if (i % 64 !== 63 || performance.now() < pause) continue
-        onProgress?.((begin + (i + 1) / n * (end - begin)) / m)
-        await new Promise((resolve) => setTimeout(resolve))
-        signal?.throwIfAborted()
-        pause = performance.now() + between
+        const wait = i % 64 === 63 ? pace((begin + (i + 1) / n * (end - begin)) / m) : undefined
+        if (wait) await wait
       }
       onProgress?.(end / m)
       signal?.throwIfAborted()
@@ -111,9 +109,6 @@ export class Search {
   }
 }
 
-/** Milliseconds of work between two looks at the signal. */
-const between = 30
-
 /** Σ (a - b)² of two rows; where it passes `enough`, some number of at least that. */
 function squaredDistance(a: Float32Array, p: number, b: Float32Array, q: number, length: number, enough: number): number {
   let sum = 0
@@ -133,15 +128,23 @@ function squaredDistance(a: Float32Array, p: number, b: Float32Array, q: number,
   return sum
 }
 
-function check(queries: Points, references: Points, k: number, leaveOneOut: boolean): void {
-  for (const [name, { data, dimension }] of [['queries', queries], ['references', references]] as const) {
-    if (!Number.isInteger(dimension) || dimension < 1 || data.length % dimension !== 0) {
-      throw new TweedieError('shape', `nearest: expected ${name} [N, dimension], found ${data.length} numbers for a dimension of ${dimension}.`)
-    }
-    // Nothing is nearer than NaN, so it would silently have no neighbours.
-    const bad = data.findIndex((value) => !Number.isFinite(value))
-    if (bad >= 0) throw new TweedieError('non-finite', `nearest: expected finite ${name}, found ${data[bad]} in row ${Math.floor(bad / dimension)}.`)
+/**
+ * Refuses points that are not whole rows of finite numbers.
+ *
+ * @throws TweedieError 'shape' or 'non-finite', whose message begins with `user` and names the points as `name`
+ */
+export function checkPoints(user: string, name: string, { data, dimension }: Points): void {
+  if (!Number.isInteger(dimension) || dimension < 1 || data.length % dimension !== 0) {
+    throw new TweedieError('shape', `${user}: expected ${name} [N, dimension], found ${data.length} numbers for a dimension of ${dimension}.`)
   }
+  // Nothing is nearer than NaN, so it would silently have no neighbours.
+  const bad = data.findIndex((value) => !Number.isFinite(value))
+  if (bad >= 0) throw new TweedieError('non-finite', `${user}: expected finite ${name}, found ${data[bad]} in row ${Math.floor(bad / dimension)}.`)
+}
+
+function check(queries: Points, references: Points, k: number, leaveOneOut: boolean): void {
+  checkPoints('nearest', 'queries', queries)
+  checkPoints('nearest', 'references', references)
   if (queries.dimension !== references.dimension) throw new TweedieError('shape', `nearest: expected points of one dimension, found ${queries.dimension} and ${references.dimension}.`)
   if (leaveOneOut && countOf(queries) !== countOf(references)) throw new TweedieError('option', 'nearest: leaveOneOut is for queries that are the references.')
   const most = countOf(references) - (leaveOneOut ? 1 : 0)
