@@ -29,7 +29,7 @@ test('every label of a test is in the glossary', () => {
 })
 
 test('every kind of record is on the page of formats, and the version of a training state', () => {
-  const kinds = new Set(matches(files.filter((name) => name.startsWith('src/')), /program: 'tweedie', kind: '([a-z-]+)'/g).map((found) => found.replace(/.*: /, '')))
+  const kinds = new Set(matches(files.filter((name) => name.startsWith('src/')), /program: 'tweedie',\s+kind: '([a-z-]+)'/g).map((found) => found.replace(/.*: /, '')))
   expect(kinds.size).toBeGreaterThan(5)
   const page = read('docs/formats.md')
   expect([...kinds].filter((kind) => !page.includes(`\`${kind}\``))).toEqual([])
