@@ -56,7 +56,7 @@ describe('values', () => {
     // It would halve the image for ever.
     ['a crop of no pixels', () => centerCrop(grey, -4), 'option', /centerCrop: expected a size in pixels, a whole number of 1 or more, found -4/],
     ['half a pixel', () => resize(grey, 3.5, 2, 'box'), 'option', /resize: expected a size in pixels/],
-    ['another filter', () => resize(grey, 3, 2, 'lanczos' as never), 'option', /resize: filter is 'box' or 'bicubic', found 'lanczos'/],
+    ['another filter', () => resize(grey, 3, 2, 'lanczos' as never), 'option', /resize: filter is 'box', 'bilinear' or 'bicubic', found 'lanczos'/],
     ['no image', () => batchOf([], { size: 8, channels: 3 }), 'option', /one image or more/],
     ['a size that is missing', () => batchOf([grey], { channels: 1 } as never), 'option', /batchOf: expected a size in pixels, and 1 or 3 channels, found size undefined and channels 1/],
     ['an ImageData as an image', () => encodePng({ width: 2, height: 2, data: new Uint8ClampedArray(16) } as never), 'option', /encodePng: expected an image of 1 or 3 channels.* 16 bytes for 2 x 2 pixels of undefined channels\. imageFrom makes one/],

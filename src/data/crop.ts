@@ -38,13 +38,14 @@ function shortSide(image: Image, size: number): Image {
   return resize(scaled, halfToEven(scaled.width * scale), halfToEven(scaled.height * scale), 'bicubic')
 }
 
-/** Python's `round`. */
-function halfToEven(x: number): number {
+/** Python's `round`: at a half to the even neighbour. */
+export function halfToEven(x: number): number {
   const floor = Math.floor(x)
   return x - floor === 0.5 ? floor + floor % 2 : Math.round(x)
 }
 
-function cut({ width, height, channels, data }: Image, left: number, top: number, size: number): Image {
+/** The square of `size` pixels whose corner lies there; the image itself where it has that size. */
+export function cut({ width, height, channels, data }: Image, left: number, top: number, size: number): Image {
   if (width === size && height === size) return { width, height, channels, data }
   const out = new Uint8Array(size * size * channels)
   for (let y = 0; y < size; y++) {

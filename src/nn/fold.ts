@@ -12,7 +12,7 @@ export type NormPairs = ReadonlyMap<string, string>
 
 const normTensors = ['weight', 'bias', 'running_mean', 'running_var'] as const
 
-/** The state-dict entries of a batch norm over `channels`: weight, bias, running mean and running variance, each [C]. */
+/** The state-dict entries of a batch norm: weight, bias, running mean and running variance, each [channels]. */
 export const batchNormEntries = (key: string, channels: number): [string, number[]][] =>
   normTensors.map((name) => [`${key}.${name}`, [channels]])
 
@@ -30,8 +30,8 @@ export function foldedStateDict(stateDict: ReadonlyMap<string, Shape>, pairs: No
 }
 
 /**
- * {@link loadParameters} for a network with batch norms after convolutions without bias. `stateDict` is the file's, with
- * the norms (PyTorch's counters `num_batches_tracked` may be there or not); what comes back has the names of
+ * {@link loadParameters} for a network with batch norms after convolutions without bias. `stateDict` is the file's,
+ * norms and all (PyTorch's counters `num_batches_tracked` may be there or not); what comes back has the names of
  * {@link foldedStateDict}:
  *
  *   W' = W s,   b' = bias - mean s,   s = weight / sqrt(variance + epsilon)   by channel of the output
