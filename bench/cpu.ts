@@ -35,12 +35,20 @@ async function contend(library: string, threads: number, isa: Choice['isa']): Pr
 }
 
 async function bench(): Promise<void> {
-  const { values } = parseArgs({ options: { only: { type: 'string' }, rounds: { type: 'string', default: '9' }, large: { type: 'boolean', default: false }, json: { type: 'string' } } })
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string' },
+      rounds: { type: 'string', default: '9' },
+      large: { type: 'boolean', default: false },
+      json: { type: 'string' },
+    },
+  })
   const all = [...Object.keys(parts), 'profile']
   const wanted = values.only?.split(',') ?? all
   const unknown = wanted.filter((part) => !all.includes(part))
   const rounds = Number(values.rounds)
-  if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) throw new Error(`expected --only with some of ${all.join(',')} and --rounds with a number`)
+  if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1)
+    throw new Error(`expected --only with some of ${all.join(',')} and --rounds with a number`)
   console.log(`${describeMachine()}\nmedians of ${rounds} interleaved rounds`)
   const outcomes: Outcome[] = []
   for (const [name, part] of Object.entries(parts)) if (wanted.includes(name)) outcomes.push(await part(rounds))
@@ -48,10 +56,20 @@ async function bench(): Promise<void> {
   if (verdicts.length > 0) printVerdicts(verdicts)
   const shares = wanted.includes('profile') ? await profile({ large: values.large }) : undefined
   if (!values.json) return
-  const competitions = outcomes.flatMap((o) => o.competitions).map(({ job, results, failed, foreign, run }) => ({
-    title: job.title, work: job.work, foreign, run, failed, results: results.map((r) => ({ ...r, ms: medianMs(r), best: bestMs(r) })),
-  }))
-  writeFileSync(values.json, `${JSON.stringify({ machine: describeMachine(), rounds, competitions, verdicts, shares }, null, 1)}\n`)
+  const competitions = outcomes
+    .flatMap((o) => o.competitions)
+    .map(({ job, results, failed, foreign, run }) => ({
+      title: job.title,
+      work: job.work,
+      foreign,
+      run,
+      failed,
+      results: results.map((r) => ({ ...r, ms: medianMs(r), best: bestMs(r) })),
+    }))
+  writeFileSync(
+    values.json,
+    `${JSON.stringify({ machine: describeMachine(), rounds, competitions, verdicts, shares }, null, 1)}\n`,
+  )
 }
 
 if (process.argv[2] === '--contender') {

@@ -4,20 +4,45 @@
  * time, and nothing outside this repository is needed.
  */
 import { bytesSource, encodeSafetensors, openSafetensors } from '../src/io/index.ts'
-import { configMetadata, describeModel, loadModel, planOf, stateDictOf, type UNet, type UNetConfig } from '../src/nn/index.ts'
+import {
+  configMetadata,
+  describeModel,
+  loadModel,
+  planOf,
+  stateDictOf,
+  type UNet,
+  type UNetConfig,
+} from '../src/nn/index.ts'
 import { hostRandomNormal, type Device } from '../src/tensor/index.ts'
 
 const config: UNetConfig & { kind: 'unet' } = {
-  kind: 'unet', superResolution: false, imageSize: 32, inChannels: 3, outChannels: 6, modelChannels: 32, channelMult: [1, 2, 2],
-  numResBlocks: 1, attentionResolutions: [4], numHeadChannels: 32, numHeads: 1, dropout: 0, convResample: true, numClasses: null,
-  useScaleShiftNorm: true, resblockUpdown: true, useNewAttentionOrder: true,
+  kind: 'unet',
+  superResolution: false,
+  imageSize: 32,
+  inChannels: 3,
+  outChannels: 6,
+  modelChannels: 32,
+  channelMult: [1, 2, 2],
+  numResBlocks: 1,
+  attentionResolutions: [4],
+  numHeadChannels: 32,
+  numHeads: 1,
+  dropout: 0,
+  convResample: true,
+  numClasses: null,
+  useScaleShiftNorm: true,
+  resblockUpdown: true,
+  useNewAttentionOrder: true,
 }
 
 /** The network as a file: safetensors with its configuration. Activations stay near 1 and no layer is zero. */
 export function smallUNet(): Uint8Array<ArrayBuffer> {
   const tensors = [...stateDictOf(planOf(config))].map(([key, shape], draw) => {
     const n = shape.reduce((a, b) => a * b, 1)
-    const [isNorm, scale] = [shape.length === 1 && key.endsWith('.weight'), shape.length === 1 ? 0.1 : Math.sqrt(shape[0]! / n)]
+    const [isNorm, scale] = [
+      shape.length === 1 && key.endsWith('.weight'),
+      shape.length === 1 ? 0.1 : Math.sqrt(shape[0] / n),
+    ]
     const data = hostRandomNormal({ seed: [5, 0], draw, purpose: 0 }, [0], n).map((v) => (isNorm ? 1 : 0) + scale * v)
     return [key, { shape, data }] as const
   })
@@ -27,5 +52,5 @@ export function smallUNet(): Uint8Array<ArrayBuffer> {
 
 export async function loadUNet(device: Device, bytes: Uint8Array<ArrayBuffer>): Promise<UNet> {
   const file = await openSafetensors(bytesSource(bytes))
-  return await loadModel(device, file, describeModel(file)) as UNet
+  return (await loadModel(device, file, describeModel(file))) as UNet
 }

@@ -4,22 +4,32 @@
  */
 
 declare module '@tensorflow/tfjs-core' {
-  interface Values { float32: Float32Array }
+  interface Values {
+    float32: Float32Array
+  }
   export interface Tensor {
     readonly shape: number[]
     data(): Promise<Float32Array | Int32Array | Uint8Array>
     dataSync<D extends keyof Values>(): Values[D]
     dispose(): void
   }
-  export interface Tensor2D extends Tensor { readonly shape: [number, number] }
-  export interface Tensor4D extends Tensor { readonly shape: [number, number, number, number] }
+  export interface Tensor2D extends Tensor {
+    readonly shape: [number, number]
+  }
+  export interface Tensor4D extends Tensor {
+    readonly shape: [number, number, number, number]
+  }
   export function tensor2d(values: Float32Array, shape: [number, number]): Tensor2D
   export function tensor4d(values: Float32Array, shape: [number, number, number, number]): Tensor4D
   export function transpose(x: Tensor, order: number[]): Tensor
   export function matMul(a: Tensor2D, b: Tensor2D): Tensor
   export function conv2d(x: Tensor4D, filter: Tensor4D, strides: number, pad: 'same'): Tensor4D
   export function conv2dTranspose(
-    x: Tensor4D, filter: Tensor4D, outputShape: [number, number, number, number], strides: number, pad: 'same',
+    x: Tensor4D,
+    filter: Tensor4D,
+    outputShape: [number, number, number, number],
+    strides: number,
+    pad: 'same',
   ): Tensor4D
   export function tidy<T>(f: () => T): T
   export function registerBackend(name: string, make: () => unknown): boolean
@@ -66,10 +76,13 @@ declare module '@litertjs/core' {
     data(): Promise<Float32Array>
     delete(): void
   }
-  export interface CompiledModel { run(inputs: Tensor[]): Promise<Tensor[]> }
+  export interface CompiledModel {
+    run(inputs: Tensor[]): Promise<Tensor[]>
+  }
   export function loadLiteRt(path: string, options?: { threads?: boolean }): Promise<unknown>
   export function loadAndCompile(
-    model: Uint8Array, options: { accelerator: 'wasm' | 'webgpu'; cpuOptions?: { numThreads?: number } },
+    model: Uint8Array,
+    options: { accelerator: 'wasm' | 'webgpu'; cpuOptions?: { numThreads?: number } },
   ): Promise<CompiledModel>
 }
 

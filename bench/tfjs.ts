@@ -18,7 +18,10 @@ const repeats = Number(process.argv[3] ?? 3)
 const adapter = (await (await requestGPU()).requestAdapter())!
 const gpuDevice = await adapter.requestDevice({
   requiredFeatures: adapter.features.has('subgroups') ? ['subgroups'] : [],
-  requiredLimits: { maxComputeWorkgroupStorageSize: adapter.limits.maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup: adapter.limits.maxComputeInvocationsPerWorkgroup },
+  requiredLimits: {
+    maxComputeWorkgroupStorageSize: adapter.limits.maxComputeWorkgroupStorageSize,
+    maxComputeInvocationsPerWorkgroup: adapter.limits.maxComputeInvocationsPerWorkgroup,
+  },
 })
 const device = await Device.request({ gpuDevice })
 // All that keeps tfjs from Node is that it looks for a window and its navigator.
@@ -29,7 +32,7 @@ await tf.setBackend('webgpu')
 const backend = tf.backend() as WebGPUBackend
 console.log(`${device.adapter.name}; ${rounds} rounds of ${repeats} convolutions a side`)
 
-const median = (a: readonly number[]): number => [...a].sort((x, y) => x - y)[a.length >> 1] as number
+const median = (a: readonly number[]): number => [...a].sort((x, y) => x - y)[a.length >> 1]
 const random = (n: number): Float32Array => Float32Array.from({ length: n }, () => Math.random() * 2 - 1)
 
 async function timed(f: () => { dispose(): void }, submit: () => void): Promise<number> {
@@ -42,7 +45,11 @@ async function timed(f: () => { dispose(): void }, submit: () => void): Promise<
   return ms
 }
 
-for (const [n, channels, size] of [[8, 64, 32], [8, 32, 32], [8, 64, 16]] as const) {
+for (const [n, channels, size] of [
+  [8, 64, 32],
+  [8, 32, 32],
+  [8, 64, 16],
+] as const) {
   const flops = 2 * n * channels * size * size * channels * 9
   const x = random(n * channels * size * size)
   const w = random(channels * channels * 9)
@@ -68,16 +75,20 @@ for (const [n, channels, size] of [[8, 64, 32], [8, 32, 32], [8, 64, 16]] as con
       backend.submitQueue()
     }
     const a = await ours().read()
-    const b = await (tf.transpose(theirs(), [0, 3, 1, 2])).data() as Float32Array
-    const difference = a.reduce((worst, v, i) => Math.max(worst, Math.abs(v - (b[i] as number))), 0)
+    const b = (await tf.transpose(theirs(), [0, 3, 1, 2]).data()) as Float32Array
+    const difference = a.reduce((worst, v, i) => Math.max(worst, Math.abs(v - b[i])), 0)
     const times = { ours: [] as number[], theirs: [] as number[] }
     for (let round = 0; round < rounds; round++) {
       times.ours.push(await timed(ours, flushOurs))
       times.theirs.push(await timed(theirs, flushTheirs))
     }
-    const speed = (t: readonly number[]): string => (flops * repeats / median(t) / 1e6).toFixed(2)
-    console.log(`3x3 ${channels}->${channels} ${size}x${size} batch ${n} ${name}: ours ${speed(times.ours)} GFLOP/s, tfjs ${speed(times.theirs)}, `
-      + `ratio ${(median(times.theirs) / median(times.ours)).toFixed(2)}, largest difference ${difference.toExponential(1)}`)
+    const speed = (t: readonly number[]): string => ((flops * repeats) / median(t) / 1e6).toFixed(2)
+    console.log(
+      `3x3 ${channels}->${channels} ${size}x${size} batch ${n} ${name}: ours ${speed(times.ours)} GFLOP/s, ` +
+        `tfjs ${speed(times.theirs)}, ` +
+        `ratio ${(median(times.theirs) / median(times.ours)).toFixed(2)}, largest difference ` +
+        `${difference.toExponential(1)}`,
+    )
   }
 }
 process.exit(0)

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command line's launcher, committed, so that `npx tweedie` works in a clone before anything is built: it builds what
- * is not built and calls the program.
+ * The command line's launcher, committed, so that `npx tweedie` works in a clone before anything is built: it builds
+ * what is not built and calls the program.
  */
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -9,7 +9,8 @@ import { build, installed, isClone, outliveReaders, requireNode, root, stop } fr
 
 requireNode()
 if (isClone) {
-  if (!installed()) stop(`tweedie's dependencies are not installed, or not those of the lockfile: run npm ci in ${root}`)
+  if (!installed())
+    stop(`tweedie's dependencies are not installed, or not those of the lockfile: run npm ci in ${root}`)
   await build()
 }
 const program = new URL('../dist/cli/main.js', import.meta.url)

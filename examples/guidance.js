@@ -14,17 +14,26 @@ const [steps = '50', folder = 'out/violet'] = process.argv.slice(2)
 mkdirSync(folder, { recursive: true })
 
 const model = await Tweedie.load('bccd32')
-const violet = model.device.tensor([0.2, -0.2, 0.5])   // red, green and blue from -1 to 1
+const violet = model.device.tensor([0.2, -0.2, 0.5]) // red, green and blue from -1 to 1
 
-// log p of each image x [N, 3, H, W] is minus the squared distance of its mean colour, times a scale: a Gaussian about violet.
-// The engine differentiates it. Of a gradient that you have by another way, a guidance is the function itself: (x, t) => gradient.
+// log p of each image x [N, 3, H, W] is minus the squared distance of its mean colour, times a scale: a Gaussian
+// about violet. The engine differentiates it. Of a gradient that you have by another way, a guidance is the function
+// itself: (x, t) => gradient.
 const guidance = logDensityGuidance((x) => {
-  const colour = mean(x, { axes: [2, 3] })             // [N, 3]
+  const colour = mean(x, { axes: [2, 3] }) // [N, 3]
   return sum(square(sub(violet, colour)), { axes: [1] })
 }, -500)
 
-for (const [name, guidances] of [['plain', []], ['violet', [guidance]]]) {
-  for await (const { images, done, total, values } of model.sample({ number: 4, steps, method: 'minority-guided', guidances: () => guidances })) {
+for (const [name, guidances] of [
+  ['plain', []],
+  ['violet', [guidance]],
+]) {
+  for await (const { images, done, total, values } of model.sample({
+    number: 4,
+    steps,
+    method: 'minority-guided',
+    guidances: () => guidances,
+  })) {
     if (done < total) continue
     images.forEach((image, k) => writeFileSync(join(folder, `${name}-${k}.png`), encodePng(image)))
     const colours = await mean(model.device.tensor(values, [4, 3, 32, 32]), { axes: [0, 2, 3] }).read()

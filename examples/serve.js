@@ -13,10 +13,12 @@ const types = { '.html': 'text/html', '.js': 'text/javascript' }
 const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
 
 const server = createServer(async ({ url }, response) => {
-  const { pathname } = new URL(url, 'http://localhost')   // has no ".." any more
+  const { pathname } = new URL(url, 'http://localhost') // has no ".." any more
   try {
     const body = await readFile(new URL(`..${pathname}`, import.meta.url))
-    response.writeHead(200, { ...isolation, 'content-type': types[extname(pathname)] ?? 'application/octet-stream' }).end(body)
+    response
+      .writeHead(200, { ...isolation, 'content-type': types[extname(pathname)] ?? 'application/octet-stream' })
+      .end(body)
   } catch {
     response.writeHead(404).end(`There is no ${pathname}.`)
   }

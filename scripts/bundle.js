@@ -1,6 +1,7 @@
 /**
- * The library for `<script type="module">`, made by the build: minified modules that import nothing but each other, where
- * `dist/` has one module a source file and imports packages. Each backend is a chunk that a page fetches when it uses it.
+ * The library for `<script type="module">`, made by the build: minified modules that import nothing but each
+ * other, where `dist/` has one module a source file and imports packages. Each backend is a chunk that a page
+ * fetches when it uses it.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,11 +9,26 @@ import { build } from 'esbuild'
 import { root } from './steps.js'
 
 /** How the library is bundled for pages. */
-export const options = /** @satisfies {import('esbuild').BuildOptions} */ (/** @type {const} */ ({
-  bundle: true, minify: true, format: 'esm', platform: 'browser', target: 'es2022', legalComments: 'none', logLevel: 'error', metafile: true, absWorkingDir: root,
-}))
+export const options = /** @satisfies {import('esbuild').BuildOptions} */ (
+  /** @type {const} */ ({
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    legalComments: 'none',
+    logLevel: 'error',
+    metafile: true,
+    absWorkingDir: root,
+  })
+)
 /** @satisfies {import('esbuild').BuildOptions} */
-export const chunked = { ...options, entryPoints: { 'tweedie.min': 'src/index.ts' }, splitting: true, chunkNames: '[name]-[hash]' }
+export const chunked = {
+  ...options,
+  entryPoints: { 'tweedie.min': 'src/index.ts' },
+  splitting: true,
+  chunkNames: '[name]-[hash]',
+}
 
 /**
  * Writes `tweedie.min.js`, its chunks, and the licences of what is in them.
@@ -21,7 +37,9 @@ export const chunked = { ...options, entryPoints: { 'tweedie.min': 'src/index.ts
  */
 export async function bundle(folder) {
   const { metafile } = await build({ ...chunked, outdir: folder })
-  const packages = new Set(Object.keys(metafile.inputs).flatMap((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1] ?? []))
+  const packages = new Set(
+    Object.keys(metafile.inputs).flatMap((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1] ?? []),
+  )
   writeFileSync(join(folder, 'LICENSES.txt'), ['tweedie', ...[...packages].sort()].map(licence).join('\n'))
 }
 

@@ -1,10 +1,20 @@
 /**
  * Makes `src/tensor/cpu/generated/`: the WebAssembly kernels (from src/wasm, by AssemblyScript, with relaxed SIMD;
- * src/tensor/cpu/plain-simd.ts derives the others) and the workers' program, as strings in modules, and the layouts of the
- * kernels' parameters. Run by the build, the tests and the benches; does nothing where nothing changed.
+ * src/tensor/cpu/plain-simd.ts derives the others) and the workers' program, as strings in modules, and the layouts of
+ * the kernels' parameters. Run by the build, the tests and the benches; does nothing where nothing changed.
  */
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -15,12 +25,16 @@ const cpu = join(root, 'src/tensor/cpu')
 const generated = join(cpu, 'generated')
 
 /** @param {string} folder */
-const sources = (folder) => readdirSync(folder).filter((name) => name.endsWith('.ts')).map((name) => join(folder, name))
+const sources = (folder) =>
+  readdirSync(folder)
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(folder, name))
 
 const programs = ['kernels.js', 'params.js'].map((name) => join(root, 'scripts', name))
 
 /** @param {string[]} files @param {string} target */
-const isFresh = (files, target) => existsSync(target) && [...files, ...programs].every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
+const isFresh = (files, target) =>
+  existsSync(target) && [...files, ...programs].every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
 
 /**
  * Another process may be reading the file: it is replaced whole. A source saved while it was made is newer than it.
@@ -39,12 +53,41 @@ function write(name, text, started) {
 async function compile() {
   mkdirSync(generated, { recursive: true })
   const file = join(generated, `kernels-${process.pid}.wasm.tmp`)
-  const options = ['index.ts', '--outFile', file, '-O3', '--noAssert', '--runtime', 'stub', '--noExportMemory', '--importMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536', '--memoryBase', '1024', '--enable', 'simd', '--enable', 'threads', '--enable', 'relaxed-simd', '--baseDir', wasm]
+  const options = [
+    'index.ts',
+    '--outFile',
+    file,
+    '-O3',
+    '--noAssert',
+    '--runtime',
+    'stub',
+    '--noExportMemory',
+    '--importMemory',
+    '--sharedMemory',
+    '--initialMemory',
+    '1',
+    '--maximumMemory',
+    '65536',
+    '--memoryBase',
+    '1024',
+    '--enable',
+    'simd',
+    '--enable',
+    'threads',
+    '--enable',
+    'relaxed-simd',
+    '--baseDir',
+    wasm,
+  ]
   try {
-    await promisify(execFile)(process.execPath, [join(root, 'node_modules/assemblyscript/bin/asc.js'), ...options], { cwd: wasm })
+    await promisify(execFile)(process.execPath, [join(root, 'node_modules/assemblyscript/bin/asc.js'), ...options], {
+      cwd: wasm,
+    })
     return readFileSync(file)
   } catch (error) {
-    throw new Error(`The WebAssembly kernels do not compile:\n${/** @type {{ stderr?: string }} */ (error).stderr || error}`)
+    throw new Error(
+      `The WebAssembly kernels do not compile:\n${/** @type {{ stderr?: string }} */ (error).stderr || error}`,
+    )
   } finally {
     rmSync(file, { force: true })
   }
@@ -96,16 +139,39 @@ async function kernels() {
     `export const kernels: string = '${module.toString('base64')}'`,
   ]
   const { paramsModule } = await import('./params.js')
-  write('params.ts', paramsModule(new Map(sources(wasm).map((file) => [basename(file), readFileSync(file, 'utf8')])), names), started)
+  write(
+    'params.ts',
+    paramsModule(new Map(sources(wasm).map((file) => [basename(file), readFileSync(file, 'utf8')])), names),
+    started,
+  )
   write('kernels.ts', `${text.join('\n')}\n`, started)
 }
 
 async function worker() {
-  if (isFresh(['worker-main.ts', 'worker.ts', 'protocol.ts'].map((name) => join(cpu, name)), join(generated, 'worker.ts'))) return
+  if (
+    isFresh(
+      ['worker-main.ts', 'worker.ts', 'protocol.ts'].map((name) => join(cpu, name)),
+      join(generated, 'worker.ts'),
+    )
+  )
+    return
   const started = new Date()
   const { build } = await import('esbuild')
-  const { outputFiles } = await build({ entryPoints: [join(cpu, 'worker-main.ts')], bundle: true, minify: true, format: 'iife', target: 'es2022', external: ['node:worker_threads'], write: false })
-  write('worker.ts', `/** Made by scripts/kernels.js from worker-main.ts: the program of a worker. */\nexport const workerSource: string = ${JSON.stringify(outputFiles[0].text)}\n`, started)
+  const { outputFiles } = await build({
+    entryPoints: [join(cpu, 'worker-main.ts')],
+    bundle: true,
+    minify: true,
+    format: 'iife',
+    target: 'es2022',
+    external: ['node:worker_threads'],
+    write: false,
+  })
+  write(
+    'worker.ts',
+    '/** Made by scripts/kernels.js from worker-main.ts: the program of a worker. */\nexport const workerSource: ' +
+      `string = ${JSON.stringify(outputFiles[0].text)}\n`,
+    started,
+  )
 }
 
 /** Makes what is missing or older than its sources. */

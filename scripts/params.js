@@ -23,12 +23,17 @@ export function paramsModule(files, kernels) {
   const { classes, parameterOf } = read(files)
   const classOf = new Map(kernels.map((kernel) => [kernel, parameterOf.get(kernel) ?? '']))
   for (const [kernel, name] of classOf) {
-    if (!classes.has(name)) throw new Error(`Kernel ${kernel}: its first parameter is of type ${name || '(none)'}, expected an @unmanaged class of this folder.`)
+    if (!classes.has(name))
+      throw new Error(
+        `Kernel ${kernel}: its first parameter is of type ${name || '(none)'}, expected an ` +
+          '@unmanaged class of this folder.',
+      )
   }
   const used = [...new Set(classOf.values())]
   return [
     '/**',
-    ' * Made by scripts/kernels.js from the `Params` classes of src/wasm: the words of every kernel\'s parameters, in order.',
+    ' * Made by scripts/kernels.js from the `Params` classes of src/wasm: the words of every ' +
+      "kernel's parameters, in order.",
     ' */',
     ...used.flatMap((name) => [`const ${name} = {`, ...fieldsOf(name, classes).flatMap(fieldLines), '} as const', '']),
     'export const layouts = {',
@@ -39,7 +44,10 @@ export function paramsModule(files, kernels) {
 }
 
 /** @param {Field} field */
-const fieldLines = ({ name, type, comment }) => [...(comment ? [`  ${comment}`] : []), `  ${name}: '${type === 'Words' ? 'i32[]' : type}',`]
+const fieldLines = ({ name, type, comment }) => [
+  ...(comment ? [`  ${comment}`] : []),
+  `  ${name}: '${type === 'Words' ? 'i32[]' : type}',`,
+]
 
 /** @param {ReadonlyMap<string, string>} files */
 function read(files) {
@@ -50,7 +58,11 @@ function read(files) {
   for (const [file, text] of files) {
     const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest)
     for (const node of source.statements) {
-      if (ts.isFunctionDeclaration(node) && node.name && node.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)) {
+      if (
+        ts.isFunctionDeclaration(node) &&
+        node.name &&
+        node.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword)
+      ) {
         parameterOf.set(node.name.text, node.parameters[0]?.type?.getText(source) ?? '')
       }
       if (!ts.isClassDeclaration(node) || !node.name) continue
@@ -67,10 +79,14 @@ function read(files) {
 
 /** @param {ts.ClassElement} member @param {ts.SourceFile} source @param {string} owner @returns {Field} */
 function fieldOf(member, source, owner) {
-  if (!ts.isPropertyDeclaration(member)) throw new Error(`${owner} in ${source.fileName}: only fields may stand in a class of parameters.`)
+  if (!ts.isPropertyDeclaration(member))
+    throw new Error(`${owner} in ${source.fileName}: only fields may stand in a class of parameters.`)
   const name = member.name.getText(source)
   const type = member.type?.getText(source) ?? '(none)'
-  if (!wordTypes.includes(type)) throw new Error(`${owner}.${name} in ${source.fileName} is of type ${type}, expected one of ${wordTypes.join(', ')}.`)
+  if (!wordTypes.includes(type))
+    throw new Error(
+      `${owner}.${name} in ${source.fileName} is of type ${type}, expected one of ${wordTypes.join(', ')}.`,
+    )
   const [comment] = ts.getLeadingCommentRanges(source.text, member.pos) ?? []
   const isDoc = comment && source.text.startsWith('/**', comment.pos)
   return { name, type, comment: isDoc ? source.text.slice(comment.pos, comment.end) : '' }

@@ -26,12 +26,19 @@ export const isClone = existsSync(join(root, 'src')) && existsSync(join(root, 't
 /** Installs what the lockfile names, unless it is there already. */
 export async function install() {
   if (installed()) return
-  console.log('Installing the dependencies (about 400 MB on disk, most of it the compiler of the kernels and WebGPU for Node) ...')
+  console.log(
+    'Installing the dependencies (about 400 MB on disk, most of it the compiler of the ' +
+      'kernels and WebGPU for Node) ...',
+  )
   const start = Date.now()
   // npm draws its own progress on a terminal; elsewhere it is silent for a minute.
-  const beat = setInterval(() => process.stdout.isTTY || console.log(`  npm ci, ${Math.round((Date.now() - start) / 1000)} s`), 10_000)
+  const beat = setInterval(
+    () => process.stdout.isTTY || console.log(`  npm ci, ${Math.round((Date.now() - start) / 1000)} s`),
+    10_000,
+  )
   const npm = process.env.npm_execpath
-  // No package here needs its install script: webgpu's lifts a quarantine that npm's downloads do not have, esbuild's is a shortcut.
+  // No package here needs its install script: webgpu's lifts a quarantine that npm's downloads do not have,
+  // esbuild's is a shortcut.
   const options = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--no-update-notifier']
   const code = npm?.endsWith('.js')
     ? await run(process.execPath, [npm, ...options], { cwd: root })
@@ -47,8 +54,9 @@ export function installed() {
   const packages = (path) => JSON.parse(readFileSync(path, 'utf8')).packages
   try {
     const have = packages(join(modules, '.package-lock.json'))
-    return Object.entries(packages(join(root, 'package-lock.json'))).every(([path, want]) =>
-      path === '' || (have[path] ? have[path].version === want.version : want.optional === true))
+    return Object.entries(packages(join(root, 'package-lock.json'))).every(
+      ([path, want]) => path === '' || (have[path] ? have[path].version === want.version : want.optional === true),
+    )
   } catch {
     return false
   }
@@ -67,7 +75,11 @@ export async function build() {
   console.error('Building tweedie ...')
   const fresh = join(root, `dist-${process.pid}.tmp`)
   const started = new Date()
-  const code = await run(process.execPath, [join(modules, 'typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh, '--noCheck'], { cwd: root })
+  const code = await run(
+    process.execPath,
+    [join(modules, 'typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', fresh, '--noCheck'],
+    { cwd: root },
+  )
   if (code !== 0) {
     rmSync(fresh, { recursive: true, force: true })
     if (code > 128) process.exit(code)
@@ -75,7 +87,8 @@ export async function build() {
   }
   const { bundle } = await import('./bundle.js')
   await bundle(join(fresh, 'browser')).catch((/** @type {Error} */ error) => stop(error.message))
-  utimesSync(join(fresh, entry), started, started) // says when it was built: a file saved while the compiler ran is newer
+  // says when it was built: a file saved while the compiler ran is newer
+  utimesSync(join(fresh, entry), started, started)
   const old = join(root, `dist-${process.pid}-old.tmp`)
   try {
     if (existsSync(dist)) renameSync(dist, old)
@@ -92,7 +105,11 @@ export async function build() {
 function newest() {
   const source = join(root, 'src')
   const files = readdirSync(source, { recursive: true }).map((name) => join(source, String(name)))
-  return Math.max(...[source, ...files, join(root, 'tsconfig.json'), join(root, 'tsconfig.build.json')].map((file) => statSync(file).mtimeMs))
+  return Math.max(
+    ...[source, ...files, join(root, 'tsconfig.json'), join(root, 'tsconfig.build.json')].map(
+      (file) => statSync(file).mtimeMs,
+    ),
+  )
 }
 
 /**
@@ -123,8 +140,9 @@ export function run(command, args, { env = {}, cwd = process.cwd(), shell = fals
 }
 
 /**
- * Work does not end because nobody reads on: a closed terminal, `tweedie info | head`, `2>&1 | head`, a full disk under the
- * log. What is written goes nowhere from then on. Standard output that a disk had no room for is a failure all the same.
+ * Work does not end because nobody reads on: a closed terminal, `tweedie info | head`, `2>&1 | head`, a full disk
+ * under the log. What is written goes nowhere from then on. Standard output that a disk had no room for is a
+ * failure all the same.
  */
 export function outliveReaders() {
   process.stderr.on('error', () => {})

@@ -1,7 +1,7 @@
 /**
  * Which Vulkan driver the WGSL kernels are tested on, on Linux; nothing else needs one. Dawn finds drivers through the
- * Vulkan loader, which reads LD_LIBRARY_PATH when the process starts and VK_DRIVER_FILES after; so `npm test` asks here for
- * an environment and starts the tests in it.
+ * Vulkan loader, which reads LD_LIBRARY_PATH when the process starts and VK_DRIVER_FILES after; so `npm test` asks here
+ * for an environment and starts the tests in it.
  *
  * What the user has set is respected. Else the system's driver is used if it works: hardware, or lavapipe 25 and newer
  * (older ones lack what Dawn needs). Else SwiftShader, a software driver, with its loader: the development dependency
@@ -12,7 +12,17 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, existsSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  existsSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { homedir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
@@ -40,7 +50,9 @@ export function vulkanEnvironment({ verbose = false } = {}) {
   const system = systemAdapter()
   if (system) return answer(`the system's, ${system}`)
   const swiftShader = swiftShaderEnvironment()
-  return swiftShader ? answer('SwiftShader', swiftShader) : answer("the system's, though it did not compute: SwiftShader is not there, or not for this processor")
+  return swiftShader
+    ? answer('SwiftShader', swiftShader)
+    : answer("the system's, though it did not compute: SwiftShader is not there, or not for this processor")
 }
 
 /** The environment that makes a process compute on SwiftShader; null where there is none. */
@@ -57,7 +69,11 @@ function systemAdapter() {
   if (existsSync(file)) return readFileSync(file, 'utf8')
   let adapter = ''
   try {
-    adapter = execFileSync(process.execPath, [join(here, 'probe.js')], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: 60_000 }).trim()
+    adapter = execFileSync(process.execPath, [join(here, 'probe.js')], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: 60_000,
+    }).trim()
   } catch {
     // No loader, no driver, a driver that crashes: all the same here.
   }
@@ -73,12 +89,24 @@ function systemAdapter() {
 
 /** Changes when a loader, driver or graphics device comes or goes. */
 function fingerprint() {
-  const { LD_LIBRARY_PATH = '', XDG_DATA_DIRS = '/usr/local/share:/usr/share', XDG_DATA_HOME = join(homedir(), '.local/share') } = process.env
+  const {
+    LD_LIBRARY_PATH = '',
+    XDG_DATA_DIRS = '/usr/local/share:/usr/share',
+    XDG_DATA_HOME = join(homedir(), '.local/share'),
+  } = process.env
   const data = [...XDG_DATA_DIRS.split(':'), XDG_DATA_HOME, '/etc', '/usr/share']
-  const libraries = [...LD_LIBRARY_PATH.split(':'), '/usr/lib', '/usr/lib64', '/lib', `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`]
+  const libraries = [
+    ...LD_LIBRARY_PATH.split(':'),
+    '/usr/lib',
+    '/usr/lib64',
+    '/lib',
+    `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`,
+  ]
   const hash = createHash('sha256').update(JSON.stringify([LD_LIBRARY_PATH, process.version, process.arch]))
   for (const folder of [...data.map((path) => join(path, 'vulkan/icd.d')), ...libraries, '/dev', '/dev/dri', here]) {
-    for (const name of list(folder).filter((name) => folder.endsWith('icd.d') || /^libvulkan|^nvidia|^render|^dxg|^probe/.test(name))) {
+    for (const name of list(folder).filter(
+      (name) => folder.endsWith('icd.d') || /^libvulkan|^nvidia|^render|^dxg|^probe/.test(name),
+    )) {
       const { mtimeMs, size } = statSync(join(folder, name), { throwIfNoEntry: false }) ?? { mtimeMs: 0, size: 0 }
       // A device's time changes with its use.
       hash.update(JSON.stringify([folder, name, folder.startsWith('/dev') ? 0 : mtimeMs, size]))
@@ -128,7 +156,7 @@ function unpackSwiftShader() {
  * @returns {Generator<[string, Buffer]>}
  */
 function* untar(tar) {
-  for (let at = 0; at < tar.length && tar[at] !== 0;) {
+  for (let at = 0; at < tar.length && tar[at] !== 0; ) {
     const name = tar.toString('latin1', at, at + 100).split('\0', 1)[0]
     const size = parseInt(tar.toString('latin1', at + 124, at + 136), 8)
     yield [name, tar.subarray(at + 512, at + 512 + size)]

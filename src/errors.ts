@@ -51,34 +51,47 @@ export class TweedieError extends Error {
 }
 
 /**
- * The error for a value that does not belong where it is: `add: expected a tensor, found an array`, and of a Promise, whether
- * an `await` was forgotten. A sentence on what to do may follow.
+ * The error for a value that does not belong where it is: `add: expected a tensor, found an array`, and of a Promise,
+ * whether an `await` was forgotten. A sentence on what to do may follow.
  */
 export function unexpected(user: string, expected: string, value: unknown, remedy = ''): TweedieError {
-  return new TweedieError('option', `${user}: expected ${expected}, found ${named(value)}${isPromise(value) ? ': did you forget await?' : `.${remedy && ` ${remedy}`}`}`)
+  return new TweedieError(
+    'option',
+    `${user}: expected ${expected}, found ${named(value)}` +
+      `${isPromise(value) ? ': did you forget await?' : `.${remedy && ` ${remedy}`}`}`,
+  )
 }
 
 /** Throws 'option' for the first of these values, by name, that is a Promise: somebody forgot to wait for it. */
 export function checkAwaited(user: string, values: Readonly<Record<string, unknown>>): void {
-  for (const [name, value] of Object.entries(values)) if (isPromise(value)) throw unexpected(user, `the ${name} itself`, value)
+  for (const [name, value] of Object.entries(values))
+    if (isPromise(value)) throw unexpected(user, `the ${name} itself`, value)
 }
 
 /**
- * The same promise, which asks about a forgotten `await` where its result's members are looked up on it: JavaScript says
- * "dv.tensor is not a function".
+ * The same promise, which asks about a forgotten `await` where its result's members are looked up on it: JavaScript
+ * says "dv.tensor is not a function".
  */
-export function asksForAwait<T>(promise: Promise<T>, name: string, { prototype }: { readonly prototype: object }): Promise<T> {
+export function asksForAwait<T>(
+  promise: Promise<T>,
+  name: string,
+  { prototype }: { readonly prototype: object },
+): Promise<T> {
   for (const key of [...Object.getOwnPropertyNames(prototype), Symbol.dispose]) {
     if (key in promise) continue
     const get = (): never => {
-      throw new TweedieError('option', `${name}.${String(key)}: this is still the Promise of a ${name}: did you forget await?`)
+      throw new TweedieError(
+        'option',
+        `${name}.${String(key)}: this is still the Promise of a ${name}: did you forget await?`,
+      )
     }
     Object.defineProperty(promise, key, { get, configurable: true })
   }
   return promise
 }
 
-const isPromise = (value: unknown): boolean => typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+const isPromise = (value: unknown): boolean =>
+  typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 
 /** A value in a message: `"text"`, 3, an array, a Tensor. */
 export function named(value: unknown): string {

@@ -2,8 +2,8 @@
 
 /**
  * Levenshtein distance of two strings, or `limit + 1` where it exceeds `limit`. The common prefix and suffix, which
- * state-dict keys share at length, are cut off first, and it gives up as soon as a row of the table exceeds `limit`: 600
- * names against 600 keys take well under a second.
+ * state-dict keys share at length, are cut off first, and it gives up as soon as a row of the table exceeds `limit`:
+ * 600 names against 600 keys take well under a second.
  */
 export function editDistance(a: string, b: string, limit = Infinity): number {
   let start = 0
@@ -22,14 +22,14 @@ export function editDistance(a: string, b: string, limit = Infinity): number {
     let smallest = (row[0] = i)
     for (let j = 1; j <= n; j++) {
       const substituted = diagonal + (a.charCodeAt(start + i - 1) === b.charCodeAt(start + j - 1) ? 0 : 1)
-      diagonal = row[j]!
-      const cost = Math.min(substituted, diagonal + 1, row[j - 1]! + 1)
+      diagonal = row[j]
+      const cost = Math.min(substituted, diagonal + 1, row[j - 1] + 1)
       row[j] = cost
       if (cost < smallest) smallest = cost
     }
     if (smallest > limit) return limit + 1
   }
-  return Math.min(row[n]!, limit + 1)
+  return Math.min(row[n], limit + 1)
 }
 
 /**
@@ -49,7 +49,10 @@ export function nearestName(name: string, candidates: Iterable<string>): string 
   return best
 }
 
-/** `unknown option "spuds" (did you mean "steps"?)`, or null where all of `names` are known. `what` is one of them: option, key. */
+/**
+ * `unknown option "spuds" (did you mean "steps"?)`, or null where all of `names` are known. `what` is one
+ * of them: option, key.
+ */
 export function unknownNames(what: string, names: readonly string[], known: Iterable<string>): string | null {
   const all = [...known]
   const unknown = names.filter((name) => !all.includes(name))

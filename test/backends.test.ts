@@ -1,6 +1,6 @@
 /**
- * A backend's code is loaded when a device of it is requested, and entries with one backend are bundled without the other:
- * seen on the installed package, by what Node loads and by what bundles hold.
+ * A backend's code is loaded when a device of it is requested, and entries with one backend are bundled without the
+ * other: seen on the installed package, by what Node loads and by what bundles hold.
  */
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -32,14 +32,23 @@ export const load = (url, context, next) => {
 register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hook)}`)})
 ${code}
 for (const file of process.report.getReport().sharedObjects) console.error('loaded ' + file)`
-  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], { cwd: project, encoding: 'utf8', timeout: 60_000 })
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+    cwd: project,
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
   const lines = stderr.split('\n')
   const loaded = lines.flatMap((line) => /^loaded .*node_modules\/(?:tweedie\/)?(.*)$/.exec(line)?.[1] ?? [])
-  return { out: stdout.trim(), err: lines.filter((line) => !line.startsWith('loaded ') && !line.startsWith('Warning: ')).join('\n'), loaded }
+  return {
+    out: stdout.trim(),
+    err: lines.filter((line) => !line.startsWith('loaded ') && !line.startsWith('Warning: ')).join('\n'),
+    loaded,
+  }
 }
 
 const code = (path: string): string => readFileSync(`${project}/../node_modules/tweedie/${path}`, 'utf8')
-const ofWebGPU = (paths: readonly string[]): string[] => paths.filter((path) => path.startsWith('dist/') && /@compute|WebGPUBackend/.test(code(path)))
+const ofWebGPU = (paths: readonly string[]): string[] =>
+  paths.filter((path) => path.startsWith('dist/') && /@compute|WebGPUBackend/.test(code(path)))
 const ofCPU = (paths: readonly string[]): string[] => paths.filter((path) => path.startsWith('dist/tensor/cpu/'))
 
 /** A program that adds on a device that was requested so. */
@@ -67,18 +76,27 @@ describe('in Node', () => {
   })
 
   test('a backend that the entry has not is a typed error, and what other entries add is there', () => {
-    const ask = (backend: string): string => `await Device.request({ backend: '${backend}' }).then(({ backend }) => console.log(backend.kind), ({ code, message }) => console.log(code + ': ' + message))`
+    const ask = (backend: string): string =>
+      `await Device.request({ backend: '${backend}' }).then(({ backend }) => console.log(backend.kind), ({ code, ` +
+      "message }) => console.log(code + ': ' + message))"
     const { out, err } = run(`
 import { Device } from 'tweedie/webgpu'
 ${ask('cpu')}
 await import('tweedie/cpu')
 ${ask('cpu')}`)
-    expect(out, err).toBe('cpu-unavailable: This program was made without the backend cpu: import tweedie, which has both, or tweedie/cpu.\ncpu')
-    expect(run(`const { Device } = await import('tweedie/cpu')\n${ask('webgpu')}`).out).toMatch(/^webgpu-unavailable: .*import tweedie/)
+    expect(out, err).toBe(
+      'cpu-unavailable: This program was made without the backend cpu: import tweedie, which has ' +
+        'both, or tweedie/cpu.\ncpu',
+    )
+    expect(run(`const { Device } = await import('tweedie/cpu')\n${ask('webgpu')}`).out).toMatch(
+      /^webgpu-unavailable: .*import tweedie/,
+    )
   })
 
   test('code that is no longer there is a typed error, and auto goes on with what is there', () => {
-    const ask = (request: string): string => `console.log(await Device.request(${request}).then(({ backend }) => backend.kind, ({ code, message }) => code + ': ' + message))`
+    const ask = (request: string): string =>
+      `console.log(await Device.request(${request}).then(({ backend }) => backend.kind, ({ code, message }) ` +
+      "=> code + ': ' + message))"
     const { out, err } = run(`import { Device } from 'tweedie'\n${ask("{ backend: 'cpu' }")}`, 'tensor/cpu/request.js')
     expect(out, err).toBe('cpu-unavailable: The code of the backend cpu does not load (404): load the page again.')
     const withGPU = `
@@ -87,7 +105,9 @@ Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { gp
 import { Device } from 'tweedie'
 ${ask("{ backend: 'webgpu' }")}
 ${ask('')}`
-    expect(run(withGPU, 'tensor/webgpu/request.js').out).toBe('webgpu-unavailable: The code of the backend webgpu does not load (404): load the page again.\ncpu')
+    expect(run(withGPU, 'tensor/webgpu/request.js').out).toBe(
+      'webgpu-unavailable: The code of the backend webgpu does not load (404): load the page again.\ncpu',
+    )
   })
 
   test("the host's own navigator.gpu is asked, and npm's webgpu is not even loaded", () => {
@@ -104,20 +124,41 @@ console.log((await Device.request({ backend: 'webgpu' }).catch((error) => error)
 describe('bundled', () => {
   interface Bundle {
     /** The files of the package in each output. */
-    readonly outputs: { readonly entry: boolean; readonly files: string[]; readonly imports: { path: string; kind: string }[]; readonly path: string }[]
+    readonly outputs: {
+      readonly entry: boolean
+      readonly files: string[]
+      readonly imports: { path: string; kind: string }[]
+      readonly path: string
+    }[]
   }
   async function bundle(contents: string, splitting = false): Promise<Bundle> {
     const { metafile } = await esbuild.build({
-      stdin: { contents, resolveDir: project }, bundle: true, splitting, write: false, metafile: true, outdir: project, format: 'esm', platform: 'browser', logLevel: 'error',
+      stdin: { contents, resolveDir: project },
+      bundle: true,
+      splitting,
+      write: false,
+      metafile: true,
+      outdir: project,
+      format: 'esm',
+      platform: 'browser',
+      logLevel: 'error',
     })
     return {
       outputs: Object.entries(metafile.outputs).map(([path, { inputs, entryPoint, imports }]) => ({
-        path, imports, entry: entryPoint === '<stdin>', files: Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? /node_modules\/tweedie\/(.*)/.exec(file)?.[1] ?? [] : [])),
+        path,
+        imports,
+        entry: entryPoint === '<stdin>',
+        files: Object.entries(inputs).flatMap(([file, { bytesInOutput }]) =>
+          bytesInOutput > 0 ? (/node_modules\/tweedie\/(.*)/.exec(file)?.[1] ?? []) : [],
+        ),
       })),
     }
   }
-  const filesOf = async (contents: string): Promise<string[]> => (await bundle(contents)).outputs.flatMap(({ files }) => files)
-  const sampling = '{ describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sampleLoop, selfGuidance, urlSource }'
+  const filesOf = async (contents: string): Promise<string[]> =>
+    (await bundle(contents)).outputs.flatMap(({ files }) => files)
+  const sampling =
+    '{ describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sampleLoop, ' +
+    'selfGuidance, urlSource }'
 
   test('in one file, entries with one backend hold nothing of the other', async () => {
     const gpu = await filesOf("export * from 'tweedie/webgpu'")
@@ -140,7 +181,9 @@ describe('bundled', () => {
   })
 
   test('rooms by themselves hold no backend', async () => {
-    const parts = await filesOf("export { loadModel } from 'tweedie/nn'\nexport { sampleLoop } from 'tweedie/diffusion'")
+    const parts = await filesOf(
+      "export { loadModel } from 'tweedie/nn'\nexport { sampleLoop } from 'tweedie/diffusion'",
+    )
     expect([...ofCPU(parts), ...ofWebGPU(parts)]).toEqual([])
   })
 
@@ -150,7 +193,8 @@ describe('bundled', () => {
     const fetch = (path: string): void => {
       if (atOnce.has(path)) return
       atOnce.add(path)
-      for (const next of outputs.find((output) => output.path === path)?.imports ?? []) if (next.kind === 'import-statement') fetch(next.path)
+      for (const next of outputs.find((output) => output.path === path)?.imports ?? [])
+        if (next.kind === 'import-statement') fetch(next.path)
     }
     fetch(outputs.find(({ entry }) => entry)?.path ?? '')
     const files = outputs.filter(({ path }) => atOnce.has(path)).flatMap((output) => output.files)
@@ -161,10 +205,29 @@ describe('bundled', () => {
 
   test('tweedie.min.js imports its own chunks and nothing else, and comes with the licences of its parts', async () => {
     const folder = `${project}/../node_modules/tweedie/dist/browser`
-    const { metafile } = await esbuild.build({ entryPoints: [`${folder}/tweedie.min.js`], bundle: true, packages: 'external', write: false, metafile: true, format: 'esm', platform: 'browser', logLevel: 'error' })
-    expect(Object.values(metafile.inputs).flatMap(({ imports }) => imports.filter(({ external }) => external))).toEqual([])
+    const { metafile } = await esbuild.build({
+      entryPoints: [`${folder}/tweedie.min.js`],
+      bundle: true,
+      packages: 'external',
+      write: false,
+      metafile: true,
+      format: 'esm',
+      platform: 'browser',
+      logLevel: 'error',
+    })
+    expect(Object.values(metafile.inputs).flatMap(({ imports }) => imports.filter(({ external }) => external))).toEqual(
+      [],
+    )
     const chunks = readdirSync(folder).filter((name) => name.endsWith('.js'))
-    expect(Object.keys(metafile.inputs).map((path) => basename(path)).sort()).toEqual(chunks.sort())
-    expect(readFileSync(`${folder}/LICENSES.txt`, 'utf8').match(/^[\w@/-]+ [\d.]+: .*$/gm)?.map((line) => line.split(' ')[0])).toEqual(['tweedie', 'fast-png', 'fflate', 'iobuffer', 'jpeg-js', 'wgsl-preprocessor'])
+    expect(
+      Object.keys(metafile.inputs)
+        .map((path) => basename(path))
+        .sort(),
+    ).toEqual(chunks.sort())
+    expect(
+      readFileSync(`${folder}/LICENSES.txt`, 'utf8')
+        .match(/^[\w@/-]+ [\d.]+: .*$/gm)
+        ?.map((line) => line.split(' ')[0]),
+    ).toEqual(['tweedie', 'fast-png', 'fflate', 'iobuffer', 'jpeg-js', 'wgsl-preprocessor'])
   })
 })

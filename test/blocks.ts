@@ -7,7 +7,14 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 
 export const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
-export const pages = ['README.md', ...['docs', 'examples', 'weights'].flatMap((folder) => readdirSync(join(root, folder)).filter((name) => name.endsWith('.md')).map((name) => `${folder}/${name}`))]
+export const pages = [
+  'README.md',
+  ...['docs', 'examples', 'weights'].flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => `${folder}/${name}`),
+  ),
+]
 
 export interface Block {
   readonly page: string
@@ -17,8 +24,14 @@ export interface Block {
   readonly name: string
 }
 
-export const blocks = pages.flatMap((page): Block[] => [...read(page).matchAll(/^```(\w+).*\n([\s\S]*?)^```$/gm)].map(([, language = '', code = ''], i) =>
-  ({ page, language, code, name: `${page.replace(/^.*\/|\.md$/g, '')}-${i + 1}` })))
+export const blocks = pages.flatMap((page): Block[] =>
+  [...read(page).matchAll(/^```(\w+).*\n([\s\S]*?)^```$/gm)].map(([, language = '', code = ''], i) => ({
+    page,
+    language,
+    code,
+    name: `${page.replace(/^.*\/|\.md$/g, '')}-${i + 1}`,
+  })),
+)
 
 /** Those in JavaScript and TypeScript. */
 export const programs = blocks.filter(({ language }) => /^([mc]?[jt]s|javascript|typescript)$/.test(language))
@@ -28,4 +41,8 @@ export const needsNode = ({ code }: Block): boolean => /\bnode:|\bprocess\.|\bBu
 
 /** Files of the programs in TypeScript, by name. */
 export const typed = (which: (block: Block) => boolean = () => true): Record<string, string> =>
-  Object.fromEntries(programs.filter((block) => /ts|typescript/.test(block.language) && which(block)).map(({ name, code }) => [`${name}.mts`, code]))
+  Object.fromEntries(
+    programs
+      .filter((block) => /ts|typescript/.test(block.language) && which(block))
+      .map(({ name, code }) => [`${name}.mts`, code]),
+  )

@@ -1,9 +1,9 @@
 /**
- * The library in a real browser: the installed package, bundled, in Chromium. A page draws two steps of the shipped model, plain
- * and self-guided, and posts the numbers back; they must be those that Node computes. Three pages: WebGPU on whatever
- * adapter there is (SwiftShader where there is no GPU); the CPU backend where the page is cross-origin isolated, so that
- * threads share memory, with relaxed SIMD beside plain; and where it is not, on one thread. One more page has no bundler: it
- * imports the package's own bundle; the last is the README's.
+ * The library in a real browser: the installed package, bundled, in Chromium. A page draws two steps of the shipped
+ * model, plain and self-guided, and posts the numbers back; they must be those that Node computes. Three pages: WebGPU
+ * on whatever adapter there is (SwiftShader where there is no GPU); the CPU backend where the page is cross-origin
+ * isolated, so that threads share memory, with relaxed SIMD beside plain; and where it is not, on one thread. One more
+ * page has no bundler: it imports the package's own bundle; the last is the README's.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -122,21 +122,31 @@ interface Result {
 async function inChromium(program: string, headers: Readonly<Record<string, string>> = {}): Promise<Result> {
   const { outputFiles } = await build({
     stdin: { contents: posting(program), resolveDir: await packed(), loader: 'js' },
-    bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022', minify: true, logLevel: 'error',
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    minify: true,
+    logLevel: 'error',
   })
-  const files: Readonly<Record<string, string | Buffer>> = { '/': html('<script type="module" src="/script.js"></script>'), '/script.js': outputFiles[0].text, '/weights': weights }
+  const files: Readonly<Record<string, string | Buffer>> = {
+    '/': html('<script type="module" src="/script.js"></script>'),
+    '/script.js': outputFiles[0].text,
+    '/weights': weights,
+  }
   return (await visit<Result>({ serve: (path) => files[path] ?? null, headers })).result
 }
 
 async function inNode(device: Device): Promise<Result['samples']> {
   const checkpoint = await openCheckpoint(bytesSource(weights))
   const description = describeModel(checkpoint)
-  using model = await loadModel(device, checkpoint, description) as UNet
+  using model = (await loadModel(device, checkpoint, description)) as UNet
   const diffusion = diffusionOf(description, { respacing: 2 })
   const draw = async (options: object): Promise<number[]> => {
     using noise = new GeneratedNoise(device, { seed: 5, samples: [0], shape: [3, 32, 32] })
     using x = await sample(diffusion, model, { noise, ...options })
-    return [...await x.read()]
+    return [...(await x.read())]
   }
   return { plain: await draw({}), guided: await draw({ selfGuidance: { weight: 1, every: 1 } }) }
 }
@@ -146,10 +156,12 @@ describe.runIf(chromium)('in Chromium', () => {
     const found = await inChromium(webgpuPage)
     expect(found.error).toBeUndefined()
     const expected = await inNode(await testDevice('webgpu'))
-    // Another adapter has another exp and sums in another order, and the first step of the cosine schedule multiplies the
-    // difference by 1/sqrt(alphaBar) = 2e4 before it clips: the same sample on any adapter is one within 60 dB.
+    // Another adapter has another exp and sums in another order, and the first step of the cosine schedule multiplies
+    // the difference by 1/sqrt(alphaBar) = 2e4 before it clips: the same sample on any adapter is one within 60 dB.
     expect(psnr(found.samples.plain, expected.plain), `plain, dB, on ${found.adapter}`).toBeGreaterThanOrEqual(60)
-    expect(psnr(found.samples.guided, expected.guided), `self-guided, dB, on ${found.adapter}`).toBeGreaterThanOrEqual(60)
+    expect(psnr(found.samples.guided, expected.guided), `self-guided, dB, on ${found.adapter}`).toBeGreaterThanOrEqual(
+      60,
+    )
     expect(found.alive).toBe(0)
   })
 
@@ -164,7 +176,8 @@ describe.runIf(chromium)('in Chromium', () => {
       expect(found.chosen, 'where the only adapter is a software one').toBe('cpu')
       expect(found.samples).toEqual(await inNode(await testDevice('cpu')))
       expect(found.alive).toBe(0)
-      // Of single roundings: a fused multiply-add leaves one out. A bias before a norm has a gradient of rounding alone.
+      // Of single roundings: a fused multiply-add leaves one out. A bias before a norm has a gradient of rounding
+      // alone.
       expect(found.differences.length).toBeGreaterThan(100)
       const atLeast = 1e-2 * Math.max(...found.differences.map(([, largest]) => largest))
       const relative = found.differences.map(([difference, largest]) => difference / Math.max(largest, atLeast))
@@ -189,14 +202,17 @@ async function run() {
     const serve = (path: string): string | Buffer | null => {
       if (path === '/') return html(`<script type="module">${program}</script>`)
       if (path === '/weights') return weights
-      return path.startsWith('/tweedie/') ? readFileSync(join(installed, 'dist/browser', path.slice('/tweedie/'.length))) : null
+      return path.startsWith('/tweedie/')
+        ? readFileSync(join(installed, 'dist/browser', path.slice('/tweedie/'.length)))
+        : null
     }
     const { result, requested } = await visit<Result>({ serve, headers: isolation })
     expect(result.error).toBeUndefined()
     expect(result.samples).toEqual(await inNode(await testDevice('cpu')))
     expect(result.chosen).toBe('webgpu 2,3')
     const asked = requested.indexOf('/asks-for-a-gpu')
-    const scripts = (paths: readonly string[], text: string): number => paths.filter((path) => path.startsWith('/tweedie/') && serve(path)?.includes(text)).length
+    const scripts = (paths: readonly string[], text: string): number =>
+      paths.filter((path) => path.startsWith('/tweedie/') && serve(path)?.includes(text)).length
     // The first letters of a WebAssembly module in base64; every kernel's of WGSL.
     const [wasm, wgsl] = ['AGFzbQ', '@compute']
     expect([wasm, wgsl].map((text) => scripts(requested.slice(0, asked), text))).toEqual([1, 0])
@@ -205,10 +221,16 @@ async function run() {
 
   test("the README's page shows what Node draws", async () => {
     const page = blocks.find(({ page, language }) => page === 'README.md' && language === 'html')!.code
-    const last = "\nconst { data } = document.querySelector('canvas').getContext('2d').getImageData(0, 0, 32, 32)\nfetch('/result', { method: 'POST', body: JSON.stringify({ pixels: [...data] }) })\n</script>"
+    const last =
+      "\nconst { data } = document.querySelector('canvas').getContext('2d').getImageData(0, 0, 32, 32)\n" +
+      "fetch('/result', { method: 'POST', body: JSON.stringify({ pixels: [...data] }) })\n</script>"
     const shorter = html(page.replace(/steps: \d+/, 'steps: 2').replace('</script>', last))
     const serve = (path: string): string | Buffer | null =>
-      path === '/' ? shorter : path.startsWith('/node_modules/tweedie/') ? readFileSync(join(installed, path.slice('/node_modules/tweedie/'.length))) : null
+      path === '/'
+        ? shorter
+        : path.startsWith('/node_modules/tweedie/')
+          ? readFileSync(join(installed, path.slice('/node_modules/tweedie/'.length)))
+          : null
     const { result } = await visit<{ readonly pixels?: number[]; readonly error?: string }>({ serve })
     expect(result.error).toBeUndefined()
     using model = await Tweedie.load('bccd32', { backend: 'cpu' })

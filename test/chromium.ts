@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os'
 import { extname, join } from 'node:path'
 
 /** Its program, undefined where there is none: then the tests are counted as skipped, and CI fails. */
-export const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => statSync(path, { throwIfNoEntry: false })?.isFile())
+export const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
+  statSync(path, { throwIfNoEntry: false })?.isFile(),
+)
 if (!chromium && process.env.CI === 'true') throw new Error('CI tests in Chromium, and it is not installed')
 
 /** What makes a page cross-origin isolated. */
@@ -31,7 +33,13 @@ addEventListener('unhandledrejection', (event) => failed(event.reason?.stack ?? 
 export const posting = (program: string): string => `${program}
 run().catch((error) => ({ error: String(error.stack ?? error) })).then((result) => fetch('/result', { method: 'POST', body: JSON.stringify(result) }))`
 
-const types: Readonly<Record<string, string>> = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css', '': 'text/html', '.html': 'text/html' }
+const types: Readonly<Record<string, string>> = {
+  '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
+  '.css': 'text/css',
+  '': 'text/html',
+  '.html': 'text/html',
+}
 
 /** What the page posts, and the paths that were asked for. */
 export async function visit<Result>({ serve, headers = {} }: Page): Promise<{ result: Result; requested: string[] }> {
@@ -44,10 +52,12 @@ export async function visit<Result>({ serve, headers = {} }: Page): Promise<{ re
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
     if (path === '/result') {
       const chunks: Buffer[] = []
-      request.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => {
-        response.end()
-        report(JSON.parse(Buffer.concat(chunks).toString()) as Result)
-      })
+      request
+        .on('data', (chunk: Buffer) => chunks.push(chunk))
+        .on('end', () => {
+          response.end()
+          report(JSON.parse(Buffer.concat(chunks).toString()) as Result)
+        })
       return
     }
     requested.push(path)
@@ -57,10 +67,24 @@ export async function visit<Result>({ serve, headers = {} }: Page): Promise<{ re
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  const browser = spawn(chromium as string, [
-    '--headless=new', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan', `--user-data-dir=${profile}`, `http://127.0.0.1:${port}/`,
-  ], { stdio: 'ignore', env: { ...process.env, VK_DRIVER_FILES: undefined } })
+  const browser = spawn(
+    chromium as string,
+    [
+      '--headless=new',
+      '--no-sandbox',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--enable-unsafe-webgpu',
+      '--use-webgpu-adapter=swiftshader',
+      '--enable-features=Vulkan',
+      `--user-data-dir=${profile}`,
+      `http://127.0.0.1:${port}/`,
+    ],
+    { stdio: 'ignore', env: { ...process.env, VK_DRIVER_FILES: undefined } },
+  )
   const ended = new Promise<never>((_, reject) => {
     browser.on('exit', (code) => reject(new Error(`Chromium ended by itself with ${code}`)))
     browser.on('error', reject)

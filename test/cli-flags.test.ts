@@ -1,4 +1,7 @@
-/** `--flags "$MODEL_FLAGS"`: every command that takes --preset takes the flags of the scripts that trained a network, too. */
+/**
+ * `--flags "$MODEL_FLAGS"`: every command that takes --preset takes the flags of the scripts that
+ * trained a network, too.
+ */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
@@ -13,7 +16,10 @@ import { hashes, waves } from './formula.ts'
 import { base, cosine, writeModel } from './small-models.ts'
 
 const at = temporaryFolder()
-const flags = 'MODEL_FLAGS="--image_size 8 --num_channels 32 --num_res_blocks 1 --num_heads 1 --num_head_channels 16 --channel_mult 1,2 --attention_resolutions 4 --resblock_updown True --use_new_attention_order True --learn_sigma True --noise_schedule cosine --batch_size 4"'
+const flags =
+  'MODEL_FLAGS="--image_size 8 --num_channels 32 --num_res_blocks 1 --num_heads 1 --num_head_channels 16 ' +
+  '--channel_mult 1,2 --attention_resolutions 4 --resblock_updown True --use_new_attention_order True ' +
+  '--learn_sigma True --noise_schedule cosine --batch_size 4"'
 const cpu = ['--backend', 'cpu', '--threads', '1']
 
 async function run(...argv: string[]): Promise<string> {
@@ -42,13 +48,34 @@ const [told, silent] = [at('told.safetensors'), at('silent.safetensors')]
 beforeAll(async () => {
   await writeModel(told, base)
   const fill = hashes(1)
-  await writeFileAtomic(silent, encodeSafetensors([...stateDictOf(planOf(base))].map(([key, shape], j) => [key, { shape, data: fill(key, shape, j) }] as const)))
-  writeFileSync(at('data.npz'), npz({ images: npy('|u1', [6, 8, 8, 3], Uint8Array.from({ length: 6 * 192 }, (_, i) => (i * 37) % 256)) }))
-  await writeFileAtomic(at('in.safetensors'), encodeSafetensors([['x', { shape: [1, 3, 8, 8], data: Float32Array.from(waves([1, 3, 8, 8], 0.11)) }], ['timesteps', { shape: [1], data: Float32Array.of(500) }]]))
+  await writeFileAtomic(
+    silent,
+    encodeSafetensors(
+      [...stateDictOf(planOf(base))].map(([key, shape], j) => [key, { shape, data: fill(key, shape, j) }] as const),
+    ),
+  )
+  writeFileSync(
+    at('data.npz'),
+    npz({
+      images: npy(
+        '|u1',
+        [6, 8, 8, 3],
+        Uint8Array.from({ length: 6 * 192 }, (_, i) => (i * 37) % 256),
+      ),
+    }),
+  )
+  await writeFileAtomic(
+    at('in.safetensors'),
+    encodeSafetensors([
+      ['x', { shape: [1, 3, 8, 8], data: Float32Array.from(waves([1, 3, 8, 8], 0.11)) }],
+      ['timesteps', { shape: [1], data: Float32Array.of(500) }],
+    ]),
+  )
 })
 
 test('sample draws what it draws of a file that says what it is, keeps the flags, and is replayed', async () => {
-  const sample = (model: string, out: string, ...more: string[]): Promise<string> => run('sample', '--model', model, '--respacing', '2', '--number', '1', '--out', at(out), ...cpu, ...more)
+  const sample = (model: string, out: string, ...more: string[]): Promise<string> =>
+    run('sample', '--model', model, '--respacing', '2', '--number', '1', '--out', at(out), ...cpu, ...more)
   await sample(told, 'told')
   await sample(silent, 'flagged', '--flags', flags)
   const picture = (folder: string): Buffer => readFileSync(join(at(folder), 'sample-0000.png'))
@@ -60,11 +87,35 @@ test('sample draws what it draws of a file that says what it is, keeps the flags
 })
 
 test('score, forward and info', async () => {
-  const score = (model: string, out: string, ...more: string[]): Promise<string> => run('score', '--model', model, '--data', at('data.npz'), '--distance', 'l2', '--out', at(`${out}.csv`), ...cpu, ...more)
+  const score = (model: string, out: string, ...more: string[]): Promise<string> =>
+    run(
+      'score',
+      '--model',
+      model,
+      '--data',
+      at('data.npz'),
+      '--distance',
+      'l2',
+      '--out',
+      at(`${out}.csv`),
+      ...cpu,
+      ...more,
+    )
   await score(told, 'of-told')
   await score(silent, 'of-flags', '--flags', flags)
   expect(readFileSync(at('of-flags.csv'), 'utf8')).toBe(readFileSync(at('of-told.csv'), 'utf8'))
-  const forward = (model: string, out: string, ...more: string[]): Promise<string> => run('forward', '--model', model, '--input', at('in.safetensors'), '--save', at(`${out}.out.safetensors`), ...cpu, ...more)
+  const forward = (model: string, out: string, ...more: string[]): Promise<string> =>
+    run(
+      'forward',
+      '--model',
+      model,
+      '--input',
+      at('in.safetensors'),
+      '--save',
+      at(`${out}.out.safetensors`),
+      ...cpu,
+      ...more,
+    )
   await forward(told, 'of-told')
   await forward(silent, 'of-flags', '--flags', flags)
   expect(readFileSync(at('of-flags.out.safetensors'))).toEqual(readFileSync(at('of-told.out.safetensors')))
@@ -75,7 +126,10 @@ test('score, forward and info', async () => {
 test('convert writes it into the file', async () => {
   await run('convert', silent, at('converted.safetensors'), '--flags', flags)
   const { config, diffusion, metadata } = await saidBy(at('converted.safetensors'))
-  expect({ config, diffusion }).toEqual({ config: base, diffusion: { ...cosine, learnSigma: true, rescaleLearnedSigmas: false } })
+  expect({ config, diffusion }).toEqual({
+    config: base,
+    diffusion: { ...cosine, learnSigma: true, rescaleLearnedSigmas: false },
+  })
   expect(metadata).toEqual(configMetadata(base, diffusion))
   // Over what the file says: it is what convert is for.
   await run('convert', told, at('linear.safetensors'), '--flags', flags.replace('cosine', 'linear'))
@@ -85,11 +139,39 @@ test('convert writes it into the file', async () => {
 test('train diffusion and train classifier take the network from it', async () => {
   const training = ['--data', at('data.npz'), '--images', '2', '--batch', '2', '--evaluate-on', '0', ...cpu]
   await run('train', 'diffusion', ...training, '--samples', '0', '--flags', flags, '--out', at('trained'))
-  expect(await saidBy(join(at('trained'), 'model.safetensors'))).toMatchObject({ config: base, diffusion: { schedule: 'cosine', diffusionSteps: 1000, learnSigma: true } })
+  expect(await saidBy(join(at('trained'), 'model.safetensors'))).toMatchObject({
+    config: base,
+    diffusion: { schedule: 'cosine', diffusionSteps: 1000, learnSigma: true },
+  })
   await run('label', '--scores', await scores(), '--levels', '2', '--out', at('labels.json'))
-  const classifier = '--latent_size 8 --classifier_width 64 --classifier_depth 1 --classifier_attention_resolutions 8 --noise_schedule cosine'
-  await run('train', 'classifier', ...training, '--labels', at('labels.json'), '--model', told, '--flags', classifier, '--validate', '0', '--out', at('levels'))
-  expect((await saidBy(join(at('levels'), 'model.safetensors'))).config).toMatchObject({ kind: 'classifier', imageSize: 8, modelChannels: 64, numResBlocks: 1, channelMult: [1], attentionResolutions: [1], resblockUpdown: true, outChannels: 2 })
+  const classifier =
+    '--latent_size 8 --classifier_width 64 --classifier_depth 1 --classifier_attention_resolutions ' +
+    '8 --noise_schedule cosine'
+  await run(
+    'train',
+    'classifier',
+    ...training,
+    '--labels',
+    at('labels.json'),
+    '--model',
+    told,
+    '--flags',
+    classifier,
+    '--validate',
+    '0',
+    '--out',
+    at('levels'),
+  )
+  expect((await saidBy(join(at('levels'), 'model.safetensors'))).config).toMatchObject({
+    kind: 'classifier',
+    imageSize: 8,
+    modelChannels: 64,
+    numResBlocks: 1,
+    channelMult: [1],
+    attentionResolutions: [1],
+    resblockUpdown: true,
+    outChannels: 2,
+  })
 })
 
 async function scores(): Promise<string> {
@@ -113,14 +195,80 @@ test('what is wrong with them is one line', async () => {
   await refused(/does not say what network it holds: .*give the flags it was trained with/, ...sample)
   await refused('--flags needs a value: --flags "--image_size 64 …".', ...sample, '--flags')
   await refused('--flags needs a value', ...sample, '--flags', '--seed', '1')
-  await refused('flags: unknown flag "num_chanels" (did you mean "num_channels"?).', ...sample, '--flags', '--num_chanels 32')
-  await refused(/silent\.safetensors .*time_embed/, ...sample, '--flags', flags.replace('--num_channels 32', '--num_channels 64'))
-  await refused(/^.*silent\.safetensors does not fit the network of \d+ tensors: /, 'info', silent, '--flags', flags.replace('--num_res_blocks 1', '--num_res_blocks 2'))
-  await refused('a preset and flags say the same thing: give one of them', ...sample, '--flags', flags, '--preset', 'lsun_cat')
-  await refused('told.safetensors says itself what network it holds and how it was trained, and the flags say otherwise', 'sample', '--model', told, '--out', at('never'), '--flags', flags.replace('cosine', 'linear'))
-  await refused('--config and --flags say the same thing: give one of them.', 'convert', silent, at('never.safetensors'), '--flags', flags, '--config', 'x.json')
+  await refused(
+    'flags: unknown flag "num_chanels" (did you mean "num_channels"?).',
+    ...sample,
+    '--flags',
+    '--num_chanels 32',
+  )
+  await refused(
+    /silent\.safetensors .*time_embed/,
+    ...sample,
+    '--flags',
+    flags.replace('--num_channels 32', '--num_channels 64'),
+  )
+  await refused(
+    /^.*silent\.safetensors does not fit the network of \d+ tensors: /,
+    'info',
+    silent,
+    '--flags',
+    flags.replace('--num_res_blocks 1', '--num_res_blocks 2'),
+  )
+  await refused(
+    'a preset and flags say the same thing: give one of them',
+    ...sample,
+    '--flags',
+    flags,
+    '--preset',
+    'lsun_cat',
+  )
+  await refused(
+    'told.safetensors says itself what network it holds and how it was trained, and the flags say otherwise',
+    'sample',
+    '--model',
+    told,
+    '--out',
+    at('never'),
+    '--flags',
+    flags.replace('cosine', 'linear'),
+  )
+  await refused(
+    '--config and --flags say the same thing: give one of them.',
+    'convert',
+    silent,
+    at('never.safetensors'),
+    '--flags',
+    flags,
+    '--config',
+    'x.json',
+  )
   const training = ['--data', at('data.npz'), '--images', '2', '--batch', '2', '--out', at('never')]
-  await refused('--preset and --flags say the same thing: give one of them.', 'train', 'diffusion', ...training, '--flags', flags, '--preset', 'lsun_cat')
-  await refused('--flags says all of the network and the process: leave --num-channels out.', 'train', 'diffusion', ...training, '--flags', flags, '--num-channels', '32')
-  await refused('the network of --flags is no U-Net that draws images by itself', 'train', 'diffusion', ...training, '--flags', '--large_size 64')
+  await refused(
+    '--preset and --flags say the same thing: give one of them.',
+    'train',
+    'diffusion',
+    ...training,
+    '--flags',
+    flags,
+    '--preset',
+    'lsun_cat',
+  )
+  await refused(
+    '--flags says all of the network and the process: leave --num-channels out.',
+    'train',
+    'diffusion',
+    ...training,
+    '--flags',
+    flags,
+    '--num-channels',
+    '32',
+  )
+  await refused(
+    'the network of --flags is no U-Net that draws images by itself',
+    'train',
+    'diffusion',
+    ...training,
+    '--flags',
+    '--large_size 64',
+  )
 })

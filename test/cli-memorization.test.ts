@@ -1,4 +1,7 @@
-/** `tweedie train features` and `tweedie memorization` on a small folder of pictures, one of whose samples is a turned copy. */
+/**
+ * `tweedie train features` and `tweedie memorization` on a small folder of pictures, one of whose
+ * samples is a turned copy.
+ */
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decode } from 'fast-png'
@@ -25,10 +28,13 @@ function picture(seed: number): Image {
 }
 
 /** Its rows become columns. */
-const transposed = ({ data, ...rest }: Image): Image => ({ ...rest, data: data.map((_, at) => {
-  const i = Math.floor(at / 3)
-  return data[((i % side) * side + Math.floor(i / side)) * 3 + at % 3]
-}) })
+const transposed = ({ data, ...rest }: Image): Image => ({
+  ...rest,
+  data: data.map((_, at) => {
+    const i = Math.floor(at / 3)
+    return data[((i % side) * side + Math.floor(i / side)) * 3 + (at % 3)]
+  }),
+})
 
 let copied: string
 beforeAll(async () => {
@@ -36,19 +42,50 @@ beforeAll(async () => {
     mkdirSync(at(`data/${name}`), { recursive: true })
     for (let i = 0; i < 20; i++) writeFileSync(at(`data/${name}/${i}.png`), encodePng(picture(100 * c + i)))
   }
-  const { code, err } = await tweedie(['select', at('data'), '--hold-out', '0.3', '--seed', '1', '--out', at('split.json')])
+  const { code, err } = await tweedie([
+    'select',
+    at('data'),
+    '--hold-out',
+    '0.3',
+    '--seed',
+    '1',
+    '--out',
+    at('split.json'),
+  ])
   expect(code, err.join('\n')).toBe(0)
   const { parts } = JSON.parse(readFileSync(at('split.json'), 'utf8')) as Selection
   // Names are sorted as strings, folders first.
-  const names = ['ripples', 'waves'].flatMap((folder) => readdirSync(at(`data/${folder}`)).sort().map((file) => `${folder}/${file}`))
+  const names = ['ripples', 'waves'].flatMap((folder) =>
+    readdirSync(at(`data/${folder}`))
+      .sort()
+      .map((file) => `${folder}/${file}`),
+  )
   copied = names[parts.train[5]]
   mkdirSync(at('samples'))
   for (let i = 0; i < 5; i++) writeFileSync(at(`samples/sample-${i}.png`), encodePng(picture(1000 + i)))
   const { data } = decode(readFileSync(at(`data/${copied}`)))
-  writeFileSync(at('samples/sample-3.png'), encodePng(transposed({ width: side, height: side, channels: 3, data: Uint8Array.from(data) })))
+  writeFileSync(
+    at('samples/sample-3.png'),
+    encodePng(transposed({ width: side, height: side, channels: 3, data: Uint8Array.from(data) })),
+  )
 })
 
-const trained = ['train', 'features', '--data', '', '--images', '64', '--batch', '8', '--channels', '4,6', '--save-every', '8', '--log-every', '4']
+const trained = [
+  'train',
+  'features',
+  '--data',
+  '',
+  '--images',
+  '64',
+  '--batch',
+  '8',
+  '--channels',
+  '4,6',
+  '--save-every',
+  '8',
+  '--log-every',
+  '4',
+]
 const trainFeatures = (folder: string, ...more: string[]) =>
   tweedie([...trained.with(3, at('data')), '--select', at('split.json'), '--out', at(folder), ...more])
 
@@ -56,14 +93,29 @@ describe('train features', () => {
   test('leaves a net with its figures on held-out images, and what every training leaves', async () => {
     const { code, out, err } = await trainFeatures('features')
     expect(code, err.join('\n')).toBe(0)
-    expect(out.join('\n')).toMatch(/5 nearest neighbours, 12 held-out images: balanced accuracy [01]\.\d+ \(ripples [01]\.\d+, waves [01]\.\d+\)/)
+    expect(out.join('\n')).toMatch(
+      /5 nearest neighbours, 12 held-out images: balanced accuracy [01]\.\d+ \(ripples [01]\.\d+, waves [01]\.\d+\)/,
+    )
     expect(out.join('\n')).toMatch(/noise 0.05 \d\.\d+.*another class \d/)
-    expect(readdirSync(at('features')).sort()).toEqual(['ema-0.99.safetensors', 'features.safetensors', 'images.jsonl', 'log.csv', 'model.safetensors', 'report.html', 'state.safetensors'])
+    expect(readdirSync(at('features')).sort()).toEqual([
+      'ema-0.99.safetensors',
+      'features.safetensors',
+      'images.jsonl',
+      'log.csv',
+      'model.safetensors',
+      'report.html',
+      'state.safetensors',
+    ])
     const file = await openCheckpoint(await openFile(at('features/features.safetensors')))
     expect([...file.tensors.keys()].filter((key) => !key.startsWith('stages.'))).toEqual([])
     expect(file.metadata.kind).toBe('features')
     expect(JSON.parse(file.metadata.config)).toEqual({ in_channels: 3, channels: [4, 6], image_size: 16 })
-    expect(JSON.parse(file.metadata.training)).toMatchObject({ step: 8, images: 64, classCounts: [expect.any(Number), expect.any(Number)], evaluation: { step: 8, images: 12 } })
+    expect(JSON.parse(file.metadata.training)).toMatchObject({
+      step: 8,
+      images: 64,
+      classCounts: [expect.any(Number), expect.any(Number)],
+      evaluation: { step: 8, images: 12 },
+    })
     await file.close()
     expect(readFileSync(at('features/report.html'), 'utf8')).toContain('On held-out images')
     expect(readFileSync(at('features/log.csv'), 'utf8')).toMatch(/contrast/)
@@ -72,9 +124,18 @@ describe('train features', () => {
   test('says what is wrong with the data or the options', async () => {
     const cases: [string[], string][] = [
       [['train', 'features', '--data', at('data'), '--images', '8', '--batch', '1', '--out', at('x')], 'at least 2'],
-      [['train', 'features', '--data', at('data'), '--images', '8', '--image-size', '8', '--out', at('x')], '--image-size: expected a whole number from 16'],
-      [['train', 'features', '--data', at('data'), '--images', '8', '--image-size', '32', '--out', at('x')], 'too small for 32 x 32'],
-      [['train', 'features', '--data', at('data'), '--images', '8', '--channels', '4,x', '--out', at('x')], '--channels'],
+      [
+        ['train', 'features', '--data', at('data'), '--images', '8', '--image-size', '8', '--out', at('x')],
+        '--image-size: expected a whole number from 16',
+      ],
+      [
+        ['train', 'features', '--data', at('data'), '--images', '8', '--image-size', '32', '--out', at('x')],
+        'too small for 32 x 32',
+      ],
+      [
+        ['train', 'features', '--data', at('data'), '--images', '8', '--channels', '4,x', '--out', at('x')],
+        '--channels',
+      ],
     ]
     for (const [argv, message] of cases) {
       const { code, err } = await tweedie(argv)
@@ -85,21 +146,38 @@ describe('train features', () => {
 })
 
 describe('memorization', () => {
-  const argv = (...more: string[]): string[] => ['memorization', '--samples', at('samples'), '--train', at('data'), '--select', at('split.json'), ...more]
+  const argv = (...more: string[]): string[] => [
+    'memorization',
+    '--samples',
+    at('samples'),
+    '--train',
+    at('data'),
+    '--select',
+    at('split.json'),
+    ...more,
+  ]
 
   for (const features of [false, true]) {
     test(`finds the copy${features ? ', in features too' : ''}`, async () => {
       const folder = features ? 'both' : 'pixels'
-      const { code, out, err } = await tweedie(argv('--out', at(folder), ...features ? ['--features', at('features/features.safetensors')] : []))
+      const { code, out, err } = await tweedie(
+        argv('--out', at(folder), ...(features ? ['--features', at('features/features.safetensors')] : [])),
+      )
       expect(code, err.join('\n')).toBe(0)
       expect(readdirSync(at(folder)).sort()).toEqual(['distances.csv', 'index.html', 'memorization.json', 'pairs.png'])
       const report = JSON.parse(readFileSync(join(at(folder), 'memorization.json'), 'utf8')) as Memorization
       expect(report.samples.number).toBe(5)
       expect([report.data.train, report.data.heldOut]).toEqual([28, 12])
       expect(report.measures.map(({ name }) => name)).toEqual(features ? ['pixels', 'features'] : ['pixels'])
-      const [head, ...rows] = readFileSync(join(at(folder), 'distances.csv'), 'utf8').trimEnd().split('\n').map((row) => row.split(','))
+      const [head, ...rows] = readFileSync(join(at(folder), 'distances.csv'), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((row) => row.split(','))
       expect(head.slice(0, 5)).toEqual(['set', 'image', 'pixels_distance', 'pixels_training_image', 'pixels_symmetry'])
-      expect(rows.map(([set]) => set)).toEqual([...Array<string>(5).fill('sample'), ...Array<string>(12).fill('held-out')])
+      expect(rows.map(([set]) => set)).toEqual([
+        ...Array<string>(5).fill('sample'),
+        ...Array<string>(12).fill('held-out'),
+      ])
       const copy = rows[3]
       report.measures.forEach(({ samples, heldOut, nearer }, m) => {
         expect(Number(copy[2 + 3 * m])).toBeLessThan(1e-5)
@@ -122,14 +200,30 @@ describe('memorization', () => {
   }
 
   test('says what is missing or does not fit', async () => {
-    writeFileSync(at('other.json'), JSON.stringify({ program: 'tweedie', kind: 'selection', data: 'x', fingerprint: 'y', how: {}, parts: { train: [0], 'held-out': [1] } }))
+    writeFileSync(
+      at('other.json'),
+      JSON.stringify({
+        program: 'tweedie',
+        kind: 'selection',
+        data: 'x',
+        fingerprint: 'y',
+        how: {},
+        parts: { train: [0], 'held-out': [1] },
+      }),
+    )
     const small = at('small')
     mkdirSync(small)
     writeFileSync(join(small, 'a.png'), encodePng({ width: 8, height: 4, channels: 3, data: new Uint8Array(96) }))
     const cases: [string[], string][] = [
       [['memorization', '--samples', at('samples'), '--train', at('data')], '--select is required'],
-      [['memorization', '--samples', at('samples'), '--train', at('data'), '--select', at('other.json')], 'was made for other data'],
-      [['memorization', '--samples', small, '--train', at('data'), '--select', at('split.json')], 'expected square pictures, found 8 x 4'],
+      [
+        ['memorization', '--samples', at('samples'), '--train', at('data'), '--select', at('other.json')],
+        'was made for other data',
+      ],
+      [
+        ['memorization', '--samples', small, '--train', at('data'), '--select', at('split.json')],
+        'expected square pictures, found 8 x 4',
+      ],
       [argv('--features', at('features/nothing.safetensors')), 'nothing.safetensors'],
     ]
     for (const [args, message] of cases) {

@@ -20,9 +20,11 @@ export interface Printed {
 /** Runs `tweedie argv` in this process. */
 export async function tweedie(argv: readonly string[], session?: Parameters<typeof main>[1]): Promise<Printed> {
   const lines = { log: [] as string[], error: [] as string[] }
-  const spies = (['log', 'error'] as const).map((name) => vi.spyOn(console, name).mockImplementation((...args: unknown[]) => {
-    lines[name].push(args.map((arg) => arg instanceof Error ? arg.stack : String(arg)).join(' '))
-  }))
+  const spies = (['log', 'error'] as const).map((name) =>
+    vi.spyOn(console, name).mockImplementation((...args: unknown[]) => {
+      lines[name].push(args.map((arg) => (arg instanceof Error ? arg.stack : String(arg))).join(' '))
+    }),
+  )
   try {
     return { code: await main(argv, session), out: lines.log, err: lines.error }
   } finally {
@@ -31,10 +33,14 @@ export async function tweedie(argv: readonly string[], session?: Parameters<type
 }
 
 /** A session whose device is watched: what was asked for, and the most bytes its tensors ever held. */
-export function watchedDevice(): { session: { requestDevice(request: DeviceRequest): Promise<Device> }; needed(): number; peak(): number } {
+export function watchedDevice(): {
+  session: { requestDevice(request: DeviceRequest): Promise<Device> }
+  needed(): number
+  peak(): number
+} {
   let [request, device]: [DeviceRequest?, Device?] = []
   return {
-    session: { requestDevice: async (asked) => (device = await Device.request(request = asked)) },
+    session: { requestDevice: async (asked) => (device = await Device.request((request = asked))) },
     needed: () => request?.need?.bytes ?? 0,
     peak: () => device?.stats.peakBytes ?? NaN,
   }
@@ -48,7 +54,10 @@ export function temporaryFolder(): (name: string) => string {
 }
 
 /** A tensor of a file: its values and shape. */
-export async function tensorIn(path: string, key: string): Promise<{ shape: readonly number[]; data: ArrayLike<number> }> {
+export async function tensorIn(
+  path: string,
+  key: string,
+): Promise<{ shape: readonly number[]; data: ArrayLike<number> }> {
   const file = await openCheckpoint(await openFile(path))
   try {
     const entry = file.tensors.get(key)

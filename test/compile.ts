@@ -1,6 +1,6 @@
 /**
- * The programs of users, compiled by TypeScript as it is for them: in a folder of theirs (test/packed.ts), with only the
- * types they installed, strict, and with every declaration of the package checked too (`skipLibCheck` off).
+ * The programs of users, compiled by TypeScript as it is for them: in a folder of theirs (test/packed.ts), with only
+ * the types they installed, strict, and with every declaration of the package checked too (`skipLibCheck` off).
  */
 import { writeFileSync } from 'node:fs'
 import { join, sep } from 'node:path'
@@ -30,15 +30,30 @@ export function complaints(folder: string, files: Readonly<Record<string, string
     if (file) parsed.set(name, file)
     return file
   }
-  const program = ts.createProgram(Object.keys(files).map((name) => join(folder, name)), options, host)
+  const program = ts.createProgram(
+    Object.keys(files).map((name) => join(folder, name)),
+    options,
+    host,
+  )
   // Where the package contradicts the types of others, it is said of both.
-  const ours = program.getSourceFiles().filter((file) => !program.isSourceFileDefaultLibrary(file) && !/node_modules\/(@types|@webgpu|undici-types)\//.test(file.fileName))
+  const ours = program
+    .getSourceFiles()
+    .filter(
+      (file) =>
+        !program.isSourceFileDefaultLibrary(file) &&
+        !/node_modules\/(@types|@webgpu|undici-types)\//.test(file.fileName),
+    )
   const found = [
-    ...errors, ...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics(),
+    ...errors,
+    ...program.getOptionsDiagnostics(),
+    ...program.getGlobalDiagnostics(),
     ...ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]),
   ]
   return found.map(({ file, start = 0, messageText }) => {
-    const where = file ? `${file.fileName.replaceAll('/', sep).replace(folder + sep, '')}:${file.getLineAndCharacterOfPosition(start).line + 1}: ` : ''
+    const where = file
+      ? `${file.fileName.replaceAll('/', sep).replace(folder + sep, '')}:` +
+        `${file.getLineAndCharacterOfPosition(start).line + 1}: `
+      : ''
     return where + ts.flattenDiagnosticMessageText(messageText, '\n')
   })
 }

@@ -9,21 +9,55 @@ import { convWords, dataGradientShape, fold, type ConvShape } from '../src/shade
 import { conv2dSumSplits, conv2dSumSplitsGrid, conv2dSumSplitsUniform } from '../src/shaders/conv2d-sum-splits.ts'
 import { conv2dTile, conv2dTileGrid } from '../src/shaders/conv2d-tile.ts'
 import {
-  conv2dWeightGradient, conv2dWeightGradientGrid, conv2dWeightGradientSplits, conv2dWeightGradientWords,
+  conv2dWeightGradient,
+  conv2dWeightGradientGrid,
+  conv2dWeightGradientSplits,
+  conv2dWeightGradientWords,
 } from '../src/shaders/conv2d-weight-gradient.ts'
 import { requestGPU, waitFor } from '../src/platform/index.node.ts'
 
 type Grid = readonly [number, number, number]
 
-const shape = (n: number, cin: number, h: number, w: number, cout: number, kh: number, kw: number, stride: number, pad: number): ConvShape => ({
-  n, cin, h, w, cout, kh, kw, stride, pad,
-  ho: Math.floor((h + 2 * pad - kh) / stride) + 1, wo: Math.floor((w + 2 * pad - kw) / stride) + 1,
+const shape = (
+  n: number,
+  cin: number,
+  h: number,
+  w: number,
+  cout: number,
+  kh: number,
+  kw: number,
+  stride: number,
+  pad: number,
+): ConvShape => ({
+  n,
+  cin,
+  h,
+  w,
+  cout,
+  kh,
+  kw,
+  stride,
+  pad,
+  ho: Math.floor((h + 2 * pad - kh) / stride) + 1,
+  wo: Math.floor((w + 2 * pad - kw) / stride) + 1,
 })
 const shapes = [
-  shape(2, 3, 9, 7, 6, 3, 3, 1, 1), shape(1, 33, 5, 13, 7, 3, 3, 1, 1), shape(2, 5, 11, 9, 64, 3, 3, 1, 0), shape(1, 4, 6, 6, 4, 3, 3, 1, 2),
-  shape(3, 33, 7, 5, 33, 1, 1, 1, 0), shape(1, 5, 7, 9, 6, 1, 1, 2, 0), shape(1, 3, 5, 5, 7, 1, 1, 1, 1), shape(2, 6, 13, 11, 5, 3, 3, 2, 1),
-  shape(1, 5, 9, 12, 6, 5, 5, 1, 2), shape(1, 3, 35, 39, 64, 11, 11, 4, 2), shape(2, 7, 17, 16, 3, 5, 5, 3, 4), shape(1, 3, 12, 10, 5, 11, 11, 1, 5),
-  shape(1, 4, 9, 8, 5, 3, 3, 4, 5), shape(1, 3, 8, 9, 4, 2, 2, 2, 0), shape(2, 3, 7, 9, 5, 3, 5, 1, 1), shape(1, 3, 6, 9, 5, 3, 1, 1, 1),
+  shape(2, 3, 9, 7, 6, 3, 3, 1, 1),
+  shape(1, 33, 5, 13, 7, 3, 3, 1, 1),
+  shape(2, 5, 11, 9, 64, 3, 3, 1, 0),
+  shape(1, 4, 6, 6, 4, 3, 3, 1, 2),
+  shape(3, 33, 7, 5, 33, 1, 1, 1, 0),
+  shape(1, 5, 7, 9, 6, 1, 1, 2, 0),
+  shape(1, 3, 5, 5, 7, 1, 1, 1, 1),
+  shape(2, 6, 13, 11, 5, 3, 3, 2, 1),
+  shape(1, 5, 9, 12, 6, 5, 5, 1, 2),
+  shape(1, 3, 35, 39, 64, 11, 11, 4, 2),
+  shape(2, 7, 17, 16, 3, 5, 5, 3, 4),
+  shape(1, 3, 12, 10, 5, 11, 11, 1, 5),
+  shape(1, 4, 9, 8, 5, 3, 3, 4, 5),
+  shape(1, 3, 8, 9, 4, 2, 2, 2, 0),
+  shape(2, 3, 7, 9, 5, 3, 5, 1, 1),
+  shape(1, 3, 6, 9, 5, 3, 1, 1, 1),
 ]
 
 let device: GPUDevice
@@ -40,13 +74,22 @@ beforeAll(async () => {
 afterAll(() => device.destroy())
 
 function upload(data: Float32Array | Int32Array, usage = GPUBufferUsage.STORAGE): GPUBuffer {
-  const buffer = device.createBuffer({ size: data.byteLength, usage: usage | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC })
+  const buffer = device.createBuffer({
+    size: data.byteLength,
+    usage: usage | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
+  })
   device.queue.writeBuffer(buffer, 0, data as BufferSource)
   return buffer
 }
 
 /** Runs a kernel over an output of NaN, so that an element nobody writes is seen. */
-async function run(code: string, uniform: readonly number[], inputs: readonly Float32Array[], grid: Grid, size: number): Promise<Float32Array> {
+async function run(
+  code: string,
+  uniform: readonly number[],
+  inputs: readonly Float32Array[],
+  grid: Grid,
+  size: number,
+): Promise<Float32Array> {
   let pipeline = pipelines.get(code)
   if (!pipeline) {
     const compute = { module: device.createShaderModule({ code }), entryPoint: 'main' }
@@ -54,12 +97,22 @@ async function run(code: string, uniform: readonly number[], inputs: readonly Fl
     pipelines.set(code, pipeline)
   }
   const output = upload(new Float32Array(size).fill(NaN))
-  const buffers = [upload(Int32Array.from(uniform), GPUBufferUsage.UNIFORM), ...inputs.map((data) => upload(data)), output]
+  const buffers = [
+    upload(Int32Array.from(uniform), GPUBufferUsage.UNIFORM),
+    ...inputs.map((data) => upload(data)),
+    output,
+  ]
   const staging = device.createBuffer({ size: output.size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ })
   const encoder = device.createCommandEncoder()
   const pass = encoder.beginComputePass()
   pass.setPipeline(pipeline)
-  pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })) }))
+  pass.setBindGroup(
+    0,
+    device.createBindGroup({
+      layout: pipeline.getBindGroupLayout(0),
+      entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
+    }),
+  )
   pass.dispatchWorkgroups(...grid)
   pass.end()
   encoder.copyBufferToBuffer(output, 0, staging, 0, output.size)
@@ -75,7 +128,10 @@ function random(n: number, seed: number): Float32Array {
   return Float32Array.from({ length: n }, () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 31 - 1)
 }
 
-interface Exact { readonly sum: Float64Array; readonly scale: Float64Array }
+interface Exact {
+  readonly sum: Float64Array
+  readonly scale: Float64Array
+}
 
 /** y, dX and dW in float64, each with the Σ|a||b| of its elements. */
 function exact(s: ConvShape, x: Float32Array, w: Float32Array, dy: Float32Array): { y: Exact; dx: Exact; dw: Exact } {
@@ -85,19 +141,24 @@ function exact(s: ConvShape, x: Float32Array, w: Float32Array, dy: Float32Array)
     to.sum[i] += product
     to.scale[i] += Math.abs(product)
   }
-  for (let n = 0; n < s.n; n++) for (let co = 0; co < s.cout; co++) for (let oy = 0; oy < s.ho; oy++) for (let ox = 0; ox < s.wo; ox++) {
-    const o = ((n * s.cout + co) * s.ho + oy) * s.wo + ox
-    for (let ci = 0; ci < s.cin; ci++) for (let ky = 0; ky < s.kh; ky++) for (let kx = 0; kx < s.kw; kx++) {
-      const iy = oy * s.stride - s.pad + ky
-      const ix = ox * s.stride - s.pad + kx
-      if (iy < 0 || iy >= s.h || ix < 0 || ix >= s.w) continue
-      const i = ((n * s.cin + ci) * s.h + iy) * s.w + ix
-      const k = ((co * s.cin + ci) * s.kh + ky) * s.kw + kx
-      add(y, o, x[i] * w[k])
-      add(dx, i, dy[o] * w[k])
-      add(dw, k, dy[o] * x[i])
-    }
-  }
+  for (let n = 0; n < s.n; n++)
+    for (let co = 0; co < s.cout; co++)
+      for (let oy = 0; oy < s.ho; oy++)
+        for (let ox = 0; ox < s.wo; ox++) {
+          const o = ((n * s.cout + co) * s.ho + oy) * s.wo + ox
+          for (let ci = 0; ci < s.cin; ci++)
+            for (let ky = 0; ky < s.kh; ky++)
+              for (let kx = 0; kx < s.kw; kx++) {
+                const iy = oy * s.stride - s.pad + ky
+                const ix = ox * s.stride - s.pad + kx
+                if (iy < 0 || iy >= s.h || ix < 0 || ix >= s.w) continue
+                const i = ((n * s.cin + ci) * s.h + iy) * s.w + ix
+                const k = ((co * s.cin + ci) * s.kh + ky) * s.kw + kx
+                add(y, o, x[i] * w[k])
+                add(dx, i, dy[o] * w[k])
+                add(dw, k, dy[o] * x[i])
+              }
+        }
   return { y, dx, dw }
 }
 
@@ -115,17 +176,36 @@ async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exa
   const bias = random(s.cout, 5)
   const residual = random(s.n * s.cout * s.ho * s.wo, 6)
   const check = async (keys: { bias: boolean; residual: boolean }, code: string, grid: Grid): Promise<void> => {
-    const got = await run(code, convWords(s), [x, w, ...(keys.bias ? [bias] : []), ...(keys.residual ? [residual] : [])], grid, residual.length)
-    const more = (i: number): number => (keys.bias ? bias[Math.floor(i / s.ho / s.wo) % s.cout] : 0) + (keys.residual ? residual[i] : 0)
+    const got = await run(
+      code,
+      convWords(s),
+      [x, w, ...(keys.bias ? [bias] : []), ...(keys.residual ? [residual] : [])],
+      grid,
+      residual.length,
+    )
+    const more = (i: number): number =>
+      (keys.bias ? bias[Math.floor(i / s.ho / s.wo) % s.cout] : 0) + (keys.residual ? residual[i] : 0)
     expect(error(got, want, more), JSON.stringify([keys, s])).toBeLessThan(1e-6)
   }
   for (const sharing of new Set([0, subgroup])) {
     for (const kw of [0, 1, 3] as const) {
-      const keys = { subgroup: sharing, px: sharing ? 8 : 4, co: sharing ? 2 * sharing : 8, kw, bias: kw !== 1, residual: kw === 3 }
-      if (kw === 0 || (kw === 3 ? s.kw === 3 && s.stride === 1 : s.kh === 1 && s.kw === 1)) await check(keys, conv2dRegister(keys), conv2dRegisterGrid(s, keys))
+      const keys = {
+        subgroup: sharing,
+        px: sharing ? 8 : 4,
+        co: sharing ? 2 * sharing : 8,
+        kw,
+        bias: kw !== 1,
+        residual: kw === 3,
+      }
+      if (kw === 0 || (kw === 3 ? s.kw === 3 && s.stride === 1 : s.kh === 1 && s.kw === 1))
+        await check(keys, conv2dRegister(keys), conv2dRegisterGrid(s, keys))
     }
   }
-  for (const [side, px, co, k] of [[16, 4, 4, 0], [8, 4, 4, 3], [8, 4, 2, 1]] as const) {
+  for (const [side, px, co, k] of [
+    [16, 4, 4, 0],
+    [8, 4, 4, 3],
+    [8, 4, 2, 1],
+  ] as const) {
     const keys = { side, px, co, kh: k, kw: k, bias: k !== 1, residual: k === 0 }
     if (k === 0 || (s.kh === k && s.kw === k)) await check(keys, conv2dTile(keys), conv2dTileGrid(s, keys))
   }
@@ -152,8 +232,20 @@ describe.each(shapes)('x [$n,$cin,$h,$w] → $cout, kernel $kh x $kw, stride $st
     const keys = { side: 8, each: 4 }
     for (const splits of new Set([1, 3, conv2dWeightGradientSplits(s, keys, 1000)])) {
       const grid = conv2dWeightGradientGrid(s, keys, splits)
-      const partial = await run(conv2dWeightGradient(keys), conv2dWeightGradientWords(s, splits), [x, dy], grid, splits * w.length)
-      const got = await run(conv2dSumSplits(), conv2dSumSplitsUniform.words({ count: w.length, splits }), [partial], conv2dSumSplitsGrid(w.length), w.length)
+      const partial = await run(
+        conv2dWeightGradient(keys),
+        conv2dWeightGradientWords(s, splits),
+        [x, dy],
+        grid,
+        splits * w.length,
+      )
+      const got = await run(
+        conv2dSumSplits(),
+        conv2dSumSplitsUniform.words({ count: w.length, splits }),
+        [partial],
+        conv2dSumSplitsGrid(w.length),
+        w.length,
+      )
       expect(error(got, dw), `${splits} splits`).toBeLessThan(1e-6)
     }
   })

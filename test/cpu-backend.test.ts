@@ -1,6 +1,6 @@
 /**
- * The CPU backend's plumbing: memory, threads, batches. The same bits come out for any number of threads and in any batch,
- * nothing is created from the second step on, and work of any size and number arrives in order.
+ * The CPU backend's plumbing: memory, threads, batches. The same bits come out for any number of threads and in any
+ * batch, nothing is created from the second step on, and work of any size and number arrives in order.
  */
 import { expect, test } from 'vitest'
 import * as t from '../src/tensor/index.ts'
@@ -9,7 +9,8 @@ import { modelA } from './spec-models.ts'
 
 const { Device, add, mul, silu, square, sum } = t
 
-const request = (threads: number, backend: BackendName = 'cpu'): Promise<t.Device> => Device.request({ backend: 'cpu', threads, simd: backend === 'cpu' ? 'plain' : 'relaxed' })
+const request = (threads: number, backend: BackendName = 'cpu'): Promise<t.Device> =>
+  Device.request({ backend: 'cpu', threads, simd: backend === 'cpu' ? 'plain' : 'relaxed' })
 
 test('values travel to the workers and back, in order', async () => {
   using device = await request(2)
@@ -40,7 +41,7 @@ test('thousands of ops before anyone waits: many batches, writes among them', as
     one.write([1, i])
     device.scope(() => x.assign(add(x, one)))
   }
-  expect([...await x.read()]).toEqual([5000, 1 + (4999 * 5000) / 2])
+  expect([...(await x.read())]).toEqual([5000, 1 + (4999 * 5000) / 2])
 })
 
 test('ops of hundreds of jobs: each is more than a batch', async () => {
@@ -51,7 +52,7 @@ test('ops of hundreds of jobs: each is more than a batch', async () => {
     for (let i = 0; i < 30; i++) all = add(all, t.concat(pieces, 0))
     return all
   })
-  expect([...await y.read()]).toEqual(pieces.map((_, i) => 31 * i))
+  expect([...(await y.read())]).toEqual(pieces.map((_, i) => 31 * i))
   for (const piece of pieces) piece.dispose()
 })
 
@@ -62,13 +63,18 @@ for (const backend of cpuBackends) {
       using device = await request(threads, backend)
       using model = await modelA(device)
       using x = device.tensor(numbers(3 * 3 * 8 * 8, 1), [3, 3, 8, 8])
-      const { value, gradients } = t.grad(() => sum(square(model.forward(x, [3, 17, 500]))), [x, ...model.parameters.values()])
+      const { value, gradients } = t.grad(
+        () => sum(square(model.forward(x, [3, 17, 500]))),
+        [x, ...model.parameters.values()],
+      )
       results.push(await Promise.all([value, ...gradients].map((one) => one.read())))
       for (const one of [value, ...gradients]) one.dispose()
     }
     const [first, ...others] = results
     expect(first.length).toBeGreaterThan(100)
-    for (const [k, other] of others.entries()) for (const [i, values] of other.entries()) expectSameBits(values, first[i], `${[2, 3, 5][k]} threads, result ${i}`)
+    for (const [k, other] of others.entries())
+      for (const [i, values] of other.entries())
+        expectSameBits(values, first[i], `${[2, 3, 5][k]} threads, result ${i}`)
   })
 }
 
@@ -79,8 +85,23 @@ test('a sample is the same in any batch, bit for bit: output and gradient of a U
   const images = numbers(5 * size, 1)
   const timesteps = [3, 17, 500, 17, 999]
   const run = async (picks: readonly number[]): Promise<Float32Array[]> => {
-    using x = device.tensor(picks.flatMap((k) => [...images.subarray(k * size, (k + 1) * size)]), [picks.length, 3, 8, 8])
-    const { value, gradients: [gradient] } = t.grad(() => square(model.forward(x, picks.map((k) => timesteps[k]))), [x])
+    using x = device.tensor(
+      picks.flatMap((k) => [...images.subarray(k * size, (k + 1) * size)]),
+      [picks.length, 3, 8, 8],
+    )
+    const {
+      value,
+      gradients: [gradient],
+    } = t.grad(
+      () =>
+        square(
+          model.forward(
+            x,
+            picks.map((k) => timesteps[k]),
+          ),
+        ),
+      [x],
+    )
     const made = [await value.read(), await gradient.read()]
     value.dispose()
     gradient.dispose()
@@ -92,7 +113,11 @@ test('a sample is the same in any batch, bit for bit: output and gradient of a U
     for (const [i, k] of picks.entries()) {
       for (const [j, values] of found.entries()) {
         const each = values.length / picks.length
-        expectSameBits(values.subarray(i * each, (i + 1) * each), together[j].subarray(k * each, (k + 1) * each), `sample ${k} of [${picks}]`)
+        expectSameBits(
+          values.subarray(i * each, (i + 1) * each),
+          together[j].subarray(k * each, (k + 1) * each),
+          `sample ${k} of [${picks}]`,
+        )
       }
     }
   }
@@ -121,19 +146,21 @@ test('from the second step on nothing is created, also where a training step fre
 test('two devices at once, each with threads of its own', async () => {
   using a = await request(2)
   using b = await request(3)
-  const sums = await Promise.all([a, b].map(async (device, k) => {
-    using x = device.tensor(numbers(1 << 16, k))
-    let y = mul(x, 1)
-    for (let i = 0; i < 100; i++) {
-      const next = device.scope(() => silu(add(y, 1)))
+  const sums = await Promise.all(
+    [a, b].map(async (device, k) => {
+      using x = device.tensor(numbers(1 << 16, k))
+      let y = mul(x, 1)
+      for (let i = 0; i < 100; i++) {
+        const next = device.scope(() => silu(add(y, 1)))
+        y.dispose()
+        y = next
+        if (i % 10 === 0) await device.flush()
+      }
+      const values = await y.read()
       y.dispose()
-      y = next
-      if (i % 10 === 0) await device.flush()
-    }
-    const values = await y.read()
-    y.dispose()
-    return values
-  }))
+      return values
+    }),
+  )
   for (const [k, values] of sums.entries()) {
     const expected = numbers(1 << 16, k).map((v) => {
       for (let i = 0; i < 100; i++) v = (v + 1) / (1 + Math.exp(-(v + 1)))
@@ -150,11 +177,16 @@ test('memory that grows while helpers are at work, with kernels made in what is 
   // Each round runs an expression that no one ran before; its module and its result lie in new memory.
   for (let i = 1; i <= 12; i++) {
     using x = device.tensor(new Float32Array(100_000 * i).fill(i))
-    const addTwice = t.expression(1, 1, ([v], [s]) => Array.from({ length: i }).reduce<t.ExpressionNode>((sum) => t.f.add(sum, s), v))
+    const addTwice = t.expression(1, 1, ([v], [s]) =>
+      Array.from({ length: i }).reduce<t.ExpressionNode>((sum) => t.f.add(sum, s), v),
+    )
     kept.push(t.map(addTwice, [x], [2]))
   }
   for (const [k, y] of kept.entries()) {
-    expect((await y.read()).every((v) => v === 3 * (k + 1)), `round ${k + 1}`).toBe(true)
+    expect(
+      (await y.read()).every((v) => v === 3 * (k + 1)),
+      `round ${k + 1}`,
+    ).toBe(true)
     y.dispose()
   }
 })

@@ -55,25 +55,34 @@ function add(to: Exact, i: number, product: number): void {
   to.scale[i] += Math.abs(product)
 }
 
-const outputOf = ({ x, weight, stride, padding }: Case): [number, number, number, number] =>
-  [x[0], weight[0], Math.floor((x[2] + 2 * padding - weight[2]) / stride) + 1, Math.floor((x[3] + 2 * padding - weight[3]) / stride) + 1]
+const outputOf = ({ x, weight, stride, padding }: Case): [number, number, number, number] => [
+  x[0],
+  weight[0],
+  Math.floor((x[2] + 2 * padding - weight[2]) / stride) + 1,
+  Math.floor((x[3] + 2 * padding - weight[3]) / stride) + 1,
+]
 
 function exact(c: Case, x: Float64Array, w: Float64Array, dy: Float64Array): { y: Exact; dx: Exact; dw: Exact } {
   const [, cin, h, width] = c.x
   const [, , kh, kw] = c.weight
   const [n, cout, ho, wo] = outputOf(c)
   const [y, dx, dw] = [zeros(dy.length), zeros(x.length), zeros(w.length)]
-  for (let b = 0, o = 0; b < n; b++) for (let co = 0; co < cout; co++) for (let oy = 0; oy < ho; oy++) for (let ox = 0; ox < wo; ox++, o++) {
-    for (let ci = 0; ci < cin; ci++) for (let ky = 0; ky < kh; ky++) for (let kx = 0; kx < kw; kx++) {
-      const [iy, ix] = [oy * c.stride - c.padding + ky, ox * c.stride - c.padding + kx]
-      if (iy < 0 || iy >= h || ix < 0 || ix >= width) continue
-      const i = ((b * cin + ci) * h + iy) * width + ix
-      const k = ((co * cin + ci) * kh + ky) * kw + kx
-      add(y, o, x[i] * w[k])
-      add(dx, i, dy[o] * w[k])
-      add(dw, k, dy[o] * x[i])
-    }
-  }
+  for (let b = 0, o = 0; b < n; b++)
+    for (let co = 0; co < cout; co++)
+      for (let oy = 0; oy < ho; oy++)
+        for (let ox = 0; ox < wo; ox++, o++) {
+          for (let ci = 0; ci < cin; ci++)
+            for (let ky = 0; ky < kh; ky++)
+              for (let kx = 0; kx < kw; kx++) {
+                const [iy, ix] = [oy * c.stride - c.padding + ky, ox * c.stride - c.padding + kx]
+                if (iy < 0 || iy >= h || ix < 0 || ix >= width) continue
+                const i = ((b * cin + ci) * h + iy) * width + ix
+                const k = ((co * cin + ci) * kh + ky) * kw + kx
+                add(y, o, x[i] * w[k])
+                add(dx, i, dy[o] * w[k])
+                add(dw, k, dy[o] * x[i])
+              }
+        }
   return { y, dx, dw }
 }
 
@@ -89,17 +98,22 @@ function expectNear(found: ArrayLike<number>, { sum, scale }: Exact, what: strin
 
 let devices: Device[] = []
 
-beforeAll(async () => void (devices = await Promise.all([1, 3].map((threads) => Device.request({ backend: 'cpu', threads })))))
+beforeAll(
+  async () => void (devices = await Promise.all([1, 3].map((threads) => Device.request({ backend: 'cpu', threads })))),
+)
 afterAll(() => devices.forEach((device) => device.dispose()))
 
 /** What `f` gives on one thread; on three it must be the same. */
 async function onAll(f: (device: Device) => Tensor): Promise<Float32Array> {
-  const results = await Promise.all(devices.map((device) => device.scope(() => f(device)).read() as Promise<Float32Array>))
+  const results = await Promise.all(
+    devices.map((device) => device.scope(() => f(device)).read() as Promise<Float32Array>),
+  )
   expect(results[1]).toEqual(results[0])
   return results[0]
 }
 
-const tensor = (device: Device, data: Float64Array, shape: readonly number[]): Tensor => device.tensor(Float32Array.from(data), shape)
+const tensor = (device: Device, data: Float64Array, shape: readonly number[]): Tensor =>
+  device.tensor(Float32Array.from(data), shape)
 
 describe.each(cases)('x $x by $weight, stride $stride, padding $padding', (c) => {
   const { stride, padding } = c
@@ -116,22 +130,54 @@ describe.each(cases)('x $x by $weight, stride $stride, padding $padding', (c) =>
     const plane = yShape[2] * yShape[3]
     const more = y.sum.map((_, i) => bias[Math.floor(i / plane) % c.weight[0]] + residual[i])
     const both: Exact = { sum: y.sum.map((v, i) => v + more[i]), scale: y.scale.map((v, i) => v + Math.abs(more[i])) }
-    expectNear(await onAll((d) => conv2d(tensor(d, x, c.x), tensor(d, w, c.weight), { stride, padding, bias: tensor(d, bias, [c.weight[0]]), residual: tensor(d, residual, yShape) })), both, 'both')
+    expectNear(
+      await onAll((d) =>
+        conv2d(tensor(d, x, c.x), tensor(d, w, c.weight), {
+          stride,
+          padding,
+          bias: tensor(d, bias, [c.weight[0]]),
+          residual: tensor(d, residual, yShape),
+        }),
+      ),
+      both,
+      'both',
+    )
   })
 
   test('data gradient', async () => {
-    expectNear(await onAll((d) => applyOne(conv2dDataGrad, { stride, padding, shape: c.x }, [tensor(d, dy, yShape), tensor(d, w, c.weight)])), dx, 'dx')
+    expectNear(
+      await onAll((d) =>
+        applyOne(conv2dDataGrad, { stride, padding, shape: c.x }, [tensor(d, dy, yShape), tensor(d, w, c.weight)]),
+      ),
+      dx,
+      'dx',
+    )
   })
 
   test('weight gradient', async () => {
-    expectNear(await onAll((d) => applyOne(conv2dWeightGrad, { stride, padding, shape: c.weight }, [tensor(d, x, c.x), tensor(d, dy, yShape)])), dw, 'dw')
+    expectNear(
+      await onAll((d) =>
+        applyOne(conv2dWeightGrad, { stride, padding, shape: c.weight }, [tensor(d, x, c.x), tensor(d, dy, yShape)]),
+      ),
+      dw,
+      'dw',
+    )
   })
 })
 
 test('the weight gradient of a batch that is cut into parts', async () => {
   const c = conv([24, 16, 20, 20], [32, 16, 3, 3], 2, 1)
   const [x, w, dy] = [numbers(size(c.x), 1), numbers(size(c.weight), 2), numbers(size(outputOf(c)), 3)]
-  expectNear(await onAll((d) => applyOne(conv2dWeightGrad, { stride: 2, padding: 1, shape: c.weight }, [tensor(d, x, c.x), tensor(d, dy, outputOf(c))])), exact(c, x, w, dy).dw, 'dw')
+  expectNear(
+    await onAll((d) =>
+      applyOne(conv2dWeightGrad, { stride: 2, padding: 1, shape: c.weight }, [
+        tensor(d, x, c.x),
+        tensor(d, dy, outputOf(c)),
+      ]),
+    ),
+    exact(c, x, w, dy).dw,
+    'dw',
+  )
 })
 
 test('a sample is the same to the bit in any batch', async () => {
@@ -139,12 +185,22 @@ test('a sample is the same to the bit in any batch', async () => {
     const [x, w] = [numbers(size(c.x), 1), numbers(size(c.weight), 2)]
     const one: Case = { ...c, x: [1, c.x[1], c.x[2], c.x[3]] }
     const of = (part: Case): Promise<Float32Array> =>
-      onAll((d) => conv2d(tensor(d, x.subarray(0, size(part.x)), part.x), tensor(d, w, c.weight), { stride: c.stride, padding: c.padding }))
+      onAll((d) =>
+        conv2d(tensor(d, x.subarray(0, size(part.x)), part.x), tensor(d, w, c.weight), {
+          stride: c.stride,
+          padding: c.padding,
+        }),
+      )
     expect((await of(c)).subarray(0, size(outputOf(one)))).toEqual(await of(one))
   }
   const [x, w] = [numbers(40 * 130, 1), numbers(130 * 96, 2)]
   for (const transposeB of [false, true]) {
-    const rows = (n: number): Promise<Float32Array> => onAll((d) => matmul(tensor(d, x.subarray(0, n * 130), [n, 130]), tensor(d, w, transposeB ? [96, 130] : [130, 96]), { transposeB }))
+    const rows = (n: number): Promise<Float32Array> =>
+      onAll((d) =>
+        matmul(tensor(d, x.subarray(0, n * 130), [n, 130]), tensor(d, w, transposeB ? [96, 130] : [130, 96]), {
+          transposeB,
+        }),
+      )
     const all = await rows(40)
     for (const n of [1, 5, 16]) expect(await rows(n)).toEqual(all.subarray(0, n * 96))
   }
@@ -180,7 +236,11 @@ describe('matmul', () => {
     if (transpose) [out[rank - 2], out[rank - 1]] = [out[rank - 1], out[rank - 2]]
     return out
   }
-  function reference({ a, b, transposeA = false, transposeB = false }: Product, x: Float64Array, w: Float64Array): Exact {
+  function reference(
+    { a, b, transposeA = false, transposeB = false }: Product,
+    x: Float64Array,
+    w: Float64Array,
+  ): Exact {
     const rank = Math.max(a.length, b.length)
     const [sa, sb] = [strides(a, rank, transposeA), strides(b, rank, transposeB)]
     const dim = (shape: readonly number[], fromEnd: number): number => shape[shape.length - fromEnd] ?? 1
@@ -194,9 +254,15 @@ describe('matmul', () => {
         atB += (rest % lead[i]) * sb[i]
         rest = Math.floor(rest / lead[i])
       }
-      for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) for (let l = 0; l < k; l++) {
-        add(out, (flat * m + i) * n + j, x[atA + i * sa[rank - 2] + l * sa[rank - 1]] * w[atB + l * sb[rank - 2] + j * sb[rank - 1]])
-      }
+      for (let i = 0; i < m; i++)
+        for (let j = 0; j < n; j++)
+          for (let l = 0; l < k; l++) {
+            add(
+              out,
+              (flat * m + i) * n + j,
+              x[atA + i * sa[rank - 2] + l * sa[rank - 1]] * w[atB + l * sb[rank - 2] + j * sb[rank - 1]],
+            )
+          }
     }
     return out
   }
@@ -220,6 +286,15 @@ describe('matmul', () => {
   ]
   test.each(products)('$a by $b', async (product) => {
     const [x, w] = [numbers(size(product.a), 1), numbers(size(product.b), 2)]
-    expectNear(await onAll((d) => matmul(tensor(d, x, product.a), tensor(d, w, product.b), { transposeA: product.transposeA, transposeB: product.transposeB })), reference(product, x, w), 'product')
+    expectNear(
+      await onAll((d) =>
+        matmul(tensor(d, x, product.a), tensor(d, w, product.b), {
+          transposeA: product.transposeA,
+          transposeB: product.transposeB,
+        }),
+      ),
+      reference(product, x, w),
+      'product',
+    )
   })
 })

@@ -1,6 +1,7 @@
 /**
- * What can go wrong with the CPU backend, each made to happen: worker threads that die, a kernel that traps, memory that is
- * refused, an engine without shared memory or SIMD. Every one is a typed error for whoever waits and for every later call.
+ * What can go wrong with the CPU backend, each made to happen: worker threads that die, a kernel that traps,
+ * memory that is refused, an engine without shared memory or SIMD. Every one is a typed error for whoever waits
+ * and for every later call.
  */
 import type { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test, vi } from 'vitest'
@@ -9,13 +10,20 @@ import * as t from '../src/tensor/index.ts'
 import { expectSameBits, numbers } from './op.ts'
 import { kernels } from '../src/tensor/cpu/generated/kernels.ts'
 import { toPlainSimd } from '../src/tensor/cpu/plain-simd.ts'
-import { growCommand, job, type LeaderMessage, type StartMessage, type WorkerReply } from '../src/tensor/cpu/protocol.ts'
+import {
+  growCommand,
+  job,
+  type LeaderMessage,
+  type StartMessage,
+  type WorkerReply,
+} from '../src/tensor/cpu/protocol.ts'
 import { work as runWorker } from '../src/tensor/cpu/worker.ts'
 import { modelA } from './spec-models.ts'
 
 const { Device, mul, permute, square } = t
 
-const code = (name: string, message = /./): unknown => expect.objectContaining({ name: 'TweedieError', code: name, message: expect.stringMatching(message) })
+const code = (name: string, message = /./): unknown =>
+  expect.objectContaining({ name: 'TweedieError', code: name, message: expect.stringMatching(message) })
 
 function thrown(f: () => unknown): unknown {
   try {
@@ -51,7 +59,12 @@ function work(device: t.Device, x: t.Tensor): t.Tensor {
 }
 
 /** All that waits on a dead device, and all that comes after, gets `error`. */
-async function expectDead(device: t.Device, x: t.Tensor, waits: readonly Promise<unknown>[], error: unknown): Promise<void> {
+async function expectDead(
+  device: t.Device,
+  x: t.Tensor,
+  waits: readonly Promise<unknown>[],
+  error: unknown,
+): Promise<void> {
   for (const wait of waits) await expect(wait).rejects.toEqual(error)
   for (let i = 0; i < 2; i++) {
     expect(thrown(() => square(x))).toEqual(error)
@@ -66,7 +79,10 @@ async function expectDead(device: t.Device, x: t.Tensor, waits: readonly Promise
 }
 
 describe('a thread that dies', () => {
-  for (const [who, thread] of [['the leader', 0], ['a helper', 1]] as const) {
+  for (const [who, thread] of [
+    ['the leader', 0],
+    ['a helper', 1],
+  ] as const) {
     test(`${who}, in the middle of work`, async () => {
       const { device, workers } = await withWorkers(2)
       const x = device.tensor(numbers(1 << 20, 1))
@@ -93,13 +109,16 @@ describe('a thread that dies', () => {
     void workers[0].terminate()
     await expect(lost).rejects.toEqual(code('device-lost'))
     using y = square(x)
-    expect([...await y.read()]).toEqual([1, 4, 9])
+    expect([...(await y.read())]).toEqual([1, 4, 9])
     device.dispose()
   })
 })
 
 describe('a kernel that traps', () => {
-  for (const [size, where] of [[16, 'alone'], [1 << 20, 'on any thread']] as const) {
+  for (const [size, where] of [
+    [16, 'alone'],
+    [1 << 20, 'on any thread'],
+  ] as const) {
     test(`is named with its shapes: ${where}`, async () => {
       const device = await Device.request({ backend: 'cpu', threads: 3 })
       const x = device.tensor(new Float32Array(size), [size / 4, 4])
@@ -112,7 +131,15 @@ describe('a kernel that traps', () => {
       storage.address = 0
       const after = square(y)
       const waits = [after.read(), bad.read(), device.flush()]
-      await expectDead(device, y, waits, code('device-error', new RegExp(`permute\\(\\[${size / 4}, 4\\] → \\[4, ${size / 4}\\]\\) failed on the CPU backend`)))
+      await expectDead(
+        device,
+        y,
+        waits,
+        code(
+          'device-error',
+          new RegExp(`permute\\(\\[${size / 4}, 4\\] → \\[4, ${size / 4}\\]\\) failed on the CPU backend`),
+        ),
+      )
     })
   }
   test('after more ops than the backend keeps names of', async () => {
@@ -134,8 +161,15 @@ describe('memory', () => {
     using x = device.tensor(numbers(1024, 1), [1024, 1])
     const before = { ...device.stats }
     using wide = device.tensor(numbers(1_250_000, 2), [1, 1_250_000])
-    expect(thrown(() => mul(x, wide))).toEqual(code('limit-exceeded', /mul\(\[1024, 1\], \[1, 1250000\]\) for a tensor \[1024, 1250000\] needs 4882\.8 MiB more, but .* 4096\.0 MiB in all\. 2 tensors of 4\.8 MiB in all are alive\. What is made in device\.scope.*, or a GPU/))
-    await expect(Device.request({ backend: 'cpu', need: { bytes: 5 * 2 ** 30, largestBuffer: 1 } })).rejects.toEqual(code('limit-exceeded', /5120.0 MiB.*4096.0 MiB/))
+    expect(thrown(() => mul(x, wide))).toEqual(
+      code(
+        'limit-exceeded',
+        /mul\(\[1024, 1\], \[1, 1250000\]\) for a tensor \[1024, 1250000\] needs 4882\.8 MiB more, but .* 4096\.0 MiB in all\. 2 tensors of 4\.8 MiB in all are alive\. What is made in device\.scope.*, or a GPU/,
+      ),
+    )
+    await expect(Device.request({ backend: 'cpu', need: { bytes: 5 * 2 ** 30, largestBuffer: 1 } })).rejects.toEqual(
+      code('limit-exceeded', /5120.0 MiB.*4096.0 MiB/),
+    )
     using y = mul(x, 2)
     expect((await y.read())[0]).toBe(2 * (await x.read())[0])
     expect(device.stats.liveBuffers).toBe(before.liveBuffers + 2)
@@ -143,9 +177,16 @@ describe('memory', () => {
   test('growth that the system refuses is out-of-memory, and the device goes on', async () => {
     using device = await Device.request({ backend: 'cpu', threads: 2 })
     using x = device.tensor(numbers(1000, 1), [1000])
-    const refused = vi.spyOn(WebAssembly.Memory.prototype, 'grow').mockImplementation(() => { throw new RangeError('no') })
+    const refused = vi.spyOn(WebAssembly.Memory.prototype, 'grow').mockImplementation(() => {
+      throw new RangeError('no')
+    })
     const { liveBuffers, liveBytes } = device.stats
-    expect(thrown(() => device.tensor(new Float32Array(2 ** 23)))).toEqual(code('out-of-memory', /tensor.*the system did not give [\d.]+ MiB in all\. 1 tensor of 0\.0 MiB in all is alive\. What is made in device\.scope/))
+    expect(thrown(() => device.tensor(new Float32Array(2 ** 23)))).toEqual(
+      code(
+        'out-of-memory',
+        /tensor.*the system did not give [\d.]+ MiB in all\. 1 tensor of 0\.0 MiB in all is alive\. What is made in device\.scope/,
+      ),
+    )
     expect(refused).toHaveBeenCalled()
     expect(device.stats).toMatchObject({ liveBuffers, liveBytes })
     // What fits into the memory that is there goes on without asking.
@@ -159,20 +200,25 @@ describe('memory', () => {
   })
   test('4 GiB may not even be reserved: the backend takes less and says so', async () => {
     const { Memory } = WebAssembly
-    vi.stubGlobal('WebAssembly', Object.assign(Object.create(WebAssembly), {
-      // biome-ignore lint/complexity/useArrowFunction: called with new
-      Memory: function (descriptor: WebAssembly.MemoryDescriptor) {
-        if ((descriptor.maximum as number) > 16384) throw new RangeError('no')
-        return new Memory(descriptor)
-      },
-    }))
+    vi.stubGlobal(
+      'WebAssembly',
+      Object.assign(Object.create(WebAssembly), {
+        // biome-ignore lint/complexity/useArrowFunction: called with new
+        Memory: function (descriptor: WebAssembly.MemoryDescriptor) {
+          if ((descriptor.maximum as number) > 16384) throw new RangeError('no')
+          return new Memory(descriptor)
+        },
+      }),
+    )
     using device = await Device.request({ backend: 'cpu', threads: 2 })
     vi.unstubAllGlobals()
     expect(device.adapter.maxBufferBytes).toBe(2 ** 30)
-    expect(thrown(() => device.tensor({ length: 2 ** 28 }))).toEqual(code('limit-exceeded', /addresses 1024\.0 MiB in all/))
+    expect(thrown(() => device.tensor({ length: 2 ** 28 }))).toEqual(
+      code('limit-exceeded', /addresses 1024\.0 MiB in all/),
+    )
     using x = device.tensor([3])
     using y = square(x)
-    expect([...await y.read()]).toEqual([9])
+    expect([...(await y.read())]).toEqual([9])
   })
   test('packed copies of weights give way to tensors, and are made again', async () => {
     using device = await Device.request({ backend: 'cpu', threads: 2 })
@@ -215,10 +261,13 @@ describe('an engine that lacks something', () => {
   test('without SIMD', async () => {
     vi.spyOn(WebAssembly, 'validate').mockReturnValue(false)
     await expect(Device.request({ backend: 'cpu' })).rejects.toEqual(code('cpu-unavailable', /SIMD.*Node 20/))
-    await expect(Device.request({ backend: 'cpu', simd: 'relaxed' })).rejects.toEqual(code('cpu-unavailable', /relaxed SIMD.*Node 22/))
+    await expect(Device.request({ backend: 'cpu', simd: 'relaxed' })).rejects.toEqual(
+      code('cpu-unavailable', /relaxed SIMD.*Node 22/),
+    )
   })
   test('options that are none', async () => {
-    for (const threads of [0, 65, 1.5, NaN]) await expect(Device.request({ backend: 'cpu', threads })).rejects.toEqual(code('option', /threads/))
+    for (const threads of [0, 65, 1.5, NaN])
+      await expect(Device.request({ backend: 'cpu', threads })).rejects.toEqual(code('option', /threads/))
   })
 })
 
@@ -245,10 +294,14 @@ describe('the end of a device', () => {
     const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10' })
     const controller = new AbortController()
     const reason = new Error('enough')
-    const first = sampleLoop(diffusion, (xt, timesteps) => {
-      work(device, x).dispose()
-      return model.forward(xt, timesteps)
-    }, { noise, signal: controller.signal }).next()
+    const first = sampleLoop(
+      diffusion,
+      (xt, timesteps) => {
+        work(device, x).dispose()
+        return model.forward(xt, timesteps)
+      },
+      { noise, signal: controller.signal },
+    ).next()
     let computed = false
     const flushed = device.flush().then(() => (computed = true))
     controller.abort(reason)
@@ -270,7 +323,10 @@ describe('the end of a device', () => {
 
 describe('a worker with memory of its own', () => {
   /** The worker's program in this thread, started with this memory: what it is sent, and what it answers. */
-  function start(memory: { pages: number; maximum: number }): { send: (message: LeaderMessage) => void; replies: WorkerReply[] } {
+  function start(memory: { pages: number; maximum: number }): {
+    send: (message: LeaderMessage) => void
+    replies: WorkerReply[]
+  } {
     const module = toPlainSimd(Uint8Array.from(Buffer.from(kernels, 'base64')))
     const name = Buffer.from('\u0006memory\u0002')
     module[Buffer.from(module.buffer).indexOf(name) + name.length] = 1 // not shared
@@ -282,7 +338,9 @@ describe('a worker with memory of its own', () => {
   }
 
   test('says that it was memory that it did not get, at the start and when it grows', () => {
-    expect(start({ pages: 20, maximum: 10 }).replies).toEqual([{ kind: 'refused', message: expect.stringMatching(/memory|maximum/i), memory: true }])
+    expect(start({ pages: 20, maximum: 10 }).replies).toEqual([
+      { kind: 'refused', message: expect.stringMatching(/memory|maximum/i), memory: true },
+    ])
 
     const { send, replies } = start({ pages: 256, maximum: 300 })
     const grow = (pages: number): LeaderMessage => {
@@ -294,6 +352,9 @@ describe('a worker with memory of its own', () => {
     }
     send(grow(290))
     send(grow(301))
-    expect(replies).toEqual([{ kind: 'ready' }, { kind: 'failure', job: 1, message: expect.stringMatching(/memory|grow/i), memory: true }])
+    expect(replies).toEqual([
+      { kind: 'ready' },
+      { kind: 'failure', job: 1, message: expect.stringMatching(/memory|grow/i), memory: true },
+    ])
   })
 })

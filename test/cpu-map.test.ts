@@ -76,9 +76,25 @@ test('values outside an integer type are clamped, fractions cut off, NaN is 0', 
 })
 
 describe('a value does not depend on where it lies', () => {
-  const chain = t.expression(3, 2, ([x, y, z], [a, b]) => t.f.add(t.f.mul(t.f.sigmoid(t.f.mul(a, x)), t.f.tanh(y)), t.f.mul(t.f.exp(z), t.f.exp(b))))
+  const chain = t.expression(3, 2, ([x, y, z], [a, b]) =>
+    t.f.add(t.f.mul(t.f.sigmoid(t.f.mul(a, x)), t.f.tanh(y)), t.f.mul(t.f.exp(z), t.f.exp(b))),
+  )
   // Rows shorter than a vector, rows with every remainder, rows cut into pieces, many rows a chunk.
-  const shapes = [[1], [3], [4], [5], [7, 1], [9, 2], [5, 3, 3], [2, 3, 6], [3, 5, 7], [2, 3, 65, 67], [30_001], [5, 40_002], [3, 40_003]]
+  const shapes = [
+    [1],
+    [3],
+    [4],
+    [5],
+    [7, 1],
+    [9, 2],
+    [5, 3, 3],
+    [2, 3, 6],
+    [3, 5, 7],
+    [2, 3, 65, 67],
+    [30_001],
+    [5, 40_002],
+    [3, 40_003],
+  ]
   test.each(shapes.map((shape) => [shape]))('%j', async (shape) => {
     const results: Float32Array[] = []
     for (const threads of [1, 4]) {
@@ -102,7 +118,10 @@ describe('a value does not depend on where it lies', () => {
       return Math.max(most, Math.abs(found - truth))
     }, 0)
     expect(worst).toBeLessThan(5e-7)
-    for (const other of results.slice(1)) expect(Buffer.from(other.buffer, other.byteOffset, other.byteLength).equals(Buffer.from(results[0].buffer))).toBe(true)
+    for (const other of results.slice(1))
+      expect(Buffer.from(other.buffer, other.byteOffset, other.byteLength).equals(Buffer.from(results[0].buffer))).toBe(
+        true,
+      )
   })
 })
 
@@ -113,7 +132,9 @@ test('nothing is written beside the output', async () => {
     const [before, hole, after] = [0, 0, 0].map(() => device.tensor(new Float32Array(count).fill(7)))
     hole.dispose()
     const y = t.full(device, [count], 1)
-    expect([...(await before.read()), ...(await y.read()), ...(await after.read())]).toEqual([7, 1, 7].flatMap((v) => Array<number>(count).fill(v)))
+    expect([...(await before.read()), ...(await y.read()), ...(await after.read())]).toEqual(
+      [7, 1, 7].flatMap((v) => Array<number>(count).fill(v)),
+    )
     for (const tensor of [before, after, y]) tensor.dispose()
   }
 })
@@ -126,8 +147,13 @@ test('every function compiles for memory that is not shared, in any place of a r
     for (const expression of [inner, outer]) {
       for (const access of ['dense', 'single', 'strided'] as const) {
         const inputs = [true, false, false].map((within) => ({ access, type: 'f32', inner: within }) as const)
-        const bytes = mapModule({ expression, inputs, outputType: 'f32', rank: 3, wide: true }, { shared: false, initial: 1, maximum: 10, relaxed: false })
-        const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>), { env: { memory: new WebAssembly.Memory({ initial: 1, maximum: 10 }) } })
+        const bytes = mapModule(
+          { expression, inputs, outputType: 'f32', rank: 3, wide: true },
+          { shared: false, initial: 1, maximum: 10, relaxed: false },
+        )
+        const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>), {
+          env: { memory: new WebAssembly.Memory({ initial: 1, maximum: 10 }) },
+        })
         expect(Object.keys(exports), name).toEqual(['kernel'])
       }
     }

@@ -16,13 +16,19 @@ import { fieldsOf, putParams, wordsOf, type Buffer, type Layout } from '../src/t
 const folder = fileURLToPath(new URL('../src/wasm/', import.meta.url))
 
 /** What the files `text` gives, and else those of src/wasm, export once compiled. */
-async function compile(entry: string, text: (name: string) => string | null): Promise<Record<string, (...args: number[]) => number>> {
+async function compile(
+  entry: string,
+  text: (name: string) => string | null,
+): Promise<Record<string, (...args: number[]) => number>> {
   let module: Uint8Array<ArrayBuffer> | null = null
-  const { error, stderr } = await main([entry, '--outFile', 'out.wasm', '--runtime', 'stub', '--noAssert', '--enable', 'simd,relaxed-simd'], {
-    readFile: (name) => text(name) ?? (name.startsWith('node_modules') ? null : readIf(name)),
-    writeFile: (_, contents) => void (module = new Uint8Array(contents as Uint8Array)),
-    listFiles: () => [],
-  })
+  const { error, stderr } = await main(
+    [entry, '--outFile', 'out.wasm', '--runtime', 'stub', '--noAssert', '--enable', 'simd,relaxed-simd'],
+    {
+      readFile: (name) => text(name) ?? (name.startsWith('node_modules') ? null : readIf(name)),
+      writeFile: (_, contents) => void (module = new Uint8Array(contents as Uint8Array)),
+      listFiles: () => [],
+    },
+  )
   if (error || !module) throw new Error(`${error} ${stderr}`)
   const { instance } = await WebAssembly.instantiate(module as Uint8Array<ArrayBuffer>, { env: { abort: () => {} } })
   return instance.exports as Record<string, (...args: number[]) => number>
@@ -55,29 +61,58 @@ export function b(p: Base, chunk: i32, scratch: usize): void {}
 function c(p: i32): void {}
 `
 const layoutsOf = (text: string, ...names: string[]): Record<string, Layout> => {
-  const code = paramsModule(new Map([['small.ts', text]]), names).replaceAll(' as const', '').replace('export const layouts =', 'return')
+  const code = paramsModule(new Map([['small.ts', text]]), names)
+    .replaceAll(' as const', '')
+    .replace('export const layouts =', 'return')
   return new Function(code)() as Record<string, Layout>
 }
 
 describe('what is read from a kernel', () => {
   test('is its class, inherited fields first, with their comments', () => {
     const found = layoutsOf(small, 'a', 'b')
-    expect(Object.entries(found.a)).toEqual([['x', 'usize'], ['scale', 'f32'], ['shift', 'f32'], ['count', 'i32'], ['bits', 'u32'], ['axes', 'i32[]']])
-    expect(Object.entries(found.b)).toEqual([['x', 'usize'], ['scale', 'f32'], ['shift', 'f32']])
+    expect(Object.entries(found.a)).toEqual([
+      ['x', 'usize'],
+      ['scale', 'f32'],
+      ['shift', 'f32'],
+      ['count', 'i32'],
+      ['bits', 'u32'],
+      ['axes', 'i32[]'],
+    ])
+    expect(Object.entries(found.b)).toEqual([
+      ['x', 'usize'],
+      ['scale', 'f32'],
+      ['shift', 'f32'],
+    ])
     const module = paramsModule(new Map([['small.ts', small]]), ['a'])
     expect(module).toContain("  /** What it reads. */\n  x: 'usize',")
     expect(module).not.toContain('Not for users')
   })
 
   test.each([
-    ['an unknown type', small.replace('count: i32', 'count: f64'), /TestParams.count in small.ts is of type f64, expected one of usize, i32, u32, f32, Words/],
-    ['a field without a type', small.replace('count: i32', 'count = 1'), /TestParams.count in small.ts is of type \(none\)/],
+    [
+      'an unknown type',
+      small.replace('count: i32', 'count: f64'),
+      /TestParams.count in small.ts is of type f64, expected one of usize, i32, u32, f32, Words/,
+    ],
+    [
+      'a field without a type',
+      small.replace('count: i32', 'count = 1'),
+      /TestParams.count in small.ts is of type \(none\)/,
+    ],
     ['a method', small.replace('count: i32', 'count(): i32 { return 1 }'), /only fields/],
     ['a list that is not last', small.replace('count: i32', 'count: Words'), /TestParams.count: Words must come last/],
     ['a class twice', `${small}\n@unmanaged class Base {}`, /Base is a class of small.ts and of small.ts/],
     ['a base class that is not there', small.replace('class Base', 'class Bass'), /Base is extended/],
-    ['a class of JavaScript', small.replaceAll('@unmanaged', ''), /Kernel a: its first parameter is of type TestParams/],
-    ['a kernel without parameters', small.replace('a(p: TestParams, ', 'a('), /Kernel a: its first parameter is of type i32/],
+    [
+      'a class of JavaScript',
+      small.replaceAll('@unmanaged', ''),
+      /Kernel a: its first parameter is of type TestParams/,
+    ],
+    [
+      'a kernel without parameters',
+      small.replace('a(p: TestParams, ', 'a('),
+      /Kernel a: its first parameter is of type i32/,
+    ],
   ])('refuses %s', (_, text, message) => {
     expect(() => layoutsOf(text, 'a')).toThrow(message)
   })
@@ -91,15 +126,22 @@ test('every field lies where AssemblyScript has it', async () => {
   const expected = new Map<string, number>()
   for (const kernel of kernelNames) {
     const [file, text] = [...sources].find(([, source]) => source.includes(`export function ${kernel}(p: `)) ?? ['', '']
-    const owner = /\w+/.exec(text.slice(text.indexOf(`export function ${kernel}(p: `) + `export function ${kernel}(p: `.length))?.[0]
+    const owner = /\w+/.exec(
+      text.slice(text.indexOf(`export function ${kernel}(p: `) + `export function ${kernel}(p: `.length),
+    )?.[0]
     Object.keys(layouts[kernel]).forEach((field, i) => {
       const name = `${kernel}_${field}`
-      appended.set(file, `${appended.get(file)}\nexport function ${name}(): usize { return offsetof<${owner}>('${field}') }`)
+      appended.set(
+        file,
+        `${appended.get(file)}\nexport function ${name}(): usize { return offsetof<${owner}>('${field}') }`,
+      )
       offsets.push(`export { ${name} } from './${file.replace('.ts', '')}'`)
       expected.set(name, 4 * i)
     })
   }
-  const found = await compile('offsets.ts', (name) => (name === 'offsets.ts' ? offsets.join('\n') : (appended.get(name) ?? null)))
+  const found = await compile('offsets.ts', (name) =>
+    name === 'offsets.ts' ? offsets.join('\n') : (appended.get(name) ?? null),
+  )
   expect(new Map([...expected.keys()].map((name) => [name, found[name]()]))).toEqual(expected)
 })
 

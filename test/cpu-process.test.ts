@@ -1,6 +1,6 @@
 /**
- * A process that used the CPU backend ends by itself, with what it printed and no error, however it left its devices; and
- * disposed devices give their memory back.
+ * A process that used the CPU backend ends by itself, with what it printed and no error, however it left its devices;
+ * and disposed devices give their memory back.
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -54,7 +54,13 @@ await ways[process.argv[2]]()
 
 beforeAll(async () => {
   await build({
-    stdin: { contents: source, resolveDir: root, loader: 'js' }, bundle: true, outfile: program, format: 'esm', platform: 'node', logLevel: 'error', external: ['webgpu'],
+    stdin: { contents: source, resolveDir: root, loader: 'js' },
+    bundle: true,
+    outfile: program,
+    format: 'esm',
+    platform: 'node',
+    logLevel: 'error',
+    external: ['webgpu'],
     alias: { tweedie: join(root, 'src/tensor.ts'), '#platform': join(root, 'src/platform/index.node.ts') },
   })
 })

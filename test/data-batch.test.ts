@@ -2,12 +2,23 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { centerCrop, checkImages, imageArrays, imageBatch, randomCrop, resize, subset, trainingBatch, withChannels, type BatchOptions } from '../src/data/index.ts'
+import {
+  centerCrop,
+  checkImages,
+  imageArrays,
+  imageBatch,
+  randomCrop,
+  resize,
+  subset,
+  trainingBatch,
+  withChannels,
+  type BatchOptions,
+} from '../src/data/index.ts'
 import { countingSet, pattern } from './data-fixtures.ts'
 
 describe('crops', () => {
-  // guided-diffusion's center_crop_arr with Pillow 9.4 on the same pixels: the first 16 digits of the SHA-256 of what it
-  // makes in colour, and after convert('L').
+  // guided-diffusion's center_crop_arr with Pillow 9.4 on the same pixels: the first 16 digits of the SHA-256 of what
+  // it makes in colour, and after convert('L').
   test.each([
     [31, 40, 16, '191eaf25d734c3f6', 'b60ed68b5eaae9eb'],
     [77, 100, 16, '008228b72e2e760f', 'cad31a52ce1eecba'],
@@ -46,12 +57,20 @@ describe('crops', () => {
   })
 
   const centerCropAt = ({ width, channels, data }: ReturnType<typeof pattern>, left: number, top: number) => ({
-    width: 16, height: 16, channels,
-    data: Uint8Array.from({ length: 16 * 16 * 3 }, (_, i) => data[((top + Math.floor(i / 48)) * width + left) * 3 + i % 48]),
+    width: 16,
+    height: 16,
+    channels,
+    data: Uint8Array.from(
+      { length: 16 * 16 * 3 },
+      (_, i) => data[((top + Math.floor(i / 48)) * width + left) * 3 + (i % 48)],
+    ),
   })
 
   test('luma is 0.299 R + 0.587 G + 0.114 B, and grey is repeated', () => {
-    const grey = withChannels({ width: 3, height: 1, channels: 3, data: Uint8Array.of(255, 0, 0, 0, 255, 0, 0, 0, 255) }, 1)
+    const grey = withChannels(
+      { width: 3, height: 1, channels: 3, data: Uint8Array.of(255, 0, 0, 0, 255, 0, 0, 0, 255) },
+      1,
+    )
     expect([...grey.data]).toEqual([76, 150, 29])
     expect([...withChannels(grey, 3).data]).toEqual([76, 76, 76, 150, 150, 150, 29, 29, 29])
   })
@@ -61,23 +80,36 @@ describe('the stream of training images', () => {
   test('options that there are not are refused: their defaults would be taken', async () => {
     const options: BatchOptions = { size: 8, channels: 3, seed: 1 }
     const batch = (more: object): Promise<unknown> => trainingBatch(countingSet(4), 0, 2, { ...options, ...more })
-    await expect(batch({ augment: 'flips' })).rejects.toThrow("trainingBatch: augment is 'none', 'flip' or 'symmetries', found 'flips': did you mean 'flip'?")
-    await expect(batch({ crop: 'centre' })).rejects.toThrow("trainingBatch: crop is 'center' or 'random', found 'centre': did you mean 'center'?")
+    await expect(batch({ augment: 'flips' })).rejects.toThrow(
+      "trainingBatch: augment is 'none', 'flip' or 'symmetries', found 'flips': did you mean 'flip'?",
+    )
+    await expect(batch({ crop: 'centre' })).rejects.toThrow(
+      "trainingBatch: crop is 'center' or 'random', found 'centre': did you mean 'center'?",
+    )
     await expect(batch({ augmentation: 'flip' })).rejects.toThrow(/^trainingBatch: unknown option "augmentation"/)
     await expect(batch({ size: undefined })).rejects.toThrow(/^trainingBatch: expected a size in pixels/)
   })
 
   const options: BatchOptions = { size: 2, channels: 1, seed: 3 }
 
-  test('every epoch goes once through the set, in an order of its own', () => fc.assert(fc.asyncProperty(
-    fc.integer({ min: 1, max: 40 }), fc.integer({ min: 0, max: 2 ** 40 }), fc.integer({ min: 0, max: 5 }), async (n, seed, epoch) => {
-      const { indices } = await trainingBatch(countingSet(n), epoch * n, n, { ...options, seed })
-      expect([...indices].sort((a, b) => a - b)).toEqual(Array.from({ length: n }, (_, i) => i))
-    }), { numRuns: 50 }))
+  test('every epoch goes once through the set, in an order of its own', () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 40 }),
+        fc.integer({ min: 0, max: 2 ** 40 }),
+        fc.integer({ min: 0, max: 5 }),
+        async (n, seed, epoch) => {
+          const { indices } = await trainingBatch(countingSet(n), epoch * n, n, { ...options, seed })
+          expect([...indices].sort((a, b) => a - b)).toEqual(Array.from({ length: n }, (_, i) => i))
+        },
+      ),
+      { numRuns: 50 },
+    ))
 
   test('epochs and seeds differ', async () => {
     const set = countingSet(50)
-    const order = async (epoch: number, seed: number) => (await trainingBatch(set, epoch * 50, 50, { ...options, seed })).indices
+    const order = async (epoch: number, seed: number) =>
+      (await trainingBatch(set, epoch * 50, 50, { ...options, seed })).indices
     const orders = await Promise.all([order(0, 1), order(1, 1), order(0, 2)])
     expect(new Set(orders.map(String)).size).toBe(3)
     // All positions are equally likely: index 0 over 400 epochs stands in each tenth of the order 40 ± 6 times.
@@ -89,33 +121,55 @@ describe('the stream of training images', () => {
 
   test('images do not depend on the batch they are read in, nor on what was read before', async () => {
     const data = Uint8Array.from({ length: 7 * 20 * 16 * 3 }, (_, i) => (i * i * 7 + i * 3) % 256)
-    const make = () => imageArrays({ name: 'x', fingerprint: 'f', width: 20, height: 16, channels: 3, data, labels: [0, 1, 2, 0, 1, 2, 0] })
+    const make = () =>
+      imageArrays({
+        name: 'x',
+        fingerprint: 'f',
+        width: 20,
+        height: 16,
+        channels: 3,
+        data,
+        labels: [0, 1, 2, 0, 1, 2, 0],
+      })
     const all = { size: 16, channels: 3, crop: 'random', augment: 'symmetries', seed: 5 } as const
     const whole = await trainingBatch(make(), 3, 24, all)
     const set = make()
-    for (const [first, count] of [[20, 7], [3, 1], [4, 16]]) {
+    for (const [first, count] of [
+      [20, 7],
+      [3, 1],
+      [4, 16],
+    ]) {
       const part = await trainingBatch(set, first, count, all)
       const from = (first - 3) * 3 * 256
       expect(part.images).toEqual(whole.images.slice(from, from + count * 3 * 256))
       expect(part.indices).toEqual(whole.indices.slice(first - 3, first - 3 + count))
       expect(part.labels).toEqual(whole.labels?.slice(first - 3, first - 3 + count))
     }
-    expect([...whole.labels ?? []]).toEqual(whole.indices.map((index) => index % 3))
+    expect([...(whole.labels ?? [])]).toEqual(whole.indices.map((index) => index % 3))
   })
 
   test('values are u8 / 127.5 - 1, channels apart', async () => {
     const data = Uint8Array.from([0, 1, 2, 128, 254, 255, 10, 20, 30, 40, 50, 60])
     const set = imageArrays({ name: 'x', fingerprint: 'f', width: 2, height: 2, channels: 3, data })
     const { images } = await imageBatch(set, [0], { size: 2, channels: 3 })
-    expect(images).toEqual(Float32Array.from([0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11], (i) => Math.fround(data[i] / 127.5) - 1))
+    expect(images).toEqual(
+      Float32Array.from([0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11], (i) => Math.fround(data[i] / 127.5) - 1),
+    )
     const grey = await imageBatch(set, [0], { size: 2, channels: 1 })
     expect(grey.images[0]).toBe(Math.fround(Math.fround(1 / 127.5) - 1))
   })
 
   const letters = (augment: BatchOptions['augment']) => async () => {
     // Asymmetric in every way: 1 2 / 3 4.
-    const set = imageArrays({ name: 'x', fingerprint: 'f', width: 2, height: 2, channels: 1, data: Uint8Array.of(1, 2, 3, 4) })
-    const { images } = await trainingBatch(set, 0, 4000, { ...options, ...augment && { augment } })
+    const set = imageArrays({
+      name: 'x',
+      fingerprint: 'f',
+      width: 2,
+      height: 2,
+      channels: 1,
+      data: Uint8Array.of(1, 2, 3, 4),
+    })
+    const { images } = await trainingBatch(set, 0, 4000, { ...options, ...(augment && { augment }) })
     const seen = new Map<string, number>()
     for (let i = 0; i < 4000; i++) {
       const key = Array.from(images.subarray(4 * i, 4 * i + 4), (value) => Math.round((value + 1) * 127.5)).join('')
@@ -142,7 +196,9 @@ describe('the stream of training images', () => {
   test('a subset is a set: its labels, columns, names and pixels are those of the images chosen', async () => {
     const set = countingSet(5, { labels: [0, 1, 2, 0, 1], columns: { smear: [5, 6, 7, 8, 9] } })
     const part = subset(set, [4, 0, 2])
-    expect([part.length, [...part.labels ?? []], part.classes, part.columns.get('smear'), part.imageName(0)]).toEqual([3, [1, 0, 2], ['0', '1', '2'], [9, 5, 7], '4'])
+    expect([part.length, [...(part.labels ?? [])], part.classes, part.columns.get('smear'), part.imageName(0)]).toEqual(
+      [3, [1, 0, 2], ['0', '1', '2'], [9, 5, 7], '4'],
+    )
     expect((await part.read(0)).data[0]).toBe(4)
     expect(new Set([set, part, subset(set, [0, 4, 2]), subset(set, [4, 0])].map((s) => s.fingerprint)).size).toBe(4)
     const inner = subset(part, [2, 0])
@@ -154,26 +210,45 @@ describe('the stream of training images', () => {
 })
 
 describe('what does not fit', () => {
-  const tall = imageArrays({ name: 'cells', fingerprint: 'f', width: 20, height: 30, channels: 1, data: new Uint8Array(600 * 2) })
+  const tall = imageArrays({
+    name: 'cells',
+    fingerprint: 'f',
+    width: 20,
+    height: 30,
+    channels: 1,
+    data: new Uint8Array(600 * 2),
+  })
   const options: BatchOptions = { size: 16, channels: 1, seed: 0 }
 
   test('other sizes without a crop, and images that are too small, in the batch and before it', async () => {
-    const uncropped = 'cells: image 0 has 20 x 30 pixels: expected 16 x 16, as no crop was asked for. Ask for a centre or a random crop.'
-    const small = 'cells: image 0 has 20 x 30 pixels: too small for 32 x 32. Choose a size of at most 20, or leave it out or enlarge it first.'
+    const uncropped =
+      'cells: image 0 has 20 x 30 pixels: expected 16 x 16, as no crop was asked for. Ask for ' +
+      'a centre or a random crop.'
+    const small =
+      'cells: image 0 has 20 x 30 pixels: too small for 32 x 32. Choose a size of at most 20, or leave ' +
+      'it out or enlarge it first.'
     expect(() => checkImages(tall, options)).toThrow(uncropped)
     expect(() => checkImages(tall, { size: 32, crop: 'random' })).toThrow(small)
     checkImages(tall, { size: 16, crop: 'center' })
-    await expect(trainingBatch(tall, 0, 1, options)).rejects.toThrow(/cells: image [01] has 20 x 30 pixels: expected 16 x 16/)
-    await expect(trainingBatch(tall, 0, 1, { ...options, size: 32, crop: 'center' })).rejects.toThrow('too small for 32 x 32')
+    await expect(trainingBatch(tall, 0, 1, options)).rejects.toThrow(
+      /cells: image [01] has 20 x 30 pixels: expected 16 x 16/,
+    )
+    await expect(trainingBatch(tall, 0, 1, { ...options, size: 32, crop: 'center' })).rejects.toThrow(
+      'too small for 32 x 32',
+    )
     await expect(imageBatch(tall, [0], { size: 32, channels: 1 })).rejects.toThrow(small)
     expect((await imageBatch(tall, [0, 1], { size: 16, channels: 1 })).images.length).toBe(2 * 256)
   })
 
   test('one image where more are needed', () => {
-    expect(() => checkImages(countingSet(1), { size: 2 }, 2)).toThrow('counting: expected at least 2 images, found one. Add more.')
+    expect(() => checkImages(countingSet(1), { size: 2 }, 2)).toThrow(
+      'counting: expected at least 2 images, found one. Add more.',
+    )
   })
 
   test('an abort is passed on', async () => {
-    await expect(trainingBatch(tall, 0, 1, { ...options, crop: 'center' }, AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough')
+    await expect(
+      trainingBatch(tall, 0, 1, { ...options, crop: 'center' }, AbortSignal.abort(new Error('enough'))),
+    ).rejects.toThrow('enough')
   })
 })

@@ -24,66 +24,155 @@ const put = (name: string, bytes: Uint8Array | string): string => {
   return at(name)
 }
 const png = (channels: 1 | 2 | 3 | 4, data: readonly number[], width = 2, depth: 8 | 16 = 8): Uint8Array =>
-  encode({ width, height: data.length / channels / width, channels, depth, data: depth === 8 ? Uint8Array.from(data) : Uint16Array.from(data) })
+  encode({
+    width,
+    height: data.length / channels / width,
+    channels,
+    depth,
+    data: depth === 8 ? Uint8Array.from(data) : Uint16Array.from(data),
+  })
 const base64 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'))
 
 describe('PNG', () => {
   test('grey, colour and palettes; alpha is ignored and 16 bits become the nearest 8', () => {
-    expect(decodeImage(png(3, [1, 2, 3, 4, 5, 6]), 'x')).toEqual({ width: 2, height: 1, channels: 3, data: Uint8Array.of(1, 2, 3, 4, 5, 6) })
-    expect(decodeImage(png(4, [1, 2, 3, 0, 4, 5, 6, 9]), 'x')).toEqual({ width: 2, height: 1, channels: 3, data: Uint8Array.of(1, 2, 3, 4, 5, 6) })
-    expect(decodeImage(png(2, [7, 0, 8, 255]), 'x')).toEqual({ width: 2, height: 1, channels: 1, data: Uint8Array.of(7, 8) })
+    expect(decodeImage(png(3, [1, 2, 3, 4, 5, 6]), 'x')).toEqual({
+      width: 2,
+      height: 1,
+      channels: 3,
+      data: Uint8Array.of(1, 2, 3, 4, 5, 6),
+    })
+    expect(decodeImage(png(4, [1, 2, 3, 0, 4, 5, 6, 9]), 'x')).toEqual({
+      width: 2,
+      height: 1,
+      channels: 3,
+      data: Uint8Array.of(1, 2, 3, 4, 5, 6),
+    })
+    expect(decodeImage(png(2, [7, 0, 8, 255]), 'x')).toEqual({
+      width: 2,
+      height: 1,
+      channels: 1,
+      data: Uint8Array.of(7, 8),
+    })
     // 257 a level: 128 is nearer to 0 than to 257, 129 to 257.
     expect([...decodeImage(png(1, [0, 128, 129, 65535], 4, 16), 'x').data]).toEqual([0, 0, 1, 255])
   })
 
   test("files of PIL's: a palette of 3 bits, and black and white", () => {
-    const palette = 'iVBORw0KGgoAAAANSUhEUgAAAAQAAAADBAMAAABG2rP1AAAAD1BMVEVWiLo/caMmWIoVR3kENmjsuJNR' +
+    const palette =
+      'iVBORw0KGgoAAAANSUhEUgAAAAQAAAADBAMAAABG2rP1AAAAD1BMVEVWiLo/caMmWIoVR3kENmjsuJNR' +
       'AAAAEUlEQVR4nGNwMWQwVmAwEgAABXMBC/xQjEEAAAAASUVORK5CYII='
-    expect([...decodeImage(base64(palette), 'x').data].filter((_, i) => i % 3 === 0)).toEqual([4, 4, 21, 63, 21, 21, 38, 86, 21, 38, 63, 86])
+    expect([...decodeImage(base64(palette), 'x').data].filter((_, i) => i % 3 === 0)).toEqual([
+      4, 4, 21, 63, 21, 21, 38, 86, 21, 38, 63, 86,
+    ])
     const bits = 'iVBORw0KGgoAAAANSUhEUgAAAAsAAAADAQAAAABthMjmAAAAEUlEQVR4nGMQXcAY+5jpDAMADBICxRkoyzgAAAAASUVORK5CYII='
-    expect([...decodeImage(base64(bits), 'x').data].map((value) => value / 255).join('')).toBe('000101011010101110101000101001010')
+    expect([...decodeImage(base64(bits), 'x').data].map((value) => value / 255).join('')).toBe(
+      '000101011010101110101000101001010',
+    )
   })
 
   /** Every colour type, depth and order; what PIL reads from them was compared on 210 such files. */
-  test.each([[0, 1], [0, 2], [0, 4], [0, 8], [0, 16], [2, 8], [2, 16], [3, 1], [3, 2], [3, 4], [3, 8], [4, 8], [4, 16], [6, 8], [6, 16]])('colour type %i of %i bits, interlaced or not, at odd sizes', (type, depth) => {
+  test.each([
+    [0, 1],
+    [0, 2],
+    [0, 4],
+    [0, 8],
+    [0, 16],
+    [2, 8],
+    [2, 16],
+    [3, 1],
+    [3, 2],
+    [3, 4],
+    [3, 8],
+    [4, 8],
+    [4, 16],
+    [6, 8],
+    [6, 16],
+  ])('colour type %i of %i bits, interlaced or not, at odd sizes', (type, depth) => {
     const samples = [1, 0, 3, 1, 2, 0, 4][type]
     const palette = Uint8Array.from({ length: 3 * 2 ** Math.min(8, depth) }, (_, i) => i * 37 + 11)
     // Said of other pixels than these, or only suggested: none of it changes a pixel.
-    const beside = [pngChunk('gAMA', [0, 0, 177, 143]), pngChunk('iCCP', ascii('icc\0\0no zlib')), pngChunk('tEXt', ascii('\0no keyword'))]
-    const extra = type === 3 ? [pngChunk('PLTE', palette), pngChunk('tRNS', [0])] : type === 0 ? [pngChunk('tRNS', [0, 1])] : type === 4 ? [] : [pngChunk('PLTE', [1, 2, 3])]
-    for (const [width, height] of [[1, 1], [3, 2], [13, 9]]) {
-      const pixels = Array.from({ length: width * height * samples }, (_, i) => i * 7919 % 2 ** depth)
-      const colours = type === 3 ? pixels.flatMap((index) => [...palette.subarray(3 * index, 3 * index + 3)])
-        : pixels.filter((_, i) => samples % 2 === 1 || i % samples < samples - 1).map((value) => Math.round(value * 255 / (2 ** depth - 1)))
+    const beside = [
+      pngChunk('gAMA', [0, 0, 177, 143]),
+      pngChunk('iCCP', ascii('icc\0\0no zlib')),
+      pngChunk('tEXt', ascii('\0no keyword')),
+    ]
+    const extra =
+      type === 3
+        ? [pngChunk('PLTE', palette), pngChunk('tRNS', [0])]
+        : type === 0
+          ? [pngChunk('tRNS', [0, 1])]
+          : type === 4
+            ? []
+            : [pngChunk('PLTE', [1, 2, 3])]
+    for (const [width, height] of [
+      [1, 1],
+      [3, 2],
+      [13, 9],
+    ]) {
+      const pixels = Array.from({ length: width * height * samples }, (_, i) => (i * 7919) % 2 ** depth)
+      const colours =
+        type === 3
+          ? pixels.flatMap((index) => [...palette.subarray(3 * index, 3 * index + 3)])
+          : pixels
+              .filter((_, i) => samples % 2 === 1 || i % samples < samples - 1)
+              .map((value) => Math.round((value * 255) / (2 ** depth - 1)))
       for (const interlaced of [false, true]) {
-        const image = decodeImage(pngFile({ width, height, depth, type, interlaced, pixels, extra: [...beside, ...extra] }), 'x')
-        expect(image).toEqual({ width, height, channels: type === 0 || type === 4 ? 1 : 3, data: Uint8Array.from(colours) })
+        const image = decodeImage(
+          pngFile({ width, height, depth, type, interlaced, pixels, extra: [...beside, ...extra] }),
+          'x',
+        )
+        expect(image).toEqual({
+          width,
+          height,
+          channels: type === 0 || type === 4 ? 1 : 3,
+          data: Uint8Array.from(colours),
+        })
       }
     }
   })
 
   test('a colour that the palette leaves out is black, an end that is missing is not missed', () => {
-    const file = pngFile({ width: 3, height: 1, depth: 8, type: 3, pixels: [0, 200, 1], extra: [pngChunk('PLTE', [1, 2, 3, 4, 5, 6])] })
+    const file = pngFile({
+      width: 3,
+      height: 1,
+      depth: 8,
+      type: 3,
+      pixels: [0, 200, 1],
+      extra: [pngChunk('PLTE', [1, 2, 3, 4, 5, 6])],
+    })
     const whole = decodeImage(file, 'x')
     expect([...whole.data]).toEqual([1, 2, 3, 0, 0, 0, 4, 5, 6])
     expect(decodeImage(file.subarray(0, -12), 'x')).toEqual(whole)
     // Anywhere ahead of its end: its last bytes but 12 are pixels.
-    for (let length = 9; length < file.length - 12; length++) expect(() => decodeImage(file.subarray(0, length), 'a.png'), `${length}`).toThrow(/^a\.png: a damaged PNG/)
-    expect(() => decodeImage(pngFile({ width: 1, height: 1, depth: 8, type: 3, pixels: [0] }), 'a.png')).toThrow('a.png: a damaged PNG (its palette is missing).')
+    for (let length = 9; length < file.length - 12; length++)
+      expect(() => decodeImage(file.subarray(0, length), 'a.png'), `${length}`).toThrow(/^a\.png: a damaged PNG/)
+    expect(() => decodeImage(pngFile({ width: 1, height: 1, depth: 8, type: 3, pixels: [0] }), 'a.png')).toThrow(
+      'a.png: a damaged PNG (its palette is missing).',
+    )
   })
 
   test('a header of no pixels, or of more than memory holds, is refused as soon as it is read', () => {
     const header = (width: number, height: number, depth = 8, type = 2) => {
       const file = pngFile({ width: 1, height: 1, depth: 8, type: 2, pixels: [1, 2, 3] })
-      return concat(file.subarray(0, 8), pngChunk('IHDR', [...le(width, 4).reverse(), ...le(height, 4).reverse(), depth, type, 0, 0, 0]), file.subarray(33))
+      return concat(
+        file.subarray(0, 8),
+        pngChunk('IHDR', [...le(width, 4).reverse(), ...le(height, 4).reverse(), depth, type, 0, 0, 0]),
+        file.subarray(33),
+      )
     }
     for (const read of [decodeImage, imageHeader]) {
-      expect(() => read(header(30_000, 20_000), 'a.png')).toThrow('a.png: 30000 x 20000 pixels are more than 100 million')
+      expect(() => read(header(30_000, 20_000), 'a.png')).toThrow(
+        'a.png: 30000 x 20000 pixels are more than 100 million',
+      )
       expect(() => read(header(2 ** 32 - 1, 1), 'a.png')).toThrow('a.png: 4294967295 x 1 pixels')
       expect(() => read(header(0, 5), 'a.png')).toThrow('a.png: a damaged image (its header says 0 x 5 pixels)')
-      expect(() => read(header(1, 1, 4), 'a.png')).toThrow('a.png: a damaged PNG (its header says colour type 2, 4 bits')
+      expect(() => read(header(1, 1, 4), 'a.png')).toThrow(
+        'a.png: a damaged PNG (its header says colour type 2, 4 bits',
+      )
     }
-    expect(() => decodeImage(header(1, 2), 'a.png')).toThrow('a.png: a damaged PNG (its pixels are cut short, too many or changed).')
+    expect(() => decodeImage(header(1, 2), 'a.png')).toThrow(
+      'a.png: a damaged PNG (its pixels are cut short, too many or changed).',
+    )
   })
 
   test('a damaged one is named', () => {
@@ -91,7 +180,9 @@ describe('PNG', () => {
     bytes[45] ^= 255
     expect(() => decodeImage(bytes, 'a.png')).toThrow(/^a\.png: a damaged PNG/)
     expect(() => decodeImage(bytes.subarray(0, 20), 'a.png')).toThrow(/^a\.png: a damaged PNG/)
-    expect(() => decodeImage(ascii('hello, world'), 'a.png')).toThrow('a.png: neither a PNG nor a JPEG file, whatever its name says.')
+    expect(() => decodeImage(ascii('hello, world'), 'a.png')).toThrow(
+      'a.png: neither a PNG nor a JPEG file, whatever its name says.',
+    )
   })
 })
 
@@ -108,11 +199,19 @@ describe('JPEG', () => {
 
   test("Adobe's marker says whether components are luma and chroma, or red, green and blue", () => {
     const { file } = jpegs['chroma of half the width']
-    const marked = (transform: number) => concat(file.subarray(0, 2), [0xff, 0xee, 0, 14], ascii('Adobe'), [0, 100, 0, 0, 0, 0, transform], file.subarray(2))
+    const marked = (transform: number) =>
+      concat(
+        file.subarray(0, 2),
+        [0xff, 0xee, 0, 14],
+        ascii('Adobe'),
+        [0, 100, 0, 0, 0, 0, transform],
+        file.subarray(2),
+      )
     const plain = decodeImage(file, 'x').data
     expect(decodeImage(marked(1), 'x').data).toEqual(plain)
     const raw = decodeImage(marked(0), 'x').data
-    // Unconverted, they are Y, Cb and Cr; the first of a row has the chroma of its own sample alone. R = Y + 1.402 (Cr - 128).
+    // Unconverted, they are Y, Cb and Cr; the first of a row has the chroma of its own sample alone.
+    // R = Y + 1.402 (Cr - 128).
     expect(Math.abs(Math.min(255, Math.max(0, raw[0] + 1.402 * (raw[2] - 128))) - plain[0])).toBeLessThanOrEqual(1)
     expect(raw).not.toEqual(plain)
   })
@@ -126,8 +225,12 @@ describe('JPEG', () => {
       bytes[frame + offset] = value
       return bytes
     }
-    expect(() => decodeImage(cmykJpeg, 'a.jpg')).toThrow('a.jpg: a CMYK JPEG, which is not read. Convert it to RGB first.')
-    expect(() => decodeImage(patched(0xc9, 4, 8), 'a.jpg')).toThrow(/^a\.jpg: a lossless, hierarchical or arithmetically coded JPEG/)
+    expect(() => decodeImage(cmykJpeg, 'a.jpg')).toThrow(
+      'a.jpg: a CMYK JPEG, which is not read. Convert it to RGB first.',
+    )
+    expect(() => decodeImage(patched(0xc9, 4, 8), 'a.jpg')).toThrow(
+      /^a\.jpg: a lossless, hierarchical or arithmetically coded JPEG/,
+    )
     expect(() => decodeImage(patched(0xc1, 4, 12), 'a.jpg')).toThrow('a.jpg: a JPEG of 12 bits, expected 8.')
     expect(() => decodeImage(patched(0xc0, 9, 2), 'a.jpg')).toThrow('a.jpg: a JPEG of 2 components')
   })
@@ -142,7 +245,9 @@ describe('JPEG', () => {
 })
 
 describe('NumPy arrays', () => {
-  const bytesOf = (...values: (Int16Array | Uint16Array | Int32Array | BigInt64Array | Float32Array | Float64Array)[]) => new Uint8Array(values[0].buffer)
+  const bytesOf = (
+    ...values: (Int16Array | Uint16Array | Int32Array | BigInt64Array | Float32Array | Float64Array)[]
+  ) => new Uint8Array(values[0].buffer)
 
   test('numbers of every type, in both byte orders and all versions', () => {
     const read = (file: Uint8Array) => [...parseNpy(file, 'x').data]
@@ -152,7 +257,10 @@ describe('NumPy arrays', () => {
     expect(read(npy('<u2', [2], bytesOf(Uint16Array.of(1, 65535))))).toEqual([1, 65535])
     expect(read(npy('>u2', [1], [1, 2]))).toEqual([258])
     expect(read(npy('<i4', [2], bytesOf(Int32Array.of(-5, 7)), { version: 2 }))).toEqual([-5, 7])
-    expect(read(npy('<i8', [2], bytesOf(BigInt64Array.of(-5n, 2n ** 53n - 1n)), { version: 3 }))).toEqual([-5, 2 ** 53 - 1])
+    expect(read(npy('<i8', [2], bytesOf(BigInt64Array.of(-5n, 2n ** 53n - 1n)), { version: 3 }))).toEqual([
+      -5,
+      2 ** 53 - 1,
+    ])
     expect(read(npy('<f4', [1], bytesOf(Float32Array.of(0.5))))).toEqual([0.5])
     expect(read(npy('<f8', [], bytesOf(Float64Array.of(Math.PI))))).toEqual([Math.PI])
     expect(parseNpy(npy('|u1', [2, 3], [1, 2, 3, 4, 5, 6]), 'x').shape).toEqual([2, 3])
@@ -166,10 +274,21 @@ describe('NumPy arrays', () => {
 
   test('what is refused, and why', () => {
     const wrong = (file: Uint8Array) => expect(() => parseNpy(file, 'x.npz: array "a"'))
-    wrong(npy('|u1', [2, 2], [1, 2, 3, 4], { fortran: true })).toThrow('expected C order, found Fortran order. Save it with numpy.ascontiguousarray')
+    wrong(npy('|u1', [2, 2], [1, 2, 3, 4], { fortran: true })).toThrow(
+      'expected C order, found Fortran order. Save it with numpy.ascontiguousarray',
+    )
     wrong(npy('|O', [1], [1])).toThrow('arrays of type |O are not read')
     wrong(npy("[('a', '<i4')]", [1], [1])).toThrow('found a structured one')
-    for (const shape of [[2.5, 2], [-1, 4], [0.5, 2], [-2, -2], [2 ** 31, 2 ** 31]]) wrong(npy('|u1', shape, [1, 2, 3, 4, 5])).toThrow(`a damaged array: expected a shape of whole numbers, found (${shape.join(', ')}).`)
+    for (const shape of [
+      [2.5, 2],
+      [-1, 4],
+      [0.5, 2],
+      [-2, -2],
+      [2 ** 31, 2 ** 31],
+    ])
+      wrong(npy('|u1', shape, [1, 2, 3, 4, 5])).toThrow(
+        `a damaged array: expected a shape of whole numbers, found (${shape.join(', ')}).`,
+      )
     wrong(npy('|S0', [2 ** 31], [])).toThrow('arrays of type |S0 are not read')
     wrong(npy('<i4', [4], [1, 2])).toThrow('a damaged array: expected 16 bytes of elements, found 2')
     wrong(npy('<i8', [1], bytesOf(BigInt64Array.of(2n ** 60n)))).toThrow('integers of 2^53')
@@ -181,59 +300,124 @@ describe('NumPy arrays', () => {
 })
 
 describe('.npz', () => {
-  const images = npy('|u1', [2, 1, 2, 3], Array.from({ length: 12 }, (_, i) => i))
+  const images = npy(
+    '|u1',
+    [2, 1, 2, 3],
+    Array.from({ length: 12 }, (_, i) => i),
+  )
 
   test('images, labels, classes and columns; other arrays are noted', async () => {
     const file = npz({
-      images, labels: npy('|u1', [2], [1, 0]), classes: npy('|S3', [2], [...ascii('redblu')]), smear: npy('<u2', [2], [7, 0, 8, 0]),
-      extra: npy('|u1', [3], [1, 2, 3]), odd: npy('|O', [2], [1]),
+      images,
+      labels: npy('|u1', [2], [1, 0]),
+      classes: npy('|S3', [2], [...ascii('redblu')]),
+      smear: npy('<u2', [2], [7, 0, 8, 0]),
+      extra: npy('|u1', [3], [1, 2, 3]),
+      odd: npy('|O', [2], [1]),
     })
     const path = put('cells.npz', file)
     const set = await openImages(path)
-    expect([set.name, set.length, set.channels, set.classes, [...set.labels ?? []]]).toEqual([path, 2, 3, ['red', 'blu'], [1, 0]])
+    expect([set.name, set.length, set.channels, set.classes, [...(set.labels ?? [])]]).toEqual([
+      path,
+      2,
+      3,
+      ['red', 'blu'],
+      [1, 0],
+    ])
     expect(set.columns).toEqual(new Map([['smear', Float64Array.of(7, 8)]]))
-    expect(set.notes).toEqual([expect.stringMatching(/^array "odd": arrays of type \|O are not read.* Ignored\.$/), 'array "extra" (|u1, [3]) is not used.'])
+    expect(set.notes).toEqual([
+      expect.stringMatching(/^array "odd": arrays of type \|O are not read.* Ignored\.$/),
+      'array "extra" (|u1, [3]) is not used.',
+    ])
     expect(await set.read(1)).toEqual({ width: 2, height: 1, channels: 3, data: Uint8Array.of(6, 7, 8, 9, 10, 11) })
     expect(set.sizeOf(0)).toEqual({ width: 2, height: 1 })
     expect(set.fingerprint).toBe(createHash('sha256').update(file).digest('hex'))
   })
 
   test("guided-diffusion's names, stored without compression, and grey with or without a channel", async () => {
-    const set = await openImages(put('arr.npz', npz({ arr_0: npy('|u1', [2, 1, 1, 1], [5, 6]), arr_1: npy('<i8', [2], [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]) }, 0)))
-    expect([set.length, set.channels, [...set.labels ?? []], set.classes]).toEqual([2, 1, [3, 0], ['0', '1', '2', '3']])
+    const set = await openImages(
+      put(
+        'arr.npz',
+        npz(
+          {
+            arr_0: npy('|u1', [2, 1, 1, 1], [5, 6]),
+            arr_1: npy('<i8', [2], [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+          },
+          0,
+        ),
+      ),
+    )
+    expect([set.length, set.channels, [...(set.labels ?? [])], set.classes]).toEqual([
+      2,
+      1,
+      [3, 0],
+      ['0', '1', '2', '3'],
+    ])
   })
 
   test('one image is one, not as many as it has rows', async () => {
     const pixels = Array.from({ length: 4 * 5 * 3 }, (_, i) => i)
     const colour = await openImages(put('single.npz', npz({ images: npy('|u1', [4, 5, 3], pixels) })))
-    expect([colour.length, colour.channels, colour.sizeOf(0), [...(await colour.read(0)).data]]).toEqual([1, 3, { width: 5, height: 4 }, pixels])
-    const grey = await openImages(put('single-grey.npz', npz({ images: npy('|u1', [4, 15, 1], pixels), labels: npy('|u1', [1], [0]) })))
+    expect([colour.length, colour.channels, colour.sizeOf(0), [...(await colour.read(0)).data]]).toEqual([
+      1,
+      3,
+      { width: 5, height: 4 },
+      pixels,
+    ])
+    const grey = await openImages(
+      put('single-grey.npz', npz({ images: npy('|u1', [4, 15, 1], pixels), labels: npy('|u1', [1], [0]) })),
+    )
     expect([grey.length, grey.channels, grey.sizeOf(0)]).toEqual([1, 1, { width: 15, height: 4 }])
     expect((await openImages(put('several-grey.npz', npz({ images: npy('|u1', [4, 3, 5], pixels) })))).length).toBe(4)
-    await expect(openImages(put('single-labels.npz', npz({ images: npy('|u1', [4, 5, 3], pixels), labels: npy('|u1', [4], [0, 1, 2, 3]) })))).rejects.toThrow('expected one label for each of its 1 images, found 4 labels')
+    await expect(
+      openImages(
+        put('single-labels.npz', npz({ images: npy('|u1', [4, 5, 3], pixels), labels: npy('|u1', [4], [0, 1, 2, 3]) })),
+      ),
+    ).rejects.toThrow('expected one label for each of its 1 images, found 4 labels')
   })
 
   test.each([
     ['no images', { other: npy('|u1', [1], [1]) }, 'expected an array "images" (or "arr_0"), found other'],
-    ['floats', { images: npy('<f4', [1, 1, 1], [0, 0, 0, 0]) }, 'expected images of bytes (uint8, 0 to 255), found <f4'],
+    [
+      'floats',
+      { images: npy('<f4', [1, 1, 1], [0, 0, 0, 0]) },
+      'expected images of bytes (uint8, 0 to 255), found <f4',
+    ],
     ['two channels', { images: npy('|u1', [1, 1, 1, 2], [1, 2]) }, 'found [1, 1, 1, 2]'],
     ['an empty array', { images: npy('|u1', [0, 4, 4], []) }, 'holds no image'],
     ['fewer labels', { images, labels: npy('|u1', [1], [0]) }, 'expected one label for each of its 2 images, found 1'],
-    ['a label without a name', { images, labels: npy('|u1', [2], [0, 2]), classes: npy('|S1', [2], [65, 66]) }, 'names 2 classes, and has a label 2'],
-    ['a label without end', { images, labels: npy('<u4', [2], [0, 0, 0, 0, 0, 0, 1, 0]) }, 'found a label 65536, expected classes numbered from 0 to at most 65535'],
+    [
+      'a label without a name',
+      { images, labels: npy('|u1', [2], [0, 2]), classes: npy('|S1', [2], [65, 66]) },
+      'names 2 classes, and has a label 2',
+    ],
+    [
+      'a label without end',
+      { images, labels: npy('<u4', [2], [0, 0, 0, 0, 0, 0, 1, 0]) },
+      'found a label 65536, expected classes numbered from 0 to at most 65535',
+    ],
     ['labels that are no classes', { images, labels: npy('|i1', [2], [0, 255]) }, 'found -1 for image 1'],
   ])('%s: refused, naming the file', async (name, arrays, message) => {
     const path = put(`${name}.npz`, npz(arrays as unknown as Record<string, Uint8Array>))
-    await expect(openImages(path)).rejects.toMatchObject({ code: 'format', message: expect.stringContaining(`${path}: `) as string })
+    await expect(openImages(path)).rejects.toMatchObject({
+      code: 'format',
+      message: expect.stringContaining(`${path}: `) as string,
+    })
     await expect(openImages(path)).rejects.toThrow(message)
   })
 
   test('damaged bytes are found, compressed or not', async () => {
     for (const level of [0, 6] as const) {
-      const noise = npy('|u1', [1, 16, 16], Array.from({ length: 256 }, (_, i) => (i * i * 31) % 251))
+      const noise = npy(
+        '|u1',
+        [1, 16, 16],
+        Array.from({ length: 256 }, (_, i) => (i * i * 31) % 251),
+      )
       const bytes = npz({ images: noise }, level)
       bytes[200] ^= 1
-      await expect(openImages(put(`damaged-${level}.npz`, bytes))).rejects.toThrow(/record "images\.npy": its (compressed )?bytes are damaged/)
+      await expect(openImages(put(`damaged-${level}.npz`, bytes))).rejects.toThrow(
+        /record "images\.npy": its (compressed )?bytes are damaged/,
+      )
       await expect(openImages(put(`cut-${level}.npz`, bytes.subarray(0, 150)))).rejects.toThrow('cut short')
     }
   })
@@ -246,7 +430,7 @@ describe('IDX', () => {
     put('idx/train-images-idx3-ubyte.gz', gzipSync(images))
     put('idx/train-labels-idx1-ubyte.gz', gzipSync(idx([2], [1, 0])))
     const set = await openImages(at('idx/train-images-idx3-ubyte.gz'))
-    expect([set.length, set.channels, set.classes, [...set.labels ?? []]]).toEqual([2, 1, ['0', '1'], [1, 0]])
+    expect([set.length, set.channels, set.classes, [...(set.labels ?? [])]]).toEqual([2, 1, ['0', '1'], [1, 0]])
     expect(await set.read(1)).toEqual({ width: 3, height: 1, channels: 1, data: Uint8Array.of(4, 5, 6) })
     put('idx/t10k-images.idx3-ubyte', images)
     expect((await openImages(at('idx/t10k-images.idx3-ubyte'))).labels).toBeUndefined()
@@ -255,39 +439,50 @@ describe('IDX', () => {
   })
 
   test('what is damaged, of another kind, or does not fit', async () => {
-    await expect(openImages(put('a-idx3', idx([2, 1, 3], [1, 2])))).rejects.toThrow('a-idx3: a damaged file: expected 6 bytes for [2, 1, 3], found 2')
-    await expect(openImages(put('b-idx1', idx([2], [1, 2])))).rejects.toThrow('these are labels, name the file of images')
+    await expect(openImages(put('a-idx3', idx([2, 1, 3], [1, 2])))).rejects.toThrow(
+      'a-idx3: a damaged file: expected 6 bytes for [2, 1, 3], found 2',
+    )
+    await expect(openImages(put('b-idx1', idx([2], [1, 2])))).rejects.toThrow(
+      'these are labels, name the file of images',
+    )
     await expect(openImages(put('c.gz', gzipSync(images).subarray(0, 20)))).rejects.toThrow('c.gz: a damaged gzip file')
     await expect(openImages(put('d.gz', gzipSync('hello')))).rejects.toThrow('d.gz: not an IDX file')
     put('e-images', images)
     put('e-labels', idx([3], [1, 2, 0]))
-    await expect(openImages(at('e-images'))).rejects.toThrow('e-images: expected one label for each of its 2 images, found 3 labels')
+    await expect(openImages(at('e-images'))).rejects.toThrow(
+      'e-images: expected one label for each of its 2 images, found 3 labels',
+    )
   })
 })
 
 test('files of 2 GiB and more are refused before they are read', async () => {
   const large = { name: 'large', size: 2 ** 31, read: async () => Promise.reject(new Error('read')) }
-  for (const open of [openNpz, openIdx]) await expect(open(large)).rejects.toThrow(/^large has 2\.0 GiB, and files of images are held in memory.*folder/)
+  for (const open of [openNpz, openIdx])
+    await expect(open(large)).rejects.toThrow(/^large has 2\.0 GiB, and files of images are held in memory.*folder/)
 })
 
 test('of a thousand works sixteen run at a time', async () => {
   let [open, most] = [0, 0]
   const waiting: (() => void)[] = []
   const run = atMost(16)
-  const works = Array.from({ length: 1000 }, (_, i) => run(async () => {
-    most = Math.max(most, ++open)
-    await new Promise<void>((resolve) => waiting.push(resolve))
-    open--
-    return i % 3 === 0 ? Promise.reject(new Error(String(i))) : i
-  }))
+  const works = Array.from({ length: 1000 }, (_, i) =>
+    run(async () => {
+      most = Math.max(most, ++open)
+      await new Promise<void>((resolve) => waiting.push(resolve))
+      open--
+      return i % 3 === 0 ? Promise.reject(new Error(String(i))) : i
+    }),
+  )
   const all = Promise.allSettled(works)
-  for (let done = 0; done < 1000;) {
+  for (let done = 0; done < 1000; ) {
     await new Promise((resolve) => setTimeout(resolve))
     const some = waiting.splice(0)
     done += some.length
     for (const resume of some) resume()
   }
-  expect((await all).map((result) => result.status === 'fulfilled' ? result.value : -1)).toEqual(Array.from({ length: 1000 }, (_, i) => i % 3 === 0 ? -1 : i))
+  expect((await all).map((result) => (result.status === 'fulfilled' ? result.value : -1))).toEqual(
+    Array.from({ length: 1000 }, (_, i) => (i % 3 === 0 ? -1 : i)),
+  )
   expect(most).toBe(16)
 })
 
@@ -303,13 +498,24 @@ describe('a folder', () => {
     symlinkSync(at('tree'), at('tree/round'))
     const set = await openImages(at('tree'))
     expect([0, 1, 2].map((i) => set.imageName(i))).toEqual(['a_10.PNG', 'b_2.png', 'sub/c_3.jpeg'])
-    expect([set.length, set.channels, set.labels, set.notes]).toEqual([3, 1, undefined, ['1 file is no PNG or JPEG and not used: d.gif.']])
-    expect([set.sizeOf(0), set.sizeOf(2)]).toEqual([{ width: 3, height: 1 }, { width: 13, height: 9 }])
+    expect([set.length, set.channels, set.labels, set.notes]).toEqual([
+      3,
+      1,
+      undefined,
+      ['1 file is no PNG or JPEG and not used: d.gif.'],
+    ])
+    expect([set.sizeOf(0), set.sizeOf(2)]).toEqual([
+      { width: 3, height: 1 },
+      { width: 13, height: 9 },
+    ])
     expect((await set.read(0)).data[0]).toBe(10)
     expect((await set.read(2)).width).toBe(13)
     const names = ['a_10.PNG', 'b_2.png', 'sub/c_3.jpeg']
     const contents = [grey(10), grey(2), jpegs.grey.file]
-    const hashed = (of: (file: Uint8Array) => unknown): string => createHash('sha256').update(names.map((name, i) => `${name}\0${of(contents[i]!)}\n`).join('')).digest('hex')
+    const hashed = (of: (file: Uint8Array) => unknown): string =>
+      createHash('sha256')
+        .update(names.map((name, i) => `${name}\0${of(contents[i])}\n`).join(''))
+        .digest('hex')
     expect(set.fingerprint).toBe(hashed((file) => createHash('sha256').update(file).digest('hex')))
     expect(set.formerFingerprint, 'of the first version: names and sizes').toBe(hashed((file) => file.length))
   })
@@ -323,12 +529,14 @@ describe('a folder', () => {
     const known = new Map(first.files!.map((file) => [file.name, { ...file, sha256: `${file.name} of then` }]))
     const second = await openImages(at('known'), { known })
     expect(second.files!.map(({ whole }) => whole)).toEqual([true, false, true])
-    expect(second.files![0]!.sha256).toBe('1.png of then')
-    expect(second.files![1]!.sha256).toBe(createHash('sha256').update(grey(9)).digest('hex'))
+    expect(second.files![0].sha256).toBe('1.png of then')
+    expect(second.files![1].sha256).toBe(createHash('sha256').update(grey(9)).digest('hex'))
     const third = await openImages(at('known'))
     put('known/3.png', grey(4))
     const damaged = await lookThrough(third)
-    expect(damaged.map(({ index, error }) => [index, error.message])).toEqual([[2, expect.stringContaining('3.png: another picture than when')]])
+    expect(damaged.map(({ index, error }) => [index, error.message])).toEqual([
+      [2, expect.stringContaining('3.png: another picture than when')],
+    ])
     const stopped = AbortSignal.abort(new Error('stopped'))
     await expect(lookThrough(await openImages(at('known')), { signal: stopped })).rejects.toThrow('stopped')
   })
@@ -338,19 +546,32 @@ describe('a folder', () => {
     const remark = concat([0xff, 0xe1, 0x9c, 0x42], new Uint8Array(40_000))
     put('long/a.jpg', concat(file.subarray(0, 2), remark, remark, file.subarray(2)))
     const set = await openImages(at('long'))
-    expect([set.channels, set.sizeOf(0), (await set.read(0)).data]).toEqual([1, { width: 13, height: 9 }, decodeImage(file, 'x').data])
+    expect([set.channels, set.sizeOf(0), (await set.read(0)).data]).toEqual([
+      1,
+      { width: 13, height: 9 },
+      decodeImage(file, 'x').data,
+    ])
   })
 
   test('classes by sub-folder, by prefix or none', async () => {
     for (const name of ['cat/x_1', 'cat/y_2', 'ape/x_3']) put(`classes/${name}.png`, png(1, [1, 2]))
     const labelsBy = async (classesBy?: 'folder' | 'prefix' | 'none') => {
-      const { labels, classes } = await openImages(at('classes'), { ...classesBy && { classesBy } })
+      const { labels, classes } = await openImages(at('classes'), { ...(classesBy && { classesBy }) })
       return [labels && [...labels], classes]
     }
     // Files: ape/x_3, cat/x_1, cat/y_2.
-    expect(await labelsBy()).toEqual([[0, 1, 1], ['ape', 'cat']])
-    expect(await labelsBy('folder')).toEqual([[0, 1, 1], ['ape', 'cat']])
-    expect(await labelsBy('prefix')).toEqual([[0, 0, 1], ['x', 'y']])
+    expect(await labelsBy()).toEqual([
+      [0, 1, 1],
+      ['ape', 'cat'],
+    ])
+    expect(await labelsBy('folder')).toEqual([
+      [0, 1, 1],
+      ['ape', 'cat'],
+    ])
+    expect(await labelsBy('prefix')).toEqual([
+      [0, 0, 1],
+      ['x', 'y'],
+    ])
     expect(await labelsBy('none')).toEqual([undefined, undefined])
     put('classes/plain.png', png(1, [1, 2]))
     expect(await labelsBy()).toEqual([undefined, undefined])
@@ -388,9 +609,14 @@ describe('a folder', () => {
 
   test('without images, or with a damaged one, it says so', async () => {
     mkdirSync(at('empty'))
-    await expect(openImages(at('empty'))).rejects.toMatchObject({ code: 'option', message: `${at('empty')}: holds no PNG or JPEG. Name a folder of images, an .npz or an IDX file.` })
+    await expect(openImages(at('empty'))).rejects.toMatchObject({
+      code: 'option',
+      message: `${at('empty')}: holds no PNG or JPEG. Name a folder of images, an .npz or an IDX file.`,
+    })
     put('wrapped/cells.npz', npz({ images: npy('|u1', [1, 1, 1], [1]) }))
-    await expect(openImages(at('wrapped'))).rejects.toThrow(`only cells.npz. Name the file itself: ${at('wrapped/cells.npz')}`)
+    await expect(openImages(at('wrapped'))).rejects.toThrow(
+      `only cells.npz. Name the file itself: ${at('wrapped/cells.npz')}`,
+    )
     put('broken/a.png', png(1, [1, 2]))
     put('broken/b.jpg', jpegs.grey.file.subarray(0, 30))
     await expect(openImages(at('broken'))).rejects.toThrow('b.jpg: a damaged JPEG')
@@ -399,10 +625,17 @@ describe('a folder', () => {
   })
 
   test('anything else is refused with what was expected', async () => {
-    await expect(openImages(at('nowhere'))).rejects.toMatchObject({ code: 'option', message: expect.stringContaining('cannot read') as string })
+    await expect(openImages(at('nowhere'))).rejects.toMatchObject({
+      code: 'option',
+      message: expect.stringContaining('cannot read') as string,
+    })
     await expect(openImages(put('one.png', png(1, [1, 2])))).rejects.toThrow('one.png: a single image. Name the folder')
-    await expect(openImages(put('some.txt', 'hello'))).rejects.toThrow('expected a folder of PNG or JPEG files, an .npz or an IDX file')
-    await expect(openImages(put('x-idx', idx([1, 1, 1], [1])), { classesBy: 'prefix' })).rejects.toThrow('classes by prefix are for a folder')
+    await expect(openImages(put('some.txt', 'hello'))).rejects.toThrow(
+      'expected a folder of PNG or JPEG files, an .npz or an IDX file',
+    )
+    await expect(openImages(put('x-idx', idx([1, 1, 1], [1])), { classesBy: 'prefix' })).rejects.toThrow(
+      'classes by prefix are for a folder',
+    )
     await expect(openImages(at('tree'), { signal: AbortSignal.abort() })).rejects.toThrow('aborted')
   })
 })
@@ -422,22 +655,43 @@ test('SHA-256 is that of Node, whatever the length and however it comes', async 
 describeShared('the shared data sets', () => {
   test('blood cells and brain slices', async () => {
     const cells = await openImages(shared('data/bccd_cells_32.npz'))
-    expect([cells.length, cells.channels, cells.classes, [...cells.columns.keys()], cells.notes]).toEqual([4886, 3, ['RBC', 'WBC', 'Platelets'], ['source_image'], []])
+    expect([cells.length, cells.channels, cells.classes, [...cells.columns.keys()], cells.notes]).toEqual([
+      4886,
+      3,
+      ['RBC', 'WBC', 'Platelets'],
+      ['source_image'],
+      [],
+    ])
     const counts = [0, 0, 0]
     for (const label of cells.labels ?? []) counts[label]++
     expect(counts).toEqual([4153, 372, 361])
     const slices = await openImages(shared('data/brain_mri_64.npz'))
-    expect([slices.length, slices.channels, slices.sizeOf(0), [...slices.columns.keys()]]).toEqual([3264, 1, { width: 64, height: 64 }, ['is_test']])
+    expect([slices.length, slices.channels, slices.sizeOf(0), [...slices.columns.keys()]]).toEqual([
+      3264,
+      1,
+      { width: 64, height: 64 },
+      ['is_test'],
+    ])
   })
 
   test('PNGs that PIL reads: a suggested palette, small interlaced pictures, damaged texts and profiles', async () => {
     const read = (name: string) => decodeImage(readFileSync(shared(`cases/${name}`)), name)
     const right = new Uint8Array(readFileSync(shared('cases/png-truecolour-plte/true.raw')))
-    for (const name of ['rgb', 'rgb16', 'rgba']) expect(read(`png-truecolour-plte/${name}.png`), name).toEqual({ width: 32, height: 32, channels: 3, data: right })
+    for (const name of ['rgb', 'rgb16', 'rgba'])
+      expect(read(`png-truecolour-plte/${name}.png`), name).toEqual({ width: 32, height: 32, channels: 3, data: right })
     const plain = read('png-strict/png_noiend.png')
-    for (const name of ['png-strict/png_emptykw', 'png-strict/png_longkw', 'png-strict/png_badiCCP', 'png-truecolour-plte/short']) expect(read(`${name}.png`), name).toEqual(plain)
+    for (const name of [
+      'png-strict/png_emptykw',
+      'png-strict/png_longkw',
+      'png-strict/png_badiCCP',
+      'png-truecolour-plte/short',
+    ])
+      expect(read(`${name}.png`), name).toEqual(plain)
     expect([plain.width, plain.height, plain.channels]).toEqual([40, 48, 3])
-    for (const [name, channels] of [['g4', 1], ['pal4', 3]] as const) {
+    for (const [name, channels] of [
+      ['g4', 1],
+      ['pal4', 3],
+    ] as const) {
       const { width, height, ...rest } = read(`png-strict/png_adam7_${name}.png`)
       expect([width, height, rest.channels], name).toEqual([39, 48, channels])
     }

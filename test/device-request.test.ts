@@ -8,11 +8,23 @@ import * as platform from '../src/platform/index.node.ts'
 
 vi.mock(import('../src/platform/index.node.ts'), async (original) => {
   const real = await original()
-  return { ...real, mayHaveGPU: vi.fn(() => true), requestGPU: vi.fn(real.requestGPU), listAdapters: vi.fn(real.listAdapters) }
+  return {
+    ...real,
+    mayHaveGPU: vi.fn(() => true),
+    requestGPU: vi.fn(real.requestGPU),
+    listAdapters: vi.fn(real.listAdapters),
+  }
 })
 
-const code = (error: string, message: RegExp): object => expect.objectContaining({ name: 'TweedieError', code: error, message: expect.stringMatching(message) })
-const hardware = { vendor: 'acme', architecture: 'anvil-2', device: '', description: 'Acme Anvil', isFallbackAdapter: false }
+const code = (error: string, message: RegExp): object =>
+  expect.objectContaining({ name: 'TweedieError', code: error, message: expect.stringMatching(message) })
+const hardware = {
+  vendor: 'acme',
+  architecture: 'anvil-2',
+  device: '',
+  description: 'Acme Anvil',
+  isFallbackAdapter: false,
+}
 
 afterEach(() => void vi.mocked(platform.requestGPU).mockReset())
 
@@ -22,18 +34,21 @@ async function playing(properties: object): Promise<GPUAdapter> {
   const adapter = await (await requestGPU()).requestAdapter()
   if (!adapter) throw new Error('no adapter')
   const own = (value: unknown): unknown => (typeof value === 'function' ? value.bind(adapter) : value)
-  return new Proxy(adapter, { get: (_, key) => (key in properties ? properties[key as never] : own(adapter[key as never])) })
+  return new Proxy(adapter, {
+    get: (_, key) => (key in properties ? properties[key as never] : own(adapter[key as never])),
+  })
 }
 
 /** Lets the platform's WebGPU find this adapter. */
-const offering = (found: GPUAdapter | null): void => void vi.mocked(platform.requestGPU).mockResolvedValue({ requestAdapter: () => Promise.resolve(found) } as GPU)
+const offering = (found: GPUAdapter | null): void =>
+  void vi.mocked(platform.requestGPU).mockResolvedValue({ requestAdapter: () => Promise.resolve(found) } as GPU)
 
 /** What computed 1 + 2. */
 async function kindOf(request: DeviceRequest = {}): Promise<string> {
   using device = await Device.request(request)
   using x = device.tensor([1])
   using y = add(x, 2)
-  expect([...await y.read()]).toEqual([3])
+  expect([...(await y.read())]).toEqual([3])
   return `${device.backend.kind}: ${device.adapter.name}`
 }
 
@@ -61,12 +76,16 @@ describe('auto', () => {
   test('takes the CPU where the GPU gives no device, or cannot hold the largest tensor', async () => {
     offering(await playing({ info: hardware, requestDevice: () => Promise.reject(new Error('busy')) }))
     expect(await kindOf()).toMatch(/^cpu/)
-    offering(await playing({ info: hardware, limits: { maxBufferSize: 2 ** 20, maxStorageBufferBindingSize: 2 ** 20 } }))
+    offering(
+      await playing({ info: hardware, limits: { maxBufferSize: 2 ** 20, maxStorageBufferBindingSize: 2 ** 20 } }),
+    )
     expect(await kindOf({ need: { bytes: 2 ** 22, largestBuffer: 2 ** 21 } })).toMatch(/^cpu/)
   })
   test('tells of the GPU what neither can hold', async () => {
     offering(await playing({ info: hardware }))
-    await expect(Device.request({ need: { bytes: 2 ** 50, largestBuffer: 2 ** 50 } })).rejects.toEqual(code('limit-exceeded', /one buffer of Acme Anvil holds/))
+    await expect(Device.request({ need: { bytes: 2 ** 50, largestBuffer: 2 ** 50 } })).rejects.toEqual(
+      code('limit-exceeded', /one buffer of Acme Anvil holds/),
+    )
   })
 })
 
@@ -77,23 +96,43 @@ describe('by name', () => {
     offering(await playing({ info: { ...hardware, isFallbackAdapter: true } }))
     expect(await kindOf({ backend: 'webgpu' })).toBe('webgpu: Acme Anvil')
     offering(null)
-    await expect(Device.request({ backend: 'webgpu' })).rejects.toEqual(code('webgpu-unavailable', /no adapter: take the CPU backend/))
+    await expect(Device.request({ backend: 'webgpu' })).rejects.toEqual(
+      code('webgpu-unavailable', /no adapter: take the CPU backend/),
+    )
   })
   test('nonsense is refused', async () => {
-    await expect(Device.request({ simd: 'relaxd' as 'relaxed' })).rejects.toEqual(code('option', /^simd is 'auto', 'plain' or 'relaxed', found 'relaxd': did you mean 'relaxed'\?$/))
-    await expect(Device.request({ backend: 'gpu' as 'webgpu' })).rejects.toEqual(code('option', /^backend: expected webgpu, cpu, auto, found gpu/))
-    for (const threads of [0, 1.5, 65, NaN]) await expect(Device.request({ backend: 'cpu', threads })).rejects.toEqual(code('option', /^threads: expected a whole number from 1 to 64/))
-    await expect(Device.request({ backend: 'cpu', gpuDevice: {} as GPUDevice })).rejects.toEqual(code('option', /give one of them/))
+    await expect(Device.request({ simd: 'relaxd' as 'relaxed' })).rejects.toEqual(
+      code('option', /^simd is 'auto', 'plain' or 'relaxed', found 'relaxd': did you mean 'relaxed'\?$/),
+    )
+    await expect(Device.request({ backend: 'gpu' as 'webgpu' })).rejects.toEqual(
+      code('option', /^backend: expected webgpu, cpu, auto, found gpu/),
+    )
+    for (const threads of [0, 1.5, 65, NaN])
+      await expect(Device.request({ backend: 'cpu', threads })).rejects.toEqual(
+        code('option', /^threads: expected a whole number from 1 to 64/),
+      )
+    await expect(Device.request({ backend: 'cpu', gpuDevice: {} as GPUDevice })).rejects.toEqual(
+      code('option', /give one of them/),
+    )
   })
   test('what cannot be held is refused', async () => {
     const need = { bytes: 2 ** 50, largestBuffer: 1024 }
-    await expect(Device.request({ backend: 'cpu', need })).rejects.toEqual(code('limit-exceeded', /1073741824.0 MiB, but the CPU backend addresses 4096.0 MiB: use a smaller batch, or a GPU/))
+    await expect(Device.request({ backend: 'cpu', need })).rejects.toEqual(
+      code(
+        'limit-exceeded',
+        /1073741824.0 MiB, but the CPU backend addresses 4096.0 MiB: use a smaller batch, or a GPU/,
+      ),
+    )
     offering(await playing({ info: { ...hardware, isFallbackAdapter: true } }))
-    await expect(Device.request({ backend: 'webgpu', need })).rejects.toEqual(code('out-of-memory', /MiB of memory are free/))
+    await expect(Device.request({ backend: 'webgpu', need })).rejects.toEqual(
+      code('out-of-memory', /MiB of memory are free/),
+    )
     offering(await playing({ info: hardware }))
     // Nobody knows the free memory of a hardware GPU.
     ;(await Device.request({ backend: 'webgpu', need })).dispose()
-    await expect(Device.request({ backend: 'webgpu', need: { bytes: 2 ** 50, largestBuffer: 2 ** 50 } })).rejects.toEqual(code('limit-exceeded', /one buffer of Acme Anvil holds/))
+    await expect(
+      Device.request({ backend: 'webgpu', need: { bytes: 2 ** 50, largestBuffer: 2 ** 50 } }),
+    ).rejects.toEqual(code('limit-exceeded', /one buffer of Acme Anvil holds/))
   })
 })
 
@@ -103,7 +142,11 @@ describe('what hosts tell of their WebGPU', () => {
     expect(await kindOf()).toBe('webgpu: unknown GPU')
   })
   test('by requestAdapterInfo, as in 2023, and a fallback on the adapter itself', async () => {
-    const older = { info: undefined, requestAdapterInfo: () => Promise.resolve({ vendor: 'acme', architecture: 'anvil-1', device: '', description: '' }) }
+    const older = {
+      info: undefined,
+      requestAdapterInfo: () =>
+        Promise.resolve({ vendor: 'acme', architecture: 'anvil-1', device: '', description: '' }),
+    }
     offering(await playing(older))
     expect(await kindOf()).toBe('webgpu: anvil-1')
     offering(await playing({ ...older, isFallbackAdapter: true }))
@@ -116,7 +159,10 @@ describe('what hosts tell of their WebGPU', () => {
   test('no list of adapters fails for it', async () => {
     const nameless = await playing({ info: undefined })
     vi.mocked(platform.listAdapters).mockResolvedValueOnce([nameless, nameless, await playing({ info: hardware })])
-    expect((await listAdapters()).map(({ name, software }) => [name, software])).toEqual([['unknown GPU', false], ['Acme Anvil', false]])
+    expect((await listAdapters()).map(({ name, software }) => [name, software])).toEqual([
+      ['unknown GPU', false],
+      ['Acme Anvil', false],
+    ])
   })
   test("a caller's device without adapterInfo, and none of WebGPU's globals", async () => {
     const device = await (await playing({})).requestDevice()

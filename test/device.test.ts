@@ -1,4 +1,6 @@
-/** What a device promises, on every backend: scopes, disposal, the order of what is enqueued, steps that create nothing. */
+/**
+ * What a device promises, on every backend: scopes, disposal, the order of what is enqueued, steps that create nothing.
+ */
 import { describe, expect, test } from 'vitest'
 import * as t from '../src/tensor/index.ts'
 import type { BackendStats } from '../src/tensor/index.ts'
@@ -6,7 +8,12 @@ import { backends, numbers, requestDevice, testDevice } from './op.ts'
 
 const { add, full, mul, silu, square, sum } = t
 
-const code = (error: string, message?: RegExp): object => expect.objectContaining({ name: 'TweedieError', code: error, ...(message ? { message: expect.stringMatching(message) } : {}) })
+const code = (error: string, message?: RegExp): object =>
+  expect.objectContaining({
+    name: 'TweedieError',
+    code: error,
+    ...(message ? { message: expect.stringMatching(message) } : {}),
+  })
 
 function thrown(f: () => unknown): unknown {
   try {
@@ -38,7 +45,7 @@ describe.each(backends)('%s', (backend) => {
         })
         expect(inner?.disposed).toBe(true)
         expect(device.stats.liveBuffers).toBe(2)
-        expect([...await y.read()]).toEqual([9, 25])
+        expect([...(await y.read())]).toEqual([9, 25])
         x.dispose()
         y.dispose()
       }))
@@ -49,16 +56,32 @@ describe.each(backends)('%s', (backend) => {
           return { a: made[0], list: [made[1], { deep: made[2] }], map: new Map([['k', made[3]]]), n: 5, nothing: null }
         })
         expect(device.stats.liveBuffers).toBe(4)
-        for (const x of [tree.a, tree.list[0] as t.Tensor, (tree.list[1] as { deep: t.Tensor }).deep, tree.map.get('k') as t.Tensor]) x.dispose()
+        for (const x of [
+          tree.a,
+          tree.list[0] as t.Tensor,
+          (tree.list[1] as { deep: t.Tensor }).deep,
+          tree.map.get('k') as t.Tensor,
+        ])
+          x.dispose()
       }))
     test('an error frees everything', () =>
       fresh(async (device) => {
-        expect(() => device.scope(() => { full(device, [3], 1); device.scope(() => full(device, [4], 1)); throw new Error('mine') })).toThrowError('mine')
+        expect(() =>
+          device.scope(() => {
+            full(device, [3], 1)
+            device.scope(() => full(device, [4], 1))
+            throw new Error('mine')
+          }),
+        ).toThrowError('mine')
         expect(device.stats.liveBuffers).toBe(0)
       }))
     test('an async function is refused, and nothing stays behind', () =>
       fresh(async (device) => {
-        const f = async (): Promise<t.Tensor> => { const y = full(device, [3], 1); await null; return square(y) }
+        const f = async (): Promise<t.Tensor> => {
+          const y = full(device, [3], 1)
+          await null
+          return square(y)
+        }
         expect(thrown(() => device.scope(f))).toEqual(code('option', /must not be async/))
         await new Promise((resolve) => setTimeout(resolve, 5))
       }))
@@ -69,7 +92,7 @@ describe.each(backends)('%s', (backend) => {
           kept = device.keep(full(device, [1], 7))
           full(device, [1], 8).dispose()
         })
-        expect([...await (kept as t.Tensor).read()]).toEqual([7])
+        expect([...(await (kept as t.Tensor).read())]).toEqual([7])
         kept?.dispose()
       }))
   })
@@ -118,7 +141,10 @@ describe.each(backends)('%s', (backend) => {
     for (const state of ['while kernels are being compiled', 'when they are']) {
       test(`of writes among ops, over several submissions, ${state}`, () =>
         fresh(async (device) => {
-          if (state === 'when they are') device.scope(() => { add(full(device, [1], 0), full(device, [1], 0)) })
+          if (state === 'when they are')
+            device.scope(() => {
+              add(full(device, [1], 0), full(device, [1], 0))
+            })
           await device.flush()
           const submits = device.stats.submits
           using x = device.tensor([0])
@@ -149,7 +175,7 @@ describe.each(backends)('%s', (backend) => {
         // These take the memory of x and y.
         const z = [full(device, [1], 8), full(device, [1], 9)]
         await device.flush()
-        expect([...await first, ...await second, ...await third]).toEqual([1, 2, 4])
+        expect([...(await first), ...(await second), ...(await third)]).toEqual([1, 2, 4])
         for (const tensor of z) tensor.dispose()
       }))
     test('an array may be changed as soon as it is written', () =>
@@ -160,7 +186,7 @@ describe.each(backends)('%s', (backend) => {
         values.fill(9)
         x.write(values)
         values.fill(7)
-        expect([...await x.read()]).toEqual([9, 9])
+        expect([...(await x.read())]).toEqual([9, 9])
         y.dispose()
       }))
     test('a write takes any view of memory', () =>
@@ -172,7 +198,7 @@ describe.each(backends)('%s', (backend) => {
         const y = silu(x)
         device.backend.write(x.storage, bytes)
         bytes.setFloat32(0, 7, true)
-        expect([...await x.read()]).toEqual([5, 6])
+        expect([...(await x.read())]).toEqual([5, 6])
         y.dispose()
       }))
     test('two flushes and two reads at once', () =>
@@ -193,11 +219,15 @@ describe.each(backends)('%s', (backend) => {
         const step = async (): Promise<BackendStats> => {
           const start = { ...device.stats }
           device.scope(() => {
-            const { gradients: [g] } = t.grad(() => sum(square(silu(t.conv2d(x, w, { padding: 1 })))), [x])
+            const {
+              gradients: [g],
+            } = t.grad(() => sum(square(silu(t.conv2d(x, w, { padding: 1 })))), [x])
             x.assign(t.sub(x, mul(g, 1e-3)))
           })
           await device.flush()
-          return Object.fromEntries(Object.entries(device.stats).map(([k, v]) => [k, v - start[k as keyof BackendStats]])) as unknown as BackendStats
+          return Object.fromEntries(
+            Object.entries(device.stats).map(([k, v]) => [k, v - start[k as keyof BackendStats]]),
+          ) as unknown as BackendStats
         }
         expect((await step()).objectsCreated).toBeGreaterThan(0)
         const steps = [await step(), await step(), await step()]
@@ -213,7 +243,12 @@ describe.each(backends)('%s', (backend) => {
     fresh(async (device) => {
       using x = device.tensor([1], [1, 1])
       const side = 2 ** 20
-      expect(thrown(() => t.broadcastTo(x, [side, side]))).toEqual(code('limit-exceeded', /broadcastTo\(\[1, 1\]\) for a tensor \[1048576, 1048576\] needs .*(4398046511104 bytes|4194304\.0 MiB).*use a smaller batch/))
+      expect(thrown(() => t.broadcastTo(x, [side, side]))).toEqual(
+        code(
+          'limit-exceeded',
+          /broadcastTo\(\[1, 1\]\) for a tensor \[1048576, 1048576\] needs .*(4398046511104 bytes|4194304\.0 MiB).*use a smaller batch/,
+        ),
+      )
       expect(thrown(() => device.scope(() => full(device, [side, side], 0)))).toEqual(code('limit-exceeded'))
       expect(device.stats.liveBuffers).toBe(1)
     }))

@@ -12,7 +12,6 @@ import { complaints, resolutions } from './compile.ts'
 import { emptyProject, entries, importOfAll, npmOutput, packed, version } from './packed.ts'
 import { describeShared, shared } from './shared.ts'
 
-
 let folder: string
 beforeAll(async () => void (folder = await emptyProject()))
 
@@ -30,7 +29,11 @@ test('npm installs it without a warning, and what it installs holds no file of t
 })
 
 test('publint has nothing to say', async () => {
-  const { messages, pkg } = await publint({ pkgDir: join(await packed(), 'node_modules/tweedie'), strict: true, pack: false })
+  const { messages, pkg } = await publint({
+    pkgDir: join(await packed(), 'node_modules/tweedie'),
+    strict: true,
+    pack: false,
+  })
   expect(messages.map((message) => formatMessage(message, pkg))).toEqual([])
 })
 
@@ -47,40 +50,61 @@ test('every entry loads in Node, and all share their modules', () => {
 })
 
 test('a program in CommonJS gets it too, by require', () => {
-  expect(execFileSync(process.execPath, ['--input-type=commonjs', '--eval', "console.log(typeof require('tweedie').openFile)"], { cwd: folder, encoding: 'utf8' })).toBe('function\n')
+  expect(
+    execFileSync(
+      process.execPath,
+      ['--input-type=commonjs', '--eval', "console.log(typeof require('tweedie').openFile)"],
+      { cwd: folder, encoding: 'utf8' },
+    ),
+  ).toBe('function\n')
 })
 
 test('the shipped weights and package.json are found by their names in the package', () => {
-  expect(run(`
+  expect(
+    run(`
     import { createRequire } from 'node:module'
     import { describeModel, openCheckpoint, openFile } from 'tweedie/node'
     const checkpoint = await openCheckpoint(await openFile(import.meta.resolve('tweedie/weights/bccd32-adm.safetensors')))
-    console.log(describeModel(checkpoint).config.imageSize, createRequire(import.meta.url)('tweedie/package.json').version)`)).toBe(`32 ${version}\n`)
+    console.log(describeModel(checkpoint).config.imageSize, createRequire(import.meta.url)('tweedie/package.json').version)`),
+  ).toBe(`32 ${version}\n`)
 })
 
 test("Tweedie.load('bccd32') finds the shipped set in the package, and draws", () => {
-  expect(run(`
+  expect(
+    run(`
     import { Tweedie } from 'tweedie'
     const model = await Tweedie.load('bccd32')
     for await (const { images, done, total } of model.sample({ number: 1, steps: 2, seed: 0 })) console.log(done, total, ...images.map(({ width, height, data }) => [width, height, new Set(data).size > 30]))
-    model.dispose()`)).toBe('1 2\n2 2 [ 32, 32, true ]\n')
+    model.dispose()`),
+  ).toBe('1 2\n2 2 [ 32, 32, true ]\n')
 })
 
 describe('types', () => {
   const all = { 'all.mts': importOfAll }
 
-  test.each(Object.entries(resolutions))('%s: of all entries, where there is no DOM, no Node, no WebGPU', (_, resolution) => {
-    expect(complaints(folder, all, { ...resolution, lib: ['es2022'] })).toEqual([])
-  })
+  test.each(Object.entries(resolutions))(
+    '%s: of all entries, where there is no DOM, no Node, no WebGPU',
+    (_, resolution) => {
+      expect(complaints(folder, all, { ...resolution, lib: ['es2022'] })).toEqual([])
+    },
+  )
 
   test.each<[string, object]>([
     ['ES2022, the default libraries', {}],
     ['ES2020, the default libraries', { target: 'es2020' }],
     ['a worker', { lib: ['es2022', 'webworker'] }],
-    ['as tsc --init sets it up', {
-      target: 'esnext', noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true, verbatimModuleSyntax: true, isolatedModules: true,
-      noUncheckedSideEffectImports: true, moduleDetection: 'force',
-    }],
+    [
+      'as tsc --init sets it up',
+      {
+        target: 'esnext',
+        noUncheckedIndexedAccess: true,
+        exactOptionalPropertyTypes: true,
+        verbatimModuleSyntax: true,
+        isolatedModules: true,
+        noUncheckedSideEffectImports: true,
+        moduleDetection: 'force',
+      },
+    ],
   ])('nodenext: of all entries: %s', (_, options) => {
     expect(complaints(folder, all, { module: 'nodenext', ...options })).toEqual([])
   })
@@ -117,18 +141,35 @@ describe('types', () => {
   test("with WebGPU's types: the user's GPUDevice goes in, and is no other type than theirs", async () => {
     const gpu = await emptyProject({ types: ['@webgpu/types'] })
     const program = (value: string): Record<string, string> => ({
-      'gpu.mts': `import { Device } from 'tweedie'\nexport const use = (mine: GPUDevice): Promise<Device> => Device.request({ gpuDevice: ${value} })`,
+      'gpu.mts':
+        "import { Device } from 'tweedie'\nexport const use = (mine: GPUDevice): Promise<Device> => " +
+        `Device.request({ gpuDevice: ${value} })`,
     })
-    for (const resolution of Object.values(resolutions)) expect(complaints(gpu, program('mine'), { ...resolution, types: ['@webgpu/types'] })).toEqual([])
-    expect(complaints(gpu, program('{}'), { module: 'nodenext', types: ['@webgpu/types'] })).toEqual([expect.stringMatching(/^gpu.mts:2: Type '\{\}' is missing .* from type 'GPUDevice'/)])
+    for (const resolution of Object.values(resolutions))
+      expect(complaints(gpu, program('mine'), { ...resolution, types: ['@webgpu/types'] })).toEqual([])
+    expect(complaints(gpu, program('{}'), { module: 'nodenext', types: ['@webgpu/types'] })).toEqual([
+      expect.stringMatching(/^gpu.mts:2: Type '\{\}' is missing .* from type 'GPUDevice'/),
+    ])
   })
 })
 
 describeShared("a stranger's project in TypeScript (../shared/cases/typescript-entry)", () => {
-  test.each(['node16', 'nodenext'] as const)('%s: the first README compiles, and the first docs', async (resolution) => {
-    const node = await emptyProject({ types: ['@types/node', 'undici-types'] })
-    const files = Object.fromEntries(['readme.mts', 'training.mts'].map((name) => [name, readFileSync(shared(`cases/typescript-entry/${name}`), 'utf8')]))
-    const { compilerOptions } = JSON.parse(readFileSync(shared('cases/typescript-entry/tsconfig.json'), 'utf8')) as { compilerOptions: object }
-    expect(complaints(node, files, { ...compilerOptions, ...resolutions[resolution], skipLibCheck: false })).toEqual([])
-  })
+  test.each(['node16', 'nodenext'] as const)(
+    '%s: the first README compiles, and the first docs',
+    async (resolution) => {
+      const node = await emptyProject({ types: ['@types/node', 'undici-types'] })
+      const files = Object.fromEntries(
+        ['readme.mts', 'training.mts'].map((name) => [
+          name,
+          readFileSync(shared(`cases/typescript-entry/${name}`), 'utf8'),
+        ]),
+      )
+      const { compilerOptions } = JSON.parse(readFileSync(shared('cases/typescript-entry/tsconfig.json'), 'utf8')) as {
+        compilerOptions: object
+      }
+      expect(complaints(node, files, { ...compilerOptions, ...resolutions[resolution], skipLibCheck: false })).toEqual(
+        [],
+      )
+    },
+  )
 })

@@ -1,6 +1,6 @@
 /**
- * The examples, as a user copies them: the files of examples/ in the installed package (test/packed.ts), run from a folder
- * beside it, the pages in Chromium. Few steps, by the arguments and fields that each of them has.
+ * The examples, as a user copies them: the files of examples/ in the installed package (test/packed.ts), run from a
+ * folder beside it, the pages in Chromium. Few steps, by the arguments and fields that each of them has.
  */
 import { execFile, spawn } from 'node:child_process'
 import { cpSync, readdirSync, readFileSync } from 'node:fs'
@@ -26,11 +26,23 @@ const run = async (name: string, ...args: string[]): Promise<string> =>
 const isPicture = (path: string): boolean => decodeImage(readFileSync(join(folder, path)), path).width > 0
 
 test('each is in the table of their README, short, and run by these tests', () => {
-  const files = readdirSync(join(installed, 'examples')).filter((name) => name !== 'README.md').sort()
-  expect(files).toEqual(['guidance.js', 'page.html', 'sample.js', 'score.js', 'serve.js', 'train.js', 'worker.html', 'worker.js'])
+  const files = readdirSync(join(installed, 'examples'))
+    .filter((name) => name !== 'README.md')
+    .sort()
+  expect(files).toEqual([
+    'guidance.js',
+    'page.html',
+    'sample.js',
+    'score.js',
+    'serve.js',
+    'train.js',
+    'worker.html',
+    'worker.js',
+  ])
   const page = readFileSync(join(installed, 'examples/README.md'), 'utf8')
   expect([...page.matchAll(/\[(\w+\.\w+)\]\(\1\)/g)].map(([, name]) => name).sort()).toEqual(files)
-  for (const name of files) expect(readFileSync(join(installed, 'examples', name), 'utf8').split('\n').length, name).toBeLessThan(75)
+  for (const name of files)
+    expect(readFileSync(join(installed, 'examples', name), 'utf8').split('\n').length, name).toBeLessThan(75)
 })
 
 test('sample.js draws four pictures, and score.js sorts them', async () => {
@@ -38,15 +50,20 @@ test('sample.js draws four pictures, and score.js sorts them', async () => {
   expect(drawn).toContain('step 2 of 2\n')
   const names = [0, 1, 2, 3].map((k) => `cell-${k}.png`)
   expect(names.every((name) => isPicture(join('cells', name)))).toBe(true)
-  const scored = [...(await run('score', 'cells', '1')).matchAll(/^(\d+\.\d{3}) {2}(\S+)$/gm)].map(([, score, name]) => ({ score: Number(score), name }))
+  const scored = [...(await run('score', 'cells', '1')).matchAll(/^(\d+\.\d{3}) {2}(\S+)$/gm)].map(
+    ([, score, name]) => ({ score: Number(score), name }),
+  )
   expect(scored.map(({ name }) => name).sort()).toEqual(names)
   expect(scored.map(({ score }) => score)).toEqual(scored.map(({ score }) => score).sort((a, b) => b - a))
 })
 
 test('guidance.js moves the colours towards violet', async () => {
   const said = await run('guidance', '8', 'violet')
-  const [plain, violet] = ['plain', 'violet'].map((name) => (new RegExp(`^${name}: .*blue (.*)$`, 'm').exec(said)?.[1] ?? '').split(', ').map(Number))
-  const distance = (colour: number[] = []): number => Math.hypot(...[0.2, -0.2, 0.5].map((wanted, i) => wanted - colour[i]!))
+  const [plain, violet] = ['plain', 'violet'].map((name) =>
+    (new RegExp(`^${name}: .*blue (.*)$`, 'm').exec(said)?.[1] ?? '').split(', ').map(Number),
+  )
+  const distance = (colour: number[] = []): number =>
+    Math.hypot(...[0.2, -0.2, 0.5].map((wanted, i) => wanted - colour[i]))
   expect(distance(violet)).toBeLessThan(0.75 * distance(plain))
   expect(isPicture('violet/violet-3.png')).toBe(true)
 })
@@ -60,21 +77,29 @@ test('train.js that is stopped goes on to the bits of the training undisturbed',
   })
   expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(0)
   const steps = Number(/the model after step (\d+)/.exec(said)?.[1]) + 2
-  for (const name of ['stopped', 'whole']) expect(await run('train', String(steps), name)).toContain(`after step ${steps}.`)
-  expect(readFileSync(join(folder, 'stopped/model.safetensors')).equals(readFileSync(join(folder, 'whole/model.safetensors')))).toBe(true)
+  for (const name of ['stopped', 'whole'])
+    expect(await run('train', String(steps), name)).toContain(`after step ${steps}.`)
+  expect(
+    readFileSync(join(folder, 'stopped/model.safetensors')).equals(
+      readFileSync(join(folder, 'whole/model.safetensors')),
+    ),
+  ).toBe(true)
   expect(isPicture('stopped/disc-7.png')).toBe(true)
 })
 
 test('serve.js serves the pages isolated, and nothing outside the package', async () => {
   const child = spawn(process.execPath, ['examples/serve.js', '0'], { cwd: folder })
   try {
-    const said = await new Promise<string>((resolve) => child.stdout.once('data', (text: Buffer) => resolve(text.toString())))
+    const said = await new Promise<string>((resolve) =>
+      child.stdout.once('data', (text: Buffer) => resolve(text.toString())),
+    )
     const address = /http:\S+page\.html/.exec(said)?.[0] ?? ''
     const page = await fetch(address)
     expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html'])
     for (const [name, value] of Object.entries(isolation)) expect(page.headers.get(name)).toBe(value)
     expect(await page.text()).toBe(readFileSync(join(folder, 'examples/page.html'), 'utf8'))
-    for (const path of ['/nothing', '/..%2f..%2fpackage.json', '/%', '/']) expect((await fetch(new URL(path, address))).status, path).toBe(404)
+    for (const path of ['/nothing', '/..%2f..%2fpackage.json', '/%', '/'])
+      expect((await fetch(new URL(path, address))).status, path).toBe(404)
   } finally {
     child.kill()
   }
@@ -107,7 +132,10 @@ describe.runIf(chromium)('in Chromium', () => {
       const file = readFileSync(join(installed, path))
       return path.endsWith('.html') ? html(`${file.toString()}<script type="module">${driver}</script>`) : file
     }
-    const { result } = await visit<{ error?: string; drawn: string; pictures: number[]; stopped: string }>({ serve, headers: isolation })
+    const { result } = await visit<{ error?: string; drawn: string; pictures: number[]; stopped: string }>({
+      serve,
+      headers: isolation,
+    })
     expect(result).toMatchObject({ drawn: 'Done.', stopped: 'Stopped.', isolated: true })
     expect(result.pictures).toHaveLength(8)
     for (const colours of result.pictures) expect(colours).toBeGreaterThan(16)

@@ -43,7 +43,18 @@ interface Behaviour {
   /** Sends so many bytes of a body and then nothing, with the connection open. */
   hangs: number | null
 }
-const quiet: Behaviour = { file: bytes, etag: '"v1"', lastModified: null, ranges: true, breaks: [], overstated: 0, chunked: false, status: 200, slow: 0, hangs: null }
+const quiet: Behaviour = {
+  file: bytes,
+  etag: '"v1"',
+  lastModified: null,
+  ranges: true,
+  breaks: [],
+  overstated: 0,
+  chunked: false,
+  status: 200,
+  slow: 0,
+  hangs: null,
+}
 let now: Behaviour = { ...quiet }
 let asked: IncomingMessage['headers'][] = []
 let server: Server
@@ -52,34 +63,38 @@ let base = ''
 let url = ''
 
 beforeAll(async () => {
-  server = createServer((request, response) => void (async () => {
-    asked.push(request.headers)
-    const file = files.get(request.url ?? '') ?? now.file
-    if (now.status !== 200) return response.writeHead(now.status).end('<html>no</html>')
-    const { range, 'if-range': condition } = request.headers
-    const start = Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? NaN)
-    const same = condition === undefined || condition === now.etag || condition === now.lastModified
-    const part = now.ranges && same && Number.isFinite(start)
-    if (part && start >= file.length) return response.writeHead(416, { 'Content-Range': `bytes */${file.length}` }).end()
-    const body = part ? file.subarray(start) : file
-    response.writeHead(part ? 206 : 200, {
-      ...(now.etag === null ? {} : { ETag: now.etag }),
-      ...(now.lastModified === null ? {} : { 'Last-Modified': now.lastModified }),
-      ...(part ? { 'Content-Range': `bytes ${start}-${file.length - 1}/${file.length}` } : {}),
-      ...(now.chunked ? {} : { 'Content-Length': body.length + now.overstated }),
-    })
-    const { hangs } = now
-    const end = hangs ?? now.breaks.shift() ?? null
-    for (let from = 0; from < (end ?? body.length); from += 65536) {
-      if (response.destroyed) return
-      const piece = body.subarray(from, Math.min(from + 65536, end ?? body.length))
-      await new Promise((done) => response.write(piece, done))
-      if (now.slow > 0) await new Promise((done) => setTimeout(done, now.slow))
-    }
-    if (hangs !== null) return
-    if (end === null && now.overstated === 0) response.end()
-    else setTimeout(() => response.destroy(), 20)
-  })())
+  server = createServer(
+    (request, response) =>
+      void (async () => {
+        asked.push(request.headers)
+        const file = files.get(request.url ?? '') ?? now.file
+        if (now.status !== 200) return response.writeHead(now.status).end('<html>no</html>')
+        const { range, 'if-range': condition } = request.headers
+        const start = Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? NaN)
+        const same = condition === undefined || condition === now.etag || condition === now.lastModified
+        const part = now.ranges && same && Number.isFinite(start)
+        if (part && start >= file.length)
+          return response.writeHead(416, { 'Content-Range': `bytes */${file.length}` }).end()
+        const body = part ? file.subarray(start) : file
+        response.writeHead(part ? 206 : 200, {
+          ...(now.etag === null ? {} : { ETag: now.etag }),
+          ...(now.lastModified === null ? {} : { 'Last-Modified': now.lastModified }),
+          ...(part ? { 'Content-Range': `bytes ${start}-${file.length - 1}/${file.length}` } : {}),
+          ...(now.chunked ? {} : { 'Content-Length': body.length + now.overstated }),
+        })
+        const { hangs } = now
+        const end = hangs ?? now.breaks.shift() ?? null
+        for (let from = 0; from < (end ?? body.length); from += 65536) {
+          if (response.destroyed) return
+          const piece = body.subarray(from, Math.min(from + 65536, end ?? body.length))
+          await new Promise((done) => response.write(piece, done))
+          if (now.slow > 0) await new Promise((done) => setTimeout(done, now.slow))
+        }
+        if (hangs !== null) return
+        if (end === null && now.overstated === 0) response.end()
+        else setTimeout(() => response.destroy(), 20)
+      })(),
+  )
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
   base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   url = `${base}/model.pt`
@@ -95,8 +110,17 @@ let folders = 0
 const newFolder = (): string => at(`folder${folders++}`)
 
 /** Downloads and takes the bytes. */
-const get = (folder: string, options: DownloadOptions = {}): Promise<{ data: Uint8Array; resumedFrom: number; sha256: string }> =>
-  download(url, folder, 'model.pt', async ({ path, resumedFrom, sha256 }) => ({ data: new Uint8Array(readFileSync(path)), resumedFrom, sha256 }), options)
+const get = (
+  folder: string,
+  options: DownloadOptions = {},
+): Promise<{ data: Uint8Array; resumedFrom: number; sha256: string }> =>
+  download(
+    url,
+    folder,
+    'model.pt',
+    async ({ path, resumedFrom, sha256 }) => ({ data: new Uint8Array(readFileSync(path)), resumedFrom, sha256 }),
+    options,
+  )
 
 const equal = (data: Uint8Array): boolean => Buffer.compare(data, now.file) === 0
 
@@ -104,10 +128,17 @@ describe('download', () => {
   test('a whole file, with progress, its hash, and nothing left behind', async () => {
     const folder = newFolder()
     const progress: [number, number | null][] = []
-    const { data, resumedFrom, sha256: found } = await get(folder, { sha256: sha256(bytes), onProgress: (done, total) => progress.push([done, total]) })
+    const {
+      data,
+      resumedFrom,
+      sha256: found,
+    } = await get(folder, { sha256: sha256(bytes), onProgress: (done, total) => progress.push([done, total]) })
     expect([equal(data), resumedFrom, found]).toEqual([true, 0, sha256(bytes)])
-    expect([progress[0], progress.at(-1)]).toEqual([[0, bytes.length], [bytes.length, bytes.length]])
-    expect(progress.every(([done], i) => i === 0 || done > progress[i - 1]![0])).toBe(true)
+    expect([progress[0], progress.at(-1)]).toEqual([
+      [0, bytes.length],
+      [bytes.length, bytes.length],
+    ])
+    expect(progress.every(([done], i) => i === 0 || done > progress[i - 1][0])).toBe(true)
     expect(asked).toHaveLength(1)
     expect(asked[0]).toMatchObject({ 'accept-encoding': 'identity' })
     expect(readdirSync(folder)).toEqual([])
@@ -117,7 +148,11 @@ describe('download', () => {
     now.breaks = [300_000, 200_000]
     const { data, resumedFrom } = await get(newFolder())
     expect([equal(data), resumedFrom]).toEqual([true, 0])
-    expect(asked.map(({ range, 'if-range': condition }) => [range, condition])).toEqual([[undefined, undefined], ['bytes=300000-', '"v1"'], ['bytes=500000-', '"v1"']])
+    expect(asked.map(({ range, 'if-range': condition }) => [range, condition])).toEqual([
+      [undefined, undefined],
+      ['bytes=300000-', '"v1"'],
+      ['bytes=500000-', '"v1"'],
+    ])
   })
 
   test('one that brings nothing more is an error, and the next run goes on with what is there', async () => {
@@ -126,7 +161,7 @@ describe('download', () => {
     await refuses(get(folder), 'format', /400000 bytes are kept: .*goes on where it ended/)
     expect(readdirSync(folder)).toHaveLength(1)
     const { data, resumedFrom } = await get(folder)
-    expect([equal(data), resumedFrom, asked.at(-1)!.range]).toEqual([true, 400_000, 'bytes=400000-'])
+    expect([equal(data), resumedFrom, asked.at(-1).range]).toEqual([true, 400_000, 'bytes=400000-'])
     expect(readdirSync(folder)).toEqual([])
   })
 
@@ -147,7 +182,7 @@ describe('download', () => {
     Object.assign(now, behaviour, { breaks: [400_000, 0] })
     await refuses(get(folder), 'format')
     expect((await get(folder)).resumedFrom).toBe(400_000)
-    expect(asked.at(-1)!['if-range']).toBe(now.etag?.startsWith('"') ? now.etag : now.lastModified ?? undefined)
+    expect(asked.at(-1)['if-range']).toBe(now.etag?.startsWith('"') ? now.etag : (now.lastModified ?? undefined))
   })
 
   test.each([
@@ -170,7 +205,7 @@ describe('download', () => {
     Object.assign(now, { etag: null, chunked: true, breaks: [400_000, 0] })
     await refuses(get(folder), 'format')
     const { data, resumedFrom } = await get(folder)
-    expect([equal(data), resumedFrom, asked.at(-1)!.range]).toEqual([true, 0, undefined])
+    expect([equal(data), resumedFrom, asked.at(-1).range]).toEqual([true, 0, undefined])
   })
 
   test('another hash: nothing is kept', async () => {
@@ -181,7 +216,11 @@ describe('download', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
-  test.each([[404, /404 Not Found.*not at this address/], [403, /403/], [503, /503.*later/]])('status %i', async (status, message) => {
+  test.each([
+    [404, /404 Not Found.*not at this address/],
+    [403, /403/],
+    [503, /503.*later/],
+  ])('status %i', async (status, message) => {
     now.status = status
     const folder = newFolder()
     await refuses(get(folder), 'option', url, message)
@@ -190,7 +229,11 @@ describe('download', () => {
 
   test('no server', async () => {
     const folder = newFolder()
-    await refuses(download('http://127.0.0.1:9/x', folder, 'x', async () => {}), 'format', /(ECONNREFUSED|bad port).*Nothing has arrived/)
+    await refuses(
+      download('http://127.0.0.1:9/x', folder, 'x', async () => {}),
+      'format',
+      /(ECONNREFUSED|bad port).*Nothing has arrived/,
+    )
     expect(readdirSync(folder)).toEqual([])
   })
 
@@ -198,7 +241,10 @@ describe('download', () => {
     const folder = newFolder()
     const controller = new AbortController()
     const reason = new Error('enough')
-    const stopped = get(folder, { signal: controller.signal, onProgress: (done) => done > 200_000 && controller.abort(reason) })
+    const stopped = get(folder, {
+      signal: controller.signal,
+      onProgress: (done) => done > 200_000 && controller.abort(reason),
+    })
     await expect(stopped).rejects.toBe(reason)
     const { data, resumedFrom } = await get(folder)
     expect(equal(data)).toBe(true)
@@ -209,12 +255,20 @@ describe('download', () => {
   test('a process that is killed leaves a part that the next one goes on with; one that lives does not', async () => {
     const folder = newFolder()
     const script = at('download.mjs')
-    await build({ entryPoints: ['src/io/download.node.ts'], outfile: script, bundle: true, platform: 'node', format: 'esm' })
+    await build({
+      entryPoints: ['src/io/download.node.ts'],
+      outfile: script,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+    })
     const run = `import { download } from ${JSON.stringify(script)}
       await download(${JSON.stringify(url)}, ${JSON.stringify(folder)}, 'model.pt', async () => {}, { onProgress: (done) => console.log(done) })`
     now.hangs = 400_000
     const child = spawn(process.execPath, ['--input-type=module', '-e', run], { stdio: ['ignore', 'pipe', 'inherit'] })
-    await new Promise<void>((far) => child.stdout.on('data', (text: Buffer) => Number(String(text).trim().split('\n').at(-1)) === 400_000 && far()))
+    await new Promise<void>((far) =>
+      child.stdout.on('data', (text: Buffer) => Number(String(text).trim().split('\n').at(-1)) === 400_000 && far()),
+    )
     now.hangs = null
     expect((await get(folder)).resumedFrom).toBe(0)
     const [part] = readdirSync(folder)
@@ -244,7 +298,10 @@ describe('download', () => {
     now.breaks = [400_000, 0]
     await refuses(get(folder), 'format')
     files.set('/other.pt', bytes.toReversed())
-    const other = await download(`${base}/other.pt`, folder, 'model.pt', async ({ path, resumedFrom }) => [Buffer.compare(readFileSync(path), bytes.toReversed()), resumedFrom])
+    const other = await download(`${base}/other.pt`, folder, 'model.pt', async ({ path, resumedFrom }) => [
+      Buffer.compare(readFileSync(path), bytes.toReversed()),
+      resumedFrom,
+    ])
     expect(other).toEqual([0, 0])
   })
 
@@ -255,26 +312,44 @@ describe('download', () => {
     const kept = at('kept.pt')
     await download(url, folder, 'model.pt', ({ path }) => rename(path, kept))
     expect([asked.length, equal(new Uint8Array(readFileSync(kept)))]).toEqual([1, true])
-    await refuses(download(url, folder, 'model.pt', async ({ path }) => void await openCheckpoint(await openFile(path))), 'format')
+    await refuses(
+      download(url, folder, 'model.pt', async ({ path }) => void (await openCheckpoint(await openFile(path)))),
+      'format',
+    )
     expect(readdirSync(folder)).toEqual([])
   })
 })
 
 describe('fetch', () => {
   const tensor = (name: string, shape: readonly number[], k: number): FixtureTensor => ({
-    name, shape, type: 'Float', data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i + k)),
+    name,
+    shape,
+    type: 'Float',
+    data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i + k)),
   })
   const squeeze = [...lpipsStateDict('squeeze')].map(([name, shape], k) => tensor(name, shape, k))
   // What a published backbone holds behind its features.
-  const backbone = torchLegacy([...squeeze.filter(({ name }) => name.startsWith('features')), tensor('classifier.1.bias', [1000], 99)])
+  const backbone = torchLegacy([
+    ...squeeze.filter(({ name }) => name.startsWith('features')),
+    tensor('classifier.1.bias', [1000], 99),
+  ])
   const lin = torchZip(squeeze.filter(({ name }) => name.startsWith('lin')))
 
   const published = (path: string, file: Uint8Array, digits?: number): PublishedFile => {
     files.set(path, file)
-    return { url: base + path, source: 'this test', ...(digits && { sha256: { digits: sha256(file).slice(0, digits), source: 'this test' } }) }
+    return {
+      url: base + path,
+      source: 'this test',
+      ...(digits && { sha256: { digits: sha256(file).slice(0, digits), source: 'this test' } }),
+    }
   }
   const lpips = (): CatalogueEntry => ({
-    kind: 'lpips', name: 'lpips_squeeze', net: 'squeeze', licence: 'none', backbone: published('/backbone.pth', backbone, 8), lin: published('/lin.pth', lin, 64),
+    kind: 'lpips',
+    name: 'lpips_squeeze',
+    net: 'squeeze',
+    licence: 'none',
+    backbone: published('/backbone.pth', backbone, 8),
+    lin: published('/lin.pth', lin, 64),
   })
 
   test('LPIPS: backbone and linear layers become one file, which --lpips takes', async () => {
@@ -286,8 +361,9 @@ describe('fetch', () => {
     expect([...file.tensors].map(([name, { shape }]) => [name, shape])).toEqual([...lpipsStateDict('squeeze')])
     expect(lpipsNetOf(file.tensors.keys(), path)).toBe('squeeze')
     for (const { name, data } of squeeze) expect(await file.tensors.get(name)!.read(), name).toEqual(data)
-    expect(JSON.parse(file.metadata.source!)).toEqual([
-      { url: `${base}/backbone.pth`, sha256: sha256(backbone) }, { url: `${base}/lin.pth`, sha256: sha256(lin) },
+    expect(JSON.parse(file.metadata.source)).toEqual([
+      { url: `${base}/backbone.pth`, sha256: sha256(backbone) },
+      { url: `${base}/lin.pth`, sha256: sha256(lin) },
     ])
     await file.close()
     // Eight digits are published: the whole hash is recorded. All 64: nothing need be.
@@ -320,7 +396,14 @@ describe('fetch', () => {
     const path = await fetchWeights(unhashed, folder)
     expect(readFileSync(`${folder}/lin.pth.sha256`, 'utf8')).toBe(`${sha256(lin)}  lin.pth\n`)
     rmSync(path)
-    files.set('/lin.pth', torchZip(squeeze.filter(({ name }) => name.startsWith('lin')).map((t) => ({ ...t, data: new Float32Array(t.data.length) }))))
+    files.set(
+      '/lin.pth',
+      torchZip(
+        squeeze
+          .filter(({ name }) => name.startsWith('lin'))
+          .map((t) => ({ ...t, data: new Float32Array(t.data.length) })),
+      ),
+    )
     await refuses(fetchWeights(unhashed, folder), 'format', /lin\.pth.*first download.*remove .*lin\.pth\.sha256/s)
     expect(existsSync(path)).toBe(false)
     files.set('/lin.pth', lin)
@@ -330,7 +413,11 @@ describe('fetch', () => {
   test('a broken file, another network, a file that ends early: nothing under the name', async () => {
     const folder = newFolder()
     const entry = lpips() as Extract<CatalogueEntry, { kind: 'lpips' }>
-    await refuses(fetchWeights({ ...entry, lin: published('/x.pth', backbone.slice(0, 50_000)) }, folder), 'format', `${base}/x.pth`.split('/').at(-1)!)
+    await refuses(
+      fetchWeights({ ...entry, lin: published('/x.pth', backbone.slice(0, 50_000)) }, folder),
+      'format',
+      `${base}/x.pth`.split('/').at(-1),
+    )
     await refuses(fetchWeights({ ...entry, net: 'alex' }, folder), 'weights', /features/)
     now.breaks = [1000, 0]
     await refuses(fetchWeights(entry, folder), 'format', /1000 bytes are kept/)
@@ -355,7 +442,11 @@ describe('fetch', () => {
 describe('the catalogue', () => {
   test('every published model that the presets know, and LPIPS, each with its sources', () => {
     const models = catalogue.filter(({ kind }) => kind === 'model').map(({ name }) => name)
-    expect(models.sort()).toEqual(presetNames().filter((name) => name === 'mc_lsun' || !name.startsWith('mc_') && name !== 'celeba64_uncond').sort())
+    expect(models.sort()).toEqual(
+      presetNames()
+        .filter((name) => name === 'mc_lsun' || (!name.startsWith('mc_') && name !== 'celeba64_uncond'))
+        .sort(),
+    )
     expect(new Set(catalogue.map(({ name }) => name)).size).toBe(catalogue.length)
     for (const file of catalogue.flatMap(filesOf)) {
       expect(new URL(file.url).protocol).toBe('https:')
@@ -366,7 +457,7 @@ describe('the catalogue', () => {
       }
     }
     // Two files cannot have one hash: the mark of a copied line.
-    const hashes = catalogue.flatMap(filesOf).flatMap(({ sha256: hash }) => hash ? [hash.digits] : [])
+    const hashes = catalogue.flatMap(filesOf).flatMap(({ sha256: hash }) => (hash ? [hash.digits] : []))
     expect(new Set(hashes).size).toBe(hashes.length)
   })
 
@@ -382,7 +473,15 @@ describe('the catalogue', () => {
     const all = await tweedie(['fetch', '--to', folder])
     expect([all.code, all.out.length]).toEqual([0, catalogue.length + 1])
     expect(all.out.filter((line) => line.includes(' there '))).toEqual([expect.stringContaining('lsun_cat')])
-    expect(await tweedie(['fetch', 'lsun_cat', '--to', folder])).toEqual({ code: 0, out: [`${folder}/lsun_cat.safetensors`], err: [] })
-    expect(await tweedie(['fetch', 'lsun_dog', '--to', folder])).toMatchObject({ code: 1, out: [], err: [expect.stringContaining('lsun_dog')] })
+    expect(await tweedie(['fetch', 'lsun_cat', '--to', folder])).toEqual({
+      code: 0,
+      out: [`${folder}/lsun_cat.safetensors`],
+      err: [],
+    })
+    expect(await tweedie(['fetch', 'lsun_dog', '--to', folder])).toMatchObject({
+      code: 1,
+      out: [],
+      err: [expect.stringContaining('lsun_dog')],
+    })
   })
 })

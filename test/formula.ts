@@ -35,13 +35,16 @@ export function hash(count: number, j: number, seed: number, scale: number, offs
 }
 
 /** The fill of the full-size goldens: variance 1 / fan_in for what multiplies, 0.1 around 1 or 0 for the rest. */
-export const hashes = (seed: number): Fill => (key, shape, j) => {
-  if (shape.length >= 2) return hash(size(shape), j, seed, Math.sqrt(3 / size(shape.slice(1))))
-  return hash(size(shape), j, seed, 0.1, key.endsWith('weight') ? 1 : 0)
-}
+export const hashes =
+  (seed: number): Fill =>
+  (key, shape, j) => {
+    if (shape.length >= 2) return hash(size(shape), j, seed, Math.sqrt(3 / size(shape.slice(1))))
+    return hash(size(shape), j, seed, 0.1, key.endsWith('weight') ? 1 : 0)
+  }
 
 /** Input `j` (1000 and up) of the full-size goldens: variance 1. */
-export const hashInput = (shape: Shape, j: number, seed: number): Float32Array => hash(size(shape), j, seed, Math.sqrt(3))
+export const hashInput = (shape: Shape, j: number, seed: number): Float32Array =>
+  hash(size(shape), j, seed, Math.sqrt(3))
 
 /** A checkpoint of such weights: every tensor is made when it is read, so the host never holds two. */
 export function formulaWeights(stateDict: StateDict, fill: Fill): WeightSource {
@@ -53,18 +56,29 @@ export function formulaWeights(stateDict: StateDict, fill: Fill): WeightSource {
   return { name: 'formula weights', tensors }
 }
 
-export const formulaParameters = (device: Device, stateDict: StateDict, fill: Fill = sines): Promise<Map<string, Tensor>> =>
-  loadParameters(device, formulaWeights(stateDict, fill), stateDict)
+export const formulaParameters = (
+  device: Device,
+  stateDict: StateDict,
+  fill: Fill = sines,
+): Promise<Map<string, Tensor>> => loadParameters(device, formulaWeights(stateDict, fill), stateDict)
 
 /** The parameters of a whole network. */
-export function networkParameters(device: Device, config: ModelConfig, fill: Fill = sines): Promise<Map<string, Tensor>> {
+export function networkParameters(
+  device: Device,
+  config: ModelConfig,
+  fill: Fill = sines,
+): Promise<Map<string, Tensor>> {
   checkConfig(config)
   return formulaParameters(device, stateDictOf(planOf(config)), fill)
 }
 
 /** sin(frequency n + phase) over the flat index n; with `wave` Math.cos, the cosine. */
-export const waves = (shape: Shape, frequency: number, phase = 0, wave: (x: number) => number = Math.sin): Float32Array =>
-  Float32Array.from({ length: size(shape) }, (_, n) => wave(frequency * n + phase))
+export const waves = (
+  shape: Shape,
+  frequency: number,
+  phase = 0,
+  wave: (x: number) => number = Math.sin,
+): Float32Array => Float32Array.from({ length: size(shape) }, (_, n) => wave(frequency * n + phase))
 
 export interface SpecValues {
   readonly sum?: number
@@ -80,9 +94,15 @@ export function expectSpec(found: ArrayLike<number>, { sum, absSum, first = [] }
   const total = values.reduce((a, v) => a + v, 0)
   const largest = values.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
   const scale = absSum ?? absolute
-  if (sum !== undefined) expect(Math.abs(total - sum), `${what}: sum ${total}, expected ${sum}`).toBeLessThanOrEqual(1e-5 * scale)
-  if (absSum !== undefined) expect(Math.abs(absolute - absSum), `${what}: absolute sum ${absolute}, expected ${absSum}`).toBeLessThanOrEqual(1e-5 * scale)
+  if (sum !== undefined)
+    expect(Math.abs(total - sum), `${what}: sum ${total}, expected ${sum}`).toBeLessThanOrEqual(1e-5 * scale)
+  if (absSum !== undefined)
+    expect(Math.abs(absolute - absSum), `${what}: absolute sum ${absolute}, expected ${absSum}`).toBeLessThanOrEqual(
+      1e-5 * scale,
+    )
   first.forEach((v, i) => {
-    expect(Math.abs(values[i] - v), `${what}: element ${i} is ${values[i]}, expected ${v}`).toBeLessThanOrEqual(2e-4 * largest)
+    expect(Math.abs(values[i] - v), `${what}: element ${i} is ${values[i]}, expected ${v}`).toBeLessThanOrEqual(
+      2e-4 * largest,
+    )
   })
 }

@@ -19,7 +19,8 @@ export interface Golden {
 export async function readGolden(path: string): Promise<Golden> {
   const file = await openSafetensors(await openFile(shared(path)))
   const arrays = new Map<string, GoldenArray>()
-  for (const [name, entry] of file.tensors) arrays.set(name, { shape: entry.shape, data: (await entry.read()) as unknown as ArrayLike<number> })
+  for (const [name, entry] of file.tensors)
+    arrays.set(name, { shape: entry.shape, data: (await entry.read()) as unknown as ArrayLike<number> })
   await file.close()
   return { arrays, metadata: file.metadata }
 }
@@ -56,13 +57,18 @@ function worst(found: ArrayLike<number>, expected: ArrayLike<number>): number {
 /** max|a - b| <= 1e-4 max|b|. */
 export function expectOutput(found: ArrayLike<number>, expected: ArrayLike<number>, what: string): void {
   expect(found.length, what).toBe(expected.length)
-  expect(worst(found, expected) / largest(expected), `${what}: error relative to the largest value`).toBeLessThanOrEqual(1e-4)
+  expect(
+    worst(found, expected) / largest(expected),
+    `${what}: error relative to the largest value`,
+  ).toBeLessThanOrEqual(1e-4)
 }
 
 /** max|a - b| <= 1e-3 max|b| + 1e-4. */
 export function expectGradient(found: ArrayLike<number>, expected: ArrayLike<number>, what: string): void {
   expect(found.length, what).toBe(expected.length)
-  expect(worst(found, expected), `${what}: largest expected ${largest(expected)}`).toBeLessThanOrEqual(1e-3 * largest(expected) + 1e-4)
+  expect(worst(found, expected), `${what}: largest expected ${largest(expected)}`).toBeLessThanOrEqual(
+    1e-3 * largest(expected) + 1e-4,
+  )
 }
 
 /** Peak signal-to-noise ratio in dB of images in [-1, 1]. */

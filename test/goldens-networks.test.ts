@@ -10,10 +10,26 @@ import { savedBytesOf } from './saved.ts'
 import { describeShared, shared } from './shared.ts'
 
 const cases = [
-  { name: 'adm16-new-order', weights: 'goldens/adm16-new-order.weights.safetensors', io: 'goldens/adm16-new-order.io.safetensors' },
-  { name: 'adm32-legacy-3level', weights: 'goldens/adm32-legacy-3level.weights.safetensors', io: 'goldens/adm32-legacy-3level.io.safetensors' },
-  { name: 'iddpm16-classcond', weights: 'goldens/iddpm16-classcond.weights.safetensors', io: 'goldens/iddpm16-classcond.io.safetensors' },
-  { name: 'classifier16', weights: 'goldens/classifier16.weights.safetensors', io: 'goldens/classifier16.io.safetensors' },
+  {
+    name: 'adm16-new-order',
+    weights: 'goldens/adm16-new-order.weights.safetensors',
+    io: 'goldens/adm16-new-order.io.safetensors',
+  },
+  {
+    name: 'adm32-legacy-3level',
+    weights: 'goldens/adm32-legacy-3level.weights.safetensors',
+    io: 'goldens/adm32-legacy-3level.io.safetensors',
+  },
+  {
+    name: 'iddpm16-classcond',
+    weights: 'goldens/iddpm16-classcond.weights.safetensors',
+    io: 'goldens/iddpm16-classcond.io.safetensors',
+  },
+  {
+    name: 'classifier16',
+    weights: 'goldens/classifier16.weights.safetensors',
+    io: 'goldens/classifier16.io.safetensors',
+  },
 ]
 
 describeShared('networks against the reference code', () => {
@@ -47,7 +63,11 @@ describeShared('networks against the reference code', () => {
   deviceTest('the shipped checkpoint, bccd32-adm.pt: output, input gradient, checkpointed gradient', async (device) => {
     const golden = await readGolden('weights/bccd32-adm.io.safetensors')
     const file = await openCheckpoint(await openFile(shared('weights/bccd32-adm.pt')))
-    using model = await loadModel(device, file, describeModel(file, { json: readFileSync(shared('weights/bccd32-adm.json'), 'utf8') })) as UNet
+    using model = (await loadModel(
+      device,
+      file,
+      describeModel(file, { json: readFileSync(shared('weights/bccd32-adm.json'), 'utf8') }),
+    )) as UNet
     await file.close()
     using x = tensorNamed(device, golden, 'x')
     using cotangent = tensorNamed(device, golden, 'cotangent')
@@ -66,7 +86,7 @@ describeShared('networks against the reference code', () => {
 
   deviceTest('superres32-from8: output', async (device) => {
     const golden = await readGolden('goldens/superres32-from8.io.safetensors')
-    using model = await loadGoldenModel(device, 'goldens/superres32-from8.weights.safetensors') as UNet
+    using model = (await loadGoldenModel(device, 'goldens/superres32-from8.weights.safetensors')) as UNet
     using x = tensorNamed(device, golden, 'x')
     using lowRes = tensorNamed(device, golden, 'low_res')
     using out = model.forward(x, Array.from(arrayNamed(golden, 'timesteps').data), { lowRes })
@@ -74,7 +94,7 @@ describeShared('networks against the reference code', () => {
   })
 
   deviceTest('the classifier says what it is', async (device) => {
-    using model = await loadGoldenModel(device, 'goldens/classifier16.weights.safetensors') as Classifier
+    using model = (await loadGoldenModel(device, 'goldens/classifier16.weights.safetensors')) as Classifier
     expect(model.kind).toBe('classifier')
     expect(model.config.pool).toBe('attention')
   })

@@ -10,7 +10,20 @@ test.each<[string, string[]]>([
   ['label', [ICLR, 'section 3.2', 'Appendix B.3']],
   ['train classifier', [`${ICLR}, Eq. 8`, 'Eq. 17', 'Sehwag et al., CVPR 2022']],
   ['train diffusion', ['Dhariwal & Nichol, NeurIPS 2021', 'Nichol & Dhariwal, ICML 2021']],
-  ['sample', [`${ICLR}, Eq. 8`, 'Eq. 17', 'Eq. 18', 'Eq. 7', 'Eq. 16', ECCV, 'Um et al., ICML 2025', 'Song et al., ICLR 2021', 'Sehwag et al., CVPR 2022']],
+  [
+    'sample',
+    [
+      `${ICLR}, Eq. 8`,
+      'Eq. 17',
+      'Eq. 18',
+      'Eq. 7',
+      'Eq. 16',
+      ECCV,
+      'Um et al., ICML 2025',
+      'Song et al., ICLR 2021',
+      'Sehwag et al., CVPR 2022',
+    ],
+  ],
   ['recipe', [ICLR, ECCV, 'Eq. 7 and 8', 'Eq. 16 and 17']],
   ['quickstart', [`${ICLR}, Eq. 8`, 'Eq. 7', ECCV]],
 ])('%s --help', async (command, names) => {

@@ -1,6 +1,19 @@
 /** Writing files: what is kept of the one before, and what is written into instead of replaced. */
 import { execFileSync } from 'node:child_process'
-import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -13,8 +26,12 @@ import { openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { ascii, refuses } from './io-fixtures.ts'
 
 let folder: string
-beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'tweedie-io-')) })
-afterEach(async () => { await rm(folder, { recursive: true }) })
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tweedie-io-'))
+})
+afterEach(async () => {
+  await rm(folder, { recursive: true })
+})
 
 // Windows has no modes, and its links need rights.
 describe.skipIf(process.platform === 'win32')('leaves to a file', () => {
@@ -29,23 +46,33 @@ describe.skipIf(process.platform === 'win32')('leaves to a file', () => {
   test('its owner, where we may give files away', async () => {
     const path = join(folder, 'out')
     await writeFile(path, 'before')
-    const given = await chown(path, 1234, 1234).then(() => [1234, 1234], () => [process.getuid!(), process.getgid!()])
+    const given = await chown(path, 1234, 1234).then(
+      () => [1234, 1234],
+      () => [process.getuid!(), process.getgid!()],
+    )
     await writeFileAtomic(path, [ascii('after')])
     const { uid, gid } = await stat(path)
     expect([uid, gid]).toEqual(given)
   })
 
-  test.each(['a link', 'a link to a link', 'a link to nothing yet'])('its place: %s is followed and stays', async (which) => {
-    await mkdir(join(folder, 'elsewhere'))
-    const [path, between, target] = ['out', 'between', 'elsewhere/target'].map((name) => join(folder, name))
-    if (which !== 'a link to nothing yet') await writeFile(target, 'before')
-    await symlink('elsewhere/target', between)
-    await symlink(which === 'a link to a link' ? 'between' : 'elsewhere/target', path)
-    await writeFileAtomic(path, [ascii('after')])
-    expect(await readFile(target, 'utf8')).toBe('after')
-    expect((await lstat(path)).isSymbolicLink() && (await lstat(between)).isSymbolicLink() && (await lstat(target)).isFile()).toBe(true)
-    expect(await readdir(join(folder, 'elsewhere'))).toEqual(['target'])
-  })
+  test.each(['a link', 'a link to a link', 'a link to nothing yet'])(
+    'its place: %s is followed and stays',
+    async (which) => {
+      await mkdir(join(folder, 'elsewhere'))
+      const [path, between, target] = ['out', 'between', 'elsewhere/target'].map((name) => join(folder, name))
+      if (which !== 'a link to nothing yet') await writeFile(target, 'before')
+      await symlink('elsewhere/target', between)
+      await symlink(which === 'a link to a link' ? 'between' : 'elsewhere/target', path)
+      await writeFileAtomic(path, [ascii('after')])
+      expect(await readFile(target, 'utf8')).toBe('after')
+      expect(
+        (await lstat(path)).isSymbolicLink() &&
+          (await lstat(between)).isSymbolicLink() &&
+          (await lstat(target)).isFile(),
+      ).toBe(true)
+      expect(await readdir(join(folder, 'elsewhere'))).toEqual(['target'])
+    },
+  )
 
   test('nothing of a circle of links', async () => {
     await symlink('b', join(folder, 'a'))
@@ -72,12 +99,24 @@ describe.skipIf(process.platform === 'win32')('into what is no regular file', ()
   test('a device: it is not replaced, and its failure is typed', async () => {
     await writeFileAtomic('/dev/null', [ascii('gone')])
     expect((await lstat('/dev/null')).isCharacterDevice()).toBe(true)
-    if (process.platform === 'linux') await refuses(writeFileAtomic('/dev/full', [ascii('no room')]), 'option', 'cannot write /dev/full', 'ENOSPC')
+    if (process.platform === 'linux')
+      await refuses(writeFileAtomic('/dev/full', [ascii('no room')]), 'option', 'cannot write /dev/full', 'ENOSPC')
   })
 
-  test.each([['/dev/stdout', '> FILE'], ['/dev/fd/1', '> FILE'], ['/dev/stdout', '| cat > FILE'], ['link', '>> FILE']])('%s %s', async (out, to) => {
+  test.each([
+    ['/dev/stdout', '> FILE'],
+    ['/dev/fd/1', '> FILE'],
+    ['/dev/stdout', '| cat > FILE'],
+    ['link', '>> FILE'],
+  ])('%s %s', async (out, to) => {
     const module = join(folder, 'file.mjs')
-    await build({ entryPoints: ['src/io/file.node.ts'], outfile: module, bundle: true, platform: 'node', format: 'esm' })
+    await build({
+      entryPoints: ['src/io/file.node.ts'],
+      outfile: module,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+    })
     await writeFile(join(folder, 'result'), 'already there\n')
     await symlink('/dev/stdout', join(folder, 'link'))
     const run = `import { openFile, writeFileAtomic } from ${JSON.stringify(module)}
@@ -85,29 +124,58 @@ describe.skipIf(process.platform === 'win32')('into what is no regular file', ()
       await writeFileAtomic(${JSON.stringify(out === 'link' ? join(folder, out) : out)}, [new Uint8Array(200_000).fill(97), new TextEncoder().encode('end\\n')])
       console.log('after')`
     await writeFile(join(folder, 'run.mjs'), run)
-    const before = await stat('/dev/stdout').then(({ ino }) => ino, () => null)
-    execFileSync('sh', ['-c', `"${process.execPath}" "${join(folder, 'run.mjs')}" ${to.replace('FILE', `"${join(folder, 'result')}"`)}`])
+    const before = await stat('/dev/stdout').then(
+      ({ ino }) => ino,
+      () => null,
+    )
+    execFileSync('sh', [
+      '-c',
+      `"${process.execPath}" "${join(folder, 'run.mjs')}" ${to.replace('FILE', `"${join(folder, 'result')}"`)}`,
+    ])
     const written = `before\n${'a'.repeat(200_000)}end\nafter\n`
-    expect(await readFile(join(folder, 'result'), 'utf8')).toBe(to === '>> FILE' ? `already there\n${written}` : written)
-    expect(await stat('/dev/stdout').then(({ ino }) => ino, () => null)).toBe(before)
+    expect(await readFile(join(folder, 'result'), 'utf8')).toBe(
+      to === '>> FILE' ? `already there\n${written}` : written,
+    )
+    expect(
+      await stat('/dev/stdout').then(
+        ({ ino }) => ino,
+        () => null,
+      ),
+    ).toBe(before)
     expect((await readdir('/dev')).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 })
 
 // A limit on the length of files fails as a full disk does, with another number.
-test.skipIf(process.platform === 'win32')('with no room: what was there stays, nothing else is left, and the error says so', async () => {
-  const module = join(folder, 'file.mjs')
-  await build({ entryPoints: ['src/io/file.node.ts'], outfile: module, bundle: true, platform: 'node', format: 'esm' })
-  const path = join(folder, 'out')
-  await writeFile(path, 'before')
-  const run = `import { openFile, writeFileAtomic } from ${JSON.stringify(module)}
+test.skipIf(process.platform === 'win32')(
+  'with no room: what was there stays, nothing else is left, and the error says so',
+  async () => {
+    const module = join(folder, 'file.mjs')
+    await build({
+      entryPoints: ['src/io/file.node.ts'],
+      outfile: module,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+    })
+    const path = join(folder, 'out')
+    await writeFile(path, 'before')
+    const run = `import { openFile, writeFileAtomic } from ${JSON.stringify(module)}
     const error = await writeFileAtomic(${JSON.stringify(path)}, [new Uint8Array(2 ** 16), new Uint8Array(2 ** 20)]).catch((error) => error)
     process.stdout.write(error.code + ' ' + error.message)`
-  await writeFile(join(folder, 'run.mjs'), run)
-  const said = execFileSync('bash', ['-c', `trap '' XFSZ; ulimit -f 256; exec "${process.execPath}" "${join(folder, 'run.mjs')}"`], { encoding: 'utf8' })
-  expect(said).toMatch(/^option cannot write .*out: EFBIG/)
-  expect([await readFile(path, 'utf8'), (await readdir(folder)).sort()]).toEqual(['before', ['file.mjs', 'out', 'run.mjs']])
-})
+    await writeFile(join(folder, 'run.mjs'), run)
+    const said = execFileSync(
+      'bash',
+      ['-c', `trap '' XFSZ; ulimit -f 256; exec "${process.execPath}" "${join(folder, 'run.mjs')}"`],
+      { encoding: 'utf8' },
+    )
+    expect(said).toMatch(/^option cannot write .*out: EFBIG/)
+    expect([await readFile(path, 'utf8'), (await readdir(folder)).sort()]).toEqual([
+      'before',
+      ['file.mjs', 'out', 'run.mjs'],
+    ])
+  },
+)
 
 test.skipIf(process.platform === 'win32')('a pipe is not opened for reading by range, and not waited for', async () => {
   execFileSync('mkfifo', [join(folder, 'pipe')])
@@ -118,7 +186,9 @@ test.runIf(process.platform === 'linux')('a file that is forgotten open is close
   const path = join(folder, 'forgotten')
   await writeFile(path, 'here')
   const open = async (): Promise<number> => {
-    const targets = await Promise.all((await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')))
+    const targets = await Promise.all(
+      (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+    )
     return targets.filter((target) => target === path).length
   }
   const warnings: string[] = []
@@ -130,7 +200,7 @@ test.runIf(process.platform === 'linux')('a file that is forgotten open is close
     expect(await open()).toBe(1)
     setFlagsFromString('--expose-gc')
     const collect = runInNewContext('gc') as () => void
-    for (let i = 0; i < 100 && await open() > 0; i++) collect(), await wait(10)
+    for (let i = 0; i < 100 && (await open()) > 0; i++) collect(), await wait(10)
     expect(await open()).toBe(0)
     await wait(10)
     expect(warnings).toEqual([])
@@ -148,5 +218,9 @@ test('a file is named by its path, by a file: URL, or by the text of one', async
     expect([file.name, Buffer.from(await file.read(0, 5)).toString()]).toEqual([path, 'seven'])
     await file.close()
   }
-  await refuses(openFile(new URL('https://example.org/model.pt')), 'option', 'https://example.org/model.pt: expected a path or a file: URL')
+  await refuses(
+    openFile(new URL('https://example.org/model.pt')),
+    'option',
+    'https://example.org/model.pt: expected a path or a file: URL',
+  )
 })

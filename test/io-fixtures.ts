@@ -42,20 +42,36 @@ export interface FixtureTensor {
   readonly stride?: readonly number[]
   readonly offset?: number
   /** Elements of the storage, little-endian. */
-  readonly data: Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint16Array | Uint8Array
+  readonly data:
+    | Float32Array
+    | Float64Array
+    | BigInt64Array
+    | Int32Array
+    | Int16Array
+    | Int8Array
+    | Uint16Array
+    | Uint8Array
 }
 
-const cOrder = (shape: readonly number[]): number[] => shape.map((_, d) => shape.slice(d + 1).reduce((a, b) => a * b, 1))
+const cOrder = (shape: readonly number[]): number[] =>
+  shape.map((_, d) => shape.slice(d + 1).reduce((a, b) => a * b, 1))
 
 /** One tensor, a view of the storage `key`. */
 export function tensorPickle(tensor: FixtureTensor, key: string, legacy = false): Uint8Array {
   const { type, shape, stride = cOrder(shape), offset = 0, data } = tensor
   const { tuple, str, int, global, call } = pickle
   const id = [str('storage'), global('torch', `${type}Storage`), str(key), str('cpu'), int(data.length)]
-  const storage = concat(tuple(...id, ...legacy ? [pickle.none] : []), [0x51])
+  const storage = concat(tuple(...id, ...(legacy ? [pickle.none] : [])), [0x51])
   const hooks = concat(global('collections', 'OrderedDict'), [0x29, 0x52])
-  return call(global('torch._utils', '_rebuild_tensor_v2'), storage, int(offset), tuple(...shape.map(int)),
-    tuple(...stride.map(int)), pickle.false, hooks)
+  return call(
+    global('torch._utils', '_rebuild_tensor_v2'),
+    storage,
+    int(offset),
+    tuple(...shape.map(int)),
+    tuple(...stride.map(int)),
+    pickle.false,
+    hooks,
+  )
 }
 
 /** The pickle of an OrderedDict of tensors with storage keys "0", "1", …, and its `_metadata`. */
@@ -68,11 +84,20 @@ export function stateDictPickle(tensors: readonly FixtureTensor[], legacy = fals
 const raw = ({ data }: FixtureTensor): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 
 /** `root`: what data.pkl holds, the state dict by default. `level`: 0 stores, as torch.save does. */
-export function torchZip(tensors: readonly FixtureTensor[], root = stateDictPickle(tensors), level: 0 | 6 = 0): Uint8Array {
+export function torchZip(
+  tensors: readonly FixtureTensor[],
+  root = stateDictPickle(tensors),
+  level: 0 | 6 = 0,
+): Uint8Array {
   const records = tensors.map((tensor, i) => [`archive/data/${i}`, raw(tensor)] as const)
-  return zipSync({
-    'archive/data.pkl': pickle.stream(root), ...Object.fromEntries(records), 'archive/version': ascii('3\n'),
-  }, { level })
+  return zipSync(
+    {
+      'archive/data.pkl': pickle.stream(root),
+      ...Object.fromEntries(records),
+      'archive/version': ascii('3\n'),
+    },
+    { level },
+  )
 }
 
 export function torchLegacy(tensors: readonly FixtureTensor[], root = stateDictPickle(tensors, true)): Uint8Array {
@@ -89,14 +114,23 @@ export function torchLegacy(tensors: readonly FixtureTensor[], root = stateDictP
 
 /** A safetensors file of any header text, valid or not. */
 export function safetensors(
-  header: string, data: Uint8Array | readonly number[] = [], length = ascii(header).length,
+  header: string,
+  data: Uint8Array | readonly number[] = [],
+  length = ascii(header).length,
 ): Uint8Array {
   return concat(le(length, 8), ascii(header), data)
 }
 
 /** Rejects with a TweedieError of this code whose message matches every pattern. */
-export async function refuses(promise: Promise<unknown>, code: string, ...patterns: (RegExp | string)[]): Promise<void> {
-  const error: unknown = await promise.then(() => undefined, (e: unknown) => e)
+export async function refuses(
+  promise: Promise<unknown>,
+  code: string,
+  ...patterns: (RegExp | string)[]
+): Promise<void> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (e: unknown) => e,
+  )
   expect(error).toBeInstanceOf(TweedieError)
   expect((error as TweedieError).code).toBe(code)
   for (const pattern of patterns) expect((error as TweedieError).message).toMatch(pattern)

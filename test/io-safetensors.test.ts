@@ -9,7 +9,14 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TweedieError } from '../src/errors.ts'
 import {
-  blobSource, bytesSource, convertToSafetensors, encodeSafetensors, openCheckpoint, openFile, urlSource, writeFileAtomic,
+  blobSource,
+  bytesSource,
+  convertToSafetensors,
+  encodeSafetensors,
+  openCheckpoint,
+  openFile,
+  urlSource,
+  writeFileAtomic,
 } from '../src/io/index.node.ts'
 import type { ByteSource, WritableData } from '../src/io/index.node.ts'
 import { ascii, concat, le, recording, refuses, safetensors, survives } from './io-fixtures.ts'
@@ -18,25 +25,53 @@ import { describeShared, shared } from './shared.ts'
 const open = (bytes: Uint8Array, name = 'file.safetensors') => openCheckpoint(bytesSource(bytes, name))
 
 let folder: string
-beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'tweedie-io-')) })
-afterEach(async () => { await rm(folder, { recursive: true }) })
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tweedie-io-'))
+})
+afterEach(async () => {
+  await rm(folder, { recursive: true })
+})
 
-const arrays = [Float64Array, Float32Array, Int32Array, Int16Array, Int8Array, Uint32Array, Uint16Array, Uint8Array] as const
+const arrays = [
+  Float64Array,
+  Float32Array,
+  Int32Array,
+  Int16Array,
+  Int8Array,
+  Uint32Array,
+  Uint16Array,
+  Uint8Array,
+] as const
 
 describe('what is written', () => {
   test('comes back in order, with shapes, dtypes and metadata', async () => {
-    const bytes = concat(...encodeSafetensors([
-      ['z', { shape: [3], data: Uint8Array.of(1, 2, 3) }],
-      // Not at a multiple of 4 in the file, and a name that JSON objects move to the front.
-      ['0', { shape: [2, 1], data: Float32Array.of(0.5, -1) }],
-      ['empty', { shape: [0, 4], data: new Float32Array(0) }],
-      ['é"\\\n', { shape: [], data: BigInt64Array.of(-7n) }],
-    ], { config: '{"a":1}' }))
+    const bytes = concat(
+      ...encodeSafetensors(
+        [
+          ['z', { shape: [3], data: Uint8Array.of(1, 2, 3) }],
+          // Not at a multiple of 4 in the file, and a name that JSON objects move to the front.
+          ['0', { shape: [2, 1], data: Float32Array.of(0.5, -1) }],
+          ['empty', { shape: [0, 4], data: new Float32Array(0) }],
+          ['é"\\\n', { shape: [], data: BigInt64Array.of(-7n) }],
+        ],
+        { config: '{"a":1}' },
+      ),
+    )
     expect(Number(new DataView(bytes.buffer).getBigUint64(0, true)) % 8).toBe(0)
     const checkpoint = await open(bytes)
     expect(checkpoint.metadata).toEqual({ config: '{"a":1}' })
-    const rows = [...checkpoint.tensors.values()].map(({ name, shape, dtype, byteLength }) => [name, shape, dtype, byteLength])
-    expect(rows).toEqual([['z', [3], 'U8', 3], ['0', [2, 1], 'F32', 8], ['empty', [0, 4], 'F32', 0], ['é"\\\n', [], 'I64', 8]])
+    const rows = [...checkpoint.tensors.values()].map(({ name, shape, dtype, byteLength }) => [
+      name,
+      shape,
+      dtype,
+      byteLength,
+    ])
+    expect(rows).toEqual([
+      ['z', [3], 'U8', 3],
+      ['0', [2, 1], 'F32', 8],
+      ['empty', [0, 4], 'F32', 0],
+      ['é"\\\n', [], 'I64', 8],
+    ])
     expect(await checkpoint.tensors.get('z')!.read()).toEqual(Uint8Array.of(1, 2, 3))
     expect(await checkpoint.tensors.get('0')!.read()).toEqual(Float32Array.of(0.5, -1))
     expect(await checkpoint.tensors.get('empty')!.read()).toEqual(new Float32Array(0))
@@ -49,31 +84,44 @@ describe('what is written', () => {
       type: fc.constantFrom(...arrays),
       seed: fc.nat(255),
     })
-    await fc.assert(fc.asyncProperty(
-      fc.dictionary(fc.string({ unit: 'binary' }).filter((name) => name !== '__metadata__'), tensor),
-      fc.dictionary(fc.string(), fc.string()),
-      async (specs, metadata) => {
-        const tensors = new Map(Object.entries(specs).map(([name, { shape, type, seed }]) => {
-          const data: WritableData = new type(shape.reduce((a, b) => a * b, 1)).map((_, i) => (i * 37 + seed) % 127)
-          return [name, { shape, data }]
-        }))
-        const checkpoint = await open(concat(...encodeSafetensors(tensors, metadata)))
-        expect([...checkpoint.tensors.keys()].sort()).toEqual([...tensors.keys()].sort())
-        expect(Object.entries(checkpoint.metadata).sort()).toEqual(Object.entries(metadata).sort())
-        for (const [name, { shape, data }] of tensors) {
-          const entry = checkpoint.tensors.get(name)!
-          expect(entry.shape).toEqual(shape)
-          expect(entry.byteLength).toBe(data.byteLength)
-          expect([...await entry.read()]).toEqual([...data])
-        }
-      }))
+    await fc.assert(
+      fc.asyncProperty(
+        fc.dictionary(
+          fc.string({ unit: 'binary' }).filter((name) => name !== '__metadata__'),
+          tensor,
+        ),
+        fc.dictionary(fc.string(), fc.string()),
+        async (specs, metadata) => {
+          const tensors = new Map(
+            Object.entries(specs).map(([name, { shape, type, seed }]) => {
+              const data: WritableData = new type(shape.reduce((a, b) => a * b, 1)).map((_, i) => (i * 37 + seed) % 127)
+              return [name, { shape, data }]
+            }),
+          )
+          const checkpoint = await open(concat(...encodeSafetensors(tensors, metadata)))
+          expect([...checkpoint.tensors.keys()].sort()).toEqual([...tensors.keys()].sort())
+          expect(Object.entries(checkpoint.metadata).sort()).toEqual(Object.entries(metadata).sort())
+          for (const [name, { shape, data }] of tensors) {
+            const entry = checkpoint.tensors.get(name)!
+            expect(entry.shape).toEqual(shape)
+            expect(entry.byteLength).toBe(data.byteLength)
+            expect([...(await entry.read())]).toEqual([...data])
+          }
+        },
+      ),
+    )
   })
 
   test('must fit together', () => {
     const data = new Float32Array(3)
     expect(() => encodeSafetensors([['w', { shape: [2, 2], data }]])).toThrow(/"w".*4 elements.*found 3/)
     expect(() => encodeSafetensors([['w', { shape: [-1, -3], data }]])).toThrow(TweedieError)
-    expect(() => encodeSafetensors([['w', { shape: [3], data }], ['w', { shape: [3], data }]])).toThrow(/"w".*once/)
+    expect(() =>
+      encodeSafetensors([
+        ['w', { shape: [3], data }],
+        ['w', { shape: [3], data }],
+      ]),
+    ).toThrow(/"w".*once/)
     expect(() => encodeSafetensors([['__metadata__', { shape: [3], data }]])).toThrow(/__metadata__/)
     expect(() => encodeSafetensors([], { long: 'x'.repeat(100_000_001) })).toThrow(/header/)
   })
@@ -90,9 +138,15 @@ describe('element types', () => {
     const all = Uint16Array.from({ length: 65536 }, (_, i) => i)
     const wide = await one('F16', [...new Uint8Array(all.buffer)], 65536)
     for (let h = 0; h < 65536; h++) {
-      const exponent = (h >> 10) & 31, mantissa = h & 1023, sign = h & 0x8000 ? -1 : 1
-      const expected = exponent === 31 ? (mantissa ? NaN : sign * Infinity)
-        : sign * (exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25))
+      const exponent = (h >> 10) & 31,
+        mantissa = h & 1023,
+        sign = h & 0x8000 ? -1 : 1
+      const expected =
+        exponent === 31
+          ? mantissa
+            ? NaN
+            : sign * Infinity
+          : sign * (exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25))
       if (!Object.is(wide[h], expected)) expect(wide[h], `half 0x${h.toString(16)}`).toBe(expected)
     }
     expect(wide[0x3c00]).toBe(1)
@@ -109,7 +163,9 @@ describe('element types', () => {
     expect(await one('I8', [0xff, 2], 2)).toEqual(Int32Array.of(-1, 2))
     expect(await one('I16', [0xfe, 0xff], 1)).toEqual(Int32Array.of(-2))
     expect(await one('I32', le(-3, 4), 1)).toEqual(Int32Array.of(-3))
-    expect(await one('I64', [...le(-(2n ** 31n), 8), ...le(2n ** 31n - 1n, 8)], 2)).toEqual(Int32Array.of(-(2 ** 31), 2 ** 31 - 1))
+    expect(await one('I64', [...le(-(2n ** 31n), 8), ...le(2n ** 31n - 1n, 8)], 2)).toEqual(
+      Int32Array.of(-(2 ** 31), 2 ** 31 - 1),
+    )
     expect(await one('U16', [0xff, 0xff], 1)).toEqual(Uint32Array.of(65535))
     expect(await one('U32', [0xff, 0xff, 0xff, 0xff], 1)).toEqual(Uint32Array.of(2 ** 32 - 1))
     expect(await one('U8', [200], 1)).toEqual(Uint8Array.of(200))
@@ -122,7 +178,11 @@ describe('element types', () => {
 })
 
 describe('what is refused', () => {
-  const f32 = (begin: unknown, end: unknown, shape: unknown = [1]) => ({ dtype: 'F32', shape, data_offsets: [begin, end] })
+  const f32 = (begin: unknown, end: unknown, shape: unknown = [1]) => ({
+    dtype: 'F32',
+    shape,
+    data_offsets: [begin, end],
+  })
   const file = (header: object, bytes: number) => open(safetensors(JSON.stringify(header), new Uint8Array(bytes)))
   const cases: [string, () => Promise<unknown>, ...(RegExp | string)[]][] = [
     ['an empty file', () => open(new Uint8Array(0)), 'at least 8 bytes', 'found 0'],
@@ -135,16 +195,34 @@ describe('what is refused', () => {
     ['white space before the header', () => open(safetensors(' {}')), 'starts with "{"'],
     ['a header that is no JSON', () => open(safetensors('{"w":}')), 'JSON'],
     ['a header that is no UTF-8', () => open(concat(le(5, 8), [0x7b, 0x22, 0xff, 0x22, 0x7d])), 'UTF-8'],
-    ['a tensor named twice', () => open(safetensors('{"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},' +
-      '"\\u0077":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}')), '"w" twice'],
-    ['a field given twice',
-      () => open(safetensors('{"w":{"dtype":"F32","shape":[0],"shape":[0],"data_offsets":[0,0]}}')), '"shape" twice'],
+    [
+      'a tensor named twice',
+      () =>
+        open(
+          safetensors(
+            '{"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},' +
+              '"\\u0077":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}',
+          ),
+        ),
+      '"w" twice',
+    ],
+    [
+      'a field given twice',
+      () => open(safetensors('{"w":{"dtype":"F32","shape":[0],"shape":[0],"data_offsets":[0,0]}}')),
+      '"shape" twice',
+    ],
     ['metadata that is no object', () => file({ __metadata__: 'x' }, 0), '__metadata__'],
     ['metadata other than strings', () => file({ __metadata__: { a: 1 } }, 0), '__metadata__', '"a": 1'],
     ['a tensor that is no object', () => file({ w: [1] }, 0), 'tensor "w"'],
     ['an unknown dtype', () => file({ w: { ...f32(0, 4), dtype: 'F8_E4M3' } }, 4), 'tensor "w"', 'F8_E4M3'],
     ['a dtype from the prototype', () => file({ w: { ...f32(0, 4), dtype: 'constructor' } }, 4), 'dtype'],
-    ['a missing shape', () => file({ w: { dtype: 'F32', data_offsets: [0, 4] } }, 4), 'tensor "w"', 'shape', 'found nothing'],
+    [
+      'a missing shape',
+      () => file({ w: { dtype: 'F32', data_offsets: [0, 4] } }, 4),
+      'tensor "w"',
+      'shape',
+      'found nothing',
+    ],
     ['a negative dimension', () => file({ w: f32(0, 4, [-1]) }, 4), 'shape'],
     ['a fractional dimension', () => file({ w: f32(0, 4, [1.5]) }, 4), 'shape'],
     ['a dimension past 2^53', () => file({ w: f32(0, 4, [2 ** 60]) }, 4), 'shape'],
@@ -152,19 +230,39 @@ describe('what is refused', () => {
     ['three offsets', () => file({ w: { ...f32(0, 4), data_offsets: [0, 4, 8] } }, 8), 'data_offsets'],
     ['offsets out of order', () => file({ w: f32(4, 0) }, 4), 'tensor "w"', 'in order', /\[4,0\]/],
     ['offsets out of range', () => file({ w: f32(0, 4) }, 3), 'tensor "w"', 'within the 3 bytes', /\[0,4\]/],
-    ['a shape and a length that disagree', () => file({ w: f32(0, 8, [3]) }, 8), 'tensor "w"', '12 bytes for F32', 'found 8'],
-    ['overlapping tensors', () => file({ a: f32(0, 4), b: f32(2, 6) }, 6), 'tensor "b"', 'offset 4', 'found 2', 'overlaps'],
+    [
+      'a shape and a length that disagree',
+      () => file({ w: f32(0, 8, [3]) }, 8),
+      'tensor "w"',
+      '12 bytes for F32',
+      'found 8',
+    ],
+    [
+      'overlapping tensors',
+      () => file({ a: f32(0, 4), b: f32(2, 6) }, 6),
+      'tensor "b"',
+      'offset 4',
+      'found 2',
+      'overlaps',
+    ],
     ['the same bytes twice', () => file({ a: f32(0, 4), b: f32(0, 4) }, 4), 'overlaps'],
     ['a hole between tensors', () => file({ a: f32(0, 4), b: f32(5, 9) }, 9), 'tensor "b"', 'hole of 1 bytes'],
     ['a hole at the start', () => file({ a: f32(1, 5) }, 5), 'hole of 1 bytes'],
     ['bytes after the last tensor', () => file({ a: f32(0, 4) }, 5), 'expected 4 bytes of data', 'found 5'],
   ]
-  test.each(cases)('%s', async (_, run, ...patterns) => { await refuses(run(), 'format', 'file.safetensors', ...patterns) })
+  test.each(cases)('%s', async (_, run, ...patterns) => {
+    await refuses(run(), 'format', 'file.safetensors', ...patterns)
+  })
 
-  const valid = concat(...encodeSafetensors([
-    ['a', { shape: [2, 2], data: Float32Array.of(1, 2, 3, 4) }],
-    ['b', { shape: [2], data: BigInt64Array.of(1n, 2n) }],
-  ], { config: '{}' }))
+  const valid = concat(
+    ...encodeSafetensors(
+      [
+        ['a', { shape: [2, 2], data: Float32Array.of(1, 2, 3, 4) }],
+        ['b', { shape: [2], data: BigInt64Array.of(1n, 2n) }],
+      ],
+      { config: '{}' },
+    ),
+  )
 
   test('every truncation', async () => {
     expect(await survives(valid)).toBe(true)
@@ -172,13 +270,17 @@ describe('what is refused', () => {
   })
 
   test('any corruption reads or is a format error', async () => {
-    await fc.assert(fc.asyncProperty(
-      fc.array(fc.tuple(fc.nat(valid.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 }),
-      async (edits) => {
-        const bytes = valid.slice()
-        for (const [at, value] of edits) bytes[at] = value
-        await survives(bytes)
-      }), { numRuns: 2000 })
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.nat(valid.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 }),
+        async (edits) => {
+          const bytes = valid.slice()
+          for (const [at, value] of edits) bytes[at] = value
+          await survives(bytes)
+        },
+      ),
+      { numRuns: 2000 },
+    )
   })
 })
 
@@ -203,7 +305,7 @@ describe('sources', () => {
     expect(blobSource(new File([bytes], 'w.safetensors')).name).toBe('w.safetensors')
   })
 
-  test('what is read is the caller\'s own', async () => {
+  test("what is read is the caller's own", async () => {
     const data = await read(bytesSource(bytes))
     data.fill(9)
     expect(await read(bytesSource(bytes))).toEqual(Float32Array.of(1, 2))
@@ -224,17 +326,36 @@ describe('sources', () => {
   })
 
   test('a file that is missing, or a folder', async () => {
-    await refuses(openFile(join(folder, 'no', 'a.safetensors')), 'option', `cannot read ${join(folder, 'no', 'a.safetensors')}: there is no such file. Nor is there a folder ${join(folder, 'no')}.`)
-    for (const name of ['model.safetensors', 'ema-0.99.safetensors', 'log.csv', '.hidden.safetensors']) await writeFile(join(folder, name), '')
-    await refuses(openFile(join(folder, 'ema-0.9999.safetensors')), 'option', `there is no such file. ${folder} has ema-0.99.safetensors, model.safetensors.`)
+    await refuses(
+      openFile(join(folder, 'no', 'a.safetensors')),
+      'option',
+      `cannot read ${join(folder, 'no', 'a.safetensors')}: there is no such file. Nor is there a ` +
+        `folder ${join(folder, 'no')}.`,
+    )
+    for (const name of ['model.safetensors', 'ema-0.99.safetensors', 'log.csv', '.hidden.safetensors'])
+      await writeFile(join(folder, name), '')
+    await refuses(
+      openFile(join(folder, 'ema-0.9999.safetensors')),
+      'option',
+      `there is no such file. ${folder} has ema-0.99.safetensors, model.safetensors.`,
+    )
     await refuses(openFile(folder), 'option', `expected a file, found a folder. ${folder} has`, 'model.safetensors')
   })
 
   test.each([
-    ['<!DOCTYPE html>', 'a page of HTML'], ['\n<html>\n', 'a page of HTML'], ['version https://git-lfs', 'a pointer of Git LFS'], ['{"config": 1}', 'JSON'],
-    ['\x89PNG\r\n\x1a\n', 'a picture'], ['\xff\xd8\xff\xe0JFIF ', 'a picture'], ['\x1f\x8b\x08\x08ABCDE', 'a gzip archive'],
+    ['<!DOCTYPE html>', 'a page of HTML'],
+    ['\n<html>\n', 'a page of HTML'],
+    ['version https://git-lfs', 'a pointer of Git LFS'],
+    ['{"config": 1}', 'JSON'],
+    ['\x89PNG\r\n\x1a\n', 'a picture'],
+    ['\xff\xd8\xff\xe0JFIF ', 'a picture'],
+    ['\x1f\x8b\x08\x08ABCDE', 'a gzip archive'],
   ])('%j: what it is instead', async (text, found) => {
-    await refuses(openCheckpoint(bytesSource(Buffer.from(text, 'latin1'))), 'format', `expected weights, as safetensors or of PyTorch, found ${found}`)
+    await refuses(
+      openCheckpoint(bytesSource(Buffer.from(text, 'latin1'))),
+      'format',
+      `expected weights, as safetensors or of PyTorch, found ${found}`,
+    )
   })
 
   test('more bytes at once than there is room for', async () => {
@@ -265,11 +386,20 @@ describe('sources', () => {
       await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
       return `http://127.0.0.1:${(server.address() as AddressInfo).port}/w`
     }
-    afterEach(async () => { await new Promise((done) => { server.closeAllConnections(); server.close(done) }) })
+    afterEach(async () => {
+      await new Promise((done) => {
+        server.closeAllConnections()
+        server.close(done)
+      })
+    })
     test('no server there', async () => {
       const url = await serve('ranges')
       await new Promise((done) => server.close(done))
-      await refuses(urlSource(url), 'format', `${url}: reading failed (fetch failed, ECONNREFUSED): is the server there`)
+      await refuses(
+        urlSource(url),
+        'format',
+        `${url}: reading failed (fetch failed, ECONNREFUSED): is the server there`,
+      )
     })
 
     test('is read by ranges', async () => {
@@ -299,7 +429,10 @@ describe('sources', () => {
     test('that does not answer is refused', async () => {
       const url = await serve('ranges')
       const source = await urlSource(url)
-      await new Promise((done) => { server.closeAllConnections(); server.close(done) })
+      await new Promise((done) => {
+        server.closeAllConnections()
+        server.close(done)
+      })
       await refuses(source.read(0, 8), 'format', url)
       await serve('ranges')
     })
@@ -357,23 +490,26 @@ describe('writing a file', () => {
     expect(await readdir(folder)).toEqual(['out'])
   })
 
-  test.each(['abort', 'throw'] as const)('leaves nothing after %s half way, and what was there is untouched', async (how) => {
-    const path = join(folder, 'out')
-    await writeFile(path, 'before')
-    const controller = new AbortController()
-    let temporary: string[] = []
-    async function* chunks() {
-      yield ascii('half')
-      temporary = (await readdir(folder)).filter((name) => name.endsWith('.tmp'))
-      if (how === 'throw') throw reason
-      controller.abort(reason)
-      yield ascii('the rest')
-    }
-    await expect(writeFileAtomic(path, chunks(), { signal: controller.signal })).rejects.toBe(reason)
-    expect(temporary).toHaveLength(1)
-    expect(await readdir(folder)).toEqual(['out'])
-    expect(await readFile(path, 'utf8')).toBe('before')
-  })
+  test.each(['abort', 'throw'] as const)(
+    'leaves nothing after %s half way, and what was there is untouched',
+    async (how) => {
+      const path = join(folder, 'out')
+      await writeFile(path, 'before')
+      const controller = new AbortController()
+      let temporary: string[] = []
+      async function* chunks() {
+        yield ascii('half')
+        temporary = (await readdir(folder)).filter((name) => name.endsWith('.tmp'))
+        if (how === 'throw') throw reason
+        controller.abort(reason)
+        yield ascii('the rest')
+      }
+      await expect(writeFileAtomic(path, chunks(), { signal: controller.signal })).rejects.toBe(reason)
+      expect(temporary).toHaveLength(1)
+      expect(await readdir(folder)).toEqual(['out'])
+      expect(await readFile(path, 'utf8')).toBe('before')
+    },
+  )
 
   test('an abort before the first and after the last chunk writes nothing', async () => {
     const path = join(folder, 'out')
@@ -391,16 +527,23 @@ describe('writing a file', () => {
     await refuses(writeFileAtomic(join(folder, 'no', 'out'), [ascii('a')]), 'option', 'cannot write', 'ENOENT')
     await refuses(writeFileAtomic(folder, [ascii('a')]), 'option', 'cannot write')
     // The second one's temporary file was beside the folder.
-    expect((await readdir(dirname(folder))).filter((name) => name.startsWith(basename(folder)))).toEqual([basename(folder)])
+    expect((await readdir(dirname(folder))).filter((name) => name.startsWith(basename(folder)))).toEqual([
+      basename(folder),
+    ])
   })
 })
 
 describe('convert', () => {
-  const bytes = concat(...encodeSafetensors([
-    ['b', { shape: [2], data: Float64Array.of(1, 2) }],
-    ['a', { shape: [1], data: BigInt64Array.of(5n) }],
-    ['u', { shape: [1], data: Uint8Array.of(7) }],
-  ], { license: 'MIT', config: 'old' }))
+  const bytes = concat(
+    ...encodeSafetensors(
+      [
+        ['b', { shape: [2], data: Float64Array.of(1, 2) }],
+        ['a', { shape: [1], data: BigInt64Array.of(5n) }],
+        ['u', { shape: [1], data: Uint8Array.of(7) }],
+      ],
+      { license: 'MIT', config: 'old' },
+    ),
+  )
 
   test('keeps order, metadata and values, and adds the configuration as JSON', async () => {
     const chunks: Uint8Array[] = []
@@ -408,8 +551,11 @@ describe('convert', () => {
     for await (const chunk of convertToSafetensors(await open(bytes), added)) chunks.push(chunk)
     const converted = await open(concat(...chunks))
     expect(converted.metadata).toEqual({ license: 'MIT', config: '{"image_size":32}', diffusion: '{}' })
-    expect([...converted.tensors.values()].map(({ name, dtype }) => [name, dtype])).toEqual(
-      [['b', 'F32'], ['a', 'I32'], ['u', 'U8']])
+    expect([...converted.tensors.values()].map(({ name, dtype }) => [name, dtype])).toEqual([
+      ['b', 'F32'],
+      ['a', 'I32'],
+      ['u', 'U8'],
+    ])
     expect(await converted.tensors.get('b')!.read()).toEqual(Float32Array.of(1, 2))
     expect(await converted.tensors.get('a')!.read()).toEqual(Int32Array.of(5))
   })
@@ -439,7 +585,7 @@ describeShared('files of the Python library', () => {
     }
     await checkpoint.close()
     const weights = await openCheckpoint(await openFile(shared('goldens/adm16-new-order.weights.safetensors')))
-    expect(JSON.parse(weights.metadata.config!)).toHaveProperty('model_channels')
+    expect(JSON.parse(weights.metadata.config)).toHaveProperty('model_channels')
     await weights.close()
   })
 

@@ -34,7 +34,11 @@ export function keyedBytes(key: string, count: number): Uint8Array {
 export type SpecialRules = Readonly<Record<string, { readonly offset: number; readonly scale: number }>>
 
 /** The weights of a network by the rule, made when they are read. `gain`: the golden's g, 6 with ReLU, else 3. */
-export function keyedWeights(stateDict: ReadonlyMap<string, Shape>, gain: number, special: SpecialRules = {}): WeightSource {
+export function keyedWeights(
+  stateDict: ReadonlyMap<string, Shape>,
+  gain: number,
+  special: SpecialRules = {},
+): WeightSource {
   const valuesOf = (key: string, shape: Shape): Float32Array => {
     const own = Object.entries(special).find(([suffix]) => key.endsWith(suffix))?.[1]
     if (own) return keyedValues(key, size(shape), own.scale, own.offset)
@@ -42,7 +46,9 @@ export function keyedWeights(stateDict: ReadonlyMap<string, Shape>, gain: number
     if (shape.length >= 2) return keyedValues(key, size(shape), Math.sqrt(gain / size(shape.slice(1))))
     return keyedValues(key, size(shape), 0.1, /(weight|gain)$/.test(key) ? 1 : 0)
   }
-  const tensors = [...stateDict].map(([key, shape]): [string, WeightEntry] =>
-    [key, { shape, byteLength: 4 * size(shape), read: async () => valuesOf(key, shape) }])
+  const tensors = [...stateDict].map(([key, shape]): [string, WeightEntry] => [
+    key,
+    { shape, byteLength: 4 * size(shape), read: async () => valuesOf(key, shape) },
+  ])
   return { name: 'weights by key', tensors: new Map(tensors) }
 }

@@ -33,19 +33,33 @@ export interface Taken {
   readonly complaints: string
 }
 
-/** `processes` of them at once; each that dies is followed by another until `deaths` of every holding have killed enough. */
-export async function takers(lock: string, { processes, rounds, deaths }: { processes: number; rounds: number; deaths: number }): Promise<Taken> {
+/**
+ * `processes` of them at once; each that dies is followed by another until `deaths` of every holding have killed
+ * enough.
+ */
+export async function takers(
+  lock: string,
+  { processes, rounds, deaths }: { processes: number; rounds: number; deaths: number },
+): Promise<Taken> {
   const module = `${lock}.mjs`
   await build({ entryPoints: ['src/io/lock.node.ts'], outfile: module, bundle: true, platform: 'node', format: 'esm' })
   let [done, killed, complaints] = [0, 0, '']
-  await Promise.all(Array.from({ length: processes }, () => new Promise<void>((resolve) => {
-    const child = spawn(process.execPath, ['--input-type=module', '-e', taker(module, lock, rounds, deaths)], { stdio: ['ignore', 'pipe', 'pipe'] })
-    child.stdout.on('data', (text: Buffer) => done += String(text).split('round').length - 1)
-    child.stderr.on('data', (text: Buffer) => complaints += String(text))
-    child.once('close', (_, signal) => {
-      if (signal === 'SIGKILL') killed++
-      resolve()
-    })
-  })))
+  await Promise.all(
+    Array.from(
+      { length: processes },
+      () =>
+        new Promise<void>((resolve) => {
+          const child = spawn(process.execPath, ['--input-type=module', '-e', taker(module, lock, rounds, deaths)], {
+            stdio: ['ignore', 'pipe', 'pipe'],
+          })
+          child.stdout.on('data', (text: Buffer) => (done += String(text).split('round').length - 1))
+          child.stderr.on('data', (text: Buffer) => (complaints += String(text)))
+          child.once('close', (_, signal) => {
+            if (signal === 'SIGKILL') killed++
+            resolve()
+          })
+        }),
+    ),
+  )
   return { rounds: done, killed, complaints }
 }

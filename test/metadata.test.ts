@@ -4,7 +4,11 @@ import { describe, expect, test } from 'vitest'
 import * as data from '../src/data/index.ts'
 import * as diffusion from '../src/diffusion/index.ts'
 import {
-  classifierMetadata, encodeClassifierMetadata, encodeMinorityMetadata, minorityMetadata, type MinorityMetadata,
+  classifierMetadata,
+  encodeClassifierMetadata,
+  encodeMinorityMetadata,
+  minorityMetadata,
+  type MinorityMetadata,
 } from '../src/diffusion/index.ts'
 import * as library from '../src/library.ts'
 import * as nn from '../src/nn/index.ts'
@@ -14,14 +18,26 @@ import { trainingMetadata, trainingOf, type AnyTrainer, type RunChange } from '.
 
 describe('a minority classifier', () => {
   const all: MinorityMetadata = {
-    levels: 3, thresholds: [0.5, 0.7, 0.9], within: 'all', schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false, extractor: null,
+    levels: 3,
+    thresholds: [0.5, 0.7, 0.9],
+    within: 'all',
+    schedule: 'cosine',
+    diffusionSteps: 1000,
+    rescaleTimesteps: false,
+    extractor: null,
   }
 
   test('says its levels, thresholds, process and extractor', () => {
     const within: MinorityMetadata = {
-      ...all, thresholds: [[1, 2, 3], [], [1, 2]], within: 'class', schedule: 'linear', rescaleTimesteps: true, extractor: { sha256: 'a'.repeat(64), name: '64x64_classifier.safetensors' },
+      ...all,
+      thresholds: [[1, 2, 3], [], [1, 2]],
+      within: 'class',
+      schedule: 'linear',
+      rescaleTimesteps: true,
+      extractor: { sha256: 'a'.repeat(64), name: '64x64_classifier.safetensors' },
     }
-    for (const metadata of [all, within]) expect(minorityMetadata(encodeMinorityMetadata(metadata), 'm')).toEqual(metadata)
+    for (const metadata of [all, within])
+      expect(minorityMetadata(encodeMinorityMetadata(metadata), 'm')).toEqual(metadata)
     expect(classifierMetadata(encodeMinorityMetadata(all), 'm')).toEqual({ of: 'levels', names: ['0', '1', '2'] })
   })
 
@@ -47,8 +63,16 @@ describe('how a model was trained', () => {
   test('is read as it was written', () => {
     const history = [{ step: 2, what: 'its labels changed' }]
     expect(trainingOf(trainingMetadata(trainer(), { lr: 1e-4 }))).toEqual({ step: 5, images: 20, lr: 1e-4 })
-    expect(trainingOf(trainingMetadata(trainer(history), { lr: 1e-4 }, 'm', { evaluation: { images: 3 } }))).toEqual({ step: 5, images: 20, lr: 1e-4, history, evaluation: { images: 3 } })
-    expect(() => trainingMetadata(trainer(), { lr: NaN }, 'ema.safetensors')).toThrow('ema.safetensors is not written: lr is NaN')
+    expect(trainingOf(trainingMetadata(trainer(history), { lr: 1e-4 }, 'm', { evaluation: { images: 3 } }))).toEqual({
+      step: 5,
+      images: 20,
+      lr: 1e-4,
+      history,
+      evaluation: { images: 3 },
+    })
+    expect(() => trainingMetadata(trainer(), { lr: NaN }, 'ema.safetensors')).toThrow(
+      'ema.safetensors is not written: lr is NaN',
+    )
   })
 
   test.each([[{}], [{ training: 'three days' }], [{ training: 'null' }]])('%o says nothing', (metadata) => {
@@ -58,11 +82,22 @@ describe('how a model was trained', () => {
 
 test('docs/formats.md names functions that are where it says', async () => {
   const page = readFileSync(new URL('../docs/formats.md', import.meta.url), 'utf8')
-  const rows = page.split('### From a program')[1]!.split('###')[0]!.split('\n').filter((line) => line.startsWith('| ')).slice(2)
-  const entries: Record<string, object> = { tweedie: library, 'tweedie/train': train, 'tweedie/diffusion': diffusion, 'tweedie/nn': nn, 'tweedie/data': data }
+  const rows = page
+    .split('### From a program')[1]
+    .split('###')[0]
+    .split('\n')
+    .filter((line) => line.startsWith('| '))
+    .slice(2)
+  const entries: Record<string, object> = {
+    tweedie: library,
+    'tweedie/train': train,
+    'tweedie/diffusion': diffusion,
+    'tweedie/nn': nn,
+    'tweedie/data': data,
+  }
   const missing = rows.flatMap((row) => {
     const [, , writers = '', readers = '', entry = ''] = row.split('|').map((cell) => cell.trim())
-    const names = [...`${writers} ${readers}`.matchAll(/`(\w+)`/g)].map(([, name]) => name!)
+    const names = [...`${writers} ${readers}`.matchAll(/`(\w+)`/g)].map(([, name]) => name)
     return names.filter((name) => !Object.hasOwn(entries[entry.replaceAll('`', '')] ?? {}, name))
   })
   expect(rows.length).toBeGreaterThan(8)

@@ -3,7 +3,10 @@ import { describe, expect, test } from 'vitest'
 import { countOf, eachBall, kNearest, leastRatio, nearest, radii, type Points } from '../src/metrics/index.ts'
 import { deviceTest, numbers, testDevice } from './op.ts'
 
-const points = (values: ArrayLike<number>, dimension: number): Points => ({ data: Float32Array.from(values), dimension })
+const points = (values: ArrayLike<number>, dimension: number): Points => ({
+  data: Float32Array.from(values),
+  dimension,
+})
 const samples = points(numbers(70 * 19, 1), 19)
 const real = points(numbers(130 * 19, 2), 19)
 
@@ -17,15 +20,18 @@ deviceTest('the same neighbours as nearest, bit for bit', async (device) => {
   expect(await kNearest(device, samples, real, 7)).toEqual(await nearest(samples, real, 7))
   const own = await nearest(real, real, 3, { leaveOneOut: true })
   expect(await kNearest(device, real, real, 3, { leaveOneOut: true })).toEqual(own)
-  expect([...await radii(device, real, 3)]).toEqual(Array.from({ length: 130 }, (_, i) => own.distances[3 * i + 2]))
+  expect([...(await radii(device, real, 3))]).toEqual(Array.from({ length: 130 }, (_, i) => own.distances[3 * i + 2]))
 })
 
 deviceTest('every ball that holds a point, once', async (device) => {
   const balls = { centres: real, radii: await radii(device, real, 3) }
   const found: string[] = []
   await eachBall(device, samples, balls, (i, j) => found.push(`${i} ${j}`))
-  const expected = Array.from({ length: countOf(samples) }, (_, i) => i).flatMap((i) => Array.from(balls.radii, (_, j) => j)
-    .filter((j) => distance(samples, i, real, j) < balls.radii[j]).map((j) => `${i} ${j}`))
+  const expected = Array.from({ length: countOf(samples) }, (_, i) => i).flatMap((i) =>
+    Array.from(balls.radii, (_, j) => j)
+      .filter((j) => distance(samples, i, real, j) < balls.radii[j])
+      .map((j) => `${i} ${j}`),
+  )
   expect(expected.length).toBeGreaterThan(20)
   expect(found.sort()).toEqual(expected.sort())
 })
@@ -56,7 +62,9 @@ describe('of distances', () => {
   test('refuses what it cannot answer', async () => {
     const device = await testDevice()
     const balls = { centres: real, radii: Float64Array.of(1) }
-    await expect(eachBall(device, samples, balls, () => {})).rejects.toThrow('a radius for each of the 130 centres, found 1')
+    await expect(eachBall(device, samples, balls, () => {})).rejects.toThrow(
+      'a radius for each of the 130 centres, found 1',
+    )
     await expect(leastRatio(device, points([1, 2], 2), balls)).rejects.toThrow('one dimension, found 2 and 19')
     await expect(leastRatio(device, points([1, NaN], 2), balls)).rejects.toThrow('finite points, found NaN in row 0')
   })
@@ -65,6 +73,8 @@ describe('of distances', () => {
     const device = await testDevice()
     const signal = AbortSignal.abort(new Error('enough'))
     await expect(kNearest(device, samples, real, 1, { signal })).rejects.toThrow('enough')
-    await expect(eachBall(device, samples, { centres: real, radii: new Float64Array(130) }, () => {}, { signal })).rejects.toThrow('enough')
+    await expect(
+      eachBall(device, samples, { centres: real, radii: new Float64Array(130) }, () => {}, { signal }),
+    ).rejects.toThrow('enough')
   })
 })

@@ -1,9 +1,23 @@
-/** Nearest neighbours against looking at every pair, AvgkNN against PyOD's numbers (spec K of docs/glossary.md), symmetries. */
+/**
+ * Nearest neighbours against looking at every pair, AvgkNN against PyOD's numbers (spec K of
+ * docs/glossary.md), symmetries.
+ */
 import { describe, expect, test } from 'vitest'
-import { avgKnn, memorizationFigures, nearest, nearestPictures, quantiles, turned, type Points } from '../src/metrics/index.ts'
+import {
+  avgKnn,
+  memorizationFigures,
+  nearest,
+  nearestPictures,
+  quantiles,
+  turned,
+  type Points,
+} from '../src/metrics/index.ts'
 import { expectClose, numbers } from './op.ts'
 
-const points = (values: ArrayLike<number>, dimension: number): Points => ({ data: Float32Array.from(values), dimension })
+const points = (values: ArrayLike<number>, dimension: number): Points => ({
+  data: Float32Array.from(values),
+  dimension,
+})
 
 describe('nearest neighbours', () => {
   const queries = points(numbers(13 * 37, 1), 37)
@@ -11,19 +25,33 @@ describe('nearest neighbours', () => {
 
   /** By sorting all pairs. */
   function allPairs(a: Points, b: Points, skipSelf = false): { j: number; distance: number }[][] {
-    const row = ({ data, dimension }: Points, i: number): Float32Array => data.subarray(i * dimension, (i + 1) * dimension)
-    return Array.from({ length: a.data.length / a.dimension }, (_, i) => Array.from({ length: b.data.length / b.dimension }, (_, j) => ({
-      j, distance: Math.sqrt(row(a, i).reduce((sum, value, d) => sum + (value - row(b, j)[d]) ** 2, 0)),
-    })).filter(({ j }) => !skipSelf || j !== i).sort((x, y) => x.distance - y.distance))
+    const row = ({ data, dimension }: Points, i: number): Float32Array =>
+      data.subarray(i * dimension, (i + 1) * dimension)
+    return Array.from({ length: a.data.length / a.dimension }, (_, i) =>
+      Array.from({ length: b.data.length / b.dimension }, (_, j) => ({
+        j,
+        distance: Math.sqrt(row(a, i).reduce((sum, value, d) => sum + (value - row(b, j)[d]) ** 2, 0)),
+      }))
+        .filter(({ j }) => !skipSelf || j !== i)
+        .sort((x, y) => x.distance - y.distance),
+    )
   }
 
-  for (const [name, a, leaveOneOut] of [['of other points', queries, false], ['of the points themselves', references, true]] as const) {
+  for (const [name, a, leaveOneOut] of [
+    ['of other points', queries, false],
+    ['of the points themselves', references, true],
+  ] as const) {
     test(`${name}: the same as by sorting all pairs`, async () => {
       const { indices, distances } = await nearest(a, references, 4, { leaveOneOut })
       const expected = allPairs(a, references, leaveOneOut).map((row) => row.slice(0, 4))
       expect(Array.from(indices)).toEqual(expected.flat().map(({ j }) => j))
       // Sums in double precision, in another order.
-      expectClose(distances, expected.flat().map(({ distance }) => distance), 1e-14, name)
+      expectClose(
+        distances,
+        expected.flat().map(({ distance }) => distance),
+        1e-14,
+        name,
+      )
     })
   }
 
@@ -39,13 +67,18 @@ describe('nearest neighbours', () => {
   test('reports progress, and stops when told', async () => {
     const many = points(new Float32Array(400 * 3000), 3000)
     let last = 0
-    await nearest(many, many, 1, { leaveOneOut: true, onProgress: (done) => {
-      expect(done).toBeGreaterThanOrEqual(last)
-      last = done
-    } })
+    await nearest(many, many, 1, {
+      leaveOneOut: true,
+      onProgress: (done) => {
+        expect(done).toBeGreaterThanOrEqual(last)
+        last = done
+      },
+    })
     expect(last).toBe(1)
     const controller = new AbortController()
-    await expect(nearest(many, many, 1, { signal: controller.signal, onProgress: () => controller.abort(new Error('enough')) })).rejects.toThrow('enough')
+    await expect(
+      nearest(many, many, 1, { signal: controller.signal, onProgress: () => controller.abort(new Error('enough')) }),
+    ).rejects.toThrow('enough')
   })
 
   test('refuses what it cannot answer', async () => {
@@ -58,22 +91,44 @@ describe('nearest neighbours', () => {
 })
 
 test('AvgkNN: the numbers of spec K', async () => {
-  const formula = (n: number, d: number, a: number, b: number): number[] => Array.from({ length: n * d }, (_, i) => Math.sin(a * i * i + b) + 0.5 * Math.cos(0.37 * i))
+  const formula = (n: number, d: number, a: number, b: number): number[] =>
+    Array.from({ length: n * d }, (_, i) => Math.sin(a * i * i + b) + 0.5 * Math.cos(0.37 * i))
   const real = points(formula(40, 4, 0.013, 0.2), 4)
-  const made = points(formula(12, 4, 0.017, 0.9).map((value) => 0.8 * value + 0.1), 4)
-  expectClose(await avgKnn(made, real), [1.064136, 0.5384219, 0.694539, 0.8802324, 0.8111017, 1.0415646, 0.7902848, 0.9097563, 1.0233583, 0.6211993, 0.9596581, 0.9323474], 2e-7, 'of new points')
-  expectClose((await avgKnn(real, real, { leaveOneOut: true })).slice(0, 3), [0.6972353, 0.7512685, 0.7331346], 2e-7, 'of the reference itself')
+  const made = points(
+    formula(12, 4, 0.017, 0.9).map((value) => 0.8 * value + 0.1),
+    4,
+  )
+  expectClose(
+    await avgKnn(made, real),
+    [
+      1.064136, 0.5384219, 0.694539, 0.8802324, 0.8111017, 1.0415646, 0.7902848, 0.9097563, 1.0233583, 0.6211993,
+      0.9596581, 0.9323474,
+    ],
+    2e-7,
+    'of new points',
+  )
+  expectClose(
+    (await avgKnn(real, real, { leaveOneOut: true })).slice(0, 3),
+    [0.6972353, 0.7512685, 0.7331346],
+    2e-7,
+    'of the reference itself',
+  )
 })
 
 describe('pictures over the eight symmetries', () => {
   const size = 12 // halves twice: 12, 6, 3
-  const picture = (count: number, seed: number) => ({ data: Float32Array.from(numbers(count * 3 * size * size, seed)), channels: 3, size })
+  const picture = (count: number, seed: number) => ({
+    data: Float32Array.from(numbers(count * 3 * size * size, seed)),
+    channels: 3,
+    size,
+  })
   const area = 3 * size * size
 
   test('a turned copy is found, and the symmetry that turns it', async () => {
     const training = picture(20, 1)
     const data = new Float32Array(8 * area)
-    for (let s = 0; s < 8; s++) data.set(turned({ data: training.data.subarray((2 * s + 1) * area, (2 * s + 2) * area), size }, s), s * area)
+    for (let s = 0; s < 8; s++)
+      data.set(turned({ data: training.data.subarray((2 * s + 1) * area, (2 * s + 2) * area), size }, s), s * area)
     const found = await nearestPictures({ ...training, data }, training)
     expect([...found.indices]).toEqual([1, 3, 5, 7, 9, 11, 13, 15])
     expect([...found.symmetries]).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
@@ -107,21 +162,32 @@ describe('pictures over the eight symmetries', () => {
   })
 
   test('of thousands of queries each is answered as by itself', async () => {
-    const [many, training] = [{ channels: 1, size: 4, data: Float32Array.from(numbers(4100 * 16, 5)) }, { channels: 1, size: 4, data: Float32Array.from(numbers(3 * 16, 6)) }]
+    const [many, training] = [
+      { channels: 1, size: 4, data: Float32Array.from(numbers(4100 * 16, 5)) },
+      { channels: 1, size: 4, data: Float32Array.from(numbers(3 * 16, 6)) },
+    ]
     const all = await nearestPictures(many, training)
     const last = await nearestPictures({ ...many, data: many.data.subarray(4090 * 16) }, training)
-    expect([all.indices, all.symmetries, all.rms].map((found) => [...found.slice(4090)])).toEqual([last.indices, last.symmetries, last.rms].map((found) => [...found]))
+    expect([all.indices, all.symmetries, all.rms].map((found) => [...found.slice(4090)])).toEqual(
+      [last.indices, last.symmetries, last.rms].map((found) => [...found]),
+    )
     expect(new Set(all.symmetries).size).toBe(8)
   })
 
   test('refuses pictures of another size, and none', async () => {
-    await expect(nearestPictures(picture(1, 1), { data: new Float32Array(3 * 64), channels: 3, size: 8 })).rejects.toThrow('3 x 12 x 12 and 3 x 8 x 8')
-    await expect(nearestPictures(picture(1, 1), { data: new Float32Array(0), channels: 3, size })).rejects.toThrow('no references')
+    await expect(
+      nearestPictures(picture(1, 1), { data: new Float32Array(3 * 64), channels: 3, size: 8 }),
+    ).rejects.toThrow('3 x 12 x 12 and 3 x 8 x 8')
+    await expect(nearestPictures(picture(1, 1), { data: new Float32Array(0), channels: 3, size })).rejects.toThrow(
+      'no references',
+    )
   })
 })
 
-test('quantiles are NumPy\'s', () => {
-  expect(quantiles([0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.8, 0.5], [0, 0.25, 0.5, 0.75, 1])).toEqual([0.1, 0.275, 0.45, 0.725, 0.9].map((q) => expect.closeTo(q, 12)))
+test("quantiles are NumPy's", () => {
+  expect(quantiles([0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.8, 0.5], [0, 0.25, 0.5, 0.75, 1])).toEqual(
+    [0.1, 0.275, 0.45, 0.725, 0.9].map((q) => expect.closeTo(q, 12)),
+  )
   expect(quantiles([3], [0.01])).toEqual([3])
   expect(() => quantiles([], [0.5])).toThrow('no values')
 })
@@ -129,7 +195,11 @@ test('quantiles are NumPy\'s', () => {
 test('samples that lie nearer than 99 % of the held-out images are counted', () => {
   // 0 to 100: the quantile of 1 % is 1.
   const heldOut = Float64Array.from({ length: 101 }, (_, i) => i)
-  const { samples, heldOut: quantilesOfThose, nearer } = memorizationFigures(Float64Array.of(0.5, 0.9, 1, 60, 80), heldOut)
+  const {
+    samples,
+    heldOut: quantilesOfThose,
+    nearer,
+  } = memorizationFigures(Float64Array.of(0.5, 0.9, 1, 60, 80), heldOut)
   expect(nearer).toBe(2 / 5)
   expect(samples.at(0)).toBe(0.5)
   expect(samples.at(-1)).toBe(80)

@@ -1,14 +1,24 @@
 /**
  * The one op-test helper. {@link checkOp} runs an op on every backend and holds each against a float64 reference on the
  * host: the values; the gradients by every input against central differences of the reference, with a random cotangent;
- * both again with the op in the middle of a graph, where a gradient rule that forgets its cotangent shows; and both again
- * with values of 1e4. Then the backends are held against each other, every element. {@link deviceTest} is a test of one
- * device, run once for each backend. After every test of a file that imports this, no buffer may be alive that was not
- * alive before it.
+ * both again with the op in the middle of a graph, where a gradient rule that forgets its cotangent shows; and both
+ * again with values of 1e4. Then the backends are held against each other, every element. {@link deviceTest} is a test
+ * of one device, run once for each backend. After every test of a file that imports this, no buffer may be alive that
+ * was not alive before it.
  */
 import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
 import { kernels } from '../src/tensor/cpu/generated/kernels.ts'
-import { Device, grad, mul, sum, square, type AnyTensor, type DeviceRequest, type Shape, type Tensor } from '../src/tensor/index.ts'
+import {
+  Device,
+  grad,
+  mul,
+  sum,
+  square,
+  type AnyTensor,
+  type DeviceRequest,
+  type Shape,
+  type Tensor,
+} from '../src/tensor/index.ts'
 
 /** An array in float64 on the host. */
 export interface Host {
@@ -18,7 +28,10 @@ export interface Host {
 
 export const size = (shape: Shape): number => shape.reduce((a, b) => a * b, 1)
 
-export const host = (shape: Shape, data?: ArrayLike<number>): Host => ({ shape, data: data ? Float64Array.from(data) : new Float64Array(size(shape)) })
+export const host = (shape: Shape, data?: ArrayLike<number>): Host => ({
+  shape,
+  data: data ? Float64Array.from(data) : new Float64Array(size(shape)),
+})
 
 export type BackendName = 'webgpu' | 'cpu' | 'cpu, relaxed SIMD'
 
@@ -58,7 +71,11 @@ export interface DeviceTestOptions {
 }
 
 /** A test of `body` for each backend, with this file's device of it. */
-export function deviceTest(name: string, body: (device: Device) => Promise<void>, { on = backends, ...options }: DeviceTestOptions = {}): void {
+export function deviceTest(
+  name: string,
+  body: (device: Device) => Promise<void>,
+  { on = backends, ...options }: DeviceTestOptions = {},
+): void {
   for (const backend of on) test(`${name} [${backend}]`, options, async () => body(await testDevice(backend)))
 }
 
@@ -79,7 +96,8 @@ let atStart = new Map<BackendName, number>()
 beforeEach(async () => void (atStart = await alive()))
 
 afterEach(async () => {
-  for (const [name, count] of await alive()) expect(count, `buffers alive after the test on ${name}`).toBe(atStart.get(name) ?? 0)
+  for (const [name, count] of await alive())
+    expect(count, `buffers alive after the test on ${name}`).toBe(atStart.get(name) ?? 0)
 })
 
 afterAll(async () => {
@@ -135,7 +153,13 @@ const normalize = (input: Shape | Input): Input => ('shape' in input ? input : {
 const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((m, v) => Math.max(m, Math.abs(v)), 0)
 
 /** Fails unless |found - expected| <= tolerance * max|expected| everywhere, saying where it is worst. */
-export function expectClose(found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string, floor = 0): void {
+export function expectClose(
+  found: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: number,
+  what: string,
+  floor = 0,
+): void {
   expect(found.length, `${what}: number of elements`).toBe(expected.length)
   const scale = Math.max(largest(expected), floor)
   let worst = 0
@@ -168,7 +192,9 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
   const inputs = check.inputs.map(normalize).map((input, i) => {
     const { shape, dtype = 'f32' } = input
     const factor = dtype === 'f32' && input.scaled !== false ? scale : 1
-    const data = Float64Array.from(input.values ?? numbers(size(shape), i + 1), (v) => (dtype === 'f32' ? Math.fround(v * factor) : v))
+    const data = Float64Array.from(input.values ?? numbers(size(shape), i + 1), (v) =>
+      dtype === 'f32' ? Math.fround(v * factor) : v,
+    )
     return { shape, dtype, data, factor }
   })
   const differentiate = check.differentiate ?? inputs.flatMap(({ dtype }, i) => (dtype === 'f32' ? [i] : []))
@@ -179,7 +205,9 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
     return midGraph ? square(y) : y
   }
   const reference = (arrays: readonly Float64Array[]): Host => {
-    const { shape, data } = check.reference(...inputs.map(({ shape }, i) => ({ shape, data: arrays[i].map((v) => v * factorOf(i)) })))
+    const { shape, data } = check.reference(
+      ...inputs.map(({ shape }, i) => ({ shape, data: arrays[i].map((v) => v * factorOf(i)) })),
+    )
     return { shape, data: midGraph ? data.map((v) => v * v) : data }
   }
   const arrays = inputs.map(({ data }) => data)
@@ -187,7 +215,9 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
   const cotangent = numbers(expected.data.length, 77)
 
   /** The values and the gradients on one backend. */
-  const compute = async (backend: BackendName): Promise<{ values: ArrayLike<number>; gradients: ArrayLike<number>[] }> => {
+  const compute = async (
+    backend: BackendName,
+  ): Promise<{ values: ArrayLike<number>; gradients: ArrayLike<number>[] }> => {
     const device = await testDevice(backend)
     const before = device.stats.liveBuffers
     const tensors = inputs.map(({ data, shape, dtype }) => device.tensor(data, shape, dtype) as AnyTensor as Tensor)
@@ -197,7 +227,12 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
     const gradients: ArrayLike<number>[] = []
     if (differentiate.length > 0) {
       using weights = device.tensor(cotangent, expected.shape)
-      const made = device.scope(() => grad(() => sum(mul(forward(tensors), weights)), differentiate.map((i) => tensors[i])))
+      const made = device.scope(() =>
+        grad(
+          () => sum(mul(forward(tensors), weights)),
+          differentiate.map((i) => tensors[i]),
+        ),
+      )
       made.value.dispose()
       for (const gradient of made.gradients) {
         gradients.push(await gradient.read())
@@ -220,21 +255,34 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
   for (const [k, i] of differentiate.entries()) {
     const { length } = arrays[i]
     const probes = Math.min(check.probes ?? 20, length)
-    const picks = Array.from({ length: probes }, (_, j) => (probes === length ? j : Math.floor(((j + 0.5) * length) / probes)))
+    const picks = Array.from({ length: probes }, (_, j) =>
+      probes === length ? j : Math.floor(((j + 0.5) * length) / probes),
+    )
     const numeric = picks.map((at) => {
       const h = 1e-5 * inputs[i].factor
       const shifted = (by: number): number => {
         const moved = arrays[i].slice()
         moved[at] += by
-        return reference(arrays.map((a, j) => (j === i ? moved : a))).data.reduce((total, v, j) => total + v * cotangent[j], 0)
+        return reference(arrays.map((a, j) => (j === i ? moved : a))).data.reduce(
+          (total, v, j) => total + v * cotangent[j],
+          0,
+        )
       }
       return (shifted(h) - shifted(-h)) / (2 * h)
     })
     for (const [backend, { gradients }] of found) {
       const what = `${name} [${backend}]: gradient by input ${i}`
-      expectClose(picks.map((at) => gradients[k][at]), numeric, gradientTolerance, what, largest(gradients[k]))
-      // Differences are taken for a few elements, and are no better than that; two backends differ by rounding, anywhere.
-      if (backend !== backends[0]) expectClose(gradients[k], one.gradients[k], gradientTolerance / 10, `${what}, against ${backends[0]}`)
+      expectClose(
+        picks.map((at) => gradients[k][at]),
+        numeric,
+        gradientTolerance,
+        what,
+        largest(gradients[k]),
+      )
+      // Differences are taken for a few elements, and are no better than that; two backends differ by rounding,
+      // anywhere.
+      if (backend !== backends[0])
+        expectClose(gradients[k], one.gradients[k], gradientTolerance / 10, `${what}, against ${backends[0]}`)
     }
   }
 }

@@ -10,80 +10,114 @@ const rowOf = ({ heads, newOrder }: AttentionOptions, channels: number, part: nu
 }
 
 /** As guided-diffusion writes it, in float64: q and k are multiplied by d^(-1/4) each. */
-const reference = (options: AttentionOptions) => (qkv: Host): Host => {
-  const [n, rows, tokens] = qkv.shape
-  const channels = rows / 3
-  const d = channels / options.heads
-  const scale = d ** -0.25
-  const out = host([n, channels, tokens])
-  const scores = new Float64Array(tokens)
-  for (let b = 0; b < n; b++) {
-    for (let h = 0; h < options.heads; h++) {
-      const part = (which: number): Float64Array[] => Array.from({ length: d }, (_, c) => {
-        const start = (b * rows + rowOf(options, channels, which, h, c)) * tokens
-        return qkv.data.slice(start, start + tokens).map((v) => (which < 2 ? v * scale : v))
-      })
-      const [q, k, v] = [part(0), part(1), part(2)]
-      for (let i = 0; i < tokens; i++) {
-        scores.fill(0)
-        for (let c = 0; c < d; c++) for (let j = 0; j < tokens; j++) scores[j] += q[c][i] * k[c][j]
-        const top = scores.reduce((a, s) => Math.max(a, s), -Infinity)
-        const total = scores.reduce((a, s, j) => a + (scores[j] = Math.exp(s - top)), 0)
-        for (let c = 0; c < d; c++) {
-          out.data[(b * channels + h * d + c) * tokens + i] = v[c].reduce((a, x, j) => a + x * scores[j], 0) / total
+const reference =
+  (options: AttentionOptions) =>
+  (qkv: Host): Host => {
+    const [n, rows, tokens] = qkv.shape
+    const channels = rows / 3
+    const d = channels / options.heads
+    const scale = d ** -0.25
+    const out = host([n, channels, tokens])
+    const scores = new Float64Array(tokens)
+    for (let b = 0; b < n; b++) {
+      for (let h = 0; h < options.heads; h++) {
+        const part = (which: number): Float64Array[] =>
+          Array.from({ length: d }, (_, c) => {
+            const start = (b * rows + rowOf(options, channels, which, h, c)) * tokens
+            return qkv.data.slice(start, start + tokens).map((v) => (which < 2 ? v * scale : v))
+          })
+        const [q, k, v] = [part(0), part(1), part(2)]
+        for (let i = 0; i < tokens; i++) {
+          scores.fill(0)
+          for (let c = 0; c < d; c++) for (let j = 0; j < tokens; j++) scores[j] += q[c][i] * k[c][j]
+          const top = scores.reduce((a, s) => Math.max(a, s), -Infinity)
+          const total = scores.reduce((a, s, j) => a + (scores[j] = Math.exp(s - top)), 0)
+          for (let c = 0; c < d; c++) {
+            out.data[(b * channels + h * d + c) * tokens + i] = v[c].reduce((a, x, j) => a + x * scores[j], 0) / total
+          }
         }
       }
     }
+    return out
   }
-  return out
-}
 
 /** Random qkv with queries and keys multiplied by one number and values by another. */
 const values = (shape: readonly number[], options: AttentionOptions, qk: number, v = 1): Float64Array => {
   const [n, rows, tokens] = shape
   const x = numbers(n * rows * tokens, 1).map((value) => value * qk)
-  for (let b = 0; b < n; b++) for (let h = 0; h < options.heads; h++) for (let c = 0; c < rows / 3 / options.heads; c++) {
-    const start = (b * rows + rowOf(options, rows / 3, 2, h, c)) * tokens
-    for (let i = start; i < start + tokens; i++) x[i] *= v / qk
-  }
+  for (let b = 0; b < n; b++)
+    for (let h = 0; h < options.heads; h++)
+      for (let c = 0; c < rows / 3 / options.heads; c++) {
+        const start = (b * rows + rowOf(options, rows / 3, 2, h, c)) * tokens
+        for (let i = start; i < start + tokens; i++) x[i] *= v / qk
+      }
   return x
 }
 
-const check = (shape: readonly number[], options: AttentionOptions, qk = 1, v = 1, rest: { probes?: number; midGraph?: boolean; differentiate?: number[] } = {}): Promise<void> =>
+const check = (
+  shape: readonly number[],
+  options: AttentionOptions,
+  qk = 1,
+  v = 1,
+  rest: { probes?: number; midGraph?: boolean; differentiate?: number[] } = {},
+): Promise<void> =>
   checkOp(`attention [${shape}]`, {
-    inputs: [{ shape, values: values(shape, options, qk, v) }], op: (qkv) => attention(qkv, options), reference: reference(options),
+    inputs: [{ shape, values: values(shape, options, qk, v) }],
+    op: (qkv) => attention(qkv, options),
+    reference: reference(options),
     // Scores reach qk² sqrt(d) and are rounded to 6e-8 of that, which the exponential turns into a relative error.
-    tolerance: 3e-6 + 2e-7 * qk * qk * Math.sqrt(shape[1] / 3 / options.heads), large: false, ...rest,
+    tolerance: 3e-6 + 2e-7 * qk * qk * Math.sqrt(shape[1] / 3 / options.heads),
+    large: false,
+    ...rest,
   })
 
 describe('attention against float64', () => {
   for (const newOrder of [false, true]) {
     for (const [shape, heads] of [
-      [[2, 48, 5], 2], [[1, 24, 1], 1], [[2, 96, 16], 4], [[1, 3 * 20, 17], 1], [[1, 3 * 64, 65], 2], [[2, 3 * 32, 64], 1], [[1, 3 * 64, 68], 1],
+      [[2, 48, 5], 2],
+      [[1, 24, 1], 1],
+      [[2, 96, 16], 4],
+      [[1, 3 * 20, 17], 1],
+      [[1, 3 * 64, 65], 2],
+      [[2, 3 * 32, 64], 1],
+      [[1, 3 * 64, 68], 1],
     ] as const) {
       test(`[${shape}], ${heads} heads, ${newOrder ? 'new' : 'legacy'} order`, () => check(shape, { heads, newOrder }))
     }
   }
   // Less than a lane's channels; 13 sums a lane; two chunks of channels, the second not full; two full ones.
-  for (const [width, tokens] of [[1, 40], [100, 36], [136, 39], [256, 36]]) {
-    test(`heads of ${width} channels`, () => check([1, 6 * width, tokens], { heads: 2, newOrder: width !== 136 }, 1, 1, { probes: 4, midGraph: false }))
+  for (const [width, tokens] of [
+    [1, 40],
+    [100, 36],
+    [136, 39],
+    [256, 36],
+  ]) {
+    test(`heads of ${width} channels`, () =>
+      check([1, 6 * width, tokens], { heads: 2, newOrder: width !== 136 }, 1, 1, { probes: 4, midGraph: false }))
   }
   test('values of 1e4', () => check([1, 48, 40], { heads: 2, newOrder: false }, 1, 1e4))
-  test('scores up to 400: one key takes all, nothing overflows', () => check([1, 48, 37], { heads: 2, newOrder: false }, 10, 1, { midGraph: false }))
+  test('scores up to 400: one key takes all, nothing overflows', () =>
+    check([1, 48, 37], { heads: 2, newOrder: false }, 10, 1, { midGraph: false }))
 
   deviceTest('scores of 1e9 stay finite', async (device) => {
-    using qkv = device.tensor(numbers(3 * 16 * 9, 1).map((v) => 1e4 * v), [1, 48, 9])
+    using qkv = device.tensor(
+      numbers(3 * 16 * 9, 1).map((v) => 1e4 * v),
+      [1, 48, 9],
+    )
     const { value, gradients } = t.grad(() => attention(qkv, { heads: 2, newOrder: false }), [qkv])
-    expect([...await value.read(), ...await gradients[0].read()].filter((v) => !Number.isFinite(v))).toEqual([])
+    expect([...(await value.read()), ...(await gradients[0].read())].filter((v) => !Number.isFinite(v))).toEqual([])
     value.dispose()
     gradients[0].dispose()
   })
 })
 
 describe('attention at the sizes of the models', () => {
-  test('ADM-64 at 32x32, one head of 64: [1, 192, 1024]', () => check([1, 192, 1024], { heads: 1, newOrder: true }, 2, 1, { differentiate: [] }))
-  test('4096 tokens', () => check([1, 24, 4096], { heads: 1, newOrder: false }, 2, 1, { differentiate: [], midGraph: false }))
-  test('gradients over many tiles: [1, 24, 300]', () => check([1, 24, 300], { heads: 1, newOrder: false }, 2, 1, { probes: 6 }))
+  test('ADM-64 at 32x32, one head of 64: [1, 192, 1024]', () =>
+    check([1, 192, 1024], { heads: 1, newOrder: true }, 2, 1, { differentiate: [] }))
+  test('4096 tokens', () =>
+    check([1, 24, 4096], { heads: 1, newOrder: false }, 2, 1, { differentiate: [], midGraph: false }))
+  test('gradients over many tiles: [1, 24, 300]', () =>
+    check([1, 24, 300], { heads: 1, newOrder: false }, 2, 1, { probes: 6 }))
 
   // From guided-diffusion itself.
   for (const [newOrder, sums, first] of [
@@ -91,9 +125,12 @@ describe('attention at the sizes of the models', () => {
     [false, [3.637619, 49.56783], [-0.1713336, -0.1690336, -0.1698105, -0.1735886]],
   ] as const) {
     deviceTest(newOrder ? 'QKVAttention' : 'QKVAttentionLegacy', async (device) => {
-      using qkv = device.tensor(Array.from({ length: 240 }, (_, i) => Math.sin(0.19 * i + 0.4)), [1, 48, 5])
+      using qkv = device.tensor(
+        Array.from({ length: 240 }, (_, i) => Math.sin(0.19 * i + 0.4)),
+        [1, 48, 5],
+      )
       using out = attention(qkv, { heads: 2, newOrder })
-      const found = [...await out.read()]
+      const found = [...(await out.read())]
       const sum = found.reduce((a, v) => a + v, 0)
       expect(Math.abs(sum - sums[0])).toBeLessThan(1e-5 * sums[1])
       expect(Math.abs(found.reduce((a, v) => a + Math.abs(v), 0) - sums[1])).toBeLessThan(1e-5 * sums[1])
@@ -103,14 +140,20 @@ describe('attention at the sizes of the models', () => {
 })
 
 // 300 tokens are cut among threads in one way for one sample, in another for 33.
-for (const [n, tokens] of [[3, 40], [33, 300]]) {
+for (const [n, tokens] of [
+  [3, 40],
+  [33, 300],
+]) {
   deviceTest(`a sample is the same in a batch of ${n}, bit for bit`, async (device) => {
     const data = numbers(n * 24 * tokens, 9)
     const cotangent = numbers(n * 8 * tokens, 5)
     const run = async (from: number, to: number): Promise<Float32Array[]> => {
       using x = device.tensor(data.subarray(from * 24 * tokens, to * 24 * tokens), [to - from, 24, tokens])
       using dy = device.tensor(cotangent.subarray(from * 8 * tokens, to * 8 * tokens), [to - from, 8, tokens])
-      const { value, gradients: [dx] } = t.grad(() => attention(x, { heads: 1, newOrder: false }), [x], dy)
+      const {
+        value,
+        gradients: [dx],
+      } = t.grad(() => attention(x, { heads: 1, newOrder: false }), [x], dy)
       const found = [await value.read(), await dx.read()]
       value.dispose()
       dx.dispose()
@@ -125,7 +168,10 @@ deviceTest('the gradient keeps qkv, the result and a number a query, and nothing
   const before = device.stats.liveBuffers
   {
     using x = device.tensor(numbers(48 * 64, 1), [1, 48, 64])
-    const { value, gradients, savedBytes } = t.grad(() => device.scope(() => attention(t.mul(x, 2), { heads: 2, newOrder: false })), [x])
+    const { value, gradients, savedBytes } = t.grad(
+      () => device.scope(() => attention(t.mul(x, 2), { heads: 2, newOrder: false })),
+      [x],
+    )
     expect(savedBytes).toBe(4 * 64 * (48 + 16 + 2))
     value.dispose()
     gradients[0].dispose()

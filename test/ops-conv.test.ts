@@ -37,35 +37,40 @@ const cases: Case[] = [
   { x: [1, 3, 33, 35], weight: [33, 3, 3, 3], padding: 1, bias: true, probes: 2 },
 ]
 
-const convolved = ({ stride = 1, padding = 0 }: Case) => (x: Host, weight: Host, bias?: Host): Host => {
-  const [n, cin, h, w] = x.shape
-  const [cout, , kh, kw] = weight.shape
-  const [ho, wo] = [Math.floor((h + 2 * padding - kh) / stride) + 1, Math.floor((w + 2 * padding - kw) / stride) + 1]
-  const out = host([n, cout, ho, wo])
-  for (let b = 0, at = 0; b < n; b++) {
-    for (let co = 0; co < cout; co++) {
-      for (let oy = 0; oy < ho; oy++) {
-        for (let ox = 0; ox < wo; ox++, at++) {
-          let sum = bias ? bias.data[co] : 0
-          for (let ci = 0; ci < cin; ci++) {
-            for (let ky = 0; ky < kh; ky++) {
-              const y = oy * stride - padding + ky
-              if (y < 0 || y >= h) continue
-              for (let kx = 0; kx < kw; kx++) {
-                const xx = ox * stride - padding + kx
-                if (xx >= 0 && xx < w) sum += x.data[((b * cin + ci) * h + y) * w + xx] * weight.data[((co * cin + ci) * kh + ky) * kw + kx]
+const convolved =
+  ({ stride = 1, padding = 0 }: Case) =>
+  (x: Host, weight: Host, bias?: Host): Host => {
+    const [n, cin, h, w] = x.shape
+    const [cout, , kh, kw] = weight.shape
+    const [ho, wo] = [Math.floor((h + 2 * padding - kh) / stride) + 1, Math.floor((w + 2 * padding - kw) / stride) + 1]
+    const out = host([n, cout, ho, wo])
+    for (let b = 0, at = 0; b < n; b++) {
+      for (let co = 0; co < cout; co++) {
+        for (let oy = 0; oy < ho; oy++) {
+          for (let ox = 0; ox < wo; ox++, at++) {
+            let sum = bias ? bias.data[co] : 0
+            for (let ci = 0; ci < cin; ci++) {
+              for (let ky = 0; ky < kh; ky++) {
+                const y = oy * stride - padding + ky
+                if (y < 0 || y >= h) continue
+                for (let kx = 0; kx < kw; kx++) {
+                  const xx = ox * stride - padding + kx
+                  if (xx >= 0 && xx < w)
+                    sum +=
+                      x.data[((b * cin + ci) * h + y) * w + xx] * weight.data[((co * cin + ci) * kh + ky) * kw + kx]
+                }
               }
             }
+            out.data[at] = sum
           }
-          out.data[at] = sum
         }
       }
     }
+    return out
   }
-  return out
-}
 
-const name = ({ x, weight, stride = 1, padding = 0, bias }: Case): string => `[${x}] by [${weight}], stride ${stride}, padding ${padding}${bias ? ', bias' : ''}`
+const name = ({ x, weight, stride = 1, padding = 0, bias }: Case): string =>
+  `[${x}] by [${weight}], stride ${stride}, padding ${padding}${bias ? ', bias' : ''}`
 
 const variants = ['register', 'tile 64x64', 'tile 32x32', 'subgroup', 'subgroup wide'] as const
 
@@ -145,7 +150,8 @@ test('a residual is added by the kernel, and its gradient passes through', async
   }
 })
 
-test('a kernel beyond one workgroup’s worth of channels', () => check({ x: [1, 67, 5, 5], weight: [65, 67, 3, 3], padding: 1, bias: true }))
+test('a kernel beyond one workgroup’s worth of channels', () =>
+  check({ x: [1, 67, 5, 5], weight: [65, 67, 3, 3], padding: 1, bias: true }))
 
 deviceTest('what does not fit is a typed error', async (device) => {
   const before = device.stats.liveBuffers

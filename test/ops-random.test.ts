@@ -1,6 +1,17 @@
 /** Philox by its published vectors, device against host, the shape of the normal distribution, and dropout. */
 import { describe, expect, test } from 'vitest'
-import { dropout, grad, hostRandomBits, hostRandomNormal, hostRandomUniform, randomBits, randomNormal, splitSeed, sum, type RandomStream } from '../src/tensor/index.ts'
+import {
+  dropout,
+  grad,
+  hostRandomBits,
+  hostRandomNormal,
+  hostRandomUniform,
+  randomBits,
+  randomNormal,
+  splitSeed,
+  sum,
+  type RandomStream,
+} from '../src/tensor/index.ts'
 import { normalOf, philox4x32, type Words } from '../src/tensor/philox.ts'
 import { checkOp, deviceTest, host, numbers } from './op.ts'
 
@@ -8,9 +19,21 @@ const stream: RandomStream = { seed: [0xfedcba98, 0x76543210], draw: 41, purpose
 
 /** Random123's kat_vectors for philox4x32 with ten rounds: counter, key, result. */
 const published: [Words, readonly [number, number], Words][] = [
-  [[0, 0, 0, 0], [0, 0], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]],
-  [[0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff], [0xffffffff, 0xffffffff], [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]],
-  [[0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0], [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]],
+  [
+    [0, 0, 0, 0],
+    [0, 0],
+    [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
+  ],
+  [
+    [0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff],
+    [0xffffffff, 0xffffffff],
+    [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd],
+  ],
+  [
+    [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
+    [0xa4093822, 0x299f31d0],
+    [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
+  ],
 ]
 
 describe('bits', () => {
@@ -28,7 +51,7 @@ describe('bits', () => {
     // Of the three, the first has a position that a tensor can have: block 0.
     using samples = device.tensor([0], [1], 'u32')
     using bits = randomBits(samples, { seed: [0, 0], draw: 0, purpose: 0, shape: [4] })
-    expect([...await bits.read()]).toEqual([...published[0][2]])
+    expect([...(await bits.read())]).toEqual([...published[0][2]])
   })
 
   for (const shape of [[1], [3], [4], [5], [3, 7, 11], [1025]]) {
@@ -50,11 +73,17 @@ describe('bits', () => {
       return new Map(indices.map((k, i) => [k, all.slice(75 * i, 75 * (i + 1))]))
     }
     const eight = await batch([0, 1, 2, 3, 4, 5, 6, 7])
-    for (const [k, values] of [...await batch([5]), ...await batch([2, 7, 0])]) expect(values).toEqual(eight.get(k))
+    for (const [k, values] of [...(await batch([5])), ...(await batch([2, 7, 0]))]) expect(values).toEqual(eight.get(k))
   })
 
   test('seed, draw, purpose and sample each make a stream of their own', () => {
-    const streams = [stream, { ...stream, seed: [0xfedcba98, 0x76543211] }, { ...stream, seed: [0xfedcba99, 0x76543210] }, { ...stream, draw: 42 }, { ...stream, purpose: 0 }] as const
+    const streams = [
+      stream,
+      { ...stream, seed: [0xfedcba98, 0x76543211] },
+      { ...stream, seed: [0xfedcba99, 0x76543210] },
+      { ...stream, draw: 42 },
+      { ...stream, purpose: 0 },
+    ] as const
     const words = [...streams.flatMap((s) => [...hostRandomBits(s, [3], 64)]), ...hostRandomBits(stream, [4], 64)]
     // 384 words, of which two would be equal by chance once in 60000 seeds.
     expect(new Set(words).size).toBe(384)
@@ -65,7 +94,8 @@ describe('bits', () => {
     randomNormal(samples, { ...stream, shape: [33] }).dispose()
     await device.flush()
     const before = device.stats.objectsCreated
-    for (let draw = 0; draw < 5; draw++) randomNormal(samples, { seed: [draw, 1], draw, purpose: draw, shape: [33] }).dispose()
+    for (let draw = 0; draw < 5; draw++)
+      randomNormal(samples, { seed: [draw, 1], draw, purpose: draw, shape: [33] }).dispose()
     await device.flush()
     expect(device.stats.objectsCreated).toBe(before)
   })
@@ -74,14 +104,19 @@ describe('bits', () => {
     expect(splitSeed(7)).toEqual([7, 0])
     expect(splitSeed(2 ** 33 + 5)).toEqual([5, 2])
     expect(splitSeed(0xfedcba9876543210n)).toEqual([0x76543210, 0xfedcba98])
-    for (const bad of [-1, 0.5, 2 ** 53, NaN, 1n << 64n]) expect(() => splitSeed(bad)).toThrowError(/whole number from 0 to 2\^64 - 1/)
+    for (const bad of [-1, 0.5, 2 ** 53, NaN, 1n << 64n])
+      expect(() => splitSeed(bad)).toThrowError(/whole number from 0 to 2\^64 - 1/)
   })
 
   deviceTest('bad parameters are typed errors', async (device) => {
     using samples = device.tensor([0, 1], [2], 'u32')
     using signed = device.tensor([0, 1], [2], 'i32')
-    expect(() => randomBits(samples, { ...stream, draw: -1, shape: [4] })).toThrowError(/whole numbers from 0 to 2\^32 - 1/)
-    expect(() => randomBits(signed as never, { ...stream, shape: [4] })).toThrowError(/randomBits: expected a tensor of type u32, found \[2\] of type i32/)
+    expect(() => randomBits(samples, { ...stream, draw: -1, shape: [4] })).toThrowError(
+      /whole numbers from 0 to 2\^32 - 1/,
+    )
+    expect(() => randomBits(signed as never, { ...stream, shape: [4] })).toThrowError(
+      /randomBits: expected a tensor of type u32, found \[2\] of type i32/,
+    )
     expect(() => randomBits(samples, { ...stream, shape: [0] })).toThrowError(/positive whole dimensions/)
   })
 })
@@ -90,12 +125,21 @@ describe('normals', () => {
   test('are the inverse CDF', () => {
     // Python: statistics.NormalDist().inv_cdf((bits + 0.5) / 2**32). AS 241's PPND7 claims seven digits.
     const python: [number, number][] = [
-      [0x00000000, -6.337957754553789], [0x00000001, -6.166429517819749], [0x00000fff, -4.763025658726428],
-      [0x01234567, -2.616298204319643], [0x13333332, -1.4395314720898171], [0x13333333, -1.4395314704450153],
-      [0x40000000, -0.6744897498297384], [0x7fffffff, -2.9180993729166234e-10], [0x80000000, 2.9180993729166234e-10],
-      [0xdeadbeef, 1.1256287403742193], [0xfffff000, 4.763025658726428], [0xffffffff, 6.337957754553789],
+      [0x00000000, -6.337957754553789],
+      [0x00000001, -6.166429517819749],
+      [0x00000fff, -4.763025658726428],
+      [0x01234567, -2.616298204319643],
+      [0x13333332, -1.4395314720898171],
+      [0x13333333, -1.4395314704450153],
+      [0x40000000, -0.6744897498297384],
+      [0x7fffffff, -2.9180993729166234e-10],
+      [0x80000000, 2.9180993729166234e-10],
+      [0xdeadbeef, 1.1256287403742193],
+      [0xfffff000, 4.763025658726428],
+      [0xffffffff, 6.337957754553789],
     ]
-    for (const [bits, x] of python) expect(Math.abs(normalOf(bits) - x), bits.toString(16)).toBeLessThan(1.5e-7 * Math.max(1, Math.abs(x)))
+    for (const [bits, x] of python)
+      expect(Math.abs(normalOf(bits) - x), bits.toString(16)).toBeLessThan(1.5e-7 * Math.max(1, Math.abs(x)))
   })
 
   deviceTest("the device's agree with the host's to 1e-6", async (device) => {
@@ -149,7 +193,11 @@ describe('dropout', () => {
     await checkOp('dropout', {
       inputs: [[2, 5, 7]],
       op: (x) => dropout(x, 0.3, { ...stream, samples: x.device.tensor(indices, [2], 'u32') }),
-      reference: (x) => host(x.shape, x.data.map((v, i) => (v * keep[i]) / 0.7)),
+      reference: (x) =>
+        host(
+          x.shape,
+          x.data.map((v, i) => (v * keep[i]) / 0.7),
+        ),
     })
   })
   deviceTest('drops as often as it says and keeps the mean', async (device) => {
@@ -171,7 +219,9 @@ describe('dropout', () => {
     using samples = device.tensor([0, 1], [2], 'u32')
     using x = device.tensor(numbers(20, 1), [2, 10])
     const before = device.stats.liveBuffers
-    const { value, gradients } = device.scope(() => ({ ...grad(() => sum(dropout(x, 0.5, { ...stream, samples })), [x]) }))
+    const { value, gradients } = device.scope(() => ({
+      ...grad(() => sum(dropout(x, 0.5, { ...stream, samples })), [x]),
+    }))
     value.dispose()
     for (const gradient of gradients) gradient.dispose()
     expect(device.stats.liveBuffers).toBe(before)

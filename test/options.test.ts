@@ -1,6 +1,6 @@
 /**
- * The descriptions of options: what each kind reads, and that what follows from them (the record of a run, its digests, its
- * replay, the inputs that nothing overwrites) leaves out no option of any command.
+ * The descriptions of options: what each kind reads, and that what follows from them (the record of a run, its digests,
+ * its replay, the inputs that nothing overwrites) leaves out no option of any command.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,8 +8,27 @@ import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { Arguments, parseArguments } from '../src/cli/arguments.ts'
 import { sha256sOf } from '../src/cli/files.ts'
 import { commands } from '../src/cli/main.ts'
-import { choice, factors, file, flag, integer, integers, number, readsPath, text, type Option, type OptionTable } from '../src/cli/option.ts'
-import { readBy, sampleOptions, sampleSettings, toOptions, type SampleOption, type SampleSettings } from '../src/cli/options/sample.ts'
+import {
+  choice,
+  factors,
+  file,
+  flag,
+  integer,
+  integers,
+  number,
+  readsPath,
+  text,
+  type Option,
+  type OptionTable,
+} from '../src/cli/option.ts'
+import {
+  readBy,
+  sampleOptions,
+  sampleSettings,
+  toOptions,
+  type SampleOption,
+  type SampleSettings,
+} from '../src/cli/options/sample.ts'
 import { inputsOf } from '../src/cli/outputs.ts'
 import type { RunRecord } from '../src/cli/sampling/run-record.ts'
 import { sample } from '../src/cli/commands/sample.ts'
@@ -27,23 +46,44 @@ const reads = optionsOf(sampleOptions).filter(([, option]) => readsPath(option))
 /** A folder of one picture, which `shade` changes. */
 function pictures(folder: string, shade: number): string {
   mkdirSync(join(folder, '0'), { recursive: true })
-  writeFileSync(join(folder, '0', '0.png'), encodePng({ width: 8, height: 8, channels: 3, data: new Uint8Array(192).fill(shade) }))
+  writeFileSync(
+    join(folder, '0', '0.png'),
+    encodePng({ width: 8, height: 8, channels: 3, data: new Uint8Array(192).fill(shade) }),
+  )
   return folder
 }
 
 describe('an option', () => {
   const words = { value: 'X', help: 'what it is' }
   const table = {
-    n: number({ ...words, min: 0, max: 1, default: '0.5' }), i: integer({ ...words, min: 2 }), list: integers(words), factors: factors(words), on: flag({ help: 'on' }),
-    one: choice(['cpu', 'webgpu'], { help: 'which' }), t: text(words), f: file(words),
+    n: number({ ...words, min: 0, max: 1, default: '0.5' }),
+    i: integer({ ...words, min: 2 }),
+    list: integers(words),
+    factors: factors(words),
+    on: flag({ help: 'on' }),
+    one: choice(['cpu', 'webgpu'], { help: 'which' }),
+    t: text(words),
+    f: file(words),
   }
-  const args = (given: Partial<Record<keyof typeof table, string>>): Arguments<typeof table> => new Arguments(table, [], new Map(Object.entries(given)))
+  const args = (given: Partial<Record<keyof typeof table, string>>): Arguments<typeof table> =>
+    new Arguments(table, [], new Map(Object.entries(given)))
 
   test('reads its word, else its default, else nothing', () => {
     const given = args({ n: ' 1e-1', i: '2', list: '3,8', factors: '0.5,2', on: 'false', one: 'cpu', t: '007', f: 'a' })
-    expect([given.get('n'), given.get('i'), given.get('list'), given.get('factors'), given.get('on'), given.get('one'), given.get('t'), given.path('f')])
-      .toEqual([0.1, 2, [3, 8], [0.5, 2], false, 'cpu', '007', join(process.cwd(), 'a')])
-    expect((Object.keys(table) as (keyof typeof table)[]).map((name) => args({}).get(name))).toEqual([0.5, ...Array.from({ length: 7 }, () => undefined)])
+    expect([
+      given.get('n'),
+      given.get('i'),
+      given.get('list'),
+      given.get('factors'),
+      given.get('on'),
+      given.get('one'),
+      given.get('t'),
+      given.path('f'),
+    ]).toEqual([0.1, 2, [3, 8], [0.5, 2], false, 'cpu', '007', join(process.cwd(), 'a')])
+    expect((Object.keys(table) as (keyof typeof table)[]).map((name) => args({}).get(name))).toEqual([
+      0.5,
+      ...Array.from({ length: 7 }, () => undefined),
+    ])
     expect([args({}).path('f'), args({}).has('n'), args({}).text('n')]).toEqual([null, false, undefined])
   })
 
@@ -66,39 +106,99 @@ describe('an option', () => {
     expect(() => args({}).required('t', ': some text')).toThrow('--t is required: some text.')
   })
 
-  test.each(commands.map((command) => [command.name, command] as const))('of %s has a default that it can read', (_, { options }) => {
-    for (const [name, option] of optionsOf(options)) if (option.default !== undefined) expect(() => option.read(option.default!, name), name).not.toThrow()
-  })
+  test.each(commands.map((command) => [command.name, command] as const))(
+    'of %s has a default that it can read',
+    (_, { options }) => {
+      for (const [name, option] of optionsOf(options))
+        if (option.default !== undefined) expect(() => option.read(option.default!, name), name).not.toThrow()
+    },
+  )
 
   // A table that takes an option of another and says other bounds would still have the reader of the first.
-  test.each(commands.map((command) => [command.name, command] as const))('of %s keeps to the bounds that are described', (_, { options }) => {
-    for (const [name, option] of optionsOf(options)) {
-      const { min, max } = option
-      for (const bound of [min, max]) if (bound !== undefined) expect(() => option.read(String(bound), name), `--${name} ${bound}`).not.toThrow()
-      for (const beyond of [min! - 1, max! + 1]) if (!Number.isNaN(beyond)) expect(() => option.read(String(beyond), name), `--${name} ${beyond}`).toThrow()
-    }
-  })
+  test.each(commands.map((command) => [command.name, command] as const))(
+    'of %s keeps to the bounds that are described',
+    (_, { options }) => {
+      for (const [name, option] of optionsOf(options)) {
+        const { min, max } = option
+        for (const bound of [min, max])
+          if (bound !== undefined) expect(() => option.read(String(bound), name), `--${name} ${bound}`).not.toThrow()
+        for (const beyond of [min! - 1, max! + 1])
+          if (!Number.isNaN(beyond)) expect(() => option.read(String(beyond), name), `--${name} ${beyond}`).toThrow()
+      }
+    },
+  )
 })
 
-test.each(commands.map((command) => [command.name, command] as const))('%s knows every path that it is told to read', (_, command) => {
-  const paths = optionsOf(command.options).filter(([, option]) => readsPath(option)).map(([name]) => name)
-  const words = Array.from({ length: command.positionals[0] }, () => 'x')
-  expect(inputsOf(parseArguments(command, [...words, ...paths.flatMap((name) => [`--${name}`, name])]))).toEqual(paths.map((name) => ({ option: `--${name}`, path: name })))
-})
+test.each(commands.map((command) => [command.name, command] as const))(
+  '%s knows every path that it is told to read',
+  (_, command) => {
+    const paths = optionsOf(command.options)
+      .filter(([, option]) => readsPath(option))
+      .map(([name]) => name)
+    const words = Array.from({ length: command.positionals[0] }, () => 'x')
+    expect(inputsOf(parseArguments(command, [...words, ...paths.flatMap((name) => [`--${name}`, name])]))).toEqual(
+      paths.map((name) => ({ option: `--${name}`, path: name })),
+    )
+  },
+)
 
 describe('the record of a run', () => {
   test('keeps every option, but those whose effect another says and those that change no picture', () => {
-    const silent = optionsOf(sampleOptions).filter(([, { record }]) => record === undefined).map(([name]) => name)
+    const silent = optionsOf(sampleOptions)
+      .filter(([, { record }]) => record === undefined)
+      .map(([name]) => name)
     expect(silent.sort()).toEqual(['backend', 'predict-xstart', 'self-guided', 'simd', 'threads'])
   })
 
   test('is read again as the same settings', () => {
-    const settings = (argv: readonly string[]): SampleSettings => sampleSettings(parseArguments(sample, argv), { config: base, diffusion: cosine })
+    const settings = (argv: readonly string[]): SampleSettings =>
+      sampleSettings(parseArguments(sample, argv), { config: base, diffusion: cosine })
     for (const argv of [
-      [], ['--method', 'ddim', '--eta', '0.7', '--respacing', 'ddim50', '--number', '5', '--batch', '2', '--seed', '9', '--save', 's'], ['--guide-raw', '--guide-through', 'both', '--lpips', 'w'],
-      ['--classifier', 'c', '--target', '3,8', '--minority-classifier', 'm', '--minority-target', '2-7'], ['--minority-classifier', 'm', '--minority-tilt', '--extractor', 'e'],
-      ['--boost', '2', '--skip', '1', '--no-clip-denoised', '--predict', 'v', '--upsampler', 'u', '--upsampler-respacing', '20'],
-      ['--sehwag-classifier', 's', '--sehwag-data', 'd', '--sehwag-discriminator', 'x', '--attributes-classifier', 'a', '--features', 'f'],
+      [],
+      [
+        '--method',
+        'ddim',
+        '--eta',
+        '0.7',
+        '--respacing',
+        'ddim50',
+        '--number',
+        '5',
+        '--batch',
+        '2',
+        '--seed',
+        '9',
+        '--save',
+        's',
+      ],
+      ['--guide-raw', '--guide-through', 'both', '--lpips', 'w'],
+      ['--classifier', 'c', '--target', '3,8', '--minority-classifier', 'm', '--minority-target', '2-7'],
+      ['--minority-classifier', 'm', '--minority-tilt', '--extractor', 'e'],
+      [
+        '--boost',
+        '2',
+        '--skip',
+        '1',
+        '--no-clip-denoised',
+        '--predict',
+        'v',
+        '--upsampler',
+        'u',
+        '--upsampler-respacing',
+        '20',
+      ],
+      [
+        '--sehwag-classifier',
+        's',
+        '--sehwag-data',
+        'd',
+        '--sehwag-discriminator',
+        'x',
+        '--attributes-classifier',
+        'a',
+        '--features',
+        'f',
+      ],
     ]) {
       vi.spyOn(console, 'error').mockImplementation(() => {})
       const first = settings(['--model', 'm', ...argv])
@@ -112,8 +212,11 @@ describe('the record of a run', () => {
   test.each(reads)('names what --%s reads', (name) => {
     vi.spyOn(console, 'error').mockImplementation(() => {})
     const rival = { lpips: 'features', features: 'lpips' }[name as string]
-    const argv = reads.flatMap(([one]) => one === rival ? [] : [`--${one}`, `${one}.file`])
-    const settings = sampleSettings(parseArguments(sample, [...argv, '--target', '0']), { config: base, diffusion: cosine })
+    const argv = reads.flatMap(([one]) => (one === rival ? [] : [`--${one}`, `${one}.file`]))
+    const settings = sampleSettings(parseArguments(sample, [...argv, '--target', '0']), {
+      config: base,
+      diffusion: cosine,
+    })
     vi.restoreAllMocks()
     expect(readBy(settings)[name]).toBe(join(process.cwd(), `${name}.file`))
   })
@@ -124,17 +227,55 @@ describe('a run', () => {
   let record: RunRecord
   beforeAll(async () => {
     await writeModel(model('base'), base)
-    for (const [name, outChannels] of [['classifier', 3], ['extractor', 10], ['sehwag', 3], ['judge', 2], ['attributes', 4]] as const) await writeModel(model(name), { ...classifier, outChannels })
+    for (const [name, outChannels] of [
+      ['classifier', 3],
+      ['extractor', 10],
+      ['sehwag', 3],
+      ['judge', 2],
+      ['attributes', 4],
+    ] as const)
+      await writeModel(model(name), { ...classifier, outChannels })
     await writeModel(model('minority'), onFeatures)
     await writeModel(model('upsampler'), upsampler)
     const fit = new MarginalFit(8, 3)
     fit.add(Float32Array.from({ length: 40 * 192 }, (_, i) => Math.sin(i * i)))
     await writeFileAtomic(model('marginal'), encodeMarginal(fit.result()))
     const { code, err } = await tweedie([
-      'sample', '--model', model('base'), '--respacing', '10', '--number', '1', '--out', at('run'), '--backend', 'cpu', '--threads', '1',
-      '--classifier', model('classifier'), '--target', '0', '--minority-classifier', model('minority'), '--extractor', model('extractor'),
-      '--sehwag-classifier', model('sehwag'), '--sehwag-data', pictures(at('pictures'), 9), '--sehwag-discriminator', model('judge'),
-      '--attributes-classifier', model('attributes'), '--upsampler', model('upsampler'), '--upsampler-respacing', '2', '--marginal', model('marginal'),
+      'sample',
+      '--model',
+      model('base'),
+      '--respacing',
+      '10',
+      '--number',
+      '1',
+      '--out',
+      at('run'),
+      '--backend',
+      'cpu',
+      '--threads',
+      '1',
+      '--classifier',
+      model('classifier'),
+      '--target',
+      '0',
+      '--minority-classifier',
+      model('minority'),
+      '--extractor',
+      model('extractor'),
+      '--sehwag-classifier',
+      model('sehwag'),
+      '--sehwag-data',
+      pictures(at('pictures'), 9),
+      '--sehwag-discriminator',
+      model('judge'),
+      '--attributes-classifier',
+      model('attributes'),
+      '--upsampler',
+      model('upsampler'),
+      '--upsampler-respacing',
+      '2',
+      '--marginal',
+      model('marginal'),
     ])
     expect(code, err.join('\n')).toBe(0)
     record = JSON.parse(readFileSync(at('run/run.json'), 'utf8')) as RunRecord
@@ -144,22 +285,40 @@ describe('a run', () => {
     const read = reads.filter(([name]) => record.options[name] !== undefined)
     // LPIPS weights and given noise are read like these.
     expect(read.length).toBe(reads.length - 3)
-    for (const [name, option] of read) expect(record.sha256[name], name).toBe((await sha256sOf(option, String(record.options[name]), new AbortController().signal))[0])
+    for (const [name, option] of read)
+      expect(record.sha256[name], name).toBe(
+        (await sha256sOf(option, String(record.options[name]), new AbortController().signal))[0],
+      )
     expect(Object.keys(record.sha256).sort()).toEqual(read.map(([name]) => name).sort())
   })
 
   test.each(reads)('is not replayed with another --%s', async (name, option) => {
     const path = at(`read-${name}`)
-    const write = (shade: number): unknown => option.path === 'images' ? pictures(path, shade) : writeFileSync(path, Uint8Array.of(shade))
+    const write = (shade: number): unknown =>
+      option.path === 'images' ? pictures(path, shade) : writeFileSync(path, Uint8Array.of(shade))
     write(1)
     const sum = (await sha256sOf(option, path, new AbortController().signal))[0]
     mkdirSync(at(`with-${name}`))
     const old = at(`with-${name}/run.json`)
     // Of this option alone, beside the model.
-    writeFileSync(old, JSON.stringify({ ...record, options: { model: record.options.model, number: 1, [name]: path }, sha256: { model: record.sha256.model, [name]: sum } }))
+    writeFileSync(
+      old,
+      JSON.stringify({
+        ...record,
+        options: { model: record.options.model, number: 1, [name]: path },
+        sha256: { model: record.sha256.model, [name]: sum },
+      }),
+    )
     write(2)
     const { code, err } = await tweedie(['replay', old, '--out', at('never')])
-    expect([code, err]).toEqual([1, [expect.stringMatching(new RegExp(`read-${name} is not the file of the run: its sha256 is [0-9a-f]{64}, expected ${sum}\\.$`))]])
+    expect([code, err]).toEqual([
+      1,
+      [
+        expect.stringMatching(
+          new RegExp(`read-${name} is not the file of the run: its sha256 is [0-9a-f]{64}, expected ${sum}\\.$`),
+        ),
+      ],
+    ])
     const moved = await tweedie(['replay', old, `--${name}`, at('nowhere'), '--out', at('never')])
     expect(moved.code).toBe(1)
     expect(moved.err.join('\n')).toContain('nowhere')

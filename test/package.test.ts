@@ -1,6 +1,7 @@
 /**
  * The package as others meet it: what it exports, what a browser bundle of it holds, which part knows which, and that a
- * Node process which uses it ends by itself, computes on the CPU or on SwiftShader, and says clearly when there is no adapter.
+ * Node process which uses it ends by itself, computes on the CPU or on SwiftShader, and says clearly when
+ * there is no adapter.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -19,7 +20,8 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 describe('sources', () => {
   // What every file may import.
   const common = ['errors.ts', 'suggest.ts', 'refuse.ts']
-  // Which rooms a room may import beside them. The files of src/ itself are the package's entries and may use all but the command line.
+  // Which rooms a room may import beside them. The files of src/ itself are the package's entries and may use all
+  // but the command line.
   const rooms: Record<string, string[]> = {
     'errors.ts': [],
     'suggest.ts': [],
@@ -36,7 +38,20 @@ describe('sources', () => {
     diffusion: ['tensor', 'nn', 'io', 'data'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     tweedie: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
-    cli: ['platform', 'tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts', 'index.node.ts', 'tensor.ts'],
+    cli: [
+      'platform',
+      'tensor',
+      'nn',
+      'io',
+      'data',
+      'metrics',
+      'diffusion',
+      'train',
+      'tweedie',
+      'index.ts',
+      'index.node.ts',
+      'tensor.ts',
+    ],
     'library.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie'],
     'index.ts': ['tensor', 'library.ts'],
     'webgpu.ts': ['tensor', 'library.ts'],
@@ -44,18 +59,30 @@ describe('sources', () => {
     'tensor.ts': ['tensor'],
     'index.node.ts': ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train', 'tweedie', 'index.ts'],
   }
-  const files = readdirSync(join(root, 'src'), { recursive: true }).map(String).filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
-  const roomOf = (file: string): string => file.split('/')[0] as string
+  const files = readdirSync(join(root, 'src'), { recursive: true })
+    .map(String)
+    .filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
+  const roomOf = (file: string): string => file.split('/')[0]
 
-  interface Import { from: string; to: string; typeOnly: boolean }
-  const imports: Import[] = files.flatMap((from) => [
-    // `import … from 'x'`, `export … from 'x'`, `import 'x'` and `import('x')`; a clause of other statements cannot match, for it has no quote.
-    ...read(`src/${from}`).matchAll(/^\s*(?:import|export)\s+(type\s)?(?:[^'"`;=]*?\sfrom\s+)?'([^']+)'|\bimport\(\s*'([^']+)'/gm),
-  ].map((match) => {
-    const to = match[2] ?? match[3] ?? ''
-    const path = to === '#platform' ? 'platform/index.ts' : to.startsWith('.') ? relative('.', join(dirname(from), to)) : to
-    return { from, to: path, typeOnly: match[1] !== undefined }
-  }))
+  interface Import {
+    from: string
+    to: string
+    typeOnly: boolean
+  }
+  const imports: Import[] = files.flatMap((from) =>
+    [
+      // `import … from 'x'`, `export … from 'x'`, `import 'x'` and `import('x')`; a clause of other statements cannot
+      // match, for it has no quote.
+      ...read(`src/${from}`).matchAll(
+        /^\s*(?:import|export)\s+(type\s)?(?:[^'"`;=]*?\sfrom\s+)?'([^']+)'|\bimport\(\s*'([^']+)'/gm,
+      ),
+    ].map((match) => {
+      const to = match[2] ?? match[3] ?? ''
+      const path =
+        to === '#platform' ? 'platform/index.ts' : to.startsWith('.') ? relative('.', join(dirname(from), to)) : to
+      return { from, to: path, typeOnly: match[1] !== undefined }
+    }),
+  )
   const inner = imports.filter(({ to }) => to.endsWith('.ts'))
 
   test('every import is found, and leads to a file', () => {
@@ -113,12 +140,18 @@ describe('sources', () => {
     const height = (file: string): number => order.indexOf(dirname(relative(room, file)))
     const inside = inner.filter(({ from, to }) => roomOf(from) === room && roomOf(to) === room && !top.includes(from))
     expect(new Set(inside.flatMap(({ from, to }) => [height(from), height(to)]))).toEqual(new Set(order.keys()))
-    expect(inside.filter(({ from, to }) => height(to) > height(from)).map(({ from, to }) => `${from} imports ${to}`)).toEqual([])
+    expect(
+      inside.filter(({ from, to }) => height(to) > height(from)).map(({ from, to }) => `${from} imports ${to}`),
+    ).toEqual([])
   })
 
   test("only the command line and *.node.ts import Node's modules", () => {
-    const own = inner.filter(({ from, to }) => to.endsWith('.node.ts') && !from.endsWith('.node.ts') && roomOf(from) !== 'cli')
-    const node = imports.filter(({ from, to }) => to.startsWith('node:') && !from.endsWith('.node.ts') && roomOf(from) !== 'cli')
+    const own = inner.filter(
+      ({ from, to }) => to.endsWith('.node.ts') && !from.endsWith('.node.ts') && roomOf(from) !== 'cli',
+    )
+    const node = imports.filter(
+      ({ from, to }) => to.startsWith('node:') && !from.endsWith('.node.ts') && roomOf(from) !== 'cli',
+    )
     expect([...node, ...own].map(({ from, to }) => `${from} imports ${to}`)).toEqual([])
   })
 
@@ -140,30 +173,53 @@ describe('installed', () => {
 
   test("the browser's bundle has nothing of Node in it", async () => {
     const { outputFiles, metafile } = await esbuild.build({
-      stdin: { contents: "export * from 'tweedie'", resolveDir: folder }, bundle: true, minify: true, write: false, metafile: true, format: 'esm', platform: 'browser',
+      stdin: { contents: "export * from 'tweedie'", resolveDir: folder },
+      bundle: true,
+      minify: true,
+      write: false,
+      metafile: true,
+      format: 'esm',
+      platform: 'browser',
     })
     const inputs = Object.entries(metafile.inputs)
     expect(inputs.filter(([path]) => path.endsWith('.node.js')).map(([path]) => path)).toEqual([])
-    expect(inputs.flatMap(([, { imports }]) => imports.filter(({ path, external }) => external || path.startsWith('node:')))).toEqual([])
-    const code = outputFiles[0]!.contents
-    console.log(`tweedie for the browser: ${(code.length / 1024).toFixed(0)} KB, ${(gzipSync(code).length / 1024).toFixed(0)} KB gzipped`)
+    expect(
+      inputs.flatMap(([, { imports }]) => imports.filter(({ path, external }) => external || path.startsWith('node:'))),
+    ).toEqual([])
+    const code = outputFiles[0].contents
+    console.log(
+      `tweedie for the browser: ${(code.length / 1024).toFixed(0)} KB, ` +
+        `${(gzipSync(code).length / 1024).toFixed(0)} KB gzipped`,
+    )
     expect(new TextDecoder().decode(code)).toContain('navigator')
   })
 
   /** Runs a module in a process of its own. */
-  const runScript = (code: string, env: NodeJS.ProcessEnv = {}, cwd = withWebGPU): { status: number | null; stdout: string; stderr: string } =>
-    spawnSync(process.execPath, ['--input-type=module', '--eval', code], { cwd, encoding: 'utf8', timeout: 60_000, env: { ...process.env, ...env } })
+  const runScript = (
+    code: string,
+    env: NodeJS.ProcessEnv = {},
+    cwd = withWebGPU,
+  ): { status: number | null; stdout: string; stderr: string } =>
+    spawnSync(process.execPath, ['--input-type=module', '--eval', code], {
+      cwd,
+      encoding: 'utf8',
+      timeout: 60_000,
+      env: { ...process.env, ...env },
+    })
   const compute = (backend: string): string => `
     import { Device, add } from 'tweedie'
     const device = await Device.request({ backend: '${backend}' })
     const x = device.tensor([1, 2, 3])
     console.log(device.adapter.name, ...await add(x, x).read())`
 
-  test.each(['webgpu', 'cpu', 'auto'])('a Node script that never disposes of its device ends by itself: %s', (backend) => {
-    const { status, stdout, stderr } = runScript(compute(backend))
-    expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' })
-    expect(stdout).toMatch(/ 2 4 6\n$/)
-  })
+  test.each(['webgpu', 'cpu', 'auto'])(
+    'a Node script that never disposes of its device ends by itself: %s',
+    (backend) => {
+      const { status, stdout, stderr } = runScript(compute(backend))
+      expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' })
+      expect(stdout).toMatch(/ 2 4 6\n$/)
+    },
+  )
 
   test('the CPU backend says nothing on stderr, whatever drivers there are', () => {
     const { stdout, stderr } = runScript(compute('cpu'))
@@ -172,41 +228,66 @@ describe('installed', () => {
   })
 
   test('without the package webgpu the CPU computes, silently, and WebGPU by name says what to install', () => {
-    expect(runScript(compute('auto'), {}, folder)).toMatchObject({ status: 0, stdout: expect.stringMatching(/^CPU.* 2 4 6\n$/), stderr: '' })
-    const { stdout } = runScript(`
+    expect(runScript(compute('auto'), {}, folder)).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^CPU.* 2 4 6\n$/),
+      stderr: '',
+    })
+    const { stdout } = runScript(
+      `
       import { Device, TweedieError } from 'tweedie'
-      try { await Device.request({ backend: 'webgpu' }) } catch (error) { console.log(error instanceof TweedieError, error.code, error.message) }`, {}, folder)
+      try { await Device.request({ backend: 'webgpu' }) } catch (error) { console.log(error instanceof TweedieError, error.code, error.message) }`,
+      {},
+      folder,
+    )
     expect(stdout).toMatch(/^true webgpu-unavailable .*npm install webgpu/)
   })
 
   test('npx tweedie draws', () => {
     const argv = ['tweedie', 'sample', '--model', 'bccd32', '--respacing', '2', '--number', '1', '--out', 'cells']
-    const { status, stderr } = spawnSync('npx', argv, { cwd: folder, encoding: 'utf8', shell: process.platform === 'win32' })
+    const { status, stderr } = spawnSync('npx', argv, {
+      cwd: folder,
+      encoding: 'utf8',
+      shell: process.platform === 'win32',
+    })
     expect(status, stderr).toBe(0)
-    expect(readdirSync(join(folder, 'cells'))).toEqual(expect.arrayContaining(['contact-sheet.png', 'report.html', 'run.json', 'sample-0000.png']))
+    expect(readdirSync(join(folder, 'cells'))).toEqual(
+      expect.arrayContaining(['contact-sheet.png', 'report.html', 'run.json', 'sample-0000.png']),
+    )
   })
 
   // The drivers of Linux are chosen by environment variables; elsewhere the system's own driver is the only one.
   if (process.platform === 'linux') {
     if (process.arch === 'x64') {
       test('SwiftShader, which comes with the development dependencies, computes', () => {
-        const env = runScript("import { swiftShaderEnvironment } from './scripts/vulkan.js'; console.log(JSON.stringify(swiftShaderEnvironment()))", {}, root).stdout
+        const env = runScript(
+          "import { swiftShaderEnvironment } from './scripts/vulkan.js'; " +
+            'console.log(JSON.stringify(swiftShaderEnvironment()))',
+          {},
+          root,
+        ).stdout
         const { stdout, stderr } = runScript(compute('webgpu'), JSON.parse(env))
         expect(stdout, stderr).toMatch(/^SwiftShader.* 2 4 6\n$/)
       })
     }
 
     test('without an adapter the CPU computes, silently where there is no GPU', () => {
-      const { stdout, stderr } = runScript(compute('auto'), { VK_DRIVER_FILES: '/nonexistent', VK_ICD_FILENAMES: '/nonexistent' })
+      const { stdout, stderr } = runScript(compute('auto'), {
+        VK_DRIVER_FILES: '/nonexistent',
+        VK_ICD_FILENAMES: '/nonexistent',
+      })
       expect(stdout).toMatch(/^CPU.* 2 4 6\n$/)
       // With a GPU's device file and no driver for it, Dawn is asked, and warns.
       expect(nodePlatform.mayHaveGPU() ? '' : stderr).toBe('')
     })
 
     test('without an adapter WebGPU by name is a typed error that says what to do', () => {
-      const { status, stdout, stderr } = runScript(`
+      const { status, stdout, stderr } = runScript(
+        `
         import { Device, TweedieError } from 'tweedie'
-        try { await Device.request({ backend: 'webgpu' }) } catch (error) { console.log(error instanceof TweedieError, error.code, error.message) }`, { VK_DRIVER_FILES: '/nonexistent', VK_ICD_FILENAMES: '/nonexistent' })
+        try { await Device.request({ backend: 'webgpu' }) } catch (error) { console.log(error instanceof TweedieError, error.code, error.message) }`,
+        { VK_DRIVER_FILES: '/nonexistent', VK_ICD_FILENAMES: '/nonexistent' },
+      )
       expect(status, stderr).toBe(0)
       expect(stdout).toMatch(/^true webgpu-unavailable .*mesa-vulkan-drivers/)
     })

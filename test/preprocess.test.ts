@@ -6,8 +6,12 @@ import { keyedBytes, keyedValues } from './keyed-formula.ts'
 import { expectClose, expectSameBits } from './op.ts'
 import { describeShared } from './shared.ts'
 
-const picture = (key: string, height: number, width: number): Image =>
-  ({ width, height, channels: 3, data: keyedBytes(key, width * height * 3) })
+const picture = (key: string, height: number, width: number): Image => ({
+  width,
+  height,
+  channels: 3,
+  data: keyedBytes(key, width * height * 3),
+})
 
 /** Some rows of an interleaved image. */
 const rowsOf = <T extends Uint8Array | Float32Array>(data: T, row: number, rows: readonly number[]): number[] =>
@@ -20,7 +24,8 @@ test('the formula of the goldens', () => {
 describeShared('as Pillow and torchvision', () => {
   let golden: Golden
   beforeAll(async () => void (golden = await readGolden('goldens/baselines/preprocess.safetensors')))
-  const expectBytes = (found: number[], name: string): void => expect(found).toEqual(Array.from(arrayNamed(golden, name).data))
+  const expectBytes = (found: number[], name: string): void =>
+    expect(found).toEqual(Array.from(arrayNamed(golden, name).data))
   const [pic, big] = [picture('pic', 96, 70), picture('bigpic', 300, 451)]
 
   test('both sides given: enlarged and shrunk', () => {
@@ -38,7 +43,11 @@ describeShared('as Pillow and torchvision', () => {
   })
 
   test('normalised values', () => {
-    const values = normalized(middle(resizeShortSide(pic, 256, 'bicubic'), 224), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    const values = normalized(
+      middle(resizeShortSide(pic, 256, 'bicubic'), 224),
+      [0.485, 0.456, 0.406],
+      [0.229, 0.224, 0.225],
+    )
     const rows = [0, 1, 2].flatMap((c) => rowsOf(values.subarray(c * 224 * 224), 224, [0, 223]))
     expectClose(rows, arrayNamed(golden, 'dino.normalised').data, 1e-7, 'normalised')
   })
@@ -52,7 +61,11 @@ describeShared('floats as clean-fid has them', () => {
     const golden = await readGolden('goldens/baselines/clean-resize.safetensors')
     const floats = resizeFloats(picture(key, height, width), 299, 299, 'bicubic')
     const clipped = floats.map((v) => Math.max(0, Math.min(255, v)))
-    expectSameBits(Float32Array.from(rowsOf(clipped, 897, rows)), Float32Array.from(arrayNamed(golden, `${name}.rows`).data), name)
+    expectSameBits(
+      Float32Array.from(rowsOf(clipped, 897, rows)),
+      Float32Array.from(arrayNamed(golden, `${name}.rows`).data),
+      name,
+    )
     const [sum, zeros, full, most] = Array.from(arrayNamed(golden, `${name}.stats`).data)
     expect(Math.abs(clipped.reduce((a, b) => a + b, 0) - sum)).toBeLessThanOrEqual(1e-6 * sum)
     expect([clipped.filter((v) => v === 0).length, clipped.filter((v) => v === 255).length]).toEqual([zeros, full])
@@ -70,7 +83,9 @@ test('floats of a size that stays are the bytes, and a grey image stays grey', (
 
 test('what cannot be is said', () => {
   const image = picture('small', 4, 6)
-  expect(() => middle(image, 5)).toThrow('middle: expected an image of 5 x 5 pixels or more, found 6 x 4. Enlarge it first.')
+  expect(() => middle(image, 5)).toThrow(
+    'middle: expected an image of 5 x 5 pixels or more, found 6 x 4. Enlarge it first.',
+  )
   expect(() => resizeShortSide(image, 0, 'bicubic')).toThrow('resizeShortSide: expected a size in pixels')
   expect(() => resizeFloats(image, 8, 8, 'nearest' as never)).toThrow(/resizeFloats: filter/)
 })

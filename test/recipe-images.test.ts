@@ -1,4 +1,7 @@
-/** `tweedie recipe images`: the command of docs/training.md runs as it stands there, but for its hours, goes on where it was stopped and says what is wrong with a folder. */
+/**
+ * `tweedie recipe images`: the command of docs/training.md runs as it stands there, but for its hours, goes on where it
+ * was stopped and says what is wrong with a folder.
+ */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -22,14 +25,43 @@ beforeAll(() => {
 afterAll(() => process.chdir(before))
 
 /** The words with another value for an option. */
-const replaced = (words: readonly string[], option: string, value: string): string[] => words.map((word, i) => words[i - 1] === option ? value : word)
+const replaced = (words: readonly string[], option: string, value: string): string[] =>
+  words.map((word, i) => (words[i - 1] === option ? value : word))
 /** What a machine would have measured that sees so many small images a second. */
 const measuredAt = (out: string, images: number): void => {
   mkdirSync(out, { recursive: true })
-  writeFileSync(join(out, 'recipe.json'), JSON.stringify({ program: 'tweedie', kind: 'recipe', version: '0', recipe: 'images', data: null, measured: { on: 'a machine', imagesPerSecond: Object.fromEntries([8, 16].map((size) => [`${size} small`, { diffusion: images, classifier: images }])) }, stages: [] }))
+  writeFileSync(
+    join(out, 'recipe.json'),
+    JSON.stringify({
+      program: 'tweedie',
+      kind: 'recipe',
+      version: '0',
+      recipe: 'images',
+      data: null,
+      measured: {
+        on: 'a machine',
+        imagesPerSecond: Object.fromEntries(
+          [8, 16].map((size) => [`${size} small`, { diffusion: images, classifier: images }]),
+        ),
+      },
+      stages: [],
+    }),
+  )
 }
-const record = (out: string): { measured: { on: string }; stages: { command: string; argv: string[]; finished: string }[] } => JSON.parse(readFileSync(join(out, 'recipe.json'), 'utf8'))
-const stages = ['shrink', 'select', 'train diffusion', 'score', 'label', 'train classifier', 'quickstart', 'memorization']
+const record = (
+  out: string,
+): { measured: { on: string }; stages: { command: string; argv: string[]; finished: string }[] } =>
+  JSON.parse(readFileSync(join(out, 'recipe.json'), 'utf8'))
+const stages = [
+  'shrink',
+  'select',
+  'train diffusion',
+  'score',
+  'label',
+  'train classifier',
+  'quickstart',
+  'memorization',
+]
 const cpu = ['--backend', 'cpu', '--threads', '2']
 
 describe('the command of docs/training.md', () => {
@@ -38,7 +70,17 @@ describe('the command of docs/training.md', () => {
   const argv = [...words, '--size', '8', '--number', '2', ...cpu]
 
   test('is five minutes for a folder', () => {
-    expect(written).toEqual(['tweedie', 'recipe', 'images', '--data', 'my-images', '--hours', '0.08', '--out', 'out/mine'])
+    expect(written).toEqual([
+      'tweedie',
+      'recipe',
+      'images',
+      '--data',
+      'my-images',
+      '--hours',
+      '0.08',
+      '--out',
+      'out/mine',
+    ])
   })
 
   test('goes from 40 images to samples of three kinds, and says how near they are to training images', async () => {
@@ -51,8 +93,12 @@ describe('the command of docs/training.md', () => {
     const { code, out, err } = await tweedie(argv)
     expect([code, err.filter((line) => line.startsWith('tweedie:'))]).toEqual([0, []])
     expect(out[0]).toMatch(/^Recipe images: 40 images, at 8 x 8 pixels\. Everything goes into .*out\/mine\.$/)
-    expect(out[1]).toMatch(/^a machine trains 60 of these images a second\. All stages take about \d+ s of the 16 s given, and \d+ MB of disk\.$/)
-    stages.forEach((stage, i) => expect(out.join('\n')).toMatch(new RegExp(`\n${i + 1}\\. tweedie ${stage} .*\n     about \\d+ s\n`)))
+    expect(out[1]).toMatch(
+      /^a machine trains 60 of these images a second\. All stages take about \d+ s of the 16 s given, and \d+ MB of disk\.$/,
+    )
+    stages.forEach((stage, i) =>
+      expect(out.join('\n')).toMatch(new RegExp(`\n${i + 1}\\. tweedie ${stage} .*\n     about \\d+ s\n`)),
+    )
     // Nothing was measured again, and the stage that was finished was not run again.
     expect(err.join('\n')).not.toContain('Measuring')
     expect(err.join('\n')).toContain('[2/8] select: finished')
@@ -60,13 +106,18 @@ describe('the command of docs/training.md', () => {
     expect([finished.measured.on, finished.stages.map(({ command }) => command)]).toEqual(['a machine', stages])
 
     const made = (folder: string): string[] => readdirSync(at(`out/mine/${folder}`))
-    expect(made('drawn')).toEqual(expect.arrayContaining(['contact-sheet.png', 'minority-guided', 'plain', 'report.html', 'self-guided']))
+    expect(made('drawn')).toEqual(
+      expect.arrayContaining(['contact-sheet.png', 'minority-guided', 'plain', 'report.html', 'self-guided']),
+    )
     for (const kind of ['plain', 'self-guided', 'minority-guided']) {
       const picture = decodeImage(readFileSync(at(`out/mine/drawn/${kind}/sample-0001.png`)), kind)
       expect([picture.width, picture.height, picture.channels]).toEqual([8, 8, 3])
     }
     expect(JSON.parse(readFileSync(at('out/mine/labels.json'), 'utf8'))).toMatchObject({ levels: 2 })
-    expect(JSON.parse(readFileSync(at('out/mine/memorization/memorization.json'), 'utf8'))).toMatchObject({ data: { train: 36, heldOut: 4 }, samples: { number: 2 } })
+    expect(JSON.parse(readFileSync(at('out/mine/memorization/memorization.json'), 'utf8'))).toMatchObject({
+      data: { train: 36, heldOut: 4 },
+      samples: { number: 2 },
+    })
     // A curve has points, even of so few steps.
     expect(readFileSync(at('out/mine/diffusion/log.csv'), 'utf8').trim().split('\n').length).toBeGreaterThan(10)
 
@@ -77,17 +128,43 @@ describe('the command of docs/training.md', () => {
   test('other hours begin anew, and what was there is moved aside', async () => {
     // Two devices, of the training that is refused and the one anew, and no third.
     let devices = 0
-    const { err } = await tweedie(replaced(argv, '--hours', '0.0046'), { requestDevice: (request) => devices++ < 2 ? Device.request(request) : Promise.reject(new Error('enough')) })
-    expect(err.join('\n')).toMatch(/\[2\/8\] select: finished.*\n(.*\n)*note: diffusion of before cannot be gone on with, and lie in .*earlier-1 now\.\n(.*\n)*.*enough/)
+    const { err } = await tweedie(replaced(argv, '--hours', '0.0046'), {
+      requestDevice: (request) => (devices++ < 2 ? Device.request(request) : Promise.reject(new Error('enough'))),
+    })
+    expect(err.join('\n')).toMatch(
+      /\[2\/8\] select: finished.*\n(.*\n)*note: diffusion of before cannot be gone on with, and lie in .*earlier-1 now\.\n(.*\n)*.*enough/,
+    )
     expect(readdirSync(at('out/mine/earlier-1/diffusion'))).toContain('state.safetensors')
     expect(record(at('out/mine')).stages.map(({ command }) => command)).toEqual(['shrink', 'select', 'train diffusion'])
   })
 })
 
 test('--dry-run prints the plan and writes nothing; grey pictures of many sizes are taken as they are', async () => {
-  const data = writePictures(at('grey'), { count: 20, grey: true, sizes: [[20, 30], [64, 17], [16, 16]] })
-  const { code, out, err } = await tweedie(['recipe', 'images', '--data', data, '--hours', '2', '--out', at('nothing'), '--dry-run', ...cpu])
-  expect([code, err]).toEqual([0, [expect.stringMatching(/^Measuring how fast this machine trains at 16 x 16 \(CPU, 2 threads/)]])
+  const data = writePictures(at('grey'), {
+    count: 20,
+    grey: true,
+    sizes: [
+      [20, 30],
+      [64, 17],
+      [16, 16],
+    ],
+  })
+  const { code, out, err } = await tweedie([
+    'recipe',
+    'images',
+    '--data',
+    data,
+    '--hours',
+    '2',
+    '--out',
+    at('nothing'),
+    '--dry-run',
+    ...cpu,
+  ])
+  expect([code, err]).toEqual([
+    0,
+    [expect.stringMatching(/^Measuring how fast this machine trains at 16 x 16 \(CPU, 2 threads/)],
+  ])
   expect(out[0]).toMatch(/^Recipe images: 20 images, grey, at 16 x 16 pixels/)
   expect(out.join('\n')).toMatch(/--ema 0\.\d+ +OURS: forgets half in [\d,]+ of [\d,]+ steps/)
   // Two hours are more than a thousand looks at 16 images on any machine.
@@ -98,7 +175,19 @@ test('--dry-run prints the plan and writes nothing; grey pictures of many sizes 
 test('classes in sub-folders are no obstacle', async () => {
   for (const name of ['cats', 'dogs']) writePictures(at(`classes/${name}`), { count: 10 })
   measuredAt(at('of-classes'), 100)
-  const { code, out } = await tweedie(['recipe', 'images', '--data', at('classes'), '--hours', '0.1', '--size', '16', '--out', at('of-classes'), '--dry-run'])
+  const { code, out } = await tweedie([
+    'recipe',
+    'images',
+    '--data',
+    at('classes'),
+    '--hours',
+    '0.1',
+    '--size',
+    '16',
+    '--out',
+    at('of-classes'),
+    '--dry-run',
+  ])
   expect(code).toBe(0)
   expect(out.at(-1)).toMatch(/^Note: Classes are there \(cats, dogs\), and the model is not told them/)
 })
@@ -132,16 +221,39 @@ describe('mistakes', () => {
 
   test('too few hours: how many it takes', async () => {
     measuredAt(at('in-haste'), 60)
-    const { code, err } = await tweedie(['recipe', 'images', '--data', forty, '--hours', '0.001', '--size', '8', '--out', at('in-haste')])
-    expect([code, err]).toEqual([1, [expect.stringMatching(/--hours 0\.001 is too short: 40 images at 8 x 8 take 0\.\d+ hours at least on this machine, which trains 60 a second\. Give more hours or a smaller --number\./)]])
+    const { code, err } = await tweedie([
+      'recipe',
+      'images',
+      '--data',
+      forty,
+      '--hours',
+      '0.001',
+      '--size',
+      '8',
+      '--out',
+      at('in-haste'),
+    ])
+    expect([code, err]).toEqual([
+      1,
+      [
+        expect.stringMatching(
+          /--hours 0\.001 is too short: 40 images at 8 x 8 take 0\.\d+ hours at least on this machine, which trains 60 a second\. Give more hours or a smaller --number\./,
+        ),
+      ],
+    ])
   })
 
-  test('another recipe\'s options have no effect, which is said', async () => {
+  test("another recipe's options have no effect, which is said", async () => {
     const { err } = await tweedie(['recipe', 'celeba', '--dry-run', '--hours', '3', '--size', '32'])
-    expect(err).toEqual(['note: --hours has no effect in the recipe celeba.', 'note: --size has no effect in the recipe celeba.'])
+    expect(err).toEqual([
+      'note: --hours has no effect in the recipe celeba.',
+      'note: --size has no effect in the recipe celeba.',
+    ])
   })
 
   test('quickstart takes a model with its classifier, or neither', async () => {
-    expect((await tweedie(['quickstart', '--model', 'm.safetensors'])).err.at(-1)).toMatch(/--model and --minority-classifier belong together/)
+    expect((await tweedie(['quickstart', '--model', 'm.safetensors'])).err.at(-1)).toMatch(
+      /--model and --minority-classifier belong together/,
+    )
   })
 })

@@ -1,6 +1,6 @@
 /**
- * The API reference (`npm run docs`, typedoc.jsonc): it is made of the sources without a warning, has a page for every entry of
- * the package, and a link that leads nowhere, in a docstring or on a page of docs/, is a failure.
+ * The API reference (`npm run docs`, typedoc.jsonc): it is made of the sources without a warning, has a page for every
+ * entry of the package, and a link that leads nowhere, in a docstring or on a page of docs/, is a failure.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,7 +16,11 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** Runs typedoc with this repository's options and those of `args`. */
 function typedoc(...args: string[]): { status: number | null; said: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['node_modules/typedoc/bin/typedoc', ...args], { cwd: root, encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } })
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['node_modules/typedoc/bin/typedoc', ...args], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
+  })
   return { status, said: stdout + stderr }
 }
 
@@ -27,7 +31,9 @@ test('it is made without a warning, with a page for every entry', () => {
   const rooms = entries.filter((name) => !/\/(node|browser|webgpu|cpu)$/.test(name))
   expect(rooms).toHaveLength(8)
   for (const name of rooms) expect(existsSync(join(folder, `modules/${name.replace('/', '_')}.html`)), name).toBe(true)
-  expect(readFileSync(join(folder, 'classes/tweedie.Tweedie.html'), 'utf8')).toContain('A diffusion model that draws and scores')
+  expect(readFileSync(join(folder, 'classes/tweedie.Tweedie.html'), 'utf8')).toContain(
+    'A diffusion model that draws and scores',
+  )
   expect(existsSync(join(folder, 'documents/docs_training.html'))).toBe(true)
 })
 
@@ -37,9 +43,17 @@ test.each([
 ])('a link that leads nowhere fails: %s', (text, complaint) => {
   writeFileSync(join(folder, 'broken.ts'), `/** ${text} */\nexport const broken = 1\n`)
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ files: ['broken.ts'] }))
-  writeFileSync(join(folder, 'typedoc.json'), JSON.stringify({
-    extends: [join(root, 'typedoc.jsonc')], tsconfig: 'tsconfig.json', entryPoints: ['broken.ts'], projectDocuments: [], readme: 'none', emit: 'none',
-  }))
+  writeFileSync(
+    join(folder, 'typedoc.json'),
+    JSON.stringify({
+      extends: [join(root, 'typedoc.jsonc')],
+      tsconfig: 'tsconfig.json',
+      entryPoints: ['broken.ts'],
+      projectDocuments: [],
+      readme: 'none',
+      emit: 'none',
+    }),
+  )
   const { status, said } = typedoc('--options', join(folder, 'typedoc.json'))
   expect(status).not.toBe(0)
   expect(said).toContain(complaint)

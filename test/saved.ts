@@ -15,7 +15,9 @@ export function savedBytesOf(device: Device, { config, plan }: UNet, batch: numb
   const statistics = rounded(batch * 32 * 2)
   const small = [...plan.inputBlocks, plan.middleBlock, ...plan.outputBlocks].flat().map((layer) => {
     if (layer.type === 'attention') return statistics
-    return layer.type === 'resblock' ? 2 * statistics + (layer.scaleShift ? rounded(batch * 2 * layer.outChannels) : 0) : 0
+    return layer.type === 'resblock'
+      ? 2 * statistics + (layer.scaleShift ? rounded(batch * 2 * layer.outChannels) : 0)
+      : 0
   })
   return savedNorms + savedAttention + statistics + small.reduce((sum, bytes) => sum + bytes, 0)
 }

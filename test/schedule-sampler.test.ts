@@ -64,7 +64,10 @@ describe('loss-second-moment', () => {
     expect(learned().sample(1, () => 1 - 2 ** -53).t).toEqual([2])
     // A thousand sums round; the last may end below 1.
     const many = new LossSecondMomentResampler(1000, { historyPerTerm: 1 })
-    many.update(Array.from({ length: 1000 }, (_, k) => k), Array.from({ length: 1000 }, (_, k) => 1 + Math.sin(k)))
+    many.update(
+      Array.from({ length: 1000 }, (_, k) => k),
+      Array.from({ length: 1000 }, (_, k) => 1 + Math.sin(k)),
+    )
     expect(many.sample(1, () => 1 - 2 ** -53).t).toEqual([999])
   })
 

@@ -1,4 +1,7 @@
-/** `tweedie shrink`: what is trained on is the same to the bit, a stopped run goes on, and nothing of other images is mixed in. */
+/**
+ * `tweedie shrink`: what is trained on is the same to the bit, a stopped run goes on, and nothing of
+ * other images is mixed in.
+ */
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -7,17 +10,27 @@ import { temporaryFolder, tweedie } from './cli.ts'
 import { writePictures } from './forty-images.ts'
 
 const at = temporaryFolder()
-const shrink = (data: string, out: string, size = 8) => tweedie(['shrink', at(data), '--image-size', String(size), '--out', at(out)])
+const shrink = (data: string, out: string, size = 8) =>
+  tweedie(['shrink', at(data), '--image-size', String(size), '--out', at(out)])
 
 test('the small images are what training would cut out of the large ones, with their names and classes', async () => {
-  writePictures(at('photos/a'), { count: 3, sizes: [[32, 20], [9, 40]] })
+  writePictures(at('photos/a'), {
+    count: 3,
+    sizes: [
+      [32, 20],
+      [9, 40],
+    ],
+  })
   writePictures(at('photos/b'), { count: 2, sizes: [[17, 17]] })
   const { code, out } = await shrink('photos', 'small')
   expect([code, out]).toEqual([0, [`${at('small')}: 5 images of 8 x 8`]])
   const [large, small] = [await openImages(at('photos')), await openImages(at('small'))]
   expect([small.length, small.notes, small.classes, [...small.labels!]]).toEqual([5, [], ['a', 'b'], [0, 0, 0, 1, 1]])
-  expect(Array.from({ length: 5 }, (_, i) => [small.imageName(i), small.sizeOf(i)])).toEqual(Array.from({ length: 5 }, (_, i) => [large.imageName(i), { width: 8, height: 8 }]))
-  const batch = (set: typeof large) => trainingBatch(set, 0, 10, { size: 8, channels: 3, crop: 'center', augment: 'flip', seed: 3 })
+  expect(Array.from({ length: 5 }, (_, i) => [small.imageName(i), small.sizeOf(i)])).toEqual(
+    Array.from({ length: 5 }, (_, i) => [large.imageName(i), { width: 8, height: 8 }]),
+  )
+  const batch = (set: typeof large) =>
+    trainingBatch(set, 0, 10, { size: 8, channels: 3, crop: 'center', augment: 'flip', seed: 3 })
   expect((await batch(small)).images).toEqual((await batch(large)).images)
 })
 
@@ -28,24 +41,33 @@ test('the same command makes what is missing and leaves the rest; other images a
   expect((await shrink('photos', 'small')).code).toBe(0)
   expect(readFileSync(picture(1))).toEqual(whole)
   expect(statSync(picture(0)).mtimeMs).toBe(kept)
-  expect((await shrink('photos', 'small', 4)).err).toEqual([expect.stringMatching(/holds the images of .*photos at 8 x 8, and these are others: choose another --out/)])
+  expect((await shrink('photos', 'small', 4)).err).toEqual([
+    expect.stringMatching(/holds the images of .*photos at 8 x 8, and these are others: choose another --out/),
+  ])
   writePictures(at('photos/b'), { count: 3, sizes: [[17, 17]] })
   expect((await shrink('photos', 'small')).err).toEqual([expect.stringMatching(/these are others/)])
   // Pictures that it did not make.
   writePictures(at('others'), { count: 1 })
-  expect((await shrink('photos', 'others')).err).toEqual([expect.stringMatching(/holds 000\.png, but no \.shrunk\.json/)])
+  expect((await shrink('photos', 'others')).err).toEqual([
+    expect.stringMatching(/holds 000\.png, but no \.shrunk\.json/),
+  ])
 })
 
 test('damaged images are named, all of them', async () => {
   writePictures(at('damaged'), { count: 4 })
-  for (const k of [1, 3]) writeFileSync(at(`damaged/00${k}.png`), readFileSync(at(`damaged/00${k}.png`)).fill(7, 50, 60))
+  for (const k of [1, 3])
+    writeFileSync(at(`damaged/00${k}.png`), readFileSync(at(`damaged/00${k}.png`)).fill(7, 50, 60))
   const { code, err } = await shrink('damaged', 'of-damaged')
   expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/2 images cannot be read.*\n.*001\.png.*\n.*003\.png/)])
 })
 
 test('mistakes are named', async () => {
-  expect((await tweedie(['shrink', at('photos'), '--out', at('x')])).err).toEqual([expect.stringMatching(/--image-size is required/)])
-  expect((await tweedie(['shrink', at('photos'), '--image-size', '8'])).err).toEqual([expect.stringMatching(/--out is required/)])
+  expect((await tweedie(['shrink', at('photos'), '--out', at('x')])).err).toEqual([
+    expect.stringMatching(/--image-size is required/),
+  ])
+  expect((await tweedie(['shrink', at('photos'), '--image-size', '8'])).err).toEqual([
+    expect.stringMatching(/--out is required/),
+  ])
   expect((await shrink('photos', 'too-large', 64)).err).toEqual([expect.stringMatching(/too small for 64 x 64/)])
   expect((await shrink('photos', 'photos/small')).err).toEqual([expect.stringMatching(/lies in the data/)])
 })

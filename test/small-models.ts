@@ -1,4 +1,7 @@
-/** Files of small networks with weights made by a formula, for the command line: a U-Net of 8 x 8 pictures and what goes with it. */
+/**
+ * Files of small networks with weights made by a formula, for the command line: a U-Net of 8 x 8 pictures
+ * and what goes with it.
+ */
 import { encodeSafetensors, writeFileAtomic } from '../src/io/index.node.ts'
 import { planOf, stateDictOf, type DiffusionSettings, type ModelConfig } from '../src/nn/index.ts'
 import { configMetadata } from '../src/nn/config-metadata.ts'
@@ -15,7 +18,13 @@ export const upsampler: ModelConfig = { ...base, imageSize: 16, superResolution:
 /** A classifier of ten levels or classes, on pixels. */
 export const classifier: ModelConfig = { kind: 'classifier', ...encoderConfig }
 /** The same on that classifier's features, which are 64 x 4 x 4. */
-export const onFeatures: ModelConfig = { ...classifier, inChannels: 64, imageSize: 4, channelMult: [1], attentionResolutions: [1] }
+export const onFeatures: ModelConfig = {
+  ...classifier,
+  inChannels: 64,
+  imageSize: 4,
+  channelMult: [1],
+  attentionResolutions: [1],
+}
 
 export interface SmallModel {
   readonly diffusion?: DiffusionSettings
@@ -25,9 +34,15 @@ export interface SmallModel {
 }
 
 /** Writes a checkpoint as the trainers do. */
-export async function writeModel(path: string, config: ModelConfig, { diffusion = cosine, seed = 1, metadata = {} }: SmallModel = {}): Promise<string> {
+export async function writeModel(
+  path: string,
+  config: ModelConfig,
+  { diffusion = cosine, seed = 1, metadata = {} }: SmallModel = {},
+): Promise<string> {
   const fill = hashes(seed)
-  const tensors = [...stateDictOf(planOf(config))].map(([key, shape], j) => [key, { shape, data: fill(key, shape, j) }] as const)
+  const tensors = [...stateDictOf(planOf(config))].map(
+    ([key, shape], j) => [key, { shape, data: fill(key, shape, j) }] as const,
+  )
   await writeFileAtomic(path, encodeSafetensors(tensors, { ...configMetadata(config, diffusion), ...metadata }))
   return path
 }

@@ -7,11 +7,27 @@ import { classifierGuidance } from '../src/diffusion/index.ts'
 import { runAttentionPool, runBlock } from '../src/nn/layers.ts'
 import type { ResBlockLayer } from '../src/nn/plan.ts'
 import {
-  Classifier, parameterCount, planOf, stateDictOf, timestepEmbedding, UNet, type ClassifierConfig, type ModelConfig,
-  type Pool, type UNetConfig,
+  Classifier,
+  parameterCount,
+  planOf,
+  stateDictOf,
+  timestepEmbedding,
+  UNet,
+  type ClassifierConfig,
+  type ModelConfig,
+  type Pool,
+  type UNetConfig,
 } from '../src/nn/index.ts'
 import {
-  attention, gather, grad, groupNorm, logSoftmax, silu, type Device, type Shape, type Tensor,
+  attention,
+  gather,
+  grad,
+  groupNorm,
+  logSoftmax,
+  silu,
+  type Device,
+  type Shape,
+  type Tensor,
 } from '../src/tensor/index.ts'
 import { expectGradient } from './differences.ts'
 import { expectSpec, formulaParameters, networkParameters, waves, type SpecValues } from './formula.ts'
@@ -35,23 +51,35 @@ interface UNetCase {
 
 const unets: readonly UNetCase[] = [
   {
-    name: 'A: head channels 16, scale-shift, updown, new order', config: {}, counts: [828_358, 144],
+    name: 'A: head channels 16, scale-shift, updown, new order',
+    config: {},
+    counts: [828_358, 144],
     expected: { sum: -96.76573, absSum: 208.7146, first: [-0.1280004, -0.01372835, 0.3021911, 0.3468114] },
   },
   {
-    name: 'B: the same, legacy order', config: { useNewAttentionOrder: false },
+    name: 'B: the same, legacy order',
+    config: { useNewAttentionOrder: false },
     expected: { sum: -99.25301, absSum: 212.7052, first: [-0.09803623, 0.05330696, 0.4052931, 0.4493568] },
   },
   {
     name: 'C: 2 heads, additive embedding, strided convolutions, 10 classes',
-    config: { numHeads: 2, numHeadChannels: -1, useScaleShiftNorm: false, resblockUpdown: false, useNewAttentionOrder: false, numClasses: 10 },
-    counts: [704_646, 129], y: [1, 7],
+    config: {
+      numHeads: 2,
+      numHeadChannels: -1,
+      useScaleShiftNorm: false,
+      resblockUpdown: false,
+      useNewAttentionOrder: false,
+      numClasses: 10,
+    },
+    counts: [704_646, 129],
+    y: [1, 7],
     expected: { sum: -134.0778, absSum: 506.8475, first: [0.2514445, 0.3781947, 0.4324337, 0.5992997] },
   },
   {
     // Computed in float64 by bench/cpu/unet.py, which with 4 heads both ways gives A's values.
-    name: 'A with 2 heads on the way down and 4 on the way up', config: { numHeadChannels: -1, numHeads: 2, numHeadsUpsample: 4 },
-    expected: { sum: -96.757436, absSum: 208.760300, first: [-0.1280661, -0.01394472, 0.3017717, 0.3464291] },
+    name: 'A with 2 heads on the way down and 4 on the way up',
+    config: { numHeadChannels: -1, numHeads: 2, numHeadsUpsample: 4 },
+    expected: { sum: -96.757436, absSum: 208.7603, first: [-0.1280661, -0.01394472, 0.3017717, 0.3464291] },
   },
 ]
 
@@ -68,12 +96,23 @@ for (const { name, config, counts, y, expected } of unets) {
 }
 
 deviceTest('super-resolution U-Net, 16 from 8', async (device) => {
-  const config: UNetConfig = { ...unetConfig, imageSize: 16, numHeads: 2, numHeadChannels: -1, useNewAttentionOrder: false, superResolution: true }
+  const config: UNetConfig = {
+    ...unetConfig,
+    imageSize: 16,
+    numHeads: 2,
+    numHeadChannels: -1,
+    useNewAttentionOrder: false,
+    superResolution: true,
+  }
   using model = new UNet(config, await networkParameters(device, { kind: 'unet', ...config }))
   using x = device.tensor(waves([2, 3, 16, 16], 0.07, 0.3), [2, 3, 16, 16])
   using lowRes = inputX(device)
   using out = model.forward(x, [3, 17], { lowRes })
-  expectSpec(await out.read(), { sum: -491.1859, absSum: 1177.793, first: [0.1969099, 0.3258038, 0.5582767, 0.6128315] }, 'super-resolution')
+  expectSpec(
+    await out.read(),
+    { sum: -491.1859, absSum: 1177.793, first: [0.1969099, 0.3258038, 0.5582767, 0.6128315] },
+    'super-resolution',
+  )
 })
 
 const heads: Readonly<Record<Pool, SpecValues>> = {
@@ -86,7 +125,8 @@ const heads: Readonly<Record<Pool, SpecValues>> = {
 for (const [pool, expected] of Object.entries(heads) as [Pool, SpecValues][]) {
   deviceTest(`encoder with ${pool} head`, async (device) => {
     const config: ClassifierConfig = { ...encoderConfig, pool }
-    if (pool.startsWith('spatial')) expect(stateDictOf(planOf({ kind: 'classifier', ...config })).get('out.0.weight')).toEqual([2048, 224])
+    if (pool.startsWith('spatial'))
+      expect(stateDictOf(planOf({ kind: 'classifier', ...config })).get('out.0.weight')).toEqual([2048, 224])
     using model = new Classifier(config, await networkParameters(device, { kind: 'classifier', ...config }))
     using x = inputX(device)
     using out = model.forward(x, [3, 17])
@@ -98,11 +138,15 @@ for (const [pool, expected] of Object.entries(heads) as [Pool, SpecValues][]) {
 deviceTest('encoder: log p and its gradient by x', async (device) => {
   using model = await encoder(device)
   using x = inputX(device)
-  using logProb = device.scope(() => gather(logSoftmax(model.forward(x, [3, 17])), 1, device.tensor([4, 9], [2, 1], 'i32')))
+  using logProb = device.scope(() =>
+    gather(logSoftmax(model.forward(x, [3, 17])), 1, device.tensor([4, 9], [2, 1], 'i32')),
+  )
   expectSpec(await logProb.read(), { first: [-2.35889, -2.693276] }, 'log p')
   using gradient = classifierGuidance((input, t) => model.forward(input, t), { target: [4, 9] })(x, [3, 17])
   const expected = {
-    sum: -0.001386434, absSum: 0.2707521, first: [7.114041e-4, 6.038788e-4, -1.113106e-4, -6.12426e-4],
+    sum: -0.001386434,
+    absSum: 0.2707521,
+    first: [7.114041e-4, 6.038788e-4, -1.113106e-4, -6.12426e-4],
   }
   expectSpec(await gradient.read(), expected, 'gradient')
 })
@@ -110,12 +154,20 @@ deviceTest('encoder: log p and its gradient by x', async (device) => {
 deviceTest('attention in both orders', async (device) => {
   using qkv = device.tensor(waves([1, 48, 5], 0.19, 0.4), [1, 48, 5])
   using newOrder = attention(qkv, { heads: 2, newOrder: true })
-  expectSpec(await newOrder.read(), { sum: 5.326483, absSum: 48.98439, first: [-0.250199, -0.2692548, -0.2863502, -0.3008465] }, 'QKVAttention')
+  expectSpec(
+    await newOrder.read(),
+    { sum: 5.326483, absSum: 48.98439, first: [-0.250199, -0.2692548, -0.2863502, -0.3008465] },
+    'QKVAttention',
+  )
   using legacy = attention(qkv, { heads: 2, newOrder: false })
-  expectSpec(await legacy.read(), { sum: 3.637619, absSum: 49.56783, first: [-0.1713336, -0.1690336, -0.1698105, -0.1735886] }, 'QKVAttentionLegacy')
+  expectSpec(
+    await legacy.read(),
+    { sum: 3.637619, absSum: 49.56783, first: [-0.1713336, -0.1690336, -0.1698105, -0.1735886] },
+    'QKVAttentionLegacy',
+  )
 })
 
-deviceTest('L.5: legacy rows put in the new order give the new order\'s result', async (device) => {
+deviceTest("L.5: legacy rows put in the new order give the new order's result", async (device) => {
   const heads = 3
   const d = 8
   const tokens = 7
@@ -145,7 +197,10 @@ deviceTest('L.5: a U-Net with its qkv rows permuted is the same network in the o
   const parameters = new Map<string, Tensor>()
   for (const [key, tensor] of a.parameters) {
     const values = await tensor.read()
-    parameters.set(key, device.tensor(key.includes('.qkv.') ? toLegacy(values, tensor.shape, 16) : values, tensor.shape))
+    parameters.set(
+      key,
+      device.tensor(key.includes('.qkv.') ? toLegacy(values, tensor.shape, 16) : values, tensor.shape),
+    )
   }
   using b = new UNet({ ...unetConfig, useNewAttentionOrder: false }, parameters)
   using x = inputX(device)
@@ -177,13 +232,22 @@ const dispose = (parameters: ReadonlyMap<string, Tensor>): void => parameters.fo
 
 deviceTest('AttentionPool2d(4, 32, 16, 7)', async (device) => {
   const p = await layerParameters(device, {
-    'pool.positional_embedding': [32, 17], 'pool.qkv_proj.weight': [96, 32, 1], 'pool.qkv_proj.bias': [96],
-    'pool.c_proj.weight': [7, 32, 1], 'pool.c_proj.bias': [7],
+    'pool.positional_embedding': [32, 17],
+    'pool.qkv_proj.weight': [96, 32, 1],
+    'pool.qkv_proj.bias': [96],
+    'pool.c_proj.weight': [7, 32, 1],
+    'pool.c_proj.bias': [7],
   })
   using x = device.tensor(waves([2, 32, 4, 4], 0.05, 0.1), [2, 32, 4, 4])
-  using out = device.scope(() => runAttentionPool(p, { type: 'attention_pool', key: 'pool', spatial: 4, channels: 32, heads: 2, outFeatures: 7 }, x))
+  using out = device.scope(() =>
+    runAttentionPool(p, { type: 'attention_pool', key: 'pool', spatial: 4, channels: 32, heads: 2, outFeatures: 7 }, x),
+  )
   expect(out.shape).toEqual([2, 7])
-  expectSpec(await out.read(), { sum: 0.9136504, absSum: 2.425987, first: [-0.2281689, -0.1385242, 0.01323319, 0.1640804] }, 'AttentionPool2d')
+  expectSpec(
+    await out.read(),
+    { sum: 0.9136504, absSum: 2.425987, first: [-0.2281689, -0.1385242, 0.01323319, 0.1640804] },
+    'AttentionPool2d',
+  )
   dispose(p)
 })
 
@@ -191,7 +255,11 @@ deviceTest('GroupNorm32(64)', async (device) => {
   const p = await layerParameters(device, { weight: [64], bias: [64] })
   using x = device.tensor(waves([1, 64, 3, 3], 0.31, 0.2), [1, 64, 3, 3])
   using out = groupNorm(x, { groups: 32, weight: p.get('weight') as Tensor, bias: p.get('bias') as Tensor })
-  expectSpec(await out.read(), { sum: -5.372478, absSum: 521.5201, first: [0.3259318, 0.7362277, 1.080567, 1.326124] }, 'GroupNorm32')
+  expectSpec(
+    await out.read(),
+    { sum: -5.372478, absSum: 521.5201, first: [0.3259318, 0.7362277, 1.080567, 1.326124] },
+    'GroupNorm32',
+  )
   dispose(p)
 })
 
@@ -204,14 +272,28 @@ for (const [updown, scaleShift, expected] of resblocks) {
   deviceTest(`ResBlock 32 to 64, ${updown}, ${scaleShift ? 'scale-shift' : 'additive'}`, async (device) => {
     const rows = scaleShift ? 128 : 64
     const p = await layerParameters(device, {
-      'r.in_layers.0.weight': [32], 'r.in_layers.0.bias': [32],
-      'r.in_layers.2.weight': [64, 32, 3, 3], 'r.in_layers.2.bias': [64],
-      'r.emb_layers.1.weight': [rows, 128], 'r.emb_layers.1.bias': [rows],
-      'r.out_layers.0.weight': [64], 'r.out_layers.0.bias': [64],
-      'r.out_layers.3.weight': [64, 64, 3, 3], 'r.out_layers.3.bias': [64],
-      'r.skip_connection.weight': [64, 32, 1, 1], 'r.skip_connection.bias': [64],
+      'r.in_layers.0.weight': [32],
+      'r.in_layers.0.bias': [32],
+      'r.in_layers.2.weight': [64, 32, 3, 3],
+      'r.in_layers.2.bias': [64],
+      'r.emb_layers.1.weight': [rows, 128],
+      'r.emb_layers.1.bias': [rows],
+      'r.out_layers.0.weight': [64],
+      'r.out_layers.0.bias': [64],
+      'r.out_layers.3.weight': [64, 64, 3, 3],
+      'r.out_layers.3.bias': [64],
+      'r.skip_connection.weight': [64, 32, 1, 1],
+      'r.skip_connection.bias': [64],
     })
-    const layer: ResBlockLayer = { type: 'resblock', key: 'r', inChannels: 32, outChannels: 64, updown, embChannels: 128, scaleShift }
+    const layer: ResBlockLayer = {
+      type: 'resblock',
+      key: 'r',
+      inChannels: 32,
+      outChannels: 64,
+      updown,
+      embChannels: 128,
+      scaleShift,
+    }
     using x = device.tensor(waves([1, 32, 4, 4], 0.09), [1, 32, 4, 4])
     using emb = device.tensor(waves([1, 128], 0.21, 0.7), [1, 128])
     using out = device.scope(() => runBlock(p, [layer], x, silu(emb)))
@@ -233,7 +315,8 @@ deviceTest('L.10: input gradient of the encoder against central differences', as
   using model = await encoder(device)
   using x = inputX(device)
   using gradient = classifierGuidance((input, t) => model.forward(input, t), { target: [4, 9] })(x, [3, 17])
-  const f = (input: Tensor): Tensor => gather(logSoftmax(model.forward(input, [3, 17])), 1, device.tensor([4, 9], [2, 1], 'i32'))
+  const f = (input: Tensor): Tensor =>
+    gather(logSoftmax(model.forward(input, [3, 17])), 1, device.tensor([4, 9], [2, 1], 'i32'))
   await expectGradient(x, f, await gradient.read())
 })
 

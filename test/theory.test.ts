@@ -7,8 +7,16 @@
  */
 import { describe, expect, test } from 'vitest'
 import {
-  calcBpd, diffusionTables, betaSchedule, GaussianDiffusion, minorityScore, selfGuidance, squaredL2, trainingLosses,
-  type Denoiser, type NoiseSource,
+  calcBpd,
+  diffusionTables,
+  betaSchedule,
+  GaussianDiffusion,
+  minorityScore,
+  selfGuidance,
+  squaredL2,
+  trainingLosses,
+  type Denoiser,
+  type NoiseSource,
 } from '../src/diffusion/index.ts'
 import { purposes } from '../src/tensor/purposes.ts'
 import { selfGuidedPass } from '../src/diffusion/guidance/self-guidance.ts'
@@ -23,7 +31,8 @@ const relative = (found: number, expected: number): number => Math.abs(found - e
 const size = 12
 const x0 = numbers(size, 1)
 // Any network: this one is far off.
-const network = (x: Float64Array, t: number): Float64Array => x.map((v, i) => Math.tanh(1.3 * v - 0.4 * x[(i + 1) % size] + 0.01 * t) + 0.2)
+const network = (x: Float64Array, t: number): Float64Array =>
+  x.map((v, i) => Math.tanh(1.3 * v - 0.4 * x[(i + 1) % size] + 0.01 * t) + 0.2)
 const squaredError = (a: Float64Array, b: Float64Array): number => a.reduce((total, v, i) => total + (v - b[i]) ** 2, 0)
 const clipped = (x: Float64Array): Float64Array => x.map((v) => Math.min(1, Math.max(-1, v)))
 
@@ -52,14 +61,19 @@ for (const schedule of ['cosine', 'linear'] as const) {
       expect(relative(sums.clipped, sums.errors)).toBeGreaterThan(0.5)
     })
 
-    test('L.13: with the posterior\'s variance, a term of the bound weighs by half the fall of the SNR', () => {
+    test("L.13: with the posterior's variance, a term of the bound weighs by half the fall of the SNR", () => {
       const ratio = (t: number): number => tables.alphaBar[t] / (1 - tables.alphaBar[t])
       for (let t = 1; t < 1000; t++) {
         const { x, estimate } = at(t)
-        const mean = (xStart: Float64Array): Float64Array => xStart.map((v, i) => tables.posteriorMeanCoef1[t] * v + tables.posteriorMeanCoef2[t] * x[i])
+        const mean = (xStart: Float64Array): Float64Array =>
+          xStart.map((v, i) => tables.posteriorMeanCoef1[t] * v + tables.posteriorMeanCoef2[t] * x[i])
         // normal_kl of equal log-variances.
-        const divergence = 0.5 * squaredError(mean(x0), mean(estimate)) * Math.exp(-tables.posteriorLogVarianceClipped[t])
-        expect(relative(divergence, 0.5 * (ratio(t - 1) - ratio(t)) * squaredError(x0, estimate)), `step ${t}`).toBeLessThan(1e-6)
+        const divergence =
+          0.5 * squaredError(mean(x0), mean(estimate)) * Math.exp(-tables.posteriorLogVarianceClipped[t])
+        expect(
+          relative(divergence, 0.5 * (ratio(t - 1) - ratio(t)) * squaredError(x0, estimate)),
+          `step ${t}`,
+        ).toBeLessThan(1e-6)
       }
     })
   })
@@ -84,20 +98,32 @@ interface World {
 }
 
 function theoryTest(name: string, body: (world: World) => Promise<void>): void {
-  deviceTest(name, async (device) => {
-    const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: String(steps) })
-    const model = await modelA(device)
-    const xStart = device.scope(() => clamp(inputX(device), -1, 1))
-    const index = device.tensor(samples, [2], 'u32')
-    const eps = randomNormal(index, { seed: splitSeed(seed), draw: 0, purpose: purposes.score, shape: shape.slice(1) })
-    const { alphaBar } = diffusion.process.tables
-    await body({
-      device, diffusion, xStart, eps,
-      denoiser: (x, timesteps) => model.forward(x, timesteps),
-      weight: (t) => alphaBar[t] / (1 - alphaBar[t]),
-    })
-    for (const owned of [model, xStart, index, eps]) owned.dispose()
-  }, onCPU)
+  deviceTest(
+    name,
+    async (device) => {
+      const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: String(steps) })
+      const model = await modelA(device)
+      const xStart = device.scope(() => clamp(inputX(device), -1, 1))
+      const index = device.tensor(samples, [2], 'u32')
+      const eps = randomNormal(index, {
+        seed: splitSeed(seed),
+        draw: 0,
+        purpose: purposes.score,
+        shape: shape.slice(1),
+      })
+      const { alphaBar } = diffusion.process.tables
+      await body({
+        device,
+        diffusion,
+        xStart,
+        eps,
+        denoiser: (x, timesteps) => model.forward(x, timesteps),
+        weight: (t) => alphaBar[t] / (1 - alphaBar[t]),
+      })
+      for (const owned of [model, xStart, index, eps]) owned.dispose()
+    },
+    onCPU,
+  )
 }
 
 async function read(tensor: Tensor): Promise<Float32Array> {
@@ -106,63 +132,95 @@ async function read(tensor: Tensor): Promise<Float32Array> {
   return values
 }
 
-theoryTest('the proposition: weighed minority scores add up to the training loss over all steps, sample by sample, until they are clipped', async ({ device, diffusion, denoiser, xStart, eps, weight }) => {
-  const pixels = xStart.size / 2
-  const sums = { scores: [0, 0], clipped: [0, 0], losses: [0, 0] }
-  for (let t = 0; t < steps; t++) {
-    const score = (clipDenoised: boolean) => read(minorityScore(diffusion, denoiser, xStart, { t, distance: squaredL2, seed, samples, clipDenoised }))
-    const [free, bounded] = [await score(false), await score(true)]
-    const losses = await read(device.scope(() => trainingLosses(diffusion, denoiser, xStart, [t, t], eps).mse!))
-    for (const n of [0, 1]) {
-      expect(relative(weight(t) * free[n], pixels * losses[n]), `step ${t}, sample ${n}`).toBeLessThan(1e-3)
-      sums.scores[n] += weight(t) * free[n]
-      sums.clipped[n] += weight(t) * bounded[n]
-      sums.losses[n] += pixels * losses[n]
+theoryTest(
+  'the proposition: weighed minority scores add up to the training loss over all steps, sample by ' +
+    'sample, until they are clipped',
+  async ({ device, diffusion, denoiser, xStart, eps, weight }) => {
+    const pixels = xStart.size / 2
+    const sums = { scores: [0, 0], clipped: [0, 0], losses: [0, 0] }
+    for (let t = 0; t < steps; t++) {
+      const score = (clipDenoised: boolean) =>
+        read(minorityScore(diffusion, denoiser, xStart, { t, distance: squaredL2, seed, samples, clipDenoised }))
+      const [free, bounded] = [await score(false), await score(true)]
+      const losses = await read(device.scope(() => trainingLosses(diffusion, denoiser, xStart, [t, t], eps).mse!))
+      for (const n of [0, 1]) {
+        expect(relative(weight(t) * free[n], pixels * losses[n]), `step ${t}, sample ${n}`).toBeLessThan(1e-3)
+        sums.scores[n] += weight(t) * free[n]
+        sums.clipped[n] += weight(t) * bounded[n]
+        sums.losses[n] += pixels * losses[n]
+      }
     }
-  }
-  for (const n of [0, 1]) {
-    expect(relative(sums.scores[n], sums.losses[n])).toBeLessThan(1e-3)
-    expect(relative(sums.clipped[n], sums.losses[n])).toBeGreaterThan(0.1)
-  }
-})
+    for (const n of [0, 1]) {
+      expect(relative(sums.scores[n], sums.losses[n])).toBeLessThan(1e-3)
+      expect(relative(sums.clipped[n], sums.losses[n])).toBeGreaterThan(0.1)
+    }
+  },
+)
 
-theoryTest('its corollary: weighed metrics of self-guidance add up to the training loss of the estimate', async ({ device, diffusion, denoiser, xStart, eps, weight }) => {
-  const t = 4
-  const noise: NoiseSource = { initial: () => eps, step: () => eps, renoise: () => eps }
-  const x = diffusion.qSample(xStart, t, eps)
-  const estimate = device.scope(() => diffusion.predXStart(diffusion.run(denoiser, x, t), x, t, { clipDenoised: false }))
-  const pixels = xStart.size / 2
-  const sums = { metrics: [0, 0], clipped: [0, 0], losses: [0, 0] }
-  for (let s = 0; s < steps; s++) {
-    const metric = (clip: boolean) => read(device.scope(() =>
-      selfGuidedPass(diffusion, denoiser, x, t, noise, selfGuidance({ strength: (s + 0.5) / steps, distance: squaredL2, clip })).metric))
-    const [free, bounded] = [await metric(false), await metric(true)]
-    const losses = await read(device.scope(() => trainingLosses(diffusion, denoiser, estimate, [s, s], eps).mse!))
-    for (const n of [0, 1]) {
-      expect(relative(weight(s) * free[n], pixels * losses[n]), `strength ${s}, sample ${n}`).toBeLessThan(1e-3)
-      sums.metrics[n] += weight(s) * free[n]
-      sums.clipped[n] += weight(s) * bounded[n]
-      sums.losses[n] += pixels * losses[n]
+theoryTest(
+  'its corollary: weighed metrics of self-guidance add up to the training loss of the estimate',
+  async ({ device, diffusion, denoiser, xStart, eps, weight }) => {
+    const t = 4
+    const noise: NoiseSource = { initial: () => eps, step: () => eps, renoise: () => eps }
+    const x = diffusion.qSample(xStart, t, eps)
+    const estimate = device.scope(() =>
+      diffusion.predXStart(diffusion.run(denoiser, x, t), x, t, { clipDenoised: false }),
+    )
+    const pixels = xStart.size / 2
+    const sums = { metrics: [0, 0], clipped: [0, 0], losses: [0, 0] }
+    for (let s = 0; s < steps; s++) {
+      const metric = (clip: boolean) =>
+        read(
+          device.scope(
+            () =>
+              selfGuidedPass(
+                diffusion,
+                denoiser,
+                x,
+                t,
+                noise,
+                selfGuidance({ strength: (s + 0.5) / steps, distance: squaredL2, clip }),
+              ).metric,
+          ),
+        )
+      const [free, bounded] = [await metric(false), await metric(true)]
+      const losses = await read(device.scope(() => trainingLosses(diffusion, denoiser, estimate, [s, s], eps).mse!))
+      for (const n of [0, 1]) {
+        expect(relative(weight(s) * free[n], pixels * losses[n]), `strength ${s}, sample ${n}`).toBeLessThan(1e-3)
+        sums.metrics[n] += weight(s) * free[n]
+        sums.clipped[n] += weight(s) * bounded[n]
+        sums.losses[n] += pixels * losses[n]
+      }
     }
-  }
-  for (const n of [0, 1]) {
-    expect(relative(sums.metrics[n], sums.losses[n])).toBeLessThan(1e-3)
-    expect(relative(sums.clipped[n], sums.losses[n])).toBeGreaterThan(0.1)
-  }
-  for (const owned of [x, estimate]) owned.dispose()
-})
+    for (const n of [0, 1]) {
+      expect(relative(sums.metrics[n], sums.losses[n])).toBeLessThan(1e-3)
+      expect(relative(sums.clipped[n], sums.losses[n])).toBeGreaterThan(0.1)
+    }
+    for (const owned of [x, estimate]) owned.dispose()
+  },
+)
 
-theoryTest('L.13: the bound\'s terms and its loss weigh the squared error with half the fall of the signal-to-noise ratio', async ({ device, denoiser, xStart, eps, weight }) => {
-  // A fixed variance: the network's mean head alone.
-  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: String(steps), varianceType: 'fixedSmall' })
-  const mean: Denoiser = (x, timesteps) => slice(denoiser(x, timesteps), 1, 0, 3)
-  const bound = await calcBpd(diffusion, mean, xStart, { noise: { step: () => eps }, clipDenoised: false })
-  for (let t = 1; t < steps; t++) {
-    const losses = await read(device.scope(() => trainingLosses(diffusion, mean, xStart, [t, t], eps, { lossType: 'kl' }).loss))
-    for (const n of [0, 1]) {
-      const expected = (0.5 * (weight(t - 1) - weight(t)) * bound.xStartMse[t][n]) / Math.LN2
-      expect(relative(bound.vb[t][n], expected), `bound, step ${t}, sample ${n}`).toBeLessThan(1e-3)
-      expect(relative(losses[n], expected), `loss, step ${t}, sample ${n}`).toBeLessThan(1e-3)
+theoryTest(
+  "L.13: the bound's terms and its loss weigh the squared error with half the fall of the signal-to-noise ratio",
+  async ({ device, denoiser, xStart, eps, weight }) => {
+    // A fixed variance: the network's mean head alone.
+    const diffusion = new GaussianDiffusion({
+      schedule: 'cosine',
+      diffusionSteps: 1000,
+      respacing: String(steps),
+      varianceType: 'fixedSmall',
+    })
+    const mean: Denoiser = (x, timesteps) => slice(denoiser(x, timesteps), 1, 0, 3)
+    const bound = await calcBpd(diffusion, mean, xStart, { noise: { step: () => eps }, clipDenoised: false })
+    for (let t = 1; t < steps; t++) {
+      const losses = await read(
+        device.scope(() => trainingLosses(diffusion, mean, xStart, [t, t], eps, { lossType: 'kl' }).loss),
+      )
+      for (const n of [0, 1]) {
+        const expected = (0.5 * (weight(t - 1) - weight(t)) * bound.xStartMse[t][n]) / Math.LN2
+        expect(relative(bound.vb[t][n], expected), `bound, step ${t}, sample ${n}`).toBeLessThan(1e-3)
+        expect(relative(losses[n], expected), `loss, step ${t}, sample ${n}`).toBeLessThan(1e-3)
+      }
     }
-  }
-})
+  },
+)

@@ -1,4 +1,7 @@
-/** The data of a training run: looked at before it begins, known by their contents, and changed on the way only where that is asked for. */
+/**
+ * The data of a training run: looked at before it begins, known by their contents, and changed on the way only
+ * where that is asked for.
+ */
 import { copyFileSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -16,7 +19,28 @@ const copied = (name: string): ((picture: string) => string) => {
   return (picture) => join(at(name), `${picture}.png`)
 }
 const train = (data: string, out: string, images: number, ...more: string[]) =>
-  tweedie(['train', 'features', '--data', at(data), '--out', at(out), '--images', String(images), '--batch', '4', '--channels', '2,2', '--ema', '0.5', '--backend', 'cpu', '--threads', '1', '--resume', ...more])
+  tweedie([
+    'train',
+    'features',
+    '--data',
+    at(data),
+    '--out',
+    at(out),
+    '--images',
+    String(images),
+    '--batch',
+    '4',
+    '--channels',
+    '2,2',
+    '--ema',
+    '0.5',
+    '--backend',
+    'cpu',
+    '--threads',
+    '1',
+    '--resume',
+    ...more,
+  ])
 const metadataOf = async (file: string): Promise<Readonly<Record<string, string>>> => {
   const checkpoint = await openCheckpoint(await openFile(file))
   await checkpoint.close()
@@ -26,16 +50,33 @@ const metadataOf = async (file: string): Promise<Readonly<Record<string, string>
 test('all damaged images are named before anything is trained, and the good ones are not looked at again', async () => {
   const picture = copied('damaged')
   const whole = readFileSync(picture('odd_1'))
-  for (const name of ['odd_1', 'even_4']) writeFileSync(picture(name), Buffer.from(readFileSync(picture(name))).fill(7, 50, 60))
+  for (const name of ['odd_1', 'even_4'])
+    writeFileSync(picture(name), Buffer.from(readFileSync(picture(name))).fill(7, 50, 60))
   writeFileSync(picture('odd_5'), 'a picture?')
   const { code, err } = await train('damaged', 'damaged-run', 8)
-  expect([code, err.join('\n')]).toEqual([1, expect.stringMatching(/3 images cannot be read\. Replace or remove them:\n.*even_4\.png: a damaged PNG.*\n.*odd_1\.png: a damaged PNG.*\n.*odd_5\.png: neither a PNG nor a JPEG/)])
+  expect([code, err.join('\n')]).toEqual([
+    1,
+    expect.stringMatching(
+      /3 images cannot be read\. Replace or remove them:\n.*even_4\.png: a damaged PNG.*\n.*odd_1\.png: a damaged PNG.*\n.*odd_5\.png: neither a PNG nor a JPEG/,
+    ),
+  ])
   expect(err.join('\n')).not.toContain('Training')
   rmSync(picture('odd_5'))
   const second = await train('damaged', 'damaged-run', 8)
   expect([second.code, second.err.at(-1)]).toEqual([1, expect.stringMatching(/2 images cannot be read/)])
-  const looked = readFileSync(join(at('damaged-run'), 'images.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as unknown[])
-  expect(looked.map((row) => [row[0], row.at(-1)])).toEqual([['even_0.png', 1], ['even_2.png', 1], ['even_4.png', 0], ['even_6.png', 1], ['odd_1.png', 0], ['odd_3.png', 1], ['odd_7.png', 1]])
+  const looked = readFileSync(join(at('damaged-run'), 'images.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown[])
+  expect(looked.map((row) => [row[0], row.at(-1)])).toEqual([
+    ['even_0.png', 1],
+    ['even_2.png', 1],
+    ['even_4.png', 0],
+    ['even_6.png', 1],
+    ['odd_1.png', 0],
+    ['odd_3.png', 1],
+    ['odd_7.png', 1],
+  ])
   writeFileSync(picture('odd_1'), whole)
   rmSync(picture('even_4'))
   const third = await train('damaged', 'damaged-run', 8)
@@ -57,16 +98,23 @@ test('a run goes on with other data only where that is asked for, says what chan
   const state = join(at('run'), 'state.safetensors')
   const before = readFileSync(state)
   const refused = await train('changing', 'run', 16)
-  expect([refused.code, refused.err.at(-1)]).toEqual([1, `tweedie: ${state} is of a run on other data: its images changed: ${changes}. --data-changed goes on with them as they are now.`])
+  expect([refused.code, refused.err.at(-1)]).toEqual([
+    1,
+    `tweedie: ${state} is of a run on other data: its images changed: ${changes}. --data-changed goes on ` +
+      'with them as they are now.',
+  ])
   expect(readFileSync(state).equals(before)).toBe(true)
   const accepted = await train('changing', 'run', 16, '--data-changed')
   expect(accepted.code, accepted.err.join('\n')).toBe(0)
   const history = [{ step: 2, what: `its images changed: ${changes}` }]
-  expect(JSON.parse((await metadataOf(state)).counters!)).toMatchObject({ step: 4, history })
-  expect(JSON.parse((await metadataOf(join(at('run'), 'ema-0.5.safetensors'))).training!)).toMatchObject({ step: 4, history })
+  expect(JSON.parse((await metadataOf(state)).counters)).toMatchObject({ step: 4, history })
+  expect(JSON.parse((await metadataOf(join(at('run'), 'ema-0.5.safetensors'))).training)).toMatchObject({
+    step: 4,
+    history,
+  })
   expect(readFileSync(join(at('run'), 'report.html'), 'utf8')).toContain(changes)
   expect((await tweedie(['info', state])).out.join('\n')).toContain(`after step 2: its images changed: ${changes}`)
-  expect((await train('changing', 'run', 24)).code, 'what was accepted is the run\'s').toBe(0)
+  expect((await train('changing', 'run', 24)).code, "what was accepted is the run's").toBe(0)
   // A copy elsewhere is the same data.
   cpSync(at('changing'), at('moved'), { recursive: true })
   expect((await train('moved', 'run', 32)).code).toBe(0)
@@ -76,7 +124,7 @@ test('a run goes on with other data only where that is asked for, says what chan
 test('the record of the files is read as it was written; one that is not ours says nothing', async () => {
   const picture = copied('recorded')
   const { files } = await openImages(at('recorded'))
-  files![0]!.whole = true
+  files![0].whole = true
   const path = at('images.jsonl')
   await writeImageFiles(path, files!)
   const read = await readImageFiles(path)

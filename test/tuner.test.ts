@@ -35,7 +35,10 @@ test('measures every candidate once, remembers the choice, leaves nothing behind
   const alive = device.stats.liveBuffers
   const progress: [number, number][] = []
   await device.tune(() => void run(), { onProgress: (done, total) => progress.push([done, total]) })
-  expect(progress).toEqual([[0, 1], [1, 1]])
+  expect(progress).toEqual([
+    [0, 1],
+    [1, 1],
+  ])
   expect(device.stats.liveBuffers).toBe(alive)
   expect([...choicesOf(device).keys()]).toEqual([expect.stringContaining('conv2d 8>16 3x3')])
   using after = run()
@@ -73,7 +76,9 @@ test('an abort leaves the shape unmeasured and the memory free', async () => {
   const alive = device.stats.liveBuffers
   const reason = new Error('enough')
   const controller = new AbortController()
-  await expect(device.tune(() => void run(), { signal: controller.signal, onProgress: () => controller.abort(reason) })).rejects.toBe(reason)
+  await expect(
+    device.tune(() => void run(), { signal: controller.signal, onProgress: () => controller.abort(reason) }),
+  ).rejects.toBe(reason)
   expect(choicesOf(device).size).toBe(0)
   expect(device.stats.liveBuffers).toBe(alive)
   free()

@@ -1,4 +1,7 @@
-/** One call loads, one call draws, one scores: the same pictures and numbers as the command line's, and nothing left behind. */
+/**
+ * One call loads, one call draws, one scores: the same pictures and numbers as the command line's, and
+ * nothing left behind.
+ */
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -23,7 +26,11 @@ const cpu = { backend: 'cpu', simd: 'plain' } as const
 /** The same weights in a file that says nothing of them. */
 async function bare(path: string): Promise<Uint8Array> {
   const { tensors } = await openSafetensors(bytesSource(readFileSync(path)))
-  const read = await Promise.all([...tensors].map(async ([key, entry]) => [key, { shape: entry.shape, data: await entry.read() as Float32Array }] as const))
+  const read = await Promise.all(
+    [...tensors].map(
+      async ([key, entry]) => [key, { shape: entry.shape, data: (await entry.read()) as Float32Array }] as const,
+    ),
+  )
   const chunks: Uint8Array[] = []
   for await (const chunk of encodeSafetensors(read)) chunks.push(chunk)
   return Buffer.concat(chunks)
@@ -43,48 +50,144 @@ describe('the shipped set', () => {
   test.each<[string, TweedieSampleOptions, string[]]>([
     ['plain', {}, []],
     ['ddim', { method: 'ddim', eta: 0.5 }, ['--method', 'ddim', '--eta', '0.5']],
-    ['self-guided', { method: 'self-guided', selfGuidance: { every: 1 } }, ['--method', 'self-guided', '--guide-every', '1', '--distance', 'features']],
-    ['minority-guided', { method: 'minority-guided', target: [5, 9], scale: 2 }, ['--method', 'minority-guided', '--minority-classifier', shipped('minority'), '--minority-target', '5-9', '--minority-scale', '2']],
+    [
+      'self-guided',
+      { method: 'self-guided', selfGuidance: { every: 1 } },
+      ['--method', 'self-guided', '--guide-every', '1', '--distance', 'features'],
+    ],
+    [
+      'minority-guided',
+      { method: 'minority-guided', target: [5, 9], scale: 2 },
+      [
+        '--method',
+        'minority-guided',
+        '--minority-classifier',
+        shipped('minority'),
+        '--minority-target',
+        '5-9',
+        '--minority-scale',
+        '2',
+      ],
+    ],
     ['boost-and-skip', { method: 'boost-and-skip', skip: 1 }, ['--method', 'boost-and-skip', '--skip', '1']],
   ])('%s: the pictures of tweedie sample, byte for byte, in any batch', async (name, options, argv) => {
-    const run = await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '2', '--batch', '2', '--seed', '4', '--out', out(name), '--save', out(`${name}.safetensors`), '--backend', 'cpu', '--simd', 'plain', ...argv])
+    const run = await tweedie([
+      'sample',
+      '--model',
+      weights,
+      '--respacing',
+      '2',
+      '--number',
+      '2',
+      '--batch',
+      '2',
+      '--seed',
+      '4',
+      '--out',
+      out(name),
+      '--save',
+      out(`${name}.safetensors`),
+      '--backend',
+      'cpu',
+      '--simd',
+      'plain',
+      ...argv,
+    ])
     expect(run.code, run.err.join('\n')).toBe(0)
-    const { images, values, done, total, finished } = await last(model, { number: 2, steps: 2, seed: 4, batch: 1, ...options })
-    expect(images.map((image) => Buffer.from(encodePng(image)))).toEqual([0, 1].map((k) => readFileSync(out(`${name}/sample-000${k}.png`))))
+    const { images, values, done, total, finished } = await last(model, {
+      number: 2,
+      steps: 2,
+      seed: 4,
+      batch: 1,
+      ...options,
+    })
+    expect(images.map((image) => Buffer.from(encodePng(image)))).toEqual(
+      [0, 1].map((k) => readFileSync(out(`${name}/sample-000${k}.png`))),
+    )
     expect(values).toEqual((await tensorIn(out(`${name}.safetensors`), 'sample')).data)
     expect({ done, total, finished }).toEqual({ done: total, total: name === 'boost-and-skip' ? 2 : 4, finished: 2 })
   })
 
   test('every step is told of; previews are estimates of x_0 of this batch, after the finished pictures', async () => {
     const seen: (readonly [done: number, total: number, finished: number, images: number, values: boolean])[] = []
-    for await (const { done, total, images, finished, values } of model.sample({ number: 3, steps: 3, batch: 2, preview: true })) seen.push([done, total, finished, images.length, values !== undefined])
-    expect(seen).toEqual([[1, 6, 0, 2, false], [2, 6, 0, 2, false], [3, 6, 2, 2, false], [4, 6, 2, 3, false], [5, 6, 2, 3, false], [6, 6, 3, 3, true]])
+    for await (const { done, total, images, finished, values } of model.sample({
+      number: 3,
+      steps: 3,
+      batch: 2,
+      preview: true,
+    }))
+      seen.push([done, total, finished, images.length, values !== undefined])
+    expect(seen).toEqual([
+      [1, 6, 0, 2, false],
+      [2, 6, 0, 2, false],
+      [3, 6, 2, 2, false],
+      [4, 6, 2, 3, false],
+      [5, 6, 2, 3, false],
+      [6, 6, 3, 3, true],
+    ])
     const counts: number[] = []
     for await (const { images } of model.sample({ number: 1, steps: 4, preview: 2 })) counts.push(images.length)
     expect(counts).toEqual([0, 1, 0, 1])
     // In two steps the estimate of the first is no more than a blur.
     const estimates: Image[] = []
-    for await (const { images } of model.sample({ number: 1, steps: 2, preview: true })) estimates.push(images[0]!)
+    for await (const { images } of model.sample({ number: 1, steps: 2, preview: true })) estimates.push(images[0])
     expect(estimates[0]).not.toEqual(estimates[1])
   })
 
   test('scores are those of tweedie score, of pictures, ImageData and values', async () => {
     const { images, values } = await last(model, { number: 3, steps: 2, seed: 4 })
     const found = await model.score(images, { seed: 3, draws: 2, batch: 2 })
-    await tweedie(['sample', '--model', weights, '--respacing', '2', '--number', '3', '--seed', '4', '--out', out('to-score'), '--backend', 'cpu', '--simd', 'plain'])
-    const run = await tweedie(['score', '--model', weights, '--data', out('to-score'), '--distance', 'features', '--draws', '2', '--seed', '3', '--out', out('scores.json'), '--backend', 'cpu', '--simd', 'plain'])
+    await tweedie([
+      'sample',
+      '--model',
+      weights,
+      '--respacing',
+      '2',
+      '--number',
+      '3',
+      '--seed',
+      '4',
+      '--out',
+      out('to-score'),
+      '--backend',
+      'cpu',
+      '--simd',
+      'plain',
+    ])
+    const run = await tweedie([
+      'score',
+      '--model',
+      weights,
+      '--data',
+      out('to-score'),
+      '--distance',
+      'features',
+      '--draws',
+      '2',
+      '--seed',
+      '3',
+      '--out',
+      out('scores.json'),
+      '--backend',
+      'cpu',
+      '--simd',
+      'plain',
+    ])
     expect(run.code, run.err.join('\n')).toBe(0)
     const { scores } = JSON.parse(readFileSync(out('scores.json'), 'utf8')) as MinorityScores
     expect([...found]).toEqual(scores)
     expect(await model.score(images.map(imageDataOf), { seed: 3, draws: 2 })).toEqual(found)
     // As numbers they have not been rounded to bytes.
     const unrounded = await model.score(values!, { seed: 3, draws: 2 })
-    unrounded.forEach((score, k) => expect(Math.abs(score / found[k]! - 1)).toBeLessThan(0.05))
+    unrounded.forEach((score, k) => expect(Math.abs(score / found[k] - 1)).toBeLessThan(0.05))
     expect(unrounded).not.toEqual(found)
   })
 
   test('two loops at once draw what each draws alone', async () => {
-    const [a, b] = await Promise.all([last(model, { number: 1, steps: 2, seed: 1 }), last(model, { number: 2, steps: 2, seed: 2, method: 'self-guided' })])
+    const [a, b] = await Promise.all([
+      last(model, { number: 1, steps: 2, seed: 1 }),
+      last(model, { number: 2, steps: 2, seed: 2, method: 'self-guided' }),
+    ])
     expect(a.values).toEqual((await last(model, { number: 1, steps: 2, seed: 1 })).values)
     expect(b.values).toEqual((await last(model, { number: 2, steps: 2, seed: 2, method: 'self-guided' })).values)
   })
@@ -92,16 +195,30 @@ describe('the shipped set', () => {
   test('an abort, a loop that is left and an error leave nothing on the device', async () => {
     const live = model.device.stats.liveBuffers
     const stop = new AbortController()
-    await expect((async () => {
-      for await (const { done } of model.sample({ number: 4, steps: 3, batch: 2, preview: true, signal: stop.signal })) if (done === 4) stop.abort(new Error('enough'))
-    })()).rejects.toThrow('enough')
+    await expect(
+      (async () => {
+        for await (const { done } of model.sample({
+          number: 4,
+          steps: 3,
+          batch: 2,
+          preview: true,
+          signal: stop.signal,
+        }))
+          if (done === 4) stop.abort(new Error('enough'))
+      })(),
+    ).rejects.toThrow('enough')
     expect(model.device.stats.liveBuffers).toBe(live)
     for await (const _ of model.sample({ number: 2, steps: 3, method: 'minority-guided' })) break
     expect(model.device.stats.liveBuffers).toBe(live)
     const tooStrong = (x: Tensor): Tensor => mul(x, Infinity)
-    await expect(last(model, { number: 2, steps: 2, guidances: () => [tooStrong] })).rejects.toMatchObject({ code: 'non-finite', message: expect.stringMatching(/^The samples hold .* in samples 0, 1\. Take a smaller/) })
+    await expect(last(model, { number: 2, steps: 2, guidances: () => [tooStrong] })).rejects.toMatchObject({
+      code: 'non-finite',
+      message: expect.stringMatching(/^The samples hold .* in samples 0, 1\. Take a smaller/),
+    })
     expect(model.device.stats.liveBuffers).toBe(live)
-    await expect(model.score(new Float32Array(3072), { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough')
+    await expect(
+      model.score(new Float32Array(3072), { signal: AbortSignal.abort(new Error('enough')) }),
+    ).rejects.toThrow('enough')
     expect(model.device.stats.liveBuffers).toBe(live)
   })
 
@@ -117,46 +234,104 @@ describe('the shipped set', () => {
     [{ selfGuidance: { after: 0.9 } }, /^selfGuidance\.every 5 and selfGuidance\.after 0\.9 guide none of the 2 steps/],
     [{ eta: 0.5 }, /^eta is the noise of the sampler 'ddim'/],
     [{ number: '4' as never }, /^number: expected a whole number of 1 or more, found "4"\.$/],
-    [{ signal: new AbortController() as never }, /^sample: signal: expected an AbortSignal, found an AbortController\. That of an AbortController is its signal\.$/],
+    [
+      { signal: new AbortController() as never },
+      /^sample: signal: expected an AbortSignal, found an AbortController\. That of an AbortController is its signal\.$/,
+    ],
     [{ seeds: 3 } as TweedieSampleOptions, /^sample: unknown option "seeds" \(did you mean "seed"\?\)/],
   ])('what does not fit is said: %j', async (options, message) => {
-    await expect(last(model, { steps: 2, number: 1, ...options })).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })
+    await expect(last(model, { steps: 2, number: 1, ...options })).rejects.toMatchObject({
+      code: 'option',
+      message: expect.stringMatching(message),
+    })
   })
 
   test('more samples than memory holds', async () => {
-    await expect(last(model, { steps: 2, number: 1e9 })).rejects.toMatchObject({ code: 'out-of-memory', message: expect.stringMatching(/^number: 1000000000 samples are 11444\.1 GiB, .*or with tweedie sample/) })
+    await expect(last(model, { steps: 2, number: 1e9 })).rejects.toMatchObject({
+      code: 'out-of-memory',
+      message: expect.stringMatching(/^number: 1000000000 samples are 11444\.1 GiB, .*or with tweedie sample/),
+    })
   })
 
   test.each<[string, unknown, object, RegExp]>([
     ['no pictures', [], {}, /found an empty one\.$/],
     ['one picture', { width: 1 }, {}, /^score: expected a list of images, .*found an object\.$/],
-    ['a promise', Promise.resolve([]), {}, /^score: expected a list of images, .*found a Promise: did you forget await\?$/],
+    [
+      'a promise',
+      Promise.resolve([]),
+      {},
+      /^score: expected a list of images, .*found a Promise: did you forget await\?$/,
+    ],
     ['a path', ['cell.png'], {}, /^score: expected images, found "cell\.png"\. decodeImage makes one/],
-    ['bytes of a file', [new Uint8Array(3)], {}, /^score: expected images, found an? Uint8Array\. decodeImage makes one/],
+    [
+      'bytes of a file',
+      [new Uint8Array(3)],
+      {},
+      /^score: expected images, found an? Uint8Array\. decodeImage makes one/,
+    ],
     ['nothing', [null], {}, /^score: expected images, found null/],
     ['values that are none', new Float32Array(3072).fill(NaN), {}, /^score: expected values in \[-1, 1\], found NaN/],
-    ['bytes as values', new Float32Array(3072).fill(255), {}, /^score: expected values in \[-1, 1\], found 255\. A pixel p of 0 to 255 is p \/ 127\.5 - 1\.$/],
-    ['a step that is a number', new Float32Array(3072), { step: 50 }, /^scoreProcess: expected a step \{ index \} of the 100, or \{ fraction \} of T, found 50\.$/],
-    ['a progress that is none', new Float32Array(3072), { onProgress: 3 }, /^score: onProgress: expected a function, found 3\.$/],
+    [
+      'bytes as values',
+      new Float32Array(3072).fill(255),
+      {},
+      /^score: expected values in \[-1, 1\], found 255\. A pixel p of 0 to 255 is p \/ 127\.5 - 1\.$/,
+    ],
+    [
+      'a step that is a number',
+      new Float32Array(3072),
+      { step: 50 },
+      /^scoreProcess: expected a step \{ index \} of the 100, or \{ fraction \} of T, found 50\.$/,
+    ],
+    [
+      'a progress that is none',
+      new Float32Array(3072),
+      { onProgress: 3 },
+      /^score: onProgress: expected a function, found 3\.$/,
+    ],
   ])('what cannot be scored is said: %s', async (_, pictures, options, message) => {
-    await expect(model.score(pictures as never, options)).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })
+    await expect(model.score(pictures as never, options)).rejects.toMatchObject({
+      code: 'option',
+      message: expect.stringMatching(message),
+    })
   })
 })
 
 describe('where nothing is said, the defaults are those of the command line', () => {
   const diffusion = { ...cosine, diffusionSteps: 6 }
-  test.each(['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const)('%s', async (method) => {
-    const [path, levels] = [await writeModel(out('six.safetensors'), base, { diffusion }), await writeModel(out('six-levels.safetensors'), classifier, { seed: 2, diffusion })]
-    const run = await tweedie(['sample', '--model', path, '--method', method, ...method === 'minority-guided' ? ['--minority-classifier', levels] : [], '--out', out(`six-${method}`), '--save', out(`six-${method}.safetensors`), '--backend', 'cpu', '--simd', 'plain'])
-    expect(run.code, run.err.join('\n')).toBe(0)
-    using model = await Tweedie.load(path, { ...cpu, minorityClassifier: levels })
-    const { values, images } = await last(model, method === 'ancestral' ? {} : { method })
-    expect(values).toEqual((await tensorIn(out(`six-${method}.safetensors`), 'sample')).data)
-    const { samples } = JSON.parse(readFileSync(out(`six-${method}/run.json`), 'utf8')) as RunRecord
-    expect(images).toHaveLength(samples.length)
-    // The record has the scores of the samples as numbers.
-    expect([...await model.score(values!)]).toEqual(samples.map(({ score }) => score))
-  })
+  test.each(['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const)(
+    '%s',
+    async (method) => {
+      const [path, levels] = [
+        await writeModel(out('six.safetensors'), base, { diffusion }),
+        await writeModel(out('six-levels.safetensors'), classifier, { seed: 2, diffusion }),
+      ]
+      const run = await tweedie([
+        'sample',
+        '--model',
+        path,
+        '--method',
+        method,
+        ...(method === 'minority-guided' ? ['--minority-classifier', levels] : []),
+        '--out',
+        out(`six-${method}`),
+        '--save',
+        out(`six-${method}.safetensors`),
+        '--backend',
+        'cpu',
+        '--simd',
+        'plain',
+      ])
+      expect(run.code, run.err.join('\n')).toBe(0)
+      using model = await Tweedie.load(path, { ...cpu, minorityClassifier: levels })
+      const { values, images } = await last(model, method === 'ancestral' ? {} : { method })
+      expect(values).toEqual((await tensorIn(out(`six-${method}.safetensors`), 'sample')).data)
+      const { samples } = JSON.parse(readFileSync(out(`six-${method}/run.json`), 'utf8')) as RunRecord
+      expect(images).toHaveLength(samples.length)
+      // The record has the scores of the samples as numbers.
+      expect([...(await model.score(values!))]).toEqual(samples.map(({ score }) => score))
+    },
+  )
 })
 
 describe('loading', () => {
@@ -165,14 +340,25 @@ describe('loading', () => {
     const path = await writeModel(out('small.safetensors'), base)
     const bytes = readFileSync(path)
     const drawn: Float32Array[] = []
-    for (const where of [path, pathToFileURL(path), String(pathToFileURL(path)), new Blob([bytes]), new Uint8Array(bytes), new Uint8Array(bytes).buffer]) {
+    for (const where of [
+      path,
+      pathToFileURL(path),
+      String(pathToFileURL(path)),
+      new Blob([bytes]),
+      new Uint8Array(bytes),
+      new Uint8Array(bytes).buffer,
+    ]) {
       const counted: [number, number][] = []
       using model = await Tweedie.load(where, { device, onProgress: (done, total) => counted.push([done, total]) })
       drawn.push((await last(model, { number: 1, steps: 2, selfGuidance: { weight: 1, every: 1 } })).values!)
-      expect(counted[0]![0]).toBe(0)
-      expect(counted.at(-1)![0]).toBe(counted.at(-1)![1])
-      expect(counted.at(-1)![1]).toBeLessThan(bytes.length)
-      expect({ shape: model.unet.config.imageSize, levels: model.minorityLevels, batch: model.batch }).toEqual({ shape: 8, levels: null, batch: 8 })
+      expect(counted[0][0]).toBe(0)
+      expect(counted.at(-1)[0]).toBe(counted.at(-1)[1])
+      expect(counted.at(-1)[1]).toBeLessThan(bytes.length)
+      expect({ shape: model.unet.config.imageSize, levels: model.minorityLevels, batch: model.batch }).toEqual({
+        shape: 8,
+        levels: null,
+        batch: 8,
+      })
     }
     for (const values of drawn) expect(values).toEqual(drawn[0])
     expect(device.stats.liveBuffers).toBe(0)
@@ -185,7 +371,9 @@ describe('loading', () => {
       const bytes = readFileSync(shipped('adm').replace(/[^/]*$/, url!.slice('/weights/'.length)))
       const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '')!
       ranges.push(`${url}: ${range}`)
-      response.writeHead(206, { 'content-range': `bytes ${from}-${to}/${bytes.length}` }).end(bytes.subarray(Number(from), Number(to) + 1))
+      response
+        .writeHead(206, { 'content-range': `bytes ${from}-${to}/${bytes.length}` })
+        .end(bytes.subarray(Number(from), Number(to) + 1))
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     try {
@@ -218,34 +406,87 @@ describe('loading', () => {
 
   test('classes, and a minority classifier of its own', async () => {
     const path = await writeModel(out('classes.safetensors'), baseOfClasses)
-    using model = await Tweedie.load(path, { ...cpu, minorityClassifier: await writeModel(out('levels.safetensors'), classifier, { seed: 2 }), distance: 'l1' })
+    using model = await Tweedie.load(path, {
+      ...cpu,
+      minorityClassifier: await writeModel(out('levels.safetensors'), classifier, { seed: 2 }),
+      distance: 'l1',
+    })
     expect(model.minorityLevels).toBe(10)
-    const run = await tweedie(['sample', '--model', path, '--minority-classifier', out('levels.safetensors'), '--labels', '2,0', '--respacing', '2', '--number', '2', '--out', out('of-classes'), '--save', out('of-classes.safetensors'), '--backend', 'cpu', '--simd', 'plain'])
+    const run = await tweedie([
+      'sample',
+      '--model',
+      path,
+      '--minority-classifier',
+      out('levels.safetensors'),
+      '--labels',
+      '2,0',
+      '--respacing',
+      '2',
+      '--number',
+      '2',
+      '--out',
+      out('of-classes'),
+      '--save',
+      out('of-classes.safetensors'),
+      '--backend',
+      'cpu',
+      '--simd',
+      'plain',
+    ])
     expect(run.code, run.err.join('\n')).toBe(0)
     const { values, images } = await last(model, { number: 2, steps: 2, labels: [2, 0], method: 'minority-guided' })
     expect(values).toEqual((await tensorIn(out('of-classes.safetensors'), 'sample')).data)
-    await expect(last(model, { steps: 2 })).rejects.toThrow('the model is class-conditional: labels says which of its 3 classes to take, as in [3, 8].')
+    await expect(last(model, { steps: 2 })).rejects.toThrow(
+      'the model is class-conditional: labels says which of its 3 classes to take, as in [3, 8].',
+    )
     expect(await model.score(images, { labels: [2, 0] })).toHaveLength(2)
     await expect(model.score(images)).rejects.toThrow('class-conditional')
   })
 
   test('files that say nothing, with the flags of the scripts that trained them', async () => {
     // The scripts' classifiers have heads of 64 channels.
-    const levelsConfig = { ...classifier, modelChannels: 64, numHeadChannels: 64, channelMult: [1], attentionResolutions: [1] }
-    const [path, levels] = [await writeModel(out('small.safetensors'), base), await writeModel(out('wide-levels.safetensors'), levelsConfig)]
+    const levelsConfig = {
+      ...classifier,
+      modelChannels: 64,
+      numHeadChannels: 64,
+      channelMult: [1],
+      attentionResolutions: [1],
+    }
+    const [path, levels] = [
+      await writeModel(out('small.safetensors'), base),
+      await writeModel(out('wide-levels.safetensors'), levelsConfig),
+    ]
     const options = { number: 1, steps: 2, method: 'minority-guided' } as const
     using said = await Tweedie.load(path, { ...cpu, minorityClassifier: levels })
-    const flags = '--image_size 8 --num_channels 32 --num_res_blocks 1 --num_head_channels 16 --channel_mult 1,2 --attention_resolutions 4 --resblock_updown True --use_new_attention_order True --learn_sigma True --noise_schedule cosine'
-    const ofLevels = '--image_size 8 --classifier_width 64 --classifier_depth 1 --classifier_attention_resolutions 8 --noise_schedule cosine --out_channels 10'
-    await expect(Tweedie.load(await bare(path), cpu)).rejects.toMatchObject({ code: 'option', message: expect.stringContaining('does not say what network it holds') })
-    using told = await Tweedie.load(await bare(path), { ...cpu, flags, minorityClassifier: { file: await bare(levels), flags: ofLevels } })
+    const flags =
+      '--image_size 8 --num_channels 32 --num_res_blocks 1 --num_head_channels 16 --channel_mult 1,2 ' +
+      '--attention_resolutions 4 --resblock_updown True --use_new_attention_order True --learn_sigma ' +
+      'True --noise_schedule cosine'
+    const ofLevels =
+      '--image_size 8 --classifier_width 64 --classifier_depth 1 --classifier_attention_resolutions 8 ' +
+      '--noise_schedule cosine --out_channels 10'
+    await expect(Tweedie.load(await bare(path), cpu)).rejects.toMatchObject({
+      code: 'option',
+      message: expect.stringContaining('does not say what network it holds'),
+    })
+    using told = await Tweedie.load(await bare(path), {
+      ...cpu,
+      flags,
+      minorityClassifier: { file: await bare(levels), flags: ofLevels },
+    })
     expect((await last(told, options)).values).toEqual((await last(said, options)).values)
   })
 
   test('what fails or is aborted while it loads leaves nothing on the device', async () => {
     using device = await Device.request(cpu)
     const stop = new AbortController()
-    await expect(Tweedie.load('bccd32', { device, signal: stop.signal, onProgress: (done, total) => done > total / 2 && stop.abort(new Error('enough')) })).rejects.toThrow('enough')
+    await expect(
+      Tweedie.load('bccd32', {
+        device,
+        signal: stop.signal,
+        onProgress: (done, total) => done > total / 2 && stop.abort(new Error('enough')),
+      }),
+    ).rejects.toThrow('enough')
     expect(device.stats.liveBuffers).toBe(0)
     const broken = new Uint8Array(readFileSync(await writeModel(out('small.safetensors'), base)))
     new DataView(broken.buffer).setFloat32(broken.length - 4, NaN, true)
@@ -255,7 +496,7 @@ describe('loading', () => {
     const request = vi.spyOn(Device, 'request')
     try {
       await expect(Tweedie.load(broken, cpu)).rejects.toMatchObject({ code: 'non-finite' })
-      const own = await (request.mock.results[0]!.value as Promise<Device>)
+      const own = await (request.mock.results[0].value as Promise<Device>)
       expect(() => own.tensor([1])).toThrow('the device was disposed')
     } finally {
       request.mockRestore()
@@ -264,39 +505,106 @@ describe('loading', () => {
 
   test('a forgotten await is asked about', async () => {
     const model = Tweedie.load(await writeModel(out('small.safetensors'), base), cpu)
-    expect(() => (model as unknown as Tweedie).sample()).toThrow('Tweedie.sample: this is still the Promise of a Tweedie: did you forget await?')
+    expect(() => (model as unknown as Tweedie).sample()).toThrow(
+      'Tweedie.sample: this is still the Promise of a Tweedie: did you forget await?',
+    )
     ;(await model).dispose()
   })
 
   test('after dispose it says so, in the middle of a loop too', async () => {
     const model = await Tweedie.load(await writeModel(out('small.safetensors'), base), cpu)
-    await expect((async () => {
-      for await (const _ of model.sample({ number: 1, steps: 2 })) model.dispose()
-    })()).rejects.toMatchObject({ code: 'disposed', message: 'sample: the model was disposed.' })
+    await expect(
+      (async () => {
+        for await (const _ of model.sample({ number: 1, steps: 2 })) model.dispose()
+      })(),
+    ).rejects.toMatchObject({ code: 'disposed', message: 'sample: the model was disposed.' })
     await expect(model.score(new Float32Array(192))).rejects.toThrow('score: the model was disposed.')
     await expect(last(model, { number: 1, steps: 2 })).rejects.toThrow('sample: the model was disposed.')
     model.dispose()
   })
 
   test.each<[string, () => Promise<unknown>, RegExp]>([
-    ['a page is told where the set is', () => TweedieOfPages.load('bccd32'), /a page has to be told where it finds them: .*\{ weights: '\/weights\/' \}/],
-    ['a path where there is no page and no Node', () => TweedieOfPages.load('model.safetensors'), /^model\.safetensors is no URL, .*'tweedie\/node'\.$/],
-    ['the set is not where it is said', () => Tweedie.load('bccd32', { weights: out('nowhere') }), /^cannot read .*nowhere\/bccd32-adm\.safetensors/],
+    [
+      'a page is told where the set is',
+      () => TweedieOfPages.load('bccd32'),
+      /a page has to be told where it finds them: .*\{ weights: '\/weights\/' \}/,
+    ],
+    [
+      'a path where there is no page and no Node',
+      () => TweedieOfPages.load('model.safetensors'),
+      /^model\.safetensors is no URL, .*'tweedie\/node'\.$/,
+    ],
+    [
+      'the set is not where it is said',
+      () => Tweedie.load('bccd32', { weights: out('nowhere') }),
+      /^cannot read .*nowhere\/bccd32-adm\.safetensors/,
+    ],
     ['no such file', () => Tweedie.load(out('none.safetensors')), /^cannot read .*none\.safetensors/],
-    ['the name of a published model', () => Tweedie.load('64x64_diffusion'), /^64x64_diffusion is the name of a published model, .*\{ preset: '64x64_diffusion' \}/],
-    ['almost the shipped set', () => Tweedie.load('bccd23'), /^cannot read bccd23: .*The shipped set is called 'bccd32'\.$/],
-    ['flags that the set contradicts', () => Tweedie.load('bccd32', { flags: '--image_size 64' }), /bccd32-adm\.safetensors(?!.*not beside).*the flags say otherwise/],
+    [
+      'the name of a published model',
+      () => Tweedie.load('64x64_diffusion'),
+      /^64x64_diffusion is the name of a published model, .*\{ preset: '64x64_diffusion' \}/,
+    ],
+    [
+      'almost the shipped set',
+      () => Tweedie.load('bccd23'),
+      /^cannot read bccd23: .*The shipped set is called 'bccd32'\.$/,
+    ],
+    [
+      'flags that the set contradicts',
+      () => Tweedie.load('bccd32', { flags: '--image_size 64' }),
+      /bccd32-adm\.safetensors(?!.*not beside).*the flags say otherwise/,
+    ],
     ['a feature net', () => Tweedie.load(shipped('features')), /a feature net, which measures distances/],
-    ['a controller for its signal', () => Tweedie.load('bccd32', { signal: new AbortController() as never }), /^Tweedie\.load: signal: expected an AbortSignal/],
-    ['a classifier', async () => Tweedie.load(await writeModel(out('classifier.safetensors'), classifier)), /is a classifier, which draws nothing/],
-    ['an upsampler', async () => Tweedie.load(await writeModel(out('upsampler.safetensors'), upsampler)), /is a super-resolution U-Net/],
-    ['a U-Net for a classifier', async () => Tweedie.load(await writeModel(out('small.safetensors'), base), { minorityClassifier: out('small.safetensors') }), /a U-Net, but minorityClassifier takes a classifier/],
+    [
+      'a controller for its signal',
+      () => Tweedie.load('bccd32', { signal: new AbortController() as never }),
+      /^Tweedie\.load: signal: expected an AbortSignal/,
+    ],
+    [
+      'a classifier',
+      async () => Tweedie.load(await writeModel(out('classifier.safetensors'), classifier)),
+      /is a classifier, which draws nothing/,
+    ],
+    [
+      'an upsampler',
+      async () => Tweedie.load(await writeModel(out('upsampler.safetensors'), upsampler)),
+      /is a super-resolution U-Net/,
+    ],
+    [
+      'a U-Net for a classifier',
+      async () =>
+        Tweedie.load(await writeModel(out('small.safetensors'), base), {
+          minorityClassifier: out('small.safetensors'),
+        }),
+      /a U-Net, but minorityClassifier takes a classifier/,
+    ],
     ['a distance that is none', () => Tweedie.load('bccd32', { distance: 'l0.5' }), /^distance: expected 'l2'/],
-    ['LPIPS without weights', () => Tweedie.load('bccd32', { distance: 'lpips' }), /^distance: LPIPS needs its weights/],
-    ['an option that is none', () => Tweedie.load('bccd32', { classifier: 'x' } as object), /^Tweedie\.load: unknown option "classifier"/],
-    ['no file at all', () => Tweedie.load(3 as never), /^Tweedie\.load: expected a path, a URL, a Blob or the bytes of a file, found 3\.$/],
-    ['a path of no letters', () => Tweedie.load(''), /^Tweedie\.load: expected a path, a URL, a Blob or the bytes of a file, found ""\.$/],
-    ['a promise of a file', () => Tweedie.load(Promise.resolve('x') as never), /found a Promise: did you forget await\?$/],
+    [
+      'LPIPS without weights',
+      () => Tweedie.load('bccd32', { distance: 'lpips' }),
+      /^distance: LPIPS needs its weights/,
+    ],
+    [
+      'an option that is none',
+      () => Tweedie.load('bccd32', { classifier: 'x' } as object),
+      /^Tweedie\.load: unknown option "classifier"/,
+    ],
+    [
+      'no file at all',
+      () => Tweedie.load(3 as never),
+      /^Tweedie\.load: expected a path, a URL, a Blob or the bytes of a file, found 3\.$/,
+    ],
+    [
+      'a path of no letters',
+      () => Tweedie.load(''),
+      /^Tweedie\.load: expected a path, a URL, a Blob or the bytes of a file, found ""\.$/,
+    ],
+    [
+      'a promise of a file',
+      () => Tweedie.load(Promise.resolve('x') as never),
+      /found a Promise: did you forget await\?$/,
+    ],
     ['a batch of none', () => Tweedie.load('bccd32', { batch: 0 }), /^batch: expected a whole number/],
   ])('%s: said before a device is asked for', async (_, call, message) => {
     await expect(call()).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })

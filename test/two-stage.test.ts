@@ -1,6 +1,6 @@
 /**
- * Two-stage sampling: what the super-resolution U-Net is given of a small sample, its trajectory against one written out
- * from its parts, its noise, and the command line with a small base model and the goldens' upsampler.
+ * Two-stage sampling: what the super-resolution U-Net is given of a small sample, its trajectory against one written
+ * out from its parts, its noise, and the command line with a small base model and the goldens' upsampler.
  */
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,13 @@ import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { RunRecord } from '../src/cli/sampling/run-record.ts'
 import { batchOf, decodeImage, imageOf } from '../src/data/index.ts'
-import { GaussianDiffusion, GeneratedNoise, lowResolution, sample, superResolutionDenoiser } from '../src/diffusion/index.ts'
+import {
+  GaussianDiffusion,
+  GeneratedNoise,
+  lowResolution,
+  sample,
+  superResolutionDenoiser,
+} from '../src/diffusion/index.ts'
 import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
@@ -20,16 +26,28 @@ import { base, baseOfClasses, upsampler as upsamplerConfig, writeModel } from '.
 import { unetConfig } from './spec-models.ts'
 
 const config = { ...unetConfig, imageSize: 16, superResolution: true, numClasses: 3 }
-const upsampler = async (device: Device): Promise<UNet> => new UNet(config, await networkParameters(device, { kind: 'unet', ...config }))
+const upsampler = async (device: Device): Promise<UNet> =>
+  new UNet(config, await networkParameters(device, { kind: 'unet', ...config }))
 const diffusion = new GaussianDiffusion({ schedule: 'linear', diffusionSteps: 1000, respacing: '3' })
 const small = lowResolution(Float32Array.from(numbers(4 * 3 * 64, 3)))
 const image = 3 * 64
 
 /** Upsamples the small pictures of `samples` in one batch. */
 async function upsampled(device: Device, model: UNet, samples: readonly number[], seed = 7): Promise<Float32Array> {
-  using lowRes = device.tensor(samples.flatMap((k) => [...small.subarray(k * image, (k + 1) * image)]), [samples.length, 3, 8, 8])
+  using lowRes = device.tensor(
+    samples.flatMap((k) => [...small.subarray(k * image, (k + 1) * image)]),
+    [samples.length, 3, 8, 8],
+  )
   using noise = new GeneratedNoise(device, { seed, samples, shape: [3, 16, 16], stage: 'upsample' })
-  using x = await sample(diffusion, superResolutionDenoiser(model, lowRes, samples.map((k) => k % 3)), { noise })
+  using x = await sample(
+    diffusion,
+    superResolutionDenoiser(
+      model,
+      lowRes,
+      samples.map((k) => k % 3),
+    ),
+    { noise },
+  )
   return await x.read()
 }
 
@@ -74,7 +92,7 @@ deviceTest('its noise is not that of the base stage', async (device) => {
     tensors.forEach((tensor) => tensor.dispose())
     return read
   }
-  const first = [...await draw('base'), ...await draw('upsample')].map((values) => values[0])
+  const first = [...(await draw('base')), ...(await draw('upsample'))].map((values) => values[0])
   expect(new Set(first).size).toBe(6)
 })
 
@@ -90,13 +108,32 @@ deviceTest('another network or batch is refused', async (device) => {
 })
 
 const at = temporaryFolder()
-const record = (folder: string): RunRecord => JSON.parse(readFileSync(join(at(folder), 'run.json'), 'utf8')) as RunRecord
+const record = (folder: string): RunRecord =>
+  JSON.parse(readFileSync(join(at(folder), 'run.json'), 'utf8')) as RunRecord
 const bytes = (folder: string, name: string): string => readFileSync(join(at(folder), name)).toString('base64')
 
 describe('on the command line', () => {
   const args = (folder: string, ...more: string[]): string[] => [
-    'sample', '--model', at('base.safetensors'), '--labels', '2,0', '--respacing', '3', '--number', '3', '--batch', '2', '--seed', '5', '--out', at(folder),
-    '--upsampler', at('upsampler.safetensors'), '--upsampler-respacing', '3', ...more,
+    'sample',
+    '--model',
+    at('base.safetensors'),
+    '--labels',
+    '2,0',
+    '--respacing',
+    '3',
+    '--number',
+    '3',
+    '--batch',
+    '2',
+    '--seed',
+    '5',
+    '--out',
+    at(folder),
+    '--upsampler',
+    at('upsampler.safetensors'),
+    '--upsampler-respacing',
+    '3',
+    ...more,
   ]
   const linear = { schedule: 'linear', diffusionSteps: 1000, rescaleTimesteps: false } as const
 
@@ -112,12 +149,31 @@ describe('on the command line', () => {
 
   test('large pictures are the samples, small ones stand beside them, in folder, record and report', async () => {
     expect(readdirSync(at('first')).sort()).toEqual([
-      'base-0000.png', 'base-0001.png', 'base-0002.png', 'contact-sheet.png', 'report.html', 'run.json', 'sample-0000.png', 'sample-0001.png', 'sample-0002.png'])
-    expect(['sample', 'base'].map((kind) => decode(readFileSync(join(at('first'), `${kind}-0001.png`))).width)).toEqual([16, 8])
+      'base-0000.png',
+      'base-0001.png',
+      'base-0002.png',
+      'contact-sheet.png',
+      'report.html',
+      'run.json',
+      'sample-0000.png',
+      'sample-0001.png',
+      'sample-0002.png',
+    ])
+    expect(['sample', 'base'].map((kind) => decode(readFileSync(join(at('first'), `${kind}-0001.png`))).width)).toEqual(
+      [16, 8],
+    )
     const { options, sha256, samples, seconds } = record('first')
-    expect(options).toMatchObject({ upsampler: at('upsampler.safetensors'), 'upsampler-respacing': '3', 'guide-weight': 0.4 })
+    expect(options).toMatchObject({
+      upsampler: at('upsampler.safetensors'),
+      'upsampler-respacing': '3',
+      'guide-weight': 0.4,
+    })
     expect(Object.keys(sha256).sort()).toEqual(['model', 'upsampler'])
-    expect(samples.map(({ label, base }) => [label, base?.file])).toEqual([[2, 'base-0000.png'], [0, 'base-0001.png'], [2, 'base-0002.png']])
+    expect(samples.map(({ label, base }) => [label, base?.file])).toEqual([
+      [2, 'base-0000.png'],
+      [0, 'base-0001.png'],
+      [2, 'base-0002.png'],
+    ])
     expect(seconds.batches.every(({ upsampling = 0 }) => upsampling > 0)).toBe(true)
     const html = readFileSync(join(at('first'), 'report.html'), 'utf8')
     for (const name of ['base-0002.png', 'sample-0002.png']) expect(html).toContain(bytes('first', name))
@@ -126,7 +182,9 @@ describe('on the command line', () => {
   })
 
   test('the small pictures are those of the base model alone', async () => {
-    const alone = args('alone', '--self-guided').filter((_, i, all) => !all[i].startsWith('--upsampler') && !all[i - 1]?.startsWith('--upsampler'))
+    const alone = args('alone', '--self-guided').filter(
+      (_, i, all) => !all[i].startsWith('--upsampler') && !all[i - 1]?.startsWith('--upsampler'),
+    )
     expect((await tweedie(alone)).code).toBe(0)
     for (const k of [0, 1, 2]) expect(bytes('first', `base-000${k}.png`)).toBe(bytes('alone', `sample-000${k}.png`))
   })
@@ -135,10 +193,19 @@ describe('on the command line', () => {
     const device = await testDevice('cpu')
     const config = { ...unetConfig, imageSize: 16, superResolution: true, numClasses: 3 }
     const file = await openCheckpoint(await openFile(at('upsampler.safetensors')))
-    const parameters = new Map(await Promise.all([...file.tensors].map(async ([key, entry]) => [key, device.tensor(await entry.read() as Float32Array, entry.shape)] as const)))
+    const parameters = new Map(
+      await Promise.all(
+        [...file.tensors].map(
+          async ([key, entry]) => [key, device.tensor((await entry.read()) as Float32Array, entry.shape)] as const,
+        ),
+      ),
+    )
     await file.close()
     using model = new UNet(config, parameters)
-    using lowRes = device.tensor(batchOf([decodeImage(readFileSync(join(at('first'), 'base-0001.png')))], { channels: 3, size: 8 }), [1, 3, 8, 8])
+    using lowRes = device.tensor(
+      batchOf([decodeImage(readFileSync(join(at('first'), 'base-0001.png')))], { channels: 3, size: 8 }),
+      [1, 3, 8, 8],
+    )
     using noise = new GeneratedNoise(device, { seed: 5, samples: [1], shape: [3, 16, 16], stage: 'upsample' })
     using x = await sample(diffusion, superResolutionDenoiser(model, lowRes, [0]), { noise })
     const { data } = await tensorIn(at('first.safetensors'), 'sample')
@@ -149,29 +216,86 @@ describe('on the command line', () => {
 
   test('replayed, and gone on with after a picture was lost, it is the same to the byte', async () => {
     const replayed = await tweedie(['replay', join(at('first'), 'run.json'), '--out', at('replayed')])
-    expect([replayed.code, replayed.out.join()], replayed.err.join('\n')).toEqual([0, expect.stringContaining('3 of 3 pictures are the same to the byte')])
+    expect([replayed.code, replayed.out.join()], replayed.err.join('\n')).toEqual([
+      0,
+      expect.stringContaining('3 of 3 pictures are the same to the byte'),
+    ])
     expect(record('replayed').samples).toEqual(record('first').samples)
     expect((await tweedie(args('again', '--self-guided'))).code).toBe(0)
     writeFileSync(join(at('again'), 'run.json'), JSON.stringify({ ...record('again'), status: 'unfinished' }))
     rmSync(join(at('again'), 'base-0001.png'))
     const resumed = await tweedie(args('again', '--self-guided'))
     expect(resumed.code, resumed.err.join('\n')).toBe(0)
-    for (const { file, base } of record('first').samples) for (const name of [file, base!.file]) expect(bytes('again', name)).toBe(bytes('first', name))
+    for (const { file, base } of record('first').samples)
+      for (const name of [file, base!.file]) expect(bytes('again', name)).toBe(bytes('first', name))
   })
 
   test('is not replaced by a run without the second stage', async () => {
     const before = readdirSync(at('again'))
-    const { code, err } = await tweedie(['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--number', '1', '--out', at('again')])
-    expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/again holds a finished run with other options \(.*--number.*--upsampler.*\)/)])
+    const { code, err } = await tweedie([
+      'sample',
+      '--model',
+      at('plain.safetensors'),
+      '--respacing',
+      '2',
+      '--number',
+      '1',
+      '--out',
+      at('again'),
+    ])
+    expect([code, err.at(-1)]).toEqual([
+      1,
+      expect.stringMatching(/again holds a finished run with other options \(.*--number.*--upsampler.*\)/),
+    ])
     expect(readdirSync(at('again'))).toEqual(before)
   })
 
   test.each<[string, () => string[], RegExp]>([
-    ['a base model for the second stage', () => ['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--upsampler', at('plain.safetensors'), '--out', at('never')], /plain\.safetensors: --upsampler takes a super-resolution U-Net/],
-    ['an upsampler for the first stage', () => ['sample', '--model', at('upsampler.safetensors'), '--out', at('never')], /--upsampler takes it, beside a --model/],
-    ['classes that the base does not have', () => ['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--upsampler', at('upsampler.safetensors'), '--out', at('never')], /an upsampler of 3 classes needs a model with the same classes/],
-    ['steps that there are not', () => args('never').map((arg, i, all) => all[i - 1] === '--upsampler-respacing' ? '2000' : arg), /respacing "2000" of 1000 steps/],
-    ['options of an upsampler without one', () => ['sample', '--model', at('plain.safetensors'), '--upsampler-respacing', '5', '--out', at('never')], /--upsampler-respacing is about --upsampler FILE/],
+    [
+      'a base model for the second stage',
+      () => [
+        'sample',
+        '--model',
+        at('plain.safetensors'),
+        '--respacing',
+        '2',
+        '--upsampler',
+        at('plain.safetensors'),
+        '--out',
+        at('never'),
+      ],
+      /plain\.safetensors: --upsampler takes a super-resolution U-Net/,
+    ],
+    [
+      'an upsampler for the first stage',
+      () => ['sample', '--model', at('upsampler.safetensors'), '--out', at('never')],
+      /--upsampler takes it, beside a --model/,
+    ],
+    [
+      'classes that the base does not have',
+      () => [
+        'sample',
+        '--model',
+        at('plain.safetensors'),
+        '--respacing',
+        '2',
+        '--upsampler',
+        at('upsampler.safetensors'),
+        '--out',
+        at('never'),
+      ],
+      /an upsampler of 3 classes needs a model with the same classes/,
+    ],
+    [
+      'steps that there are not',
+      () => args('never').map((arg, i, all) => (all[i - 1] === '--upsampler-respacing' ? '2000' : arg)),
+      /respacing "2000" of 1000 steps/,
+    ],
+    [
+      'options of an upsampler without one',
+      () => ['sample', '--model', at('plain.safetensors'), '--upsampler-respacing', '5', '--out', at('never')],
+      /--upsampler-respacing is about --upsampler FILE/,
+    ],
   ])('%s is refused, and nothing is left', async (_, argv, message) => {
     const { code, err } = await tweedie(argv())
     expect(err.filter((line) => !line.startsWith('note: ')).join('\n')).toMatch(message)
@@ -181,15 +305,43 @@ describe('on the command line', () => {
 
 describeShared("with the goldens' upsampler of 32 x 32 from 8 x 8", () => {
   test('it draws, once the file says with which noise it was trained', async () => {
-    const run = (file: string): ReturnType<typeof tweedie> => tweedie(['sample', '--model', at('plain.safetensors'), '--respacing', '2', '--number', '2', '--upsampler', file, '--upsampler-respacing', '4', '--out', at('golden')])
+    const run = (file: string): ReturnType<typeof tweedie> =>
+      tweedie([
+        'sample',
+        '--model',
+        at('plain.safetensors'),
+        '--respacing',
+        '2',
+        '--number',
+        '2',
+        '--upsampler',
+        file,
+        '--upsampler-respacing',
+        '4',
+        '--out',
+        at('golden'),
+      ])
     const golden = shared('goldens/superres32-from8.weights.safetensors')
-    expect(await run(golden)).toMatchObject({ code: 1, err: expect.arrayContaining([expect.stringMatching(/does not say with which noise it was trained: --upsampler-preset/)]) })
+    expect(await run(golden)).toMatchObject({
+      code: 1,
+      err: expect.arrayContaining([
+        expect.stringMatching(/does not say with which noise it was trained: --upsampler-preset/),
+      ]),
+    })
     const file = await openCheckpoint(await openFile(golden))
-    await writeFileAtomic(at('golden.safetensors'), convertToSafetensors({ ...file, metadata: { ...file.metadata, diffusion: JSON.stringify({ noise_schedule: 'linear', diffusion_steps: 1000 }) } }))
+    await writeFileAtomic(
+      at('golden.safetensors'),
+      convertToSafetensors({
+        ...file,
+        metadata: { ...file.metadata, diffusion: JSON.stringify({ noise_schedule: 'linear', diffusion_steps: 1000 }) },
+      }),
+    )
     await file.close()
     const { code, err } = await run(at('golden.safetensors'))
     expect(code, err.join('\n')).toBe(0)
-    expect(['sample', 'base'].map((kind) => decode(readFileSync(join(at('golden'), `${kind}-0001.png`))).width)).toEqual([32, 8])
+    expect(
+      ['sample', 'base'].map((kind) => decode(readFileSync(join(at('golden'), `${kind}-0001.png`))).width),
+    ).toEqual([32, 8])
     expect(bytes('golden', 'sample-0000.png')).not.toBe(bytes('golden', 'sample-0001.png'))
   })
 })

@@ -26,7 +26,12 @@ async function fresh(f: (device: t.Device) => Promise<void>): Promise<void> {
   expect(device.stats.liveBuffers, 'buffers alive afterwards').toBe(0)
 }
 
-const code = (error: string, message?: RegExp): object => expect.objectContaining({ name: 'TweedieError', code: error, ...(message ? { message: expect.stringMatching(message) } : {}) })
+const code = (error: string, message?: RegExp): object =>
+  expect.objectContaining({
+    name: 'TweedieError',
+    code: error,
+    ...(message ? { message: expect.stringMatching(message) } : {}),
+  })
 
 function thrown(f: () => unknown): unknown {
   try {
@@ -43,14 +48,14 @@ test('a borrowed GPUDevice is used, and not destroyed', async () => {
   {
     using x = device.tensor([1, 2])
     using y = square(x)
-    expect([...await y.read()]).toEqual([1, 4])
+    expect([...(await y.read())]).toEqual([1, 4])
   }
   device.dispose()
   const lost = await Promise.race([gpuDevice.lost, new Promise((resolve) => setTimeout(resolve, 20, 'alive'))])
   expect(lost).toBe('alive')
   using again = await Device.request({ gpuDevice })
   using x = again.tensor([3])
-  expect([...await x.read()]).toEqual([3])
+  expect([...(await x.read())]).toEqual([3])
   gpuDevice.destroy()
 })
 
@@ -66,7 +71,9 @@ describe('waiting', () => {
       let counting = true
       const count = (): void => void (counting && (turns++, setImmediate(count)))
       const start = performance.now()
-      device.scope(() => { for (let i = 0; i < 8; i++) t.matmul(x, x) })
+      device.scope(() => {
+        for (let i = 0; i < 8; i++) t.matmul(x, x)
+      })
       setImmediate(count)
       await device.flush()
       const elapsed = performance.now() - start
@@ -124,8 +131,19 @@ describe('a kernel that does not compile', () => {
     fresh(async (device) => {
       using x = device.tensor([1, 2, 3], [1, 3])
       const spy = vi.spyOn(launches, 'softmax').mockImplementation((encoder, _, [input], [output]) =>
-        encoder.dispatch({ key: 'broken', code: () => '// a comment\nlet it be;\n', uniforms: [], read: [input], write: [output], grid: [1, 1, 1] }))
-      const broken = code('shader-compile', /^softmax\(\[1, 3\] → \[1, 3\]\): kernel broken does not compile on this device. Line 2: [\s\S]*let it be;/)
+        encoder.dispatch({
+          key: 'broken',
+          code: () => '// a comment\nlet it be;\n',
+          uniforms: [],
+          read: [input],
+          write: [output],
+          grid: [1, 1, 1],
+        }),
+      )
+      const broken = code(
+        'shader-compile',
+        /^softmax\(\[1, 3\] → \[1, 3\]\): kernel broken does not compile on this device. Line 2: [\s\S]*let it be;/,
+      )
       const y = t.softmax(x)
       const z = square(y)
       // Both waited for the same; both hear of it.
@@ -142,9 +160,29 @@ describe('a kernel that does not compile', () => {
     fresh(async (device) => {
       using x = device.tensor([1, 2, 3], [1, 3])
       vi.spyOn(launches, 'softmax').mockImplementation((encoder, _, [input], [output]) =>
-        encoder.dispatch({ key: 'broken', code: () => 'nonsense', uniforms: [], read: [input], write: [output], grid: [1, 1, 1] }))
+        encoder.dispatch({
+          key: 'broken',
+          code: () => 'nonsense',
+          uniforms: [],
+          read: [input],
+          write: [output],
+          grid: [1, 1, 1],
+        }),
+      )
       t.softmax(x).dispose()
-      await expect.poll(() => { try { square(x).dispose(); return null } catch (error) { return error } }, { timeout: 10_000 }).toEqual(code('shader-compile'))
+      await expect
+        .poll(
+          () => {
+            try {
+              square(x).dispose()
+              return null
+            } catch (error) {
+              return error
+            }
+          },
+          { timeout: 10_000 },
+        )
+        .toEqual(code('shader-compile'))
       await device.flush()
     }))
 })
@@ -154,9 +192,14 @@ test('what one kernel cannot do', () =>
     using x = device.tensor([1])
     const many = t.expression(9, 0, (inputs) => inputs.reduce((a, b) => t.f.add(a, t.f.mul(b, b))))
     const bindings = (device.backend as WebGPUBackend).gpuDevice.limits.maxStorageBuffersPerShaderStage
-    if (bindings < 10) expect(thrown(() => t.map(many, Array<t.Tensor>(9).fill(x)))).toEqual(code('limit-exceeded', /needs 10 buffers at once/))
+    if (bindings < 10)
+      expect(thrown(() => t.map(many, Array<t.Tensor>(9).fill(x)))).toEqual(
+        code('limit-exceeded', /needs 10 buffers at once/),
+      )
     const tall = device.tensor(new Float32Array(70000), [70000, 1, 1])
-    expect(thrown(() => t.matmul(tall, tall))).toEqual(code('limit-exceeded', /^matmul\(\[70000, 1, 1\], .*needs 1 x 1 x 70000 workgroups, the device allows \d+/))
+    expect(thrown(() => t.matmul(tall, tall))).toEqual(
+      code('limit-exceeded', /^matmul\(\[70000, 1, 1\], .*needs 1 x 1 x 70000 workgroups, the device allows \d+/),
+    )
     tall.dispose()
     expect(device.stats.liveBuffers).toBe(1)
   }))
@@ -166,10 +209,22 @@ describe('out of memory', () => {
   async function hopeful(): Promise<t.Device> {
     const gpuDevice = await ownGpu()
     const { adapter } = await testDevice('webgpu')
-    return new Device(new WebGPUBackend(gpuDevice, { ...adapter, maxBufferBytes: 2 ** 40, maxBindingBytes: 2 ** 40 }, {}, true, waitFor), adapter)
+    return new Device(
+      new WebGPUBackend(
+        gpuDevice,
+        { ...adapter, maxBufferBytes: 2 ** 40, maxBindingBytes: 2 ** 40 },
+        {},
+        true,
+        waitFor,
+      ),
+      adapter,
+    )
   }
   const huge = 2 ** 33
-  const refused = code('out-of-memory', /full\(\) for a tensor \[8589934592\]: the device could not allocate 32768\.0 MiB more\. \d tensors? of 0\.0 MiB in all (is|are) alive\. What is made in device\.scope.* use a smaller batch/)
+  const refused = code(
+    'out-of-memory',
+    /full\(\) for a tensor \[8589934592\]: the device could not allocate 32768\.0 MiB more\. \d tensors? of 0\.0 MiB in all (is|are) alive\. What is made in device\.scope.* use a smaller batch/,
+  )
 
   test('names op and shape; what was written stays, and the device goes on', async () => {
     using device = await hopeful()
@@ -184,7 +239,7 @@ describe('out of memory', () => {
     // The failure was told; nothing that followed from it is told again.
     await device.flush()
     using again = square(x)
-    expect([...await again.read()]).toEqual([9, 16])
+    expect([...(await again.read())]).toEqual([9, 16])
     // The broken buffer is never handed out again.
     const second = full(device, [huge], 2)
     await expect(device.flush()).rejects.toEqual(refused)
@@ -194,15 +249,37 @@ describe('out of memory', () => {
   test('nobody waiting, the next call says so, once', async () => {
     using device = await hopeful()
     full(device, [huge], 1).dispose()
-    await expect.poll(() => { try { full(device, [1], 1).dispose(); return null } catch (error) { return error } }, { timeout: 10_000 }).toEqual(refused)
+    await expect
+      .poll(
+        () => {
+          try {
+            full(device, [1], 1).dispose()
+            return null
+          } catch (error) {
+            return error
+          }
+        },
+        { timeout: 10_000 },
+      )
+      .toEqual(refused)
     const x = full(device, [1], 5)
-    expect([...await x.read()]).toEqual([5])
+    expect([...(await x.read())]).toEqual([5])
     x.dispose()
   })
 })
 
 describe('memory that is free', () => {
-  const stats = (): BackendStats => ({ dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0, bytes: 0 })
+  const stats = (): BackendStats => ({
+    dispatches: 0,
+    submits: 0,
+    reads: 0,
+    objectsCreated: 0,
+    liveBuffers: 0,
+    liveBytes: 0,
+    peakBytes: 0,
+    flops: 0,
+    bytes: 0,
+  })
   const buffer = (): GPUBuffer => ({ destroy: () => {} }) as GPUBuffer
 
   test('is reused oldest first, by size', () => {
@@ -237,7 +314,10 @@ describe('memory that is free', () => {
       vi.spyOn(gpuDevice, 'createBuffer').mockImplementation((descriptor) => {
         const made = create(descriptor)
         const destroy = made.destroy.bind(made)
-        made.destroy = () => { destroyed.push(descriptor.size); return destroy() }
+        made.destroy = () => {
+          destroyed.push(descriptor.size)
+          return destroy()
+        }
         return made
       })
       using small = full(device, [1], 1)

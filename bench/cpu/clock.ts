@@ -1,14 +1,33 @@
 /** What every contender shares, in Node and in a page: the tasks, and how a run is timed. */
 
-/** Convolution 3x3, `channels` to as many, padding 1, no bias: x [batch, channels, size, size], w [channels, channels, 3, 3], y. */
-export interface ConvTask { readonly kind: 'conv'; readonly dir: string; readonly batch: number; readonly channels: number; readonly size: number }
-/** x [size, size] times w [size, size], of which w is constant, gives y. */
-export interface GemmTask { readonly kind: 'gemm'; readonly dir: string; readonly size: number }
 /**
- * The small U-Net: x [batch, 3, 32, 32], t [batch] gives y; for 'training' also cotangent, and gradients. 'step' is a whole
- * step of training: loss, gradients, AdamW and one moving average; of it only y, before the first step, is compared.
+ * Convolution 3x3, `channels` to as many, padding 1, no bias: x [batch, channels, size, size], w
+ * [channels, channels, 3, 3], y.
  */
-export interface NetworkTask { readonly kind: 'unet' | 'training' | 'step'; readonly dir: string; readonly weights: string; readonly batch: number }
+export interface ConvTask {
+  readonly kind: 'conv'
+  readonly dir: string
+  readonly batch: number
+  readonly channels: number
+  readonly size: number
+}
+/** x [size, size] times w [size, size], of which w is constant, gives y. */
+export interface GemmTask {
+  readonly kind: 'gemm'
+  readonly dir: string
+  readonly size: number
+}
+/**
+ * The small U-Net: x [batch, 3, 32, 32], t [batch] gives y; for 'training' also cotangent, and gradients.
+ * 'step' is a whole step of training: loss, gradients, AdamW and one moving average; of it only y, before the
+ * first step, is compared.
+ */
+export interface NetworkTask {
+  readonly kind: 'unet' | 'training' | 'step'
+  readonly dir: string
+  readonly weights: string
+  readonly batch: number
+}
 export type Task = ConvTask | GemmTask | NetworkTask
 
 /** Computes the task once more; whatever it returns is awaited. */
@@ -17,11 +36,14 @@ export type Run = () => unknown
 export const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1
-  return sorted.length % 2 ? sorted[middle] as number : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
 /** Milliseconds of a run, over runs that take at least `atLeast` together: their median, and the best of them. */
-export interface Times { readonly ms: number; readonly best: number }
+export interface Times {
+  readonly ms: number
+  readonly best: number
+}
 
 export async function timed(run: Run, atLeast: number): Promise<Times> {
   const times: number[] = []

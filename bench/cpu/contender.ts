@@ -12,7 +12,10 @@ export interface Choice {
   /** Which library, in Node; the last two in Chromium. */
   readonly library: 'ours' | 'ort-web' | 'ort-node' | 'tfjs-wasm' | 'torch' | 'litert' | 'ours-chromium'
   readonly threads: number
-  /** Of ours and of litert: plain or relaxed WebAssembly SIMD; of the native ones: all the CPU has, or no more than AVX2. */
+  /**
+   * Of ours and of litert: plain or relaxed WebAssembly SIMD; of the native ones: all the CPU has, or no more than
+   * AVX2.
+   */
   readonly isa: 'plain' | 'relaxed' | 'native' | 'avx2'
 }
 
@@ -44,8 +47,15 @@ export class Contender {
     this.choice = choice
     this.name = nameOf(choice)
     const { library, threads, isa } = choice
-    const [command, args] = library === 'torch' ? ['/usr/bin/python3', [python, this.name, String(threads)]] : [process.execPath, [program, '--contender', library, String(threads), isa]]
-    const env = { ...process.env, OMP_NUM_THREADS: String(threads), ...(isa === 'avx2' ? { ATEN_CPU_CAPABILITY: 'avx2', ONEDNN_MAX_CPU_ISA: 'AVX2' } : {}) }
+    const [command, args] =
+      library === 'torch'
+        ? ['/usr/bin/python3', [python, this.name, String(threads)]]
+        : [process.execPath, [program, '--contender', library, String(threads), isa]]
+    const env = {
+      ...process.env,
+      OMP_NUM_THREADS: String(threads),
+      ...(isa === 'avx2' ? { ATEN_CPU_CAPABILITY: 'avx2', ONEDNN_MAX_CPU_ISA: 'AVX2' } : {}),
+    }
     // A group of its own, so that one signal stops a browser with all its processes.
     this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env, detached: true })
     this.#child.stderr!.on('data', (text: Buffer) => (this.#log = (this.#log + text.toString()).slice(-4000)))
@@ -53,7 +63,9 @@ export class Contender {
       if (line.startsWith('@')) this.#reply(JSON.parse(line.slice(1)) as Reply)
     })
     this.#child.on('error', (error) => this.#reply({ error: String(error) }))
-    this.#child.on('exit', (code, signal) => this.#reply({ error: `ended with ${code ?? signal}: ${this.#log.trim().slice(-600)}` }))
+    this.#child.on('exit', (code, signal) =>
+      this.#reply({ error: `ended with ${code ?? signal}: ${this.#log.trim().slice(-600)}` }),
+    )
     this.#child.stdin!.on('error', () => {})
     running.add(this)
   }
@@ -64,7 +76,7 @@ export class Contender {
   }
 
   async round(atLeast: number): Promise<Slot> {
-    return await this.#ask({ round: atLeast }) as Slot
+    return (await this.#ask({ round: atLeast })) as Slot
   }
 
   stop(): void {
@@ -73,10 +85,14 @@ export class Contender {
   }
 
   async #ask(command: Command): Promise<Reply> {
-    if (this.#child.exitCode !== null || this.#child.pid === undefined) throw new Error(`${this.name} is not running: ${this.#log}`)
+    if (this.#child.exitCode !== null || this.#child.pid === undefined)
+      throw new Error(`${this.name} is not running: ${this.#log}`)
     this.#signal('SIGCONT')
     const reply = await new Promise<Reply>((resolve) => {
-      const timer = setTimeout(() => resolve({ error: `no answer in ${patience / 1000} s. ${this.#log.trim().slice(-600)}` }), patience)
+      const timer = setTimeout(
+        () => resolve({ error: `no answer in ${patience / 1000} s. ${this.#log.trim().slice(-600)}` }),
+        patience,
+      )
       this.#answer = (found) => {
         clearTimeout(timer)
         resolve(found)

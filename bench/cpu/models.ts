@@ -6,13 +6,20 @@ export function convModel({ batch, channels, size }: ConvTask, w: Float32Array):
   const graph = new OnnxGraph()
   const shape = [batch, channels, size, size]
   const weight = graph.constant('w', w, [channels, channels, 3, 3])
-  graph.output('y', graph.node('Conv', [graph.input('x', shape), weight], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] }), shape)
+  graph.output(
+    'y',
+    graph.node('Conv', [graph.input('x', shape), weight], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] }),
+    shape,
+  )
   return graph.encode()
 }
 
 export function gemmModel({ size }: GemmTask, b: Float32Array): Uint8Array {
   const graph = new OnnxGraph()
-  graph.output('y', graph.node('MatMul', [graph.input('x', [size, size]), graph.constant('b', b, [size, size])]), [size, size])
+  graph.output('y', graph.node('MatMul', [graph.input('x', [size, size]), graph.constant('b', b, [size, size])]), [
+    size,
+    size,
+  ])
   return graph.encode()
 }
 

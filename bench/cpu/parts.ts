@@ -15,7 +15,11 @@ const tfjs: Choice = { library: 'tfjs-wasm', threads: 1, isa: 'plain' }
 /** The two in Chromium. Threads LiteRT has with relaxed SIMD only. */
 const litert = (threads: number, isa: Isa): Choice => ({ library: 'litert', threads, isa })
 const inChromium = (threads: number, isa: Isa): Choice => ({ library: 'ours-chromium', threads, isa })
-const browserRows: readonly (readonly [number, Isa])[] = [[1, 'plain'], [1, 'relaxed'], [2, 'relaxed']]
+const browserRows: readonly (readonly [number, Isa])[] = [
+  [1, 'plain'],
+  [1, 'relaxed'],
+  [2, 'relaxed'],
+]
 const torch = (threads: number, isa: Isa): Choice => ({ library: 'torch', threads, isa })
 
 /** What a native library's AVX2 kernels are called here: on a CPU with AVX-512 they must be asked for. */
@@ -26,7 +30,12 @@ export interface Outcome {
   readonly verdicts: Verdict[]
 }
 
-async function play(job: Job, choices: readonly Choice[], requirements: readonly Requirement[], options: RoundOptions): Promise<Outcome> {
+async function play(
+  job: Job,
+  choices: readonly Choice[],
+  requirements: readonly Requirement[],
+  options: RoundOptions,
+): Promise<Outcome> {
   try {
     const competition = await compete(job, choices, options)
     printTable(competition)
@@ -36,17 +45,29 @@ async function play(job: Job, choices: readonly Choice[], requirements: readonly
   }
 }
 
-const joined = (outcomes: readonly Outcome[]): Outcome => ({ competitions: outcomes.flatMap((o) => o.competitions), verdicts: outcomes.flatMap((o) => o.verdicts) })
+const joined = (outcomes: readonly Outcome[]): Outcome => ({
+  competitions: outcomes.flatMap((o) => o.competitions),
+  verdicts: outcomes.flatMap((o) => o.verdicts),
+})
 
 /** Ours against every other library, one op. `least`: ort-web by plain and by relaxed SIMD, tfjs, native AVX2. */
-async function op(job: Job, least: readonly [plain: number, relaxed: number, tfjs: number, native: number], rounds: number): Promise<Outcome> {
+async function op(
+  job: Job,
+  least: readonly [plain: number, relaxed: number, tfjs: number, native: number],
+  rounds: number,
+): Promise<Outcome> {
   const both = [1, 2]
   const choices = [
-    ...both.flatMap((t) => [ours(t, 'plain'), ours(t, 'relaxed')]), ...both.map(ortWeb), tfjs,
-    ...both.map((t) => ortNode(t, 'native')), ...(hasAvx512 ? both.map((t) => ortNode(t, 'avx2')) : []),
+    ...both.flatMap((t) => [ours(t, 'plain'), ours(t, 'relaxed')]),
+    ...both.map(ortWeb),
+    tfjs,
+    ...both.map((t) => ortNode(t, 'native')),
+    ...(hasAvx512 ? both.map((t) => ortNode(t, 'avx2')) : []),
     ...browserRows.flatMap(([t, isa]) => [litert(t, isa), inChromium(t, isa)]),
   ]
-  const browser = browserRows.map(([t, isa]): Requirement => ({ fast: inChromium(t, isa), slow: litert(t, isa), atLeast: 1 }))
+  const browser = browserRows.map(
+    ([t, isa]): Requirement => ({ fast: inChromium(t, isa), slow: litert(t, isa), atLeast: 1 }),
+  )
   const requirements = both.flatMap((t): Requirement[] => [
     { fast: ours(t, 'plain'), slow: ortWeb(t), atLeast: least[0] },
     { fast: ours(t, 'relaxed'), slow: ortWeb(t), atLeast: least[1] },
@@ -58,7 +79,11 @@ async function op(job: Job, least: readonly [plain: number, relaxed: number, tfj
 }
 
 /** Channels, size, batch. */
-const shapes: readonly (readonly [number, number, number])[] = [[64, 32, 8], [128, 16, 8], [32, 32, 16]]
+const shapes: readonly (readonly [number, number, number])[] = [
+  [64, 32, 8],
+  [128, 16, 8],
+  [32, 32, 16],
+]
 
 /** Two threads against one; `busy` other processes compute beside them. */
 async function threads(busy: number, rounds: number): Promise<Outcome> {
@@ -68,10 +93,20 @@ async function threads(busy: number, rounds: number): Promise<Outcome> {
     const isas = ['plain', 'relaxed'] as const
     const choices = isas.flatMap((isa) => [ours(1, isa), ours(2, isa)])
     const requirements = isas.map((isa): Requirement => ({ fast: ours(2, isa), slow: ours(1, isa), atLeast: least }))
-    console.log(busy === 0 ? '\nTwo threads against one, quiet' : `\nTwo threads against one, beside ${busy} busy processes`)
+    console.log(
+      busy === 0 ? '\nTwo threads against one, quiet' : `\nTwo threads against one, beside ${busy} busy processes`,
+    )
     const jobs = [convJob(64, 32, 8), gemmJob(512), await networkJob('unet', 16)]
     const outcomes: Outcome[] = []
-    for (const job of jobs) outcomes.push(await play({ ...job, title: busy ? `${job.title}, beside ${busy} busy processes` : job.title }, choices, requirements, { rounds, slot: 200, beside: busy > 0 }))
+    for (const job of jobs)
+      outcomes.push(
+        await play(
+          { ...job, title: busy ? `${job.title}, beside ${busy} busy processes` : job.title },
+          choices,
+          requirements,
+          { rounds, slot: 200, beside: busy > 0 },
+        ),
+      )
     return joined(outcomes)
   } finally {
     for (const child of beside) {
@@ -92,14 +127,25 @@ export const parts: Readonly<Record<string, (rounds: number) => Promise<Outcome>
   threads: async (rounds) => joined([await threads(0, rounds), await threads(2, rounds)]),
   async unet(rounds) {
     // torch first: the others' results are held against it.
-    const choices = [torch(2, 'native'), ...(hasAvx512 ? [torch(2, 'avx2')] : []), ortWeb(2), ours(2, 'plain'), ours(2, 'relaxed')]
-    return play(await networkJob('unet', 16), choices, [
-      { fast: ours(2, 'plain'), slow: ortWeb(2), atLeast: 1.5 },
-      { fast: ours(2, 'relaxed'), slow: ortWeb(2) },
-      { fast: ours(2, 'relaxed'), slow: torch(2, 'native'), atLeast: 1 },
-      { fast: ours(2, 'plain'), slow: torch(2, 'native') },
-      ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
-    ], { rounds, slot: 300 })
+    const choices = [
+      torch(2, 'native'),
+      ...(hasAvx512 ? [torch(2, 'avx2')] : []),
+      ortWeb(2),
+      ours(2, 'plain'),
+      ours(2, 'relaxed'),
+    ]
+    return play(
+      await networkJob('unet', 16),
+      choices,
+      [
+        { fast: ours(2, 'plain'), slow: ortWeb(2), atLeast: 1.5 },
+        { fast: ours(2, 'relaxed'), slow: ortWeb(2) },
+        { fast: ours(2, 'relaxed'), slow: torch(2, 'native'), atLeast: 1 },
+        { fast: ours(2, 'plain'), slow: torch(2, 'native') },
+        ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
+      ],
+      { rounds, slot: 300 },
+    )
   },
   training: (rounds) => trained('training', rounds),
   step: (rounds) => trained('step', rounds),
@@ -107,9 +153,14 @@ export const parts: Readonly<Record<string, (rounds: number) => Promise<Outcome>
 
 async function trained(kind: 'training' | 'step', rounds: number): Promise<Outcome> {
   const choices = [torch(2, 'native'), ...(hasAvx512 ? [torch(2, 'avx2')] : []), ours(2, 'plain'), ours(2, 'relaxed')]
-  return play(await networkJob(kind, 32), choices, [
-    { fast: ours(2, 'relaxed'), slow: torch(2, 'native'), atLeast: 1 },
-    { fast: ours(2, 'plain'), slow: torch(2, 'native') },
-    ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
-  ], { rounds, slot: 300 })
+  return play(
+    await networkJob(kind, 32),
+    choices,
+    [
+      { fast: ours(2, 'relaxed'), slow: torch(2, 'native'), atLeast: 1 },
+      { fast: ours(2, 'plain'), slow: torch(2, 'native') },
+      ...(hasAvx512 ? [{ fast: ours(2, 'relaxed'), slow: torch(2, 'avx2') }] : []),
+    ],
+    { rounds, slot: 300 },
+  )
 }

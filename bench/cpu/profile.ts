@@ -1,7 +1,7 @@
 /**
- * The share of a step's time by op on the CPU backend: every op of one pass is noted, then run again by itself on tensors
- * of the same shapes, and timed, each kind of op and shape apart. Ops that are equal in op, shapes and parameters are
- * timed once and counted.
+ * The share of a step's time by op on the CPU backend: every op of one pass is noted, then run again by itself on
+ * tensors of the same shapes, and timed, each kind of op and shape apart. Ops that are equal in op, shapes and
+ * parameters are timed once and counted.
  */
 import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../../src/diffusion/index.ts'
 import { planOf, preset, stateDictOf, UNet, type Parameters } from '../../src/nn/index.ts'
@@ -10,10 +10,24 @@ import { loadUNet, smallUNet } from '../network.ts'
 import { requestCpu } from './contenders/ours.ts'
 import { median, timed } from './clock.ts'
 
-export interface Share { readonly op: string; readonly count: number; readonly ms: number }
-export interface Profile { readonly title: string; readonly whole: number; readonly byOp: readonly Share[]; readonly byShape: readonly Share[] }
+export interface Share {
+  readonly op: string
+  readonly count: number
+  readonly ms: number
+}
+export interface Profile {
+  readonly title: string
+  readonly whole: number
+  readonly byOp: readonly Share[]
+  readonly byShape: readonly Share[]
+}
 
-interface Call { readonly op: string; readonly again: () => void; readonly scratch: readonly Tensor[]; count: number }
+interface Call {
+  readonly op: string
+  readonly again: () => void
+  readonly scratch: readonly Tensor[]
+  count: number
+}
 
 const sizeOf = ({ shape }: View): number => shape.reduce((a, b) => a * b, 1)
 
@@ -23,11 +37,14 @@ function callsOf(device: Device, work: () => void): Map<string, Call> {
   const calls = new Map<string, Call>()
   const run = backend.run.bind(backend)
   backend.run = ((op, params, inputs, outputs) => {
-    const key = `${op} ${JSON.stringify([inputs.map((t) => t.shape), outputs.map((t) => t.shape)])} ${op === 'map' ? JSON.stringify(params).slice(0, 80) : ''}`
+    const key =
+      `${op} ${JSON.stringify([inputs.map((t) => t.shape), outputs.map((t) => t.shape)])} ` +
+      `${op === 'map' ? JSON.stringify(params).slice(0, 80) : ''}`
     const known = calls.get(key)
     if (known) known.count++
     else {
-      const scratch = (views: readonly View[]): Tensor[] => views.map((view) => device.keep(device.tensor(new Float32Array(sizeOf(view)), view.shape, view.dtype as 'f32')))
+      const scratch = (views: readonly View[]): Tensor[] =>
+        views.map((view) => device.keep(device.tensor(new Float32Array(sizeOf(view)), view.shape, view.dtype as 'f32')))
       const [from, to] = [scratch(inputs), scratch(outputs)]
       calls.set(key, { op, scratch: [...from, ...to], count: 1, again: () => run(op, params, from, to) })
     }
@@ -63,7 +80,7 @@ async function profileOf(device: Device, title: string, work: () => void, repeat
   const byOp = new Map<string, Share>()
   const byShape: Share[] = []
   for (const [key, { op, count, again, scratch }] of calls) {
-    const ms = count * await timesOf(device, again, repeats)
+    const ms = count * (await timesOf(device, again, repeats))
     for (const tensor of scratch) tensor.dispose()
     byShape.push({ op: key, count, ms })
     const sum = byOp.get(op) ?? { op, count: 0, ms: 0 }
@@ -77,7 +94,11 @@ function print({ title, whole, byOp, byShape }: Profile): void {
   const total = byOp.reduce((sum, { ms }) => sum + ms, 0)
   console.log(`\n${title}: ${whole.toFixed(1)} ms; the ops one by one ${total.toFixed(1)} ms`)
   for (const list of [byOp, byShape.slice(0, 12)]) {
-    for (const { op, count, ms } of list) console.log(`  ${ms.toFixed(2).padStart(10)} ms ${((100 * ms) / total).toFixed(1).padStart(5)} % ${String(count).padStart(4)} x  ${op.slice(0, 150)}`)
+    for (const { op, count, ms } of list)
+      console.log(
+        `  ${ms.toFixed(2).padStart(10)} ms ${((100 * ms) / total).toFixed(1).padStart(5)} % ` +
+          `${String(count).padStart(4)} x  ${op.slice(0, 150)}`,
+      )
     console.log()
   }
 }
@@ -91,7 +112,8 @@ export async function profile({ large }: { large: boolean }): Promise<Profile[]>
     print(found)
     shares.push(found)
   }
-  const images = (batch: number, size: number): GeneratedNoise => new GeneratedNoise(device, { seed: 0, samples: Array.from({ length: batch }, (_, k) => k), shape: [3, size, size] })
+  const images = (batch: number, size: number): GeneratedNoise =>
+    new GeneratedNoise(device, { seed: 0, samples: Array.from({ length: batch }, (_, k) => k), shape: [3, size, size] })
   {
     using model = await loadUNet(device, smallUNet())
     const batch = 16
@@ -101,8 +123,16 @@ export async function profile({ large }: { large: boolean }): Promise<Profile[]>
     const denoiser = (xs: Tensor, t: readonly number[]): Tensor => model.forward(xs, t)
     const t = new Array<number>(batch).fill(500)
     await add(`small U-Net, forward, batch ${batch}`, () => void model.forward(x, t), 5)
-    await add(`self-guided step (L2), batch ${batch}`, () => void oneStep(diffusion, denoiser, x, 25, { noise, selfGuidance: selfGuidance({ weight: 0.4 }) }), 5)
-    await add(`forward and backward, all parameter gradients, batch ${batch}`, () => void grad(() => model.forward(x, t), [...model.parameters.values()]), 5)
+    await add(
+      `self-guided step (L2), batch ${batch}`,
+      () => void oneStep(diffusion, denoiser, x, 25, { noise, selfGuidance: selfGuidance({ weight: 0.4 }) }),
+      5,
+    )
+    await add(
+      `forward and backward, all parameter gradients, batch ${batch}`,
+      () => void grad(() => model.forward(x, t), [...model.parameters.values()]),
+      5,
+    )
     x.dispose()
     noise.dispose()
   }
@@ -110,8 +140,14 @@ export async function profile({ large }: { large: boolean }): Promise<Profile[]>
     const { config } = preset('celeba64_uncond')
     if (config.kind !== 'unet') throw new Error('celeba64_uncond is a U-Net')
     // Values do not matter for time; they are small, so that nothing overflows.
-    const small = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => 0.02 * Math.sin(i * 12.9898 + 1))
-    const parameters: Parameters = new Map([...stateDictOf(planOf(config))].map(([key, shape]) => [key, device.tensor(small(shape.reduce((a, b) => a * b, 1)), shape)]))
+    const small = (n: number): Float32Array =>
+      Float32Array.from({ length: n }, (_, i) => 0.02 * Math.sin(i * 12.9898 + 1))
+    const parameters: Parameters = new Map(
+      [...stateDictOf(planOf(config))].map(([key, shape]) => [
+        key,
+        device.tensor(small(shape.reduce((a, b) => a * b, 1)), shape),
+      ]),
+    )
     using model = new UNet(config, parameters)
     const noise = images(1, 64)
     using x = noise.initial()

@@ -10,13 +10,18 @@ import { createInterface } from 'node:readline'
 import { timed, type Run, type Task, type Times } from './clock.ts'
 
 export type Command =
-  /** Compute the task once, write y.NAME (and gradients.NAME, those of all parameters behind each other, by name in alphabetical order). */
+  /**
+   * Compute the task once, write y.NAME (and gradients.NAME, those of all parameters behind each other, by name in
+   * alphabetical order).
+   */
   | { readonly prepare: Task }
   /** Compute it again and again for at least this many milliseconds, and answer with a Slot. */
   | { readonly round: number }
 
 /** What a round measured; `cores` is the process's CPU time over wall time. */
-export interface Slot extends Times { readonly cores: number }
+export interface Slot extends Times {
+  readonly cores: number
+}
 
 export interface Reply extends Partial<Slot> {
   readonly error?: string
@@ -28,10 +33,13 @@ export type Prepared = {
   readonly y: Float32Array
   readonly gradients?: Float32Array
   readonly note?: string
-} & ({ readonly run: Run } | {
-  /** Instead of `run` where the computing is done elsewhere: a whole round of it. */
-  readonly round: (atLeast: number) => Promise<Slot>
-})
+} & (
+  | { readonly run: Run }
+  | {
+      /** Instead of `run` where the computing is done elsewhere: a whole round of it. */
+      readonly round: (atLeast: number) => Promise<Slot>
+    }
+)
 
 export type Prepare = (task: Task) => Promise<Prepared>
 
@@ -62,7 +70,9 @@ export async function serve(name: string, prepare: Prepare): Promise<void> {
     return { ...times, cores: (user + system) / 1000 / (performance.now() - start) }
   }
   for await (const line of createInterface({ input: process.stdin })) {
-    const reply = await answer(JSON.parse(line) as Command).catch((error: unknown): Reply => ({ error: String((error as Error).stack ?? error) }))
+    const reply = await answer(JSON.parse(line) as Command).catch(
+      (error: unknown): Reply => ({ error: String((error as Error).stack ?? error) }),
+    )
     // A library may print on stdout too: the mark tells answers from that.
     process.stdout.write(`\n@${JSON.stringify(reply)}\n`)
   }

@@ -1,7 +1,8 @@
 /**
- * Interleaved rounds: in each, every contender gets one slot of time in turn, and all others stand still; the next round
- * begins with another, so that none always follows the same neighbour. What is compared are medians over the rounds. A
- * round in which foreign processes computed beside us is run again, up to twice as many in all, and the quietest count.
+ * Interleaved rounds: in each, every contender gets one slot of time in turn, and all others stand still; the
+ * next round begins with another, so that none always follows the same neighbour. What is compared are medians
+ * over the rounds. A round in which foreign processes computed beside us is run again, up to twice as many in
+ * all, and the quietest count.
  */
 import { cpus } from 'node:os'
 import { median } from './clock.ts'
@@ -21,7 +22,10 @@ export interface Competition {
   readonly job: Job
   readonly results: readonly Result[]
   readonly failed: readonly { readonly name: string; readonly error: string }[]
-  /** Cores that foreign processes used while contenders ran, in the median of the rounds that count, and how many rounds were run. */
+  /**
+   * Cores that foreign processes used while contenders ran, in the median of the rounds that count, and how
+   * many rounds were run.
+   */
   readonly foreign: number
   readonly run: number
   /** Foreign processes were part of the task. */
@@ -42,13 +46,16 @@ export interface RoundOptions {
   readonly beside?: boolean
 }
 
-interface Round { readonly foreign: number; readonly slots: ReadonlyMap<string, Slot> }
+interface Round {
+  readonly foreign: number
+  readonly slots: ReadonlyMap<string, Slot>
+}
 
 async function play(contenders: readonly Contender[], first: number, slot: number): Promise<Round> {
   let [wall, used, ours] = [0, 0, 0]
   const slots = new Map<string, Slot>()
   for (let i = 0; i < contenders.length; i++) {
-    const contender = contenders[(i + first) % contenders.length] as Contender
+    const contender = contenders[(i + first) % contenders.length]
     const [start, before] = [performance.now(), busy()]
     const measured = await contender.round(slot)
     const took = performance.now() - start
@@ -60,7 +67,11 @@ async function play(contenders: readonly Contender[], first: number, slot: numbe
   return { foreign: Math.max(0, (used - ours) / wall), slots }
 }
 
-export async function compete(job: Job, choices: readonly Choice[], { rounds, slot, beside = false }: RoundOptions): Promise<Competition> {
+export async function compete(
+  job: Job,
+  choices: readonly Choice[],
+  { rounds, slot, beside = false }: RoundOptions,
+): Promise<Competition> {
   const contenders: Contender[] = []
   const differences = new Map<string, number>()
   const failed: { name: string; error: string }[] = []
@@ -79,14 +90,24 @@ export async function compete(job: Job, choices: readonly Choice[], { rounds, sl
       }
     }
     const run: Round[] = []
-    const isEnough = (): boolean => contenders.length === 0 || run.length === 2 * rounds || run.filter(({ foreign }) => beside || foreign < quiet).length === rounds
+    const isEnough = (): boolean =>
+      contenders.length === 0 ||
+      run.length === 2 * rounds ||
+      run.filter(({ foreign }) => beside || foreign < quiet).length === rounds
     while (!isEnough()) run.push(await play(contenders, run.length, slot))
     const counted = beside ? run : [...run].sort((a, b) => a.foreign - b.foreign).slice(0, rounds)
     const results = contenders.map(({ name, choice, note }): Result => {
       const slots = counted.map((round) => round.slots.get(name) as Slot)
       return { name, choice, note, difference: differences.get(name) as number, slots }
     })
-    return { job, results, failed, foreign: counted.length === 0 ? 0 : median(counted.map(({ foreign }) => foreign)), run: run.length, beside }
+    return {
+      job,
+      results,
+      failed,
+      foreign: counted.length === 0 ? 0 : median(counted.map(({ foreign }) => foreign)),
+      run: run.length,
+      beside,
+    }
   } finally {
     for (const contender of contenders) contender.stop()
   }

@@ -21,12 +21,16 @@ export interface Job {
   readonly task: Task
   /** GFLOP of one computation, or images. */
   readonly work: { readonly amount: number; readonly unit: 'GFLOP' | 'images' }
-  /** Throws if the files that `contender` wrote are wrong; the largest difference relative to the largest value otherwise. */
+  /**
+   * Throws if the files that `contender` wrote are wrong; the largest difference relative to the
+   * largest value otherwise.
+   */
   check(contender: string): number
   dispose(): void
 }
 
-const random = (n: number, draw: number, scale = 1): Float32Array => hostRandomNormal({ seed: [3, 0], draw, purpose: 0 }, [0], n).map((v) => v * scale)
+const random = (n: number, draw: number, scale = 1): Float32Array =>
+  hostRandomNormal({ seed: [3, 0], draw, purpose: 0 }, [0], n).map((v) => v * scale)
 
 function directory(): { dir: string; dispose(): void } {
   const dir = mkdtempSync(join(tmpdir(), 'tweedie-cpu-'))
@@ -38,7 +42,7 @@ function difference(found: Float32Array, expected: ArrayLike<number>, floor = 0)
   if (found.length !== expected.length) throw new Error(`expected ${expected.length} values, found ${found.length}`)
   let [worst, largest] = [0, floor]
   for (let i = 0; i < expected.length; i++) {
-    const [f, e] = [found[i] as number, expected[i] as number]
+    const [f, e] = [found[i], expected[i]]
     if (!Number.isFinite(f)) throw new Error(`value ${i} is ${f}`)
     worst = Math.max(worst, Math.abs(f - e))
     largest = Math.max(largest, Math.abs(e))
@@ -47,7 +51,10 @@ function difference(found: Float32Array, expected: ArrayLike<number>, floor = 0)
 }
 
 function within(tolerance: number, found: number): number {
-  if (!(found <= tolerance)) throw new Error(`its result is wrong: it differs by ${found.toExponential(1)} of the largest value, allowed is ${tolerance}`)
+  if (!(found <= tolerance))
+    throw new Error(
+      `its result is wrong: it differs by ${found.toExponential(1)} of the largest value, allowed is ${tolerance}`,
+    )
   return found
 }
 
@@ -62,7 +69,9 @@ export function convJob(channels: number, size: number, batch: number): Job {
   writeFileSync(join(dir, 'model.tflite'), convTflite(task, w))
   const expected = convReference(task, x, w)
   return {
-    title: `conv 3x3 ${channels}->${channels}, ${size}x${size}, batch ${batch}`, task, dispose,
+    title: `conv 3x3 ${channels}->${channels}, ${size}x${size}, batch ${batch}`,
+    task,
+    dispose,
     work: { amount: (2 * batch * channels * size * size * channels * 9) / 1e9, unit: 'GFLOP' },
     // Winograd's transforms cost digits; direct sums differ by 1e-7.
     check: (name) => within(1e-4, difference(readTensor(dir, `y.${name}`), expected)),
@@ -80,12 +89,15 @@ export function gemmJob(size: number): Job {
   const expected = new Float64Array(size * size)
   for (let i = 0; i < size; i++) {
     for (let k = 0; k < size; k++) {
-      const scale = a[i * size + k] as number
-      for (let j = 0; j < size; j++) expected[i * size + j] = (expected[i * size + j] as number) + scale * (b[k * size + j] as number)
+      const scale = a[i * size + k]
+      for (let j = 0; j < size; j++) expected[i * size + j] = expected[i * size + j] + scale * b[k * size + j]
     }
   }
   return {
-    title: `GEMM ${size}^3`, task, dispose, work: { amount: (2 * size ** 3) / 1e9, unit: 'GFLOP' },
+    title: `GEMM ${size}^3`,
+    task,
+    dispose,
+    work: { amount: (2 * size ** 3) / 1e9, unit: 'GFLOP' },
     check: (name) => within(1e-5, difference(readTensor(dir, `y.${name}`), expected)),
   }
 }
@@ -93,16 +105,20 @@ export function gemmJob(size: number): Job {
 /** In double precision, one tap at a time over whole rows. */
 function convReference({ batch, channels, size }: ConvTask, x: Float32Array, w: Float32Array): Float64Array {
   const y = new Float64Array(batch * channels * size * size)
-  for (let n = 0; n < batch; n++) for (let o = 0; o < channels; o++) for (let i = 0; i < channels; i++) for (let tap = 0; tap < 9; tap++) {
-    const weight = w[(o * channels + i) * 9 + tap] as number
-    const [dy, dx] = [Math.floor(tap / 3) - 1, (tap % 3) - 1]
-    const [left, right] = [Math.max(0, -dx), Math.min(size, size - dx)]
-    for (let row = Math.max(0, -dy); row < Math.min(size, size - dy); row++) {
-      const to = ((n * channels + o) * size + row) * size
-      const from = ((n * channels + i) * size + row + dy) * size + dx
-      for (let column = left; column < right; column++) y[to + column] = (y[to + column] as number) + weight * (x[from + column] as number)
-    }
-  }
+  for (let n = 0; n < batch; n++)
+    for (let o = 0; o < channels; o++)
+      for (let i = 0; i < channels; i++)
+        for (let tap = 0; tap < 9; tap++) {
+          const weight = w[(o * channels + i) * 9 + tap]
+          const [dy, dx] = [Math.floor(tap / 3) - 1, (tap % 3) - 1]
+          const [left, right] = [Math.max(0, -dx), Math.min(size, size - dx)]
+          for (let row = Math.max(0, -dy); row < Math.min(size, size - dy); row++) {
+            const to = ((n * channels + o) * size + row) * size
+            const from = ((n * channels + i) * size + row + dy) * size + dx
+            for (let column = left; column < right; column++)
+              y[to + column] = y[to + column] + weight * x[from + column]
+          }
+        }
   return y
 }
 
@@ -119,18 +135,29 @@ export async function networkJob(kind: NetworkTask['kind'], batch: number): Prom
   writeTensor(dir, 'emb', timestepEmbedding(t, config.modelChannels))
   writeTensor(dir, 'cotangent', random(batch * 6 * 32 * 32, 1))
   const weights = new Map<string, Weight>()
-  for (const [key, entry] of file.tensors) weights.set(key, { shape: entry.shape, values: await entry.read() as Float32Array })
-  if (kind === 'unet') writeFileSync(join(dir, 'model.onnx'), unetModel(config, planOf(config) as UNetPlan, weights, batch))
+  for (const [key, entry] of file.tensors)
+    weights.set(key, { shape: entry.shape, values: (await entry.read()) as Float32Array })
+  if (kind === 'unet')
+    writeFileSync(join(dir, 'model.onnx'), unetModel(config, planOf(config) as UNetPlan, weights, batch))
   // Gradients of all parameters, behind each other in alphabetical order.
   const sizes = [...weights.keys()].sort().map((key) => (weights.get(key) as Weight).values.length)
   let first: string | undefined
   return {
-    title: `small U-Net, ${{ unet: 'forward', training: 'forward and backward', step: 'step of training' }[kind]}, batch ${batch}`,
-    task, dispose, work: { amount: batch, unit: 'images' },
+    title:
+      `small U-Net, ${{ unet: 'forward', training: 'forward and backward', step: 'step of training' }[kind]}, ` +
+      `batch ${batch}`,
+    task,
+    dispose,
+    work: { amount: batch, unit: 'images' },
     check(name) {
       first ??= name
       const worst = within(1e-3, difference(readTensor(dir, `y.${name}`), readTensor(dir, `y.${first}`)))
-      return kind !== 'training' ? worst : Math.max(worst, gradientDifference(readTensor(dir, `gradients.${name}`), readTensor(dir, `gradients.${first}`), sizes))
+      return kind !== 'training'
+        ? worst
+        : Math.max(
+            worst,
+            gradientDifference(readTensor(dir, `gradients.${name}`), readTensor(dir, `gradients.${first}`), sizes),
+          )
     },
   }
 }

@@ -14,7 +14,8 @@ import { mebibytes, progress } from './progress.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'
 
-export const openWeights = async (path: string, signal: AbortSignal): Promise<Checkpoint> => openCheckpoint(await openFile(path), { signal })
+export const openWeights = async (path: string, signal: AbortSignal): Promise<Checkpoint> =>
+  openCheckpoint(await openFile(path), { signal })
 
 /** The text of the `.json` of the same name beside a checkpoint, where there is one. */
 export const jsonBeside = (path: string): Promise<string | undefined> => nodeFiles.jsonBeside(path)
@@ -29,14 +30,25 @@ export interface Told {
 }
 
 /** Opens a checkpoint and tells what network it holds. */
-export const openModel = (path: string, told: Told, signal: AbortSignal): Promise<ModelFile> => openModelFile(paths, path, { ...told, signal })
+export const openModel = (path: string, told: Told, signal: AbortSignal): Promise<ModelFile> =>
+  openModelFile(paths, path, { ...told, signal })
 
 /** Loads a network under a progress bar. */
-export const loadWithProgress = (device: Device, { name, checkpoint, description }: ModelFile, signal: AbortSignal): Promise<UNet | Classifier> =>
-  readingWithProgress(`Loading ${parse(name).base}`, checkpoint, (onProgress) => loadModel(device, checkpoint, description, { signal, onProgress }))
+export const loadWithProgress = (
+  device: Device,
+  { name, checkpoint, description }: ModelFile,
+  signal: AbortSignal,
+): Promise<UNet | Classifier> =>
+  readingWithProgress(`Loading ${parse(name).base}`, checkpoint, (onProgress) =>
+    loadModel(device, checkpoint, description, { signal, onProgress }),
+  )
 
 /** What `read` makes of all tensors of a checkpoint, under a bar of its MiB. */
-export async function readingWithProgress<T>(what: string, { tensors }: Checkpoint, read: (onProgress: (bytes: number) => void) => Promise<T>): Promise<T> {
+export async function readingWithProgress<T>(
+  what: string,
+  { tensors }: Checkpoint,
+  read: (onProgress: (bytes: number) => void) => Promise<T>,
+): Promise<T> {
   const total = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
   const bar = progress(what, mebibytes(total), 'MiB')
   try {
@@ -54,8 +66,15 @@ export async function sha256OfFile(path: string, signal: AbortSignal): Promise<s
   return hash.digest('hex')
 }
 
-/** The sha256 of what an option names, as the record of a run has it; of images also what the first version took for their fingerprint. */
-export async function sha256sOf({ path: kind }: Pick<Option, 'path'>, path: string, signal: AbortSignal): Promise<readonly [string, ...string[]]> {
+/**
+ * The sha256 of what an option names, as the record of a run has it; of images also what the first version took
+ * for their fingerprint.
+ */
+export async function sha256sOf(
+  { path: kind }: Pick<Option, 'path'>,
+  path: string,
+  signal: AbortSignal,
+): Promise<readonly [string, ...string[]]> {
   if (kind !== 'images') return [await sha256OfFile(path, signal)]
   const { fingerprint, formerFingerprint = fingerprint } = await openImages(path, { signal })
   return [fingerprint, formerFingerprint]

@@ -1,7 +1,8 @@
 /**
  * The program `tweedie`: finds the command, and turns whatever goes wrong into an exit code. 0: done. 1: one clear line
- * about what was asked for, or, for a defect of this program, the stack. 130, 143 and 129: stopped by Ctrl-C, by SIGTERM, by
- * the end of its terminal (SIGHUP). The first of them saves what was computed; a second one of the same kind ends at once.
+ * about what was asked for, or, for a defect of this program, the stack. 130, 143 and 129: stopped by Ctrl-C, by
+ * SIGTERM, by the end of its terminal (SIGHUP). The first of them saves what was computed; a second one of the
+ * same kind ends at once.
  */
 import { constants } from 'node:os'
 import { TweedieError, type ErrorCode } from '../errors.ts'
@@ -27,10 +28,30 @@ import { trainDiffusion } from './commands/train-diffusion.ts'
 import { trainFeatures } from './commands/train-features.ts'
 import { version } from './version.ts'
 
-export const commands: readonly Command[] = [quickstart, select, shrink, trainDiffusion, sample, replay, score, label, trainClassifier, trainFeatures, memorization, recipe, forward, fetchCommand, convert, info]
+export const commands: readonly Command[] = [
+  quickstart,
+  select,
+  shrink,
+  trainDiffusion,
+  sample,
+  replay,
+  score,
+  label,
+  trainClassifier,
+  trainFeatures,
+  memorization,
+  recipe,
+  forward,
+  fetchCommand,
+  convert,
+  info,
+]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
-export async function main(argv: readonly string[], { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {}): Promise<number> {
+export async function main(
+  argv: readonly string[],
+  { requestDevice = (request) => Device.request(request) }: Partial<Pick<Session, 'requestDevice'>> = {},
+): Promise<number> {
   const controller = new AbortController()
   const stop = (signal: NodeJS.Signals): void => controller.abort(new Stopped(signal))
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
@@ -63,19 +84,34 @@ async function dispatch(argv: readonly string[], session: Session): Promise<void
   if (name === undefined || help(name)) return console.log(overview())
   if (name === '--version' || name === '-v') return console.log(version())
   const command = commands.find((candidate) => candidate.name === name)
-  if (!command) return fail(`there is no command "${name}"${didYouMean(name, commands.map((candidate) => candidate.name)) || `. There are ${commands.map((candidate) => candidate.name).join(', ')}.`}`)
+  if (!command)
+    return fail(
+      `there is no command "${name}"${
+        didYouMean(
+          name,
+          commands.map((candidate) => candidate.name),
+        ) || `. There are ${commands.map((candidate) => candidate.name).join(', ')}.`
+      }`,
+    )
   if (rest.some(help)) return console.log(helpOf(command))
   return command.run(rest, session)
 }
 
-const overview = (): string => [
-  'tweedie draws minority samples from diffusion models, with kernels of its own for GPUs (WebGPU) and CPUs (WebAssembly).', '',
-  'Usage: tweedie COMMAND [options]', '',
-  'Commands:', ...commands.map(({ name, summary }) => `  ${name.padEnd(18)}${summary}`), '',
-  'Nothing is written over what a command reads, over a run with other options, or over a file that the same command',
-  'did not make; and two processes never write to one output. What was interrupted goes on with the same command.', '',
-  'tweedie COMMAND --help says more. First steps: tweedie quickstart',
-].join('\n')
+const overview = (): string =>
+  [
+    'tweedie draws minority samples from diffusion models, with kernels of its own for GPUs ' +
+      '(WebGPU) and CPUs (WebAssembly).',
+    '',
+    'Usage: tweedie COMMAND [options]',
+    '',
+    'Commands:',
+    ...commands.map(({ name, summary }) => `  ${name.padEnd(18)}${summary}`),
+    '',
+    'Nothing is written over what a command reads, over a run with other options, or over a file that the same command',
+    'did not make; and two processes never write to one output. What was interrupted goes on with the same command.',
+    '',
+    'tweedie COMMAND --help says more. First steps: tweedie quickstart',
+  ].join('\n')
 
 /** Failures that the user cannot have caused: their stack helps to mend them. */
 const defects: readonly ErrorCode[] = ['device-error', 'shader-compile', 'disposed', 'unsupported']
@@ -89,6 +125,7 @@ function report(error: unknown): number {
   // No room on the disk, no right to write a folder: the system's errors name the path.
   const system = error instanceof Error && 'syscall' in error
   console.error(ours || system ? `tweedie: ${error.message}` : error)
-  if (!ours && !system) console.error('This is a defect of tweedie or of a driver; please report it with the lines above.')
+  if (!ours && !system)
+    console.error('This is a defect of tweedie or of a driver; please report it with the lines above.')
   return 1
 }

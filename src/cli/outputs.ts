@@ -29,7 +29,10 @@ interface Named {
 }
 
 export interface FileOutput extends Named {
-  /** What is wrong with replacing the file that is there, as in "holds no labels"; null if nothing is. Not asked of an empty file. */
+  /**
+   * What is wrong with replacing the file that is there, as in "holds no labels"; null if nothing is. Not
+   * asked of an empty file.
+   */
   readonly keeps: (path: string) => Promise<string | null>
 }
 
@@ -51,7 +54,11 @@ export interface Outputs {
 }
 
 /** An output that is claimed, with what its path leads to. */
-type Placed<T extends Named> = T & { readonly target: string; readonly found: BigIntStats | null; /** Written into. */ readonly stream: boolean }
+type Placed<T extends Named> = T & {
+  readonly target: string
+  readonly found: BigIntStats | null /** Written into. */
+  readonly stream: boolean
+}
 
 /**
  * Checks the outputs and takes their locks, which hold until disposal: `await using _ = await claimOutputs(…)`.
@@ -67,8 +74,11 @@ export async function claimOutputs({ command, inputs, files = [], folders = [] }
   }
   for (const [i, output] of placedFiles.entries()) {
     if (output.found?.isDirectory()) fail(`${output.option} ${output.path} is a folder: name a file.`)
-    const other = placedFiles.slice(0, i).find((candidate) => isSame(candidate, output))
-      ?? placedFolders.find(({ target, names }) => dirname(output.target) === target && names.test(basename(output.target)))
+    const other =
+      placedFiles.slice(0, i).find((candidate) => isSame(candidate, output)) ??
+      placedFolders.find(
+        ({ target, names }) => dirname(output.target) === target && names.test(basename(output.target)),
+      )
     if (other) fail(`${output.option} ${output.path} is also written by ${other.option}: choose another name.`)
   }
   for (const folder of placedFolders) await checkFolder(folder, read)
@@ -79,13 +89,16 @@ export async function claimOutputs({ command, inputs, files = [], folders = [] }
   }
   try {
     for (const folder of placedFolders) {
-      held.push(...await claimFolder(folder, command))
+      held.push(...(await claimFolder(folder, command)))
     }
     for (const file of placedFiles) {
       held.push(await claimFile(file, command))
       // Looked at under the lock: another process may just have written it.
       const now = await stat(file.target).catch(() => null)
-      if (now) await access(file.target, constants.W_OK).catch(() => fail(`${file.option} ${file.path} may not be written: choose another name.`))
+      if (now)
+        await access(file.target, constants.W_OK).catch(() =>
+          fail(`${file.option} ${file.path} may not be written: choose another name.`),
+        )
       const wrong = now === null || now.size === 0 ? null : await file.keeps(file.target)
       if (wrong !== null) fail(`${file.option} ${file.path} ${wrong}: choose another name, or remove it.`)
     }
@@ -97,21 +110,30 @@ export async function claimOutputs({ command, inputs, files = [], folders = [] }
 }
 
 /** What a command was told to read, by its options. */
-export const inputsOf = (args: Arguments<OptionTable>): Named[] => Object.keys(args.options).flatMap((name) => {
-  const path = readsPath(args.options[name]) ? args.text(name) : undefined
-  return path === undefined ? [] : [{ option: `--${name}`, path }]
-})
+export const inputsOf = (args: Arguments<OptionTable>): Named[] =>
+  Object.keys(args.options).flatMap((name) => {
+    const path = readsPath(args.options[name]) ? args.text(name) : undefined
+    return path === undefined ? [] : [{ option: `--${name}`, path }]
+  })
 
 /** Says of a JSON file whether it is one of ours of this kind, for {@link FileOutput}. */
-export const keepsOthers = (kind: string) => async (path: string): Promise<string | null> =>
-  (await jsonOf(path))?.kind === kind ? null : `holds no ${kind.replace('-', ' ')}, and nothing else is replaced`
+export const keepsOthers =
+  (kind: string) =>
+  async (path: string): Promise<string | null> =>
+    (await jsonOf(path))?.kind === kind ? null : `holds no ${kind.replace('-', ' ')}, and nothing else is replaced`
 
 /** The same of a safetensors file, by the names of its tensors. */
-export const keepsOtherTensors = (names: RegExp) => async (path: string): Promise<string | null> => {
-  const found = await openFile(path).then(openCheckpoint).catch(() => null)
-  await found?.close()
-  return found && [...found.tensors.keys()].every((name) => names.test(name)) ? null : 'holds something else than this command writes'
-}
+export const keepsOtherTensors =
+  (names: RegExp) =>
+  async (path: string): Promise<string | null> => {
+    const found = await openFile(path)
+      .then(openCheckpoint)
+      .catch(() => null)
+    await found?.close()
+    return found && [...found.tensors.keys()].every((name) => names.test(name))
+      ? null
+      : 'holds something else than this command writes'
+  }
 
 /** The first bytes of a file as text. */
 export async function beginningOf(path: string, bytes: number): Promise<string> {
@@ -127,16 +149,20 @@ export async function beginningOf(path: string, bytes: number): Promise<string> 
 export async function jsonOf(path: string): Promise<Record<string, unknown> | null> {
   try {
     // What is no JSON may be large.
-    if (await beginningOf(path, 1) !== '{') return null
+    if ((await beginningOf(path, 1)) !== '{') return null
     const value: unknown = JSON.parse(await readFile(path, 'utf8'))
-    return typeof value === 'object' && value !== null && (value as { program?: unknown }).program === 'tweedie' ? value as Record<string, unknown> : null
+    return typeof value === 'object' && value !== null && (value as { program?: unknown }).program === 'tweedie'
+      ? (value as Record<string, unknown>)
+      : null
   } catch {
     return null
   }
 }
 
 async function placed<T extends Named>(named: T): Promise<Placed<T>> {
-  const path = await targetOf(resolve(named.path)).catch((error: Error) => fail(`${named.option} ${named.path}: ${error.message}.`))
+  const path = await targetOf(resolve(named.path)).catch((error: Error) =>
+    fail(`${named.option} ${named.path}: ${error.message}.`),
+  )
   const found = await stat(path, { bigint: true }).catch(() => null)
   const stream = await isWrittenInto(path)
   return { ...named, target: stream ? path : await canonical(path), found, stream }
@@ -144,25 +170,47 @@ async function placed<T extends Named>(named: T): Promise<Placed<T>> {
 
 /** The path without links, as far as it is there. */
 const canonical = async (path: string): Promise<string> =>
-  realpath(path).catch(async () => dirname(path) === path ? path : join(await canonical(dirname(path)), basename(path)))
+  realpath(path).catch(async () =>
+    dirname(path) === path ? path : join(await canonical(dirname(path)), basename(path)),
+  )
 
 /** Hard links and, where the disk knows no case, other spellings have one number. */
 const isSame = (a: Placed<Named>, b: Placed<Named>): boolean =>
-  a.target === b.target || (a.found !== null && b.found !== null && a.found.ino !== 0n && a.found.dev === b.found.dev && a.found.ino === b.found.ino)
+  a.target === b.target ||
+  (a.found !== null &&
+    b.found !== null &&
+    a.found.ino !== 0n &&
+    a.found.dev === b.found.dev &&
+    a.found.ino === b.found.ino)
 
-async function checkFolder({ option, path, target, found, names }: Placed<FolderOutput>, inputs: readonly Placed<Named>[]): Promise<void> {
+async function checkFolder(
+  { option, path, target, found, names }: Placed<FolderOutput>,
+  inputs: readonly Placed<Named>[],
+): Promise<void> {
   if (found && !found.isDirectory()) fail(`${option} ${path} is a file: name a folder.`)
   const above: Placed<Named>[] = []
   for (let folder = target; ; folder = dirname(folder)) {
-    above.push({ option, path, target: folder, found: await stat(folder, { bigint: true }).catch(() => null), stream: false })
+    above.push({
+      option,
+      path,
+      target: folder,
+      found: await stat(folder, { bigint: true }).catch(() => null),
+      stream: false,
+    })
     if (dirname(folder) === folder) break
   }
   for (const input of inputs) {
     if (input.found?.isDirectory() && above.some((folder) => isSame(folder, input))) {
-      fail(`${option} ${path} lies in the data of ${input.option} ${input.path}, and its pictures would become data: choose a folder outside.`)
+      fail(
+        `${option} ${path} lies in the data of ${input.option} ${input.path}, and its pictures would become ` +
+          'data: choose a folder outside.',
+      )
     }
     if (!input.found?.isDirectory() && dirname(input.target) === target && names.test(basename(input.target))) {
-      fail(`${option} ${path} holds ${basename(input.path)}, which ${input.option} reads and this command would write: choose another folder.`)
+      fail(
+        `${option} ${path} holds ${basename(input.path)}, which ${input.option} reads and this command would ` +
+          'write: choose another folder.',
+      )
     }
   }
 }
@@ -180,11 +228,20 @@ async function claimFolder(folder: Placed<FolderOutput>, command: string): Promi
   const { option, path, target, names } = folder
   let made: string | undefined
   const make = async (): Promise<void> => {
-    made = await mkdir(target, { recursive: true }).catch((error: Error) => fail(`${option}: cannot make the folder ${path}: ${error.message}`)) ?? made
+    made =
+      (await mkdir(target, { recursive: true }).catch((error: Error) =>
+        fail(`${option}: cannot make the folder ${path}: ${error.message}`),
+      )) ?? made
   }
   const removeMade = async (): Promise<void> => {
     for (let empty = target; made !== undefined && empty.length >= made.length; empty = dirname(empty)) {
-      if (!await rmdir(empty).then(() => true, () => false)) return
+      if (
+        !(await rmdir(empty).then(
+          () => true,
+          () => false,
+        ))
+      )
+        return
     }
   }
   await make()
@@ -214,18 +271,28 @@ async function claimFile({ option, path, target }: Placed<FileOutput>, command: 
   return lock
 }
 
-async function locked(lock: string, option: string, path: string, command: string, make?: () => Promise<void>): Promise<Lock> {
+async function locked(
+  lock: string,
+  option: string,
+  path: string,
+  command: string,
+  make?: () => Promise<void>,
+): Promise<Lock> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await takeLock(lock, `tweedie ${command}`)
     } catch (error) {
-      if (error instanceof LockedError) return fail(`${option} ${path} is ${error.message} Wait for it, or choose another ${option}.`)
+      if (error instanceof LockedError)
+        return fail(`${option} ${path} is ${error.message} Wait for it, or choose another ${option}.`)
       const { code, message } = error as NodeJS.ErrnoException
       if (code === 'ENOENT' && make && attempt < 5) await make()
       else if (code === 'ENOENT') return fail(`cannot write ${option} ${path}: there is no folder ${dirname(lock)}.`)
       else {
         const forbidden = ['EACCES', 'EPERM', 'EROFS'].includes(code ?? '')
-        return fail(`cannot write ${option} ${path}: ${forbidden ? `nothing may be written in the folder ${dirname(lock)}.` : message}`)
+        return fail(
+          `cannot write ${option} ${path}: ` +
+            `${forbidden ? `nothing may be written in the folder ${dirname(lock)}.` : message}`,
+        )
       }
     }
   }
@@ -234,7 +301,8 @@ async function locked(lock: string, option: string, path: string, command: strin
 /** Of processes that were killed while they took over a lock: worth nothing since we have it. */
 async function removeOldRights(folder: string, lock: string): Promise<void> {
   for (const name of await readdir(folder)) {
-    if (name.startsWith(`${lock}.`) && /^[0-9a-f]{8}$/.test(name.slice(lock.length + 1))) await rm(join(folder, name), { force: true })
+    if (name.startsWith(`${lock}.`) && /^[0-9a-f]{8}$/.test(name.slice(lock.length + 1)))
+      await rm(join(folder, name), { force: true })
   }
 }
 
@@ -242,6 +310,9 @@ async function removeOldRights(folder: string, lock: string): Promise<void> {
 async function checkStrays({ option, path, target, names, record, early }: Placed<FolderOutput>): Promise<boolean> {
   if (await exists(join(target, record))) return true
   const stray = (await readdir(target)).find((name) => names.test(name) && !early?.test(name))
-  if (stray !== undefined) fail(`${option} ${path} holds ${stray}, but no ${record} that it belongs to: choose another folder, or move it away.`)
+  if (stray !== undefined)
+    fail(
+      `${option} ${path} holds ${stray}, but no ${record} that it belongs to: choose another folder, or move it away.`,
+    )
   return false
 }

@@ -1,6 +1,6 @@
 /**
- * Progress, on stderr: a bar on a terminal; elsewhere lines, the first at once and then one every few seconds, so that a
- * log shows from the first second that something happens.
+ * Progress, on stderr: a bar on a terminal; elsewhere lines, the first at once and then one every few seconds, so that
+ * a log shows from the first second that something happens.
  */
 import { SingleBar } from 'cli-progress'
 
@@ -21,10 +21,13 @@ export function progress(label: string, total: number, units: string, from = 0):
 }
 
 /** Bytes as a bar counts them, to a tenth of a MiB. */
-export const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20 * 10) / 10
+export const mebibytes = (bytes: number): number => Math.round((bytes / 2 ** 20) * 10) / 10
 
 /** For what is done in a moment mostly, but not with a million files: shown once it has taken two seconds. */
-export function slowProgress(label: string, unit: string): { readonly update: (done: number, total: number) => void; readonly stop: () => void } {
+export function slowProgress(
+  label: string,
+  unit: string,
+): { readonly update: (done: number, total: number) => void; readonly stop: () => void } {
   const begun = performance.now()
   let shown: Progress | undefined
   return {
@@ -40,7 +43,13 @@ export function slowProgress(label: string, unit: string): { readonly update: (d
 function bar(label: string, total: number, unit: string, from: number): Progress {
   const view = new SingleBar({
     format: `${label}  {bar} {value}/{total} ${unit}  {duration_formatted}  {eta_formatted} left  {note}`,
-    stream: process.stderr, barsize: 30, hideCursor: true, barCompleteChar: '█', barIncompleteChar: '░', stopOnComplete: false, etaBuffer: 20,
+    stream: process.stderr,
+    barsize: 30,
+    hideCursor: true,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    stopOnComplete: false,
+    etaBuffer: 20,
     // Ctrl-C is handled by the command line, which ends the bar.
     gracefulExit: false,
   })
@@ -54,8 +63,12 @@ function lines(label: string, total: number, unit: string, from: number): Progre
   let last = from
   const say = (done: number, note = ''): void => {
     const now = performance.now()
-    const left = done > from && done < total ? `, about ${duration((now - start) / (done - from) * (total - done))} left` : ''
-    console.error(`${label}: ${done} of ${total} ${unit}${now - start > 500 ? `, ${duration(now - start)}` : ''}${left}${note && `; ${note}`}`)
+    const left =
+      done > from && done < total ? `, about ${duration(((now - start) / (done - from)) * (total - done))} left` : ''
+    console.error(
+      `${label}: ${done} of ${total} ` +
+        `${unit}${now - start > 500 ? `, ${duration(now - start)}` : ''}${left}${note && `; ${note}`}`,
+    )
     shown = now
     last = done
   }

@@ -9,13 +9,15 @@ import type { OptionTable } from './option.ts'
 export const shipped = (file: keyof typeof bccd32): string => fileURLToPath(new URL(bccd32[file], nodeFiles.shipped))
 
 /**
- * Makes `--model bccd32` the shipped file among the options of a command, and adds what belongs to it, where the command
- * takes that: its minority classifier with `--method minority-guided`, and its feature net, unless another distance is asked
- * for. A file of that name in the working folder is meant itself.
+ * Makes `--model bccd32` the shipped file among the options of a command, and adds what belongs to it, where the
+ * command takes that: its minority classifier with `--method minority-guided`, and its feature net, unless another
+ * distance is asked for. A file of that name in the working folder is meant itself.
  */
 export function addShippedSet(values: Map<string, string>, options: OptionTable): void {
   if (values.get('model') !== 'bccd32' || existsSync('bccd32')) return
   values.set('model', shipped('model'))
-  if (values.get('method') === 'minority-guided' && !values.has('minority-classifier')) values.set('minority-classifier', shipped('minorityClassifier'))
-  if (Object.hasOwn(options, 'distance') && !['distance', 'lpips', 'features'].some((name) => values.has(name))) values.set('distance', 'features')
+  if (values.get('method') === 'minority-guided' && !values.has('minority-classifier'))
+    values.set('minority-classifier', shipped('minorityClassifier'))
+  if (Object.hasOwn(options, 'distance') && !['distance', 'lpips', 'features'].some((name) => values.has(name)))
+    values.set('distance', 'features')
 }

@@ -45,7 +45,13 @@ export interface Batch {
  * @throws TweedieError 'option' for an image that is too small for `size`, or has another size where no crop is asked
  *   for; for an option that is none of these
  */
-export async function trainingBatch(set: ImageSet, first: number, count: number, options: BatchOptions, signal?: AbortSignal): Promise<Batch> {
+export async function trainingBatch(
+  set: ImageSet,
+  first: number,
+  count: number,
+  options: BatchOptions,
+  signal?: AbortSignal,
+): Promise<Batch> {
   checkAwaited('trainingBatch', { set })
   refuseUnknown('trainingBatch', options, known)
   checkTarget('trainingBatch', options)
@@ -67,11 +73,20 @@ export async function trainingBatch(set: ImageSet, first: number, count: number,
  *
  * @throws TweedieError 'option' for an image that is too small for `size`
  */
-export async function imageBatch(set: ImageSet, indices: readonly number[], options: Pick<BatchOptions, 'size' | 'channels'>, signal?: AbortSignal): Promise<Batch> {
+export async function imageBatch(
+  set: ImageSet,
+  indices: readonly number[],
+  options: Pick<BatchOptions, 'size' | 'channels'>,
+  signal?: AbortSignal,
+): Promise<Batch> {
   checkAwaited('imageBatch', { set })
   checkTarget('imageBatch', options)
   const { size, channels } = options
-  return assemble(set, indices, { size, channels, crop: 'center' }, signal, (image) => ({ square: centerCrop(image, size), symmetry: 0, channels }))
+  return assemble(set, indices, { size, channels, crop: 'center' }, signal, (image) => ({
+    square: centerCrop(image, size),
+    symmetry: 0,
+    channels,
+  }))
 }
 
 /**
@@ -85,7 +100,10 @@ export async function imageBatch(set: ImageSet, indices: readonly number[], opti
  *
  * @throws TweedieError 'option' for no image, for what is none, and for one that is too small for `size`
  */
-export function batchOf(images: readonly Image[], options: Pick<BatchOptions, 'size' | 'channels'>): Float32Array<ArrayBuffer> {
+export function batchOf(
+  images: readonly Image[],
+  options: Pick<BatchOptions, 'size' | 'channels'>,
+): Float32Array<ArrayBuffer> {
   checkArray('batchOf', 'images', images)
   refuseUnknown('batchOf', options, { size: true, channels: true })
   const { size, channels } = options
@@ -108,40 +126,65 @@ export function batchOf(images: readonly Image[], options: Pick<BatchOptions, 's
 export function checkImages(set: ImageSet, options: Pick<BatchOptions, 'size' | 'crop'>, fewest = 1): void {
   checkAwaited('checkImages', { set })
   if (set.length < fewest) {
-    throw new TweedieError('option', `${set.name}: expected at least ${fewest} images, found ${set.length === 1 ? 'one' : set.length}. Add more.`)
+    throw new TweedieError(
+      'option',
+      `${set.name}: expected at least ${fewest} images, found ${set.length === 1 ? 'one' : set.length}. Add more.`,
+    )
   }
   for (let index = 0; index < set.length; index++) checkSize(set.name, set.imageName(index), set.sizeOf(index), options)
 }
 
 function checkTarget(user: string, { size, channels }: Pick<BatchOptions, 'size' | 'channels'>): void {
   if (!Number.isInteger(size) || size < 1 || (channels !== 1 && channels !== 3)) {
-    throw new TweedieError('option', `${user}: expected a size in pixels, and 1 or 3 channels, found size ${size} and channels ${channels}.`)
+    throw new TweedieError(
+      'option',
+      `${user}: expected a size in pixels, and 1 or 3 channels, found size ${size} and channels ${channels}.`,
+    )
   }
 }
 
-function checkSize(name: string, image: string | number, { width, height }: { width: number; height: number }, { size, crop }: Pick<BatchOptions, 'size' | 'crop'>): void {
+function checkSize(
+  name: string,
+  image: string | number,
+  { width, height }: { width: number; height: number },
+  { size, crop }: Pick<BatchOptions, 'size' | 'crop'>,
+): void {
   if (width === size && height === size) return
   const wrong = (what: string): never => {
     throw new TweedieError('option', `${name}: image ${image} has ${width} x ${height} pixels: ${what}`)
   }
-  if (Math.min(width, height) < size) wrong(`too small for ${size} x ${size}. Choose a size of at most ${Math.min(width, height)}, or leave it out or enlarge it first.`)
-  if (crop === undefined) wrong(`expected ${size} x ${size}, as no crop was asked for. Ask for a centre or a random crop.`)
+  if (Math.min(width, height) < size)
+    wrong(
+      `too small for ${size} x ${size}. Choose a size of at most ${Math.min(width, height)}, or leave ` +
+        'it out or enlarge it first.',
+    )
+  if (crop === undefined)
+    wrong(`expected ${size} x ${size}, as no crop was asked for. Ask for a centre or a random crop.`)
 }
 
 async function assemble(
-  set: ImageSet, indices: readonly number[], options: Pick<BatchOptions, 'size' | 'channels' | 'crop'>, signal: AbortSignal | undefined,
+  set: ImageSet,
+  indices: readonly number[],
+  options: Pick<BatchOptions, 'size' | 'channels' | 'crop'>,
+  signal: AbortSignal | undefined,
   prepare: (image: Image, i: number) => { square: Image; symmetry: number },
 ): Promise<Batch> {
   const { size, channels } = options
   const images = new Float32Array(indices.length * channels * size * size)
-  await Promise.all(indices.map(async (index, i) => {
-    const image = await set.read(index, signal)
-    checkSize(set.name, set.imageName(index), image, options)
-    const { square, symmetry } = prepare(withChannels(image, channels), i)
-    placeValues(images, i * channels * size * size, square, symmetry)
-  }))
+  await Promise.all(
+    indices.map(async (index, i) => {
+      const image = await set.read(index, signal)
+      checkSize(set.name, set.imageName(index), image, options)
+      const { square, symmetry } = prepare(withChannels(image, channels), i)
+      placeValues(images, i * channels * size * size, square, symmetry)
+    }),
+  )
   const { labels } = set
-  return { images, indices: [...indices], ...labels && { labels: Int32Array.from(indices, (index) => labels[index]) } }
+  return {
+    images,
+    indices: [...indices],
+    ...(labels && { labels: Int32Array.from(indices, (index) => labels[index]) }),
+  }
 }
 
 /** Orders of the last two epochs of a set: batches that cross from one to the next need both. */

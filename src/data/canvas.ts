@@ -1,6 +1,6 @@
 /**
- * Between images of bytes and what pages show: ImageData and canvases. The types name what is used of the web's, so that
- * nobody needs its declarations to compile; in a page they are the web's own.
+ * Between images of bytes and what pages show: ImageData and canvases. The types name what is used of the web's, so
+ * that nobody needs its declarations to compile; in a page they are the web's own.
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import { checkImage, type Image } from './image.ts'
@@ -31,8 +31,8 @@ interface Context {
 }
 
 /**
- * The image as `ImageData`, opaque, grey as three equal colours: for `putImageData` and `createImageBitmap`. Where there
- * is no ImageData (Node) it is an object with the same fields.
+ * The image as `ImageData`, opaque, grey as three equal colours: for `putImageData` and `createImageBitmap`. Where
+ * there is no ImageData (Node) it is an object with the same fields.
  *
  * @throws TweedieError 'option' for what is no image
  */
@@ -44,13 +44,17 @@ export function imageDataOf(image: Image): ImageDataOf {
     for (let c = 0; c < 3; c++) out[4 * i + c] = data[channels === 1 ? i : 3 * i + c]
     out[4 * i + 3] = 255
   }
-  const { ImageData } = globalThis as { ImageData?: new (data: Uint8ClampedArray<ArrayBuffer>, width: number, height: number) => object }
-  return (ImageData ? new ImageData(out, width, height) : { width, height, data: out, colorSpace: 'srgb' }) as ImageDataOf
+  const { ImageData } = globalThis as {
+    ImageData?: new (data: Uint8ClampedArray<ArrayBuffer>, width: number, height: number) => object
+  }
+  return (
+    ImageData ? new ImageData(out, width, height) : { width, height, data: out, colorSpace: 'srgb' }
+  ) as ImageDataOf
 }
 
 /**
- * Draws the image, pixel for pixel, onto a canvas, which takes its size. To enlarge it give the canvas a size in CSS, with
- * `image-rendering: pixelated`.
+ * Draws the image, pixel for pixel, onto a canvas, which takes its size. To enlarge it give the canvas a size in CSS,
+ * with `image-rendering: pixelated`.
  *
  * @throws TweedieError 'option' for what is no canvas or no image, and for a canvas that gives no 2d context
  */
@@ -63,8 +67,9 @@ export function drawImage(canvas: Canvas, image: Image): void {
 }
 
 /**
- * The pixels of an ImageData or of a canvas as a colour image; alpha is ignored, as PIL's conversion to RGB does. Whatever
- * else a page can draw comes by a canvas, and files of PNG and JPEG by `decodeImage`, the same bytes everywhere.
+ * The pixels of an ImageData or of a canvas as a colour image; alpha is ignored, as PIL's conversion to RGB
+ * does. Whatever else a page can draw comes by a canvas, and files of PNG and JPEG by `decodeImage`, the
+ * same bytes everywhere.
  *
  * ```ts
  * const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight)
@@ -76,9 +81,15 @@ export function drawImage(canvas: Canvas, image: Image): void {
  */
 export function imageFrom(source: Canvas | Omit<Pixels, 'colorSpace'>): Image {
   if (typeof source !== 'object' || source === null) throw unexpected('imageFrom', 'an ImageData or a canvas', source)
-  const { width, height, data } = 'getContext' in source ? contextOf(source).getImageData(0, 0, source.width, source.height) : source
+  const { width, height, data } =
+    'getContext' in source ? contextOf(source).getImageData(0, 0, source.width, source.height) : source
   if (data?.length !== 4 * width * height) {
-    throw new TweedieError('option', `imageFrom: expected an ImageData or a canvas, found ${data ? `${data.length} bytes for ${width} x ${height} pixels` : 'something else'}. Draw it onto a canvas first.`)
+    throw new TweedieError(
+      'option',
+      'imageFrom: expected an ImageData or a canvas, found ' +
+        `${data ? `${data.length} bytes for ${width} x ${height} pixels` : 'something else'}. ` +
+        'Draw it onto a canvas first.',
+    )
   }
   const out = new Uint8Array(3 * width * height)
   for (let i = 0; i < width * height; i++) for (let c = 0; c < 3; c++) out[3 * i + c] = data[4 * i + c]
@@ -87,6 +98,10 @@ export function imageFrom(source: Canvas | Omit<Pixels, 'colorSpace'>): Image {
 
 function contextOf(canvas: Canvas): Context {
   const context = canvas.getContext('2d') as Context | null
-  if (!context) throw new TweedieError('option', 'The canvas gives no 2d context, because it has one of another kind. Use a canvas of its own.')
+  if (!context)
+    throw new TweedieError(
+      'option',
+      'The canvas gives no 2d context, because it has one of another kind. Use a canvas of its own.',
+    )
   return context
 }

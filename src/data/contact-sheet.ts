@@ -7,7 +7,8 @@ const gap = 4
 const most = 2 ** 24
 
 /** Pixels are enlarged so many times, to a side of 64 or more. */
-const scaleOf = ({ width, height }: Pick<Image, 'width' | 'height'>): number => Math.max(1, Math.ceil(64 / Math.max(width, height)))
+const scaleOf = ({ width, height }: Pick<Image, 'width' | 'height'>): number =>
+  Math.max(1, Math.ceil(64 / Math.max(width, height)))
 
 /** How many pictures of this size the sheet of a run shows: 3,628 of 32 x 32, 248 of 256 x 256. */
 export function sheetRoom(image: Pick<Image, 'width' | 'height'>): number {
@@ -15,7 +16,9 @@ export function sheetRoom(image: Pick<Image, 'width' | 'height'>): number {
   return Math.max(1, Math.floor(most / ((image.width * scale + gap) * (image.height * scale + gap))))
 }
 
-/** `columns` defaults to a sheet about as wide as high; images of fewer than 64 pixels are enlarged to at least that. */
+/**
+ * `columns` defaults to a sheet about as wide as high; images of fewer than 64 pixels are enlarged to at least that.
+ */
 export function contactSheet(images: readonly Image[], columns = Math.ceil(Math.sqrt(images.length))): Image {
   const { width, height, channels } = images[0]
   const scale = scaleOf(images[0])

@@ -41,7 +41,7 @@ function shortSide(image: Image, size: number): Image {
 /** Python's `round`: at a half to the even neighbour. */
 export function halfToEven(x: number): number {
   const floor = Math.floor(x)
-  return x - floor === 0.5 ? floor + floor % 2 : Math.round(x)
+  return x - floor === 0.5 ? floor + (floor % 2) : Math.round(x)
 }
 
 /** The square of `size` pixels whose corner lies there; the image itself where it has that size. */

@@ -17,7 +17,13 @@ export function decodeImage(file: Uint8Array | ArrayBuffer, name = 'the image'):
     return isPng(bytes) ? decodePng(bytes, name) : isJpeg(bytes) ? decodeJpeg(bytes, name) : unknown(name)
   } catch (cause) {
     // Whatever a decoder throws, and memory that runs out.
-    throw cause instanceof TweedieError ? cause : new TweedieError('format', `${name}: cannot be decoded (${cause instanceof Error ? cause.message : String(cause)}).`, { cause })
+    throw cause instanceof TweedieError
+      ? cause
+      : new TweedieError(
+          'format',
+          `${name}: cannot be decoded (${cause instanceof Error ? cause.message : String(cause)}).`,
+          { cause },
+        )
   }
 }
 

@@ -1,7 +1,8 @@
 /**
- * A folder of PNG and JPEG files, with all folders in it. Opening reads each file once, for the hash of its contents, its
- * size and its channels; pixels are decoded when they are asked for, and kept while they fit into 256 MiB: of a set that is
- * larger a part then comes from memory in every epoch, where a cache that drops the oldest would never be of use.
+ * A folder of PNG and JPEG files, with all folders in it. Opening reads each file once, for the hash of its
+ * contents, its size and its channels; pixels are decoded when they are asked for, and kept while they fit into 256
+ * MiB: of a set that is larger a part then comes from memory in every epoch, where a cache that drops the oldest
+ * would never be of use.
  */
 import { createHash } from 'node:crypto'
 import { open, readdir, readFile, realpath, stat } from 'node:fs/promises'
@@ -23,7 +24,10 @@ export interface OpenImagesOptions {
   readonly signal?: AbortSignal
   /** Files as an earlier look found them, by name: those that have not changed since are not read again. */
   readonly known?: ReadonlyMap<string, ImageFile>
-  /** The images will all be decoded: where some are no images at all, the error names those too that are damaged further in. */
+  /**
+   * The images will all be decoded: where some are no images at all, the error names those too that are damaged further
+   * in.
+   */
   readonly whole?: boolean
   /** Called with the number of files read, and of all. */
   readonly onProgress?: (done: number, total: number) => void
@@ -39,33 +43,43 @@ const atOnce = 16
  * @throws TweedieError 'option' for no image or names without the classes asked for; 'format', naming the files, for
  * those that cannot be read as images, all of them
  */
-export async function openFolder(path: string, { classesBy, signal, known, whole, onProgress }: OpenImagesOptions = {}): Promise<ImageSet> {
+export async function openFolder(
+  path: string,
+  { classesBy, signal, known, whole, onProgress }: OpenImagesOptions = {},
+): Promise<ImageSet> {
   const { names, ignored } = await list(path, signal)
   const wrong = (message: string): never => {
     throw new TweedieError('option', `${path}: ${message}`)
   }
-  const others = ignored.length === 0 ? '' : `${ignored.slice(0, 4).join(', ')}${ignored.length > 4 ? ` and ${ignored.length - 4} more` : ''}`
+  const others =
+    ignored.length === 0
+      ? ''
+      : `${ignored.slice(0, 4).join(', ')}${ignored.length > 4 ? ` and ${ignored.length - 4} more` : ''}`
   if (names.length === 0) {
     const container = ignored.find((name) => /\.npz$|images.*idx3/.test(name))
-    const advice = container ? `Name the file itself: ${join(path, container)}` : 'Name a folder of images, an .npz or an IDX file.'
+    const advice = container
+      ? `Name the file itself: ${join(path, container)}`
+      : 'Name a folder of images, an .npz or an IDX file.'
     wrong(`holds no PNG or JPEG${others && `, only ${others}`}. ${advice}`)
   }
   const files = new Array<ImageFile>(names.length)
   const sizes = new Array<number>(names.length)
   const damaged: DamagedImage[] = []
   let [next, done] = [0, 0]
-  await Promise.all(Array.from({ length: atOnce }, async () => {
-    for (let i = next++; i < names.length; i = next++) {
-      signal?.throwIfAborted()
-      try {
-        ({ file: files[i], size: sizes[i] } = await look(path, names[i], known))
-      } catch (error) {
-        if (!(error instanceof TweedieError)) throw error
-        damaged.push({ index: i, error })
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      for (let i = next++; i < names.length; i = next++) {
+        signal?.throwIfAborted()
+        try {
+          ;({ file: files[i], size: sizes[i] } = await look(path, names[i], known))
+        } catch (error) {
+          if (!(error instanceof TweedieError)) throw error
+          damaged.push({ index: i, error })
+        }
+        onProgress?.(++done, names.length)
       }
-      onProgress?.(++done, names.length)
-    }
-  }))
+    }),
+  )
   const cache = new Map<number, Image>()
   let cached = 0
   const opening = atMost(atOnce)
@@ -74,7 +88,8 @@ export async function openFolder(path: string, { classesBy, signal, known, whole
     if (kept) return kept
     const file = join(path, names[index])
     const bytes = await opening(() => readFile(file, { signal })).catch((cause: unknown) => refuse(file, cause, signal))
-    if (hashOf([bytes]) !== files[index].sha256) throw new TweedieError('format', `${file}: another picture than when ${path} was opened. Start again.`)
+    if (hashOf([bytes]) !== files[index].sha256)
+      throw new TweedieError('format', `${file}: another picture than when ${path} was opened. Start again.`)
     const image = decodeImage(bytes, file)
     files[index].whole = true
     if (!cache.has(index) && cached + image.data.length <= cacheBytes) {
@@ -85,16 +100,22 @@ export async function openFolder(path: string, { classesBy, signal, known, whole
   }
   if (damaged.length > 0) {
     const rest = whole ? await lookThrough({ files, length: names.length, read }, { signal, onProgress }) : []
-    throw damagedImages(path, [...damaged, ...rest].sort((a, b) => a.index - b.index))
+    throw damagedImages(
+      path,
+      [...damaged, ...rest].sort((a, b) => a.index - b.index),
+    )
   }
   const { labels, classes } = classesOf(path, names, classesBy)
   return {
     name: path,
     length: names.length,
     channels: files.some(({ channels }) => channels === 3) ? 3 : 1,
-    ...classes && { labels, classes },
+    ...(classes && { labels, classes }),
     columns: new Map(),
-    notes: ignored.length === 0 ? [] : [`${ignored.length} file${ignored.length === 1 ? ' is' : 's are'} no PNG or JPEG and not used: ${others}.`],
+    notes:
+      ignored.length === 0
+        ? []
+        : [`${ignored.length} file${ignored.length === 1 ? ' is' : 's are'} no PNG or JPEG and not used: ${others}.`],
     fingerprint: hashOf(names.map((name, i) => `${name}\0${files[i].sha256}\n`)),
     formerFingerprint: hashOf(names.map((name, i) => `${name}\0${sizes[i]}\n`)),
     files,
@@ -116,14 +137,16 @@ async function list(root: string, signal?: AbortSignal): Promise<{ names: string
     if (seen.has(real)) return
     seen.add(real)
     const entries = await readdir(folder, { withFileTypes: true })
-    // In a folder that `tweedie sample` made, the contact sheet is no sample, and base-*.png only the first stage of one.
+    // In a folder that `tweedie sample` made, the contact sheet is no sample, and base-*.png only the first stage of
+    // one.
     const sampled = entries.some(({ name }) => name === 'run.json')
     for (const entry of entries) {
       if (entry.name.startsWith('.')) continue
       const name = below + entry.name
       const folder = entry.isDirectory() || (entry.isSymbolicLink() && (await stat(join(root, name))).isDirectory())
       if (folder) await walk(`${name}/`)
-      else if (/\.(png|jpe?g)$/i.test(name) && !(sampled && /^(contact-sheet|base-\d+)\.png$/.test(entry.name))) names.push(name)
+      else if (/\.(png|jpe?g)$/i.test(name) && !(sampled && /^(contact-sheet|base-\d+)\.png$/.test(entry.name)))
+        names.push(name)
       else ignored.push(name)
     }
   }
@@ -137,7 +160,11 @@ const hashOf = (parts: readonly (string | Uint8Array)[]): string => {
   return hash.digest('hex')
 }
 
-async function look(root: string, name: string, known?: ReadonlyMap<string, ImageFile>): Promise<{ file: ImageFile; size: number }> {
+async function look(
+  root: string,
+  name: string,
+  known?: ReadonlyMap<string, ImageFile>,
+): Promise<{ file: ImageFile; size: number }> {
   const path = join(root, name)
   const handle = await open(path, 'r').catch((cause: unknown) => refuse(path, cause))
   try {
@@ -155,15 +182,24 @@ async function look(root: string, name: string, known?: ReadonlyMap<string, Imag
   }
 }
 
-function classesOf(path: string, names: readonly string[], asked?: ClassesBy): { labels?: Int32Array; classes?: string[] } {
+function classesOf(
+  path: string,
+  names: readonly string[],
+  asked?: ClassesBy,
+): { labels?: Int32Array; classes?: string[] } {
   const by = asked ?? (names.every((name) => name.includes('/')) ? 'folder' : 'none')
   if (by === 'none') return {}
   const classOf = (name: string): string => {
-    const found = by === 'folder' ? /^(.*?)\//.exec(name) : /^(.*?)_/.exec(name.split('/').at(-1) as string)
+    const found = by === 'folder' ? /^(.*?)\//.exec(name) : /^(.*?)_/.exec(name.split('/').at(-1))
     if (found) return found[1]
-    throw new TweedieError('option', by === 'folder'
-      ? `${path}: ${name} lies in no sub-folder, but classes are to be the names of sub-folders. Move it into one, or choose classes by "prefix" or "none".`
-      : `${path}: the name of ${name} has no "_", but classes are to be what stands before it. Choose classes by "folder" or "none".`)
+    throw new TweedieError(
+      'option',
+      by === 'folder'
+        ? `${path}: ${name} lies in no sub-folder, but classes are to be the names of sub-folders. Move it ` +
+            'into one, or choose classes by "prefix" or "none".'
+        : `${path}: the name of ${name} has no "_", but classes are to be what stands before it. Choose ` +
+            'classes by "folder" or "none".',
+    )
   }
   const own = names.map(classOf)
   const classes = [...new Set(own)].sort()
@@ -174,5 +210,7 @@ function classesOf(path: string, names: readonly string[], asked?: ClassesBy): {
 function refuse(path: string, cause: unknown, signal?: AbortSignal): never {
   signal?.throwIfAborted()
   if (cause instanceof TweedieError) throw cause
-  throw new TweedieError('option', `cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  throw new TweedieError('option', `cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    cause,
+  })
 }

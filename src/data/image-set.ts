@@ -60,23 +60,34 @@ export interface ImageSet {
  */
 export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
   checkAwaited('subset', { set })
-  if (indices.length === 0) throw new TweedieError('option', `${set.name}: expected one image or more of its ${set.length}, found an empty choice.`)
+  if (indices.length === 0)
+    throw new TweedieError(
+      'option',
+      `${set.name}: expected one image or more of its ${set.length}, found an empty choice.`,
+    )
   const outside = indices.find((index) => !Number.isInteger(index) || index < 0 || index >= set.length)
-  if (outside !== undefined) throw new TweedieError('option', `${set.name}: expected indices below its ${set.length} images, found ${outside}.`)
+  if (outside !== undefined)
+    throw new TweedieError('option', `${set.name}: expected indices below its ${set.length} images, found ${outside}.`)
   const from = set.origin
-  if (from) return subset(from.set, indices.map((index) => from.indices[index]))
+  if (from)
+    return subset(
+      from.set,
+      indices.map((index) => from.indices[index]),
+    )
   const { labels } = set
   return {
     name: set.name,
     length: indices.length,
     channels: set.channels,
-    ...labels && { labels: Int32Array.from(indices, (index) => labels[index]) },
-    ...set.classes && { classes: set.classes },
+    ...(labels && { labels: Int32Array.from(indices, (index) => labels[index]) }),
+    ...(set.classes && { classes: set.classes }),
     columns: new Map(Array.from(set.columns, ([key, column]) => [key, indices.map((index) => column[index])])),
     notes: set.notes,
     fingerprint: sha256(set.fingerprint, `:${indices.join()}`),
-    ...set.formerFingerprint !== undefined && { formerFingerprint: sha256(set.formerFingerprint, `:${indices.join()}`) },
-    ...set.files && { files: indices.map((index) => set.files![index]) },
+    ...(set.formerFingerprint !== undefined && {
+      formerFingerprint: sha256(set.formerFingerprint, `:${indices.join()}`),
+    }),
+    ...(set.files && { files: indices.map((index) => set.files![index]) }),
     origin: { set, indices: [...indices] },
     imageName: (index) => set.imageName(indices[index]),
     sizeOf: (index) => set.sizeOf(indices[index]),
@@ -104,13 +115,20 @@ export const evenlySpaced = (length: number, most: number): number[] => {
 /** ImageNet has 21,841. */
 const maxClasses = 2 ** 16
 
-/** What a file of images and an array in it hold less than: they are held in memory, and SHA-256 of the platform takes no more. */
+/**
+ * What a file of images and an array in it hold less than: they are held in memory, and SHA-256 of the
+ * platform takes no more.
+ */
 const mostBytes = 2 ** 31
 
 /** Throws 'option' for a file or array that is too large to be held in memory. */
 export function checkBytes(name: string, bytes: number): void {
   if (bytes < mostBytes) return
-  throw new TweedieError('option', `${name} has ${(bytes / 2 ** 30).toFixed(1)} GiB, and files of images are held in memory, where less than 2 GiB are taken: write the images as PNGs into a folder, of which only those of a batch are.`)
+  throw new TweedieError(
+    'option',
+    `${name} has ${(bytes / 2 ** 30).toFixed(1)} GiB, and files of images are held in memory, where less than 2 ` +
+      'GiB are taken: write the images as PNGs into a folder, of which only those of a batch are.',
+  )
 }
 
 /** Images in memory, one after another, as a reader of arrays found them: what {@link imageArrays} makes a set of. */
@@ -134,32 +152,56 @@ export interface ImageArrays {
  * A set of equally large images in memory. Throws 'format' for no image at all, and for labels that are of another
  * number than the images, no whole numbers, or without a name.
  */
-export function imageArrays({ name, fingerprint, data, width, height, channels, labels, classes, columns = new Map(), notes = [] }: ImageArrays): ImageSet {
+export function imageArrays({
+  name,
+  fingerprint,
+  data,
+  width,
+  height,
+  channels,
+  labels,
+  classes,
+  columns = new Map(),
+  notes = [],
+}: ImageArrays): ImageSet {
   const bytes = width * height * channels
   const length = bytes === 0 ? 0 : data.length / bytes
   const wrong = (message: string): never => {
     throw new TweedieError('format', `${name}: ${message}`)
   }
   if (length === 0) wrong('holds no image.')
-  if (!Number.isInteger(length)) wrong(`expected a whole number of images of ${bytes} bytes, found ${data.length} bytes.`)
-  if (labels && labels.length !== length) wrong(`expected one label for each of its ${length} images, found ${labels.length} labels.`)
+  if (!Number.isInteger(length))
+    wrong(`expected a whole number of images of ${bytes} bytes, found ${data.length} bytes.`)
+  if (labels && labels.length !== length)
+    wrong(`expected one label for each of its ${length} images, found ${labels.length} labels.`)
   let last = -1
   for (let i = 0; labels && i < length; i++) {
-    if (!Number.isInteger(labels[i]) || labels[i] < 0 || labels[i] >= 2 ** 31) wrong(`expected whole numbers from 0 as labels, found ${labels[i]} for image ${i}.`)
+    if (!Number.isInteger(labels[i]) || labels[i] < 0 || labels[i] >= 2 ** 31)
+      wrong(`expected whole numbers from 0 as labels, found ${labels[i]} for image ${i}.`)
     last = Math.max(last, labels[i])
   }
   if (labels && classes && last >= classes.length) wrong(`names ${classes.length} classes, and has a label ${last}.`)
   // Without names each number up to the last is a class.
-  if (last >= maxClasses && !classes) wrong(`found a label ${last}, expected classes numbered from 0 to at most ${maxClasses - 1}.`)
+  if (last >= maxClasses && !classes)
+    wrong(`found a label ${last}, expected classes numbered from 0 to at most ${maxClasses - 1}.`)
   const digits = String(length - 1).length
   return {
-    name, length, channels, columns, notes, fingerprint,
-    ...labels && { labels: Int32Array.from(labels), classes: classes ?? Array.from({ length: last + 1 }, (_, c) => String(c)) },
+    name,
+    length,
+    channels,
+    columns,
+    notes,
+    fingerprint,
+    ...(labels && {
+      labels: Int32Array.from(labels),
+      classes: classes ?? Array.from({ length: last + 1 }, (_, c) => String(c)),
+    }),
     imageName: (index) => String(index).padStart(digits, '0'),
     sizeOf: () => ({ width, height }),
     async read(index, signal) {
       signal?.throwIfAborted()
-      if (!(index >= 0 && index < length)) throw new TweedieError('option', `${name}: expected an index below ${length}, found ${index}.`)
+      if (!(index >= 0 && index < length))
+        throw new TweedieError('option', `${name}: expected an index below ${length}, found ${index}.`)
       return { width, height, channels, data: data.subarray(index * bytes, (index + 1) * bytes) }
     },
   }

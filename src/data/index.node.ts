@@ -1,6 +1,6 @@
 /**
- * Images: in files, on canvases and as the values that models take; sets of them, and batches. Host arrays only. This is the
- * entry for Node: the browser's has all but the files ({@link openImages}).
+ * Images: in files, on canvases and as the values that models take; sets of them, and batches. Host arrays only. This
+ * is the entry for Node: the browser's has all but the files ({@link openImages}).
  *
  * @module tweedie/data
  */

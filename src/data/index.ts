@@ -7,12 +7,28 @@ export { centerCrop, randomCrop } from './crop.ts'
 export { decodeImage } from './decode.ts'
 export { openIdx } from './idx.ts'
 export { withChannels, type Image } from './image.ts'
-export { commonSize, evenlySpaced, imageArrays, subset, type ImageArrays, type ImageFile, type ImageSet } from './image-set.ts'
+export {
+  commonSize,
+  evenlySpaced,
+  imageArrays,
+  subset,
+  type ImageArrays,
+  type ImageFile,
+  type ImageSet,
+} from './image-set.ts'
 export { joinSets } from './join.ts'
 export { damagedImages, lookThrough, type DamagedImage } from './look.ts'
 export { openNpz } from './npz.ts'
 export { encodePng } from './png.ts'
 export { middle, normalized, resizeShortSide } from './preprocess.ts'
 export { resize, resizeFloats } from './resize.ts'
-export { applySelection, classCounts, encodeSelection, parseSelection, selectImages, type Selection, type SelectOptions } from './selection.ts'
+export {
+  applySelection,
+  classCounts,
+  encodeSelection,
+  parseSelection,
+  selectImages,
+  type Selection,
+  type SelectOptions,
+} from './selection.ts'
 export { imageOf, imagesOf } from './values.ts'

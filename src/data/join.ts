@@ -13,17 +13,21 @@ export function joinSets(sets: readonly ImageSet[]): ImageSet {
   const find = (index: number): [set: ImageSet, index: number] => {
     const k = begins.findLastIndex((begin) => begin <= index)
     const set = sets[k]
-    if (set === undefined || !(index < length)) throw new TweedieError('option', `${name}: expected an index below ${length}, found ${index}.`)
+    if (set === undefined || !(index < length))
+      throw new TweedieError('option', `${name}: expected an index below ${length}, found ${index}.`)
     return [set, index - begins[k]]
   }
   return {
-    name, length,
+    name,
+    length,
     channels: sets.some((set) => set.channels === 3) ? 3 : 1,
     columns: new Map(),
     notes: sets.flatMap((set) => set.notes),
     fingerprint: sha256(...sets.map((set) => `${set.fingerprint}+`)),
-    ...sets.some((set) => set.formerFingerprint) && { formerFingerprint: sha256(...sets.map((set) => `${set.formerFingerprint ?? set.fingerprint}+`)) },
-    ...sets.every((set) => set.files) && { files: sets.flatMap((set) => set.files!) },
+    ...(sets.some((set) => set.formerFingerprint) && {
+      formerFingerprint: sha256(...sets.map((set) => `${set.formerFingerprint ?? set.fingerprint}+`)),
+    }),
+    ...(sets.every((set) => set.files) && { files: sets.flatMap((set) => set.files!) }),
     imageName(index) {
       const [set, inner] = find(index)
       return `${set.name}/${set.imageName(inner)}`

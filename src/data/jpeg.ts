@@ -1,9 +1,9 @@
 /**
  * JPEG files as images of bytes: baseline and progressive, grey or colour. jpeg-js decodes the planes; chroma of a
- * lower resolution is spread here as libjpeg-turbo does, and converted with its rounding, so that images are those of PIL
- * within 3 levels, and grey ones within 1 (jpeg-js itself repeats chroma and truncates, half a level too dark).
- * An EXIF orientation is ignored and pixels are taken as stored, as guided-diffusion's loader does.
- * Format: ITU-T T.81, JFIF 1.02.
+ * lower resolution is spread here as libjpeg-turbo does, and converted with its rounding, so that images are those
+ * of PIL within 3 levels, and grey ones within 1 (jpeg-js itself repeats chroma and truncates, half a level too
+ * dark). An EXIF orientation is ignored and pixels are taken as stored, as guided-diffusion's loader does. Format:
+ * ITU-T T.81, JFIF 1.02.
  */
 import jpeg from 'jpeg-js'
 import { TweedieError } from '../errors.ts'
@@ -31,7 +31,7 @@ export function jpegHeader(bytes: Uint8Array, name: string): JpegHeader | undefi
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let frame: { width: number; height: number; ids: string; sampling: [number, number][] } | undefined
   let transformAt: number | undefined
-  for (let at = 2; at + 4 <= bytes.length;) {
+  for (let at = 2; at + 4 <= bytes.length; ) {
     if (bytes[at] !== 0xff) return wrong('a damaged JPEG (a marker is missing in its header).')
     const marker = bytes[at + 1]
     if (marker === 0xff || marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) {
@@ -44,13 +44,19 @@ export function jpegHeader(bytes: Uint8Array, name: string): JpegHeader | undefi
     if (marker === 0xee && String.fromCharCode(...bytes.subarray(at + 4, at + 9)) === 'Adobe') transformAt = at + 15
     // Frames, C0 to CF, but for the tables C4 and CC and the reserved C8.
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
-      if (marker > 0xc2) wrong('a lossless, hierarchical or arithmetically coded JPEG, which is not read. Save it as a baseline JPEG or a PNG.')
+      if (marker > 0xc2)
+        wrong(
+          'a lossless, hierarchical or arithmetically coded JPEG, which is not read. Save it as ' +
+            'a baseline JPEG or a PNG.',
+        )
       if (bytes[at + 4] !== 8) wrong(`a JPEG of ${bytes[at + 4]} bits, expected 8. Save it as a PNG.`)
       const components = Array.from({ length: bytes[at + 9] }, (_, i) => at + 10 + 3 * i)
       if (components.length === 4) wrong('a CMYK JPEG, which is not read. Convert it to RGB first.')
-      if (components.length !== 1 && components.length !== 3) wrong(`a JPEG of ${components.length} components, expected 1 or 3.`)
+      if (components.length !== 1 && components.length !== 3)
+        wrong(`a JPEG of ${components.length} components, expected 1 or 3.`)
       frame = {
-        height: view.getUint16(at + 5), width: view.getUint16(at + 7),
+        height: view.getUint16(at + 5),
+        width: view.getUint16(at + 7),
         ids: String.fromCharCode(...components.map((c) => bytes[c])),
         sampling: components.map((c) => [bytes[c + 1] >> 4, bytes[c + 1] & 15]),
       }
@@ -59,13 +65,26 @@ export function jpegHeader(bytes: Uint8Array, name: string): JpegHeader | undefi
     if (frame && at + 4 > bytes.length) return undefined
   }
   if (!frame) return undefined
-  const { width, height, ids, sampling: [[x, y], ...chroma] } = frame
+  const {
+    width,
+    height,
+    ids,
+    sampling: [[x, y], ...chroma],
+  } = frame
   checkPixels(name, width, height)
-  const spread = chroma.length === 0 ? [1, 1] as const : [x / chroma[0][0], y / chroma[0][1]] as const
+  const spread = chroma.length === 0 ? ([1, 1] as const) : ([x / chroma[0][0], y / chroma[0][1]] as const)
   const alike = chroma.every(([h, v]) => h === chroma[0][0] && v === chroma[0][1])
-  if (!alike || spread.some((s) => s !== 1 && s !== 2 && s !== 4)) wrong('a JPEG with an unusual sampling of its chroma, which is not read. Save it as a PNG.')
+  if (!alike || spread.some((s) => s !== 1 && s !== 2 && s !== 4))
+    wrong('a JPEG with an unusual sampling of its chroma, which is not read. Save it as a PNG.')
   const rgb = transformAt === undefined ? ids === 'RGB' : bytes[transformAt] === 0
-  return { width, height, channels: chroma.length === 0 ? 1 : 3, spread, rgb, ...transformAt !== undefined && { transformAt } }
+  return {
+    width,
+    height,
+    channels: chroma.length === 0 ? 1 : 3,
+    spread,
+    rgb,
+    ...(transformAt !== undefined && { transformAt }),
+  }
 }
 
 /** Throws 'format', naming `name`, for a damaged file or a kind that is not read. */
@@ -77,15 +96,23 @@ export function decodeJpeg(bytes: Uint8Array, name: string): Image {
   const { width, height, channels, spread, rgb, transformAt } = header
   let planes: Uint8Array
   try {
-    // Without the colour transform: luma and chroma as they are, chroma repeated. To jpeg-js Adobe's marker would count more.
+    // Without the colour transform: luma and chroma as they are, chroma repeated. To jpeg-js Adobe's
+    // marker would count more.
     const plain = bytes.slice()
     if (transformAt !== undefined) plain[transformAt] = 0
-    planes = jpeg.decode(plain, { useTArray: true, formatAsRGBA: false, colorTransform: false, tolerantDecoding: false, maxMemoryUsageInMB: 4096 }).data
+    planes = jpeg.decode(plain, {
+      useTArray: true,
+      formatAsRGBA: false,
+      colorTransform: false,
+      tolerantDecoding: false,
+      maxMemoryUsageInMB: 4096,
+    }).data
   } catch (cause) {
     return wrong(cause instanceof Error ? cause.message : String(cause), cause)
   }
   const area = width * height
-  if (channels === 1) return { width, height, channels, data: Uint8Array.from({ length: area }, (_, i) => planes[3 * i]) }
+  if (channels === 1)
+    return { width, height, channels, data: Uint8Array.from({ length: area }, (_, i) => planes[3 * i]) }
   if (rgb) return { width, height, channels, data: planes }
   const [cb, cr] = [1, 2].map((c) => spreadChroma(planes, c, width, height, spread))
   const data = new Uint8ClampedArray(3 * area)
@@ -103,7 +130,13 @@ export function decodeJpeg(bytes: Uint8Array, name: string): Image {
  * apart, the nearer counts three times) where a direction has half the resolution and none has less, and by repetition
  * otherwise, which also goes for a plane of half the width that has two columns or fewer.
  */
-function spreadChroma(planes: Uint8Array, channel: number, width: number, height: number, [x, y]: readonly [number, number]): Uint8Array {
+function spreadChroma(
+  planes: Uint8Array,
+  channel: number,
+  width: number,
+  height: number,
+  [x, y]: readonly [number, number],
+): Uint8Array {
   const at = (row: number, column: number): number => planes[(row * width + column) * 3 + channel]
   const out = new Uint8Array(width * height)
   const smooth = x <= 2 && y <= 2 && !(x === 2 && width <= 4)
@@ -117,11 +150,14 @@ function spreadChroma(planes: Uint8Array, channel: number, width: number, height
     const row = down ? neighbour(i, height) : i
     for (let j = 0; j < width; j++) {
       const column = across ? neighbour(j, width) : j
-      out[i * width + j] = across && down
-        ? (9 * at(i, j) + 3 * at(row, j) + 3 * at(i, column) + at(row, column) + (j & 1 ? 7 : 8)) >> 4
-        : across ? (3 * at(i, j) + at(i, column) + (j & 1 ? 2 : 1)) >> 2
-          : down ? (3 * at(i, j) + at(row, j) + (i & 1 ? 2 : 1)) >> 2
-            : at(i, j)
+      out[i * width + j] =
+        across && down
+          ? (9 * at(i, j) + 3 * at(row, j) + 3 * at(i, column) + at(row, column) + (j & 1 ? 7 : 8)) >> 4
+          : across
+            ? (3 * at(i, j) + at(i, column) + (j & 1 ? 2 : 1)) >> 2
+            : down
+              ? (3 * at(i, j) + at(row, j) + (i & 1 ? 2 : 1)) >> 2
+              : at(i, j)
     }
   }
   return out

@@ -16,26 +16,34 @@ const atOnce = 16
  * when they were opened. Resolves to those that cannot be decoded, in order; rejects only when aborted, or for a
  * defect.
  */
-export async function lookThrough(set: Pick<ImageSet, 'files' | 'length' | 'read'>, { signal, onProgress }: { readonly signal?: AbortSignal; readonly onProgress?: (done: number, total: number) => void } = {}): Promise<DamagedImage[]> {
+export async function lookThrough(
+  set: Pick<ImageSet, 'files' | 'length' | 'read'>,
+  {
+    signal,
+    onProgress,
+  }: { readonly signal?: AbortSignal; readonly onProgress?: (done: number, total: number) => void } = {},
+): Promise<DamagedImage[]> {
   const { files, length } = set
   if (!files) return []
   const damaged: DamagedImage[] = []
   let [next, done] = [0, 0]
-  await Promise.all(Array.from({ length: atOnce }, async () => {
-    for (let index = next++; index < length; index = next++) {
-      signal?.throwIfAborted()
-      if (files[index] && !files[index].whole) {
-        try {
-          await set.read(index, signal)
-        } catch (error) {
-          signal?.throwIfAborted()
-          if (!(error instanceof TweedieError)) throw error
-          damaged.push({ index, error })
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      for (let index = next++; index < length; index = next++) {
+        signal?.throwIfAborted()
+        if (files[index] && !files[index].whole) {
+          try {
+            await set.read(index, signal)
+          } catch (error) {
+            signal?.throwIfAborted()
+            if (!(error instanceof TweedieError)) throw error
+            damaged.push({ index, error })
+          }
         }
+        onProgress?.(++done, length)
       }
-      onProgress?.(++done, length)
-    }
-  }))
+    }),
+  )
   return damaged.sort((a, b) => a.index - b.index)
 }
 
@@ -43,5 +51,8 @@ export async function lookThrough(set: Pick<ImageSet, 'files' | 'length' | 'read
 export function damagedImages(name: string, damaged: readonly DamagedImage[]): TweedieError {
   if (damaged.length === 1) return damaged[0].error
   const lines = damaged.map(({ error }) => `\n  ${error.message}`)
-  return new TweedieError('format', `${name}: ${damaged.length} images cannot be read. Replace or remove them:${lines.join('')}`)
+  return new TweedieError(
+    'format',
+    `${name}: ${damaged.length} images cannot be read. Replace or remove them:${lines.join('')}`,
+  )
 }

@@ -18,42 +18,58 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
     throw new TweedieError('format', `${name}: ${message}`)
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (bytes.length < 12 || String.fromCharCode(...bytes.subarray(1, 6)) !== 'NUMPY' || bytes[0] !== 0x93) wrong('not a NumPy array.')
+  if (bytes.length < 12 || String.fromCharCode(...bytes.subarray(1, 6)) !== 'NUMPY' || bytes[0] !== 0x93)
+    wrong('not a NumPy array.')
   const version = bytes[6]
   if (version < 1 || version > 3) wrong(`expected version 1 to 3 of the format, found ${version}.`)
   const start = version === 1 ? 10 : 12
   const end = start + (version === 1 ? view.getUint16(8, true) : view.getUint32(8, true))
   if (end > bytes.length) wrong('a damaged array: its header is cut short.')
   const header = new TextDecoder(version === 3 ? 'utf-8' : 'latin1').decode(bytes.subarray(start, end))
-  const dtype = /'descr'\s*:\s*'([^']*)'/.exec(header)?.[1] ?? wrong('expected an array of numbers or text, found a structured one.')
+  const dtype =
+    /'descr'\s*:\s*'([^']*)'/.exec(header)?.[1] ??
+    wrong('expected an array of numbers or text, found a structured one.')
   const dimensions = /'shape'\s*:\s*\(([^)]*)\)/.exec(header)?.[1] ?? wrong('a damaged array: its header has no shape.')
   // Python 2 wrote whole numbers as 3L.
-  const shape = dimensions.split(',').map((part) => part.trim()).filter((part) => part !== '').map((part) => /^\d+L?$/.test(part) ? parseInt(part, 10) : NaN)
+  const shape = dimensions
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .map((part) => (/^\d+L?$/.test(part) ? parseInt(part, 10) : NaN))
   const count = shape.reduce((a, b) => a * b, 1)
-  if (!shape.every(Number.isSafeInteger) || !Number.isSafeInteger(count)) wrong(`a damaged array: expected a shape of whole numbers, found (${dimensions.slice(0, 60)}).`)
+  if (!shape.every(Number.isSafeInteger) || !Number.isSafeInteger(count))
+    wrong(`a damaged array: expected a shape of whole numbers, found (${dimensions.slice(0, 60)}).`)
   if (/'fortran_order'\s*:\s*True/.test(header) && shape.filter((n) => n > 1).length > 1) {
     wrong('expected C order, found Fortran order. Save it with numpy.ascontiguousarray(array).')
   }
-  const [, order, kind, digits] = /^([<>|=])?([a-zA-Z])(\d*)$/.exec(dtype) ?? wrong(`arrays of type ${dtype} are not read.`)
+  const [, order, kind, digits] =
+    /^([<>|=])?([a-zA-Z])(\d*)$/.exec(dtype) ?? wrong(`arrays of type ${dtype} are not read.`)
   const size = Number(digits) * (kind === 'U' ? 4 : 1)
   const little = order !== '>'
   const read = readers(view, little)[`${kind}${digits}`]
   const text = kind === 'U' || kind === 'S'
-  if (!read && !(text && size > 0)) wrong(`arrays of type ${dtype} are not read, only numbers and text${kind === 'O' ? ' (not Python objects: save text with array.astype(str))' : ''}.`)
-  if (bytes.length < end + count * size) wrong(`a damaged array: expected ${count * size} bytes of elements, found ${bytes.length - end}.`)
+  if (!read && !(text && size > 0))
+    wrong(
+      `arrays of type ${dtype} are not read, only numbers and ` +
+        `text${kind === 'O' ? ' (not Python objects: save text with array.astype(str))' : ''}.`,
+    )
+  if (bytes.length < end + count * size)
+    wrong(`a damaged array: expected ${count * size} bytes of elements, found ${bytes.length - end}.`)
   if (text) {
-    const characters = (at: number): number => kind === 'U' ? view.getUint32(at, little) : view.getUint8(at)
+    const characters = (at: number): number => (kind === 'U' ? view.getUint32(at, little) : view.getUint8(at))
     const step = kind === 'U' ? 4 : 1
     const data = Array.from({ length: count }, (_, i) => {
       let string = ''
-      for (let k = 0; k < size; k += step) string += String.fromCodePoint(Math.min(characters(end + i * size + k), 0x10ffff))
+      for (let k = 0; k < size; k += step)
+        string += String.fromCodePoint(Math.min(characters(end + i * size + k), 0x10ffff))
       return string.replace(/\0+$/, '')
     })
     return { shape, dtype, data }
   }
   if (kind === 'u' && size === 1) return { shape, dtype, data: bytes.subarray(end, end + count) }
   const data = Float64Array.from({ length: count }, (_, i) => read(end + i * size))
-  if (size === 8 && kind !== 'f' && data.some((value) => Math.abs(value) > Number.MAX_SAFE_INTEGER)) wrong('integers of 2^53 or more are not read.')
+  if (size === 8 && kind !== 'f' && data.some((value) => Math.abs(value) > Number.MAX_SAFE_INTEGER))
+    wrong('integers of 2^53 or more are not read.')
   return { shape, dtype, data }
 }
 

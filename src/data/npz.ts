@@ -30,33 +30,48 @@ export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise
       arrays.set(key, parseNpy(bytes, `${name}: array "${key}"`))
     } catch (error) {
       // Only the arrays that are needed must be readable.
-      if (['images', 'arr_0', 'labels', 'arr_1', 'classes'].includes(key) || !(error instanceof TweedieError)) throw error
+      if (['images', 'arr_0', 'labels', 'arr_1', 'classes'].includes(key) || !(error instanceof TweedieError))
+        throw error
       notes.push(`${error.message.slice(name.length + 2)} Ignored.`)
     }
   }
   const keyOf = (...keys: string[]): string | undefined => keys.find((key) => arrays.has(key))
   const [imagesKey, labelsKey] = [keyOf('images', 'arr_0'), keyOf('labels', 'arr_1')]
-  const images = arrays.get(imagesKey ?? '') ?? wrong(`expected an array "images" (or "arr_0"), found ${[...arrays.keys()].join(', ') || 'none'}.`)
+  const images =
+    arrays.get(imagesKey ?? '') ??
+    wrong(`expected an array "images" (or "arr_0"), found ${[...arrays.keys()].join(', ') || 'none'}.`)
   const { shape, dtype, data } = images
   // Nobody has grey images of 1 or 3 columns: that is one image.
   const [length, height, width, channels = 1] = shape.length === 3 && [1, 3].includes(shape[2]) ? [1, ...shape] : shape
   if (shape.length < 3 || shape.length > 4 || ![1, 3].includes(channels)) {
-    wrong(`expected images of shape [N, height, width], [N, height, width, 1] or [N, height, width, 3], or one image [height, width, 3], found [${shape.join(', ')}].`)
+    wrong(
+      'expected images of shape [N, height, width], [N, height, width, 1] or [N, height, width, 3], or one image ' +
+        `[height, width, 3], found [${shape.join(', ')}].`,
+    )
   }
-  if (!(data instanceof Uint8Array)) return wrong(`expected images of bytes (uint8, 0 to 255), found ${dtype}. Convert them before saving.`)
+  if (!(data instanceof Uint8Array))
+    return wrong(`expected images of bytes (uint8, 0 to 255), found ${dtype}. Convert them before saving.`)
   const columns = new Map<string, ArrayLike<number>>()
   for (const [key, { shape, dtype, data }] of arrays) {
     if (key === imagesKey || key === labelsKey || key === 'classes') continue
-    if (shape.length === 1 && shape[0] === length && typeof data[0] === 'number') columns.set(key, data as ArrayLike<number>)
+    if (shape.length === 1 && shape[0] === length && typeof data[0] === 'number')
+      columns.set(key, data as ArrayLike<number>)
     else notes.push(`array "${key}" (${dtype}, [${shape.join(', ')}]) is not used.`)
   }
   const labels = arrays.get(labelsKey ?? '')
-  if (labels && (labels.shape.length !== 1 || typeof labels.data[0] === 'string')) wrong(`expected labels of shape [${length}] that are numbers, found ${labels.dtype} [${labels.shape.join(', ')}].`)
+  if (labels && (labels.shape.length !== 1 || typeof labels.data[0] === 'string'))
+    wrong(`expected labels of shape [${length}] that are numbers, found ${labels.dtype} [${labels.shape.join(', ')}].`)
   const classes = arrays.get('classes')
   return imageArrays({
-    name, data, width, height, channels: channels as 1 | 3, columns, notes,
+    name,
+    data,
+    width,
+    height,
+    channels: channels as 1 | 3,
+    columns,
+    notes,
     fingerprint: await sha256OfBytes(await source.read(0, source.size, signal)),
-    ...labels && { labels: labels.data as ArrayLike<number> },
-    ...labels && classes && { classes: Array.from<number | string, string>(classes.data, String) },
+    ...(labels && { labels: labels.data as ArrayLike<number> }),
+    ...(labels && classes && { classes: Array.from<number | string, string>(classes.data, String) }),
   })
 }

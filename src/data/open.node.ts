@@ -24,14 +24,19 @@ export async function openImages(where: string | URL, options: OpenImagesOptions
   const path = pathOf(where)
   const { classesBy, signal } = options
   if ((await stat(path).catch(() => undefined))?.isDirectory()) return openFolder(path, options)
-  if (classesBy !== undefined && classesBy !== 'none') throw new TweedieError('option', `${path}: classes by ${classesBy} are for a folder of images, and this is a file.`)
+  if (classesBy !== undefined && classesBy !== 'none')
+    throw new TweedieError('option', `${path}: classes by ${classesBy} are for a folder of images, and this is a file.`)
   const source = await openFile(path)
   try {
     const start = await source.read(0, Math.min(8, source.size), signal)
     if (start[0] === 0x50 && start[1] === 0x4b) return await openNpz(source, signal)
     if (isIdx(start) || isGzip(start)) return await openWithLabels(path, signal)
-    if (isPng(start) || isJpeg(start)) throw new TweedieError('option', `${path}: a single image. Name the folder of images it lies in.`)
-    throw new TweedieError('format', `${path}: expected a folder of PNG or JPEG files, an .npz or an IDX file, found none of these.`)
+    if (isPng(start) || isJpeg(start))
+      throw new TweedieError('option', `${path}: a single image. Name the folder of images it lies in.`)
+    throw new TweedieError(
+      'format',
+      `${path}: expected a folder of PNG or JPEG files, an .npz or an IDX file, found none of these.`,
+    )
   } finally {
     await source.close()
   }

@@ -1,11 +1,12 @@
 /**
  * PNG files as images of bytes. Colour type and depth in the header say what the pixels are, and of all else only the
  * palette of a palette picture is read: a palette that comes with truecolour is a suggestion for poorer screens, and
- * transparent colours, alpha, gamma, profiles and texts, whole or damaged, change no pixel, as in PIL's conversion to RGB.
- * 16 bits become 8 by the nearest, fewer than 8 are spread over the whole range.
+ * transparent colours, alpha, gamma, profiles and texts, whole or damaged, change no pixel, as in PIL's conversion to
+ * RGB. 16 bits become 8 by the nearest, fewer than 8 are spread over the whole range.
  *
- * Read here, with fflate to inflate: fast-png, which writes our files, takes a suggested palette for the picture's, cannot
- * interlace fewer than 8 bits, refuses a file for a damaged text, and inflates without bound. Format: W3C PNG, 3rd edition.
+ * Read here, with fflate to inflate: fast-png, which writes our files, takes a suggested palette for the
+ * picture's, cannot interlace fewer than 8 bits, refuses a file for a damaged text, and inflates without bound.
+ * Format: W3C PNG, 3rd edition.
  */
 import { encode } from 'fast-png'
 import { unzlibSync } from 'fflate'
@@ -33,21 +34,35 @@ interface PngHeader extends ImageHeader {
 
 export const isPng = (bytes: Uint8Array): boolean => signature.every((byte, i) => bytes[i] === byte)
 
-const damaged = (name: string, reason: string, cause?: unknown): TweedieError => new TweedieError('format', `${name}: a damaged PNG (${reason}).`, { cause })
+const damaged = (name: string, reason: string, cause?: unknown): TweedieError =>
+  new TweedieError('format', `${name}: a damaged PNG (${reason}).`, { cause })
 
 /** From the first 33 bytes. Throws 'format', naming `name`, for less, and for a size or a kind that there is not. */
 export function pngHeader(bytes: Uint8Array, name: string): PngHeader {
   if (bytes.length < 33) throw damaged(name, 'its header is cut short')
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (typeAt(bytes, 12) !== 'IHDR') throw damaged(name, `it begins with ${JSON.stringify(typeAt(bytes, 12))}, expected IHDR`)
+  if (typeAt(bytes, 12) !== 'IHDR')
+    throw damaged(name, `it begins with ${JSON.stringify(typeAt(bytes, 12))}, expected IHDR`)
   const [width, height] = [view.getUint32(16), view.getUint32(20)]
   const [depth, type, compression, filter, interlace] = bytes.subarray(24, 29)
   const kind = kinds.get(type)
   if (!kind?.depths.includes(depth) || compression !== 0 || filter !== 0 || interlace > 1) {
-    throw damaged(name, `its header says colour type ${type}, ${depth} bits, compression ${compression}, filter ${filter}, interlace ${interlace}`)
+    throw damaged(
+      name,
+      `its header says colour type ${type}, ${depth} bits, compression ${compression}, filter ` +
+        `${filter}, interlace ${interlace}`,
+    )
   }
   checkPixels(name, width, height)
-  return { width, height, channels: type === 0 || type === 4 ? 1 : 3, depth, samples: kind.samples, palette: type === 3, interlaced: interlace === 1 }
+  return {
+    width,
+    height,
+    channels: type === 0 || type === 4 ? 1 : 3,
+    depth,
+    samples: kind.samples,
+    palette: type === 3,
+    interlaced: interlace === 1,
+  }
 }
 
 const typeAt = (bytes: Uint8Array, at: number): string => String.fromCharCode(...bytes.subarray(at, at + 4))
@@ -61,11 +76,16 @@ export function decodePng(bytes: Uint8Array, name: string): Image {
   const expected = passes.reduce((sum, { rows, stride }) => sum + rows * (1 + stride), 0)
   const data = inflate(packed, expected, name)
   const out = new Uint8Array(width * height * channels)
-  const value = depth === 16 ? (v: number) => Math.round(v / 257) : palette ? (v: number) => v : (v: number) => v * 255 / (2 ** depth - 1)
+  const value =
+    depth === 16
+      ? (v: number) => Math.round(v / 257)
+      : palette
+        ? (v: number) => v
+        : (v: number) => (v * 255) / (2 ** depth - 1)
   let begin = 0
   for (const { x, y, dx, dy, columns, rows, stride } of passes) {
-    const part = data.subarray(begin, begin += rows * (1 + stride))
-    unfilter(part, stride, Math.ceil(depth * samples / 8), name)
+    const part = data.subarray(begin, (begin += rows * (1 + stride)))
+    unfilter(part, stride, Math.ceil((depth * samples) / 8), name)
     for (let row = 0; row < rows; row++) {
       // Most files: as they are.
       if (depth === 8 && samples === channels && !palette && !interlaced) {
@@ -95,16 +115,21 @@ export function encodePng(image: Image): Uint8Array<ArrayBuffer> {
 }
 
 /** The compressed pixels, and of a palette picture 256 colours, those that the file leaves out being black. */
-function chunksOf(bytes: Uint8Array, header: PngHeader, name: string): { packed: Uint8Array; palette: Uint8Array | null } {
+function chunksOf(
+  bytes: Uint8Array,
+  header: PngHeader,
+  name: string,
+): { packed: Uint8Array; palette: Uint8Array | null } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const parts: Uint8Array[] = []
   let palette: Uint8Array | null = null
-  for (let at = 8, type = ''; type !== 'IEND' && at + 8 <= bytes.length;) {
+  for (let at = 8, type = ''; type !== 'IEND' && at + 8 <= bytes.length; ) {
     type = typeAt(bytes, at + 4)
     const end = at + 8 + view.getUint32(at)
     if (['IHDR', 'PLTE', 'IDAT'].includes(type)) {
       if (end + 4 > bytes.length) throw damaged(name, 'it is cut short')
-      if (crc32(bytes.subarray(at + 4, end)) !== view.getUint32(end)) throw damaged(name, `the checksum of its ${type} is wrong`)
+      if (crc32(bytes.subarray(at + 4, end)) !== view.getUint32(end))
+        throw damaged(name, `the checksum of its ${type} is wrong`)
       if (type === 'IDAT') parts.push(bytes.subarray(at + 8, end))
       if (type === 'PLTE' && header.palette) {
         palette = new Uint8Array(768)
@@ -133,7 +158,8 @@ function inflate(packed: Uint8Array, expected: number, name: string): Uint8Array
   } catch (cause) {
     throw damaged(name, `its pixels: ${cause instanceof Error ? cause.message : String(cause)}`, cause)
   }
-  if (data.length < expected || adler32(data) !== stated) throw damaged(name, 'its pixels are cut short, too many or changed')
+  if (data.length < expected || adler32(data) !== stated)
+    throw damaged(name, 'its pixels are cut short, too many or changed')
   return data
 }
 
@@ -143,10 +169,13 @@ function adler32(bytes: Uint8Array): number {
     a = (a + bytes[i]) % 65521
     b = (b + a) % 65521
   }
-  return (b << 16 | a) >>> 0
+  return ((b << 16) | a) >>> 0
 }
 
-/** Every `dx`-th column from `x` and every `dy`-th row from `y`, as a picture of its own; a row has `stride` bytes after its filter's. */
+/**
+ * Every `dx`-th column from `x` and every `dy`-th row from `y`, as a picture of its own; a row has `stride`
+ * bytes after its filter's.
+ */
 interface Pass {
   readonly x: number
   readonly y: number
@@ -157,16 +186,29 @@ interface Pass {
   readonly stride: number
 }
 
-const adam7 = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]] as const
+const adam7 = [
+  [0, 0, 8, 8],
+  [4, 0, 8, 8],
+  [0, 4, 4, 8],
+  [2, 0, 4, 4],
+  [0, 2, 2, 4],
+  [1, 0, 2, 2],
+  [0, 1, 1, 2],
+] as const
 
 function passesOf({ width, height, depth, samples, interlaced }: PngHeader): Pass[] {
-  return (interlaced ? adam7 : [[0, 0, 1, 1] as const]).map(([x, y, dx, dy]) => {
-    const [columns, rows] = [Math.ceil((width - x) / dx), Math.ceil((height - y) / dy)]
-    return { x, y, dx, dy, columns, rows, stride: Math.ceil(columns * depth * samples / 8) }
-  }).filter(({ columns, rows }) => columns > 0 && rows > 0)
+  return (interlaced ? adam7 : [[0, 0, 1, 1] as const])
+    .map(([x, y, dx, dy]) => {
+      const [columns, rows] = [Math.ceil((width - x) / dx), Math.ceil((height - y) / dy)]
+      return { x, y, dx, dy, columns, rows, stride: Math.ceil((columns * depth * samples) / 8) }
+    })
+    .filter(({ columns, rows }) => columns > 0 && rows > 0)
 }
 
-/** Undoes the filter of every row in place: each byte was stored as the difference from a guess made of the bytes `step` to the left, above, and above that. */
+/**
+ * Undoes the filter of every row in place: each byte was stored as the difference from a guess made of the bytes `step`
+ * to the left, above, and above that.
+ */
 function unfilter(data: Uint8Array, stride: number, step: number, name: string): void {
   let above: Uint8Array = new Uint8Array(stride)
   for (let begin = 0; begin < data.length; begin += 1 + stride) {
@@ -176,7 +218,8 @@ function unfilter(data: Uint8Array, stride: number, step: number, name: string):
     if (filter === 1) for (let i = step; i < stride; i++) row[i] += row[i - step]
     if (filter === 2) for (let i = 0; i < stride; i++) row[i] += above[i]
     if (filter === 3) for (let i = 0; i < stride; i++) row[i] += ((i < step ? 0 : row[i - step]) + above[i]) >> 1
-    if (filter === 4) for (let i = 0; i < stride; i++) row[i] += i < step ? above[i] : paeth(row[i - step], above[i], above[i - step])
+    if (filter === 4)
+      for (let i = 0; i < stride; i++) row[i] += i < step ? above[i] : paeth(row[i - step], above[i], above[i - step])
     above = row
   }
 }
@@ -192,6 +235,6 @@ function paeth(a: number, b: number, c: number): number {
 /** Sample number i of the row that begins at `start`. */
 function sampleReader(data: Uint8Array, start: number, depth: number): (i: number) => number {
   if (depth === 8) return (i) => data[start + i]
-  if (depth === 16) return (i) => data[start + 2 * i] << 8 | data[start + 2 * i + 1]
-  return (i) => data[start + (i * depth >> 3)] >> (8 - depth - (i * depth & 7)) & 2 ** depth - 1
+  if (depth === 16) return (i) => (data[start + 2 * i] << 8) | data[start + 2 * i + 1]
+  return (i) => (data[start + ((i * depth) >> 3)] >> (8 - depth - ((i * depth) & 7))) & (2 ** depth - 1)
 }

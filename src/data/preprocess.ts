@@ -14,7 +14,7 @@ export function resizeShortSide(image: Image, side: number, filter: 'bilinear' |
   checkImage('resizeShortSide', image)
   checkSide('resizeShortSide', side)
   const short = Math.min(image.width, image.height)
-  const scaled = (n: number): number => (n === short ? side : Math.trunc(side * n / short))
+  const scaled = (n: number): number => (n === short ? side : Math.trunc((side * n) / short))
   return resize(image, scaled(image.width), scaled(image.height), filter)
 }
 
@@ -40,7 +40,9 @@ export function middle(image: Image, size: number): Image {
  * (torchvision's `ToTensor` and `Normalize`). Grey images become three equal channels first.
  */
 export function normalized(
-  image: Image, mean: readonly number[], deviation: readonly number[],
+  image: Image,
+  mean: readonly number[],
+  deviation: readonly number[],
 ): Float32Array<ArrayBuffer> {
   checkImage('normalized', image)
   const { width, height, channels, data } = image
@@ -48,8 +50,10 @@ export function normalized(
   const out = new Float32Array(3 * area)
   for (let c = 0; c < 3; c++) {
     const from = channels === 3 ? c : 0
-    const table = Float32Array.from({ length: 256 }, (_, byte) =>
-      Math.fround(Math.fround(byte / 255) - Math.fround(mean[c])) / Math.fround(deviation[c]))
+    const table = Float32Array.from(
+      { length: 256 },
+      (_, byte) => Math.fround(Math.fround(byte / 255) - Math.fround(mean[c])) / Math.fround(deviation[c]),
+    )
     for (let i = 0; i < area; i++) out[c * area + i] = table[data[i * channels + from]]
   }
   return out

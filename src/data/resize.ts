@@ -14,7 +14,7 @@ interface Filter {
 
 export const filters = {
   /** The mean of the pixels that fall on one. */
-  box: { support: 0.5, weight: (x) => x > -0.5 && x <= 0.5 ? 1 : 0 },
+  box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
   /** A tent: straight lines between pixels. */
   bilinear: { support: 1, weight: (x) => Math.max(1 - Math.abs(x), 0) },
   /** Keys' cubic convolution with a = -1/2. */
@@ -66,8 +66,10 @@ function taps(from: number, to: number, { support, weight }: Filter): Taps<Float
 
 /** The same, with weights as whole numbers over 2^22, rounded away from zero at a half, as a C program rounds. */
 const fixedTaps = (from: number, to: number, filter: Filter): Taps<Int32Array>[] =>
-  taps(from, to, filter).map(({ first, weights }) =>
-    ({ first, weights: Int32Array.from(weights, (w) => Math.trunc(w * 2 ** precision + (w < 0 ? -0.5 : 0.5))) }))
+  taps(from, to, filter).map(({ first, weights }) => ({
+    first,
+    weights: Int32Array.from(weights, (w) => Math.trunc(w * 2 ** precision + (w < 0 ? -0.5 : 0.5))),
+  }))
 
 const byte = (sum: number): number => Math.max(0, Math.min(255, sum >> precision))
 
@@ -107,7 +109,10 @@ function resizeColumns({ width, height, channels, data }: Image, to: number, fil
  * @throws TweedieError 'option' for sides that are no positive whole numbers, and for another filter
  */
 export function resizeFloats(
-  image: Image, width: number, height: number, filter: keyof typeof filters,
+  image: Image,
+  width: number,
+  height: number,
+  filter: keyof typeof filters,
 ): Float32Array<ArrayBuffer> {
   checkImage('resizeFloats', image)
   for (const side of [width, height]) checkSide('resizeFloats', side)
@@ -121,7 +126,12 @@ export function resizeFloats(
 
 type Floats = Float32Array<ArrayBuffer>
 
-function floatRows(values: Floats, { width, height, channels }: Omit<Image, 'data'>, to: number, filter: Filter): Floats {
+function floatRows(
+  values: Floats,
+  { width, height, channels }: Omit<Image, 'data'>,
+  to: number,
+  filter: Filter,
+): Floats {
   const out = new Float32Array(to * height * channels)
   taps(width, to, filter).forEach(({ first, weights }, x) => {
     for (let y = 0; y < height; y++) {

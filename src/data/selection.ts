@@ -6,8 +6,8 @@ import { permutation } from './random.ts'
 /** What {@link selectImages} chooses: a long tail, a part that is held out, or both. */
 export interface SelectOptions {
   /**
-   * Imbalance factor IF ≥ 1: of C classes in their order, class c keeps max · IF^(-c / (C - 1)) images, rounded down but at
-   * least one, where max is the size of the largest class. A class that has no more than that keeps all.
+   * Imbalance factor IF ≥ 1: of C classes in their order, class c keeps max · IF^(-c / (C - 1)) images, rounded down
+   * but at least one, where max is the size of the largest class. A class that has no more than that keeps all.
    */
   readonly longTail?: number
   /** The fraction of the groups, or of the images, that is held out: between 0 and 1. */
@@ -41,41 +41,82 @@ export interface Selection {
  * @throws TweedieError 'option' for a set without classes or without the column, and where a part would be empty
  */
 export function selectImages(set: ImageSet, { longTail, holdOut, by, seed = 0 }: SelectOptions): Selection {
-  if (by !== undefined && holdOut === undefined) throw new TweedieError('option', `Groups by ${by} are held out together: say which fraction to hold out.`)
-  const kept = longTail === undefined ? Array.from({ length: set.length }, (_, i) => i) : longTailed(set, longTail, seed)
+  if (by !== undefined && holdOut === undefined)
+    throw new TweedieError('option', `Groups by ${by} are held out together: say which fraction to hold out.`)
+  const kept =
+    longTail === undefined ? Array.from({ length: set.length }, (_, i) => i) : longTailed(set, longTail, seed)
   const parts = holdOut === undefined ? { train: kept } : heldOut(set, kept, holdOut, by, seed)
-  const how = { ...longTail !== undefined && { longTail }, ...holdOut !== undefined && { holdOut }, ...by !== undefined && { by }, seed }
+  const how = {
+    ...(longTail !== undefined && { longTail }),
+    ...(holdOut !== undefined && { holdOut }),
+    ...(by !== undefined && { by }),
+    seed,
+  }
   return { program: 'tweedie', kind: 'selection', data: set.name, fingerprint: set.fingerprint, how, parts }
 }
 
 function longTailed(set: ImageSet, factor: number, seed: number): number[] {
-  if (!(factor >= 1 && factor < Infinity)) throw new TweedieError('option', `An imbalance factor is a number of 1 or more, found ${factor}.`)
+  if (!(factor >= 1 && factor < Infinity))
+    throw new TweedieError('option', `An imbalance factor is a number of 1 or more, found ${factor}.`)
   const counts = classCounts(set)
-  if (counts.length < 2) throw new TweedieError('option', `${set.name}: a long tail needs two classes or more, found ${counts.length || 'none'}.`)
+  if (counts.length < 2)
+    throw new TweedieError(
+      'option',
+      `${set.name}: a long tail needs two classes or more, found ${counts.length || 'none'}.`,
+    )
   const largest = Math.max(...counts)
   const room = counts.map((_, c) => Math.max(1, Math.floor(largest * factor ** (-c / (counts.length - 1)) + 1e-9)))
   const labels = set.labels as Int32Array
-  return [...permutation(set.length, seed, 'select', 0)].filter((index) => room[labels[index]]-- > 0).sort((a, b) => a - b)
+  return [...permutation(set.length, seed, 'select', 0)]
+    .filter((index) => room[labels[index]]-- > 0)
+    .sort((a, b) => a - b)
 }
 
-function heldOut(set: ImageSet, kept: readonly number[], fraction: number, by: string | undefined, seed: number): Selection['parts'] {
-  if (!(fraction > 0 && fraction < 1)) throw new TweedieError('option', `The fraction to hold out lies between 0 and 1, found ${fraction}.`)
+function heldOut(
+  set: ImageSet,
+  kept: readonly number[],
+  fraction: number,
+  by: string | undefined,
+  seed: number,
+): Selection['parts'] {
+  if (!(fraction > 0 && fraction < 1))
+    throw new TweedieError('option', `The fraction to hold out lies between 0 and 1, found ${fraction}.`)
   const column = by === undefined ? undefined : set.columns.get(by)
   if (by !== undefined && !column) {
-    throw new TweedieError('option', `${set.name}: there is no column "${by}" with one number an image; there ${set.columns.size === 1 ? 'is' : 'are'} ${[...set.columns.keys()].join(', ') || 'none'}.`)
+    throw new TweedieError(
+      'option',
+      `${set.name}: there is no column "${by}" with one number an image; there ` +
+        `${set.columns.size === 1 ? 'is' : 'are'} ${[...set.columns.keys()].join(', ') || 'none'}.`,
+    )
   }
   const none = column ? kept.find((index) => !Number.isFinite(column[index])) : undefined
-  if (column && none !== undefined) throw new TweedieError('option', `${set.name}: column "${by}" is ${column[none]} for image ${set.imageName(none)}, and groups are of equal numbers.`)
-  const groupOf = (index: number): number => column ? column[index] : index
+  if (column && none !== undefined)
+    throw new TweedieError(
+      'option',
+      `${set.name}: column "${by}" is ${column[none]} for image ${set.imageName(none)}, and ` +
+        'groups are of equal numbers.',
+    )
+  const groupOf = (index: number): number => (column ? column[index] : index)
   const groups = [...new Set(kept.map(groupOf))].sort((a, b) => a - b)
-  if (groups.length < 2) throw new TweedieError('option', `${set.name}: expected two ${by === undefined ? 'images' : `groups by ${by}`} or more to hold one out, found ${groups.length}.`)
+  if (groups.length < 2)
+    throw new TweedieError(
+      'option',
+      `${set.name}: expected two ${by === undefined ? 'images' : `groups by ${by}`} or more to hold one ` +
+        `out, found ${groups.length}.`,
+    )
   const many = Math.min(groups.length - 1, Math.max(1, Math.round(fraction * groups.length)))
   const out = new Set(Array.from(permutation(groups.length, seed, 'select', 1).subarray(0, many), (g) => groups[g]))
-  return { train: kept.filter((index) => !out.has(groupOf(index))), 'held-out': kept.filter((index) => out.has(groupOf(index))) }
+  return {
+    train: kept.filter((index) => !out.has(groupOf(index))),
+    'held-out': kept.filter((index) => out.has(groupOf(index))),
+  }
 }
 
 /** Images of each class, among `indices` or all. Empty for a set without classes. */
-export function classCounts({ labels, classes = [] }: ImageSet, indices: Iterable<number> = labels?.keys() ?? []): number[] {
+export function classCounts(
+  { labels, classes = [] }: ImageSet,
+  indices: Iterable<number> = labels?.keys() ?? [],
+): number[] {
   const counts = classes.map(() => 0)
   if (labels) for (const index of indices) counts[labels[index]]++
   return counts
@@ -92,14 +133,23 @@ export function classCounts({ labels, classes = [] }: ImageSet, indices: Iterabl
 export function applySelection(set: ImageSet, text: string, part = 'train', name = 'the selection'): ImageSet {
   const { data, fingerprint, parts } = parseSelection(text, name)
   if (![set.fingerprint, set.formerFingerprint].includes(fingerprint)) {
-    throw new TweedieError('option', `${name} was made for other data (${data}, ${fingerprint.slice(0, 12)}) than ${set.name} (${set.fingerprint.slice(0, 12)}). Name that data, or run tweedie select again.`)
+    throw new TweedieError(
+      'option',
+      `${name} was made for other data (${data}, ${fingerprint.slice(0, 12)}) than ${set.name} ` +
+        `(${set.fingerprint.slice(0, 12)}). Name that data, or run tweedie select again.`,
+    )
   }
-  if (!Object.hasOwn(parts, part)) throw new TweedieError('option', `${name} has no part "${part}", only ${Object.keys(parts).join(', ')}.`)
+  if (!Object.hasOwn(parts, part))
+    throw new TweedieError('option', `${name} has no part "${part}", only ${Object.keys(parts).join(', ')}.`)
   return subset(set, parts[part])
 }
 
-/** The text of a selection file, which {@link parseSelection} and {@link applySelection} read. `name` is what messages call it. */
-export const encodeSelection = (selection: Selection, name = 'the selection'): string => `${jsonText(selection, name)}\n`
+/**
+ * The text of a selection file, which {@link parseSelection} and {@link applySelection} read. `name` is
+ * what messages call it.
+ */
+export const encodeSelection = (selection: Selection, name = 'the selection'): string =>
+  `${jsonText(selection, name)}\n`
 
 /**
  * Reads a selection file, called `name` in messages.
@@ -113,8 +163,15 @@ export function parseSelection(text: string, name = 'the selection'): Selection 
   } catch {
     value = null
   }
-  const indices = (list: unknown): boolean => Array.isArray(list) && list.length > 0 && list.every((index) => Number.isInteger(index) && index >= 0)
-  if (value?.kind === 'selection' && typeof value.fingerprint === 'string' && typeof value.parts === 'object' && value.parts !== null
-    && Object.values(value.parts).every(indices)) return value as Selection
+  const indices = (list: unknown): boolean =>
+    Array.isArray(list) && list.length > 0 && list.every((index) => Number.isInteger(index) && index >= 0)
+  if (
+    value?.kind === 'selection' &&
+    typeof value.fingerprint === 'string' &&
+    typeof value.parts === 'object' &&
+    value.parts !== null &&
+    Object.values(value.parts).every(indices)
+  )
+    return value as Selection
   throw new TweedieError('format', `${name}: expected a selection as tweedie select writes it, found something else.`)
 }

@@ -1,9 +1,9 @@
 /**
  * How a download breaks off and goes on. What has arrived lies in a folder of its own beside its
  * future place, `NAME.OWNER.part/`, with the bytes and where they came from. A folder changes hands by being renamed,
- * which succeeds for one process only: so two processes never write to the same bytes, and whoever comes after a process
- * that stopped or was killed goes on where it ended. The server says whether the file is still the same (`If-Range`), or
- * its length does; one that knows no ranges sends it from the start.
+ * which succeeds for one process only: so two processes never write to the same bytes, and whoever comes after a
+ * process that stopped or was killed goes on where it ended. The server says whether the file is still the same
+ * (`If-Range`), or its length does; one that knows no ranges sends it from the start.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
@@ -38,8 +38,8 @@ export interface Downloaded {
 
 /**
  * Downloads `url` to a place in `folder` that no other process knows, hands it to `use`, and removes it: `use` converts
- * it, or renames it to where it shall stay. `name` tells unfinished downloads of one folder apart. The folder is made if
- * it is missing.
+ * it, or renames it to where it shall stay. `name` tells unfinished downloads of one folder apart. The folder is
+ * made if it is missing.
  *
  * A transfer that breaks is taken up again for as long as each attempt brings something, and one of a process that was
  * stopped or killed goes on where it ended.
@@ -50,7 +50,11 @@ export interface Downloaded {
  * await download(url, folder, 'vgg.pth', ({ path }) => rename(path, join(folder, 'vgg.pth')), { sha256: '397923af' })
  */
 export async function download<T>(
-  url: string, folder: string, name: string, use: (file: Downloaded) => Promise<T>, options: DownloadOptions = {},
+  url: string,
+  folder: string,
+  name: string,
+  use: (file: Downloaded) => Promise<T>,
+  options: DownloadOptions = {},
 ): Promise<T> {
   const { signal, sha256: expected } = options
   signal?.throwIfAborted()
@@ -66,8 +70,12 @@ export async function download<T>(
     const sha256 = await sha256OfFile(path, signal)
     if (expected !== undefined && !sha256.startsWith(expected)) {
       keep = false
-      throw new TweedieError('format', `${url}: expected a file with sha256 ${expected}${expected.length < 64 ? '…' : ''}, found ` +
-        `${sha256}. It was removed: the server has another file by now, or something between it and here changes files`)
+      throw new TweedieError(
+        'format',
+        `${url}: expected a file with sha256 ${expected}${expected.length < 64 ? '…' : ''}, found ` +
+          `${sha256}. It was removed: the server has another file by now, or something between ` +
+          'it and here changes files',
+      )
     }
     const result = await use({ path, size: await sizeOf(part), sha256, resumedFrom }).catch((error: unknown) => {
       if (error instanceof TweedieError && (error.code === 'format' || error.code === 'weights')) keep = false
@@ -76,7 +84,8 @@ export async function download<T>(
     keep = false
     return result
   } finally {
-    if (keep && await sizeOf(part) > 0) await rename(part, join(folder, `${name}.free-${token()}.part`)).catch(() => {})
+    if (keep && (await sizeOf(part)) > 0)
+      await rename(part, join(folder, `${name}.free-${token()}.part`)).catch(() => {})
     else await rm(part, { recursive: true, force: true })
   }
 }
@@ -108,7 +117,13 @@ async function claim(url: string, folder: string, name: string): Promise<string>
   }
   for (const { path } of found.sort((a, b) => b.size - a.size)) {
     // Another process may have been faster, or the part is of another address.
-    if (!await rename(path, mine).then(() => true, () => false)) continue
+    if (
+      !(await rename(path, mine).then(
+        () => true,
+        () => false,
+      ))
+    )
+      continue
     if ((await originOf(mine))?.url === url) return mine
     await rm(mine, { recursive: true, force: true })
   }
@@ -120,15 +135,29 @@ async function isFree(path: string, name: string): Promise<boolean> {
   if (name.startsWith('free-')) return true
   const known = ownerIn(name.replace(/-[0-9a-f]+\.part$/, ''))
   if (known && isRunning(known) === false) return true
-  const touched = await stat(join(path, 'data')).catch(() => stat(path)).then(({ mtimeMs }) => mtimeMs, () => Infinity)
+  const touched = await stat(join(path, 'data'))
+    .catch(() => stat(path))
+    .then(
+      ({ mtimeMs }) => mtimeMs,
+      () => Infinity,
+    )
   return Date.now() - touched > abandoned
 }
 
-const sizeOf = (part: string): Promise<number> => stat(join(part, 'data')).then(({ size }) => size, () => 0)
+const sizeOf = (part: string): Promise<number> =>
+  stat(join(part, 'data')).then(
+    ({ size }) => size,
+    () => 0,
+  )
 
 async function originOf(part: string): Promise<Origin | null> {
   try {
-    return parseJson<Origin>(await readFile(join(part, 'origin.json'), 'utf8'), part, 'where a download is from', fieldsOf({ url: aText, validator: anyOf(oneOf(null), aText), total: anyOf(oneOf(null), aCount) }))
+    return parseJson<Origin>(
+      await readFile(join(part, 'origin.json'), 'utf8'),
+      part,
+      'where a download is from',
+      fieldsOf({ url: aText, validator: anyOf(oneOf(null), aText), total: anyOf(oneOf(null), aCount) }),
+    )
   } catch {
     return null
   }
@@ -139,7 +168,7 @@ const pause = 500
 
 /** Until the part is whole. Resolves to the bytes of earlier downloads in it. */
 async function transfer(url: string, part: string, options: DownloadOptions): Promise<number> {
-  for (let resumedFrom: number | null = null; ;) {
+  for (let resumedFrom: number | null = null; ; ) {
     const before = await sizeOf(part)
     try {
       const kept = await attempt(url, part, options)
@@ -148,8 +177,13 @@ async function transfer(url: string, part: string, options: DownloadOptions): Pr
       options.signal?.throwIfAborted()
       if (!(error instanceof Broken)) throw error
       const size = await sizeOf(part)
-      if (size <= before) throw new TweedieError('format', `${url}: the download broke (${error.message}). ` +
-        (size > 0 ? `${size} bytes are kept: run it again, and it goes on where it ended` : 'Nothing has arrived'), { cause: error })
+      if (size <= before)
+        throw new TweedieError(
+          'format',
+          `${url}: the download broke (${error.message}). ` +
+            (size > 0 ? `${size} bytes are kept: run it again, and it goes on where it ended` : 'Nothing has arrived'),
+          { cause: error },
+        )
       resumedFrom ??= error.kept
     }
     await wait(pause, undefined, { signal: options.signal })
@@ -177,7 +211,8 @@ async function attempt(url: string, part: string, { signal, onProgress }: Downlo
   const goesOn = resumes && offset === size && totalOf(response) === known.total
   if (!goesOn && response.status !== 200) {
     await response.body?.cancel()
-    if (!resumes) throw new TweedieError('option', `${url}: expected the whole file with status 200, found ${response.status}`)
+    if (!resumes)
+      throw new TweedieError('option', `${url}: expected the whole file with status 200, found ${response.status}`)
     // Another file by now, or a server that counts differently: from the start.
     await rm(join(part, 'data'), { force: true })
     await rm(join(part, 'origin.json'), { force: true })
@@ -186,7 +221,10 @@ async function attempt(url: string, part: string, { signal, onProgress }: Downlo
   const total = goesOn ? known.total : lengthOf(response)
   if (!goesOn) {
     await rm(join(part, 'data'), { force: true })
-    await writeFile(join(part, 'origin.json'), JSON.stringify({ url, validator: validatorOf(response), total } satisfies Origin))
+    await writeFile(
+      join(part, 'origin.json'),
+      JSON.stringify({ url, validator: validatorOf(response), total } satisfies Origin),
+    )
   }
   const kept = goesOn ? size : 0
   const file = await open(join(part, 'data'), 'a')
@@ -216,7 +254,9 @@ async function* pieces(response: Response): AsyncGenerator<Uint8Array, void, und
   if (!reader) return
   try {
     for (;;) {
-      const { done, value } = await reader.read().catch((cause: Error) => { throw new Broken(reasonOf(cause), { cause }) })
+      const { done, value } = await reader.read().catch((cause: Error) => {
+        throw new Broken(reasonOf(cause), { cause })
+      })
       if (done) return
       yield value
     }
@@ -225,7 +265,11 @@ async function* pieces(response: Response): AsyncGenerator<Uint8Array, void, und
   }
 }
 
-async function ask(url: string, signal: AbortSignal | undefined, from: { size: number; validator: string | null } | null): Promise<Response> {
+async function ask(
+  url: string,
+  signal: AbortSignal | undefined,
+  from: { size: number; validator: string | null } | null,
+): Promise<Response> {
   const headers: Record<string, string> = { 'Accept-Encoding': 'identity' }
   if (from) {
     headers.Range = `bytes=${from.size}-`
@@ -237,12 +281,18 @@ async function ask(url: string, signal: AbortSignal | undefined, from: { size: n
   })
   if (response.ok || (from && response.status === 416)) return response
   await response.body?.cancel()
-  throw new TweedieError('option', `${url}: the server answered ${response.status} ${response.statusText}. ` +
-    (response.status >= 500 || response.status === 429 ? 'Try again later' : 'The file is not at this address (any more)'))
+  throw new TweedieError(
+    'option',
+    `${url}: the server answered ${response.status} ${response.statusText}. ` +
+      (response.status >= 500 || response.status === 429
+        ? 'Try again later'
+        : 'The file is not at this address (any more)'),
+  )
 }
 
 /** `fetch` itself says "fetch failed" and hides why. */
-const reasonOf = ({ message, cause }: Error): string => cause instanceof Error ? `${message}: ${cause.message}` : message
+const reasonOf = ({ message, cause }: Error): string =>
+  cause instanceof Error ? `${message}: ${cause.message}` : message
 
 /** Bytes of the body, null where it is not said or is that of a compressed body. */
 function lengthOf({ headers }: Response): number | null {
@@ -258,7 +308,8 @@ function validatorOf({ headers }: Response): string | null {
 }
 
 /** `Content-Range: bytes 500-999/1000`. */
-const contentRange = ({ headers }: Response): RegExpExecArray | null => /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get('content-range') ?? '')
+const contentRange = ({ headers }: Response): RegExpExecArray | null =>
+  /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get('content-range') ?? '')
 
 const rangeStart = (response: Response): number | null => {
   const start = contentRange(response)?.[1]

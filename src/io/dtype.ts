@@ -1,15 +1,17 @@
 import { TweedieError } from '../errors.ts'
 
 /** Element types that checkpoints hold, by their safetensors names. */
-export type FileDType =
-  | 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U32' | 'U16' | 'U8' | 'BOOL'
+export type FileDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U32' | 'U16' | 'U8' | 'BOOL'
 
 /**
- * What reading a tensor gives, of what the engine computes in: floats as f32 (shorter ones widened exactly, F64 rounded),
- * signed integers as i32 (64-bit ones must fit), U16 and U32 as u32; U8 and BOOL as bytes.
+ * What reading a tensor gives, of what the engine computes in: floats as f32 (shorter ones widened exactly, F64
+ * rounded), signed integers as i32 (64-bit ones must fit), U16 and U32 as u32; U8 and BOOL as bytes.
  */
 export type TensorData =
-  | Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>
+  | Float32Array<ArrayBuffer>
+  | Int32Array<ArrayBuffer>
+  | Uint32Array<ArrayBuffer>
+  | Uint8Array<ArrayBuffer>
 
 /** `bytes` of one element; `memory`: the type that reading gives ({@link TensorData}), again by its file name. */
 export const fileDTypes: Readonly<Record<FileDType, { readonly bytes: number; readonly memory: FileDType }>> = {
@@ -42,17 +44,29 @@ export function decode(dtype: FileDType, bytes: Uint8Array<ArrayBuffer>, where: 
   const { buffer, byteOffset, byteLength } = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice()
   const count = byteLength / fileDTypes[dtype].bytes
   switch (dtype) {
-    case 'F32': return new Float32Array(buffer, byteOffset, count)
-    case 'F64': return Float32Array.from(new Float64Array(buffer, byteOffset, count))
-    case 'F16': return widenF16(new Uint16Array(buffer, byteOffset, count))
-    case 'BF16': return widenBF16(new Uint16Array(buffer, byteOffset, count))
-    case 'I64': return narrowI64(new BigInt64Array(buffer, byteOffset, count), where)
-    case 'I32': return new Int32Array(buffer, byteOffset, count)
-    case 'I16': return Int32Array.from(new Int16Array(buffer, byteOffset, count))
-    case 'I8': return Int32Array.from(new Int8Array(buffer, byteOffset, count))
-    case 'U32': return new Uint32Array(buffer, byteOffset, count)
-    case 'U16': return Uint32Array.from(new Uint16Array(buffer, byteOffset, count))
-    case 'U8': case 'BOOL': return new Uint8Array(buffer, byteOffset, count)
+    case 'F32':
+      return new Float32Array(buffer, byteOffset, count)
+    case 'F64':
+      return Float32Array.from(new Float64Array(buffer, byteOffset, count))
+    case 'F16':
+      return widenF16(new Uint16Array(buffer, byteOffset, count))
+    case 'BF16':
+      return widenBF16(new Uint16Array(buffer, byteOffset, count))
+    case 'I64':
+      return narrowI64(new BigInt64Array(buffer, byteOffset, count), where)
+    case 'I32':
+      return new Int32Array(buffer, byteOffset, count)
+    case 'I16':
+      return Int32Array.from(new Int16Array(buffer, byteOffset, count))
+    case 'I8':
+      return Int32Array.from(new Int8Array(buffer, byteOffset, count))
+    case 'U32':
+      return new Uint32Array(buffer, byteOffset, count)
+    case 'U16':
+      return Uint32Array.from(new Uint16Array(buffer, byteOffset, count))
+    case 'U8':
+    case 'BOOL':
+      return new Uint8Array(buffer, byteOffset, count)
   }
 }
 
@@ -64,14 +78,14 @@ function widenF16(half: Uint16Array): Float32Array<ArrayBuffer> {
   const out = new Float32Array(half.length)
   const bits = new Uint32Array(out.buffer)
   for (let i = 0; i < half.length; i++) {
-    const h = half[i]!
+    const h = half[i]
     const sign = (h & 0x8000) << 16
     const rest = (h & 0x7fff) << 13
     if ((h & 0x7c00) === 0x7c00) {
       bits[i] = sign | 0x7f800000 | rest
     } else {
       bits[i] = sign | rest
-      out[i] = out[i]! * 2 ** 112
+      out[i] = out[i] * 2 ** 112
     }
   }
   return out
@@ -81,7 +95,7 @@ function widenF16(half: Uint16Array): Float32Array<ArrayBuffer> {
 function widenBF16(half: Uint16Array): Float32Array<ArrayBuffer> {
   const out = new Float32Array(half.length)
   const bits = new Uint32Array(out.buffer)
-  for (let i = 0; i < half.length; i++) bits[i] = half[i]! << 16
+  for (let i = 0; i < half.length; i++) bits[i] = half[i] << 16
   return out
 }
 
@@ -89,7 +103,7 @@ function narrowI64(wide: BigInt64Array, where: string): Int32Array<ArrayBuffer> 
   const out = new Int32Array(wide.length)
   for (let i = 0; i < wide.length; i++) {
     out[i] = Number(wide[i])
-    if (BigInt(out[i]!) !== wide[i]) {
+    if (BigInt(out[i]) !== wide[i]) {
       throw new TweedieError('format', `${where}: expected integers that fit 32 bits, found ${wide[i]} at element ${i}`)
     }
   }

@@ -1,6 +1,6 @@
 /**
- * Reading and writing checkpoints: safetensors and PyTorch files, from a path, memory, a Blob or a URL. This is the entry for
- * Node: the browser's has all but the files ({@link openFile}, {@link writeFileAtomic}) and {@link download}.
+ * Reading and writing checkpoints: safetensors and PyTorch files, from a path, memory, a Blob or a URL. This is the
+ * entry for Node: the browser's has all but the files ({@link openFile}, {@link writeFileAtomic}) and {@link download}.
  *
  * @module tweedie/io
  */

@@ -1,7 +1,7 @@
 /**
  * How a lock is taken. It appears whole and for one process only, as a hard link to a file
- * written before. One whose owner is dead is taken over by renaming one's own over it, and who may do that is decided by
- * another lock, named after the dead one's token: nobody else can change the lock between the look and the rename.
+ * written before. One whose owner is dead is taken over by renaming one's own over it, and who may do that is decided
+ * by another lock, named after the dead one's token: nobody else can change the lock between the look and the rename.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync, rmSync } from 'node:fs'
@@ -33,7 +33,10 @@ export class LockedError extends TweedieError {
 
   constructor(path: string, holder: LockHolder) {
     const { command, pid, host, since } = holder
-    const seen = isRunning(holder) === null ? ` That is another machine: if the process is not running there any more, remove ${path}.` : ''
+    const seen =
+      isRunning(holder) === null
+        ? ` That is another machine: if the process is not running there any more, remove ${path}.`
+        : ''
     super('option', `in use by ${command} (process ${pid} on ${host}, since ${since}).${seen}`)
     this.holder = holder
   }
@@ -54,8 +57,8 @@ function releaseAll(): void {
 }
 
 /**
- * Takes the lock `path`, a small file that says who is writing, whose folder must be there, for `command`. That of a process
- * which no longer runs is taken over.
+ * Takes the lock `path`, a small file that says who is writing, whose folder must be there, for `command`. That of a
+ * process which no longer runs is taken over.
  * @throws LockedError while a process that runs, or may run on another machine, holds it; the system's error where the
  *   folder cannot be written
  */
@@ -103,7 +106,10 @@ export async function takeLock(path: string, command: string): Promise<Lock> {
 /** Puts the file in the lock's place, unless there is one. */
 async function created(path: string, temporary: string): Promise<boolean> {
   const unless = (making: Promise<void>): Promise<boolean> =>
-    making.then(() => true, (error: NodeJS.ErrnoException) => error.code === 'EEXIST' ? false : Promise.reject(error))
+    making.then(
+      () => true,
+      (error: NodeJS.ErrnoException) => (error.code === 'EEXIST' ? false : Promise.reject(error)),
+    )
   // Some disks have no hard links (exFAT).
   return unless(link(temporary, path)).catch(() => unless(copyFile(temporary, path, constants.COPYFILE_EXCL)))
 }
@@ -112,7 +118,9 @@ async function created(path: string, temporary: string): Promise<boolean> {
 async function holderOf(path: string): Promise<LockHolder | null> {
   // A copy needs a moment until its text is there.
   for (let attempt = 0; attempt < 20; attempt++) {
-    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
+    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) =>
+      error.code === 'ENOENT' ? null : Promise.reject(error),
+    )
     const holder = text === null ? null : parse(text)
     if (text === null || holder !== null) return holder
     await wait(50)
@@ -123,7 +131,9 @@ async function holderOf(path: string): Promise<LockHolder | null> {
 function parse(text: string): LockHolder | null {
   try {
     const holder = JSON.parse(text) as LockHolder
-    return typeof holder.token === 'string' && /^[0-9a-f]{8}$/.test(holder.token) && Number.isInteger(holder.pid) ? holder : null
+    return typeof holder.token === 'string' && /^[0-9a-f]{8}$/.test(holder.token) && Number.isInteger(holder.pid)
+      ? holder
+      : null
   } catch {
     return null
   }

@@ -17,8 +17,17 @@ import { openTorch } from './torch.ts'
  * for (const [name, tensor] of checkpoint.tensors) console.log(name, tensor.shape, await tensor.read())
  * await checkpoint.close()
  */
-export async function openCheckpoint(source: ByteSource, { signal }: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
-  if (typeof source?.read !== 'function') throw unexpected('openCheckpoint', 'a source of bytes', source, 'openFile(path), urlSource(url), blobSource(blob) and bytesSource(bytes) make one.')
+export async function openCheckpoint(
+  source: ByteSource,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<Checkpoint> {
+  if (typeof source?.read !== 'function')
+    throw unexpected(
+      'openCheckpoint',
+      'a source of bytes',
+      source,
+      'openFile(path), urlSource(url), blobSource(blob) and bytesSource(bytes) make one.',
+    )
   try {
     const head = await source.read(0, Math.min(9, source.size), signal)
     return await (isTorch(head) ? openTorch : openSafetensors)(source, { signal })

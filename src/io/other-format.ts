@@ -1,4 +1,6 @@
-/** What is found in the place of weights more often than damaged weights: told from its first bytes, for the message. */
+/**
+ * What is found in the place of weights more often than damaged weights: told from its first bytes, for the message.
+ */
 const beginnings: readonly (readonly [beginning: RegExp, what: string])[] = [
   [/^\s*<[!?a-z]/i, 'a page of HTML: servers send one for what they do not have, so check the URL'],
   [/^version /, 'a pointer of Git LFS: the file itself comes with git lfs pull'],

@@ -12,18 +12,22 @@ export type PickleGlobals = ReadonlyMap<string, unknown>
 /**
  * Runs the pickle that starts at `start` and returns its value and where the next byte stands.
  *
- * A pickle is a program for a stack machine, and its GLOBAL instruction may name any function of any Python module: loading a
- * stranger's checkpoint is running a stranger's code. This machine knows the data instructions that `torch.save` writes
- * (protocol 2, and those of 3 and 4 that replace them; CPython 3.12, Lib/pickletools.py), and the only names it resolves are
- * those of `globals`; any other is refused by name. There is no recursion, and no number in the stream makes it allocate: a
- * string of n bytes needs n bytes there.
+ * A pickle is a program for a stack machine, and its GLOBAL instruction may name any function of any Python module:
+ * loading a stranger's checkpoint is running a stranger's code. This machine knows the data instructions that
+ * `torch.save` writes (protocol 2, and those of 3 and 4 that replace them; CPython 3.12, Lib/pickletools.py), and the
+ * only names it resolves are those of `globals`; any other is refused by name. There is no recursion, and no number in
+ * the stream makes it allocate: a string of n bytes needs n bytes there.
  *
  * Python's dict becomes a
  * Map, list and tuple an array, int a number (a bigint past 2^53), str a string, bytes a Uint8Array, None null.
  * `persistent` turns persistent ids (torch: its storages) into values. Throws 'format'.
  */
 export function unpickle(
-  bytes: Uint8Array, start: number, name: string, globals: PickleGlobals, persistent: (id: unknown) => unknown,
+  bytes: Uint8Array,
+  start: number,
+  name: string,
+  globals: PickleGlobals,
+  persistent: (id: unknown) => unknown,
 ): { value: unknown; end: number } {
   const machine = new Machine(bytes, start, globals, persistent)
   try {
@@ -54,7 +58,7 @@ class Machine {
 
   run(): unknown {
     for (let count = 0; count < maxInstructions; count++) {
-      const code = this.bytes[this.take(1)]!
+      const code = this.bytes[this.take(1)]
       if (code === 0x2e) return this.pop() // STOP
       this.step(code)
     }
@@ -64,73 +68,148 @@ class Machine {
   private step(code: number): void {
     const { stack, memo, view } = this
     switch (code) {
-      case 0x80: { // PROTO
-        const protocol = this.bytes[this.take(1)]!
+      case 0x80: {
+        // PROTO
+        const protocol = this.bytes[this.take(1)]
         if (protocol > 4) throw new MalformedPickle(`expected a protocol up to 4, found ${protocol}`)
         return
       }
-      case 0x95: this.take(8); return // FRAME: a hint for buffering
+      case 0x95:
+        this.take(8)
+        return // FRAME: a hint for buffering
 
-      case 0x4e: stack.push(null); return // NONE
-      case 0x88: stack.push(true); return // NEWTRUE
-      case 0x89: stack.push(false); return // NEWFALSE
-      case 0x4a: stack.push(view.getInt32(this.take(4), true)); return // BININT
-      case 0x4b: stack.push(this.u8()); return // BININT1
-      case 0x4d: stack.push(view.getUint16(this.take(2), true)); return // BININT2
-      case 0x8a: stack.push(this.long(this.u8())); return // LONG1
-      case 0x47: stack.push(view.getFloat64(this.take(8), false)); return // BINFLOAT, the one big-endian number
-      case 0x54: stack.push(this.text(this.u32())); return // BINSTRING: str of Python 2
-      case 0x55: stack.push(this.text(this.u8())); return // SHORT_BINSTRING
-      case 0x58: stack.push(this.text(this.u32())); return // BINUNICODE
-      case 0x8c: stack.push(this.text(this.u8())); return // SHORT_BINUNICODE
-      case 0x8d: stack.push(this.text(this.u64())); return // BINUNICODE8
-      case 0x42: stack.push(this.raw(this.u32())); return // BINBYTES
-      case 0x43: stack.push(this.raw(this.u8())); return // SHORT_BINBYTES
+      case 0x4e:
+        stack.push(null)
+        return // NONE
+      case 0x88:
+        stack.push(true)
+        return // NEWTRUE
+      case 0x89:
+        stack.push(false)
+        return // NEWFALSE
+      case 0x4a:
+        stack.push(view.getInt32(this.take(4), true))
+        return // BININT
+      case 0x4b:
+        stack.push(this.u8())
+        return // BININT1
+      case 0x4d:
+        stack.push(view.getUint16(this.take(2), true))
+        return // BININT2
+      case 0x8a:
+        stack.push(this.long(this.u8()))
+        return // LONG1
+      case 0x47:
+        stack.push(view.getFloat64(this.take(8), false))
+        return // BINFLOAT, the one big-endian number
+      case 0x54:
+        stack.push(this.text(this.u32()))
+        return // BINSTRING: str of Python 2
+      case 0x55:
+        stack.push(this.text(this.u8()))
+        return // SHORT_BINSTRING
+      case 0x58:
+        stack.push(this.text(this.u32()))
+        return // BINUNICODE
+      case 0x8c:
+        stack.push(this.text(this.u8()))
+        return // SHORT_BINUNICODE
+      case 0x8d:
+        stack.push(this.text(this.u64()))
+        return // BINUNICODE8
+      case 0x42:
+        stack.push(this.raw(this.u32()))
+        return // BINBYTES
+      case 0x43:
+        stack.push(this.raw(this.u8()))
+        return // SHORT_BINBYTES
 
-      case 0x28: this.marks.push(stack.length); return // MARK
-      case 0x30: this.pop(); return // POP
-      case 0x29: case 0x5d: stack.push([]); return // EMPTY_TUPLE, EMPTY_LIST
-      case 0x7d: stack.push(new Map()); return // EMPTY_DICT
-      case 0x74: stack.push(this.popMark()); return // TUPLE
-      case 0x85: case 0x86: case 0x87: { // TUPLE1, TUPLE2, TUPLE3
+      case 0x28:
+        this.marks.push(stack.length)
+        return // MARK
+      case 0x30:
+        this.pop()
+        return // POP
+      case 0x29:
+      case 0x5d:
+        stack.push([])
+        return // EMPTY_TUPLE, EMPTY_LIST
+      case 0x7d:
+        stack.push(new Map())
+        return // EMPTY_DICT
+      case 0x74:
+        stack.push(this.popMark())
+        return // TUPLE
+      case 0x85:
+      case 0x86:
+      case 0x87: {
+        // TUPLE1, TUPLE2, TUPLE3
         const items = Array.from({ length: code - 0x84 }, () => this.pop())
         stack.push(items.reverse())
         return
       }
-      case 0x61: this.append([this.pop()]); return // APPEND
-      case 0x65: this.append(this.popMark()); return // APPENDS
-      case 0x73: { // SETITEM
+      case 0x61:
+        this.append([this.pop()])
+        return // APPEND
+      case 0x65:
+        this.append(this.popMark())
+        return // APPENDS
+      case 0x73: {
+        // SETITEM
         const value = this.pop()
         this.set([this.pop(), value])
         return
       }
-      case 0x75: this.set(this.popMark()); return // SETITEMS
+      case 0x75:
+        this.set(this.popMark())
+        return // SETITEMS
 
-      case 0x71: memo.set(this.u8(), this.top()); return // BINPUT
-      case 0x72: memo.set(this.u32(), this.top()); return // LONG_BINPUT
-      case 0x94: memo.set(memo.size, this.top()); return // MEMOIZE
-      case 0x68: stack.push(this.remembered(this.u8())); return // BINGET
-      case 0x6a: stack.push(this.remembered(this.u32())); return // LONG_BINGET
+      case 0x71:
+        memo.set(this.u8(), this.top())
+        return // BINPUT
+      case 0x72:
+        memo.set(this.u32(), this.top())
+        return // LONG_BINPUT
+      case 0x94:
+        memo.set(memo.size, this.top())
+        return // MEMOIZE
+      case 0x68:
+        stack.push(this.remembered(this.u8()))
+        return // BINGET
+      case 0x6a:
+        stack.push(this.remembered(this.u32()))
+        return // LONG_BINGET
 
-      case 0x63: stack.push(this.global(this.line(), this.line())); return // GLOBAL
-      case 0x69: this.global(this.line(), this.line()); break // INST: refused, by name if it can be
-      case 0x93: { // STACK_GLOBAL
+      case 0x63:
+        stack.push(this.global(this.line(), this.line()))
+        return // GLOBAL
+      case 0x69:
+        this.global(this.line(), this.line())
+        break // INST: refused, by name if it can be
+      case 0x93: {
+        // STACK_GLOBAL
         const name = this.pop()
         stack.push(this.global(this.pop(), name))
         return
       }
-      case 0x52: { // REDUCE
-        const args = this.pop(), call = this.pop()
+      case 0x52: {
+        // REDUCE
+        const args = this.pop(),
+          call = this.pop()
         if (typeof call !== 'function') throw new MalformedPickle('expected a function to call, found another value')
-        if (!Array.isArray(args) || args.length > 16) throw new MalformedPickle('expected a tuple of at most 16 arguments')
-        stack.push(call(...args as unknown[]))
+        if (!Array.isArray(args) || args.length > 16)
+          throw new MalformedPickle('expected a tuple of at most 16 arguments')
+        stack.push(call(...(args as unknown[])))
         return
       }
-      case 0x62: // BUILD: sets attributes. torch gives its OrderedDict `_metadata`, layer versions that we have no use for.
+      // BUILD: sets attributes. torch gives its OrderedDict `_metadata`, layer versions that we have no use for.
+      case 0x62:
         this.pop()
         if (!(this.top() instanceof Map)) throw new MalformedPickle('expected attributes for a dictionary only')
         return
-      case 0x51: stack.push(this.persistent(this.pop())); return // BINPERSID
+      case 0x51:
+        stack.push(this.persistent(this.pop()))
+        return // BINPERSID
     }
     throw new MalformedPickle(`found instruction 0x${code.toString(16)}, which torch.save does not write for tensors`)
   }
@@ -143,9 +222,15 @@ class Machine {
     return start
   }
 
-  private u8(): number { return this.bytes[this.take(1)]! }
-  private u32(): number { return this.view.getUint32(this.take(4), true) }
-  private u64(): number { return Number(this.view.getBigUint64(this.take(8), true)) }
+  private u8(): number {
+    return this.bytes[this.take(1)]
+  }
+  private u32(): number {
+    return this.view.getUint32(this.take(4), true)
+  }
+  private u64(): number {
+    return Number(this.view.getBigUint64(this.take(8), true))
+  }
 
   private raw(length: number): Uint8Array {
     const start = this.take(length)
@@ -169,7 +254,7 @@ class Machine {
   private long(length: number): number | bigint {
     const start = this.take(length)
     let value = 0n
-    for (let i = length - 1; i >= 0; i--) value = value << 8n | BigInt(this.bytes[start + i]!)
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[start + i])
     value = BigInt.asIntN(8 * length, value)
     return Number.isSafeInteger(Number(value)) ? Number(value) : value
   }
@@ -210,11 +295,14 @@ class Machine {
   }
 
   private global(module: unknown, name: unknown): unknown {
-    if (typeof module !== 'string' || typeof name !== 'string') throw new MalformedPickle('expected the name of a global')
+    if (typeof module !== 'string' || typeof name !== 'string')
+      throw new MalformedPickle('expected the name of a global')
     const path = `${module}.${name}`
     if (!this.globals.has(path)) {
-      throw new MalformedPickle(`it names the global "${path.slice(0, 200)}". Only the few names that rebuild tensors are ` +
-        'resolved, because a pickle runs what it names. Save the weights alone: torch.save(model.state_dict(), path)')
+      throw new MalformedPickle(
+        `it names the global "${path.slice(0, 200)}". Only the few names that rebuild tensors are ` +
+          'resolved, because a pickle runs what it names. Save the weights alone: torch.save(model.state_dict(), path)',
+      )
     }
     return this.globals.get(path)
   }

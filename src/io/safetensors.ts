@@ -1,6 +1,6 @@
 /**
- * A reader of our own, because npm's package `safetensors` (0.0.1) is a cache for browsers and no reader of the format, and
- * others read the whole file or check nothing. Format: https://huggingface.co/docs/safetensors
+ * A reader of our own, because npm's package `safetensors` (0.0.1) is a cache for browsers and no reader of the format,
+ * and others read the whole file or check nothing. Format: https://huggingface.co/docs/safetensors
  */
 import { TweedieError } from '../errors.ts'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
@@ -10,7 +10,10 @@ import { otherFormat } from './other-format.ts'
 import { readData } from './source.ts'
 import type { ByteSource } from './source.ts'
 
-/** What the format admits. The largest header of a published diffusion model is below 1 MB; the state of a long training holds its log. */
+/**
+ * What the format admits. The largest header of a published diffusion model is below 1 MB; the state of a long
+ * training holds its log.
+ */
 const maxHeader = 100_000_000
 
 interface Slot {
@@ -23,11 +26,14 @@ interface Slot {
 }
 
 /**
- * Opens a safetensors file (8 bytes of header length, a JSON header, then the tensors' bytes without gaps): reads and checks
- * its header, in at most two reads. Whatever the format forbids rejects with code 'format', naming file, tensor, what was
- * expected and what was found, and nothing larger than the file is allocated.
+ * Opens a safetensors file (8 bytes of header length, a JSON header, then the tensors' bytes without gaps): reads and
+ * checks its header, in at most two reads. Whatever the format forbids rejects with code 'format', naming file, tensor,
+ * what was expected and what was found, and nothing larger than the file is allocated.
  */
-export async function openSafetensors(source: ByteSource, { signal }: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
+export async function openSafetensors(
+  source: ByteSource,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<Checkpoint> {
   const broken = (message: string) => new TweedieError('format', `${source.name}: ${message}`)
   if (source.size < 8) throw broken(`expected a safetensors file of at least 8 bytes, found ${source.size}`)
 
@@ -35,8 +41,12 @@ export async function openSafetensors(source: ByteSource, { signal }: { signal?:
   const room = Math.min(maxHeader, source.size - 8)
   if (headerLength > BigInt(room)) {
     const other = otherFormat(await source.read(0, 8, signal))
-    throw broken(other ? `expected weights, as safetensors or of PyTorch, found ${other}` : `expected a safetensors header of at most ${room} bytes, found a length of ${headerLength}: the file is ` +
-      'cut short, or neither safetensors nor PyTorch')
+    throw broken(
+      other
+        ? `expected weights, as safetensors or of PyTorch, found ${other}`
+        : `expected a safetensors header of at most ${room} bytes, found a length of ${headerLength}: the file is ` +
+            'cut short, or neither safetensors nor PyTorch',
+    )
   }
   const start = 8 + Number(headerLength)
   const bytes = await source.read(0, start, signal)
@@ -52,7 +62,10 @@ export async function openSafetensors(source: ByteSource, { signal }: { signal?:
   const tensors = new Map<string, TensorEntry>()
   for (const { name, dtype, shape, begin, end } of slots) {
     tensors.set(name, {
-      name, shape, dtype, byteLength: end - begin,
+      name,
+      shape,
+      dtype,
+      byteLength: end - begin,
       async read(signal) {
         return decode(dtype, await source.read(start + begin, end - begin, signal), `${source.name}: tensor "${name}"`)
       },
@@ -91,7 +104,7 @@ function duplicateKey(json: string): string | undefined {
       while (/\s/.test(json[next] ?? '')) next++
       if (json[next] !== ':') continue
       const key = JSON.parse(json.slice(start, i + 1)) as string
-      const keys = open.at(-1)!
+      const keys = open.at(-1)
       if (keys.has(key)) return key
       keys.add(key)
     }
@@ -109,7 +122,8 @@ function parseMetadata(value: unknown, broken: Broken): Record<string, string> {
 }
 
 function parseSlot(name: string, info: unknown, size: number, broken: Broken): Slot {
-  const wrong = (expected: string, found: unknown) => broken(`tensor "${name}": expected ${expected}, found ${show(found)}`)
+  const wrong = (expected: string, found: unknown) =>
+    broken(`tensor "${name}": expected ${expected}, found ${show(found)}`)
   if (!isObject(info)) throw wrong('an object of dtype, shape and data_offsets', info)
   const { dtype, shape, data_offsets: offsets } = info
   if (!isFileDType(dtype)) throw wrong(`a dtype of ${Object.keys(fileDTypes).join(', ')}`, dtype)
@@ -128,7 +142,8 @@ function checkCover(slots: readonly Slot[], size: number, broken: Broken): void 
   let end = 0
   for (const slot of slots) {
     if (slot.begin !== end) {
-      const what = slot.begin < end ? 'which overlaps the one before it' : `which leaves a hole of ${slot.begin - end} bytes`
+      const what =
+        slot.begin < end ? 'which overlaps the one before it' : `which leaves a hole of ${slot.begin - end} bytes`
       throw broken(`tensor "${slot.name}": expected its data at offset ${end}, found ${slot.begin}, ${what}`)
     }
     end = slot.end
@@ -146,8 +161,15 @@ const show = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').sl
 
 /** What {@link encodeSafetensors} writes and under which dtype. */
 export type WritableData =
-  | Float64Array | Float32Array
-  | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint32Array | Uint16Array | Uint8Array
+  | Float64Array
+  | Float32Array
+  | BigInt64Array
+  | Int32Array
+  | Int16Array
+  | Int8Array
+  | Uint32Array
+  | Uint16Array
+  | Uint8Array
 
 function dtypeOf(data: WritableData): FileDType {
   if (data instanceof Float32Array) return 'F32'
@@ -172,23 +194,36 @@ function dtypeOf(data: WritableData): FileDType {
  * await writeFileAtomic('out.safetensors', encodeSafetensors([['sample', { shape: [8, 3, 32, 32], data }]]))
  */
 export function encodeSafetensors(
-  tensors: Iterable<readonly [name: string, tensor: { readonly shape: readonly number[]; readonly data: WritableData }]>,
+  tensors: Iterable<
+    readonly [name: string, tensor: { readonly shape: readonly number[]; readonly data: WritableData }]
+  >,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer>[] {
   const list = [...tensors]
   const infos = list.map(([name, { shape, data }]) => {
     const count = shape.reduce((a, b) => a * b, 1)
     if (!isSizes(shape) || count !== data.length) {
-      throw new TweedieError('shape', `tensor "${name}": expected ${count} elements for [${shape.join(', ')}], ` +
-        `found ${data.length}`)
+      throw new TweedieError(
+        'shape',
+        `tensor "${name}": expected ${count} elements for [${shape.join(', ')}], ` + `found ${data.length}`,
+      )
     }
     return { name, shape, dtype: dtypeOf(data) }
   })
   return [
     encodeHeader(infos, metadata),
-    ...list.map(([, { data: { buffer, byteOffset, byteLength } }]) =>
-      // What threads share no Blob takes, and may change before it is written.
-      buffer instanceof ArrayBuffer ? new Uint8Array(buffer, byteOffset, byteLength) : new Uint8Array(buffer, byteOffset, byteLength).slice()),
+    ...list.map(
+      ([
+        ,
+        {
+          data: { buffer, byteOffset, byteLength },
+        },
+      ]) =>
+        // What threads share no Blob takes, and may change before it is written.
+        buffer instanceof ArrayBuffer
+          ? new Uint8Array(buffer, byteOffset, byteLength)
+          : new Uint8Array(buffer, byteOffset, byteLength).slice(),
+    ),
   ]
 }
 

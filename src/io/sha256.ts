@@ -1,6 +1,6 @@
 /**
- * SHA-256 (FIPS 180-4). Files are hashed by the platform; a subset, which is made at once, by the few lines below. Their
- * constants are what the standard says they are, the first 32 bits of the fractions of roots of primes.
+ * SHA-256 (FIPS 180-4). Files are hashed by the platform; a subset, which is made at once, by the few lines below.
+ * Their constants are what the standard says they are, the first 32 bits of the fractions of roots of primes.
  */
 
 /** The hash of all parts, one after the other, in hexadecimal, by the platform. */
@@ -23,7 +23,7 @@ export function sha256(...parts: readonly (Uint8Array | string)[]): string {
   let length = 0
   const feed = (bytes: Uint8Array): void => {
     length += bytes.length
-    for (let at = 0; at < bytes.length;) {
+    for (let at = 0; at < bytes.length; ) {
       const taken = Math.min(64 - filled, bytes.length - at)
       block.set(bytes.subarray(at, at + taken), filled)
       at += taken
@@ -52,20 +52,34 @@ function compress(state: Int32Array, block: DataView, w: Int32Array, constants: 
   for (let i = 16; i < 64; i++) {
     const near = w[i - 2]
     const far = w[i - 15]
-    w[i] = (w[i - 16] + w[i - 7] | 0) + (rotated(far, 7) ^ rotated(far, 18) ^ (far >>> 3)) + (rotated(near, 17) ^ rotated(near, 19) ^ (near >>> 10)) | 0
+    w[i] =
+      (((w[i - 16] + w[i - 7]) | 0) +
+        (rotated(far, 7) ^ rotated(far, 18) ^ (far >>> 3)) +
+        (rotated(near, 17) ^ rotated(near, 19) ^ (near >>> 10))) |
+      0
   }
-  let a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5], g = state[6], h = state[7]
+  let a = state[0],
+    b = state[1],
+    c = state[2],
+    d = state[3],
+    e = state[4],
+    f = state[5],
+    g = state[6],
+    h = state[7]
   for (let i = 0; i < 64; i++) {
-    const one = ((h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) | 0) + ((e & f) ^ (~e & g)) | 0) + (constants[i] + w[i] | 0) | 0
-    const two = (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c)) | 0
+    const one =
+      (((((h + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25))) | 0) + ((e & f) ^ (~e & g))) | 0) +
+        ((constants[i] + w[i]) | 0)) |
+      0
+    const two = ((rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0
     h = g
     g = f
     f = e
-    e = d + one | 0
+    e = (d + one) | 0
     d = c
     c = b
     b = a
-    a = one + two | 0
+    a = (one + two) | 0
   }
   state[0] += a
   state[1] += b

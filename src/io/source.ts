@@ -1,10 +1,10 @@
 import { TweedieError, unexpected } from '../errors.ts'
 
 /**
- * Random access to immutable bytes, which a checkpoint is read from by ranges and never as a whole: a checkpoint of many
- * gigabytes costs the memory of its largest tensor, and a header is read over the network without the weights behind it.
- * Write your own for storage that {@link bytesSource}, {@link blobSource}, {@link urlSource} and Node's `openFile` do not
- * read.
+ * Random access to immutable bytes, which a checkpoint is read from by ranges and never as a whole: a checkpoint of
+ * many gigabytes costs the memory of its largest tensor, and a header is read over the network without the weights
+ * behind it. Write your own for storage that {@link bytesSource}, {@link blobSource}, {@link urlSource} and Node's
+ * `openFile` do not read.
  */
 export interface ByteSource {
   /** What messages call it: a path, a URL. */
@@ -24,17 +24,28 @@ export interface ByteSource {
 export function checkRange(source: { name: string; size: number }, offset: number, length: number): void {
   const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0
   if (valid && offset + length <= source.size) return
-  throw new TweedieError('format', `${source.name}: expected ${length} bytes at offset ${offset}, found the end of the ` +
-    `file at ${source.size}. It is cut short or damaged: get it again`)
+  throw new TweedieError(
+    'format',
+    `${source.name}: expected ${length} bytes at offset ${offset}, found the end of the ` +
+      `file at ${source.size}. It is cut short or damaged: get it again`,
+  )
 }
 
 /** The same bytes for reading numbers out of them. */
-export async function readData(source: ByteSource, offset: number, length: number, signal?: AbortSignal): Promise<DataView> {
+export async function readData(
+  source: ByteSource,
+  offset: number,
+  length: number,
+  signal?: AbortSignal,
+): Promise<DataView> {
   const bytes = await source.read(offset, length, signal)
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** The bytes of a file in memory, as `fetch` and Blob give them or as Node does. Throws 'option', naming `user`, for what is neither. */
+/**
+ * The bytes of a file in memory, as `fetch` and Blob give them or as Node does. Throws 'option', naming `user`,
+ * for what is neither.
+ */
 export function bytesOf(user: string, file: Uint8Array | ArrayBuffer): Uint8Array {
   if (file instanceof ArrayBuffer) return new Uint8Array(file)
   if (ArrayBuffer.isView(file)) return file
@@ -60,7 +71,8 @@ export function bytesSource(file: Uint8Array | ArrayBuffer, name = 'bytes'): Byt
 
 /** A Blob, or the File a person picked in a browser. Its bytes stay on disk until they are read. */
 export function blobSource(blob: Blob): ByteSource {
-  if (typeof blob?.slice !== 'function' || typeof blob.size !== 'number') throw unexpected('blobSource', 'a Blob or a File', blob)
+  if (typeof blob?.slice !== 'function' || typeof blob.size !== 'number')
+    throw unexpected('blobSource', 'a Blob or a File', blob)
   const name = 'name' in blob && typeof blob.name === 'string' ? blob.name : 'blob'
   return {
     name,
@@ -68,7 +80,9 @@ export function blobSource(blob: Blob): ByteSource {
     async read(offset, length, signal) {
       signal?.throwIfAborted()
       checkRange({ name, size: blob.size }, offset, length)
-      const buffer = await blob.slice(offset, offset + length).arrayBuffer()
+      const buffer = await blob
+        .slice(offset, offset + length)
+        .arrayBuffer()
         .catch((cause: unknown) => failed(name, signal, cause))
       signal?.throwIfAborted()
       return new Uint8Array(buffer)
@@ -103,8 +117,12 @@ export async function urlSource(url: string | URL, { signal }: { signal?: AbortS
       const response = await get(name, signal, `bytes=${offset}-${offset + length - 1}`)
       const bytes = await bodyOf(response, name, signal)
       if (response.status !== 206 || bytes.byteLength !== length || (totalOf(response) ?? size) !== size) {
-        throw new TweedieError('format', `${name}: expected ${length} bytes at offset ${offset} of ${size}, found status ` +
-          `${response.status} with ${bytes.byteLength} bytes of ${totalOf(response)}. The file changed while it was read?`)
+        throw new TweedieError(
+          'format',
+          `${name}: expected ${length} bytes at offset ${offset} of ${size}, found status ` +
+            `${response.status} with ${bytes.byteLength} bytes of ${totalOf(response)}. The file ` +
+            'changed while it was read?',
+        )
       }
       return bytes
     },
@@ -122,10 +140,17 @@ async function get(url: string, signal: AbortSignal | undefined, range?: string)
   const response = await fetch(url, { headers, signal }).catch((cause: unknown) => failed(url, signal, cause))
   if (response.ok || (range !== undefined && response.status === 416)) return response
   await response.body?.cancel()
-  throw new TweedieError('option', `${url}: the server answered ${response.status} ${response.statusText}. Check the URL`)
+  throw new TweedieError(
+    'option',
+    `${url}: the server answered ${response.status} ${response.statusText}. Check the URL`,
+  )
 }
 
-async function bodyOf(response: Response, url: string, signal: AbortSignal | undefined): Promise<Uint8Array<ArrayBuffer>> {
+async function bodyOf(
+  response: Response,
+  url: string,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array<ArrayBuffer>> {
   const buffer = await response.arrayBuffer().catch((cause: unknown) => failed(url, signal, cause))
   signal?.throwIfAborted()
   return new Uint8Array(buffer)
@@ -135,6 +160,11 @@ function failed(url: string, signal: AbortSignal | undefined, cause: unknown): n
   signal?.throwIfAborted()
   // fetch says "fetch failed", and why in its cause: ECONNREFUSED, ENOTFOUND.
   const why = (cause as { cause?: { code?: unknown } } | undefined)?.cause?.code
-  throw new TweedieError('format', `${url}: reading failed (${cause instanceof Error ? cause.message : String(cause)}${typeof why === 'string' ? `, ${why}` : ''}): ` +
-    'is the server there, and does a page of another origin have its permission (CORS)?', { cause })
+  throw new TweedieError(
+    'format',
+    `${url}: reading failed (${cause instanceof Error ? cause.message : String(cause)}` +
+      `${typeof why === 'string' ? `, ${why}` : ''}): ` +
+      'is the server there, and does a page of another origin have its permission (CORS)?',
+    { cause },
+  )
 }

@@ -45,7 +45,9 @@ export class TorchTensor {
   constructor(storage: unknown, offset: unknown, shape: unknown, stride: unknown) {
     const sizes = isSize(offset) && isSizes(shape) && isSizes(stride) && shape.length === stride.length
     if (!(storage instanceof TorchStorage) || !sizes) {
-      throw new MalformedPickle('expected a tensor of storage, offset, shape and as many strides, found other arguments')
+      throw new MalformedPickle(
+        'expected a tensor of storage, offset, shape and as many strides, found other arguments',
+      )
     }
     this.storage = storage
     this.offset = offset
@@ -53,11 +55,13 @@ export class TorchTensor {
     this.shape = [...shape]
     this.stride = [...stride]
     this.count = shape.reduce((a, b) => a * b, 1)
-    const last = this.count === 0 ? offset - 1 : shape.reduce((sum, n, d) => sum + (n - 1) * stride[d]!, offset)
+    const last = this.count === 0 ? offset - 1 : shape.reduce((sum, n, d) => sum + (n - 1) * stride[d], offset)
     // The last bound refuses a stride of 0, by which a small file could ask for any amount of memory.
     if (last >= storage.count || !Number.isSafeInteger(this.count) || this.count > storage.count) {
-      throw new MalformedPickle(`a tensor [${shape.join(', ')}] with strides [${stride.join(', ')}] at ${offset}: ` +
-        `expected it within the ${storage.count} elements of storage ${storage.key}`)
+      throw new MalformedPickle(
+        `a tensor [${shape.join(', ')}] with strides [${stride.join(', ')}] at ${offset}: ` +
+          `expected it within the ${storage.count} elements of storage ${storage.key}`,
+      )
     }
   }
 }
@@ -78,8 +82,11 @@ function rebuildParameter(data: unknown): TorchTensor {
 /** Everything that a pickle may name. */
 export const torchGlobals: PickleGlobals = new Map<string, unknown>([
   ['collections.OrderedDict', orderedDict],
-  ['torch._utils._rebuild_tensor_v2',
-    (storage: unknown, offset: unknown, shape: unknown, stride: unknown) => new TorchTensor(storage, offset, shape, stride)],
+  [
+    'torch._utils._rebuild_tensor_v2',
+    (storage: unknown, offset: unknown, shape: unknown, stride: unknown) =>
+      new TorchTensor(storage, offset, shape, stride),
+  ],
   ['torch._utils._rebuild_parameter', rebuildParameter],
   ['torch.Size', (sizes: unknown) => sizes],
   ['torch.DoubleStorage', new StorageType('F64')],
@@ -102,17 +109,29 @@ export function selectStateDict(root: unknown, file: string): Map<string, TorchT
   if (isStateDict(root)) return root
   const nested = root instanceof Map ? nestings.filter((key) => isStateDict(root.get(key))) : []
   if (nested.length === 1) return (root as Map<unknown, unknown>).get(nested[0]) as Map<string, TorchTensor>
-  const found = !(root instanceof Map) ? 'no dictionary'
-    : nested.length > 1 ? `several: ${nested.join(', ')}`
-      : `the keys ${[...root.keys()]
-        .slice(0, 20).map((key) => typeof key === 'string' ? key : typeof key).join(', ') || '(none)'}`
-  throw new TweedieError('format', `${file}: expected a dictionary of tensors, or one under ${nestings.join(', ')}, found ` +
-    `${found}. Save the weights alone: torch.save(model.state_dict(), path)`)
+  const found = !(root instanceof Map)
+    ? 'no dictionary'
+    : nested.length > 1
+      ? `several: ${nested.join(', ')}`
+      : `the keys ${
+          [...root.keys()]
+            .slice(0, 20)
+            .map((key) => (typeof key === 'string' ? key : typeof key))
+            .join(', ') || '(none)'
+        }`
+  throw new TweedieError(
+    'format',
+    `${file}: expected a dictionary of tensors, or one under ${nestings.join(', ')}, found ` +
+      `${found}. Save the weights alone: torch.save(model.state_dict(), path)`,
+  )
 }
 
 function isStateDict(value: unknown): value is Map<string, TorchTensor> {
-  return value instanceof Map && value.size > 0
-    && [...value].every(([key, tensor]) => typeof key === 'string' && tensor instanceof TorchTensor)
+  return (
+    value instanceof Map &&
+    value.size > 0 &&
+    [...value].every(([key, tensor]) => typeof key === 'string' && tensor instanceof TorchTensor)
+  )
 }
 
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0

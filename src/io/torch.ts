@@ -18,10 +18,10 @@ const legacyProtocol = 1001
  * Opens a PyTorch file that holds a state dict: a dictionary of tensors at the top, or the only one under `state_dict`,
  * `model_state_dict`, `ema` or `model`. No code of the file is run and no other global resolved. Rejects with 'format'.
  *
- * Both containers: a zip (since PyTorch 1.6) holds a pickle `X/data.pkl` that describes the tensors, and each storage as a
- * record `X/data/KEY`. The legacy file is five pickles (magic number, protocol, system, object, storage keys) and then,
- * storage by storage, a count and the elements. Tensors are views of storages (offset and strides): reading fetches the
- * view's span and gathers it to C order.
+ * Both containers: a zip (since PyTorch 1.6) holds a pickle `X/data.pkl` that describes the tensors, and each storage
+ * as a record `X/data/KEY`. The legacy file is five pickles (magic number, protocol, system, object, storage keys) and
+ * then, storage by storage, a count and the elements. Tensors are views of storages (offset and strides): reading
+ * fetches the view's span and gathers it to C order.
  */
 export async function openTorch(source: ByteSource, { signal }: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
   const head = await source.read(0, Math.min(2, source.size), signal)
@@ -30,7 +30,10 @@ export async function openTorch(source: ByteSource, { signal }: { signal?: Abort
   for (const [name, tensor] of selectStateDict(root, source.name)) {
     const { dtype } = tensor.storage
     tensors.set(name, {
-      name, dtype, shape: tensor.shape, byteLength: tensor.count * fileDTypes[dtype].bytes,
+      name,
+      dtype,
+      shape: tensor.shape,
+      byteLength: tensor.count * fileDTypes[dtype].bytes,
       async read(signal) {
         signal?.throwIfAborted()
         const start = await locate(tensor.storage, signal)
@@ -53,31 +56,39 @@ async function openTorchZip(source: ByteSource, signal?: AbortSignal): Promise<C
   const pickles = [...entries.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name))
   const pickle = pickles[0]
   if (pickle === undefined || pickles.length > 1) {
-    throw broken(`expected a zip of torch.save with one record X/data.pkl, found ${pickles.length} among ` +
-      `${entries.size} records`)
+    throw broken(
+      `expected a zip of torch.save with one record X/data.pkl, found ${pickles.length} among ` +
+        `${entries.size} records`,
+    )
   }
   if (pickle.size > maxPickle) throw broken(`expected a pickle of at most ${maxPickle} bytes, found ${pickle.size}`)
   const folder = pickle.name.slice(0, -'data.pkl'.length)
 
   const order = entries.get(`${folder}byteorder`)
   if (order !== undefined && order.size < 16) {
-    const text = new TextDecoder().decode(await source.read(await dataOffset(source, order, signal), order.size, signal))
+    const text = new TextDecoder().decode(
+      await source.read(await dataOffset(source, order, signal), order.size, signal),
+    )
     if (text !== 'little') throw broken(`expected little-endian tensors, found byte order "${text}"`)
   }
 
   const bytes = await source.read(await dataOffset(source, pickle, signal), pickle.size, signal)
   const storages = new Map<string, TorchStorage>()
   const { value } = unpickle(bytes, 0, source.name, torchGlobals, storageTable(storages))
-  const records = new Map([...storages.values()].map((storage) => {
-    const { key, dtype, count } = storage
-    const entry = entries.get(`${folder}data/${key}`)
-    const expected = count * fileDTypes[dtype].bytes
-    if (entry?.size !== expected) {
-      throw broken(`storage ${key}: expected a record of ${expected} bytes for ${count} of ${dtype}, ` +
-        `found ${entry?.size ?? 'none'}`)
-    }
-    return [key, entry]
-  }))
+  const records = new Map(
+    [...storages.values()].map((storage) => {
+      const { key, dtype, count } = storage
+      const entry = entries.get(`${folder}data/${key}`)
+      const expected = count * fileDTypes[dtype].bytes
+      if (entry?.size !== expected) {
+        throw broken(
+          `storage ${key}: expected a record of ${expected} bytes for ${count} of ${dtype}, ` +
+            `found ${entry?.size ?? 'none'}`,
+        )
+      }
+      return [key, entry]
+    }),
+  )
   return { root: value, locate: ({ key }, signal) => dataOffset(source, records.get(key)!, signal) }
 }
 
@@ -93,7 +104,8 @@ async function openTorchLegacy(source: ByteSource, signal?: AbortSignal): Promis
   }
   if (next() !== legacyMagic) throw broken('expected the magic number of a PyTorch file, found another pickle')
   const protocol = next()
-  if (protocol !== legacyProtocol) throw broken(`expected protocol ${legacyProtocol} of torch.save, found ${show(protocol)}`)
+  if (protocol !== legacyProtocol)
+    throw broken(`expected protocol ${legacyProtocol} of torch.save, found ${show(protocol)}`)
   const system = next()
   if (!(system instanceof Map) || system.get('little_endian') !== true) throw broken('expected little-endian tensors')
   const root = next()
@@ -103,7 +115,8 @@ async function openTorchLegacy(source: ByteSource, signal?: AbortSignal): Promis
   const starts = new Map<string, number>()
   for (const key of keys as unknown[]) {
     const storage = typeof key === 'string' ? storages.get(key) : undefined
-    if (storage === undefined || starts.has(storage.key)) throw broken(`expected each storage once, found key ${show(key)}`)
+    if (storage === undefined || starts.has(storage.key))
+      throw broken(`expected each storage once, found key ${show(key)}`)
     const count = (await readData(source, at, 8, signal)).getBigInt64(0, true)
     if (count !== BigInt(storage.count)) {
       throw broken(`storage ${storage.key}: expected ${storage.count} elements, found ${count}`)
@@ -118,30 +131,40 @@ async function openTorchLegacy(source: ByteSource, signal?: AbortSignal): Promis
   return { root, locate: ({ key }) => starts.get(key)! }
 }
 
-/** Persistent ids are `('storage', type, key, device, count)`, and legacy files add None (or a view, of PyTorch 0.1). */
-const storageTable = (storages: Map<string, TorchStorage>) => (id: unknown): TorchStorage => {
-  const [kind, type, key, , count, view] = Array.isArray(id) ? id as unknown[] : []
-  const valid = kind === 'storage' && type instanceof StorageType && typeof key === 'string' && (view ?? null) === null
-  if (!valid || typeof count !== 'number' || !Number.isSafeInteger(count) || count < 0) {
-    throw new MalformedPickle("expected a persistent id ('storage', type, key, device, count), found another")
+/**
+ * Persistent ids are `('storage', type, key, device, count)`, and legacy files add None (or a view, of PyTorch 0.1).
+ */
+const storageTable =
+  (storages: Map<string, TorchStorage>) =>
+  (id: unknown): TorchStorage => {
+    const [kind, type, key, , count, view] = Array.isArray(id) ? (id as unknown[]) : []
+    const valid =
+      kind === 'storage' && type instanceof StorageType && typeof key === 'string' && (view ?? null) === null
+    if (!valid || typeof count !== 'number' || !Number.isSafeInteger(count) || count < 0) {
+      throw new MalformedPickle("expected a persistent id ('storage', type, key, device, count), found another")
+    }
+    const known = storages.get(key)
+    if (known !== undefined && (known.dtype !== type.dtype || known.count !== count)) {
+      throw new MalformedPickle(
+        `storage ${key}: expected one type and size, found ${known.count} ${known.dtype} and ` +
+          `${count} ${type.dtype}`,
+      )
+    }
+    const storage = known ?? new TorchStorage(type.dtype, key, count)
+    storages.set(key, storage)
+    return storage
   }
-  const known = storages.get(key)
-  if (known !== undefined && (known.dtype !== type.dtype || known.count !== count)) {
-    throw new MalformedPickle(`storage ${key}: expected one type and size, found ${known.count} ${known.dtype} and ` +
-      `${count} ${type.dtype}`)
-  }
-  const storage = known ?? new TorchStorage(type.dtype, key, count)
-  storages.set(key, storage)
-  return storage
-}
 
 /** The view's elements in C order. Reads from its first element to its last and no further. */
 async function readView(
-  source: ByteSource, start: number, { storage, offset, shape, stride, count }: TorchTensor, signal?: AbortSignal,
+  source: ByteSource,
+  start: number,
+  { storage, offset, shape, stride, count }: TorchTensor,
+  signal?: AbortSignal,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const size = fileDTypes[storage.dtype].bytes
   if (count === 0) return new Uint8Array(0)
-  const last = shape.reduce((sum, n, d) => sum + (n - 1) * stride[d]!, 0)
+  const last = shape.reduce((sum, n, d) => sum + (n - 1) * stride[d], 0)
   const span = await source.read(start + offset * size, (last + 1) * size, signal)
   if (last + 1 === count && isContiguous(shape, stride)) return span
 
@@ -149,12 +172,12 @@ async function readView(
   const index = shape.map(() => 0)
   let from = 0
   for (let to = 0; to < out.length; to += size) {
-    for (let b = 0; b < size; b++) out[to + b] = span[from + b]!
+    for (let b = 0; b < size; b++) out[to + b] = span[from + b]
     // Counts up like an odometer, last dimension first.
     for (let d = shape.length - 1; d >= 0; d--) {
-      from += stride[d]! * size
-      if (++index[d]! < shape[d]!) break
-      from -= shape[d]! * stride[d]! * size
+      from += stride[d] * size
+      if (++index[d] < shape[d]) break
+      from -= shape[d] * stride[d] * size
       index[d] = 0
     }
   }
@@ -170,7 +193,7 @@ function isContiguous(shape: readonly number[], stride: readonly number[]): bool
   let step = 1
   for (let d = shape.length - 1; d >= 0; d--) {
     if (shape[d] !== 1 && stride[d] !== step) return false
-    step *= shape[d]!
+    step *= shape[d]
   }
   return true
 }

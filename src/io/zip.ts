@@ -23,12 +23,16 @@ const maxDirectory = 2 ** 26
 
 /**
  * All records of a zip archive by name; its directory alone is read, by range (PKWARE APPNOTE 6.3.10, sections 4.3 and
- * 4.5.3). PyTorch stores its records uncompressed, so a record is a slice of the file and a tensor is read without the others;
- * NumPy's archives may be deflated, and are read record by record. Zip64 is understood (archives past 4 GiB, and PyTorch
- * writes its records always), encryption and volumes are not. Throws 'format' for a broken or encrypted archive, and for a
- * compressed one unless `deflate` allows it.
+ * 4.5.3). PyTorch stores its records uncompressed, so a record is a slice of the file and a tensor is read without the
+ * others; NumPy's archives may be deflated, and are read record by record. Zip64 is understood (archives past 4 GiB,
+ * and PyTorch writes its records always), encryption and volumes are not. Throws 'format' for a broken or encrypted
+ * archive, and for a compressed one unless `deflate` allows it.
  */
-export async function openZip(source: ByteSource, signal?: AbortSignal, { deflate = false } = {}): Promise<Map<string, ZipEntry>> {
+export async function openZip(
+  source: ByteSource,
+  signal?: AbortSignal,
+  { deflate = false } = {},
+): Promise<Map<string, ZipEntry>> {
   const broken = (message: string) => new TweedieError('format', `${source.name}: broken zip: ${message}`)
   const { offset, size, count } = await findDirectory(source, broken, signal)
   const view = await readData(source, offset, size, signal)
@@ -40,7 +44,8 @@ export async function openZip(source: ByteSource, signal?: AbortSignal, { deflat
     if (at + 46 > size || view.getUint32(at, true) !== 0x02014b50) {
       throw broken(`expected ${count} directory entries, found ${i}`)
     }
-    const nameLength = view.getUint16(at + 28, true), extraLength = view.getUint16(at + 30, true)
+    const nameLength = view.getUint16(at + 28, true),
+      extraLength = view.getUint16(at + 30, true)
     const next = at + 46 + nameLength + extraLength + view.getUint16(at + 32, true)
     if (next > size) throw broken(`directory entry ${i} reaches past the directory`)
     const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength))
@@ -50,16 +55,30 @@ export async function openZip(source: ByteSource, signal?: AbortSignal, { deflat
     if (view.getUint16(at + 8, true) & 1) throw wrong('expected no encryption')
     const deflated = deflate && method === 8
     if (method !== 0 && !deflated) {
-      throw wrong(`expected a stored ${deflate ? 'or deflated record' : 'record, as torch.save writes'}, found compression method ${method}`)
+      throw wrong(
+        `expected a stored ${deflate ? 'or deflated record' : 'record, as torch.save writes'}, found ` +
+          `compression method ${method}`,
+      )
     }
 
     const extra = new DataView(view.buffer, view.byteOffset + at + 46 + nameLength, extraLength)
     const [length, stored, start] = wideFields(
-      extra, [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)], wrong)
-    if (stored !== length && !deflated) throw wrong(`expected as many stored bytes as its length of ${length}, found ${stored}`)
-    if (start! + 30 + stored! > offset) throw wrong(`expected it before the directory at ${offset}, found it at ${start}`)
+      extra,
+      [view.getUint32(at + 24, true), view.getUint32(at + 20, true), view.getUint32(at + 42, true)],
+      wrong,
+    )
+    if (stored !== length && !deflated)
+      throw wrong(`expected as many stored bytes as its length of ${length}, found ${stored}`)
+    if (start + 30 + stored > offset) throw wrong(`expected it before the directory at ${offset}, found it at ${start}`)
     if (entries.has(name)) throw wrong('found twice')
-    entries.set(name, { name, size: stored!, header: start!, length: length!, deflated, crc32: view.getUint32(at + 16, true) })
+    entries.set(name, {
+      name,
+      size: stored,
+      header: start,
+      length: length,
+      deflated,
+      crc32: view.getUint32(at + 16, true),
+    })
     at = next
   }
   return entries
@@ -70,8 +89,10 @@ export async function dataOffset(source: ByteSource, entry: ZipEntry, signal?: A
   const local = await readData(source, entry.header, 30, signal)
   const start = entry.header + 30 + local.getUint16(26, true) + local.getUint16(28, true)
   if (local.getUint32(0, true) !== 0x04034b50 || start + entry.size > source.size) {
-    throw new TweedieError('format', `${source.name}: broken zip: record "${entry.name}": expected its header at ` +
-      `${entry.header}`)
+    throw new TweedieError(
+      'format',
+      `${source.name}: broken zip: record "${entry.name}": expected its header at ` + `${entry.header}`,
+    )
   }
   return start
 }
@@ -85,8 +106,13 @@ export async function readEntry(source: ByteSource, entry: ZipEntry, signal?: Ab
     new TweedieError('format', `${source.name}: broken zip: record "${entry.name}": ${message}`, { cause })
   if (entry.length >= 2 ** 31) throw wrong(`expected less than 2 GiB, found ${entry.length} bytes`)
   const stored = await source.read(await dataOffset(source, entry, signal), entry.size, signal)
-  const bytes = entry.deflated ? await inflate(stored, entry.length).catch((cause: unknown) => { throw wrong('its compressed bytes are damaged', cause) }) : stored
-  if (bytes.length !== entry.length || crc32(bytes) !== entry.crc32) throw wrong('its bytes are damaged. Get the file again')
+  const bytes = entry.deflated
+    ? await inflate(stored, entry.length).catch((cause: unknown) => {
+        throw wrong('its compressed bytes are damaged', cause)
+      })
+    : stored
+  if (bytes.length !== entry.length || crc32(bytes) !== entry.crc32)
+    throw wrong('its bytes are damaged. Get the file again')
   return bytes
 }
 
@@ -110,20 +136,23 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, n) => {
 /** The checksum of ZIP and PNG. */
 export function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff
-  for (let i = 0; i < bytes.length; i++) crc = crcTable[(crc ^ bytes[i]!) & 255]! ^ (crc >>> 8)
+  for (let i = 0; i < bytes.length; i++) crc = crcTable[(crc ^ bytes[i]) & 255] ^ (crc >>> 8)
   return ~crc >>> 0
 }
 
 type Broken = (message: string) => TweedieError
 
 async function findDirectory(
-  source: ByteSource, broken: Broken, signal?: AbortSignal,
+  source: ByteSource,
+  broken: Broken,
+  signal?: AbortSignal,
 ): Promise<{ offset: number; size: number; count: number }> {
   // The end record (22 bytes) may be followed by a comment of up to 65535 bytes and is found from behind.
   const length = Math.min(source.size, 22 + 65535)
   const start = source.size - length
   const tail = await readData(source, start, length, signal)
-  const isEnd = (at: number) => tail.getUint32(at, true) === 0x06054b50 && at + 22 + tail.getUint16(at + 20, true) === length
+  const isEnd = (at: number) =>
+    tail.getUint32(at, true) === 0x06054b50 && at + 22 + tail.getUint16(at + 20, true) === length
   let end = length - 22
   while (end >= 0 && !isEnd(end)) end--
   if (end < 0) throw broken('expected an end record, found none: the file is cut short')
@@ -141,20 +170,28 @@ async function findDirectory(
       if (limit + 56 > source.size) throw broken(`expected a zip64 end record at ${limit}, found the end of the file`)
       const wide = await readData(source, limit, 56, signal)
       if (wide.getUint32(0, true) !== 0x06064b50) throw broken(`expected a zip64 end record at ${limit}, found none`)
-      const [count, size, offset] = [32, 40, 48].map((at) => safe(wide.getBigUint64(at, true))) as [number, number, number]
+      const [count, size, offset] = [32, 40, 48].map((at) => safe(wide.getBigUint64(at, true))) as [
+        number,
+        number,
+        number,
+      ]
       found = { offset, size, count }
     }
   }
-  if (found.offset + found.size > limit) throw broken(`expected a directory before the end record at ${limit}, found it ` +
-    `at ${found.offset} with ${found.size} bytes`)
-  if (found.size > maxDirectory) throw broken(`expected a directory of at most ${maxDirectory} bytes, found ${found.size}`)
+  if (found.offset + found.size > limit)
+    throw broken(
+      `expected a directory before the end record at ${limit}, found it ` +
+        `at ${found.offset} with ${found.size} bytes`,
+    )
+  if (found.size > maxDirectory)
+    throw broken(`expected a directory of at most ${maxDirectory} bytes, found ${found.size}`)
   return found
 }
 
 /** Replaces fields of 0xffffffff (in this order: length, stored, header) by those of the zip64 extra field. */
 function wideFields(extra: DataView, fields: number[], wrong: Broken): number[] {
   if (!fields.includes(0xffffffff)) return fields
-  for (let at = 0; at + 4 <= extra.byteLength;) {
+  for (let at = 0; at + 4 <= extra.byteLength; ) {
     const length = extra.getUint16(at + 2, true)
     if (extra.getUint16(at, true) === 1) {
       let from = at + 4

@@ -1,7 +1,15 @@
 /** Distances between sets of features: nearest neighbours, and which points lie in which balls. */
 import { TweedieError } from '../errors.ts'
 import type { Device } from '../tensor/index.ts'
-import { checkPoints, countOf, nearest, type Neighbours, type NearestOptions, type Points, type SearchOptions } from './nearest.ts'
+import {
+  checkPoints,
+  countOf,
+  nearest,
+  type Neighbours,
+  type NearestOptions,
+  type Points,
+  type SearchOptions,
+} from './nearest.ts'
 import { pacer } from './pace.ts'
 
 /** Balls around the rows of `centres`. */
@@ -18,18 +26,25 @@ export interface BallOptions extends SearchOptions {
 }
 
 /**
- * The `k` nearest references of each query by Euclidean distance, as `nearest` finds them: exact in double precision, of
- * equally near ones the lower row first. Errors are those of `nearest`.
+ * The `k` nearest references of each query by Euclidean distance, as `nearest` finds them: exact in double precision,
+ * of equally near ones the lower row first. Errors are those of `nearest`.
  */
 export function kNearest(
-  _device: Device, queries: Points, references: Points, k: number, options: NearestOptions = {},
+  _device: Device,
+  queries: Points,
+  references: Points,
+  k: number,
+  options: NearestOptions = {},
 ): Promise<Neighbours> {
   return nearest(queries, references, k, options)
 }
 
 /** The distance of each point to its `k`-th nearest other point, [N]. Errors are those of `nearest`. */
 export async function radii(
-  device: Device, points: Points, k: number, options: SearchOptions = {},
+  device: Device,
+  points: Points,
+  k: number,
+  options: SearchOptions = {},
 ): Promise<Float64Array<ArrayBuffer>> {
   const { distances } = await kNearest(device, points, points, k, { ...options, leaveOneOut: true })
   return Float64Array.from({ length: countOf(points) }, (_, i) => distances[i * k + k - 1])
@@ -42,7 +57,11 @@ export async function radii(
  * @throws TweedieError 'shape' for points of other dimensions than the centres, or not one radius for each
  */
 export async function eachBall(
-  _device: Device, points: Points, balls: Balls, visit: (point: number, ball: number) => void, options: BallOptions = {},
+  _device: Device,
+  points: Points,
+  balls: Balls,
+  visit: (point: number, ball: number) => void,
+  options: BallOptions = {},
 ): Promise<void> {
   check('eachBall', points, balls)
   const { strict = true } = options
@@ -59,7 +78,10 @@ export async function eachBall(
  * @throws TweedieError 'shape' for points of other dimensions than the centres, or not one radius for each
  */
 export async function leastRatio(
-  _device: Device, points: Points, balls: Balls, options: SearchOptions = {},
+  _device: Device,
+  points: Points,
+  balls: Balls,
+  options: SearchOptions = {},
 ): Promise<Float64Array<ArrayBuffer>> {
   check('leastRatio', points, balls)
   const least = new Float64Array(countOf(points)).fill(Infinity)
@@ -71,7 +93,10 @@ export async function leastRatio(
 }
 
 async function eachSquare(
-  points: Points, centres: Points, options: SearchOptions, visit: (point: number, centre: number, squared: number) => void,
+  points: Points,
+  centres: Points,
+  options: SearchOptions,
+  visit: (point: number, centre: number, squared: number) => void,
 ): Promise<void> {
   const { dimension } = points
   const [n, m] = [countOf(points), countOf(centres)]
@@ -94,9 +119,15 @@ function check(user: string, points: Points, { centres, radii }: Balls): void {
   checkPoints(user, 'points', points)
   checkPoints(user, 'centres', centres)
   if (points.dimension !== centres.dimension) {
-    throw new TweedieError('shape', `${user}: expected points and centres of one dimension, found ${points.dimension} and ${centres.dimension}.`)
+    throw new TweedieError(
+      'shape',
+      `${user}: expected points and centres of one dimension, found ${points.dimension} and ${centres.dimension}.`,
+    )
   }
   if (radii.length !== countOf(centres)) {
-    throw new TweedieError('shape', `${user}: expected a radius for each of the ${countOf(centres)} centres, found ${radii.length}.`)
+    throw new TweedieError(
+      'shape',
+      `${user}: expected a radius for each of the ${countOf(centres)} centres, found ${radii.length}.`,
+    )
   }
 }

@@ -1,4 +1,6 @@
-/** What `tweedie evaluate` found: plain numbers and words, the contents of evaluation.json and all that its page draws. */
+/**
+ * What `tweedie evaluate` found: plain numbers and words, the contents of evaluation.json and all that its page draws.
+ */
 
 /** A number with the bounds of its interval; null bounds where it has none. */
 export interface Estimate {

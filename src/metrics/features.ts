@@ -19,10 +19,16 @@ export const featureBatch = 256
  * [count, C, size, size] in [-1, 1].
  */
 export async function featuresOf(
-  device: Device, net: FeatureNet, count: number, load: (first: number, count: number) => Promise<Float32Array>,
+  device: Device,
+  net: FeatureNet,
+  count: number,
+  load: (first: number, count: number) => Promise<Float32Array>,
   { size, signal, onProgress }: FeaturesOptions,
 ): Promise<Points> {
-  const { dimension, config: { inChannels } } = net
+  const {
+    dimension,
+    config: { inChannels },
+  } = net
   const data = new Float32Array(count * dimension)
   for (let first = 0; first < count; first += featureBatch) {
     const n = Math.min(featureBatch, count - first)

@@ -27,7 +27,11 @@ export interface NearestTrainingOptions {
  * number alone says little: the same distances of images that were held out of the training say what is usual. Errors
  * are those of `nearestPictures`.
  */
-export async function nearestInPixels(pictures: Pictures, training: Pictures, options: NearestTrainingOptions = {}): Promise<NearestTraining> {
+export async function nearestInPixels(
+  pictures: Pictures,
+  training: Pictures,
+  options: NearestTrainingOptions = {},
+): Promise<NearestTraining> {
   const { rms: distances, indices, symmetries } = await nearestPictures(pictures, training, options)
   return { distances, indices, symmetries }
 }
@@ -36,19 +40,31 @@ export async function nearestInPixels(pictures: Pictures, training: Pictures, op
  * The question of {@link nearestInPixels} in the features of `net`, whose vectors have length 1: Euclidean distances of
  * pictures in [-1, 1].
  */
-export async function nearestInFeatures(device: Device, net: FeatureNet, pictures: Pictures, training: Pictures, { signal, onProgress }: NearestTrainingOptions = {}): Promise<NearestTraining> {
+export async function nearestInFeatures(
+  device: Device,
+  net: FeatureNet,
+  pictures: Pictures,
+  training: Pictures,
+  { signal, onProgress }: NearestTrainingOptions = {},
+): Promise<NearestTraining> {
   const { channels, size } = training
   const dimension = channels * size * size
   // Turned as they are needed: a second copy of all images might not fit.
-  const features = ({ data }: Pictures, symmetry: number, done: (part: number) => void = () => {}): ReturnType<typeof featuresOf> => {
+  const features = (
+    { data }: Pictures,
+    symmetry: number,
+    done: (part: number) => void = () => {},
+  ): ReturnType<typeof featuresOf> => {
     const count = data.length / dimension
-    const load = async (first: number, n: number): Promise<Float32Array> => turned({ data: data.subarray(first * dimension, (first + n) * dimension), size }, symmetry)
+    const load = async (first: number, n: number): Promise<Float32Array> =>
+      turned({ data: data.subarray(first * dimension, (first + n) * dimension), size }, symmetry)
     return featuresOf(device, net, count, load, { size, signal, onProgress: (k) => done(k / count) })
   }
   const queries = await features(pictures, 0)
   const search = new Search(pictures.data.length / dimension, 1)
   for (let s = 0; s < 8; s++) {
-    // The net does not see a turned picture as the same: unlike pixels', these distances need the training images turned.
+    // The net does not see a turned picture as the same: unlike pixels', these distances need the
+    // training images turned.
     await search.pass(queries, await features(training, s, (part) => onProgress?.((s + part) / 8)), { signal })
   }
   return { distances: search.result().distances, indices: search.indices, symmetries: search.passes }
@@ -62,7 +78,9 @@ export interface MemorizationFigures {
   /** Quantiles at {@link memorizationLevels}. */
   readonly samples: readonly number[]
   readonly heldOut: readonly number[]
-  /** Part of the samples that is nearer to a training image than the 1 % quantile of the held-out images: 0.01 is usual. */
+  /**
+   * Part of the samples that is nearer to a training image than the 1 % quantile of the held-out images: 0.01 is usual.
+   */
   readonly nearer: number
 }
 
@@ -75,7 +93,8 @@ export interface MemorizationFigures {
 export function memorizationFigures(samples: ArrayLike<number>, heldOut: ArrayLike<number>): MemorizationFigures {
   const [threshold] = quantiles(heldOut, [0.01]) as [number]
   return {
-    samples: quantiles(samples, memorizationLevels), heldOut: quantiles(heldOut, memorizationLevels),
+    samples: quantiles(samples, memorizationLevels),
+    heldOut: quantiles(heldOut, memorizationLevels),
     nearer: Array.from(samples).filter((distance) => distance < threshold).length / samples.length,
   }
 }

@@ -43,7 +43,12 @@ export const countOf = ({ data, dimension }: Points): number => data.length / di
  * @throws TweedieError 'shape' for points of different dimensions or broken rows, 'option' for fewer references than k,
  *   'non-finite' for a query or reference that is no number
  */
-export async function nearest(queries: Points, references: Points, k: number, { leaveOneOut = false, signal, onProgress }: NearestOptions = {}): Promise<Neighbours> {
+export async function nearest(
+  queries: Points,
+  references: Points,
+  k: number,
+  { leaveOneOut = false, signal, onProgress }: NearestOptions = {},
+): Promise<Neighbours> {
   check(queries, references, k, leaveOneOut)
   const search = new Search(countOf(queries), k)
   await search.pass(queries, references, { leaveOneOut, signal, onProgress })
@@ -70,7 +75,11 @@ export class Search {
     return { k: this.k, indices: this.indices, distances: this.#squared.map(Math.sqrt) }
   }
 
-  async pass(queries: Points, references: Points, { leaveOneOut = false, signal, onProgress }: NearestOptions = {}): Promise<void> {
+  async pass(
+    queries: Points,
+    references: Points,
+    { leaveOneOut = false, signal, onProgress }: NearestOptions = {},
+  ): Promise<void> {
     const { dimension } = references
     const [n, m] = [countOf(queries), countOf(references)]
     // 256 KiB of references, which the second-level cache holds beside a query.
@@ -80,7 +89,7 @@ export class Search {
       const end = Math.min(m, begin + block)
       for (let i = 0; i < n; i++) {
         this.#compare(queries.data, references.data, dimension, i, begin, end, leaveOneOut)
-        const wait = i % 64 === 63 ? pace((begin + (i + 1) / n * (end - begin)) / m) : undefined
+        const wait = i % 64 === 63 ? pace((begin + ((i + 1) / n) * (end - begin)) / m) : undefined
         if (wait) await wait
       }
       onProgress?.(end / m)
@@ -89,18 +98,26 @@ export class Search {
     this.#pass++
   }
 
-  #compare(a: Float32Array, b: Float32Array, dimension: number, i: number, begin: number, end: number, leaveOneOut: boolean): void {
+  #compare(
+    a: Float32Array,
+    b: Float32Array,
+    dimension: number,
+    i: number,
+    begin: number,
+    end: number,
+    leaveOneOut: boolean,
+  ): void {
     const { k } = this
     const last = i * k + k - 1
     for (let j = begin; j < end; j++) {
       if (leaveOneOut && i === j) continue
-      const squared = squaredDistance(a, i * dimension, b, j * dimension, dimension, this.#squared[last]!)
-      if (squared >= this.#squared[last]!) continue
+      const squared = squaredDistance(a, i * dimension, b, j * dimension, dimension, this.#squared[last])
+      if (squared >= this.#squared[last]) continue
       let at = last
-      for (; at > i * k && squared < this.#squared[at - 1]!; at--) {
-        this.#squared[at] = this.#squared[at - 1]!
-        this.indices[at] = this.indices[at - 1]!
-        this.passes[at] = this.passes[at - 1]!
+      for (; at > i * k && squared < this.#squared[at - 1]; at--) {
+        this.#squared[at] = this.#squared[at - 1]
+        this.indices[at] = this.indices[at - 1]
+        this.passes[at] = this.passes[at - 1]
       }
       this.#squared[at] = squared
       this.indices[at] = j
@@ -110,21 +127,28 @@ export class Search {
 }
 
 /** Σ (a - b)² of two rows; where it passes `enough`, some number of at least that. */
-function squaredDistance(a: Float32Array, p: number, b: Float32Array, q: number, length: number, enough: number): number {
+function squaredDistance(
+  a: Float32Array,
+  p: number,
+  b: Float32Array,
+  q: number,
+  length: number,
+  enough: number,
+): number {
   let sum = 0
   let i = 0
   for (; i + 16 <= length; i += 16) {
     let [even, odd] = [0, 0]
     for (let j = i; j < i + 16; j += 2) {
-      const d = a[p + j]! - b[q + j]!
-      const e = a[p + j + 1]! - b[q + j + 1]!
+      const d = a[p + j] - b[q + j]
+      const e = a[p + j + 1] - b[q + j + 1]
       even += d * d
       odd += e * e
     }
     sum += even + odd
     if (sum >= enough) return sum
   }
-  for (; i < length; i++) sum += (a[p + i]! - b[q + i]!) ** 2
+  for (; i < length; i++) sum += (a[p + i] - b[q + i]) ** 2
   return sum
 }
 
@@ -135,20 +159,36 @@ function squaredDistance(a: Float32Array, p: number, b: Float32Array, q: number,
  */
 export function checkPoints(user: string, name: string, { data, dimension }: Points): void {
   if (!Number.isInteger(dimension) || dimension < 1 || data.length % dimension !== 0) {
-    throw new TweedieError('shape', `${user}: expected ${name} [N, dimension], found ${data.length} numbers for a dimension of ${dimension}.`)
+    throw new TweedieError(
+      'shape',
+      `${user}: expected ${name} [N, dimension], found ${data.length} numbers for a dimension of ${dimension}.`,
+    )
   }
   // Nothing is nearer than NaN, so it would silently have no neighbours.
   const bad = data.findIndex((value) => !Number.isFinite(value))
-  if (bad >= 0) throw new TweedieError('non-finite', `${user}: expected finite ${name}, found ${data[bad]} in row ${Math.floor(bad / dimension)}.`)
+  if (bad >= 0)
+    throw new TweedieError(
+      'non-finite',
+      `${user}: expected finite ${name}, found ${data[bad]} in row ${Math.floor(bad / dimension)}.`,
+    )
 }
 
 function check(queries: Points, references: Points, k: number, leaveOneOut: boolean): void {
   checkPoints('nearest', 'queries', queries)
   checkPoints('nearest', 'references', references)
-  if (queries.dimension !== references.dimension) throw new TweedieError('shape', `nearest: expected points of one dimension, found ${queries.dimension} and ${references.dimension}.`)
-  if (leaveOneOut && countOf(queries) !== countOf(references)) throw new TweedieError('option', 'nearest: leaveOneOut is for queries that are the references.')
+  if (queries.dimension !== references.dimension)
+    throw new TweedieError(
+      'shape',
+      `nearest: expected points of one dimension, found ${queries.dimension} and ${references.dimension}.`,
+    )
+  if (leaveOneOut && countOf(queries) !== countOf(references))
+    throw new TweedieError('option', 'nearest: leaveOneOut is for queries that are the references.')
   const most = countOf(references) - (leaveOneOut ? 1 : 0)
-  if (!Number.isInteger(k) || k < 1 || k > most) throw new TweedieError('option', `nearest: expected k from 1 to the ${most} reference points there are, found ${k}.`)
+  if (!Number.isInteger(k) || k < 1 || k > most)
+    throw new TweedieError(
+      'option',
+      `nearest: expected k from 1 to the ${most} reference points there are, found ${k}.`,
+    )
 }
 
 /**
@@ -158,7 +198,14 @@ function check(queries: Points, references: Points, k: number, leaveOneOut: bool
  *
  * @param k default 5, PyOD's
  */
-export async function avgKnn(queries: Points, references: Points, { k = 5, ...options }: NearestOptions & { readonly k?: number } = {}): Promise<Float64Array<ArrayBuffer>> {
+export async function avgKnn(
+  queries: Points,
+  references: Points,
+  { k = 5, ...options }: NearestOptions & { readonly k?: number } = {},
+): Promise<Float64Array<ArrayBuffer>> {
   const { distances } = await nearest(queries, references, k, options)
-  return Float64Array.from({ length: countOf(queries) }, (_, i) => distances.subarray(i * k, (i + 1) * k).reduce((a, b) => a + b) / k)
+  return Float64Array.from(
+    { length: countOf(queries) },
+    (_, i) => distances.subarray(i * k, (i + 1) * k).reduce((a, b) => a + b) / k,
+  )
 }

@@ -12,6 +12,6 @@ export function quantiles(values: ArrayLike<number>, ps: readonly number[]): num
     if (!(p >= 0 && p <= 1)) throw new TweedieError('option', `quantiles: expected numbers from 0 to 1, found ${p}.`)
     const at = p * (sorted.length - 1)
     const low = Math.floor(at)
-    return sorted[low]! + (at - low) * (sorted[Math.min(low + 1, sorted.length - 1)]! - sorted[low]!)
+    return sorted[low] + (at - low) * (sorted[Math.min(low + 1, sorted.length - 1)] - sorted[low])
   })
 }

@@ -24,11 +24,19 @@ export interface NearestPictures {
  *
  * @throws TweedieError 'shape' for pictures of different sizes, 'option' where there is no reference
  */
-export async function nearestPictures(queries: Pictures, references: Pictures, { signal, onProgress }: SearchOptions = {}): Promise<NearestPictures> {
+export async function nearestPictures(
+  queries: Pictures,
+  references: Pictures,
+  { signal, onProgress }: SearchOptions = {},
+): Promise<NearestPictures> {
   const { channels, size } = queries
   const dimension = channels * size * size
   if (channels !== references.channels || size !== references.size) {
-    throw new TweedieError('shape', `nearestPictures: expected pictures of one size, found ${channels} x ${size} x ${size} and ${references.channels} x ${references.size} x ${references.size}.`)
+    throw new TweedieError(
+      'shape',
+      `nearestPictures: expected pictures of one size, found ${channels} x ${size} x ${size} and ` +
+        `${references.channels} x ${references.size} x ${references.size}.`,
+    )
   }
   if (references.data.length === 0) throw new TweedieError('option', 'nearestPictures: there are no references.')
   const count = queries.data.length / dimension
@@ -41,11 +49,17 @@ export async function nearestPictures(queries: Pictures, references: Pictures, {
     for (let s = 0; s < 8; s++) {
       // Turning the query back is as good as turning every reference.
       const data = pyramid({ ...some, data: turned(some, inverse(s)) })
-      await search.pass({ data, dimension }, target, { signal, onProgress: (done) => onProgress?.((begin + (s + done) / 8 * n) / count) })
+      await search.pass({ data, dimension }, target, {
+        signal,
+        onProgress: (done) => onProgress?.((begin + ((s + done) / 8) * n) / count),
+      })
     }
     found.indices.set(search.indices, begin)
     found.symmetries.set(search.passes, begin)
-    found.rms.set(search.result().distances.map((d) => d / Math.sqrt(dimension)), begin)
+    found.rms.set(
+      search.result().distances.map((d) => d / Math.sqrt(dimension)),
+      begin,
+    )
   }
   return found
 }
@@ -69,7 +83,7 @@ export function turned({ data, size }: Pick<Pictures, 'data' | 'size'>, s: numbe
     }
   }
   for (let start = 0; start < data.length; start += plane) {
-    for (let i = 0; i < plane; i++) out[start + i] = data[start + from[i]!]!
+    for (let i = 0; i < plane; i++) out[start + i] = data[start + from[i]]
   }
   return out
 }
@@ -78,8 +92,9 @@ export function turned({ data, size }: Pick<Pictures, 'data' | 'size'>, s: numbe
 const inverse = (s: number): number => (s === 5 ? 6 : s === 6 ? 5 : s)
 
 /**
- * An orthonormal change of coordinates that puts coarse differences first (Haar's, on 2 x 2 squares, as often as the size
- * allows): distances are the same, and a sum that begins with the coarse ones shows much sooner that a picture is far.
+ * An orthonormal change of coordinates that puts coarse differences first (Haar's, on 2 x 2 squares, as often
+ * as the size allows): distances are the same, and a sum that begins with the coarse ones shows much sooner
+ * that a picture is far.
  */
 function pyramid({ data, channels, size }: Pictures): Float32Array {
   const dimension = channels * size * size
@@ -97,7 +112,7 @@ function pyramid({ data, channels, size }: Pictures): Float32Array {
         for (let y = 0; y < half; y++) {
           for (let x = 0; x < half; x++) {
             const at = (c * side + 2 * y) * side + 2 * x
-            const [p, q, r, s] = [coarse[at]!, coarse[at + 1]!, coarse[at + side]!, coarse[at + side + 1]!]
+            const [p, q, r, s] = [coarse[at], coarse[at + 1], coarse[at + side], coarse[at + side + 1]]
             const i = (c * half + y) * half + x
             next[i] = (p + q + r + s) / 2
             details[i] = (p + q - r - s) / 2

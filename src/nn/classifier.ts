@@ -50,13 +50,20 @@ export class Classifier {
       const { skips, middle } = this.#trunk(x, timesteps, inputs)
       const { head } = plan
       switch (head.pool) {
-        case 'attention': return runAttentionPool(p, head.attention, runNormSilu(p, head.norm, middle))
+        case 'attention':
+          return runAttentionPool(p, head.attention, runNormSilu(p, head.norm, middle))
         case 'adaptive': {
           const pooled = mean(runNormSilu(p, head.norm, middle), { axes: [2, 3], keepDims: true })
           return reshape(runConv(p, head.conv, pooled), [x.shape[0], -1])
         }
-        case 'spatial': return runLinear(p, head.linear1, relu(runLinear(p, head.linear0, spatialMeans(skips, middle))))
-        case 'spatial_v2': return runLinear(p, head.linear1, runNormSilu(p, head.norm, runLinear(p, head.linear0, spatialMeans(skips, middle))))
+        case 'spatial':
+          return runLinear(p, head.linear1, relu(runLinear(p, head.linear0, spatialMeans(skips, middle))))
+        case 'spatial_v2':
+          return runLinear(
+            p,
+            head.linear1,
+            runNormSilu(p, head.norm, runLinear(p, head.linear0, spatialMeans(skips, middle))),
+          )
       }
     })
   }
@@ -75,8 +82,17 @@ export class Classifier {
     const { y, ...options } = inputs
     const { config, plan, parameters: p } = this
     const down = 2 ** (config.channelMult.length - 1)
-    if (x.shape.length !== 4 || x.shape[1] !== config.inChannels || x.shape[2] % down !== 0 || x.shape[3] % down !== 0) {
-      throw new TweedieError('shape', `The classifier takes [N, ${config.inChannels}, H, W] with H and W multiples of ${down}, found [${x.shape.join(', ')}].`)
+    if (
+      x.shape.length !== 4 ||
+      x.shape[1] !== config.inChannels ||
+      x.shape[2] % down !== 0 ||
+      x.shape[3] % down !== 0
+    ) {
+      throw new TweedieError(
+        'shape',
+        `The classifier takes [N, ${config.inChannels}, H, W] with H and W multiples of ${down}, ` +
+          `found [${x.shape.join(', ')}].`,
+      )
     }
     return runTrunk(p, plan, x, runEmbedding(p, plan, x, timesteps, y), options)
   }
@@ -91,4 +107,8 @@ export class Classifier {
   }
 }
 
-const spatialMeans = (skips: readonly Tensor[], middle: Tensor): Tensor => concat([...skips, middle].map((h) => mean(h, { axes: [2, 3] })), 1)
+const spatialMeans = (skips: readonly Tensor[], middle: Tensor): Tensor =>
+  concat(
+    [...skips, middle].map((h) => mean(h, { axes: [2, 3] })),
+    1,
+  )

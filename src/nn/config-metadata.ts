@@ -1,4 +1,6 @@
-/** A configuration in guided-diffusion's own words (snake case), as `parseConfig` reads it from a checkpoint's metadata. */
+/**
+ * A configuration in guided-diffusion's own words (snake case), as `parseConfig` reads it from a checkpoint's metadata.
+ */
 import { meanTypes, type DiffusionSettings, type ModelConfig } from './config.ts'
 
 /**
@@ -9,9 +11,15 @@ import { meanTypes, type DiffusionSettings, type ModelConfig } from './config.ts
  * encodeSafetensors(tensors, configMetadata(model.config, diffusion))
  * ```
  */
-export function configMetadata({ kind: _, ...fields }: ModelConfig, diffusion?: DiffusionSettings): { config: string; diffusion?: string } {
+export function configMetadata(
+  { kind: _, ...fields }: ModelConfig,
+  diffusion?: DiffusionSettings,
+): { config: string; diffusion?: string } {
   const kept = Object.entries(fields).filter(([key, value]) => !(key === 'superResolution' && value === false))
-  return { config: JSON.stringify(snake(kept)), ...(diffusion ? { diffusion: JSON.stringify(diffusionWords(diffusion)) } : {}) }
+  return {
+    config: JSON.stringify(snake(kept)),
+    ...(diffusion ? { diffusion: JSON.stringify(diffusionWords(diffusion)) } : {}),
+  }
 }
 
 /** Of what a network predicts, the reference has a word for x_0 alone; the others go by ours. */

@@ -42,7 +42,10 @@ export interface TrunkConfig {
 export interface UNetConfig extends TrunkConfig {
   /** Takes a low-resolution image beside x (`SuperResModel`). */
   superResolution: boolean
-  /** Attention heads on the way up, where it is another number than numHeads and numHeadChannels is -1. Absent: numHeads. */
+  /**
+   * Attention heads on the way up, where it is another number than numHeads and numHeadChannels is -1. Absent:
+   * numHeads.
+   */
   numHeadsUpsample?: number
 }
 
@@ -72,14 +75,22 @@ export type NoiseSchedule = 'linear' | 'cosine'
 export type MeanType = 'epsilon' | 'xStart' | 'previousX' | 'v'
 
 /** How files (`predict`) and the command line (`--predict`) call what a network predicts. */
-export const meanTypes = { epsilon: 'epsilon', xstart: 'xStart', 'previous-x': 'previousX', v: 'v' } as const satisfies Record<string, MeanType>
+export const meanTypes = {
+  epsilon: 'epsilon',
+  xstart: 'xStart',
+  'previous-x': 'previousX',
+  v: 'v',
+} as const satisfies Record<string, MeanType>
 
 export const varianceTypes = ['learned', 'learnedRange', 'fixedSmall', 'fixedLarge'] as const
 
 /** Where the variance comes from: the network (as a log-variance, or between two bounds) or the schedule. */
 export type VarianceType = (typeof varianceTypes)[number]
 
-/** How images are noised, and what a network is told of it: classifiers of noisy images must have learnt that of the model they guide. */
+/**
+ * How images are noised, and what a network is told of it: classifiers of noisy images must have learnt that of
+ * the model they guide.
+ */
 export interface NoiseProcess {
   readonly schedule: NoiseSchedule
   /** T, the steps of training. */
@@ -106,8 +117,8 @@ export interface DiffusionSettings extends NoiseProcess, Partial<Pick<DiffusionP
    */
   readonly learnSigma?: boolean
   /**
-   * Of a network without variance head: it is sampled with the posterior's variance (FIXED_SMALL) instead of the forward
-   * process's (FIXED_LARGE), which is the reference's default. Absent: false.
+   * Of a network without variance head: it is sampled with the posterior's variance (FIXED_SMALL) instead of the
+   * forward process's (FIXED_LARGE), which is the reference's default. Absent: false.
    */
   readonly sigmaSmall?: boolean
   /** Training only: the weight of the vb term (`RESCALED_MSE`; Improved DDPM Eq. 16). */
@@ -129,20 +140,25 @@ export const maxDiffusionSteps = 1_000_000
 
 /** Width of each level: `int(mult * M)`, truncated as Python does. */
 export function levelChannels(config: TrunkConfig): number[] {
-  return config.channelMult.map(mult => Math.trunc(mult * config.modelChannels))
+  return config.channelMult.map((mult) => Math.trunc(mult * config.modelChannels))
 }
 
 /** Downsample rate of each level: 1, 2, 4 for three. Its maps have imageSize / rate a side. */
-export const levelRates = ({ channelMult }: Pick<TrunkConfig, 'channelMult'>): number[] => channelMult.map((_, level) => 2 ** level)
+export const levelRates = ({ channelMult }: Pick<TrunkConfig, 'channelMult'>): number[] =>
+  channelMult.map((_, level) => 2 ** level)
 
 /** Attention heads of a block of this width; `numHeads`: where their width is not given. */
-export function headsOf({ numHeadChannels, numHeads: ofDescent }: TrunkConfig, channels: number, numHeads = ofDescent): number {
+export function headsOf(
+  { numHeadChannels, numHeads: ofDescent }: TrunkConfig,
+  channels: number,
+  numHeads = ofDescent,
+): number {
   return numHeadChannels === -1 ? numHeads : channels / numHeadChannels
 }
 
 /**
- * Refuses what no network can be built from, or not the one that was meant: widths that 32 groups do not divide, heads that
- * do not divide the width, attention at a rate that no level has.
+ * Refuses what no network can be built from, or not the one that was meant: widths that 32 groups do not divide, heads
+ * that do not divide the width, attention at a rate that no level has.
  * @throws TweedieError 'option'
  */
 export function checkConfig(config: ModelConfig): void {
@@ -171,25 +187,41 @@ export function checkConfig(config: ModelConfig): void {
   const widths = levelChannels(config)
   widths.forEach((channels, level) => {
     if (channels >= 32 && channels % 32 === 0) return
-    fail(`level ${level} has int(${config.channelMult[level]} * ${config.modelChannels}) = ${channels} channels, ` +
-      'but every norm has 32 groups: modelChannels times each channelMult must be a multiple of 32')
+    fail(
+      `level ${level} has int(${config.channelMult[level]} * ${config.modelChannels}) = ${channels} channels, ` +
+        'but every norm has 32 groups: modelChannels times each channelMult must be a multiple of 32',
+    )
   })
   const last = widths.length - 1
   const deepest = 2 ** last
   if (config.imageSize % deepest !== 0) {
-    fail(`imageSize ${config.imageSize} cannot be halved ${last} times (${widths.length} levels): take a multiple of ${deepest}, or fewer levels`)
+    fail(
+      `imageSize ${config.imageSize} cannot be halved ${last} times (${widths.length} levels): take a multiple ` +
+        `of ${deepest}, or fewer levels`,
+    )
   }
   const rates = levelRates(config)
   const nowhere = config.attentionResolutions.filter((rate) => !rates.includes(rate))
   if (nowhere.length > 0) {
-    fail(`attentionResolutions are downsample rates, and no level has ${nowhere.join(', ')}: the levels have ` +
-      rates.map((rate) => `${rate} (maps of side ${config.imageSize / rate})`).join(', '))
+    fail(
+      `attentionResolutions are downsample rates, and no level has ${nowhere.join(', ')}: the levels have ` +
+        rates.map((rate) => `${rate} (maps of side ${config.imageSize / rate})`).join(', '),
+    )
   }
   widths.forEach((channels, level) => {
     if (level !== last && !config.attentionResolutions.includes(2 ** level)) return
     checkHeads(`attention of level ${level}`, channels, config, fail)
-    if (numHeadsUpsample === undefined || config.numHeadChannels !== -1 || !config.attentionResolutions.includes(2 ** level)) return
-    if (channels % numHeadsUpsample !== 0) fail(`attention of level ${level} has ${channels} channels, which numHeadsUpsample ${numHeadsUpsample} does not divide`)
+    if (
+      numHeadsUpsample === undefined ||
+      config.numHeadChannels !== -1 ||
+      !config.attentionResolutions.includes(2 ** level)
+    )
+      return
+    if (channels % numHeadsUpsample !== 0)
+      fail(
+        `attention of level ${level} has ${channels} channels, which numHeadsUpsample ` +
+          `${numHeadsUpsample} does not divide`,
+      )
   })
   if (config.kind === 'classifier' && config.pool === 'attention' && config.numHeadChannels === -1) {
     fail("pool 'attention' needs numHeadChannels: its heads are given by their width")
@@ -199,7 +231,7 @@ export function checkConfig(config: ModelConfig): void {
 function checkHeads(where: string, channels: number, config: TrunkConfig, fail: (message: string) => never): void {
   const [name, divisor] =
     config.numHeadChannels === -1 ? ['numHeads', config.numHeads] : ['numHeadChannels', config.numHeadChannels]
-  if (channels % (divisor as number) !== 0) {
+  if (channels % divisor !== 0) {
     fail(`${where} has ${channels} channels, which ${name} ${divisor} does not divide`)
   }
 }

@@ -1,5 +1,21 @@
 import { checkAwaited, TweedieError } from '../errors.ts'
-import { add, avgPool2d, broadcastTo, concat, conv2d, expression, f, full, map, mean, relu, square, sum, type Device, type Tensor } from '../tensor/index.ts'
+import {
+  add,
+  avgPool2d,
+  broadcastTo,
+  concat,
+  conv2d,
+  expression,
+  f,
+  full,
+  map,
+  mean,
+  relu,
+  square,
+  sum,
+  type Device,
+  type Tensor,
+} from '../tensor/index.ts'
 import { checkTensor } from '../tensor/op.ts'
 import { sameShape, shapeError } from '../tensor/shape.ts'
 import { parameter, type Parameters } from './layers.ts'
@@ -23,15 +39,26 @@ const convKey = (stage: number, conv: number): string => `stages.${stage}.${conv
 
 /** Name to shape of every tensor: `stages.K.0` and `stages.K.1`, each with weight and bias. */
 export function featureNetStateDict({ inChannels, channels }: FeatureNetConfig): Map<string, number[]> {
-  return new Map(channels.flatMap((out, k) => [k === 0 ? inChannels : channels[k - 1], out].flatMap((input, i): [string, number[]][] => [
-    [`${convKey(k, i)}.weight`, [out, input, 3, 3]],
-    [`${convKey(k, i)}.bias`, [out]],
-  ])))
+  return new Map(
+    channels.flatMap((out, k) =>
+      [k === 0 ? inChannels : channels[k - 1], out].flatMap((input, i): [string, number[]][] => [
+        [`${convKey(k, i)}.weight`, [out, input, 3, 3]],
+        [`${convKey(k, i)}.bias`, [out]],
+      ]),
+    ),
+  )
 }
 
-/** The metadata of a feature net's file. `imageSize`: side of the pictures it was trained on. The tensors tell the rest. */
-export const featureNetMetadata = ({ inChannels, channels }: FeatureNetConfig, imageSize: number): { kind: 'features'; config: string } =>
-  ({ kind: 'features', config: JSON.stringify({ in_channels: inChannels, channels, image_size: imageSize }) })
+/**
+ * The metadata of a feature net's file. `imageSize`: side of the pictures it was trained on. The tensors tell the rest.
+ */
+export const featureNetMetadata = (
+  { inChannels, channels }: FeatureNetConfig,
+  imageSize: number,
+): { kind: 'features'; config: string } => ({
+  kind: 'features',
+  config: JSON.stringify({ in_channels: inChannels, channels, image_size: imageSize }),
+})
 
 /**
  * The configuration of a file's net, told from its tensors; whether it is complete is for loading to say.
@@ -46,8 +73,11 @@ export function featureNetConfigOf({ name, tensors }: Pick<WeightSource, 'name' 
   }
   const inChannels = tensors.get(`${convKey(0, 0)}.weight`)?.shape[1]
   if (inChannels !== 1 && inChannels !== 3) {
-    throw new TweedieError('weights', `${name}: expected a feature net (stages.0.0.weight and so on, as tweedie train features writes it), ` +
-      `found ${tensors.size} tensors, the first of them ${[...tensors.keys()][0] ?? 'none'}`)
+    throw new TweedieError(
+      'weights',
+      `${name}: expected a feature net (stages.0.0.weight and so on, as tweedie train features writes it), ` +
+        `found ${tensors.size} tensors, the first of them ${[...tensors.keys()][0] ?? 'none'}`,
+    )
   }
   return { inChannels, channels }
 }
@@ -81,7 +111,8 @@ export class FeatureNet {
   }
 
   /**
-   * The perceptual distance of `a` and `b`, both [N, C, H, W] in [-1, 1]: [N], from 0 for equal pictures (exactly) to 2.
+   * The perceptual distance of `a` and `b`, both [N, C, H, W] in [-1, 1]: [N], from 0 for equal
+   * pictures (exactly) to 2.
    *
    *   d = 1/K Σ_k mean_places Σ_c (û_kc - v̂_kc)²,   û = f / (|f| + 1e-10)
    *
@@ -90,33 +121,39 @@ export class FeatureNet {
    * @throws TweedieError 'shape' for shapes that differ, that are no pictures of this net, or that are too small
    */
   distance(a: Tensor, b: Tensor): Tensor {
-    if (!sameShape(a.shape, b.shape)) throw shapeError('featureDistance', 'two batches of pictures of one shape', a.shape, b.shape)
+    if (!sameShape(a.shape, b.shape))
+      throw shapeError('featureDistance', 'two batches of pictures of one shape', a.shape, b.shape)
     this.#check(a)
     const { device } = a
     return device.scope(() => {
       let maps = [a, b].map((x) => this.#image(x))
-      return this.config.channels.map((channels, k) => {
-        maps = maps.map((x) => this.#stage(k, x))
-        const [, , height, width] = maps[0].shape
-        const weights = full(device, [1, channels, 1, 1], 1 / this.config.channels.length)
-        return sum(unitDifference(maps[0], maps[1], weights, 1 / (height * width)), { axes: [1, 2, 3] })
-      }).reduce(add)
+      return this.config.channels
+        .map((channels, k) => {
+          maps = maps.map((x) => this.#stage(k, x))
+          const [, , height, width] = maps[0].shape
+          const weights = full(device, [1, channels, 1, 1], 1 / this.config.channels.length)
+          return sum(unitDifference(maps[0], maps[1], weights, 1 / (height * width)), { axes: [1, 2, 3] })
+        })
+        .reduce(add)
     })
   }
 
   /**
-   * Feature vectors [N, dimension] of pictures [N, C, H, W] in [-1, 1]: of every stage the mean of each channel over its
-   * places, scaled to the length 1 / sqrt(stages), so that every stage counts equally and the whole has length 1.
+   * Feature vectors [N, dimension] of pictures [N, C, H, W] in [-1, 1]: of every stage the mean of each channel over
+   * its places, scaled to the length 1 / sqrt(stages), so that every stage counts equally and the whole has length 1.
    */
   features(x: Tensor): Tensor {
     this.#check(x)
     return x.device.scope(() => {
       let h = this.#image(x)
-      return concat(this.config.channels.map((_, k) => {
-        h = this.#stage(k, h)
-        const means = mean(relu(h), { axes: [2, 3] })
-        return map(scaled, [means, sum(square(means), { axes: [1], keepDims: true })], [this.config.channels.length])
-      }), 1)
+      return concat(
+        this.config.channels.map((_, k) => {
+          h = this.#stage(k, h)
+          const means = mean(relu(h), { axes: [2, 3] })
+          return map(scaled, [means, sum(square(means), { axes: [1], keepDims: true })], [this.config.channels.length])
+        }),
+        1,
+      )
     })
   }
 
@@ -138,8 +175,10 @@ export class FeatureNet {
     checkTensor('feature net', x)
     const { shape } = x
     const { inChannels } = this.config
-    if (shape.length !== 4 || (shape[1] !== inChannels && shape[1] !== 1)) throw shapeError('feature net', `pictures [N, ${inChannels}, H, W]`, shape)
-    if (Math.min(shape[2], shape[3]) < smallest) throw shapeError('feature net', `pictures of ${smallest} x ${smallest} pixels or more`, shape)
+    if (shape.length !== 4 || (shape[1] !== inChannels && shape[1] !== 1))
+      throw shapeError('feature net', `pictures [N, ${inChannels}, H, W]`, shape)
+    if (Math.min(shape[2], shape[3]) < smallest)
+      throw shapeError('feature net', `pictures of ${smallest} x ${smallest} pixels or more`, shape)
   }
 
   /** Frees the parameters. */
@@ -161,12 +200,19 @@ export class FeatureNet {
  * const net = await loadFeatureNet(device, await openCheckpoint(file))
  * const d = net.distance(a, b)   // [N]
  */
-export async function loadFeatureNet(device: Device, source: WeightSource, options: LoadOptions = {}): Promise<FeatureNet> {
+export async function loadFeatureNet(
+  device: Device,
+  source: WeightSource,
+  options: LoadOptions = {},
+): Promise<FeatureNet> {
   checkAwaited('loadFeatureNet', { device, checkpoint: source })
   const config = featureNetConfigOf(source)
   // The files of an unfinished training hold its heads too.
   const tensors = new Map([...source.tensors].filter(([key]) => !key.startsWith('heads.')))
-  return new FeatureNet(config, await loadParameters(device, { name: source.name, tensors }, featureNetStateDict(config), options))
+  return new FeatureNet(
+    config,
+    await loadParameters(device, { name: source.name, tensors }, featureNetStateDict(config), options),
+  )
 }
 
 /**
@@ -174,7 +220,12 @@ export async function loadFeatureNet(device: Device, source: WeightSource, optio
  * pictures) every map of both is kept, and cotangents stand beside the stage's own.
  */
 export function featureNetMemoryOf(
-  config: FeatureNetConfig, { batch = 1, gradient = false, size }: Pick<MemoryOptions, 'batch' | 'gradient'> & Required<Pick<MemoryOptions, 'size'>>,
+  config: FeatureNetConfig,
+  {
+    batch = 1,
+    gradient = false,
+    size,
+  }: Pick<MemoryOptions, 'batch' | 'gradient'> & Required<Pick<MemoryOptions, 'size'>>,
 ): Pick<Memory, 'bytes' | 'largestBuffer' | 'weights'> {
   let [height, width] = size
   let kept = 0

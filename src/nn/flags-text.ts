@@ -1,6 +1,6 @@
 /**
- * The flags of a command line as people have them: copied from a README (`MODEL_FLAGS="--image_size 64 …"`), from a script
- * with its `python image_sample.py $MODEL_FLAGS`, or the flags alone. What they mean is in flags.ts.
+ * The flags of a command line as people have them: copied from a README (`MODEL_FLAGS="--image_size 64 …"`), from a
+ * script with its `python image_sample.py $MODEL_FLAGS`, or the flags alone. What they mean is in flags.ts.
  */
 import { TweedieError, unexpected } from '../errors.ts'
 
@@ -24,35 +24,47 @@ export function flagPairs(flags: string | readonly string[]): FlagPair[] {
   if (words.length === 0) throw unexpected('flags', expected, flags, 'Is the variable set?')
   const pairs: FlagPair[] = []
   for (let i = 0; i < words.length; i++) {
-    const [, name, inline] = /^--([A-Za-z_][\w-]*)(?:=(.*))?$/s.exec(words[i]!) ?? fail(noFlag(words[i]!))
+    const [, name, inline] = /^--([A-Za-z_][\w-]*)(?:=(.*))?$/s.exec(words[i]) ?? fail(noFlag(words[i]))
     // -1 is a value, --seed is none.
     const value = inline ?? words[++i]
-    if (value === undefined || (inline === undefined && value.startsWith('--'))) fail(`--${name} needs a value, as in --${name} True.`)
-    pairs.push([name!, value!])
+    if (value === undefined || (inline === undefined && value.startsWith('--')))
+      fail(`--${name} needs a value, as in --${name} True.`)
+    pairs.push([name, value])
   }
   return pairs
 }
 
 function noFlag(word: string): string {
-  if (word.startsWith('$')) return `${word} is a variable of the shell, which is not set here: give the text that it stands for.`
+  if (word.startsWith('$'))
+    return `${word} is a variable of the shell, which is not set here: give the text that it stands for.`
   if (/^[–—-]/.test(word)) return `"${word}" is no flag: they begin with two hyphens, as in --image_size 64.`
   return `expected flags such as --image_size 64, found "${word.slice(0, 60)}".`
 }
 
-/** The words of a shell's text. Assignments stand for what they assign; the program, and variables that are assigned, for nothing. */
+/**
+ * The words of a shell's text. Assignments stand for what they assign; the program, and variables that are
+ * assigned, for nothing.
+ */
 function wordsOf(text: string): string[] {
   const assigned = new Set<string>()
   const plain = text
     .replace(/[“”]/g, '"')
     .replace(/\\\r?\n/g, ' ')
     .replace(/(^|\s)#.*$/gm, '$1')
-    .replace(/(^|\s)(?:export\s+)?([A-Za-z_]\w*)=(["'])(.*?)\3/gs, (_, before: string, name: string, _quote, value: string) => {
-      assigned.add(name)
-      return `${before}${value} `
-    })
+    .replace(
+      /(^|\s)(?:export\s+)?([A-Za-z_]\w*)=(["'])(.*?)\3/gs,
+      (_, before: string, name: string, _quote, value: string) => {
+        assigned.add(name)
+        return `${before}${value} `
+      },
+    )
     .replace(/(^|\s)(?:mpiexec\s+-n\s+\S+\s+)?python3?\s+\S+\.py(?=\s|$)/g, '$1')
-    .replace(/\$(?:\{(\w+)\}|(\w+))/g, (whole, braced?: string, bare?: string) => (assigned.has((braced ?? bare)!) ? '' : whole))
+    .replace(/\$(?:\{(\w+)\}|(\w+))/g, (whole, braced?: string, bare?: string) =>
+      assigned.has((braced ?? bare)!) ? '' : whole,
+    )
   const words = Array.from(plain.matchAll(/(?:"[^"]*"|'[^']*'|[^\s"'])+|["']/g), ([word]) => word)
   if (words.some((word) => word === '"' || word === "'")) fail('a quotation mark has no partner.')
-  return words.map((word) => word.replace(/"([^"]*)"|'([^']*)'/g, (_, double?: string, single?: string) => double ?? single ?? ''))
+  return words.map((word) =>
+    word.replace(/"([^"]*)"|'([^']*)'/g, (_, double?: string, single?: string) => double ?? single ?? ''),
+  )
 }

@@ -12,7 +12,10 @@ export type FlaggedNetwork = 'unet' | 'superResolution' | 'classifier'
 
 /** What {@link configOfFlags} is told where the flags alone leave it open. */
 export interface FlagsOptions {
-  /** Default: super-resolution with `large_size` or `small_size`, a classifier where only its flags are given, else a U-Net. */
+  /**
+   * Default: super-resolution with `large_size` or `small_size`, a classifier where only its flags are
+   * given, else a U-Net.
+   */
   readonly network?: FlaggedNetwork
   /** Whose defaults are meant, where the flags are of both. Default: as the flags tell. */
   readonly script?: 'guided-diffusion' | 'improved-diffusion'
@@ -22,47 +25,151 @@ export interface FlagsOptions {
 export interface FlagsConfig {
   readonly config: ModelConfig
   readonly diffusion: DiffusionSettings
-  /** The flags that are not about the network or the process, such as `timestep_respacing` and `batch_size`, as they are given. */
+  /**
+   * The flags that are not about the network or the process, such as `timestep_respacing` and
+   * `batch_size`, as they are given.
+   */
   readonly other: Readonly<Record<string, string>>
 }
 
-const processFlags = ['diffusion_steps', 'noise_schedule', 'learn_sigma', 'sigma_small', 'predict_xstart', 'rescale_timesteps', 'rescale_learned_sigmas', 'use_kl'] as const
+const processFlags = [
+  'diffusion_steps',
+  'noise_schedule',
+  'learn_sigma',
+  'sigma_small',
+  'predict_xstart',
+  'rescale_timesteps',
+  'rescale_learned_sigmas',
+  'use_kl',
+] as const
 /** Of the U-Net that draws by itself alone; the scripts of super-resolution do not know them. */
 const plainFlags = ['image_size', 'channel_mult', 'use_new_attention_order'] as const
 const unetFlags = [
-  'num_channels', 'num_res_blocks', 'num_heads', 'num_heads_upsample', 'num_head_channels', 'attention_resolutions', 'dropout', 'class_cond', 'use_scale_shift_norm', 'resblock_updown',
+  'num_channels',
+  'num_res_blocks',
+  'num_heads',
+  'num_heads_upsample',
+  'num_head_channels',
+  'attention_resolutions',
+  'dropout',
+  'class_cond',
+  'use_scale_shift_norm',
+  'resblock_updown',
 ] as const
 const sizeFlags = ['large_size', 'small_size'] as const
 const classifierFlags = [
-  'classifier_width', 'classifier_depth', 'classifier_attention_resolutions', 'classifier_use_scale_shift_norm', 'classifier_resblock_updown', 'classifier_pool',
+  'classifier_width',
+  'classifier_depth',
+  'classifier_attention_resolutions',
+  'classifier_use_scale_shift_norm',
+  'classifier_resblock_updown',
+  'classifier_pool',
   // minority-guidance's.
-  'latent_size', 'in_channels', 'out_channels',
+  'latent_size',
+  'in_channels',
+  'out_channels',
 ] as const
 
-type NetworkFlag = (typeof processFlags | typeof plainFlags | typeof unetFlags | typeof sizeFlags | typeof classifierFlags)[number]
-const networkFlags: readonly NetworkFlag[] = [...processFlags, ...plainFlags, ...unetFlags, ...sizeFlags, ...classifierFlags]
+type NetworkFlag = (
+  | typeof processFlags
+  | typeof plainFlags
+  | typeof unetFlags
+  | typeof sizeFlags
+  | typeof classifierFlags
+)[number]
+const networkFlags: readonly NetworkFlag[] = [
+  ...processFlags,
+  ...plainFlags,
+  ...unetFlags,
+  ...sizeFlags,
+  ...classifierFlags,
+]
 
 /** What the scripts take beside them: how a network is computed, trained and sampled from, and where files are. */
 const otherFlags = [
-  'use_fp16', 'classifier_use_fp16', 'use_checkpoint', 'fp16_scale_growth',
-  'timestep_respacing', 'use_ddim', 'clip_denoised', 'num_samples', 'batch_size', 'model_path', 'base_samples', 'classifier_path', 'classifier_scale', 'seed', 'out_dir', 'output_dir',
-  'data_dir', 'val_data_dir', 'schedule_sampler', 'lr', 'weight_decay', 'lr_anneal_steps', 'microbatch', 'ema_rate', 'log_interval', 'save_interval', 'resume_checkpoint', 'iterations',
-  'anneal_lr', 'eval_interval', 'noised', 'random_crop', 'random_flip', 'deterministic',
-  'n_iter', 'perturb_t', 'num_m_classes', 'val_ratio', 'f_extractor_path', 'use_manual_class', 'manual_class_id',
-  'use_ms_grad', 'mg_scale', 'mg_scale_type', 'mg_clip_denoised', 'inter_rate', 'p_ratio', 't_mid', 'num_mc_samples', 'use_normed_grad', 'use_lpips', 'norm_for_mg', 'stop_grad',
+  'use_fp16',
+  'classifier_use_fp16',
+  'use_checkpoint',
+  'fp16_scale_growth',
+  'timestep_respacing',
+  'use_ddim',
+  'clip_denoised',
+  'num_samples',
+  'batch_size',
+  'model_path',
+  'base_samples',
+  'classifier_path',
+  'classifier_scale',
+  'seed',
+  'out_dir',
+  'output_dir',
+  'data_dir',
+  'val_data_dir',
+  'schedule_sampler',
+  'lr',
+  'weight_decay',
+  'lr_anneal_steps',
+  'microbatch',
+  'ema_rate',
+  'log_interval',
+  'save_interval',
+  'resume_checkpoint',
+  'iterations',
+  'anneal_lr',
+  'eval_interval',
+  'noised',
+  'random_crop',
+  'random_flip',
+  'deterministic',
+  'n_iter',
+  'perturb_t',
+  'num_m_classes',
+  'val_ratio',
+  'f_extractor_path',
+  'use_manual_class',
+  'manual_class_id',
+  'use_ms_grad',
+  'mg_scale',
+  'mg_scale_type',
+  'mg_clip_denoised',
+  'inter_rate',
+  'p_ratio',
+  't_mid',
+  'num_mc_samples',
+  'use_normed_grad',
+  'use_lpips',
+  'norm_for_mg',
+  'stop_grad',
 ]
 
 /** guided-diffusion has them, improved-diffusion has not. */
 const guidedOnly: readonly string[] = [
-  'num_head_channels', 'resblock_updown', 'use_new_attention_order', 'channel_mult', 'use_fp16', 'classifier_use_fp16', 'classifier_path', 'classifier_scale', ...classifierFlags,
+  'num_head_channels',
+  'resblock_updown',
+  'use_new_attention_order',
+  'channel_mult',
+  'use_fp16',
+  'classifier_use_fp16',
+  'classifier_path',
+  'classifier_scale',
+  ...classifierFlags,
 ]
 
 /** By the side of the images; of 8 and 32 as in minority-guidance and improved-diffusion. */
 const channelMults: Readonly<Record<number, readonly number[]>> = {
-  512: [0.5, 1, 1, 2, 2, 4, 4], 256: [1, 1, 2, 2, 4, 4], 128: [1, 1, 2, 3, 4], 64: [1, 2, 3, 4], 32: [1, 2, 2, 2], 8: [1],
+  512: [0.5, 1, 1, 2, 2, 4, 4],
+  256: [1, 1, 2, 2, 4, 4],
+  128: [1, 1, 2, 3, 4],
+  64: [1, 2, 3, 4],
+  32: [1, 2, 2, 2],
+  8: [1],
 }
 /** The scripts of super-resolution have the factors of 256 for 512, too. */
-const superResolutionMults: typeof channelMults = { 512: channelMults[256]!, 256: channelMults[256]!, 64: channelMults[64]! }
+const superResolutionMults: typeof channelMults = {
+  512: channelMults[256],
+  256: channelMults[256],
+  64: channelMults[64],
+}
 
 /** ImageNet's, a constant of the scripts; who has other classes edits it, and the weights tell. */
 const imageNetClasses = 1000
@@ -72,32 +179,39 @@ const fail = (message: string): never => {
 }
 
 /**
- * The network and the process that the scripts make of `flags`: a text such as `--image_size 64 --num_channels 192 …`, with
- * or without its `MODEL_FLAGS="…"`, or several of them.
+ * The network and the process that the scripts make of `flags`: a text such as `--image_size 64 --num_channels 192 …`,
+ * with or without its `MODEL_FLAGS="…"`, or several of them.
  *
  * ```ts
  * const flags = '--image_size 32 --num_channels 128 --num_res_blocks 3 --diffusion_steps 4000 --noise_schedule cosine'
  * const { config, diffusion } = configOfFlags(flags)
  * ```
- * @throws TweedieError 'option' for an unknown flag, with the nearest one, for a value that is none, and where it is open
- *   whose default is meant and the two differ
+ * @throws TweedieError 'option' for an unknown flag, with the nearest one, for a value that is none, and where it is
+ *   open whose default is meant and the two differ
  */
 export function configOfFlags(flags: string | readonly string[], options: FlagsOptions = {}): FlagsConfig {
   refuseUnknown('configOfFlags', options, { network: true, script: true })
-  if (options.network !== undefined) refuseOther('configOfFlags: network', options.network, ['unet', 'superResolution', 'classifier'])
-  if (options.script !== undefined) refuseOther('configOfFlags: script', options.script, ['guided-diffusion', 'improved-diffusion'])
+  if (options.network !== undefined)
+    refuseOther('configOfFlags: network', options.network, ['unet', 'superResolution', 'classifier'])
+  if (options.script !== undefined)
+    refuseOther('configOfFlags: script', options.script, ['guided-diffusion', 'improved-diffusion'])
   return flagsConfig(flags, new Map(), options)
 }
 
 /**
- * The same for the network whose tensors are `shapes`: they tell which network of a command line it is, its channels and the
- * number of its classes.
+ * The same for the network whose tensors are `shapes`: they tell which network of a command line it is, its channels
+ * and the number of its classes.
  */
-export function flagsConfig(flags: string | readonly string[], shapes: Shapes, options: FlagsOptions = {}): FlagsConfig {
+export function flagsConfig(
+  flags: string | readonly string[],
+  shapes: Shapes,
+  options: FlagsOptions = {},
+): FlagsConfig {
   const said = new Flags(flags)
   const network = options.network ?? networkOf(said, shapes)
   const diffusion = diffusionJson(said, options.script ?? scriptOf(said))
-  const json = network === 'classifier' ? classifierJson(said, shapes) : unetJson(said, shapes, network === 'superResolution')
+  const json =
+    network === 'classifier' ? classifierJson(said, shapes) : unetJson(said, shapes, network === 'superResolution')
   const parsed = parseConfig({ ...json, diffusion }, shapes)
   return { config: parsed.config, diffusion: parsed.diffusion!, other: said.other }
 }
@@ -126,21 +240,34 @@ function diffusionJson(said: Flags, script: FlagsOptions['script'] | null): Reco
   const rescaled = script === 'improved-diffusion'
   const open = script === null && steps !== 1000
   if (open && !said.has('rescale_timesteps')) {
-    fail(`of ${steps} steps the network sees t in guided-diffusion, and t * 1000 / ${steps} in improved-diffusion, and these flags are both of theirs: add --rescale_timesteps False or True.`)
+    fail(
+      `of ${steps} steps the network sees t in guided-diffusion, and t * 1000 / ${steps} in improved-diffusion, ` +
+        'and these flags are both of theirs: add --rescale_timesteps False or True.',
+    )
   }
   return {
     noise_schedule: said.text('noise_schedule', 'linear'),
     diffusion_steps: steps,
     rescale_timesteps: said.switch('rescale_timesteps', rescaled),
     learn_sigma: said.switch('learn_sigma', false),
-    ...(!open || said.has('rescale_learned_sigmas') ? { rescale_learned_sigmas: said.switch('rescale_learned_sigmas', rescaled) } : {}),
-    ...Object.fromEntries((['use_kl', 'predict_xstart', 'sigma_small'] as const).flatMap((name) => (said.switch(name, false) ? [[name, true]] : []))),
+    ...(!open || said.has('rescale_learned_sigmas')
+      ? { rescale_learned_sigmas: said.switch('rescale_learned_sigmas', rescaled) }
+      : {}),
+    ...Object.fromEntries(
+      (['use_kl', 'predict_xstart', 'sigma_small'] as const).flatMap((name) =>
+        said.switch(name, false) ? [[name, true]] : [],
+      ),
+    ),
   }
 }
 
 function unetJson(said: Flags, shapes: Shapes, superResolution: boolean): Record<string, unknown> {
   const size = superResolution ? said.whole('large_size', 256) : said.whole('image_size', 64)
-  if (superResolution && said.has(...plainFlags)) fail(`--${plainFlags.find((name) => said.has(name))} is no flag of a super-resolution network, whose size is --large_size.`)
+  if (superResolution && said.has(...plainFlags))
+    fail(
+      `--${plainFlags.find((name) => said.has(name))} is no flag of a super-resolution network, ` +
+        'whose size is --large_size.',
+    )
   const mult = said.text('channel_mult', '') === '' ? multOf(size, superResolution) : said.numbers('channel_mult', '')
   return {
     image_size: size,
@@ -152,7 +279,7 @@ function unetJson(said: Flags, shapes: Shapes, superResolution: boolean): Record
     num_heads_upsample: said.whole('num_heads_upsample', -1),
     num_head_channels: said.whole('num_head_channels', -1),
     dropout: said.number('dropout', 0),
-    num_classes: said.switch('class_cond', false) ? shapes.get('label_emb.weight')?.[0] ?? imageNetClasses : null,
+    num_classes: said.switch('class_cond', false) ? (shapes.get('label_emb.weight')?.[0] ?? imageNetClasses) : null,
     use_scale_shift_norm: said.switch('use_scale_shift_norm', true),
     resblock_updown: said.switch('resblock_updown', false),
     use_new_attention_order: said.switch('use_new_attention_order', false),
@@ -180,7 +307,9 @@ function classifierJson(said: Flags, shapes: Shapes): Record<string, unknown> {
 
 function multOf(size: number, superResolution: boolean): readonly number[] {
   const known = superResolution ? superResolutionMults : channelMults
-  const advice = superResolution ? `large_size is ${Object.keys(known).join(', ')}` : 'add --channel_mult, one factor a level'
+  const advice = superResolution
+    ? `large_size is ${Object.keys(known).join(', ')}`
+    : 'add --channel_mult, one factor a level'
   return known[size] ?? fail(`the scripts have no channel_mult for images of ${size}: ${advice}.`)
 }
 
@@ -237,19 +366,27 @@ class Flags {
   numbers(name: NetworkFlag, otherwise: string): number[] {
     const text = this.text(name, otherwise)
     const values = text.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)))
-    return values.every((value) => value > 0 && value < Infinity) ? values : fail(`--${name} are numbers with commas between, as in ${name === 'channel_mult' ? '1,2,2' : '32,16,8'}, found "${text}".`)
+    return values.every((value) => value > 0 && value < Infinity)
+      ? values
+      : fail(
+          `--${name} are numbers with commas between, as in ` +
+            `${name === 'channel_mult' ? '1,2,2' : '32,16,8'}, found "${text}".`,
+        )
   }
 
   /**
-   * Downsample rates of the sides at which there is attention: image_size // side. Where no level has a rate there is none in
-   * the scripts either; of a network that is not there yet it is a mistake, if it was stated.
+   * Downsample rates of the sides at which there is attention: image_size // side. Where no level has a rate there is
+   * none in the scripts either; of a network that is not there yet it is a mistake, if it was stated.
    */
   rates(name: NetworkFlag, otherwise: string, size: number, mult: readonly number[], shapes: Shapes): number[] {
     const levels = levelRates({ channelMult: [...mult] })
     const sides = this.numbers(name, otherwise)
     const nowhere = sides.filter((side) => !levels.includes(Math.floor(size / side)))
     if (nowhere.length > 0 && shapes.size === 0 && this.has(name)) {
-      fail(`--${name} are sides of maps, and no level has ${nowhere.join(', ')}: the levels have ${levels.map((rate) => size / rate).join(', ')}.`)
+      fail(
+        `--${name} are sides of maps, and no level has ${nowhere.join(', ')}: the levels have ` +
+          `${levels.map((rate) => size / rate).join(', ')}.`,
+      )
     }
     return [...new Set(sides.filter((side) => !nowhere.includes(side)).map((side) => Math.floor(size / side)))]
   }

@@ -42,7 +42,11 @@ export function foldedStateDict(stateDict: ReadonlyMap<string, Shape>, pairs: No
  * @throws TweedieError as {@link loadParameters}, naming the tensors of the file
  */
 export async function loadFolded(
-  device: Device, source: WeightSource, stateDict: ReadonlyMap<string, Shape>, pairs: NormPairs, epsilon: number,
+  device: Device,
+  source: WeightSource,
+  stateDict: ReadonlyMap<string, Shape>,
+  pairs: NormPairs,
+  epsilon: number,
   options: LoadOptions = {},
 ): Promise<Map<string, Tensor>> {
   const counted = [...source.tensors].filter(([key]) => !key.endsWith('.num_batches_tracked'))
@@ -60,7 +64,10 @@ export async function loadFolded(
 
 /** Entries that read a convolution and its norm, and give the folded weight and bias. */
 function foldedEntries(
-  { name, tensors }: WeightSource, conv: string, norm: string, epsilon: number,
+  { name, tensors }: WeightSource,
+  conv: string,
+  norm: string,
+  epsilon: number,
 ): { weight: WeightEntry; bias: WeightEntry } {
   const entry = (key: string): WeightEntry => tensors.get(key)!
   const read = async (key: string, signal?: AbortSignal): Promise<Float32Array> =>

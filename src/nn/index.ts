@@ -6,23 +6,57 @@
 export { Classifier, type ClassifierInputs } from './classifier.ts'
 export { checkConfig, levelRates, meanTypes } from './config.ts'
 export type {
-  ClassifierConfig, DiffusionProcess, DiffusionSettings, MeanType, ModelConfig, NoiseProcess, NoiseSchedule, Pool, TrunkConfig, UNetConfig, VarianceType,
+  ClassifierConfig,
+  DiffusionProcess,
+  DiffusionSettings,
+  MeanType,
+  ModelConfig,
+  NoiseProcess,
+  NoiseSchedule,
+  Pool,
+  TrunkConfig,
+  UNetConfig,
+  VarianceType,
 } from './config.ts'
 export { isSameNoise, noiseInWords } from './config.ts'
 export type { BlockOptions, Dropout, Parameters } from './layers.ts'
 export { configMetadata } from './config-metadata.ts'
 export { configOfFlags, type FlaggedNetwork, type FlagsConfig, type FlagsOptions } from './flags.ts'
-export { FeatureNet, featureNetConfigOf, featureNetMemoryOf, featureNetMetadata, featureNetStateDict, loadFeatureNet, type FeatureNetConfig } from './feature-net.ts'
+export {
+  FeatureNet,
+  featureNetConfigOf,
+  featureNetMemoryOf,
+  featureNetMetadata,
+  featureNetStateDict,
+  loadFeatureNet,
+  type FeatureNetConfig,
+} from './feature-net.ts'
 export { initializeParameters } from './initialize.ts'
 export { loadParameters, type LoadOptions, type WeightEntry, type WeightSource } from './load.ts'
 export { loadLpips, lpips, lpipsTaps, type Lpips, type LpipsOptions } from './lpips.ts'
 export { lpipsStateDict, type LpipsNet } from './lpips-plan.ts'
 export { lpipsMemoryOf, memoryOf, type Memory, type MemoryOptions } from './memory.ts'
-export { checkLearnSigma, describeModel, loadModel, type DescribedSource, type DescribeOptions, type ModelDescription } from './model.ts'
+export {
+  checkLearnSigma,
+  describeModel,
+  loadModel,
+  type DescribedSource,
+  type DescribeOptions,
+  type ModelDescription,
+} from './model.ts'
 export { parseConfig, parseDiffusionSettings } from './parse-config.ts'
 export { planOf, type Plan } from './plan.ts'
 export { preset, presetNames, type Preset } from './presets.ts'
-export { published, publishedScoreDistance, publishedSelfDistance, publishedTraining, unpublished, type ClassifierTraining, type DiffusionTraining, type SamplingHints } from './published.ts'
+export {
+  published,
+  publishedScoreDistance,
+  publishedSelfDistance,
+  publishedTraining,
+  unpublished,
+  type ClassifierTraining,
+  type DiffusionTraining,
+  type SamplingHints,
+} from './published.ts'
 export { presetsLike, presetsWith } from './recognize.ts'
 export { checkStateDict, parameterCount, stateDictOf } from './state-dict.ts'
 export { timestepEmbedding } from './timestep-embedding.ts'

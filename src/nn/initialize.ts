@@ -1,4 +1,15 @@
-import { expression, f, full, map, mul, randomBits, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
+import {
+  expression,
+  f,
+  full,
+  map,
+  mul,
+  randomBits,
+  randomNormal,
+  splitSeed,
+  type Device,
+  type Tensor,
+} from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import type { Plan } from './plan.ts'
 import { stateDictOf } from './state-dict.ts'
@@ -33,7 +44,7 @@ export function initializeParameters(device: Device, plan: Plan, seed: number): 
   function initial(key: string, shape: readonly number[], stream: Parameters<typeof randomNormal>[1]): Tensor {
     const layer = key.slice(0, key.lastIndexOf('.'))
     const alias = (x: Tensor): Tensor => device.track(x.alias(shape))
-    if (key.endsWith('.positional_embedding')) return mul(alias(randomNormal(index, stream)), shape[0]! ** -0.5)
+    if (key.endsWith('.positional_embedding')) return mul(alias(randomNormal(index, stream)), shape[0] ** -0.5)
     if (layer === 'label_emb') return alias(randomNormal(index, stream))
     const weight = shapes.get(`${layer}.weight`)!
     const isWeight = key.endsWith('.weight')

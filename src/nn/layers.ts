@@ -4,8 +4,32 @@
  * SiLU of the embedding, [N, 4M]: every residual block begins its projection with that SiLU, so it is computed once.
  */
 import { TweedieError } from '../errors.ts'
-import { add, attention, avgPool2d, concat, conv2d, dropout, groupNorm, linear, mean, recompute, reshape, slice, upsampleNearest, type DropoutStream, type Tensor } from '../tensor/index.ts'
-import type { AttentionLayer, AttentionPoolLayer, ConvLayer, Layer, LinearLayer, NormLayer, ResBlockLayer } from './plan.ts'
+import {
+  add,
+  attention,
+  avgPool2d,
+  concat,
+  conv2d,
+  dropout,
+  groupNorm,
+  linear,
+  mean,
+  recompute,
+  reshape,
+  slice,
+  upsampleNearest,
+  type DropoutStream,
+  type Tensor,
+} from '../tensor/index.ts'
+import type {
+  AttentionLayer,
+  AttentionPoolLayer,
+  ConvLayer,
+  Layer,
+  LinearLayer,
+  NormLayer,
+  ResBlockLayer,
+} from './plan.ts'
 
 /** Tensors under their state-dict names. */
 export type Parameters = ReadonlyMap<string, Tensor>
@@ -16,7 +40,11 @@ const groups = 32
 /** The parameter of this name; throws 'weights' where there is none. */
 export function parameter(parameters: Parameters, name: string): Tensor {
   const found = parameters.get(name)
-  if (!found) throw new TweedieError('weights', `The network has no parameter ${name}: load the checkpoint through loadModel, which checks its keys.`)
+  if (!found)
+    throw new TweedieError(
+      'weights',
+      `The network has no parameter ${name}: load the checkpoint through loadModel, which checks its keys.`,
+    )
   return found
 }
 
@@ -25,11 +53,26 @@ export function runLinear(p: Parameters, { key }: LinearLayer, x: Tensor): Tenso
 }
 
 /** `residual`, of the output's shape, is added by the convolution's own kernel. */
-export function runConv(p: Parameters, { key, kernel, stride }: Pick<ConvLayer, 'key' | 'kernel' | 'stride'>, x: Tensor, residual?: Tensor): Tensor {
-  return conv2d(x, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding: (kernel - 1) / 2, residual })
+export function runConv(
+  p: Parameters,
+  { key, kernel, stride }: Pick<ConvLayer, 'key' | 'kernel' | 'stride'>,
+  x: Tensor,
+  residual?: Tensor,
+): Tensor {
+  return conv2d(x, parameter(p, `${key}.weight`), {
+    bias: parameter(p, `${key}.bias`),
+    stride,
+    padding: (kernel - 1) / 2,
+    residual,
+  })
 }
 
-function runNorm(p: Parameters, { key }: Pick<NormLayer, 'key'>, x: Tensor, options: { silu?: boolean; scaleShift?: Tensor } = {}): Tensor {
+function runNorm(
+  p: Parameters,
+  { key }: Pick<NormLayer, 'key'>,
+  x: Tensor,
+  options: { silu?: boolean; scaleShift?: Tensor } = {},
+): Tensor {
   return groupNorm(x, { groups, weight: parameter(p, `${key}.weight`), bias: parameter(p, `${key}.bias`), ...options })
 }
 
@@ -39,8 +82,10 @@ export const runNormSilu = (p: Parameters, layer: Pick<NormLayer, 'key'>, x: Ten
 
 function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor, drop: Dropout | undefined): Tensor {
   const { key, updown, scaleShift } = layer
-  const conv = (name: string, kernel: 1 | 3, input: Tensor, residual?: Tensor): Tensor => runConv(p, { key: `${key}.${name}`, kernel, stride: 1 }, input, residual)
-  const resample = (t: Tensor): Tensor => (updown === 'up' ? upsampleNearest(t, 2) : updown === 'down' ? avgPool2d(t, { kernel: 2 }) : t)
+  const conv = (name: string, kernel: 1 | 3, input: Tensor, residual?: Tensor): Tensor =>
+    runConv(p, { key: `${key}.${name}`, kernel, stride: 1 }, input, residual)
+  const resample = (t: Tensor): Tensor =>
+    updown === 'up' ? upsampleNearest(t, 2) : updown === 'down' ? avgPool2d(t, { kernel: 2 }) : t
   let h = conv('in_layers.2', 3, resample(runNormSilu(p, { key: `${key}.in_layers.0` }, x)))
   const e = linear(emb, parameter(p, `${key}.emb_layers.1.weight`), parameter(p, `${key}.emb_layers.1.bias`))
   const norm = { key: `${key}.out_layers.0` }
@@ -51,7 +96,8 @@ function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor, d
 }
 
 /** Each layer drops by a draw of its own, FNV-1a of its name. */
-const drawOf = (key: string): number => [...key].reduce((hash, c) => Math.imul(hash ^ c.charCodeAt(0), 0x01000193) >>> 0, 0x811c9dc5)
+const drawOf = (key: string): number =>
+  [...key].reduce((hash, c) => Math.imul(hash ^ c.charCodeAt(0), 0x01000193) >>> 0, 0x811c9dc5)
 
 /** A Conv1d of width 1, whose weight is [O, C, 1], on a map [N, C, H, W] or a sequence [N, C, T]. */
 function conv1d(p: Parameters, key: string, x: Tensor, residual?: Tensor): Tensor {
@@ -59,7 +105,8 @@ function conv1d(p: Parameters, key: string, x: Tensor, residual?: Tensor): Tenso
   const [out, channels] = weight.shape
   const map = reshape(x, [x.shape[0], channels, 1, -1])
   const y = conv2d(map, reshape(weight, [out, channels, 1, 1]), {
-    bias: parameter(p, `${key}.bias`), residual: residual && reshape(residual, [x.shape[0], out, 1, -1]),
+    bias: parameter(p, `${key}.bias`),
+    residual: residual && reshape(residual, [x.shape[0], out, 1, -1]),
   })
   return reshape(y, [x.shape[0], out, -1])
 }
@@ -70,10 +117,18 @@ function attentionBlock(p: Parameters, { key, heads, newOrder }: AttentionLayer,
 }
 
 /** AttentionPool2d: [N, C, S, S] to [N, K], the attention of the mean over all positions. */
-export function runAttentionPool(p: Parameters, { key, heads, spatial, channels }: AttentionPoolLayer, x: Tensor): Tensor {
+export function runAttentionPool(
+  p: Parameters,
+  { key, heads, spatial, channels }: AttentionPoolLayer,
+  x: Tensor,
+): Tensor {
   const n = x.shape[0]
   if (x.shape[2] !== spatial || x.shape[3] !== spatial) {
-    throw new TweedieError('shape', `The attention pool was trained on maps of ${spatial} x ${spatial}, found ${x.shape[2]} x ${x.shape[3]}: classify images of the classifier's own size.`)
+    throw new TweedieError(
+      'shape',
+      `The attention pool was trained on maps of ${spatial} x ${spatial}, found ${x.shape[2]} x ${x.shape[3]}: ` +
+        "classify images of the classifier's own size.",
+    )
   }
   const tokens = reshape(x, [n, channels, spatial * spatial])
   const withMean = concat([mean(tokens, { axes: [2], keepDims: true }), tokens], 2)
@@ -84,10 +139,14 @@ export function runAttentionPool(p: Parameters, { key, heads, spatial, channels 
 
 function runLayer(p: Parameters, layer: Layer, h: Tensor, emb: Tensor, drop: Dropout | undefined): Tensor {
   switch (layer.type) {
-    case 'conv': return runConv(p, layer, h)
-    case 'resblock': return resblock(p, layer, h, emb, drop)
-    case 'attention': return attentionBlock(p, layer, h)
-    case 'downsample': return layer.conv ? runConv(p, { key: `${layer.key}.op`, kernel: 3, stride: 2 }, h) : avgPool2d(h, { kernel: 2 })
+    case 'conv':
+      return runConv(p, layer, h)
+    case 'resblock':
+      return resblock(p, layer, h, emb, drop)
+    case 'attention':
+      return attentionBlock(p, layer, h)
+    case 'downsample':
+      return layer.conv ? runConv(p, { key: `${layer.key}.op`, kernel: 3, stride: 2 }, h) : avgPool2d(h, { kernel: 2 })
     case 'upsample': {
       const up = upsampleNearest(h, 2)
       return layer.conv ? runConv(p, { key: `${layer.key}.conv`, kernel: 3, stride: 1 }, up) : up
@@ -113,10 +172,20 @@ export interface BlockOptions {
 }
 
 /** The layers of one block in order; what a layer leaves behind is freed before the next begins. */
-export function runBlock(p: Parameters, layers: readonly Layer[], input: Tensor, emb: Tensor, options: BlockOptions = {}): Tensor {
+export function runBlock(
+  p: Parameters,
+  layers: readonly Layer[],
+  input: Tensor,
+  emb: Tensor,
+  options: BlockOptions = {},
+): Tensor {
   const { device } = input
   return layers.reduce<Tensor>((h, layer) => {
-    const out = device.scope(() => (options.recompute ? recompute((x, e) => runLayer(p, layer, x, e, options.dropout), [h, emb]) : runLayer(p, layer, h, emb, options.dropout)))
+    const out = device.scope(() =>
+      options.recompute
+        ? recompute((x, e) => runLayer(p, layer, x, e, options.dropout), [h, emb])
+        : runLayer(p, layer, h, emb, options.dropout),
+    )
     if (h !== input) h.dispose()
     return out
   }, input)

@@ -44,7 +44,10 @@ const maxPendingBytes = 2 ** 26
  * const parameters = await loadParameters(device, checkpoint, stateDictOf(planOf(config)))
  */
 export async function loadParameters(
-  device: Device, source: WeightSource, expected: ReadonlyMap<string, Shape>, { signal, onProgress }: LoadOptions = {},
+  device: Device,
+  source: WeightSource,
+  expected: ReadonlyMap<string, Shape>,
+  { signal, onProgress }: LoadOptions = {},
 ): Promise<Map<string, Tensor>> {
   checkAwaited('loadParameters', { device, checkpoint: source })
   checkStateDict(expected, shapesOf(source), source.name)
@@ -92,10 +95,18 @@ export function checkWeights(values: ArrayBufferView, where: string): Float32Arr
  * The values of a tensor of a file, all of them finite. `where` is what the error begins with, `why` how it ends.
  * @throws TweedieError 'non-finite' for NaN or infinity, naming the element
  */
-export function finiteValues(values: Float32Array, where: string, what = 'numbers', why = 'the file is damaged'): Float32Array {
+export function finiteValues(
+  values: Float32Array,
+  where: string,
+  what = 'numbers',
+  why = 'the file is damaged',
+): Float32Array {
   for (let i = 0; i < values.length; i++) {
     if (!Number.isFinite(values[i])) {
-      throw new TweedieError('non-finite', `${where}: expected finite ${what}, found ${values[i]} at element ${i} of ${values.length}: ${why}`)
+      throw new TweedieError(
+        'non-finite',
+        `${where}: expected finite ${what}, found ${values[i]} at element ${i} of ${values.length}: ${why}`,
+      )
     }
   }
   return values

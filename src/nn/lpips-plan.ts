@@ -6,7 +6,15 @@ export type LpipsNet = 'alex' | 'vgg' | 'squeeze'
 /** A layer of a backbone. */
 export type LpipsLayer =
   /** ReLU follows. */
-  | { type: 'conv'; key: string; inChannels: number; outChannels: number; kernel: number; stride: number; padding: number }
+  | {
+      type: 'conv'
+      key: string
+      inChannels: number
+      outChannels: number
+      kernel: number
+      stride: number
+      padding: number
+    }
   | { type: 'maxpool'; kernel: number; stride: number; ceilMode: boolean }
   /** squeeze 1x1, then expand1x1 and expand3x3 (padding 1), concatenated; ReLU after each. */
   | { type: 'fire'; key: string; inChannels: number; squeeze: number; expand1x1: number; expand3x3: number }
@@ -30,11 +38,22 @@ export const LPIPS_SHIFT = [-0.03, -0.088, -0.188] as const
 export const LPIPS_SCALE = [0.458, 0.448, 0.45] as const
 
 const conv = (
-  index: number, inChannels: number, outChannels: number, kernel = 3, stride = 1, padding = 1,
+  index: number,
+  inChannels: number,
+  outChannels: number,
+  kernel = 3,
+  stride = 1,
+  padding = 1,
 ): LpipsLayer => ({ type: 'conv', key: `features.${index}`, inChannels, outChannels, kernel, stride, padding })
 
-const fire = (index: number, inChannels: number, squeeze: number, expand: number): LpipsLayer =>
-  ({ type: 'fire', key: `features.${index}`, inChannels, squeeze, expand1x1: expand, expand3x3: expand })
+const fire = (index: number, inChannels: number, squeeze: number, expand: number): LpipsLayer => ({
+  type: 'fire',
+  key: `features.${index}`,
+  inChannels,
+  squeeze,
+  expand1x1: expand,
+  expand3x3: expand,
+})
 
 const pool = (kernel: number, ceilMode = false): LpipsLayer => ({ type: 'maxpool', kernel, stride: 2, ceilMode })
 
@@ -117,8 +136,10 @@ export function lpipsNetOf(keys: Iterable<string>, name: string): LpipsNet {
   if (found.has('features.2.weight')) return 'vgg'
   if (found.has('features.3.weight')) return 'alex'
   const only = found.has(linKey(0)) ? 'only the lin layers; a complete file holds the backbone too' : 'none of them'
-  throw new TweedieError('weights',
-    `${name}: expected the tensors of an LPIPS net (features.* of alex, vgg or squeeze, and lin*), found ${only}`)
+  throw new TweedieError(
+    'weights',
+    `${name}: expected the tensors of an LPIPS net (features.* of alex, vgg or squeeze, and lin*), found ${only}`,
+  )
 }
 
 /**
@@ -127,11 +148,14 @@ export function lpipsNetOf(keys: Iterable<string>, name: string): LpipsNet {
  */
 export function lpipsTapSizes(net: LpipsNet, height: number, width: number): [number, number][] {
   let size: [number, number] = [height, width]
-  return lpipsPlan(net).slices.map(slice => {
+  return lpipsPlan(net).slices.map((slice) => {
     for (const layer of slice) size = [outputSize(layer, size[0]), outputSize(layer, size[1])]
     if (Math.min(...size) < 1) {
-      throw new TweedieError('shape', `an image of ${height}x${width} is too small for LPIPS ${net}: ` +
-        `its last maps would be empty, ${minimumSize(net)}x${minimumSize(net)} is the least`)
+      throw new TweedieError(
+        'shape',
+        `an image of ${height}x${width} is too small for LPIPS ${net}: ` +
+          `its last maps would be empty, ${minimumSize(net)}x${minimumSize(net)} is the least`,
+      )
     }
     return size
   })

@@ -1,17 +1,38 @@
 /**
- * LPIPS, computed. What flows from slice to slice here are the taps before their ReLU. Max pooling commutes with a ReLU, so it is applied
- * after the pool, to a quarter of the elements, where a convolution reads them; and the tail of a tap applies it as it
- * reads. So a backward pass keeps each map once, and the two images walk side by side, each map freed once it has been
- * read by the next layer and by its tail.
+ * LPIPS, computed. What flows from slice to slice here are the taps before their ReLU. Max pooling commutes with a
+ * ReLU, so it is applied after the pool, to a quarter of the elements, where a convolution reads them; and the tail of
+ * a tap applies it as it reads. So a backward pass keeps each map once, and the two images walk side by side, each map
+ * freed once it has been read by the next layer and by its tail.
  */
 import { checkAwaited } from '../errors.ts'
-import { concat, conv2d, expression, f, map, maxPool2d, relu, resizeBilinear, sum, type Device, type Expression, type Tensor } from '../tensor/index.ts'
+import {
+  concat,
+  conv2d,
+  expression,
+  f,
+  map,
+  maxPool2d,
+  relu,
+  resizeBilinear,
+  sum,
+  type Device,
+  type Expression,
+  type Tensor,
+} from '../tensor/index.ts'
 import { checkTensor } from '../tensor/op.ts'
 import { sameShape, shapeError } from '../tensor/shape.ts'
 import { parameter, type Parameters } from './layers.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
 import {
-  LPIPS_SCALE, LPIPS_SHIFT, linKey, lpipsNetOf, lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsLayer, type LpipsNet,
+  LPIPS_SCALE,
+  LPIPS_SHIFT,
+  linKey,
+  lpipsNetOf,
+  lpipsPlan,
+  lpipsStateDict,
+  lpipsTapSizes,
+  type LpipsLayer,
+  type LpipsNet,
 } from './lpips-plan.ts'
 import { unitDifference } from './unit-difference.ts'
 
@@ -24,9 +45,9 @@ export interface LpipsOptions {
 }
 
 /**
- * LPIPS v0.1 (Zhang et al., CVPR 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", Eq. 1):
- * two images go through a classification network, at several depths ("taps") the features of every place are scaled to
- * unit length, and the distance is the weighted squared difference, averaged over places and summed over taps.
+ * LPIPS v0.1 (Zhang et al., CVPR 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", Eq.
+ * 1): two images go through a classification network, at several depths ("taps") the features of every place are scaled
+ * to unit length, and the distance is the weighted squared difference, averaged over places and summed over taps.
  *
  * The perceptual distance of `a` and `b`, both [N, 3, H, W] in [-1, 1] (or [N, 1, H, W], taken for all three channels):
  * [N], or [N, 1, H, W] with `spatial`. 0 for equal images, and bit for bit the same when they change places.
@@ -46,8 +67,17 @@ export function lpips(parameters: Parameters, net: LpipsNet, a: Tensor, b: Tenso
   })
 }
 
-/** The taps' parts of {@link lpips}, in order (`retPerLayer` of the reference): each [N], or [N, 1, H, W] with `spatial`. */
-export function lpipsTaps(parameters: Parameters, net: LpipsNet, a: Tensor, b: Tensor, options: LpipsOptions = {}): Tensor[] {
+/**
+ * The taps' parts of {@link lpips}, in order (`retPerLayer` of the reference): each [N], or [N, 1, H, W] with
+ * `spatial`.
+ */
+export function lpipsTaps(
+  parameters: Parameters,
+  net: LpipsNet,
+  a: Tensor,
+  b: Tensor,
+  options: LpipsOptions = {},
+): Tensor[] {
   const { normalize = false, spatial = false } = options
   checkTensor('lpips', a)
   checkTensor('lpips', b)
@@ -59,7 +89,11 @@ export function lpipsTaps(parameters: Parameters, net: LpipsNet, a: Tensor, b: T
   const { device } = a
   return device.scope(() => {
     const scaled = (image: Tensor): Tensor =>
-      map(scaling, [image, parameter(parameters, shiftKey), parameter(parameters, scaleKey)], normalize ? [2, -1] : [1, 0])
+      map(
+        scaling,
+        [image, parameter(parameters, shiftKey), parameter(parameters, scaleKey)],
+        normalize ? [2, -1] : [1, 0],
+      )
     let maps = [scaled(a), scaled(b)]
     return lpipsPlan(net).slices.map((slice, k) => {
       slice.forEach((layer, i) => {
@@ -83,8 +117,10 @@ function run(p: Parameters, layer: LpipsLayer, x: Tensor, image: boolean): Tenso
   const conv = (key: string, input: Tensor, padding: number, stride = 1): Tensor =>
     conv2d(input, parameter(p, `${key}.weight`), { bias: parameter(p, `${key}.bias`), stride, padding })
   switch (layer.type) {
-    case 'maxpool': return maxPool2d(x, { kernel: layer.kernel, stride: layer.stride, ceilMode: layer.ceilMode })
-    case 'conv': return conv(layer.key, image ? x : relu(x), layer.padding, layer.stride)
+    case 'maxpool':
+      return maxPool2d(x, { kernel: layer.kernel, stride: layer.stride, ceilMode: layer.ceilMode })
+    case 'conv':
+      return conv(layer.key, image ? x : relu(x), layer.padding, layer.stride)
     case 'fire': {
       const squeezed = relu(conv(`${layer.key}.squeeze`, relu(x), 0))
       return concat([conv(`${layer.key}.expand1x1`, squeezed, 0), conv(`${layer.key}.expand3x3`, squeezed, 1)], 1)
@@ -96,7 +132,9 @@ function run(p: Parameters, layer: LpipsLayer, x: Tensor, image: boolean): Tenso
 const shiftKey = 'scaling_layer.shift'
 const scaleKey = 'scaling_layer.scale'
 
-const scaling = expression(3, 2, ([x, shift, scale], [factor, offset]) => f.div(f.sub(f.add(f.mul(x, factor), offset), shift), scale))
+const scaling = expression(3, 2, ([x, shift, scale], [factor, offset]) =>
+  f.div(f.sub(f.add(f.mul(x, factor), offset), shift), scale),
+)
 
 const sumOf = (count: number): Expression => expression(count, 0, (inputs) => inputs.reduce(f.add))
 

@@ -23,7 +23,9 @@ export interface Memory {
   /** The largest single tensor, weights included: a device's maxStorageBufferBindingSize must hold it. */
   largestBuffer: number
   weights: number
-  /** Forward: the skip stack and the layer that needs most beside it. With gradient also what the backward pass adds. */
+  /**
+   * Forward: the skip stack and the layer that needs most beside it. With gradient also what the backward pass adds.
+   */
   activations: number
   /** What the tape keeps for the gradient by x (0 without `gradient`): the input of every group norm, ... */
   savedNorms: number
@@ -81,7 +83,12 @@ export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memo
  * @throws TweedieError 'shape' for images too small for the net
  */
 export function lpipsMemoryOf(
-  net: LpipsNet, { batch = 1, gradient = false, size }: Pick<MemoryOptions, 'batch' | 'gradient'> & Required<Pick<MemoryOptions, 'size'>>,
+  net: LpipsNet,
+  {
+    batch = 1,
+    gradient = false,
+    size,
+  }: Pick<MemoryOptions, 'batch' | 'gradient'> & Required<Pick<MemoryOptions, 'size'>>,
 ): Pick<Memory, 'bytes' | 'largestBuffer' | 'weights'> {
   const sizes = lpipsTapSizes(net, size[0], size[1])
   const stateDict = lpipsStateDict(net)
@@ -90,7 +97,7 @@ export function lpipsMemoryOf(
   const result = { kept: map, working: 0, largest: map }
   lpipsPlan(net).slices.forEach((slice, k) => {
     // A slice's first layer alone changes the size.
-    const area = sizes[k]![0] * sizes[k]![1]
+    const area = sizes[k][0] * sizes[k][1]
     for (const layer of slice) {
       const inside = layer.type === 'fire' ? (2 * layer.squeeze + layer.expand1x1 + layer.expand3x3) * area : 0
       if (layer.type === 'conv') channels = layer.outChannels
@@ -115,7 +122,7 @@ export function lpipsMemoryOf(
 
 /** Bytes of the largest tensor. */
 function largestOf(stateDict: ReadonlyMap<string, readonly number[]>): number {
-  return Math.max(...[...stateDict.values()].map(shape => 4 * product(shape)))
+  return Math.max(...[...stateDict.values()].map((shape) => 4 * product(shape)))
 }
 
 /** Elements a sample. */
@@ -149,7 +156,14 @@ function footprint(layer: Layer, area: number): Footprint & { outArea: number } 
     case 'attention': {
       const x = layer.channels * area
       // x, norm, qkv (3), attention, projection, sum; the projection's input is kept already
-      return { working: 8 * x, norms: x, attention: 4 * x + layer.heads * area, convs: x, largest: 3 * x, outArea: area }
+      return {
+        working: 8 * x,
+        norms: x,
+        attention: 4 * x + layer.heads * area,
+        convs: x,
+        largest: 3 * x,
+        outArea: area,
+      }
     }
     case 'resblock': {
       const outArea = layer.updown === 'up' ? 4 * area : layer.updown === 'down' ? area / 4 : area
@@ -212,7 +226,11 @@ function walk(plan: Plan, imageArea: number) {
     const tokens = channels * (area + 1)
     // x, norm; tokens before and after the embedding, the embedding, qkv (3), attention
     visit({
-      working: 2 * h + 7 * tokens, norms: h, attention: 4 * tokens + heads * (area + 1), convs: tokens, largest: 3 * tokens,
+      working: 2 * h + 7 * tokens,
+      norms: h,
+      attention: 4 * tokens + heads * (area + 1),
+      convs: tokens,
+      largest: 3 * tokens,
     })
   } else {
     const norms = plan.head.pool === 'adaptive' ? h : plan.head.pool === 'spatial_v2' ? 2048 : 0

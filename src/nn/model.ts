@@ -32,8 +32,8 @@ export interface DescribeOptions {
   /** Name of a published configuration, for a checkpoint that brings none. */
   readonly preset?: string
   /**
-   * The flags it was trained with by guided-diffusion's or improved-diffusion's scripts, such as a README's `MODEL_FLAGS`, for
-   * a checkpoint that brings no configuration; see `configOfFlags`.
+   * The flags it was trained with by guided-diffusion's or improved-diffusion's scripts, such as a README's
+   * `MODEL_FLAGS`, for a checkpoint that brings no configuration; see `configOfFlags`.
    */
   readonly flags?: string | readonly string[]
   /** Text of the `.json` beside a checkpoint that brings no configuration itself. */
@@ -55,10 +55,12 @@ export interface DescribeOptions {
  *   what the channels say, and where the flags are of another network than the checkpoint's own configuration
  */
 export function describeModel(checkpoint: DescribedSource, options: DescribeOptions = {}): ModelDescription {
-  if (checkpoint?.tensors === undefined) throw unexpected('describeModel', 'a checkpoint', checkpoint, 'openCheckpoint opens one.')
+  if (checkpoint?.tensors === undefined)
+    throw unexpected('describeModel', 'a checkpoint', checkpoint, 'openCheckpoint opens one.')
   refuseUnknown('describeModel', options, { preset: true, flags: true, json: true })
   const { preset, flags, json } = options
-  if (preset !== undefined && flags !== undefined) throw new TweedieError('option', `${checkpoint.name}: a preset and flags say the same thing: give one of them.`)
+  if (preset !== undefined && flags !== undefined)
+    throw new TweedieError('option', `${checkpoint.name}: a preset and flags say the same thing: give one of them.`)
   const shapes = shapesOf(checkpoint)
   const { diffusion: process } = checkpoint.metadata
   const known = preset === undefined ? undefined : presetOf(preset)
@@ -68,12 +70,21 @@ export function describeModel(checkpoint: DescribedSource, options: DescribeOpti
   if (!said) {
     const like = presetsWith(shapes)
     const hint = like.length > 0 ? `its tensors are those of ${like.join(', ')}, which others may have too: ` : ''
-    throw new TweedieError('option', `${checkpoint.name} does not say what network it holds: ${hint}name a preset, give the flags it was trained with, put its configuration as .json beside it, or convert it with one.`)
+    throw new TweedieError(
+      'option',
+      `${checkpoint.name} does not say what network it holds: ${hint}name a preset, give the flags it was ` +
+        'trained with, put its configuration as .json beside it, or convert it with one.',
+    )
   }
   const { config } = said
-  const diffusion = process === undefined ? said.diffusion ?? flagged?.diffusion ?? known?.diffusion : parseDiffusionSettings(process)
+  const diffusion =
+    process === undefined ? (said.diffusion ?? flagged?.diffusion ?? known?.diffusion) : parseDiffusionSettings(process)
   if (flagged && own && !sameModel({ config, ...(diffusion && { diffusion }) }, flagged)) {
-    throw new TweedieError('option', `${checkpoint.name} says itself what network it holds and how it was trained, and the flags say otherwise: leave them out, or take the file they belong to.`)
+    throw new TweedieError(
+      'option',
+      `${checkpoint.name} says itself what network it holds and how it was trained, and the flags say otherwise: ` +
+        'leave them out, or take the file they belong to.',
+    )
   }
   const name = preset ?? recognized(checkpoint.metadata, config, diffusion)
   const named = name === undefined ? {} : { preset: name }
@@ -90,7 +101,11 @@ export function checkLearnSigma(config: ModelConfig, { learnSigma }: DiffusionSe
   if (config.kind !== 'unet' || learnSigma === undefined) return
   const expected = learnSigma ? 2 * config.inChannels : config.inChannels
   if (config.outChannels !== expected) {
-    throw new TweedieError('option', `${name}: learn_sigma ${learnSigma} means ${expected} output channels for images of ${config.inChannels}, but the network has ${config.outChannels}: does the configuration belong to this checkpoint?`)
+    throw new TweedieError(
+      'option',
+      `${name}: learn_sigma ${learnSigma} means ${expected} output channels for images of ${config.inChannels}, ` +
+        `but the network has ${config.outChannels}: does the configuration belong to this checkpoint?`,
+    )
   }
 }
 
@@ -99,13 +114,24 @@ export function checkLearnSigma(config: ModelConfig, { learnSigma }: DiffusionSe
  *
  * @throws TweedieError 'weights' if the checkpoint's tensors are not the network's, all differences listed
  */
-export function loadModel(device: Device, checkpoint: WeightSource, description: ModelDescription, options: LoadOptions = {}): Promise<UNet | Classifier> {
+export function loadModel(
+  device: Device,
+  checkpoint: WeightSource,
+  description: ModelDescription,
+  options: LoadOptions = {},
+): Promise<UNet | Classifier> {
   return asksForAwait(load(device, checkpoint, description, options), 'model', UNet)
 }
 
-async function load(device: Device, checkpoint: WeightSource, description: ModelDescription, options: LoadOptions): Promise<UNet | Classifier> {
+async function load(
+  device: Device,
+  checkpoint: WeightSource,
+  description: ModelDescription,
+  options: LoadOptions,
+): Promise<UNet | Classifier> {
   checkAwaited('loadModel', { device, checkpoint, description })
-  if (description?.config === undefined) throw unexpected('loadModel', "a checkpoint's description", description, 'describeModel(checkpoint) makes one.')
+  if (description?.config === undefined)
+    throw unexpected('loadModel', "a checkpoint's description", description, 'describeModel(checkpoint) makes one.')
   const { config } = description
   const parameters = await loadParameters(device, checkpoint, stateDictOf(planOf(config)), options)
   return config.kind === 'unet' ? new UNet(config, parameters) : new Classifier(config, parameters)

@@ -1,9 +1,9 @@
 /**
  * Reads a checkpoint's configuration: `__metadata__.config` of a safetensors file, or a `.json` beside the checkpoint,
- * which holds the constructor arguments of guided-diffusion's classes under their own names; docs/configuration.md has the
- * table of them, which a test holds against this file. Nothing is guessed: an
- * unknown key, a wrong type or a value out of range is an error that says which. The number of input and output
- * channels follows the tensors, since that is where a checkpoint cannot be wrong about itself.
+ * which holds the constructor arguments of guided-diffusion's classes under their own names; docs/configuration.md has
+ * the table of them, which a test holds against this file. Nothing is guessed: an unknown key, a wrong type or a value
+ * out of range is an error that says which. The number of input and output channels follows the tensors, since that is
+ * where a checkpoint cannot be wrong about itself.
  */
 import { TweedieError } from '../errors.ts'
 import { checkConfig, levelRates, maxDiffusionSteps, meanTypes } from './config.ts'
@@ -15,17 +15,21 @@ const SCHEDULES: readonly NoiseSchedule[] = ['linear', 'cosine']
 
 /**
  * The configuration in `json` (an object or its JSON text), with channel counts taken from `shapes`, the checkpoint's
- * tensors by name. Absent keys mean: num_heads 1, num_heads_upsample -1 (the same), num_head_channels -1, use_scale_shift_norm false, resblock_updown
- * false, use_new_attention_order false, conv_resample true, dropout 0, num_classes null. `attention_resolutions` are
- * downsample rates in a list, or sides of maps in a text such as "16,8". `pool` marks a classifier,
- * `super_resolution` a U-Net whose input is doubled. `diffusion` in the result is there where the JSON has a key of that
- * name (the `.json` form); a safetensors file keeps it beside, for {@link parseDiffusionSettings}.
+ * tensors by name. Absent keys mean: num_heads 1, num_heads_upsample -1 (the same), num_head_channels -1,
+ * use_scale_shift_norm false, resblock_updown false, use_new_attention_order false, conv_resample true, dropout 0,
+ * num_classes null. `attention_resolutions` are downsample rates in a list, or sides of maps in a text such as "16,8".
+ * `pool` marks a classifier, `super_resolution` a U-Net whose input is doubled. `diffusion` in the result is there
+ * where the JSON has a key of that name (the `.json` form); a safetensors file keeps it beside, for
+ * {@link parseDiffusionSettings}.
  *
  * @throws TweedieError 'option'
  * @example
  * const { config } = parseConfig(file.metadata.config, file.shapes)
  */
-export function parseConfig(json: unknown, shapes: ReadonlyMap<string, readonly number[]>): { config: ModelConfig; diffusion?: DiffusionSettings } {
+export function parseConfig(
+  json: unknown,
+  shapes: ReadonlyMap<string, readonly number[]>,
+): { config: ModelConfig; diffusion?: DiffusionSettings } {
   const fields = new Fields('model configuration', json)
   const trunk: TrunkConfig = {
     imageSize: fields.integer('image_size'),
@@ -54,24 +58,33 @@ export function parseConfig(json: unknown, shapes: ReadonlyMap<string, readonly 
   const numHeadsUpsample = pool || upsample === -1 || upsample === trunk.numHeads ? {} : { numHeadsUpsample: upsample }
 
   const inTensor = shapes.get('input_blocks.0.0.weight')?.[1]
-  const outTensor = outKeys(pool).map(key => shapes.get(key)?.[0]).find(n => n !== undefined)
+  const outTensor = outKeys(pool)
+    .map((key) => shapes.get(key)?.[0])
+    .find((n) => n !== undefined)
   const found = inTensor === undefined ? undefined : superResolution ? inTensor / 2 : inTensor
   trunk.inChannels = agree(fields, 'in_channels', found, 3)
   const diffusionJson = fields.get('diffusion')
   const diffusion = diffusionJson === undefined ? undefined : parseDiffusionSettings(diffusionJson)
   // Silent about it, a configuration means a variance head, as every published U-Net has one.
-  trunk.outChannels = agree(fields, 'out_channels', outTensor, pool ? 1000 : diffusion?.learnSigma === false ? trunk.inChannels : 2 * trunk.inChannels)
+  trunk.outChannels = agree(
+    fields,
+    'out_channels',
+    outTensor,
+    pool ? 1000 : diffusion?.learnSigma === false ? trunk.inChannels : 2 * trunk.inChannels,
+  )
   fields.get('training') // how it was trained: prose for people
   fields.finish()
-  const config: ModelConfig = pool ? { kind: 'classifier', ...trunk, pool } : { kind: 'unet', ...trunk, superResolution, ...numHeadsUpsample }
+  const config: ModelConfig = pool
+    ? { kind: 'classifier', ...trunk, pool }
+    : { kind: 'unet', ...trunk, superResolution, ...numHeadsUpsample }
   checkConfig(config)
   return diffusion === undefined ? { config } : { config, diffusion }
 }
 
 /**
  * `__metadata__.diffusion`, or `diffusion` of the `.json`: `noise_schedule` and `diffusion_steps` are required;
- * `rescale_timesteps` is false where absent (guided-diffusion's default; improved-diffusion's is true). What the network
- * predicts is guided-diffusion's `predict_xstart`, or `predict` with one of the names of {@link meanTypes}.
+ * `rescale_timesteps` is false where absent (guided-diffusion's default; improved-diffusion's is true). What the
+ * network predicts is guided-diffusion's `predict_xstart`, or `predict` with one of the names of {@link meanTypes}.
  * @throws TweedieError 'option'
  */
 export function parseDiffusionSettings(json: unknown): DiffusionSettings {
@@ -90,7 +103,8 @@ export function parseDiffusionSettings(json: unknown): DiffusionSettings {
   }
   fields.finish()
   if (settings.diffusionSteps < 1) fields.fail(`diffusion_steps must be positive, found ${settings.diffusionSteps}`)
-  if (settings.diffusionSteps > maxDiffusionSteps) fields.fail(`diffusion_steps must be at most ${maxDiffusionSteps}, found ${settings.diffusionSteps}`)
+  if (settings.diffusionSteps > maxDiffusionSteps)
+    fields.fail(`diffusion_steps must be at most ${maxDiffusionSteps}, found ${settings.diffusionSteps}`)
   return settings
 }
 
@@ -99,14 +113,15 @@ function meanTypeIn(fields: Fields): MeanType | undefined {
   const flagged = xStart === undefined ? undefined : xStart ? 'xStart' : 'epsilon'
   if (fields.get('predict') === undefined) return flagged
   const predict = fields.oneOf('predict', Object.keys(meanTypes) as (keyof typeof meanTypes)[])
-  if (flagged !== undefined && flagged !== meanTypes[predict]) fields.fail(`predict "${predict}" contradicts predict_xstart ${xStart}`)
+  if (flagged !== undefined && flagged !== meanTypes[predict])
+    fields.fail(`predict "${predict}" contradicts predict_xstart ${xStart}`)
   return meanTypes[predict]
 }
 
 /**
- * `attention_resolutions`: rates in a list, as the constructors take them, or sides of maps in a text such as "16,8", as
- * guided-diffusion's flag is written. A rate that no level has is refused by `checkConfig`; but a checkpoint cannot be
- * wrong about its levels, and ours did say such rates until November 2026: there they mean nothing.
+ * `attention_resolutions`: rates in a list, as the constructors take them, or sides of maps in a text such as "16,8",
+ * as guided-diffusion's flag is written. A rate that no level has is refused by `checkConfig`; but a checkpoint cannot
+ * be wrong about its levels, and ours did say such rates until November 2026: there they mean nothing.
  */
 function attentionRates(fields: Fields, { imageSize, channelMult }: TrunkConfig, isCheckpoint: boolean): number[] {
   const rates = levelRates({ channelMult })
@@ -115,11 +130,17 @@ function attentionRates(fields: Fields, { imageSize, channelMult }: TrunkConfig,
     const stated = fields.numbers('attention_resolutions')
     return isCheckpoint ? stated.filter((rate) => rates.includes(rate)) : stated
   }
-  const sides = value.split(',').map((part) => part.trim()).filter((part) => part !== '')
+  const sides = value
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
   const found = sides.filter((side) => rates.some((rate) => String(imageSize / rate) === side))
   const nowhere = sides.filter((side) => !found.includes(side))
   if (nowhere.length > 0 && !isCheckpoint) {
-    fields.fail(`attention_resolutions "${value}" are sides of maps, and no level has ${nowhere.join(', ')}: the levels have ${rates.map((rate) => imageSize / rate).join(', ')}`)
+    fields.fail(
+      `attention_resolutions "${value}" are sides of maps, and no level has ${nowhere.join(', ')}: the levels ` +
+        `have ${rates.map((rate) => imageSize / rate).join(', ')}`,
+    )
   }
   return found.map((side) => imageSize / Number(side))
 }
@@ -190,7 +211,7 @@ class Fields {
   number(key: string, otherwise?: number): number {
     const value = this.need(key, 'a number', otherwise)
     if (typeof value !== 'number' || !Number.isFinite(value)) this.fail(`${key} must be a number, found ${show(value)}`)
-    return value as number
+    return value
   }
 
   integer(key: string, otherwise?: number): number {
@@ -202,12 +223,12 @@ class Fields {
   boolean(key: string, otherwise?: boolean): boolean {
     const value = this.need(key, 'true or false', otherwise)
     if (typeof value !== 'boolean') this.fail(`${key} must be true or false, found ${show(value)}`)
-    return value as boolean
+    return value
   }
 
   numbers(key: string): number[] {
     const value = this.need(key, 'a list of numbers', undefined)
-    if (!Array.isArray(value) || !value.every(entry => typeof entry === 'number' && entry > 0)) {
+    if (!Array.isArray(value) || !value.every((entry) => typeof entry === 'number' && entry > 0)) {
       this.fail(`${key} must be a list of positive numbers, found ${show(value)}`)
     }
     return value as number[]

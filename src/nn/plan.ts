@@ -1,7 +1,7 @@
 /**
  * The layout of ADM, written once (guided-diffusion unet.py). A plan is data: the layers of every block
- * in order, each with its state-dict prefix and its widths. The forward pass walks it, state-dict.ts turns it into names
- * and shapes, memory.ts adds up its activations. No tensor is touched here.
+ * in order, each with its state-dict prefix and its widths. The forward pass walks it, state-dict.ts turns it into
+ * names and shapes, memory.ts adds up its activations. No tensor is touched here.
  */
 import { checkConfig, headsOf, levelChannels } from './config.ts'
 import type { ClassifierConfig, ModelConfig, TrunkConfig, UNetConfig } from './config.ts'
@@ -153,18 +153,21 @@ export function planUNet(config: UNetConfig): UNetPlan {
   const { trunk, skips } = planTrunk(config, config.inChannels * (config.superResolution ? 2 : 1))
   const widths = levelChannels(config)
   const outputBlocks: Layer[][] = []
-  let channels = widths.at(-1)!
+  let channels = widths.at(-1)
   for (let level = widths.length - 1; level >= 0; level--) {
     for (let i = 0; i <= config.numResBlocks; i++) {
       const prefix = `output_blocks.${outputBlocks.length}`
-      const block: Layer[] = [resblock(config, `${prefix}.0`, channels + skips.pop()!, widths[level]!)]
-      channels = widths[level]!
-      if (config.attentionResolutions.includes(2 ** level)) block.push(attention(config, `${prefix}.1`, channels, config.numHeadsUpsample))
+      const block: Layer[] = [resblock(config, `${prefix}.0`, channels + skips.pop()!, widths[level])]
+      channels = widths[level]
+      if (config.attentionResolutions.includes(2 ** level))
+        block.push(attention(config, `${prefix}.1`, channels, config.numHeadsUpsample))
       if (level > 0 && i === config.numResBlocks) {
         const key = `${prefix}.${block.length}`
-        block.push(config.resblockUpdown
-          ? resblock(config, key, channels, channels, 'up')
-          : { type: 'upsample', key, channels, conv: config.convResample })
+        block.push(
+          config.resblockUpdown
+            ? resblock(config, key, channels, channels, 'up')
+            : { type: 'upsample', key, channels, conv: config.convResample },
+        )
       }
       outputBlocks.push(block)
     }
@@ -181,7 +184,7 @@ export function planUNet(config: UNetConfig): UNetPlan {
 export function planClassifier(config: ClassifierConfig): ClassifierPlan {
   checkConfig({ ...config, kind: 'classifier' })
   const { trunk, skips } = planTrunk(config, config.inChannels)
-  const channels = levelChannels(config).at(-1)!
+  const channels = levelChannels(config).at(-1)
   // Every input block's output and the middle block's, side by side.
   const features = skips.reduce((sum, skip) => sum + skip, channels)
   return { kind: 'classifier', ...trunk, head: planHead(config, channels, features) }
@@ -217,7 +220,7 @@ function planHead(config: ClassifierConfig, channels: number, features: number):
 function planTrunk(config: TrunkConfig, inChannels: number): { trunk: Trunk; skips: number[] } {
   const M = config.modelChannels
   const widths = levelChannels(config)
-  let channels = widths[0]!
+  let channels = widths[0]
   const inputBlocks: Layer[][] = [[conv('input_blocks.0.0', inChannels, channels, 3)]]
   const skips = [channels]
   widths.forEach((width, level) => {
@@ -231,17 +234,18 @@ function planTrunk(config: TrunkConfig, inChannels: number): { trunk: Trunk; ski
     }
     if (level === widths.length - 1) return
     const key = `input_blocks.${inputBlocks.length}.0`
-    inputBlocks.push([config.resblockUpdown
-      ? resblock(config, key, channels, channels, 'down')
-      : { type: 'downsample', key, channels, conv: config.convResample }])
+    inputBlocks.push([
+      config.resblockUpdown
+        ? resblock(config, key, channels, channels, 'down')
+        : { type: 'downsample', key, channels, conv: config.convResample },
+    ])
     skips.push(channels)
   })
   const trunk: Trunk = {
     modelChannels: M,
     timeEmbed: [linear('time_embed.0', M, 4 * M), linear('time_embed.2', 4 * M, 4 * M)],
-    labelEmb: config.numClasses === null
-      ? null
-      : { type: 'embedding', key: 'label_emb', count: config.numClasses, dim: 4 * M },
+    labelEmb:
+      config.numClasses === null ? null : { type: 'embedding', key: 'label_emb', count: config.numClasses, dim: 4 * M },
     inputBlocks,
     middleBlock: [
       resblock(config, 'middle_block.0', channels, channels),
@@ -265,7 +269,10 @@ function norm(key: string, channels: number): NormLayer {
 }
 
 function resblock(
-  config: TrunkConfig, key: string, inChannels: number, outChannels: number,
+  config: TrunkConfig,
+  key: string,
+  inChannels: number,
+  outChannels: number,
   updown: ResBlockLayer['updown'] = 'none',
 ): ResBlockLayer {
   const embChannels = 4 * config.modelChannels

@@ -1,8 +1,8 @@
 /**
  * Every published configuration under its checkpoint's file name. A preset is the network, the process it was
  * trained with, and what its authors published about sampling from it (published.ts). Sources of the networks:
- * gd = openai/guided-diffusion README, id = openai/improved-diffusion README, mg = soobin-um/minority-guidance README and
- * Um et al. (ICLR 2024) Table 2, sg = soobin-um/sg-minority README, bns = soobin-um/BnS README.
+ * gd = openai/guided-diffusion README, id = openai/improved-diffusion README, mg = soobin-um/minority-guidance README
+ * and Um et al. (ICLR 2024) Table 2, sg = soobin-um/sg-minority README, bns = soobin-um/BnS README.
  */
 import { TweedieError } from '../errors.ts'
 import type { ClassifierConfig, DiffusionSettings, ModelConfig, TrunkConfig, UNetConfig } from './config.ts'
@@ -33,15 +33,22 @@ const CHANNEL_MULT: Record<number, number[]> = {
 }
 
 /** The command lines list RESOLUTIONS; the networks take rates. */
-const rates = (imageSize: number, resolutions: number[]) => resolutions.map(r => Math.floor(imageSize / r))
+const rates = (imageSize: number, resolutions: number[]) => resolutions.map((r) => Math.floor(imageSize / r))
 
 const COSINE_1000: DiffusionSettings = {
-  schedule: 'cosine', diffusionSteps: 1000, rescaleTimesteps: false, rescaleLearnedSigmas: false, learnSigma: true,
+  schedule: 'cosine',
+  diffusionSteps: 1000,
+  rescaleTimesteps: false,
+  rescaleLearnedSigmas: false,
+  learnSigma: true,
 }
 const LINEAR_1000: DiffusionSettings = { ...COSINE_1000, schedule: 'linear' }
 /** id's own defaults rescale both. */
 const COSINE_4000_RESCALED: DiffusionSettings = {
-  ...COSINE_1000, diffusionSteps: 4000, rescaleTimesteps: true, rescaleLearnedSigmas: true,
+  ...COSINE_1000,
+  diffusionSteps: 4000,
+  rescaleTimesteps: true,
+  rescaleLearnedSigmas: true,
 }
 
 type UNetPreset = Omit<Preset, 'config' | 'sampling'> & { config: UNetConfig & { kind: 'unet' } }
@@ -49,7 +56,11 @@ type ClassifierPreset = Omit<Preset, 'config' | 'sampling'> & { config: Classifi
 
 /** ADM (guided-diffusion README): updown and scale-shift everywhere, head channels 64, legacy attention unless said. */
 function adm(
-  name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
+  name: string,
+  imageSize: number,
+  modelChannels: number,
+  numResBlocks: number,
+  diffusion: DiffusionSettings,
   overrides: Partial<UNetConfig> & { resolutions?: number[]; source?: string } = {},
 ): UNetPreset {
   const { resolutions = [32, 16, 8], source = 'gd', ...config } = overrides
@@ -57,10 +68,24 @@ function adm(
     name,
     source,
     config: {
-      kind: 'unet', imageSize, inChannels: 3, modelChannels, outChannels: 6, numResBlocks,
-      attentionResolutions: rates(imageSize, resolutions), dropout: 0, channelMult: CHANNEL_MULT[imageSize]!,
-      convResample: true, numClasses: null, numHeads: 4, numHeadChannels: 64, useScaleShiftNorm: true,
-      resblockUpdown: true, useNewAttentionOrder: false, superResolution: false, ...config,
+      kind: 'unet',
+      imageSize,
+      inChannels: 3,
+      modelChannels,
+      outChannels: 6,
+      numResBlocks,
+      attentionResolutions: rates(imageSize, resolutions),
+      dropout: 0,
+      channelMult: CHANNEL_MULT[imageSize],
+      convResample: true,
+      numClasses: null,
+      numHeads: 4,
+      numHeadChannels: 64,
+      useScaleShiftNorm: true,
+      resblockUpdown: true,
+      useNewAttentionOrder: false,
+      superResolution: false,
+      ...config,
     },
     diffusion,
   }
@@ -68,25 +93,48 @@ function adm(
 
 /** Improved DDPM (improved-diffusion README): strided convolutions between levels, 4 heads, scale-shift unless said. */
 function iddpm(
-  name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
+  name: string,
+  imageSize: number,
+  modelChannels: number,
+  numResBlocks: number,
+  diffusion: DiffusionSettings,
   overrides: Partial<UNetConfig> & { resolutions?: number[] } = {},
 ): UNetPreset {
   return adm(name, imageSize, modelChannels, numResBlocks, diffusion, {
-    resolutions: [16, 8], source: 'id', numHeadChannels: -1, resblockUpdown: false, ...overrides,
+    resolutions: [16, 8],
+    source: 'id',
+    numHeadChannels: -1,
+    resblockUpdown: false,
+    ...overrides,
   })
 }
 
 /** Encoder classifiers (guided-diffusion; Um et al. 2024, Table 2): head channels 64, scale-shift, attention pool. */
 function classifier(
-  name: string, imageSize: number, modelChannels: number, numResBlocks: number, diffusion: DiffusionSettings,
+  name: string,
+  imageSize: number,
+  modelChannels: number,
+  numResBlocks: number,
+  diffusion: DiffusionSettings,
   overrides: Partial<ClassifierConfig> & { resolutions?: number[]; source?: string } = {},
 ): ClassifierPreset {
   const { resolutions = [32, 16, 8], source = 'gd', ...config } = overrides
   const trunk: TrunkConfig = {
-    imageSize, inChannels: 3, modelChannels, outChannels: 1000, numResBlocks,
-    attentionResolutions: rates(imageSize, resolutions), dropout: 0, channelMult: CHANNEL_MULT[imageSize] ?? [1],
-    convResample: true, numClasses: null, numHeads: 1, numHeadChannels: 64, useScaleShiftNorm: true,
-    resblockUpdown: true, useNewAttentionOrder: false,
+    imageSize,
+    inChannels: 3,
+    modelChannels,
+    outChannels: 1000,
+    numResBlocks,
+    attentionResolutions: rates(imageSize, resolutions),
+    dropout: 0,
+    channelMult: CHANNEL_MULT[imageSize] ?? [1],
+    convResample: true,
+    numClasses: null,
+    numHeads: 1,
+    numHeadChannels: 64,
+    useScaleShiftNorm: true,
+    resblockUpdown: true,
+    useNewAttentionOrder: false,
   }
   return { name, source, config: { kind: 'classifier', ...trunk, pool: 'attention', ...config }, diffusion }
 }
@@ -98,18 +146,28 @@ const IDDPM_LSUN = { numHeads: 1, useScaleShiftNorm: false, resolutions: [16] }
 
 function all(): Preset[] {
   const networks: (UNetPreset | ClassifierPreset)[] = [
-    adm('64x64_diffusion', 64, 192, 3, COSINE_1000, { ...IMAGENET, dropout: 0.1, useNewAttentionOrder: true, source: 'gd, sg, bns' }),
+    adm('64x64_diffusion', 64, 192, 3, COSINE_1000, {
+      ...IMAGENET,
+      dropout: 0.1,
+      useNewAttentionOrder: true,
+      source: 'gd, sg, bns',
+    }),
     adm('128x128_diffusion', 128, 256, 2, LINEAR_1000, { ...IMAGENET, numHeadChannels: -1 }),
     adm('256x256_diffusion', 256, 256, 2, LINEAR_1000, IMAGENET),
     adm('256x256_diffusion_uncond', 256, 256, 2, LINEAR_1000),
     adm('512x512_diffusion', 512, 256, 2, LINEAR_1000, IMAGENET),
-    ...['lsun_bedroom', 'lsun_cat', 'lsun_horse'].map(name =>
-      adm(name, 256, 256, 2, LINEAR_1000, { dropout: 0.1 })),
+    ...['lsun_bedroom', 'lsun_cat', 'lsun_horse'].map((name) => adm(name, 256, 256, 2, LINEAR_1000, { dropout: 0.1 })),
     adm('lsun_horse_nodropout', 256, 256, 2, LINEAR_1000),
     adm('64_256_upsampler', 256, 192, 2, LINEAR_1000, { ...IMAGENET, superResolution: true, numHeadChannels: -1 }),
-    adm('128_512_upsampler', 512, 192, 2, LINEAR_1000,
+    adm(
+      '128_512_upsampler',
+      512,
+      192,
+      2,
+      LINEAR_1000,
       // sr_create_model has 256's factors for 512 too (guided-diffusion script_util.py).
-      { ...IMAGENET, superResolution: true, resolutions: [32, 16], channelMult: CHANNEL_MULT[256]! }),
+      { ...IMAGENET, superResolution: true, resolutions: [32, 16], channelMult: CHANNEL_MULT[256] },
+    ),
     adm('celeba64_uncond', 64, 192, 3, COSINE_1000, { dropout: 0.1, useNewAttentionOrder: true, source: 'sg, bns' }),
 
     classifier('64x64_classifier', 64, 128, 4, COSINE_1000),
@@ -128,13 +186,28 @@ function all(): Preset[] {
 
     // Minority classifiers (Um et al. 2024, Table 2): trained by their users; that of LSUN is published.
     classifier('mc_celeba', 64, 64, 2, COSINE_1000, { source: 'mg', outChannels: 100 }),
-    classifier('mc_cifar10', 32, 32, 2, COSINE_4000_RESCALED,
-      { source: 'mg', outChannels: 100, channelMult: [1, 2, 2, 4], resolutions: [16, 8] }),
-    classifier('mc_lsun', 8, 128, 2, LINEAR_1000,
-      { source: 'mg', inChannels: 512, outChannels: 100, resolutions: [8], resblockUpdown: false }),
+    classifier('mc_cifar10', 32, 32, 2, COSINE_4000_RESCALED, {
+      source: 'mg',
+      outChannels: 100,
+      channelMult: [1, 2, 2, 4],
+      resolutions: [16, 8],
+    }),
+    classifier('mc_lsun', 8, 128, 2, LINEAR_1000, {
+      source: 'mg',
+      inChannels: 512,
+      outChannels: 100,
+      resolutions: [8],
+      resblockUpdown: false,
+    }),
     // Class-conditional: the label embedding is added as in the U-Net (and in classifier_lib.py of DG).
-    classifier('mc_imagenet', 8, 128, 4, COSINE_1000,
-      { source: 'mg', ...IMAGENET, inChannels: 512, outChannels: 25, resolutions: [8], resblockUpdown: false }),
+    classifier('mc_imagenet', 8, 128, 4, COSINE_1000, {
+      source: 'mg',
+      ...IMAGENET,
+      inChannels: 512,
+      outChannels: 25,
+      resolutions: [8],
+      resblockUpdown: false,
+    }),
     classifier('mc_brain_mri', 256, 32, 4, LINEAR_1000, { source: 'mg', inChannels: 1, outChannels: 50 }),
   ]
   return networks.map((network) => ({ ...network, sampling: published[network.name] ?? {} }))
@@ -151,7 +224,7 @@ export function presetNames(): string[] {
  * @example stateDictOf(planOf(preset('64x64_diffusion').config)).size // 541
  */
 export function preset(name: string): Preset {
-  const found = all().find(candidate => candidate.name === name)
+  const found = all().find((candidate) => candidate.name === name)
   if (found) return structuredClone(found)
   const near = nearestName(name, presetNames())
   const hint = near ? `, did you mean "${near}"?` : '.'

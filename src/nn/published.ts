@@ -16,7 +16,10 @@ export interface SamplingHints {
   respacing?: { steps: string; source: string }
   /** Class guidance: the classifier's preset and scale. */
   classifier?: { preset: string; scale: number; source: string }
-  /** Self-guided sampling: weight w = mg_scale, every n-th step = inter_rate, strength = p_ratio. The distance is LPIPS (alex). */
+  /**
+   * Self-guided sampling: weight w = mg_scale, every n-th step = inter_rate, strength = p_ratio. The
+   * distance is LPIPS (alex).
+   */
   selfGuided?: { weight: number; every: number; strength: number; source: string }
   /** Boost-and-Skip: gamma and Delta_t. */
   boostAndSkip?: { boost: number; skip: number; source: string }
@@ -44,7 +47,10 @@ export interface ClassifierTraining {
   weightDecay: number
 }
 
-/** The distance of the published self-guidance (sg gaussian_diffusion.py: LPIPS, net alex), as a distance is called for people. */
+/**
+ * The distance of the published self-guidance (sg gaussian_diffusion.py: LPIPS, net alex), as a distance
+ * is called for people.
+ */
 export const publishedSelfDistance = 'LPIPS (alex)'
 
 /** The distance of the published minority scores (mg construct_ms_dataset.py: LPIPS, net vgg), likewise. */
@@ -52,19 +58,35 @@ export const publishedScoreDistance = 'LPIPS (vgg)'
 
 const TABLE = 'Um et al. (ICLR 2024), Table 2'
 
-/** SAMPLE_FLAGS of every model of gd. Its README adds that LSUN models are best in 1000; mg and sg draw them in 250 as well. */
+/**
+ * SAMPLE_FLAGS of every model of gd. Its README adds that LSUN models are best in 1000; mg and sg draw
+ * them in 250 as well.
+ */
 const gd250 = { respacing: { steps: '250', source: 'gd README.md' } }
 
-const guided = (preset: string, scale: number): SamplingHints => ({ ...gd250, classifier: { preset, scale, source: 'gd README.md' } })
+const guided = (preset: string, scale: number): SamplingHints => ({
+  ...gd250,
+  classifier: { preset, scale, source: 'gd README.md' },
+})
 
 const minority = (
-  backbone: string | null, featureExtractor: string | null, training: ClassifierTraining, scale: number, target?: number, source = TABLE,
+  backbone: string | null,
+  featureExtractor: string | null,
+  training: ClassifierTraining,
+  scale: number,
+  target?: number,
+  source = TABLE,
 ): SamplingHints => ({
   respacing: { steps: '250', source: TABLE },
   minority: { backbone, featureExtractor, scale, ...(target === undefined ? {} : { target }), training, source },
 })
 
-const training = (iterations: number, batch: number, lr = 3e-4, weightDecay = 0.05): ClassifierTraining => ({ iterations, batch, lr, weightDecay })
+const training = (iterations: number, batch: number, lr = 3e-4, weightDecay = 0.05): ClassifierTraining => ({
+  iterations,
+  batch,
+  lr,
+  weightDecay,
+})
 
 /**
  * What was published about sampling from each published model, by preset: the defaults wherever such a model is used.
@@ -81,11 +103,20 @@ export const published: Readonly<Record<string, SamplingHints>> = {
   '256x256_diffusion_uncond': guided('256x256_classifier', 10),
   '512x512_diffusion': guided('512x512_classifier', 4),
   // sg draws bedrooms too, and does not say with which weight.
-  lsun_bedroom: gd250, lsun_cat: gd250, lsun_horse: gd250, lsun_horse_nodropout: gd250,
-  '64_256_upsampler': gd250, '128_512_upsampler': gd250,
+  lsun_bedroom: gd250,
+  lsun_cat: gd250,
+  lsun_horse: gd250,
+  lsun_horse_nodropout: gd250,
+  '64_256_upsampler': gd250,
+  '128_512_upsampler': gd250,
   celeba64_uncond: {
     respacing: { steps: '250', source: 'sg README.md' },
-    selfGuided: { weight: 0.4, every: 5, strength: 0.8, source: 'sg README.md; every and strength are the defaults of image_sample.py' },
+    selfGuided: {
+      weight: 0.4,
+      every: 5,
+      strength: 0.8,
+      source: 'sg README.md; every and strength are the defaults of image_sample.py',
+    },
     boostAndSkip: { boost: 4, skip: 3, source: 'bns README.md' },
   },
   // id's own command draws in all 4000; the papers' samples of it are these.
@@ -103,8 +134,8 @@ export const published: Readonly<Record<string, SamplingHints>> = {
  * they are used.
  */
 export const unpublished = {
-  selfGuided: published.celeba64_uncond!.selfGuided!,
-  boostAndSkip: published.celeba64_uncond!.boostAndSkip!,
+  selfGuided: published.celeba64_uncond.selfGuided!,
+  boostAndSkip: published.celeba64_uncond.boostAndSkip!,
 }
 
 /** How a U-Net was trained. */

@@ -23,8 +23,11 @@ export function stateDictOf(plan: Plan): Map<string, number[]> {
 }
 
 /** The shapes of what a file holds, by name. */
-export const shapesOf = ({ tensors }: { readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }> }): Map<string, readonly number[]> =>
-  new Map([...tensors].map(([key, { shape }]) => [key, shape]))
+export const shapesOf = ({
+  tensors,
+}: {
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>
+}): Map<string, readonly number[]> => new Map([...tensors].map(([key, { shape }]) => [key, shape]))
 
 /** Numbers in a state dict. */
 export function parameterCount(stateDict: ReadonlyMap<string, readonly number[]>): number {
@@ -35,24 +38,35 @@ export function parameterCount(stateDict: ReadonlyMap<string, readonly number[]>
 
 function headLayers(head: Head): AnyLayer[] {
   switch (head.pool) {
-    case 'attention': return [head.norm, head.attention]
-    case 'adaptive': return [head.norm, head.conv]
-    case 'spatial': return [head.linear0, head.linear1]
-    case 'spatial_v2': return [head.linear0, head.norm, head.linear1]
+    case 'attention':
+      return [head.norm, head.attention]
+    case 'adaptive':
+      return [head.norm, head.conv]
+    case 'spatial':
+      return [head.linear0, head.linear1]
+    case 'spatial_v2':
+      return [head.linear0, head.norm, head.linear1]
   }
 }
 
 function weighted(key: string, shape: number[]): Entries {
-  return [[`${key}.weight`, shape], [`${key}.bias`, [shape[0]!]]]
+  return [
+    [`${key}.weight`, shape],
+    [`${key}.bias`, [shape[0]]],
+  ]
 }
 
 function entriesOf(layer: AnyLayer): Entries {
   const { key } = layer
   switch (layer.type) {
-    case 'linear': return weighted(key, [layer.outFeatures, layer.inFeatures])
-    case 'norm': return weighted(key, [layer.channels])
-    case 'embedding': return [[`${key}.weight`, [layer.count, layer.dim]]]
-    case 'conv': return weighted(key, [layer.outChannels, layer.inChannels, layer.kernel, layer.kernel])
+    case 'linear':
+      return weighted(key, [layer.outFeatures, layer.inFeatures])
+    case 'norm':
+      return weighted(key, [layer.channels])
+    case 'embedding':
+      return [[`${key}.weight`, [layer.count, layer.dim]]]
+    case 'conv':
+      return weighted(key, [layer.outChannels, layer.inChannels, layer.kernel, layer.kernel])
     case 'downsample':
       return layer.conv ? weighted(`${key}.op`, [layer.channels, layer.channels, 3, 3]) : []
     case 'upsample':
@@ -97,9 +111,11 @@ export function checkStateDict(
   found: ReadonlyMap<string, readonly number[]>,
   name: string,
 ): void {
-  const missing = [...expected.keys()].filter(key => !found.has(key))
-  const unexpected = [...found.keys()].filter(key => !expected.has(key))
-  const misshapen = [...expected.keys()].filter(key => found.has(key) && !sameShape(expected.get(key)!, found.get(key)!))
+  const missing = [...expected.keys()].filter((key) => !found.has(key))
+  const unexpected = [...found.keys()].filter((key) => !expected.has(key))
+  const misshapen = [...expected.keys()].filter(
+    (key) => found.has(key) && !sameShape(expected.get(key)!, found.get(key)!),
+  )
   if (missing.length + unexpected.length + misshapen.length === 0) return
 
   // The nearest name is looked for among the keys that did not match either: those are the renamed ones.
@@ -108,16 +124,23 @@ export function checkStateDict(
     return other === undefined ? '' : `, nearest is ${other}`
   }
   const parts = [
-    list('missing', missing, key => `${key} ${show(expected.get(key)!)}${near(key, unexpected)}`),
-    list('unexpected', unexpected, key => `${key} ${show(found.get(key)!)}${near(key, missing)}`),
-    list('of another shape', misshapen, key =>
-      `${key} ${show(found.get(key)!)} instead of ${show(expected.get(key)!)}`),
-  ].filter(part => part !== '')
-  const advice = missing.length === expected.size
-    ? 'not one tensor has a name of this network: is it another model, or does a prefix stand before every name?'
-    : 'does the configuration belong to this checkpoint?'
-  throw new TweedieError('weights', `${name} does not fit the network of ${expected.size} tensors: ` +
-    `${parts.join('. ')}. ${advice[0]!.toUpperCase()}${advice.slice(1)}`)
+    list('missing', missing, (key) => `${key} ${show(expected.get(key)!)}${near(key, unexpected)}`),
+    list('unexpected', unexpected, (key) => `${key} ${show(found.get(key)!)}${near(key, missing)}`),
+    list(
+      'of another shape',
+      misshapen,
+      (key) => `${key} ${show(found.get(key)!)} instead of ${show(expected.get(key)!)}`,
+    ),
+  ].filter((part) => part !== '')
+  const advice =
+    missing.length === expected.size
+      ? 'not one tensor has a name of this network: is it another model, or does a prefix stand before every name?'
+      : 'does the configuration belong to this checkpoint?'
+  throw new TweedieError(
+    'weights',
+    `${name} does not fit the network of ${expected.size} tensors: ` +
+      `${parts.join('. ')}. ${advice[0].toUpperCase()}${advice.slice(1)}`,
+  )
 }
 
 function list(what: string, keys: string[], describe: (key: string) => string): string {

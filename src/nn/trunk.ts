@@ -6,12 +6,21 @@ import type { Trunk } from './plan.ts'
 import { timestepEmbedding } from './timestep-embedding.ts'
 
 /** SiLU of the conditioning vector, [N, 4M] (guided-diffusion's `time_embed` and `label_emb`). */
-export function runEmbedding(p: Parameters, plan: Trunk, batch: Tensor, timesteps: ArrayLike<number>, labels: ArrayLike<number> | undefined): Tensor {
+export function runEmbedding(
+  p: Parameters,
+  plan: Trunk,
+  batch: Tensor,
+  timesteps: ArrayLike<number>,
+  labels: ArrayLike<number> | undefined,
+): Tensor {
   const { device } = batch
   const [n] = batch.shape
-  if (typeof timesteps?.length !== 'number') throw unexpected('forward', `one timestep for each of the ${n} samples, in an array`, timesteps)
-  if (timesteps.length !== n) throw new TweedieError('shape', `Expected one timestep for each of the ${n} samples, found ${timesteps.length}.`)
-  for (let i = 0; i < n; i++) if (!Number.isFinite(timesteps[i])) throw unexpected('forward', 'timesteps that are finite numbers', timesteps[i])
+  if (typeof timesteps?.length !== 'number')
+    throw unexpected('forward', `one timestep for each of the ${n} samples, in an array`, timesteps)
+  if (timesteps.length !== n)
+    throw new TweedieError('shape', `Expected one timestep for each of the ${n} samples, found ${timesteps.length}.`)
+  for (let i = 0; i < n; i++)
+    if (!Number.isFinite(timesteps[i])) throw unexpected('forward', 'timesteps that are finite numbers', timesteps[i])
   checkLabels(plan, n, labels)
   return device.scope(() => {
     const t = device.tensor(timestepEmbedding(timesteps, plan.modelChannels), [n, plan.modelChannels])
@@ -25,13 +34,19 @@ export function runEmbedding(p: Parameters, plan: Trunk, batch: Tensor, timestep
 
 function checkLabels(plan: Trunk, n: number, labels: ArrayLike<number> | undefined): void {
   if (!plan.labelEmb) {
-    if (labels) throw new TweedieError('option', 'This network is unconditional, yet labels were given: leave them out.')
+    if (labels)
+      throw new TweedieError('option', 'This network is unconditional, yet labels were given: leave them out.')
     return
   }
   const { count } = plan.labelEmb
-  if (labels && typeof labels.length !== 'number') throw unexpected('forward', `a label for each of the ${n} samples, in an array`, labels)
+  if (labels && typeof labels.length !== 'number')
+    throw unexpected('forward', `a label for each of the ${n} samples, in an array`, labels)
   if (!labels || labels.length !== n) {
-    throw new TweedieError('option', `This network is class-conditional: expected ${n} labels of 0 to ${count - 1}, found ${labels ? labels.length : 'none'}.`)
+    throw new TweedieError(
+      'option',
+      `This network is class-conditional: expected ${n} labels of 0 to ${count - 1}, found ` +
+        `${labels ? labels.length : 'none'}.`,
+    )
   }
   for (let i = 0; i < n; i++) {
     if (!Number.isInteger(labels[i]) || labels[i] < 0 || labels[i] >= count) {
@@ -41,7 +56,13 @@ function checkLabels(plan: Trunk, n: number, labels: ArrayLike<number> | undefin
 }
 
 /** The outputs of all input blocks, first to last, then the middle block's. The caller owns them. */
-export function runTrunk(p: Parameters, plan: Trunk, x: Tensor, emb: Tensor, options: BlockOptions): { skips: Tensor[]; middle: Tensor } {
+export function runTrunk(
+  p: Parameters,
+  plan: Trunk,
+  x: Tensor,
+  emb: Tensor,
+  options: BlockOptions,
+): { skips: Tensor[]; middle: Tensor } {
   const skips: Tensor[] = []
   let h = x
   for (const block of plan.inputBlocks) {

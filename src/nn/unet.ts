@@ -59,14 +59,34 @@ export class UNet {
     const { y, lowRes, ...options } = inputs
     const { plan, parameters: p, config } = this
     const down = 2 ** (config.channelMult.length - 1)
-    if (x.shape.length !== 4 || x.shape[1] !== config.inChannels || x.shape[2] % down !== 0 || x.shape[3] % down !== 0) {
-      throw new TweedieError('shape', `The U-Net takes [N, ${config.inChannels}, H, W] with H and W multiples of ${down}, found [${x.shape.join(', ')}].`)
+    if (
+      x.shape.length !== 4 ||
+      x.shape[1] !== config.inChannels ||
+      x.shape[2] % down !== 0 ||
+      x.shape[3] % down !== 0
+    ) {
+      throw new TweedieError(
+        'shape',
+        `The U-Net takes [N, ${config.inChannels}, H, W] with H and W multiples of ${down}, ` +
+          `found [${x.shape.join(', ')}].`,
+      )
     }
     if (config.superResolution !== (lowRes !== undefined)) {
-      throw new TweedieError('option', config.superResolution ? 'A super-resolution network needs lowRes.' : 'lowRes is for super-resolution networks; this is none.')
+      throw new TweedieError(
+        'option',
+        config.superResolution
+          ? 'A super-resolution network needs lowRes.'
+          : 'lowRes is for super-resolution networks; this is none.',
+      )
     }
-    if (lowRes && (lowRes.shape.length !== 4 || lowRes.shape[0] !== x.shape[0] || lowRes.shape[1] !== config.inChannels)) {
-      throw new TweedieError('shape', `The U-Net takes lowRes [${x.shape[0]}, ${config.inChannels}, h, w], found [${lowRes.shape.join(', ')}].`)
+    if (
+      lowRes &&
+      (lowRes.shape.length !== 4 || lowRes.shape[0] !== x.shape[0] || lowRes.shape[1] !== config.inChannels)
+    ) {
+      throw new TweedieError(
+        'shape',
+        `The U-Net takes lowRes [${x.shape[0]}, ${config.inChannels}, h, w], found [${lowRes.shape.join(', ')}].`,
+      )
     }
     return x.device.scope(() => {
       const emb = runEmbedding(p, plan, x, timesteps, y)

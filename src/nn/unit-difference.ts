@@ -3,7 +3,17 @@
  * before their ReLU to the weighted squared difference of the unit vectors at every place, with a gradient by
  * hand.
  */
-import { customGradient, expression, f, map, noGrad, sum, type Expression, type ExpressionNode as Node, type Tensor } from '../tensor/index.ts'
+import {
+  customGradient,
+  expression,
+  f,
+  map,
+  noGrad,
+  sum,
+  type Expression,
+  type ExpressionNode as Node,
+  type Tensor,
+} from '../tensor/index.ts'
 
 const square = (x: Node): Node => f.mul(x, x)
 
@@ -17,16 +27,19 @@ const reciprocal = (s: Node): Node => f.select(nonzero(s), f.div(1, f.add(f.sqrt
 
 /**
  * ReLU(x) / (|f| + 1e-10). The ReLU comes last, which is the same since the factor is not negative, and keeps compilers
- * from contracting the difference of two of these to a fused multiply-add, whose single rounding would make d(a, a) > 0.
+ * from contracting the difference of two of these to a fused multiply-add, whose single rounding would make d(a,
+ * a) > 0.
  */
 const unit = (x: Node, s: Node): Node => f.max(f.mul(x, reciprocal(s)), 0)
 
-const weighted = expression(5, 1, ([x, sx, y, sy, w], [scale]) => f.mul(f.mul(scale, w), square(f.sub(unit(x, sx), unit(y, sy)))))
+const weighted = expression(5, 1, ([x, sx, y, sy, w], [scale]) =>
+  f.mul(f.mul(scale, w), square(f.sub(unit(x, sx), unit(y, sy)))),
+)
 
 /*
- * By hand, because a derivative of the square root of 0 is infinite. With u = f / (n + 1e-10), n = |f|, and q the gradient
- * by u, the gradient by f is (q - f / n (q . u)) / (n + 1e-10); q = 2 w (u - v) times the cotangent, which is left out of
- * the dot product since it is the same for all channels.
+ * By hand, because a derivative of the square root of 0 is infinite. With u = f / (n + 1e-10), n = |f|, and q the
+ * gradient by u, the gradient by f is (q - f / n (q . u)) / (n + 1e-10); q = 2 w (u - v) times the cotangent, which is
+ * left out of the dot product since it is the same for all channels.
  */
 const dotTerm = expression(5, 0, ([x, sx, y, sy, w]) => f.mul(f.mul(w, f.sub(unit(x, sx), unit(y, sy))), unit(x, sx)))
 
@@ -38,7 +51,8 @@ const gradientByMap = expression(7, 1, ([x, sx, y, sy, w, dot, cotangent], [scal
 })
 
 const gradientByWeight = expression(5, 1, ([x, sx, y, sy, cotangent], [scale]) =>
-  f.mul(f.mul(scale, cotangent), square(f.sub(unit(x, sx), unit(y, sy)))))
+  f.mul(f.mul(scale, cotangent), square(f.sub(unit(x, sx), unit(y, sy)))),
+)
 
 /**
  * scale · Σ_c w_c (û_c - v̂_c)², [N, 1, h, w], of maps before their ReLU [N, C, h, w] and w [1, C, 1, 1]. Exactly 0 for

@@ -4,7 +4,8 @@ import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 
 /** A file or folder in the user's cache folder: $XDG_CACHE_HOME/tweedie, or ~/.cache/tweedie. */
-export const cacheFile = (name: string): string => join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'tweedie', name)
+export const cacheFile = (name: string): string =>
+  join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'tweedie', name)
 
 /** What {@link writeCache} left under `name`, null if nothing. A cache that cannot be read is an empty one. */
 export async function readCache(name: string): Promise<string | null> {

@@ -3,8 +3,8 @@
  *
  * Two habits of Dawn 0.6 are dealt with here, both found by experiment.
  * - Its devices crash the process when the object that `create()` returned is collected before them, even after
- *   `device.destroy()`. So there is one such object a process and it is never let go. It does not keep Node from exiting:
- *   only pending promises (a map, a compilation, a submission someone waits for) do.
+ *   `device.destroy()`. So there is one such object a process and it is never let go. It does not keep Node from
+ *   exiting: only pending promises (a map, a compilation, a submission someone waits for) do.
  * - While such a promise is pending it polls with `setImmediate`, so the JavaScript thread burns a whole core, which a
  *   software adapter needs itself. {@link waitFor} sleeps between the polls.
  */
@@ -25,8 +25,8 @@ const registry = globalThis as { [key: symbol]: Map<string, GPU> | undefined }
 const registryKey = Symbol.for('tweedie.dawn')
 
 /**
- * Whether asking for a GPU can be worth it. On Linux a GPU has a device file; without one Dawn is not loaded, which would
- * cost 100 ms and 60 MB to find lavapipe, and print warnings that nobody can turn off.
+ * Whether asking for a GPU can be worth it. On Linux a GPU has a device file; without one Dawn is not loaded, which
+ * would cost 100 ms and 60 MB to find lavapipe, and print warnings that nobody can turn off.
  */
 export function mayHaveGPU(): boolean {
   if (hostGPU()) return true
@@ -42,7 +42,10 @@ export function mayHaveGPU(): boolean {
   return [...names('/dev'), ...names('/dev/dri')].some((name) => /^(renderD|nvidia\d|dxg$|mali|kgsl)/.test(name))
 }
 
-/** The entry point of WebGPU: the host's own, else Dawn's with the best adapter of the machine: hardware, then lavapipe, then SwiftShader. */
+/**
+ * The entry point of WebGPU: the host's own, else Dawn's with the best adapter of the machine: hardware, then
+ * lavapipe, then SwiftShader.
+ */
 export async function requestGPU(): Promise<GPU> {
   const own = hostGPU()
   if (own) return own
@@ -56,9 +59,11 @@ export async function requestGPU(): Promise<GPU> {
 }
 
 /** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing. */
-export const noAdapterHint: string = process.platform === 'linux'
-  ? "Install a Vulkan driver: the GPU's own, or, to try the WGSL kernels without a GPU, lavapipe (Debian, Ubuntu: apt install mesa-vulkan-drivers, 25 or newer; VK_DRIVER_FILES, if set, must name its file)."
-  : "Update the graphics driver: on this system tweedie uses the system's own GPU driver."
+export const noAdapterHint: string =
+  process.platform === 'linux'
+    ? "Install a Vulkan driver: the GPU's own, or, to try the WGSL kernels without a GPU, lavapipe (Debian, " +
+      'Ubuntu: apt install mesa-vulkan-drivers, 25 or newer; VK_DRIVER_FILES, if set, must name its file).'
+    : "Update the graphics driver: on this system tweedie uses the system's own GPU driver."
 
 /** Every adapter that the host names, or that Dawn finds. */
 export async function listAdapters(): Promise<GPUAdapter[]> {
@@ -75,8 +80,8 @@ let waiting = 0
 let napping = false
 
 /**
- * Awaits something the GPU will do, without spinning: all who wait share one loop that sleeps between Dawn's polls. A host's
- * own WebGPU needs no such help, and the thread of a window may not sleep.
+ * Awaits something the GPU will do, without spinning: all who wait share one loop that sleeps between Dawn's polls. A
+ * host's own WebGPU needs no such help, and the thread of a window may not sleep.
  */
 export async function waitFor<T>(promise: Promise<T>): Promise<T> {
   if (hostGPU() && !registry[registryKey]) return promise
@@ -107,13 +112,16 @@ function instance(dawn: Dawn, adapter = ''): GPU {
   return gpu
 }
 
-/** Dawn lists the adapters only in the error about an adapter that does not exist: ` * backend: 'vulkan', name: 'llvmpipe'`. */
+/**
+ * Dawn lists the adapters only in the error about an adapter that does not exist:
+ * ` * backend: 'vulkan', name: 'llvmpipe'`.
+ */
 async function adapterNames(dawn: Dawn): Promise<string[]> {
   try {
     await instance(dawn, 'list the adapters').requestAdapter()
     return []
   } catch (error) {
-    return [...new Set([...String(error).matchAll(/name: '(.*)'$/gm)].map((match) => match[1] as string))]
+    return [...new Set([...String(error).matchAll(/name: '(.*)'$/gm)].map((match) => match[1]))]
   }
 }
 
@@ -123,9 +131,14 @@ async function loadDawn(): Promise<Dawn> {
     dawn = await import('webgpu')
   } catch (cause) {
     const missing = (cause as { code?: string }).code === 'ERR_MODULE_NOT_FOUND'
-    throw new TweedieError('webgpu-unavailable', missing
-      ? "WebGPU in Node comes from the package 'webgpu', which is not installed: run npm install webgpu."
-      : `The package 'webgpu' does not load on this system (${process.platform} ${process.arch}): ${(cause as Error).message}`, { cause })
+    throw new TweedieError(
+      'webgpu-unavailable',
+      missing
+        ? "WebGPU in Node comes from the package 'webgpu', which is not installed: run npm install webgpu."
+        : `The package 'webgpu' does not load on this system (${process.platform} ${process.arch}): ` +
+            `${(cause as Error).message}`,
+      { cause },
+    )
   }
   // GPUBufferUsage, GPUOutOfMemoryError and their like are globals in a browser; what the host has already stays.
   for (const [name, value] of Object.entries(dawn.globals)) {

@@ -8,9 +8,13 @@ export const mayHaveGPU = (): boolean => (globalThis.navigator as Navigator | un
 export async function requestGPU(): Promise<GPU> {
   const gpu = (globalThis.navigator as Navigator | undefined)?.gpu
   if (gpu) return gpu
-  throw new TweedieError('webgpu-unavailable', globalThis.isSecureContext === false
-    ? 'WebGPU needs a secure context, and this page is not one: serve it over https or from localhost.'
-    : 'WebGPU is not available in this browser: use a current Chrome, Edge, Firefox or Safari, or enable WebGPU and hardware acceleration in its settings.')
+  throw new TweedieError(
+    'webgpu-unavailable',
+    globalThis.isSecureContext === false
+      ? 'WebGPU needs a secure context, and this page is not one: serve it over https or from localhost.'
+      : 'WebGPU is not available in this browser: use a current Chrome, Edge, Firefox or Safari, or enable ' +
+          'WebGPU and hardware acceleration in its settings.',
+  )
 }
 
 /** What to do when {@link requestGPU} succeeded and its `requestAdapter` finds nothing. */
@@ -19,7 +23,11 @@ export const noAdapterHint: string = 'Enable hardware acceleration in the browse
 /** Every adapter the browser is willing to name; the same one may be there twice. */
 export async function listAdapters(): Promise<GPUAdapter[]> {
   const gpu = await requestGPU()
-  const requests: GPURequestAdapterOptions[] = [{ powerPreference: 'high-performance' }, { powerPreference: 'low-power' }, { forceFallbackAdapter: true }]
+  const requests: GPURequestAdapterOptions[] = [
+    { powerPreference: 'high-performance' },
+    { powerPreference: 'low-power' },
+    { forceFallbackAdapter: true },
+  ]
   const found: GPUAdapter[] = []
   for (const request of requests) {
     const adapter = await gpu.requestAdapter(request)

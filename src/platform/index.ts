@@ -1,7 +1,7 @@
 /**
  * What the host gives: WebGPU, workers, cores and memory, and a place for what was measured. Here is a browser;
- * `index.node.ts` has the same exports for Node, and the package's `#platform` import chooses between them by the `node`
- * condition.
+ * `index.node.ts` has the same exports for Node, and the package's `#platform` import chooses between them by
+ * the `node` condition.
  */
 export { readCache, writeCache } from './cache.ts'
 export { listAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from './gpu.ts'

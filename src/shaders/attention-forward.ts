@@ -1,4 +1,13 @@
-import { attentionHead, attentionMain, attentionThreads, each, scores, storeSums, weighted, type AttentionKeys } from './attention-tile.ts'
+import {
+  attentionHead,
+  attentionMain,
+  attentionThreads,
+  each,
+  scores,
+  storeSums,
+  weighted,
+  type AttentionKeys,
+} from './attention-tile.ts'
 import { noMore, wgsl } from './template.ts'
 
 /**
@@ -34,8 +43,11 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     for (var l = column; l < ${attentionThreads}u; l += 8u) { newTop = max(newTop, peaks[l]); }
     let shrink = exp(top - newTop);
     top = newTop;
-    ${each(4, (j) => `s${j} = exp(s${j} - top);
-    tile[8u * (4u * group + ${j}u) + column] = s${j};`)}
+    ${each(
+      4,
+      (j) => `s${j} = exp(s${j} - top);
+    tile[8u * (4u * group + ${j}u) + column] = s${j};`,
+    )}
     total = total * shrink + ((s0 + s1) + (s2 + s3));
     ${each(rows, (r) => `sum${r} *= shrink;`)}
     ${weighted(rows, 'qkv', 'v')}

@@ -1,4 +1,13 @@
-import { attentionHead, attentionMain, attentionThreads, each, scores, storeSums, weighted, type AttentionKeys } from './attention-tile.ts'
+import {
+  attentionHead,
+  attentionMain,
+  attentionThreads,
+  each,
+  scores,
+  storeSums,
+  weighted,
+  type AttentionKeys,
+} from './attention-tile.ts'
 import { noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
@@ -11,10 +20,11 @@ export interface AttentionGradientKeys extends AttentionKeys {
  * dP[i, j] = Σ_c dOut[c, i] v[c, j] and delta_i = Σ_c dOut[c, i] out[c, i], the gradient by the scores is
  * dS = P · (dP − delta), and
  *
- *   dq[c, i] = Σ_j k[c, j] dS[i, j] / sqrt(d),  dk[c, j] = Σ_i q[c, i] dS[i, j] / sqrt(d),  dv[c, j] = Σ_i dOut[c, i] P[i, j].
+ *   dq[c, i] = Σ_j k[c, j] dS[i, j] / sqrt(d), dk[c, j] = Σ_i q[c, i] dS[i, j] / sqrt(d), dv[c,
+ *   j] = Σ_i dOut[c, i] P[i, j].
  *
- * The three are one kernel under the key `by`: own tokens are queries for q and keys for k and v. That dk and dv compute
- * the scores twice costs 8 products instead of 7, and saves half the registers.
+ * The three are one kernel under the key `by`: own tokens are queries for q and keys for k and v. That dk and dv
+ * compute the scores twice costs 8 products instead of 7, and saves half the registers.
  *
  * Bindings: 0 the uniform, 1 qkv [N, 3C, T], 2 dOut [N, C, T], 3 logsumexp, 4 delta (both [N, heads, T]), 5 dqkv, of
  * which each kernel writes its third.
@@ -22,7 +32,8 @@ export interface AttentionGradientKeys extends AttentionKeys {
 export function attentionGradient({ vector, rows, by, ...rest }: AttentionGradientKeys): string {
   noMore(rest)
   const queries = by === 'q'
-  // A per-query value is a component of a vec4f where queries are own tokens, one of four numbers where they are others.
+  // A per-query value is a component of a vec4f where queries are own tokens, one of four numbers where they are
+  // others.
   const at = (name: string, j: number): string => (queries ? name : `${name}[${j}]`)
   const where = queries ? 'own + 4u * column' : 'other + 4u * group'
   return wgsl`

@@ -1,15 +1,15 @@
 /**
  * What the attention kernels share. Queries, keys and values are the rows of qkv [N, 3C, T], one row a channel with the
  * T tokens side by side, and so are the outputs and all gradients. A workgroup of 64 lanes owns 32 tokens of one head,
- * its own tokens, and walks over the other tokens of the head (keys, if its own are queries) 32 at a time. No T×T matrix
- * is ever in global memory, and everything is read along T, so loads are coalesced without a transposition.
+ * its own tokens, and walks over the other tokens of the head (keys, if its own are queries) 32 at a time. No T×T
+ * matrix is ever in global memory, and everything is read along T, so loads are coalesced without a transposition.
  *
  *   own tokens    o = 4·(lane % 8) + 0..3, the components of a vec4f
  *   other tokens  4·(lane / 8) + 0..3, four vec4f of scores                    in {@link scores}
  *   channels      lane / 8 + 8·r, r < R, one vec4f of sums each               in {@link weighted}
  *
- * `scores`: s[other][own] = Σ_c other[c] · own[c], over chunks of 16 channels staged in workgroup memory: two vec4f loads
- * for 16 multiply-adds. `weighted`: sum[c][own] += Σ_other x[c][other] · tile[other][own], with the tile of
+ * `scores`: s[other][own] = Σ_c other[c] · own[c], over chunks of 16 channels staged in workgroup memory: two vec4f
+ * loads for 16 multiply-adds. `weighted`: sum[c][own] += Σ_other x[c][other] · tile[other][own], with the tile of
  * probabilities (or their gradients) in workgroup memory: 4 + R loads for 16 R multiply-adds.
  *
  * The inner loops begin at no constant: Mesa would see how often they turn at most, unroll them and, at some 40 ms for
@@ -50,35 +50,49 @@ export const attentionUniform = uniform({
 
 /** Channels staged at once for the scores. */
 const depth = 16
-/** Quads of other tokens staged at once for the weighted sum, and the stride of a row of them: odd, against bank conflicts. */
+/**
+ * Quads of other tokens staged at once for the weighted sum, and the stride of a row of them: odd,
+ * against bank conflicts.
+ */
 const quadsOf = (rows: number): number => (rows > 8 ? 4 : 8)
 const strideOf = (rows: number): number => quadsOf(rows) + 1
 
-export const each = (count: number, line: (i: number) => string): string => Array.from({ length: count }, (_, i) => line(i)).join('\n  ')
+export const each = (count: number, line: (i: number) => string): string =>
+  Array.from({ length: count }, (_, i) => line(i)).join('\n  ')
 
 /**
  * The uniform, the bindings (reads, then writes), a `load_NAME(row, token, inside)` for each read and a
  * `store_NAME(row, token, value)` for each write, four tokens a time; what lies beyond the last token reads as 0.
  */
-export function attentionHead({ vector, rows }: AttentionKeys, reads: readonly string[], writes: readonly string[]): string {
+export function attentionHead(
+  { vector, rows }: AttentionKeys,
+  reads: readonly string[],
+  writes: readonly string[],
+): string {
   const type = vector ? 'vec4<f32>' : 'f32'
-  const bindings = [...reads, ...writes].map((name, i) =>
-    `@group(0) @binding(${i + 1}) var<storage, ${i < reads.length ? 'read' : 'read_write'}> ${name}: array<${type}>;`)
+  const bindings = [...reads, ...writes].map(
+    (name, i) =>
+      `@group(0) @binding(${i + 1}) var<storage, ${i < reads.length ? 'read' : 'read_write'}> ${name}: array<${type}>;`,
+  )
   const load = (name: string): string => `fn load_${name}(row: u32, token: u32, inside: bool) -> vec4<f32> {
-  ${vector
-    ? `let valid = inside && token < p.tokens;
+  ${
+    vector
+      ? `let valid = inside && token < p.tokens;
   return select(vec4<f32>(), ${name}[select(0u, (row * p.tokens + token) / 4u, valid)], valid);`
-    : `var v = vec4<f32>();
+      : `var v = vec4<f32>();
   let count = select(0u, min(4u, p.tokens - min(token, p.tokens)), inside);
   for (var k = 0u; k < count; k++) { v[k] = ${name}[row * p.tokens + token + k]; }
-  return v;`}
+  return v;`
+  }
 }`
   const store = (name: string): string => `fn store_${name}(row: u32, token: u32, value: vec4<f32>) {
-  ${vector
-    ? `if (token < p.tokens) { ${name}[(row * p.tokens + token) / 4u] = value; }`
-    : `var v = value;
+  ${
+    vector
+      ? `if (token < p.tokens) { ${name}[(row * p.tokens + token) / 4u] = value; }`
+      : `var v = value;
   let count = min(4u, p.tokens - min(token, p.tokens));
-  for (var k = 0u; k < count; k++) { ${name}[row * p.tokens + token + k] = v[k]; }`}
+  for (var k = 0u; k < count; k++) { ${name}[row * p.tokens + token + k] = v[k]; }`
+  }
 }`
   return `
 ${attentionUniform.wgsl()}
@@ -87,7 +101,7 @@ ${reads.map(load).join('\n')}
 ${writes.map(store).join('\n')}
 
 var<workgroup> stage: array<vec4<f32>, ${Math.max(16 * depth, 8 * rows * strideOf(rows))}>;
-var<workgroup> tile: array<vec4<f32>, ${attentionTile * attentionTile / 4}>;
+var<workgroup> tile: array<vec4<f32>, ${(attentionTile * attentionTile) / 4}>;
 `
 }
 
@@ -151,7 +165,10 @@ export const weighted = (rows: number, otherLoad: string, otherRow: string): str
     }
   }`
 
-/** Stores the sums times \`factor\` in the head's rows from \`row\` on; one store site, for compilers that are slow with many. */
+/**
+ * Stores the sums times \`factor\` in the head's rows from \`row\` on; one store site, for compilers
+ * that are slow with many.
+ */
 export const storeSums = (rows: number, name: string, row: string, factor: string): string => `
   var sums = array<vec4<f32>, ${rows}>(${each(rows, (r) => `sum${r},`)});
   for (var r = 0u; chunk + group + 8u * r < min(p.width, chunk + ${8 * rows}u); r++) {

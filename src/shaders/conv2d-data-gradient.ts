@@ -31,7 +31,8 @@ export function conv2dDataGradient({ subgroup, px, ci, ...rest }: Conv2dDataGrad
   noMore(rest)
   const threads = subgroup || plainThreads
   const loads = subgroup ? ci / subgroup : ci
-  const weightOf = (c: number) => (subgroup ? `subgroupBroadcast(w${Math.floor(c / subgroup)}, ${c % subgroup}u)` : `w${c}`)
+  const weightOf = (c: number) =>
+    subgroup ? `subgroupBroadcast(w${Math.floor(c / subgroup)}, ${c % subgroup}u)` : `w${c}`
   return wgsl`
 #if ${subgroup > 0}
 enable subgroups;
@@ -72,8 +73,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
   let ny = (p.kh - ry + s - 1) / s;
   let nx = (p.kw - rx + s - 1) / s;
   let taps = p.kh * p.kw;
-  ${lines(loads, i => `let wLane${i} = min(ci + ${subgroup ? `i32(lane) + ${i * subgroup}` : i}, p.cin - 1) * taps;`)}
-  ${lines(ci, c => lines(px, i => `var a${c}_${i} = 0f;`))}
+  ${lines(loads, (i) => `let wLane${i} = min(ci + ${subgroup ? `i32(lane) + ${i * subgroup}` : i}, p.cin - 1) * taps;`)}
+  ${lines(ci, (c) => lines(px, (i) => `var a${c}_${i} = 0f;`))}
   var co = 0;
   var jy = 0;
   var jx = 0;
@@ -83,12 +84,18 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
     let inRow = oy >= 0 && oy < p.ho;
     let row = ((n * p.cout + co) * p.ho + clamp(oy, 0, p.ho - 1)) * p.wo;
     let at = co * p.cin * taps + (ry + s * jy) * p.kw + rx + s * jx;
-    ${lines(px, i => `
+    ${lines(
+      px,
+      (i) => `
     let o${i} = qx + ${i} - jx;
-    let v${i} = select(0, dy[row + clamp(o${i}, 0, p.wo - 1)], inRow && o${i} >= 0 && o${i} < p.wo);`)}
-    ${lines(loads, i => `let w${i} = weight[at + wLane${i}];`)}
-    ${lines(ci, c => `{ let b = ${weightOf(c)};
-      ${lines(px, i => `a${c}_${i} += b * v${i};`)} }`)}
+    let v${i} = select(0, dy[row + clamp(o${i}, 0, p.wo - 1)], inRow && o${i} >= 0 && o${i} < p.wo);`,
+    )}
+    ${lines(loads, (i) => `let w${i} = weight[at + wLane${i}];`)}
+    ${lines(
+      ci,
+      (c) => `{ let b = ${weightOf(c)};
+      ${lines(px, (i) => `a${c}_${i} += b * v${i};`)} }`,
+    )}
     jx++;
     let endX = jx == nx;
     jx = select(jx, 0, endX);
@@ -100,7 +107,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
   let iy = phaseY + s * gy;
   if (strip >= strips || iy >= p.h) { return; }
   var out: array<f32, ${ci * px}>;
-  ${lines(ci, c => lines(px, i => `out[${c * px + i}] = a${c}_${i};`))}
+  ${lines(ci, (c) => lines(px, (i) => `out[${c * px + i}] = a${c}_${i};`))}
   for (var c = 0; c < min(${ci}, p.cin - ci); c++) {
     let at = ((n * p.cin + ci + c) * p.h + iy) * p.w + phaseX + s * gx;
     for (var i = 0; i < min(${px}, (p.w - phaseX - s * gx + s - 1) / s); i++) {
@@ -112,9 +119,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
 }
 
 /** Workgroups for the forward shape. */
-export function conv2dDataGradientGrid(s: ConvShape, { subgroup, px, ci }: Conv2dDataGradientKeys): [number, number, number] {
+export function conv2dDataGradientGrid(
+  s: ConvShape,
+  { subgroup, px, ci }: Conv2dDataGradientKeys,
+): [number, number, number] {
   const rows = Math.ceil(s.h / s.stride)
   const perRow = Math.ceil(Math.ceil(s.w / s.stride) / px)
-  const { x, z } = fold(Math.ceil(s.n * rows * perRow / (subgroup || plainThreads)))
+  const { x, z } = fold(Math.ceil((s.n * rows * perRow) / (subgroup || plainThreads)))
   return [x, Math.ceil(s.cin / ci) * s.stride ** 2, z]
 }

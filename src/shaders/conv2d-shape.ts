@@ -32,16 +32,40 @@ export interface ConvShape {
 /** The convolution of dY with stride 1 that is the data gradient of `s`: dX = dataGradientShape(s) applied to dY. */
 export function dataGradientShape(s: ConvShape): ConvShape {
   return {
-    n: s.n, cin: s.cout, h: s.ho, w: s.wo, cout: s.cin, kh: s.kh, kw: s.kw, stride: 1,
-    pad: s.kh - 1 - s.pad, padX: s.kw - 1 - (s.padX ?? s.pad), ho: s.h, wo: s.w, transposed: true,
+    n: s.n,
+    cin: s.cout,
+    h: s.ho,
+    w: s.wo,
+    cout: s.cin,
+    kh: s.kh,
+    kw: s.kw,
+    stride: 1,
+    pad: s.kh - 1 - s.pad,
+    padX: s.kw - 1 - (s.padX ?? s.pad),
+    ho: s.h,
+    wo: s.w,
+    transposed: true,
   }
 }
 
 export const convFields = {
-  n: 'i32', cin: 'i32', h: 'i32', w: 'i32', cout: 'i32', ho: 'i32', wo: 'i32', kh: 'i32', kw: 'i32',
-  stride: 'i32', padY: 'i32', padX: 'i32',
+  n: 'i32',
+  cin: 'i32',
+  h: 'i32',
+  w: 'i32',
+  cout: 'i32',
+  ho: 'i32',
+  wo: 'i32',
+  kh: 'i32',
+  kw: 'i32',
+  stride: 'i32',
+  padY: 'i32',
+  padX: 'i32',
   /** How the weights are read, see above. */
-  wOut: 'i32', wIn: 'i32', wTap0: 'i32', wTapStep: 'i32',
+  wOut: 'i32',
+  wIn: 'i32',
+  wTap0: 'i32',
+  wTapStep: 'i32',
 } as const
 
 /** The uniform of the convolution kernels. */
@@ -67,7 +91,7 @@ export function convBindings(bias: boolean, residual: boolean): string {
 }
 
 /** `count` workgroups as x and z of a grid, since a dimension holds 65535; the kernel reads z·num.x + x. */
-export function fold(count: number, limit = 65535): { x: number, z: number } {
+export function fold(count: number, limit = 65535): { x: number; z: number } {
   const z = Math.ceil(count / limit)
   return { x: Math.ceil(count / z), z }
 }

@@ -37,7 +37,7 @@ export function conv2dTile({ side, px, co, kh, kw, bias, residual, ...rest }: Co
   const pixels = side * px
   const channels = side * co
   const rowsAtOnce = threads / pixels
-  const each = (line: (i: number, c: number) => string) => lines(px, i => lines(co, c => line(i, c)))
+  const each = (line: (i: number, c: number) => string) => lines(px, (i) => lines(co, (c) => line(i, c)))
   return wgsl`
 ${convUniform.wgsl()}
 ${convBindings(bias, residual)}
@@ -86,8 +86,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
     for (var r = 0; r < ${step}; r++) {
       let xAt = r * ${pixels} + t % ${side};
       let cAt = r * ${channels + 1} + t / ${side};
-      ${lines(px, i => `let x${i} = xs[xAt + ${i * side}];`)}
-      ${lines(co, c => `let w${c} = ws[cAt + ${c * side}];`)}
+      ${lines(px, (i) => `let x${i} = xs[xAt + ${i * side}];`)}
+      ${lines(co, (c) => `let w${c} = ws[cAt + ${c * side}];`)}
       ${each((i, c) => `a${i}_${c} += x${i} * w${c};`)}
     }
     workgroupBarrier();
@@ -118,6 +118,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
 
 /** Workgroups for the shape. */
 export function conv2dTileGrid(s: ConvShape, { side, px, co }: Conv2dTileKeys): [number, number, number] {
-  const { x, z } = fold(Math.ceil(s.n * s.ho * s.wo / (side * px)))
+  const { x, z } = fold(Math.ceil((s.n * s.ho * s.wo) / (side * px)))
   return [x, Math.ceil(s.cout / (side * co)), z]
 }

@@ -35,7 +35,7 @@ export function conv2dWeightGradient({ side, each, ...rest }: Conv2dWeightGradie
   const threads = side * side
   const tile = side * each
   const rowStep = threads / step
-  const sums = (line: (i: number, j: number) => string) => lines(each, i => lines(each, j => line(i, j)))
+  const sums = (line: (i: number, j: number) => string) => lines(each, (i) => lines(each, (j) => line(i, j)))
   return wgsl`
 ${conv2dWeightGradientUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -84,8 +84,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
     }
     workgroupBarrier();
     for (var q = 0; q < ${step}; q++) {
-      ${lines(each, i => `let d${i} = ds[q * ${tile + 1} + t / ${side} + ${i * side}];`)}
-      ${lines(each, j => `let x${j} = xs[q * ${tile + 1} + t % ${side} + ${j * side}];`)}
+      ${lines(each, (i) => `let d${i} = ds[q * ${tile + 1} + t / ${side} + ${i * side}];`)}
+      ${lines(each, (j) => `let x${j} = xs[q * ${tile + 1} + t % ${side} + ${j * side}];`)}
       ${sums((i, j) => `a${i}_${j} += d${i} * x${j};`)}
     }
     workgroupBarrier();
@@ -106,9 +106,13 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
 }
 
 /** Ranges of pixels such that about `workgroups` workgroups run; 1: the partial gradient is the gradient. */
-export function conv2dWeightGradientSplits(s: ConvShape, { side, each }: Conv2dWeightGradientKeys, workgroups = 64): number {
+export function conv2dWeightGradientSplits(
+  s: ConvShape,
+  { side, each }: Conv2dWeightGradientKeys,
+  workgroups = 64,
+): number {
   const tile = side * each
-  const tiles = Math.ceil(s.cin * s.kh * s.kw / tile) * Math.ceil(s.cout / tile)
+  const tiles = Math.ceil((s.cin * s.kh * s.kw) / tile) * Math.ceil(s.cout / tile)
   const pixels = s.n * s.ho * s.wo
   const wanted = Math.max(1, Math.min(Math.floor(workgroups / tiles), Math.floor(pixels / 256)))
   return Math.ceil(pixels / range(pixels, wanted))
@@ -125,7 +129,10 @@ export function conv2dWeightGradientWords(s: ConvShape, splits: number): number[
 }
 
 export function conv2dWeightGradientGrid(
-  s: ConvShape, { side, each }: Conv2dWeightGradientKeys, splits: number): [number, number, number] {
+  s: ConvShape,
+  { side, each }: Conv2dWeightGradientKeys,
+  splits: number,
+): [number, number, number] {
   const tile = side * each
-  return [Math.ceil(s.cin * s.kh * s.kw / tile), Math.ceil(s.cout / tile), splits]
+  return [Math.ceil((s.cin * s.kh * s.kw) / tile), Math.ceil(s.cout / tile), splits]
 }

@@ -41,9 +41,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   var rest = i;
   var source = p.fromStart;
   var sink = p.toStart;
-  ${[...axes].reverse().map((a) => (a === 0
-    ? 'source += rest * p.from0; sink += rest * p.to0;'
-    : `source += (rest % p.extent${a}) * p.from${a}; sink += (rest % p.extent${a}) * p.to${a}; rest = rest / p.extent${a};`)).join('\n  ')}
+  ${[...axes]
+    .reverse()
+    .map((a) =>
+      a === 0
+        ? 'source += rest * p.from0; sink += rest * p.to0;'
+        : `source += (rest % p.extent${a}) * p.from${a}; sink += (rest % p.extent${a}) * p.to${a}; rest = rest / p.extent${a};`,
+    )
+    .join('\n  ')}
   y[sink] = x[source];
 }
 `

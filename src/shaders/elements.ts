@@ -1,8 +1,9 @@
 /**
  * The frame of kernels that compute one output element after another: `fn element(i: u32)` is called once for every i
- * below `p.count` (the first field of the kernel's uniform struct) and stores its result itself. A workgroup of 64 lanes
- * owns 256 consecutive elements and walks them 64 at a time, so that neighbouring lanes touch neighbouring memory and
- * a software adapter, which pays some 0.3 µs for every subgroup it starts (lavapipe 25.0.7), starts a quarter of them.
+ * below `p.count` (the first field of the kernel's uniform struct) and stores its result itself. A workgroup of
+ * 64 lanes owns 256 consecutive elements and walks them 64 at a time, so that neighbouring lanes touch
+ * neighbouring memory and a software adapter, which pays some 0.3 µs for every subgroup it starts (lavapipe
+ * 25.0.7), starts a quarter of them.
  */
 
 /** Elements of a workgroup. */

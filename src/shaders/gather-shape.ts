@@ -1,7 +1,7 @@
 /**
- * What `gather.ts` and its gradient share. Tables are [outer, entries, inner], picks are [outer, picks, inner]. The index
- * of pick (o, b, i) is at o·outerStep + b·step + i·innerStep, which are zero along axes where all share one index (rows
- * of an embedding). An index outside the table is moved to its nearest end: nothing is read out of bounds.
+ * What `gather.ts` and its gradient share. Tables are [outer, entries, inner], picks are [outer, picks, inner]. The
+ * index of pick (o, b, i) is at o·outerStep + b·step + i·innerStep, which are zero along axes where all share one index
+ * (rows of an embedding). An index outside the table is moved to its nearest end: nothing is read out of bounds.
  */
 import { uniform } from './uniform.ts'
 

@@ -2,10 +2,11 @@ import { groupNormRow, groupNormThreads, sigmoidOf, type GroupNormKeys } from '.
 import { noMore, wgsl } from './template.ts'
 
 /**
- * The second half of group norm: y = act((xhat · weight + bias) · (1 + scale) + shift), one read and one write an element.
+ * The second half of group norm: y = act((xhat · weight + bias) · (1 + scale) + shift), one read and
+ * one write an element.
  *
- * Bindings: 0 the uniform, 1 x, 2 statistics [N, groups, 2], 3 weight, 4 bias, 5 scaleShift [N, 2C] if asked for, then y.
- * Rows, lanes and the uniform are those of `group-norm-row.ts`; a thread has about four steps.
+ * Bindings: 0 the uniform, 1 x, 2 statistics [N, groups, 2], 3 weight, 4 bias, 5 scaleShift [N, 2C] if asked for, then
+ * y. Rows, lanes and the uniform are those of `group-norm-row.ts`; a thread has about four steps.
  */
 export function groupNormApply({ vector, scaleShift, silu, ...rest }: GroupNormKeys): string {
   noMore(rest)

@@ -1,8 +1,8 @@
 /**
  * The backward pass of group norm, three kernels (the formulas stand in `tensor/ops/group-norm.ts`):
  *
- * 1. sums: A = Σ dv and B = Σ dv · xhat of every row. `lanes` is a power of two up to 64; a workgroup of 64 threads holds
- *    64 / lanes rows, and the lanes of a row meet in a tree in workgroup memory.
+ * 1. sums: A = Σ dv and B = Σ dv · xhat of every row. `lanes` is a power of two up to 64; a workgroup of 64 threads
+ *    holds 64 / lanes rows, and the lanes of a row meet in a tree in workgroup memory.
  * 2. coefficients: per group Σ kA / m and Σ kB / m, k = weight · (1 + scale); one thread a group.
  * 3. data: dx = (k · dv − Σ kA / m − xhat · Σ kB / m) · inverse, threads as in the forward pass.
  *

@@ -27,13 +27,13 @@ fn elementsOf(part: u32) -> f32 { return f32(min(p.chunk, p.group - part * p.chu
 `
 
 /**
- * Mean and variance of every group, in two passes over the data. `lanes` threads, a power of two up to a workgroup of 64,
- * own a chunk: a whole group, or a part of a large one, whose parts {@link groupNormCombine} joins. Groups are
+ * Mean and variance of every group, in two passes over the data. `lanes` threads, a power of two up to a workgroup of
+ * 64, own a chunk: a whole group, or a part of a large one, whose parts {@link groupNormCombine} joins. Groups are
  * contiguous, so a chunk is a run of memory. The lanes of a chunk meet in a tree in workgroup memory.
  *
  * The first pass gives a mean m that rounding has moved a little; the second sums d = x − m and d², and corrects both
- * results by Σd: mean = m + Σd/n, M2 = Σd² − (Σd)²/n, where the subtraction removes next to nothing. Values of 1e4 with a
- * standard deviation of 1 keep their variance to a few roundings.
+ * results by Σd: mean = m + Σd/n, M2 = Σd² − (Σd)²/n, where the subtraction removes next to nothing. Values of 1e4 with
+ * a standard deviation of 1 keep their variance to a few roundings.
  *
  * Bindings: 0 the uniform, 1 x, 2 the result: [N, groups, 2] mean and 1/sqrt(variance + eps) if there is one chunk a
  * group, else [N, groups, chunks, 2] mean and M2 of each chunk.

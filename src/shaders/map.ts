@@ -37,22 +37,29 @@ export const mapUniform = uniform({
  * pasted in by the launch, which renders it from an expression.
  *
  * Bindings: 0 the uniform, 1.. the inputs, then the output.
- * Inputs are `dense` (walked as the output is), `single` (one value) or `strided`. The launch drops axes that no operand
- * needs (`collapse`), so most kernels have rank 1 and no index arithmetic at all.
+ * Inputs are `dense` (walked as the output is), `single` (one value) or `strided`. The launch drops axes that no
+ * operand needs (`collapse`), so most kernels have rank 1 and no index arithmetic at all.
  */
 export function mapShader({ inputs, outputType, rank, scalars, vec4, body, result, ...rest }: MapKeys): string {
   noMore(rest)
   const lane = (type: string): string => (vec4 ? `vec4<${type}>` : type)
   const axes = Array.from({ length: rank > 1 ? rank : 0 }, (_, a) => a)
   const strided = inputs.flatMap(({ access }, k) => (access === 'strided' ? [k] : []))
-  const isWide = (k: number): boolean => vec4 && (inputs[k].access === 'dense' || (inputs[k].access === 'strided' && inputs[k].inner))
-  const declarations = inputs.map(({ type }, k) => `@group(0) @binding(${k + 1}) var<storage, read> in${k}: array<${isWide(k) ? lane(type) : type}>;`)
-  const unflatten = [...axes].reverse().map((a) => (a === 0 ? 'let i0 = rest;' : `let i${a} = rest % p.extent${a}; rest = rest / p.extent${a};`))
+  const isWide = (k: number): boolean =>
+    vec4 && (inputs[k].access === 'dense' || (inputs[k].access === 'strided' && inputs[k].inner))
+  const declarations = inputs.map(
+    ({ type }, k) => `@group(0) @binding(${k + 1}) var<storage, read> in${k}: array<${isWide(k) ? lane(type) : type}>;`,
+  )
+  const unflatten = [...axes]
+    .reverse()
+    .map((a) => (a === 0 ? 'let i0 = rest;' : `let i${a} = rest % p.extent${a}; rest = rest / p.extent${a};`))
   const loads = inputs.map(({ access, type }, k) => {
     const element =
-      access === 'dense' ? 'i'
-      : access === 'single' ? '0u'
-      : axes.map((a) => `i${a} * p.stride${strided.indexOf(k) * rank + a}`).join(' + ')
+      access === 'dense'
+        ? 'i'
+        : access === 'single'
+          ? '0u'
+          : axes.map((a) => `i${a} * p.stride${strided.indexOf(k) * rank + a}`).join(' + ')
     const value = `in${k}[${element}]`
     // A vector that repeats one value takes it in its own type only.
     return `let x${k} = V(${type === 'f32' || isWide(k) ? value : `f32(${value})`});`

@@ -10,11 +10,20 @@ export interface MatmulKeys {
 export const matmulTile = 32
 
 export const matmulUniform = uniform({
-  m: 'u32', n: 'u32', k: 'u32',
+  m: 'u32',
+  n: 'u32',
+  k: 'u32',
   /** Strides by row and column. */
-  aRow: 'u32', aColumn: 'u32', bRow: 'u32', bColumn: 'u32',
+  aRow: 'u32',
+  aColumn: 'u32',
+  bRow: 'u32',
+  bColumn: 'u32',
   /** The extent of the inner of two batch axes, and the strides along both. */
-  batch1: 'u32', aBatch0: 'u32', aBatch1: 'u32', bBatch0: 'u32', bBatch1: 'u32',
+  batch1: 'u32',
+  aBatch0: 'u32',
+  aBatch1: 'u32',
+  bBatch0: 'u32',
+  bBatch1: 'u32',
 })
 
 /**

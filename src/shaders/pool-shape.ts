@@ -1,12 +1,20 @@
 /**
- * What the pooling kernels share: the uniform. Window o of an axis covers the elements o·stride − padding up to, but not
- * including, o·stride − padding + kernel, of which those outside the image do not count. Planes are images `[h, w]` and
- * windows `[ho, wo]`; batch and channels are one axis to a kernel. `count` is the number of elements of the output.
+ * What the pooling kernels share: the uniform. Window o of an axis covers the elements o·stride − padding up to, but
+ * not including, o·stride − padding + kernel, of which those outside the image do not count. Planes are images `[h, w]`
+ * and windows `[ho, wo]`; batch and channels are one axis to a kernel. `count` is the number of elements of the output.
  */
 import { uniform } from './uniform.ts'
 
 export const poolUniform = uniform({
-  count: 'i32', h: 'i32', w: 'i32', ho: 'i32', wo: 'i32', kernel: 'i32', stride: 'i32', padding: 'i32', scale: 'f32',
+  count: 'i32',
+  h: 'i32',
+  w: 'i32',
+  ho: 'i32',
+  wo: 'i32',
+  kernel: 'i32',
+  stride: 'i32',
+  padding: 'i32',
+  scale: 'f32',
 })
 
 /**

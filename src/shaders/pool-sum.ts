@@ -5,8 +5,8 @@ import { wgsl } from './template.ts'
 /**
  * The sum over windows times a number: average pooling, and the gradient of nearest-neighbour upsampling.
  *
- * Bindings: 0 the uniform of `pool-shape.ts`, 1 x [planes, h, w], 2 y [planes, ho, wo]. No workgroup memory: windows are
- * small and hardly overlap, so a tile would be read about once.
+ * Bindings: 0 the uniform of `pool-shape.ts`, 1 x [planes, h, w], 2 y [planes, ho, wo]. No workgroup memory: windows
+ * are small and hardly overlap, so a tile would be read about once.
  */
 export const poolSumShader = (): string => wgsl`
 ${poolUniform.wgsl()}

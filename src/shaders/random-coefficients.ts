@@ -1,7 +1,7 @@
 /**
- * The inverse of the normal distribution's CDF by M. J. Wichura's algorithm AS 241 (Applied Statistics 37, 1988, routine
- * PPND7), arranged so that single precision keeps every digit that counts. Each of his rational functions is divided
- * out into a polynomial and a smaller remainder, which changes nothing in exact arithmetic:
+ * The inverse of the normal distribution's CDF by M. J. Wichura's algorithm AS 241 (Applied Statistics 37, 1988,
+ * routine PPND7), arranged so that single precision keeps every digit that counts. Each of his rational functions is
+ * divided out into a polynomial and a smaller remainder, which changes nothing in exact arithmetic:
  *
  *   |q| ≤ 0.425:  x = q·A(s)/B(s)  = 2.5·q + q·(A − 2.5·B)(s)/B(s)       s = 0.180625 − q²,   q = u − ½
  *   else:         x = C(t)/D(t)    = slope·t + offset − (E₁·t + E₀)/D(t)  t = √(−ln p) − 1.6,  p = min(u, 1 − u)

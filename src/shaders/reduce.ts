@@ -35,9 +35,14 @@ export function reduceShader({ kind, by, keptRank, reducedRank, ...rest }: Reduc
   const offset = (name: 'kept' | 'reduced', rank: number): string => `fn ${name}_offset(index: u32) -> u32 {
   var rest = index;
   var offset = 0u;
-  ${axes(rank).reverse().map((a) => (a === 0
-    ? `return offset + rest * p.${name}Stride0;`
-    : `offset += (rest % p.${name}Extent${a}) * p.${name}Stride${a}; rest = rest / p.${name}Extent${a};`)).join('\n  ')}
+  ${axes(rank)
+    .reverse()
+    .map((a) =>
+      a === 0
+        ? `return offset + rest * p.${name}Stride0;`
+        : `offset += (rest % p.${name}Extent${a}) * p.${name}Stride${a}; rest = rest / p.${name}Extent${a};`,
+    )
+    .join('\n  ')}
 }`
   return wgsl`
 ${reduceUniform.wgsl({ keptExtent: keptRank, keptStride: keptRank, reducedExtent: reducedRank, reducedStride: reducedRank })}

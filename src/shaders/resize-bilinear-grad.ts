@@ -3,9 +3,9 @@ import { resizeStruct } from './resize-bilinear.ts'
 import { wgsl } from './template.ts'
 
 /**
- * The gradient of bilinear resizing: every pixel j gathers the outputs that read it. Those have a low neighbour of j − 1
- * or j, so (2i + 1)·in lies between (2j − 1)·out and (2j + 3)·out; the loop runs over that range, rounded outwards, and
- * asks the forward pass's own formula for each weight.
+ * The gradient of bilinear resizing: every pixel j gathers the outputs that read it. Those have a low neighbour of j −
+ * 1 or j, so (2i + 1)·in lies between (2j − 1)·out and (2j + 3)·out; the loop runs over that range, rounded outwards,
+ * and asks the forward pass's own formula for each weight.
  *
  * Bindings: 0 the uniform of `resize-bilinear.ts`, 1 dy [planes, ho, wo], 2 dx [planes, h, w].
  */

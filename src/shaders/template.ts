@@ -5,10 +5,11 @@
  * as a compile error of the driver. A number is pasted as WGSL writes it: `3` is an integer, `3.5` a float; to paste a
  * whole number as a float, write `${x}.0` or use {@link f32}.
  *
- * A kernel is a function of a typed key object that returns WGSL with the entry point `main`. Binding 0 is the uniform of
- * its parameters, described beside it (`uniform.ts`), then come the read-only inputs in order, then the outputs. It takes its keys apart as
- * `({ tile, bias, ...rest })` and calls `noMore(rest)`, so that a key nobody knows throws; where there is nothing to
- * choose it takes none. A module holds one kernel, those that run one after another in one pass, or what several share.
+ * A kernel is a function of a typed key object that returns WGSL with the entry point `main`. Binding 0 is the uniform
+ * of its parameters, described beside it (`uniform.ts`), then come the read-only inputs in order, then the outputs. It
+ * takes its keys apart as `({ tile, bias, ...rest })` and calls `noMore(rest)`, so that a key nobody knows throws;
+ * where there is nothing to choose it takes none. A module holds one kernel, those that run one after another in one
+ * pass, or what several share.
  */
 import { wgsl as preprocess } from 'wgsl-preprocessor/wgsl-preprocessor.js'
 import { TweedieError } from '../errors.ts'
@@ -19,7 +20,7 @@ export type WgslValue = string | number | boolean
 export function wgsl(strings: TemplateStringsArray, ...values: readonly WgslValue[]): string {
   values.forEach((value, i) => {
     const usable = typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
-    if (!usable) throw broken(`value ${i} is ${String(value)} after "${strings[i]!.trimEnd().slice(-40)}"`)
+    if (!usable) throw broken(`value ${i} is ${String(value)} after "${strings[i].trimEnd().slice(-40)}"`)
   })
   const text = preprocess(strings, ...values)
   const leftover = /#.*/.exec(text)

@@ -1,6 +1,6 @@
 /**
- * The uniform of a kernel, its parameters but for the buffers. {@link uniform} takes the fields once and gives both ends:
- * the WGSL that declares them, and the words that a launch sends for values by name.
+ * The uniform of a kernel, its parameters but for the buffers. {@link uniform} takes the fields once and gives both
+ * ends: the WGSL that declares them, and the words that a launch sends for values by name.
  */
 
 /** All fields are 32 bits. A list becomes as many fields as a kernel says: `extent: 'u32[]'` is extent0, extent1, … */
@@ -8,7 +8,9 @@ export type UniformFields = { readonly [name: string]: 'u32' | 'i32' | 'f32' | '
 
 type IsList<T> = T extends `${string}[]` ? true : false
 
-export type UniformValues<F extends UniformFields> = { readonly [N in keyof F]: IsList<F[N]> extends true ? readonly number[] : number }
+export type UniformValues<F extends UniformFields> = {
+  readonly [N in keyof F]: IsList<F[N]> extends true ? readonly number[] : number
+}
 
 type Counts<F extends UniformFields> = { readonly [N in keyof F as IsList<F[N]> extends true ? N : never]: number }
 
@@ -20,11 +22,16 @@ export interface Uniform<F extends UniformFields> {
 }
 
 export function uniform<const F extends UniformFields>(fields: F): Uniform<F> {
-  const all = Object.entries(fields).map(([name, type]) => ({ name, type: type.slice(0, 3), isList: type.endsWith('[]') }))
+  const all = Object.entries(fields).map(([name, type]) => ({
+    name,
+    type: type.slice(0, 3),
+    isList: type.endsWith('[]'),
+  }))
   return {
     wgsl: (counts: { readonly [name: string]: number } = {}) => {
       const members = all.flatMap(({ name, type, isList }) =>
-        isList ? Array.from({ length: counts[name] }, (_, i) => `${name}${i}: ${type}`) : [`${name}: ${type}`])
+        isList ? Array.from({ length: counts[name] }, (_, i) => `${name}${i}: ${type}`) : [`${name}: ${type}`],
+      )
       return `struct Params { ${members.join(', ')} }\n@group(0) @binding(0) var<uniform> p: Params;`
     },
     words: (values: { readonly [name: string]: number | readonly number[] }) => {

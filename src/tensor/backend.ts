@@ -94,13 +94,15 @@ export interface Backend {
   read(storage: Storage, bytes: number): Promise<ArrayBuffer>
   /**
    * Enqueues the op of this name. `params` are those of the op, whose type the backend's launch of the same name takes:
-   * each table of launches is held against the op table by its type. `user` is what errors call the op: the function that
-   * was called. Default its name.
+   * each table of launches is held against the op table by its type. `user` is what errors call the op: the function
+   * that was called. Default its name.
    */
   run(op: string, params: unknown, inputs: readonly View[], outputs: readonly View[], user?: string): void
   /** Resolves when everything enqueued so far has run; rejects with the first late error. */
   flush(): Promise<void>
-  /** Measures the kernel variants of the ops that `work` runs and keeps the fastest. Absent where there is no choice. */
+  /**
+   * Measures the kernel variants of the ops that `work` runs and keeps the fastest. Absent where there is no choice.
+   */
   tune?(work: () => void, options: TuneOptions): Promise<void>
   dispose(): void
 }

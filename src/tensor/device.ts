@@ -38,12 +38,16 @@ export class Device {
   /**
    * Acquires a device: of a hardware GPU where there is one, else of the CPU.
    *
-   * @throws TweedieError `limit-exceeded` or `out-of-memory` if it cannot hold what `need` asks for, `webgpu-unavailable`
-   * if WebGPU was asked for and there is no adapter, `cpu-unavailable` if the CPU backend cannot run here (WebAssembly SIMD
-   * and workers are what it needs), `option` for a value that is none.
+   * @throws TweedieError `limit-exceeded` or `out-of-memory` if it cannot hold what `need` asks for,
+   *   `webgpu-unavailable` if WebGPU was asked for and there is no adapter, `cpu-unavailable` if the CPU backend cannot
+   *   run here (WebAssembly SIMD and workers are what it needs), `option` for a value that is none.
    */
   static request(options: DeviceRequest = {}): Promise<Device> {
-    return asksForAwait(requestBackend(options).then(({ backend, adapter }) => new Device(backend, adapter)), 'Device', Device)
+    return asksForAwait(
+      requestBackend(options).then(({ backend, adapter }) => new Device(backend, adapter)),
+      'Device',
+      Device,
+    )
   }
 
   /** Counters of kernels, memory and work, for tests and benches. */
@@ -60,14 +64,17 @@ export class Device {
    * device.tensor([7, 2, 0], [3], 'i32')                   // labels
    * ```
    *
-   * @throws TweedieError 'shape' for a number of values that `shape` does not hold; 'option' for what is no number, and for
-   * one that is not whole or out of range where the type is i32 or u32
+   * @throws TweedieError 'shape' for a number of values that `shape` does not hold; 'option' for what is no number, and
+   *   for one that is not whole or out of range where the type is i32 or u32
    */
   tensor<D extends DType = 'f32'>(values: Values, shape?: Shape, dtype: D = 'f32' as D): Tensor<D> {
     const given = flatten('tensor', values)
     const spec = { shape: checkShape('tensor', shape ?? given.shape), dtype: checkDType('tensor', dtype) }
     if (given.flat.length !== sizeOf(spec.shape)) {
-      throw new TweedieError('shape', `tensor: ${formatShape(spec.shape)} holds ${sizeOf(spec.shape)} values, found ${given.flat.length}.`)
+      throw new TweedieError(
+        'shape',
+        `tensor: ${formatShape(spec.shape)} holds ${sizeOf(spec.shape)} values, found ${given.flat.length}.`,
+      )
     }
     const out = this.#allocate(spec, 'tensor') as Tensor<D>
     try {
@@ -92,7 +99,10 @@ export class Device {
       if (result instanceof Promise) {
         // It will fail at the first tensor it uses again, and nobody will be there to hear.
         result.catch(() => {})
-        throw new TweedieError('option', 'scope: its function must not be async: what it makes after an await would belong to no scope.')
+        throw new TweedieError(
+          'option',
+          'scope: its function must not be async: what it makes after an await would belong to no scope.',
+        )
       }
       kept = result
       return result
@@ -160,7 +170,8 @@ export class Device {
 
   #allocate(spec: Spec, user: string, inputs: readonly Spec[] = []): AnyTensor {
     if (this.#disposed) throw new TweedieError('disposed', `${user}: the device was disposed.`)
-    const reason = (): string => `${user}(${inputs.map((t) => formatShape(t.shape)).join(', ')}) for a tensor ${formatShape(spec.shape)}`
+    const reason = (): string =>
+      `${user}(${inputs.map((t) => formatShape(t.shape)).join(', ')}) for a tensor ${formatShape(spec.shape)}`
     const storage = this.backend.allocate(bytesOf(spec), reason)
     return this.track(new Tensor(this, { storage, birth: newTensorId(), handles: 0 }, spec.shape, spec.dtype))
   }

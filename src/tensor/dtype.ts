@@ -18,7 +18,8 @@ export const constructors = { f32: Float32Array, i32: Int32Array, u32: Uint32Arr
 
 /** Throws 'option', naming `user`, for what is no data type. */
 export function checkDType<D extends DType>(user: string, dtype: D): D {
-  if (!Object.hasOwn(constructors, dtype)) throw unexpected(user, `a data type, ${Object.keys(constructors).join(', ')}`, dtype)
+  if (!Object.hasOwn(constructors, dtype))
+    throw unexpected(user, `a data type, ${Object.keys(constructors).join(', ')}`, dtype)
   return dtype
 }
 

@@ -1,12 +1,12 @@
 /**
- * A small language for elementwise arithmetic. An {@link Expression} is written once, as a function of its inputs and of
- * scalars that may change from call to call; each backend turns it into one kernel that passes over memory once, however
- * long it is, and its gradient is found by differentiating it, which again gives one kernel per input. So `silu`, a
- * broadcast multiply-add and a whole sampler step are the same op: `map`.
+ * A small language for elementwise arithmetic. An {@link Expression} is written once, as a function of its inputs and
+ * of scalars that may change from call to call; each backend turns it into one kernel that passes over memory once,
+ * however long it is, and its gradient is found by differentiating it, which again gives one kernel per input. So
+ * `silu`, a broadcast multiply-add and a whole sampler step are the same op: `map`.
  *
- * Nodes are interned: equal subexpressions are the same object, equal expressions are too. So a renderer names each value
- * once, an expression's size is its number of distinct nodes (twenty nested squares are 21), and its key is a short
- * number, however long it is.
+ * Nodes are interned: equal subexpressions are the same object, equal expressions are too. So a renderer names each
+ * value once, an expression's size is its number of distinct nodes (twenty nested squares are 21), and its key is a
+ * short number, however long it is.
  *
  * What was made once is kept for good, as a device keeps its kernel, which is larger by far. (Tables of weak references
  * would give an expression that is written anew in a loop another number after each collection, and with it a kernel.)
@@ -16,8 +16,24 @@ import { TweedieError, unexpected } from '../errors.ts'
 
 /** Every function of the language with its number of arguments. Comparisons give 1 or 0. */
 export const functions = {
-  add: 2, sub: 2, mul: 2, div: 2, pow: 2, max: 2, min: 2, gt: 2, ge: 2, eq: 2,
-  neg: 1, exp: 1, log: 1, sqrt: 1, abs: 1, sign: 1, tanh: 1, sigmoid: 1,
+  add: 2,
+  sub: 2,
+  mul: 2,
+  div: 2,
+  pow: 2,
+  max: 2,
+  min: 2,
+  gt: 2,
+  ge: 2,
+  eq: 2,
+  neg: 1,
+  exp: 1,
+  log: 1,
+  sqrt: 1,
+  abs: 1,
+  sign: 1,
+  tanh: 1,
+  sigmoid: 1,
   /** select(condition, then, otherwise): `then` where the condition is not 0. */
   select: 3,
 } as const
@@ -48,7 +64,9 @@ function intern(key: string, make: (id: number) => Node): Node {
   return node
 }
 
-/** A number as a node. Kernels compute in float32, so it is rounded to that here: 0.1 and Math.fround(0.1) are one node. */
+/**
+ * A number as a node. Kernels compute in float32, so it is rounded to that here: 0.1 and Math.fround(0.1) are one node.
+ */
 export function constant(number: number): Node {
   const value = Math.fround(number)
   return intern(`c${Object.is(value, -0) ? '-0' : value}`, (id) => ({ id, kind: 'constant', value }))
@@ -64,7 +82,8 @@ export type Argument = Node | number
 
 function nodeOf(user: string, value: Argument): Node {
   if (typeof value === 'number') return constant(value)
-  if (!known.has(value)) throw unexpected(user, 'a number, or a node that f, constant or expression of this copy of the library made', value)
+  if (!known.has(value))
+    throw unexpected(user, 'a number, or a node that f, constant or expression of this copy of the library made', value)
   return value
 }
 
@@ -79,13 +98,18 @@ function call(name: FunctionName, ...given: Argument[]): Node {
   if (name === 'div' && isConstant(b, 1)) return a
   if (name === 'neg' && a.kind === 'constant') return constant(-a.value)
   if (name === 'select' && b === c) return b
-  return intern(`${name} ${args.map(({ id }) => id).join(' ')}`, (id) => ({ id, kind: 'call', name, args: Object.freeze(args) }))
+  return intern(`${name} ${args.map(({ id }) => id).join(' ')}`, (id) => ({
+    id,
+    kind: 'call',
+    name,
+    args: Object.freeze(args),
+  }))
 }
 
 /**
  * The functions of the language. Each takes nodes and numbers, and gives a node; comparisons give 1 or 0.
- * On the CPU a written number computes the same bits as a scalar; the drivers of GPUs may sum in another order where they
- * see a number, and take 0 x for 0 where x is NaN.
+ * On the CPU a written number computes the same bits as a scalar; the drivers of GPUs may sum in another order where
+ * they see a number, and take 0 x for 0 where x is NaN.
  *
  * ```ts
  * const softsign = expression(1, 0, ([x]) => f.div(x, f.add(1, f.abs(x))))
@@ -129,10 +153,7 @@ const derivatives: { readonly [K in FunctionName]: DerivativeRule } = {
   mul: ([a, b]) => [b, a],
   div: ([, b], value) => [f.div(1, b), f.neg(f.div(value, b))],
   // At a = 0 the derivative by the exponent is 0, as the limit is for positive exponents (and PyTorch's choice).
-  pow: ([a, b], value) => [
-    f.mul(b, f.pow(a, f.sub(b, 1))),
-    f.select(f.eq(a, 0), 0, f.mul(value, f.log(a))),
-  ],
+  pow: ([a, b], value) => [f.mul(b, f.pow(a, f.sub(b, 1))), f.select(f.eq(a, 0), 0, f.mul(value, f.log(a)))],
   // Ties share the gradient equally, as in PyTorch's maximum and minimum.
   max: ([a, b]) => [half(a, b, f.gt(a, b)), half(a, b, f.gt(b, a))],
   min: ([a, b]) => [half(a, b, f.gt(b, a)), half(a, b, f.gt(a, b))],
@@ -182,8 +203,19 @@ const expressions = new Map<string, Expression>()
  * ```
  * @throws TweedieError 'option' if it reads an input or a scalar that it does not take
  */
-export function expression(inputs: number, scalars: number, build: (inputs: Node[], scalars: Node[]) => Argument): Expression {
-  return finish(build(Array.from({ length: inputs }, (_, i) => input(i)), Array.from({ length: scalars }, (_, i) => scalar(i))), inputs, scalars)
+export function expression(
+  inputs: number,
+  scalars: number,
+  build: (inputs: Node[], scalars: Node[]) => Argument,
+): Expression {
+  return finish(
+    build(
+      Array.from({ length: inputs }, (_, i) => input(i)),
+      Array.from({ length: scalars }, (_, i) => scalar(i)),
+    ),
+    inputs,
+    scalars,
+  )
 }
 
 function finish(built: Argument, inputs: number, scalars: number): Expression {
@@ -192,8 +224,10 @@ function finish(built: Argument, inputs: number, scalars: number): Expression {
   const made = expressions.get(key)
   if (made) return made
   for (const node of topological(root)) {
-    if (node.kind === 'input' && node.index >= inputs) throw new TweedieError('option', `expression: it reads input ${node.index + 1} and takes ${inputs}.`)
-    if (node.kind === 'scalar' && node.index >= scalars) throw new TweedieError('option', `expression: it reads scalar ${node.index + 1} and takes ${scalars}.`)
+    if (node.kind === 'input' && node.index >= inputs)
+      throw new TweedieError('option', `expression: it reads input ${node.index + 1} and takes ${inputs}.`)
+    if (node.kind === 'scalar' && node.index >= scalars)
+      throw new TweedieError('option', `expression: it reads scalar ${node.index + 1} and takes ${scalars}.`)
   }
   const finished = Object.freeze({ root, inputs, scalars, key })
   expressions.set(key, finished)
@@ -201,7 +235,8 @@ function finish(built: Argument, inputs: number, scalars: number): Expression {
 }
 
 /** Whether {@link expression} of this copy of the library made it: the keys of another mean other kernels. */
-export const isExpression = (value: Expression): boolean => value instanceof Object && expressions.get(value.key) === value
+export const isExpression = (value: Expression): boolean =>
+  value instanceof Object && expressions.get(value.key) === value
 
 /** The nodes of `root` in an order in which arguments come before calls, each once. */
 export function topological(root: Node): Node[] {
@@ -225,13 +260,16 @@ export interface DerivedExpression {
 
 const derivedBy = new WeakMap<Expression, Map<number, DerivedExpression>>()
 
-/** The gradient of `expression` by input `by`, times a cotangent: again an expression. Found once for equal expressions. */
+/**
+ * The gradient of `expression` by input `by`, times a cotangent: again an expression. Found once for equal expressions.
+ */
 export function differentiate(source: Expression, by: number): DerivedExpression {
   const found = derivedBy.get(source) ?? new Map<number, DerivedExpression>()
   derivedBy.set(source, found)
   const known = found.get(by)
   if (known) return known
-  if (by >= source.inputs) throw new TweedieError('option', `differentiate: the expression has ${source.inputs} inputs, not ${by + 1}.`)
+  if (by >= source.inputs)
+    throw new TweedieError('option', `differentiate: the expression has ${source.inputs} inputs, not ${by + 1}.`)
   const adjoints = new Map<Node, Node>([[source.root, input(source.inputs)]])
   for (const node of topological(source.root).reverse()) {
     const adjoint = adjoints.get(node)
@@ -241,14 +279,20 @@ export function differentiate(source: Expression, by: number): DerivedExpression
       // Nothing is added where a rule says 0: 0 times a cotangent that is not finite is NaN.
       if (partial === 0 || arg.kind === 'constant' || arg.kind === 'scalar') return
       // Where the branch was not taken, an infinite cotangent must not become NaN.
-      const part = node.name !== 'select' ? f.mul(adjoint, partial)
-        : i === 1 ? f.select(node.args[0], adjoint, 0) : f.select(node.args[0], 0, adjoint)
+      const part =
+        node.name !== 'select'
+          ? f.mul(adjoint, partial)
+          : i === 1
+            ? f.select(node.args[0], adjoint, 0)
+            : f.select(node.args[0], 0, adjoint)
       const others = adjoints.get(arg)
       adjoints.set(arg, others ? f.add(others, part) : part)
     })
   }
   const raw = adjoints.get(input(by)) ?? constant(0)
-  const uses = [...new Set(topological(raw).flatMap((n) => (n.kind === 'input' && n.index < source.inputs ? [n.index] : [])))].sort((a, b) => a - b)
+  const uses = [
+    ...new Set(topological(raw).flatMap((n) => (n.kind === 'input' && n.index < source.inputs ? [n.index] : []))),
+  ].sort((a, b) => a - b)
   const renumbered = renumber(raw, (index) => (index === source.inputs ? uses.length : uses.indexOf(index)))
   const derived = { expression: finish(renumbered, uses.length + 1, source.scalars), uses }
   found.set(by, derived)
@@ -258,8 +302,14 @@ export function differentiate(source: Expression, by: number): DerivedExpression
 function renumber(root: Node, to: (index: number) => number): Node {
   const done = new Map<Node, Node>()
   for (const node of topological(root)) {
-    done.set(node, node.kind === 'input' ? input(to(node.index)) : node.kind === 'call'
-      ? call(node.name, ...node.args.map((arg) => done.get(arg) as Node)) : node)
+    done.set(
+      node,
+      node.kind === 'input'
+        ? input(to(node.index))
+        : node.kind === 'call'
+          ? call(node.name, ...node.args.map((arg) => done.get(arg) as Node))
+          : node,
+    )
   }
   return done.get(root) as Node
 }

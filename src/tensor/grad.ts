@@ -41,10 +41,14 @@ export function grad<T extends Tensor>(f: () => T, wrt: readonly Tensor[], cotan
       const value = device.withTape(tape, () => device.scope(f))
       checkTensor('grad', value)
       checkFloat('grad', value)
-      if (cotangent && !sameShape(cotangent.shape, value.shape)) throw shapeError('grad', `a cotangent ${formatShape(value.shape)}`, cotangent.shape)
+      if (cotangent && !sameShape(cotangent.shape, value.shape))
+        throw shapeError('grad', `a cotangent ${formatShape(value.shape)}`, cotangent.shape)
       const savedBytes = tape.savedBytes
       const seed = cotangent ?? full(device, value.shape, 1)
-      const found = tape.backward(new Map([[value.id, seed]]), wrt.map((t) => t.id))
+      const found = tape.backward(
+        new Map([[value.id, seed]]),
+        wrt.map((t) => t.id),
+      )
       const gradients = found.map((gradient, i) => (gradient ? device.track(gradient) : full(device, wrt[i].shape, 0)))
       return { value, gradients, savedBytes }
     })
@@ -62,22 +66,23 @@ export function stopGradient<T extends AnyTensor>(x: T): T {
 
 /** Runs `f` without recording: nothing in it is differentiated or saved. */
 export function noGrad<T>(device: Device, f: () => T): T {
-  if (device?.tape === undefined || typeof f !== 'function') throw unexpected('noGrad', 'a device and a function', device?.tape === undefined ? device : f)
+  if (device?.tape === undefined || typeof f !== 'function')
+    throw unexpected('noGrad', 'a device and a function', device?.tape === undefined ? device : f)
   return device.tape ? device.tape.pause(f) : f()
 }
 
 /**
  * `f(...inputs)` with a gradient of the caller's own: `backward(cotangent, ...inputs)` returns one gradient for each
- * input in order, null for none. Where `f` broadcast an input its gradient may have the broadcast shape: it is summed to
- * the input's. Only the inputs stay alive.
+ * input in order, null for none. Where `f` broadcast an input its gradient may have the broadcast shape: it is summed
+ * to the input's. Only the inputs stay alive.
  *
  * ```ts
  * // x [N, C] + bias [C], whose gradient by the bias is that by the sum, added up over N.
  * const y = customGradient((x, bias) => add(x, bias), (cotangent) => [cotangent, cotangent], [x, bias])
  * ```
  *
- * @throws TweedieError (in the backward pass) `option` unless `backward` returns a gradient or null for each input, `shape` for a
- * gradient of integers, or of a shape to which its input's does not broadcast
+ * @throws TweedieError (in the backward pass) `option` unless `backward` returns a gradient or null for each input,
+ *   `shape` for a gradient of integers, or of a shape to which its input's does not broadcast
  */
 export function customGradient(
   f: (...inputs: Tensor[]) => Tensor,
@@ -98,7 +103,11 @@ export function customGradient(
       const gradients = backward(cotangent(0), ...saved)
       checkArray('customGradient', 'the gradients by its inputs', gradients)
       if (gradients.length !== inputs.length) {
-        throw new TweedieError('option', `customGradient: expected a gradient or null for each of its ${inputs.length} inputs, found ${gradients.length}.`)
+        throw new TweedieError(
+          'option',
+          `customGradient: expected a gradient or null for each of its ${inputs.length} inputs, ` +
+            `found ${gradients.length}.`,
+        )
       }
       gradients.forEach((gradient, i) => gradient && addGradient(inputs[i].id, gradient))
     },
@@ -111,8 +120,8 @@ export function customGradient(
  * `f(...inputs)`, of which only the inputs stay alive: the backward pass computes it again. Gradient checkpointing,
  * rematerialization: `torch.utils.checkpoint`, `jax.checkpoint`, `tf.recompute_grad`.
  *
- * Gradients flow to the inputs and to whatever else `f` reads. What `f` reads and is no input must still be alive in the
- * backward pass, as parameters are.
+ * Gradients flow to the inputs and to whatever else `f` reads. What `f` reads and is no input must still be alive in
+ * the backward pass, as parameters are.
  */
 export function recompute(f: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): Tensor {
   const device = deviceOf('recompute', inputs)
@@ -121,10 +130,12 @@ export function recompute(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
   for (const t of inputs) tape.watches(t.id)
   const wanted = tape.watched
   const probe = new Tape(device, wanted, { dry: true })
-  const [output, depends] = device.withTape(probe, () => device.scope(() => {
-    const result = f(...inputs)
-    return [stopGradient(result), probe.watches(result.id)] as const
-  }))
+  const [output, depends] = device.withTape(probe, () =>
+    device.scope(() => {
+      const result = f(...inputs)
+      return [stopGradient(result), probe.watches(result.id)] as const
+    }),
+  )
   if (!depends) return output
   const held = inputs.map((t) => tape.hold(t))
   tape.record({
@@ -134,12 +145,22 @@ export function recompute(f: (...inputs: Tensor[]) => Tensor, inputs: readonly T
       const inner = new Tape(device, wanted)
       try {
         const again = device.withTape(inner, () => device.scope(() => f(...held.map((t) => t.look('recompute')))))
-        inner.backward(new Map([[again.id, cotangent(0)]]), wanted.map(({ id }) => id)).forEach((gradient, i) => {
-          if (gradient) addGradient(wanted[i].id, device.track(gradient))
-        })
+        inner
+          .backward(
+            new Map([[again.id, cotangent(0)]]),
+            wanted.map(({ id }) => id),
+          )
+          .forEach((gradient, i) => {
+            if (gradient) addGradient(wanted[i].id, device.track(gradient))
+          })
       } catch (error) {
         if (!(error instanceof TweedieError) || error.code !== 'disposed') throw error
-        throw new TweedieError('disposed', `recompute: its function cannot run again, it reads a tensor that was freed since: name it among the inputs. (${error.message})`, { cause: error })
+        throw new TweedieError(
+          'disposed',
+          'recompute: its function cannot run again, it reads a tensor that was freed since: name it among the ' +
+            `inputs. (${error.message})`,
+          { cause: error },
+        )
       } finally {
         inner.release()
       }

@@ -2,10 +2,24 @@
 export { Device } from './device.ts'
 export type { ArrayOf, DType } from './dtype.ts'
 export type {
-  AdapterDescription, AdapterListing, Backend, BackendStats, DeviceNeed, Spec, Storage, TuneOptions, View,
+  AdapterDescription,
+  AdapterListing,
+  Backend,
+  BackendStats,
+  DeviceNeed,
+  Spec,
+  Storage,
+  TuneOptions,
+  View,
 } from './backend.ts'
 export {
-  constant, expression, f, type Argument as ExpressionArgument, type Expression, type FunctionName as ExpressionFunction, type Node as ExpressionNode,
+  constant,
+  expression,
+  f,
+  type Argument as ExpressionArgument,
+  type Expression,
+  type FunctionName as ExpressionFunction,
+  type Node as ExpressionNode,
 } from './expression.ts'
 export { customGradient, grad, noGrad, recompute, stopGradient, type GradResult } from './grad.ts'
 export type { DeviceRequest } from './request.ts'

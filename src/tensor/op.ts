@@ -1,8 +1,8 @@
 /**
  * What an op is: typed parameters, a shape rule and a gradient, side by side in a file under `ops/`; a backend adds the
  * launch. An op and those that its gradient is made of share a file, and some files have none, but functions made of
- * others' ops. {@link applyOp} checks an op's tensors and runs it on their device, which checks their shapes, allocates the
- * outputs, enqueues the launch and tells the tape (`Device.runOp`; an op without inputs goes there at once).
+ * others' ops. {@link applyOp} checks an op's tensors and runs it on their device, which checks their shapes, allocates
+ * the outputs, enqueues the launch and tells the tape (`Device.runOp`; an op without inputs goes there at once).
  */
 import { TweedieError, unexpected } from '../errors.ts'
 import type { Spec } from './backend.ts'
@@ -37,11 +37,13 @@ export interface Saved {
 export interface Op<P> {
   readonly name: string
   /**
-   * Types of the inputs, in order; what is not named is f32, and 'any' takes all as they come. A kernel reads the bits: those
-   * of an integer, taken for a float, are a number next to 0.
+   * Types of the inputs, in order; what is not named is f32, and 'any' takes all as they come. A kernel reads the bits:
+   * those of an integer, taken for a float, are a number next to 0.
    */
   readonly dtypes?: readonly DType[] | 'any'
-  /** Shapes and types of the outputs; throws a `shape` error that says what `user`, the op as it was called, expected. */
+  /**
+   * Shapes and types of the outputs; throws a `shape` error that says what `user`, the op as it was called, expected.
+   */
   shape(params: P, inputs: readonly Spec[], user: string): readonly Spec[]
   /** What the gradient rule will look at, given which inputs need a gradient. Nothing else is kept alive. */
   saves(params: P, needs: readonly boolean[]): Saved
@@ -77,17 +79,24 @@ export function checkFloat(user: string, t: AnyTensor): void {
 }
 
 const dtypeError = (user: string, expected: DType, { shape, dtype }: AnyTensor): TweedieError =>
-  new TweedieError('shape', `${user}: expected a tensor of type ${expected}, found ${formatShape(shape)} of type ${dtype}. Convert it: cast(x, '${expected}').`)
+  new TweedieError(
+    'shape',
+    `${user}: expected a tensor of type ${expected}, found ${formatShape(shape)} of type ${dtype}. Convert ` +
+      `it: cast(x, '${expected}').`,
+  )
 
-/** Runs `op` on the inputs' device and returns its outputs. `user` is what errors call it: the function that was called. */
+/**
+ * Runs `op` on the inputs' device and returns its outputs. `user` is what errors call it: the function that was called.
+ */
 export function applyOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user: string = op.name): AnyTensor[] {
   const { dtypes } = op
   for (let i = 0; i < inputs.length; i++) {
     const t = inputs[i]
     checkTensor(user, t)
     t.assertUsable(user)
-    if (t.device !== inputs[0].device) throw new TweedieError('option', `${user}: its tensors live on different devices.`)
-    const dtype = dtypes === 'any' ? t.dtype : dtypes?.[i] ?? 'f32'
+    if (t.device !== inputs[0].device)
+      throw new TweedieError('option', `${user}: its tensors live on different devices.`)
+    const dtype = dtypes === 'any' ? t.dtype : (dtypes?.[i] ?? 'f32')
     if (t.dtype !== dtype) throw dtypeError(user, dtype, t)
   }
   if (inputs.length === 0) throw new TweedieError('option', `${user}: expected at least one tensor, found none.`)
@@ -95,7 +104,12 @@ export function applyOp<P>(op: Op<P>, params: P, inputs: readonly AnyTensor[], u
 }
 
 /** {@link applyOp} for ops with one output. */
-export function applyOne<P, D extends DType = 'f32'>(op: Op<P>, params: P, inputs: readonly AnyTensor[], user?: string): Tensor<D> {
+export function applyOne<P, D extends DType = 'f32'>(
+  op: Op<P>,
+  params: P,
+  inputs: readonly AnyTensor[],
+  user?: string,
+): Tensor<D> {
   return applyOp(op, params, inputs, user)[0] as Tensor<D>
 }
 

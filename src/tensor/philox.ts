@@ -16,8 +16,8 @@ export interface RandomStream {
   /** A number from 0 to 2^32 - 1 that tells draws of one purpose apart: the step, say. */
   readonly draw: number
   /**
-   * A number from 0 to 2^32 - 1 for what is drawn: one stream each, so that more noise in one place moves none elsewhere.
-   * Those below 128 are taken or kept free for the project itself (`purposes.ts` lists them).
+   * A number from 0 to 2^32 - 1 for what is drawn: one stream each, so that more noise in one place moves none
+   * elsewhere. Those below 128 are taken or kept free for the project itself (`purposes.ts` lists them).
    */
   readonly purpose: number
 }
@@ -31,10 +31,14 @@ export function splitSeed(seed: number | bigint): [low: number, high: number] {
 }
 
 const seedError = (seed: number | bigint): TweedieError =>
-  new TweedieError('option', `A seed is a whole number from 0 to 2^64 - 1 (a bigint from 2^53 on), found ${named(seed)}.`)
+  new TweedieError(
+    'option',
+    `A seed is a whole number from 0 to 2^64 - 1 (a bigint from 2^53 on), found ${named(seed)}.`,
+  )
 
 /** The high word of a 32x32 bit product: by halves, because a double holds 53 bits exactly. */
-const highWord = (a: number, b: number): number => Math.floor(((a >>> 16) * b + Math.floor(((a & 0xffff) * b) / 65536)) / 65536)
+const highWord = (a: number, b: number): number =>
+  Math.floor(((a >>> 16) * b + Math.floor(((a & 0xffff) * b) / 65536)) / 65536)
 
 /** Four words of 32 bits: a counter, or what becomes of it. */
 export type Words = readonly [number, number, number, number]
@@ -59,7 +63,11 @@ export function philox4x32(counter: Words, key: readonly [number, number]): Word
 }
 
 /** Row-major [samples.length, elements]: `elements` random words for each sample. */
-export function hostRandomBits({ seed, draw, purpose }: RandomStream, samples: ArrayLike<number>, elements: number): Uint32Array<ArrayBuffer> {
+export function hostRandomBits(
+  { seed, draw, purpose }: RandomStream,
+  samples: ArrayLike<number>,
+  elements: number,
+): Uint32Array<ArrayBuffer> {
   const out = new Uint32Array(samples.length * elements)
   for (let n = 0; n < samples.length; n++) {
     for (let i = 0; i < elements; i += 4) {
@@ -75,10 +83,14 @@ export const hostRandomUniform = (stream: RandomStream, samples: ArrayLike<numbe
   Array.from(hostRandomBits(stream, samples, elements), (bits) => bits / 2 ** 32)
 
 /** {@link hostRandomBits} as standard normal deviates. */
-export const hostRandomNormal = (stream: RandomStream, samples: ArrayLike<number>, elements: number): Float32Array<ArrayBuffer> =>
-  Float32Array.from(hostRandomBits(stream, samples, elements), normalOf)
+export const hostRandomNormal = (
+  stream: RandomStream,
+  samples: ArrayLike<number>,
+  elements: number,
+): Float32Array<ArrayBuffer> => Float32Array.from(hostRandomBits(stream, samples, elements), normalOf)
 
-const polynomial = (coefficients: readonly number[], x: number): number => coefficients.reduceRight((sum, k) => sum * x + k, 0)
+const polynomial = (coefficients: readonly number[], x: number): number =>
+  coefficients.reduceRight((sum, k) => sum * x + k, 0)
 
 /**
  * The standard normal deviate of a random word: the inverse CDF at u = (bits + ½)·2^-32, by AS 241 (PPND7), within

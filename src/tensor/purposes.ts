@@ -1,11 +1,12 @@
 /**
- * Every stream of the generator (`philox.ts`) that the project draws from, in one table: with a seed and a sample's number
- * the purpose says which numbers are meant, and two uses of one purpose would draw the same ones and be correlated in
- * silence. The numbers are part of what a seed means and never change: a new use takes a new one. The table takes those
- * below 128 and knows what rooms above draw, because nobody above sees all of them.
+ * Every stream of the generator (`philox.ts`) that the project draws from, in one table: with a seed and a sample's
+ * number the purpose says which numbers are meant, and two uses of one purpose would draw the same ones and be
+ * correlated in silence. The numbers are part of what a seed means and never change: a new use takes a new one. The
+ * table takes those below 128 and knows what rooms above draw, because nobody above sees all of them.
  */
 export const purposes = {
-  // Sampling and scoring (diffusion/). The sample is its index in the run; the draw is the step where there are several.
+  // Sampling and scoring (diffusion/). The sample is its index in the run; the draw is the step where there are
+  // several.
   /** x_T. */
   initial: 0,
   /** The noise of a sampling step. */
@@ -52,7 +53,10 @@ export const purposes = {
   shuffle: 64,
   /** An image's crop and symmetry. */
   augment: 65,
-  /** Which images a random selection takes: sample 0 for so many a class, 1 for those held out, 2 + level for a split of levels. */
+  /**
+   * Which images a random selection takes: sample 0 for so many a class, 1 for those held out, 2 + level
+   * for a split of levels.
+   */
   select: 66,
 } as const
 

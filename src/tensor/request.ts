@@ -1,10 +1,11 @@
 /**
- * From a request to a backend. Here is what may be asked for, and which backend is taken for it; how a device is got, and
- * what it grants, is in `cpu/request.ts` and `webgpu/request.ts`.
+ * From a request to a backend. Here is what may be asked for, and which backend is taken for it; how a device is got,
+ * and what it grants, is in `cpu/request.ts` and `webgpu/request.ts`.
  *
- * The code of a backend is loaded when a device of it is requested, not before: bundlers make a chunk of it. Which backends
- * a program has is what the package's entry says, by importing `with-webgpu.ts` or `with-cpu.ts`: `tweedie` and
- * `tweedie/tensor` have both, `tweedie/webgpu` and `tweedie/cpu` one, and a bundle of theirs holds no kernel of the other.
+ * The code of a backend is loaded when a device of it is requested, not before: bundlers make a chunk of it. Which
+ * backends a program has is what the package's entry says, by importing `with-webgpu.ts` or `with-cpu.ts`:
+ * `tweedie` and `tweedie/tensor` have both, `tweedie/webgpu` and `tweedie/cpu` one, and a bundle of theirs holds no
+ * kernel of the other.
  */
 import { TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, DeviceNeed } from './backend.ts'
@@ -13,13 +14,13 @@ import { refuseOther, refuseUnknown } from '../refuse.ts'
 /** What may be asked of the CPU backend. */
 export interface CPURequest {
   /**
-   * Threads of the CPU backend, 1 to 64. Default: as many as the machine has cores. Without SharedArrayBuffer (in a page
-   * that is not cross-origin isolated) it is one, whatever is asked for; results do not depend on it.
+   * Threads of the CPU backend, 1 to 64. Default: as many as the machine has cores. Without SharedArrayBuffer (in a
+   * page that is not cross-origin isolated) it is one, whatever is asked for; results do not depend on it.
    */
   readonly threads?: number
   /**
-   * Relaxed SIMD has a fused multiply-add: faster by up to a half, and the same to the bit only on CPUs of the same kind.
-   * Default `'auto'`: relaxed where the engine has it (Node 22, Chrome 114).
+   * Relaxed SIMD has a fused multiply-add: faster by up to a half, and the same to the bit only on CPUs of the same
+   * kind. Default `'auto'`: relaxed where the engine has it (Node 22, Chrome 114).
    */
   readonly simd?: 'auto' | 'plain' | 'relaxed'
   /** Refuses with `limit-exceeded` or `out-of-memory` what cannot be held. */
@@ -64,10 +65,19 @@ export const backends: {
   }
 } = {}
 
-/** The code of a backend, once it is there. What a page finds no longer on its server, say after an update, is a typed error. */
-export const code = <T>(name: 'cpu' | 'webgpu', loading: Promise<T>): Promise<T> => loading.catch((cause: unknown) => {
-  throw new TweedieError(`${name}-unavailable`, `The code of the backend ${name} does not load (${cause instanceof Error ? cause.message : String(cause)}): load the page again.`, { cause })
-})
+/**
+ * The code of a backend, once it is there. What a page finds no longer on its server, say after an
+ * update, is a typed error.
+ */
+export const code = <T>(name: 'cpu' | 'webgpu', loading: Promise<T>): Promise<T> =>
+  loading.catch((cause: unknown) => {
+    throw new TweedieError(
+      `${name}-unavailable`,
+      `The code of the backend ${name} does not load ` +
+        `(${cause instanceof Error ? cause.message : String(cause)}): load the page again.`,
+      { cause },
+    )
+  })
 
 const requestOptions = { backend: true, need: true, gpuDevice: true, signal: true, threads: true, simd: true } as const
 
@@ -75,9 +85,11 @@ const requestOptions = { backend: true, need: true, gpuDevice: true, signal: tru
 export async function requestBackend(options: DeviceRequest): Promise<Acquired> {
   refuseUnknown('Device.request', options, requestOptions)
   const { backend = options.gpuDevice ? 'webgpu' : 'auto', gpuDevice, signal } = options
-  if (!choices.includes(backend)) throw new TweedieError('option', `backend: expected ${choices.join(', ')}, found ${String(backend)}.`)
+  if (!choices.includes(backend))
+    throw new TweedieError('option', `backend: expected ${choices.join(', ')}, found ${String(backend)}.`)
   if (options.simd !== undefined) refuseOther('simd', options.simd, ['auto', 'plain', 'relaxed'])
-  if (gpuDevice && backend === 'cpu') throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
+  if (gpuDevice && backend === 'cpu')
+    throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
   const { cpu, webgpu } = backends
   if (gpuDevice || backend === 'webgpu') return existing(webgpu, 'webgpu').request(options)
   if (backend === 'cpu') return existing(cpu, 'cpu').request(options)
@@ -96,5 +108,8 @@ export async function requestBackend(options: DeviceRequest): Promise<Acquired> 
 
 function existing<T>(backend: T | undefined, name: 'webgpu' | 'cpu'): T {
   if (backend) return backend
-  throw new TweedieError(`${name}-unavailable`, `This program was made without the backend ${name}: import tweedie, which has both, or tweedie/${name}.`)
+  throw new TweedieError(
+    `${name}-unavailable`,
+    `This program was made without the backend ${name}: import tweedie, which has both, or tweedie/${name}.`,
+  )
 }

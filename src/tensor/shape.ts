@@ -15,11 +15,15 @@ export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length 
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`
 
-const formatShapes = (tensors: readonly { readonly shape: Shape }[]): string => tensors.map((t) => formatShape(t.shape)).join(', ')
+const formatShapes = (tensors: readonly { readonly shape: Shape }[]): string =>
+  tensors.map((t) => formatShape(t.shape)).join(', ')
 
 /** A call as errors of a backend name it: `conv2d([1, 3, 8, 8], [4, 3, 3, 3] → [1, 4, 6, 6])`. */
-export const formatCall = (user: string, inputs: readonly { readonly shape: Shape }[], outputs: readonly { readonly shape: Shape }[]): string =>
-  `${user}(${formatShapes(inputs)} → ${formatShapes(outputs)})`
+export const formatCall = (
+  user: string,
+  inputs: readonly { readonly shape: Shape }[],
+  outputs: readonly { readonly shape: Shape }[],
+): string => `${user}(${formatShapes(inputs)} → ${formatShapes(outputs)})`
 
 /** Throws 'option', naming `user`, for what is no array: `axes: 1`, or a shape of one number. */
 export function checkArray(user: string, what: string, value: unknown): void {
@@ -93,7 +97,11 @@ export interface Loops {
  * Drops axes of extent 1 and merges neighbours `(i, i+1)` where every operand's stride obeys
  * `stride[i] === stride[i+1] * dims[i+1]`. Axes for which `keepApart(i)` is true are not merged with axis i + 1.
  */
-export function collapse(shape: Shape, strides: readonly (readonly number[])[], keepApart?: (axis: number) => boolean): Loops {
+export function collapse(
+  shape: Shape,
+  strides: readonly (readonly number[])[],
+  keepApart?: (axis: number) => boolean,
+): Loops {
   const dims: number[] = []
   const out: number[][] = strides.map(() => [])
   let barrier = false

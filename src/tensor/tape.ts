@@ -9,8 +9,8 @@ import { formatShape, shapeError, stretchesTo, type Shape } from './shape.ts'
 import { newTensorId, type AnyTensor, type Tensor } from './tensor.ts'
 
 /**
- * Takes a gradient by the tensor of an id from a backward rule: of its shape, or of one to which that broadcasts, which is
- * summed. One by a tensor that is not watched is let go.
+ * Takes a gradient by the tensor of an id from a backward rule: of its shape, or of one to which that broadcasts, which
+ * is summed. One by a tensor that is not watched is let go.
  */
 export type AddGradient = (id: number, gradient: Tensor) => void
 
@@ -39,8 +39,8 @@ export interface Held<T extends AnyTensor = AnyTensor> {
  * Reverse-mode differentiation. The watched tensors are named before the forward pass, so the tape knows from the first
  * op on what can matter: an op without a watched ancestor leaves no trace, and of the others only what their gradient
  * rule will look at stays alive (the input gradient of a U-Net keeps no convolution input, because that gradient needs
- * the weights alone). The backward pass walks the tape once, freeing as it goes, and sums every gradient to the shape of
- * its tensor, so that no rule undoes broadcasting.
+ * the weights alone). The backward pass walks the tape once, freeing as it goes, and sums every gradient to the shape
+ * of its tensor, so that no rule undoes broadcasting.
  *
  * ```ts
  * const { value, gradients } = grad(() => sum(square(x)), [x])   // gradients[0] = 2x
@@ -63,7 +63,11 @@ export class Tape {
    * `watched` are the tensors named before the forward pass. What `outer` watches may not enter: nobody would see it
    * pass. A `dry` tape only finds out what depends on them.
    */
-  constructor(device: Device, watched: readonly Watched[], { outer = null, dry = false }: { outer?: Tape | null; dry?: boolean } = {}) {
+  constructor(
+    device: Device,
+    watched: readonly Watched[],
+    { outer = null, dry = false }: { outer?: Tape | null; dry?: boolean } = {},
+  ) {
     this.device = device
     this.#watched = new Map(watched.map(({ id, shape }) => [id, shape]))
     this.#outer = outer
@@ -84,7 +88,11 @@ export class Tape {
   watches(id: number): boolean {
     if (this.#paused > 0) return false
     if (this.#outer?.watches(id)) {
-      throw new TweedieError('unsupported', 'grad: a grad within a grad computes with a tensor that the outer one watches, but second derivatives are not implemented. If its results are constants to the outer one, put it into noGrad.')
+      throw new TweedieError(
+        'unsupported',
+        'grad: a grad within a grad computes with a tensor that the outer one watches, but second derivatives ' +
+          'are not implemented. If its results are constants to the outer one, put it into noGrad.',
+      )
     }
     return this.#watched.has(id)
   }
@@ -114,11 +122,17 @@ export class Tape {
     const savedOutputs = save(outputs, wanted.outputs)
     const inputSpecs = inputs.map(({ shape, dtype }): Spec => ({ shape, dtype }))
     const inputIds = inputs.map((t) => t.id)
-    const look = (saved: ReadonlyMap<number, Held>, what: string) => (index: number): AnyTensor => {
-      const entry = saved.get(index)
-      if (!entry) throw new TweedieError('unsupported', `${op.name}: its gradient reads ${what} ${index}, which it did not save.`)
-      return entry.look(user)
-    }
+    const look =
+      (saved: ReadonlyMap<number, Held>, what: string) =>
+      (index: number): AnyTensor => {
+        const entry = saved.get(index)
+        if (!entry)
+          throw new TweedieError(
+            'unsupported',
+            `${op.name}: its gradient reads ${what} ${index}, which it did not save.`,
+          )
+        return entry.look(user)
+      }
     this.record({
       name: user,
       outputs: outputs.map((t) => ({ id: t.id, spec: { shape: t.shape, dtype: t.dtype } })),
@@ -157,7 +171,11 @@ export class Tape {
     return {
       look: (user) => {
         if (storage.version === version) return handle
-        throw new TweedieError('unsupported', `${user}: a tensor of shape ${formatShape(handle.shape)} was overwritten between the forward and the backward pass.`)
+        throw new TweedieError(
+          'unsupported',
+          `${user}: a tensor of shape ${formatShape(handle.shape)} was overwritten between the ` +
+            'forward and the backward pass.',
+        )
       },
       release: () => handle.dispose(),
     }
@@ -174,7 +192,12 @@ export class Tape {
       if (!shape) return
       checkTensor(user, given)
       checkFloat(user, given)
-      if (!stretchesTo(shape, given.shape)) throw shapeError(user, `a gradient of its input's shape ${formatShape(shape)}, or of one to which that broadcasts`, given.shape)
+      if (!stretchesTo(shape, given.shape))
+        throw shapeError(
+          user,
+          `a gradient of its input's shape ${formatShape(shape)}, or of one to which that broadcasts`,
+          given.shape,
+        )
       const gradient = sumTo(given, shape)
       const sofar = gradients.get(id)
       if (!sofar) return void gradients.set(id, gradient.alias())

@@ -82,7 +82,11 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
    */
   assertUsable(user: string): SharedStorage {
     if (this.#shared === null) {
-      throw new TweedieError('disposed', `${user}: a tensor of shape ${formatShape(this.shape)} was used after it was disposed. A device.scope frees what is made in it, but for its result; device.keep(x) keeps more.`)
+      throw new TweedieError(
+        'disposed',
+        `${user}: a tensor of shape ${formatShape(this.shape)} was used after it was disposed. A device.scope ` +
+          'frees what is made in it, but for its result; device.keep(x) keeps more.',
+      )
     }
     return this.#shared
   }
@@ -92,7 +96,8 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
    * and to the tape it is the same value unless the shape differs.
    */
   alias(shape: Shape = this.shape, id: number = this.id): Tensor<D> {
-    if (shape !== this.shape && sizeOf(shape) !== this.size) throw shapeError('alias', `a shape of ${this.size} elements`, shape)
+    if (shape !== this.shape && sizeOf(shape) !== this.size)
+      throw shapeError('alias', `a shape of ${this.size} elements`, shape)
     return new Tensor(this.device, this.assertUsable('alias'), shape, this.dtype, id)
   }
 
@@ -106,11 +111,17 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
     return viewAs(bytes, this.dtype)
   }
 
-  /** Overwrites the values, flat in row-major order or nested as for {@link Device.tensor}, in order with the ops around it. */
+  /**
+   * Overwrites the values, flat in row-major order or nested as for {@link Device.tensor}, in order
+   * with the ops around it.
+   */
   write(values: Values): void {
     const { flat } = flatten('write', values)
     if (flat.length !== this.size) {
-      throw new TweedieError('shape', `write: expected ${this.size} values for ${formatShape(this.shape)}, found ${flat.length}.`)
+      throw new TweedieError(
+        'shape',
+        `write: expected ${this.size} values for ${formatShape(this.shape)}, found ${flat.length}.`,
+      )
     }
     const { storage } = this.assertUsable('write')
     this.device.backend.write(storage, arrayOf('write', flat, this.dtype))
@@ -121,8 +132,10 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
   assign(source: Tensor<D>): void {
     if (!(source instanceof Tensor)) throw unexpected('assign', 'a tensor', source, 'write takes values.')
     if (!sameShape(source.shape, this.shape)) throw shapeError('assign', formatShape(this.shape), source.shape)
-    if (source.dtype !== this.dtype) throw new TweedieError('shape', `assign: expected ${this.dtype}, found ${source.dtype}.`)
-    if (source.device !== this.device) throw new TweedieError('option', 'assign: its tensors live on different devices.')
+    if (source.dtype !== this.dtype)
+      throw new TweedieError('shape', `assign: expected ${this.dtype}, found ${source.dtype}.`)
+    if (source.device !== this.device)
+      throw new TweedieError('option', 'assign: its tensors live on different devices.')
     const { storage } = this.assertUsable('assign')
     if (source.storage === storage) return
     this.device.backend.copy(source.storage, storage, this.size * 4)
@@ -143,7 +156,10 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
 
   /** Type, shape and device, as in `Tensor(f32 [1, 3, 32, 32] on cpu)`. The values come by {@link read}. */
   toString(): string {
-    return `Tensor(${this.dtype} ${formatShape(this.shape)}${this.disposed ? ', disposed' : ` on ${this.device.backend.kind}`})`
+    return (
+      `Tensor(${this.dtype} ${formatShape(this.shape)}` +
+      `${this.disposed ? ', disposed' : ` on ${this.device.backend.kind}`})`
+    )
   }
 
   /** What Node, Deno and Bun print. */
@@ -154,6 +170,9 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
   /** In a template a tensor is its text. As a number it would be NaN, without a word. */
   [Symbol.toPrimitive](hint: string): string {
     if (hint === 'string') return this.toString()
-    throw new TweedieError('option', `${this}: operators of JavaScript do not compute with tensors. Use functions: add(x, y), mul(x, 2).`)
+    throw new TweedieError(
+      'option',
+      `${this}: operators of JavaScript do not compute with tensors. Use functions: add(x, y), mul(x, 2).`,
+    )
   }
 }

@@ -3,5 +3,6 @@ import { backends, code } from './request.ts'
 
 backends.webgpu = {
   hardwareAdapter: async () => (await code('webgpu', import('./webgpu/adapter.ts'))).hardwareAdapter(),
-  request: async (options, found) => (await code('webgpu', import('./webgpu/request.ts'))).requestWebGPU(options, found),
+  request: async (options, found) =>
+    (await code('webgpu', import('./webgpu/request.ts'))).requestWebGPU(options, found),
 }

@@ -23,7 +23,8 @@ const average = expression(2, 2, ([a, x], [beta, rest]) => f.add(f.mul(beta, a),
 const averageOfSquares = expression(2, 2, ([a, x], [beta, rest]) => f.add(f.mul(beta, a), f.mul(f.mul(rest, x), x)))
 // weight * decay - rate * m / (sqrt(v) / rootCorrection + eps)
 const update = expression(3, 4, ([weight, m, v], [decay, rate, correction, eps]) =>
-  f.sub(f.mul(weight, decay), f.mul(rate, f.div(m, f.add(f.mul(f.sqrt(v), correction), eps)))))
+  f.sub(f.mul(weight, decay), f.mul(rate, f.div(m, f.add(f.mul(f.sqrt(v), correction), eps)))),
+)
 
 /**
  * AdamW (Loshchilov & Hutter 2019, Algorithm 2) with exponential moving averages of the weights, as guided-diffusion
@@ -56,7 +57,8 @@ export class AdamW {
     const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, emaRates = [] } = options
     for (const list of [betas, emaRates]) checkArray('AdamW', 'rates', list)
     const wrong = [...betas, ...emaRates].find((rate) => !(rate >= 0 && rate < 1))
-    if (wrong !== undefined) throw new TweedieError('option', `AdamW: betas and EMA rates are numbers from 0 to below 1, found ${wrong}.`)
+    if (wrong !== undefined)
+      throw new TweedieError('option', `AdamW: betas and EMA rates are numbers from 0 to below 1, found ${wrong}.`)
     this.parameters = parameters
     this.options = { betas, eps, weightDecay, emaRates }
     const like = (make: (x: Tensor) => Tensor): Map<string, Tensor> =>
@@ -68,13 +70,18 @@ export class AdamW {
 
   /** One update with learning rate `lr`; `gradients` in the order of the parameters. Enqueues only. */
   step(gradients: readonly Tensor[], lr: number): void {
-    const { betas: [beta1, beta2], eps, weightDecay, emaRates } = this.options
+    const {
+      betas: [beta1, beta2],
+      eps,
+      weightDecay,
+      emaRates,
+    } = this.options
     this.steps++
     const rate = lr / (1 - beta1 ** this.steps)
     const correction = (1 - beta2 ** this.steps) ** -0.5
     let i = 0
     for (const [key, weight] of this.parameters) {
-      const gradient = gradients[i++]!
+      const gradient = gradients[i++]
       const m = this.m.get(key)!
       const v = this.v.get(key)!
       weight.device.scope(() => {
@@ -83,7 +90,7 @@ export class AdamW {
         weight.assign(map(update, [weight, m, v], [1 - lr * weightDecay, rate, correction, eps]))
         this.emas.forEach((ema, k) => {
           const shadow = ema.get(key)!
-          shadow.assign(map(average, [shadow, weight], [emaRates[k]!, 1 - emaRates[k]!]))
+          shadow.assign(map(average, [shadow, weight], [emaRates[k], 1 - emaRates[k]]))
         })
       })
     }

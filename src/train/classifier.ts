@@ -1,15 +1,42 @@
-import { attributeLogProbability, classifierLogits, qSampleEach, UniformSampler, type GaussianDiffusion, type ScheduleSampler } from '../diffusion/index.ts'
+import {
+  attributeLogProbability,
+  classifierLogits,
+  qSampleEach,
+  UniformSampler,
+  type GaussianDiffusion,
+  type ScheduleSampler,
+} from '../diffusion/index.ts'
 import { logProbability } from '../diffusion/guidance/guidance.ts'
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
-import { expression, f, gather, map, mean, neg, randomNormal, reshape, splitSeed, stopGradient, sum, type Device, type Tensor } from '../tensor/index.ts'
+import {
+  expression,
+  f,
+  gather,
+  map,
+  mean,
+  neg,
+  randomNormal,
+  reshape,
+  splitSeed,
+  stopGradient,
+  sum,
+  type Device,
+  type Tensor,
+} from '../tensor/index.ts'
 import { quartiles, quartilesOf, timestepChoices, trainPurposes } from './diffusion.ts'
 import type { Draw, Task } from './trainer.ts'
 
-/** Images of one batch, [N, C, H, W] in [-1, 1], what each is labelled with and, for class-conditional networks, its class. */
+/**
+ * Images of one batch, [N, C, H, W] in [-1, 1], what each is labelled with and, for class-conditional
+ * networks, its class.
+ */
 export interface ClassifierImages {
   readonly images: Float32Array
-  /** [N], the minority level or the class of each image; with `binaryCrossEntropy` [N, K], 1 for an attribute it has, else 0. */
+  /**
+   * [N], the minority level or the class of each image; with `binaryCrossEntropy` [N, K], 1 for an
+   * attribute it has, else 0.
+   */
   readonly labels: ArrayLike<number>
   readonly y?: ArrayLike<number>
 }
@@ -68,8 +95,8 @@ interface Losses {
 }
 
 /**
- * Of logits [N, L] and labels [N]. `acc@k`, 1 or 0: whether the label is among the k most likely; `acc@5` where there are
- * more than 5. An equally likely one counts as more likely, so that a network that says nothing is never right.
+ * Of logits [N, L] and labels [N]. `acc@k`, 1 or 0: whether the label is among the k most likely; `acc@5` where there
+ * are more than 5. An equally likely one counts as more likely, so that a network that says nothing is never right.
  */
 function crossEntropy(logits: Tensor, labels: readonly number[]): Losses {
   const n = labels.length
@@ -77,14 +104,25 @@ function crossEntropy(logits: Tensor, labels: readonly number[]): Losses {
   const seen = stopGradient(logits)
   const own = gather(seen, 1, logits.device.tensor(labels, [n, 1], 'i32'))
   const rank = sum(map(notBelow, [seen, own]), { axes: [1] })
-  return { loss, terms: Object.fromEntries(topsOf(logits.shape[1]!).map((k) => [`acc@${k}`, map(within, [rank], [k])])) }
+  return { loss, terms: Object.fromEntries(topsOf(logits.shape[1]).map((k) => [`acc@${k}`, map(within, [rank], [k])])) }
 }
 
-/** Of logits [N, K] and K attributes an image, [N, K]. `acc`: the part of an image's attributes that is told right, likewise. */
+/**
+ * Of logits [N, K] and K attributes an image, [N, K]. `acc`: the part of an image's attributes that is
+ * told right, likewise.
+ */
 function binaryCrossEntropy(logits: Tensor, labels: readonly number[]): Losses {
   const wrong = labels.find((label) => label !== 0 && label !== 1)
   if (wrong !== undefined) throw new TweedieError('option', `Attributes are 1, or 0 for none, found ${wrong}.`)
-  const loss = neg(mean(attributeLogProbability(logits, labels.map((label) => label === 1)), { axes: [1] }))
+  const loss = neg(
+    mean(
+      attributeLogProbability(
+        logits,
+        labels.map((label) => label === 1),
+      ),
+      { axes: [1] },
+    ),
+  )
   const right = map(sameSign, [stopGradient(logits), logits.device.tensor(labels, logits.shape)])
   return { loss, terms: { acc: mean(right, { axes: [1] }) } }
 }
@@ -93,11 +131,20 @@ function binaryCrossEntropy(logits: Tensor, labels: readonly number[]): Losses {
  * The losses of images that are noised with `noise` [N, C, H, W] to step `t[n]` of the process.
  * @throws TweedieError 'option' for a label that is no class of the classifier
  */
-function lossesOf(device: Device, network: NoisyClassifier, { images, labels, y }: ClassifierImages, t: readonly number[], noise: Tensor): Losses {
+function lossesOf(
+  device: Device,
+  network: NoisyClassifier,
+  { images, labels, y }: ClassifierImages,
+  t: readonly number[],
+  noise: Tensor,
+): Losses {
   const { classifier, extractor, diffusion, loss = 'crossEntropy' } = network
   return device.scope(() => {
     const x = qSampleEach(diffusion, device.tensor(images, [t.length, ...imageShape(network)]), t, noise)
-    const logits = classifierLogits(classifier, { ...(extractor && { extractor }), ...(y && { y }) })(x, t.map((k) => diffusion.process.modelTimestep(k)))
+    const logits = classifierLogits(classifier, { ...(extractor && { extractor }), ...(y && { y }) })(
+      x,
+      t.map((k) => diffusion.process.modelTimestep(k)),
+    )
     return (loss === 'crossEntropy' ? crossEntropy : binaryCrossEntropy)(logits, Array.from(labels))
   })
 }
@@ -121,7 +168,10 @@ function lossesOf(device: Device, network: NoisyClassifier, { images, labels, y 
  *
  * @throws TweedieError 'option' if the classifier does not take what the extractor gives
  */
-export function classifierTask(device: Device, { load, seed, scheduleSampler, ...network }: ClassifierTaskOptions): Task<ClassifierImages, ClassifierDraw> {
+export function classifierTask(
+  device: Device,
+  { load, seed, scheduleSampler, ...network }: ClassifierTaskOptions,
+): Task<ClassifierImages, ClassifierDraw> {
   const { classifier, extractor, diffusion } = network
   const sampler: ScheduleSampler = scheduleSampler ?? new UniformSampler(diffusion.steps)
   const shape = imageShape(network)
@@ -138,7 +188,11 @@ export function classifierTask(device: Device, { load, seed, scheduleSampler, ..
     },
     losses(draw) {
       const { t, first } = draw
-      const samples = device.tensor(t.map((_, i) => first + i), [t.length], 'u32')
+      const samples = device.tensor(
+        t.map((_, i) => first + i),
+        [t.length],
+        'u32',
+      )
       const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 0, purpose: trainPurposes.noise, shape })
       return lossesOf(device, network, draw, t, noise)
     },
@@ -170,11 +224,14 @@ export interface EvaluateClassifierOptions extends NoisyClassifier {
 }
 
 /**
- * Loss and accuracy on `count` fixed images, each at one step of every quartile of the process and with noise of its own:
- * the same question to every checkpoint, so that its answers can be compared.
+ * Loss and accuracy on `count` fixed images, each at one step of every quartile of the process and with noise of its
+ * own: the same question to every checkpoint, so that its answers can be compared.
  * @throws TweedieError 'non-finite' for a loss that is none
  */
-export async function evaluateClassifier(device: Device, { load, count, batch = 32, seed, signal, ...network }: EvaluateClassifierOptions): Promise<ClassifierEvaluation> {
+export async function evaluateClassifier(
+  device: Device,
+  { load, count, batch = 32, seed, signal, ...network }: EvaluateClassifierOptions,
+): Promise<ClassifierEvaluation> {
   const { steps } = network.diffusion
   const shape = imageShape(network)
   const parts = quartiles.length
@@ -190,24 +247,38 @@ export async function evaluateClassifier(device: Device, { load, count, batch = 
     // Multiples of the golden ratio fill a quartile evenly, however many images there are.
     const place = (i: number): number => ((first + i + 0.5) * 0.6180339887498949) % 1
     const rows = quartiles.flatMap((_, q) => Array.from({ length: n }, (_, i) => ({ q, i })))
-    const t = rows.map(({ q, i }) => Math.floor((q + place(i)) * steps / parts))
+    const t = rows.map(({ q, i }) => Math.floor(((q + place(i)) * steps) / parts))
     const made = device.scope(() => {
-      const samples = device.tensor(rows.map(({ q, i }) => (first + i) * parts + q), [rows.length], 'u32')
+      const samples = device.tensor(
+        rows.map(({ q, i }) => (first + i) * parts + q),
+        [rows.length],
+        'u32',
+      )
       const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 1, purpose: trainPurposes.noise, shape })
-      const { loss, terms } = lossesOf(device, network, { images: repeated, labels: fourTimes(labels), ...(y && { y: fourTimes(y) }) }, t, noise)
-      return { loss, acc1: Object.values(terms)[0]! }
+      const { loss, terms } = lossesOf(
+        device,
+        network,
+        { images: repeated, labels: fourTimes(labels), ...(y && { y: fourTimes(y) }) },
+        t,
+        noise,
+      )
+      return { loss, acc1: Object.values(terms)[0] }
     })
     const [loss, acc1] = await Promise.all([made.loss.read(), made.acc1.read()])
     made.loss.dispose()
     made.acc1.dispose()
     rows.forEach(({ q }, k) => {
-      sums[q]!.loss += loss[k]!
-      sums[q]!.acc1 += acc1[k]!
+      sums[q].loss += loss[k]
+      sums[q].acc1 += acc1[k]
     })
   }
   const mean = (name: 'loss' | 'acc1'): number[] => sums.map((sum) => sum[name] / count)
   const [lossByQuartile, acc1ByQuartile] = [mean('loss'), mean('acc1')]
   const all = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / parts
-  if (!Number.isFinite(all(lossByQuartile))) throw new TweedieError('non-finite', `The evaluation's loss is ${all(lossByQuartile)}: the weights are damaged, or training went astray.`)
+  if (!Number.isFinite(all(lossByQuartile)))
+    throw new TweedieError(
+      'non-finite',
+      `The evaluation's loss is ${all(lossByQuartile)}: the weights are damaged, or training went astray.`,
+    )
   return { images: count, loss: all(lossByQuartile), acc1: all(acc1ByQuartile), lossByQuartile, acc1ByQuartile }
 }

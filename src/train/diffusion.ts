@@ -1,12 +1,25 @@
-import { trainingLosses, UniformSampler, type GaussianDiffusion, type LossType, type ScheduleSampler } from '../diffusion/index.ts'
+import {
+  trainingLosses,
+  UniformSampler,
+  type GaussianDiffusion,
+  type LossType,
+  type ScheduleSampler,
+} from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import { hostRandomUniform, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import type { Draw, Task } from './trainer.ts'
 
-/** The streams of the generator that training a diffusion model or a classifier draws from; samples are numbered by their place in the run. */
-export const trainPurposes = { noise: purposes.trainNoise, timestep: purposes.trainTimestep, dropout: purposes.trainDropout } as const
+/**
+ * The streams of the generator that training a diffusion model or a classifier draws from; samples are numbered by
+ * their place in the run.
+ */
+export const trainPurposes = {
+  noise: purposes.trainNoise,
+  timestep: purposes.trainTimestep,
+  dropout: purposes.trainDropout,
+} as const
 
 /** Images of one batch, [N, C, H, W] in [-1, 1], and their classes. */
 export interface TrainImages {
@@ -39,10 +52,12 @@ export const quartiles = ['q0', 'q1', 'q2', 'q3'] as const
 /** Which quarter of the steps each timestep is in, 0 to 3. */
 export const quartilesOf = (t: readonly number[], steps: number): number[] => t.map((k) => Math.floor((4 * k) / steps))
 
-/** What chooses the timesteps of the samples of a run from number `first` on: numbers in [0, 1), one a sample and call. */
+/**
+ * What chooses the timesteps of the samples of a run from number `first` on: numbers in [0, 1), one a sample and call.
+ */
 export function timestepChoices(seed: number, first: number): () => number {
   let sample = first
-  return () => hostRandomUniform({ seed: splitSeed(seed), draw: 0, purpose: trainPurposes.timestep }, [sample++], 1)[0]!
+  return () => hostRandomUniform({ seed: splitSeed(seed), draw: 0, purpose: trainPurposes.timestep }, [sample++], 1)[0]
 }
 
 /**
@@ -56,8 +71,20 @@ export function timestepChoices(seed: number, first: number): () => number {
  * const trainer = new Trainer(device, task, { batch: 128, steps: 100_000, lr: 1e-4, emaRates: [0.9999] })
  * ```
  */
-export function diffusionTask(device: Device, { model, diffusion, load, seed, lossType, scheduleSampler = new UniformSampler(diffusion.steps) }: DiffusionTaskOptions): Task<TrainImages, DiffusionDraw> {
-  const { config: { inChannels, imageSize, numClasses, dropout } } = model
+export function diffusionTask(
+  device: Device,
+  {
+    model,
+    diffusion,
+    load,
+    seed,
+    lossType,
+    scheduleSampler = new UniformSampler(diffusion.steps),
+  }: DiffusionTaskOptions,
+): Task<TrainImages, DiffusionDraw> {
+  const {
+    config: { inChannels, imageSize, numClasses, dropout },
+  } = model
   return {
     parameters: model.parameters,
     groups: quartiles,
@@ -65,7 +92,11 @@ export function diffusionTask(device: Device, { model, diffusion, load, seed, lo
       const loaded = await load(first, count, signal)
       // Images of twice the side would pass for four times as many.
       if (loaded.images.length !== count * inChannels * imageSize ** 2) {
-        throw new TweedieError('shape', `load: ${count} images of [${inChannels}, ${imageSize}, ${imageSize}], the size of the model's, are ${count * inChannels * imageSize ** 2} numbers, found ${loaded.images.length}.`)
+        throw new TweedieError(
+          'shape',
+          `load: ${count} images of [${inChannels}, ${imageSize}, ${imageSize}], the size of the model's, are ` +
+            `${count * inChannels * imageSize ** 2} numbers, found ${loaded.images.length}.`,
+        )
       }
       return loaded
     },
@@ -76,14 +107,32 @@ export function diffusionTask(device: Device, { model, diffusion, load, seed, lo
     },
     losses({ images, labels, first, t }) {
       const n = t.length
-      const samples = device.tensor(t.map((_, i) => first + i), [n], 'u32')
+      const samples = device.tensor(
+        t.map((_, i) => first + i),
+        [n],
+        'u32',
+      )
       const xStart = device.tensor(images, [n, inChannels, imageSize, imageSize])
-      const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 0, purpose: trainPurposes.noise, shape: xStart.shape.slice(1) })
+      const noise = randomNormal(samples, {
+        seed: splitSeed(seed),
+        draw: 0,
+        purpose: trainPurposes.noise,
+        shape: xStart.shape.slice(1),
+      })
       const inputs = {
         ...(numClasses !== null && labels ? { y: labels } : {}),
-        ...(dropout > 0 ? { dropout: { p: dropout, seed: splitSeed(seed), purpose: trainPurposes.dropout, samples } } : {}),
+        ...(dropout > 0
+          ? { dropout: { p: dropout, seed: splitSeed(seed), purpose: trainPurposes.dropout, samples } }
+          : {}),
       }
-      const { loss, ...terms } = trainingLosses(diffusion, (x: Tensor, timesteps) => model.forward(x, timesteps, inputs), xStart, t, noise, lossType ? { lossType } : {})
+      const { loss, ...terms } = trainingLosses(
+        diffusion,
+        (x: Tensor, timesteps) => model.forward(x, timesteps, inputs),
+        xStart,
+        t,
+        noise,
+        lossType ? { lossType } : {},
+      )
       return { loss, terms }
     },
     observe: (draw, losses) => scheduleSampler.update?.(draw.t, losses),

@@ -34,7 +34,10 @@ export interface EvaluateOptions {
  *
  * @throws TweedieError 'non-finite' where the losses are none
  */
-export async function evaluateDiffusion(device: Device, { model, diffusion, load, count, batch = 32, seed, signal }: EvaluateOptions): Promise<Evaluation> {
+export async function evaluateDiffusion(
+  device: Device,
+  { model, diffusion, load, count, batch = 32, seed, signal }: EvaluateOptions,
+): Promise<Evaluation> {
   const { inChannels, imageSize, numClasses } = model.config
   const stride = coprime(count, Math.round(count * 0.618))
   const sums = { mse: 0, vb: 0, byQuartile: quartiles.map(() => 0), counts: quartiles.map(() => 0) }
@@ -42,11 +45,22 @@ export async function evaluateDiffusion(device: Device, { model, diffusion, load
     const n = Math.min(batch, count - first)
     const { images, labels } = await load(first, n, signal)
     signal?.throwIfAborted()
-    const t = Array.from({ length: n }, (_, i) => Math.floor((((first + i) * stride) % count + 0.5) / count * diffusion.steps))
+    const t = Array.from({ length: n }, (_, i) =>
+      Math.floor((((((first + i) * stride) % count) + 0.5) / count) * diffusion.steps),
+    )
     const made = device.scope(() => {
-      const samples = device.tensor(t.map((_, i) => first + i), [n], 'u32')
+      const samples = device.tensor(
+        t.map((_, i) => first + i),
+        [n],
+        'u32',
+      )
       const xStart = device.tensor(images, [n, inChannels, imageSize, imageSize])
-      const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 1, purpose: trainPurposes.noise, shape: xStart.shape.slice(1) })
+      const noise = randomNormal(samples, {
+        seed: splitSeed(seed),
+        draw: 1,
+        purpose: trainPurposes.noise,
+        shape: xStart.shape.slice(1),
+      })
       return trainingLosses(diffusion, model, xStart, t, noise, numClasses !== null && labels ? { y: labels } : {})
     })
     const [mse, vb] = await Promise.all([made.mse!.read(), made.vb?.read()])
@@ -55,12 +69,22 @@ export async function evaluateDiffusion(device: Device, { model, diffusion, load
     mse.forEach((value, i) => {
       sums.mse += value
       sums.vb += vb?.[i] ?? 0
-      sums.byQuartile[groups[i]!]! += value
-      sums.counts[groups[i]!]! += 1
+      sums.byQuartile[groups[i]] += value
+      sums.counts[groups[i]] += 1
     })
   }
-  if (!Number.isFinite(sums.mse) || !Number.isFinite(sums.vb)) throw new TweedieError('non-finite', `The evaluation's squared error is ${sums.mse / count} and its bound ${sums.vb / count}: the weights are damaged, or training went astray.`)
-  return { images: count, mse: sums.mse / count, vb: sums.vb / count, mseByQuartile: sums.byQuartile.map((sum, q) => (sums.counts[q] ? sum / sums.counts[q] : null)) }
+  if (!Number.isFinite(sums.mse) || !Number.isFinite(sums.vb))
+    throw new TweedieError(
+      'non-finite',
+      `The evaluation's squared error is ${sums.mse / count} and its bound ${sums.vb / count}: the weights are ` +
+        'damaged, or training went astray.',
+    )
+  return {
+    images: count,
+    mse: sums.mse / count,
+    vb: sums.vb / count,
+    mseByQuartile: sums.byQuartile.map((sum, q) => (sums.counts[q] ? sum / sums.counts[q] : null)),
+  }
 }
 
 /** The first number from `from` on that shares no factor with `n`. */

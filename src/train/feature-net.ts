@@ -1,8 +1,29 @@
 import { FeatureNet, featureNetStateDict, type FeatureNetConfig } from '../nn/feature-net.ts'
 import { uniformWithin } from '../nn/initialize.ts'
 import {
-  add, concat, div, expression, f, full, gather, linear, logSoftmax, map, matmul, mul, neg, randomBits, randomNormal, relu, reshape, slice, splitSeed, sum,
-  type Device, type Shape, type Tensor,
+  add,
+  concat,
+  div,
+  expression,
+  f,
+  full,
+  gather,
+  linear,
+  logSoftmax,
+  map,
+  matmul,
+  mul,
+  neg,
+  randomBits,
+  randomNormal,
+  relu,
+  reshape,
+  slice,
+  splitSeed,
+  sum,
+  type Device,
+  type Shape,
+  type Tensor,
 } from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import type { TrainImages } from './diffusion.ts'
@@ -67,8 +88,15 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
     const width = config.channels.reduce((a, b) => a + b)
     const net = featureNetStateDict(config)
     const heads = new Map<string, Shape>([
-      ['heads.project.0.weight', [2 * projected, width]], ['heads.project.0.bias', [2 * projected]], ['heads.project.1.weight', [projected, 2 * projected]],
-      ...(classCounts.length > 1 ? [['heads.classes.weight', [classCounts.length, width]], ['heads.classes.bias', [classCounts.length]]] as [string, Shape][] : []),
+      ['heads.project.0.weight', [2 * projected, width]],
+      ['heads.project.0.bias', [2 * projected]],
+      ['heads.project.1.weight', [projected, 2 * projected]],
+      ...(classCounts.length > 1
+        ? ([
+            ['heads.classes.weight', [classCounts.length, width]],
+            ['heads.classes.bias', [classCounts.length]],
+          ] as [string, Shape][])
+        : []),
     ])
     const parameters = new Map<string, Tensor>()
     device.scope(() => {
@@ -76,22 +104,37 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
       let draw = 0
       for (const [key, shape] of [...net, ...heads]) {
         const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)
-        const bits = randomBits(index, { seed: splitSeed(seed), draw: draw++, purpose: purposes.featureParameters, shape })
-        const values = key.endsWith('.bias') ? full(device, shape, 0) : reshape(map(uniformWithin, [bits], [Math.sqrt(6 / fanIn)]), shape)
+        const bits = randomBits(index, {
+          seed: splitSeed(seed),
+          draw: draw++,
+          purpose: purposes.featureParameters,
+          shape,
+        })
+        const values = key.endsWith('.bias')
+          ? full(device, shape, 0)
+          : reshape(map(uniformWithin, [bits], [Math.sqrt(6 / fanIn)]), shape)
         parameters.set(key, device.keep(values))
       }
     })
     this.parameters = parameters
     this.net = new FeatureNet(config, new Map([...net.keys()].map((key) => [key, parameters.get(key)!])))
     const total = classCounts.reduce((a, b) => a + b, 0)
-    this.#classWeights = classCounts.map((count) => count === 0 ? 0 : total / (classCounts.length * count))
+    this.#classWeights = classCounts.map((count) => (count === 0 ? 0 : total / (classCounts.length * count)))
   }
 
   async load(first: number, count: number, signal?: AbortSignal): Promise<FeatureDraw> {
     const { config, size, load, seed } = this.#options
     const { images, labels = [] } = await load(first, count, signal)
-    const [one, other] = ([0, 1] as const).map((view) => viewsOf(images, config.inChannels, size, first, view, seed, this.#options))
-    return { first, views: [one!, other!], labels: Array.from(labels), weights: new Array<number>(count).fill(1), groups: new Array<number>(count).fill(0) }
+    const [one, other] = ([0, 1] as const).map((view) =>
+      viewsOf(images, config.inChannels, size, first, view, seed, this.#options),
+    )
+    return {
+      first,
+      views: [one, other],
+      labels: Array.from(labels),
+      weights: new Array<number>(count).fill(1),
+      groups: new Array<number>(count).fill(0),
+    }
   }
 
   draw(loaded: FeatureDraw): FeatureDraw {
@@ -103,31 +146,62 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
     const { config, size, classCounts, classWeight, temperature, noise, seed } = this.#options
     const n = views[0].length / (config.inChannels * size * size)
     const shape = [config.inChannels, size, size]
-    const index = device.tensor(Array.from({ length: n }, (_, i) => first + i), [n], 'u32')
+    const index = device.tensor(
+      Array.from({ length: n }, (_, i) => first + i),
+      [n],
+      'u32',
+    )
     // A mean square of 1, as linear layers start from.
-    const features = mul(this.net.features(concat(views.map((view, k) => {
-      const stream = { seed: splitSeed(seed), draw: k, purpose: purposes.featureNoise }
-      const strength = randomBits(index, { ...stream, draw: 2 + k, shape: [1, 1, 1] })
-      return map(noisy, [device.tensor(view, [n, ...shape]), randomNormal(index, { ...stream, shape }), strength], [noise / 2 ** 32])
-    }), 0)), Math.sqrt(this.net.dimension))
+    const features = mul(
+      this.net.features(
+        concat(
+          views.map((view, k) => {
+            const stream = { seed: splitSeed(seed), draw: k, purpose: purposes.featureNoise }
+            const strength = randomBits(index, { ...stream, draw: 2 + k, shape: [1, 1, 1] })
+            return map(
+              noisy,
+              [device.tensor(view, [n, ...shape]), randomNormal(index, { ...stream, shape }), strength],
+              [noise / 2 ** 32],
+            )
+          }),
+          0,
+        ),
+      ),
+      Math.sqrt(this.net.dimension),
+    )
     const contrast = this.#contrast(features, n, temperature)
     if (classCounts.length < 2) return { loss: contrast, terms: {} }
     const logits = linear(features, this.#parameter('heads.classes.weight'), this.#parameter('heads.classes.bias'))
     const twice = device.tensor([...labels, ...labels], [2 * n, 1], 'i32')
-    const weights = device.tensor([...labels, ...labels].map((label) => this.#classWeights[label]!), [2 * n])
+    const weights = device.tensor(
+      [...labels, ...labels].map((label) => this.#classWeights[label]),
+      [2 * n],
+    )
     const entropy = this.#meanOfViews(mul(weights, reshape(neg(gather(logSoftmax(logits), 1, twice)), [2 * n])), n)
-    return { loss: add(contrast, mul(entropy, classWeight)), terms: { contrast: mul(contrast, 1), class: mul(entropy, 1) } }
+    return {
+      loss: add(contrast, mul(entropy, classWeight)),
+      terms: { contrast: mul(contrast, 1), class: mul(entropy, 1) },
+    }
   }
 
   /** The contrastive loss of each picture, [N], of the features [2N, D] of its two views. */
   #contrast(features: Tensor, n: number, temperature: number): Tensor {
     const device = this.#device
-    const hidden = relu(linear(features, this.#parameter('heads.project.0.weight'), this.#parameter('heads.project.0.bias')))
+    const hidden = relu(
+      linear(features, this.#parameter('heads.project.0.weight'), this.#parameter('heads.project.0.bias')),
+    )
     const raw = linear(hidden, this.#parameter('heads.project.1.weight'))
     const z = map(unit, [raw, sum(mul(raw, raw), { axes: [1], keepDims: true })])
-    const own = device.tensor(Float32Array.from({ length: 4 * n * n }, (_, i) => (i % (2 * n + 1) === 0 ? -1e9 : 0)), [2 * n, 2 * n])
+    const own = device.tensor(
+      Float32Array.from({ length: 4 * n * n }, (_, i) => (i % (2 * n + 1) === 0 ? -1e9 : 0)),
+      [2 * n, 2 * n],
+    )
     const similar = add(div(matmul(z, z, { transposeB: true }), temperature), own)
-    const partner = device.tensor(Array.from({ length: 2 * n }, (_, i) => (i + n) % (2 * n)), [2 * n, 1], 'i32')
+    const partner = device.tensor(
+      Array.from({ length: 2 * n }, (_, i) => (i + n) % (2 * n)),
+      [2 * n, 1],
+      'i32',
+    )
     return this.#meanOfViews(reshape(neg(gather(logSoftmax(similar), 1, partner)), [2 * n]), n)
   }
 

@@ -18,7 +18,10 @@ export interface SplitLevelsOptions {
   readonly images: readonly number[]
   /** Images that may not. Default none. */
   readonly heldOut?: readonly number[]
-  /** Part of every level of `images` to hold back, from 0 to below 1. Default: 0.05 where no image of `heldOut` has a label, else 0. */
+  /**
+   * Part of every level of `images` to hold back, from 0 to below 1. Default: 0.05 where no image of `heldOut`
+   * has a label, else 0.
+   */
   readonly fraction?: number
   readonly seed: number
 }
@@ -30,13 +33,22 @@ export interface SplitLevelsOptions {
  *
  * @throws TweedieError 'option' where another level is left without training images
  */
-export function splitLevels(file: Pick<MinorityLabels, 'data' | 'levels' | 'indices' | 'labels' | 'by'>, options: SplitLevelsOptions): LevelSplit {
+export function splitLevels(
+  file: Pick<MinorityLabels, 'data' | 'levels' | 'indices' | 'labels' | 'by'>,
+  options: SplitLevelsOptions,
+): LevelSplit {
   const split = splitLabelled(file, options)
-  const there = new Set(file.by === 'equal-width' ? file.labels : Array.from({ length: file.levels }, (_, level) => level))
+  const there = new Set(
+    file.by === 'equal-width' ? file.labels : Array.from({ length: file.levels }, (_, level) => level),
+  )
   const empty = split.counts.findIndex((count, level) => count === 0 && there.has(level))
   if (empty < 0) return split
-  throw new TweedieError('option', `${file.data}: level ${empty} of ${file.levels} has no image to train on, the levels have ${split.counts.join(', ')}: ` +
-    'score and label the images that are trained on, or take fewer levels.')
+  throw new TweedieError(
+    'option',
+    `${file.data}: level ${empty} of ${file.levels} has no image to train on, the levels have ` +
+      `${split.counts.join(', ')}: ` +
+      'score and label the images that are trained on, or take fewer levels.',
+  )
 }
 
 /** Labels of some images of a data set, such as their minority levels. */
@@ -49,9 +61,16 @@ export interface Labels {
 }
 
 /** The split of {@link splitLevels} for labels of any kind, some of which no image may have. */
-export function splitLabelled({ levels, indices, labels }: Labels, { images, heldOut = [], fraction, seed }: SplitLevelsOptions): LevelSplit {
-  if (fraction !== undefined && !(fraction >= 0 && fraction < 1)) throw new TweedieError('option', `The part held back for validation is a number from 0 to below 1, found ${fraction}.`)
-  const levelOf = new Map(indices.map((index, i) => [index, labels[i]!]))
+export function splitLabelled(
+  { levels, indices, labels }: Labels,
+  { images, heldOut = [], fraction, seed }: SplitLevelsOptions,
+): LevelSplit {
+  if (fraction !== undefined && !(fraction >= 0 && fraction < 1))
+    throw new TweedieError(
+      'option',
+      `The part held back for validation is a number from 0 to below 1, found ${fraction}.`,
+    )
+  const levelOf = new Map(indices.map((index, i) => [index, labels[i]]))
   const kept = heldOut.filter((index) => levelOf.has(index))
   const members: number[][] = Array.from({ length: levels }, () => [])
   for (const index of images) members[levelOf.get(index) ?? -1]?.push(index)
@@ -66,7 +85,7 @@ export function splitLabelled({ levels, indices, labels }: Labels, { images, hel
     seen += some.length
     const back = Math.min(Math.round(part * seen) - before, some.length - 1)
     const order = permutation(some.length, seed, 'select', 2 + level)
-    order.forEach((place, k) => (k < back ? validate : train).push(some[place]!))
+    order.forEach((place, k) => (k < back ? validate : train).push(some[place]))
     counts.push(some.length - Math.max(0, back))
   })
   const ascending = (a: number, b: number): number => a - b

@@ -1,29 +1,37 @@
-/** How much memory a training takes, from the layout of its network alone, so that it can be refused before it begins. */
+/**
+ * How much memory a training takes, from the layout of its network alone, so that it can be refused before it begins.
+ */
 import { featureNetMemoryOf, featureNetStateDict, type FeatureNetConfig } from '../nn/feature-net.ts'
 import { memoryOf, parameterCount, type ModelConfig } from '../nn/index.ts'
 import type { DeviceNeed } from '../tensor/index.ts'
 import type { TrainOptions } from './trainer.ts'
 
 /**
- * What the training of a U-Net or a classifier takes: a step of a micro-batch with its gradients (`memoryOf`), AdamW's two
- * moments, and the averages. Gradients are there twice where those of a batch are added up from micro-batches, and while
- * they are clipped.
+ * What the training of a U-Net or a classifier takes: a step of a micro-batch with its gradients (`memoryOf`), AdamW's
+ * two moments, and the averages. Gradients are there twice where those of a batch are added up from micro-batches, and
+ * while they are clipped.
  *
  * @throws TweedieError 'option' where no network can be built from the configuration
  * @example await Device.request({ need: trainingMemoryOf(config, { batch: 32, steps: 1000, lr: 1e-4 }) })
  */
-export function trainingMemoryOf(config: ModelConfig, { batch, microbatch = batch, emaRates = [], clip }: TrainOptions): DeviceNeed {
+export function trainingMemoryOf(
+  config: ModelConfig,
+  { batch, microbatch = batch, emaRates = [], clip }: TrainOptions,
+): DeviceNeed {
   const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
   const copies = 2 + emaRates.length + (microbatch < batch || clip !== undefined ? 1 : 0)
   return { bytes: bytes + copies * weights, largestBuffer }
 }
 
 /**
- * What the training of a feature net on pictures of side `size` takes. Its weights are few beside its maps, so there is room
- * for all that AdamW may keep of them: two sets of gradients, two moments and an average. Each of the 2 * batch views is
- * compared with each, which makes 8 tables on the way to the loss and back.
+ * What the training of a feature net on pictures of side `size` takes. Its weights are few beside its maps, so there is
+ * room for all that AdamW may keep of them: two sets of gradients, two moments and an average. Each of the 2 * batch
+ * views is compared with each, which makes 8 tables on the way to the loss and back.
  */
-export function featureTrainingMemoryOf(config: FeatureNetConfig, { batch, size }: { readonly batch: number; readonly size: number }): DeviceNeed {
+export function featureTrainingMemoryOf(
+  config: FeatureNetConfig,
+  { batch, size }: { readonly batch: number; readonly size: number },
+): DeviceNeed {
   const { bytes, largestBuffer } = featureNetMemoryOf(config, { batch, gradient: true, size: [size, size] })
   const weights = 4 * parameterCount(featureNetStateDict(config))
   const table = 4 * (2 * batch) ** 2

@@ -1,5 +1,18 @@
 import { checkAwaited, TweedieError } from '../errors.ts'
-import { add, concat, expression, f, grad, map, mul, reshape, square, sum, type Device, type Tensor } from '../tensor/index.ts'
+import {
+  add,
+  concat,
+  expression,
+  f,
+  grad,
+  map,
+  mul,
+  reshape,
+  square,
+  sum,
+  type Device,
+  type Tensor,
+} from '../tensor/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { AdamW, adamWOptions, type AdamWOptions } from './adamw.ts'
 import { Log, type Row } from './log.ts'
@@ -21,7 +34,9 @@ export interface Task<B = unknown, D extends Draw = Draw> {
   readonly parameters: ReadonlyMap<string, Tensor>
   /** Names of the groups in the log; one for a task without timesteps. */
   readonly groups: readonly string[]
-  /** Training images number `first` to `first + count - 1` of the run: a function of these numbers and the seed alone. */
+  /**
+   * Training images number `first` to `first + count - 1` of the run: a function of these numbers and the seed alone.
+   */
   load(first: number, count: number, signal?: AbortSignal): Promise<B>
   /** What is drawn for them; it may depend on what {@link observe} was told of the steps before. */
   draw(images: B, first: number): D
@@ -38,7 +53,10 @@ export interface Task<B = unknown, D extends Draw = Draw> {
   restore?(saved: unknown): void
 }
 
-/** Options of {@link Trainer}: the length of the run, its batches, the course of the learning rate, and the optimiser's own. */
+/**
+ * Options of {@link Trainer}: the length of the run, its batches, the course of the learning rate, and
+ * the optimiser's own.
+ */
 export interface TrainOptions extends AdamWOptions {
   /** Samples a step. */
   readonly batch: number
@@ -50,7 +68,10 @@ export interface TrainOptions extends AdamWOptions {
   readonly lr: number
   /** Steps over which the learning rate rises from 0. Default 0. */
   readonly warmup?: number
-  /** Part of the run, at its end, over which the learning rate falls to 0: 1 is guided-diffusion's `anneal_lr`. Default 0. */
+  /**
+   * Part of the run, at its end, over which the learning rate falls to 0: 1 is guided-diffusion's
+   * `anneal_lr`. Default 0.
+   */
   readonly anneal?: number
   /** Largest norm of the whole gradient; larger ones are scaled down to it. Default: none. */
   readonly clip?: number
@@ -94,7 +115,17 @@ export interface RunChange {
 // scale * gradient, and the factor min(1, most / (norm + 1e-6)) of PyTorch's clip_grad_norm_ from the squared norm.
 const clipFactor = expression(1, 1, ([squared], [most]) => f.min(1, f.div(most, f.add(f.sqrt(squared), 1e-6))))
 
-const known = { ...adamWOptions, batch: true, microbatch: true, steps: true, lr: true, warmup: true, anneal: true, clip: true, logEvery: true } as const
+const known = {
+  ...adamWOptions,
+  batch: true,
+  microbatch: true,
+  steps: true,
+  lr: true,
+  warmup: true,
+  anneal: true,
+  clip: true,
+  logEvery: true,
+} as const
 
 /**
  * The training loop that the diffusion model, the minority classifier and the feature net share (guided-diffusion
@@ -135,7 +166,8 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     refuseUnknown('Trainer', options, known)
     const { batch, microbatch = batch, steps, lr, warmup = 0, anneal = 0, clip, logEvery = 50, ...adamw } = options
     const whole = (name: string, value: number, least: number): void => {
-      if (!Number.isInteger(value) || value < least) throw new TweedieError('option', `Training: ${name} is a whole number of ${least} or more, found ${value}.`)
+      if (!Number.isInteger(value) || value < least)
+        throw new TweedieError('option', `Training: ${name} is a whole number of ${least} or more, found ${value}.`)
     }
     whole('batch', batch, 1)
     whole('microbatch', microbatch, 1)
@@ -143,10 +175,21 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     whole('warmup', warmup, 0)
     whole('logEvery', logEvery, 1)
     if (!(lr > 0)) throw new TweedieError('option', `Training: the learning rate is a positive number, found ${lr}.`)
-    if (!(anneal >= 0 && anneal <= 1)) throw new TweedieError('option', `Training: anneal is a part of the run, from 0 to 1, found ${anneal}.`)
-    if (clip !== undefined && !(clip > 0)) throw new TweedieError('option', `Training: clip is a positive norm, found ${clip}.`)
+    if (!(anneal >= 0 && anneal <= 1))
+      throw new TweedieError('option', `Training: anneal is a part of the run, from 0 to 1, found ${anneal}.`)
+    if (clip !== undefined && !(clip > 0))
+      throw new TweedieError('option', `Training: clip is a positive norm, found ${clip}.`)
     this.task = task
-    this.options = { batch, microbatch: Math.min(microbatch, batch), steps, lr, warmup, anneal, logEvery, ...(clip === undefined ? {} : { clip }) }
+    this.options = {
+      batch,
+      microbatch: Math.min(microbatch, batch),
+      steps,
+      lr,
+      warmup,
+      anneal,
+      logEvery,
+      ...(clip === undefined ? {} : { clip }),
+    }
     this.optimizer = new AdamW(device, task.parameters, adamw)
     this.#device = device
     this.#names = [...task.parameters.keys()]
@@ -183,7 +226,11 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
    *   then those before the step
    */
   async next(signal?: AbortSignal): Promise<TrainStep> {
-    const { step, task, options: { batch, microbatch, logEvery } } = this
+    const {
+      step,
+      task,
+      options: { batch, microbatch, logEvery },
+    } = this
     signal?.throwIfAborted()
     const parts = await (this.#ahead?.step === step ? this.#ahead.parts : this.#load(step, signal))
     this.#ahead = null
@@ -196,7 +243,14 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
       gradients = i === 0 ? own : this.#added(gradients, own)
       return { draw, ...losses }
     })
-    const squared = this.#device.scope(() => sum(concat(gradients.map((g) => reshape(sum(square(g)), [1])), 0)))
+    const squared = this.#device.scope(() =>
+      sum(
+        concat(
+          gradients.map((g) => reshape(sum(square(g)), [1])),
+          0,
+        ),
+      ),
+    )
     try {
       // While the device computes; a failure shows when the batch is wanted.
       if (step + 1 < this.options.steps) {
@@ -204,19 +258,35 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
         this.#ahead.parts.catch(() => {})
       }
       const [norm, ...values] = await Promise.all([squared.read(), ...made.map((part) => readAll(part))])
-      const gradientNorm = Math.sqrt(norm[0]!)
-      const loss = values.reduce((total, { loss }, i) => total + loss.reduce((a, value, k) => a + value * made[i]!.draw.weights[k]!, 0), 0) / batch
+      const gradientNorm = Math.sqrt(norm[0])
+      const loss =
+        values.reduce(
+          (total, { loss }, i) => total + loss.reduce((a, value, k) => a + value * made[i].draw.weights[k], 0),
+          0,
+        ) / batch
       if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) throw await this.#nonFinite(step, values, gradients)
       const lr = this.lrAt(step)
       this.#apply(gradients, squared, lr)
-      values.forEach(({ loss: losses }, i) => task.observe?.(made[i]!.draw, losses))
-      this.#log.add(values.map(({ loss: losses, terms }, i) => ({ values: { loss: losses, ...terms }, groups: made[i]!.draw.groups })), { gradientNorm, lr })
+      values.forEach(({ loss: losses }, i) => task.observe?.(made[i].draw, losses))
+      this.#log.add(
+        values.map(({ loss: losses, terms }, i) => ({
+          values: { loss: losses, ...terms },
+          groups: made[i].draw.groups,
+        })),
+        { gradientNorm, lr },
+      )
       const row = this.step % logEvery === 0 ? this.#log.close(this.step, this.step * batch) : undefined
-      const terms = Object.fromEntries(Object.keys(values[0]!.terms).map((name) => [name, values.reduce((sum, part) => part.terms[name]!.reduce((a, b) => a + b, sum), 0) / batch]))
+      const terms = Object.fromEntries(
+        Object.keys(values[0].terms).map((name) => [
+          name,
+          values.reduce((sum, part) => part.terms[name].reduce((a, b) => a + b, sum), 0) / batch,
+        ]),
+      )
       return { step: this.step, loss, terms, gradientNorm, lr, ...(row ? { row } : {}) }
     } finally {
       squared.dispose()
-      for (const tensor of [...gradients, ...made.flatMap(({ loss, terms }) => [loss, ...Object.values(terms)])]) tensor.dispose()
+      for (const tensor of [...gradients, ...made.flatMap(({ loss, terms }) => [loss, ...Object.values(terms)])])
+        tensor.dispose()
     }
   }
 
@@ -248,12 +318,19 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     const n = draw.weights.length
     const terms: Record<string, Tensor> = {}
     const result = device.scope(() => {
-      const cotangent = device.tensor(draw.weights.map((weight) => weight * share / n), [n])
-      return grad(() => {
-        const made = this.task.losses(draw)
-        for (const [name, term] of Object.entries(made.terms)) terms[name] = device.keep(term)
-        return made.loss
-      }, [...this.task.parameters.values()], cotangent)
+      const cotangent = device.tensor(
+        draw.weights.map((weight) => (weight * share) / n),
+        [n],
+      )
+      return grad(
+        () => {
+          const made = this.task.losses(draw)
+          for (const [name, term] of Object.entries(made.terms)) terms[name] = device.keep(term)
+          return made.loss
+        },
+        [...this.task.parameters.values()],
+        cotangent,
+      )
     })
     for (const tensor of [result.value, ...result.gradients]) device.keep(tensor)
     return { loss: result.value, terms, gradients: result.gradients }
@@ -261,9 +338,9 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
 
   #added(totals: readonly Tensor[], gradients: readonly Tensor[]): Tensor[] {
     return totals.map((total, i) => {
-      const both = this.#device.keep(add(total, gradients[i]!))
+      const both = this.#device.keep(add(total, gradients[i]))
       total.dispose()
-      gradients[i]!.dispose()
+      gradients[i].dispose()
       return both
     })
   }
@@ -273,44 +350,68 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     this.#device.scope(() => {
       if (clip === undefined) return this.optimizer.step(gradients, lr)
       const factor = map(clipFactor, [squared], [clip])
-      this.optimizer.step(gradients.map((g) => mul(g, factor)), lr)
+      this.optimizer.step(
+        gradients.map((g) => mul(g, factor)),
+        lr,
+      )
     })
   }
 
   async #nonFinite(step: number, values: readonly Values[], gradients: readonly Tensor[]): Promise<TweedieError> {
-    const bad = (array: ArrayLike<number>): boolean => Array.prototype.some.call(array, (value: number) => !Number.isFinite(value))
+    const bad = (array: ArrayLike<number>): boolean =>
+      Array.prototype.some.call(array, (value: number) => !Number.isFinite(value))
     const found = async (): Promise<string> => {
       for (const [key, weight] of this.task.parameters) if (bad(await weight.read())) return `the weight ${key}`
       for (const { terms, loss } of values) {
         for (const [name, term] of Object.entries(terms)) if (bad(term)) return `the loss's term ${name}`
         if (bad(loss)) return 'the loss'
       }
-      for (const [i, g] of gradients.entries()) if (bad(await g.read())) return `the gradient of ${this.#names[i]!}`
+      for (const [i, g] of gradients.entries()) if (bad(await g.read())) return `the gradient of ${this.#names[i]}`
       return 'the norm of the gradient, which overflows'
     }
-    return new TweedieError('non-finite', `Training stopped at step ${step + 1}: ${await found()} is not finite. The step was not applied; the weights are those of step ${step}. A lower learning rate, warm-up or clipping may help.`)
+    return new TweedieError(
+      'non-finite',
+      `Training stopped at step ${step + 1}: ${await found()} is not finite. The step was not applied; the ` +
+        `weights are those of step ${step}. A lower learning rate, warm-up or clipping may help.`,
+    )
   }
 
   /** Tensors and counters from which {@link restore} goes on, bit for bit. */
   state(): { tensors: Map<string, Tensor>; counters: TrainCounters } {
     return {
       tensors: this.#tensors(),
-      counters: { step: this.step, open: this.#log.open, rows: this.#log.rows, task: this.task.save?.() ?? null, evaluations: this.evaluations, reviewed: this.reviewed, history: this.history },
+      counters: {
+        step: this.step,
+        open: this.#log.open,
+        rows: this.#log.rows,
+        task: this.task.save?.() ?? null,
+        evaluations: this.evaluations,
+        reviewed: this.reviewed,
+        history: this.history,
+      },
     }
   }
 
   #tensors(): Map<string, Tensor> {
-    const { optimizer: { m, v, emas }, task: { parameters } } = this
-    const named = (prefix: string, tensors: ReadonlyMap<string, Tensor>): [string, Tensor][] => [...tensors].map(([key, x]) => [`${prefix}.${key}`, x])
+    const {
+      optimizer: { m, v, emas },
+      task: { parameters },
+    } = this
+    const named = (prefix: string, tensors: ReadonlyMap<string, Tensor>): [string, Tensor][] =>
+      [...tensors].map(([key, x]) => [`${prefix}.${key}`, x])
     return new Map([
       ...named('model', parameters),
-      ...emas.flatMap((ema, k) => named(`ema${this.optimizer.options.emaRates[k]!}`, ema)),
-      ...named('m', m), ...named('v', v),
+      ...emas.flatMap((ema, k) => named(`ema${this.optimizer.options.emaRates[k]}`, ema)),
+      ...named('m', m),
+      ...named('v', v),
     ])
   }
 
   /** Goes on where a run's {@link state} was taken. `read` gives a tensor's values by its name in that state. */
-  async restore({ step, open, rows, task, evaluations, reviewed = step, history = [] }: TrainCounters, read: (name: string) => Promise<Float32Array>): Promise<void> {
+  async restore(
+    { step, open, rows, task, evaluations, reviewed = step, history = [] }: TrainCounters,
+    read: (name: string) => Promise<Float32Array>,
+  ): Promise<void> {
     for (const [name, tensor] of this.#tensors()) tensor.write(await read(name))
     this.optimizer.steps = step
     this.#log.restore(open, rows)
@@ -342,7 +443,6 @@ interface Values {
 
 async function readAll({ loss, terms }: { loss: Tensor; terms: Readonly<Record<string, Tensor>> }): Promise<Values> {
   const names = Object.keys(terms)
-  const [values, ...rest] = await Promise.all([loss.read(), ...names.map((name) => terms[name]!.read())])
-  return { loss: values!, terms: Object.fromEntries(names.map((name, i) => [name, rest[i]!])) }
+  const [values, ...rest] = await Promise.all([loss.read(), ...names.map((name) => terms[name].read())])
+  return { loss: values, terms: Object.fromEntries(names.map((name, i) => [name, rest[i]])) }
 }
-

@@ -3,7 +3,10 @@ import { purposes } from '../tensor/purposes.ts'
 
 /** How far a random view may be from its picture: see {@link viewsOf}. */
 export interface ViewOptions {
-  /** Which of the square's symmetries a view is under: none, left and right exchanged or not, or any of the eight (default). */
+  /**
+   * Which of the square's symmetries a view is under: none, left and right exchanged or not, or any of
+   * the eight (default).
+   */
   readonly augment: 'none' | 'flip' | 'symmetries'
   /** Smallest part of the picture's area that a view shows. Default 0.6. */
   readonly area: number
@@ -25,18 +28,32 @@ export const viewDefaults: ViewOptions = { augment: 'symmetries', area: 0.6, jit
  * Representations"): what stays the same between two views is what the features should keep. Colours change by a little
  * only, since a distance that forgave them could not see our diffusion model's colour drift.
  */
-export function viewsOf(images: Float32Array, channels: number, size: number, first: number, view: 0 | 1, seed: number, { augment, area, jitter, blur }: ViewOptions = viewDefaults): Float32Array {
+export function viewsOf(
+  images: Float32Array,
+  channels: number,
+  size: number,
+  first: number,
+  view: 0 | 1,
+  seed: number,
+  { augment, area, jitter, blur }: ViewOptions = viewDefaults,
+): Float32Array {
   const plane = size * size
   const count = images.length / (channels * plane)
   const out = new Float32Array(images.length)
   const words = 16
-  const bits = hostRandomBits({ seed: splitSeed(seed), draw: view, purpose: purposes.views }, Array.from({ length: count }, (_, i) => first + i), words)
+  const bits = hostRandomBits(
+    { seed: splitSeed(seed), draw: view, purpose: purposes.views },
+    Array.from({ length: count }, (_, i) => first + i),
+    words,
+  )
   for (let n = 0; n < count; n++) {
     let next = n * words
-    const uniform = (low = 0, high = 1): number => low + (high - low) * (bits[next++]! + 0.5) / 2 ** 32
+    const uniform = (low = 0, high = 1): number => low + ((high - low) * (bits[next++] + 0.5)) / 2 ** 32
     const side = size * Math.sqrt(uniform(area, 1))
     const [left, top] = [uniform(0, size - side), uniform(0, size - side)]
-    const [flipX, flipY, swap] = [augment !== 'none', augment === 'symmetries', augment === 'symmetries'].map((may) => uniform() < 0.5 && may) as [boolean, boolean, boolean]
+    const [flipX, flipY, swap] = [augment !== 'none', augment === 'symmetries', augment === 'symmetries'].map(
+      (may) => uniform() < 0.5 && may,
+    ) as [boolean, boolean, boolean]
     const blurred = uniform() < blur
     const [brightness, contrast] = [uniform(-jitter, jitter), 1 + uniform(-jitter, jitter)]
     const source = images.subarray(n * channels * plane, (n + 1) * channels * plane)
@@ -46,7 +63,7 @@ export function viewsOf(images: Float32Array, channels: number, size: number, fi
       const map = target.subarray(c * plane, (c + 1) * plane)
       const shift = brightness + (channels > 1 ? uniform(-jitter, jitter) : 0)
       if (blurred) blurPlane(map, size)
-      for (let i = 0; i < plane; i++) map[i] = Math.min(1, Math.max(-1, contrast * map[i]! + shift))
+      for (let i = 0; i < plane; i++) map[i] = Math.min(1, Math.max(-1, contrast * map[i] + shift))
     }
   }
   return out
@@ -62,7 +79,13 @@ interface Crop {
 }
 
 /** A square of `source` on the whole of `target`, turned; pixel centres at halves. */
-function crop(source: Float32Array, target: Float32Array, channels: number, size: number, { left, top, step, flipX, flipY, swap }: Crop): void {
+function crop(
+  source: Float32Array,
+  target: Float32Array,
+  channels: number,
+  size: number,
+  { left, top, step, flipX, flipY, swap }: Crop,
+): void {
   const last = size - 1
   for (let y = 0; y < size; y++) {
     for (let x = 0; x < size; x++) {
@@ -75,8 +98,8 @@ function crop(source: Float32Array, target: Float32Array, channels: number, size
       const below = y0 < last ? size : 0
       for (let c = 0; c < channels; c++) {
         const at = (c * size + y0) * size + x0
-        const upper = source[at]! * (1 - fx) + source[at + right]! * fx
-        const lower = source[at + below]! * (1 - fx) + source[at + below + right]! * fx
+        const upper = source[at] * (1 - fx) + source[at + right] * fx
+        const lower = source[at + below] * (1 - fx) + source[at + below + right] * fx
         target[(c * size + y) * size + x] = upper * (1 - fy) + lower * fy
       }
     }
@@ -86,10 +109,10 @@ function crop(source: Float32Array, target: Float32Array, channels: number, size
 /** By 1 2 1 / 4 along both axes, edges repeated. */
 function blurPlane(map: Float32Array, size: number): void {
   const along = (start: number, stride: number): void => {
-    let before = map[start]!
+    let before = map[start]
     for (let i = 0; i < size; i++) {
-      const here = map[start + i * stride]!
-      const after = map[start + Math.min(i + 1, size - 1) * stride]!
+      const here = map[start + i * stride]
+      const after = map[start + Math.min(i + 1, size - 1) * stride]
       map[start + i * stride] = (before + 2 * here + after) / 4
       before = here
     }

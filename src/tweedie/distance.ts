@@ -1,6 +1,13 @@
 import { perceptual, pNorm, type Distance, type GreyRange } from '../diffusion/index.ts'
 import type { Checkpoint } from '../io/index.ts'
-import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet, loadLpips, lpipsMemoryOf, type LoadOptions } from '../nn/index.ts'
+import {
+  featureNetConfigOf,
+  featureNetMemoryOf,
+  loadFeatureNet,
+  loadLpips,
+  lpipsMemoryOf,
+  type LoadOptions,
+} from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 
@@ -42,19 +49,29 @@ export const openNorm = (p: number): OpenDistance => ({
 export function openNet(kind: 'lpips' | 'features', checkpoint: Checkpoint, greyRange: GreyRange | null): OpenDistance {
   const seen = (distance: Distance): Distance => perceptual(distance, greyRange ? { greyRange } : {})
   const range = greyRange === '0..1' ? ', grey 0..1' : ''
-  return kind === 'lpips' ? {
-    needs: (images) => [lpipsMemoryOf(lpipsNetOf(checkpoint.tensors.keys(), checkpoint.name), images)],
-    load: async (device, options) => {
-      const net = await loadLpips(device, checkpoint, options)
-      return { distance: seen((a, b) => net.distance(a, b)), name: `LPIPS (${net.net})${range}`, dispose: () => net.dispose() }
-    },
-    checkpoint,
-  } : {
-    needs: (images) => [featureNetMemoryOf(featureNetConfigOf(checkpoint), images)],
-    load: async (device, options) => {
-      const net = await loadFeatureNet(device, checkpoint, options)
-      return { distance: seen((a, b) => net.distance(a, b)), name: `features${range}`, dispose: () => net.dispose() }
-    },
-    checkpoint,
-  }
+  return kind === 'lpips'
+    ? {
+        needs: (images) => [lpipsMemoryOf(lpipsNetOf(checkpoint.tensors.keys(), checkpoint.name), images)],
+        load: async (device, options) => {
+          const net = await loadLpips(device, checkpoint, options)
+          return {
+            distance: seen((a, b) => net.distance(a, b)),
+            name: `LPIPS (${net.net})${range}`,
+            dispose: () => net.dispose(),
+          }
+        },
+        checkpoint,
+      }
+    : {
+        needs: (images) => [featureNetMemoryOf(featureNetConfigOf(checkpoint), images)],
+        load: async (device, options) => {
+          const net = await loadFeatureNet(device, checkpoint, options)
+          return {
+            distance: seen((a, b) => net.distance(a, b)),
+            name: `features${range}`,
+            dispose: () => net.dispose(),
+          }
+        },
+        checkpoint,
+      }
 }

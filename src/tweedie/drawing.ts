@@ -1,6 +1,16 @@
 import {
-  GaussianDiffusion, GeneratedNoise, GivenNoise, marginalSkip, marginalStart, sample, sampleLoop,
-  type Distance, type Guidance, type Marginal, type SampleOptions, type SampleStep,
+  GaussianDiffusion,
+  GeneratedNoise,
+  GivenNoise,
+  marginalSkip,
+  marginalStart,
+  sample,
+  sampleLoop,
+  type Distance,
+  type Guidance,
+  type Marginal,
+  type SampleOptions,
+  type SampleStep,
 } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
@@ -40,17 +50,32 @@ export interface Drawing {
 }
 
 /**
- * The sampler over a loaded model, as the command line and `Tweedie.sample` both run it: the samples with these numbers of
- * the run, which depend on its seed and their number and on nothing else of the batch.
+ * The sampler over a loaded model, as the command line and `Tweedie.sample` both run it: the samples with these numbers
+ * of the run, which depend on its seed and their number and on nothing else of the batch.
  */
-export function drawing({ device, model, distance, shape }: DrawTools, settings: DrawSettings, samples: readonly number[], options: DrawOptions = {}): Drawing {
+export function drawing(
+  { device, model, distance, shape }: DrawTools,
+  settings: DrawSettings,
+  samples: readonly number[],
+  options: DrawOptions = {},
+): Drawing {
   const { guidances = [], given = null, marginal = null, signal } = options
   const { sampler, eta, boost, clipDenoised, guide } = settings
   const y = labelsOf(settings.labels, samples)
   const diffusion = new GaussianDiffusion({ ...settings.process, respacing: settings.respacing })
   const skip = marginal && !given ? marginalSkip(diffusion) : settings.skip
-  const rest = { ...(y && { y }), method: sampler, ...(sampler === 'ddim' && { eta }), boost, clipDenoised, guidances, ...(signal && { signal }), ...(guide && { selfGuidance: { ...guide, distance } }) }
-  const generated = (): GeneratedNoise | null => (given ? null : new GeneratedNoise(device, { seed: settings.seed, samples, shape }))
+  const rest = {
+    ...(y && { y }),
+    method: sampler,
+    ...(sampler === 'ddim' && { eta }),
+    boost,
+    clipDenoised,
+    guidances,
+    ...(signal && { signal }),
+    ...(guide && { selfGuidance: { ...guide, distance } }),
+  }
+  const generated = (): GeneratedNoise | null =>
+    given ? null : new GeneratedNoise(device, { seed: settings.seed, samples, shape })
   const optionsOf = (noise: GeneratedNoise | null): SampleOptions => {
     if (!noise) return { noise: new GivenNoise(given!.xT, given!.noise), skip, ...rest }
     return { noise: marginal ? marginalStart(device, diffusion, marginal, noise).noise : noise, skip, ...rest }
@@ -69,11 +94,18 @@ export function drawing({ device, model, distance, shape }: DrawTools, settings:
   }
 }
 
-/** Refuses values that are no numbers, with the samples that have them; `values` are of all of `samples`, one after another. */
+/**
+ * Refuses values that are no numbers, with the samples that have them; `values` are of all of
+ * `samples`, one after another.
+ */
 export function checkFinite(what: string, values: Float32Array, samples: readonly number[], why: string): void {
   const each = values.length / samples.length
   const broken = samples.filter((_, i) => !values.subarray(i * each, (i + 1) * each).every(Number.isFinite))
   if (broken.length === 0) return
   const found = values.find((value) => !Number.isFinite(value))
-  throw new TweedieError('non-finite', `${what} ${found} in sample${broken.length === 1 ? '' : 's'} ${broken.slice(0, 8).join(', ')}${broken.length > 8 ? ` and ${broken.length - 8} more` : ''}. ${why}`)
+  throw new TweedieError(
+    'non-finite',
+    `${what} ${found} in sample${broken.length === 1 ? '' : 's'} ${broken.slice(0, 8).join(', ')}` +
+      `${broken.length > 8 ? ` and ${broken.length - 8} more` : ''}. ${why}`,
+  )
 }

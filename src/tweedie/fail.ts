@@ -7,4 +7,6 @@ export const fail = (message: string): never => {
 
 /** The value of a counting option; refuses any other. */
 export const wholeOf = (name: string, value: number): number =>
-  Number.isInteger(value) && value >= 1 ? value : fail(`${name}: expected a whole number of 1 or more, found ${named(value)}.`)
+  Number.isInteger(value) && value >= 1
+    ? value
+    : fail(`${name}: expected a whole number of 1 or more, found ${named(value)}.`)

@@ -5,11 +5,12 @@ import { openFile } from '../io/index.node.ts'
 import { fromWeb, type Files } from './files.ts'
 
 const isWeb = (where: string | URL): boolean => /^https?:/i.test(String(where))
-const pathOf = (where: string | URL): string => where instanceof URL || where.startsWith('file:') ? fileURLToPath(where) : where
+const pathOf = (where: string | URL): string =>
+  where instanceof URL || where.startsWith('file:') ? fileURLToPath(where) : where
 
 /** Files of Node: on disk by path or `file:` URL, on the web by `http(s):`, and the shipped ones in the package. */
 export const nodeFiles: Files & { readonly shipped: URL } = {
-  open: (where, signal) => isWeb(where) ? fromWeb(where, signal) : openFile(pathOf(where)),
+  open: (where, signal) => (isWeb(where) ? fromWeb(where, signal) : openFile(pathOf(where))),
   async jsonBeside(where) {
     if (isWeb(where)) return undefined
     const { dir, name } = parse(pathOf(where))

@@ -7,8 +7,8 @@ import { blobSource, bytesSource, urlSource, type ByteSource } from '../io/index
 import { fail } from './fail.ts'
 
 /**
- * A file: a path or a URL, a `Blob` (the `File` a person picked), or its bytes. A string is a path in Node unless it begins
- * with `http://`, `https://` or `file://`; in a page it is a URL, relative to the page's own.
+ * A file: a path or a URL, a `Blob` (the `File` a person picked), or its bytes. A string is a path in Node unless it
+ * begins with `http://`, `https://` or `file://`; in a page it is a URL, relative to the page's own.
  */
 export type Where = string | URL | Blob | ArrayBuffer | Uint8Array
 
@@ -26,7 +26,11 @@ export interface Files {
 export const web: Files = {
   async open(where, signal) {
     // Without a page there is nothing that a path could be relative to.
-    if (!('location' in globalThis) && !/^(https?|blob|data):/i.test(String(where))) fail(`${String(where)} is no URL, and this entry of the package knows no paths: import Tweedie from 'tweedie' or 'tweedie/node'.`)
+    if (!('location' in globalThis) && !/^(https?|blob|data):/i.test(String(where)))
+      fail(
+        `${String(where)} is no URL, and this entry of the package knows no paths: import Tweedie from ` +
+          "'tweedie' or 'tweedie/node'.",
+      )
     return fromWeb(where, signal)
   },
   jsonBeside: async () => undefined,
@@ -79,7 +83,7 @@ function inPieces(source: ByteSource): ByteSource {
       // What lies outside is the source's to refuse.
       if (!(length > 0 && offset >= 0 && offset + length <= source.size)) return source.read(offset, length, signal)
       const out = new Uint8Array(length)
-      for (let at = offset; at < offset + length;) {
+      for (let at = offset; at < offset + length; ) {
         const i = Math.floor(at / piece)
         const bytes = (await pieceOf(i, signal)).subarray(at - i * piece, offset + length - i * piece)
         out.set(bytes, at - offset)

@@ -1,11 +1,33 @@
-import { classifierGuidance, featureShape, classifierLogits, minorityMetadata, tiltedGuidance, uniformTargets, type MinorityMetadata } from '../diffusion/index.ts'
+import {
+  classifierGuidance,
+  featureShape,
+  classifierLogits,
+  minorityMetadata,
+  tiltedGuidance,
+  uniformTargets,
+  type MinorityMetadata,
+} from '../diffusion/index.ts'
 import type { Classifier } from '../nn/index.ts'
 import type { Device, DeviceNeed } from '../tensor/index.ts'
 import { fail } from './fail.ts'
-import { checkPixels, checkProcess, classifierFile, load, needOf, type ClassifierFile, type Context, type Hold, type ImageNeed, type Lead } from './guidance-files.ts'
+import {
+  checkPixels,
+  checkProcess,
+  classifierFile,
+  load,
+  needOf,
+  type ClassifierFile,
+  type Context,
+  type Hold,
+  type ImageNeed,
+  type Lead,
+} from './guidance-files.ts'
 import { cycled } from './labels.ts'
 
-/** The files of minority guidance. What the classifier's own metadata says of levels, noise and extractor is not asked for. */
+/**
+ * The files of minority guidance. What the classifier's own metadata says of levels, noise and
+ * extractor is not asked for.
+ */
 export interface MinorityFiles<File> {
   /** The classifier of levels. */
   readonly file: File
@@ -42,7 +64,9 @@ export interface OpenMinority {
    * How a wish is fulfilled once the classifier is there.
    * @throws TweedieError 'option' for one that this classifier cannot fulfil
    */
-  plan(wish: MinorityWish): (loaded: LoadedMinority, samples: readonly number[], y: readonly number[] | undefined) => Lead
+  plan(
+    wish: MinorityWish,
+  ): (loaded: LoadedMinority, samples: readonly number[], y: readonly number[] | undefined) => Lead
   /** Loads the classifier, and its extractor if it has one; `hold` takes both. */
   load(device: Device, hold: Hold, signal?: AbortSignal): Promise<LoadedMinority>
 }
@@ -61,12 +85,14 @@ export async function openMinority<File>(files: MinorityFiles<File>, context: Co
   const file = await classifierFile('minority-classifier', files.file, files.preset, context)
   const said = minorityMetadata(file.checkpoint.metadata, file.name)
   const levels = file.description.config.outChannels
-  if (said && said.levels !== levels) fail(`${file.name}: says it has ${said.levels} minority levels, but its network has ${levels} classes.`)
+  if (said && said.levels !== levels)
+    fail(`${file.name}: says it has ${said.levels} minority levels, but its network has ${levels} classes.`)
   if (said) checkProcess(file.name, said, process)
   const extractor = await openExtractor(files, file, said, context)
   return {
     levels,
-    needs: (images) => extractor ? [needOf(file, { batch: images.batch }), needOf(extractor, images)] : [needOf(file, images)],
+    needs: (images) =>
+      extractor ? [needOf(file, { batch: images.batch }), needOf(extractor, images)] : [needOf(file, images)],
     plan: (wish) => planOf({ name: file.name, said, levels, called: opener.called }, wish),
     load: async (device, hold, signal) => {
       const classifier = hold(await load(device, file, opener, signal))
@@ -76,11 +102,17 @@ export async function openMinority<File>(files: MinorityFiles<File>, context: Co
 }
 
 /** The extractor the classifier was trained on; null for one of pixels. */
-async function openExtractor<File>({ extractor: where, extractorPreset }: MinorityFiles<File>, file: ClassifierFile, said: MinorityMetadata | null, context: Context<File>): Promise<ClassifierFile | null> {
+async function openExtractor<File>(
+  { extractor: where, extractorPreset }: MinorityFiles<File>,
+  file: ClassifierFile,
+  said: MinorityMetadata | null,
+  context: Context<File>,
+): Promise<ClassifierFile | null> {
   const { config } = file.description
   const option = context.opener.called('extractor')
   if (where === null) {
-    if (said?.extractor) fail(`${file.name}: reads the features of ${said.extractor.name}: ${option} FILE says where it is.`)
+    if (said?.extractor)
+      fail(`${file.name}: reads the features of ${said.extractor.name}: ${option} FILE says where it is.`)
     checkPixels(file, context, `: does it read the features of a classifier? ${option} E.safetensors says of which`)
     return null
   }
@@ -88,13 +120,19 @@ async function openExtractor<File>({ extractor: where, extractorPreset }: Minori
   checkPixels(extractor, context)
   const { channels, side } = featureShape(extractor.description)
   if (config.inChannels !== channels || config.imageSize !== side) {
-    fail(`${file.name}: takes ${config.inChannels}x${config.imageSize}x${config.imageSize}, but the features of ${extractor.name} are ${channels}x${side}x${side}: ` +
-      `${option} is the classifier it was trained on${said?.extractor ? `, ${said.extractor.name}` : ''}.`)
+    fail(
+      `${file.name}: takes ${config.inChannels}x${config.imageSize}x${config.imageSize}, but the features of ` +
+        `${extractor.name} are ${channels}x${side}x${side}: ` +
+        `${option} is the classifier it was trained on${said?.extractor ? `, ${said.extractor.name}` : ''}.`,
+    )
   }
   if (said && said.extractor === null) fail(`${file.name}: reads pixels; it was trained without ${option}.`)
   const found = await context.opener.hash('extractor')
   if (said?.extractor && said.extractor.sha256 !== found) {
-    fail(`${file.name}: was trained on the features of ${said.extractor.name} (sha256 ${said.extractor.sha256}), but ${extractor.name} is another file (sha256 ${found}).`)
+    fail(
+      `${file.name}: was trained on the features of ${said.extractor.name} (sha256 ${said.extractor.sha256}), ` +
+        `but ${extractor.name} is another file (sha256 ${found}).`,
+    )
   }
   return extractor
 }
@@ -111,9 +149,15 @@ function planOf(known: Known, { target, scale, labels, seed }: MinorityWish): Re
   const { levels, called } = known
   const levelsOf = levelsOfSamples(known, labels)
   const most = Math.min(...(labels.length > 0 ? labels.map((_, k) => levelsOf(k)) : [levels]))
-  if (typeof target !== 'string' && target[1] >= most) fail(`${called('minority-target')}: the ${most < levels ? 'levels of a class that is asked for' : "classifier's levels"} are 0 to ${most - 1}, the last the rarest; found ${target[1]}.`)
+  if (typeof target !== 'string' && target[1] >= most)
+    fail(
+      `${called('minority-target')}: the ` +
+        `${most < levels ? 'levels of a class that is asked for' : "classifier's levels"} are 0 to ${most - 1}, ` +
+        `the last the rarest; found ${target[1]}.`,
+    )
   const tau = target === 'tilt' ? tauOf(known, labels) : null
-  const rangeOf = (k: number): readonly [number, number] => (typeof target === 'string' ? [levelsOf(k) - 1, levelsOf(k) - 1] : target)
+  const rangeOf = (k: number): readonly [number, number] =>
+    typeof target === 'string' ? [levelsOf(k) - 1, levelsOf(k) - 1] : target
   return ({ classifier, extractor }, samples, y) => {
     const logits = classifierLogits(classifier, { ...(extractor ? { extractor } : {}), ...(y ? { y } : {}) })
     if (tau) return { guidance: tiltedGuidance(logits, { tau: samples.map(tau), scale }) }
@@ -125,29 +169,56 @@ function planOf(known: Known, { target, scale, labels, seed }: MinorityWish): Re
 /** tau of sample k. */
 type TauOf = (k: number) => readonly number[]
 
-/** How many levels the class of sample k has: those of the classifier, but where each class was cut into a number of its own. */
+/**
+ * How many levels the class of sample k has: those of the classifier, but where each class was cut into
+ * a number of its own.
+ */
 function levelsOfSamples({ name, said, levels, called }: Known, labels: readonly number[]): (k: number) => number {
-  const rows = said?.within === 'class' ? said.thresholds as readonly (readonly number[])[] : []
+  const rows = said?.within === 'class' ? (said.thresholds as readonly (readonly number[])[]) : []
   if (rows.every(({ length }) => length === 0 || length === levels)) return () => levels
-  if (labels.length === 0) return fail(`${name}: its levels were cut within each class, and classes have different numbers of them: it needs a class-conditional model and ${called('labels')}.`)
+  if (labels.length === 0)
+    return fail(
+      `${name}: its levels were cut within each class, and classes have different numbers of them: it needs a ` +
+        `class-conditional model and ${called('labels')}.`,
+    )
   return (k) => rows[cycled(labels, k)]?.length || levels
 }
 
 /** Eq. 18's tau: the thresholds of the labelling, those of the sample's class where it was made within classes. */
 function tauOf({ name, said, levels, called }: Known, labels: readonly number[]): TauOf {
   const tilt = called('minority-tilt')
-  if (!said) return fail(`${name}: ${tilt} needs the thresholds of its levels, which this file does not have (metadata "minority"): tweedie train classifier writes them.`)
+  if (!said)
+    return fail(
+      `${name}: ${tilt} needs the thresholds of its levels, which this file does not have (metadata "minority"): ` +
+        'tweedie train classifier writes them.',
+    )
   const positive = (row: readonly number[]): readonly number[] =>
-    row.every((q) => q > 0) ? row : fail(`${name}: ${tilt} takes the logarithm of the thresholds, and the first is ${row[0]}: label with fewer levels.`)
+    row.every((q) => q > 0)
+      ? row
+      : fail(
+          `${name}: ${tilt} takes the logarithm of the thresholds, and the first is ` +
+            `${row[0]}: label with fewer levels.`,
+        )
   if (said.within === 'all') {
     const row = positive(said.thresholds as readonly number[])
     return () => row
   }
-  if (labels.length === 0) return fail(`${name}: its labels were made within each class: ${tilt} needs a class-conditional model and ${called('labels')}.`)
-  const rows = new Map(labels.map((label) => {
-    const row = said.thresholds[label] as readonly number[] | undefined
-    // A level that the class does not have weighs nothing: the exponential of its logarithm, -744, is 0 in 32 bits.
-    return [label, row && row.length > 0 ? [...positive(row), ...new Array<number>(levels - row.length).fill(Number.MIN_VALUE)] : fail(`${name}: has no thresholds for class ${label}, of which it has seen no image.`)]
-  }))
+  if (labels.length === 0)
+    return fail(
+      `${name}: its labels were made within each class: ${tilt} needs a class-conditional ` +
+        `model and ${called('labels')}.`,
+    )
+  const rows = new Map(
+    labels.map((label) => {
+      const row = said.thresholds[label] as readonly number[] | undefined
+      // A level that the class does not have weighs nothing: the exponential of its logarithm, -744, is 0 in 32 bits.
+      return [
+        label,
+        row && row.length > 0
+          ? [...positive(row), ...new Array<number>(levels - row.length).fill(Number.MIN_VALUE)]
+          : fail(`${name}: has no thresholds for class ${label}, of which it has seen no image.`),
+      ]
+    }),
+  )
   return (k) => rows.get(cycled(labels, k)) as readonly number[]
 }

@@ -1,6 +1,14 @@
 import { greyRangeOf, processOf, type Distance, type GreyRange } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
-import { preset as presetOf, presetNames, type DiffusionProcess, type ModelDescription, type Preset, type UNet, type UNetConfig } from '../nn/index.ts'
+import {
+  preset as presetOf,
+  presetNames,
+  type DiffusionProcess,
+  type ModelDescription,
+  type Preset,
+  type UNet,
+  type UNetConfig,
+} from '../nn/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { nearestName } from '../suggest.ts'
 import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
@@ -30,17 +38,24 @@ export interface MinorityClassifierFile extends DescribedFile {
 }
 
 /**
- * How far images are apart: the norm `'l2'`, `'l1'`, `'linf'` or any other (`'l1.5'`), LPIPS by its weights, a feature net of
- * our own (`'features'`: the shipped one, of blood cells), or a function of tensors [N, C, H, W] twice to [N]. `greyRange` is
- * that of a grey model's images, as the nets see them.
+ * How far images are apart: the norm `'l2'`, `'l1'`, `'linf'` or any other (`'l1.5'`), LPIPS by its weights, a feature
+ * net of our own (`'features'`: the shipped one, of blood cells), or a function of tensors [N, C, H, W] twice to [N].
+ * `greyRange` is that of a grey model's images, as the nets see them.
  */
-export type DistanceChoice = string | { readonly lpips: Where; readonly greyRange?: GreyRange } | { readonly features: Where; readonly greyRange?: GreyRange } | Distance
+export type DistanceChoice =
+  | string
+  | { readonly lpips: Where; readonly greyRange?: GreyRange }
+  | { readonly features: Where; readonly greyRange?: GreyRange }
+  | Distance
 
 /** What `Tweedie.load` takes. */
 export interface TweedieOptions extends Pick<DeviceRequest, 'backend' | 'threads' | 'simd' | 'gpuDevice'> {
   /** The published model it is, for a file that does not say so itself; `presetNames()` lists them. */
   readonly preset?: string
-  /** The flags of the script that trained it, a README's `MODEL_FLAGS`, for a file that does not say so itself; see `configOfFlags`. */
+  /**
+   * The flags of the script that trained it, a README's `MODEL_FLAGS`, for a file that does not say so itself;
+   * see `configOfFlags`.
+   */
   readonly flags?: string | readonly string[]
   /** The classifier of minority levels for `method: 'minority-guided'`. Default: that of the set, else none. */
   readonly minorityClassifier?: Where | MinorityClassifierFile | null
@@ -50,7 +65,10 @@ export interface TweedieOptions extends Pick<DeviceRequest, 'backend' | 'threads
   readonly weights?: string | URL
   /** A device of the caller's, who disposes of it. Default: one is requested, and disposed of with the model. */
   readonly device?: Device
-  /** Images at a time, for which memory is asked. Default 8, or the half, a quarter or an eighth of it where the device has no more room. */
+  /**
+   * Images at a time, for which memory is asked. Default 8, or the half, a quarter or an eighth of it where the
+   * device has no more room.
+   */
   readonly batch?: number
   /** Called while weights are read: bytes of all files so far, and in all. */
   readonly onProgress?: (done: number, total: number) => void
@@ -59,8 +77,19 @@ export interface TweedieOptions extends Pick<DeviceRequest, 'backend' | 'threads
 }
 
 const known = {
-  preset: true, flags: true, minorityClassifier: true, distance: true, weights: true, device: true, batch: true, onProgress: true, signal: true,
-  backend: true, threads: true, simd: true, gpuDevice: true,
+  preset: true,
+  flags: true,
+  minorityClassifier: true,
+  distance: true,
+  weights: true,
+  device: true,
+  batch: true,
+  onProgress: true,
+  signal: true,
+  backend: true,
+  threads: true,
+  simd: true,
+  gpuDevice: true,
 } as const
 
 /** All that a `Tweedie` holds. */
@@ -72,7 +101,9 @@ export interface Loaded {
   readonly preset: Preset | undefined
   readonly process: DiffusionProcess
   /** Null without a minority classifier. `scale`: the published one, else 1. */
-  readonly minority: Pick<OpenMinority, 'levels' | 'plan'> & { readonly loaded: LoadedMinority; readonly scale: number } | null
+  readonly minority:
+    | (Pick<OpenMinority, 'levels' | 'plan'> & { readonly loaded: LoadedMinority; readonly scale: number })
+    | null
   /** Of self-guidance and scores. */
   readonly distance: Distance
   /** Images at a time that memory was asked for. */
@@ -82,8 +113,8 @@ export interface Loaded {
 }
 
 /**
- * Opens, loads and holds what `options` say. Files are opened and what can be said against them is said before a device is
- * asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
+ * Opens, loads and holds what `options` say. Files are opened and what can be said against them is said before a device
+ * is asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
  */
 export async function load(files: Files, what: Where, options: TweedieOptions = {}): Promise<Loaded> {
   refuseUnknown('Tweedie.load', options, known)
@@ -101,17 +132,33 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
     const { file, config, preset, process, minority, net } = await openAll(files, opener, what, options)
     const { device, batch } = await deviceFor(options, (count, guided) => {
       const images = { batch: count, size: [config.imageSize, config.imageSize] as const, gradient: guided }
-      return together(samplingNeeds({
-        model: config, images, distances: net.needs(images), guidances: minority ? [minority.needs(images)] : [], guide: guided ? { draws: 1, through: 'first' } : null,
-      }))
+      return together(
+        samplingNeeds({
+          model: config,
+          images,
+          distances: net.needs(images),
+          guidances: minority ? [minority.needs(images)] : [],
+          guide: guided ? { draws: 1, through: 'first' } : null,
+        }),
+      )
     })
     if (!options.device) hold(device)
     // The small file first: what is wrong with it shows before the large ones are read.
     const { distance } = hold(await net.load(device, opener.reading()))
-    const model = hold(await opener.load(device, file, options.signal) as UNet)
-    const loaded = minority && await minority.load(device, hold, options.signal)
+    const model = hold((await opener.load(device, file, options.signal)) as UNet)
+    const loaded = minority && (await minority.load(device, hold, options.signal))
     const scale = minorityScaleOf(undefined, publishedMinority(opener.presetOf('minority-classifier'), preset))
-    return { device, model, description: file.description, preset, process, distance, batch, dispose, minority: minority && loaded && { plan: minority.plan, levels: minority.levels, loaded, scale } }
+    return {
+      device,
+      model,
+      description: file.description,
+      preset,
+      process,
+      distance,
+      batch,
+      dispose,
+      minority: minority && loaded && { plan: minority.plan, levels: minority.levels, loaded, scale },
+    }
   } catch (error) {
     dispose()
     throw error
@@ -124,46 +171,89 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
 async function openAll(files: Files, opener: FileOpener, what: Where, options: TweedieOptions) {
   const set = what === 'bccd32' ? bccd32 : null
   const shipped = (name: string): Where => shippedFile(name, files, options)
-  const file = await opener.open('model', { where: set ? shipped(set.model) : what, flags: options.flags }, options.preset ?? null).catch((cause: unknown) => set ? notThere(cause, options) : noFile(cause, what))
-  const { name, description: { config, diffusion, preset: published } } = file
-  if (config.kind !== 'unet') return fail(`${name} is a classifier, which draws nothing: load the U-Net it was made for, and give this one as minorityClassifier.`)
-  if (config.superResolution) return fail(`${name} is a super-resolution U-Net, which takes a picture beside the noise: load one that draws by itself (the command line has --upsampler).`)
-  if (!diffusion) return fail(`${name} does not say what process it was trained with: say which published model it is, as in { preset: '64x64_diffusion' }, or with which flags it was trained.`)
+  const file = await opener
+    .open('model', { where: set ? shipped(set.model) : what, flags: options.flags }, options.preset ?? null)
+    .catch((cause: unknown) => (set ? notThere(cause, options) : noFile(cause, what)))
+  const {
+    name,
+    description: { config, diffusion, preset: published },
+  } = file
+  if (config.kind !== 'unet')
+    return fail(
+      `${name} is a classifier, which draws nothing: load the U-Net it was made for, and give this ` +
+        'one as minorityClassifier.',
+    )
+  if (config.superResolution)
+    return fail(
+      `${name} is a super-resolution U-Net, which takes a picture beside the noise: load one that draws by ` +
+        'itself (the command line has --upsampler).',
+    )
+  if (!diffusion)
+    return fail(
+      `${name} does not say what process it was trained with: say which published model it is, as in { preset: ` +
+        "'64x64_diffusion' }, or with which flags it was trained.",
+    )
   const process = processOf({ config, diffusion })
-  const classifier = options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
-  const minority = classifier === null ? null : await openMinority(minorityFiles(classifier), { process, model: config, opener })
-  const net = await openDistance(options.distance ?? (set ? 'features' : 'l2'), opener, { model: config, features: () => shipped(bccd32.features) })
+  const classifier =
+    options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
+  const minority =
+    classifier === null ? null : await openMinority(minorityFiles(classifier), { process, model: config, opener })
+  const net = await openDistance(options.distance ?? (set ? 'features' : 'l2'), opener, {
+    model: config,
+    features: () => shipped(bccd32.features),
+  })
   return { file, config, preset: published === undefined ? undefined : presetOf(published), process, minority, net }
 }
 
 function shippedFile(name: string, { shipped }: Files, { weights }: TweedieOptions): Where {
   if (weights !== undefined) return `${String(weights).replace(/\/?$/, '/')}${name}`
-  return shipped ? new URL(name, shipped) : fail("The shipped files lie in the package's folder weights, and a page has to be told where it finds them: serve node_modules/tweedie/weights, and say Tweedie.load('bccd32', { weights: '/weights/' }).")
+  return shipped
+    ? new URL(name, shipped)
+    : fail(
+        "The shipped files lie in the package's folder weights, and a page has to be told where it finds them: " +
+          "serve node_modules/tweedie/weights, and say Tweedie.load('bccd32', { weights: '/weights/' }).",
+      )
 }
 
-const isMissing = (cause: unknown): cause is TweedieError => cause instanceof TweedieError && (cause.cause as { code?: unknown } | undefined)?.code === 'ENOENT'
+const isMissing = (cause: unknown): cause is TweedieError =>
+  cause instanceof TweedieError && (cause.cause as { code?: unknown } | undefined)?.code === 'ENOENT'
 
 /** The name of a model is taken for the model. */
 function noFile(cause: unknown, what: Where): never {
   if (typeof what !== 'string' || !isMissing(cause)) throw cause
-  if (presetNames().includes(what)) throw new TweedieError('option', `${what} is the name of a published model, and there is no such file: npx tweedie fetch lists what can be had. Give the file, and { preset: '${what}' } where it does not say itself what it is.`, { cause })
-  if (nearestName(what, ['bccd32'])) throw new TweedieError('option', `${cause.message} The shipped set is called 'bccd32'.`, { cause })
+  if (presetNames().includes(what))
+    throw new TweedieError(
+      'option',
+      `${what} is the name of a published model, and there is no such file: npx tweedie fetch lists what can be ` +
+        `had. Give the file, and { preset: '${what}' } where it does not say itself what it is.`,
+      { cause },
+    )
+  if (nearestName(what, ['bccd32']))
+    throw new TweedieError('option', `${cause.message} The shipped set is called 'bccd32'.`, { cause })
   throw cause
 }
 
 /** In a bundle the package's files are no longer where the code is. */
 function notThere(cause: unknown, { weights }: TweedieOptions): never {
   if (weights !== undefined || !isMissing(cause)) throw cause
-  throw new TweedieError('option', `The shipped set is not beside the program (${cause.message}): say where the package's folder weights is, as in Tweedie.load('bccd32', { weights: 'node_modules/tweedie/weights' }).`, { cause })
+  throw new TweedieError(
+    'option',
+    `The shipped set is not beside the program (${cause.message}): say where the package's folder weights is, as ` +
+      "in Tweedie.load('bccd32', { weights: 'node_modules/tweedie/weights' }).",
+    { cause },
+  )
 }
 
 function minorityFiles(given: Where | MinorityClassifierFile): MinorityFiles<FlaggedFile> {
   const { extractor, ...classifier } = described('minorityClassifier', given)
   const frozen = extractor === undefined ? null : described('minorityClassifier.extractor', extractor)
-  const published = classifier.preset === undefined ? undefined : presetOf(classifier.preset).sampling.minority?.featureExtractor
+  const published =
+    classifier.preset === undefined ? undefined : presetOf(classifier.preset).sampling.minority?.featureExtractor
   return {
-    file: { where: classifier.file, flags: classifier.flags }, preset: classifier.preset ?? null,
-    extractor: frozen && { where: frozen.file, flags: frozen.flags }, extractorPreset: frozen?.preset ?? (frozen?.flags === undefined ? published : null) ?? null,
+    file: { where: classifier.file, flags: classifier.flags },
+    preset: classifier.preset ?? null,
+    extractor: frozen && { where: frozen.file, flags: frozen.flags },
+    extractorPreset: frozen?.preset ?? (frozen?.flags === undefined ? published : null) ?? null,
   }
 }
 
@@ -173,34 +263,74 @@ function described(option: string, given: Where | MinorityClassifierFile): Minor
   return given
 }
 
-async function openDistance(choice: DistanceChoice, opener: FileOpener, { model, features }: { readonly model: UNetConfig; readonly features: () => Where }): Promise<OpenDistance> {
-  if (typeof choice === 'function') return { needs: () => [], load: async () => ({ distance: choice, name: 'a distance of the caller', dispose: () => {} }), checkpoint: null }
+async function openDistance(
+  choice: DistanceChoice,
+  opener: FileOpener,
+  { model, features }: { readonly model: UNetConfig; readonly features: () => Where },
+): Promise<OpenDistance> {
+  if (typeof choice === 'function')
+    return {
+      needs: () => [],
+      load: async () => ({ distance: choice, name: 'a distance of the caller', dispose: () => {} }),
+      checkpoint: null,
+    }
   if (typeof choice === 'string') {
     const norm = normIn(choice)
     if (norm !== undefined) return openNorm(norm)
     if (choice === 'features') return openDistance({ features: features() }, opener, { model, features })
-    return fail(choice === 'lpips'
-      ? 'distance: LPIPS needs its weights, which are third-party and not part of tweedie: { lpips: FILE }.'
-      : `distance: expected 'l2', 'l1' or another norm 'lP' with a P of 1 or more ('l1.5', 'linf'), 'features', { lpips: FILE }, { features: FILE } or a function, found ${JSON.stringify(choice)}.`)
+    return fail(
+      choice === 'lpips'
+        ? 'distance: LPIPS needs its weights, which are third-party and not part of tweedie: { lpips: FILE }.'
+        : "distance: expected 'l2', 'l1' or another norm 'lP' with a P of 1 or more ('l1.5', 'linf'), " +
+            `'features', { lpips: FILE }, { features: FILE } or a function, found ${JSON.stringify(choice)}.`,
+    )
   }
-  refuseUnknown<{ lpips?: Where; features?: Where; greyRange?: GreyRange }>('distance', choice, { lpips: true, features: true, greyRange: true })
+  refuseUnknown<{ lpips?: Where; features?: Where; greyRange?: GreyRange }>('distance', choice, {
+    lpips: true,
+    features: true,
+    greyRange: true,
+  })
   const greyRange = greyRangeOf(model, choice.greyRange)
-  return 'lpips' in choice ? openNet('lpips', await opener.openWeights(choice.lpips), greyRange) : openNet('features', await opener.openWeights(choice.features), greyRange)
+  return 'lpips' in choice
+    ? openNet('lpips', await opener.openWeights(choice.lpips), greyRange)
+    : openNet('features', await opener.openWeights(choice.features), greyRange)
 }
 
 /** The caller's device, or one that holds as large a batch as there is room for, up to 8. */
-async function deviceFor({ device, batch, backend, threads, simd, gpuDevice, signal }: TweedieOptions, needOf: (batch: number, guided: boolean) => DeviceNeed): Promise<{ device: Device; batch: number }> {
+async function deviceFor(
+  { device, batch, backend, threads, simd, gpuDevice, signal }: TweedieOptions,
+  needOf: (batch: number, guided: boolean) => DeviceNeed,
+): Promise<{ device: Device; batch: number }> {
   if (batch !== undefined) wholeOf('batch', batch)
   if (device) return { device, batch: batch ?? 8 }
-  const request = { ...(backend && { backend }), ...(threads !== undefined && { threads }), ...(simd && { simd }), ...(gpuDevice && { gpuDevice }), ...(signal && { signal }) }
+  const request = {
+    ...(backend && { backend }),
+    ...(threads !== undefined && { threads }),
+    ...(simd && { simd }),
+    ...(gpuDevice && { gpuDevice }),
+    ...(signal && { signal }),
+  }
   // Where not even one image can be guided, it may still be drawn.
-  const tries = batch === undefined ? [[8, true], [4, true], [2, true], [1, true], [1, false]] as const : [[batch, true], [batch, false]] as const
+  const tries =
+    batch === undefined
+      ? ([
+          [8, true],
+          [4, true],
+          [2, true],
+          [1, true],
+          [1, false],
+        ] as const)
+      : ([
+          [batch, true],
+          [batch, false],
+        ] as const)
   let refused: unknown
   for (const [count, guided] of tries) {
     try {
       return { device: await Device.request({ ...request, need: needOf(count, guided) }), batch: count }
     } catch (error) {
-      if (!(error instanceof TweedieError) || (error.code !== 'limit-exceeded' && error.code !== 'out-of-memory')) throw error
+      if (!(error instanceof TweedieError) || (error.code !== 'limit-exceeded' && error.code !== 'out-of-memory'))
+        throw error
       refused = error
     }
   }

@@ -24,18 +24,37 @@ export interface ModelFileOptions {
 }
 
 /**
- * Opens a checkpoint and tells what network it holds: from its own metadata, the preset, the flags, or the `.json` beside it. That
- * its tensors are the network's is known here, before a device is asked for.
+ * Opens a checkpoint and tells what network it holds: from its own metadata, the preset, the flags, or the `.json`
+ * beside it. That its tensors are the network's is known here, before a device is asked for.
  */
-export async function openModelFile(files: Files, where: Where, { preset, flags, signal }: ModelFileOptions = {}): Promise<ModelFile> {
+export async function openModelFile(
+  files: Files,
+  where: Where,
+  { preset, flags, signal }: ModelFileOptions = {},
+): Promise<ModelFile> {
   const checkpoint = await openCheckpoint(await openWhere(files, where, signal), signal ? { signal } : {})
   const { name } = checkpoint
   try {
     const { kind } = checkpoint.metadata
-    if (kind === 'tweedie-training') throw new TweedieError('option', `${name}: the state of a training run, with which train --resume goes on: take the weights beside it, an ema-RATE.safetensors or model.safetensors.`)
-    if (kind === 'features') throw new TweedieError('option', `${name}: a feature net, which measures distances (--features FILE, in the library { distance: { features: FILE } }); it is no network that draws or guides.`)
-    const json = preset === undefined && flags === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
-    const description = describeModel(checkpoint, { ...(preset === undefined ? {} : { preset }), ...(flags === undefined ? {} : { flags }), ...(json === undefined ? {} : { json }) })
+    if (kind === 'tweedie-training')
+      throw new TweedieError(
+        'option',
+        `${name}: the state of a training run, with which train --resume goes on: take the weights beside it, an ` +
+          'ema-RATE.safetensors or model.safetensors.',
+      )
+    if (kind === 'features')
+      throw new TweedieError(
+        'option',
+        `${name}: a feature net, which measures distances (--features FILE, in the library { distance: { ` +
+          'features: FILE } }); it is no network that draws or guides.',
+      )
+    const json =
+      preset === undefined && flags === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
+    const description = describeModel(checkpoint, {
+      ...(preset === undefined ? {} : { preset }),
+      ...(flags === undefined ? {} : { flags }),
+      ...(json === undefined ? {} : { json }),
+    })
     checkStateDict(stateDictOf(planOf(description.config)), shapesOf(checkpoint), name)
     return { name, checkpoint, description }
   } catch (error) {

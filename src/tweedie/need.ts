@@ -8,14 +8,20 @@ export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
   largestBuffer: Math.max(...needs.map(({ largestBuffer }) => largestBuffer)),
 })
 
-/** What a step of the sampler holds beside the network: x, noise, estimate, mean, variances, gradients: at most 16 images, and the gradient of each guidance. */
+/**
+ * What a step of the sampler holds beside the network: x, noise, estimate, mean, variances, gradients: at most 16
+ * images, and the gradient of each guidance.
+ */
 export const stepNeed = (guidances: number, batch: number, shape: readonly number[]): DeviceNeed => {
   const image = 4 * batch * shape.reduce((a, b) => a * b, 1)
   return { bytes: (16 + guidances) * image, largestBuffer: image }
 }
 
 /** Of a network whose weights are there already. */
-const again = ({ bytes, weights, largestBuffer }: DeviceNeed & { readonly weights: number }): DeviceNeed => ({ bytes: bytes - weights, largestBuffer })
+const again = ({ bytes, weights, largestBuffer }: DeviceNeed & { readonly weights: number }): DeviceNeed => ({
+  bytes: bytes - weights,
+  largestBuffer,
+})
 
 /** What is drawn, and with what. */
 export interface SamplingNeed {
@@ -28,11 +34,18 @@ export interface SamplingNeed {
   readonly guide: { readonly draws: number; readonly through: 'first' | 'second' | 'both' } | null
 }
 
-/** What it takes to draw a batch, worked out before a byte is loaded: the network, what guides it, the distance, and the sampler's own. */
+/**
+ * What it takes to draw a batch, worked out before a byte is loaded: the network, what guides it, the distance,
+ * and the sampler's own.
+ */
 export function samplingNeeds({ model, images, distances, guidances, guide }: SamplingNeed): DeviceNeed[] {
   const config = { kind: 'unet', ...model } as const
   const each = { batch: images.batch, size: images.size, gradient: guide !== null }
-  const needs: DeviceNeed[] = [memoryOf(config, each), ...distances, stepNeed(guidances.length, images.batch, [model.inChannels, ...images.size])]
+  const needs: DeviceNeed[] = [
+    memoryOf(config, each),
+    ...distances,
+    stepNeed(guidances.length, images.batch, [model.inChannels, ...images.size]),
+  ]
   for (let draw = 0; draw < (guide?.draws ?? 0); draw++) {
     // The maps of every draw's distance wait for the gradient; through the second estimates their passes do, too.
     if (draw > 0) needs.push(...distances.map(again))

@@ -27,7 +27,10 @@ export interface FileOpener extends Opener<FlaggedFile> {
 
 /** The options of the library that are called otherwise than the command line's. */
 const called: Readonly<Record<string, string>> = {
-  'minority-classifier': 'minorityClassifier', extractor: 'minorityClassifier.extractor', 'minority-target': 'target', 'minority-tilt': "target 'tilt'",
+  'minority-classifier': 'minorityClassifier',
+  extractor: 'minorityClassifier.extractor',
+  'minority-target': 'target',
+  'minority-tilt': "target 'tilt'",
 }
 
 /** `onProgress` is told of the bytes of all files together. */
@@ -37,8 +40,10 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
   let read = 0
   const reading = (): LoadOptions => {
     const before = read
-    const total = checkpoints.flatMap(({ tensors }) => [...tensors.values()]).reduce((sum, { byteLength }) => sum + byteLength, 0)
-    return { ...(signal && { signal }), onProgress: (done) => onProgress?.(read = before + done, total) }
+    const total = checkpoints
+      .flatMap(({ tensors }) => [...tensors.values()])
+      .reduce((sum, { byteLength }) => sum + byteLength, 0)
+    return { ...(signal && { signal }), onProgress: (done) => onProgress?.((read = before + done), total) }
   }
   return {
     reading,

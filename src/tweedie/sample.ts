@@ -1,5 +1,12 @@
 import { imagesOf, type Image } from '../data/index.ts'
-import { samplerNames, selfGuidance as checkGuidance, type Guidance, type Respacing, type Sampler, type SelfGuidanceOptions } from '../diffusion/index.ts'
+import {
+  samplerNames,
+  selfGuidance as checkGuidance,
+  type Guidance,
+  type Respacing,
+  type Sampler,
+  type SelfGuidanceOptions,
+} from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { checkFinite, drawing } from './drawing.ts'
@@ -14,7 +21,10 @@ const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority
 export interface TweedieSampleOptions {
   /** How many. Default 16. */
   readonly number?: number
-  /** Steps to sample in, as `timestep_respacing`: `50`, `'ddim50'`, `'10,15,20'`. Default: the model's published ones, else all T of its training. */
+  /**
+   * Steps to sample in, as `timestep_respacing`: `50`, `'ddim50'`, `'10,15,20'`. Default: the model's published ones,
+   * else all T of its training.
+   */
   readonly steps?: Respacing
   /** Sample k of a seed is the same in any batch. Default 0. */
   readonly seed?: number
@@ -29,13 +39,21 @@ export interface TweedieSampleOptions {
   readonly eta?: number
   /** Classes for a class-conditional model, in order; fewer than samples start over. */
   readonly labels?: readonly number[]
-  /** The minority level to lead to, 0 to `minorityLevels - 1`; a range of which each sample has its own; the last; or all by their scores (Eq. 18). Default `'rarest'`. */
+  /**
+   * The minority level to lead to, 0 to `minorityLevels - 1`; a range of which each sample has its own; the last; or
+   * all by their scores (Eq. 18). Default `'rarest'`.
+   */
   readonly target?: number | readonly [first: number, last: number] | 'rarest' | 'tilt'
   /** Weight of minority guidance. Default: the published one, else 1. */
   readonly scale?: number
-  /** Adds self-guidance to any method. Defaults: the model's published figures, else CelebA's, and the model's distance. */
+  /**
+   * Adds self-guidance to any method. Defaults: the model's published figures, else CelebA's, and the model's distance.
+   */
   readonly selfGuidance?: SelfGuidanceOptions
-  /** Boost-and-Skip: x_T times `boost`, without the first `skip` steps. Default: the model's published ones, else CelebA's 4 and 3; of other methods 1 and 0. */
+  /**
+   * Boost-and-Skip: x_T times `boost`, without the first `skip` steps. Default: the model's published ones, else
+   * CelebA's 4 and 3; of other methods 1 and 0.
+   */
   readonly boost?: number
   /** See `boost`. */
   readonly skip?: number
@@ -52,8 +70,23 @@ export interface TweedieSampleOptions {
 }
 
 const known = {
-  number: true, steps: true, seed: true, method: true, sampler: true, eta: true, labels: true, target: true, scale: true, selfGuidance: true, boost: true, skip: true,
-  clipDenoised: true, guidances: true, batch: true, preview: true, signal: true,
+  number: true,
+  steps: true,
+  seed: true,
+  method: true,
+  sampler: true,
+  eta: true,
+  labels: true,
+  target: true,
+  scale: true,
+  selfGuidance: true,
+  boost: true,
+  skip: true,
+  clipDenoised: true,
+  guidances: true,
+  batch: true,
+  preview: true,
+  signal: true,
 } as const
 
 /** What `Tweedie.sample` yields after every step. */
@@ -63,8 +96,8 @@ export interface TweedieStep {
   /** See `done`. */
   readonly total: number
   /**
-   * The pictures so far, `images[k]` being sample k: those that are finished, and after them with `preview` the estimates of
-   * the batch that is being drawn. After the last step all of them.
+   * The pictures so far, `images[k]` being sample k: those that are finished, and after them with `preview` the
+   * estimates of the batch that is being drawn. After the last step all of them.
    */
   readonly images: readonly Image[]
   /** How many of `images` are finished. */
@@ -74,15 +107,37 @@ export interface TweedieStep {
 }
 
 /** {@link TweedieStep}s of `Tweedie.sample`, batch after batch. `check` throws once the model was disposed. */
-export async function* sample(loaded: Loaded, options: TweedieSampleOptions, check: () => void): AsyncGenerator<TweedieStep, void, void> {
+export async function* sample(
+  loaded: Loaded,
+  options: TweedieSampleOptions,
+  check: () => void,
+): AsyncGenerator<TweedieStep, void, void> {
   check()
-  const { device, model, description: { config }, minority } = loaded
+  const {
+    device,
+    model,
+    description: { config },
+    minority,
+  } = loaded
   const settings = settingsOf(loaded, options)
   const { number = 16, batch = loaded.batch, preview = false, signal, guidances = () => [] } = options
   const every = typeof preview === 'number' ? wholeOf('preview', preview) : preview ? 1 : Infinity
   wholeOf('batch', batch)
-  const lead = minority && ledByMinority(options) ? minority.plan({ target: targetOf(options.target), scale: options.scale ?? minority.scale, labels: settings.labels, seed: settings.seed }) : null
-  const tools = { device, model, distance: options.selfGuidance?.distance ?? loaded.distance, shape: [config.inChannels, config.imageSize, config.imageSize] }
+  const lead =
+    minority && ledByMinority(options)
+      ? minority.plan({
+          target: targetOf(options.target),
+          scale: options.scale ?? minority.scale,
+          labels: settings.labels,
+          seed: settings.seed,
+        })
+      : null
+  const tools = {
+    device,
+    model,
+    distance: options.selfGuidance?.distance ?? loaded.distance,
+    shape: [config.inChannels, config.imageSize, config.imageSize],
+  }
 
   const area = tools.shape.reduce((a, b) => a * b, 1)
   const values = roomFor(number, area)
@@ -105,7 +160,13 @@ export async function* sample(loaded: Loaded, options: TweedieSampleOptions, che
         continue
       }
       const last = await x.read()
-      checkFinite('The samples hold', last, samples, 'Take a smaller weight, scale or boost; if there is none, the weights are damaged, or of another network or preset.')
+      checkFinite(
+        'The samples hold',
+        last,
+        samples,
+        'Take a smaller weight, scale or boost; if there is none, the weights are damaged, or of ' +
+          'another network or preset.',
+      )
       values.set(last, begin * area)
       images.push(...imagesOf(last, shape))
       yield { ...progress, images: [...images], finished: images.length, ...(images.length === number && { values }) }
@@ -114,35 +175,51 @@ export async function* sample(loaded: Loaded, options: TweedieSampleOptions, che
   }
 }
 
-const ledByMinority = ({ method, target, scale }: TweedieSampleOptions): boolean => method === 'minority-guided' || target !== undefined || scale !== undefined
+const ledByMinority = ({ method, target, scale }: TweedieSampleOptions): boolean =>
+  method === 'minority-guided' || target !== undefined || scale !== undefined
 
 /** Checks the options and fills in what they leave open. */
-function settingsOf({ preset, process, description: { config }, minority }: Loaded, options: TweedieSampleOptions): DrawSettings {
+function settingsOf(
+  { preset, process, description: { config }, minority }: Loaded,
+  options: TweedieSampleOptions,
+): DrawSettings {
   refuseUnknown('sample', options, known)
   if (options.selfGuidance !== undefined) checkGuidance(options.selfGuidance)
   const { method = 'ancestral', clipDenoised = true, eta = 0, seed = 0, selfGuidance } = options
   refuseOther('method', method, methods)
   if (options.sampler !== undefined) refuseOther('sampler', options.sampler, samplerNames)
-  if (method === 'ddim' && options.sampler === 'ancestral') fail("method 'ddim' is the sampler 'ddim': leave one of the two out.")
-  if (!minority && ledByMinority(options)) fail("'minority-guided' needs a classifier of minority levels: Tweedie.load(…, { minorityClassifier: FILE }).")
+  if (method === 'ddim' && options.sampler === 'ancestral')
+    fail("method 'ddim' is the sampler 'ddim': leave one of the two out.")
+  if (!minority && ledByMinority(options))
+    fail("'minority-guided' needs a classifier of minority levels: Tweedie.load(…, { minorityClassifier: FILE }).")
   const respacing = respacingOf(options.steps, preset, process.diffusionSteps)
   const { distance: _, ...guide } = selfGuidance ?? {}
   const settings = {
-    process, clipDenoised, respacing, eta, seed, ...boostAndSkipOf(method, options, preset),
+    process,
+    clipDenoised,
+    respacing,
+    eta,
+    seed,
+    ...boostAndSkipOf(method, options, preset),
     sampler: samplerOf(method, options.sampler),
     labels: checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' }),
     guide: method === 'self-guided' || selfGuidance ? guideOf(guide, preset) : null,
   }
-  if (options.eta !== undefined && settings.sampler !== 'ddim') fail("eta is the noise of the sampler 'ddim', and ancestral sampling has its own: leave eta out, or choose 'ddim'.")
+  if (options.eta !== undefined && settings.sampler !== 'ddim')
+    fail("eta is the noise of the sampler 'ddim', and ancestral sampling has its own: leave eta out, or choose 'ddim'.")
   checkSteps(settings, (option) => option.replace('guide-', 'selfGuidance.'))
   return settings
 }
 
 function targetOf(target: TweedieSampleOptions['target'] = 'rarest'): readonly [number, number] | 'rarest' | 'tilt' {
   if (target === 'rarest' || target === 'tilt') return target
-  const [first, last] = typeof target === 'number' ? [target, target] : Array.isArray(target) ? target as readonly [number, number] : []
+  const [first, last] =
+    typeof target === 'number' ? [target, target] : Array.isArray(target) ? (target as readonly [number, number]) : []
   if (Number.isInteger(first) && Number.isInteger(last) && first! >= 0 && first! <= last!) return [first!, last!]
-  throw new TweedieError('option', `target: expected a level, a range [first, last] of levels, 'rarest' or 'tilt', found ${JSON.stringify(target)}.`)
+  throw new TweedieError(
+    'option',
+    `target: expected a level, a range [first, last] of levels, 'rarest' or 'tilt', found ${JSON.stringify(target)}.`,
+  )
 }
 
 /** Room for the values of every sample. */
@@ -151,6 +228,12 @@ function roomFor(number: number, each: number): Float32Array<ArrayBuffer> {
     return new Float32Array(wholeOf('number', number) * each)
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause
-    throw new TweedieError('out-of-memory', `number: ${number} samples are ${(4 * number * each / 2 ** 30).toFixed(1)} GiB, for which there is no room in memory: draw fewer at a time, each with a seed of its own, or with tweedie sample, which writes batch by batch.`, { cause })
+    throw new TweedieError(
+      'out-of-memory',
+      `number: ${number} samples are ${((4 * number * each) / 2 ** 30).toFixed(1)} GiB, for which there ` +
+        'is no room in memory: draw fewer at a time, each with a seed of its own, or with tweedie sample, ' +
+        'which writes batch by batch.',
+      { cause },
+    )
   }
 }

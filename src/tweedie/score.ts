@@ -6,7 +6,10 @@ import { fail } from './fail.ts'
 import { checkLabels, cycled } from './labels.ts'
 import type { Loaded } from './load.ts'
 
-/** Pictures of any size, of which the middle square is scaled to the model's; or values [N, C, H, W] in [-1, 1] of its own. */
+/**
+ * Pictures of any size, of which the middle square is scaled to the model's; or values [N, C, H, W] in [-1, 1] of its
+ * own.
+ */
 export type ScoredPictures = readonly (Image | Omit<Pixels, 'colorSpace'> | Canvas)[] | Float32Array
 
 /** What `Tweedie.score` takes: names and defaults of `tweedie score`. */
@@ -15,7 +18,10 @@ export interface TweedieScoreOptions {
   readonly seed?: number
   /** Noise draws averaged. Default 1. */
   readonly draws?: number
-  /** Strength of the noise: an index of the 100 steps, or a fraction of T. Default `{ fraction: 0.9 }` for a cosine schedule, 0.6 for a linear one. */
+  /**
+   * Strength of the noise: an index of the 100 steps, or a fraction of T. Default `{ fraction: 0.9 }` for a cosine
+   * schedule, 0.6 for a linear one.
+   */
   readonly step?: ScoreStep
   /** Classes for a class-conditional model, in order; fewer than images start over. */
   readonly labels?: readonly number[]
@@ -28,17 +34,42 @@ export interface TweedieScoreOptions {
   readonly signal?: AbortSignal
 }
 
-const known = { seed: true, draws: true, step: true, labels: true, clipDenoised: true, batch: true, onProgress: true, signal: true } as const
+const known = {
+  seed: true,
+  draws: true,
+  step: true,
+  labels: true,
+  clipDenoised: true,
+  batch: true,
+  onProgress: true,
+  signal: true,
+} as const
 
 /** The scores of `Tweedie.score`. */
-export async function score(loaded: Loaded, pictures: ScoredPictures, options: TweedieScoreOptions): Promise<Float32Array<ArrayBuffer>> {
+export async function score(
+  loaded: Loaded,
+  pictures: ScoredPictures,
+  options: TweedieScoreOptions,
+): Promise<Float32Array<ArrayBuffer>> {
   refuseUnknown('score', options, known)
-  const { device, model, process, distance, description: { config } } = loaded
+  const {
+    device,
+    model,
+    process,
+    distance,
+    description: { config },
+  } = loaded
   const { seed = 0, draws, step, batch = loaded.batch, clipDenoised = true, onProgress, signal } = options
   const labels = checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' })
   const source = sourceOf(pictures, { size: config.imageSize, channels: config.inChannels as 1 | 3 })
   const { scores } = await scoreImages(device, model, source, {
-    ...scoreProcess(process, step), distance, seed, batch, clipDenoised, ...(draws !== undefined && { draws }), ...(signal && { signal }),
+    ...scoreProcess(process, step),
+    distance,
+    seed,
+    batch,
+    clipDenoised,
+    ...(draws !== undefined && { draws }),
+    ...(signal && { signal }),
     ...(labels.length > 0 && { classes: Array.from({ length: source.length }, (_, k) => cycled(labels, k)) }),
     onProgress: (some, total) => onProgress?.(some.length, total),
   })
@@ -46,15 +77,20 @@ export async function score(loaded: Loaded, pictures: ScoredPictures, options: T
 }
 
 /** Pictures as a model takes them. */
-function sourceOf(pictures: ScoredPictures, { size, channels }: { readonly size: number; readonly channels: 1 | 3 }): ImageSource {
+function sourceOf(
+  pictures: ScoredPictures,
+  { size, channels }: { readonly size: number; readonly channels: 1 | 3 },
+): ImageSource {
   const area = channels * size * size
   const shape = [channels, size, size]
   if (pictures instanceof Float32Array) {
     const length = pictures.length / area
     // Samples that were not clipped are a little outside; pixels of 0 to 255 far.
     const strange = pictures.find((value) => !(Math.abs(value) <= 4))
-    if (strange !== undefined) return fail(`score: expected values in [-1, 1], found ${strange}. A pixel p of 0 to 255 is p / 127.5 - 1.`)
-    if (!Number.isInteger(length) || length === 0) return fail(`score: expected values of whole images [N, ${shape.join(', ')}], found ${pictures.length}.`)
+    if (strange !== undefined)
+      return fail(`score: expected values in [-1, 1], found ${strange}. A pixel p of 0 to 255 is p / 127.5 - 1.`)
+    if (!Number.isInteger(length) || length === 0)
+      return fail(`score: expected values of whole images [N, ${shape.join(', ')}], found ${pictures.length}.`)
     const read = async (indices: readonly number[]): Promise<Float32Array> => {
       const out = new Float32Array(indices.length * area)
       indices.forEach((k, i) => out.set(pictures.subarray(k * area, (k + 1) * area), i * area))
@@ -66,10 +102,19 @@ function sourceOf(pictures: ScoredPictures, { size, channels }: { readonly size:
   if (!Array.isArray(pictures)) throw unexpected('score', expected, pictures)
   if (pictures.length === 0) return fail(`score: expected ${expected}, found an empty one.`)
   const images = pictures as Exclude<ScoredPictures, Float32Array>
-  return { length: images.length, shape, read: async (indices) => batchOf(indices.map((k) => decoded(images[k]!)), { size, channels }) }
+  return {
+    length: images.length,
+    shape,
+    read: async (indices) =>
+      batchOf(
+        indices.map((k) => decoded(images[k])),
+        { size, channels },
+      ),
+  }
 }
 
 function decoded(picture: Exclude<ScoredPictures, Float32Array>[number]): Image {
-  if (typeof picture !== 'object' || picture === null || ArrayBuffer.isView(picture)) throw unexpected('score', 'images', picture, 'decodeImage makes one of the bytes of a PNG or JPEG.')
+  if (typeof picture !== 'object' || picture === null || ArrayBuffer.isView(picture))
+    throw unexpected('score', 'images', picture, 'decodeImage makes one of the bytes of a PNG or JPEG.')
   return 'channels' in picture ? picture : imageFrom(picture)
 }

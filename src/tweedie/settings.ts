@@ -3,7 +3,15 @@ import { preset as presetOf, presetNames, unpublished, type DiffusionProcess, ty
 import { fail } from './fail.ts'
 
 /** The methods of `tweedie sample`. */
-export const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided', 'sehwag', 'attributes'] as const
+export const methods = [
+  'ancestral',
+  'ddim',
+  'self-guided',
+  'boost-and-skip',
+  'minority-guided',
+  'sehwag',
+  'attributes',
+] as const
 /** One of {@link methods}. */
 export type Method = (typeof methods)[number]
 
@@ -52,15 +60,24 @@ export interface DrawSettings extends ProcessSettings {
 }
 
 /** What walks the steps of a method. */
-export const samplerOf = (method: Method, sampler?: Sampler): Sampler => sampler ?? (method === 'ddim' ? 'ddim' : 'ancestral')
+export const samplerOf = (method: Method, sampler?: Sampler): Sampler =>
+  sampler ?? (method === 'ddim' ? 'ddim' : 'ancestral')
 
 /** The steps that are asked for, else the published ones, else all T. */
-export const respacingOf = <R extends Respacing>(asked: R | undefined, preset: Preset | undefined, diffusionSteps: number): R | string =>
-  asked ?? preset?.sampling.respacing?.steps ?? String(diffusionSteps)
+export const respacingOf = <R extends Respacing>(
+  asked: R | undefined,
+  preset: Preset | undefined,
+  diffusionSteps: number,
+): R | string => asked ?? preset?.sampling.respacing?.steps ?? String(diffusionSteps)
 
 /** Boost-and-Skip's figures: for its method the published ones, else CelebA's; for any other none. */
-export function boostAndSkipOf(method: Method, { boost, skip }: { readonly boost?: number | undefined; readonly skip?: number | undefined }, preset: Preset | undefined): { boost: number; skip: number } {
-  const figures = method === 'boost-and-skip' ? preset?.sampling.boostAndSkip ?? unpublished.boostAndSkip : { boost: 1, skip: 0 }
+export function boostAndSkipOf(
+  method: Method,
+  { boost, skip }: { readonly boost?: number | undefined; readonly skip?: number | undefined },
+  preset: Preset | undefined,
+): { boost: number; skip: number } {
+  const figures =
+    method === 'boost-and-skip' ? (preset?.sampling.boostAndSkip ?? unpublished.boostAndSkip) : { boost: 1, skip: 0 }
   return { boost: boost ?? figures.boost, skip: skip ?? figures.skip }
 }
 
@@ -87,18 +104,30 @@ export function guideOf(given: Given<GuideSettings>, preset: Preset | undefined)
  * backbone, and either of the two says which. `name`: that of the classifier, as its user or its file says it.
  */
 export function publishedMinority(name: string | undefined, model: Preset | undefined): Preset | undefined {
-  const found = name === undefined ? presetNames().map(presetOf).find(({ sampling }) => model && sampling.minority?.backbone === model.name) : presetOf(name)
+  const found =
+    name === undefined
+      ? presetNames()
+          .map(presetOf)
+          .find(({ sampling }) => model && sampling.minority?.backbone === model.name)
+      : presetOf(name)
   return found?.sampling.minority ? found : undefined
 }
 
 /** The scale of minority guidance that is asked for, else the published one, else 1. */
-export const minorityScaleOf = (asked: number | undefined, published: Preset | undefined): number => asked ?? published?.sampling.minority?.scale ?? 1
+export const minorityScaleOf = (asked: number | undefined, published: Preset | undefined): number =>
+  asked ?? published?.sampling.minority?.scale ?? 1
 
 /** Refuses to leave out every step, and a self-guidance that guides none. `called`: an option as its user writes it. */
-export function checkSteps({ process, respacing, skip, guide }: Pick<DrawSettings, 'process' | 'respacing' | 'skip' | 'guide'>, called: (option: string) => string): void {
+export function checkSteps(
+  { process, respacing, skip, guide }: Pick<DrawSettings, 'process' | 'respacing' | 'skip' | 'guide'>,
+  called: (option: string) => string,
+): void {
   const { steps } = respace({ ...process, respacing })
   if (skip >= steps) fail(`${called('skip')} ${skip} leaves none of the ${steps} steps.`)
   if (guide && guide.weight !== 0 && lastGuided(selfGuidance(guide), steps - skip - 1, steps) === null) {
-    fail(`${called('guide-every')} ${guide.every} and ${called('guide-after')} ${guide.after} guide none of the ${steps - skip} steps: take a smaller number of either.`)
+    fail(
+      `${called('guide-every')} ${guide.every} and ${called('guide-after')} ${guide.after} guide none of the ` +
+        `${steps - skip} steps: take a smaller number of either.`,
+    )
   }
 }

@@ -19,6 +19,10 @@ import { Tweedie as TweedieOfPages } from './tweedie.ts'
  */
 export class Tweedie extends TweedieOfPages {
   static override load(model: 'bccd32' | Where, options: TweedieOptions = {}): Promise<Tweedie> {
-    return asksForAwait(load(nodeFiles, model, options).then((loaded) => new Tweedie(loaded)), 'Tweedie', TweedieOfPages)
+    return asksForAwait(
+      load(nodeFiles, model, options).then((loaded) => new Tweedie(loaded)),
+      'Tweedie',
+      TweedieOfPages,
+    )
   }
 }

@@ -28,8 +28,8 @@ export class Tweedie {
   }
 
   /**
-   * Loads a model: a path (in Node) or URL, a `Blob`, the bytes of a file, or `'bccd32'`, the set of blood cells that comes
-   * with the package: diffusion model, minority classifier and feature net. A page is told where it is served:
+   * Loads a model: a path (in Node) or URL, a `Blob`, the bytes of a file, or `'bccd32'`, the set of blood cells that
+   * comes with the package: diffusion model, minority classifier and feature net. A page is told where it is served:
    *
    * ```ts
    * const onProgress = (done, total) => (bar.value = done / total)
@@ -38,14 +38,18 @@ export class Tweedie {
    * const other = await Tweedie.load('64x64_diffusion.pt', { preset: '64x64_diffusion', distance })
    * ```
    *
-   * Files are safetensors or PyTorch's. All that can be said against them is said before a device is asked for; what fails,
-   * or is aborted, leaves nothing on the device.
+   * Files are safetensors or PyTorch's. All that can be said against them is said before a device is asked for; what
+   * fails, or is aborted, leaves nothing on the device.
    *
-   * @throws TweedieError 'option' for a file that is not there or does not say what it is, and for options that do not fit;
-   *   'format' and 'weights' for a file that is broken or of another network; what {@link Device.request} throws
+   * @throws TweedieError 'option' for a file that is not there or does not say what it is, and for options that do not
+   *   fit; 'format' and 'weights' for a file that is broken or of another network; what {@link Device.request} throws
    */
   static load(model: 'bccd32' | Where, options: TweedieOptions = {}): Promise<Tweedie> {
-    return asksForAwait(load(web, model, options).then((loaded) => new Tweedie(loaded)), 'Tweedie', Tweedie)
+    return asksForAwait(
+      load(web, model, options).then((loaded) => new Tweedie(loaded)),
+      'Tweedie',
+      Tweedie,
+    )
   }
 
   /** What computes. */
@@ -74,28 +78,28 @@ export class Tweedie {
   }
 
   /**
-   * Draws. Yields after every step, the pictures so far among it; after the last step they are all there. Sample k is the
-   * k-th picture of `tweedie sample` with the same options, byte for byte on the same kernels, in any batch.
+   * Draws. Yields after every step, the pictures so far among it; after the last step they are all there. Sample k is
+   * the k-th picture of `tweedie sample` with the same options, byte for byte on the same kernels, in any batch.
    *
    * More than the batch are drawn batch after batch; their pictures are kept, so of tens of thousands the command line,
-   * which writes each batch, is the better choice. To leave the loop, or abort it, ends sampling and frees all it took. Two
-   * loops may run at once, each with memory of its own.
+   * which writes each batch, is the better choice. To leave the loop, or abort it, ends sampling and frees all it took.
+   * Two loops may run at once, each with memory of its own.
    *
    * ```ts
    * for await (const { images, done, total } of model.sample({ number: 4, steps: 50, preview: true })) {
    *   images.forEach((image, k) => drawImage(canvases[k], image))
    * }
    * ```
-   * @throws TweedieError 'option' for options that do not fit, 'non-finite' for samples that are no numbers (a guidance that
-   *   is too strong); `signal.reason` on abort
+   * @throws TweedieError 'option' for options that do not fit, 'non-finite' for samples that are no numbers (a guidance
+   *   that is too strong); `signal.reason` on abort
    */
   sample(options: TweedieSampleOptions = {}): AsyncGenerator<TweedieStep, void, void> {
     return sample(this.#loaded, options, () => this.#check('sample'))
   }
 
   /**
-   * Minority scores, one for each picture; higher is rarer (Um et al., ICLR 2024, Eq. 7). Of the same images in the same
-   * order they are those of `tweedie score`. Scores by one distance cannot be compared with those by another.
+   * Minority scores, one for each picture; higher is rarer (Um et al., ICLR 2024, Eq. 7). Of the same images in the
+   * same order they are those of `tweedie score`. Scores by one distance cannot be compared with those by another.
    *
    * ```ts
    * const scores = await model.score([decodeImage(new Uint8Array(await file.arrayBuffer()), file.name)], { draws: 8 })

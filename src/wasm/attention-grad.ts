@@ -3,12 +3,14 @@
  * with dP[i, j] = Σ_c dOut[c, i] v[c, j] and delta_i = Σ_c dOut[c, i] out[c, i] the gradient by the scores is
  * dS = P · (dP − delta), and
  *
- *   dq[c, i] = Σ_j k[c, j] dS[i, j] / sqrt(d),  dk[c, j] = Σ_i q[c, i] dS[i, j] / sqrt(d),  dv[c, j] = Σ_i dOut[c, i] P[i, j].
+ *   dq[c, i] = Σ_j k[c, j] dS[i, j] / sqrt(d), dk[c, j] = Σ_i q[c, i] dS[i, j] / sqrt(d), dv[c,
+ *   j] = Σ_i dOut[c, i] P[i, j].
  *
  * A unit of the first half of the work has queries of its own and writes their dq; one of the second half has keys, and
- * writes dk and dv. Both compute P and dP, so there are 7 products where 5 would do, but every unit writes its own rows:
- * heads can be cut among threads, and nothing of size T×T is kept. Scores come out as in the forward pass, to the bit
- * (the same products in the same order), so that P is right even where scores are so large that an ulp is more than 1.
+ * writes dk and dv. Both compute P and dP, so there are 7 products where 5 would do, but every unit writes its
+ * own rows: heads can be cut among threads, and nothing of size T×T is kept. Scores come out as in the forward
+ * pass, to the bit (the same products in the same order), so that P is right even where scores are so large that
+ * an ulp is more than 1.
  */
 import { AttentionParams, multiply, packChannels, packOwn, packTokens, panelBytes, storeOwn } from './attention-tile'
 import { exp4 } from './exp'
@@ -99,7 +101,9 @@ function deltas(p: AttentionParams, out: usize, dOut: usize, delta: usize): void
 }
 
 /** Rows are keys, columns queries: s = exp(s − logsumexp) · (dP − delta). `buffer` is for 16 floats. */
-function gradientOfQueries(s: usize, dP: usize, rows: i32, logsumexp: usize, delta: usize, columns: i32, buffer: usize): void {
+function gradientOfQueries(
+  s: usize, dP: usize, rows: i32, logsumexp: usize, delta: usize, columns: i32, buffer: usize
+): void {
   memory.fill(buffer, 0, 64)
   memory.copy(buffer, logsumexp, <usize>columns << 2)
   memory.copy(buffer + 32, delta, <usize>columns << 2)

@@ -1,10 +1,10 @@
 /**
- * What attention's forward and backward pass share. The rows of a head are its channels, with the T tokens side by side.
- * A head is gone through by 8 tokens of one's own at a time (queries, or keys), against all T others at once: a column of
- * scores [T][8] has the layout that a GEMM's right operand has, so what comes out of one product goes into the next as it
- * is, the softmax runs down columns, 8 of them in two vectors, and 32·T bytes are all that ever exists of the T×T matrix.
- * Left operands are packed once a head and block: by tokens ([channel][6 tokens], for scores) or by channels
- * ([token][6 channels], for sums over tokens).
+ * What attention's forward and backward pass share. The rows of a head are its channels, with the T tokens side by
+ * side. A head is gone through by 8 tokens of one's own at a time (queries, or keys), against all T others at once: a
+ * column of scores [T][8] has the layout that a GEMM's right operand has, so what comes out of one product goes into
+ * the next as it is, the softmax runs down columns, 8 of them in two vectors, and 32·T bytes are all that ever exists
+ * of the T×T matrix. Left operands are packed once a head and block: by tokens ([channel][6 tokens], for scores) or by
+ * channels ([token][6 channels], for sums over tokens).
  */
 import { tile4x8, tile6x8 } from './gemm-tile'
 
@@ -65,7 +65,8 @@ export function multiply(a: usize, sixes: i32, fours: i32, k: i32, b: usize, c: 
 // @ts-ignore: decorator
 @inline
 function copyScaled(source: usize, target: usize, wanted: i32, count: i32, scale: f32): void {
-  for (let i = 0; i < wanted; i++) store<f32>(target + (<usize>i << 2), i < count ? load<f32>(source + (<usize>i << 2)) * scale : 0)
+  for (let i = 0; i < wanted; i++)
+    store<f32>(target + (<usize>i << 2), i < count ? load<f32>(source + (<usize>i << 2)) * scale : 0)
 }
 
 /** Panels [channel][6 or 4 tokens] of a head's rows from `source` on, times `scale`. */
@@ -133,7 +134,9 @@ export function packOwn(p: AttentionParams, source: usize, columns: i32, scale: 
 /** Stores the `columns` tokens of the rows [channel][8] of a product, times a factor for each token. */
 // @ts-ignore: decorator
 @inline
-export function storeOwn(p: AttentionParams, product: usize, factorA: v128, factorB: v128, columns: i32, target: usize): void {
+export function storeOwn(
+  p: AttentionParams, product: usize, factorA: v128, factorB: v128, columns: i32, target: usize
+): void {
   for (let c = 0; c < p.width; c++) {
     const a = f32x4.mul(v128.load(product), factorA)
     const b = f32x4.mul(v128.load(product, 16), factorB)

@@ -1,7 +1,8 @@
 /**
  * Multi-head attention, forward: out[c, i] = Σ_j softmax_j(q_i · k_j / sqrt(d)) v[c, j], 8 queries at a time as in
  * `attention-tile.ts`. guided-diffusion multiplies q and k by d^(-1/4) each; here q is multiplied by d^(-1/2), which
- * differs by rounding alone. Beside the result it keeps the logarithm of the sum of exponentials of every query's scores.
+ * differs by rounding alone. Beside the result it keeps the logarithm of the sum of exponentials of
+ * every query's scores.
  */
 import { AttentionParams, multiply, packChannels, packOwn, packTokens, panelBytes, storeOwn } from './attention-tile'
 import { exp4 } from './exp'

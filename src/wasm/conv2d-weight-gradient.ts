@@ -1,10 +1,10 @@
 /**
- * The weights' gradient, a product over pixels: dW[cout, (cin, tap)] = dY [cout, pixels] · windows [pixels, (cin, tap)].
- * A chunk is a block of output channels, a block of input channels and a run of pixel blocks. For each pixel block it
- * transposes dY into panels [pixel][6 or 4 channels] and x into planes [row][column][4 channels] with zeros around them.
- * Then the columns of a tap are that plane read from another start, with a pixel's offset from a table: the gathered
- * tile takes two such half panels at a time. Sums collect in scratch, [cout][4 channels][tap][channel], and leave once, as
- * part `split` of the gradient; sumSplits adds the parts and puts them into the weights' order.
+ * The weights' gradient, a product over pixels: dW[cout, (cin, tap)] = dY [cout, pixels] · windows [pixels, (cin,
+ * tap)]. A chunk is a block of output channels, a block of input channels and a run of pixel blocks. For each pixel
+ * block it transposes dY into panels [pixel][6 or 4 channels] and x into planes [row][column][4 channels] with zeros
+ * around them. Then the columns of a tap are that plane read from another start, with a pixel's offset from a table:
+ * the gathered tile takes two such half panels at a time. Sums collect in scratch, [cout][4 channels][tap][channel],
+ * and leave once, as part `split` of the gradient; sumSplits adds the parts and puts them into the weights' order.
  */
 import { gathered4x8, gathered6x8 } from './gathered-tile'
 import { packRows } from './pack-rows'
@@ -78,9 +78,13 @@ export function conv2dWeightGrad(p: Conv2dWeightGradParams, chunk: i32, scratch:
         at += 4
       }
     }
-    for (let panel = firstPanel; panel < endPanel; panel++) packGradient(p, a + (<usize>((rowOf(p, panel) - firstRow) * k) << 2), panel, n, top, left, rows, cols)
+    for (let panel = firstPanel; panel < endPanel; panel++)
+      packGradient(p, a + (<usize>((rowOf(p, panel) - firstRow) * k) << 2), panel, n, top, left, rows, cols)
     for (let group = 0; group < groups; group++) {
-      fillPlane(p, planes + planeBytes * group, n, (firstGroup + group) * 4, top * p.stride - p.padding, left * p.stride - p.padding, (rows - 1) * p.stride + p.kh, planeCols)
+      fillPlane(
+        p, planes + planeBytes * group, n, (firstGroup + group) * 4, top * p.stride - p.padding,
+        left * p.stride - p.padding, (rows - 1) * p.stride + p.kh, planeCols
+      )
     }
     for (let panel = firstPanel; panel < endPanel; panel++) {
       const row = rowOf(p, panel) - firstRow
@@ -112,7 +116,8 @@ export function conv2dWeightGrad(p: Conv2dWeightGradParams, chunk: i32, scratch:
   let target = p.parts + <usize>(split * p.cout + firstRow) * rowBytes + (<usize>(firstGroup * taps) << 4)
   for (let r = 0; r < min(paddedRows, p.cout - firstRow); r++) {
     const from = sums + <usize>r * ldc
-    for (let half = 0; half < halves; half++) v128.store(target + (<usize>half << 4), v128.load(from + (<usize>half << 4)))
+    for (let half = 0; half < halves; half++)
+      v128.store(target + (<usize>half << 4), v128.load(from + (<usize>half << 4)))
     target += rowBytes
   }
 }
@@ -124,7 +129,9 @@ function rowOf(p: Conv2dWeightGradParams, panel: i32): i32 {
   return panel <= p.sixes ? panel * 6 : p.sixes * 2 + panel * 4
 }
 
-function packGradient(p: Conv2dWeightGradParams, target: usize, panel: i32, n: i32, top: i32, left: i32, rows: i32, cols: i32): void {
+function packGradient(
+  p: Conv2dWeightGradParams, target: usize, panel: i32, n: i32, top: i32, left: i32, rows: i32, cols: i32
+): void {
   const height = panel < p.sixes ? 6 : 4
   const first = rowOf(p, panel)
   const channels = min(height, p.cout - first)
@@ -142,8 +149,12 @@ function packGradient(p: Conv2dWeightGradParams, target: usize, panel: i32, n: i
   }
 }
 
-/** Four channels of x from row `top` and column `left` on, zeros outside the image and for channels that are not there. */
-function fillPlane(p: Conv2dWeightGradParams, target: usize, n: i32, firstChannel: i32, top: i32, left: i32, rows: i32, cols: i32): void {
+/**
+ * Four channels of x from row `top` and column `left` on, zeros outside the image and for channels that are not there.
+ */
+function fillPlane(
+  p: Conv2dWeightGradParams, target: usize, n: i32, firstChannel: i32, top: i32, left: i32, rows: i32, cols: i32
+): void {
   const channels = min(4, p.cin - firstChannel)
   const channelBytes = <usize>(p.h * p.w) << 2
   const from = min(cols, max(0, -left))
@@ -155,7 +166,10 @@ function fillPlane(p: Conv2dWeightGradParams, target: usize, n: i32, firstChanne
       clear(target, cols)
     } else {
       clear(target, from)
-      packRows(source + (<usize>(row * p.w + left + from) << 2), target + (<usize>from << 4), channels, 4, to - from, channelBytes)
+      packRows(
+        source + (<usize>(row * p.w + left + from) << 2), target + (<usize>from << 4), channels, 4, to - from,
+        channelBytes
+      )
       clear(target + (<usize>to << 4), cols - to)
     }
     target += <usize>cols << 4

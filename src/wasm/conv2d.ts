@@ -1,11 +1,12 @@
 /**
  * Direct convolution, forward and by the data: y = weights [cout, k] · windows [k, pixels] with k = (channel, tap). A
- * chunk takes blocks of pixels. It copies the rows of x that a block sees into scratch, zeros around them, columns split
- * into `stride` phases so that neighbouring pixels' inputs are neighbours; then row k of the windows is a shifted piece of
- * a plane and the gathered tile reads it in place. Sums collect in scratch and go to y once, with bias and residual.
+ * chunk takes blocks of pixels. It copies the rows of x that a block sees into scratch, zeros around them,
+ * columns split into `stride` phases so that neighbouring pixels' inputs are neighbours; then row k of the
+ * windows is a shifted piece of a plane and the gathered tile reads it in place. Sums collect in scratch and go
+ * to y once, with bias and residual.
  *
- * The data gradient of stride 1 is the same with other weights; that of stride s is s² such passes with stride 1, one for
- * each phase of dX's pixels, each with the taps that reach that phase, written `outCol` = s floats apart.
+ * The data gradient of stride 1 is the same with other weights; that of stride s is s² such passes with stride 1, one
+ * for each phase of dX's pixels, each with the taps that reach that phase, written `outCol` = s floats apart.
  */
 import { gathered4x8, gathered6x8 } from './gathered-tile'
 
@@ -83,7 +84,9 @@ export function conv2d(p: Conv2dParams, chunk: i32, scratch: usize): void {
 }
 
 /** One block of pixels, one block of channels. */
-function block(p: Conv2dParams, item: i32, offsets: usize, planes: usize, sums: usize, phaseCols: i32, plane: i32): void {
+function block(
+  p: Conv2dParams, item: i32, offsets: usize, planes: usize, sums: usize, phaseCols: i32, plane: i32
+): void {
   const firstPanel = (item % p.channelBlocks) * p.blockPanels
   item /= p.channelBlocks
   const firstCol = (item % p.colBlocks) * p.blockCols
@@ -103,11 +106,16 @@ function block(p: Conv2dParams, item: i32, offsets: usize, planes: usize, sums: 
   for (let c0 = 0; c0 < p.cin; c0 += p.cinBlock) {
     const channels = min(p.cinBlock, p.cin - c0)
     const x = p.x + (<usize>((n * p.cin + c0) * p.h * p.w) << 2)
-    fillPlanes(p, planes, x, channels, firstRow * p.stride + p.top, firstCol * p.stride + p.left, (rows - 1) * p.stride + p.tapRows, phaseCols, plane)
+    fillPlanes(
+      p, planes, x, channels, firstRow * p.stride + p.top, firstCol * p.stride + p.left,
+      (rows - 1) * p.stride + p.tapRows, phaseCols, plane
+    )
     let c = sums
     for (let panel = firstPanel; panel < endPanel; panel++) {
       const six = panel < p.sixes
-      const a = p.weight + (<usize>(six ? (panel * k + c0 * taps) * 6 : p.sixes * k * 6 + ((panel - p.sixes) * k + c0 * taps) * 4) << 2)
+      const a = p.weight + (
+        <usize>(six ? (panel * k + c0 * taps) * 6 : p.sixes * k * 6 + ((panel - p.sixes) * k + c0 * taps) * 4) << 2
+      )
       let left = planes
       let inRow = 0
       for (let half = 0; half < halves; half += 2) {
@@ -173,7 +181,9 @@ function storeRow(source: usize, target: usize, residual: usize, bias: f32, coun
 }
 
 /** Of every channel `rows` rows from row `top`, column `left` on, zeros outside the image, columns by phase. */
-function fillPlanes(p: Conv2dParams, planes: usize, x: usize, channels: i32, top: i32, left: i32, rows: i32, phaseCols: i32, plane: i32): void {
+function fillPlanes(
+  p: Conv2dParams, planes: usize, x: usize, channels: i32, top: i32, left: i32, rows: i32, phaseCols: i32, plane: i32
+): void {
   const stride = p.stride
   const firstInside = max(0, -top)
   const endInside = min(rows, p.h - top)

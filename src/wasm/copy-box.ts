@@ -1,10 +1,10 @@
 /**
- * A box of words from one strided place to another: permute, slice, pad, concatenate. The launch has picked two axes for
- * the inner loops: along `columns` the target is walked in the smallest steps, and `rows` is where the source is, if that
- * is another axis. So there are three ways to copy a tile of rows and columns: runs, where both sides are dense along the
- * columns; 4x4 transposes in registers, where the source is dense along the rows; word by word otherwise. Transposed
- * tiles are 64 rows of 128 words: both sides come in runs of some lines, and the tile stays in the cache. What does not
- * divide by four is done by going back and copying some words a second time.
+ * A box of words from one strided place to another: permute, slice, pad, concatenate. The launch has picked two axes
+ * for the inner loops: along `columns` the target is walked in the smallest steps, and `rows` is where the source is,
+ * if that is another axis. So there are three ways to copy a tile of rows and columns: runs, where both sides are dense
+ * along the columns; 4x4 transposes in registers, where the source is dense along the rows; word by word otherwise.
+ * Transposed tiles are 64 rows of 128 words: both sides come in runs of some lines, and the tile stays in the cache.
+ * What does not divide by four is done by going back and copying some words a second time.
  */
 import { Words } from './words'
 
@@ -68,7 +68,10 @@ export function copyBox(p: CopyBoxParams, chunk: i32, scratch: usize): void {
   }
 }
 
-/** Words from which on a call of memory.copy (15 ns) is faster than a loop: at 66 a third slower, at 128 level, at 256 a quarter faster. */
+/**
+ * Words from which on a call of memory.copy (15 ns) is faster than a loop: at 66 a third slower, at 128 level, at
+ * 256 a quarter faster.
+ */
 const longRun = 128
 
 function runs(target: usize, source: usize, rows: i32, columns: i32, targetRow: usize, sourceRow: usize): void {
@@ -116,7 +119,10 @@ function transpose(target: usize, source: usize, rows: i32, columns: i32, target
   }
 }
 
-function words(target: usize, source: usize, rows: i32, columns: i32, targetRow: usize, targetColumn: usize, sourceRow: usize, sourceColumn: usize): void {
+function words(
+  target: usize, source: usize, rows: i32, columns: i32, targetRow: usize, targetColumn: usize, sourceRow: usize,
+  sourceColumn: usize
+): void {
   for (let r = 0; r < rows; r++) {
     let to = target
     let from = source

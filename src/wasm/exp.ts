@@ -4,12 +4,12 @@
  * Lawson's iteration with the first two coefficients held at 1, so that exp(0) is 1 to the bit), and ln 2 is subtracted
  * in two parts of which the first times n is exact. With rounding the relative error is 2e-7 at most.
  *
- * Adding 1.5 · 2^23 rounds to an integer and leaves it in the low bits; the 126 beside it makes them the exponent's field
- * of 2^(n-1), whose other half is in p. So the result runs to the largest float, then to infinity (above 88.72), and is 0
- * below -86.99, where 1.7e-38 is left. NaN stays NaN.
+ * Adding 1.5 · 2^23 rounds to an integer and leaves it in the low bits; the 126 beside it makes them the exponent's
+ * field of 2^(n-1), whose other half is in p. So the result runs to the largest float, then to infinity (above 88.72),
+ * and is 0 below -86.99, where 1.7e-38 is left. NaN stays NaN.
  *
- * V8 lifts the constants out of a loop only if the loop has its condition at the end; at the top, every constant is built
- * anew each time round, by three instructions, and the loop is half as fast: write `do { … } while (at < end)`.
+ * V8 lifts the constants out of a loop only if the loop has its condition at the end; at the top, every constant is
+ * built anew each time round, by three instructions, and the loop is half as fast: write `do { … } while (at < end)`.
  */
 import { madd } from './simd'
 

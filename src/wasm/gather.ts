@@ -2,8 +2,8 @@
  * Picking along an axis: y[o, b, i] = x[o, index[o, b, i], i], and its gradient by the table. Tables are
  * [outer, entries, inner], picks [outer, picks, inner]; the index of pick (o, b, i) is at
  * o·outerStep + b·step + i·innerStep, steps that are zero along axes where all share one index (rows of an embedding).
- * An index outside the table is moved to its nearest end. The gradient scatters, and needs no atomics because a chunk has
- * columns (o, i) to itself: it clears them and adds their picks in order.
+ * An index outside the table is moved to its nearest end. The gradient scatters, and needs no atomics because a chunk
+ * has columns (o, i) to itself: it clears them and adds their picks in order.
  */
 @unmanaged
 class GatherParams {
@@ -46,7 +46,10 @@ export function gather(p: GatherParams, chunk: i32, scratch: usize): void {
       memory.copy(target, source + (<usize>(entryOf(p, first) * p.inner) << 2), <usize>run << 2)
     } else {
       for (let i = 0; i < run; i++) {
-        store<f32>(target + (<usize>i << 2), load<f32>(source + (<usize>(entryOf(p, first + i * p.innerStep) * p.inner + i) << 2)))
+        store<f32>(
+          target + (<usize>i << 2),
+          load<f32>(source + (<usize>(entryOf(p, first + i * p.innerStep) * p.inner + i) << 2))
+        )
       }
     }
     k += run

@@ -1,12 +1,16 @@
 /**
  * The tiles of gemm-tile.ts for a B that lies somewhere else: a convolution reads shifted pieces of one plane, so row k
- * of B begins at a base plus an offset from a table, and im2col's copy, 9 times the input, is never made. The two halves
- * of a row have bases of their own: 4 pixels end at the end of an image's row more often than 8.
+ * of B begins at a base plus an offset from a table, and im2col's copy, 9 times the input, is never made. The two
+ * halves of a row have bases of their own: 4 pixels end at the end of an image's row more often than 8.
  */
 import { madd } from './simd'
 
-/** Like tile6x8, with row k of B in two halves of 4 floats at `b0 + offsets[k]` and `b1 + offsets[k]` (byte offsets). */
-export function gathered6x8(a: usize, offsets: usize, b0: usize, b1: usize, k: i32, c: usize, ldc: usize, accumulate: bool): void {
+/**
+ * Like tile6x8, with row k of B in two halves of 4 floats at `b0 + offsets[k]` and `b1 + offsets[k]` (byte offsets).
+ */
+export function gathered6x8(
+  a: usize, offsets: usize, b0: usize, b1: usize, k: i32, c: usize, ldc: usize, accumulate: bool
+): void {
   let c0a = f32x4.splat(0), c0b = f32x4.splat(0)
   let c1a = f32x4.splat(0), c1b = f32x4.splat(0)
   let c2a = f32x4.splat(0), c2b = f32x4.splat(0)
@@ -78,8 +82,12 @@ export function gathered6x8(a: usize, offsets: usize, b0: usize, b1: usize, k: i
   v128.store(c, c5b, 16)
 }
 
-/** Like tile4x8, with row k of B in two halves of 4 floats at `b0 + offsets[k]` and `b1 + offsets[k]` (byte offsets). */
-export function gathered4x8(a: usize, offsets: usize, b0: usize, b1: usize, k: i32, c: usize, ldc: usize, accumulate: bool): void {
+/**
+ * Like tile4x8, with row k of B in two halves of 4 floats at `b0 + offsets[k]` and `b1 + offsets[k]` (byte offsets).
+ */
+export function gathered4x8(
+  a: usize, offsets: usize, b0: usize, b1: usize, k: i32, c: usize, ldc: usize, accumulate: bool
+): void {
   let c0a = f32x4.splat(0), c0b = f32x4.splat(0)
   let c1a = f32x4.splat(0), c1b = f32x4.splat(0)
   let c2a = f32x4.splat(0), c2b = f32x4.splat(0)

@@ -1,16 +1,18 @@
 /**
- * The inner loops that everything heavy comes down to: a panel of 6 or 4 rows times a panel of 8 columns, accumulators in
- * registers. Panels are packed: of A `[k][rows]`, of B `[k][8]`, so that each step of k reads what lies next to each
+ * The inner loops that everything heavy comes down to: a panel of 6 or 4 rows times a panel of 8 columns, accumulators
+ * in registers. Panels are packed: of A `[k][rows]`, of B `[k][8]`, so that each step of k reads what lies next to each
  * other. K is not unrolled: V8 would hoist the loads of the whole block above the arithmetic and spill.
  *
  * These are functions to be called, not inlined: in one body with the loops around it V8 (Node 20) spills the tile's
  * accumulators (6 rows, relaxed SIMD, GFLOP/s on one core of a Sapphire Rapids of peak 37: 37 called, 24 inlined; the
- * call itself is lost beside the tile). Called, 6 rows reach 37 and 4 rows 33, plain SIMD 27 either way; so matrices are
- * cut into panels of 6 rows, the rest into panels of 4. Every element is summed over k in order whatever the cut.
+ * call itself is lost beside the tile). Called, 6 rows reach 37 and 4 rows 33, plain SIMD 27 either way; so matrices
+ * are cut into panels of 6 rows, the rest into panels of 4. Every element is summed over k in order whatever the cut.
  */
 import { madd } from './simd'
 
-/** C[6, 8] = A panel · B panel, or += where `accumulate`. `a` [k][6], `b` [k][8], `c` with `ldc` bytes from row to row. */
+/**
+ * C[6, 8] = A panel · B panel, or += where `accumulate`. `a` [k][6], `b` [k][8], `c` with `ldc` bytes from row to row.
+ */
 export function tile6x8(a: usize, b: usize, k: i32, c: usize, ldc: usize, accumulate: bool): void {
   let c0a = f32x4.splat(0), c0b = f32x4.splat(0)
   let c1a = f32x4.splat(0), c1b = f32x4.splat(0)
@@ -82,7 +84,9 @@ export function tile6x8(a: usize, b: usize, k: i32, c: usize, ldc: usize, accumu
   v128.store(c, c5b, 16)
 }
 
-/** C[4, 8] = A panel · B panel, or += where `accumulate`. `a` [k][4], `b` [k][8], `c` with `ldc` bytes from row to row. */
+/**
+ * C[4, 8] = A panel · B panel, or += where `accumulate`. `a` [k][4], `b` [k][8], `c` with `ldc` bytes from row to row.
+ */
 export function tile4x8(a: usize, b: usize, k: i32, c: usize, ldc: usize, accumulate: bool): void {
   let c0a = f32x4.splat(0), c0b = f32x4.splat(0)
   let c1a = f32x4.splat(0), c1b = f32x4.splat(0)

@@ -57,7 +57,9 @@ export function groupNormSums(p: GroupSumsParams, chunk: i32, scratch: usize): v
   }
 }
 
-/** Adds Σ dv and Σ dv · (x − mean) of a multiple of 16 bytes to the f64s at `result`; blocks keep their f32 sums short. */
+/**
+ * Adds Σ dv and Σ dv · (x − mean) of a multiple of 16 bytes to the f64s at `result`; blocks keep their f32 sums short.
+ */
 function sums(x: usize, dy: usize, bytes: usize, mean: f32, factor: f32, offset: f32, silu: i32, result: usize): void {
   const end = x + bytes
   const m = f32x4.splat(mean), f = f32x4.splat(factor), o = f32x4.splat(offset)
@@ -100,7 +102,10 @@ export function groupNormDataGrad(p: GroupDataParams, chunk: i32, scratch: usize
   }
 }
 
-/** Elements `from` to `to` of a group: dx = (k · dv − Σ kA / m − xhat · Σ kB / m) · inverse, as a multiple of dv and of d. */
+/**
+ * Elements `from` to `to` of a group: dx = (k · dv − Σ kA / m − xhat · Σ kB / m) · inverse, as a
+ * multiple of dv and of d.
+ */
 function dataOf(p: GroupDataParams, group: i32, from: i32, to: i32, scratch: usize): void {
   const positions = p.positions
   const rows = p.channels / p.groups
@@ -136,7 +141,10 @@ function dataOf(p: GroupDataParams, group: i32, from: i32, to: i32, scratch: usi
 }
 
 /** A multiple of 16 bytes. */
-function data(x: usize, dy: usize, dx: usize, bytes: usize, mean: f32, factor: f32, offset: f32, constant: f32, slant: f32, silu: i32): void {
+function data(
+  x: usize, dy: usize, dx: usize, bytes: usize, mean: f32, factor: f32, offset: f32, constant: f32, slant: f32,
+  silu: i32
+): void {
   const end = x + bytes
   const m = f32x4.splat(mean), f = f32x4.splat(factor), o = f32x4.splat(offset)
   const c = f32x4.splat(constant), s = f32x4.splat(slant)

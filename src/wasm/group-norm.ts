@@ -3,8 +3,8 @@
  * that normalises, scales, shifts and takes SiLU find it in the cache. A group beyond the cache is cut into parts: one
  * job finds their moments, the next joins them, in order (Chan, Golub & LeVeque 1979), and sweeps.
  *
- * The first pass gives a mean m that rounding to f32 has moved; the second sums d = x − m and d² and corrects both results
- * by Σd: mean = m + Σd / n, M2 = Σd² − (Σd)² / n, where the subtraction removes next to nothing.
+ * The first pass gives a mean m that rounding to f32 has moved; the second sums d = x − m and d² and corrects both
+ * results by Σd: mean = m + Σd / n, M2 = Σd² − (Σd)² / n, where the subtraction removes next to nothing.
  */
 import { silu4 } from './exp'
 import { GroupParams, copyFew, factorOf, offsetOf } from './group-norm-row'
@@ -37,7 +37,9 @@ export function groupNormMoments(p: GroupNormParams, chunk: i32, scratch: usize)
   const last = min((chunk + 1) * p.each, p.count)
   for (let item = chunk * p.each; item < last; item++) {
     const from = item % p.parts * p.part
-    momentsOf(p.x + (<usize>(item / p.parts * size + from) << 2), min(p.part, size - from), p.moments + (<usize>item << 4))
+    momentsOf(
+      p.x + (<usize>(item / p.parts * size + from) << 2), min(p.part, size - from), p.moments + (<usize>item << 4)
+    )
   }
 }
 

@@ -1,8 +1,8 @@
 /**
  * The kernels of the CPU backend, in AssemblyScript: TypeScript's syntax over WebAssembly's own types. `usize` is an
- * address, `v128` four floats. Every export of this module is a kernel `(p, chunk, scratch)`: `p` are its parameters, whose
- * class says what a launch must give (`scripts/params.js` reads it there), `chunk` the piece of work to do, of as many as
- * the launch says, `scratch` memory of this thread alone. Chunks write disjoint memory, in any order, on any
+ * address, `v128` four floats. Every export of this module is a kernel `(p, chunk, scratch)`: `p` are its parameters,
+ * whose class says what a launch must give (`scripts/params.js` reads it there), `chunk` the piece of work to do, of as
+ * many as the launch says, `scratch` memory of this thread alone. Chunks write disjoint memory, in any order, on any
  * thread; how work is cut into chunks depends on shapes alone, so results are the same on any number of threads.
  *
  * Why AssemblyScript: what matters is the machine code that V8 makes of the loops, and that was the same from whatever

@@ -1,7 +1,7 @@
 /**
- * C = A·B for batches of matrices. A comes in panels of 6 and 4 rows, B in panels of 8 columns or, where few rows use it
- * and it is row-major, as it lies: the gathered tile reads it through a table of its rows' offsets. Tiles that stick out
- * of C, and all tiles where C is written transposed, go through scratch.
+ * C = A·B for batches of matrices. A comes in panels of 6 and 4 rows, B in panels of 8 columns or, where few rows use
+ * it and it is row-major, as it lies: the gathered tile reads it through a table of its rows' offsets. Tiles that stick
+ * out of C, and all tiles where C is written transposed, go through scratch.
  */
 import { gathered4x8, gathered6x8 } from './gathered-tile'
 import { tile4x8, tile6x8 } from './gemm-tile'

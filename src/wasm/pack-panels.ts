@@ -52,7 +52,8 @@ export function packPanels(p: PackPanelsParams, chunk: i32, scratch: usize): voi
       const wide = min((isFirst ? min(end, p.first) : end) - panel, (p.rows - row) / height)
       packColumns(p, source, target, height, wide, <usize>(height * k) << 2)
       item += wide - 1
-    } else if (p.middle * p.inner == 1 && p.outerStep == 1) packRows(source, target, rows, height, k, <usize>p.rowStep << 2)
+    } else if (p.middle * p.inner == 1 && p.outerStep == 1)
+      packRows(source, target, rows, height, k, <usize>p.rowStep << 2)
     else packAny(p, source, target, rows, height)
   }
 }
@@ -75,7 +76,9 @@ function packAny(p: PackPanelsParams, source: usize, target: usize, rows: i32, h
 }
 
 /** Rows are next to each other in the source: k after k, 4, 6 or 8 floats of each of `wide` panels. */
-function packColumns(p: PackPanelsParams, source: usize, target: usize, height: i32, wide: i32, panelBytes: usize): void {
+function packColumns(
+  p: PackPanelsParams, source: usize, target: usize, height: i32, wide: i32, panelBytes: usize
+): void {
   const step = <usize>height << 2
   const back = panelBytes * wide - step
   for (let o = 0; o < p.outer; o++) {

@@ -1,4 +1,6 @@
-/** Rows that are contiguous in k become a panel in which k follows k: blocks of 4 rows by 4 are transposed in registers. */
+/**
+ * Rows that are contiguous in k become a panel in which k follows k: blocks of 4 rows by 4 are transposed in registers.
+ */
 
 /** [rows][k], `rowStep` bytes from row to row, becomes [k][height]; lanes beyond `rows` are left as they are. */
 export function packRows(source: usize, target: usize, rows: i32, height: i32, k: i32, rowStep: usize): void {

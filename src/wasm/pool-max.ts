@@ -42,7 +42,9 @@ function load4(at: usize, stride: i32): v128 {
 
 // @ts-ignore: decorator
 @inline
-function maxOfFour(p: PoolParams, row: i32, ox: i32, image: usize, startY: i32, top: i32, bottom: i32, stride: i32): void {
+function maxOfFour(
+  p: PoolParams, row: i32, ox: i32, image: usize, startY: i32, top: i32, bottom: i32, stride: i32
+): void {
   // The first tap counts whatever it is, NaN too; after it only what is larger.
   let line = rowOf(image, top, p.w) + (<usize>(ox * stride - p.padding) << 2)
   let best = load4(line, stride)

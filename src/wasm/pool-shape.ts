@@ -1,9 +1,9 @@
 /**
- * What the kernels of pooling share. Planes are images [h, w] and windows [ho, wo]; batch and channels are one axis to a
- * kernel. Window o of an axis covers the elements o·stride − padding up to, but not including, o·stride − padding +
- * kernel, of which those outside the image do not count. All kernels go by rows of what they write. Backward, a row of
- * pixels is cleared and the windows over it are added in reading order; rows belong to one chunk, so nothing races and
- * results repeat.
+ * What the kernels of pooling share. Planes are images [h, w] and windows [ho, wo]; batch and channels are one axis
+ * to a kernel. Window o of an axis covers the elements o·stride − padding up to, but not including, o·stride −
+ * padding + kernel, of which those outside the image do not count. All kernels go by rows of what they write.
+ * Backward, a row of pixels is cleared and the windows over it are added in reading order; rows belong to one chunk,
+ * so nothing races and results repeat.
  */
 @unmanaged
 export class PoolParams {

@@ -1,8 +1,9 @@
 /**
- * Random bits and normal deviates by counter, as `shaders/random.ts` has it and explains: Philox 4x32-10 of (position / 4,
- * draw, sample, purpose) keyed by the seed, and the inverse CDF of one word. Four counters at a time, one a lane; their
- * sixteen words are then put in order by a transpose. Here division and root are exact to the last bit, so only the
- * roundings of f32 remain. There is no `madd`: a deviate is the same with plain and with relaxed SIMD, on any CPU.
+ * Random bits and normal deviates by counter, as `shaders/random.ts` has it and explains: Philox 4x32-10 of
+ * (position / 4, draw, sample, purpose) keyed by the seed, and the inverse CDF of one word. Four counters at a
+ * time, one a lane; their sixteen words are then put in order by a transpose. Here division and root are exact to
+ * the last bit, so only the roundings of f32 remain. There is no `madd`: a deviate is the same with plain and with
+ * relaxed SIMD, on any CPU.
  *
  * The coefficients come as parameters (`shaders/random-coefficients.ts` is where they are).
  */
@@ -40,7 +41,8 @@ export function random(p: RandomParams, chunk: i32, scratch: usize): void {
     const to = count >= 16 ? target : scratch
     philox(to, i32x4.add(i32x4.splat(first >> 2), i32x4(0, 1, 2, 3)), load<i32>(p.samples + (<usize>sample << 2)), p)
     if (p.normal) for (let at = to; at < to + 64; at += 16) v128.store(at, normal(v128.load(at), p))
-    if (count < 16) for (let i: usize = 0; i < <usize>count; i++) store<u32>(target + (i << 2), load<u32>(scratch + (i << 2)))
+    if (count < 16)
+      for (let i: usize = 0; i < <usize>count; i++) store<u32>(target + (i << 2), load<u32>(scratch + (i << 2)))
   }
 }
 

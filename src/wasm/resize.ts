@@ -1,9 +1,10 @@
 /**
- * Bilinear resizing with the pixels' corners at their edges (PyTorch's align_corners=false, no antialiasing): output i of
- * `out` reads at (i + ½)·in/out − ½, not below 0, between that element and the next, or the last one twice. The position
- * is a fraction of whole numbers, ((2i + 1)·in − out over 2·out), so that weights are exact to rounding. It is separable:
- * a row of output is two rows of input blended, then read along x by a table of positions. Backward the same rows the
- * other way around: the rows of dy that read a row of x are added up with their weights, then spread along x in order.
+ * Bilinear resizing with the pixels' corners at their edges (PyTorch's align_corners=false, no antialiasing): output
+ * i of `out` reads at (i + ½)·in/out − ½, not below 0, between that element and the next, or the last one twice. The
+ * position is a fraction of whole numbers, ((2i + 1)·in − out over 2·out), so that weights are exact to rounding. It
+ * is separable: a row of output is two rows of input blended, then read along x by a table of positions. Backward
+ * the same rows the other way around: the rows of dy that read a row of x are added up with their weights, then
+ * spread along x in order.
  */
 @unmanaged
 class ResizeParams {
@@ -54,7 +55,10 @@ function blend(target: usize, a: usize, b: usize, weight: f32, bytes: usize): vo
   const other: f32 = 1 - weight
   let i: usize = 0
   for (; i + 16 <= bytes; i += 16) {
-    v128.store(target + i, f32x4.add(f32x4.mul(v128.load(a + i), f32x4.splat(other)), f32x4.mul(v128.load(b + i), f32x4.splat(weight))))
+    v128.store(
+      target + i,
+      f32x4.add(f32x4.mul(v128.load(a + i), f32x4.splat(other)), f32x4.mul(v128.load(b + i), f32x4.splat(weight)))
+    )
   }
   for (; i < bytes; i += 4) store<f32>(target + i, load<f32>(a + i) * other + load<f32>(b + i) * weight)
 }
@@ -70,11 +74,16 @@ export function resizeBilinear(p: ResizeParams, chunk: i32, scratch: usize): voi
     const position = positionOf(row - plane * p.ho, p.h, p.ho)
     const low = position / (2 * p.ho)
     const image = p.image + <usize>(plane * p.h) * bytes
-    blend(blended, image + <usize>low * bytes, image + <usize>min(low + 1, p.h - 1) * bytes, weightOf(position, low, p.ho), bytes)
+    blend(
+      blended, image + <usize>low * bytes, image + <usize>min(low + 1, p.h - 1) * bytes, weightOf(position, low, p.ho),
+      bytes
+    )
     let y = p.resized + (<usize>(row * p.wo) << 2)
     for (let column = scratch; column < blended; column += 12) {
       const weight = load<f32>(column, 8)
-      store<f32>(y, load<f32>(blended + load<i32>(column)) * (1 - weight) + load<f32>(blended + load<i32>(column, 4)) * weight)
+      store<f32>(
+        y, load<f32>(blended + load<i32>(column)) * (1 - weight) + load<f32>(blended + load<i32>(column, 4)) * weight
+      )
       y += 4
     }
   }
@@ -92,7 +101,8 @@ export function resizeBilinearGrad(p: ResizeParams, chunk: i32, scratch: usize):
     const dx = p.image + (<usize>(row * p.w) << 2)
     const dy = p.resized + <usize>(plane * p.ho) * bytes
     memory.fill(gathered, 0, bytes)
-    // Readers of row y have their low neighbour at y − 1 or y: (2·oy + 1)·h from (2y − 1)·ho to (2y + 3)·ho, rounded outwards.
+    // Readers of row y have their low neighbour at y − 1 or y: (2·oy + 1)·h from (2y − 1)·ho to (2y +
+    // 3)·ho, rounded outwards.
     const first = max(((2 * y - 1) * p.ho - p.h) / (2 * p.h), 0)
     const last = min(((2 * y + 3) * p.ho - p.h) / (2 * p.h), p.ho - 1)
     for (let oy = first; oy <= last; oy++) {

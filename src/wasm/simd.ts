@@ -1,6 +1,6 @@
 /**
- * Words that every kernel uses. `madd` is the one place where plain and relaxed SIMD differ: with relaxed SIMD it is one
- * instruction, fused where the CPU can; for engines without, `src/tensor/cpu/plain-simd.ts` writes it as two.
+ * Words that every kernel uses. `madd` is the one place where plain and relaxed SIMD differ: with relaxed SIMD it is
+ * one instruction, fused where the CPU can; for engines without, `src/tensor/cpu/plain-simd.ts` writes it as two.
  */
 
 /** a·b + c. */

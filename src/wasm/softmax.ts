@@ -75,7 +75,10 @@ function finish(x: usize, y: usize, bytes: usize, top: f32, factor: f32, shift: 
   }
 }
 
-/** The logarithm of a number of at least 1 (or NaN): with m in [1, 2) times 2^n and s = (m − 1) / (m + 1), 2 artanh(s) + n ln 2. */
+/**
+ * The logarithm of a number of at least 1 (or NaN): with m in [1, 2) times 2^n and s = (m − 1) / (m + 1),
+ * 2 artanh(s) + n ln 2.
+ */
 function log(x: f64): f64 {
   if (!(x < Infinity)) return x
   const bits = reinterpret<u64>(x)

@@ -1,6 +1,6 @@
 /**
- * Adds the parts of a weights' gradient in order and puts the sums into the weights' order: from [split][cout][group of 4
- * input channels][tap][4] to [cout][cin][tap]. A chunk is some output channels.
+ * Adds the parts of a weights' gradient in order and puts the sums into the weights' order: from [split][cout][group of
+ * 4 input channels][tap][4] to [cout][cin][tap]. A chunk is some output channels.
  */
 @unmanaged
 class SumSplitsParams {

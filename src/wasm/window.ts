@@ -19,14 +19,17 @@ export function windowSum(p: PoolParams, chunk: i32, scratch: usize): void {
       let total: f32 = 0
       for (let iy = top; iy < bottom; iy++) {
         const line = rowOf(image, iy, p.w)
-        for (let ix = max(startX, 0); ix < min(startX + p.kernel, p.w); ix++) total += load<f32>(line + (<usize>ix << 2))
+        for (let ix = max(startX, 0); ix < min(startX + p.kernel, p.w); ix++)
+          total += load<f32>(line + (<usize>ix << 2))
       }
       store<f32>(y + (<usize>ox << 2), total * p.scale)
     }
   }
 }
 
-/** `windowSum` of windows of 2 x 2 side by side: average pooling by 2 and the gradient of nearest-neighbour upsampling. */
+/**
+ * `windowSum` of windows of 2 x 2 side by side: average pooling by 2 and the gradient of nearest-neighbour upsampling.
+ */
 export function windowSum2(p: PoolParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)
   for (let row = chunk * p.each; row < end; row++) {
@@ -44,7 +47,8 @@ export function windowSum2(p: PoolParams, chunk: i32, scratch: usize): void {
     }
     for (; ox < p.wo; ox++) {
       const at = <usize>ox << 3
-      const total = load<f32>(upper + at) + load<f32>(lower + at) + (load<f32>(upper + at, 4) + load<f32>(lower + at, 4))
+      const total =
+        load<f32>(upper + at) + load<f32>(lower + at) + (load<f32>(upper + at, 4) + load<f32>(lower + at, 4))
       store<f32>(y + (<usize>ox << 2), total * p.scale)
     }
   }
@@ -74,8 +78,8 @@ export function windowSpread(p: PoolParams, chunk: i32, scratch: usize): void {
 }
 
 /**
- * `windowSpread` of windows of 2 x 2 side by side: nearest-neighbour upsampling by 2 and the gradient of average pooling.
- * A row here is one of windows, so two of pixels; what an odd image has beyond the windows becomes 0.
+ * `windowSpread` of windows of 2 x 2 side by side: nearest-neighbour upsampling by 2 and the gradient of average
+ * pooling. A row here is one of windows, so two of pixels; what an odd image has beyond the windows becomes 0.
  */
 export function windowSpread2(p: PoolParams, chunk: i32, scratch: usize): void {
   const end = min((chunk + 1) * p.each, p.rows)

@@ -1,8 +1,8 @@
 /**
  * Winograd's input transform Bᵀ d B. Columns come first, on whole rows of pixels, four adjacent ones at a time, so that
- * loads are contiguous and what overlaps between neighbouring tiles is done once; then rows, of four tiles together by 4×4
- * transposes: four tiles of one channel for the forward pass, one tile of four channels for the weight gradient.
- * A chunk's tiles are cut into runs, neighbours in one row of tiles.
+ * loads are contiguous and what overlaps between neighbouring tiles is done once; then rows, of four tiles together by
+ * 4×4 transposes: four tiles of one channel for the forward pass, one tile of four channels for the weight gradient. A
+ * chunk's tiles are cut into runs, neighbours in one row of tiles.
  */
 import { storeExpanded, storeInput } from './winograd-transform'
 
@@ -46,10 +46,13 @@ function selector(x: i32, inside: i32): v128 {
 }
 
 /**
- * Bᵀ d of one channel's runs, the first pixel of image 0's channel being at `plane`: `columnBytes` for each tile and once
- * more at the end of each run. `zeros` is a row of zeros.
+ * Bᵀ d of one channel's runs, the first pixel of image 0's channel being at `plane`: `columnBytes` for each tile and
+ * once more at the end of each run. `zeros` is a row of zeros.
  */
-export function transformColumns(plane: usize, imageBytes: usize, height: i32, width: i32, padding: i32, runs: usize, runCount: i32, zeros: usize, columns: usize): void {
+export function transformColumns(
+  plane: usize, imageBytes: usize, height: i32, width: i32, padding: i32, runs: usize, runCount: i32, zeros: usize,
+  columns: usize
+): void {
   const rowBytes = <usize>width << 2
   for (let i = 0; i < runCount; i++) {
     const image = plane + <usize>load<u32>(runs) * imageBytes
@@ -120,7 +123,9 @@ export function transformRows(t0: usize, t1: usize, t2: usize, t3: usize, to: us
 }
 
 /** A d of one channel of outputs' cotangents, `columnBytes` for each tile. */
-export function expandColumns(plane: usize, imageBytes: usize, height: i32, width: i32, runs: usize, runCount: i32, zeros: usize, columns: usize): void {
+export function expandColumns(
+  plane: usize, imageBytes: usize, height: i32, width: i32, runs: usize, runCount: i32, zeros: usize, columns: usize
+): void {
   const rowBytes = <usize>width << 2
   for (let i = 0; i < runCount; i++) {
     const y = load<i32>(runs, 4)

@@ -1,11 +1,12 @@
 /**
- * The one-dimensional transforms of Winograd's F(4, 3) that all its kernels share: four outputs of a filter of three taps
- * from six inputs by six multiplications, y = Aᵀ((G g) ⊙ (Bᵀ d)). In two dimensions each is applied to columns, then rows.
+ * The one-dimensional transforms of Winograd's F(4, 3) that all its kernels share: four outputs of a filter of
+ * three taps from six inputs by six multiplications, y = Aᵀ((G g) ⊙ (Bᵀ d)). In two dimensions each is applied
+ * to columns, then rows.
  *
- * The interpolation points are 0, ±5/8, ±3/2 and ∞ rather than the usual 0, ±1, ±2, ∞: all constants are exact in f32, and
- * over 64 channels of normal data the error is 1.9e-7 of the largest output (root mean square) where the usual points
- * give 4.2e-7 and a direct sum 1.05e-7; the largest error is 1.6e-6 for 7.1e-6 and 0.9e-6. With fused multiply-add the
- * transforms cost the same.
+ * The interpolation points are 0, ±5/8, ±3/2 and ∞ rather than the usual 0, ±1, ±2, ∞: all constants are exact in f32,
+ * and over 64 channels of normal data the error is 1.9e-7 of the largest output (root mean square) where the usual
+ * points give 4.2e-7 and a direct sum 1.05e-7; the largest error is 1.6e-6 for 7.1e-6 and 0.9e-6. With fused
+ * multiply-add the transforms cost the same.
  */
 import { madd } from './simd'
 
@@ -56,12 +57,14 @@ export function storeWeight(g0: v128, g1: v128, g2: v128, to: usize, stride: usi
 }
 
 /**
- * A y, the transform of four outputs' cotangents: six vectors, `stride` bytes apart. Where `split`, a vector's first two
- * lanes go to `to` and the others to `high`.
+ * A y, the transform of four outputs' cotangents: six vectors, `stride` bytes apart. Where `split`, a vector's first
+ * two lanes go to `to` and the others to `high`.
  */
 // @ts-ignore: decorator
 @inline
-export function storeExpanded(y0: v128, y1: v128, y2: v128, y3: v128, to: usize, high: usize, stride: usize, split: bool): void {
+export function storeExpanded(
+  y0: v128, y1: v128, y2: v128, y3: v128, to: usize, high: usize, stride: usize, split: bool
+): void {
   put(y0, to, high, split)
   let even = madd(f32x4.splat(a2), y2, y0)
   let odd = madd(f32x4.splat(a3), y3, f32x4.mul(f32x4.splat(a), y1))
@@ -94,7 +97,9 @@ export function storeTaps(m: usize, stride: usize, to: usize, toStride: usize): 
   const sumA = f32x4.mul(f32x4.splat(atA), f32x4.add(m1, m2))
   const sumB = f32x4.mul(f32x4.splat(atB), f32x4.add(m3, m4))
   v128.store(to, madd(f32x4.splat(at0), v128.load(m), f32x4.add(sumA, sumB)))
-  v128.store(to + toStride, madd(f32x4.splat(atA * a), f32x4.sub(m1, m2), f32x4.mul(f32x4.splat(atB * b), f32x4.sub(m3, m4))))
+  v128.store(
+    to + toStride, madd(f32x4.splat(atA * a), f32x4.sub(m1, m2), f32x4.mul(f32x4.splat(atB * b), f32x4.sub(m3, m4)))
+  )
   v128.store(to + 2 * toStride, madd(f32x4.splat(a2), sumA, madd(f32x4.splat(b2), sumB, v128.load(m + 5 * stride))))
 }
 

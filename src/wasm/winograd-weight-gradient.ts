@@ -1,15 +1,17 @@
 /**
  * The weight gradient of a 3×3 convolution at stride 1 in Winograd's domain, F(4×4, 3×3) transposed:
- * dU = Σ over tiles of (A dY Aᵀ)(Bᵀ x B)ᵀ at each of the 36 frequencies, then dW = Gᵀ dU G, a quarter of the direct sum's
- * multiplications. Tiles are the GEMMs' inner dimension, so both sides are packed tile by tile: four channels of one tile
- * are transformed together.
+ * dU = Σ over tiles of (A dY Aᵀ)(Bᵀ x B)ᵀ at each of the 36 frequencies, then dW = Gᵀ dU G, a quarter of the direct
+ * sum's multiplications. Tiles are the GEMMs' inner dimension, so both sides are packed tile by tile: four channels of
+ * one tile are transformed together.
  *
  * A chunk is one split of the tiles and a block of output and of input channels. It goes through its tiles a block at a
- * time, small enough that a frequency's panels and products stay in L1, sums dU in its thread's own memory and transforms
- * it back; `winogradWeightSum` then adds the splits in order. Long sums are so cut into short ones.
+ * time, small enough that a frequency's panels and products stay in L1, sums dU in its thread's own memory and
+ * transforms it back; `winogradWeightSum` then adds the splits in order. Long sums are so cut into short ones.
  */
 import { tile4x8, tile6x8 } from './gemm-tile'
-import { columnBytes, expandColumns, expandRows, layRuns, runBytes, transformColumns, transformRows } from './winograd-columns'
+import {
+  columnBytes, expandColumns, expandRows, layRuns, runBytes, transformColumns, transformRows
+} from './winograd-columns'
 import { storeTaps } from './winograd-transform'
 
 @unmanaged
@@ -91,7 +93,10 @@ export function winogradWeightGradient(p: WinogradWeightGradientParams, chunk: i
     for (let row = row0; row < row1; row += 4) {
       for (let lane = 0; lane < 4; lane++) {
         const channel = min(row + lane, p.outChannels - 1)
-        expandColumns(p.dy + <usize>channel * dyBytes, <usize>p.outChannels * dyBytes, p.outHeight, p.outWidth, runs, runCount, zeros, lanes + <usize>lane * laneBytes)
+        expandColumns(
+          p.dy + <usize>channel * dyBytes, <usize>p.outChannels * dyBytes, p.outHeight, p.outWidth, runs, runCount,
+          zeros, lanes + <usize>lane * laneBytes
+        )
       }
       // Rows go in pairs, which never straddle two panels. A last pair alone lies over what the lanes beyond it leave.
       const lowHeight = row < sixes * 6 ? 6 : 4
@@ -113,7 +118,10 @@ export function winogradWeightGradient(p: WinogradWeightGradientParams, chunk: i
     for (let column = column0; column < column1; column += 4) {
       for (let lane = 0; lane < 4; lane++) {
         const channel = min(column + lane, channels - 1)
-        transformColumns(p.x + <usize>channel * xBytes, <usize>channels * xBytes, p.height, p.width, p.padding, runs, runCount, zeros, lanes + <usize>lane * laneBytes)
+        transformColumns(
+          p.x + <usize>channel * xBytes, <usize>channels * xBytes, p.height, p.width, p.padding, runs, runCount, zeros,
+          lanes + <usize>lane * laneBytes
+        )
       }
       const inBlock = column - column0
       let packed = b + (<usize>((inBlock & ~7) * block + (inBlock & 4)) << 2)

@@ -1,7 +1,7 @@
 /**
- * Weights in Winograd's domain: G g Gᵀ of every 3×3 filter, packed as the A panels of one small GEMM per frequency. A chunk
- * is one panel of 6 or 4 rows, `[36 frequencies][channel][row]`; rows are output channels (input channels for the data
- * gradient, which reads the filters turned by 180°). Four rows are transformed at a time.
+ * Weights in Winograd's domain: G g Gᵀ of every 3×3 filter, packed as the A panels of one small GEMM per frequency. A
+ * chunk is one panel of 6 or 4 rows, `[36 frequencies][channel][row]`; rows are output channels (input channels for the
+ * data gradient, which reads the filters turned by 180°). Four rows are transformed at a time.
  */
 import { storeWeight } from './winograd-transform'
 
@@ -44,7 +44,8 @@ export function winogradWeights(p: WinogradWeightsParams, chunk: i32, scratch: u
   for (let channel = 0; channel < channels; channel++) {
     for (let row = 0; row < height; row += 4) {
       const count = min(4, p.rows - first - row)
-      const filter = p.weight + (<usize>(<u32>(first + row) * p.rowStride + <u32>channel * p.channelStride + p.start) << 2)
+      const filter =
+        p.weight + (<usize>(<u32>(first + row) * p.rowStride + <u32>channel * p.channelStride + p.start) << 2)
       for (let x = 0; x < 3; x++) {
         let g0 = f32x4.splat(0), g1 = g0, g2 = g0
         if (count > 0) {

@@ -1,10 +1,10 @@
 /**
- * Convolution 3×3 at stride 1 by Winograd's F(4×4, 3×3): 36 multiplications a tile of 4×4 outputs and pair of channels where
- * the direct sum takes 144. A chunk is a block of tiles (of any images, in order) and all output channels, or where tiles
- * are few a part of them. All its input channels are transformed into scratch, as B panels `[8 tiles][36][channel][8]`;
- * then, for every panel of output channels, small GEMMs of 6 rows by 8 tiles, one a frequency, go into a block that stays
- * in L1, which is transformed back and stored. Transforms work on four tiles at a time. The data gradient is the same with
- * turned weights.
+ * Convolution 3×3 at stride 1 by Winograd's F(4×4, 3×3): 36 multiplications a tile of 4×4 outputs and pair of channels
+ * where the direct sum takes 144. A chunk is a block of tiles (of any images, in order) and all output channels, or
+ * where tiles are few a part of them. All its input channels are transformed into scratch, as B panels
+ * `[8 tiles][36][channel][8]`; then, for every panel of output channels, small GEMMs of 6 rows by 8 tiles, one a
+ * frequency, go into a block that stays in L1, which is transformed back and stored. Transforms work on four tiles at a
+ * time. The data gradient is the same with turned weights.
  */
 import { tile4x8, tile6x8 } from './gemm-tile'
 import { columnBytes, layRuns, runBytes, transformColumns, transformRows } from './winograd-columns'
@@ -46,8 +46,8 @@ function planeBytes(channels: i32): usize {
 }
 
 /**
- * What a chunk keeps of each tile, 32-bit integers: where its transformed columns lie; where its outputs go, in bytes from
- * the channel's first; how many rows and columns of it the image has.
+ * What a chunk keeps of each tile, 32-bit integers: where its transformed columns lie; where its outputs go, in bytes
+ * from the channel's first; how many rows and columns of it the image has.
  */
 const recordBytes = 16
 
@@ -76,7 +76,9 @@ export function winogradForward(p: WinogradParams, chunk: i32, scratch: usize): 
   layRecords(p, runs, runCount, records)
   const channelBytes = <usize>(p.height * p.width) << 2
   for (let c = 0; c < channels; c++) {
-    transformColumns(p.x + c * channelBytes, channels * channelBytes, p.height, p.width, p.padding, runs, runCount, zeros, columns)
+    transformColumns(
+      p.x + c * channelBytes, channels * channelBytes, p.height, p.width, p.padding, runs, runCount, zeros, columns
+    )
     for (let quad = 0; quad < panels * 2; quad++) {
       const four = records + quad * 4 * recordBytes
       const t0 = columns + load<i32>(four)
@@ -111,7 +113,10 @@ export function winogradForward(p: WinogradParams, chunk: i32, scratch: usize): 
       const rows = min(six ? 6 : 4, p.outChannels - channel)
       for (let row = 0; row < rows; row++) {
         for (let half = 0; half < 2; half++) {
-          transformBack(p, channel + row, m + panel * 36 * 192 + row * 32 + half * 16, records + (panel * 8 + half * 4) * recordBytes, back)
+          transformBack(
+            p, channel + row, m + panel * 36 * 192 + row * 32 + half * 16,
+            records + (panel * 8 + half * 4) * recordBytes, back
+          )
         }
       }
     }
@@ -181,7 +186,8 @@ function transformBack(p: WinogradParams, channel: i32, m: usize, record: usize,
   const at3 = <usize>load<u32>(record3, 4)
   // Rows and columns are at most 4: their bits meet only where all four tiles are whole.
   const rows = load<i32>(record, 8) & load<i32>(record1, 8) & load<i32>(record2, 8) & load<i32>(record3, 8)
-  const full = (rows & load<i32>(record, 12) & load<i32>(record1, 12) & load<i32>(record2, 12) & load<i32>(record3, 12)) === 4
+  const full =
+    (rows & load<i32>(record, 12) & load<i32>(record1, 12) & load<i32>(record2, 12) & load<i32>(record3, 12)) === 4
   for (let y = 0; y < 4; y++) {
     const m1 = v128.load(columns, 16)
     const m2 = v128.load(columns, 32)

@@ -1,6 +1,6 @@
 /**
- * Pages built from the installed package with Vite, webpack and esbuild: not one warning, and in Chromium they draw on the
- * CPU backend, workers and all, what Node draws, and fetch nothing of the other backend.
+ * Pages built from the installed package with Vite, webpack and esbuild: not one warning, and in Chromium they draw on
+ * the CPU backend, workers and all, what Node draws, and fetch nothing of the other backend.
  */
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -32,7 +32,10 @@ interface Result {
   readonly pictures: readonly (readonly number[])[]
 }
 
-/** Builds `main.js` of a folder, with `index.html` for those that start from one, into its folder `built`, and gives what it was warned of. */
+/**
+ * Builds `main.js` of a folder, with `index.html` for those that start from one, into its folder `built`, and gives
+ * what it was warned of.
+ */
 type Bundler = (folder: string) => Promise<string[]>
 
 const bundlers: Record<string, Bundler> = {
@@ -41,23 +44,44 @@ const bundlers: Record<string, Bundler> = {
     const warnings: string[] = []
     const warn = (message: string): void => void warnings.push(message)
     const customLogger = { ...createLogger('silent'), warn, warnOnce: warn, error: warn }
-    await build({ root: folder, configFile: false, customLogger, build: { outDir: 'built', sourcemap: true, target: 'es2022' } })
+    await build({
+      root: folder,
+      configFile: false,
+      customLogger,
+      build: { outDir: 'built', sourcemap: true, target: 'es2022' },
+    })
     return warnings
   },
   async webpack(folder) {
     const { default: webpack } = await load('webpack/lib/index.js')
     const compiler = webpack({
-      mode: 'production', context: folder, entry: './main.js', devtool: 'source-map', output: { path: join(folder, 'built'), filename: 'main.js' },
+      mode: 'production',
+      context: folder,
+      entry: './main.js',
+      devtool: 'source-map',
+      output: { path: join(folder, 'built'), filename: 'main.js' },
       module: { rules: [{ test: /\.js$/, enforce: 'pre', use: [await host('source-map-loader/dist/cjs.js')] }] },
     })
     type Stats = { toJson(options: object): { warnings: Error[]; errors: Error[] } }
-    const stats = await new Promise<Stats>((resolve, reject) => compiler.run((error: Error | null, stats: Stats) => (error ? reject(error) : resolve(stats))))
+    const stats = await new Promise<Stats>((resolve, reject) =>
+      compiler.run((error: Error | null, stats: Stats) => (error ? reject(error) : resolve(stats))),
+    )
     await new Promise((resolve) => compiler.close(resolve))
     const { warnings, errors } = stats.toJson({ all: false, warnings: true, errors: true })
     return [...warnings, ...errors].map(({ message }) => message)
   },
   async esbuild(folder) {
-    const { warnings } = await esbuild.build({ absWorkingDir: folder, entryPoints: ['main.js'], bundle: true, splitting: true, minify: true, sourcemap: true, format: 'esm', outdir: 'built', logLevel: 'silent' })
+    const { warnings } = await esbuild.build({
+      absWorkingDir: folder,
+      entryPoints: ['main.js'],
+      bundle: true,
+      splitting: true,
+      minify: true,
+      sourcemap: true,
+      format: 'esm',
+      outdir: 'built',
+      logLevel: 'silent',
+    })
     return warnings.map(({ text }) => text)
   },
 }
@@ -77,9 +101,12 @@ describe.runIf(chromium)('a page built by', () => {
     const built = join(folder, 'built')
     rmSync(built, { recursive: true, force: true })
     mkdirSync(built)
-    expect(await bundlers[name]!(folder)).toEqual([])
+    expect(await bundlers[name](folder)).toEqual([])
     const weights = join(folder, '../node_modules/tweedie')
-    const page = name === 'vite' ? readFileSync(join(built, 'index.html'), 'utf8') : html('<script type="module" src="/main.js"></script>')
+    const page =
+      name === 'vite'
+        ? readFileSync(join(built, 'index.html'), 'utf8')
+        : html('<script type="module" src="/main.js"></script>')
     const serve = (path: string): string | Buffer | null => {
       if (path === '/') return page
       const file = join(path.startsWith('/weights/') ? weights : built, path)

@@ -1,6 +1,7 @@
 /**
- * The installed package in Deno and Bun, beside Node: two steps of the shipped model on the CPU backend are the same bits,
- * the process ends by itself, and the command line draws the same files. Deno is given what it needs and no more: reading.
+ * The installed package in Deno and Bun, beside Node: two steps of the shipped model on the CPU backend are the
+ * same bits, the process ends by itself, and the command line draws the same files. Deno is given what it needs
+ * and no more: reading.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -24,7 +25,9 @@ console.log(device.adapter.name)`
 const exe = process.platform === 'win32' ? '.exe' : ''
 const programs = {
   Deno: `@deno/${process.platform}-${process.arch}${process.platform === 'linux' ? '-glibc' : ''}/deno${exe}`,
-  Bun: `@oven/bun-${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch === 'arm64' ? 'aarch64' : process.arch}/bin/bun${exe}`,
+  Bun:
+    `@oven/bun-${process.platform === 'win32' ? 'windows' : process.platform}-` +
+    `${process.arch === 'arm64' ? 'aarch64' : process.arch}/bin/bun${exe}`,
 }
 
 let project = ''
@@ -37,21 +40,49 @@ beforeAll(async () => {
 
 /** What a process writes; it must end well, by itself, and complain of nothing. */
 function output(command: string, args: readonly string[]): string {
-  const { status, signal, stdout, stderr } = spawnSync(command, args, { cwd: project, encoding: 'utf8', timeout: 120_000, env: { ...process.env, NO_COLOR: '1' } })
+  const { status, signal, stdout, stderr } = spawnSync(command, args, {
+    cwd: project,
+    encoding: 'utf8',
+    timeout: 120_000,
+    env: { ...process.env, NO_COLOR: '1' },
+  })
   expect({ status, signal }, stderr).toEqual({ status: 0, signal: null })
   return stdout
 }
 
-const sampling = (out: string): string[] => ['sample', '--model', weights, '--respacing', '2', '--number', '2', '--backend', 'cpu', '--simd', 'plain', '--threads', '2', '--out', out]
+const sampling = (out: string): string[] => [
+  'sample',
+  '--model',
+  weights,
+  '--respacing',
+  '2',
+  '--number',
+  '2',
+  '--backend',
+  'cpu',
+  '--simd',
+  'plain',
+  '--threads',
+  '2',
+  '--out',
+  out,
+]
 
 /** The folder that the command line leaves. */
 function drawn(command: string, args: readonly string[]): Record<string, string> {
   const out = mkdtempSync(join(project, 'out-'))
   output(command, [...args, join(project, '../node_modules/tweedie/bin/tweedie.js'), ...sampling(join(out, 'drawn'))])
-  return Object.fromEntries(readdirSync(join(out, 'drawn')).filter((name) => name.endsWith('.png')).map((name) => [name, readFileSync(join(out, 'drawn', name), 'hex')]))
+  return Object.fromEntries(
+    readdirSync(join(out, 'drawn'))
+      .filter((name) => name.endsWith('.png'))
+      .map((name) => [name, readFileSync(join(out, 'drawn', name), 'hex')]),
+  )
 }
 
-describe.each([['Deno', ['run', '--allow-read'], ['run', '--allow-all']], ['Bun', [], []]] as const)('%s', (name, least, all) => {
+describe.each([
+  ['Deno', ['run', '--allow-read'], ['run', '--allow-all']],
+  ['Bun', [], []],
+] as const)('%s', (name, least, all) => {
   test('draws what Node draws, to the bit, and ends by itself', async () => {
     const found = output(await host(programs[name]), [...least, 'draw.mjs', weights])
     expect(found.split('\n').at(-2)).toBe('CPU, 2 threads, SIMD')
@@ -67,9 +98,12 @@ describe.each([['Deno', ['run', '--allow-read'], ['run', '--allow-all']], ['Bun'
 
 test("Deno computes on its own WebGPU, with npm's installed beside", async () => {
   const folder = await emptyProject({ webgpu: true })
-  writeFileSync(join(folder, 'add.mjs'), `
+  writeFileSync(
+    join(folder, 'add.mjs'),
+    `
 import { add, Device, listAdapters } from 'tweedie'
 const device = await Device.request({ backend: 'webgpu' })
-console.log(device.backend.gpuDevice instanceof GPUDevice, (await listAdapters()).some(({ name }) => name === device.adapter.name), ...await add(device.tensor([1, 2, 3]), 1).read())`)
+console.log(device.backend.gpuDevice instanceof GPUDevice, (await listAdapters()).some(({ name }) => name === device.adapter.name), ...await add(device.tensor([1, 2, 3]), 1).read())`,
+  )
   expect(output(await host(programs.Deno), ['run', '--allow-read', join(folder, 'add.mjs')])).toBe('true true 2 3 4\n')
 })

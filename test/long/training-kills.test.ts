@@ -11,10 +11,38 @@ beforeAll(async () => {
   await tweedie(['select', at('data.npz'), '--hold-out', '0.25', '--by', 'source', '--out', at('split.json')])
 })
 
-test.each(['SIGKILL', 'SIGTERM'] as const)('40 times %s: every file is that of the training undisturbed', async (signal) => {
-  const argv = (out: string): string[] => smallTraining(
-    at('data.npz'), out, '--select', at('split.json'), '--images', '160', '--save-every', '4', '--log-every', '3', '--ema', '0.9', '--samples', '2', '--evaluate-on', '4',
-    '--schedule-sampler', 'loss-second-moment', '--resume',
-  )
-  await expectSameAfterKills({ program, whole: at(`whole ${signal}`), out: at(`ended ${signal}`), argv, signal, kills: 40 })
-})
+test.each(['SIGKILL', 'SIGTERM'] as const)(
+  '40 times %s: every file is that of the training undisturbed',
+  async (signal) => {
+    const argv = (out: string): string[] =>
+      smallTraining(
+        at('data.npz'),
+        out,
+        '--select',
+        at('split.json'),
+        '--images',
+        '160',
+        '--save-every',
+        '4',
+        '--log-every',
+        '3',
+        '--ema',
+        '0.9',
+        '--samples',
+        '2',
+        '--evaluate-on',
+        '4',
+        '--schedule-sampler',
+        'loss-second-moment',
+        '--resume',
+      )
+    await expectSameAfterKills({
+      program,
+      whole: at(`whole ${signal}`),
+      out: at(`ended ${signal}`),
+      argv,
+      signal,
+      kills: 40,
+    })
+  },
+)

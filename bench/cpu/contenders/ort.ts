@@ -1,7 +1,8 @@
 /**
  * onnxruntime: the wasm of onnxruntime-web, and native onnxruntime-node. One session API for both; every task is a
  * model.onnx in its directory, with the weights in it, so that both may pack them once. A run includes what every user
- * of the API pays, copying the input into and the output out of the runtime's memory; the note says how long that takes.
+ * of the API pays, copying the input into and the output out of the runtime's memory; the note says how long that
+ * takes.
  */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -17,11 +18,15 @@ import { readTensor, type Prepare } from '../protocol.ts'
 const peer = module.createRequire(import.meta.url)
 
 function inputsOf(ort: typeof Ort, task: Task): Record<string, Ort.Tensor> {
-  const tensor = (name: string, shape: readonly number[]): Ort.Tensor => new ort.Tensor('float32', readTensor(task.dir, name), shape)
+  const tensor = (name: string, shape: readonly number[]): Ort.Tensor =>
+    new ort.Tensor('float32', readTensor(task.dir, name), shape)
   switch (task.kind) {
-    case 'conv': return { x: tensor('x', [task.batch, task.channels, task.size, task.size]) }
-    case 'gemm': return { x: tensor('x', [task.size, task.size]) }
-    default: return { x: tensor('x', [task.batch, 3, 32, 32]), emb: tensor('emb', [task.batch, 32]) }
+    case 'conv':
+      return { x: tensor('x', [task.batch, task.channels, task.size, task.size]) }
+    case 'gemm':
+      return { x: tensor('x', [task.size, task.size]) }
+    default:
+      return { x: tensor('x', [task.batch, 3, 32, 32]), emb: tensor('emb', [task.batch, 32]) }
   }
 }
 
@@ -32,13 +37,15 @@ function hideAvx512(): () => void {
     const library = fileURLToPath(new URL(`avx2-${flag}.so`, import.meta.url))
     // Node unloads what is no addon, and says so, once its constructor has run: nodelete keeps the handler in memory.
     const made = spawnSync('cc', ['-O1', '-shared', '-fPIC', `-D${flag}`, source, '-o', library, '-Wl,-z,nodelete'])
-    if (made.status !== 0) throw new Error(`AVX-512 cannot be hidden without a C compiler: ${String(made.error ?? made.stderr)}`)
+    if (made.status !== 0)
+      throw new Error(`AVX-512 cannot be hidden without a C compiler: ${String(made.error ?? made.stderr)}`)
     try {
       process.dlopen({ exports: {} }, library)
     } catch (error) {
       if (!String(error).includes('self-register')) throw error
     }
-    if (process.env.TWEEDIE_NO_CPUID_FAULTING) throw new Error('AVX-512 cannot be hidden: this CPU or kernel has no CPUID faulting')
+    if (process.env.TWEEDIE_NO_CPUID_FAULTING)
+      throw new Error('AVX-512 cannot be hidden: this CPU or kernel has no CPUID faulting')
   }
   load('HIDE')
   return () => load('SHOW')
@@ -51,21 +58,29 @@ export function ortPrepare(library: 'ort-web' | 'ort-node', threads: number, isa
     ort.env.wasm.numThreads = threads
     ort.env.wasm.proxy = false
   }
-  const session = (model: Uint8Array): Promise<Ort.InferenceSession> => ort.InferenceSession.create(model, {
-    executionProviders: [web ? 'wasm' : 'cpu'], graphOptimizationLevel: 'all', intraOpNumThreads: threads, interOpNumThreads: 1,
-  })
+  const session = (model: Uint8Array): Promise<Ort.InferenceSession> =>
+    ort.InferenceSession.create(model, {
+      executionProviders: [web ? 'wasm' : 'cpu'],
+      graphOptimizationLevel: 'all',
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+    })
   return async (task) => {
     // The kernels are chosen while the first session is made.
     const show = isa === 'avx2' ? hideAvx512() : () => {}
     const model = await session(readFileSync(join(task.dir, 'model.onnx')))
     show()
     const inputs = inputsOf(ort, task)
-    const { data, dims } = (await model.run(inputs)).y as Ort.Tensor
-    const y = (data as Float32Array).slice()
+    const { data, dims } = (await model.run(inputs)).y
+    const y = data.slice()
     const run = into(model, inputs, dims)
     const copied = async (t: Ort.Tensor): Promise<number> => (await timed(await identity(t), 50)).ms / 2
-    const copies = await copied(inputs.x as Ort.Tensor) + await copied(new ort.Tensor('float32', y, dims))
-    return { y, run, note: `${ort.env.versions[web ? 'web' : 'node']}; of a run, copies in and out ${copies.toFixed(2)} ms` }
+    const copies = (await copied(inputs.x)) + (await copied(new ort.Tensor('float32', y, dims)))
+    return {
+      y,
+      run,
+      note: `${ort.env.versions[web ? 'web' : 'node']}; of a run, copies in and out ${copies.toFixed(2)} ms`,
+    }
   }
 
   /** The native one writes into a tensor that is there; the wasm makes a new one each time, and knows no other way. */

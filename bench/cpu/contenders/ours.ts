@@ -10,7 +10,8 @@ import { readTensor, type Prepare, type Prepared } from '../protocol.ts'
 
 export async function requestCpu(threads: number, simd: 'plain' | 'relaxed'): Promise<Device> {
   // Node 22 has relaxed SIMD by itself; on Node 20 it hides behind this flag, which the library leaves alone.
-  if (simd === 'relaxed' && Number(process.versions.node.split('.')[0]) < 22) v8.setFlagsFromString('--experimental-wasm-relaxed-simd')
+  if (simd === 'relaxed' && Number(process.versions.node.split('.')[0]) < 22)
+    v8.setFlagsFromString('--experimental-wasm-relaxed-simd')
   return Device.request({ backend: 'cpu', threads, simd })
 }
 
@@ -38,7 +39,11 @@ export async function oursPrepare(threads: number, simd: 'plain' | 'relaxed'): P
       const y = await take(forward())
       const images = readTensor(task.dir, 'x')
       const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000 })
-      const trainer = new Trainer(device, diffusionTask(device, { model, diffusion, seed: 0, load: async () => ({ images }) }), { batch: task.batch, steps: 1e6, lr: 1e-6, emaRates: [0.9995] })
+      const trainer = new Trainer(
+        device,
+        diffusionTask(device, { model, diffusion, seed: 0, load: async () => ({ images }) }),
+        { batch: task.batch, steps: 1e6, lr: 1e-6, emaRates: [0.9995] },
+      )
       return { y, run: () => trainer.next(), note }
     }
     const cotangent = device.tensor(readTensor(task.dir, 'cotangent'), [task.batch, 6, 32, 32])
@@ -66,7 +71,10 @@ export async function oursPrepare(threads: number, simd: 'plain' | 'relaxed'): P
       return { y: await take(op()), run: () => once(op), note }
     }
     if (task.kind === 'gemm') {
-      const [a, b] = ['x', 'w'].map((name) => device.tensor(readTensor(task.dir, name), [task.size, task.size])) as [Tensor, Tensor]
+      const [a, b] = ['x', 'w'].map((name) => device.tensor(readTensor(task.dir, name), [task.size, task.size])) as [
+        Tensor,
+        Tensor,
+      ]
       const op = (): Tensor => matmul(a, b)
       return { y: await take(op()), run: () => once(op), note }
     }

@@ -7,25 +7,37 @@ import { conv2d, Device, matmul, type Tensor } from '../../../src/tensor.ts'
 import { timed, type Run, type Task } from '../clock.ts'
 
 const query = new URL(location.href).searchParams
-const [library, threads, isa] = [query.get('library'), Number(query.get('threads')), query.get('isa') as 'plain' | 'relaxed']
+const [library, threads, isa] = [
+  query.get('library'),
+  Number(query.get('threads')),
+  query.get('isa') as 'plain' | 'relaxed',
+]
 
-const file = async (name: string): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await (await fetch(`/file/${name}`)).arrayBuffer())
+const file = async (name: string): Promise<Uint8Array<ArrayBuffer>> =>
+  new Uint8Array(await (await fetch(`/file/${name}`)).arrayBuffer())
 const floats = async (name: string): Promise<Float32Array> => new Float32Array((await file(name)).buffer)
 
 /** [n, c, p] to [n, p, c]. */
 function channelsLast(x: Float32Array, n: number, c: number): Float32Array {
   const p = x.length / n / c
   const out = new Float32Array(x.length)
-  for (let b = 0; b < n; b++) for (let k = 0; k < c; k++) for (let i = 0; i < p; i++) out[(b * p + i) * c + k] = x[(b * c + k) * p + i] as number
+  for (let b = 0; b < n; b++)
+    for (let k = 0; k < c; k++) for (let i = 0; i < p; i++) out[(b * p + i) * c + k] = x[(b * c + k) * p + i]
   return out
 }
 
 async function litert(task: Task): Promise<{ y: Float32Array; run: Run }> {
-  await loadLiteRt(isa === 'plain' ? '/litert/litert_wasm_compat_internal.js' : '/litert/', threads > 1 ? { threads: true } : {})
-  const model = await loadAndCompile(await file('model.tflite'), { accelerator: 'wasm', cpuOptions: { numThreads: threads } })
+  await loadLiteRt(
+    isa === 'plain' ? '/litert/litert_wasm_compat_internal.js' : '/litert/',
+    threads > 1 ? { threads: true } : {},
+  )
+  const model = await loadAndCompile(await file('model.tflite'), {
+    accelerator: 'wasm',
+    cpuOptions: { numThreads: threads },
+  })
   const x = await floats('x')
   let input: LiteTensor
-  const run = async (): Promise<LiteTensor> => (await model.run([input]))[0] as LiteTensor
+  const run = async (): Promise<LiteTensor> => (await model.run([input]))[0]
   let back = (y: Float32Array): Float32Array => y
   if (task.kind === 'conv') {
     const { batch, channels, size } = task
@@ -41,7 +53,8 @@ async function litert(task: Task): Promise<{ y: Float32Array; run: Run }> {
 
 async function ours(task: Task): Promise<{ y: Float32Array; run: Run }> {
   const device = await Device.request({ backend: 'cpu', threads, simd: isa })
-  const tensor = async (name: string, shape: readonly number[]): Promise<Tensor> => device.tensor(await floats(name), shape)
+  const tensor = async (name: string, shape: readonly number[]): Promise<Tensor> =>
+    device.tensor(await floats(name), shape)
   let op: () => Tensor
   if (task.kind === 'conv') {
     const { batch, channels, size } = task
@@ -65,7 +78,7 @@ type Command = { readonly prepare: Task } | { readonly round: number }
 async function work(): Promise<void> {
   let run: Run = () => {}
   for (;;) {
-    const command = await (await fetch('/command')).json() as Command
+    const command = (await (await fetch('/command')).json()) as Command
     let answer: BodyInit
     try {
       if ('prepare' in command) {

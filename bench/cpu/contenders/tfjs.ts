@@ -16,13 +16,24 @@ export async function tfjsPrepare(): Promise<Prepare> {
     const note = `${version_wasm}, SIMD ${String(await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT'))}`
     if (task.kind === 'conv') {
       const { batch, channels, size, dir } = task
-      const x = tf.tidy(() => tf.transpose(tf.tensor4d(readTensor(dir, 'x'), [batch, channels, size, size]), [0, 2, 3, 1])) as Tf.Tensor4D
-      const w = tf.tidy(() => tf.transpose(tf.tensor4d(readTensor(dir, 'w'), [channels, channels, 3, 3]), [2, 3, 1, 0])) as Tf.Tensor4D
+      const x = tf.tidy(() =>
+        tf.transpose(tf.tensor4d(readTensor(dir, 'x'), [batch, channels, size, size]), [0, 2, 3, 1]),
+      ) as Tf.Tensor4D
+      const w = tf.tidy(() =>
+        tf.transpose(tf.tensor4d(readTensor(dir, 'w'), [channels, channels, 3, 3]), [2, 3, 1, 0]),
+      ) as Tf.Tensor4D
       const conv = (): Tf.Tensor => tf.conv2d(x, w, 1, 'same')
-      return { y: tf.tidy(() => tf.transpose(conv(), [0, 3, 1, 2]).dataSync<'float32'>()).slice(), run: () => conv().dispose(), note }
+      return {
+        y: tf.tidy(() => tf.transpose(conv(), [0, 3, 1, 2]).dataSync<'float32'>()).slice(),
+        run: () => conv().dispose(),
+        note,
+      }
     }
     if (task.kind !== 'gemm') throw new Error(`tfjs-wasm does not do ${task.kind} here`)
-    const [a, b] = ['x', 'w'].map((name) => tf.tensor2d(readTensor(task.dir, name), [task.size, task.size])) as [Tf.Tensor2D, Tf.Tensor2D]
+    const [a, b] = ['x', 'w'].map((name) => tf.tensor2d(readTensor(task.dir, name), [task.size, task.size])) as [
+      Tf.Tensor2D,
+      Tf.Tensor2D,
+    ]
     const product = (): Tf.Tensor => tf.matMul(a, b)
     return { y: product().dataSync<'float32'>().slice(), run: () => product().dispose(), note }
   }

@@ -1,7 +1,21 @@
 /** `tweedie convert`: any checkpoint to safetensors, with what network it holds written into it. */
 import { readFile } from 'node:fs/promises'
-import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../../io/index.node.ts'
-import { checkStateDict, configMetadata, describeModel, parameterCount, planOf, preset as presetOf, stateDictOf } from '../../nn/index.ts'
+import {
+  convertToSafetensors,
+  openCheckpoint,
+  openFile,
+  writeFileAtomic,
+  type Checkpoint,
+} from '../../io/index.node.ts'
+import {
+  checkStateDict,
+  configMetadata,
+  describeModel,
+  parameterCount,
+  planOf,
+  preset as presetOf,
+  stateDictOf,
+} from '../../nn/index.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { counted } from '../counted.ts'
@@ -11,7 +25,11 @@ import { file, text } from '../option.ts'
 import { claimOutputs, inputsOf } from '../outputs.ts'
 
 const options = {
-  config: file({ value: 'FILE.json', help: 'the network\'s configuration, in guided-diffusion\'s names', otherwise: 'the .json of the same name beside IN' }),
+  config: file({
+    value: 'FILE.json',
+    help: "the network's configuration, in guided-diffusion's names",
+    otherwise: 'the .json of the same name beside IN',
+  }),
   preset: text({ value: 'NAME', help: 'a published configuration; tweedie info lists them' }),
   flags: flagsOption,
 }
@@ -22,8 +40,15 @@ export const convert: Command<typeof options> = {
   summary: 'turn a PyTorch checkpoint (.pt, .pth) into safetensors, metadata kept',
   options,
   positionals: [2, 2],
-  notes: ['Only tensors are read: a checkpoint that names any other Python object is refused. Floats become 32 bits wide. OUT may be there already if it holds the same numbers: a conversion with another --preset, say.'],
-  examples: ['convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion', 'convert model.pt model.safetensors --config model.json', 'convert model.pt model.safetensors --flags "$MODEL_FLAGS"'],
+  notes: [
+    'Only tensors are read: a checkpoint that names any other Python object is refused. Floats become 32 bits ' +
+      'wide. OUT may be there already if it holds the same numbers: a conversion with another --preset, say.',
+  ],
+  examples: [
+    'convert 64x64_diffusion.pt 64x64_diffusion.safetensors --preset 64x64_diffusion',
+    'convert model.pt model.safetensors --config model.json',
+    'convert model.pt model.safetensors --flags "$MODEL_FLAGS"',
+  ],
   async run(argv, { signal }) {
     const args = parseArguments(convert, argv)
     const [from, to] = args.positionals as [string, string]
@@ -32,23 +57,49 @@ export const convert: Command<typeof options> = {
     const checkpoint = await openWeights(from, signal)
     try {
       await using _ = await claimOutputs({
-        command: 'convert', inputs: [{ option: 'IN', path: from }, ...inputsOf(args)],
-        files: [{ option: 'OUT', path: to, keeps: async (path) => await sameNumbers(path, checkpoint, signal) ? null : `holds other numbers than ${from}` }],
+        command: 'convert',
+        inputs: [{ option: 'IN', path: from }, ...inputsOf(args)],
+        files: [
+          {
+            option: 'OUT',
+            path: to,
+            keeps: async (path) =>
+              (await sameNumbers(path, checkpoint, signal)) ? null : `holds other numbers than ${from}`,
+          },
+        ],
       })
       const preset = args.get('preset')
       const file = args.get('config')
-      const json = file !== undefined ? await readFile(file, 'utf8') : given.length === 0 ? await jsonBeside(from) : undefined
+      const json =
+        file !== undefined ? await readFile(file, 'utf8') : given.length === 0 ? await jsonBeside(from) : undefined
       const shapes = shapesOf(checkpoint)
-      const flagged = args.has('flags') ? describeModel({ ...checkpoint, metadata: {} }, { flags: args.required('flags') }) : undefined
+      const flagged = args.has('flags')
+        ? describeModel({ ...checkpoint, metadata: {} }, { flags: args.required('flags') })
+        : undefined
       const known = flagged ?? (preset === undefined ? undefined : presetOf(preset))
-      const said: Record<string, string> = known ? configMetadata(known.config, known.diffusion) : json !== undefined ? jsonMetadata(json) : {}
+      const said: Record<string, string> = known
+        ? configMetadata(known.config, known.diffusion)
+        : json !== undefined
+          ? jsonMetadata(json)
+          : {}
       const { preset: kept, ...metadata } = { ...checkpoint.metadata, ...said }
-      const network = metadata.config === undefined ? null : describeModel({ ...checkpoint, metadata: { ...metadata, ...(kept !== undefined && { preset: kept }) } })
+      const network =
+        metadata.config === undefined
+          ? null
+          : describeModel({ ...checkpoint, metadata: { ...metadata, ...(kept !== undefined && { preset: kept }) } })
       if (network) checkStateDict(stateDictOf(planOf(network.config)), shapes, from)
       const name = preset ?? network?.preset
-      await writeFileAtomic(to, convertToSafetensors({ ...checkpoint, metadata }, name === undefined ? {} : { preset: name }, { signal }), { signal })
+      await writeFileAtomic(
+        to,
+        convertToSafetensors({ ...checkpoint, metadata }, name === undefined ? {} : { preset: name }, { signal }),
+        { signal },
+      )
       const count = parameterCount(shapes)
-      const what = network ? name === undefined ? '' : `, the preset ${name}` : '. What network it is was not said (--config, --preset, --flags): say it when you use it'
+      const what = network
+        ? name === undefined
+          ? ''
+          : `, the preset ${name}`
+        : '. What network it is was not said (--config, --preset, --flags): say it when you use it'
       console.log(`${to}: ${counted(checkpoint.tensors.size, 'tensor')}, ${counted(count, 'number')}${what}`)
     } finally {
       await checkpoint.close()
@@ -64,14 +115,21 @@ function jsonMetadata(text: string): Record<string, string> {
   } catch (cause) {
     return fail(`the configuration is no JSON (${(cause as Error).message}).`)
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) return fail('the configuration must be a JSON object.')
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    return fail('the configuration must be a JSON object.')
   const { diffusion, training, ...config } = json as Record<string, unknown>
-  return Object.fromEntries(Object.entries({ config, diffusion, training }).filter(([, value]) => value !== undefined).map(([key, value]) => [key, JSON.stringify(value)]))
+  return Object.fromEntries(
+    Object.entries({ config, diffusion, training })
+      .filter(([, value]) => value !== undefined)
+      .map(([key, value]) => [key, JSON.stringify(value)]),
+  )
 }
 
 /** Whether a file holds the tensors of a checkpoint: then a conversion over it loses nothing. */
 async function sameNumbers(path: string, { tensors }: Checkpoint, signal: AbortSignal): Promise<boolean> {
-  const found = await openFile(path).then(openCheckpoint).catch(() => null)
+  const found = await openFile(path)
+    .then(openCheckpoint)
+    .catch(() => null)
   if (!found) return false
   try {
     if (found.tensors.size !== tensors.size) return false
@@ -87,4 +145,5 @@ async function sameNumbers(path: string, { tensors }: Checkpoint, signal: AbortS
   }
 }
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength)
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength)

@@ -18,11 +18,17 @@ export const fetchCommand: Command<typeof options> = {
   options,
   positionals: [0, catalogue.length],
   notes: [
-    'Prints the path of the safetensors file, and nothing else, on standard output. A file that is there is not downloaded again; remove it to do so.',
+    'Prints the path of the safetensors file, and nothing else, on standard output. A file that is there is not ' +
+      'downloaded again; remove it to do so.',
     'A download that breaks or is stopped goes on where it ended when it is run again.',
     'The cache folder is that of the measured kernels: $XDG_CACHE_HOME/tweedie, or ~/.cache/tweedie.',
   ],
-  examples: ['fetch', 'fetch 64x64_diffusion', 'sample --model $(tweedie fetch 64x64_diffusion) --labels 22', 'fetch lpips_alex lpips_vgg --to weights'],
+  examples: [
+    'fetch',
+    'fetch 64x64_diffusion',
+    'sample --model $(tweedie fetch 64x64_diffusion) --labels 22',
+    'fetch lpips_alex lpips_vgg --to weights',
+  ],
   async run(argv, { signal }) {
     const args = parseArguments(fetchCommand, argv)
     const folder = args.path('to') ?? weightsFolder()
@@ -37,17 +43,33 @@ export const weightsFolder = (): string => cacheFile('weights')
 
 /** An entry of the catalogue. @throws TweedieError 'option' for an unknown name, with the nearest one */
 export function entryNamed(name: string): CatalogueEntry {
-  if (name === 'celeba64_uncond') return fail('celeba64_uncond lies on Google Drive, where only a browser gets it: the README of soobin-um/sg-minority has the link. Then: tweedie convert FILE.pt celeba64_uncond.safetensors --preset celeba64_uncond')
-  return catalogue.find((entry) => entry.name === name)
-    ?? fail(`no published weights are known under the name "${name}"${didYouMean(name, catalogue.map((entry) => entry.name)) || '. tweedie fetch lists them.'}`)
+  if (name === 'celeba64_uncond')
+    return fail(
+      'celeba64_uncond lies on Google Drive, where only a browser gets it: the README of soobin-um/sg-minority ' +
+        'has the link. Then: tweedie convert FILE.pt celeba64_uncond.safetensors --preset celeba64_uncond',
+    )
+  return (
+    catalogue.find((entry) => entry.name === name) ??
+    fail(
+      `no published weights are known under the name "${name}"${
+        didYouMean(
+          name,
+          catalogue.map((entry) => entry.name),
+        ) || '. tweedie fetch lists them.'
+      }`,
+    )
+  )
 }
 
 async function list(folder: string): Promise<void> {
   console.log(`Published weights, kept in ${folder}`)
   for (const entry of catalogue) {
-    const there = await exists(weightsIn(folder, entry)) ? 'there   ' : '        '
+    const there = (await exists(weightsIn(folder, entry))) ? 'there   ' : '        '
     const checks = filesOf(entry).every(({ sha256 }) => sha256) ? 'sha256 published' : 'no sha256 published'
-    console.log(`  ${there}${entry.name.padEnd(34)}${entry.licence}, ${checks}, ${[...new Set(filesOf(entry).map(({ source }) => source))].join('; ')}`)
+    console.log(
+      `  ${there}${entry.name.padEnd(34)}${entry.licence}, ${checks}, ` +
+        `${[...new Set(filesOf(entry).map(({ source }) => source))].join('; ')}`,
+    )
   }
 }
 
@@ -64,9 +86,13 @@ export async function fetchWithProgress(entry: CatalogueEntry, folder: string, s
         }
         bar.view.update(mebibytes(done))
       },
-      onHash: (file, sha256, record) => console.error(`note: nobody has published a sha256 of ${file}. Found ${sha256}, kept in ${record} and compared at later downloads.`),
+      onHash: (file, sha256, record) =>
+        console.error(
+          `note: nobody has published a sha256 of ${file}. Found ${sha256}, kept in ${record} and ` +
+            'compared at later downloads.',
+        ),
     })
   } finally {
-    (bar as { view: Progress } | null)?.view.stop()
+    ;(bar as { view: Progress } | null)?.view.stop()
   }
 }

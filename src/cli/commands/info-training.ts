@@ -1,4 +1,7 @@
-/** What files of training say of themselves, as rows for `tweedie info`: states of runs, and the models that came of them. */
+/**
+ * What files of training say of themselves, as rows for `tweedie info`: states of runs, and the models that came of
+ * them.
+ */
 import { TweedieError } from '../../errors.ts'
 import { classifierMetadata, minorityMetadata } from '../../diffusion/index.ts'
 import type { Checkpoint } from '../../io/index.node.ts'
@@ -11,8 +14,24 @@ type Row = readonly [key: string, value: string]
 
 const count = (n: number | undefined): string => n?.toLocaleString('en') ?? 'not told'
 
-const isRun = fieldsOf({ steps: optional(aCount), batch: optional(aCount), lr: optional(aNumber), emaRates: optional(listOf(aNumber)), seed: optional(aCount) })
-interface Run { readonly kind?: unknown; readonly config?: unknown; readonly steps?: number; readonly batch?: number; readonly lr?: number; readonly emaRates?: readonly number[]; readonly seed?: number; readonly data?: unknown; readonly adapter?: unknown }
+const isRun = fieldsOf({
+  steps: optional(aCount),
+  batch: optional(aCount),
+  lr: optional(aNumber),
+  emaRates: optional(listOf(aNumber)),
+  seed: optional(aCount),
+})
+interface Run {
+  readonly kind?: unknown
+  readonly config?: unknown
+  readonly steps?: number
+  readonly batch?: number
+  readonly lr?: number
+  readonly emaRates?: readonly number[]
+  readonly seed?: number
+  readonly data?: unknown
+  readonly adapter?: unknown
+}
 
 /** How far a run is, and on what. */
 export function stateRows(checkpoint: Checkpoint): Row[] {
@@ -20,7 +39,7 @@ export function stateRows(checkpoint: Checkpoint): Row[] {
   const wrong = isRun(run, 'run')
   if (wrong !== undefined) throw new TweedieError('format', `${checkpoint.name}: ${wrong}. The file is damaged.`)
   const { kind, config, steps, batch, lr, emaRates, seed, data, adapter } = run as Run
-  const images = (n?: number): number | undefined => n === undefined || batch === undefined ? undefined : n * batch
+  const images = (n?: number): number | undefined => (n === undefined || batch === undefined ? undefined : n * batch)
   const { step, rows, history = [] } = countersOf(checkpoint)
   // Only classifiers have a pool.
   const command = kind === 'features' ? kind : String(config).includes('"pool"') ? 'classifier' : 'diffusion'
@@ -48,13 +67,25 @@ export function modelRows({ metadata, name }: Checkpoint): Row[] {
     const { levels, within, thresholds, extractor } = minority
     const scores = Float64Array.from(thresholds.flat()).sort()
     rows.push(
-      ['tells', `${levels} minority levels, cut within ${within === 'all' ? 'all images' : 'each class'}: for --minority-classifier`],
-      ['  scores', `up to ${scores[0]?.toPrecision(4)} in the lowest level, ${scores.at(-1)?.toPrecision(4)} in the rarest`],
+      [
+        'tells',
+        `${levels} minority levels, cut within ${within === 'all' ? 'all images' : 'each class'}: ` +
+          'for --minority-classifier',
+      ],
+      [
+        '  scores',
+        `up to ${scores[0]?.toPrecision(4)} in the lowest level, ${scores.at(-1)?.toPrecision(4)} in the rarest`,
+      ],
       ['  reads', extractor ? `features of ${extractor.name}, sha256 ${extractor.sha256}` : 'pixels'],
       ['  trained on', noiseInWords(minority)],
     )
   } else if (told) rows.push(['tells', `${told.of === 'real' ? 'images' : told.of}: ${told.names.join(', ')}`])
   const { step, images, data } = trainingOf(metadata)
-  if (typeof step === 'number' && typeof images === 'number') rows.push(['trained', `${counted(images, 'image')}, ${counted(step, 'step')}${typeof data === 'string' ? `, on data of the fingerprint ${data}` : ''}`])
+  if (typeof step === 'number' && typeof images === 'number')
+    rows.push([
+      'trained',
+      `${counted(images, 'image')}, ${counted(step, 'step')}` +
+        `${typeof data === 'string' ? `, on data of the fingerprint ${data}` : ''}`,
+    ])
   return rows
 }

@@ -3,8 +3,20 @@ import { processOf } from '../../diffusion/index.ts'
 import { TweedieError } from '../../errors.ts'
 import type { Checkpoint } from '../../io/index.node.ts'
 import {
-  checkStateDict, describeModel, memoryOf, noiseInWords, parameterCount, planOf, preset as presetOf, presetNames, presetsLike, presetsWith, publishedSelfDistance, stateDictOf,
-  type DiffusionProcess, type ModelDescription,
+  checkStateDict,
+  describeModel,
+  memoryOf,
+  noiseInWords,
+  parameterCount,
+  planOf,
+  preset as presetOf,
+  presetNames,
+  presetsLike,
+  presetsWith,
+  publishedSelfDistance,
+  stateDictOf,
+  type DiffusionProcess,
+  type ModelDescription,
 } from '../../nn/index.ts'
 import { lpipsNetOf } from '../../nn/lpips-plan.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
@@ -46,20 +58,30 @@ export const info: Command<typeof options> = {
   },
 }
 
-const mebibytes = (bytes: number): string => bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`
+const mebibytes = (bytes: number): string =>
+  bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
-const show = (rows: readonly (readonly [string, string])[]): void => rows.forEach(([key, value]) => console.log(`  ${key.padEnd(23)}${value}`))
+const show = (rows: readonly (readonly [string, string])[]): void =>
+  rows.forEach(([key, value]) => console.log(`  ${key.padEnd(23)}${value}`))
 
 async function showDevices({ signal, requestDevice }: Session): Promise<void> {
-  const found: readonly AdapterListing[] | TweedieError = await listAdapters().catch((error: unknown) => (error instanceof TweedieError ? error : Promise.reject(error)))
+  const found: readonly AdapterListing[] | TweedieError = await listAdapters().catch((error: unknown) =>
+    error instanceof TweedieError ? error : Promise.reject(error),
+  )
   using used = await requestDevice({ signal })
   using cpu = await requestDevice({ signal, backend: 'cpu' })
   const head = (name: string): void => console.log(`${name}${name === used.adapter.name ? ' (this one is used)' : ''}`)
-  const limit = ({ maxBufferBytes, maxBindingBytes }: AdapterDescription): string => mebibytes(Math.min(maxBufferBytes, maxBindingBytes))
+  const limit = ({ maxBufferBytes, maxBindingBytes }: AdapterDescription): string =>
+    mebibytes(Math.min(maxBufferBytes, maxBindingBytes))
   for (const adapter of found instanceof TweedieError ? [] : found) {
     head(adapter.name)
     show([
-      ['kind', adapter.software ? 'WebGPU in software: computed by the CPU, slower than its own backend and no measure of a GPU' : 'WebGPU in hardware'],
+      [
+        'kind',
+        adapter.software
+          ? 'WebGPU in software: computed by the CPU, slower than its own backend and no measure of a GPU'
+          : 'WebGPU in hardware',
+      ],
       ['vendor, architecture', [adapter.vendor, adapter.architecture].filter(Boolean).join(', ') || 'not told'],
       ['largest buffer', mebibytes(adapter.maxBufferBytes)],
       ['largest tensor', limit(adapter)],
@@ -68,7 +90,10 @@ async function showDevices({ signal, requestDevice }: Session): Promise<void> {
     ])
   }
   head(cpu.adapter.name)
-  show([['kind', 'the CPU backend, WebAssembly'], ['all tensors together', `at most ${limit(cpu.adapter)}`]])
+  show([
+    ['kind', 'the CPU backend, WebAssembly'],
+    ['all tensors together', `at most ${limit(cpu.adapter)}`],
+  ])
   if (found instanceof TweedieError) console.log(`\nNo WebGPU: ${found.message}`)
   else if (found.every(({ software }) => software)) console.log('\nNo GPU found.')
   console.log(`\nPresets of published models: ${presetNames().join(', ')}`)
@@ -90,19 +115,30 @@ async function showCheckpoint(path: string, checkpoint: Checkpoint, told: Told):
 
 async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags }: Told): Promise<void> {
   const shapes = shapesOf(checkpoint)
-  if (checkpoint.metadata.kind === 'features') return show([['network', 'feature net: for --features'], ...modelRows(checkpoint)])
+  if (checkpoint.metadata.kind === 'features')
+    return show([['network', 'feature net: for --features'], ...modelRows(checkpoint)])
   const json = preset === undefined && flags === undefined ? await jsonBeside(path) : undefined
   let description: ModelDescription
   try {
-    description = describeModel(checkpoint, { ...(preset !== undefined && { preset }), ...(flags !== undefined && { flags }), ...(json !== undefined && { json }) })
+    description = describeModel(checkpoint, {
+      ...(preset !== undefined && { preset }),
+      ...(flags !== undefined && { flags }),
+      ...(json !== undefined && { json }),
+    })
   } catch (error) {
-    if (preset !== undefined || flags !== undefined || json !== undefined || checkpoint.metadata.config !== undefined) throw error
+    if (preset !== undefined || flags !== undefined || json !== undefined || checkpoint.metadata.config !== undefined)
+      throw error
     return show([['network', guess(shapes, path)]])
   }
   const { config, diffusion } = description
   checkStateDict(stateDictOf(planOf(config)), shapes, path)
   const like = presetsLike(config, diffusion)
-  const whose = description.preset !== undefined ? `, the preset ${description.preset}` : like.length > 0 ? `, that of the presets ${like.join(', ')}: --preset says which` : ''
+  const whose =
+    description.preset !== undefined
+      ? `, the preset ${description.preset}`
+      : like.length > 0
+        ? `, that of the presets ${like.join(', ')}: --preset says which`
+        : ''
   const inference = memoryOf(config)
   const gradient = memoryOf(config, { gradient: true })
   const { kind, ...fields } = config
@@ -110,19 +146,33 @@ async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags
   const network = kind === 'classifier' ? kind : enlarges ? 'super-resolution U-Net' : 'U-Net'
   show([
     ['network', `${network}${whose}`],
-    ...Object.entries(fields).map(([key, value]) => [`  ${key}`, Array.isArray(value) ? value.join(', ') : String(value)] as const),
-    ['process', diffusion ? noiseInWords(diffusion) : 'not told: --schedule and --diffusion-steps are needed for sampling'],
+    ...Object.entries(fields).map(
+      ([key, value]) => [`  ${key}`, Array.isArray(value) ? value.join(', ') : String(value)] as const,
+    ),
+    [
+      'process',
+      diffusion ? noiseInWords(diffusion) : 'not told: --schedule and --diffusion-steps are needed for sampling',
+    ],
     ...(diffusion && kind === 'unet' ? [['  predicts', predicted(processOf(description))] as const] : []),
     ...publishedRows(description.preset),
     ...modelRows(checkpoint),
-    ['memory, one image', `${mebibytes(inference.bytes)} (weights ${mebibytes(inference.weights)}), largest tensor ${mebibytes(inference.largestBuffer)}`],
+    [
+      'memory, one image',
+      `${mebibytes(inference.bytes)} (weights ${mebibytes(inference.weights)}), largest tensor ` +
+        `${mebibytes(inference.largestBuffer)}`,
+    ],
     ['  with its gradient', `${mebibytes(gradient.bytes)}, largest tensor ${mebibytes(gradient.largestBuffer)}`],
   ])
 }
 
 /** What a U-Net predicts, and the variance it is sampled with. */
 function predicted({ meanType, varianceType }: DiffusionProcess): string {
-  const variance = { learnedRange: 'variance learned', learned: 'variance learned', fixedLarge: 'variance FIXED_LARGE', fixedSmall: 'variance FIXED_SMALL' }[varianceType]
+  const variance = {
+    learnedRange: 'variance learned',
+    learned: 'variance learned',
+    fixedLarge: 'variance FIXED_LARGE',
+    fixedSmall: 'variance FIXED_SMALL',
+  }[varianceType]
   return `${meanTypeName(meanType)}, ${variance}`
 }
 
@@ -130,25 +180,45 @@ function predicted({ meanType, varianceType }: DiffusionProcess): string {
 function publishedRows(name: string | undefined): (readonly [string, string])[] {
   if (name === undefined) return []
   const { respacing, classifier, selfGuided, boostAndSkip, minority } = presetOf(name).sampling
-  const row = <T extends { source: string }>(what: string, hint: T | undefined, text: (hint: T) => string) => hint ? [[`published ${what}`, `${text(hint)} (${hint.source})`] as const] : []
+  const row = <T extends { source: string }>(what: string, hint: T | undefined, text: (hint: T) => string) =>
+    hint ? [[`published ${what}`, `${text(hint)} (${hint.source})`] as const] : []
   return [
     ...row('steps', respacing, ({ steps }) => steps),
     ...row('class guidance', classifier, ({ preset, scale }) => `scale ${scale}, ${preset}`),
-    ...row('self-guidance', selfGuided, ({ weight, every, strength }) => `weight ${weight}, every ${every}, strength ${strength}, ${publishedSelfDistance}`),
+    ...row(
+      'self-guidance',
+      selfGuided,
+      ({ weight, every, strength }) =>
+        `weight ${weight}, every ${every}, strength ${strength}, ${publishedSelfDistance}`,
+    ),
     ...row('boost and skip', boostAndSkip, ({ boost, skip }) => `${boost}, ${skip}`),
-    ...row('guidance', minority, ({ scale, target, backbone, featureExtractor }) => [`scale ${scale}`, ...(target === undefined ? [] : [`level ${target}`]), ...(backbone ? [`of ${backbone}`] : []), ...(featureExtractor ? [`on ${featureExtractor}`] : [])].join(', ')),
+    ...row('guidance', minority, ({ scale, target, backbone, featureExtractor }) =>
+      [
+        `scale ${scale}`,
+        ...(target === undefined ? [] : [`level ${target}`]),
+        ...(backbone ? [`of ${backbone}`] : []),
+        ...(featureExtractor ? [`on ${featureExtractor}`] : []),
+      ].join(', '),
+    ),
   ]
 }
 
 /** What a checkpoint without a configuration may be, from its tensors alone. */
 function guess(shapes: ReadonlyMap<string, readonly number[]>, path: string): string {
   const fits = presetsWith(shapes)
-  if (fits.length > 0) return `not told, but its tensors are those of ${fits.length > 1 ? 'the presets' : 'the preset'} ${fits.join(', ')}: --preset ${fits.length > 1 ? 'says which' : fits[0]}`
+  if (fits.length > 0)
+    return (
+      `not told, but its tensors are those of ${fits.length > 1 ? 'the presets' : 'the preset'} ` +
+      `${fits.join(', ')}: --preset ${fits.length > 1 ? 'says which' : fits[0]}`
+    )
   try {
     return `LPIPS, ${lpipsNetOf(shapes.keys(), path)}: for --lpips`
   } catch (error) {
     if (!(error instanceof TweedieError)) throw error
     const first = [...shapes.keys()].slice(0, 3).join(', ')
-    return `not told, and no published one: --flags "$MODEL_FLAGS" or a .json beside it says it. First tensors: ${first}`
+    return (
+      'not told, and no published one: --flags "$MODEL_FLAGS" or a .json beside it says ' +
+      `it. First tensors: ${first}`
+    )
   }
 }

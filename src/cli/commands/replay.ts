@@ -12,17 +12,28 @@ import { readRecord, type RunRecord } from '../sampling/run-record.ts'
 import { runSample, sample } from './sample.ts'
 
 /** What a run reads, its networks first. */
-const reads = [...new Set(['model', ...Object.keys({ ...guidanceOptions, ...upsamplerOptions, ...sampleOptions })] as SampleOption[])].filter((name) => readsPath(sampleOptions[name]))
+const reads = [
+  ...new Set([
+    'model',
+    ...Object.keys({ ...guidanceOptions, ...upsamplerOptions, ...sampleOptions }),
+  ] as SampleOption[]),
+].filter((name) => readsPath(sampleOptions[name]))
 
 /** The same as options of `replay`: where it lies now. */
-const moved = Object.fromEntries(reads.map((name, i) => {
-  const { path, called }: Option = sampleOptions[name]
-  const help = i === 0 ? `where ${called} lies now, if it was moved` : `the same for ${called}`
-  return [name, path === 'images' ? images({ value: 'DATA', help }) : file({ value: 'FILE', help })]
-}))
+const moved = Object.fromEntries(
+  reads.map((name, i) => {
+    const { path, called }: Option = sampleOptions[name]
+    const help = i === 0 ? `where ${called} lies now, if it was moved` : `the same for ${called}`
+    return [name, path === 'images' ? images({ value: 'DATA', help }) : file({ value: 'FILE', help })]
+  }),
+)
 
 const options: OptionTable & AnyDefault<typeof deviceOptions> = {
-  out: output({ value: 'DIR', help: 'folder for the results, not that of a finished run', otherwise: 'that of run.json, if none of its pictures is there any more' }),
+  out: output({
+    value: 'DIR',
+    help: 'folder for the results, not that of a finished run',
+    otherwise: 'that of run.json, if none of its pictures is there any more',
+  }),
   ...moved,
   ...deviceOptions,
   backend: { ...deviceOptions.backend, default: undefined, otherwise: 'that of the run' },
@@ -35,13 +46,16 @@ export const replay: Command<typeof options> = {
   summary: 'make the files of a run again, from its run.json',
   options,
   positionals: [1, 1],
-  notes: ['The weights must be those of the run: their sha256 is compared. On the same adapter, and on any CPU without relaxed SIMD, the pictures are the same to the byte; elsewhere a few pixels may differ by one.'],
+  notes: [
+    'The weights must be those of the run: their sha256 is compared. On the same adapter, and on any CPU without ' +
+      'relaxed SIMD, the pictures are the same to the byte; elsewhere a few pixels may differ by one.',
+  ],
   examples: ['replay out/sample/run.json --out out/again'],
   async run(argv, session) {
     const args = parseArguments(replay, argv)
     onDevice(session, args) // its mistakes before the files are read
     const [path] = args.positionals as [string]
-    const old = await readRecord(path) ?? fail(`cannot read ${path}: there is no such file.`)
+    const old = (await readRecord(path)) ?? fail(`cannot read ${path}: there is no such file.`)
     const merged: Record<string, string | number | boolean> = { ...old.options }
     for (const name of reads) {
       const path = args.text(name)
@@ -49,9 +63,14 @@ export const replay: Command<typeof options> = {
       if (path !== undefined) merged[name] = path
       const expected = old.sha256[name]
       if (merged[name] === undefined || expected === undefined) continue
-      const found = await sha256sOf(sampleOptions[name], String(merged[name]), session.signal).catch((error: NodeJS.ErrnoException) =>
-        error.code === 'ENOENT' ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`) : Promise.reject(error))
-      if (!found.includes(expected)) fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found[0]}, expected ${expected}.`)
+      const found = await sha256sOf(sampleOptions[name], String(merged[name]), session.signal).catch(
+        (error: NodeJS.ErrnoException) =>
+          error.code === 'ENOENT'
+            ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`)
+            : Promise.reject(error),
+      )
+      if (!found.includes(expected))
+        fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found[0]}, expected ${expected}.`)
     }
     // Whatever is published for its network by now.
     if (merged.upsampler !== undefined) merged['upsampler-respacing'] ??= ''
@@ -60,15 +79,26 @@ export const replay: Command<typeof options> = {
     if (merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
     await refuseFinished(path, old, merged.out)
     const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))
-    if (unknown.length > 0) fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
+    if (unknown.length > 0)
+      fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
     // Until November 2026 models without variance head were drawn with FIXED_SMALL; others take no notice of it.
     merged['sigma-small'] ??= true
     // Then, too, self-guidance took grey images for those in [0, 1]; others take no notice of it.
     if (merged['guide-weight'] !== undefined) merged['grey-range'] ??= '0..1'
     const { backend, architecture } = old.adapter
-    Object.assign(merged, { backend: args.text('backend') ?? backend, simd: args.text('simd') ?? (architecture === 'wasm-simd' ? 'plain' : 'auto') })
+    Object.assign(merged, {
+      backend: args.text('backend') ?? backend,
+      simd: args.text('simd') ?? (architecture === 'wasm-simd' ? 'plain' : 'auto'),
+    })
     if (args.has('threads')) merged.threads = args.required('threads')
-    const record = await runSample(parseArguments(sample, Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`)), session, old.kernels)
+    const record = await runSample(
+      parseArguments(
+        sample,
+        Object.entries(merged).map(([name, value]) => `--${name}=${String(value)}`),
+      ),
+      session,
+      old.kernels,
+    )
     const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
     const elsewhere = same < old.samples.length && record.adapter.name !== old.adapter.name
     const where = elsewhere ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''
@@ -80,7 +110,8 @@ export const replay: Command<typeof options> = {
 async function refuseFinished(path: string, { samples }: RunRecord, out: string): Promise<void> {
   if (resolve(out) === resolve(dirname(path))) {
     for (const { file } of samples) {
-      if (await exists(join(out, basename(file)))) fail(`${out} holds the pictures of the run: --out DIR makes them again in another folder, and compares.`)
+      if (await exists(join(out, basename(file))))
+        fail(`${out} holds the pictures of the run: --out DIR makes them again in another folder, and compares.`)
     }
   } else if ((await readRecord(join(out, 'run.json')))?.status === 'done') {
     fail(`${out} holds a finished run: choose another --out.`)

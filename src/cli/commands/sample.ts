@@ -25,23 +25,36 @@ import type { Kernels } from '../sampling/tune.ts'
 export const sample: Command<typeof sampleOptions> = {
   name: 'sample',
   usage: '--model M.safetensors [options]',
-  summary: 'draw samples: plain, DDIM, led to the rare by themselves or by a minority classifier, small or in two stages',
+  summary:
+    'draw samples: plain, DDIM, led to the rare by themselves or by a minority classifier, small or in two stages',
   options: sampleOptions,
   positionals: [0, 0],
   notes: [
-    'Guidances add up: each kind is added to any method and sampler by its own options. --method minority-guided, sehwag and attributes only say that theirs must be there.',
-    'Papers: self-guided is Um & Ye, ECCV 2024. boost-and-skip is Um et al., ICML 2025. minority-guided is Um et al., ICLR 2024, Eq. 8, with a class-conditional classifier Eq. 17, with --minority-tilt Eq. 18; each score is Eq. 7, of a class-conditional model Eq. 16. classifier guidance is Dhariwal & Nichol, NeurIPS 2021; ddim Song et al., ICLR 2021; sehwag Sehwag et al., CVPR 2022.',
-    'Defaults are what was published for the model, where its file or --preset says which it is. What a run does otherwise is said, and kept in run.json.',
-    "Of a self-guided run, run.json and the report have the paper's own metric of each sample beside its minority score: the distance whose gradient led it, of the state at the last guided step.",
-    'The folder gets sample-0000.png and so on, contact-sheet.png (of very many the first), report.html (a page for every thousand; up to 16 MiB of pictures are inside, so that it can be mailed) and run.json. When a run was interrupted, the same command goes on after its last finished batch, and its pictures are the same. A finished run stays as it is: the same command makes what is missing, a larger --number adds samples, and other options need another --out.',
+    'Guidances add up: each kind is added to any method and sampler by its own options. --method ' +
+      'minority-guided, sehwag and attributes only say that theirs must be there.',
+    'Papers: self-guided is Um & Ye, ECCV 2024. boost-and-skip is Um et al., ICML 2025. minority-guided is Um et ' +
+      'al., ICLR 2024, Eq. 8, with a class-conditional classifier Eq. 17, with --minority-tilt Eq. 18; each score ' +
+      'is Eq. 7, of a class-conditional model Eq. 16. classifier guidance is Dhariwal & Nichol, NeurIPS 2021; ddim ' +
+      'Song et al., ICLR 2021; sehwag Sehwag et al., CVPR 2022.',
+    'Defaults are what was published for the model, where its file or --preset says which it is. What a run does ' +
+      'otherwise is said, and kept in run.json.',
+    "Of a self-guided run, run.json and the report have the paper's own metric of each sample beside its " +
+      'minority score: the distance whose gradient led it, of the state at the last guided step.',
+    'The folder gets sample-0000.png and so on, contact-sheet.png (of very many the first), report.html (a page ' +
+      'for every thousand; up to 16 MiB of pictures are inside, so that it can be mailed) and run.json. When a run ' +
+      'was interrupted, the same command goes on after its last finished batch, and its pictures are the same. A ' +
+      'finished run stays as it is: the same command makes what is missing, a larger --number adds samples, and ' +
+      'other options need another --out.',
   ],
   examples: [
     'sample --model bccd32 --respacing 50',
     'sample --model bccd32 --respacing 50 --method self-guided --guide-weight 0.8 --seed 7 --out out/rare',
     'sample --model bccd32 --respacing 50 --method minority-guided --minority-scale 2',
     'sample --model M.safetensors --method minority-guided --minority-classifier mc.safetensors --minority-target 9',
-    'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --self-guided --upsampler 64_256_upsampler.pt --upsampler-preset 64_256_upsampler --upsampler-respacing 250',
-    'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --method ddim --eta 0.7 --respacing ddim50',
+    'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --self-guided --upsampler ' +
+      '64_256_upsampler.pt --upsampler-preset 64_256_upsampler --upsampler-respacing 250',
+    'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --method ddim ' +
+      '--eta 0.7 --respacing ddim50',
   ],
   async run(argv, session) {
     await runSample(parseArguments(sample, argv), session)
@@ -49,7 +62,11 @@ export const sample: Command<typeof sampleOptions> = {
 }
 
 /** Draws what the arguments say and prints where it is. `kernels`: those of the run that is repeated. */
-export async function runSample(args: Arguments<typeof sampleOptions>, { signal, requestDevice }: Session, kernels?: Kernels): Promise<RunRecord> {
+export async function runSample(
+  args: Arguments<typeof sampleOptions>,
+  { signal, requestDevice }: Session,
+  kernels?: Kernels,
+): Promise<RunRecord> {
   const session = onDevice({ signal, requestDevice }, args)
   const path = args.required('model', ': the weights to draw from, as in --model bccd32')
   const file = await openModel(path, toldOf(args), signal)
@@ -60,9 +77,14 @@ export async function runSample(args: Arguments<typeof sampleOptions>, { signal,
     await using _ = await claimOutputs(outputsOf(settings, inputsOf(args)))
     const setup = await setUp(settings, file, given, session)
     try {
-      const unfinished = await resumable(settings, session, () => draw(setup, settings, version(), session, kernels ? { kernels } : {}))
+      const unfinished = await resumable(settings, session, () =>
+        draw(setup, settings, version(), session, kernels ? { kernels } : {}),
+      )
       const run = await finish(settings, unfinished, setup.distance.name, signal)
-      console.log(`${counted(run.record.samples.length, 'sample')}, mean minority score ${meanScore(run).toPrecision(4)} (${run.distance}): ${join(settings.out, 'report.html')}`)
+      console.log(
+        `${counted(run.record.samples.length, 'sample')}, mean minority score ${meanScore(run).toPrecision(4)} ` +
+          `(${run.distance}): ${join(settings.out, 'report.html')}`,
+      )
       if (settings.save !== null) console.log(`Numbers: ${settings.save}`)
       return run.record
     } finally {
@@ -75,8 +97,13 @@ export async function runSample(args: Arguments<typeof sampleOptions>, { signal,
 
 /** What a run writes, for {@link claimOutputs}. */
 export const outputsOf = ({ out, save }: SampleSettings, inputs: Outputs['inputs']): Outputs => ({
-  command: 'sample', inputs, folders: [{ option: '--out', path: out, names: runNames, record: 'run.json' }],
-  files: save === null ? [] : [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(sample|base|first_step|middle_step)$/) }],
+  command: 'sample',
+  inputs,
+  folders: [{ option: '--out', path: out, names: runNames, record: 'run.json' }],
+  files:
+    save === null
+      ? []
+      : [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(sample|base|first_step|middle_step)$/) }],
 })
 
 /** Says of a failure in the middle that what is finished is kept. */
@@ -86,18 +113,32 @@ export async function resumable<T>({ out }: SampleSettings, { signal }: Session,
   } catch (error) {
     if (signal.aborted) console.error(`Finished batches are in ${out}; the same command goes on from there.`)
     if (!(error instanceof TweedieError) || error.code !== 'device-lost') throw error
-    throw new TweedieError('device-lost', `${error.message} Finished batches are in ${out}; the same command goes on from there.`, { cause: error })
+    throw new TweedieError(
+      'device-lost',
+      `${error.message} Finished batches are in ${out}; the same command goes on from there.`,
+      { cause: error },
+    )
   }
 }
 
 /** Adds contact sheet and report to a drawn run, and marks it as done. */
-export async function finish(settings: SampleSettings, unfinished: RunRecord, distance: string, signal: AbortSignal): Promise<ReportRun> {
+export async function finish(
+  settings: SampleSettings,
+  unfinished: RunRecord,
+  distance: string,
+  signal: AbortSignal,
+): Promise<ReportRun> {
   const { out, method } = settings
   const record: RunRecord = { ...unfinished, status: 'done' }
   const { samples } = record
   const run: ReportRun = { name: method, record, distance, folder: out }
   await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(await firstPictures(run)))], { signal })
-  await writeReport(out, [run], { title: `${counted(samples.length, 'sample')}, ${method}`, intro: introOf(samples) }, signal)
+  await writeReport(
+    out,
+    [run],
+    { title: `${counted(samples.length, 'sample')}, ${method}`, intro: introOf(samples) },
+    signal,
+  )
   await saveRecord(out, record)
   if (settings.save !== null) await removeParts(out, beginsOf(settings))
   return run
@@ -115,7 +156,9 @@ export async function firstPictures({ folder, record: { samples } }: ReportRun, 
 
 function introOf(samples: readonly FinishedSample[]): string {
   const led = samples.some(({ targets }) => targets?.minority !== undefined) ? ', the minority level it was led to' : ''
-  const small = samples.some(({ base }) => base !== undefined) ? ' of the small picture it was made from, beside it' : ''
+  const small = samples.some(({ base }) => base !== undefined)
+    ? ' of the small picture it was made from, beside it'
+    : ''
   const measured = samples.some(({ metric }) => metric !== undefined) ? ", and self-guidance's own metric" : ''
   return `Each picture with its number${led} and the minority score${small}${measured}.`
 }

@@ -7,9 +7,16 @@ import { integer, number, output, text } from '../option.ts'
 import { claimOutputs, keepsOthers } from '../outputs.ts'
 
 const options = {
-  'long-tail': number({ value: 'IF', min: 1, help: 'keep class c of C at max * IF^(-c/(C-1)) images, max being the largest class' }),
+  'long-tail': number({
+    value: 'IF',
+    min: 1,
+    help: 'keep class c of C at max * IF^(-c/(C-1)) images, max being the largest class',
+  }),
   'hold-out': number({ value: 'F', help: 'hold out this fraction of the images, or of the groups of --by' }),
-  by: text({ value: 'COLUMN', help: "images with the same number in this array of an .npz make a group, which is never split" }),
+  by: text({
+    value: 'COLUMN',
+    help: 'images with the same number in this array of an .npz make a group, which is never split',
+  }),
   seed: integer({ value: 'N', help: 'of the random choice', default: '0' }),
   out: output({ value: 'FILE', help: 'the selection', default: 'selection.json' }),
   ...classOptions,
@@ -21,7 +28,12 @@ export const select: Command<typeof options> = {
   summary: 'make a data set long-tailed, or hold a part of it out of training',
   options,
   positionals: [1, 1],
-  notes: ['DATA is a folder of PNG and JPEG files, an .npz or an IDX file. The long tail comes first and the part is held out of what is left. Commands with --data take the file as --select FILE [--part train|held-out] and refuse it for other data.', '--out may be a selection that is there already, which is replaced; no other file is.'],
+  notes: [
+    'DATA is a folder of PNG and JPEG files, an .npz or an IDX file. The long tail comes first and the part is ' +
+      'held out of what is left. Commands with --data take the file as --select FILE [--part train|held-out] and ' +
+      'refuse it for other data.',
+    '--out may be a selection that is there already, which is replaced; no other file is.',
+  ],
   examples: [
     'select bccd_cells_32.npz --hold-out 0.2 --by source_image --out split.json',
     'select train-images-idx3-ubyte.gz --long-tail 100 --out long-tail.json',
@@ -32,14 +44,22 @@ export const select: Command<typeof options> = {
     const holdOut = args.get('hold-out')
     const seed = args.get('seed')
     const by = args.get('by')
-    if (longTail === undefined && holdOut === undefined) fail('Nothing to select: give --long-tail IF, --hold-out F, or both.')
+    if (longTail === undefined && holdOut === undefined)
+      fail('Nothing to select: give --long-tail IF, --hold-out F, or both.')
     const out = args.get('out')
     await using _ = await claimOutputs({
-      command: 'select', inputs: [{ option: 'DATA', path: args.positionals[0] }], files: [{ option: '--out', path: out, keeps: keepsOthers('selection') }],
+      command: 'select',
+      inputs: [{ option: 'DATA', path: args.positionals[0] }],
+      files: [{ option: '--out', path: out, keeps: keepsOthers('selection') }],
     })
     const set = await openClasses(args.positionals[0], args, signal)
     for (const note of set.notes) console.error(`${set.name}: ${note}`)
-    const selection = selectImages(set, { seed, ...longTail !== undefined && { longTail }, ...holdOut !== undefined && { holdOut }, ...by !== undefined && { by } })
+    const selection = selectImages(set, {
+      seed,
+      ...(longTail !== undefined && { longTail }),
+      ...(holdOut !== undefined && { holdOut }),
+      ...(by !== undefined && { by }),
+    })
     await writeText(out, encodeSelection(selection, out), signal)
     console.log(table(set, selection))
     console.log(out)
@@ -55,5 +75,11 @@ function table(set: ImageSet, { parts }: Selection): string {
     ...Object.entries(parts).map(([part, indices]) => [part, ...classCounts(set, indices), indices.length]),
   ].map((column) => column.map(String))
   const widths = columns.map((column) => Math.max(...column.map((cell) => cell.length)))
-  return columns[0].map((_, row) => columns.map((column, c) => c === 0 ? column[row].padEnd(widths[c]) : column[row].padStart(widths[c])).join('  ')).join('\n')
+  return columns[0]
+    .map((_, row) =>
+      columns
+        .map((column, c) => (c === 0 ? column[row].padEnd(widths[c]) : column[row].padStart(widths[c])))
+        .join('  '),
+    )
+    .join('\n')
 }

@@ -1,6 +1,7 @@
 /**
- * `tweedie shrink`: a set of images as small PNGs, cut and scaled once. Training does it for every batch, and of photos of many
- * megapixels decoding one takes longer than a step of training on it. What is trained on is the same to the bit.
+ * `tweedie shrink`: a set of images as small PNGs, cut and scaled once. Training does it for every batch, and
+ * of photos of many megapixels decoding one takes longer than a step of training on it. What is trained on is
+ * the same to the bit.
  */
 import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
@@ -31,21 +32,34 @@ export const shrink: Command<typeof options> = {
   summary: 'cut and scale images once, so that training need not decode large ones again and again',
   options,
   positionals: [1, 1],
-  notes: ['DATA is a folder of PNG and JPEG files, an .npz or an IDX file. Each image becomes a PNG of the same name (a.jpg becomes a.jpg.png) in the same sub-folder: the middle square, scaled as guided-diffusion does. Training with --crop center sees the same pixels as from DATA, unless it makes colour images grey.', 'The same command goes on where it was stopped.'],
+  notes: [
+    'DATA is a folder of PNG and JPEG files, an .npz or an IDX file. Each image becomes a PNG of the same name ' +
+      '(a.jpg becomes a.jpg.png) in the same sub-folder: the middle square, scaled as guided-diffusion does. ' +
+      'Training with --crop center sees the same pixels as from DATA, unless it makes colour images grey.',
+    'The same command goes on where it was stopped.',
+  ],
   examples: ['shrink photos/ --image-size 64 --out photos64'],
   async run(argv, { signal }) {
     const args = parseArguments(shrink, argv)
-    const data = args.positionals[0]!
+    const data = args.positionals[0]
     const size = args.required('image-size', ': the side of the squares, as in --image-size 64')
     const out = resolve(args.required('out', ': a folder for the small images'))
-    await using _ = await claimOutputs({ command: 'shrink', inputs: [{ option: 'DATA', path: data }], folders: [{ option: '--out', path: out, names: /\.png$/, record: shrunkRecord }] })
+    await using _ = await claimOutputs({
+      command: 'shrink',
+      inputs: [{ option: 'DATA', path: data }],
+      folders: [{ option: '--out', path: out, names: /\.png$/, record: shrunkRecord }],
+    })
     const set = await openClasses(data, args, signal)
     for (const note of set.notes) console.error(`${set.name}: ${note}`)
     checkImages(set, { size, crop: 'center' })
     const record = { program: 'tweedie', kind: 'shrunk', data: set.name, fingerprint: set.fingerprint, size }
     const path = join(out, shrunkRecord)
     const before = await jsonOf(path)
-    if (before && (before.fingerprint !== set.fingerprint || before.size !== size)) fail(`${out} holds the images of ${String(before.data)} at ${String(before.size)} x ${String(before.size)}, and these are others: choose another --out.`)
+    if (before && (before.fingerprint !== set.fingerprint || before.size !== size))
+      fail(
+        `${out} holds the images of ${String(before.data)} at ${String(before.size)} x ${String(before.size)}, ` +
+          'and these are others: choose another --out.',
+      )
     await writeText(path, `${jsonText(record, path)}\n`, signal)
 
     const damaged: DamagedImage[] = []
@@ -55,7 +69,7 @@ export const shrink: Command<typeof options> = {
         signal.throwIfAborted()
         const name = set.imageName(index)
         const to = join(out, /\.png$/i.test(name) ? name : `${name}.png`)
-        if (!await exists(to)) {
+        if (!(await exists(to))) {
           try {
             const square = centerCrop(await set.read(index, signal), size)
             await mkdir(dirname(to), { recursive: true })

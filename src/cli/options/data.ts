@@ -6,7 +6,11 @@ import { choice, file, images, text } from '../option.ts'
 import { slowProgress } from '../progress.ts'
 
 export const classOptions = {
-  'classes-by': choice(['folder', 'prefix', 'none'], { value: 'WHAT', help: 'for a folder: folder (names of sub-folders), prefix (of file names, before "_") or none', otherwise: 'folder where every image lies in one' }),
+  'classes-by': choice(['folder', 'prefix', 'none'], {
+    value: 'WHAT',
+    help: 'for a folder: folder (names of sub-folders), prefix (of file names, before "_") or none',
+    otherwise: 'folder where every image lies in one',
+  }),
 }
 
 export const dataOptions = {
@@ -18,21 +22,40 @@ export const dataOptions = {
 
 type More = Pick<OpenImagesOptions, 'known' | 'whole'>
 
-export async function openClasses(path: string, args: Arguments<typeof classOptions>, signal?: AbortSignal, more: More = {}): Promise<ImageSet> {
+export async function openClasses(
+  path: string,
+  args: Arguments<typeof classOptions>,
+  signal?: AbortSignal,
+  more: More = {},
+): Promise<ImageSet> {
   const classesBy = args.get('classes-by')
   const bar = slowProgress(`Reading ${path}`, 'files')
   try {
-    return await openImages(path, { ...classesBy && { classesBy }, ...signal && { signal }, onProgress: bar.update, ...more })
+    return await openImages(path, {
+      ...(classesBy && { classesBy }),
+      ...(signal && { signal }),
+      onProgress: bar.update,
+      ...more,
+    })
   } finally {
     bar.stop()
   }
 }
 
 /** Opens what {@link dataOptions} say; what was found and is not used is told on standard error. */
-export async function openData(args: Arguments<typeof dataOptions>, signal?: AbortSignal, more: More = {}): Promise<ImageSet> {
+export async function openData(
+  args: Arguments<typeof dataOptions>,
+  signal?: AbortSignal,
+  more: More = {},
+): Promise<ImageSet> {
   const selection = args.get('select')
   if (args.has('part') && selection === undefined) fail('--part is a part of a selection: --select names its file.')
-  const set = await openClasses(args.required('data', ': a folder of images, an .npz or an IDX file'), args, signal, more)
+  const set = await openClasses(
+    args.required('data', ': a folder of images, an .npz or an IDX file'),
+    args,
+    signal,
+    more,
+  )
   for (const note of set.notes) console.error(`${set.name}: ${note}`)
   if (selection === undefined) return set
   return applySelection(set, await selectionText(selection), args.get('part'), selection)

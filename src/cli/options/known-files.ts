@@ -20,11 +20,15 @@ const files = {
 type FileOption = (typeof files)[keyof typeof files][number]
 
 /** Opens each file for its header alone. What is wrong with one is said where it is opened for use. */
-export async function knownFiles(args: Arguments<Readonly<Record<FileOption, Option<string>>>>, signal: AbortSignal): Promise<KnownFiles> {
+export async function knownFiles(
+  args: Arguments<Readonly<Record<FileOption, Option<string>>>>,
+  signal: AbortSignal,
+): Promise<KnownFiles> {
   const found: Record<string, ModelDescription> = {}
   for (const [use, [option, preset]] of Object.entries(files)) {
     const path = args.get(option)
-    const file = path === undefined ? null : await openModel(path, { preset: args.get(preset) }, signal).catch(() => null)
+    const file =
+      path === undefined ? null : await openModel(path, { preset: args.get(preset) }, signal).catch(() => null)
     await file?.checkpoint.close()
     if (file) found[use] = file.description
   }

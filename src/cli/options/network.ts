@@ -1,6 +1,16 @@
 /** The network of `train diffusion` on the command line, in guided-diffusion's words (script_util.py). */
 import { readFile } from 'node:fs/promises'
-import { checkConfig, checkLearnSigma, configOfFlags, parseConfig, preset as presetOf, type DiffusionSettings, type ModelConfig, type ModelDescription, type UNetConfig } from '../../nn/index.ts'
+import {
+  checkConfig,
+  checkLearnSigma,
+  configOfFlags,
+  parseConfig,
+  preset as presetOf,
+  type DiffusionSettings,
+  type ModelConfig,
+  type ModelDescription,
+  type UNetConfig,
+} from '../../nn/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { attentionOption, attentionRates } from './attention.ts'
 import { flagsOption } from './flags.ts'
@@ -10,9 +20,17 @@ import { meanTypeIn, parametrizationOptions } from './process.ts'
 
 export const networkOptions = {
   preset: text({ value: 'NAME', help: 'network and process of a published model; tweedie info lists them' }),
-  config: file({ value: 'FILE.json', help: 'network and process in guided-diffusion\'s names (docs/configuration.md), instead of the options that follow' }),
-  flags: { ...flagsOption, help: 'the same as flags of its scripts, such as a README\'s MODEL_FLAGS' },
-  'image-size': integer({ value: 'N', min: 8, help: 'side of the images', otherwise: "the data's, where all have one" }),
+  config: file({
+    value: 'FILE.json',
+    help: "network and process in guided-diffusion's names (docs/configuration.md), instead of the options that follow",
+  }),
+  flags: { ...flagsOption, help: "the same as flags of its scripts, such as a README's MODEL_FLAGS" },
+  'image-size': integer({
+    value: 'N',
+    min: 8,
+    help: 'side of the images',
+    otherwise: "the data's, where all have one",
+  }),
   grayscale: flag({ help: 'one channel; colour images become luma', otherwise: 'as the data is' }),
   'class-cond': flag({ help: "class-conditional, with the data's classes" }),
   'num-channels': integer({ value: 'N', min: 1, help: 'model channels', default: '64' }),
@@ -25,18 +43,23 @@ export const networkOptions = {
   dropout: number({ value: 'P', min: 0, max: 0.99, help: 'dropout in residual blocks', default: '0' }),
   schedule: choice(['cosine', 'linear'], { help: 'noise schedule', default: 'cosine' }),
   'diffusion-steps': integer({ value: 'T', min: 2, help: 'steps of the process', default: '1000' }),
-  'no-learn-sigma': flag({ help: 'no variance head: the variance is the schedule\'s' }),
+  'no-learn-sigma': flag({ help: "no variance head: the variance is the schedule's" }),
   ...parametrizationOptions,
   predict: { ...parametrizationOptions.predict, otherwise: 'epsilon' },
   'sigma-small': { ...parametrizationOptions['sigma-small'], otherwise: 'its forward variance' },
-  loss: choice(['mse', 'rescaled-mse', 'rescaled-kl'], { help: 'rescaled-mse weighs the variance term by T / 1000', default: 'mse' }),
+  loss: choice(['mse', 'rescaled-mse', 'rescaled-kl'], {
+    help: 'rescaled-mse weighs the variance term by T / 1000',
+    default: 'mse',
+  }),
 }
 
 type Args = Arguments<typeof networkOptions>
 type NetworkOption = keyof typeof networkOptions
 
 /** What a preset or a configuration says instead. */
-const own = (Object.keys(networkOptions) as NetworkOption[]).filter((name) => name !== 'preset' && name !== 'config' && name !== 'flags')
+const own = (Object.keys(networkOptions) as NetworkOption[]).filter(
+  (name) => name !== 'preset' && name !== 'config' && name !== 'flags',
+)
 
 export interface Network {
   readonly config: UNetConfig & { readonly kind: 'unet' }
@@ -51,25 +74,55 @@ export interface DataShape {
 }
 
 /** `attention`: that of the run that goes on, if one does. */
-export async function networkOf(args: Args, data: DataShape, attention: readonly number[] | null = null): Promise<Network> {
+export async function networkOf(
+  args: Args,
+  data: DataShape,
+  attention: readonly number[] | null = null,
+): Promise<Network> {
   const said = (['preset', 'config', 'flags'] as const).filter((name) => args.has(name))
   if (said.length > 1) fail(`--${said.join(' and --')} say the same thing: give one of them.`)
   if (said[0] !== undefined) {
     const idle = own.filter((name) => args.has(name))
-    if (idle.length > 0) fail(`--${said[0]} says all of the network and the process: leave ${idle.map((name) => `--${name}`).join(', ')} out.`)
+    if (idle.length > 0)
+      fail(
+        `--${said[0]} says all of the network and the process: leave ` +
+          `${idle.map((name) => `--${name}`).join(', ')} out.`,
+      )
     return given(said[0], args.required(said[0]), data)
   }
   const inChannels = args.get('grayscale') ? 1 : data.channels
-  const imageSize = args.get('image-size') ?? data.size ?? fail('the images are not all squares of one size: --image-size says what to crop them to.')
-  const numClasses = args.get('class-cond') ? data.classes ?? fail('--class-cond needs classes: sub-folders, names with a prefix and "_", or an array of labels.') : null
+  const imageSize =
+    args.get('image-size') ??
+    data.size ??
+    fail('the images are not all squares of one size: --image-size says what to crop them to.')
+  const numClasses = args.get('class-cond')
+    ? (data.classes ??
+      fail('--class-cond needs classes: sub-folders, names with a prefix and "_", or an array of labels.'))
+    : null
   const learnSigma = !args.get('no-learn-sigma')
   const channelMult = [...args.get('channel-mult')]
   const config: Network['config'] = {
-    kind: 'unet', superResolution: false, imageSize, inChannels, outChannels: learnSigma ? 2 * inChannels : inChannels,
-    modelChannels: args.get('num-channels'), channelMult, numResBlocks: args.get('num-res-blocks'),
-    attentionResolutions: attentionRates('attention-resolutions', args.get('attention-resolutions'), { imageSize, channelMult }, attention),
-    ...headsIn(args), dropout: args.get('dropout'),
-    convResample: true, numClasses, useScaleShiftNorm: true, resblockUpdown: true, useNewAttentionOrder: true,
+    kind: 'unet',
+    superResolution: false,
+    imageSize,
+    inChannels,
+    outChannels: learnSigma ? 2 * inChannels : inChannels,
+    modelChannels: args.get('num-channels'),
+    channelMult,
+    numResBlocks: args.get('num-res-blocks'),
+    attentionResolutions: attentionRates(
+      'attention-resolutions',
+      args.get('attention-resolutions'),
+      { imageSize, channelMult },
+      attention,
+    ),
+    ...headsIn(args),
+    dropout: args.get('dropout'),
+    convResample: true,
+    numClasses,
+    useScaleShiftNorm: true,
+    resblockUpdown: true,
+    useNewAttentionOrder: true,
   }
   checkConfig(config)
   noteIdle(args, '--no-learn-sigma', !learnSigma, ['sigma-small'])
@@ -78,9 +131,14 @@ export async function networkOf(args: Args, data: DataShape, attention: readonly
   return {
     config,
     diffusion: {
-      schedule: args.get('schedule'), diffusionSteps: args.get('diffusion-steps'), rescaleTimesteps: false,
-      learnSigma, rescaleLearnedSigmas: loss === 'rescaled-mse', useKl: loss === 'rescaled-kl',
-      ...(meanType && { meanType }), ...(args.get('sigma-small') && { sigmaSmall: true }),
+      schedule: args.get('schedule'),
+      diffusionSteps: args.get('diffusion-steps'),
+      rescaleTimesteps: false,
+      learnSigma,
+      rescaleLearnedSigmas: loss === 'rescaled-mse',
+      useKl: loss === 'rescaled-kl',
+      ...(meanType && { meanType }),
+      ...(args.get('sigma-small') && { sigmaSmall: true }),
     },
   }
 }
@@ -92,26 +150,53 @@ function headsIn(args: Args): Pick<UNetConfig, 'numHeadChannels' | 'numHeads' | 
     noteIdle(args, '--num-heads', false, ['num-heads-upsample'])
     return { numHeadChannels: args.get('num-head-channels'), numHeads: 1 }
   }
-  if (args.has('num-head-channels')) fail('--num-heads says how many attention heads there are and --num-head-channels how wide they are: give one of them.')
-  return { numHeadChannels: -1, numHeads, ...(numHeadsUpsample !== undefined && numHeadsUpsample !== numHeads && { numHeadsUpsample }) }
+  if (args.has('num-head-channels'))
+    fail(
+      '--num-heads says how many attention heads there are and --num-head-channels how wide ' +
+        'they are: give one of them.',
+    )
+  return {
+    numHeadChannels: -1,
+    numHeads,
+    ...(numHeadsUpsample !== undefined && numHeadsUpsample !== numHeads && { numHeadsUpsample }),
+  }
 }
 
 /** The network of --from, where no option says what it is to be; null where the file does not say either. */
-export function networkFrom(args: Args, { path, description }: { readonly path: string; readonly description: ModelDescription | null }, data: DataShape): Network | null {
-  if (!description?.diffusion || Object.keys(networkOptions).some((name) => args.has(name as NetworkOption))) return null
+export function networkFrom(
+  args: Args,
+  { path, description }: { readonly path: string; readonly description: ModelDescription | null },
+  data: DataShape,
+): Network | null {
+  if (!description?.diffusion || Object.keys(networkOptions).some((name) => args.has(name as NetworkOption)))
+    return null
   return fitting(path, description.config, description.diffusion, data)
 }
 
 async function given(option: 'preset' | 'config' | 'flags', value: string, data: DataShape): Promise<Network> {
-  const { config, diffusion } = option === 'preset' ? presetOf(value) : option === 'flags' ? configOfFlags(value) : parseConfig(await readFile(value, 'utf8'), new Map())
-  return fitting(option === 'flags' ? 'the network of --flags' : value, config, diffusion ?? fail(`${value}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`), data)
+  const { config, diffusion } =
+    option === 'preset'
+      ? presetOf(value)
+      : option === 'flags'
+        ? configOfFlags(value)
+        : parseConfig(await readFile(value, 'utf8'), new Map())
+  return fitting(
+    option === 'flags' ? 'the network of --flags' : value,
+    config,
+    diffusion ?? fail(`${value}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`),
+    data,
+  )
 }
 
 function fitting(name: string, config: ModelConfig, diffusion: DiffusionSettings, { classes }: DataShape): Network {
   if (config.kind !== 'unet' || config.superResolution) return fail(`${name} is no U-Net that draws images by itself.`)
   checkLearnSigma(config, diffusion, name)
   if (config.numClasses !== null && !(classes !== null && classes <= config.numClasses)) {
-    fail(`${name} is class-conditional, with ${config.numClasses} classes, and the data have ${classes ?? 'none'}: take the data it is for (classes are sub-folders, prefixes of names or an array of labels), or another network.`)
+    fail(
+      `${name} is class-conditional, with ${config.numClasses} classes, and the data have ` +
+        `${classes ?? 'none'}: take the data it is for (classes are sub-folders, prefixes of names or an array ` +
+        'of labels), or another network.',
+    )
   }
   return { config, diffusion }
 }

@@ -4,51 +4,168 @@
  */
 import { resolve } from 'node:path'
 import { processOf, samplerNames } from '../../diffusion/index.ts'
-import { preset as presetOf, presetNames, presetsLike, type ModelConfig, type ModelDescription, type Preset } from '../../nn/index.ts'
+import {
+  preset as presetOf,
+  presetNames,
+  presetsLike,
+  type ModelConfig,
+  type ModelDescription,
+  type Preset,
+} from '../../nn/index.ts'
 import { checkLabels } from '../../tweedie/labels.ts'
-import { boostAndSkipOf, checkSteps, methods, respacingOf, samplerOf, type DrawSettings, type Method, type ProcessSettings } from '../../tweedie/settings.ts'
+import {
+  boostAndSkipOf,
+  checkSteps,
+  methods,
+  respacingOf,
+  samplerOf,
+  type DrawSettings,
+  type Method,
+  type ProcessSettings,
+} from '../../tweedie/settings.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distance.ts'
 import { flagsOption } from './flags.ts'
 import type { KnownFiles } from './known-files.ts'
-import { choice, file, flag, integer, integers, number, output, readsPath, text, type Option, type Word } from '../option.ts'
+import {
+  choice,
+  file,
+  flag,
+  integer,
+  integers,
+  number,
+  output,
+  readsPath,
+  text,
+  type Option,
+  type Word,
+} from '../option.ts'
 import { guidanceOptions, guidanceSettings, noteIdle, type GuidanceSettings } from './guidance.ts'
 import { upsamplerOptions, upsamplerSettings, type UpsamplerSettings } from './upsampler.ts'
 import { meanTypeIn, noiseIn, noiseOptions, parametrizationOptions } from './process.ts'
 
 /** A setting as it is, for the record of a run. */
-const setting = <K extends keyof SampleSettings>(key: K) => (settings: SampleSettings): SampleSettings[K] => settings[key]
+const setting =
+  <K extends keyof SampleSettings>(key: K) =>
+  (settings: SampleSettings): SampleSettings[K] =>
+    settings[key]
 
 /** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
 export const processOptions = {
-  model: file({ value: 'M.safetensors', called: 'the model file', help: 'the U-Net; .pt and .pth work too; bccd32 is the shipped one of blood cells, with its classifier and feature net', recorded: setting('model') }),
-  preset: text({ value: 'NAME', help: 'the published model it is, for a file that does not say so itself; tweedie info lists the names. What was published for it is the default', recorded: setting('preset') }),
+  model: file({
+    value: 'M.safetensors',
+    called: 'the model file',
+    help:
+      'the U-Net; .pt and .pth work too; bccd32 is the shipped one of blood cells, with its ' +
+      'classifier and feature net',
+    recorded: setting('model'),
+  }),
+  preset: text({
+    value: 'NAME',
+    help:
+      'the published model it is, for a file that does not say so itself; tweedie info lists the names. What ' +
+      'was published for it is the default',
+    recorded: setting('preset'),
+  }),
   flags: { ...flagsOption, record: setting('flags') },
   ...noiseOptions,
   ...parametrizationOptions,
-  'no-clip-denoised': flag({ help: 'do not clip the estimates of x_0 to [-1, 1] (clip_denoised False)', recorded: ({ clipDenoised }: ProcessSettings) => !clipDenoised }),
+  'no-clip-denoised': flag({
+    help: 'do not clip the estimates of x_0 to [-1, 1] (clip_denoised False)',
+    recorded: ({ clipDenoised }: ProcessSettings) => !clipDenoised,
+  }),
   ...distanceOptions,
 }
 
 export const sampleOptions = {
   ...processOptions,
-  method: choice(methods, { help: 'ancestral and ddim are plain; self-guided has --guide-*, boost-and-skip --boost and --skip, minority-guided --minority-*; sehwag and attributes are reconstructions of baselines', default: 'ancestral', recorded: setting('method') }),
-  sampler: choice(samplerNames, { help: 'what walks the steps, with any method', otherwise: 'ddim for --method ddim, else ancestral', recorded: setting('sampler') }),
-  respacing: text({ value: 'N', help: 'steps to sample in: 50, ddim50, or counts by section as in 10,15,20', otherwise: "the model's published ones, else all T", recorded: setting('respacing') }),
-  eta: number({ value: '0..1', min: 0, max: 1, help: 'noise of ddim: 0 none, 1 that of ancestral sampling', default: '0', recorded: ({ sampler, eta }: SampleSettings) => (sampler === 'ddim' ? eta : null) }),
-  labels: integers({ value: '3,8', help: 'classes for a class-conditional model, in order; fewer than samples start over', recorded: ({ labels }: SampleSettings) => (labels.length > 0 ? labels : null) }),
+  method: choice(methods, {
+    help:
+      'ancestral and ddim are plain; self-guided has --guide-*, boost-and-skip --boost and --skip, ' +
+      'minority-guided --minority-*; sehwag and attributes are reconstructions of baselines',
+    default: 'ancestral',
+    recorded: setting('method'),
+  }),
+  sampler: choice(samplerNames, {
+    help: 'what walks the steps, with any method',
+    otherwise: 'ddim for --method ddim, else ancestral',
+    recorded: setting('sampler'),
+  }),
+  respacing: text({
+    value: 'N',
+    help: 'steps to sample in: 50, ddim50, or counts by section as in 10,15,20',
+    otherwise: "the model's published ones, else all T",
+    recorded: setting('respacing'),
+  }),
+  eta: number({
+    value: '0..1',
+    min: 0,
+    max: 1,
+    help: 'noise of ddim: 0 none, 1 that of ancestral sampling',
+    default: '0',
+    recorded: ({ sampler, eta }: SampleSettings) => (sampler === 'ddim' ? eta : null),
+  }),
+  labels: integers({
+    value: '3,8',
+    help: 'classes for a class-conditional model, in order; fewer than samples start over',
+    recorded: ({ labels }: SampleSettings) => (labels.length > 0 ? labels : null),
+  }),
   ...guidanceOptions,
-  boost: number({ value: 'G', min: 0, help: 'multiply the initial noise by G (Boost-and-Skip: Um et al., ICML 2025)', otherwise: "boost-and-skip: the model's published one, else CelebA's 4; otherwise 1", recorded: setting('boost') }),
-  skip: integer({ value: 'N', help: 'leave out the first N steps (Boost-and-Skip)', otherwise: "boost-and-skip: the model's published one, else CelebA's 3; otherwise 0", recorded: setting('skip') }),
-  marginal: file({ value: 'FILE', called: 'the marginal that samples start from', help: "begin at the first step of log-SNR -3 with a noised draw of the Gaussian fitted to the training images, which train diffusion writes as marginal.safetensors beside the model, instead of in pure noise: ours, against colours that drift in the first steps", recorded: setting('marginal') }),
+  boost: number({
+    value: 'G',
+    min: 0,
+    help: 'multiply the initial noise by G (Boost-and-Skip: Um et al., ICML 2025)',
+    otherwise: "boost-and-skip: the model's published one, else CelebA's 4; otherwise 1",
+    recorded: setting('boost'),
+  }),
+  skip: integer({
+    value: 'N',
+    help: 'leave out the first N steps (Boost-and-Skip)',
+    otherwise: "boost-and-skip: the model's published one, else CelebA's 3; otherwise 0",
+    recorded: setting('skip'),
+  }),
+  marginal: file({
+    value: 'FILE',
+    called: 'the marginal that samples start from',
+    help:
+      'begin at the first step of log-SNR -3 with a noised draw of the Gaussian fitted to the training images, ' +
+      'which train diffusion writes as marginal.safetensors beside the model, instead of in pure noise: ours, ' +
+      'against colours that drift in the first steps',
+    recorded: setting('marginal'),
+  }),
   ...upsamplerOptions,
   number: integer({ value: 'N', min: 1, max: 1_000_000, help: 'samples', default: '16', recorded: setting('number') }),
-  batch: integer({ value: 'N', min: 1, max: 4096, help: 'samples at a time; after each batch its pictures are on disk', default: '8', recorded: ({ noise, batch }: SampleSettings) => (noise === null ? batch : null) }),
-  seed: integer({ value: 'N', help: 'sample k of a seed is the same in any batch; with --noise only the scores depend on it', default: '0', recorded: setting('seed') }),
+  batch: integer({
+    value: 'N',
+    min: 1,
+    max: 4096,
+    help: 'samples at a time; after each batch its pictures are on disk',
+    default: '8',
+    recorded: ({ noise, batch }: SampleSettings) => (noise === null ? batch : null),
+  }),
+  seed: integer({
+    value: 'N',
+    help: 'sample k of a seed is the same in any batch; with --noise only the scores depend on it',
+    default: '0',
+    recorded: setting('seed'),
+  }),
   out: output({ value: 'DIR', help: 'folder for the results', default: 'out/sample', recorded: setting('out') }),
-  noise: file({ value: 'IN.safetensors', called: 'the given noise', help: 'x_T [N, C, H, W] and noise [draws, N, C, H, W] to use instead of the generator, in the order in which they are drawn: each step its own, then those of a guided step', recorded: setting('noise') }),
-  save: output({ value: 'OUT.safetensors', help: 'also the samples as numbers: sample, with --upsampler base, and with --noise first_step and middle_step (after N/2 + 1 of N steps)', recorded: setting('save') }),
+  noise: file({
+    value: 'IN.safetensors',
+    called: 'the given noise',
+    help:
+      'x_T [N, C, H, W] and noise [draws, N, C, H, W] to use instead of the generator, in the order in which ' +
+      'they are drawn: each step its own, then those of a guided step',
+    recorded: setting('noise'),
+  }),
+  save: output({
+    value: 'OUT.safetensors',
+    help:
+      'also the samples as numbers: sample, with --upsampler base, and with --noise first_step and middle_step ' +
+      '(after N/2 + 1 of N steps)',
+    recorded: setting('save'),
+  }),
   ...deviceOptions,
 }
 
@@ -59,8 +176,16 @@ export interface SampleSettings extends DrawSettings, DistanceSettings, Guidance
   /** As given. */
   readonly preset: string | null
   readonly flags: string | null
-  /** The published models that the files of the run are, by --*-preset, by their own word or by their networks; null: none. */
-  readonly known: { readonly model: string | null; readonly classifier: string | null; readonly minority: string | null; readonly upsampler: string | null }
+  /**
+   * The published models that the files of the run are, by --*-preset, by their own word or by their
+   * networks; null: none.
+   */
+  readonly known: {
+    readonly model: string | null
+    readonly classifier: string | null
+    readonly minority: string | null
+    readonly upsampler: string | null
+  }
   readonly method: Method
   readonly respacing: string
   /** The fitted Gaussian to start from. */
@@ -81,23 +206,48 @@ const presetIn = (args: Arguments<typeof processOptions>, model: ModelDescriptio
 
 export function processSettings(args: Arguments<typeof processOptions>, model: ModelDescription): ProcessSettings {
   const known = model.diffusion ?? presetIn(args, model)?.diffusion
-  const noise = noiseIn(args, known, `: neither the model file nor a preset says how the model was trained (--preset NAME; there are ${presetNames().length}, see tweedie info)`)
+  const noise = noiseIn(
+    args,
+    known,
+    ': neither the model file nor a preset says how the model was trained (--preset NAME; there are ' +
+      `${presetNames().length}, see tweedie info)`,
+  )
   const [meanType, sigmaSmall] = [meanTypeIn(args) ?? known?.meanType, args.get('sigma-small') ?? known?.sigmaSmall]
   const diffusion = { ...noise, ...(meanType && { meanType }), ...(sigmaSmall && { sigmaSmall }) }
   return { process: processOf({ config: model.config, diffusion }), clipDenoised: !args.get('no-clip-denoised') }
 }
 
 /** Labels for a model: one to number of classes, or none for a model without classes. */
-export const labelsFor = (args: Arguments<Record<'labels', Option<readonly number[]>>>, config: ModelConfig): number[] => checkLabels(args.get('labels'), config, { called: '--labels', example: '--labels 3,8' })
+export const labelsFor = (
+  args: Arguments<Record<'labels', Option<readonly number[]>>>,
+  config: ModelConfig,
+): number[] => checkLabels(args.get('labels'), config, { called: '--labels', example: '--labels 3,8' })
 
-/** Reads and checks the options of `sample`. `given`: the number of samples in --noise; `files`: what the other files are. */
-export function sampleSettings(args: Arguments<typeof sampleOptions>, model: ModelDescription, given?: number, files: KnownFiles = {}): SampleSettings {
+/**
+ * Reads and checks the options of `sample`. `given`: the number of samples in --noise; `files`: what
+ * the other files are.
+ */
+export function sampleSettings(
+  args: Arguments<typeof sampleOptions>,
+  model: ModelDescription,
+  given?: number,
+  files: KnownFiles = {},
+): SampleSettings {
   const { config } = model
-  if (config.kind !== 'unet') fail(`${args.get('model')} is a classifier: --model takes a U-Net, --classifier a classifier.`)
-  if ('superResolution' in config && config.superResolution) fail(`${args.get('model')} is a super-resolution U-Net, which takes a picture beside the noise: --upsampler takes it, beside a --model that draws by itself.`)
+  if (config.kind !== 'unet')
+    fail(`${args.get('model')} is a classifier: --model takes a U-Net, --classifier a classifier.`)
+  if ('superResolution' in config && config.superResolution)
+    fail(
+      `${args.get('model')} is a super-resolution U-Net, which takes a picture beside the noise: --upsampler ` +
+        'takes it, beside a --model that draws by itself.',
+    )
   const preset = presetIn(args, model)
   const like = preset ? [] : presetsLike(config, model.diffusion)
-  if (like.length > 1) console.error(`note: ${like.join(', ')} have this network: --preset says which it is, if it is one, and takes what was published for it.`)
+  if (like.length > 1)
+    console.error(
+      `note: ${like.join(', ')} have this network: --preset says which it is, if it is one, and takes ` +
+        'what was published for it.',
+    )
   const method = args.get('method')
   const sampler = samplerOf(method, args.get('sampler'))
   if (method === 'ddim' && sampler !== 'ddim') fail('--method ddim is the sampler ddim: leave one of the two out.')
@@ -108,10 +258,11 @@ export function sampleSettings(args: Arguments<typeof sampleOptions>, model: Mod
   noteIdle(args, 'a network without variance head', process.varianceType !== 'learnedRange', ['sigma-small'])
   noteIdle(args, 'the generator: --noise says how many', given === undefined, ['batch'])
 
-  const number = args.has('number') ? args.get('number') : given ?? args.get('number')
+  const number = args.has('number') ? args.get('number') : (given ?? args.get('number'))
   if (given !== undefined && number !== given) fail(`--number ${number}: --noise holds ${given} samples.`)
   if (args.has('marginal')) {
-    if (method === 'boost-and-skip' || args.has('boost') || args.has('skip')) fail('--marginal and Boost-and-Skip both say where a sample begins: leave one of them out.')
+    if (method === 'boost-and-skip' || args.has('boost') || args.has('skip'))
+      fail('--marginal and Boost-and-Skip both say where a sample begins: leave one of them out.')
     if (given !== undefined) fail('--marginal draws where a sample begins, and --noise says it: leave one of them out.')
   }
   const labels = labelsFor(args, config)
@@ -122,7 +273,10 @@ export function sampleSettings(args: Arguments<typeof sampleOptions>, model: Mod
     preset: args.get('preset') ?? null,
     flags: args.get('flags') ?? null,
     known: {
-      model: preset?.name ?? null, classifier: files.classifier?.preset ?? null, minority: guidance.minority?.published ?? null, upsampler: files.upsampler?.preset ?? args.get('upsampler-preset') ?? null,
+      model: preset?.name ?? null,
+      classifier: files.classifier?.preset ?? null,
+      minority: guidance.minority?.published ?? null,
+      upsampler: files.upsampler?.preset ?? args.get('upsampler-preset') ?? null,
     },
     method,
     sampler,
@@ -148,19 +302,38 @@ export function sampleSettings(args: Arguments<typeof sampleOptions>, model: Mod
 
 /** The order of run.json, which is older than that of the help; what is not named follows in that. */
 const recordOrder = [
-  'model', 'preset', 'flags', 'method', 'sampler', 'schedule', 'diffusion-steps', 'respacing', 'rescale-timesteps', 'predict', 'sigma-small',
-  'no-clip-denoised', 'eta', 'labels', ...Object.keys(guidanceOptions),
+  'model',
+  'preset',
+  'flags',
+  'method',
+  'sampler',
+  'schedule',
+  'diffusion-steps',
+  'respacing',
+  'rescale-timesteps',
+  'predict',
+  'sigma-small',
+  'no-clip-denoised',
+  'eta',
+  'labels',
+  ...Object.keys(guidanceOptions),
 ]
 
 /** The settings in the command line's own words, every default filled in: what run.json keeps and a report shows. */
 export function toOptions(settings: SampleSettings): Record<string, Word> {
   const table: Readonly<Record<string, Option<unknown, SampleSettings>>> = sampleOptions
-  return Object.fromEntries([...new Set([...recordOrder, ...Object.keys(table)])].flatMap((name) => {
-    const word = table[name]!.record?.(settings) ?? null
-    return word === null ? [] : [[name, word]]
-  }))
+  return Object.fromEntries(
+    [...new Set([...recordOrder, ...Object.keys(table)])].flatMap((name) => {
+      const word = table[name].record?.(settings) ?? null
+      return word === null ? [] : [[name, word]]
+    }),
+  )
 }
 
 /** The paths that a run reads, by option. */
 export const readBy = (settings: SampleSettings): Record<string, string> =>
-  Object.fromEntries(Object.entries(toOptions(settings)).flatMap(([name, word]) => (readsPath(sampleOptions[name as SampleOption]) ? [[name, String(word)]] : [])))
+  Object.fromEntries(
+    Object.entries(toOptions(settings)).flatMap(([name, word]) =>
+      readsPath(sampleOptions[name as SampleOption]) ? [[name, String(word)]] : [],
+    ),
+  )

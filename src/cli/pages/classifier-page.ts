@@ -13,37 +13,76 @@ export interface ClassifierReview {
   readonly train: ClassifierEvaluation
 }
 
-const isEvaluation = fieldsOf({ images: aCount, loss: aNumber, acc1: aNumber, lossByQuartile: listOf(aNumber), acc1ByQuartile: listOf(aNumber) })
-export const isReview = fieldsOf({ step: aCount, images: aCount, average: aText, train: isEvaluation, heldBack: optional(isEvaluation) })
+const isEvaluation = fieldsOf({
+  images: aCount,
+  loss: aNumber,
+  acc1: aNumber,
+  lossByQuartile: listOf(aNumber),
+  acc1ByQuartile: listOf(aNumber),
+})
+export const isReview = fieldsOf({
+  step: aCount,
+  images: aCount,
+  average: aText,
+  train: isEvaluation,
+  heldBack: optional(isEvaluation),
+})
 
 const percent = (part: number): string => `${(100 * part).toFixed(1)} %`
 
 export function reviewLine({ step, heldBack, train }: ClassifierReview): string {
-  const line = ({ loss, acc1, acc1ByQuartile }: ClassifierEvaluation): string => `loss ${loss.toPrecision(4)}, acc@1 ${percent(acc1)} (${acc1ByQuartile.map(percent).join(', ')} by quartile)`
+  const line = ({ loss, acc1, acc1ByQuartile }: ClassifierEvaluation): string =>
+    `loss ${loss.toPrecision(4)}, acc@1 ${percent(acc1)} (${acc1ByQuartile.map(percent).join(', ')} by quartile)`
   return `Step ${step}: ${heldBack ? `held back: ${line(heldBack)}; ` : ''}training images: ${line(train)}`
 }
 
 /** Loss and accuracy of every checkpoint, and the last one's by quartile beside what guessing gives. */
-export function evaluationsOf(reviews: readonly ClassifierReview[], guess: Pick<ClassifierEvaluation, 'loss' | 'acc1'>): { curves: Curve[]; body: string } {
+export function evaluationsOf(
+  reviews: readonly ClassifierReview[],
+  guess: Pick<ClassifierEvaluation, 'loss' | 'acc1'>,
+): { curves: Curve[]; body: string } {
   const last = reviews.at(-1)
   if (!last) return { curves: [], body: '' }
   const x = reviews.map(({ images }) => images)
   const curve = (title: string, log: boolean, pick: (of: ClassifierEvaluation) => number): Curve => ({
-    title, log, x, lines: [
+    title,
+    log,
+    x,
+    lines: [
       { name: 'training images', y: reviews.map(({ train }) => pick(train)) },
-      ...last.heldBack ? [{ name: 'images held back', y: reviews.map(({ heldBack }) => heldBack ? pick(heldBack) : null) }] : [],
+      ...(last.heldBack
+        ? [{ name: 'images held back', y: reviews.map(({ heldBack }) => (heldBack ? pick(heldBack) : null)) }]
+        : []),
     ],
   })
-  const row = (name: string, { images, loss, lossByQuartile, acc1, acc1ByQuartile }: ClassifierEvaluation): string[] =>
-    [name, String(images), ...[loss, ...lossByQuartile].map((value) => value.toPrecision(4)), ...[acc1, ...acc1ByQuartile].map(percent)]
+  const row = (
+    name: string,
+    { images, loss, lossByQuartile, acc1, acc1ByQuartile }: ClassifierEvaluation,
+  ): string[] => [
+    name,
+    String(images),
+    ...[loss, ...lossByQuartile].map((value) => value.toPrecision(4)),
+    ...[acc1, ...acc1ByQuartile].map(percent),
+  ]
   const five = ['', ...quartiles]
   const rows = [
-    row('training', last.train), ...last.heldBack ? [row('held back', last.heldBack)] : [],
+    row('training', last.train),
+    ...(last.heldBack ? [row('held back', last.heldBack)] : []),
     ['guessing', '', ...five.map(() => guess.loss.toPrecision(4)), ...five.map(() => percent(guess.acc1))],
   ]
-  const heads = ['images', 'number', 'loss', ...quartiles.map((q) => `loss ${q}`), 'acc@1', ...quartiles.map((q) => `acc@1 ${q}`)]
+  const heads = [
+    'images',
+    'number',
+    'loss',
+    ...quartiles.map((q) => `loss ${q}`),
+    'acc@1',
+    ...quartiles.map((q) => `acc@1 ${q}`),
+  ]
   return {
-    curves: [curve(`loss of ${last.average}, on the same images, steps and noise every time`, true, ({ loss }) => loss), curve('acc@1, likewise', false, ({ acc1 }) => acc1)],
+    curves: [
+      curve(`loss of ${last.average}, on the same images, steps and noise every time`, true, ({ loss }) => loss),
+      curve('acc@1, likewise', false, ({ acc1 }) => acc1),
+    ],
     body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, heads)}`,
   }
 }

@@ -21,7 +21,17 @@ footer { margin-top: 2rem; color: #666; font-size: 13px }
 }`
 
 /** A page; `body` and `footer` are HTML, `more` is style beyond what all pages have. */
-export const htmlPage = ({ title, body, footer, more = '' }: { title: string; body: string; footer?: string; more?: string }): string => `<!doctype html>
+export const htmlPage = ({
+  title,
+  body,
+  footer,
+  more = '',
+}: {
+  title: string
+  body: string
+  footer?: string
+  more?: string
+}): string => `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -42,4 +52,5 @@ export function htmlTable(rows: readonly (readonly string[])[], heads?: readonly
 
 /** A PNG inside the page, enlarged to `pixels` a side. */
 export const inlinePng = (png: Uint8Array, pixels: number, alt: string): string =>
-  `<img width="${pixels}" height="${pixels}" alt="${escapeHtml(alt)}" src="data:image/png;base64,${Buffer.from(png).toString('base64')}">`
+  `<img width="${pixels}" height="${pixels}" alt="${escapeHtml(alt)}" ` +
+  `src="data:image/png;base64,${Buffer.from(png).toString('base64')}">`

@@ -1,7 +1,7 @@
 /**
- * The report of a run, readable without a network and without scripts. Up to a thousand samples stand on one page, in the
- * order of drawing or of their minority score, which a switch in plain CSS chooses; more are dealt out to pages, rarest
- * first. A small run's page holds its pictures, so that it can be mailed; a large one's shows those beside it.
+ * The report of a run, readable without a network and without scripts. Up to a thousand samples stand on one page, in
+ * the order of drawing or of their minority score, which a switch in plain CSS chooses; more are dealt out to pages,
+ * rarest first. A small run's page holds its pictures, so that it can be mailed; a large one's shows those beside it.
  */
 import { readFile, stat } from 'node:fs/promises'
 import { join, parse, relative, sep } from 'node:path'
@@ -33,20 +33,26 @@ const embedded = 2 ** 24
 /** The URL of a picture of a run. */
 type Source = (run: ReportRun, file: string) => Promise<string>
 
-const pageFile = (page: number): string => page === 0 ? 'report.html' : `report-${page + 1}.html`
+const pageFile = (page: number): string => (page === 0 ? 'report.html' : `report-${page + 1}.html`)
 
 /**
- * Writes report.html into `folder`, of more than {@link perPage} samples also report-2.html and so on. Several runs have
- * the same samples: each card shows one sample of every run side by side.
+ * Writes report.html into `folder`, of more than {@link perPage} samples also report-2.html and so on. Several runs
+ * have the same samples: each card shows one sample of every run side by side.
  */
-export async function writeReport(folder: string, runs: readonly ReportRun[], { title, intro }: ReportOptions, signal: AbortSignal): Promise<void> {
+export async function writeReport(
+  folder: string,
+  runs: readonly ReportRun[],
+  { title, intro }: ReportOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const { samples } = runs.at(-1)!.record
   const order = [...samples.keys()].sort((a, b) => samples[b].score - samples[a].score)
   const rank = new Map(order.map((k, i) => [k, i]))
   const pages = Math.ceil(samples.length / perPage)
-  const source: Source = pages === 1 && await bytesOf(runs) <= embedded
-    ? async (run, file) => `data:image/png;base64,${(await readFile(join(run.folder, file))).toString('base64')}`
-    : async (run, file) => encodeURI(relative(folder, join(run.folder, file)).replaceAll(sep, '/'))
+  const source: Source =
+    pages === 1 && (await bytesOf(runs)) <= embedded
+      ? async (run, file) => `data:image/png;base64,${(await readFile(join(run.folder, file))).toString('base64')}`
+      : async (run, file) => encodeURI(relative(folder, join(run.folder, file)).replaceAll(sep, '/'))
   const first = join(runs[0].folder, runs[0].record.samples[0].file)
   const side = imageHeader(await readFile(first), first)?.width ?? 1
   const pixels = Math.max(1, Math.floor(128 / side)) * side
@@ -66,16 +72,27 @@ export async function writeReport(folder: string, runs: readonly ReportRun[], { 
 /** Bytes of all pictures of the runs. */
 async function bytesOf(runs: readonly ReportRun[]): Promise<number> {
   let bytes = 0
-  for (const { folder, record: { samples } } of runs) {
-    for (const { file, base } of samples) for (const picture of base ? [file, base.file] : [file]) bytes += (await stat(join(folder, picture))).size
+  for (const {
+    folder,
+    record: { samples },
+  } of runs) {
+    for (const { file, base } of samples)
+      for (const picture of base ? [file, base.file] : [file]) bytes += (await stat(join(folder, picture))).size
   }
   return bytes
 }
 
-function mainPage(runs: readonly ReportRun[], { title, intro }: ReportOptions, cards: readonly string[], pages: number): string {
-  const order = pages === 1
-    ? `<input type="checkbox" id="sorted"><label for="sorted">rarest first${byLast(runs)}</label>`
-    : `<p>Rarest first${byLast(runs)}, ${perPage} on a page. The pictures are files beside this one.</p>\n${links(0, pages)}`
+function mainPage(
+  runs: readonly ReportRun[],
+  { title, intro }: ReportOptions,
+  cards: readonly string[],
+  pages: number,
+): string {
+  const order =
+    pages === 1
+      ? `<input type="checkbox" id="sorted"><label for="sorted">rarest first${byLast(runs)}</label>`
+      : `<p>Rarest first${byLast(runs)}, ${perPage} on a page. The pictures are files beside this ` +
+        `one.</p>\n${links(0, pages)}`
   const body = `<p>${escapeHtml(intro)}</p>
 ${adapterLine(runs)}
 ${means(runs)}
@@ -86,15 +103,22 @@ ${settings(runs)}
 ${differences(runs)}
 <h2>Timings</h2>
 ${timings(runs)}`
-  const footer = `tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model makes of it after noise; higher is rarer.`
+  const footer =
+    `tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR ` +
+    '2024): the distance of an image from what the model makes of it after noise; higher is rarer.'
   return htmlPage({ title, body, footer, more: style })
 }
 
 const furtherPage = (title: string, cards: readonly string[], index: number, pages: number): string =>
-  htmlPage({ title, body: `${links(index, pages)}\n<main>${cards.join('\n')}</main>\n${links(index, pages)}`, more: style })
+  htmlPage({
+    title,
+    body: `${links(index, pages)}\n<main>${cards.join('\n')}</main>\n${links(index, pages)}`,
+    more: style,
+  })
 
 /** Of several runs the scores of the last one order the samples. */
-const byLast = (runs: readonly ReportRun[]): string => runs.length > 1 ? `, by ${escapeHtml(runs.at(-1)?.name ?? '')}` : ''
+const byLast = (runs: readonly ReportRun[]): string =>
+  runs.length > 1 ? `, by ${escapeHtml(runs.at(-1)?.name ?? '')}` : ''
 
 function links(here: number, pages: number): string {
   const link = (i: number): string => (i === here ? `<b>${i + 1}</b>` : `<a href="${pageFile(i)}">${i + 1}</a>`)
@@ -109,14 +133,31 @@ const style = `
 .note { background: #fff6d6; padding: .4em .8em; border-radius: 6px }
 @media (prefers-color-scheme: dark) { .note { background: #4a3f10 } }`
 
-async function card(runs: readonly ReportRun[], k: number, rank: number, pixels: number, source: Source): Promise<string> {
+async function card(
+  runs: readonly ReportRun[],
+  k: number,
+  rank: number,
+  pixels: number,
+  source: Source,
+): Promise<string> {
   const figures: string[] = []
   for (const run of runs) {
     const { file, score, metric, label, targets = {}, base } = run.record.samples[k]
-    const led = Object.entries(targets).map(([guidance, target]) => `, ${targetNames[guidance] ?? guidance} ${target}`).join('')
-    const caption = `${runs.length > 1 ? `${escapeHtml(run.name)}<br>` : ''}${k}${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}: ${score.toPrecision(4)}${metric === undefined ? '' : `, metric ${metric.toPrecision(4)}`}`
-    const picture = async (file: string, side: number, what: string): Promise<string> => `<img loading="lazy" width="${side}" height="${side}" alt="${what} ${k}, ${escapeHtml(run.name)}" src="${await source(run, file)}">`
-    figures.push(`<figure><div>${await picture(file, pixels, 'sample')}${base ? await picture(base.file, pixels / 4, 'small') : ''}</div><figcaption>${caption}</figcaption></figure>`)
+    const led = Object.entries(targets)
+      .map(([guidance, target]) => `, ${targetNames[guidance] ?? guidance} ${target}`)
+      .join('')
+    const caption =
+      `${runs.length > 1 ? `${escapeHtml(run.name)}<br>` : ''}${k}` +
+      `${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}: ${score.toPrecision(4)}` +
+      `${metric === undefined ? '' : `, metric ${metric.toPrecision(4)}`}`
+    const picture = async (file: string, side: number, what: string): Promise<string> =>
+      `<img loading="lazy" width="${side}" height="${side}" alt="${what} ${k}, ${escapeHtml(run.name)}" ` +
+      `src="${await source(run, file)}">`
+    figures.push(
+      `<figure><div>${await picture(file, pixels, 'sample')}` +
+        `${base ? await picture(base.file, pixels / 4, 'small') : ''}</div><figcaption>${caption}` +
+        '</figcaption></figure>',
+    )
   }
   return `<div class="card" style="--rank:${rank}">${figures.join('')}</div>`
 }
@@ -127,12 +168,23 @@ const targetNames: Readonly<Record<string, string>> = { minority: 'level' }
 const unique = (values: readonly string[]): string[] => [...new Set(values)]
 
 function adapterLine(runs: readonly ReportRun[]): string {
-  return unique(runs.map(({ record: { adapter: { backend, name, software } } }) => software && backend === 'webgpu'
-    ? `<p class="note">Computed on ${escapeHtml(name)}, a software adapter: the CPU. The pictures are right; the times are no measure of a GPU.</p>`
-    : `<p>Computed on ${escapeHtml(name)}.</p>`)).join('\n')
+  return unique(
+    runs.map(
+      ({
+        record: {
+          adapter: { backend, name, software },
+        },
+      }) =>
+        software && backend === 'webgpu'
+          ? `<p class="note">Computed on ${escapeHtml(name)}, a software adapter: the CPU. The pictures are ` +
+            'right; the times are no measure of a GPU.</p>'
+          : `<p>Computed on ${escapeHtml(name)}.</p>`,
+    ),
+  ).join('\n')
 }
 
-export const meanScore = ({ record: { samples } }: Pick<ReportRun, 'record'>): number => samples.reduce((sum, { score }) => sum + score, 0) / samples.length
+export const meanScore = ({ record: { samples } }: Pick<ReportRun, 'record'>): number =>
+  samples.reduce((sum, { score }) => sum + score, 0) / samples.length
 
 function means(runs: readonly ReportRun[]): string {
   const distances = unique(runs.map(({ distance }) => distance)).join(', ')
@@ -141,47 +193,76 @@ function means(runs: readonly ReportRun[]): string {
   return `<p>Mean minority score (${escapeHtml(distances)}): ${scores}.</p>${metrics(runs)}`
 }
 
-/** The mean metric of the self-guided runs. Of a run that went on from before it was kept: of the samples that have it. */
+/**
+ * The mean metric of the self-guided runs. Of a run that went on from before it was kept: of the samples that have it.
+ */
 function metrics(runs: readonly ReportRun[]): string {
-  return runs.flatMap(({ name, distance, record: { samples, metric } }) => {
-    const found = samples.flatMap((sample) => sample.metric ?? [])
-    if (!metric || found.length === 0) return []
-    const mean = found.reduce((sum, value) => sum + value, 0) / found.length
-    return [`\n<p>Mean metric of self-guidance (Um &amp; Ye, ECCV 2024; ${escapeHtml(distance)})${runs.length > 1 ? `, ${escapeHtml(name)}` : ''}, at the last guided step, ${metric.t}: <b>${mean.toPrecision(4)}</b>.</p>`]
-  }).join('')
+  return runs
+    .flatMap(({ name, distance, record: { samples, metric } }) => {
+      const found = samples.flatMap((sample) => sample.metric ?? [])
+      if (!metric || found.length === 0) return []
+      const mean = found.reduce((sum, value) => sum + value, 0) / found.length
+      return [
+        '\n<p>Mean metric of self-guidance (Um &amp; Ye, ECCV 2024; ' +
+          `${escapeHtml(distance)})${runs.length > 1 ? `, ${escapeHtml(name)}` : ''}, at the last guided step, ` +
+          `${metric.t}: <b>${mean.toPrecision(4)}</b>.</p>`,
+      ]
+    })
+    .join('')
 }
 
 /** One row an option; one column where all runs agree. */
 function settings(runs: readonly ReportRun[]): string {
-  const keys = unique(runs.flatMap(({ record }) => Object.keys(record.options))).filter((key) => key !== 'out' && key !== 'save')
+  const keys = unique(runs.flatMap(({ record }) => Object.keys(record.options))).filter(
+    (key) => key !== 'out' && key !== 'save',
+  )
   const shown = ({ record: { options, sha256 } }: ReportRun, key: string): string => {
     const value = options[key]
     if (value === undefined) return ''
     const sum = sha256[key]
     return sum === undefined ? String(value) : `${parse(String(value)).base} (sha256 ${sum.slice(0, 16)}…)`
   }
-  return htmlTable(keys.map((key) => [key, ...runs.map((run) => shown(run, key))]), heads(runs))
+  return htmlTable(
+    keys.map((key) => [key, ...runs.map((run) => shown(run, key))]),
+    heads(runs),
+  )
 }
 
 /** What is not as it was published. */
 function differences(runs: readonly ReportRun[]): string {
-  const items = runs.flatMap(({ name, record: { differs = [] } }) => differs.map((one) => `<li>${escapeHtml(runs.length > 1 ? `${name}: ${one}` : one)}</li>`))
+  const items = runs.flatMap(({ name, record: { differs = [] } }) =>
+    differs.map((one) => `<li>${escapeHtml(runs.length > 1 ? `${name}: ${one}` : one)}</li>`),
+  )
   return items.length === 0 ? '' : `<h3>Not as published</h3><ul>${items.join('')}</ul>`
 }
 
-const heads = (runs: readonly ReportRun[]): string[] | undefined => runs.length > 1 ? ['', ...runs.map(({ name }) => name)] : undefined
+const heads = (runs: readonly ReportRun[]): string[] | undefined =>
+  runs.length > 1 ? ['', ...runs.map(({ name }) => name)] : undefined
 
 function timings(runs: readonly ReportRun[]): string {
-  const total = (run: ReportRun, pick: (batch: RunRecord['seconds']['batches'][number]) => number): number => run.record.seconds.batches.reduce((sum, batch) => sum + pick(batch), 0)
+  const total = (run: ReportRun, pick: (batch: RunRecord['seconds']['batches'][number]) => number): number =>
+    run.record.seconds.batches.reduce((sum, batch) => sum + pick(batch), 0)
   const rows: [string, (run: ReportRun) => string][] = [
     ['started', ({ record }) => record.started],
     ['device and weights', ({ record }) => `${record.seconds.load.toFixed(1)} s`],
     ['sampling', (run) => `${total(run, ({ seconds }) => seconds).toFixed(1)} s`],
-    ['of which first steps, kernels being compiled', (run) => `${total(run, ({ firstStep }) => firstStep).toFixed(1)} s`],
+    [
+      'of which first steps, kernels being compiled',
+      (run) => `${total(run, ({ firstStep }) => firstStep).toFixed(1)} s`,
+    ],
     ['a sample', (run) => `${(total(run, ({ seconds }) => seconds) / run.record.samples.length).toFixed(2)} s`],
     ...(runs.some(({ record }) => record.seconds.batches.some(({ upsampling }) => upsampling !== undefined))
-      ? [['second stage', (run) => `${total(run, ({ upsampling = 0 }) => upsampling).toFixed(1)} s`] as [string, (run: ReportRun) => string]] : []),
+      ? [
+          ['second stage', (run) => `${total(run, ({ upsampling = 0 }) => upsampling).toFixed(1)} s`] as [
+            string,
+            (run: ReportRun) => string,
+          ],
+        ]
+      : []),
     ['minority scores', (run) => `${total(run, ({ scoring }) => scoring).toFixed(1)} s`],
   ]
-  return htmlTable(rows.map(([name, value]) => [name, ...runs.map(value)]), heads(runs))
+  return htmlTable(
+    rows.map(([name, value]) => [name, ...runs.map(value)]),
+    heads(runs),
+  )
 }

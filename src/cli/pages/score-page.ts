@@ -47,20 +47,26 @@ export interface ScorePage {
 const titleBegins = 'Minority scores of '
 
 /** Whether a file that begins like this is a page of {@link scorePage}, of whatever scores. */
-export const isScorePage = (html: string): boolean => html.startsWith('<!doctype html>') && html.includes(`<title>${titleBegins}`)
+export const isScorePage = (html: string): boolean =>
+  html.startsWith('<!doctype html>') && html.includes(`<title>${titleBegins}`)
 
 /** Places in `scores` from the highest to the lowest. */
-export const rarestFirst = (scores: ArrayLike<number>): number[] => Array.from({ length: scores.length }, (_, i) => i).sort((a, b) => scores[b] - scores[a])
+export const rarestFirst = (scores: ArrayLike<number>): number[] =>
+  Array.from({ length: scores.length }, (_, i) => i).sort((a, b) => scores[b] - scores[a])
 
 /** Which images a page shows: all, or the extremes and evenly spaced ranks between. */
 export function pageGroups(scores: ArrayLike<number>): Group[] {
   const order = rarestFirst(scores)
-  if (order.length <= most) return [{ title: order.length === 1 ? 'The image' : `All ${order.length} images, rarest first`, members: order }]
+  if (order.length <= most)
+    return [{ title: order.length === 1 ? 'The image' : `All ${order.length} images, rarest first`, members: order }]
   const between = most - 2 * extremes
   const inner = order.slice(extremes, -extremes)
   return [
     { title: `The ${extremes} rarest`, members: order.slice(0, extremes) },
-    { title: `${between} between, at evenly spaced ranks`, members: Array.from({ length: between }, (_, i) => inner[Math.floor((i + 0.5) * inner.length / between)]) },
+    {
+      title: `${between} between, at evenly spaced ranks`,
+      members: Array.from({ length: between }, (_, i) => inner[Math.floor(((i + 0.5) * inner.length) / between)]),
+    },
     { title: `The ${extremes} most common`, members: order.slice(-extremes) },
   ]
 }
@@ -68,14 +74,22 @@ export function pageGroups(scores: ArrayLike<number>): Group[] {
 export function scorePage(page: ScorePage): string {
   const { name, scores, settings, classes, groups } = page
   const { distance, t, timestep, draws, conditional } = settings
-  const label = (place: number): string => classes ? `${classes.names[classes.labels[place]]}, ` : ''
+  const label = (place: number): string => (classes ? `${classes.names[classes.labels[place]]}, ` : '')
   const rank = new Map(rarestFirst(scores).map((place, i) => [place, i + 1]))
   const card = (place: number): string => {
     const { name: imageName, image, reconstruction } = page.images.get(place) as ShownImage
-    const pictures = ([[image, imageName], [reconstruction, `reconstruction of ${imageName}`]] as const).map(([picture, alt]) => {
+    const pictures = (
+      [
+        [image, imageName],
+        [reconstruction, `reconstruction of ${imageName}`],
+      ] as const
+    ).map(([picture, alt]) => {
       return inlinePng(encodePng(picture), Math.max(1, Math.floor(96 / picture.width)) * picture.width, alt)
     })
-    return `<figure class="card"><div>${pictures.join('')}</div><figcaption>${rank.get(place)}: ${scores[place].toPrecision(4)}<br>${escapeHtml(label(place) + imageName)}</figcaption></figure>`
+    return (
+      `<figure class="card"><div>${pictures.join('')}</div><figcaption>${rank.get(place)}: ` +
+      `${scores[place].toPrecision(4)}<br>${escapeHtml(label(place) + imageName)}</figcaption></figure>`
+    )
   }
   const body = `<p>Each pair is an image and what the model makes of it after it was drowned in noise (its Tweedie reconstruction, first draw). The minority score is the distance between the two, here ${escapeHtml(distance)}, averaged over ${counted(draws, 'draw')}: the model gives back what is common, so a high score means rare${conditional ? ' among its class' : ''}.</p>
 <h2>Scores</h2>
@@ -85,11 +99,21 @@ ${brightness(page)}
 ${groups.map(({ title, members }) => `<h2>${escapeHtml(title)}</h2>\n<main>${members.map(card).join('\n')}</main>`).join('\n')}
 <h2>Settings</h2>
 ${htmlTable([
-    ['data', name], ['images', String(scores.length)], ['model', `${page.model} (sha256 ${settings.model.slice(0, 16)}…)`],
-    ['schedule', `${settings.schedule}, ${settings.diffusionSteps} steps`], ['step', `${t} of ${settings.respacing}, step ${timestep} of the training`],
-    ['distance', distance], ['draws', String(draws)], ['seed', String(settings.seed)], ['class-conditional', conditional ? 'yes' : 'no'],
-  ])}`
-  return htmlPage({ title: `${titleBegins}${name}`, body, footer: `tweedie ${escapeHtml(page.version)}. The score is the minority score of Um et al. (ICLR 2024).` })
+  ['data', name],
+  ['images', String(scores.length)],
+  ['model', `${page.model} (sha256 ${settings.model.slice(0, 16)}…)`],
+  ['schedule', `${settings.schedule}, ${settings.diffusionSteps} steps`],
+  ['step', `${t} of ${settings.respacing}, step ${timestep} of the training`],
+  ['distance', distance],
+  ['draws', String(draws)],
+  ['seed', String(settings.seed)],
+  ['class-conditional', conditional ? 'yes' : 'no'],
+])}`
+  return htmlPage({
+    title: `${titleBegins}${name}`,
+    body,
+    footer: `tweedie ${escapeHtml(page.version)}. The score is the minority score of Um et al. (ICLR 2024).`,
+  })
 }
 
 /** Block means, so that no side is over {@link side} pixels. */
@@ -103,7 +127,8 @@ export function thumbnail(image: Image): Image {
     for (let x = 0; x < columns; x++) {
       for (let c = 0; c < channels; c++) {
         let sum = 0
-        for (let dy = 0; dy < factor; dy++) for (let dx = 0; dx < factor; dx++) sum += data[((y * factor + dy) * width + x * factor + dx) * channels + c]
+        for (let dy = 0; dy < factor; dy++)
+          for (let dx = 0; dx < factor; dx++) sum += data[((y * factor + dy) * width + x * factor + dx) * channels + c]
         out[(y * columns + x) * channels + c] = Math.round(sum / factor ** 2)
       }
     }
@@ -116,32 +141,46 @@ const bins = 48
 /** The histogram of all scores, and below it, on the same axis, one for each class (the first two dozen). */
 function histograms({ scores, classes }: ScorePage): string {
   const sorted = Float64Array.from(scores).sort()
-  const [low, high] = [sorted[0], sorted.at(-1) as number]
+  const [low, high] = [sorted[0], sorted.at(-1)]
   const all = histogram(sorted, low, high, 'all images', 160)
   if (!classes) return all
   const present = classMembers(classes, scores)
-  const shown = present.slice(0, 24).map(({ name, scores: some }) => histogram(some, low, high, `${name}: ${some.length}`, 60))
+  const shown = present
+    .slice(0, 24)
+    .map(({ name, scores: some }) => histogram(some, low, high, `${name}: ${some.length}`, 60))
   const rest = present.length > 24 ? `<p>The first 24 of ${present.length} classes.</p>` : ''
   return [all, ...shown, rest].join('\n')
 }
 
 function histogram(scores: ArrayLike<number>, low: number, high: number, title: string, height: number): string {
   const counts = new Array<number>(bins).fill(0)
-  for (let i = 0; i < scores.length; i++) counts[Math.min(bins - 1, Math.floor((scores[i] - low) / (high - low || 1) * bins))]++
+  for (let i = 0; i < scores.length; i++)
+    counts[Math.min(bins - 1, Math.floor(((scores[i] - low) / (high - low || 1)) * bins))]++
   const top = Math.max(...counts)
   const width = 12
   const bars = counts.map((count, i) => {
-    const bar = count / top * height
-    return `<rect x="${i * width}" y="${(16 + height - bar).toFixed(1)}" width="${width - 1}" height="${bar.toFixed(1)}"><title>${count} from ${(low + (high - low) * i / bins).toPrecision(4)}</title></rect>`
+    const bar = (count / top) * height
+    return (
+      `<rect x="${i * width}" y="${(16 + height - bar).toFixed(1)}" width="${width - 1}" ` +
+      `height="${bar.toFixed(1)}"><title>${count} from ` +
+      `${(low + ((high - low) * i) / bins).toPrecision(4)}</title></rect>`
+    )
   })
-  return `<svg width="${bins * width}" height="${height + 36}" font-size="12" role="img" aria-label="histogram, ${escapeHtml(title)}"><text x="0" y="12">${escapeHtml(title)}</text>${bars.join('')}` +
-    `<text x="0" y="${height + 30}">${low.toPrecision(4)}</text><text x="${bins * width}" y="${height + 30}" text-anchor="end">${high.toPrecision(4)}</text></svg>`
+  return (
+    `<svg width="${bins * width}" height="${height + 36}" font-size="12" role="img" aria-label="histogram, ` +
+    `${escapeHtml(title)}"><text x="0" y="12">${escapeHtml(title)}</text>${bars.join('')}` +
+    `<text x="0" y="${height + 30}">${low.toPrecision(4)}</text><text x="${bins * width}" y="${height + 30}" ` +
+    `text-anchor="end">${high.toPrecision(4)}</text></svg>`
+  )
 }
 
 const mean = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length
 
 /** Classes that have images, in order, with their scores in order. */
-function classMembers({ labels, names }: NonNullable<ScorePage['classes']>, scores: ArrayLike<number>): { name: string; scores: number[] }[] {
+function classMembers(
+  { labels, names }: NonNullable<ScorePage['classes']>,
+  scores: ArrayLike<number>,
+): { name: string; scores: number[] }[] {
   const members = names.map((name) => ({ name, scores: [] as number[] }))
   for (let i = 0; i < labels.length; i++) members[labels[i]]?.scores.push(scores[i])
   for (const { scores: some } of members) some.sort((a, b) => a - b)
@@ -150,12 +189,31 @@ function classMembers({ labels, names }: NonNullable<ScorePage['classes']>, scor
 
 /** Mean score by class, highest first. */
 function byClass({ scores, classes }: ScorePage): string {
-  const row = (name: string, sorted: readonly number[]): string[] =>
-    [name, String(sorted.length), ...[mean(sorted), ...quantiles(sorted, [0, 0.5, 1])].map((value) => value.toPrecision(4))]
-  const rows = classes ? classMembers(classes, scores).sort((a, b) => mean(b.scores) - mean(a.scores)).map(({ name, scores: some }) => row(name, some)) : []
-  return htmlTable([row('all', Array.from(scores).sort((a, b) => a - b)), ...rows], ['class', 'images', 'mean score', 'lowest', 'median', 'highest'])
+  const row = (name: string, sorted: readonly number[]): string[] => [
+    name,
+    String(sorted.length),
+    ...[mean(sorted), ...quantiles(sorted, [0, 0.5, 1])].map((value) => value.toPrecision(4)),
+  ]
+  const rows = classes
+    ? classMembers(classes, scores)
+        .sort((a, b) => mean(b.scores) - mean(a.scores))
+        .map(({ name, scores: some }) => row(name, some))
+    : []
+  return htmlTable(
+    [
+      row(
+        'all',
+        Array.from(scores).sort((a, b) => a - b),
+      ),
+      ...rows,
+    ],
+    ['class', 'images', 'mean score', 'lowest', 'median', 'highest'],
+  )
 }
 
 /** Table 3 of the paper: a norm of pixels takes bright images for rare, LPIPS does not. */
 const brightness = ({ brightness: { count, rare, common } }: ScorePage): string =>
-  `<p>Mean pixel value (0 to 255) of the ${counted(count, 'rarest image')} <b>${rare.toFixed(1)}</b>, of the ${count.toLocaleString('en')} most common <b>${common.toFixed(1)}</b>. Where they are far apart, the distance may be measuring brightness: of CelebA's 1,000 rarest and most common faces the paper found 121 and 69 with L1, 119 and 69 with L2, 103 and 131 with LPIPS.</p>`
+  `<p>Mean pixel value (0 to 255) of the ${counted(count, 'rarest image')} <b>${rare.toFixed(1)}</b>, of the ` +
+  `${count.toLocaleString('en')} most common <b>${common.toFixed(1)}</b>. Where they are far apart, the distance ` +
+  "may be measuring brightness: of CelebA's 1,000 rarest and most common faces the paper found 121 and 69 with " +
+  'L1, 119 and 69 with L2, 103 and 131 with LPIPS.</p>'

@@ -1,6 +1,6 @@
 /**
- * The report of a training run: loss and squared error by timestep quartile, the evaluations of its checkpoints, and its
- * settings, in one HTML file. The curves are uPlot's, which the page carries along, so it needs no network.
+ * The report of a training run: loss and squared error by timestep quartile, the evaluations of its checkpoints, and
+ * its settings, in one HTML file. The curves are uPlot's, which the page carries along, so it needs no network.
  */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -31,9 +31,17 @@ export interface TrainPage {
 }
 
 export function trainPage({ title, trainer, run, curves = [], body = '' }: TrainPage): string {
-  const { rows, step, history, options: { steps, batch } } = trainer
+  const {
+    rows,
+    step,
+    history,
+    options: { steps, batch },
+  } = trainer
   const all = [...curves, ...curvesOf(rows, trainer.task.groups)]
-  const settings = Object.entries(run).map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)])
+  const settings = Object.entries(run).map(([key, value]) => [
+    key,
+    typeof value === 'string' ? value : JSON.stringify(value),
+  ])
   const seen = `Step ${step} of ${steps}, ${(step * batch).toLocaleString('en')} images seen`
   const changed = history.map((change) => [`after step ${change.step}`, change.what])
   const changes = changed.length > 0 ? `<h2>Changes on the way</h2>${htmlTable(changed)}\n` : ''
@@ -47,7 +55,8 @@ ${htmlTable(settings)}
 <style>${uPlotFile('uPlot.min.css')}</style>
 <script>${uPlotFile('uPlot.iife.min.js')}</script>
 <script>${drawing(all)}</script>`,
-    footer: `tweedie ${escapeHtml(version())}. q0 to q3 are quartiles of the timestep: q0 the least noise, q3 the most.`,
+    footer:
+      `tweedie ${escapeHtml(version())}. q0 to q3 are quartiles of the timestep: q0 the ` + 'least noise, q3 the most.',
   })
 }
 
@@ -60,7 +69,10 @@ function curvesOf(rows: readonly Row[], groups: readonly string[]): Curve[] {
   const x = rows.map((row) => row.images)
   return Object.keys(rows[0]?.values ?? {}).map((name) => {
     const y = (pick: (row: Row) => number | null): (number | null)[] => rows.map(pick)
-    const byGroup = groups.length > 1 ? groups.map((group, g) => ({ name: group, y: y((row) => row.values[name]?.byGroup[g] ?? null) })) : []
+    const byGroup =
+      groups.length > 1
+        ? groups.map((group, g) => ({ name: group, y: y((row) => row.values[name]?.byGroup[g] ?? null) }))
+        : []
     const lines = [{ name: 'all', y: y((row) => row.values[name]?.all ?? null) }, ...byGroup]
     return { title: name, x, lines, log: lines.every((line) => line.y.every((value) => value === null || value > 0)) }
   })
@@ -69,7 +81,13 @@ function curvesOf(rows: readonly Row[], groups: readonly string[]): Curve[] {
 const colours = ['#666', '#4878a8', '#3a9a5b', '#d98a1f', '#b8433a']
 
 function drawing(curves: readonly Curve[]): string {
-  const data = JSON.stringify(curves.map(({ x, log, lines }) => ({ log, data: [x, ...lines.map(({ y }) => y)], names: lines.map(({ name }) => name) })))
+  const data = JSON.stringify(
+    curves.map(({ x, log, lines }) => ({
+      log,
+      data: [x, ...lines.map(({ y }) => y)],
+      names: lines.map(({ name }) => name),
+    })),
+  )
   // A name may hold "</script>".
   return `for (const [i, { log, data, names }] of ${data.replaceAll('<', '\\u003c')}.entries()) new uPlot({
   width: 900, height: 320, scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
@@ -78,4 +96,5 @@ function drawing(curves: readonly Curve[]): string {
 }, data, document.getElementById('curve' + i))`
 }
 
-const uPlotFile = (name: string): string => readFileSync(join(dirname(createRequire(import.meta.url).resolve('uplot')), name), 'utf8')
+const uPlotFile = (name: string): string =>
+  readFileSync(join(dirname(createRequire(import.meta.url).resolve('uplot')), name), 'utf8')

@@ -1,8 +1,8 @@
 /**
  * What `recipe images` picks for anyone's folder: a pure function of how many images there are, how large they are, the
- * hours given and how fast this machine trains. No publication says how to spend five minutes on 40 images, so the rules
- * are ours, drawn between what is published for large sets and what was measured here for small ones; every number has
- * its reason beside it.
+ * hours given and how fast this machine trains. No publication says how to spend five minutes on 40 images, so the
+ * rules are ours, drawn between what is published for large sets and what was measured here for small ones; every
+ * number has its reason beside it.
  *
  * The time is split in fixed parts, so that more hours never mean less of anything; what is capped leaves hours unused.
  */
@@ -67,7 +67,12 @@ export interface ImageSettings extends Candidate {
   /** Whether the images are so few that more time would only teach them by heart. */
   readonly capped: boolean
   /** What each stage takes, by its command. */
-  readonly seconds: Readonly<Record<'shrink' | 'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'quickstart' | 'memorization', number>>
+  readonly seconds: Readonly<
+    Record<
+      'shrink' | 'select' | 'train diffusion' | 'score' | 'label' | 'train classifier' | 'quickstart' | 'memorization',
+      number
+    >
+  >
 }
 
 export interface ImageWishes {
@@ -99,16 +104,16 @@ const mostHeldOut = 500
 export const fewestImages = fewestHeldOut + 2 * fewestALevel
 
 /**
- * Images that a network has to see before it draws anything. Of 40 cells at 32 pixels there were colours after 2,500, cells
- * after 6,000; four thousand are between. Times eight for twice the side: four for the pixels, two for what there is to tell in
- * them. But never less than a thousand, in which the colours are learned.
+ * Images that a network has to see before it draws anything. Of 40 cells at 32 pixels there were colours after 2,500,
+ * cells after 6,000; four thousand are between. Times eight for twice the side: four for the pixels, two for what there
+ * is to tell in them. But never less than a thousand, in which the colours are learned.
  */
 export const imagesNeeded = (size: number): number => Math.max(1_000, Math.round(4_000 * (size / 32) ** 3))
 
 /**
- * Wider networks where the images and the time are there. The small one's loss on cells is flat after 200,000 to 300,000
- * images (weights/bccd32-adm.md), 75 times what it needs to draw; the published one of CIFAR-10 saw 64,000,000 images of
- * 50,000. With fewer images a wider network only learns them sooner by heart.
+ * Wider networks where the images and the time are there. The small one's loss on cells is flat after 200,000 to
+ * 300,000 images (weights/bccd32-adm.md), 75 times what it needs to draw; the published one of CIFAR-10 saw 64,000,000
+ * images of 50,000. With fewer images a wider network only learns them sooner by heart.
  */
 const wider: readonly { readonly width: Width; readonly images: number; readonly needed: number }[] = [
   { width: 'medium', images: 2_000, needed: 75 },
@@ -116,8 +121,8 @@ const wider: readonly { readonly width: Width; readonly images: number; readonly
 ]
 
 /**
- * Looks at each image, beyond which a network learns them by heart: published are 860 for ImageNet 64 (ADM) and 1,280 for
- * CIFAR-10 (improved-diffusion), each with flips.
+ * Looks at each image, beyond which a network learns them by heart: published are 860 for ImageNet 64 (ADM) and 1,280
+ * for CIFAR-10 (improved-diffusion), each with flips.
  */
 const mostLooks = 1_000
 /** The published classifiers saw each image 30 times (CIFAR-10); noise makes more of few. */
@@ -130,7 +135,10 @@ const respacings = [250, 100, 50, 25, 10]
 const forward = 1 / 3
 /** Passes of scoring: one a draw, and reconstructions of at most 400 images for the page, one by one. */
 const scoringPasses = (trained: number, draws = 1): number => draws * trained + 2 * Math.min(400, trained)
-/** Passes of a step of plain, self-guided and minority-guided drawing: one each, and every fifth step of the second three more with their gradient. */
+/**
+ * Passes of a step of plain, self-guided and minority-guided drawing: one each, and every fifth step of the second
+ * three more with their gradient.
+ */
 const drawingPasses = 1 + (1 + 6 / 5) + 1
 /** Forward and back to the image, without the gradients of the weights. */
 const classifierPass = 2 / 3
@@ -138,12 +146,17 @@ const classifierPass = 2 / 3
 /** Powers of two, and below 32 pixels the images' own side, in multiples of 4, as CIFAR's and MNIST's. */
 export function sizesFor({ side }: Pick<ImageFacts, 'side'>): number[] {
   const own = 4 * Math.floor(side / 4)
-  return [...new Set([16, 32, 64, 128, 256, ...own < 32 ? [own] : []])].filter((size) => size <= side && size >= 8).sort((a, b) => a - b)
+  return [...new Set([16, 32, 64, 128, 256, ...(own < 32 ? [own] : [])])]
+    .filter((size) => size <= side && size >= 8)
+    .sort((a, b) => a - b)
 }
 
 /** Images that the diffusion model sees. */
 const seenIn = (time: number, { diffusion }: Speed, trained: number): number =>
-  Math.min(seconds(time, share.diffusion) * diffusion, seconds(time, share.diffusion + share.scoring) * diffusion - scoringPasses(trained) * forward)
+  Math.min(
+    seconds(time, share.diffusion) * diffusion,
+    seconds(time, share.diffusion + share.scoring) * diffusion - scoringPasses(trained) * forward,
+  )
 
 /** Seconds of a forward pass of an image, and of a step of drawing in all three ways. */
 function costs({ diffusion, classifier }: Speed, number: number): { readonly pass: number; readonly perStep: number } {
@@ -152,34 +165,63 @@ function costs({ diffusion, classifier }: Speed, number: number): { readonly pas
 }
 
 /** The shortest time in which everything has its part, beside what is fixed, and what beside more hours would help. */
-function leastFor(speed: Speed, needed: number, trained: number, number: number): { readonly seconds: number; readonly remedy: string } {
+function leastFor(
+  speed: Speed,
+  needed: number,
+  trained: number,
+  number: number,
+): { readonly seconds: number; readonly remedy: string } {
   const { pass, perStep } = costs(speed, number)
   const parts: readonly (readonly [seconds: number, remedy: string])[] = [
     [needed / speed.diffusion / share.diffusion, ''],
-    [(needed / speed.diffusion + scoringPasses(trained) * pass) / (share.diffusion + share.scoring), ' or fewer images'],
-    [scoringPasses(trained) * pass / mostScoring, ' or fewer images'],
-    [respacings.at(-1)! * perStep / share.drawing, ' or a smaller --number'],
+    [
+      (needed / speed.diffusion + scoringPasses(trained) * pass) / (share.diffusion + share.scoring),
+      ' or fewer images',
+    ],
+    [(scoringPasses(trained) * pass) / mostScoring, ' or fewer images'],
+    [(respacings.at(-1) * perStep) / share.drawing, ' or a smaller --number'],
   ]
-  const [most, remedy] = parts.reduce((a, b) => b[0] > a[0] ? b : a)
+  const [most, remedy] = parts.reduce((a, b) => (b[0] > a[0] ? b : a))
   return { seconds: most, remedy }
 }
 
 /** What a checkpoint may cost: images it is evaluated on, and samples of a sheet, drawn in 50 steps. */
-const checkpoints = [{ evaluateOn: 512, sheet: 8 }, { evaluateOn: 128, sheet: 8 }, { evaluateOn: 32, sheet: 8 }, { evaluateOn: 32, sheet: 0 }, { evaluateOn: 0, sheet: 0 }]
+const checkpoints = [
+  { evaluateOn: 512, sheet: 8 },
+  { evaluateOn: 128, sheet: 8 },
+  { evaluateOn: 32, sheet: 8 },
+  { evaluateOn: 32, sheet: 0 },
+  { evaluateOn: 0, sheet: 0 },
+]
 
 /**
  * The settings; or the next network whose speed has to be measured for them.
  *
  * @throws TweedieError 'option' for too few or too small images, and for too few hours
  */
-export function imageSettings(facts: ImageFacts, wishes: ImageWishes, speeds: Speeds): ImageSettings | { readonly measure: Candidate } {
+export function imageSettings(
+  facts: ImageFacts,
+  wishes: ImageWishes,
+  speeds: Speeds,
+): ImageSettings | { readonly measure: Candidate } {
   const { count, side } = facts
   const time = 3600 * wishes.hours - fixed - facts.reading
-  if (count < fewestImages) fail(`found ${count === 1 ? 'one image' : `${count} images`}: ${fewestImages} are the fewest of which something can be learned (two levels of ${fewestALevel}, and ${fewestHeldOut} held out). Add more.`)
+  if (count < fewestImages)
+    fail(
+      `found ${count === 1 ? 'one image' : `${count} images`}: ${fewestImages} are the fewest of which something ` +
+        `can be learned (two levels of ${fewestALevel}, and ${fewestHeldOut} held out). Add more.`,
+    )
   const sizes = wishes.size === undefined ? sizesFor(facts) : [wishes.size]
-  if (sizes.length === 0) fail(`the smallest image has a side of ${side} pixels, and the networks here begin at 8: leave it out or enlarge it first.`)
+  if (sizes.length === 0)
+    fail(
+      `the smallest image has a side of ${side} pixels, and the networks here begin at 8: leave ` +
+        'it out or enlarge it first.',
+    )
   if (wishes.size !== undefined && (wishes.size % 4 !== 0 || wishes.size < 8 || wishes.size > side)) {
-    fail(`--size: expected a multiple of 4 from 8 to ${4 * Math.floor(side / 4)}, the shorter side of the smallest image, found ${wishes.size}.`)
+    fail(
+      `--size: expected a multiple of 4 from 8 to ${4 * Math.floor(side / 4)}, the shorter side of the smallest ` +
+        `image, found ${wishes.size}.`,
+    )
   }
 
   const trained = count - Math.min(mostHeldOut, Math.max(fewestHeldOut, Math.round(count / 10)))
@@ -189,21 +231,25 @@ export function imageSettings(facts: ImageFacts, wishes: ImageWishes, speeds: Sp
     const speed = speeds.get(speedKey(candidate))
     return speed === undefined ? null : time >= leastFor(speed, needed, trained, wishes.number).seconds
   }
-  let at = Math.max(0, sizes.findLastIndex((size) => size <= 32))
-  const small = (i: number): Candidate => ({ size: sizes[i]!, width: 'small' })
+  let at = Math.max(
+    0,
+    sizes.findLastIndex((size) => size <= 32),
+  )
+  const small = (i: number): Candidate => ({ size: sizes[i], width: 'small' })
   const first = enough(small(at))
   if (first === null) return { measure: small(at) }
   if (first) {
-    // Larger pictures that would have to be looked at too often would be learned by heart. And no network trains faster than
-    // a smaller one, which spares measuring it.
+    // Larger pictures that would have to be looked at too often would be learned by heart. And no network trains faster
+    // than a smaller one, which spares measuring it.
     const worthwhile = (needed: number): boolean => needed <= mostLooks * trained && enough(small(at), needed) === true
-    for (; at + 1 < sizes.length && worthwhile(imagesNeeded(sizes[at + 1]!)); at++) {
+    for (; at + 1 < sizes.length && worthwhile(imagesNeeded(sizes[at + 1])); at++) {
       const next = enough(small(at + 1))
       if (next === null) return { measure: small(at + 1) }
       if (!next) break
     }
   } else {
-    for (; at > 0 && !enough(small(at)); at--) if (!speeds.has(speedKey(small(at - 1)))) return { measure: small(at - 1) }
+    for (; at > 0 && !enough(small(at)); at--)
+      if (!speeds.has(speedKey(small(at - 1)))) return { measure: small(at - 1) }
   }
   let chosen = small(at)
   for (const { width, images, needed } of wider) {
@@ -217,12 +263,23 @@ export function imageSettings(facts: ImageFacts, wishes: ImageWishes, speeds: Sp
   return settingsFor(chosen, speeds.get(speedKey(chosen))!, trained, time, facts, wishes)
 }
 
-function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, time: number, { count, reading }: ImageFacts, { hours, size: asked, number, microbatch: given }: ImageWishes): ImageSettings {
+function settingsFor(
+  { size, width }: Candidate,
+  speed: Speed,
+  trained: number,
+  time: number,
+  { count, reading }: ImageFacts,
+  { hours, size: asked, number, microbatch: given }: ImageWishes,
+): ImageSettings {
   // Where a size was asked for, it may be learned badly.
   const needed = asked === undefined ? imagesNeeded(size) : 100
   const least = leastFor(speed, needed, trained, number)
   if (time < least.seconds) {
-    fail(`--hours ${hours} is too short: ${count.toLocaleString('en')} images at ${size} x ${size} take ${atLeast((least.seconds + fixed + reading) / 3600)} hours at least on this machine, which trains ${Number(speed.diffusion.toPrecision(2))} a second. Give more hours${least.remedy}.`)
+    fail(
+      `--hours ${hours} is too short: ${count.toLocaleString('en')} images at ${size} x ${size} take ` +
+        `${atLeast((least.seconds + fixed + reading) / 3600)} hours at least on this machine, which trains ` +
+        `${Number(speed.diffusion.toPrecision(2))} a second. Give more hours${least.remedy}.`,
+    )
   }
   const { pass, perStep } = costs(speed, number)
   const seen = Math.floor(seenIn(time, speed, trained))
@@ -232,18 +289,33 @@ function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, 
   // Two thousand steps or more, where the time has them: of fewer, larger ones less is learned.
   const batch = [128, 64, 32, 16].find((one) => one <= largest && images / one >= 2_000) ?? 8
   const steps = Math.ceil(images / batch)
-  const classifierImages = Math.min(Math.ceil(seconds(time, share.classifier) * speed.classifier), Math.max(2_000, mostClassifierLooks * trained))
+  const classifierImages = Math.min(
+    Math.ceil(seconds(time, share.classifier) * speed.classifier),
+    Math.max(2_000, mostClassifierLooks * trained),
+  )
   const draws = [8, 4, 2].find((k) => scoringPasses(trained, k) * pass <= seconds(time, share.scoring)) ?? 1
-  const respacing = respacings.find((k) => k * perStep <= seconds(time, share.drawing)) ?? respacings.at(-1)!
+  const respacing = respacings.find((k) => k * perStep <= seconds(time, share.drawing)) ?? respacings.at(-1)
 
-  const costOf = ({ evaluateOn, sheet }: (typeof checkpoints)[number]): number => pass * (Math.min(evaluateOn, trained) + Math.min(evaluateOn, count - trained) + 50 * sheet)
+  const costOf = ({ evaluateOn, sheet }: (typeof checkpoints)[number]): number =>
+    pass * (Math.min(evaluateOn, trained) + Math.min(evaluateOn, count - trained) + 50 * sheet)
   const checkpoint = checkpoints.find((one) => costOf(one) <= seconds(time, share.checkpoints))!
   // One every ten minutes, as a run that is killed loses that, and three at least, if there is time for them.
   const wanted = Math.max(3, images / speed.diffusion / 600)
-  const saved = Math.max(1, Math.min(Math.floor(wanted), Math.floor(seconds(time, share.checkpoints) / costOf(checkpoint))))
+  const saved = Math.max(
+    1,
+    Math.min(Math.floor(wanted), Math.floor(seconds(time, share.checkpoints) / costOf(checkpoint))),
+  )
   return {
-    size, width, trained, heldOut: count - trained, holdOut: Number(((count - trained) / count).toPrecision(6)),
-    images, batch, steps, ...checkpoint, saveEvery: Math.ceil(steps / saved),
+    size,
+    width,
+    trained,
+    heldOut: count - trained,
+    holdOut: Number(((count - trained) / count).toPrecision(6)),
+    images,
+    batch,
+    steps,
+    ...checkpoint,
+    saveEvery: Math.ceil(steps / saved),
     // Memory: 32 images of 64 x 64 at a time with the small network; the others are two and four times as wide.
     microbatch: given ?? Math.max(1, Math.min(batch, Math.floor(2 ** 22 / size ** 2 / largest))),
     warmup: Math.min(200, Math.round(steps / 20)),
@@ -251,10 +323,16 @@ function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, 
     ema: emaRate(steps),
     dropout: images >= 100 * trained ? 0.1 : 0,
     logEvery: Math.max(1, Math.min(500, Math.floor(steps / 100))),
-    draws, levels: levelsFor(trained, classifierImages), classifierImages, classifierBatch: Math.min(32, batch), respacing, number,
+    draws,
+    levels: levelsFor(trained, classifierImages),
+    classifierImages,
+    classifierBatch: Math.min(32, batch),
+    respacing,
+    number,
     capped: seen > enoughLooks,
     seconds: {
-      ...fixedSeconds, shrink: reading,
+      ...fixedSeconds,
+      shrink: reading,
       'train diffusion': images / speed.diffusion + saved * costOf(checkpoint),
       score: fixedSeconds.score + scoringPasses(trained, draws) * pass,
       'train classifier': classifierImages / speed.classifier,
@@ -264,9 +342,9 @@ function settingsFor({ size, width }: Candidate, speed: Speed, trained: number, 
 }
 
 /**
- * An average that forgets half in a twentieth of the run. It has then forgotten the first, random weights (2^-20 of them are
- * left), and averages over the last tenth, where the learning rate falls to 0. Karras et al. (CVPR 2024) found averages over 5
- * to 15 % of the run the best. At most the published 0.9999, which forgets half in 6,931 steps.
+ * An average that forgets half in a twentieth of the run. It has then forgotten the first, random weights (2^-20 of
+ * them are left), and averages over the last tenth, where the learning rate falls to 0. Karras et al. (CVPR 2024) found
+ * averages over 5 to 15 % of the run the best. At most the published 0.9999, which forgets half in 6,931 steps.
  */
 export function emaRate(steps: number): number {
   const rate = 0.5 ** (20 / steps)
@@ -274,8 +352,9 @@ export function emaRate(steps: number): number {
 }
 
 /**
- * As many levels as images a level, but for a factor of four, so that both fall together: 3 levels of 12 of 36 images, 27 of 109 of 2,940,
- * and the published 100 of 500 of CIFAR-10's 50,000. And each level is to be seen 500 times by the classifier.
+ * As many levels as images a level, but for a factor of four, so that both fall together: 3 levels of 12 of 36
+ * images, 27 of 109 of 2,940, and the published 100 of 500 of CIFAR-10's 50,000. And each level is to be seen 500
+ * times by the classifier.
  */
 export const levelsFor = (trained: number, classifierImages: number): number =>
   Math.max(2, Math.min(100, Math.floor(Math.sqrt(trained) / 2), Math.floor(classifierImages / 500)))

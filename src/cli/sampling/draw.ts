@@ -15,7 +15,15 @@ import { sha256Of } from '../files.ts'
 import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
 import { toOptions, type SampleSettings } from '../options/sample.ts'
 import { progress } from '../progress.ts'
-import { baseFile, recordSaver, resumed, sampleFile, type BatchTiming, type FinishedSample, type RunRecord } from './run-record.ts'
+import {
+  baseFile,
+  recordSaver,
+  resumed,
+  sampleFile,
+  type BatchTiming,
+  type FinishedSample,
+  type RunRecord,
+} from './run-record.ts'
 import { scorer, type Scorer } from './score-samples.ts'
 import type { Session } from '../session.ts'
 import type { Setup } from './setup.ts'
@@ -43,8 +51,17 @@ export interface DrawOptions {
   readonly kernels?: Kernels
 }
 
-/** Draws what is not drawn yet of `settings.number` samples into `settings.out`. The record stays 'unfinished' until the caller has added the report; that of a run that was finished already is 'done'. */
-export async function draw(setup: Setup, settings: SampleSettings, version: string, { signal }: Session, { what = settings.method, kernels }: DrawOptions = {}): Promise<RunRecord> {
+/**
+ * Draws what is not drawn yet of `settings.number` samples into `settings.out`. The record stays 'unfinished' until the
+ * caller has added the report; that of a run that was finished already is 'done'.
+ */
+export async function draw(
+  setup: Setup,
+  settings: SampleSettings,
+  version: string,
+  { signal }: Session,
+  { what = settings.method, kernels }: DrawOptions = {},
+): Promise<RunRecord> {
   const { device, distance, shape, upsampler, sha256, seconds } = setup
   const large = upsampler?.shape ?? shape
   const { out, number, batch, save } = settings
@@ -53,15 +70,30 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   sayDepartures(differs)
   const metric = metricStep(settings)
   const { name, vendor, architecture, software } = device.adapter
-  let record = await resumed(out, {
-    program: 'tweedie', version, status: 'unfinished', started: new Date().toISOString(), options: toOptions(settings), ...(differs.length > 0 && { differs }), ...(metric && { metric }), sha256,
-    adapter: { backend: device.backend.kind, name, vendor, architecture, software }, kernels: {}, samples: [], seconds: { load: seconds, batches: [] },
-  }, signal)
+  let record = await resumed(
+    out,
+    {
+      program: 'tweedie',
+      version,
+      status: 'unfinished',
+      started: new Date().toISOString(),
+      options: toOptions(settings),
+      ...(differs.length > 0 && { differs }),
+      ...(metric && { metric }),
+      sha256,
+      adapter: { backend: device.backend.kind, name, vendor, architecture, software },
+      kernels: {},
+      samples: [],
+      seconds: { load: seconds, batches: [] },
+    },
+    signal,
+  )
   if (record.status === 'done') {
     console.error(`${out}: the run is finished, ${number === 1 ? 'its sample is' : `all ${number} samples are`} there.`)
     return record
   }
-  if (record.samples.length > 0) console.error(`${out}: ${record.samples.length} of ${number} samples are there already.`)
+  if (record.samples.length > 0)
+    console.error(`${out}: ${record.samples.length} of ${number} samples are there already.`)
   if (kernels || record.samples.length > 0) useKernels(setup, kernels ?? record.kernels)
   else await measureKernels(setup, settings, signal)
   record = { ...record, kernels: Object.fromEntries(device.kernels) }
@@ -72,29 +104,49 @@ export async function draw(setup: Setup, settings: SampleSettings, version: stri
   for (let begin = record.samples.length; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
     const range = samples.length === 1 ? `sample ${begin + 1}` : `samples ${begin + 1} to ${begin + samples.length}`
-    const drawn = await drawBatch(setup, settings, samples, { score, metricAt: metric?.t }, `${what}, ${range} of ${number}`, signal).catch((error: unknown): never => {
+    const drawn = await drawBatch(
+      setup,
+      settings,
+      samples,
+      { score, metricAt: metric?.t },
+      `${what}, ${range} of ${number}`,
+      signal,
+    ).catch((error: unknown): never => {
       if (!(error instanceof TweedieError) || error.code !== 'non-finite' || begin === 0) throw error
-      throw new TweedieError('non-finite', `${error.message} The ${begin} before ${begin === 1 ? 'is' : 'are'} kept in ${out}; other settings need another --out.`, { cause: error })
+      throw new TweedieError(
+        'non-finite',
+        `${error.message} The ${begin} before ${begin === 1 ? 'is' : 'are'} kept in ${out}; other ` +
+          'settings need another --out.',
+        { cause: error },
+      )
     })
     const finished: FinishedSample[] = []
     for (const [i, k] of samples.entries()) {
-      const picture = async (file: string, values: Float32Array, of: readonly number[]): Promise<{ file: string; sha256: string }> => {
+      const picture = async (
+        file: string,
+        values: Float32Array,
+        of: readonly number[],
+      ): Promise<{ file: string; sha256: string }> => {
         const png = encodePng(imageOf(values, [samples.length, ...of], i))
         await writeFileAtomic(join(out, file), [png], { signal })
         return { file, sha256: sha256Of(png) }
       }
-      const base = drawn.base && await picture(baseFile(k, number), drawn.base, shape)
+      const base = drawn.base && (await picture(baseFile(k, number), drawn.base, shape))
       finished.push({
-        ...await picture(sampleFile(k, number), drawn.sample, large),
+        ...(await picture(sampleFile(k, number), drawn.sample, large)),
         ...(base && { base }),
-        score: drawn.scores[i] as number,
-        ...(drawn.metric && { metric: drawn.metric[i] as number }),
+        score: drawn.scores[i],
+        ...(drawn.metric && { metric: drawn.metric[i] }),
         ...(settings.labels.length > 0 && { label: cycled(settings.labels, k) }),
-        ...(Object.keys(drawn.targets[i]!).length > 0 && { targets: drawn.targets[i] }),
+        ...(Object.keys(drawn.targets[i]).length > 0 && { targets: drawn.targets[i] }),
       })
     }
     if (save !== null) await savePart(out, begin, numbersOf(drawn, samples.length, { small: shape, large }), signal)
-    record = { ...record, samples: [...record.samples, ...finished], seconds: { ...record.seconds, batches: [...record.seconds.batches, drawn.timing] } }
+    record = {
+      ...record,
+      samples: [...record.samples, ...finished],
+      seconds: { ...record.seconds, batches: [...record.seconds.batches, drawn.timing] },
+    }
     await saver.save(record)
   }
   await saver.flush()
@@ -111,12 +163,24 @@ function metricStep(settings: SampleSettings): RunRecord['metric'] {
 }
 
 /** Where the batches of a run begin. */
-export const beginsOf = ({ number, batch }: Pick<SampleSettings, 'number' | 'batch'>): number[] => Array.from({ length: Math.ceil(number / batch) }, (_, i) => i * batch)
+export const beginsOf = ({ number, batch }: Pick<SampleSettings, 'number' | 'batch'>): number[] =>
+  Array.from({ length: Math.ceil(number / batch) }, (_, i) => i * batch)
 
 /** What --save keeps. `shapes`: [C, H, W] of what the model draws, and of the samples. */
-function numbersOf({ sample, base, first, middle }: Drawn, count: number, { small, large }: { readonly small: readonly number[]; readonly large: readonly number[] }): BatchNumbers {
-  const named = [['sample', sample, large], ['base', base, small], ['first_step', first, small], ['middle_step', middle, small]] as const
-  return new Map(named.flatMap(([name, data, shape]) => data ? [[name, { shape: [count, ...shape], data }] as const] : []))
+function numbersOf(
+  { sample, base, first, middle }: Drawn,
+  count: number,
+  { small, large }: { readonly small: readonly number[]; readonly large: readonly number[] },
+): BatchNumbers {
+  const named = [
+    ['sample', sample, large],
+    ['base', base, small],
+    ['first_step', first, small],
+    ['middle_step', middle, small],
+  ] as const
+  return new Map(
+    named.flatMap(([name, data, shape]) => (data ? [[name, { shape: [count, ...shape], data }] as const] : [])),
+  )
 }
 
 interface Measures {
@@ -125,16 +189,32 @@ interface Measures {
   readonly metricAt: number | undefined
 }
 
-async function drawBatch(setup: Setup, settings: SampleSettings, samples: readonly number[], { score, metricAt }: Measures, label: string, signal: AbortSignal): Promise<Drawn> {
+async function drawBatch(
+  setup: Setup,
+  settings: SampleSettings,
+  samples: readonly number[],
+  { score, metricAt }: Measures,
+  label: string,
+  signal: AbortSignal,
+): Promise<Drawn> {
   const { model, shape, upsampler } = setup
   const y = labelsOf(settings.labels, samples)
   const leads = setup.guidances.map(({ name, lead }) => ({ name, ...lead(samples, y) }))
   const tools = { device: setup.device, model, distance: setup.distance.distance, shape }
-  const { total, toEnd } = drawing(tools, settings, samples, { guidances: leads.map(({ guidance }) => guidance), given: setup.noise, marginal: setup.marginal, signal })
+  const { total, toEnd } = drawing(tools, settings, samples, {
+    guidances: leads.map(({ guidance }) => guidance),
+    given: setup.noise,
+    marginal: setup.marginal,
+    signal,
+  })
   const start = performance.now()
   const elapsed = (): number => (performance.now() - start) / 1000
   const bar = progress(label, total, 'steps')
-  const seen: { first: Float32Array | null; middle: Float32Array | null; metric: Float32Array | null } = { first: null, middle: null, metric: null }
+  const seen: { first: Float32Array | null; middle: Float32Array | null; metric: Float32Array | null } = {
+    first: null,
+    middle: null,
+    metric: null,
+  }
   let [firstStep, sampling] = [0, 0]
   let [last, scores]: Float32Array[] = []
   try {
@@ -156,17 +236,47 @@ async function drawBatch(setup: Setup, settings: SampleSettings, samples: readon
   checkFinite('The minority scores are', scores, samples, tooStrong(settings))
   if (seen.metric) checkFinite("Self-guidance's metrics are", seen.metric, samples, tooStrong(settings))
   const scored = elapsed()
-  const sample = upsampler ? await upsample(upsampler, last, [samples.length, ...shape], { samples, y, seed: settings.seed, clipDenoised: settings.clipDenoised, label, signal }) : last
-  if (upsampler) checkFinite('The second stage makes', sample, samples, "The upsampler's weights are damaged, or of another network.")
-  const targets = samples.map((_, i) => Object.fromEntries(leads.flatMap(({ name, targets }) => targets ? [[name, targets[i] as number | string]] : [])))
-  const timing = { samples: samples.length, seconds: sampling, firstStep, scoring: scored - sampling, ...(upsampler && { upsampling: elapsed() - scored }) }
+  const sample = upsampler
+    ? await upsample(upsampler, last, [samples.length, ...shape], {
+        samples,
+        y,
+        seed: settings.seed,
+        clipDenoised: settings.clipDenoised,
+        label,
+        signal,
+      })
+    : last
+  if (upsampler)
+    checkFinite(
+      'The second stage makes',
+      sample,
+      samples,
+      "The upsampler's weights are damaged, or of another network.",
+    )
+  const targets = samples.map((_, i) =>
+    Object.fromEntries(leads.flatMap(({ name, targets }) => (targets ? [[name, targets[i]]] : []))),
+  )
+  const timing = {
+    samples: samples.length,
+    seconds: sampling,
+    firstStep,
+    scoring: scored - sampling,
+    ...(upsampler && { upsampling: elapsed() - scored }),
+  }
   return { sample, base: upsampler && last, ...seen, scores, targets, timing }
 }
 
 /** What may be wrong, and the options that mend it. */
 function tooStrong({ guide, classifier, minority, sehwag, attributes, boost }: SampleSettings): string {
   const strengths = Object.entries({
-    '--guide-weight': guide, '--classifier-scale': classifier, '--minority-scale': minority, '--sehwag-alpha': sehwag, '--attributes-scale': attributes, '--boost': boost !== 1,
-  }).flatMap(([name, used]) => used ? [name] : [])
-  return strengths.length > 0 ? `Take a smaller ${strengths.join(' or ')}.` : 'The weights are damaged, or of another network, schedule or preset.'
+    '--guide-weight': guide,
+    '--classifier-scale': classifier,
+    '--minority-scale': minority,
+    '--sehwag-alpha': sehwag,
+    '--attributes-scale': attributes,
+    '--boost': boost !== 1,
+  }).flatMap(([name, used]) => (used ? [name] : []))
+  return strengths.length > 0
+    ? `Take a smaller ${strengths.join(' or ')}.`
+    : 'The weights are damaged, or of another network, schedule or preset.'
 }

@@ -1,4 +1,7 @@
-/** The baseline of Sehwag et al. from its files: the feature space and what is real come from two classifiers, where the classes are from images. */
+/**
+ * The baseline of Sehwag et al. from its files: the feature space and what is real come from two classifiers, where the
+ * classes are from images.
+ */
 import { evenlySpaced, imageBatch, type ImageSet } from '../../data/index.ts'
 import { openImages } from '../../data/index.node.ts'
 import { classMeans, classifierLogits, pooledFeatures, sehwagGuidance } from '../../diffusion/index.ts'
@@ -14,15 +17,28 @@ const imagesOfClass = 200
 /** Of a set without classes: all its kinds are to be among them. */
 const imagesOfAll = 2000
 
-/** Sehwag et al.'s two terms, with the means of the classes of a set of images; for a model without classes the mean of all. */
-export async function openSehwag({ file: path, data, discriminator: discriminatorPath, alpha, beta }: SehwagSettings, context: Context): Promise<OpenGuidance> {
+/**
+ * Sehwag et al.'s two terms, with the means of the classes of a set of images; for a model without
+ * classes the mean of all.
+ */
+export async function openSehwag(
+  { file: path, data, discriminator: discriminatorPath, alpha, beta }: SehwagSettings,
+  context: Context,
+): Promise<OpenGuidance> {
   const { model, images, opener, settings, signal } = context
-  const [file, judge] = [await classifierFile('sehwag-classifier', path, null, context), await classifierFile('sehwag-discriminator', discriminatorPath, null, context)]
+  const [file, judge] = [
+    await classifierFile('sehwag-classifier', path, null, context),
+    await classifierFile('sehwag-discriminator', discriminatorPath, null, context),
+  ]
   const { config } = file.description
   checkPixels(file, context)
   checkPixels(judge, context)
   if (config.numClasses !== null) fail(`${path}: --sehwag-classifier takes an unconditional classifier.`)
-  if (judge.description.config.outChannels !== 2) fail(`${discriminatorPath}: --sehwag-discriminator has two classes, real and synthetic; this one has ${judge.description.config.outChannels}.`)
+  if (judge.description.config.outChannels !== 2)
+    fail(
+      `${discriminatorPath}: --sehwag-discriminator has two classes, real and synthetic; this one has ` +
+        `${judge.description.config.outChannels}.`,
+    )
   const set = await openImages(data, { signal })
   const classes = model.numClasses
   if (classes !== null) {
@@ -37,12 +53,25 @@ export async function openSehwag({ file: path, data, discriminator: discriminato
       const classifier = hold(await load(device, file, opener, stop))
       const discriminator = hold(await load(device, judge, opener, stop))
       const embedding = pooledFeatures(classifier)
-      const batches = labelled(device, set, classes === null ? evenlySpaced(set.length, imagesOfAll) : firstOfEach(set.labels!), { batch: images.batch, size: config.imageSize, channels: config.inChannels as 1 | 3, classes }, stop)
+      const batches = labelled(
+        device,
+        set,
+        classes === null ? evenlySpaced(set.length, imagesOfAll) : firstOfEach(set.labels!),
+        { batch: images.batch, size: config.imageSize, channels: config.inChannels as 1 | 3, classes },
+        stop,
+      )
       const means = hold(await classMeans(embedding, batches, classes ?? 1, stop))
       return {
         name: 'sehwag',
         lead: (samples, y) => ({
-          guidance: sehwagGuidance({ embedding, classMeans: means, y: classes === null ? undefined : y ?? samples.map((k) => cycled(settings.labels, k)), discriminator: classifierLogits(discriminator, y ? { y } : {}), alpha, beta }),
+          guidance: sehwagGuidance({
+            embedding,
+            classMeans: means,
+            y: classes === null ? undefined : (y ?? samples.map((k) => cycled(settings.labels, k))),
+            discriminator: classifierLogits(discriminator, y ? { y } : {}),
+            alpha,
+            beta,
+          }),
         }),
       }
     },
@@ -53,8 +82,8 @@ export async function openSehwag({ file: path, data, discriminator: discriminato
 function firstOfEach(labels: Int32Array): number[] {
   const seen = new Map<number, number>()
   return Array.from(labels.keys()).filter((i) => {
-    const count = (seen.get(labels[i]!) ?? 0) + 1
-    seen.set(labels[i]!, count)
+    const count = (seen.get(labels[i]) ?? 0) + 1
+    seen.set(labels[i], count)
     return count <= imagesOfClass
   })
 }
@@ -68,10 +97,25 @@ interface Shape {
 }
 
 /** The chosen images, clean, in batches. */
-async function* labelled(device: Device, set: ImageSet, chosen: readonly number[], { batch, size, channels, classes }: Shape, signal: AbortSignal) {
+async function* labelled(
+  device: Device,
+  set: ImageSet,
+  chosen: readonly number[],
+  { batch, size, channels, classes }: Shape,
+  signal: AbortSignal,
+) {
   for (let begin = 0; begin < chosen.length; begin += batch) {
-    const { images, indices, labels } = await imageBatch(set, chosen.slice(begin, begin + batch), { size, channels }, signal)
+    const { images, indices, labels } = await imageBatch(
+      set,
+      chosen.slice(begin, begin + batch),
+      { size, channels },
+      signal,
+    )
     using x = device.tensor(images, [indices.length, channels, size, size])
-    yield { x, timesteps: indices.map(() => 0), labels: classes === null ? indices.map(() => 0) : labels as Int32Array }
+    yield {
+      x,
+      timesteps: indices.map(() => 0),
+      labels: classes === null ? indices.map(() => 0) : (labels as Int32Array),
+    }
   }
 }

@@ -1,8 +1,8 @@
 /**
  * What leads a run's samples, from files to terms of the score: classifiers of classes, of minority levels and of
  * attributes, and Sehwag et al.'s pair. Files are opened and everything that can be said against them is said before a
- * device is asked for; then they are loaded; then each batch asks for its guidance, whose targets depend on the samples'
- * numbers and not on the batch.
+ * device is asked for; then they are loaded; then each batch asks for its guidance, whose targets depend on the
+ * samples' numbers and not on the batch.
  */
 import { attributeGuidance, classifierGuidance, classifierLogits, randomAttributes } from '../../diffusion/index.ts'
 import type { UNetConfig } from '../../nn/index.ts'
@@ -16,7 +16,13 @@ import type { SampleSettings } from '../options/sample.ts'
 import type { AttributeSettings, ClassifierSettings, MinoritySettings } from '../options/guidance.ts'
 
 /** The guidances of a run in the order of their sum. */
-export async function openGuidances(settings: SampleSettings, model: UNetConfig, images: ImageNeed, opener: Opener, signal: AbortSignal): Promise<OpenGuidance[]> {
+export async function openGuidances(
+  settings: SampleSettings,
+  model: UNetConfig,
+  images: ImageNeed,
+  opener: Opener,
+  signal: AbortSignal,
+): Promise<OpenGuidance[]> {
   const context: Context = { settings, process: settings.process, model, images, opener, signal }
   const { classifier, minority, sehwag, attributes } = settings
   const opened: OpenGuidance[] = []
@@ -27,9 +33,16 @@ export async function openGuidances(settings: SampleSettings, model: UNetConfig,
   return opened
 }
 
-async function openClassifier({ file: path, preset, target, scale }: ClassifierSettings, context: Context): Promise<OpenGuidance> {
+async function openClassifier(
+  { file: path, preset, target, scale }: ClassifierSettings,
+  context: Context,
+): Promise<OpenGuidance> {
   const file = await classifierFile('classifier', path, preset, context)
-  checkPixels(file, context, ': a classifier of features is a minority classifier, for --minority-classifier with its --extractor')
+  checkPixels(
+    file,
+    context,
+    ': a classifier of features is a minority classifier, for --minority-classifier with its --extractor',
+  )
   const { outChannels } = file.description.config
   const bad = target.find((k) => k >= outChannels)
   if (bad !== undefined) fail(`--target: the classifier's classes are 0 to ${outChannels - 1}, found ${bad}.`)
@@ -39,7 +52,12 @@ async function openClassifier({ file: path, preset, target, scale }: ClassifierS
       const classifier = hold(await load(device, file, context.opener, signal))
       return {
         name: 'classifier',
-        lead: (samples, y) => ({ guidance: classifierGuidance(classifierLogits(classifier, y ? { y } : {}), { target: samples.map((k) => cycled(target, k)), scale }) }),
+        lead: (samples, y) => ({
+          guidance: classifierGuidance(classifierLogits(classifier, y ? { y } : {}), {
+            target: samples.map((k) => cycled(target, k)),
+            scale,
+          }),
+        }),
       }
     },
   }
@@ -71,7 +89,10 @@ async function openAttributes({ file: path, scale }: AttributeSettings, context:
         name: 'attributes',
         lead: (samples, y) => {
           const targets = randomAttributes(outChannels, { seed, samples })
-          return { guidance: attributeGuidance(classifierLogits(classifier, y ? { y } : {}), { targets, scale }), targets: targets.map((row) => row.map(Number).join('')) }
+          return {
+            guidance: attributeGuidance(classifierLogits(classifier, y ? { y } : {}), { targets, scale }),
+            targets: targets.map((row) => row.map(Number).join('')),
+          }
         },
       }
     },

@@ -1,6 +1,6 @@
 /**
- * What `sample --save` keeps: the numbers of each batch in a file beside its pictures, so that memory holds one batch and
- * a stopped run goes on, and at the end all of them joined into one file.
+ * What `sample --save` keeps: the numbers of each batch in a file beside its pictures, so that memory holds one batch
+ * and a stopped run goes on, and at the end all of them joined into one file.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -31,18 +31,28 @@ export const hasPart = (folder: string, begin: number, count: number): Promise<b
   opened(partFile(folder, begin), ({ tensors }) => tensors.get('sample')?.shape[0] === count).catch(() => false)
 
 /** Joins the batches that begin at `begins` into the file `path`. */
-export async function joinParts(folder: string, begins: readonly number[], path: string, signal: AbortSignal): Promise<void> {
+export async function joinParts(
+  folder: string,
+  begins: readonly number[],
+  path: string,
+  signal: AbortSignal,
+): Promise<void> {
   const parts = begins.map((begin) => partFile(folder, begin))
   const shapes = new Map<string, number[]>()
   const bar = slowProgress('Joining the numbers', 'parts')
   let joined = 0
   for (const part of parts) {
-    await opened(part, ({ tensors }) => tensors.forEach(({ shape: [count, ...of] }, name) => {
-      shapes.set(name, [(shapes.get(name)?.[0] ?? 0) + count!, ...of])
-    }))
+    await opened(part, ({ tensors }) =>
+      tensors.forEach(({ shape: [count, ...of] }, name) => {
+        shapes.set(name, [(shapes.get(name)?.[0] ?? 0) + count, ...of])
+      }),
+    )
   }
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    yield encodeHeader([...shapes].map(([name, shape]) => ({ name, dtype: 'F32', shape })), {})
+    yield encodeHeader(
+      [...shapes].map(([name, shape]) => ({ name, dtype: 'F32', shape })),
+      {},
+    )
     for (const name of shapes.keys()) {
       for (const part of parts) {
         bar.update(joined++, parts.length * shapes.size)

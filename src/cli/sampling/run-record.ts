@@ -1,11 +1,24 @@
 /**
- * run.json: what a run was asked for, with what it was computed, and which samples are finished. It is written before the
- * first step and after every batch, so that an interrupted run can go on, and it holds all that `replay` needs.
+ * run.json: what a run was asked for, with what it was computed, and which samples are finished. It is written before
+ * the first step and after every batch, so that an interrupted run can go on, and it holds all that `replay` needs.
  */
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { exists, writeText } from '../../io/file.node.ts'
-import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, valuesOf } from '../../io/json.ts'
+import {
+  aBoolean,
+  aCount,
+  aNumber,
+  aText,
+  anyOf,
+  fieldsOf,
+  jsonText,
+  listOf,
+  oneOf,
+  optional,
+  parseJson,
+  valuesOf,
+} from '../../io/json.ts'
 import { fail } from '../arguments.ts'
 import { sha256Of } from '../files.ts'
 import { hasPart } from './numbers.ts'
@@ -52,12 +65,21 @@ export interface RunRecord {
   readonly options: Readonly<Record<string, string | number | boolean>>
   /** What is not as it was published, a line each; absent where all is, or nothing was. */
   readonly differs?: readonly string[]
-  /** Of a self-guided run, what its samples' `metric` is of: the last guided step, by its respaced index and the step of training. */
+  /**
+   * Of a self-guided run, what its samples' `metric` is of: the last guided step, by its respaced index and
+   * the step of training.
+   */
   readonly metric?: { readonly t: number; readonly timestep: number }
   /** sha256 of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
   /** What computed it. On the CPU the architecture says which SIMD; the threads in the name change no result. */
-  readonly adapter: { readonly backend: 'webgpu' | 'cpu'; readonly name: string; readonly vendor: string; readonly architecture: string; readonly software: boolean }
+  readonly adapter: {
+    readonly backend: 'webgpu' | 'cpu'
+    readonly name: string
+    readonly vendor: string
+    readonly architecture: string
+    readonly software: boolean
+  }
   /** The kernels it was computed with: see tune.ts. */
   readonly kernels: Kernels
   readonly samples: readonly FinishedSample[]
@@ -67,10 +89,12 @@ export interface RunRecord {
 const recordFile = 'run.json'
 
 /** Every name that a run writes in its folder. */
-export const runNames = /^(run\.json|contact-sheet\.png|report(-\d+)?\.html|(sample|base)-\d+\.png|numbers-\d+\.safetensors)$/
+export const runNames =
+  /^(run\.json|contact-sheet\.png|report(-\d+)?\.html|(sample|base)-\d+\.png|numbers-\d+\.safetensors)$/
 
 /** Four digits or as many as the last of `number` has, so that names sort as their samples do. */
-const fileOf = (kind: string, index: number, number: number): string => `${kind}-${String(index).padStart(Math.max(4, String(number - 1).length), '0')}.png`
+const fileOf = (kind: string, index: number, number: number): string =>
+  `${kind}-${String(index).padStart(Math.max(4, String(number - 1).length), '0')}.png`
 export const sampleFile = (index: number, number: number): string => fileOf('sample', index, number)
 /** The small picture of sample `index`. */
 export const baseFile = (index: number, number: number): string => fileOf('base', index, number)
@@ -81,18 +105,23 @@ export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
   writeText(join(folder, recordFile), `${jsonText(record, join(folder, recordFile), 2)}\n`)
 
 /** Options that a record from before they existed lacks, with what was done then; the order is that of the record. */
-const newerOptions = (options: RunRecord['options']): RunRecord['options'] =>
-  ({ predict: 'epsilon', 'no-clip-denoised': false, ...(options['guide-weight'] !== undefined && { 'guide-through': 'first' }) })
+const newerOptions = (options: RunRecord['options']): RunRecord['options'] => ({
+  predict: 'epsilon',
+  'no-clip-denoised': false,
+  ...(options['guide-weight'] !== undefined && { 'guide-through': 'first' }),
+})
 
 /** Largest part of the time that a run spends on writing its record. */
 const share = 0.05
 
 /**
- * Saves a run's record after each batch, but where that would take over a twentieth of the time: of 50,000 samples it is
- * 9 MB and takes 0.2 s, so a kill may cost the batches of the last 4 s. What was passed over is saved by `flush`, and on an
- * error by disposal, as far as that is possible: the error is what counts.
+ * Saves a run's record after each batch, but where that would take over a twentieth of the time: of 50,000 samples it
+ * is 9 MB and takes 0.2 s, so a kill may cost the batches of the last 4 s. What was passed over is saved by `flush`,
+ * and on an error by disposal, as far as that is possible: the error is what counts.
  */
-export function recordSaver(folder: string): { save(record: RunRecord): Promise<void>; flush(): Promise<void> } & AsyncDisposable {
+export function recordSaver(
+  folder: string,
+): { save(record: RunRecord): Promise<void>; flush(): Promise<void> } & AsyncDisposable {
   let waiting: RunRecord | null = null
   let next = 0
   let written = 0
@@ -120,19 +149,57 @@ export function recordSaver(folder: string): { save(record: RunRecord): Promise<
 
 const pictureFields = { file: aText, sha256: aText }
 const isRecord = fieldsOf({
-  program: oneOf('tweedie'), version: aText, status: oneOf('unfinished', 'done'), started: aText,
-  options: valuesOf(anyOf(aText, aNumber, aBoolean)), sha256: valuesOf(aText), kernels: valuesOf(aText), differs: optional(listOf(aText)), metric: optional(fieldsOf({ t: aCount, timestep: aCount })),
-  adapter: fieldsOf({ backend: oneOf('webgpu', 'cpu'), name: aText, vendor: aText, architecture: aText, software: aBoolean }),
-  samples: listOf(fieldsOf({ ...pictureFields, base: optional(fieldsOf(pictureFields)), score: aNumber, metric: optional(aNumber), label: optional(aCount), targets: optional(valuesOf(anyOf(aText, aNumber))) })),
-  seconds: fieldsOf({ load: aNumber, batches: listOf(fieldsOf({ samples: aCount, seconds: aNumber, firstStep: aNumber, upsampling: optional(aNumber), scoring: aNumber })) }),
+  program: oneOf('tweedie'),
+  version: aText,
+  status: oneOf('unfinished', 'done'),
+  started: aText,
+  options: valuesOf(anyOf(aText, aNumber, aBoolean)),
+  sha256: valuesOf(aText),
+  kernels: valuesOf(aText),
+  differs: optional(listOf(aText)),
+  metric: optional(fieldsOf({ t: aCount, timestep: aCount })),
+  adapter: fieldsOf({
+    backend: oneOf('webgpu', 'cpu'),
+    name: aText,
+    vendor: aText,
+    architecture: aText,
+    software: aBoolean,
+  }),
+  samples: listOf(
+    fieldsOf({
+      ...pictureFields,
+      base: optional(fieldsOf(pictureFields)),
+      score: aNumber,
+      metric: optional(aNumber),
+      label: optional(aCount),
+      targets: optional(valuesOf(anyOf(aText, aNumber))),
+    }),
+  ),
+  seconds: fieldsOf({
+    load: aNumber,
+    batches: listOf(
+      fieldsOf({
+        samples: aCount,
+        seconds: aNumber,
+        firstStep: aNumber,
+        upsampling: optional(aNumber),
+        scoring: aNumber,
+      }),
+    ),
+  }),
 })
 
 /** The record of a run, or null where there is none. Throws 'format' for a file that is no such record. */
 export async function readRecord(path: string): Promise<RunRecord | null> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? null : Promise.reject(error))
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) =>
+    error.code === 'ENOENT' ? null : Promise.reject(error),
+  )
   if (text === null) return null
   const record = parseJson<RunRecord>(text, path, 'a run.json of tweedie', isRecord)
-  return { ...record, options: withUpsamplerSteps({ ...record.options, ...newerOptions(record.options), ...record.options }) }
+  return {
+    ...record,
+    options: withUpsamplerSteps({ ...record.options, ...newerOptions(record.options), ...record.options }),
+  }
 }
 
 /**
@@ -142,17 +209,35 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
 export async function resumed(folder: string, fresh: RunRecord, signal: AbortSignal): Promise<RunRecord> {
   const old = await readRecord(join(folder, recordFile))
   const { save } = fresh.options
-  const saved = save !== undefined && await isThere(String(save))
-  if (saved && old?.options.save !== save) return fail(`--save ${String(save)} holds the numbers of another run: choose another name, or delete it.`)
+  const saved = save !== undefined && (await isThere(String(save)))
+  if (saved && old?.options.save !== save)
+    return fail(`--save ${String(save)} holds the numbers of another run: choose another name, or delete it.`)
   if (old === null) return fresh
   const [before, now] = [Number(old.options.number), Number(fresh.options.number)]
   // Sample k is the same in any batch, and no batch is larger than its run.
-  const same = describe(old) === describe(before < now ? { ...fresh, options: { ...fresh.options, number: before, ...('batch' in old.options && { batch: old.options.batch! }) } } : fresh)
+  const same =
+    describe(old) ===
+    describe(
+      before < now
+        ? {
+            ...fresh,
+            options: { ...fresh.options, number: before, ...('batch' in old.options && { batch: old.options.batch }) },
+          }
+        : fresh,
+    )
   if (!same) {
     if (old.status === 'unfinished' && old.samples.length === 0) return begun(folder, old, fresh)
-    const changed = [...new Set([...Object.keys(fresh.options), ...Object.keys(old.options)])].filter((key) => old.options[key] !== fresh.options[key] && !places.includes(key) && !(key in fresh.sha256))
-    const what = changed.length > 0 ? `other options (${changed.map((key) => `--${key}`).join(', ')})` : 'another version or other weights'
-    return fail(`${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${what}: choose another --out (${await freeBeside(folder)} is free), or delete it.`)
+    const changed = [...new Set([...Object.keys(fresh.options), ...Object.keys(old.options)])].filter(
+      (key) => old.options[key] !== fresh.options[key] && !places.includes(key) && !(key in fresh.sha256),
+    )
+    const what =
+      changed.length > 0
+        ? `other options (${changed.map((key) => `--${key}`).join(', ')})`
+        : 'another version or other weights'
+    return fail(
+      `${folder} holds ${old.status === 'done' ? 'a finished' : 'an unfinished'} run with ${what}: choose ` +
+        `another --out (${await freeBeside(folder)} is free), or delete it.`,
+    )
   }
   const whole = await wholeSamples(folder, old, signal)
   if (old.status === 'done' && whole === now && (save === undefined || saved)) return old
@@ -161,15 +246,24 @@ export async function resumed(folder: string, fresh: RunRecord, signal: AbortSig
   let kept = old.status === 'done' && whole === before && save === undefined ? whole : 0
   for (let end = Math.min(batch, now); kept < now && end <= whole; end = Math.min(end + batch, now)) {
     // A run of --save needs the numbers of its samples too, which are gone when it is finished.
-    if (save !== undefined && !await hasPart(folder, kept, end - kept)) break
+    if (save !== undefined && !(await hasPart(folder, kept, end - kept))) break
     kept = Math.max(kept, end)
   }
   let counted = 0
   const batches = old.seconds.batches.filter(({ samples }) => (counted += samples) <= kept)
-  return { ...fresh, started: old.started, kernels: old.kernels, samples: old.samples.slice(0, kept), seconds: { ...fresh.seconds, batches } }
+  return {
+    ...fresh,
+    started: old.started,
+    kernels: old.kernels,
+    samples: old.samples.slice(0, kept),
+    seconds: { ...fresh.seconds, batches },
+  }
 }
 
-/** How many samples from the first are whole. Batches end where they ended before: what follows a missing picture is drawn again. */
+/**
+ * How many samples from the first are whole. Batches end where they ended before: what follows a missing
+ * picture is drawn again.
+ */
 async function wholeSamples(folder: string, { status, samples }: RunRecord, signal: AbortSignal): Promise<number> {
   const bar = slowProgress('Looking at the samples', 'samples')
   try {
@@ -178,7 +272,10 @@ async function wholeSamples(folder: string, { status, samples }: RunRecord, sign
         signal.throwIfAborted()
         const bytes = await readFile(join(folder, file)).catch(() => null)
         if (bytes !== null && sha256Of(bytes) === sha256) continue
-        if (bytes !== null && status === 'done') return fail(`${join(folder, file)} is not the picture that the run made any more: move it away, and it is drawn again.`)
+        if (bytes !== null && status === 'done')
+          return fail(
+            `${join(folder, file)} is not the picture that the run made any more: move it away, and it is drawn again.`,
+          )
         return i
       }
       bar.update(i + 1, samples.length)
@@ -191,24 +288,33 @@ async function wholeSamples(folder: string, { status, samples }: RunRecord, sign
 
 /** The folder's name with the first number that nothing has yet. */
 async function freeBeside(folder: string): Promise<string> {
-  for (let n = 2; ; n++) if (!await exists(`${folder}-${n}`)) return `${folder}-${n}`
+  for (let n = 2; ; n++) if (!(await exists(`${folder}-${n}`))) return `${folder}-${n}`
 }
 
 /** A run of which no batch was finished leaves its place to another; files of that batch may be there. */
 async function begun(folder: string, { options }: RunRecord, fresh: RunRecord): Promise<RunRecord> {
   const number = Number(options.number)
-  const first = Array.from({ length: Math.min(number, Number(options.batch ?? number)) }, (_, k) => [sampleFile(k, number), baseFile(k, number)])
+  const first = Array.from({ length: Math.min(number, Number(options.batch ?? number)) }, (_, k) => [
+    sampleFile(k, number),
+    baseFile(k, number),
+  ])
   for (const name of [...first.flat(), 'numbers-0.safetensors']) await rm(join(folder, name), { force: true })
   return fresh
 }
 
-const isThere = (path: string): Promise<boolean> => stat(path).then((found) => found.isFile() && found.size > 0, () => false)
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile() && found.size > 0,
+    () => false,
+  )
 
 /** Options that say where results go, not what they are. */
 const places = Object.entries<Option>(sampleOptions).flatMap(([name, { path }]) => (path === 'output' ? [name] : []))
 
 const describe = ({ version, options, sha256 }: RunRecord): string => {
   // A file is what it holds, wherever it lies.
-  const kept = Object.entries(options).filter(([key]) => !places.includes(key) && !(key in sha256)).sort(([a], [b]) => (a < b ? -1 : 1))
+  const kept = Object.entries(options)
+    .filter(([key]) => !places.includes(key) && !(key in sha256))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
   return JSON.stringify([version, kept, Object.entries(sha256).sort(([a], [b]) => (a < b ? -1 : 1))])
 }

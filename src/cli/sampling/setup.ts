@@ -1,6 +1,7 @@
 /**
- * What a run needs on the device: the network, what guides it, perhaps a second stage, LPIPS weights and given noise. Everything that can
- * be said against it is said before the first step, and memory is asked for before a byte is loaded.
+ * What a run needs on the device: the network, what guides it, perhaps a second stage, LPIPS weights and
+ * given noise. Everything that can be said against it is said before the first step, and memory is asked for
+ * before a byte is loaded.
  */
 import { readMarginal, type Marginal } from '../../diffusion/index.ts'
 import type { UNet, UNetConfig } from '../../nn/index.ts'
@@ -49,15 +50,23 @@ export interface Setup {
 export async function readNoise(path: string, channels: number, signal: AbortSignal): Promise<NoiseFile> {
   const file = await openWeights(path, signal)
   try {
-    const entry = (key: string) => file.tensors.get(key) ?? fail(`${path}: a tensor "${key}" is needed; there are ${[...file.tensors.keys()].slice(0, 5).join(', ') || 'none'}.`)
+    const entry = (key: string) =>
+      file.tensors.get(key) ??
+      fail(
+        `${path}: a tensor "${key}" is needed; there are ${[...file.tensors.keys()].slice(0, 5).join(', ') || 'none'}.`,
+      )
     const [xT, noise] = [entry('x_T'), entry('noise')]
-    if (xT.shape.length !== 4 || xT.shape[1] !== channels || xT.shape[0] === 0) fail(`${path}: x_T must be [N, ${channels}, H, W], found [${xT.shape.join(', ')}].`)
-    if (noise.shape.length !== 5 || noise.shape.slice(1).join() !== xT.shape.join()) fail(`${path}: noise must be [draws, ${xT.shape.join(', ')}], found [${noise.shape.join(', ')}].`)
+    if (xT.shape.length !== 4 || xT.shape[1] !== channels || xT.shape[0] === 0)
+      fail(`${path}: x_T must be [N, ${channels}, H, W], found [${xT.shape.join(', ')}].`)
+    if (noise.shape.length !== 5 || noise.shape.slice(1).join() !== xT.shape.join())
+      fail(`${path}: noise must be [draws, ${xT.shape.join(', ')}], found [${noise.shape.join(', ')}].`)
     const values = async (of: typeof xT): Promise<Float32Array> => {
       const data = await of.read(signal)
-      return data instanceof Float32Array ? finiteValues(data, `${path}: ${of.name}`) : fail(`${path}: noise must be floating-point numbers.`)
+      return data instanceof Float32Array
+        ? finiteValues(data, `${path}: ${of.name}`)
+        : fail(`${path}: noise must be floating-point numbers.`)
     }
-    return { shape: xT.shape, xT: await values(xT), draws: noise.shape[0] as number, noise: await values(noise) }
+    return { shape: xT.shape, xT: await values(xT), draws: noise.shape[0], noise: await values(noise) }
   } finally {
     await file.close()
   }
@@ -69,17 +78,27 @@ async function openMarginal(path: string, shape: readonly number[], signal: Abor
   try {
     const marginal = await readMarginal(file, signal)
     const its = [marginal.channels, marginal.imageSize, marginal.imageSize]
-    return its.join() === shape.join() ? marginal : fail(`${path}: the marginal of images [${its.join(', ')}], and the model draws [${shape.join(', ')}]: take the one of its training.`)
+    return its.join() === shape.join()
+      ? marginal
+      : fail(
+          `${path}: the marginal of images [${its.join(', ')}], and the model draws [${shape.join(', ')}]: ` +
+            'take the one of its training.',
+        )
   } finally {
     await file.close()
   }
 }
 
 /** Asks for a device and loads everything. `file` stays the caller's to close. */
-export async function setUp(settings: SampleSettings, file: ModelFile, given: NoiseFile | null, { signal, requestDevice }: Session): Promise<Setup> {
+export async function setUp(
+  settings: SampleSettings,
+  file: ModelFile,
+  given: NoiseFile | null,
+  { signal, requestDevice }: Session,
+): Promise<Setup> {
   const config = file.description.config as UNetConfig & { kind: 'unet' }
   const { batch } = settings
-  const size = given ? given.shape.slice(2) as [number, number] : [config.imageSize, config.imageSize] as const
+  const size = given ? (given.shape.slice(2) as [number, number]) : ([config.imageSize, config.imageSize] as const)
   const shape = [config.inChannels, ...size]
   const files = runFiles(readBy(settings), signal)
   const held: { dispose(): void }[] = []
@@ -91,12 +110,19 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
   try {
     const images = { batch, size, gradient: settings.guide !== null }
     const openedGuidances = await openGuidances(settings, config, images, files, signal)
-    const openedUpsampler = settings.upsampler && await openUpsampler(settings.upsampler, config, images, files)
+    const openedUpsampler = settings.upsampler && (await openUpsampler(settings.upsampler, config, images, files))
     const marginal = settings.marginal === null ? null : await openMarginal(settings.marginal, shape, signal)
     const distances = await distanceNeeds(settings, images, signal)
-    const needs = samplingNeeds({ model: config, images, distances, guidances: openedGuidances.map((guidance) => guidance.needs), guide: settings.guide })
+    const needs = samplingNeeds({
+      model: config,
+      images,
+      distances,
+      guidances: openedGuidances.map((guidance) => guidance.needs),
+      guide: settings.guide,
+    })
     if (openedUpsampler) needs.push(openedUpsampler.need, stepNeed(0, batch, openedUpsampler.shape))
-    if (given) needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })
+    if (given)
+      needs.push({ bytes: given.xT.byteLength + given.noise.byteLength, largestBuffer: given.noise.byteLength })
     const sha256 = await files.sha256()
 
     const start = performance.now()
@@ -107,9 +133,24 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
     const model = hold(await loadWithProgress(device, file, signal)) as UNet
     const guidances: LoadedGuidance[] = []
     for (const guidance of openedGuidances) guidances.push(await guidance.load(device, hold, signal))
-    const upsampler = openedUpsampler && await openedUpsampler.load(device, hold, signal)
-    const noise = given && { xT: hold(device.tensor(given.xT, given.shape)), noise: hold(device.tensor(given.noise, [given.draws, ...given.shape])) }
-    return { device, model, guidances, upsampler, distance, noise, marginal, shape, sha256, seconds: (performance.now() - start) / 1000, dispose }
+    const upsampler = openedUpsampler && (await openedUpsampler.load(device, hold, signal))
+    const noise = given && {
+      xT: hold(device.tensor(given.xT, given.shape)),
+      noise: hold(device.tensor(given.noise, [given.draws, ...given.shape])),
+    }
+    return {
+      device,
+      model,
+      guidances,
+      upsampler,
+      distance,
+      noise,
+      marginal,
+      shape,
+      sha256,
+      seconds: (performance.now() - start) / 1000,
+      dispose,
+    }
   } catch (error) {
     dispose()
     throw error
@@ -119,11 +160,14 @@ export async function setUp(settings: SampleSettings, file: ModelFile, given: No
 }
 
 /** What a run `reads`, by option: opens its models but the first, and hashes all. */
-function runFiles(reads: Readonly<Record<string, string>>, signal: AbortSignal): Opener & { sha256(): Promise<Record<string, string>>; close(): Promise<void> } {
+function runFiles(
+  reads: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Opener & { sha256(): Promise<Record<string, string>>; close(): Promise<void> } {
   const opened = new Map<string, ModelFile>()
   const sums = new Map<string, string>()
   const hash = async (option: string): Promise<string> => {
-    const sum = sums.get(option) ?? (await sha256sOf(sampleOptions[option as SampleOption], reads[option]!, signal))[0]
+    const sum = sums.get(option) ?? (await sha256sOf(sampleOptions[option as SampleOption], reads[option], signal))[0]
     sums.set(option, sum)
     return sum
   }
@@ -138,7 +182,8 @@ function runFiles(reads: Readonly<Record<string, string>>, signal: AbortSignal):
     hash,
     keep: (option, sum) => void sums.set(option, sum),
     sha256: async () => {
-      for (const option of [...Object.keys(reads).filter((name) => !opened.has(name)), ...opened.keys()]) await hash(option)
+      for (const option of [...Object.keys(reads).filter((name) => !opened.has(name)), ...opened.keys()])
+        await hash(option)
       return Object.fromEntries(sums)
     },
     close: async () => {

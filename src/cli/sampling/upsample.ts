@@ -1,5 +1,12 @@
 /** The second stage of `sample`: its U-Net from file to batches of large pictures. */
-import { diffusionOf, GeneratedNoise, lowResolution, sample, superResolutionDenoiser, type GaussianDiffusion } from '../../diffusion/index.ts'
+import {
+  diffusionOf,
+  GeneratedNoise,
+  lowResolution,
+  sample,
+  superResolutionDenoiser,
+  type GaussianDiffusion,
+} from '../../diffusion/index.ts'
 import { memoryOf, type UNet, type UNetConfig } from '../../nn/index.ts'
 import type { Device, DeviceNeed } from '../../tensor/index.ts'
 import type { Hold, ImageNeed } from '../../tweedie/guidance-files.ts'
@@ -23,20 +30,42 @@ export interface OpenUpsampler {
 }
 
 /** Opens the second stage for a base model's pictures of `images.size`, and says what does not fit. */
-export async function openUpsampler({ file: path, preset, respacing }: UpsamplerSettings, base: UNetConfig, images: ImageNeed, { open }: Opener): Promise<OpenUpsampler> {
+export async function openUpsampler(
+  { file: path, preset, respacing }: UpsamplerSettings,
+  base: UNetConfig,
+  images: ImageNeed,
+  { open }: Opener,
+): Promise<OpenUpsampler> {
   const file = await open('upsampler', path, preset)
   const { config, diffusion: process } = file.description
-  if (config.kind !== 'unet' || !config.superResolution) return fail(`${path}: --upsampler takes a super-resolution U-Net, which gets a small picture beside the noise; this is none.`)
-  if (!process) return fail(`${path} does not say with which noise it was trained: --upsampler-preset names the published model it is, or tweedie convert writes it into the file.`)
-  if (config.inChannels !== base.inChannels) fail(`${path}: takes pictures of ${config.inChannels} channels, but the model draws ${base.inChannels}.`)
-  if (config.imageSize <= Math.max(...images.size)) fail(`${path}: draws ${config.imageSize} x ${config.imageSize} pixels, no more than the model, ${images.size.join(' x ')}.`)
-  if (config.numClasses !== null && config.numClasses !== base.numClasses) fail(`${path}: an upsampler of ${config.numClasses} classes needs a model with the same classes.`)
+  if (config.kind !== 'unet' || !config.superResolution)
+    return fail(
+      `${path}: --upsampler takes a super-resolution U-Net, which gets a small picture beside the noise; this is none.`,
+    )
+  if (!process)
+    return fail(
+      `${path} does not say with which noise it was trained: --upsampler-preset names the published model it is, ` +
+        'or tweedie convert writes it into the file.',
+    )
+  if (config.inChannels !== base.inChannels)
+    fail(`${path}: takes pictures of ${config.inChannels} channels, but the model draws ${base.inChannels}.`)
+  if (config.imageSize <= Math.max(...images.size))
+    fail(
+      `${path}: draws ${config.imageSize} x ${config.imageSize} pixels, no more than the model, ` +
+        `${images.size.join(' x ')}.`,
+    )
+  if (config.numClasses !== null && config.numClasses !== base.numClasses)
+    fail(`${path}: an upsampler of ${config.numClasses} classes needs a model with the same classes.`)
   const diffusion = diffusionOf({ config, diffusion: process }, { respacing: respacing ?? '' })
   const size = [config.imageSize, config.imageSize] as const
   return {
     need: memoryOf(config, { batch: images.batch, size }),
     shape: [config.inChannels, ...size],
-    load: async (device, hold, signal) => ({ model: hold(await loadWithProgress(device, file, signal)) as UNet, diffusion, shape: [config.inChannels, ...size] }),
+    load: async (device, hold, signal) => ({
+      model: hold(await loadWithProgress(device, file, signal)) as UNet,
+      diffusion,
+      shape: [config.inChannels, ...size],
+    }),
   }
 }
 
@@ -51,10 +80,15 @@ export interface UpsampleOptions {
 }
 
 /** The large pictures [N, C, H, W] of the small ones `base`, whose shape is [N, C, h, w]. */
-export async function upsample(upsampler: Upsampler, base: Float32Array, baseShape: readonly number[], options: UpsampleOptions): Promise<Float32Array> {
+export async function upsample(
+  upsampler: Upsampler,
+  base: Float32Array,
+  baseShape: readonly number[],
+  options: UpsampleOptions,
+): Promise<Float32Array> {
   const { model, diffusion, shape } = upsampler
   const { samples, y, seed, clipDenoised, label, signal } = options
-  const device = [...model.parameters.values()][0]!.device
+  const device = [...model.parameters.values()][0].device
   using lowRes = device.tensor(lowResolution(base), baseShape)
   using noise = new GeneratedNoise(device, { seed, samples, shape, stage: 'upsample' })
   const bar = progress(`${label}, large`, diffusion.steps, 'steps')

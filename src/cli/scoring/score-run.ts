@@ -1,7 +1,13 @@
 /** What `tweedie score` does once a device is there: scores, keeps them, writes them down, and shows them. */
 import { basename } from 'node:path'
 import { imageBatch, imageOf, type ImageSet } from '../../data/index.ts'
-import { encodeMinorityScores, scoreImages, scoreSettings, type ImageSource, type ScoreProcess } from '../../diffusion/index.ts'
+import {
+  encodeMinorityScores,
+  scoreImages,
+  scoreSettings,
+  type ImageSource,
+  type ScoreProcess,
+} from '../../diffusion/index.ts'
 import { exists, writeText } from '../../io/file.node.ts'
 import type { UNet } from '../../nn/index.ts'
 import type { Device } from '../../tensor/index.ts'
@@ -36,21 +42,42 @@ export interface ScoreTools {
 }
 
 /** Images a run scores, with everything that `scoreImages` needs but which of them. */
-type Scoring = (options: Pick<Parameters<typeof scoreImages>[3], 'indices' | 'known' | 'draws' | 'reconstructions' | 'onProgress'>) => ReturnType<typeof scoreImages>
+type Scoring = (
+  options: Pick<Parameters<typeof scoreImages>[3], 'indices' | 'known' | 'draws' | 'reconstructions' | 'onProgress'>,
+) => ReturnType<typeof scoreImages>
 
-export async function runScores(job: ScoreJob, { device, model, distance }: ScoreTools, signal: AbortSignal): Promise<void> {
+export async function runScores(
+  job: ScoreJob,
+  { device, model, distance }: ScoreTools,
+  signal: AbortSignal,
+): Promise<void> {
   const { clipDenoised, diffusion, t, draws, seed, batch, out, set, indices, told } = job
   const { imageSize: size, inChannels: channels } = model.config
   const source: ImageSource = {
-    length: set.length, shape: [channels, size, size],
+    length: set.length,
+    shape: [channels, size, size],
     read: async (some, abort) => (await imageBatch(set, some, { size, channels: channels as 1 | 3 }, abort)).images,
   }
-  const scoring: Scoring = (options) => scoreImages(device, model, source, { diffusion, t, distance: distance.distance, draws, seed, clipDenoised, batch, signal, ...(told && { classes: told }), ...options })
+  const scoring: Scoring = (options) =>
+    scoreImages(device, model, source, {
+      diffusion,
+      t,
+      distance: distance.distance,
+      draws,
+      seed,
+      clipDenoised,
+      batch,
+      signal,
+      ...(told && { classes: told }),
+      ...options,
+    })
 
   const head = headOf(job, distance.name)
   const unfinished = await unfinishedScores(out, head, set.formerFingerprint)
   const scores = await scoreAll(head, unfinished, scoring)
-  const text = isTable(out) ? table(set, indices, scores) : encodeMinorityScores({ ...head, scores: Array.from(scores) }, out)
+  const text = isTable(out)
+    ? table(set, indices, scores)
+    : encodeMinorityScores({ ...head, scores: Array.from(scores) }, out)
   await writeText(out, text, signal)
   if (job.html !== null) await writePage(job.html, job, head, scores, source, scoring, signal)
   await unfinished.remove()
@@ -69,28 +96,44 @@ export const keepsOtherScores = async (path: string): Promise<string | null> => 
 export const keepsOtherPage = async (path: string): Promise<string | null> =>
   isScorePage(await beginningOf(path, 1000)) ? null : 'is no page of scores'
 
-function headOf({ process, clipDenoised, diffusion, t, draws, seed, set, indices, told, model }: ScoreJob, distance: string): ScoresHead {
+function headOf(
+  { process, clipDenoised, diffusion, t, draws, seed, set, indices, told, model }: ScoreJob,
+  distance: string,
+): ScoresHead {
   const classes = told ?? set.labels
   return {
-    program: 'tweedie', kind: 'minority-scores', data: set.name, fingerprint: set.fingerprint,
-    ...scoreSettings(process, { diffusion, t }, { model: model.sha256, distance, draws, seed, conditional: told !== null, clipDenoised }), indices,
+    program: 'tweedie',
+    kind: 'minority-scores',
+    data: set.name,
+    fingerprint: set.fingerprint,
+    ...scoreSettings(
+      process,
+      { diffusion, t },
+      { model: model.sha256, distance, draws, seed, conditional: told !== null, clipDenoised },
+    ),
+    indices,
     ...(classes && { classes: indices.map((k) => classes[k]) }),
     ...(classes && classes === set.labels && set.classes && { classNames: set.classes }),
   }
 }
 
 /** Scores what an earlier run has not, and keeps what is found whatever happens. */
-async function scoreAll({ indices, distance }: ScoresHead, unfinished: UnfinishedScores, scoring: Scoring): Promise<Float32Array> {
+async function scoreAll(
+  { indices, distance }: ScoresHead,
+  unfinished: UnfinishedScores,
+  scoring: Scoring,
+): Promise<Float32Array> {
   const { known } = unfinished
   if (known.length > 0) console.error(`${known.length} of ${indices.length} images are scored already.`)
   const bar = progress(`Scoring (${distance})`, indices.length - known.length, 'images')
   let found: ArrayLike<number> = known
   try {
     const { scores } = await scoring({
-      indices, known,
+      indices,
+      known,
       onProgress: (sofar) => {
         bar.update(sofar.length - known.length)
-        return unfinished.save(found = sofar)
+        return unfinished.save((found = sofar))
       },
     })
     return scores
@@ -98,7 +141,8 @@ async function scoreAll({ indices, distance }: ScoresHead, unfinished: Unfinishe
     bar.stop()
     // All of them too: the page may be stopped.
     await unfinished.save(found, true)
-    if (found.length < indices.length && found.length > 0) console.error(`${found.length} of ${indices.length} scores are kept; the same command goes on from there.`)
+    if (found.length < indices.length && found.length > 0)
+      console.error(`${found.length} of ${indices.length} scores are kept; the same command goes on from there.`)
   }
 }
 
@@ -106,7 +150,15 @@ function table(set: ImageSet, indices: readonly number[], scores: ArrayLike<numb
   return ['name,score', ...indices.map((k, i) => `${csvField(set.imageName(k))},${scores[i]}`), ''].join('\n')
 }
 
-async function writePage(path: string, job: ScoreJob, head: ScoresHead, scores: ArrayLike<number>, source: ImageSource, scoring: Scoring, signal: AbortSignal): Promise<void> {
+async function writePage(
+  path: string,
+  job: ScoreJob,
+  head: ScoresHead,
+  scores: ArrayLike<number>,
+  source: ImageSource,
+  scoring: Scoring,
+  signal: AbortSignal,
+): Promise<void> {
   const { set, indices, batch, model } = job
   const groups = pageGroups(scores)
   const places = groups.flatMap(({ members }) => members)
@@ -119,23 +171,49 @@ async function writePage(path: string, job: ScoreJob, head: ScoresHead, scores: 
       const original = await source.read(numbers, signal)
       const { reconstructions } = await scoring({ indices: numbers, draws: 1, reconstructions: true })
       const shape = [some.length, ...source.shape]
-      some.forEach((place, i) => images.set(place, {
-        name: set.imageName(numbers[i]), image: thumbnail(imageOf(original, shape, i)), reconstruction: thumbnail(imageOf(reconstructions as Float32Array, shape, i)),
-      }))
+      some.forEach((place, i) =>
+        images.set(place, {
+          name: set.imageName(numbers[i]),
+          image: thumbnail(imageOf(original, shape, i)),
+          reconstruction: thumbnail(imageOf(reconstructions as Float32Array, shape, i)),
+        }),
+      )
       bar.update(images.size)
     }
   } finally {
     bar.stop()
   }
-  const brightness = await brightnessOf(rarestFirst(scores).map((place) => indices[place]), source, signal)
-  const classes = head.classes && { labels: head.classes, names: head.classNames ?? Array.from({ length: head.classes.reduce((a, b) => Math.max(a, b)) + 1 }, (_, c) => String(c)) }
-  const html = scorePage({ name: basename(set.name), model: basename(model.path), settings: head, scores, groups, images, brightness, version: version(), ...(classes && { classes }) })
+  const brightness = await brightnessOf(
+    rarestFirst(scores).map((place) => indices[place]),
+    source,
+    signal,
+  )
+  const classes = head.classes && {
+    labels: head.classes,
+    names:
+      head.classNames ?? Array.from({ length: head.classes.reduce((a, b) => Math.max(a, b)) + 1 }, (_, c) => String(c)),
+  }
+  const html = scorePage({
+    name: basename(set.name),
+    model: basename(model.path),
+    settings: head,
+    scores,
+    groups,
+    images,
+    brightness,
+    version: version(),
+    ...(classes && { classes }),
+  })
   await writeText(path, html, signal)
   console.log(`Page: ${path}`)
 }
 
 /** Mean pixel values of the thousand rarest and most common images (of half of each in a set of fewer than 2,000). */
-async function brightnessOf(rarest: readonly number[], source: ImageSource, signal: AbortSignal): Promise<{ count: number; rare: number; common: number }> {
+async function brightnessOf(
+  rarest: readonly number[],
+  source: ImageSource,
+  signal: AbortSignal,
+): Promise<{ count: number; rare: number; common: number }> {
   const count = Math.max(1, Math.min(1000, Math.floor(rarest.length / 2)))
   const mean = async (some: readonly number[]): Promise<number> => {
     let total = 0

@@ -1,6 +1,6 @@
 /**
- * Scores of a run that is not done, beside the file it will write: after a kill or Ctrl-C the same command goes on. They
- * are written about once a minute, for a large data set takes hours.
+ * Scores of a run that is not done, beside the file it will write: after a kill or Ctrl-C the same command goes on.
+ * They are written about once a minute, for a large data set takes hours.
  */
 import { readFile, rm } from 'node:fs/promises'
 import type { MinorityScores } from '../../diffusion/index.ts'
@@ -27,15 +27,20 @@ export interface UnfinishedScores {
 }
 
 /**
-/**
- * What is known of the result `out`: finished scores in JSON, or unfinished ones beside it. Those of another model, data
- * set or settings are refused, not overwritten. `formerFingerprint`: that of the same data in files of the first version.
+ * /**
+ * What is known of the result `out`: finished scores in JSON, or unfinished ones beside it. Those of another
+ * model, data set or settings are refused, not overwritten. `formerFingerprint`: that of the same data in files
+ * of the first version.
  */
-export async function unfinishedScores(out: string, head: ScoresHead, formerFingerprint?: string): Promise<UnfinishedScores> {
+export async function unfinishedScores(
+  out: string,
+  head: ScoresHead,
+  formerFingerprint?: string,
+): Promise<UnfinishedScores> {
   const path = `${out}.unfinished`
   const file = { ...head, kind: 'unfinished-minority-scores' }
   // A stream has nothing beside it.
-  const keeps = !await isWrittenInto(out)
+  const keeps = !(await isWrittenInto(out))
   const finished = keeps && !isTable(out) ? await knownScores(out, head, formerFingerprint) : null
   const known = finished ?? (keeps ? await knownScores(path, file, formerFingerprint) : null) ?? []
   let [saved, last] = [known.length, performance.now()]
@@ -54,11 +59,22 @@ export async function unfinishedScores(out: string, head: ScoresHead, formerFing
 }
 
 /** The scores of a file with this head; null where there is none. */
-async function knownScores(path: string, head: Omit<ScoresHead, 'kind'> & { readonly kind: string }, formerFingerprint?: string): Promise<number[] | null> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code === 'ENOENT' ? '' : Promise.reject(error))
+async function knownScores(
+  path: string,
+  head: Omit<ScoresHead, 'kind'> & { readonly kind: string },
+  formerFingerprint?: string,
+): Promise<number[] | null> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) =>
+    error.code === 'ENOENT' ? '' : Promise.reject(error),
+  )
   if (text === '') return null
   const what = `${head.kind === 'minority-scores' ? '' : 'unfinished '}scores`
-  const { scores, ...old } = parseJson<{ scores: number[]; data?: unknown; fingerprint?: unknown }>(text, path, `${what} of tweedie (choose another --out, or delete it)`, fieldsOf({ scores: listOf(aNumber) }))
+  const { scores, ...old } = parseJson<{ scores: number[]; data?: unknown; fingerprint?: unknown }>(
+    text,
+    path,
+    `${what} of tweedie (choose another --out, or delete it)`,
+    fieldsOf({ scores: listOf(aNumber) }),
+  )
   const without = ({ data: _, ...rest }: { data?: unknown }): string => JSON.stringify(rest)
   const now = old.fingerprint === formerFingerprint ? { ...head, fingerprint: formerFingerprint } : head
   if (without(old) === without(now) && scores.length <= head.indices.length) return scores

@@ -3,7 +3,16 @@
  * optimizer begins anew, and averages begin as copies of them. The file must hold the very network that is trained.
  */
 import { featureNetStateDict, type FeatureNetConfig } from '../../nn/feature-net.ts'
-import { checkStateDict, configMetadata, describeModel, loadParameters, planOf, stateDictOf, type ModelConfig, type ModelDescription } from '../../nn/index.ts'
+import {
+  checkStateDict,
+  configMetadata,
+  describeModel,
+  loadParameters,
+  planOf,
+  stateDictOf,
+  type ModelConfig,
+  type ModelDescription,
+} from '../../nn/index.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
 import type { Checkpoint } from '../../io/index.node.ts'
 import type { Device, Tensor } from '../../tensor/index.ts'
@@ -21,17 +30,30 @@ export interface FromFile extends AsyncDisposable {
 }
 
 /** The file of --from, which the caller closes; null without that option. */
-export async function openFrom(args: Arguments<Pick<typeof trainOptions, 'from'>>, signal: AbortSignal): Promise<FromFile | null> {
+export async function openFrom(
+  args: Arguments<Pick<typeof trainOptions, 'from'>>,
+  signal: AbortSignal,
+): Promise<FromFile | null> {
   const path = args.get('from')
   if (path === undefined) return null
   const checkpoint = await openWeights(path, signal)
   try {
     const { kind, config } = checkpoint.metadata
-    if (kind === 'tweedie-training') fail(`${path}: the state of a training run, with which --resume goes on: --from takes the weights beside it, an ema-RATE.safetensors or model.safetensors.`)
+    if (kind === 'tweedie-training')
+      fail(
+        `${path}: the state of a training run, with which --resume goes on: --from takes the weights beside it, ` +
+          'an ema-RATE.safetensors or model.safetensors.',
+      )
     const json = await jsonBeside(path)
     const described = kind !== 'features' && (config !== undefined || json !== undefined)
     const description = described ? describeModel(checkpoint, json === undefined ? {} : { json }) : null
-    return { path, checkpoint, description, sha256: await sha256OfFile(path, signal), [Symbol.asyncDispose]: () => checkpoint.close() }
+    return {
+      path,
+      checkpoint,
+      description,
+      sha256: await sha256OfFile(path, signal),
+      [Symbol.asyncDispose]: () => checkpoint.close(),
+    }
   } catch (error) {
     await checkpoint.close()
     throw error
@@ -48,14 +70,22 @@ const free = ['image_size', 'dropout']
 export function checkFrom({ path, checkpoint, description }: FromFile, config: ModelConfig): void {
   checkStateDict(stateDictOf(planOf(config)), shapesOf(checkpoint), path)
   if (!description) return
-  const words = (of: ModelConfig): Record<string, unknown> => JSON.parse(configMetadata(of).config) as Record<string, unknown>
+  const words = (of: ModelConfig): Record<string, unknown> =>
+    JSON.parse(configMetadata(of).config) as Record<string, unknown>
   const differ = differencesOf(words(description.config), words(config), free)
   if (differ.length > 0) fail(`--from ${path} is of another network: ${differ.join('; ')}.`)
 }
 
 /** The parameters of the network, on the device. */
-export const parametersFrom = (device: Device, { path, checkpoint }: FromFile, config: ModelConfig, signal: AbortSignal): Promise<Map<string, Tensor>> =>
-  readingWithProgress(`Beginning from ${path}`, checkpoint, (onProgress) => loadParameters(device, checkpoint, stateDictOf(planOf(config)), { signal, onProgress }))
+export const parametersFrom = (
+  device: Device,
+  { path, checkpoint }: FromFile,
+  config: ModelConfig,
+  signal: AbortSignal,
+): Promise<Map<string, Tensor>> =>
+  readingWithProgress(`Beginning from ${path}`, checkpoint, (onProgress) =>
+    loadParameters(device, checkpoint, stateDictOf(planOf(config)), { signal, onProgress }),
+  )
 
 const isHead = (key: string): boolean => key.startsWith('heads.')
 
@@ -68,9 +98,14 @@ export function checkFeaturesFrom({ path, checkpoint }: FromFile, config: Featur
  * Writes a feature net into the parameters of its training: the net, and the heads where the file has them in the same
  * shapes (model.safetensors of a run has, features.safetensors has not).
  */
-export async function featuresFrom({ path, checkpoint }: FromFile, parameters: ReadonlyMap<string, Tensor>, signal: AbortSignal): Promise<void> {
+export async function featuresFrom(
+  { path, checkpoint }: FromFile,
+  parameters: ReadonlyMap<string, Tensor>,
+  signal: AbortSignal,
+): Promise<void> {
   const shapes = shapesOf(checkpoint)
   const anew = [...parameters].some(([key, { shape }]) => isHead(key) && shapes.get(key)?.join() !== shape.join())
   if (anew) console.error(`note: ${path} has no heads for this training: they begin anew.`)
-  for (const [key, tensor] of parameters) if (!anew || !isHead(key)) tensor.write(await checkpoint.tensors.get(key)!.read(signal) as Float32Array)
+  for (const [key, tensor] of parameters)
+    if (!anew || !isHead(key)) tensor.write((await checkpoint.tensors.get(key)!.read(signal)) as Float32Array)
 }

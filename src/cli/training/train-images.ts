@@ -1,6 +1,6 @@
 /**
- * The images of a training run: they are looked at before it begins, and a record in its folder says which files they were.
- * From there a run that goes on knows which are not what they were, and which it need not look at again.
+ * The images of a training run: they are looked at before it begins, and a record in its folder says which files they
+ * were. From there a run that goes on knows which are not what they were, and which it need not look at again.
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -20,8 +20,8 @@ export async function writeImages(out: string, { files }: ImageSet): Promise<voi
 }
 
 /**
- * Decodes every image of the sets, all parts of one. What was looked at in vain is remembered in the folder `out`, unless
- * that holds a run, whose images they need not be.
+ * Decodes every image of the sets, all parts of one. What was looked at in vain is remembered in the folder `out`,
+ * unless that holds a run, whose images they need not be.
  *
  * @throws TweedieError 'format', naming all that are damaged
  */
@@ -31,11 +31,11 @@ export async function lookAt(sets: readonly (ImageSet | null)[], signal: AbortSi
   try {
     for (const set of parts) {
       const bar = slowProgress('Looking at the images', 'images')
-      damaged.push(...await lookThrough(set, { signal, onProgress: bar.update }).finally(bar.stop))
+      damaged.push(...(await lookThrough(set, { signal, onProgress: bar.update }).finally(bar.stop)))
     }
-    if (damaged.length > 0) throw damagedImages(parts[0]!.name, damaged)
+    if (damaged.length > 0) throw damagedImages(parts[0].name, damaged)
   } catch (error) {
-    if (out !== undefined && !await exists(join(out, 'state.safetensors'))) await writeImages(out, whole(parts[0]!))
+    if (out !== undefined && !(await exists(join(out, 'state.safetensors')))) await writeImages(out, whole(parts[0]))
     throw error
   }
 }

@@ -1,6 +1,7 @@
 /**
- * A run's folder, and the loop that fills it. The state is written first and whole; log, report and model files are made
- * from it afterwards, so that a run killed at any moment goes on from its last checkpoint and leaves no broken file.
+ * A run's folder, and the loop that fills it. The state is written first and whole; log, report and model
+ * files are made from it afterwards, so that a run killed at any moment goes on from its last checkpoint and
+ * leaves no broken file.
  */
 import { join } from 'node:path'
 import { changedFiles, readImageFiles } from '../../data/image-files.node.ts'
@@ -9,7 +10,17 @@ import { TweedieError } from '../../errors.ts'
 import { exists, writeText } from '../../io/file.node.ts'
 import { openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../../io/index.node.ts'
 import { jsonText, listOf, type Check } from '../../io/json.ts'
-import { checkSettings, countersOf, encodeModel, encodeState, logCsv, restoreState, runOfState, trainingMetadata, type AnyTrainer } from '../../train/index.ts'
+import {
+  checkSettings,
+  countersOf,
+  encodeModel,
+  encodeState,
+  logCsv,
+  restoreState,
+  runOfState,
+  trainingMetadata,
+  type AnyTrainer,
+} from '../../train/index.ts'
 import { fail } from '../arguments.ts'
 import { claimOutputs, type Outputs } from '../outputs.ts'
 import { progress } from '../progress.ts'
@@ -32,8 +43,8 @@ export interface TrainRun {
   /** Metadata of the model files. */
   readonly metadata: Readonly<Record<string, string>>
   /**
-   * Called after `saveEvery` steps, before the checkpoint, and at the end: evaluates, draws samples. What it finds is kept
-   * with the run. A review that was stopped, by whatever, is made up for when the run goes on.
+   * Called after `saveEvery` steps, before the checkpoint, and at the end: evaluates, draws samples. What it finds is
+   * kept with the run. A review that was stopped, by whatever, is made up for when the run goes on.
    */
   readonly review?: (step: number) => Promise<object | undefined>
   /** What a review leaves in the trainer's evaluations, when it comes from a file. */
@@ -43,14 +54,25 @@ export interface TrainRun {
 }
 
 /** Every name that a training writes in its folder. */
-const names = /^(state|model|ema-[\d.e-]+|features|marginal)\.safetensors$|^(log\.csv|report\.html|images\.jsonl|samples-\d+\.png)$/
+const names =
+  /^(state|model|ema-[\d.e-]+|features|marginal)\.safetensors$|^(log\.csv|report\.html|images\.jsonl|samples-\d+\.png)$/
 
-/** Takes the folder of a run; its state accounts for all but what is written before it: the images, the marginal and the first review's samples. */
+/**
+ * Takes the folder of a run; its state accounts for all but what is written before it: the images, the marginal and the
+ * first review's samples.
+ */
 export const claimRun = (command: string, { out }: RunSettings, inputs: Outputs['inputs']): Promise<AsyncDisposable> =>
-  claimOutputs({ command, inputs, folders: [{ option: '--out', path: out, names, record: stateFile, early: /^(samples-|marginal|images)/ }] })
+  claimOutputs({
+    command,
+    inputs,
+    folders: [{ option: '--out', path: out, names, record: stateFile, early: /^(samples-|marginal|images)/ }],
+  })
 
 /** Files of a finished checkpoint: the weights, and every average. */
-export const modelFiles = (emaRates: readonly number[]): string[] => ['model.safetensors', ...emaRates.map((rate) => `ema-${rate}.safetensors`)]
+export const modelFiles = (emaRates: readonly number[]): string[] => [
+  'model.safetensors',
+  ...emaRates.map((rate) => `ema-${rate}.safetensors`),
+]
 
 /** What a run's description says of its data: fingerprints, and what follows from the data. */
 const fingerprints = ['data', 'trainedOn', 'labels']
@@ -58,10 +80,18 @@ const ofTheData = [...fingerprints, 'classCounts', 'thresholds']
 
 /** Goes on with the run in the folder, or sees that there is none. */
 export async function resumeRun(task: TrainRun, signal: AbortSignal): Promise<void> {
-  const { trainer, settings: { out, resume }, run, images, isReview, formerRun = {} } = task
+  const {
+    trainer,
+    settings: { out, resume },
+    run,
+    images,
+    isReview,
+    formerRun = {},
+  } = task
   const path = join(out, stateFile)
   const there = await exists(path)
-  if (there && !resume) return fail(`${out} holds a run already: --resume goes on with it; another --out begins a new one.`)
+  if (there && !resume)
+    return fail(`${out} holds a run already: --resume goes on with it; another --out begins a new one.`)
   if (there) {
     const checkpoint = await openCheckpoint(await openFile(path), { signal })
     try {
@@ -71,7 +101,11 @@ export async function resumeRun(task: TrainRun, signal: AbortSignal): Promise<vo
       const mayDiffer = changes === null ? Object.keys(formerRun) : ofTheData
       const { steps } = runOfState(checkpoint)
       await restoreState(trainer, checkpoint, run, { signal, mayDiffer })
-      if (steps !== run.steps) console.error(`note: the run is to have ${trainer.options.steps} steps now, instead of ${String(steps)}${trainer.options.anneal > 0 ? '; the learning rate is that of the new length from here on' : ''}.`)
+      if (steps !== run.steps)
+        console.error(
+          `note: the run is to have ${trainer.options.steps} steps now, instead of ${String(steps)}` +
+            `${trainer.options.anneal > 0 ? '; the learning rate is that of the new length from here on' : ''}.`,
+        )
       if (changes !== null) {
         trainer.history.push({ step: trainer.step, what: changes })
         await saveRun(task)
@@ -85,22 +119,37 @@ export async function resumeRun(task: TrainRun, signal: AbortSignal): Promise<vo
 }
 
 /** What became of the data since the run was saved; null if nothing. Refuses what was not asked for. */
-async function changesOfData({ settings: { out, dataChanged }, run, images, formerRun = {} }: TrainRun, checkpoint: Checkpoint): Promise<string | null> {
+async function changesOfData(
+  { settings: { out, dataChanged }, run, images, formerRun = {} }: TrainRun,
+  checkpoint: Checkpoint,
+): Promise<string | null> {
   const saved = runOfState(checkpoint)
-  const changed = fingerprints.filter((key) => saved[key] !== run[key] && (formerRun[key] === undefined || saved[key] !== formerRun[key]))
+  const changed = fingerprints.filter(
+    (key) => saved[key] !== run[key] && (formerRun[key] === undefined || saved[key] !== formerRun[key]),
+  )
   if (changed.length === 0) return null
   // Of another run altogether, these are the smaller part.
   checkSettings(checkpoint, run, ofTheData)
   const files = changedFiles(await readImageFiles(imagesFile(out)), images.files)
-  const what = files ? `its images changed: ${files}` : changed.every((key) => key === 'labels') ? 'its labels changed' : 'its images, or the choice among them, changed'
-  if (!dataChanged) return fail(`${checkpoint.name} is of a run on other data: ${what}. --data-changed goes on with them as they are now.`)
+  const what = files
+    ? `its images changed: ${files}`
+    : changed.every((key) => key === 'labels')
+      ? 'its labels changed'
+      : 'its images, or the choice among them, changed'
+  if (!dataChanged)
+    return fail(
+      `${checkpoint.name} is of a run on other data: ${what}. --data-changed goes on with them as they are now.`,
+    )
   console.error(`note: ${what}.`)
   return what
 }
 
 /** Trains to the end, or until `signal` aborts or something fails; what was computed until then is saved. */
 export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<void> {
-  const { trainer, settings: { out, saveEvery } } = task
+  const {
+    trainer,
+    settings: { out, saveEvery },
+  } = task
   const { steps, batch } = trainer.options
   const bar = progress('Training', steps, 'steps', trainer.step)
   const speed = meter(batch)
@@ -122,7 +171,8 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
     trainer.reviewed = trainer.step
     await save()
   }
-  const due = (): boolean => trainer.step > trainer.reviewed && (trainer.step % saveEvery === 0 || trainer.step === steps)
+  const due = (): boolean =>
+    trainer.step > trainer.reviewed && (trainer.step % saveEvery === 0 || trainer.step === steps)
   try {
     if (due()) await review()
     // Killed after its last state was written, and before what is made from it.
@@ -133,15 +183,18 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
       if (due()) await review()
     }
   } catch (error) {
-    // Weights of which a step is not finite are worth no checkpoint; a review may still be made up for with other settings.
+    // Weights of which a step is not finite are worth no checkpoint; a review may still be made up for
+    // with other settings.
     if (!reviewing && error instanceof TweedieError && error.code === 'non-finite') {
-      const last = saved > 0 ? `The last checkpoint is of step ${saved}: ${join(out, stateFile)}.` : 'There was no checkpoint yet.'
+      const last =
+        saved > 0 ? `The last checkpoint is of step ${saved}: ${join(out, stateFile)}.` : 'There was no checkpoint yet.'
       throw new TweedieError('non-finite', `${error.message} ${last}`, { cause: error })
     }
-    if (trainer.step > saved) await save().then(
-      () => console.error(`Saved after step ${trainer.step}; the same command with --resume goes on.`),
-      (second: Error) => console.error(`The steps after step ${saved} could not be saved: ${second.message}`),
-    )
+    if (trainer.step > saved)
+      await save().then(
+        () => console.error(`Saved after step ${trainer.step}; the same command with --resume goes on.`),
+        (second: Error) => console.error(`The steps after step ${saved} could not be saved: ${second.message}`),
+      )
     throw error
   } finally {
     bar.stop()
@@ -150,10 +203,17 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
 
 async function saveRun({ trainer, settings: { out }, run, metadata, page }: TrainRun): Promise<void> {
   await writeFileAtomic(join(out, stateFile), await encodeState(trainer, run))
-  const { emas, options: { emaRates }, parameters } = trainer.optimizer
+  const {
+    emas,
+    options: { emaRates },
+    parameters,
+  } = trainer.optimizer
   const sets = [parameters, ...emas]
   for (const [i, file] of modelFiles(emaRates).entries()) {
-    await writeFileAtomic(join(out, file), await encodeModel(sets[i]!, { ...metadata, ...trainingMetadata(trainer, run, file) }))
+    await writeFileAtomic(
+      join(out, file),
+      await encodeModel(sets[i], { ...metadata, ...trainingMetadata(trainer, run, file) }),
+    )
   }
   await writeText(join(out, 'log.csv'), logCsv(trainer.rows, trainer.task.groups))
   await writeText(join(out, 'report.html'), page())
@@ -165,8 +225,8 @@ function meter(batch: number): () => string {
   return () => {
     const now = performance.now()
     marks.push(now)
-    while (marks.length > 2 && now - marks[0]! > 30_000) marks.shift()
+    while (marks.length > 2 && now - marks[0] > 30_000) marks.shift()
     // Two marks of one microsecond are no speed.
-    return ((marks.length - 1) * batch / Math.max(now - marks[0]!, 1e-3) * 1000).toFixed(1)
+    return ((((marks.length - 1) * batch) / Math.max(now - marks[0], 1e-3)) * 1000).toFixed(1)
   }
 }

@@ -17,7 +17,13 @@ const logSigmoid = expression(2, 0, ([z, sign]) => {
  * turn, whether it is the probability that the sample has it, or that it has not.
  */
 export function attributeLogProbability(logits: Tensor, has: readonly boolean[]): Tensor {
-  return map(logSigmoid, [logits, logits.device.tensor(has.map((one) => (one ? 1 : -1)), logits.shape)])
+  return map(logSigmoid, [
+    logits,
+    logits.device.tensor(
+      has.map((one) => (one ? 1 : -1)),
+      logits.shape,
+    ),
+  ])
 }
 
 /** Options of {@link attributeGuidance}. */
@@ -44,7 +50,11 @@ export function attributeGuidance(classifier: LogitsLike, options: AttributeGuid
     const [n, attributes] = z.shape
     const wrong = targets.find((row) => row.length !== attributes)
     if (targets.length !== n || wrong) {
-      throw new TweedieError('option', `Expected ${attributes} attributes for each of the ${n} samples, found ${wrong ? `a sample with ${wrong.length}` : `${targets.length} samples`}.`)
+      throw new TweedieError(
+        'option',
+        `Expected ${attributes} attributes for each of the ${n} samples, found ` +
+          `${wrong ? `a sample with ${wrong.length}` : `${targets.length} samples`}.`,
+      )
     }
     return attributeLogProbability(z, targets.flat())
   }, scale)
@@ -52,7 +62,10 @@ export function attributeGuidance(classifier: LogitsLike, options: AttributeGuid
 
 /** A combination of `attributes` attributes for each sample, each there or not with equal probability. */
 export function randomAttributes(attributes: number, { seed, samples }: SampleStream): boolean[][] {
-  if (!Number.isInteger(attributes) || attributes < 1) throw new TweedieError('option', `Expected 1 attribute or more, found ${attributes}.`)
+  if (!Number.isInteger(attributes) || attributes < 1)
+    throw new TweedieError('option', `Expected 1 attribute or more, found ${attributes}.`)
   const bits = hostRandomBits({ seed: splitSeed(seed), draw: 0, purpose: purposes.attributes }, samples, attributes)
-  return samples.map((_, n) => Array.from(bits.subarray(n * attributes, (n + 1) * attributes), (word) => word >= 2 ** 31))
+  return samples.map((_, n) =>
+    Array.from(bits.subarray(n * attributes, (n + 1) * attributes), (word) => word >= 2 ** 31),
+  )
 }

@@ -1,6 +1,20 @@
 import { named, TweedieError } from '../../errors.ts'
 import { refuseOther, refuseUnknown } from '../../refuse.ts'
-import { abs, div, expression, f, map, max, mul, pow, square, stopGradient, sub, sum, type Tensor } from '../../tensor/index.ts'
+import {
+  abs,
+  div,
+  expression,
+  f,
+  map,
+  max,
+  mul,
+  pow,
+  square,
+  stopGradient,
+  sub,
+  sum,
+  type Tensor,
+} from '../../tensor/index.ts'
 import { givenTensor } from '../process/denoiser.ts'
 
 /**
@@ -15,11 +29,20 @@ export type Distance = (a: Tensor, b: Tensor) => Tensor
 
 /** @throws TweedieError 'option' for what is no function */
 export function checkDistance(distance: Distance): void {
-  if (typeof distance !== 'function') throw new TweedieError('option', `distance is a function of two batches of images, such as l2, or (a, b) => lpips.distance(a, b); found ${named(distance)}.`)
+  if (typeof distance !== 'function')
+    throw new TweedieError(
+      'option',
+      'distance is a function of two batches of images, such as l2, or (a, b) => lpips.distance(a, b); ' +
+        `found ${named(distance)}.`,
+    )
 }
 
-/** The distance of two batches [N, C, H, W], which is to be one number a sample, [N]: a mean over the batch would mix its samples. */
-export const measured = (distance: Distance, a: Tensor, b: Tensor): Tensor => givenTensor('A distance', distance(a, b), [a.shape[0]])
+/**
+ * The distance of two batches [N, C, H, W], which is to be one number a sample, [N]: a mean over the batch
+ * would mix its samples.
+ */
+export const measured = (distance: Distance, a: Tensor, b: Tensor): Tensor =>
+  givenTensor('A distance', distance(a, b), [a.shape[0]])
 
 const pixels = { axes: [1, 2, 3] } as const
 const perSample = (x: Tensor): Tensor => sum(x, pixels)
@@ -51,8 +74,9 @@ const withNaN = expression(2, 1, ([largest, total], [zero]) => f.add(largest, f.
 const oneIfZero = expression(1, 0, ([x]) => f.select(f.eq(x, 0), 1, x))
 
 /**
- * ||a - b||_p over a sample's pixels for any p from 1 to Infinity, the largest difference (sg-minority's `norm_for_mg`).
- * The gradient is 0 where a = b; of Infinity, differences that are equally large share it, as in torch.norm.
+ * ||a - b||_p over a sample's pixels for any p from 1 to Infinity, the largest difference (sg-minority's
+ * `norm_for_mg`). The gradient is 0 where a = b; of Infinity, differences that are equally large share
+ * it, as in torch.norm.
  *
  * Differences are taken as fractions of the largest, whose p-th powers neither vanish nor overflow. The norm does not
  * depend on what it is divided by, so that is no part of the gradient.
@@ -62,35 +86,44 @@ export function pNorm(p: number): Distance {
   if (!(p >= 1)) throw new TweedieError('option', `A norm has a p of 1 or more, up to Infinity, found ${p}.`)
   if (p === 1) return l1
   if (p === 2) return l2
-  if (p === Infinity) return (a, b) => a.device.scope(() => {
-    const differences = abs(sub(a, b))
-    return map(withNaN, [max(differences, pixels), perSample(differences)], [0])
-  })
-  return (a, b) => a.device.scope(() => {
-    const differences = abs(sub(a, b))
-    const largest = stopGradient(map(oneIfZero, [max(differences, { ...pixels, keepDims: true })]))
-    const powers = sum(pow(div(differences, largest), p), { ...pixels, keepDims: true })
-    return map(withNaN, [perSample(mul(largest, map(safePower, [powers], [1 / p]))), perSample(differences)], [0])
-  })
+  if (p === Infinity)
+    return (a, b) =>
+      a.device.scope(() => {
+        const differences = abs(sub(a, b))
+        return map(withNaN, [max(differences, pixels), perSample(differences)], [0])
+      })
+  return (a, b) =>
+    a.device.scope(() => {
+      const differences = abs(sub(a, b))
+      const largest = stopGradient(map(oneIfZero, [max(differences, { ...pixels, keepDims: true })]))
+      const powers = sum(pow(div(differences, largest), p), { ...pixels, keepDims: true })
+      return map(withNaN, [perSample(mul(largest, map(safePower, [powers], [1 / p]))), perSample(differences)], [0])
+    })
 }
 
 /**
- * What a grey model's images may lie in, the default first: everything trained by this project, and by guided-diffusion, is
- * in [-1, 1]. '0..1' is the convention of sg-minority, right for models of one channel that were trained on [0, 1].
+ * What a grey model's images may lie in, the default first: everything trained by this project, and by
+ * guided-diffusion, is in [-1, 1]. '0..1' is the convention of sg-minority, right for models of one channel that
+ * were trained on [0, 1].
  */
 export const greyRanges = ['-1..1', '0..1'] as const
 /** Which values a grey model's images have; see {@link greyRanges}. */
 export type GreyRange = (typeof greyRanges)[number]
 
-/** The range of a model's images, what was asked for or the default; null for colour, which has no other than [-1, 1]. */
-export function greyRangeOf({ inChannels }: { readonly inChannels: number }, asked: GreyRange = greyRanges[0]): GreyRange | null {
+/**
+ * The range of a model's images, what was asked for or the default; null for colour, which has no other than [-1, 1].
+ */
+export function greyRangeOf(
+  { inChannels }: { readonly inChannels: number },
+  asked: GreyRange = greyRanges[0],
+): GreyRange | null {
   refuseOther('greyRange', asked, greyRanges)
   return inChannels === 1 ? asked : null
 }
 
 /**
- * A perceptual distance of the images a model draws, as self-guidance and minority scores take it: LPIPS and feature nets
- * see images in [-1, 1], so with `greyRange` '0..1' a value v of one channel becomes 2v - 1 (sg-minority's
+ * A perceptual distance of the images a model draws, as self-guidance and minority scores take it: LPIPS and feature
+ * nets see images in [-1, 1], so with `greyRange` '0..1' a value v of one channel becomes 2v - 1 (sg-minority's
  * `grayscale`). A net of three channels takes a grey image for each of them.
  */
 export function perceptual(distance: Distance, options: { readonly greyRange?: GreyRange } = {}): Distance {
@@ -98,6 +131,6 @@ export function perceptual(distance: Distance, options: { readonly greyRange?: G
   const { greyRange = greyRanges[0] } = options
   refuseOther('greyRange', greyRange, greyRanges)
   if (greyRange === '-1..1') return distance
-  const centred = (x: Tensor): Tensor => x.shape[1] === 1 ? sub(mul(x, 2), 1) : x
+  const centred = (x: Tensor): Tensor => (x.shape[1] === 1 ? sub(mul(x, 2), 1) : x)
   return (a, b) => a.device.scope(() => distance(centred(a), centred(b)))
 }

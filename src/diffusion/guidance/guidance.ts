@@ -16,7 +16,9 @@ import { logitsOf, type LogitsLike } from './logits.ts'
  */
 export interface Guidance {
   (x: Tensor, timesteps: readonly number[]): Tensor
-  /** The gradient was brought to a chosen size and is no score: DDIM converts what it moves the mean by, see `oneStep`. */
+  /**
+   * The gradient was brought to a chosen size and is no score: DDIM converts what it moves the mean by, see `oneStep`.
+   */
   readonly normalized?: boolean
 }
 
@@ -28,8 +30,12 @@ export interface Guidance {
  * const violet = logDensityGuidance((x) => sum(square(sub(mean(x, { axes: [2, 3] }), colour)), { axes: [1] }), -500)
  * ```
  */
-export function logDensityGuidance(logDensity: (x: Tensor, timesteps: readonly number[]) => Tensor, scale: number): Guidance {
-  if (!Number.isFinite(scale)) throw new TweedieError('option', `A guidance's scale is a finite number, found ${scale}.`)
+export function logDensityGuidance(
+  logDensity: (x: Tensor, timesteps: readonly number[]) => Tensor,
+  scale: number,
+): Guidance {
+  if (!Number.isFinite(scale))
+    throw new TweedieError('option', `A guidance's scale is a finite number, found ${scale}.`)
   const density = (x: Tensor, timesteps: readonly number[]): Tensor => {
     const value: unknown = logDensity(x, timesteps)
     if (!(value instanceof Tensor)) throw noTensor('A log density', value)
@@ -66,7 +72,8 @@ export interface ClassifierGuidanceOptions {
 export function classifierGuidance(classifier: LogitsLike, options: ClassifierGuidanceOptions): Guidance {
   refuseUnknown('classifierGuidance', options, { target: true, scale: true })
   const { target, scale = 1 } = options
-  if (typeof target !== 'number' && !(typeof target === 'object' && 'length' in target)) throw unexpected('classifierGuidance', 'target, a class or one for each sample', target)
+  if (typeof target !== 'number' && !(typeof target === 'object' && 'length' in target))
+    throw unexpected('classifierGuidance', 'target, a class or one for each sample', target)
   const logits = logitsOf(classifier)
   return logDensityGuidance((x, timesteps) => logProbability(logits(x, timesteps), target), scale)
 }
@@ -78,9 +85,14 @@ export function classifierGuidance(classifier: LogitsLike, options: ClassifierGu
 export function logProbability(logits: Tensor, target: number | readonly number[]): Tensor {
   const [n, classes] = logits.shape
   const targets = typeof target === 'number' ? new Array<number>(n).fill(target) : target
-  if (targets.length !== n) throw new TweedieError('option', `Expected one target class for each of the ${n} samples, found ${targets.length}.`)
+  if (targets.length !== n)
+    throw new TweedieError('option', `Expected one target class for each of the ${n} samples, found ${targets.length}.`)
   const wrong = targets.find((k) => !Number.isInteger(k) || k < 0 || k >= classes)
-  if (wrong !== undefined) throw new TweedieError('option', `Target class ${wrong} is not one of the classifier's classes 0 to ${classes - 1}.`)
+  if (wrong !== undefined)
+    throw new TweedieError(
+      'option',
+      `Target class ${wrong} is not one of the classifier's classes 0 to ${classes - 1}.`,
+    )
   return gather(logSoftmax(logits), 1, logits.device.tensor(targets, [n, 1], 'i32'))
 }
 
@@ -91,4 +103,5 @@ const overPeak = expression(2, 0, ([g, peak]) => {
 })
 
 /** Each sample's gradient [N, C, H, W] divided by its largest element in magnitude; a gradient of 0 stays 0. */
-export const peakNormalized = (g: Tensor): Tensor => map(overPeak, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })])
+export const peakNormalized = (g: Tensor): Tensor =>
+  map(overPeak, [g, max(abs(g), { axes: [1, 2, 3], keepDims: true })])

@@ -24,7 +24,8 @@ export function logitsOf(classifier: LogitsLike): Logits {
 
 function checkedLogits(logits: unknown, n: number): Tensor {
   if (!(logits instanceof Tensor)) throw noTensor('A classifier', logits)
-  if (logits.shape.length !== 2 || logits.shape[0] !== n) throw new TweedieError('shape', `A classifier gives logits [${n}, classes], found [${logits.shape.join(', ')}].`)
+  if (logits.shape.length !== 2 || logits.shape[0] !== n)
+    throw new TweedieError('shape', `A classifier gives logits [${n}, classes], found [${logits.shape.join(', ')}].`)
   return logits
 }
 
@@ -37,8 +38,8 @@ export interface ClassifierLogitsOptions {
 }
 
 /**
- * What a noisy classifier of `nn` says of x_t [, y], whatever it tells: minority levels, classes, attributes, real images
- * from synthetic ones. Logits [N, K], differentiable through classifier and extractor.
+ * What a noisy classifier of `nn` says of x_t [, y], whatever it tells: minority levels, classes, attributes, real
+ * images from synthetic ones. Logits [N, K], differentiable through classifier and extractor.
  * @throws TweedieError 'option' if the classifier does not take what the extractor gives
  */
 export function classifierLogits(classifier: Classifier, options: ClassifierLogitsOptions = {}): Logits {
@@ -51,9 +52,14 @@ export function classifierLogits(classifier: Classifier, options: ClassifierLogi
   const features = featureShape(extractor)
   const [channels, side] = [classifier.config.inChannels, classifier.config.imageSize]
   if (channels !== features.channels || side !== features.side) {
-    throw new TweedieError('option', `The minority classifier takes ${channels}x${side}x${side}, but the extractor gives ${features.channels}x${features.side}x${features.side}: use the extractor it was trained on.`)
+    throw new TweedieError(
+      'option',
+      `The minority classifier takes ${channels}x${side}x${side}, but the extractor gives ` +
+        `${features.channels}x${features.side}x${features.side}: use the extractor it was trained on.`,
+    )
   }
-  return (x, timesteps) => classifier.forward(extractor.features(x, timesteps, inputs(extractor)), timesteps, inputs(classifier))
+  return (x, timesteps) =>
+    classifier.forward(extractor.features(x, timesteps, inputs(extractor)), timesteps, inputs(classifier))
 }
 
 /** Shape of {@link Classifier.features} for one image of the classifier's own size: [channels, side, side]. */

@@ -5,7 +5,18 @@
  */
 import { TweedieError } from '../../errors.ts'
 import { refuseUnknown } from '../../refuse.ts'
-import { add, exp, hostRandomUniform, log, logSoftmax, max, splitSeed, stopGradient, sub, sum } from '../../tensor/index.ts'
+import {
+  add,
+  exp,
+  hostRandomUniform,
+  log,
+  logSoftmax,
+  max,
+  splitSeed,
+  stopGradient,
+  sub,
+  sum,
+} from '../../tensor/index.ts'
 import { purposes } from '../../tensor/purposes.ts'
 import { logDensityGuidance, type Guidance } from './guidance.ts'
 import { logitsOf, type LogitsLike } from './logits.ts'
@@ -19,12 +30,18 @@ export interface SampleStream {
 }
 
 /**
- * A target class for each sample, uniform among `first` to `last`, both included: how a range such as the top ten levels
- * is run (minority-guidance `classifier_sample.py`).
+ * A target class for each sample, uniform among `first` to `last`, both included: how a range such as the top ten
+ * levels is run (minority-guidance `classifier_sample.py`).
  */
-export function uniformTargets([first, last]: readonly [first: number, last: number], { seed, samples }: SampleStream): number[] {
+export function uniformTargets(
+  [first, last]: readonly [first: number, last: number],
+  { seed, samples }: SampleStream,
+): number[] {
   if (!Number.isInteger(first) || !Number.isInteger(last) || first < 0 || last < first) {
-    throw new TweedieError('option', `A range of target classes is two whole numbers, the smaller first, found ${first} and ${last}.`)
+    throw new TweedieError(
+      'option',
+      `A range of target classes is two whole numbers, the smaller first, found ${first} and ${last}.`,
+    )
   }
   const choices = hostRandomUniform({ seed: splitSeed(seed), draw: 0, purpose: purposes.target }, samples, 1)
   return choices.map((u) => first + Math.floor(u * (last - first + 1)))
@@ -33,9 +50,10 @@ export function uniformTargets([first, last]: readonly [first: number, last: num
 /** Options of {@link tiltedGuidance}. */
 export interface TiltedGuidanceOptions {
   /**
-   * tau_i, the minority score that level i stands for, [L]; or a row for each sample. The paper takes "threshold levels";
-   * of its L - 1 and the code's L we take the code's: the upper thresholds q_i that `quantileLabels` returns, of which the
-   * last is the largest score. Where labels were made within each class, a sample's row is that of its class y.
+   * tau_i, the minority score that level i stands for, [L]; or a row for each sample. The paper takes "threshold
+   * levels"; of its L - 1 and the code's L we take the code's: the upper thresholds q_i that `quantileLabels`
+   * returns, of which the last is the largest score. Where labels were made within each class, a sample's row is
+   * that of its class y.
    */
   readonly tau: readonly number[] | readonly (readonly number[])[]
   /** w. Default 1. */
@@ -56,17 +74,26 @@ export function tiltedGuidance(classifier: LogitsLike, options: TiltedGuidanceOp
   const shared = typeof tau[0] === 'number'
   const wrong = rows.flat().find((value) => !(value > 0 && Number.isFinite(value)))
   if (wrong !== undefined || rows.length === 0) {
-    throw new TweedieError('option', `tau are scores of minority levels, positive numbers, of which the logarithm is taken; found ${wrong ?? 'none'}. Thresholds of 0 come from scores of 0: choose fewer levels, or add to each.`)
+    throw new TweedieError(
+      'option',
+      'tau are scores of minority levels, positive numbers, of which the logarithm is taken; found ' +
+        `${wrong ?? 'none'}. Thresholds of 0 come from scores of 0: choose fewer levels, or add to each.`,
+    )
   }
   const logTau = shared ? [rows.flat().map(Math.log)] : rows.map((row) => row.map(Math.log))
   return logDensityGuidance((x, timesteps) => {
     const z = logits(x, timesteps)
     const [n, levels] = z.shape
     if ((!shared && logTau.length !== n) || logTau.some((row) => row.length !== levels)) {
-      throw new TweedieError('option', `Expected ${levels} tau, one for each level of the classifier, or as many for each of the ${n} samples; found ${logTau.length} of ${logTau.map((row) => row.length).join(', ')}.`)
+      throw new TweedieError(
+        'option',
+        `Expected ${levels} tau, one for each level of the classifier, or as many for each of the ${n} samples; ` +
+          `found ${logTau.length} of ${logTau.map((row) => row.length).join(', ')}.`,
+      )
     }
     const terms = add(logSoftmax(z), x.device.tensor(logTau.flat(), [logTau.length, levels]))
-    // log sum exp, of which the largest term is taken out; the gradient is the softmax of the terms whatever is taken out.
+    // log sum exp, of which the largest term is taken out; the gradient is the softmax of the terms
+    // whatever is taken out.
     const peak = stopGradient(max(terms, { axes: [1], keepDims: true }))
     return add(log(sum(exp(sub(terms, peak)), { axes: [1], keepDims: true })), peak)
   }, scale)

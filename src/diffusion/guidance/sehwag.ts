@@ -9,13 +9,19 @@ import { logitsOf, type LogitsLike } from './logits.ts'
 export type Embedding = (x: Tensor, timesteps: readonly number[]) => Tensor
 
 /** The spatial mean of an ADM classifier's middle-block output. */
-export const pooledFeatures = (classifier: Classifier): Embedding => (x, timesteps) => mean(classifier.features(x, timesteps), { axes: [2, 3] })
+export const pooledFeatures =
+  (classifier: Classifier): Embedding =>
+  (x, timesteps) =>
+    mean(classifier.features(x, timesteps), { axes: [2, 3] })
 
 /** Options of {@link sehwagGuidance}. */
 export interface SehwagOptions {
   /** f, the feature space. */
   readonly embedding: Embedding
-  /** m_k [K, D]: mean features of each class, as {@link classMeans} computes them; without classes [1, D], the mean of all images. */
+  /**
+   * m_k [K, D]: mean features of each class, as {@link classMeans} computes them; without classes [1, D],
+   * the mean of all images.
+   */
   readonly classMeans: Tensor
   /** Class of each sample, an index into the means. Default: there are no classes. */
   readonly y?: readonly number[] | undefined
@@ -49,29 +55,53 @@ export interface SehwagOptions {
  * which is the same gradient less the pull of the other classes; a softmax over one class would have none.
  */
 export function sehwagGuidance(options: SehwagOptions): Guidance {
-  refuseUnknown('sehwagGuidance', options, { embedding: true, classMeans: true, y: true, discriminator: true, real: true, alpha: true, beta: true, temperature: true })
+  refuseUnknown('sehwagGuidance', options, {
+    embedding: true,
+    classMeans: true,
+    y: true,
+    discriminator: true,
+    real: true,
+    alpha: true,
+    beta: true,
+    temperature: true,
+  })
   const { embedding, classMeans: means, y, real = 0, alpha, beta, temperature = 0.1 } = options
   const discriminator = logitsOf(options.discriminator)
-  if (!Number.isFinite(alpha) || !Number.isFinite(beta)) throw new TweedieError('option', `alpha and beta are finite numbers, found ${alpha} and ${beta}.`)
-  if (!(temperature > 0)) throw new TweedieError('option', `The temperature is a positive number, found ${temperature}.`)
-  if (means.shape.length !== 2) throw new TweedieError('shape', `Class means are [K, D], found [${means.shape.join(', ')}].`)
-  if (y === undefined && means.shape[0] !== 1) throw new TweedieError('option', `Without the class y of each sample there is one mean, [1, D], found [${means.shape.join(', ')}].`)
+  if (!Number.isFinite(alpha) || !Number.isFinite(beta))
+    throw new TweedieError('option', `alpha and beta are finite numbers, found ${alpha} and ${beta}.`)
+  if (!(temperature > 0))
+    throw new TweedieError('option', `The temperature is a positive number, found ${temperature}.`)
+  if (means.shape.length !== 2)
+    throw new TweedieError('shape', `Class means are [K, D], found [${means.shape.join(', ')}].`)
+  if (y === undefined && means.shape[0] !== 1)
+    throw new TweedieError(
+      'option',
+      `Without the class y of each sample there is one mean, [1, D], found [${means.shape.join(', ')}].`,
+    )
   // Its own class is what a sample leaves.
   const low = logDensityGuidance((x, timesteps) => {
     const features = embedding(x, timesteps)
-    if (features.shape[1] !== means.shape[1]) throw new TweedieError('shape', `Class means of ${means.shape[1]} features for an embedding of ${features.shape[1]}: compute them with this embedding.`)
+    if (features.shape[1] !== means.shape[1])
+      throw new TweedieError(
+        'shape',
+        `Class means of ${means.shape[1]} features for an embedding of ${features.shape[1]}: compute ` +
+          'them with this embedding.',
+      )
     const near = div(linear(directions(features), directions(means)), temperature)
     return y === undefined ? near : logProbability(near, y)
   }, -1)
   const realistic = logDensityGuidance((x, timesteps) => {
     const logits = discriminator(x, timesteps)
-    if (logits.shape[1] < 2) throw new TweedieError('option', 'The discriminator has one class; it needs two, real and synthetic.')
+    if (logits.shape[1] < 2)
+      throw new TweedieError('option', 'The discriminator has one class; it needs two, real and synthetic.')
     return logProbability(logits, real)
   }, 1)
-  const both = (x: Tensor, timesteps: readonly number[]): Tensor => x.device.scope(() => {
-    const term = (guidance: Guidance, weight: number): Tensor => mul(peakNormalized(x.device.scope(() => guidance(x, timesteps))), weight)
-    return add(term(low, alpha), term(realistic, beta))
-  })
+  const both = (x: Tensor, timesteps: readonly number[]): Tensor =>
+    x.device.scope(() => {
+      const term = (guidance: Guidance, weight: number): Tensor =>
+        mul(peakNormalized(x.device.scope(() => guidance(x, timesteps))), weight)
+      return add(term(low, alpha), term(realistic, beta))
+    })
   return Object.assign(both, { normalized: true })
 }
 
@@ -94,11 +124,16 @@ export interface LabelledBatch {
 }
 
 /**
- * Mean features of each of `classes` classes over all batches: [classes, D], the caller's. A batch is read before the next
- * is asked for.
+ * Mean features of each of `classes` classes over all batches: [classes, D], the caller's. A batch is read before
+ * the next is asked for.
  * @throws TweedieError 'option' for a label that is not a class and for a class without an image
  */
-export async function classMeans(embedding: Embedding, batches: Iterable<LabelledBatch> | AsyncIterable<LabelledBatch>, classes: number, signal?: AbortSignal): Promise<Tensor> {
+export async function classMeans(
+  embedding: Embedding,
+  batches: Iterable<LabelledBatch> | AsyncIterable<LabelledBatch>,
+  classes: number,
+  signal?: AbortSignal,
+): Promise<Tensor> {
   const counts = new Float64Array(classes)
   let [sums, width] = [new Float64Array(), 0]
   let device = null
@@ -111,12 +146,20 @@ export async function classMeans(embedding: Embedding, batches: Iterable<Labelle
     const values = await features.read()
     for (let n = 0; n < x.shape[0]; n++) {
       const k = labels[n]
-      if (!Number.isInteger(k) || k < 0 || k >= classes) throw new TweedieError('option', `Label ${k} is not one of the classes 0 to ${classes - 1}.`)
+      if (!Number.isInteger(k) || k < 0 || k >= classes)
+        throw new TweedieError('option', `Label ${k} is not one of the classes 0 to ${classes - 1}.`)
       counts[k]++
       for (let i = 0; i < width; i++) sums[k * width + i] += values[n * width + i]
     }
   }
   const empty = counts.indexOf(0)
-  if (!device || empty >= 0) throw new TweedieError('option', `Class ${Math.max(empty, 0)} has no image, so no mean: give images of all ${classes} classes.`)
-  return device.tensor(sums.map((total, i) => total / counts[Math.floor(i / width)]), [classes, width])
+  if (!device || empty >= 0)
+    throw new TweedieError(
+      'option',
+      `Class ${Math.max(empty, 0)} has no image, so no mean: give images of all ${classes} classes.`,
+    )
+  return device.tensor(
+    sums.map((total, i) => total / counts[Math.floor(i / width)]),
+    [classes, width],
+  )
 }

@@ -28,9 +28,10 @@ export interface SelfGuidanceOptions {
   /** Default {@link l2}; the paper's is LPIPS with AlexNet. */
   readonly distance?: Distance
   /**
-   * Through which of the two estimates the gradient flows: the first, as sg-minority's stop-gradient has it; the second,
-   * by way of the noise that is added again and of the network at s, then at t; or both, without a stop-gradient, which is
-   * the sum of the two. All but the first keep a second pass through the network for the gradient. Default first.
+   * Through which of the two estimates the gradient flows: the first, as sg-minority's stop-gradient has it; the
+   * second, by way of the noise that is added again and of the network at s, then at t; or both, without a
+   * stop-gradient, which is the sum of the two. All but the first keep a second pass through the network for the
+   * gradient. Default first.
    */
   readonly through?: 'first' | 'second' | 'both'
 }
@@ -38,7 +39,18 @@ export interface SelfGuidanceOptions {
 /** Options of self-guidance with every default filled in, as {@link selfGuidance} gives them. */
 export type SelfGuidance = Required<SelfGuidanceOptions>
 
-const defaults: SelfGuidance = { weight: 1, every: 5, strength: 0.8, after: -1, scale: 'variance', draws: 1, raw: false, clip: false, distance: l2, through: 'first' }
+const defaults: SelfGuidance = {
+  weight: 1,
+  every: 5,
+  strength: 0.8,
+  after: -1,
+  scale: 'variance',
+  draws: 1,
+  raw: false,
+  clip: false,
+  distance: l2,
+  through: 'first',
+}
 
 /**
  * Self-guided minority sampling (Um & Ye, ECCV 2024; sg-minority `compute_mg_grad`): its options with every default
@@ -54,13 +66,23 @@ export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
   const all = { ...defaults, ...given }
   const whole = (name: 'every' | 'draws'): void => {
-    if (!Number.isInteger(all[name]) || all[name] < 1) throw new TweedieError('option', `Self-guidance: ${name} is a whole number of 1 or more, found ${all[name]}.`)
+    if (!Number.isInteger(all[name]) || all[name] < 1)
+      throw new TweedieError('option', `Self-guidance: ${name} is a whole number of 1 or more, found ${all[name]}.`)
   }
   whole('every')
   whole('draws')
-  if (!(all.strength >= 0 && all.strength < 1)) throw new TweedieError('option', `Self-guidance: strength is a fraction of the steps, 0 or more and below 1, found ${all.strength}.`)
-  if (!Number.isFinite(all.weight)) throw new TweedieError('option', `Self-guidance: weight is a finite number, found ${all.weight}.`)
-  if (!Number.isFinite(all.after)) throw new TweedieError('option', `Self-guidance: after is a finite number, a fraction of the steps or -1 for always, found ${all.after}.`)
+  if (!(all.strength >= 0 && all.strength < 1))
+    throw new TweedieError(
+      'option',
+      `Self-guidance: strength is a fraction of the steps, 0 or more and below 1, found ${all.strength}.`,
+    )
+  if (!Number.isFinite(all.weight))
+    throw new TweedieError('option', `Self-guidance: weight is a finite number, found ${all.weight}.`)
+  if (!Number.isFinite(all.after))
+    throw new TweedieError(
+      'option',
+      `Self-guidance: after is a finite number, a fraction of the steps or -1 for always, found ${all.after}.`,
+    )
   refuseOther('Self-guidance: scale', all.scale, ['variance', 'fixed'])
   refuseOther('Self-guidance: through', all.through, ['first', 'second', 'both'])
   checkDistance(all.distance)
@@ -68,7 +90,8 @@ export function selfGuidance(options: SelfGuidanceOptions): SelfGuidance {
 }
 
 /** Whether index `t` of `steps` is a guided one. */
-export const isGuided = ({ every, after, weight }: SelfGuidance, t: number, steps: number): boolean => weight !== 0 && t > steps * after && t % every === 0
+export const isGuided = ({ every, after, weight }: SelfGuidance, t: number, steps: number): boolean =>
+  weight !== 0 && t > steps * after && t % every === 0
 
 /** The last guided index of a walk down to 0 that begins at `first`; null where none is guided. */
 export function lastGuided(options: SelfGuidanceOptions, first: number, steps: number): number | null {
@@ -78,15 +101,17 @@ export function lastGuided(options: SelfGuidanceOptions, first: number, steps: n
 }
 
 /** What the metric is of: how strong the noise, how often, how far is measured. */
-export interface SelfGuidanceMetricOptions extends Pick<SelfGuidanceOptions, 'strength' | 'draws' | 'clip' | 'distance'> {
+export interface SelfGuidanceMetricOptions
+  extends Pick<SelfGuidanceOptions, 'strength' | 'draws' | 'clip' | 'distance'> {
   /** One class a sample, if and only if the network is class-conditional. */
   readonly y?: ArrayLike<number>
 }
 
 /**
- * The metric of Um & Ye (ECCV 2024) of x_t at index `t`: E[d(x0hat(x_t), x0hat(x_s))], x_s being x0hat(x_t) noised again to
- * the fixed strength s. [N]; a minority score of what is being drawn, while it is drawn: higher is rarer. `noise` gives the
- * draws, `draws` of them. No gradient; enqueues only, reading the result waits. Its values at different t are not comparable.
+ * The metric of Um & Ye (ECCV 2024) of x_t at index `t`: E[d(x0hat(x_t), x0hat(x_s))], x_s being x0hat(x_t) noised
+ * again to the fixed strength s. [N]; a minority score of what is being drawn, while it is drawn: higher is rarer.
+ * `noise` gives the draws, `draws` of them. No gradient; enqueues only, reading the result waits. Its values at
+ * different t are not comparable.
  *
  * ```ts
  * const distance = perceptual((a, b) => lpips.distance(a, b))
@@ -94,13 +119,29 @@ export interface SelfGuidanceMetricOptions extends Pick<SelfGuidanceOptions, 'st
  * ```
  * @throws TweedieError 'option' for a value out of range
  */
-export function selfGuidanceMetric(diffusion: GaussianDiffusion, model: DenoiserLike, x: Tensor, t: number, noise: Pick<NoiseSource, 'renoise'>, { y, ...options }: SelfGuidanceMetricOptions = {}): Tensor {
+export function selfGuidanceMetric(
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  x: Tensor,
+  t: number,
+  noise: Pick<NoiseSource, 'renoise'>,
+  { y, ...options }: SelfGuidanceMetricOptions = {},
+): Tensor {
   const { device } = x
-  return noGrad(device, () => device.scope(() => metricOf(diffusion, denoiserOf(model, y), x, t, noise, selfGuidance(options)).metric))
+  return noGrad(device, () =>
+    device.scope(() => metricOf(diffusion, denoiserOf(model, y), x, t, noise, selfGuidance(options)).metric),
+  )
 }
 
 /** The metric, and the network's output at (x, t). */
-function metricOf(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, noise: Pick<NoiseSource, 'renoise'>, options: SelfGuidance): { out: Tensor; metric: Tensor } {
+function metricOf(
+  diffusion: GaussianDiffusion,
+  denoiser: Denoiser,
+  x: Tensor,
+  t: number,
+  noise: Pick<NoiseSource, 'renoise'>,
+  options: SelfGuidance,
+): { out: Tensor; metric: Tensor } {
   const { device } = x
   const s = Math.trunc(diffusion.steps * options.strength)
   const estimate = { clipDenoised: options.clip }
@@ -109,10 +150,12 @@ function metricOf(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t
   // The estimate as it is measured, and as it is noised again.
   const shown = options.through === 'second' ? stopGradient(xStart) : xStart
   const noised = options.through === 'first' ? stopGradient(xStart) : xStart
-  const distances = Array.from({ length: options.draws }, (_, k) => device.scope(() => {
-    const xs = diffusion.qSample(noised, s, givenTensor('noise.renoise', noise.renoise(t, k), x.shape))
-    return measured(options.distance, shown, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
-  }))
+  const distances = Array.from({ length: options.draws }, (_, k) =>
+    device.scope(() => {
+      const xs = diffusion.qSample(noised, s, givenTensor('noise.renoise', noise.renoise(t, k), x.shape))
+      return measured(options.distance, shown, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
+    }),
+  )
   return { out, metric: div(distances.reduce(add), options.draws) }
 }
 
@@ -126,8 +169,18 @@ export interface SelfGuidedPass {
   readonly metric: Tensor
 }
 
-/** One differentiable pass through the network at (x, t) and `draws` ones at s, plain unless the gradient goes through them. */
-export function selfGuidedPass(diffusion: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: number, noise: NoiseSource, options: SelfGuidance): SelfGuidedPass {
+/**
+ * One differentiable pass through the network at (x, t) and `draws` ones at s, plain unless the
+ * gradient goes through them.
+ */
+export function selfGuidedPass(
+  diffusion: GaussianDiffusion,
+  denoiser: Denoiser,
+  x: Tensor,
+  t: number,
+  noise: NoiseSource,
+  options: SelfGuidance,
+): SelfGuidedPass {
   const { device } = x
   // A handle that outlives the gradient's own scope: the step needs the output too.
   let out: Tensor | null = null
@@ -138,12 +191,15 @@ export function selfGuidedPass(diffusion: GaussianDiffusion, denoiser: Denoiser,
   }
   try {
     return device.scope(() => {
-      const { value, gradients: [g] } = grad(metric, [x])
+      const {
+        value,
+        gradients: [g],
+      } = grad(metric, [x])
       const scaled = options.raw ? g : peakNormalized(g)
       return { out: device.track((out as Tensor | null)!), gradient: mul(scaled, options.weight), metric: value }
     })
   } catch (error) {
-    (out as Tensor | null)?.dispose()
+    ;(out as Tensor | null)?.dispose()
     throw error
   }
 }

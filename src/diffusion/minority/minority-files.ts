@@ -4,7 +4,20 @@
  * other images.
  */
 import { TweedieError } from '../../errors.ts'
-import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, jsonText, listOf, oneOf, optional, parseJson, type Check } from '../../io/json.ts'
+import {
+  aBoolean,
+  aCount,
+  aNumber,
+  aText,
+  anyOf,
+  fieldsOf,
+  jsonText,
+  listOf,
+  oneOf,
+  optional,
+  parseJson,
+  type Check,
+} from '../../io/json.ts'
 import type { DiffusionProcess } from '../../nn/config.ts'
 import { refuseOther, refuseUnknown } from '../../refuse.ts'
 import type { DiffusionOptions } from '../process/gaussian-diffusion.ts'
@@ -46,7 +59,9 @@ export interface MinorityScores extends ScoreSettings {
   /** The scored images, by number in the data set. */
   readonly indices: readonly number[]
   readonly scores: readonly number[]
-  /** The class of each scored image, as the model was told or else as the data set has it: an index into `classNames`. */
+  /**
+   * The class of each scored image, as the model was told or else as the data set has it: an index into `classNames`.
+   */
   readonly classes?: readonly number[]
   readonly classNames?: readonly string[]
 }
@@ -65,7 +80,10 @@ export interface MinorityLabels {
   readonly within: 'all' | 'class'
   /** How it was cut. Absent in older files: at quantiles. */
   readonly by?: 'quantiles' | 'equal-width'
-  /** The upper threshold of each level; with `within` "class", a row a class, as long as that class has levels, empty where it has no images. */
+  /**
+   * The upper threshold of each level; with `within` "class", a row a class, as long as that class has levels, empty
+   * where it has no images.
+   */
   readonly thresholds: readonly number[] | readonly (readonly number[])[]
   readonly indices: readonly number[]
   readonly labels: readonly number[]
@@ -78,13 +96,30 @@ export interface ScoredWith extends Pick<ScoreSettings, 'model' | 'distance' | '
   readonly clipDenoised?: boolean
 }
 
-/** The settings of scores for their file: `options` are those of the process, `scored` is what `scoreProcess` made of them. */
-export function scoreSettings(options: Omit<DiffusionOptions, 'respacing'>, scored: ScoreProcess, { model, distance, draws, seed, conditional, clipDenoised = true }: ScoredWith): ScoreSettings {
+/**
+ * The settings of scores for their file: `options` are those of the process, `scored` is what
+ * `scoreProcess` made of them.
+ */
+export function scoreSettings(
+  options: Omit<DiffusionOptions, 'respacing'>,
+  scored: ScoreProcess,
+  { model, distance, draws, seed, conditional, clipDenoised = true }: ScoredWith,
+): ScoreSettings {
   const { schedule, diffusionSteps, meanType = 'epsilon' } = options
   const { diffusion, t } = scored
   return {
-    model, schedule, diffusionSteps, respacing: String(diffusion.steps), t, timestep: diffusion.process.timestepMap[t]!, distance, draws, seed, conditional,
-    ...(meanType !== 'epsilon' && { predict: meanType }), ...(!clipDenoised && { clipDenoised }),
+    model,
+    schedule,
+    diffusionSteps,
+    respacing: String(diffusion.steps),
+    t,
+    timestep: diffusion.process.timestepMap[t],
+    distance,
+    draws,
+    seed,
+    conditional,
+    ...(meanType !== 'epsilon' && { predict: meanType }),
+    ...(!clipDenoised && { clipDenoised }),
   }
 }
 
@@ -114,14 +149,32 @@ export function minorityLabels(file: MinorityScores, options: LabelOptions): Min
   refuseOther('within', within, ['all', 'class'])
   const { data, fingerprint, indices, scores } = file
   const cut = { quantiles: quantileLabels, 'equal-width': equalWidthLabels }[by]
-  const labelled = (count: number, { thresholds, labels }: { readonly thresholds: number[] | number[][]; readonly labels: Int32Array }): MinorityLabels => ({
-    program: 'tweedie', kind: 'minority-labels', data, fingerprint, levels: count, within, by, thresholds, labels: [...labels], indices, scores: settingsIn(file),
+  const labelled = (
+    count: number,
+    { thresholds, labels }: { readonly thresholds: number[] | number[][]; readonly labels: Int32Array },
+  ): MinorityLabels => ({
+    program: 'tweedie',
+    kind: 'minority-labels',
+    data,
+    fingerprint,
+    levels: count,
+    within,
+    by,
+    thresholds,
+    labels: [...labels],
+    indices,
+    scores: settingsIn(file),
   })
   if (within === 'all') {
-    if (typeof levels !== 'number') throw new TweedieError('option', "minorityLabels: a number of levels for each class needs within: 'class'.")
+    if (typeof levels !== 'number')
+      throw new TweedieError('option', "minorityLabels: a number of levels for each class needs within: 'class'.")
     return labelled(levels, cut(scores, levels))
   }
-  if (!classes) throw new TweedieError('option', "minorityLabels: within: 'class' needs the class of each image, and the scores have none: classes.")
+  if (!classes)
+    throw new TweedieError(
+      'option',
+      "minorityLabels: within: 'class' needs the class of each image, and the scores have none: classes.",
+    )
   const found = cut(scores, levels, classes, classNames)
   // A class without images may have been given the most.
   return labelled(Math.max(...found.thresholds.map(({ length }) => length)), found)
@@ -131,31 +184,54 @@ export function minorityLabels(file: MinorityScores, options: LabelOptions): Min
  * The text of a scores file. `name` is what messages call it.
  * @throws TweedieError 'non-finite' for a score that is no number
  */
-export const encodeMinorityScores = (file: MinorityScores, name = 'a file of minority scores'): string => `${jsonText(file, name)}\n`
+export const encodeMinorityScores = (file: MinorityScores, name = 'a file of minority scores'): string =>
+  `${jsonText(file, name)}\n`
 
 /**
  * The text of a labels file. `name` is what messages call it.
  * @throws TweedieError 'non-finite' for a threshold that is no number
  */
-export const encodeMinorityLabels = (file: MinorityLabels, name = 'a file of minority labels'): string => `${jsonText(file, name)}\n`
+export const encodeMinorityLabels = (file: MinorityLabels, name = 'a file of minority labels'): string =>
+  `${jsonText(file, name)}\n`
 
 const settingsFields: { readonly [K in keyof ScoreSettings]-?: Check } = {
-  model: aText, schedule: oneOf('cosine', 'linear'), diffusionSteps: aCount, respacing: aText, t: aCount, timestep: aCount,
-  distance: aText, draws: aCount, seed: aCount, conditional: aBoolean, predict: optional(aText), clipDenoised: optional(aBoolean),
+  model: aText,
+  schedule: oneOf('cosine', 'linear'),
+  diffusionSteps: aCount,
+  respacing: aText,
+  t: aCount,
+  timestep: aCount,
+  distance: aText,
+  draws: aCount,
+  seed: aCount,
+  conditional: aBoolean,
+  predict: optional(aText),
+  clipDenoised: optional(aBoolean),
 }
 
 /** How the images of a scores file were scored, without the scores. */
 const settingsIn = (file: ScoreSettings): ScoreSettings =>
-  Object.fromEntries(Object.keys(settingsFields).flatMap((key) => key in file ? [[key, file[key as keyof ScoreSettings]]] : [])) as unknown as ScoreSettings
+  Object.fromEntries(
+    Object.keys(settingsFields).flatMap((key) => (key in file ? [[key, file[key as keyof ScoreSettings]]] : [])),
+  ) as unknown as ScoreSettings
 
 /**
  * Reads a scores file. `name` is what messages call it.
  * @throws TweedieError 'format' for a text that is none, or damaged
  */
 export function parseMinorityScores(text: string, name: string): MinorityScores {
-  const file = parsed<MinorityScores>(text, name, 'minority-scores', 'tweedie score --data DATA --model M --out scores.json', {
-    ...settingsFields, scores: listOf(aNumber), classes: optional(listOf(aCount)), classNames: optional(listOf(aText)),
-  })
+  const file = parsed<MinorityScores>(
+    text,
+    name,
+    'minority-scores',
+    'tweedie score --data DATA --model M --out scores.json',
+    {
+      ...settingsFields,
+      scores: listOf(aNumber),
+      classes: optional(listOf(aCount)),
+      classNames: optional(listOf(aText)),
+    },
+  )
   checkColumns(name, file.indices, { scores: file.scores, ...(file.classes && { classes: file.classes }) })
   return file
 }
@@ -165,16 +241,35 @@ export function parseMinorityScores(text: string, name: string): MinorityScores 
  * @throws TweedieError 'format' for a text that is none, or damaged
  */
 export function parseMinorityLabels(text: string, name: string): MinorityLabels {
-  const file = parsed<MinorityLabels>(text, name, 'minority-labels', 'tweedie label --scores scores.json --levels L --out labels.json', {
-    levels: aCount, within: oneOf('all', 'class'), by: optional(oneOf('quantiles', 'equal-width')), thresholds: listOf(anyOf(listOf(aNumber), aNumber)), labels: listOf(aCount), scores: fieldsOf(settingsFields),
-  })
+  const file = parsed<MinorityLabels>(
+    text,
+    name,
+    'minority-labels',
+    'tweedie label --scores scores.json --levels L --out labels.json',
+    {
+      levels: aCount,
+      within: oneOf('all', 'class'),
+      by: optional(oneOf('quantiles', 'equal-width')),
+      thresholds: listOf(anyOf(listOf(aNumber), aNumber)),
+      labels: listOf(aCount),
+      scores: fieldsOf(settingsFields),
+    },
+  )
   checkColumns(name, file.indices, { labels: file.labels })
   const { levels, labels, thresholds, within } = file
   const full = (row: unknown): boolean => Array.isArray(row) && row.length === levels
   // A class may have fewer levels, and without images none.
-  const rows = within === 'all' ? full(thresholds) : thresholds.every((row) => Array.isArray(row) && row.length <= levels) && thresholds.some(full)
+  const rows =
+    within === 'all'
+      ? full(thresholds)
+      : thresholds.every((row) => Array.isArray(row) && row.length <= levels) && thresholds.some(full)
   const valid = rows && labels.every((label) => label < levels)
-  if (!valid) throw new TweedieError('format', `${name}: expected labels from 0 to levels - 1 and as many thresholds as levels. The file is damaged: make it again.`)
+  if (!valid)
+    throw new TweedieError(
+      'format',
+      `${name}: expected labels from 0 to levels - 1 and as many thresholds as levels. The file ` +
+        'is damaged: make it again.',
+    )
   return file
 }
 
@@ -182,26 +277,53 @@ export function parseMinorityLabels(text: string, name: string): MinorityLabels 
  * Refuses scores or labels of other images.
  * @throws TweedieError 'option'
  */
-export function checkFingerprint(file: { readonly data: string; readonly fingerprint: string }, name: string, set: { readonly name: string; readonly fingerprint: string; readonly formerFingerprint?: string }): void {
+export function checkFingerprint(
+  file: { readonly data: string; readonly fingerprint: string },
+  name: string,
+  set: { readonly name: string; readonly fingerprint: string; readonly formerFingerprint?: string },
+): void {
   if ([set.fingerprint, set.formerFingerprint].includes(file.fingerprint)) return
-  throw new TweedieError('option', `${name} was made from other images (${file.data}, fingerprint ${file.fingerprint.slice(0, 16)}…) than ${set.name} holds (${set.fingerprint.slice(0, 16)}…): ` +
-    'name the data it was made from, or score these.')
+  throw new TweedieError(
+    'option',
+    `${name} was made from other images (${file.data}, fingerprint ${file.fingerprint.slice(0, 16)}…) than ` +
+      `${set.name} holds (${set.fingerprint.slice(0, 16)}…): ` +
+      'name the data it was made from, or score these.',
+  )
 }
 
-function parsed<T extends { readonly kind: string; readonly fingerprint: string; readonly indices: unknown }>(text: string, name: string, kind: T['kind'], command: string, fields: Readonly<Record<string, Check>>): T {
+function parsed<T extends { readonly kind: string; readonly fingerprint: string; readonly indices: unknown }>(
+  text: string,
+  name: string,
+  kind: T['kind'],
+  command: string,
+  fields: Readonly<Record<string, Check>>,
+): T {
   let file: Partial<T> | null = null
   try {
     file = JSON.parse(text) as Partial<T> | null
   } catch {
     // Said below.
   }
-  if (file?.kind === kind) return parseJson<T>(text, name, `${kind.replace('-', ' ')} of tweedie`, fieldsOf({ data: aText, fingerprint: aText, indices: listOf(aCount), ...fields }))
+  if (file?.kind === kind)
+    return parseJson<T>(
+      text,
+      name,
+      `${kind.replace('-', ' ')} of tweedie`,
+      fieldsOf({ data: aText, fingerprint: aText, indices: listOf(aCount), ...fields }),
+    )
   const found = typeof file?.kind === 'string' ? `a file of the kind "${file.kind}"` : 'something else'
-  throw new TweedieError('format', `${name}: expected ${kind.replace('-', ' ')} of tweedie, found ${found}. They are made by: ${command}`)
+  throw new TweedieError(
+    'format',
+    `${name}: expected ${kind.replace('-', ' ')} of tweedie, found ${found}. They are made by: ${command}`,
+  )
 }
 
 function checkColumns(name: string, indices: readonly number[], columns: Record<string, readonly number[]>): void {
   const broken = Object.keys(columns).find((key) => columns[key].length !== indices.length)
   if (broken === undefined) return
-  throw new TweedieError('format', `${name}: expected ${indices.length} numbers in "${broken}", found ${columns[broken].length}. The file is damaged: make it again.`)
+  throw new TweedieError(
+    'format',
+    `${name}: expected ${indices.length} numbers in "${broken}", found ${columns[broken].length}. The file ` +
+      'is damaged: make it again.',
+  )
 }

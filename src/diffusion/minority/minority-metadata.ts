@@ -9,7 +9,10 @@ import type { NoiseProcess } from '../../nn/config.ts'
 export interface MinorityMetadata extends NoiseProcess {
   /** L: labels are 0 to L - 1, the last the rarest. Within classes of different numbers, the largest. */
   readonly levels: number
-  /** q_j, the largest score of level j: [L], or with `within: 'class'` such a row for each class, as long as that class has levels. */
+  /**
+   * q_j, the largest score of level j: [L], or with `within: 'class'` such a row for each class, as long as
+   * that class has levels.
+   */
   readonly thresholds: readonly number[] | readonly (readonly number[])[]
   readonly within: 'all' | 'class'
   /** The frozen classifier whose features it reads; null: it reads pixels. */
@@ -38,7 +41,10 @@ export function encodeMinorityMetadata(metadata: MinorityMetadata): { minority: 
 export function minorityMetadata(metadata: Readonly<Record<string, string>>, name: string): MinorityMetadata | null {
   if (metadata.minority === undefined) return null
   const wrong = (message: string): never => {
-    throw new TweedieError('format', `${name}: its metadata "minority" ${message}: train it again, or take the file as it was written.`)
+    throw new TweedieError(
+      'format',
+      `${name}: its metadata "minority" ${message}: train it again, or take the file as it was written.`,
+    )
   }
   let read: unknown
   try {
@@ -47,17 +53,30 @@ export function minorityMetadata(metadata: Readonly<Record<string, string>>, nam
     // Said below.
   }
   if (typeof read !== 'object' || read === null) return wrong('is no JSON object')
-  const { levels, thresholds, within, extractor, schedule, diffusionSteps, rescaleTimesteps } = read as { readonly [K in keyof MinorityMetadata]?: unknown }
+  const { levels, thresholds, within, extractor, schedule, diffusionSteps, rescaleTimesteps } = read as {
+    readonly [K in keyof MinorityMetadata]?: unknown
+  }
   const whole = (n: unknown): n is number => Number.isInteger(n) && (n as number) >= 1
   if (!whole(levels)) return wrong('does not say how many levels there are')
-  if (within !== 'all' && within !== 'class') return wrong('does not say whether labels were made within "all" or each "class"')
-  const row = (value: unknown): value is number[] => Array.isArray(value) && value.length <= levels && value.every(Number.isFinite)
+  if (within !== 'all' && within !== 'class')
+    return wrong('does not say whether labels were made within "all" or each "class"')
+  const row = (value: unknown): value is number[] =>
+    Array.isArray(value) && value.length <= levels && value.every(Number.isFinite)
   const full = (value: unknown): boolean => row(value) && value.length === levels
   // A class without images has an empty row; one of them has all levels.
-  const rows = within === 'all' ? full(thresholds) : Array.isArray(thresholds) && thresholds.every((some) => row(some)) && thresholds.some(full)
+  const rows =
+    within === 'all'
+      ? full(thresholds)
+      : Array.isArray(thresholds) && thresholds.every((some) => row(some)) && thresholds.some(full)
   if (!rows) return wrong(`has no threshold for each of its ${levels} levels`)
   const { sha256, name: called } = (extractor ?? {}) as { sha256?: unknown; name?: unknown }
-  if (extractor !== null && (typeof sha256 !== 'string' || typeof called !== 'string')) return wrong('does not say which extractor it was trained on, null for none')
-  if ((schedule !== 'cosine' && schedule !== 'linear') || !whole(diffusionSteps) || typeof rescaleTimesteps !== 'boolean') return wrong('does not say with which noise it was trained')
+  if (extractor !== null && (typeof sha256 !== 'string' || typeof called !== 'string'))
+    return wrong('does not say which extractor it was trained on, null for none')
+  if (
+    (schedule !== 'cosine' && schedule !== 'linear') ||
+    !whole(diffusionSteps) ||
+    typeof rescaleTimesteps !== 'boolean'
+  )
+    return wrong('does not say with which noise it was trained')
   return read as MinorityMetadata
 }

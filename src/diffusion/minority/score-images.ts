@@ -29,7 +29,9 @@ export interface ScoreImagesOptions extends ScoreProcess {
   readonly seed: number
   /** Which images, by number. Default all. */
   readonly indices?: readonly number[]
-  /** The class of every image of the source: each is scored under its own (Eq. 16). Default: the model gets no classes. */
+  /**
+   * The class of every image of the source: each is scored under its own (Eq. 16). Default: the model gets no classes.
+   */
   readonly classes?: ArrayLike<number>
   /** Whether reconstructions are clipped to [-1, 1], as the reference does. Default true. */
   readonly clipDenoised?: boolean
@@ -45,7 +47,19 @@ export interface ScoreImagesOptions extends ScoreProcess {
 }
 
 const optionNames = {
-  diffusion: true, t: true, distance: true, draws: true, seed: true, indices: true, classes: true, clipDenoised: true, batch: true, reconstructions: true, known: true, onProgress: true, signal: true,
+  diffusion: true,
+  t: true,
+  distance: true,
+  draws: true,
+  seed: true,
+  indices: true,
+  classes: true,
+  clipDenoised: true,
+  batch: true,
+  reconstructions: true,
+  known: true,
+  onProgress: true,
+  signal: true,
 } as const
 
 /** The scores of a set of images. */
@@ -65,13 +79,32 @@ export interface ScoredImages {
  * @example
  * const { scores } = await scoreImages(device, model, source, { ...scoreProcess(description), distance: l2, seed: 0 })
  */
-export async function scoreImages(device: Device, model: DenoiserLike, source: ImageSource, options: ScoreImagesOptions): Promise<ScoredImages> {
+export async function scoreImages(
+  device: Device,
+  model: DenoiserLike,
+  source: ImageSource,
+  options: ScoreImagesOptions,
+): Promise<ScoredImages> {
   refuseUnknown('scoreImages', options, optionNames)
-  const { diffusion, t, distance, draws = 1, seed, clipDenoised = true, classes, batch = 8, known = [], signal, onProgress } = options
+  const {
+    diffusion,
+    t,
+    distance,
+    draws = 1,
+    seed,
+    clipDenoised = true,
+    classes,
+    batch = 8,
+    known = [],
+    signal,
+    onProgress,
+  } = options
   const { indices = Array.from({ length: source.length }, (_, k) => k) } = options
   const outside = indices.find((k) => !Number.isInteger(k) || k < 0 || k >= source.length)
-  if (outside !== undefined) throw new TweedieError('option', `There are images 0 to ${source.length - 1}, found ${outside}.`)
-  if (!Number.isInteger(batch) || batch < 1) throw new TweedieError('option', `A batch has 1 image or more, found ${batch}.`)
+  if (outside !== undefined)
+    throw new TweedieError('option', `There are images 0 to ${source.length - 1}, found ${outside}.`)
+  if (!Number.isInteger(batch) || batch < 1)
+    throw new TweedieError('option', `A batch has 1 image or more, found ${batch}.`)
   const scores = new Float32Array(indices.length)
   scores.set(Array.from(known).slice(0, indices.length))
   const area = source.shape.reduce((a, b) => a * b, 1)
@@ -80,12 +113,25 @@ export async function scoreImages(device: Device, model: DenoiserLike, source: I
     signal?.throwIfAborted()
     const samples = indices.slice(begin, begin + batch)
     using images = device.tensor(await source.read(samples, signal), [samples.length, ...source.shape])
-    const result = scoreAndReconstruct(diffusion, model, images, { t, distance, draws, seed, samples, clipDenoised, ...(classes && { y: samples.map((k) => classes[k]) }) })
+    const result = scoreAndReconstruct(diffusion, model, images, {
+      t,
+      distance,
+      draws,
+      seed,
+      samples,
+      clipDenoised,
+      ...(classes && { y: samples.map((k) => classes[k]) }),
+    })
     using estimates = result.reconstruction
     using means = result.scores
     const found = await means.read()
     const broken = found.findIndex((score) => !Number.isFinite(score))
-    if (broken >= 0) throw new TweedieError('non-finite', `The score of image ${samples[broken]} is ${found[broken]}: the weights are damaged, or they are of another network or schedule.`)
+    if (broken >= 0)
+      throw new TweedieError(
+        'non-finite',
+        `The score of image ${samples[broken]} is ${found[broken]}: the weights are damaged, or they are of ` +
+          'another network or schedule.',
+      )
     scores.set(found, begin)
     reconstructions?.set(await estimates.read(), (begin - known.length) * area)
     await onProgress?.(scores.subarray(0, begin + samples.length), indices.length)

@@ -39,10 +39,25 @@ export interface BitsPerDimOptions extends DenoisedOptions {
  *
  * @throws what `signal` was aborted with
  */
-export async function calcBpd(diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, options: BitsPerDimOptions): Promise<BitsPerDim> {
-  refuseUnknown('calcBpd', options, { noise: true, y: true, onProgress: true, signal: true, clipDenoised: true, denoisedFn: true })
+export async function calcBpd(
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  xStart: Tensor,
+  options: BitsPerDimOptions,
+): Promise<BitsPerDim> {
+  refuseUnknown('calcBpd', options, {
+    noise: true,
+    y: true,
+    onProgress: true,
+    signal: true,
+    clipDenoised: true,
+    denoisedFn: true,
+  })
   const { noise, y, onProgress, signal } = options
-  const { device, shape: [n] } = xStart
+  const {
+    device,
+    shape: [n],
+  } = xStart
   const { tables } = diffusion.process
   const pixels = xStart.size / n
   const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
@@ -81,7 +96,10 @@ export async function calcBpd(diffusion: GaussianDiffusion, model: DenoiserLike,
   const last = diffusion.steps - 1
   const logVariance = tables.logOneMinusAlphaBar[last]
   const variancePart = 0.5 * (Math.expm1(logVariance) - logVariance)
-  const meanSquare = await read(device.scope(() => sumOfPixels(square(xStart))), 1 / pixels)
+  const meanSquare = await read(
+    device.scope(() => sumOfPixels(square(xStart))),
+    1 / pixels,
+  )
   const priorBpd = meanSquare.map((v) => (variancePart + 0.5 * tables.alphaBar[last] * v) * bitsPerNat)
   return {
     totalBpd: priorBpd.map((prior, i) => vb.reduce((total, term) => total + term[i], prior)),

@@ -6,8 +6,8 @@ import { named, TweedieError } from '../../errors.ts'
 import { Tensor, type Shape } from '../../tensor/index.ts'
 
 /**
- * The network as the process sees it: x [N, C, H, W] and what it is to be told of the time, one number a sample; `y`, one
- * class a sample, where labels are given.
+ * The network as the process sees it: x [N, C, H, W] and what it is to be told of the time, one number a sample; `y`,
+ * one class a sample, where labels are given.
  */
 export type Denoiser = (x: Tensor, timesteps: readonly number[], y?: readonly number[]) => Tensor
 
@@ -28,14 +28,22 @@ export function denoiserOf(model: DenoiserLike, y?: ArrayLike<number>): Denoiser
   if (typeof model === 'function') return labels ? (x, timesteps) => model(x, timesteps, labels) : model
   checkNetwork(model, 'unet', 'A denoiser is a U-Net, or a function of x and timesteps')
   const { config } = model as { readonly config?: { readonly superResolution?: boolean } }
-  if (config?.superResolution) throw new TweedieError('option', 'A super-resolution U-Net takes a small picture beside the noise: superResolutionDenoiser(model, lowRes) is its denoiser.')
+  if (config?.superResolution)
+    throw new TweedieError(
+      'option',
+      'A super-resolution U-Net takes a small picture beside the noise: ' +
+        'superResolutionDenoiser(model, lowRes) is its denoiser.',
+    )
   return (x, timesteps) => model.forward(x, timesteps, labels ? { y: labels } : {})
 }
 
 function labelsIn(y: ArrayLike<number>): readonly number[] {
   const given: unknown = y
   if (typeof given === 'object' && given !== null && 'length' in given) return Array.from(y)
-  throw new TweedieError('option', `y is a list with one class for each sample of the batch, as in y: [3, 3, 8, 8], found ${named(given)}.`)
+  throw new TweedieError(
+    'option',
+    `y is a list with one class for each sample of the batch, as in y: [3, 3, 8, 8], found ${named(given)}.`,
+  )
 }
 
 const called = { unet: 'U-Net', classifier: 'classifier' } as const
@@ -55,8 +63,8 @@ export function checkNetwork(model: unknown, kind: keyof typeof called, expected
 }
 
 /**
- * What a function of the caller gave, which is to be a tensor of `shape`: a tensor of another would be broadcast, and what is
- * no tensor would fail far from here. `who` begins the message.
+ * What a function of the caller gave, which is to be a tensor of `shape`: a tensor of another would be broadcast, and
+ * what is no tensor would fail far from here. `who` begins the message.
  * @throws TweedieError 'shape' for another shape, 'option' for no tensor
  */
 export function givenTensor(who: string, given: unknown, shape: Shape): Tensor {
@@ -71,7 +79,11 @@ export function givenTensor(who: string, given: unknown, shape: Shape): Tensor {
 export function noTensor(who: string, given: unknown): TweedieError {
   if (given instanceof Promise) {
     given.catch(() => {})
-    return new TweedieError('option', `${who} gives a tensor at once, since what it computes is only enqueued; found a promise: it must not be an async function.`)
+    return new TweedieError(
+      'option',
+      `${who} gives a tensor at once, since what it computes is only enqueued; found a promise: it must ` +
+        'not be an async function.',
+    )
   }
   return new TweedieError('option', `${who} gives a tensor, found ${named(given)}.`)
 }

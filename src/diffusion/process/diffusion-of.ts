@@ -31,21 +31,33 @@ export interface DiffusionOfOptions {
  */
 export function diffusionOf(description: DescribedProcess, options: DiffusionOfOptions = {}): GaussianDiffusion {
   refuseUnknown('diffusionOf', options, { respacing: true })
-  if (description?.config === undefined) throw unexpected('diffusionOf', "a model's description", description, 'describeModel(checkpoint) makes one.')
+  if (description?.config === undefined)
+    throw unexpected('diffusionOf', "a model's description", description, 'describeModel(checkpoint) makes one.')
   const { respacing } = options
   return new GaussianDiffusion({ ...processOf(description), ...(respacing !== undefined && { respacing }) })
 }
 
 /**
  * What of a description its process is made from. A U-Net with twice the channels of its images has a variance head,
- * LEARNED_RANGE; one without takes FIXED_LARGE, or FIXED_SMALL where `sigmaSmall` says so. A classifier's outputs are no
- * channels of an image: there `learnSigma` tells. {@link diffusionOf} makes the process itself.
+ * LEARNED_RANGE; one without takes FIXED_LARGE, or FIXED_SMALL where `sigmaSmall` says so. A classifier's outputs are
+ * no channels of an image: there `learnSigma` tells. {@link diffusionOf} makes the process itself.
  *
  * @throws TweedieError 'option' where nothing is known of the training
  */
 export function processOf({ config, diffusion }: DescribedProcess): DiffusionProcess {
-  if (!diffusion) throw new TweedieError('option', 'The model file does not say what process the network was trained with: give describeModel a preset, or the schedule and the steps to GaussianDiffusion yourself.')
+  if (!diffusion)
+    throw new TweedieError(
+      'option',
+      'The model file does not say what process the network was trained with: give describeModel a preset, or ' +
+        'the schedule and the steps to GaussianDiffusion yourself.',
+    )
   const { schedule, diffusionSteps, rescaleTimesteps, meanType = 'epsilon', learnSigma, sigmaSmall } = diffusion
   const head = config.kind === 'unet' ? config.outChannels === 2 * config.inChannels : learnSigma
-  return { schedule, diffusionSteps, rescaleTimesteps, meanType, varianceType: head ? 'learnedRange' : sigmaSmall ? 'fixedSmall' : 'fixedLarge' }
+  return {
+    schedule,
+    diffusionSteps,
+    rescaleTimesteps,
+    meanType,
+    varianceType: head ? 'learnedRange' : sigmaSmall ? 'fixedSmall' : 'fixedLarge',
+  }
 }

@@ -11,7 +11,9 @@ export type { MeanType, VarianceType } from '../../nn/config.ts'
  * A process and the steps to walk it in. `meanType` is `'epsilon'` by default, as of every published model, and
  * `varianceType` is `'learnedRange'`, as of every published model with a variance head.
  */
-export interface DiffusionOptions extends RespaceOptions, Partial<Pick<DiffusionProcess, 'meanType' | 'varianceType'>> {}
+export interface DiffusionOptions
+  extends RespaceOptions,
+    Partial<Pick<DiffusionProcess, 'meanType' | 'varianceType'>> {}
 
 /**
  * A Gaussian over x_{t-1}, tensors of x's shape (p_mean_variance of guided-diffusion), and the estimate of x_0 it was
@@ -44,12 +46,21 @@ const interpolate = expression(1, 2, ([v], [low, high]) => {
   return f.add(f.mul(frac, high), f.mul(f.sub(1, frac), low))
 })
 // mean + mask * exp(logVariance / 2) * noise
-const ancestral = expression(3, 1, ([mean, logVariance, noise], [mask]) => f.add(mean, f.mul(f.mul(mask, f.exp(f.mul(0.5, logVariance))), noise)))
+const ancestral = expression(3, 1, ([mean, logVariance, noise], [mask]) =>
+  f.add(mean, f.mul(f.mul(mask, f.exp(f.mul(0.5, logVariance))), noise)),
+)
 // mean + variance * gradient
 const shift = expression(3, 0, ([mean, variance, gradient]) => f.add(mean, f.mul(variance, gradient)))
 const deterministic = expression(3, 3, ([x, y, z], [a, b, c]) => f.add(f.add(f.mul(a, x), f.mul(b, y)), f.mul(c, z)))
 
-const known = { schedule: true, diffusionSteps: true, respacing: true, rescaleTimesteps: true, meanType: true, varianceType: true } as const
+const known = {
+  schedule: true,
+  diffusionSteps: true,
+  respacing: true,
+  rescaleTimesteps: true,
+  meanType: true,
+  varianceType: true,
+} as const
 
 /**
  * The Gaussian diffusion process over tensors (DDPM; DDIM Eq. 12 and 16; guided-diffusion `GaussianDiffusion` and
@@ -87,7 +98,8 @@ export class GaussianDiffusion {
 
   /** Throws 'option', naming `user`, for what is no index of the process: beyond its tables all would be NaN. */
   #checkStep(user: string, t: number): void {
-    if (!(Number.isInteger(t) && t >= 0 && t < this.steps)) throw unexpected(user, `a step of the process, 0 to ${this.steps - 1}`, t, 'It is the same for the whole batch.')
+    if (!(Number.isInteger(t) && t >= 0 && t < this.steps))
+      throw unexpected(user, `a step of the process, 0 to ${this.steps - 1}`, t, 'It is the same for the whole batch.')
   }
 
   /** What the network is told at index `t`, for `n` samples. */
@@ -134,7 +146,12 @@ export class GaussianDiffusion {
     const [n, c, ...size] = x.shape
     const channels = c * (this.varianceType.startsWith('learned') ? 2 : 1)
     if (out.shape[1] !== channels) {
-      throw new TweedieError('option', `A ${this.varianceType} variance takes a network of ${channels} output channels, found ${out.shape[1] ?? `a tensor [${out.shape.join(', ')}]`}: choose the variance type that the network was trained with.`)
+      throw new TweedieError(
+        'option',
+        `A ${this.varianceType} variance takes a network of ${channels} output channels, found ` +
+          `${out.shape[1] ?? `a tensor [${out.shape.join(', ')}]`}: choose the variance type that the ` +
+          'network was trained with.',
+      )
     }
     return givenTensor('A denoiser', out, [n, channels, ...size])
   }
@@ -151,10 +168,18 @@ export class GaussianDiffusion {
   #xStart(prediction: Tensor, x: Tensor, t: number): Tensor {
     const { posteriorMeanCoef1, posteriorMeanCoef2, sqrtAlphaBar, sqrtOneMinusAlphaBar } = this.process.tables
     switch (this.meanType) {
-      case 'epsilon': return this.predictXStartFromEps(x, t, prediction)
-      case 'xStart': return prediction
-      case 'v': return map(combine, [x, prediction], [sqrtAlphaBar[t], -sqrtOneMinusAlphaBar[t]])
-      case 'previousX': return map(combine, [prediction, x], [1 / posteriorMeanCoef1[t], -posteriorMeanCoef2[t] / posteriorMeanCoef1[t]])
+      case 'epsilon':
+        return this.predictXStartFromEps(x, t, prediction)
+      case 'xStart':
+        return prediction
+      case 'v':
+        return map(combine, [x, prediction], [sqrtAlphaBar[t], -sqrtOneMinusAlphaBar[t]])
+      case 'previousX':
+        return map(
+          combine,
+          [prediction, x],
+          [1 / posteriorMeanCoef1[t], -posteriorMeanCoef2[t] / posteriorMeanCoef1[t]],
+        )
     }
   }
 
@@ -170,10 +195,15 @@ export class GaussianDiffusion {
   #variance(out: Tensor, x: Tensor, t: number): { variance: Tensor; logVariance: Tensor } {
     const { tables } = this.process
     const channels = x.shape[1]
-    const fixed = (variance: number, logVariance: number) => ({ variance: full(x.device, x.shape, variance), logVariance: full(x.device, x.shape, logVariance) })
+    const fixed = (variance: number, logVariance: number) => ({
+      variance: full(x.device, x.shape, variance),
+      logVariance: full(x.device, x.shape, logVariance),
+    })
     switch (this.varianceType) {
-      case 'fixedSmall': return fixed(tables.posteriorVariance[t], tables.posteriorLogVarianceClipped[t])
-      case 'fixedLarge': return fixed(tables.fixedLargeVariance[t], tables.fixedLargeLogVariance[t])
+      case 'fixedSmall':
+        return fixed(tables.posteriorVariance[t], tables.posteriorLogVarianceClipped[t])
+      case 'fixedLarge':
+        return fixed(tables.fixedLargeVariance[t], tables.fixedLargeLogVariance[t])
       case 'learned': {
         const logVariance = slice(out, 1, channels, 2 * channels)
         return { logVariance, variance: exp(logVariance) }
@@ -193,13 +223,15 @@ export class GaussianDiffusion {
 
   /**
    * The guidance of DDIM (`condition_score`): epsilon' = epsilon - sqrt(1 - abar) gradient, and x_0 from it, which is
-   * not clipped again. Both at once are xStart + (1 - abar) / sqrt(abar) gradient, in which a gradient of 0 changes no bit;
-   * by way of epsilon the rounding of x is multiplied by abar^-1/2, 2e4 at the end of the cosine schedule.
+   * not clipped again. Both at once are xStart + (1 - abar) / sqrt(abar) gradient, in which a gradient of 0 changes no
+   * bit; by way of epsilon the rounding of x is multiplied by abar^-1/2, 2e4 at the end of the cosine schedule.
    */
   conditionScore(predXStart: Tensor, t: number, gradient: Tensor): Tensor {
     this.#checkStep('conditionScore', t)
     const { sqrtOneMinusAlphaBar, sqrtRecipm1AlphaBar } = this.process.tables
-    return map(combine, [predXStart, gradient], [1, sqrtRecipm1AlphaBar[t] * sqrtOneMinusAlphaBar[t]], { name: 'conditionScore' })
+    return map(combine, [predXStart, gradient], [1, sqrtRecipm1AlphaBar[t] * sqrtOneMinusAlphaBar[t]], {
+      name: 'conditionScore',
+    })
   }
 
   /** x_{t-1} = mean + exp(logVariance / 2) noise, without the noise at t = 0. */
@@ -213,9 +245,15 @@ export class GaussianDiffusion {
     this.#checkStep('ddimSample', t)
     const { alphaBar, alphaBarPrev } = this.process.tables
     const epsilon = this.predictEpsFromXStart(x, t, predXStart)
-    const sigma = eta * Math.sqrt((1 - alphaBarPrev[t]) / (1 - alphaBar[t])) * Math.sqrt(1 - alphaBar[t] / alphaBarPrev[t])
+    const sigma =
+      eta * Math.sqrt((1 - alphaBarPrev[t]) / (1 - alphaBar[t])) * Math.sqrt(1 - alphaBar[t] / alphaBarPrev[t])
     const direction = Math.sqrt(1 - alphaBarPrev[t] - sigma * sigma)
-    return map(deterministic, [predXStart, epsilon, noise], [Math.sqrt(alphaBarPrev[t]), direction, t === 0 ? 0 : sigma], { name: 'ddimSample' })
+    return map(
+      deterministic,
+      [predXStart, epsilon, noise],
+      [Math.sqrt(alphaBarPrev[t]), direction, t === 0 ? 0 : sigma],
+      { name: 'ddimSample' },
+    )
   }
 
   /** x_{t+1} of the deterministic DDIM run backwards: encodes an image. */
@@ -223,6 +261,8 @@ export class GaussianDiffusion {
     this.#checkStep('ddimReverseSample', t)
     const { alphaBarNext } = this.process.tables
     const epsilon = this.predictEpsFromXStart(x, t, predXStart)
-    return map(combine, [predXStart, epsilon], [Math.sqrt(alphaBarNext[t]), Math.sqrt(1 - alphaBarNext[t])], { name: 'ddimReverseSample' })
+    return map(combine, [predXStart, epsilon], [Math.sqrt(alphaBarNext[t]), Math.sqrt(1 - alphaBarNext[t])], {
+      name: 'ddimReverseSample',
+    })
   }
 }

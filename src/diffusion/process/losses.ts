@@ -48,7 +48,8 @@ export interface TrainingLosses {
 
 const squaredError = expression(2, 0, ([a, b]) => f.mul(f.sub(a, b), f.sub(a, b)))
 const scaledDifference = expression(3, 0, ([a, b, scale]) => f.mul(scale, f.sub(a, b)))
-// low + (v + 1) / 2 range. The range comes from the host: it is 1e-3 of its ends and less, and float32 would not know it.
+// low + (v + 1) / 2 range. The range comes from the host: it is 1e-3 of its ends and less, and float32 would not know
+// it.
 const interpolate = expression(3, 0, ([v, low, range]) => f.add(low, f.mul(f.mul(0.5, f.add(v, 1)), range)))
 
 const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
@@ -67,14 +68,26 @@ const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
  *
  * @throws TweedieError 'option' for a step outside the process or a loss type that is none
  */
-export function trainingLosses(diffusion: GaussianDiffusion, model: DenoiserLike, xStart: Tensor, t: readonly number[], noise: Tensor, options: TrainingLossOptions = {}): TrainingLosses {
+export function trainingLosses(
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  xStart: Tensor,
+  t: readonly number[],
+  noise: Tensor,
+  options: TrainingLossOptions = {},
+): TrainingLosses {
   refuseUnknown('trainingLosses', options, { lossType: true, y: true })
   const { lossType = 'mse', y } = options
-  if (!lossTypes.includes(lossType)) throw new TweedieError('option', `A loss type is one of ${lossTypes.join(', ')}, found ${String(lossType)}.`)
+  if (!lossTypes.includes(lossType))
+    throw new TweedieError('option', `A loss type is one of ${lossTypes.join(', ')}, found ${String(lossType)}.`)
   const { device, shape } = xStart
   const pixels = shape[1] * shape[2] * shape[3]
   checkSteps(diffusion, t, shape[0])
-  if (noise.shape.join() !== shape.join()) throw new TweedieError('shape', `The noise of images [${shape.join(', ')}] is of their shape, found [${noise.shape.join(', ')}].`)
+  if (noise.shape.join() !== shape.join())
+    throw new TweedieError(
+      'shape',
+      `The noise of images [${shape.join(', ')}] is of their shape, found [${noise.shape.join(', ')}].`,
+    )
   const denoiser = denoiserOf(model, y)
   return device.scope((): TrainingLosses => {
     const x = qSampleEach(diffusion, xStart, t, noise)
@@ -82,16 +95,19 @@ export function trainingLosses(diffusion: GaussianDiffusion, model: DenoiserLike
     const out = diffusion.run((xt) => denoiser(xt, timesteps), x, 0)
     const prediction = diffusion.varianceType.startsWith('learned') ? slice(out, 1, 0, shape[1]) : out
     const target = targetOf(diffusion, xStart, x, t, noise)
-    const bound = (prediction: Tensor): Tensor => sumOfPixels(boundTerm({
-      last: coefficients(device, t, (k) => (k === 0 ? 1 : 0)),
-      xStart,
-      difference: map(scaledDifference, [prediction, target, coefficients(device, t, differenceScale(diffusion))]),
-      posteriorLogVariance: coefficients(device, t, (k) => diffusion.process.tables.posteriorLogVarianceClipped[k]),
-      logVariance: logVarianceOf(diffusion, out, t),
-    }))
+    const bound = (prediction: Tensor): Tensor =>
+      sumOfPixels(
+        boundTerm({
+          last: coefficients(device, t, (k) => (k === 0 ? 1 : 0)),
+          xStart,
+          difference: map(scaledDifference, [prediction, target, coefficients(device, t, differenceScale(diffusion))]),
+          posteriorLogVariance: coefficients(device, t, (k) => diffusion.process.tables.posteriorLogVarianceClipped[k]),
+          logVariance: logVarianceOf(diffusion, out, t),
+        }),
+      )
 
     if (lossType === 'kl' || lossType === 'rescaledKl') {
-      const loss = mul(bound(prediction), (lossType === 'kl' ? 1 : diffusion.steps) * bitsPerNat / pixels)
+      const loss = mul(bound(prediction), ((lossType === 'kl' ? 1 : diffusion.steps) * bitsPerNat) / pixels)
       return { loss, vb: loss }
     }
     const errors = sumOfPixels(map(squaredError, [prediction, target]))
@@ -100,41 +116,67 @@ export function trainingLosses(diffusion: GaussianDiffusion, model: DenoiserLike
       return { loss, mse: loss }
     }
     const terms = bound(stopGradient(prediction))
-    const scale = (lossType === 'mse' ? 1 : diffusion.steps / 1000) * bitsPerNat / pixels
-    return { loss: map(combine, [errors, terms], [1 / pixels, scale]), mse: mul(errors, 1 / pixels), vb: mul(terms, scale) }
+    const scale = ((lossType === 'mse' ? 1 : diffusion.steps / 1000) * bitsPerNat) / pixels
+    return {
+      loss: map(combine, [errors, terms], [1 / pixels, scale]),
+      mse: mul(errors, 1 / pixels),
+      vb: mul(terms, scale),
+    }
   })
 }
 
-function targetOf(diffusion: GaussianDiffusion, xStart: Tensor, x: Tensor, t: readonly number[], noise: Tensor): Tensor {
+function targetOf(
+  diffusion: GaussianDiffusion,
+  xStart: Tensor,
+  x: Tensor,
+  t: readonly number[],
+  noise: Tensor,
+): Tensor {
   const { posteriorMeanCoef1, posteriorMeanCoef2, sqrtAlphaBar, sqrtOneMinusAlphaBar } = diffusion.process.tables
   const each = (of: (t: number) => number): Tensor => coefficients(x.device, t, of)
   switch (diffusion.meanType) {
-    case 'epsilon': return noise
-    case 'xStart': return xStart
-    case 'previousX': return map(combineEach, [xStart, x, each((k) => posteriorMeanCoef1[k]), each((k) => posteriorMeanCoef2[k])])
-    case 'v': return map(combineEach, [noise, xStart, each((k) => sqrtAlphaBar[k]), each((k) => -sqrtOneMinusAlphaBar[k])])
+    case 'epsilon':
+      return noise
+    case 'xStart':
+      return xStart
+    case 'previousX':
+      return map(combineEach, [xStart, x, each((k) => posteriorMeanCoef1[k]), each((k) => posteriorMeanCoef2[k])])
+    case 'v':
+      return map(combineEach, [noise, xStart, each((k) => sqrtAlphaBar[k]), each((k) => -sqrtOneMinusAlphaBar[k])])
   }
 }
 
 /** What prediction less target is multiplied by to give the posterior's mean less the model's. */
 function differenceScale({ meanType, process: { tables } }: GaussianDiffusion): (t: number) => number {
   switch (meanType) {
-    case 'epsilon': return (t) => tables.posteriorMeanCoef1[t] * tables.sqrtRecipm1AlphaBar[t]
-    case 'xStart': return (t) => -tables.posteriorMeanCoef1[t]
-    case 'previousX': return () => -1
-    case 'v': return (t) => tables.posteriorMeanCoef1[t] * tables.sqrtOneMinusAlphaBar[t]
+    case 'epsilon':
+      return (t) => tables.posteriorMeanCoef1[t] * tables.sqrtRecipm1AlphaBar[t]
+    case 'xStart':
+      return (t) => -tables.posteriorMeanCoef1[t]
+    case 'previousX':
+      return () => -1
+    case 'v':
+      return (t) => tables.posteriorMeanCoef1[t] * tables.sqrtOneMinusAlphaBar[t]
   }
 }
 
 /** The model's log-variance, of the images' shape or [N, 1, 1, 1]. */
-function logVarianceOf({ varianceType, process: { tables } }: GaussianDiffusion, out: Tensor, t: readonly number[]): Tensor {
+function logVarianceOf(
+  { varianceType, process: { tables } }: GaussianDiffusion,
+  out: Tensor,
+  t: readonly number[],
+): Tensor {
   const { posteriorLogVarianceClipped: low, logBetas: high } = tables
   const each = (of: (t: number) => number): Tensor => coefficients(out.device, t, of)
   const head = (): Tensor => slice(out, 1, out.shape[1] / 2, out.shape[1])
   switch (varianceType) {
-    case 'fixedSmall': return each((k) => low[k])
-    case 'fixedLarge': return each((k) => tables.fixedLargeLogVariance[k])
-    case 'learned': return head()
-    case 'learnedRange': return map(interpolate, [head(), each((k) => low[k]), each((k) => high[k] - low[k])])
+    case 'fixedSmall':
+      return each((k) => low[k])
+    case 'fixedLarge':
+      return each((k) => tables.fixedLargeLogVariance[k])
+    case 'learned':
+      return head()
+    case 'learnedRange':
+      return map(interpolate, [head(), each((k) => low[k]), each((k) => high[k] - low[k])])
   }
 }

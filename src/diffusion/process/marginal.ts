@@ -61,13 +61,14 @@ export class MarginalFit {
    */
   add(images: Float32Array): void {
     const pixels = this.#channels * this.#imageSize ** 2
-    if (images.length % pixels !== 0) throw new TweedieError('shape', `Expected whole images of ${pixels} values, found ${images.length}.`)
+    if (images.length % pixels !== 0)
+      throw new TweedieError('shape', `Expected whole images of ${pixels} values, found ${images.length}.`)
     const dimension = this.#sum.length
     for (let begin = 0; begin < images.length; begin += pixels) {
       const x = this.#averaged(images.subarray(begin, begin + pixels))
       for (let i = 0; i < dimension; i++) {
-        this.#sum[i]! += x[i]!
-        for (let j = 0; j <= i; j++) this.#products[i * dimension + j]! += x[i]! * x[j]!
+        this.#sum[i] += x[i]
+        for (let j = 0; j <= i; j++) this.#products[i * dimension + j] += x[i] * x[j]
       }
       this.#count++
     }
@@ -85,9 +86,15 @@ export class MarginalFit {
     const mean = this.#sum.map((sum) => sum / count)
     const covariance = this.#products.map((sum, at) => {
       const [i, j] = [Math.floor(at / dimension), at % dimension]
-      return j > i ? 0 : sum / count - mean[i]! * mean[j]! + (i === j ? 1e-4 : 0)
+      return j > i ? 0 : sum / count - mean[i] * mean[j] + (i === j ? 1e-4 : 0)
     })
-    return { imageSize: this.#imageSize, channels: this.#channels, side: this.#side, mean: Float32Array.from(mean), factor: cholesky(covariance, dimension) }
+    return {
+      imageSize: this.#imageSize,
+      channels: this.#channels,
+      side: this.#side,
+      mean: Float32Array.from(mean),
+      factor: cholesky(covariance, dimension),
+    }
   }
 
   /** Means over blocks of pixels: [C, side, side]. */
@@ -97,7 +104,7 @@ export class MarginalFit {
     const averaged = new Float64Array(this.#sum.length)
     for (let at = 0; at < image.length; at++) {
       const [c, y, x] = [Math.floor(at / size ** 2), Math.floor(at / size) % size, at % size]
-      averaged[(c * side + Math.floor(y / block)) * side + Math.floor(x / block)]! += image[at]! / block ** 2
+      averaged[(c * side + Math.floor(y / block)) * side + Math.floor(x / block)] += image[at] / block ** 2
     }
     return averaged
   }
@@ -108,16 +115,24 @@ function cholesky(matrix: Float64Array, n: number): Float32Array {
   const factor = new Float64Array(n * n)
   for (let i = 0; i < n; i++) {
     for (let j = 0; j <= i; j++) {
-      let rest = matrix[i * n + j]!
-      for (let k = 0; k < j; k++) rest -= factor[i * n + k]! * factor[j * n + k]!
-      factor[i * n + j] = i === j ? Math.sqrt(rest) : rest / factor[j * n + j]!
+      let rest = matrix[i * n + j]
+      for (let k = 0; k < j; k++) rest -= factor[i * n + k] * factor[j * n + k]
+      factor[i * n + j] = i === j ? Math.sqrt(rest) : rest / factor[j * n + j]
     }
   }
   return Float32Array.from(factor)
 }
 
-/** How many steps a sampler leaves out that starts from the marginal: those before the noisiest one of log-SNR -3 or more. */
-export function marginalSkip({ steps, process: { tables: { alphaBar } } }: GaussianDiffusion): number {
+/**
+ * How many steps a sampler leaves out that starts from the marginal: those before the noisiest one of log-SNR -3 or
+ * more.
+ */
+export function marginalSkip({
+  steps,
+  process: {
+    tables: { alphaBar },
+  },
+}: GaussianDiffusion): number {
   let start = 0
   for (const [t, abar] of alphaBar.entries()) if (Math.log(abar / (1 - abar)) >= startLogSnr) start = t
   return steps - 1 - start
@@ -134,28 +149,55 @@ const noised = expression(3, 2, ([x, mean, noise], [a, b]) => f.add(f.mul(a, f.a
  * ```
  * @throws TweedieError 'shape' for images of another size than the marginal's
  */
-export function marginalStart(device: Device, diffusion: GaussianDiffusion, { imageSize, channels, side, mean, factor }: Marginal, noise: GeneratedNoise): { noise: NoiseSource; skip: number } {
+export function marginalStart(
+  device: Device,
+  diffusion: GaussianDiffusion,
+  { imageSize, channels, side, mean, factor }: Marginal,
+  noise: GeneratedNoise,
+): { noise: NoiseSource; skip: number } {
   const skip = marginalSkip(diffusion)
   const s = diffusion.steps - 1 - skip
   const { sqrtAlphaBar, sqrtOneMinusAlphaBar } = diffusion.process.tables
-  const initial = (): Tensor => device.scope(() => {
-    const epsilon = noise.initial()
-    if (epsilon.shape.slice(1).join() !== [channels, imageSize, imageSize].join()) {
-      throw new TweedieError('shape', `The marginal is one of images [${channels}, ${imageSize}, ${imageSize}], and [${epsilon.shape.slice(1).join(', ')}] are drawn: take the one of this model's training.`)
-    }
-    const z = noise.marginal(mean.length)
-    const averaged = matmul(z, device.tensor(factor, [mean.length, mean.length]), { transposeB: true })
-    const up = (x: Tensor, n: number): Tensor => upsampleNearest(reshape(x, [n, channels, side, side]), imageSize / side)
-    return map(noised, [up(averaged, z.shape[0]), up(device.tensor(mean, [1, mean.length]), 1), epsilon], [sqrtAlphaBar[s], sqrtOneMinusAlphaBar[s]])
-  })
+  const initial = (): Tensor =>
+    device.scope(() => {
+      const epsilon = noise.initial()
+      if (epsilon.shape.slice(1).join() !== [channels, imageSize, imageSize].join()) {
+        throw new TweedieError(
+          'shape',
+          `The marginal is one of images [${channels}, ${imageSize}, ${imageSize}], and ` +
+            `[${epsilon.shape.slice(1).join(', ')}] are drawn: take the one of this model's training.`,
+        )
+      }
+      const z = noise.marginal(mean.length)
+      const averaged = matmul(z, device.tensor(factor, [mean.length, mean.length]), { transposeB: true })
+      const up = (x: Tensor, n: number): Tensor =>
+        upsampleNearest(reshape(x, [n, channels, side, side]), imageSize / side)
+      return map(
+        noised,
+        [up(averaged, z.shape[0]), up(device.tensor(mean, [1, mean.length]), 1), epsilon],
+        [sqrtAlphaBar[s], sqrtOneMinusAlphaBar[s]],
+      )
+    })
   return { noise: { initial, step: (t) => noise.step(t), renoise: (t, k) => noise.renoise(t, k) }, skip }
 }
 
 const kind = 'marginal'
 
-/** A marginal as a safetensors file: `mean` [C, side, side] and `factor`. `data` says of which images it is, in `__metadata__.data`. */
-export const encodeMarginal = ({ imageSize, channels, side, mean, factor }: Marginal, data?: string): ReturnType<typeof encodeSafetensors> =>
-  encodeSafetensors([['mean', { shape: [channels, side, side], data: mean }], ['factor', { shape: [mean.length, mean.length], data: factor }]], { kind, image_size: String(imageSize), ...(data !== undefined && { data }) })
+/**
+ * A marginal as a safetensors file: `mean` [C, side, side] and `factor`. `data` says of which images it is, in
+ * `__metadata__.data`.
+ */
+export const encodeMarginal = (
+  { imageSize, channels, side, mean, factor }: Marginal,
+  data?: string,
+): ReturnType<typeof encodeSafetensors> =>
+  encodeSafetensors(
+    [
+      ['mean', { shape: [channels, side, side], data: mean }],
+      ['factor', { shape: [mean.length, mean.length], data: factor }],
+    ],
+    { kind, image_size: String(imageSize), ...(data !== undefined && { data }) },
+  )
 
 /**
  * Reads what {@link encodeMarginal} wrote.
@@ -163,19 +205,35 @@ export const encodeMarginal = ({ imageSize, channels, side, mean, factor }: Marg
  */
 export async function readMarginal({ name, metadata, tensors }: Checkpoint, signal?: AbortSignal): Promise<Marginal> {
   const wrong = (found: string): never => {
-    throw new TweedieError('format', `${name}: expected a marginal, as train diffusion writes it beside a model (marginal.safetensors), found ${found}.`)
+    throw new TweedieError(
+      'format',
+      `${name}: expected a marginal, as train diffusion writes it beside a model ` +
+        `(marginal.safetensors), found ${found}.`,
+    )
   }
   const [meanEntry, factorEntry] = [tensors.get('mean'), tensors.get('factor')]
-  if (metadata.kind !== kind || !meanEntry || !factorEntry) return wrong(metadata.kind === undefined ? 'a file that does not say what it is' : `the kind "${metadata.kind}"`)
+  if (metadata.kind !== kind || !meanEntry || !factorEntry)
+    return wrong(metadata.kind === undefined ? 'a file that does not say what it is' : `the kind "${metadata.kind}"`)
   const imageSize = Number(metadata.image_size)
   const [channels, side] = meanEntry.shape
-  const dimension = channels! * side! ** 2
-  const fits = meanEntry.shape.length === 3 && meanEntry.shape[2] === side && factorEntry.shape.join() === [dimension, dimension].join() && dimension > 0 && Number.isInteger(imageSize) && imageSize > 0 && imageSize % side! === 0
-  if (!fits) return wrong(`mean [${meanEntry.shape.join(', ')}] and factor [${factorEntry.shape.join(', ')}] for images of ${metadata.image_size} pixels`)
+  const dimension = channels * side ** 2
+  const fits =
+    meanEntry.shape.length === 3 &&
+    meanEntry.shape[2] === side &&
+    factorEntry.shape.join() === [dimension, dimension].join() &&
+    dimension > 0 &&
+    Number.isInteger(imageSize) &&
+    imageSize > 0 &&
+    imageSize % side === 0
+  if (!fits)
+    return wrong(
+      `mean [${meanEntry.shape.join(', ')}] and factor [${factorEntry.shape.join(', ')}] for images of ` +
+        `${metadata.image_size} pixels`,
+    )
   const values = async (entry: typeof meanEntry): Promise<Float32Array> => {
     const data = await entry.read(signal)
     if (!(data instanceof Float32Array)) return wrong('integers')
     return finiteValues(data, `${name}: ${entry.name}`)
   }
-  return { imageSize, channels: channels!, side: side!, mean: await values(meanEntry), factor: await values(factorEntry) }
+  return { imageSize, channels: channels, side: side, mean: await values(meanEntry), factor: await values(factorEntry) }
 }

@@ -47,8 +47,17 @@ export class GeneratedNoise implements NoiseSource {
     refuseOther('stage', stage, ['base', 'upsample'])
     const [numbers, sides] = [Array.from(samples ?? []), Array.from(shape ?? [])]
     const wrong = numbers.find((k) => !Number.isInteger(k) || k < 0 || k >= 2 ** 32)
-    if (wrong !== undefined || numbers.length === 0) throw new TweedieError('option', `samples are the numbers of this batch's samples in the run, whole ones of 0 or more, as in [0, 1, 2, 3]; found ${named(wrong ?? samples)}.`)
-    if (sides.length !== 3 || !sides.every((n) => Number.isInteger(n) && n > 0)) throw new TweedieError('shape', `shape is that of one sample, [C, H, W], found ${sides.length > 0 ? `[${sides.join(', ')}]` : named(shape)}.`)
+    if (wrong !== undefined || numbers.length === 0)
+      throw new TweedieError(
+        'option',
+        "samples are the numbers of this batch's samples in the run, whole ones of 0 or more, as in [0, 1, 2, " +
+          `3]; found ${named(wrong ?? samples)}.`,
+      )
+    if (sides.length !== 3 || !sides.every((n) => Number.isInteger(n) && n > 0))
+      throw new TweedieError(
+        'shape',
+        `shape is that of one sample, [C, H, W], found ${sides.length > 0 ? `[${sides.join(', ')}]` : named(shape)}.`,
+      )
     this.#purposes = stage === 'base' ? purposes : { initial: purposes.upsampleInitial, step: purposes.upsampleStep }
     this.#seed = splitSeed(seed)
     this.#samples = device.keep(device.tensor(samples, [samples.length], 'u32'))
@@ -97,7 +106,10 @@ export class GivenNoise implements NoiseSource {
 
   constructor(xT: Tensor, noise: Tensor) {
     if (noise.shape.length !== 5 || noise.shape.slice(1).some((n, i) => n !== xT.shape[i])) {
-      throw new TweedieError('shape', `Given noise is [draws, ${xT.shape.join(', ')}], found [${noise.shape.join(', ')}].`)
+      throw new TweedieError(
+        'shape',
+        `Given noise is [draws, ${xT.shape.join(', ')}], found [${noise.shape.join(', ')}].`,
+      )
     }
     this.#xT = xT
     this.#noise = noise
@@ -109,7 +121,12 @@ export class GivenNoise implements NoiseSource {
 
   step(): Tensor {
     const draws = this.#noise.shape[0]
-    if (this.#next >= draws) throw new TweedieError('option', `The given noise has ${draws} draws, and the sampler asks for one more: record it with the same steps and guidance.`)
+    if (this.#next >= draws)
+      throw new TweedieError(
+        'option',
+        `The given noise has ${draws} draws, and the sampler asks for one more: record it with ` +
+          'the same steps and guidance.',
+      )
     const one = slice(this.#noise, 0, this.#next, ++this.#next)
     return reshape(one, this.#xT.shape)
   }

@@ -15,9 +15,11 @@ export const combineEach = expression(4, 0, ([x, y, a, b]) => f.add(f.mul(a, x),
 
 /** @throws TweedieError 'option' unless `t` is one index of the process for each of `n` samples */
 export function checkSteps(diffusion: GaussianDiffusion, t: readonly number[], n: number): void {
-  if (t.length !== n) throw new TweedieError('option', `Expected one step for each of the ${n} samples, found ${t.length}.`)
+  if (t.length !== n)
+    throw new TweedieError('option', `Expected one step for each of the ${n} samples, found ${t.length}.`)
   const wrong = t.find((k) => !Number.isInteger(k) || k < 0 || k >= diffusion.steps)
-  if (wrong !== undefined) throw new TweedieError('option', `A step is an index from 0 to ${diffusion.steps - 1}, found ${wrong}.`)
+  if (wrong !== undefined)
+    throw new TweedieError('option', `A step is an index from 0 to ${diffusion.steps - 1}, found ${wrong}.`)
 }
 
 /**
@@ -28,7 +30,17 @@ export function qSampleEach(diffusion: GaussianDiffusion, xStart: Tensor, t: rea
   checkSteps(diffusion, t, xStart.shape[0])
   const { device } = xStart
   const { sqrtAlphaBar, sqrtOneMinusAlphaBar } = diffusion.process.tables
-  return device.scope(() => map(combineEach, [
-    xStart, noise, coefficients(device, t, (k) => sqrtAlphaBar[k]), coefficients(device, t, (k) => sqrtOneMinusAlphaBar[k]),
-  ], [], { name: 'qSampleEach' }))
+  return device.scope(() =>
+    map(
+      combineEach,
+      [
+        xStart,
+        noise,
+        coefficients(device, t, (k) => sqrtAlphaBar[k]),
+        coefficients(device, t, (k) => sqrtOneMinusAlphaBar[k]),
+      ],
+      [],
+      { name: 'qSampleEach' },
+    ),
+  )
 }

@@ -3,21 +3,27 @@ import { betaSchedule, diffusionTables } from './schedule.ts'
 import type { NoiseProcess } from '../../nn/config.ts'
 import type { DiffusionTables } from './schedule.ts'
 
-/** Steps to walk a process in: `50`, `'50'`, `'ddim50'`, `'10,15,20'` or a list of counts; see {@link spaceTimesteps}. */
+/**
+ * Steps to walk a process in: `50`, `'50'`, `'ddim50'`, `'10,15,20'` or a list of counts; see {@link spaceTimesteps}.
+ */
 export type Respacing = number | string | readonly number[]
 
 /**
  * Which of T steps are kept, in ascending order.
  * - `''`: all of them.
  * - `'ddimN'`: the smallest integer stride that yields exactly N steps, from 0.
- * - `250`, `'250'`, `'10,15,20'` or a list of counts: T is cut into as many sections as there are counts (the first T mod n one
- *   longer), each walked in equal strides from its first to its last step. Halves round to even, as Python's do.
+ * - `250`, `'250'`, `'10,15,20'` or a list of counts: T is cut into as many sections as there are counts (the
+ *   first T mod n one longer), each walked in equal strides from its first to its last step. Halves round to
+ *   even, as Python's do.
  * @throws TweedieError 'option'
  * @example spaceTimesteps(1000, '250') // 0, 4, 8, ..., 995, 999
  */
 export function spaceTimesteps(T: number, spec: Respacing): number[] {
   const fail = (message: string): never => {
-    throw new TweedieError('option', `respacing ${typeof spec === 'number' ? spec : `"${String(spec)}"`} of ${T} steps: ${message}`)
+    throw new TweedieError(
+      'option',
+      `respacing ${typeof spec === 'number' ? spec : `"${String(spec)}"`} of ${T} steps: ${message}`,
+    )
   }
   if (typeof spec === 'number') {
     if (!Number.isInteger(spec) || spec < 1 || spec > T) fail(`a number of steps is a whole one from 1 to ${T}`)
@@ -27,14 +33,14 @@ export function spaceTimesteps(T: number, spec: Respacing): number[] {
   if (typeof spec === 'string' && spec.startsWith('ddim')) {
     const wanted = count(spec.slice(4), fail)
     for (let stride = 1; stride < T; stride++) {
-      if (Math.ceil(T / stride) === wanted) return range(wanted).map(k => k * stride)
+      if (Math.ceil(T / stride) === wanted) return range(wanted).map((k) => k * stride)
     }
     return fail(`no integer stride yields exactly ${wanted} steps`)
   }
   if (spec === '') return range(T)
-  const counts = typeof spec === 'string' ? spec.split(',').map(part => count(part, fail)) : spec
+  const counts = typeof spec === 'string' ? spec.split(',').map((part) => count(part, fail)) : spec
   if (counts.length === 0) fail('a list has one count at least')
-  if (counts.some(n => !Number.isInteger(n) || n < 1)) fail('counts must be positive integers')
+  if (counts.some((n) => !Number.isInteger(n) || n < 1)) fail('counts must be positive integers')
 
   const kept = new Set<number>()
   let start = 0
@@ -53,7 +59,9 @@ export function spaceTimesteps(T: number, spec: Respacing): number[] {
 }
 
 /** The noise of a process, of which timesteps are not rescaled by default, and the steps to walk it in. */
-export interface RespaceOptions extends Pick<NoiseProcess, 'schedule' | 'diffusionSteps'>, Partial<Pick<NoiseProcess, 'rescaleTimesteps'>> {
+export interface RespaceOptions
+  extends Pick<NoiseProcess, 'schedule' | 'diffusionSteps'>,
+    Partial<Pick<NoiseProcess, 'rescaleTimesteps'>> {
   /** `250`, `'10,15,20'`, `'ddim25'`, see {@link spaceTimesteps}. Default '': all T steps. */
   readonly respacing?: Respacing
 }
@@ -100,7 +108,7 @@ export function respace(options: RespaceOptions): RespacedProcess {
     tables: diffusionTables(respaced),
     steps: respaced.length,
     timestepMap,
-    modelTimestep: k => {
+    modelTimestep: (k) => {
       const t = timestepMap[k]
       if (t === undefined) throw new TweedieError('option', `step ${k} is outside 0..${timestepMap.length - 1}`)
       return Math.fround(t * scale)
@@ -116,7 +124,9 @@ function range(n: number): number[] {
   return Array.from({ length: n }, (_, k) => k)
 }
 
-/** Python's round, to the even neighbour, which guided-diffusion's `space_timesteps` uses. Math.round takes halves up. */
+/**
+ * Python's round, to the even neighbour, which guided-diffusion's `space_timesteps` uses. Math.round takes halves up.
+ */
 function roundHalfToEven(value: number): number {
   const floor = Math.floor(value)
   const rest = value - floor

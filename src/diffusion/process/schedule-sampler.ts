@@ -11,7 +11,9 @@ import { TweedieError } from '../../errors.ts'
  * variance changes.
  */
 export interface ScheduleSampler {
-  /** Steps of `batch` samples and the weight of each one's loss. `random` gives uniform numbers in [0, 1), one a sample. */
+  /**
+   * Steps of `batch` samples and the weight of each one's loss. `random` gives uniform numbers in [0, 1), one a sample.
+   */
   sample(batch: number, random: () => number): { readonly t: number[]; readonly weights: number[] }
   /** Tells of the unweighted losses at steps `t`, for samplers that learn from them. */
   update?(t: readonly number[], losses: ArrayLike<number>): void
@@ -46,8 +48,8 @@ export interface LossSecondMomentOptions {
 }
 
 /**
- * Steps in proportion to the root of the mean square of their latest losses (Nichol & Dhariwal 2021, Eq. 18), uniform until
- * every step has its history full: p_t = (1 - u) r_t / sum r + u / T.
+ * Steps in proportion to the root of the mean square of their latest losses (Nichol & Dhariwal 2021, Eq. 18), uniform
+ * until every step has its history full: p_t = (1 - u) r_t / sum r + u / T.
  */
 export class LossSecondMomentResampler implements ScheduleSampler {
   readonly steps: number
@@ -66,8 +68,11 @@ export class LossSecondMomentResampler implements ScheduleSampler {
   /** p_t, of sum 1. */
   probabilities(): Float64Array {
     const { steps } = this
-    if (this.#history.some(({ length }) => length < this.#historyPerTerm)) return new Float64Array(steps).fill(1 / steps)
-    const roots = Float64Array.from(this.#history, (losses) => Math.sqrt(losses.reduce((total, loss) => total + loss * loss, 0) / losses.length))
+    if (this.#history.some(({ length }) => length < this.#historyPerTerm))
+      return new Float64Array(steps).fill(1 / steps)
+    const roots = Float64Array.from(this.#history, (losses) =>
+      Math.sqrt(losses.reduce((total, loss) => total + loss * loss, 0) / losses.length),
+    )
     const total = roots.reduce((a, b) => a + b, 0)
     // Losses that are all 0 prefer no step.
     if (total === 0) return roots.fill(1 / steps)
@@ -102,7 +107,12 @@ export class LossSecondMomentResampler implements ScheduleSampler {
     const fits = (losses: unknown): losses is number[] =>
       Array.isArray(losses) && losses.length <= this.#historyPerTerm && losses.every((loss) => typeof loss === 'number')
     if (!Array.isArray(history) || history.length !== this.steps || !history.every(fits)) {
-      throw new TweedieError('option', `The schedule sampler's state is to hold up to ${this.#historyPerTerm} losses for each of ${this.steps} steps, and the one found does not: go on with the schedule sampler and the steps that the run began with.`)
+      throw new TweedieError(
+        'option',
+        `The schedule sampler's state is to hold up to ${this.#historyPerTerm} losses for each of ` +
+          `${this.steps} steps, and the one found does not: go on with the schedule sampler and the ` +
+          'steps that the run began with.',
+      )
     }
     this.#history = history.map((losses) => [...losses])
   }

@@ -35,10 +35,22 @@ export function lowResolution(samples: Float32Array): Float32Array<ArrayBuffer> 
 export function superResolutionDenoiser(model: UNet, lowRes: Tensor, y?: ArrayLike<number>): Denoiser {
   checkNetwork(model, 'unet', 'The second stage is a super-resolution U-Net')
   const { superResolution, inChannels } = model.config
-  if (!superResolution) throw new TweedieError('option', 'Two-stage sampling takes a super-resolution U-Net for its second stage, found one that draws by itself.')
-  if (lowRes.shape.length !== 4 || lowRes.shape[1] !== inChannels) throw new TweedieError('shape', `The small pictures are [N, ${inChannels}, h, w], found [${lowRes.shape.join(', ')}].`)
+  if (!superResolution)
+    throw new TweedieError(
+      'option',
+      'Two-stage sampling takes a super-resolution U-Net for its second stage, found one that draws by itself.',
+    )
+  if (lowRes.shape.length !== 4 || lowRes.shape[1] !== inChannels)
+    throw new TweedieError(
+      'shape',
+      `The small pictures are [N, ${inChannels}, h, w], found [${lowRes.shape.join(', ')}].`,
+    )
   return (x, timesteps) => {
-    if (x.shape[0] !== lowRes.shape[0]) throw new TweedieError('shape', `There are ${lowRes.shape[0]} small pictures for a batch of ${x.shape[0]} samples.`)
+    if (x.shape[0] !== lowRes.shape[0])
+      throw new TweedieError(
+        'shape',
+        `There are ${lowRes.shape[0]} small pictures for a batch of ${x.shape[0]} samples.`,
+      )
     return model.forward(x, timesteps, { lowRes, ...(y ? { y } : {}) })
   }
 }

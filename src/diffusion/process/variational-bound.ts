@@ -20,10 +20,13 @@ const far = 12
 
 /** KL between Gaussians whose means are `difference` apart. */
 const divergence = (difference: Node, logVar1: Node, logVar2: Node): Node =>
-  f.mul(0.5, f.add(
-    f.sub(f.sub(logVar2, logVar1), 1),
-    f.add(f.exp(f.sub(logVar1, logVar2)), f.mul(f.mul(difference, difference), f.exp(f.neg(logVar2)))),
-  ))
+  f.mul(
+    0.5,
+    f.add(
+      f.sub(f.sub(logVar2, logVar1), 1),
+      f.add(f.exp(f.sub(logVar1, logVar2)), f.mul(f.mul(difference, difference), f.exp(f.neg(logVar2)))),
+    ),
+  )
 
 const cdf = (x: Node): Node => {
   const near = f.max(f.min(x, far), -far)
@@ -31,8 +34,8 @@ const cdf = (x: Node): Node => {
 }
 
 /**
- * log P(bin of x) where x is `centred` from the mean. A Gaussian is symmetric, so every bin is taken on the side where its
- * two CDFs are small and their difference does not cancel.
+ * log P(bin of x) where x is `centred` from the mean. A Gaussian is symmetric, so every bin is taken on the side where
+ * its two CDFs are small and their difference does not cancel.
  */
 const binLogLikelihood = (x: Node, centred: Node, logScale: Node): Node => {
   const black = f.gt(-edge, x)
@@ -44,13 +47,15 @@ const binLogLikelihood = (x: Node, centred: Node, logScale: Node): Node => {
   return f.log(f.max(mass, least))
 }
 
-const klFormula = expression(4, 0, ([mean1, logVar1, mean2, logVar2]) => divergence(f.sub(mean1, mean2), logVar1, logVar2))
+const klFormula = expression(4, 0, ([mean1, logVar1, mean2, logVar2]) =>
+  divergence(f.sub(mean1, mean2), logVar1, logVar2),
+)
 const likelihoodFormula = expression(3, 0, ([x, mean, logScale]) => binLogLikelihood(x, f.sub(x, mean), logScale))
 const cdfFormula = expression(1, 0, ([x]) => cdf(x))
 
 // Inputs: 1 where t = 0; x_0; the posterior's mean less the model's (at t = 0 the posterior's is x_0); the posterior's
-// log-variance; the model's. The branch that is not taken computes with variance 1: an infinity there would turn the zero
-// that is its gradient into NaN.
+// log-variance; the model's. The branch that is not taken computes with variance 1: an infinity there would turn the
+// zero that is its gradient into NaN.
 const termFormula = expression(5, 0, ([last, xStart, difference, logVar1, logVar2]) => {
   const kl = divergence(difference, logVar1, f.select(last, 0, logVar2))
   const likelihood = binLogLikelihood(xStart, difference, f.mul(0.5, f.select(last, logVar2, 0)))
@@ -62,14 +67,17 @@ export const normalKl = (mean1: Tensor, logVar1: Tensor, mean2: Tensor, logVar2:
   map(klFormula, [mean1, logVar1, mean2, logVar2], [], { name: 'normalKl' })
 
 /** 0.5 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), by element: close to the standard normal's CDF. */
-export const approxStandardNormalCdf = (x: Tensor): Tensor => map(cdfFormula, [x], [], { name: 'approxStandardNormalCdf' })
+export const approxStandardNormalCdf = (x: Tensor): Tensor =>
+  map(cdfFormula, [x], [], { name: 'approxStandardNormalCdf' })
 
 /**
- * log-probability in nats, by element, of 8-bit values `x` in [-1, 1] under a Gaussian cut into bins of width 2 / 255, of
- * which those of -1 and 1 reach to infinity; never below log 1e-12.
+ * log-probability in nats, by element, of 8-bit values `x` in [-1, 1] under a Gaussian cut into bins of width 2 / 255,
+ * of which those of -1 and 1 reach to infinity; never below log 1e-12.
  */
-export const discretizedGaussianLogLikelihood = (x: Tensor, { means, logScales }: { means: Tensor; logScales: Tensor }): Tensor =>
-  map(likelihoodFormula, [x, means, logScales], [], { name: 'discretizedGaussianLogLikelihood' })
+export const discretizedGaussianLogLikelihood = (
+  x: Tensor,
+  { means, logScales }: { means: Tensor; logScales: Tensor },
+): Tensor => map(likelihoodFormula, [x, means, logScales], [], { name: 'discretizedGaussianLogLikelihood' })
 
 /** A term of the bound, and the estimate it was made with. */
 export interface BoundTerm {

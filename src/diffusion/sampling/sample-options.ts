@@ -1,6 +1,6 @@
 /**
- * The options of the samplers, and what can be said of them before a step is taken. In JavaScript a misspelled option, or one of
- * another type, would not be noticed: the samples would be plain ones, and nothing would say so.
+ * The options of the samplers, and what can be said of them before a step is taken. In JavaScript a misspelled option,
+ * or one of another type, would not be noticed: the samples would be plain ones, and nothing would say so.
  */
 import { named, TweedieError } from '../../errors.ts'
 import { refuseOther, refuseUnknown } from '../../refuse.ts'
@@ -45,7 +45,9 @@ export interface SampleStep {
   readonly x: Tensor
   /** The estimate of x_0 the step was made with, until the next step begins. */
   readonly predXStart: Tensor
-  /** Of a step with self-guidance, the metric of the state that it began with, [N]; as long. See `selfGuidanceMetric`. */
+  /**
+   * Of a step with self-guidance, the metric of the state that it began with, [N]; as long. See `selfGuidanceMetric`.
+   */
   readonly metric?: Tensor
 }
 
@@ -63,7 +65,18 @@ export interface InvertOptions extends DenoisedOptions {
 }
 
 const denoised = { clipDenoised: true, denoisedFn: true } as const
-const known = { noise: true, y: true, method: true, eta: true, guidances: true, selfGuidance: true, boost: true, skip: true, signal: true, ...denoised } as const
+const known = {
+  noise: true,
+  y: true,
+  method: true,
+  eta: true,
+  guidances: true,
+  selfGuidance: true,
+  boost: true,
+  skip: true,
+  signal: true,
+  ...denoised,
+} as const
 
 const fail = (message: string): never => {
   throw new TweedieError('option', message)
@@ -71,7 +84,11 @@ const fail = (message: string): never => {
 
 /** @throws TweedieError 'option' for what is no process: a description, say */
 export function checkDiffusion(diffusion: GaussianDiffusion): void {
-  if (typeof diffusion?.pMeanVariance !== 'function') fail(`The process is a GaussianDiffusion, as diffusionOf(description, { respacing: 50 }) makes it, found ${named(diffusion)}.`)
+  if (typeof diffusion?.pMeanVariance !== 'function')
+    fail(
+      'The process is a GaussianDiffusion, as diffusionOf(description, { respacing: 50 }) makes it, ' +
+        `found ${named(diffusion)}.`,
+    )
 }
 
 /** @throws TweedieError 'option' */
@@ -80,30 +97,46 @@ export function checkSampleOptions(options: SampleOptions, diffusion: GaussianDi
   refuseUnknown('sampling', options, known)
   const { noise, method = 'ancestral', eta, guidances = [], boost = 1, skip = 0 } = options
   for (const draw of ['initial', 'step', 'renoise'] as const) {
-    if (typeof noise?.[draw] !== 'function') fail(`noise is where the draws come from, such as new GeneratedNoise(device, { seed, samples, shape }), found ${named(noise)}.`)
+    if (typeof noise?.[draw] !== 'function')
+      fail(
+        'noise is where the draws come from, such as new GeneratedNoise(device, { seed, samples, shape ' +
+          `}), found ${named(noise)}.`,
+      )
   }
   refuseOther('method', method, samplerNames)
   if (eta !== undefined && !(eta >= 0 && eta <= 1)) fail(`eta is a number from 0 to 1, found ${eta}.`)
-  if (eta !== undefined && method !== 'ddim') fail(`eta is the noise of method 'ddim', and ${method} sampling has its own: leave eta out, or choose 'ddim'.`)
-  if (!(boost >= 0 && boost < Infinity)) fail(`Boost-and-Skip: boost is what x_T is multiplied by, a finite number of 0 or more, found ${boost}.`)
+  if (eta !== undefined && method !== 'ddim')
+    fail(`eta is the noise of method 'ddim', and ${method} sampling has its own: leave eta out, or choose 'ddim'.`)
+  if (!(boost >= 0 && boost < Infinity))
+    fail(`Boost-and-Skip: boost is what x_T is multiplied by, a finite number of 0 or more, found ${boost}.`)
   if (!Number.isInteger(skip) || skip < 0 || skip >= diffusion.steps) {
     fail(`Boost-and-Skip leaves out whole steps, fewer than all ${diffusion.steps}, found ${skip}.`)
   }
   if (!Array.isArray(guidances)) fail(`guidances is a list, as in guidances: [guidance], found ${named(guidances)}.`)
   for (const guidance of guidances) {
-    if (typeof guidance !== 'function') fail(`A guidance is a function, such as classifierGuidance(classifier, { target: 3 }) gives, found ${named(guidance)}.`)
+    if (typeof guidance !== 'function')
+      fail(
+        'A guidance is a function, such as classifierGuidance(classifier, { target: 3 }) gives, ' +
+          `found ${named(guidance)}.`,
+      )
   }
   if (options.selfGuidance !== undefined) selfGuidance(options.selfGuidance)
 }
 
 /** @throws TweedieError 'option'; of the other options {@link checkSampleOptions} tells. */
-export const checkSampleToEndOptions = (options: SampleToEndOptions): void => refuseUnknown('sample', options, { ...known, onStep: true })
+export const checkSampleToEndOptions = (options: SampleToEndOptions): void =>
+  refuseUnknown('sample', options, { ...known, onStep: true })
 
 /** @throws TweedieError 'option' */
-export const checkInvertOptions = (options: InvertOptions): void => refuseUnknown('ddimInvert', options, { y: true, signal: true, ...denoised })
+export const checkInvertOptions = (options: InvertOptions): void =>
+  refuseUnknown('ddimInvert', options, { y: true, signal: true, ...denoised })
 
 /** What a guidance gave at `x`, which is a gradient of its shape: a scalar would be added to every pixel. */
 export function givenGradient(gradient: unknown, x: Tensor): Tensor {
-  if (typeof gradient === 'function') return fail('A guidance gives a gradient, found a function: what makes a guidance is to be called first, as in guidances: [classifierGuidance(classifier, { target: 3 })].')
+  if (typeof gradient === 'function')
+    return fail(
+      'A guidance gives a gradient, found a function: what makes a guidance is to be called first, as in ' +
+        'guidances: [classifierGuidance(classifier, { target: 3 })].',
+    )
   return givenTensor('A guidance', gradient, x.shape)
 }

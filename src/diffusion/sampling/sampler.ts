@@ -10,7 +10,15 @@ import { denoiserOf, givenTensor, type DenoiserLike } from '../process/denoiser.
 import type { GaussianDiffusion } from '../process/gaussian-diffusion.ts'
 import type { NoiseSource } from '../process/noise.ts'
 import {
-  checkDiffusion, checkInvertOptions, checkSampleOptions, checkSampleToEndOptions, givenGradient, type InvertOptions, type SampleOptions, type SampleStep, type SampleToEndOptions,
+  checkDiffusion,
+  checkInvertOptions,
+  checkSampleOptions,
+  checkSampleToEndOptions,
+  givenGradient,
+  type InvertOptions,
+  type SampleOptions,
+  type SampleStep,
+  type SampleToEndOptions,
 } from './sample-options.ts'
 import { samplers, type SamplerOutput } from './samplers.ts'
 import { isGuided, selfGuidance, selfGuidedPass } from '../guidance/self-guidance.ts'
@@ -30,7 +38,11 @@ import { isGuided, selfGuidance, selfGuidedPass } from '../guidance/self-guidanc
  * @throws `signal.reason` on abort, with everything freed; TweedieError 'option' for an option that is none or out of
  *   range
  */
-export async function* sampleLoop(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleOptions): AsyncGenerator<SampleStep, void, void> {
+export async function* sampleLoop(
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  options: SampleOptions,
+): AsyncGenerator<SampleStep, void, void> {
   checkSampleOptions(options, diffusion)
   const { noise, boost = 1, skip = 0, signal } = options
   signal?.throwIfAborted()
@@ -48,7 +60,11 @@ export async function* sampleLoop(diffusion: GaussianDiffusion, model: DenoiserL
  * ```
  * @throws what {@link sampleLoop} throws, and what `onStep` does, with everything freed
  */
-export function sample(diffusion: GaussianDiffusion, model: DenoiserLike, options: SampleToEndOptions): Promise<Tensor> {
+export function sample(
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  options: SampleToEndOptions,
+): Promise<Tensor> {
   return asksForAwait(toEnd(diffusion, model, options), 'Tensor', Tensor)
 }
 
@@ -72,7 +88,13 @@ async function toEnd(diffusion: GaussianDiffusion, model: DenoiserLike, options:
  * Takes one step after another at the respaced `indices`, each from `state`, which it overwrites and in the end frees.
  * The step's estimate lives until the next step begins.
  */
-async function* walk(device: Device, state: Tensor, indices: readonly number[], step: (t: number) => OneStep, signal: AbortSignal | undefined): AsyncGenerator<SampleStep, void, void> {
+async function* walk(
+  device: Device,
+  state: Tensor,
+  indices: readonly number[],
+  step: (t: number) => OneStep,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<SampleStep, void, void> {
   try {
     for (const [i, t] of indices.entries()) {
       const shown = device.scope(() => {
@@ -131,19 +153,33 @@ export interface OneStep extends SamplerOutput {
 }
 
 /** x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's. */
-export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Tensor, t: number, options: SampleOptions): OneStep {
+export function oneStep(
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  x: Tensor,
+  t: number,
+  options: SampleOptions,
+): OneStep {
   checkSampleOptions(options, diffusion)
   const { noise, method = 'ancestral', eta = 0, guidances = [] } = options
   const denoiser = denoiserOf(model, options.y)
   const guide = options.selfGuidance && selfGuidance(options.selfGuidance)
   const stepNoise = givenTensor('noise.step', noise.step(t), x.shape)
-  const self = guide && isGuided(guide, t, diffusion.steps) ? selfGuidedPass(diffusion, denoiser, x, t, noise, guide) : null
+  const self =
+    guide && isGuided(guide, t, diffusion.steps) ? selfGuidedPass(diffusion, denoiser, x, t, noise, guide) : null
   const out = self?.out ?? diffusion.run(denoiser, x, t)
   const timesteps = diffusion.timesteps(t, x.shape[0])
   const made = samplers[method]({
-    diffusion, x, t, eta, noise: stepNoise,
+    diffusion,
+    x,
+    t,
+    eta,
+    noise: stepNoise,
     p: diffusion.pMeanVariance(out, x, t, options),
-    gradients: guidances.map((guidance) => ({ gradient: givenGradient(guidance(x, timesteps), x), normalized: guidance.normalized ?? false })),
+    gradients: guidances.map((guidance) => ({
+      gradient: givenGradient(guidance(x, timesteps), x),
+      normalized: guidance.normalized ?? false,
+    })),
     self: self && { gradient: self.gradient, fixed: guide?.scale === 'fixed' },
   })
   return { ...made, ...(self && { metric: self.metric }) }
@@ -153,7 +189,12 @@ export function oneStep(diffusion: GaussianDiffusion, model: DenoiserLike, x: Te
  * Runs DDIM backwards from the clean images `x0` to x_T (`ddim_reverse_sample`): the code from which deterministic DDIM
  * makes them again. Yields after every step, as {@link sampleLoop} does.
  */
-export async function* ddimInvert(diffusion: GaussianDiffusion, model: DenoiserLike, x0: Tensor, options: InvertOptions = {}): AsyncGenerator<SampleStep, void, void> {
+export async function* ddimInvert(
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  x0: Tensor,
+  options: InvertOptions = {},
+): AsyncGenerator<SampleStep, void, void> {
   checkDiffusion(diffusion)
   checkInvertOptions(options)
   const { y, signal } = options
@@ -161,8 +202,14 @@ export async function* ddimInvert(diffusion: GaussianDiffusion, model: DenoiserL
   signal?.throwIfAborted()
   const state = device.keep(mul(x0, 1))
   const indices = Array.from({ length: diffusion.steps }, (_, t) => t)
-  yield* walk(device, state, indices, (t) => {
-    const predXStart = diffusion.predXStart(diffusion.run(model, state, t, y), state, t, options)
-    return { next: diffusion.ddimReverseSample(predXStart, state, t), predXStart }
-  }, signal)
+  yield* walk(
+    device,
+    state,
+    indices,
+    (t) => {
+      const predXStart = diffusion.predXStart(diffusion.run(model, state, t, y), state, t, options)
+      return { next: diffusion.ddimReverseSample(predXStart, state, t), predXStart }
+    },
+    signal,
+  )
 }

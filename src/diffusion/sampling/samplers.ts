@@ -13,9 +13,13 @@ export interface SamplerInput {
   readonly t: number
   /** What the model makes of it. */
   readonly p: MeanVariance
-  /** The guidances' terms of the score, of x's shape; a normalized one is made to move the mean, by variance * gradient. */
+  /**
+   * The guidances' terms of the score, of x's shape; a normalized one is made to move the mean, by variance * gradient.
+   */
   readonly gradients: readonly { readonly gradient: Tensor; readonly normalized: boolean }[]
-  /** Self-guidance's, which is normalized; `fixed`: it moves the mean by itself, not by variance * gradient. Null: none. */
+  /**
+   * Self-guidance's, which is normalized; `fixed`: it moves the mean by itself, not by variance * gradient. Null: none.
+   */
   readonly self: { readonly gradient: Tensor; readonly fixed: boolean } | null
   /** Standard normal, of x's shape. */
   readonly noise: Tensor
@@ -31,23 +35,27 @@ export interface SamplerOutput {
 
 /** Ancestral sampling (`p_sample` with `condition_mean`): the terms move the mean by variance * gradient. */
 export function ancestral({ diffusion, t, p, gradients, self, noise }: SamplerInput): SamplerOutput {
-  let mean = gradients.length > 0 ? diffusion.conditionMean(p, gradients.map(({ gradient }) => gradient).reduce(add)) : p.mean
+  let mean =
+    gradients.length > 0 ? diffusion.conditionMean(p, gradients.map(({ gradient }) => gradient).reduce(add)) : p.mean
   if (self) mean = self.fixed ? add(mean, self.gradient) : diffusion.conditionMean({ ...p, mean }, self.gradient)
   return { next: diffusion.pSample(mean, p.logVariance, t, noise), predXStart: p.predXStart }
 }
 
 /**
- * DDIM (`ddim_sample` with `condition_score`): the terms are added to the score, and with it they move the estimate of x_0.
+ * DDIM (`ddim_sample` with `condition_score`): the terms are added to the score, and with it they move
+ * the estimate of x_0.
  *
- * For a normalized gradient, such as self-guidance's, the reference has no DDIM; here it takes the term of the score that
- * moves the mean as far, which is the shift over beta / sqrt(alpha). So DDIM of eta 1 is ancestral sampling with
- * self-guidance, too. The gradient itself as a score would move x_0 by (1 - abar) / sqrt(abar) times it: 2e4 at the end of
- * the cosine schedule, where a classifier's gradient vanishes.
+ * For a normalized gradient, such as self-guidance's, the reference has no DDIM; here it takes the term of the score
+ * that moves the mean as far, which is the shift over beta / sqrt(alpha). So DDIM of eta 1 is ancestral sampling with
+ * self-guidance, too. The gradient itself as a score would move x_0 by (1 - abar) / sqrt(abar) times it: 2e4 at the end
+ * of the cosine schedule, where a classifier's gradient vanishes.
  */
 export function ddim({ diffusion, x, t, p, gradients, self, noise, eta }: SamplerInput): SamplerOutput {
   const beta = diffusion.process.tables.betas[t]
   const asScore = (shift: Tensor): Tensor => div(shift, beta / Math.sqrt(1 - beta))
-  const scores = gradients.map(({ gradient, normalized }) => (normalized ? asScore(mul(p.variance, gradient)) : gradient))
+  const scores = gradients.map(({ gradient, normalized }) =>
+    normalized ? asScore(mul(p.variance, gradient)) : gradient,
+  )
   if (self) scores.push(asScore(self.fixed ? self.gradient : mul(p.variance, self.gradient)))
   const predXStart = scores.length > 0 ? diffusion.conditionScore(p.predXStart, t, scores.reduce(add)) : p.predXStart
   return { next: diffusion.ddimSample(predXStart, x, t, eta, noise), predXStart }

@@ -5,11 +5,28 @@ import type { OpName } from '../ops/index.ts'
 import { formatCall } from '../shape.ts'
 import { kernelNames } from './generated/kernels.ts'
 import { layouts } from './generated/params.ts'
-import { cut, type CompiledKernel, type Encoder, type Job, type Kernel, type Launch, type MemoryType } from './launch.ts'
+import {
+  cut,
+  type CompiledKernel,
+  type Encoder,
+  type Job,
+  type Kernel,
+  type Launch,
+  type MemoryType,
+} from './launch.ts'
 import { launches } from './launches/index.ts'
 import { Heap } from './memory.ts'
 import { fieldsOf, putParams, wordsOf, type Buffer, type Fields, type Layout } from './params.ts'
-import { commandWords, growCommand, heapBase, job as word, maxChunks, writeCommand, type StartMessage, type WorkerReply } from './protocol.ts'
+import {
+  commandWords,
+  growCommand,
+  heapBase,
+  job as word,
+  maxChunks,
+  writeCommand,
+  type StartMessage,
+  type WorkerReply,
+} from './protocol.ts'
 import { Workers } from './workers.ts'
 
 export interface CPUStorage extends Storage {
@@ -31,7 +48,9 @@ export interface CPUSetup {
 }
 
 /** The kernels of `src/wasm`, which are called by their numbers. */
-const named = new Map<string, CompiledKernel>(kernelNames.map((name, number) => [name, { address: number, fields: fieldsOf(layouts[name]) }]))
+const named = new Map<string, CompiledKernel>(
+  kernelNames.map((name, number) => [name, { address: number, fields: fieldsOf(layouts[name]) }]),
+)
 /** Enough to hide the message's 50 µs behind work, few enough that the workers begin early. */
 const jobsPerBatch = 32
 /** Names of jobs are kept for error messages; older ones are done. */
@@ -40,12 +59,22 @@ const pageBytes = 65536
 
 /**
  * The CPU backend: WebAssembly SIMD kernels on worker threads. It is memory and the writing of jobs; `protocol.ts`
- * says what travels, `worker.ts` runs it. The host only enqueues, so a page's main thread is never blocked, and the same
- * messages serve one thread with memory of its own where SharedArrayBuffer is missing.
+ * says what travels, `worker.ts` runs it. The host only enqueues, so a page's main thread is never blocked, and the
+ * same messages serve one thread with memory of its own where SharedArrayBuffer is missing.
  */
 export class CPUBackend implements Backend {
   readonly kind = 'cpu'
-  readonly stats: BackendStats = { dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0, bytes: 0 }
+  readonly stats: BackendStats = {
+    dispatches: 0,
+    submits: 0,
+    reads: 0,
+    objectsCreated: 0,
+    liveBuffers: 0,
+    liveBytes: 0,
+    peakBytes: 0,
+    flops: 0,
+    bytes: 0,
+  }
   /** Null where the leader has memory of its own. */
   #memory: WebAssembly.Memory | null
   readonly #threads: number
@@ -88,7 +117,14 @@ export class CPUBackend implements Backend {
 
   allocate(bytes: number, reason: () => string): CPUStorage {
     this.#workers.check()
-    const storage: CPUStorage = { bytes: Heap.roundUp(bytes), version: 0, address: this.#take(bytes, reason), freed: false, written: false, packed: null }
+    const storage: CPUStorage = {
+      bytes: Heap.roundUp(bytes),
+      version: 0,
+      address: this.#take(bytes, reason),
+      freed: false,
+      written: false,
+      packed: null,
+    }
     this.stats.liveBuffers++
     this.stats.liveBytes += storage.bytes
     this.stats.peakBytes = Math.max(this.stats.peakBytes, this.stats.liveBytes)
@@ -106,7 +142,11 @@ export class CPUBackend implements Backend {
       address = this.#heap.take(bytes, limit)
     }
     if (address === null) {
-      throw new TweedieError('limit-exceeded', `${reason()} needs ${mebibytes(bytes)} more, but the CPU backend addresses ${mebibytes(this.#limit)} in all. ${memoryAdvice(this.stats)}, or a GPU.`)
+      throw new TweedieError(
+        'limit-exceeded',
+        `${reason()} needs ${mebibytes(bytes)} more, but the CPU backend addresses ${mebibytes(this.#limit)} in ` +
+          `all. ${memoryAdvice(this.stats)}, or a GPU.`,
+      )
     }
     const needed = Math.ceil(this.#heap.end / pageBytes)
     if (needed > this.#pages) {
@@ -114,7 +154,12 @@ export class CPUBackend implements Backend {
         this.#grow(needed)
       } catch (cause) {
         this.#heap.give(address, bytes)
-        throw new TweedieError('out-of-memory', `${reason()}: the system did not give ${mebibytes(needed * pageBytes)} in all. ${memoryAdvice(this.stats)}, or close what else needs memory.`, { cause })
+        throw new TweedieError(
+          'out-of-memory',
+          `${reason()}: the system did not give ${mebibytes(needed * pageBytes)} in all. ` +
+            `${memoryAdvice(this.stats)}, or close what else needs memory.`,
+          { cause },
+        )
       }
     }
     return address
@@ -180,7 +225,14 @@ export class CPUBackend implements Backend {
     ;(target as CPUStorage).written = true
     const words = Math.ceil(bytes / 4)
     const { chunks, each } = cut(words, 2 ** 16)
-    this.#encode({ kernel: 'copyWords', chunks, params: { target: { storage: target }, source: { storage: source }, words, each } }, () => 'a copy')
+    this.#encode(
+      {
+        kernel: 'copyWords',
+        chunks,
+        params: { target: { storage: target }, source: { storage: source }, words, each },
+      },
+      () => 'a copy',
+    )
   }
 
   async read(storage: Storage, bytes: number): Promise<ArrayBuffer> {
@@ -235,7 +287,13 @@ export class CPUBackend implements Backend {
     this.#encode({ kernel: 'fill', chunks, params: { target, words, value: 0, each } }, name)
   }
 
-  #pack(source: CPUStorage, key: string, bytes: number, pack: (target: Buffer) => void, name: () => string): Buffer | null {
+  #pack(
+    source: CPUStorage,
+    key: string,
+    bytes: number,
+    pack: (target: Buffer) => void,
+    name: () => string,
+  ): Buffer | null {
     if (!source.written) return null
     source.packed ??= new Map()
     let copy = source.packed.get(key)
@@ -257,7 +315,12 @@ export class CPUBackend implements Backend {
     return copy
   }
 
-  #compile<L extends Layout>(key: string, fields: Fields<L>, code: (memory: MemoryType) => Uint8Array, name: () => string): CompiledKernel<L> {
+  #compile<L extends Layout>(
+    key: string,
+    fields: Fields<L>,
+    code: (memory: MemoryType) => Uint8Array,
+    name: () => string,
+  ): CompiledKernel<L> {
     const known = this.#compiled.get(key)
     if (known) return known as CompiledKernel<L>
     const module = code(this.#memoryType)
@@ -273,7 +336,8 @@ export class CPUBackend implements Backend {
   }
 
   #encode<K extends Kernel>({ kernel, chunks, params, scratch = 0, flops = 0 }: Job<K>, name: () => string): void {
-    if (!(chunks >= 1)) throw new TweedieError('device-error', `${name()}: a job of ${chunks} chunks, which is a defect of this library.`)
+    if (!(chunks >= 1))
+      throw new TweedieError('device-error', `${name()}: a job of ${chunks} chunks, which is a defect of this library.`)
     const { address, fields } = typeof kernel === 'string' ? (named.get(kernel) as CompiledKernel) : kernel
     this.stats.dispatches++
     this.stats.flops += flops
@@ -339,7 +403,10 @@ export class CPUBackend implements Backend {
   #submit(): void {
     if (this.#length === 0) return
     const words = this.#words.slice(0, this.#length)
-    this.#workers.post({ kind: 'batch', words, data: this.#data }, [words.buffer, ...this.#data.map(({ buffer }) => buffer)])
+    this.#workers.post({ kind: 'batch', words, data: this.#data }, [
+      words.buffer,
+      ...this.#data.map(({ buffer }) => buffer),
+    ])
     this.#length = 0
     this.#jobs = 0
     this.#data = []
@@ -349,8 +416,16 @@ export class CPUBackend implements Backend {
   #explain({ job, message, memory }: Extract<WorkerReply, { kind: 'failure' }>): TweedieError {
     const name = this.#names[job - this.#named]?.() ?? 'an operation'
     return memory
-      ? new TweedieError('out-of-memory', `${name}: the system did not give the memory (${message}). ${memoryAdvice(this.stats)}, or close what else needs memory.`)
-      : new TweedieError('device-error', `${name} failed on the CPU backend (${message}). Request a new device; if it happens again it is a defect of this library.`)
+      ? new TweedieError(
+          'out-of-memory',
+          `${name}: the system did not give the memory (${message}). ${memoryAdvice(this.stats)}, or ` +
+            'close what else needs memory.',
+        )
+      : new TweedieError(
+          'device-error',
+          `${name} failed on the CPU backend (${message}). Request a new device; if it happens again it is ` +
+            'a defect of this library.',
+        )
   }
 
   dispose(): void {

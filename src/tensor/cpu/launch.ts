@@ -1,7 +1,7 @@
 /**
- * How an op becomes jobs of the CPU backend. A launch looks at parameters and shapes and hands its {@link Encoder} jobs,
- * which run one after another, each cut into chunks that threads claim. Into how many depends on the shape alone, never
- * on the number of threads: so results do not either. Launches hold no state.
+ * How an op becomes jobs of the CPU backend. A launch looks at parameters and shapes and hands its {@link Encoder}
+ * jobs, which run one after another, each cut into chunks that threads claim. Into how many depends on the shape alone,
+ * never on the number of threads: so results do not either. Launches hold no state.
  */
 import type { View } from '../backend.ts'
 import type { KernelName } from './generated/kernels.ts'
@@ -18,7 +18,11 @@ export interface CompiledKernel<L extends Layout = Layout> {
 /** A kernel of `src/wasm` by its name, or one compiled at run time. */
 export type Kernel = KernelName | CompiledKernel
 
-type LayoutOf<K extends Kernel> = K extends KernelName ? (typeof layouts)[K] : K extends CompiledKernel<infer L> ? L : never
+type LayoutOf<K extends Kernel> = K extends KernelName
+  ? (typeof layouts)[K]
+  : K extends CompiledKernel<infer L>
+    ? L
+    : never
 
 /** A kernel to run, cut into chunks. */
 export interface Job<K extends Kernel = Kernel> {
@@ -46,7 +50,10 @@ export interface Encoder {
    * packs into a temporary.
    */
   packed(source: View, key: string, bytes: number, pack: (target: Buffer) => void): Buffer | null
-  /** The kernel whose module `code` makes; equal keys must mean equal code. The module imports `env.memory` and has one export. */
+  /**
+   * The kernel whose module `code` makes; equal keys must mean equal code. The module imports
+   * `env.memory` and has one export.
+   */
   compile<L extends Layout>(key: string, fields: Fields<L>, code: (memory: MemoryType) => Uint8Array): CompiledKernel<L>
 }
 

@@ -1,6 +1,6 @@
 /**
- * The parameters of a kernel: 32-bit words, named in the order in which the kernel reads them. `generated/params.ts` has
- * the layouts of the WebAssembly kernels, read from their source; `emit/map.ts` has that of the kernels it makes.
+ * The parameters of a kernel: 32-bit words, named in the order in which the kernel reads them. `generated/params.ts`
+ * has the layouts of the WebAssembly kernels, read from their source; `emit/map.ts` has that of the kernels it makes.
  */
 import type { View } from '../backend.ts'
 
@@ -14,8 +14,8 @@ export type Layout = { readonly [field: string]: 'usize' | 'i32' | 'u32' | 'f32'
 type Word<T> = T extends 'usize' ? Buffer | 0 : number
 
 /**
- * What a launch gives for a layout: every field, by name. What it spreads into the object comes last there: fields after
- * a spread cost 0.4 µs each (Node 20).
+ * What a launch gives for a layout: every field, by name. What it spreads into the object comes last there: fields
+ * after a spread cost 0.4 µs each (Node 20).
  */
 export type Params<L extends Layout> = {
   readonly [F in keyof L]: L[F] extends `${infer T}[]` ? readonly Word<T>[] : Word<L[F]>
@@ -31,7 +31,11 @@ export interface Fields<L extends Layout = Layout> {
 }
 
 export function fieldsOf<L extends Layout>(layout: L): Fields<L> {
-  const all = Object.entries(layout).map(([name, type]) => ({ name, isFloat: type.startsWith('f32'), isList: type.endsWith('[]') }))
+  const all = Object.entries(layout).map(([name, type]) => ({
+    name,
+    isFloat: type.startsWith('f32'),
+    isList: type.endsWith('[]'),
+  }))
   const lists = all.filter(({ isList }) => isList).map(({ name }) => name)
   return { layout, all, singles: all.length - lists.length, lists }
 }
@@ -50,7 +54,12 @@ export function wordsOf({ singles, lists }: Fields, params: AnyParams): number {
 
 /** Puts parameters into memory, of which `words` and `floats` are views, from word `at` on. */
 export function putParams(
-  { all }: Fields, params: AnyParams, words: Int32Array, floats: Float32Array, at: number, addressOf: (buffer: Buffer) => number,
+  { all }: Fields,
+  params: AnyParams,
+  words: Int32Array,
+  floats: Float32Array,
+  at: number,
+  addressOf: (buffer: Buffer) => number,
 ): void {
   for (const { name, isFloat, isList } of all) {
     const value = params[name]
@@ -59,7 +68,14 @@ export function putParams(
   }
 }
 
-function put(value: Value, isFloat: boolean, words: Int32Array, floats: Float32Array, at: number, addressOf: (buffer: Buffer) => number): void {
+function put(
+  value: Value,
+  isFloat: boolean,
+  words: Int32Array,
+  floats: Float32Array,
+  at: number,
+  addressOf: (buffer: Buffer) => number,
+): void {
   if (typeof value !== 'number') words[at] = addressOf(value)
   else if (isFloat) floats[at] = value
   else words[at] = value

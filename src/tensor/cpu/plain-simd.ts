@@ -5,11 +5,11 @@ const codeSection = 10
 
 /**
  * The kernels for engines without relaxed SIMD: the same module with every `relaxed_madd` (a·b + c, one instruction)
- * written as a multiplication and an addition. Deriving it here takes a walk over the code and saves a second copy of all
- * kernels, 20 KB of gzipped download.
+ * written as a multiplication and an addition. Deriving it here takes a walk over the code and saves a second copy of
+ * all kernels, 20 KB of gzipped download.
  *
- * The walk needs to know how many bytes follow each instruction, for the instructions that AssemblyScript emits; one that
- * is unknown is an error, which the tests would see.
+ * The walk needs to know how many bytes follow each instruction, for the instructions that AssemblyScript emits; one
+ * that is unknown is an error, which the tests would see.
  */
 export function toPlainSimd(module: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   let at = 8
@@ -31,11 +31,13 @@ export function toPlainSimd(module: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBu
       for (let i = 0; i < count; i++) unsigned()
     }
     if (opcode >= 0x02 && opcode <= 0x04) return skip(1) // block, loop, if: a type
-    if (opcode === 0x0c || opcode === 0x0d || opcode === 0x10 || (opcode >= 0x20 && opcode <= 0x24)) return skip(1) // br, br_if, call, locals, globals
+    // br, br_if, call, locals, globals
+    if (opcode === 0x0c || opcode === 0x0d || opcode === 0x10 || (opcode >= 0x20 && opcode <= 0x24)) return skip(1)
     if (opcode === 0x0e) return skip(unsigned() + 1) // br_table
     if (opcode === 0x11) return skip(2) // call_indirect
     if (opcode >= 0x28 && opcode <= 0x3e) return skip(2) // loads and stores: alignment, offset
-    if (opcode === 0x3f || opcode === 0x40 || opcode === 0x41 || opcode === 0x42) return skip(1) // memory.size, .grow, i32.const, i64.const
+    // memory.size, .grow, i32.const, i64.const
+    if (opcode === 0x3f || opcode === 0x40 || opcode === 0x41 || opcode === 0x42) return skip(1)
     if (opcode === 0x43) return void (at += 4)
     if (opcode === 0x44) return void (at += 8)
     if (opcode === 0xfc) {
@@ -43,13 +45,27 @@ export function toPlainSimd(module: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBu
       if (extended <= 7) return // saturating truncations
       if (extended === 10) return skip(2) // memory.copy
       if (extended === 11) return skip(1) // memory.fill
-    } else if (opcode <= 0x01 || opcode === 0x05 || opcode === 0x0b || opcode === 0x0f || opcode === 0x1a || opcode === 0x1b || (opcode >= 0x45 && opcode <= 0xc4)) return
-    throw new TweedieError('cpu-unavailable', `The kernels hold an instruction ${opcode.toString(16)} that toPlainSimd does not know: a defect of this build.`)
+    } else if (
+      opcode <= 0x01 ||
+      opcode === 0x05 ||
+      opcode === 0x0b ||
+      opcode === 0x0f ||
+      opcode === 0x1a ||
+      opcode === 0x1b ||
+      (opcode >= 0x45 && opcode <= 0xc4)
+    )
+      return
+    throw new TweedieError(
+      'cpu-unavailable',
+      `The kernels hold an instruction ${opcode.toString(16)} that toPlainSimd does not know: a defect of this build.`,
+    )
   }
   const skipSimdImmediates = (opcode: number): void => {
     if (opcode <= 11 || opcode === 92 || opcode === 93) unsigned(), unsigned()
-    else if (opcode === 12 || opcode === 13) at += 16 // constant, shuffle
-    else if (opcode >= 21 && opcode <= 34) at += 1 // a lane
+    else if (opcode === 12 || opcode === 13)
+      at += 16 // constant, shuffle
+    else if (opcode >= 21 && opcode <= 34)
+      at += 1 // a lane
     else if (opcode >= 84 && opcode <= 91) unsigned(), unsigned(), (at += 1) // memory and a lane
   }
 

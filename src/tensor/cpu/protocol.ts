@@ -1,7 +1,7 @@
 /**
- * What the host and its workers agree on. The host never computes: it writes jobs as 32-bit words, a batch at a time, and
- * posts them to the first worker, the leader, which owns the order. Where memory is shared, further workers help with
- * the chunks of the job at hand; without SharedArrayBuffer the leader works alone, through the same messages.
+ * What the host and its workers agree on. The host never computes: it writes jobs as 32-bit words, a batch at a time,
+ * and posts them to the first worker, the leader, which owns the order. Where memory is shared, further workers help
+ * with the chunks of the job at hand; without SharedArrayBuffer the leader works alone, through the same messages.
  *
  * Memory: 64 KiB for the constants of the kernels' module, then the words of the batch being run, then the heap.
  */
@@ -11,7 +11,9 @@
  * from one thread's to the next's, words in all; then the kernel's parameters.
  */
 export const job = { kernel: 0, chunks: 1, first: 2, scratch: 3, stride: 4, length: 5, params: 6 } as const
-/** `kernel` of a piece of host data to be put into memory: words are its address and its number in the batch's `data`. */
+/**
+ * `kernel` of a piece of host data to be put into memory: words are its address and its number in the batch's `data`.
+ */
 export const writeCommand = -1
 /** `kernel` of a request for more memory: its word is the number of 64 KiB pages there must be. */
 export const growCommand = -2
@@ -21,7 +23,10 @@ export const commandBase = 65536
 export const commandWords = 65536
 export const heapBase = commandBase + commandWords * 4
 
-/** Below this, `kernel` numbers an export of the module; above, it is the address of [byte length, module] made at run time. */
+/**
+ * Below this, `kernel` numbers an export of the module; above, it is the address of [byte length,
+ * module] made at run time.
+ */
 export const firstCodeAddress = heapBase
 
 /** Words of the control block that threads share. */
@@ -54,7 +59,11 @@ export interface StartMessage {
 
 /** What the host posts to the leader. */
 export type LeaderMessage =
-  | { readonly kind: 'batch'; readonly words: Int32Array<ArrayBuffer>; readonly data: readonly Uint8Array<ArrayBuffer>[] }
+  | {
+      readonly kind: 'batch'
+      readonly words: Int32Array<ArrayBuffer>
+      readonly data: readonly Uint8Array<ArrayBuffer>[]
+    }
   | { readonly kind: 'read'; readonly id: number; readonly address: number; readonly bytes: number }
 
 /** `failure.job` counts the jobs of all batches since the start. */

@@ -9,20 +9,32 @@ import { toPlainSimd } from './plain-simd.ts'
 import { closed, control as controlWords } from './protocol.ts'
 
 /** The kernels' module for this engine, importing memory that is shared or not. */
-function chooseModule(simd: 'auto' | 'plain' | 'relaxed', shared: boolean): { module: Uint8Array<ArrayBuffer>; isRelaxed: boolean } {
+function chooseModule(
+  simd: 'auto' | 'plain' | 'relaxed',
+  shared: boolean,
+): { module: Uint8Array<ArrayBuffer>; isRelaxed: boolean } {
   const relaxed = Uint8Array.from(atob(kernels), (c) => c.charCodeAt(0))
   if (!shared) {
-    // The import reads: 6 "memory" 2 (a memory) and its limits' flags, 3 for shared with a maximum, 1 for a maximum only.
+    // The import reads: 6 "memory" 2 (a memory) and its limits' flags, 3 for shared with a maximum, 1 for a maximum
+    // only.
     const name = [6, ...'memory'].map((c) => (typeof c === 'number' ? c : c.charCodeAt(0)))
     const at = relaxed.findIndex((_, i) => name.every((byte, j) => relaxed[i + j] === byte) && relaxed[i + 7] === 2)
     relaxed[at + 8] = 1
   }
-  const has = (module: Uint8Array<ArrayBuffer>): boolean => typeof WebAssembly === 'object' && WebAssembly.validate(module)
+  const has = (module: Uint8Array<ArrayBuffer>): boolean =>
+    typeof WebAssembly === 'object' && WebAssembly.validate(module)
   if (simd !== 'plain' && has(relaxed)) return { module: relaxed, isRelaxed: true }
-  if (simd === 'relaxed') throw new TweedieError('cpu-unavailable', "simd: 'relaxed' needs an engine with WebAssembly relaxed SIMD (Node 22, Chrome 114, or newer); use 'auto'.")
+  if (simd === 'relaxed')
+    throw new TweedieError(
+      'cpu-unavailable',
+      "simd: 'relaxed' needs an engine with WebAssembly relaxed SIMD (Node 22, Chrome 114, or newer); use 'auto'.",
+    )
   const plain = toPlainSimd(relaxed)
   if (has(plain)) return { module: plain, isRelaxed: false }
-  throw new TweedieError('cpu-unavailable', 'The CPU backend needs WebAssembly with SIMD and bulk memory: use Node 20 or newer, or a browser of 2023 or newer.')
+  throw new TweedieError(
+    'cpu-unavailable',
+    'The CPU backend needs WebAssembly with SIMD and bulk memory: use Node 20 or newer, or a browser of 2023 or newer.',
+  )
 }
 
 /** What threads share, a memory as large as the system lets it become among it; null without SharedArrayBuffer. */
@@ -34,7 +46,11 @@ function sharedMemory(): { memory: WebAssembly.Memory; control: Int32Array; maxi
   // 4 GiB is all that WebAssembly addresses. It is only reserved, but some systems refuse even that.
   for (const maximumPages of [65536, 32768, 16384]) {
     try {
-      return { memory: new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages, shared: true }), control, maximumPages }
+      return {
+        memory: new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages, shared: true }),
+        control,
+        maximumPages,
+      }
     } catch {
       // The next one is smaller.
     }
@@ -44,7 +60,11 @@ function sharedMemory(): { memory: WebAssembly.Memory; control: Int32Array; maxi
 
 function checkNeed(bytes: number, most: number): void {
   if (bytes > most) {
-    throw new TweedieError('limit-exceeded', `The work needs ${mebibytes(bytes)}, but the CPU backend addresses ${mebibytes(most)}: use a smaller batch, or a GPU.`)
+    throw new TweedieError(
+      'limit-exceeded',
+      `The work needs ${mebibytes(bytes)}, but the CPU backend addresses ${mebibytes(most)}: use ` +
+        'a smaller batch, or a GPU.',
+    )
   }
   checkFreeMemory(bytes)
 }
@@ -52,7 +72,12 @@ function checkNeed(bytes: number, most: number): void {
 /**
  * Getting a CPU backend: which SIMD the engine has, how much memory it may address, how many threads there can be.
  */
-export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURequest): Promise<{ backend: CPUBackend; adapter: AdapterDescription }> {
+export async function requestCPU({
+  threads,
+  simd = 'auto',
+  need,
+  signal,
+}: CPURequest): Promise<{ backend: CPUBackend; adapter: AdapterDescription }> {
   signal?.throwIfAborted()
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
     throw new TweedieError('option', `threads: expected a whole number from 1 to 64, found ${threads}.`)
@@ -76,5 +101,8 @@ export async function requestCPU({ threads, simd = 'auto', need, signal }: CPURe
   }
   const name = `CPU, ${count} ${count === 1 ? 'thread' : 'threads'}, ${isRelaxed ? 'relaxed ' : ''}SIMD`
   const architecture = isRelaxed ? 'wasm-relaxed-simd' : 'wasm-simd'
-  return { backend, adapter: { vendor: 'cpu', architecture, name, software: true, maxBufferBytes: most, maxBindingBytes: most } }
+  return {
+    backend,
+    adapter: { vendor: 'cpu', architecture, name, software: true, maxBufferBytes: most, maxBindingBytes: most },
+  }
 }

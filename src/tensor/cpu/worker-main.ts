@@ -2,13 +2,27 @@
 import { work } from './worker.ts'
 
 declare const WorkerGlobalScope: unknown
-declare const require: ((name: string) => { parentPort: { postMessage(message: unknown, transfer?: ArrayBuffer[]): void; on(event: 'message', listener: (message: never) => void): void } })
+declare const require: (name: string) => {
+  parentPort: {
+    postMessage(message: unknown, transfer?: ArrayBuffer[]): void
+    on(event: 'message', listener: (message: never) => void): void
+  }
+}
 
 // A bundler may define "require" in a browser, too.
 if (typeof WorkerGlobalScope === 'undefined') {
   const { parentPort } = require('node:worker_threads')
-  work({ post: (message, transfer) => parentPort.postMessage(message, transfer), receive: (listener) => parentPort.on('message', listener) })
+  work({
+    post: (message, transfer) => parentPort.postMessage(message, transfer),
+    receive: (listener) => parentPort.on('message', listener),
+  })
 } else {
-  const scope = globalThis as unknown as { postMessage(message: unknown, transfer?: ArrayBuffer[]): void; onmessage: (event: { data: never }) => void }
-  work({ post: (message, transfer) => scope.postMessage(message, transfer), receive: (listener) => (scope.onmessage = ({ data }) => listener(data)) })
+  const scope = globalThis as unknown as {
+    postMessage(message: unknown, transfer?: ArrayBuffer[]): void
+    onmessage: (event: { data: never }) => void
+  }
+  work({
+    post: (message, transfer) => scope.postMessage(message, transfer),
+    receive: (listener) => (scope.onmessage = ({ data }) => listener(data)),
+  })
 }

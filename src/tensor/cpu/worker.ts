@@ -1,14 +1,26 @@
 /**
  * What runs in a worker. The leader takes batches from its messages and runs them job by job; helpers wait for jobs in
- * shared memory and never return to their event loop. Chunks are claimed by ticket, so a thread that is slow, or has not
- * started, takes fewer, and nobody waits for one that has claimed nothing.
+ * shared memory and never return to their event loop. Chunks are claimed by ticket, so a thread that is slow, or has
+ * not started, takes fewer, and nobody waits for one that has claimed nothing.
  *
- * The ticket holds the job's generation beside the next chunk. Whoever has claimed a chunk with a compare-and-swap knows
- * that the job it looked at was still the current one: the leader closes the ticket before it touches the job's words.
+ * The ticket holds the job's generation beside the next chunk. Whoever has claimed a chunk with a
+ * compare-and-swap knows that the job it looked at was still the current one: the leader closes the ticket before
+ * it touches the job's words.
  *
  * This file is bundled to a string by `scripts/kernels.js`; it may import types and constants only.
  */
-import { closed, commandBase, control as words, firstCodeAddress, growCommand, job as word, writeCommand, type LeaderMessage, type StartMessage, type WorkerReply } from './protocol.ts'
+import {
+  closed,
+  commandBase,
+  control as words,
+  firstCodeAddress,
+  growCommand,
+  job as word,
+  writeCommand,
+  type LeaderMessage,
+  type StartMessage,
+  type WorkerReply,
+} from './protocol.ts'
 
 type Kernel = (params: number, chunk: number, scratch: number) => void
 
@@ -44,7 +56,10 @@ class Thread {
   #view: Int32Array
 
   constructor({ module: bytes, memory, control, thread }: StartMessage) {
-    this.memory = memory instanceof WebAssembly.Memory ? memory : new WebAssembly.Memory({ initial: memory.pages, maximum: memory.maximum })
+    this.memory =
+      memory instanceof WebAssembly.Memory
+        ? memory
+        : new WebAssembly.Memory({ initial: memory.pages, maximum: memory.maximum })
     this.control = control
     this.index = thread
     const module = new WebAssembly.Module(bytes)
@@ -55,7 +70,8 @@ class Thread {
 
   /** Memory as words; made anew after the memory grew. */
   get view(): Int32Array {
-    if (this.#view.byteLength === 0 || this.#view.buffer !== this.memory.buffer) this.#view = new Int32Array(this.memory.buffer)
+    if (this.#view.byteLength === 0 || this.#view.buffer !== this.memory.buffer)
+      this.#view = new Int32Array(this.memory.buffer)
     return this.#view
   }
 
@@ -64,7 +80,9 @@ class Thread {
     return address < firstCodeAddress ? this.#kernels[address] : (this.#made.get(address) ?? this.#make(address))
   }
 
-  /** Compiles a module that the host put into memory: its length in bytes, then its bytes; its one export is the kernel. */
+  /**
+   * Compiles a module that the host put into memory: its length in bytes, then its bytes; its one export is the kernel.
+   */
   #make(address: number): Kernel {
     const length = this.view[address >>> 2]
     const bytes = new Uint8Array(this.memory.buffer, address + 4, length).slice()
@@ -83,7 +101,13 @@ class Thread {
       const job = Atomics.load(control, words.job)
       const at = job >>> 2
       const { view } = this
-      const [number, chunks, first, scratch, stride] = [view[at + word.kernel], view[at + word.chunks], view[at + word.first], view[at + word.scratch], view[at + word.stride]]
+      const [number, chunks, first, scratch, stride] = [
+        view[at + word.kernel],
+        view[at + word.chunks],
+        view[at + word.first],
+        view[at + word.scratch],
+        view[at + word.stride],
+      ]
       if (chunk >= chunks) return ticket
       if (Atomics.compareExchange(control, words.ticket, ticket, ticket + 1) !== ticket) continue
       try {

@@ -21,7 +21,10 @@ export class Workers {
   #failure: TweedieError | null = null
 
   /** Starts `starts.length` workers and resolves when the leader is ready; the others join when they are. */
-  static async start(starts: readonly Omit<StartMessage, 'kind' | 'thread'>[], onFailure: (reply: Extract<WorkerReply, { kind: 'failure' }>) => TweedieError): Promise<Workers> {
+  static async start(
+    starts: readonly Omit<StartMessage, 'kind' | 'thread'>[],
+    onFailure: (reply: Extract<WorkerReply, { kind: 'failure' }>) => TweedieError,
+  ): Promise<Workers> {
     const workers = new Workers(onFailure)
     await workers.#start(starts)
     return workers
@@ -36,13 +39,19 @@ export class Workers {
       let ready = false
       const policy = "a page's content security policy must allow worker-src blob: and script-src 'wasm-unsafe-eval'"
       const notStarted = (reason: string, cause?: unknown): TweedieError =>
-        new TweedieError('cpu-unavailable', `The CPU backend could not start a worker thread: ${reason} (${policy}).`, { cause })
+        new TweedieError('cpu-unavailable', `The CPU backend could not start a worker thread: ${reason} (${policy}).`, {
+          cause,
+        })
       const fail = (error: TweedieError): void => {
         this.stop(error)
         reject(error)
       }
       const died = (reason: string): void => {
-        fail(ready ? new TweedieError('device-lost', `A worker thread of the CPU backend ${reason}: request a new device.`) : notStarted(`it ${reason}`))
+        fail(
+          ready
+            ? new TweedieError('device-lost', `A worker thread of the CPU backend ${reason}: request a new device.`)
+            : notStarted(`it ${reason}`),
+        )
       }
       try {
         for (const [thread, start] of starts.entries()) {
@@ -52,7 +61,13 @@ export class Workers {
             const reply = message as WorkerReply
             if (reply.kind === 'refused') {
               return reply.memory
-                ? fail(new TweedieError('out-of-memory', `The system did not give the CPU backend its memory (${reply.message}): close what else needs memory.`))
+                ? fail(
+                    new TweedieError(
+                      'out-of-memory',
+                      `The system did not give the CPU backend its memory (${reply.message}): ` +
+                        'close what else needs memory.',
+                    ),
+                  )
                 : died(`failed (${reply.message})`)
             }
             if (reply.kind === 'ready' && thread === 0) {

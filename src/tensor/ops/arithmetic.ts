@@ -17,7 +17,8 @@ function binary(name: string, build: (a: Node, b: Node) => Node): (a: Operand, b
   const options = { name }
   return (a, b) => {
     if (typeof a === 'number') {
-      if (typeof b === 'number') throw new TweedieError('option', `${name}: expected at least one tensor, found two numbers.`)
+      if (typeof b === 'number')
+        throw new TweedieError('option', `${name}: expected at least one tensor, found two numbers.`)
       return map(left, [b], [a], options)
     }
     return typeof b === 'number' ? map(right, [a], [b], options) : map(both, [a, b], [], options)
@@ -85,13 +86,17 @@ export const silu = unary('silu', (x) => f.mul(x, f.sigmoid(x)))
 export const relu = unary('relu', (x) => f.select(f.gt(x, 0), x, 0))
 
 // The gradient is 1 on the bounds themselves, as in PyTorch's clamp.
-const clampExpression = expression(1, 2, ([x], [low, high]) => f.select(f.gt(x, high), high, f.select(f.gt(low, x), low, x)))
+const clampExpression = expression(1, 2, ([x], [low, high]) =>
+  f.select(f.gt(x, high), high, f.select(f.gt(low, x), low, x)),
+)
 /**
  * x, but `low` where it is below, and `high` where it is above. The gradient is 1 on the bounds themselves, as in
  * PyTorch's clamp.
  */
-export const clamp = (x: Tensor, low: number, high: number): Tensor => map(clampExpression, [x], [low, high], { name: 'clamp' })
+export const clamp = (x: Tensor, low: number, high: number): Tensor =>
+  map(clampExpression, [x], [low, high], { name: 'clamp' })
 
 const selectExpression = expression(3, 0, ([c, a, b]) => f.select(c, a, b))
 /** `a` where `condition` is not 0, else `b`; the three broadcast. The condition gets no gradient. */
-export const select = (condition: Tensor, a: Tensor, b: Tensor): Tensor => map(selectExpression, [condition, a, b], [], { name: 'select' })
+export const select = (condition: Tensor, a: Tensor, b: Tensor): Tensor =>
+  map(selectExpression, [condition, a, b], [], { name: 'select' })

@@ -1,6 +1,6 @@
 /**
- * Multi-head self-attention over the tokens of qkv [N, 3C, T], guided-diffusion's QKVAttention and QKVAttentionLegacy: no
- * bias, no mask. Nothing of size T×T exists in global memory: the forward pass keeps the logarithm of the sum of
+ * Multi-head self-attention over the tokens of qkv [N, 3C, T], guided-diffusion's QKVAttention and QKVAttentionLegacy:
+ * no bias, no mask. Nothing of size T×T exists in global memory: the forward pass keeps the logarithm of the sum of
  * exponentials of every query, from which the backward pass computes the probabilities again.
  */
 import { TweedieError, unexpected } from '../../errors.ts'
@@ -20,15 +20,24 @@ export interface AttentionParams {
 export const attentionOp = defineOp<AttentionParams>({
   name: 'attention',
   shape({ heads }, [qkv]): Spec[] {
-    if (qkv.shape.length !== 3 || qkv.shape[1] % 3 !== 0) throw shapeError('attention', 'queries, keys and values [N, 3C, T]', qkv.shape)
+    if (qkv.shape.length !== 3 || qkv.shape[1] % 3 !== 0)
+      throw shapeError('attention', 'queries, keys and values [N, 3C, T]', qkv.shape)
     const [n, rows, tokens] = qkv.shape
     if (!Number.isInteger(heads) || heads < 1 || (rows / 3) % heads !== 0) {
-      throw new TweedieError('option', `attention: expected a number of heads that divides the ${rows / 3} channels, found ${heads}.`)
+      throw new TweedieError(
+        'option',
+        `attention: expected a number of heads that divides the ${rows / 3} channels, found ${heads}.`,
+      )
     }
-    return [{ shape: [n, rows / 3, tokens], dtype: 'f32' }, { shape: [n, heads, tokens], dtype: 'f32' }]
+    return [
+      { shape: [n, rows / 3, tokens], dtype: 'f32' },
+      { shape: [n, heads, tokens], dtype: 'f32' },
+    ]
   },
   saves: () => ({ inputs: [0], outputs: [0, 1] }),
-  gradient: ({ params, input, output, cotangent }) => [applyOne(attentionGrad, params, [input(0), output(0), output(1), cotangent()])],
+  gradient: ({ params, input, output, cotangent }) => [
+    applyOne(attentionGrad, params, [input(0), output(0), output(1), cotangent()]),
+  ],
 })
 
 /** (qkv, out, logsumexp, dOut) → dqkv. */
@@ -42,9 +51,9 @@ export interface AttentionOptions {
   /** Must divide C; a head has d = C / heads channels. */
   readonly heads: number
   /**
-   * How the 3C rows are ordered. True (guided-diffusion's `use_new_attention_order`, QKVAttention): C rows of queries for
-   * all heads, then keys, then values. False (QKVAttentionLegacy, most released models): per head d rows of queries, d of
-   * keys, d of values.
+   * How the 3C rows are ordered. True (guided-diffusion's `use_new_attention_order`, QKVAttention): C rows of queries
+   * for all heads, then keys, then values. False (QKVAttentionLegacy, most released models): per head d rows of
+   * queries, d of keys, d of values.
    */
   readonly newOrder: boolean
 }

@@ -24,8 +24,18 @@ const convolvedSize = (size: number, kernel: number, { stride, padding }: ConvPa
   Math.floor((size + 2 * padding - kernel) / stride) + 1
 
 function checkParams(op: string, { stride, padding }: ConvParams, kernel: readonly number[]): void {
-  if (!Number.isInteger(stride) || stride < 1 || !Number.isInteger(padding) || padding < 0 || kernel.some((k) => k < 1 || k > 11)) {
-    throw new TweedieError('option', `${op}: expected a stride of 1 or more, a padding of 0 or more and kernels of 1 to 11, found stride ${stride}, padding ${padding}, kernel ${kernel.join('x')}.`)
+  if (
+    !Number.isInteger(stride) ||
+    stride < 1 ||
+    !Number.isInteger(padding) ||
+    padding < 0 ||
+    kernel.some((k) => k < 1 || k > 11)
+  ) {
+    throw new TweedieError(
+      'option',
+      `${op}: expected a stride of 1 or more, a padding of 0 or more and kernels of 1 to 11, found stride ` +
+        `${stride}, padding ${padding}, kernel ${kernel.join('x')}.`,
+    )
   }
 }
 
@@ -35,7 +45,10 @@ export interface ConvForwardParams extends ConvParams {
   readonly residual: boolean
 }
 
-/** [N, Cin, H, W] with weight [Cout, Cin, KH, KW], an optional bias [Cout] and an optional residual of the output's shape. */
+/**
+ * [N, Cin, H, W] with weight [Cout, Cin, KH, KW], an optional bias [Cout] and an optional residual of the output's
+ * shape.
+ */
 export const conv2dOp = defineOp<ConvForwardParams>({
   name: 'conv2d',
   shape(params, [x, weight, ...optional]) {
@@ -44,12 +57,15 @@ export const conv2dOp = defineOp<ConvForwardParams>({
     }
     const bias = params.bias ? optional[0] : undefined
     const residual = params.residual ? optional[optional.length - 1] : undefined
-    if (bias && (bias.shape.length !== 1 || bias.shape[0] !== weight.shape[0])) throw shapeError('conv2d', `a bias [${weight.shape[0]}]`, bias.shape)
+    if (bias && (bias.shape.length !== 1 || bias.shape[0] !== weight.shape[0]))
+      throw shapeError('conv2d', `a bias [${weight.shape[0]}]`, bias.shape)
     const [cout, , kh, kw] = weight.shape
     checkParams('conv2d', params, [kh, kw])
     const out = [x.shape[0], cout, convolvedSize(x.shape[2], kh, params), convolvedSize(x.shape[3], kw, params)]
-    if (out[2] < 1 || out[3] < 1) throw shapeError('conv2d', 'an image no smaller than the kernel', x.shape, weight.shape)
-    if (residual && !sameShape(residual.shape, out)) throw shapeError('conv2d', `a residual ${formatShape(out)}`, residual.shape)
+    if (out[2] < 1 || out[3] < 1)
+      throw shapeError('conv2d', 'an image no smaller than the kernel', x.shape, weight.shape)
+    if (residual && !sameShape(residual.shape, out))
+      throw shapeError('conv2d', `a residual ${formatShape(out)}`, residual.shape)
     return [{ shape: out, dtype: 'f32' }]
   },
   saves: (_, [x, weight]) => ({ inputs: [...(weight ? [0] : []), ...(x ? [1] : [])] }),
@@ -99,5 +115,9 @@ export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Te
   refuseUnknown('conv2d', options, convOptions)
   const { bias, residual, stride = 1, padding = 0 } = options
   const optional = [bias, residual].filter((t) => t !== undefined)
-  return applyOne(conv2dOp, { stride, padding, bias: bias !== undefined, residual: residual !== undefined }, [x, weight, ...optional])
+  return applyOne(conv2dOp, { stride, padding, bias: bias !== undefined, residual: residual !== undefined }, [
+    x,
+    weight,
+    ...optional,
+  ])
 }

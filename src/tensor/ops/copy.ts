@@ -8,7 +8,9 @@ import { applyOne, checkTensor, defineOp, type Op } from '../op.ts'
 import { checkArray, formatShape, normalizeAxis, shapeError, sizeOf, stridesOf, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 
-/** A box of one input, and where it lands in the output: both described by an offset and a stride per axis of the box. */
+/**
+ * A box of one input, and where it lands in the output: both described by an offset and a stride per axis of the box.
+ */
 export interface Box {
   readonly input: number
   readonly extent: Shape
@@ -33,24 +35,45 @@ export const copy: Op<CopyParams> = defineOp<CopyParams>({
     const inputs = 1 + Math.max(...params.boxes.map((b) => b.input))
     return Array.from({ length: inputs }, (_, i) => {
       if (!needs(i)) return null
-      const boxes = params.boxes.filter((b) => b.input === i).map((b): Box => ({ input: 0, extent: b.extent, from: b.to, to: b.from }))
+      const boxes = params.boxes
+        .filter((b) => b.input === i)
+        .map((b): Box => ({ input: 0, extent: b.extent, from: b.to, to: b.from }))
       return applyOne(copy, { boxes, shape: inputSpec(i).shape }, [dy])
     })
   },
 })
 
-const copyOne = <D extends DType>(user: string, params: CopyParams, x: Tensor<D>): Tensor<D> => applyOne<CopyParams, D>(copy, params, [x], user)
+const copyOne = <D extends DType>(user: string, params: CopyParams, x: Tensor<D>): Tensor<D> =>
+  applyOne<CopyParams, D>(copy, params, [x], user)
 
 /** Reorders axes: axis i of the result is axis `order[i]` of `x`. */
 export function permute<D extends DType>(x: Tensor<D>, order: readonly number[]): Tensor<D> {
   checkTensor('permute', x)
   checkArray('permute', 'the order of the axes', order)
   if ([...order].sort((a, b) => a - b).some((axis, i) => axis !== i) || order.length !== x.shape.length) {
-    throw new TweedieError('shape', `permute: expected an order of the ${x.shape.length} axes of ${formatShape(x.shape)}, found ${formatShape(order)}.`)
+    throw new TweedieError(
+      'shape',
+      `permute: expected an order of the ${x.shape.length} axes of ${formatShape(x.shape)}, ` +
+        `found ${formatShape(order)}.`,
+    )
   }
   const shape = order.map((axis) => x.shape[axis])
   const strides = stridesOf(x.shape)
-  return copyOne('permute', { shape, boxes: [{ input: 0, extent: shape, from: { offset: 0, strides: order.map((axis) => strides[axis]) }, to: { offset: 0, strides: stridesOf(shape) } }] }, x)
+  return copyOne(
+    'permute',
+    {
+      shape,
+      boxes: [
+        {
+          input: 0,
+          extent: shape,
+          from: { offset: 0, strides: order.map((axis) => strides[axis]) },
+          to: { offset: 0, strides: stridesOf(shape) },
+        },
+      ],
+    },
+    x,
+  )
 }
 
 /** Elements `start` (inclusive) to `end` (exclusive) along `axis`. */
@@ -62,19 +85,42 @@ export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number
   }
   const shape = x.shape.map((n, i) => (i === a ? end - start : n))
   const strides = stridesOf(x.shape)
-  return copyOne('slice', { shape, boxes: [{ input: 0, extent: shape, from: { offset: start * strides[a], strides }, to: { offset: 0, strides: stridesOf(shape) } }] }, x)
+  return copyOne(
+    'slice',
+    {
+      shape,
+      boxes: [
+        {
+          input: 0,
+          extent: shape,
+          from: { offset: start * strides[a], strides },
+          to: { offset: 0, strides: stridesOf(shape) },
+        },
+      ],
+    },
+    x,
+  )
 }
 
 /** Surrounds `x` with zeros: `before[i]` and `after[i]` elements along axis i. */
 export function pad<D extends DType>(x: Tensor<D>, before: readonly number[], after: readonly number[]): Tensor<D> {
   checkTensor('pad', x)
   for (const list of [before, after]) checkArray('pad', 'a number for each axis', list)
-  const usable = (list: readonly number[]): boolean => list.length === x.shape.length && list.every((n) => Number.isInteger(n) && n >= 0)
-  if (!usable(before) || !usable(after)) throw shapeError('pad', `for each axis of ${formatShape(x.shape)} two numbers of 0 or more`, before, after)
+  const usable = (list: readonly number[]): boolean =>
+    list.length === x.shape.length && list.every((n) => Number.isInteger(n) && n >= 0)
+  if (!usable(before) || !usable(after))
+    throw shapeError('pad', `for each axis of ${formatShape(x.shape)} two numbers of 0 or more`, before, after)
   const shape = x.shape.map((n, i) => n + before[i] + after[i])
   const strides = stridesOf(shape)
   const offset = strides.reduce((sum, s, i) => sum + s * before[i], 0)
-  return copyOne('pad', { shape, boxes: [{ input: 0, extent: x.shape, from: { offset: 0, strides: stridesOf(x.shape) }, to: { offset, strides } }] }, x)
+  return copyOne(
+    'pad',
+    {
+      shape,
+      boxes: [{ input: 0, extent: x.shape, from: { offset: 0, strides: stridesOf(x.shape) }, to: { offset, strides } }],
+    },
+    x,
+  )
 }
 
 /** Joins tensors that agree in all dimensions but `axis`. */
@@ -84,7 +130,8 @@ export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis: num
   for (const t of tensors) checkTensor('concat', t)
   const a = normalizeAxis('concat', axis, tensors[0].shape.length)
   for (const t of tensors) {
-    if (t.dtype !== tensors[0].dtype) throw new TweedieError('shape', `concat: expected tensors of one type, found ${tensors[0].dtype} and ${t.dtype}.`)
+    if (t.dtype !== tensors[0].dtype)
+      throw new TweedieError('shape', `concat: expected tensors of one type, found ${tensors[0].dtype} and ${t.dtype}.`)
     if (t.shape.length !== tensors[0].shape.length || t.shape.some((n, i) => i !== a && n !== tensors[0].shape[i])) {
       throw shapeError('concat', `shapes that differ along axis ${a} only`, ...tensors.map((u) => u.shape))
     }
@@ -113,4 +160,5 @@ export function split<D extends DType>(x: Tensor<D>, axis: number, sizes: readon
 }
 
 /** Whether the boxes write every element of the output. */
-export const coversAll = ({ boxes, shape }: CopyParams): boolean => boxes.reduce((sum, b) => sum + sizeOf(b.extent), 0) === sizeOf(shape)
+export const coversAll = ({ boxes, shape }: CopyParams): boolean =>
+  boxes.reduce((sum, b) => sum + sizeOf(b.extent), 0) === sizeOf(shape)

@@ -21,7 +21,8 @@ const masked = expression(2, 2, ([x, bits], [threshold, scale]) => f.select(f.ge
  */
 export function dropout(x: Tensor, p: number, { seed, draw, purpose, samples }: DropoutStream): Tensor {
   checkTensor('dropout', x)
-  if (!(p >= 0 && p < 1)) throw new TweedieError('option', `dropout: expected a probability from 0 to below 1, found ${p}.`)
+  if (!(p >= 0 && p < 1))
+    throw new TweedieError('option', `dropout: expected a probability from 0 to below 1, found ${p}.`)
   if (p === 0) return x
   const bits = randomBits(samples, { seed, draw, purpose, shape: x.shape.slice(1) })
   const y = map(masked, [x, bits], [p * 2 ** 32, 1 / (1 - p)], { name: 'dropout' })

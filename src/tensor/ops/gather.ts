@@ -19,13 +19,17 @@ export const gatherOp = defineOp<GatherParams>({
   dtypes: ['f32', 'i32'],
   shape({ axis }, [x, index], user) {
     const { shape } = index
-    const fits = shape.length === 1 || (shape.length === x.shape.length && shape.every((n, i) => i === axis || n === x.shape[i]))
+    const fits =
+      shape.length === 1 || (shape.length === x.shape.length && shape.every((n, i) => i === axis || n === x.shape[i]))
     if (!fits) throw shapeError(user, `an index like the table in all axes but ${axis}`, x.shape, shape)
     const picks = shape.length === 1 ? shape[0] : shape[axis]
     return [{ shape: x.shape.map((n, i) => (i === axis ? picks : n)), dtype: 'f32' }]
   },
   saves: () => ({ inputs: [1] }),
-  gradient: ({ params, input, inputSpec, cotangent }) => [applyOne(gatherGrad, { ...params, shape: inputSpec(0).shape }, [cotangent(), input(1)]), null],
+  gradient: ({ params, input, inputSpec, cotangent }) => [
+    applyOne(gatherGrad, { ...params, shape: inputSpec(0).shape }, [cotangent(), input(1)]),
+    null,
+  ],
 })
 
 /** (dy, index) → dx of `shape`. */
@@ -47,7 +51,8 @@ export function gather(x: Tensor, axis: number, index: Tensor<'i32'>): Tensor {
   checkTensor('gather', x)
   checkTensor('gather', index)
   const a = normalizeAxis('gather', axis, x.shape.length)
-  if (index.shape.length !== x.shape.length) throw shapeError('gather', 'an index of the rank of the table', x.shape, index.shape)
+  if (index.shape.length !== x.shape.length)
+    throw shapeError('gather', 'an index of the rank of the table', x.shape, index.shape)
   const table = index.shape.reduce((t, n, i) => (i !== a && n < t.shape[i] ? slice(t, i, 0, n) : t), x)
   return applyOne(gatherOp, { axis: a }, [table, index])
 }
@@ -56,6 +61,7 @@ export function gather(x: Tensor, axis: number, index: Tensor<'i32'>): Tensor {
 export function embedding(table: Tensor, indices: Tensor<'i32'>): Tensor {
   checkTensor('embedding', table)
   checkTensor('embedding', indices)
-  if (table.shape.length !== 2 || indices.shape.length !== 1) throw shapeError('embedding', 'a table [V, D] and indices [N]', table.shape, indices.shape)
+  if (table.shape.length !== 2 || indices.shape.length !== 1)
+    throw shapeError('embedding', 'a table [V, D] and indices [N]', table.shape, indices.shape)
   return applyOne(gatherOp, { axis: 0 }, [table, indices], 'embedding')
 }

@@ -33,17 +33,30 @@ export interface GroupNormParams {
 export const groupNormOp = defineOp<GroupNormParams>({
   name: 'groupNorm',
   shape({ groups, eps, scaleShift }, [x, weight, bias, modulation]): Spec[] {
-    if (x.shape.length < 2 || x.shape.length > 4) throw shapeError('groupNorm', 'an input [N, C], [N, C, T] or [N, C, H, W]', x.shape)
+    if (x.shape.length < 2 || x.shape.length > 4)
+      throw shapeError('groupNorm', 'an input [N, C], [N, C, T] or [N, C, H, W]', x.shape)
     const [n, channels] = x.shape
-    if (!(typeof eps === 'number' && eps >= 0)) throw new TweedieError('option', `groupNorm: expected an eps of 0 or more, found ${eps}.`)
+    if (!(typeof eps === 'number' && eps >= 0))
+      throw new TweedieError('option', `groupNorm: expected an eps of 0 or more, found ${eps}.`)
     if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
-      throw new TweedieError('option', `groupNorm: expected a number of groups that divides the ${channels} channels, found ${groups}.`)
+      throw new TweedieError(
+        'option',
+        `groupNorm: expected a number of groups that divides the ${channels} channels, found ${groups}.`,
+      )
     }
-    for (const t of [weight, bias]) if (t.shape.length !== 1 || t.shape[0] !== channels) throw shapeError('groupNorm', `a weight and a bias [${channels}]`, t.shape)
-    if (scaleShift && (modulation.shape.length !== 2 || modulation.shape[0] !== n || modulation.shape[1] !== 2 * channels)) {
+    for (const t of [weight, bias])
+      if (t.shape.length !== 1 || t.shape[0] !== channels)
+        throw shapeError('groupNorm', `a weight and a bias [${channels}]`, t.shape)
+    if (
+      scaleShift &&
+      (modulation.shape.length !== 2 || modulation.shape[0] !== n || modulation.shape[1] !== 2 * channels)
+    ) {
       throw shapeError('groupNorm', `scale and shift [${n}, ${2 * channels}]`, modulation.shape)
     }
-    return [{ shape: x.shape, dtype: 'f32' }, { shape: [n, groups, 2], dtype: 'f32' }]
+    return [
+      { shape: x.shape, dtype: 'f32' },
+      { shape: [n, groups, 2], dtype: 'f32' },
+    ]
   },
   saves: ({ scaleShift }) => ({ inputs: scaleShift ? [0, 1, 2, 3] : [0, 1, 2], outputs: [1] }),
   gradient({ params, input, output, cotangent, needs }) {
@@ -51,7 +64,8 @@ export const groupNormOp = defineOp<GroupNormParams>({
     const forward = [x, cotangent(), output(1), weight, bias, ...(scaleShift ? [scaleShift] : [])]
     const [a, b] = applyOp(groupNormSums, params, forward) as Tensor[]
     // Of each sample; the tape sums them.
-    const modulated = (s: Tensor): Tensor => (scaleShift ? map(timesOnePlus, [s, slice(scaleShift, 1, 0, x.shape[1])]) : s)
+    const modulated = (s: Tensor): Tensor =>
+      scaleShift ? map(timesOnePlus, [s, slice(scaleShift, 1, 0, x.shape[1])]) : s
     return [
       needs(0) ? applyOne(groupNormDataGrad, params, [...forward, a, b]) : null,
       needs(1) ? modulated(b) : null,
@@ -85,7 +99,9 @@ export interface GroupNormOptions {
   readonly weight: Tensor
   /** [C] */
   readonly bias: Tensor
-  /** `[N, 2C]`: first half scale, second half shift. The normalised values are multiplied by 1 + scale, then shifted. */
+  /**
+   * `[N, 2C]`: first half scale, second half shift. The normalised values are multiplied by 1 + scale, then shifted.
+   */
   readonly scaleShift?: Tensor
   /** Ends in SiLU. Default false. */
   readonly silu?: boolean
@@ -107,7 +123,12 @@ export function groupNorm(x: Tensor, options: GroupNormOptions): Tensor {
   refuseUnknown('groupNorm', options, groupNormOptions)
   const { groups, weight, bias, scaleShift, silu = false, eps = 1e-5 } = options
   const params = { groups, eps, silu, scaleShift: scaleShift !== undefined }
-  const [y, statistics] = applyOp(groupNormOp, params, [x, weight, bias, ...(scaleShift ? [scaleShift] : [])]) as Tensor[]
+  const [y, statistics] = applyOp(groupNormOp, params, [
+    x,
+    weight,
+    bias,
+    ...(scaleShift ? [scaleShift] : []),
+  ]) as Tensor[]
   // The tape holds what the backward pass needs; nobody else does.
   statistics.dispose()
   return y

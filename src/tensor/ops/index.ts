@@ -42,4 +42,6 @@ export const ops = {
 } as const
 
 export type OpName = keyof typeof ops
-export type ParamsOf<K extends OpName> = (typeof ops)[K] extends { shape(params: infer P, inputs: never): unknown } ? P : never
+export type ParamsOf<K extends OpName> = (typeof ops)[K] extends { shape(params: infer P, inputs: never): unknown }
+  ? P
+  : never

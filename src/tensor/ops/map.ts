@@ -1,6 +1,6 @@
 /**
- * `map`: any elementwise arithmetic over broadcast inputs in one pass over memory. See `expression.ts` for the language;
- * `arithmetic.ts` gives its words names.
+ * `map`: any elementwise arithmetic over broadcast inputs in one pass over memory. See `expression.ts` for the
+ * language; `arithmetic.ts` gives its words names.
  */
 import { TweedieError, unexpected } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
@@ -27,10 +27,13 @@ export const mapOp = defineOp<MapParams>({
   dtypes: 'any',
   shape({ dtype, shape }, inputs, user): Spec[] {
     const found = broadcastShapes(user, [...(shape ? [shape] : []), ...inputs.map((t) => t.shape)])
-    if (shape && !sameShape(found, shape)) throw shapeError(user, `inputs that broadcast to ${formatShape(shape)}`, ...inputs.map((t) => t.shape))
+    if (shape && !sameShape(found, shape))
+      throw shapeError(user, `inputs that broadcast to ${formatShape(shape)}`, ...inputs.map((t) => t.shape))
     return [{ shape: found, dtype }]
   },
-  saves: (params, needs) => ({ inputs: [...new Set(needs.flatMap((need, i) => (need ? differentiate(params.expression, i).uses : [])))] }),
+  saves: (params, needs) => ({
+    inputs: [...new Set(needs.flatMap((need, i) => (need ? differentiate(params.expression, i).uses : [])))],
+  }),
   gradient({ params, input, cotangent, needs }) {
     const dy = cotangent()
     return Array.from({ length: params.expression.inputs }, (_, i) => {
@@ -55,14 +58,29 @@ export interface MapOptions<D extends DType> {
 }
 
 /** Evaluates `expression` over `inputs`, which broadcast against each other, with the numbers `scalars`. */
-export function map<D extends DType = 'f32'>(expression: Expression, inputs: readonly AnyTensor[], scalars: readonly number[] = [], options: MapOptions<D> = {}): Tensor<D> {
+export function map<D extends DType = 'f32'>(
+  expression: Expression,
+  inputs: readonly AnyTensor[],
+  scalars: readonly number[] = [],
+  options: MapOptions<D> = {},
+): Tensor<D> {
   const { dtype = 'f32' as D, shape, name = 'map' } = options
-  if (!isExpression(expression)) throw unexpected(name, 'an expression that expression() of this copy of the library made', expression)
+  if (!isExpression(expression))
+    throw unexpected(name, 'an expression that expression() of this copy of the library made', expression)
   if (inputs.length !== expression.inputs || scalars.length !== expression.scalars) {
-    throw new TweedieError('option', `${name}: the expression takes ${expression.inputs} tensors and ${expression.scalars} numbers, found ${inputs.length} and ${scalars.length}.`)
+    throw new TweedieError(
+      'option',
+      `${name}: the expression takes ${expression.inputs} tensors and ${expression.scalars} numbers, found ` +
+        `${inputs.length} and ${scalars.length}.`,
+    )
   }
   for (const value of scalars) checkNumber(name, value)
-  return applyOne<MapParams, D>(mapOp, { expression, scalars, dtype: checkDType(name, dtype), shape: shape && checkShape(name, shape) }, inputs, name)
+  return applyOne<MapParams, D>(
+    mapOp,
+    { expression, scalars, dtype: checkDType(name, dtype), shape: shape && checkShape(name, shape) },
+    inputs,
+    name,
+  )
 }
 
 function checkNumber(user: string, value: number): void {
@@ -72,9 +90,15 @@ function checkNumber(user: string, value: number): void {
 const fill = expression(0, 1, (_, [value]) => value)
 
 function filled(user: string, device: Device, shape: Shape, value: number): Tensor {
-  if (typeof device?.runOp !== 'function') throw unexpected(user, 'a device', device, `${user}(device, shape${user === 'full' ? ', value' : ''})`)
+  if (typeof device?.runOp !== 'function')
+    throw unexpected(user, 'a device', device, `${user}(device, shape${user === 'full' ? ', value' : ''})`)
   checkNumber(user, value)
-  return device.runOp(mapOp, { expression: fill, scalars: [value], dtype: 'f32', shape: checkShape(user, shape) }, [], user)[0] as Tensor
+  return device.runOp(
+    mapOp,
+    { expression: fill, scalars: [value], dtype: 'f32', shape: checkShape(user, shape) },
+    [],
+    user,
+  )[0] as Tensor
 }
 
 /** A tensor in which every element is `value`. */

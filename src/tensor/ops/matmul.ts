@@ -14,13 +14,15 @@ export interface MatmulParams {
   readonly transposeB: boolean
 }
 
-const flip = (shape: Shape, transpose: boolean): Shape => (transpose ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : shape)
+const flip = (shape: Shape, transpose: boolean): Shape =>
+  transpose ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : shape
 
 /** The op behind {@link matmul} and {@link linear}. */
 export const matmulOp = defineOp<MatmulParams>({
   name: 'matmul',
   shape({ transposeA, transposeB }, [a, b], user) {
-    if (a.shape.length < 2 || b.shape.length < 2) throw shapeError(user, 'two matrices or batches of them', a.shape, b.shape)
+    if (a.shape.length < 2 || b.shape.length < 2)
+      throw shapeError(user, 'two matrices or batches of them', a.shape, b.shape)
     const left = flip(a.shape, transposeA)
     const right = flip(b.shape, transposeB)
     if (left[left.length - 1] !== right[right.length - 2]) throw shapeError(user, 'equal inner dimensions', left, right)
@@ -30,7 +32,8 @@ export const matmulOp = defineOp<MatmulParams>({
   saves: (_, [a, b]) => ({ inputs: [...(b ? [0] : []), ...(a ? [1] : [])] }),
   gradient({ params: { transposeA, transposeB }, input, cotangent, needs }) {
     const dy = cotangent()
-    const product = (a: Tensor, ta: boolean, b: Tensor, tb: boolean): Tensor => matmul(a, b, { transposeA: ta, transposeB: tb })
+    const product = (a: Tensor, ta: boolean, b: Tensor, tb: boolean): Tensor =>
+      matmul(a, b, { transposeA: ta, transposeB: tb })
     const da = (): Tensor => {
       const b = input(1) as Tensor
       return transposeA ? product(b, transposeB, dy, true) : product(dy, false, b, !transposeB)
@@ -48,7 +51,10 @@ const matmulOptions = { transposeA: true, transposeB: true } as const
 /** `a` [..., M, K] times `b` [..., K, N] (each stored transposed if so said) gives [..., M, N]. */
 export function matmul(a: Tensor, b: Tensor, options: Partial<MatmulParams> = {}): Tensor {
   refuseUnknown('matmul', options, matmulOptions)
-  return applyOne(matmulOp, { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false }, [a, b])
+  return applyOne(matmulOp, { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false }, [
+    a,
+    b,
+  ])
 }
 
 /** `x` [N, I] through a layer with `weight` [O, I] and `bias` [O] gives [N, O]. */

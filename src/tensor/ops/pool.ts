@@ -35,7 +35,11 @@ function check(op: string, x: Shape, { kernel, stride, padding }: WindowParams):
   if (x.length !== 4) throw shapeError(op, 'an input [N, C, H, W]', x)
   const whole = [kernel, stride, padding].every(Number.isInteger)
   if (!whole || kernel < 1 || stride < 1 || padding < 0 || padding > kernel / 2) {
-    throw new TweedieError('option', `${op}: expected a kernel and a stride of 1 or more and a padding from 0 to half the kernel, found kernel ${kernel}, stride ${stride}, padding ${padding}.`)
+    throw new TweedieError(
+      'option',
+      `${op}: expected a kernel and a stride of 1 or more and a padding from 0 to half the kernel, found kernel ` +
+        `${kernel}, stride ${stride}, padding ${padding}.`,
+    )
   }
 }
 
@@ -49,7 +53,8 @@ export function pooledSize(size: number, { kernel, stride, padding }: WindowPara
 function pooledShape(op: string, x: Shape, params: WindowParams, ceilMode = false): Shape {
   check(op, x, params)
   const [ho, wo] = [pooledSize(x[2], params, ceilMode), pooledSize(x[3], params, ceilMode)]
-  if (ho < 1 || wo < 1) throw shapeError(op, `an image that a window of ${params.kernel} x ${params.kernel} fits into`, x)
+  if (ho < 1 || wo < 1)
+    throw shapeError(op, `an image that a window of ${params.kernel} x ${params.kernel} fits into`, x)
   return [x[0], x[1], ho, wo]
 }
 
@@ -74,10 +79,15 @@ export const maxPoolOp = defineOp<MaxPoolParams>({
   name: 'maxPool',
   shape(params, [x], user) {
     const shape = pooledShape(user, x.shape, params, params.ceilMode)
-    return [{ shape, dtype: 'f32' }, { shape, dtype: 'i32' }]
+    return [
+      { shape, dtype: 'f32' },
+      { shape, dtype: 'i32' },
+    ]
   },
   saves: () => ({ outputs: [1] }),
-  gradient: ({ params, inputSpec, output, cotangent }) => [applyOne(maxPoolGrad, { ...params, shape: inputSpec(0).shape }, [cotangent(), output(1)])],
+  gradient: ({ params, inputSpec, output, cotangent }) => [
+    applyOne(maxPoolGrad, { ...params, shape: inputSpec(0).shape }, [cotangent(), output(1)]),
+  ],
 })
 
 /** (dy, taps) → dx of `shape`. */
@@ -107,7 +117,12 @@ export function avgPool2d(x: Tensor, options: PoolOptions): Tensor {
   checkTensor('avgPool2d', x)
   refuseUnknown('avgPool2d', options, poolOptions)
   const { kernel, stride = kernel, padding = 0 } = options
-  return applyOne(windowSum, { kernel, stride, padding, scale: 1 / (kernel * kernel), shape: x.shape }, [x], 'avgPool2d')
+  return applyOne(
+    windowSum,
+    { kernel, stride, padding, scale: 1 / (kernel * kernel), shape: x.shape },
+    [x],
+    'avgPool2d',
+  )
 }
 
 /** Options of {@link maxPool2d}. */

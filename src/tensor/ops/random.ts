@@ -21,7 +21,11 @@ function check(op: string, { seed, draw, purpose, shape }: RandomParams, samples
   if (samples.shape.length !== 1) throw shapeError(op, 'sample indices [N]', samples.shape)
   checkArray(op, 'the two words of a seed (splitSeed makes them)', seed)
   if (seed.length !== 2 || ![...seed, draw, purpose].every(isWord)) {
-    throw new TweedieError('option', `${op}: a seed's words, draw and purpose are whole numbers from 0 to 2^32 - 1, found seed ${seed.join(', ')}, draw ${draw}, purpose ${purpose}.`)
+    throw new TweedieError(
+      'option',
+      `${op}: a seed's words, draw and purpose are whole numbers from 0 to 2^32 - 1, found seed ` +
+        `${seed.join(', ')}, draw ${draw}, purpose ${purpose}.`,
+    )
   }
   return [samples.shape[0], ...checkShape(op, shape)]
 }
@@ -44,7 +48,8 @@ export const randomNormalOp = defineOp<RandomParams>({
  * 32 random bits for every element of `[N, ...shape]`. `samples` u32 [N] are the indices of the samples: sample k of a
  * seed gets the same bits in any batch, on any device.
  */
-export const randomBits = (samples: Tensor<'u32'>, params: RandomParams): Tensor<'u32'> => applyOne<RandomParams, 'u32'>(randomBitsOp, params, [samples])
+export const randomBits = (samples: Tensor<'u32'>, params: RandomParams): Tensor<'u32'> =>
+  applyOne<RandomParams, 'u32'>(randomBitsOp, params, [samples])
 
 /**
  * Standard normal deviates `[N, ...shape]`, each made of one random word, so |x| < 6.34.
@@ -54,4 +59,5 @@ export const randomBits = (samples: Tensor<'u32'>, params: RandomParams): Tensor
  * const noise = randomNormal(samples, { seed: splitSeed(7), draw: 0, purpose: 0, shape: [3, 64, 64] })
  * ```
  */
-export const randomNormal = (samples: Tensor<'u32'>, params: RandomParams): Tensor => applyOne(randomNormalOp, params, [samples])
+export const randomNormal = (samples: Tensor<'u32'>, params: RandomParams): Tensor =>
+  applyOne(randomNormalOp, params, [samples])

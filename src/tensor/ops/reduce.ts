@@ -1,7 +1,16 @@
 import { expression, f } from '../expression.ts'
 import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, checkTensor, defineOp, type Op } from '../op.ts'
-import { checkArray, formatShape, normalizeAxis, sameShape, shapeError, sizeOf, stretchesTo, type Shape } from '../shape.ts'
+import {
+  checkArray,
+  formatShape,
+  normalizeAxis,
+  sameShape,
+  shapeError,
+  sizeOf,
+  stretchesTo,
+  type Shape,
+} from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { div, mul } from './arithmetic.ts'
 import { broadcastTo, map } from './map.ts'
@@ -49,7 +58,12 @@ function along(user: string, kind: ReduceParams['kind'], x: Tensor, options: Red
   checkArray(user, 'axes', wanted)
   const axes = [...new Set(wanted.map((a) => normalizeAxis(user, a, x.shape.length)))].sort((a, b) => a - b)
   const reduced = applyOne(reduce, { kind, axes }, [x], user)
-  return options.keepDims ? reduced : reshape(reduced, x.shape.filter((_, i) => !axes.includes(i)))
+  return options.keepDims
+    ? reduced
+    : reshape(
+        reduced,
+        x.shape.filter((_, i) => !axes.includes(i)),
+      )
 }
 
 /**
@@ -78,9 +92,11 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   checkTensor('sumTo', x)
   checkArray('sumTo', 'the dimensions of a shape', shape)
   if (sameShape(x.shape, shape)) return x
-  if (!stretchesTo(shape, x.shape)) throw shapeError('sumTo', `a tensor of a shape to which ${formatShape(shape)} broadcasts`, x.shape)
+  if (!stretchesTo(shape, x.shape))
+    throw shapeError('sumTo', `a tensor of a shape to which ${formatShape(shape)} broadcasts`, x.shape)
   const lead = x.shape.length - shape.length
   const axes = x.shape.flatMap((n, i) => (i < lead || (shape[i - lead] === 1 && n !== 1) ? [i] : []))
-  const reduced = axes.length > 0 && sizeOf(shape) !== x.size ? applyOne(reduce, { kind: 'sum', axes }, [x], 'sumTo') : x
+  const reduced =
+    axes.length > 0 && sizeOf(shape) !== x.size ? applyOne(reduce, { kind: 'sum', axes }, [x], 'sumTo') : x
   return reshape(reduced, shape)
 }

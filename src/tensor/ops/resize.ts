@@ -40,8 +40,14 @@ export function resizeBilinear(x: Tensor, size: readonly [number, number]): Tens
 export function upsampleNearest(x: Tensor, factor: number): Tensor {
   checkTensor('upsampleNearest', x)
   if (x.shape.length !== 4) throw shapeError('upsampleNearest', 'an input [N, C, H, W]', x.shape)
-  if (!Number.isInteger(factor) || factor < 1) throw new TweedieError('option', `upsampleNearest: expected a whole factor of 1 or more, found ${factor}.`)
+  if (!Number.isInteger(factor) || factor < 1)
+    throw new TweedieError('option', `upsampleNearest: expected a whole factor of 1 or more, found ${factor}.`)
   const [n, c, h, w] = x.shape
   // Windows side by side: each pixel of the result lies in one.
-  return applyOne(windowSpread, { kernel: factor, stride: factor, padding: 0, scale: 1, shape: [n, c, h * factor, w * factor] }, [x], 'upsampleNearest')
+  return applyOne(
+    windowSpread,
+    { kernel: factor, stride: factor, padding: 0, scale: 1, shape: [n, c, h * factor, w * factor] },
+    [x],
+    'upsampleNearest',
+  )
 }

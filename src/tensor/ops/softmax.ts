@@ -28,7 +28,9 @@ export const softmaxOp = defineOp<SoftmaxParams>({
   gradient({ params, output, cotangent }) {
     const y = output(0) as Tensor
     const dy = cotangent()
-    return [params.log ? map(gradientOfLog, [y, dy, sum(dy, rows)]) : map(gradientOfSoftmax, [y, dy, sum(mul(dy, y), rows)])]
+    return [
+      params.log ? map(gradientOfLog, [y, dy, sum(dy, rows)]) : map(gradientOfSoftmax, [y, dy, sum(mul(dy, y), rows)]),
+    ]
   },
 })
 

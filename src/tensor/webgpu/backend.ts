@@ -13,7 +13,9 @@ import { BufferPool, type GPUStorage } from './buffers.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
 import { tuneKernels } from './tuner.ts'
 
-/** A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind. */
+/**
+ * A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind.
+ */
 const maxBindGroups = 20_000
 
 /**
@@ -24,7 +26,17 @@ const maxBindGroups = 20_000
 export class WebGPUBackend implements Backend {
   readonly kind = 'webgpu'
   readonly gpuDevice: GPUDevice
-  readonly stats: BackendStats = { dispatches: 0, submits: 0, reads: 0, objectsCreated: 0, liveBuffers: 0, liveBytes: 0, peakBytes: 0, flops: 0, bytes: 0 }
+  readonly stats: BackendStats = {
+    dispatches: 0,
+    submits: 0,
+    reads: 0,
+    objectsCreated: 0,
+    liveBuffers: 0,
+    liveBytes: 0,
+    peakBytes: 0,
+    flops: 0,
+    bytes: 0,
+  }
   readonly capabilities: Capabilities
   /** Kernel variants by shape that measurement found fastest; see `tuner.ts`. */
   readonly choices = new Map<string, string>()
@@ -41,7 +53,13 @@ export class WebGPUBackend implements Backend {
   readonly #queue: CommandQueue
   #disposed = false
 
-  constructor(gpuDevice: GPUDevice, adapter: AdapterDescription, { subgroupMinSize, subgroupMaxSize }: AdapterInfo, owned: boolean, waitFor: <T>(promise: Promise<T>) => Promise<T>) {
+  constructor(
+    gpuDevice: GPUDevice,
+    adapter: AdapterDescription,
+    { subgroupMinSize, subgroupMaxSize }: AdapterInfo,
+    owned: boolean,
+    waitFor: <T>(promise: Promise<T>) => Promise<T>,
+  ) {
     this.gpuDevice = gpuDevice
     this.#adapter = adapter
     this.#owned = owned
@@ -63,21 +81,36 @@ export class WebGPUBackend implements Backend {
     const size = BufferPool.roundUp(bytes)
     const limit = Math.min(this.#adapter.maxBufferBytes, this.#adapter.maxBindingBytes)
     if (size > limit) {
-      throw new TweedieError('limit-exceeded', `${reason()} needs a buffer of ${size} bytes, but one buffer of ${this.#adapter.name} holds ${limit}: use a smaller batch, or request the device with the memory the model needs.`)
+      throw new TweedieError(
+        'limit-exceeded',
+        `${reason()} needs a buffer of ${size} bytes, but one buffer of ${this.#adapter.name} holds ${limit}: ` +
+          'use a smaller batch, or request the device with the memory the model needs.',
+      )
     }
     const reused = this.#pool.take(size)
     if (reused) return reused
     this.#destroy(this.#pool.excess())
     const { liveBuffers, liveBytes } = this.stats
-    const storage = this.#pool.add(size, this.#failures.guard(
-      () => this.gpuDevice.createBuffer({ size, usage: bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget }),
-      (error) => {
-        // Never to be handed out again; and whoever tries with less will want all there is.
-        storage.broken = true
-        this.#destroy(this.#pool.trim())
-        return new TweedieError('out-of-memory', `${reason()}: the device could not allocate ${mebibytes(size)} more. ${memoryAdvice({ liveBuffers, liveBytes })}. (${error.message})`)
-      },
-    ))
+    const storage = this.#pool.add(
+      size,
+      this.#failures.guard(
+        () =>
+          this.gpuDevice.createBuffer({
+            size,
+            usage: bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget,
+          }),
+        (error) => {
+          // Never to be handed out again; and whoever tries with less will want all there is.
+          storage.broken = true
+          this.#destroy(this.#pool.trim())
+          return new TweedieError(
+            'out-of-memory',
+            `${reason()}: the device could not allocate ${mebibytes(size)} more. ` +
+              `${memoryAdvice({ liveBuffers, liveBytes })}. (${error.message})`,
+          )
+        },
+      ),
+    )
     this.stats.objectsCreated++
     return storage
   }
@@ -92,7 +125,14 @@ export class WebGPUBackend implements Backend {
   #destroy(storages: readonly GPUStorage[]): void {
     if (storages.length === 0) return
     const gone = new Set(storages.map(({ id }) => `${id}`))
-    for (const key of this.#bindGroups.keys()) if (key.split(/[:,]/).slice(1).some((id) => gone.has(id))) this.#bindGroups.delete(key)
+    for (const key of this.#bindGroups.keys())
+      if (
+        key
+          .split(/[:,]/)
+          .slice(1)
+          .some((id) => gone.has(id))
+      )
+        this.#bindGroups.delete(key)
     for (const { buffer } of storages) this.#queue.enqueue({ kind: 'destroy', buffer })
   }
 
@@ -103,7 +143,12 @@ export class WebGPUBackend implements Backend {
 
   copy(source: Storage, target: Storage, bytes: number): void {
     this.#failures.check()
-    this.#queue.enqueue({ kind: 'copy', source: (source as GPUStorage).buffer, target: (target as GPUStorage).buffer, bytes })
+    this.#queue.enqueue({
+      kind: 'copy',
+      source: (source as GPUStorage).buffer,
+      target: (target as GPUStorage).buffer,
+      bytes,
+    })
   }
 
   async read(storage: Storage, bytes: number): Promise<ArrayBuffer> {
@@ -114,7 +159,12 @@ export class WebGPUBackend implements Backend {
     const size = Math.ceil(bytes / 4) * 4
     const staging = this.#failures.guard(
       () => this.gpuDevice.createBuffer({ size, usage: bufferUsage.mapRead | bufferUsage.copyTarget }),
-      (error) => new TweedieError('out-of-memory', `read: the device could not allocate ${mebibytes(size)} more. ${memoryAdvice(this.stats)}. (${error.message})`),
+      (error) =>
+        new TweedieError(
+          'out-of-memory',
+          `read: the device could not allocate ${mebibytes(size)} more. ` +
+            `${memoryAdvice(this.stats)}. (${error.message})`,
+        ),
     )
     // The copy has its place among the commands: the tensor may be overwritten or freed as soon as this call returns.
     this.#queue.enqueue({ kind: 'copy', source: (storage as GPUStorage).buffer, target: staging, bytes: size })
@@ -123,7 +173,9 @@ export class WebGPUBackend implements Backend {
       const unmapped = await this.#waitFor(staging.mapAsync(mapRead)).catch((cause: unknown) => ({ cause }))
       await this.#failures.judge(since)
       if (unmapped) {
-        this.#failures.fail(new TweedieError('device-lost', 'The GPU device went away while a result was read.', unmapped))
+        this.#failures.fail(
+          new TweedieError('device-lost', 'The GPU device went away while a result was read.', unmapped),
+        )
         this.#failures.check()
       }
       return staging.getMappedRange().slice(0, bytes)
@@ -164,10 +216,18 @@ export class WebGPUBackend implements Backend {
     const { key, code, read, write, grid } = dispatch
     const { maxStorageBuffersPerShaderStage: bindings } = this.gpuDevice.limits
     if (read.length + write.length > bindings) {
-      throw new TweedieError('limit-exceeded', `${name()}: kernel ${key} needs ${read.length + write.length} buffers at once, the device allows ${bindings}: split the operation.`)
+      throw new TweedieError(
+        'limit-exceeded',
+        `${name()}: kernel ${key} needs ${read.length + write.length} buffers at once, the device allows ` +
+          `${bindings}: split the operation.`,
+      )
     }
     if (grid.some((n) => n > this.capabilities.maxGrid)) {
-      throw new TweedieError('limit-exceeded', `${name()}: kernel ${key} needs ${grid.join(' x ')} workgroups, the device allows ${this.capabilities.maxGrid} a dimension: use a smaller batch.`)
+      throw new TweedieError(
+        'limit-exceeded',
+        `${name()}: kernel ${key} needs ${grid.join(' x ')} workgroups, the device allows ` +
+          `${this.capabilities.maxGrid} a dimension: use a smaller batch.`,
+      )
     }
     const pipeline = this.#pipelines.get(key, code, read.length, write.length, name)
     for (const { storage } of [...read, ...write]) this.stats.bytes += storage.bytes
@@ -179,7 +239,9 @@ export class WebGPUBackend implements Backend {
     const key = `${read.length}:${storages.map((s) => s.id).join()}`
     const known = this.#bindGroups.get(key)
     if (known) return known
-    const entries: GPUBindGroupEntry[] = [{ binding: 0, resource: { buffer: this.#queue.uniformBuffer, size: slotBytes } }]
+    const entries: GPUBindGroupEntry[] = [
+      { binding: 0, resource: { buffer: this.#queue.uniformBuffer, size: slotBytes } },
+    ]
     storages.forEach(({ buffer }, i) => entries.push({ binding: i + 1, resource: { buffer } }))
     const { bindGroup: layout } = this.#pipelines.layout(read.length, write.length)
     const made = this.#failures.guard(

@@ -4,9 +4,9 @@ const filters = ['validation', 'internal', 'out-of-memory'] as const
 
 /**
  * Failures come late: the device says of a submission or an allocation only afterwards that it refused it. A failure
- * makes void whatever was computed since the last successful wait: every read and flush begun before rejects with it, and
- * if there is none, the next call throws it. After `out-of-memory` the caller may free memory and go on with a smaller
- * batch; only a lost device stays lost.
+ * makes void whatever was computed since the last successful wait: every read and flush begun before rejects with it,
+ * and if there is none, the next call throws it. After `out-of-memory` the caller may free memory and go on with a
+ * smaller batch; only a lost device stays lost.
  */
 export class Failures {
   readonly #device: GPUDevice
@@ -26,7 +26,13 @@ export class Failures {
     this.#waitFor = waitFor
     this.#onFailure = onFailure
     void device.lost.then((info) => {
-      this.fail(new TweedieError('device-lost', `The GPU device was lost (${info.reason}): ${info.message || 'no reason given'}. Request a new device and go on from the last finished batch.`))
+      this.fail(
+        new TweedieError(
+          'device-lost',
+          `The GPU device was lost (${info.reason}): ${info.message || 'no reason given'}. Request a new device ` +
+            'and go on from the last finished batch.',
+        ),
+      )
     })
   }
 
@@ -59,12 +65,17 @@ export class Failures {
       return act()
     } finally {
       // The last one pushed is the first one popped.
-      const verdict = Promise.all(filters.map(() => this.#device.popErrorScope().catch(() => null))).then((errors) => errors.reverse())
+      const verdict = Promise.all(filters.map(() => this.#device.popErrorScope().catch(() => null))).then((errors) =>
+        errors.reverse(),
+      )
       // In order, so that the cause is seen before its consequences, which count for nothing.
-      this.#verdicts = this.#verdicts.then(() => verdict).then((errors) => {
-        const found = errors.findIndex((e) => e !== null)
-        if (found >= 0 && since === this.#count && !this.#disposed) this.fail(explain(errors[found] as GPUError, filters[found]))
-      })
+      this.#verdicts = this.#verdicts
+        .then(() => verdict)
+        .then((errors) => {
+          const found = errors.findIndex((e) => e !== null)
+          if (found >= 0 && since === this.#count && !this.#disposed)
+            this.fail(explain(errors[found] as GPUError, filters[found]))
+        })
     }
   }
 

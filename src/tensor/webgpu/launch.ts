@@ -1,7 +1,7 @@
 /**
- * How an op becomes kernels. A launch is a function that looks at parameters and shapes and asks its {@link Encoder} for
- * dispatches; it says for each buffer whether the kernel reads or writes it (as gpu.cpp does), so a mistake shows where
- * it is made. Launches hold no state.
+ * How an op becomes kernels. A launch is a function that looks at parameters and shapes and asks its {@link Encoder}
+ * for dispatches; it says for each buffer whether the kernel reads or writes it (as gpu.cpp does), so a mistake shows
+ * where it is made. Launches hold no state.
  */
 import type { View } from '../backend.ts'
 
@@ -47,7 +47,9 @@ export interface Encoder {
   choose(key: string, candidates: readonly string[], fallback: string): string
 }
 
-/** A choice between kernel variants that an op came upon, and how to run that op on other tensors of the same shapes. */
+/**
+ * A choice between kernel variants that an op came upon, and how to run that op on other tensors of the same shapes.
+ */
 export interface Choice {
   readonly key: string
   readonly candidates: readonly string[]
@@ -59,7 +61,10 @@ export interface Choice {
 /** How the WebGPU backend runs an op. */
 export type Launch<P> = (encoder: Encoder, params: P, inputs: readonly View[], outputs: readonly View[]) => void
 
-/** A grid of at least `count` workgroups, folded into y where x has no room; kernels multiply back with num_workgroups.x. */
+/**
+ * A grid of at least `count` workgroups, folded into y where x has no room; kernels multiply back with
+ * num_workgroups.x.
+ */
 export function linearGrid(count: number, limit = 65535): [number, number, number] {
   const y = Math.ceil(count / limit)
   return [Math.ceil(count / y), y, 1]

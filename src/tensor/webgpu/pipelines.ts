@@ -32,11 +32,19 @@ export class Pipelines {
     const key = `${reads},${writes}`
     const known = this.#layouts.get(key)
     if (known) return known
-    const entry = (binding: number, buffer: GPUBufferBindingLayout): GPUBindGroupLayoutEntry => ({ binding, visibility: computeStage, buffer })
+    const entry = (binding: number, buffer: GPUBufferBindingLayout): GPUBindGroupLayoutEntry => ({
+      binding,
+      visibility: computeStage,
+      buffer,
+    })
     const entries = [entry(0, { type: 'uniform', hasDynamicOffset: true })]
-    for (let i = 1; i <= reads + writes; i++) entries.push(entry(i, { type: i <= reads ? 'read-only-storage' : 'storage' }))
+    for (let i = 1; i <= reads + writes; i++)
+      entries.push(entry(i, { type: i <= reads ? 'read-only-storage' : 'storage' }))
     const bindGroup = this.#device.createBindGroupLayout({ label: key, entries })
-    const made = { bindGroup, pipeline: this.#device.createPipelineLayout({ label: key, bindGroupLayouts: [bindGroup] }) }
+    const made = {
+      bindGroup,
+      pipeline: this.#device.createPipelineLayout({ label: key, bindGroupLayouts: [bindGroup] }),
+    }
     this.#stats.objectsCreated += 2
     this.#layouts.set(key, made)
     return made
@@ -55,7 +63,11 @@ export class Pipelines {
     const module = this.#device.createShaderModule({ label: key, code })
     this.#device.popErrorScope().catch(() => null)
     this.#stats.objectsCreated += 2
-    const descriptor = { label: key, layout: this.layout(reads, writes).pipeline, compute: { module, entryPoint: 'main' } }
+    const descriptor = {
+      label: key,
+      layout: this.layout(reads, writes).pipeline,
+      compute: { module, entryPoint: 'main' },
+    }
     const name = user()
     const entry: PipelineEntry = {
       key,
@@ -64,7 +76,11 @@ export class Pipelines {
       ready: this.#device.createComputePipelineAsync(descriptor).then(
         (pipeline) => void (entry.pipeline = pipeline),
         async (cause: unknown) => {
-          entry.error = new TweedieError('shader-compile', `${name}: kernel ${key} does not compile on this device. ${await explain(module, code, cause)}`, { cause })
+          entry.error = new TweedieError(
+            'shader-compile',
+            `${name}: kernel ${key} does not compile on this device. ${await explain(module, code, cause)}`,
+            { cause },
+          )
           this.#onError(entry.error)
         },
       ),

@@ -7,7 +7,14 @@ import type { PipelineEntry } from './pipelines.ts'
 
 /** What is gathered in a batch. */
 export type Command =
-  | { readonly kind: 'dispatch'; readonly pipeline: PipelineEntry; readonly bindGroup: GPUBindGroup; readonly slot: number; readonly grid: Dispatch['grid']; readonly user: () => string }
+  | {
+      readonly kind: 'dispatch'
+      readonly pipeline: PipelineEntry
+      readonly bindGroup: GPUBindGroup
+      readonly slot: number
+      readonly grid: Dispatch['grid']
+      readonly user: () => string
+    }
   | { readonly kind: 'clear'; readonly buffer: GPUBuffer }
   | { readonly kind: 'copy'; readonly source: GPUBuffer; readonly target: GPUBuffer; readonly bytes: number }
   /** Only at the beginning of a batch: queue.writeBuffer happens between submissions. */
@@ -27,13 +34,14 @@ interface Batch {
   readonly uniforms: Uint8Array<ArrayBuffer>
 }
 
-const unready = ({ commands }: Batch): PipelineEntry[] => commands.flatMap((c) => (c.kind === 'dispatch' && !c.pipeline.pipeline ? [c.pipeline] : []))
+const unready = ({ commands }: Batch): PipelineEntry[] =>
+  commands.flatMap((c) => (c.kind === 'dispatch' && !c.pipeline.pipeline ? [c.pipeline] : []))
 
 /**
  * Commands on their way to the GPU. They gather in an open batch, which closes when it is full (or holds enough
  * arithmetic: Windows kills a submission that runs for 2 s); closed batches are submitted in order as soon as every
- * pipeline they use has been compiled. All scalars of a batch travel in one write to one uniform buffer, from which each
- * dispatch reads at its own dynamic offset.
+ * pipeline they use has been compiled. All scalars of a batch travel in one write to one uniform buffer, from which
+ * each dispatch reads at its own dynamic offset.
  */
 export class CommandQueue {
   /** Bound at binding 0 of every bind group, `slotBytes` of it. */
@@ -49,17 +57,35 @@ export class CommandQueue {
   #openFlops = 0
   readonly #closed: Batch[] = []
 
-  constructor(device: GPUDevice, stats: BackendStats, waitFor: <T>(promise: Promise<T>) => Promise<T>, failures: Failures) {
+  constructor(
+    device: GPUDevice,
+    stats: BackendStats,
+    waitFor: <T>(promise: Promise<T>) => Promise<T>,
+    failures: Failures,
+  ) {
     this.#device = device
     this.#stats = stats
     this.#waitFor = waitFor
     this.#failures = failures
-    this.uniformBuffer = device.createBuffer({ label: 'uniforms', size: this.#uniforms.byteLength, usage: bufferUsage.uniform | bufferUsage.copyTarget })
+    this.uniformBuffer = device.createBuffer({
+      label: 'uniforms',
+      size: this.#uniforms.byteLength,
+      usage: bufferUsage.uniform | bufferUsage.copyTarget,
+    })
     stats.objectsCreated++
   }
 
-  dispatch(pipeline: PipelineEntry, bindGroup: GPUBindGroup, { key, uniforms, grid, flops = 0 }: Dispatch, user: () => string): void {
-    if (uniforms.length > slotBytes / 4) throw new TweedieError('unsupported', `${user()}: kernel ${key} has ${uniforms.length} scalars, at most ${slotBytes / 4} fit.`)
+  dispatch(
+    pipeline: PipelineEntry,
+    bindGroup: GPUBindGroup,
+    { key, uniforms, grid, flops = 0 }: Dispatch,
+    user: () => string,
+  ): void {
+    if (uniforms.length > slotBytes / 4)
+      throw new TweedieError(
+        'unsupported',
+        `${user()}: kernel ${key} has ${uniforms.length} scalars, at most ${slotBytes / 4} fit.`,
+      )
     this.#uniformWords.set(uniforms, (this.#slots * slotBytes) / 4)
     this.#stats.dispatches++
     this.#stats.flops += flops
@@ -90,7 +116,10 @@ export class CommandQueue {
   /** Ends the open batch, so that no later command joins it. */
   #close(): void {
     if (this.#open.length === 0) return
-    this.#closed.push({ commands: this.#open, uniforms: new Uint8Array(this.#uniforms.slice(0, this.#slots * slotBytes)) })
+    this.#closed.push({
+      commands: this.#open,
+      uniforms: new Uint8Array(this.#uniforms.slice(0, this.#slots * slotBytes)),
+    })
     this.#open = []
     this.#slots = 0
     this.#openFlops = 0
@@ -115,17 +144,23 @@ export class CommandQueue {
   }
 
   #submit({ commands, uniforms }: Batch): void {
-    this.#failures.guard(() => {
-      const { queue } = this.#device
-      for (const command of commands) if (command.kind === 'write') this.#writeNow(command.buffer, command.data)
-      if (uniforms.byteLength > 0) queue.writeBuffer(this.uniformBuffer, 0, uniforms)
-      queue.submit([this.#encode(commands)])
-      for (const command of commands) if (command.kind === 'destroy') command.buffer.destroy()
-    }, (error, filter) => {
-      const users = [...new Set(commands.flatMap((c) => (c.kind === 'dispatch' ? [c.user()] : [])))]
-      const shown = `${users.slice(0, 8).join(', ')}${users.length > 8 ? ` and ${users.length - 8} more` : ''}`
-      return new TweedieError(filter === 'out-of-memory' ? 'out-of-memory' : 'device-error', `The device refused a submission of ${shown}: ${error.message}`)
-    })
+    this.#failures.guard(
+      () => {
+        const { queue } = this.#device
+        for (const command of commands) if (command.kind === 'write') this.#writeNow(command.buffer, command.data)
+        if (uniforms.byteLength > 0) queue.writeBuffer(this.uniformBuffer, 0, uniforms)
+        queue.submit([this.#encode(commands)])
+        for (const command of commands) if (command.kind === 'destroy') command.buffer.destroy()
+      },
+      (error, filter) => {
+        const users = [...new Set(commands.flatMap((c) => (c.kind === 'dispatch' ? [c.user()] : [])))]
+        const shown = `${users.slice(0, 8).join(', ')}${users.length > 8 ? ` and ${users.length - 8} more` : ''}`
+        return new TweedieError(
+          filter === 'out-of-memory' ? 'out-of-memory' : 'device-error',
+          `The device refused a submission of ${shown}: ${error.message}`,
+        )
+      },
+    )
     this.#stats.submits++
   }
 
@@ -170,4 +205,5 @@ export class CommandQueue {
   }
 }
 
-const copyOf = (data: ArrayBufferView): Uint8Array<ArrayBuffer> => new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength).slice()
+const copyOf = (data: ArrayBufferView): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength).slice()

@@ -13,13 +13,20 @@ import { recallChoices } from './tuner.ts'
 function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
   const largest = Math.min(adapter.maxBufferBytes, adapter.maxBindingBytes)
   if (need.largestBuffer > largest) {
-    throw new TweedieError('limit-exceeded', `The largest tensor needs ${mebibytes(need.largestBuffer)}, but one buffer of ${adapter.name} holds ${mebibytes(largest)}: use a smaller batch.`)
+    throw new TweedieError(
+      'limit-exceeded',
+      `The largest tensor needs ${mebibytes(need.largestBuffer)}, but one buffer of ${adapter.name} holds ` +
+        `${mebibytes(largest)}: use a smaller batch.`,
+    )
   }
   if (adapter.software) checkFreeMemory(need.bytes)
 }
 
 /** `found`: an adapter that was asked for already. */
-export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest, found?: GPUAdapter): Promise<{ backend: WebGPUBackend; adapter: AdapterDescription }> {
+export async function requestWebGPU(
+  { need, gpuDevice, signal }: GPURequest,
+  found?: GPUAdapter,
+): Promise<{ backend: WebGPUBackend; adapter: AdapterDescription }> {
   signal?.throwIfAborted()
   if (gpuDevice) {
     const info: AdapterInfo = (gpuDevice.adapterInfo as AdapterInfo | undefined) ?? {}
@@ -29,8 +36,12 @@ export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest, fou
     await recallChoices(backend.choices, adapter)
     return { backend, adapter }
   }
-  const adapter = found ?? await (await requestGPU()).requestAdapter({ powerPreference: 'high-performance' })
-  if (!adapter) throw new TweedieError('webgpu-unavailable', `WebGPU is here, but no adapter: take the CPU backend. ${noAdapterHint}`)
+  const adapter = found ?? (await (await requestGPU()).requestAdapter({ powerPreference: 'high-performance' }))
+  if (!adapter)
+    throw new TweedieError(
+      'webgpu-unavailable',
+      `WebGPU is here, but no adapter: take the CPU backend. ${noAdapterHint}`,
+    )
   signal?.throwIfAborted()
   const info = await infoOf(adapter)
   const description = describeAdapter(info, adapter.limits)
@@ -46,7 +57,11 @@ export async function requestWebGPU({ need, gpuDevice, signal }: GPURequest, fou
     },
   })
   const device = await request.catch((cause: unknown) => {
-    throw new TweedieError('webgpu-unavailable', `${description.name} does not give a device: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    throw new TweedieError(
+      'webgpu-unavailable',
+      `${description.name} does not give a device: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    )
   })
   if (signal?.aborted) {
     device.destroy()

@@ -28,7 +28,8 @@ async function remembered(): Promise<Remembered> {
 
 /** Puts what earlier runs found on this adapter into `choices`. */
 export async function recallChoices(choices: Map<string, string>, adapter: AdapterDescription): Promise<void> {
-  for (const [key, variant] of Object.entries((await remembered())[nameOf(adapter)] ?? {})) if (typeof variant === 'string') choices.set(key, variant)
+  for (const [key, variant] of Object.entries((await remembered())[nameOf(adapter)] ?? {}))
+    if (typeof variant === 'string') choices.set(key, variant)
 }
 
 /** Rounds of measurement; the candidates take turns within each, so that a neighbour's load meets all of them. */
@@ -41,10 +42,15 @@ const hopeless = 3
 
 /**
  * Which of several kernels is fastest depends on the adapter and the shape in ways nobody predicts (llama.cpp found one
- * fixed tiling 20 % off on average and 2x off at worst), so it is measured: the ops of a piece of work are run with every
- * candidate in turn, on scratch tensors of the same shapes, and the fastest is remembered for the adapter.
+ * fixed tiling 20 % off on average and 2x off at worst), so it is measured: the ops of a piece of work are run with
+ * every candidate in turn, on scratch tensors of the same shapes, and the fastest is remembered for the adapter.
  */
-export async function tuneKernels(backend: Tunable, adapter: AdapterDescription, work: () => void, { signal, onProgress }: TuneOptions): Promise<void> {
+export async function tuneKernels(
+  backend: Tunable,
+  adapter: AdapterDescription,
+  work: () => void,
+  { signal, onProgress }: TuneOptions,
+): Promise<void> {
   signal?.throwIfAborted()
   const open = new Map<string, Choice>()
   backend.onChoice = (choice) => {
@@ -72,8 +78,16 @@ export async function tuneKernels(backend: Tunable, adapter: AdapterDescription,
   }
 }
 
-async function fastest(backend: Tunable, { key, candidates, inputs, outputs, again }: Choice, signal?: AbortSignal): Promise<string> {
-  const scratch = (view: View): View => ({ shape: view.shape, dtype: view.dtype, storage: backend.allocate(bytesOf(view), () => `a scratch tensor for measuring ${key}`) })
+async function fastest(
+  backend: Tunable,
+  { key, candidates, inputs, outputs, again }: Choice,
+  signal?: AbortSignal,
+): Promise<string> {
+  const scratch = (view: View): View => ({
+    shape: view.shape,
+    dtype: view.dtype,
+    storage: backend.allocate(bytesOf(view), () => `a scratch tensor for measuring ${key}`),
+  })
   const from = inputs.map(scratch)
   const to = outputs.map(scratch)
   const times = new Map<string, number[]>(candidates.map((name) => [name, []]))

@@ -1,9 +1,9 @@
 /**
- * The functions of the expression language on four floats. Polynomials were fitted by Lawson's iteration on the relative
- * error; over all floats exp and log are within 1.5e-7 of the true value, sigmoid and tanh within 2.5e-7, results below
- * 2^-126 may be 0 (`test/cpu-map.test.ts`). Every lane is computed alike and alone, so a value's place in memory changes
- * no bit of its result. They are pasted in and not called: a call spills all vector registers and sets up every constant
- * anew (exp alone 1.2 times slower called, two in a row 1.4 times).
+ * The functions of the expression language on four floats. Polynomials were fitted by Lawson's iteration on the
+ * relative error; over all floats exp and log are within 1.5e-7 of the true value, sigmoid and tanh within 2.5e-7,
+ * results below 2^-126 may be 0 (`test/cpu-map.test.ts`). Every lane is computed alike and alone, so a value's place in
+ * memory changes no bit of its result. They are pasted in and not called: a call spills all vector registers and sets
+ * up every constant anew (exp alone 1.2 times slower called, two in a row 1.4 times).
  */
 import type { FunctionName } from '../../expression.ts'
 import { f32x4, i32x4, v128, type Body, type Code } from './module.ts'
@@ -26,24 +26,30 @@ type Rule = (place: Place, a: Code, b: Code, c: Code) => Code
 
 /** Horner's rule, lowest power first. */
 const polynomial = ({ constant, madd }: Place, x: Code, coefficients: readonly number[]): Code =>
-  coefficients.slice(0, -1).reduceRight((sum, c) => madd(sum, x, constant(c)), constant(coefficients[coefficients.length - 1]))
+  coefficients
+    .slice(0, -1)
+    .reduceRight((sum, c) => madd(sum, x, constant(c)), constant(coefficients[coefficients.length - 1]))
 
 /** ln 2 in two parts, of which the first times a whole number up to 2^15 is exact. */
 const ln2High = 0.693359375
-const ln2Low = -2.12194440e-4
+const ln2Low = -2.1219444e-4
 // biome-ignore lint/suspicious/noApproximativeNumericConstant: the float32 nearest to it, as in src/wasm/exp.ts
 const log2e = 1.44269504
 
 /**
- * 2^n · p(x − n ln 2) with n = floor(x / ln 2) and p of degree 6. (`src/wasm/exp.ts` rounds n to the nearest and makes do
- * with degree 5: 15 % faster, 1.8e-7 where this is good to 1.1e-7.)
+ * 2^n · p(x − n ln 2) with n = floor(x / ln 2) and p of degree 6. (`src/wasm/exp.ts` rounds n to the nearest and makes
+ * do with degree 5: 15 % faster, 1.8e-7 where this is good to 1.1e-7.)
  */
 function exp(place: Place, a: Code): Code {
   const { body, constant, madd } = place
   const x = body.keep(pmax(pmin(a, constant(89)), constant(-88)))
   const n = body.keep(f32x4.floor(mul(x, constant(log2e))))
   const r = body.keep(madd(n, constant(-ln2Low), madd(n, constant(-ln2High), x)))
-  const p = polynomial(place, r, [1, 1, 0.5000022649765015, 0.16663190722465515, 0.04185498133301735, 0.007868426851928234, 0.0019124869722872972])
+  const p = polynomial(
+    place,
+    r,
+    [1, 1, 0.5000022649765015, 0.16663190722465515, 0.04185498133301735, 0.007868426851928234, 0.0019124869722872972],
+  )
   return mul(p, i32x4.shl(add(n, constant(8388735)), 23))
 }
 
@@ -58,7 +64,11 @@ function tanh(place: Place, a: Code): Code {
   const twice = body.keep(add(x, x))
   const n = body.keep(f32x4.nearest(mul(twice, constant(log2e))))
   const r = body.keep(madd(n, constant(-ln2Low), madd(n, constant(-ln2High), twice)))
-  const q = polynomial(place, r, [0.4999999403953552, 0.1666651964187622, 0.04166839271783829, 0.0083687799051404, 0.0013814496342092752])
+  const q = polynomial(
+    place,
+    r,
+    [0.4999999403953552, 0.1666651964187622, 0.04166839271783829, 0.0083687799051404, 0.0013814496342092752],
+  )
   const power = body.keep(i32x4.shl(add(n, constant(8388735)), 23))
   const e = body.keep(madd(power, madd(mul(r, r), q, r), sub(power, constant(1))))
   return v128.or(div(e, add(e, constant(2))), and(a, bits(-0x80000000)))
@@ -88,9 +98,10 @@ function log(place: Place, a: Code): Code {
 }
 
 /**
- * exp(b log |a|), which is good to 1e-7 times b log |a|, except that exponents −1, 0, ½, 1, 2 and 3 are exact. A negative
- * base works with whole exponents; with any other it gives NaN. `shaders/map.ts` has the same rules. (No branch around
- * the logarithm for exponents that do not need it: V8 would set up every constant anew inside, which takes longer.)
+ * exp(b log |a|), which is good to 1e-7 times b log |a|, except that exponents −1, 0, ½, 1, 2 and 3 are exact. A
+ * negative base works with whole exponents; with any other it gives NaN. `shaders/map.ts` has the same rules. (No
+ * branch around the logarithm for exponents that do not need it: V8 would set up every constant anew inside,
+ * which takes longer.)
  */
 function pow(place: Place, a: Code, b: Code): Code {
   const { body, constant, bits } = place
@@ -101,11 +112,21 @@ function pow(place: Place, a: Code, b: Code): Code {
   const signed = v128.or(size, and(and(and(negative, whole), odd), bits(-0x80000000)))
   const general = select(constant(NaN), signed, v128.andNot(negative, whole))
   const square = body.keep(mul(a, a))
-  const exact: [number, Code][] = [[-1, div(constant(1), a)], [0, constant(1)], [0.5, f32x4.sqrt(a)], [1, a], [2, square], [3, mul(square, a)]]
+  const exact: [number, Code][] = [
+    [-1, div(constant(1), a)],
+    [0, constant(1)],
+    [0.5, f32x4.sqrt(a)],
+    [1, a],
+    [2, square],
+    [3, mul(square, a)],
+  ]
   return exact.reduce((otherwise, [exponent, value]) => select(value, otherwise, eq(b, constant(exponent))), general)
 }
 
-const truth = (mask: (a: Code, b: Code) => Code): Rule => ({ constant }, a, b) => and(mask(a, b), constant(1))
+const truth =
+  (mask: (a: Code, b: Code) => Code): Rule =>
+  ({ constant }, a, b) =>
+    and(mask(a, b), constant(1))
 
 /** The code of every function; its arguments are cheap to read more than once. */
 export const functionCode: { readonly [K in FunctionName]: Rule } = {

@@ -45,19 +45,21 @@ type Field = keyof typeof mapFields.layout
 /** The first word of every field, where lists have as many as `counts` says. */
 function startsOf(counts: { readonly [name in Field]?: number }): { readonly [name in Field]: number } {
   let words = 0
-  return Object.fromEntries(mapFields.all.map(({ name }) => {
-    const start = words
-    words += counts[name as Field] ?? 1
-    return [name, start]
-  })) as { [name in Field]: number }
+  return Object.fromEntries(
+    mapFields.all.map(({ name }) => {
+      const start = words
+      words += counts[name as Field] ?? 1
+      return [name, start]
+    }),
+  ) as { [name in Field]: number }
 }
 
 /**
  * The kernel of an elementwise expression: one pass over memory however long it is. The output is walked in rows, along
  * which every operand is either dense or constant, and long rows in pieces; a chunk is some pieces. What depends on
- * scalars alone is computed once a chunk, what is constant along a row once a row, the rest four elements at a time. The
- * last four of a piece may overlap those before them, which computes the same again and needs no other code; rows shorter
- * than four are walked one element at a time, in lane 0.
+ * scalars alone is computed once a chunk, what is constant along a row once a row, the rest four elements at a time.
+ * The last four of a piece may overlap those before them, which computes the same again and needs no other code; rows
+ * shorter than four are walked one element at a time, in lane 0.
  */
 export function mapModule({ expression, inputs, outputType, rank, wide }: MapKernel, memory: MemoryType): Uint8Array {
   const locals = new Locals()
@@ -66,7 +68,10 @@ export function mapModule({ expression, inputs, outputType, rank, wide }: MapKer
   const outer = Array.from({ length: rank - 1 }, (_, a) => a)
   const strided = inputs.filter(({ access }) => access === 'strided').length
   const starts = startsOf({
-    extents: Math.max(0, rank - 2), inputs: inputs.length, strides: strided * outer.length, scalars: expression.scalars,
+    extents: Math.max(0, rank - 2),
+    inputs: inputs.length,
+    strides: strided * outer.length,
+    scalars: expression.scalars,
   })
   const offsetOf = (name: Field, index = 0): number => (starts[name] + index) * 4
   const word = (name: Field, index?: number): Code => once.keep(i32.load(params, offsetOf(name, index)), 'i32')
@@ -94,7 +99,8 @@ export function mapModule({ expression, inputs, outputType, rank, wide }: MapKer
   row.run(set(at, i32.const(0)))
 
   const load = wide ? v128.load : v128.loadSplat
-  const asFloat = (type: DType, value: Code): Code => (type === 'i32' ? f32x4.fromI32(value) : type === 'u32' ? f32x4.fromU32(value) : value)
+  const asFloat = (type: DType, value: Code): Code =>
+    type === 'i32' ? f32x4.fromI32(value) : type === 'u32' ? f32x4.fromU32(value) : value
   const bodies = [once, row, step]
   /** A value, and the body in which it is computed: 0 once, 1 a row, 2 a step. */
   type Value = { code: Code; level: number }
@@ -108,7 +114,10 @@ export function mapModule({ expression, inputs, outputType, rank, wide }: MapKer
     const loaded = level === 2 ? load(i32.add(start, get(at))) : v128.loadSplat(start)
     return { code: bodies[level].keep(asFloat(type, loaded)), level }
   })
-  const scalars = Array.from({ length: expression.scalars }, (_, index): Value => ({ code: once.keep(v128.loadSplat(params, offsetOf('scalars', index))), level: 0 }))
+  const scalars = Array.from(
+    { length: expression.scalars },
+    (_, index): Value => ({ code: once.keep(v128.loadSplat(params, offsetOf('scalars', index))), level: 0 }),
+  )
 
   const constants = new Map<string, Code>()
   const constant = (key: string, code: Code): Code => {
@@ -124,9 +133,12 @@ export function mapModule({ expression, inputs, outputType, rank, wide }: MapKer
   const values = new Map<Node, Value>()
   const valueOf = (node: Node): Value => {
     switch (node.kind) {
-      case 'constant': return { code: shared.constant(node.value), level: 0 }
-      case 'scalar': return scalars[node.index]
-      case 'input': return loads[node.index]
+      case 'constant':
+        return { code: shared.constant(node.value), level: 0 }
+      case 'scalar':
+        return scalars[node.index]
+      case 'input':
+        return loads[node.index]
       case 'call': {
         const args = node.args.map((arg) => values.get(arg) as Value)
         const level = Math.max(...args.map((arg) => arg.level))
@@ -139,7 +151,8 @@ export function mapModule({ expression, inputs, outputType, rank, wide }: MapKer
   for (const node of topological(expression.root)) values.set(node, valueOf(node))
   const { code: result } = values.get(expression.root) as Value
   const target = row.keep(i32.add(output, bytes), 'i32')
-  const converted = outputType === 'i32' ? i32x4.fromF32(result) : outputType === 'u32' ? i32x4.fromF32U(result) : result
+  const converted =
+    outputType === 'i32' ? i32x4.fromF32(result) : outputType === 'u32' ? i32x4.fromF32U(result) : result
   step.run((wide ? v128.store : v128.storeLane0)(i32.add(target, get(at)), converted))
   // Whether this was the last step is asked before moving on.
   const more = [...i32.ltS(get(at), last), ...set(at, i32.min(i32.add(get(at), i32.const(width * 4)), last))]

@@ -1,6 +1,6 @@
 /**
- * Decides how heads are cut into chunks: whole heads where there are many, else blocks of queries (backward also of keys),
- * each of which packs the head's keys and values again.
+ * Decides how heads are cut into chunks: whole heads where there are many, else blocks of queries (backward also of
+ * keys), each of which packs the head's keys and values again.
  */
 import type { View } from '../../backend.ts'
 import type { AttentionParams } from '../../ops/attention.ts'
@@ -19,7 +19,10 @@ export const attention: Launch<AttentionParams> = (encoder, params, [qkv], [out,
   const units = heads * blocks
   const { chunks, each } = cut(units, (leastFlops * units) / (2 * product))
   encoder.run({
-    kernel: 'attention', chunks, params: { qkv, out, logsumexp, dOut: 0, dqkv: 0, units, each, ...own }, flops: 2 * product,
+    kernel: 'attention',
+    chunks,
+    params: { qkv, out, logsumexp, dOut: 0, dqkv: 0, units, each, ...own },
+    flops: 2 * product,
     scratch: byTokens + byChannels + 32 * width + perToken,
   })
 }
@@ -29,7 +32,10 @@ export const attentionGrad: Launch<AttentionParams> = (encoder, params, [qkv, ou
   const units = 2 * heads * blocks
   const { chunks, each } = cut(units, (leastFlops * units) / (7 * product))
   encoder.run({
-    kernel: 'attentionGrad', chunks, params: { qkv, out, logsumexp, dOut, dqkv, units, each, ...own }, flops: 7 * product,
+    kernel: 'attentionGrad',
+    chunks,
+    params: { qkv, out, logsumexp, dOut, dqkv, units, each, ...own },
+    flops: 7 * product,
     scratch: 2 * byTokens + 2 * byChannels + 32 * width + 2 * perToken + 4 * tokens,
   })
 }
@@ -46,16 +52,26 @@ function geometry({ heads, newOrder }: AttentionParams, qkv: View) {
   return {
     /** The kernels' parameters but for the buffers and the units. */
     own: {
-      heads, width, tokens, headStep, partStep, blocks, blockTokens,
-      tokenSixes: tokenPanels.sixes, tokenFours: tokenPanels.fours,
-      channelSixes: channelPanels.sixes, channelFours: channelPanels.fours,
+      heads,
+      width,
+      tokens,
+      headStep,
+      partStep,
+      blocks,
+      blockTokens,
+      tokenSixes: tokenPanels.sixes,
+      tokenFours: tokenPanels.fours,
+      channelSixes: channelPanels.sixes,
+      channelFours: channelPanels.fours,
       scale: 1 / Math.sqrt(width),
     },
     /** Bytes of a head packed by tokens and by channels, and of scores [T][8] and a product [width][8]. */
     byTokens: 4 * tokenPanels.padded * width,
     byChannels: 4 * channelPanels.padded * tokens,
     perToken: 32 * (tokenPanels.padded + channelPanels.padded),
-    width, tokens, blocks,
+    width,
+    tokens,
+    blocks,
     /** Of all images. */
     heads: n * heads,
     /** Operations of one product of T×T by the width, over all heads. */

@@ -8,7 +8,10 @@ import type { Buffer } from '../params.ts'
 import type { ConvShape } from '../../../shaders/conv2d-shape.ts'
 import { packPanels, rowPanels, type PanelSource } from './panels.ts'
 
-/** The taps of a pass along one axis: pixel i sees i·stride + start .. + count − 1, with kernel elements first, first + step, … */
+/**
+ * The taps of a pass along one axis: pixel i sees i·stride + start .. + count − 1, with kernel elements
+ * first, first + step, …
+ */
 interface Taps {
   readonly start: number
   readonly count: number
@@ -31,14 +34,27 @@ interface Pass {
   readonly kernelWidth: number
 }
 
-/** Products of one tile's row, beyond which the input's channels are taken in several rounds: planes and weights stay in L1. */
+/**
+ * Products of one tile's row, beyond which the input's channels are taken in several rounds: planes and weights stay in
+ * L1.
+ */
 const roundLength = 384
 /** Pixels of a block: enough to use a panel of weights often, few enough that planes and sums stay near. */
 const blockPixels = 64
 /** Multiply-adds, counted as two, of a chunk: about 100 µs. */
 const chunkFlops = 3e6
 
-function convolve(encoder: Encoder, n: number, pass: Pass, x: View, weight: View, key: string, y: View, bias?: View, residual?: View): void {
+function convolve(
+  encoder: Encoder,
+  n: number,
+  pass: Pass,
+  x: View,
+  weight: View,
+  key: string,
+  y: View,
+  bias?: View,
+  residual?: View,
+): void {
   const { from, rows, cols, stride, out } = pass
   let { to } = pass
   let source = from
@@ -49,13 +65,30 @@ function convolve(encoder: Encoder, n: number, pass: Pass, x: View, weight: View
     buffer: weight,
     start: rows.first * pass.kernelWidth + cols.first,
     rowStep: pass.weightOut,
-    k: [[from.channels, pass.weightIn], [rows.count, rows.step * pass.kernelWidth], [cols.count, cols.step]],
+    k: [
+      [from.channels, pass.weightIn],
+      [rows.count, rows.step * pass.kernelWidth],
+      [cols.count, cols.step],
+    ],
   }
   const pack = (target: Buffer): void => packPanels(encoder, weights, pass.to.channels, target)
   // A phase that no tap reaches is zeros.
-  const packed = k === 0 ? weight : (encoder.packed(weight, `${key} [${weight.shape.join()}]`, padded * k * 4, pack) ?? made(encoder, padded * k * 4, pack))
+  const packed =
+    k === 0
+      ? weight
+      : (encoder.packed(weight, `${key} [${weight.shape.join()}]`, padded * k * 4, pack) ??
+        made(encoder, padded * k * 4, pack))
   // What sees one pixel each is one long row.
-  if (taps === 1 && stride === 1 && rows.start === 0 && cols.start === 0 && out.col === 1 && out.row === to.w && from.w === to.w && from.h === to.h) {
+  if (
+    taps === 1 &&
+    stride === 1 &&
+    rows.start === 0 &&
+    cols.start === 0 &&
+    out.col === 1 &&
+    out.row === to.w &&
+    from.w === to.w &&
+    from.h === to.h
+  ) {
     source = { ...from, h: 1, w: from.h * from.w }
     to = { ...to, h: 1, w: to.h * to.w }
   }
@@ -69,7 +102,11 @@ function convolve(encoder: Encoder, n: number, pass: Pass, x: View, weight: View
   const flops = 2 * n * to.channels * to.h * to.w * k
   // Few blocks of pixels with much work each are shared by cutting the channels too; each part copies its input anew.
   const panels = sixes + fours
-  const parts = Math.min(Math.ceil(panels / 4), Math.max(1, Math.floor(flops / pixelBlocks / chunkFlops)), Math.ceil(32 / pixelBlocks))
+  const parts = Math.min(
+    Math.ceil(panels / 4),
+    Math.max(1, Math.floor(flops / pixelBlocks / chunkFlops)),
+    Math.ceil(32 / pixelBlocks),
+  )
   const blockPanels = Math.ceil(panels / parts)
   const channelBlocks = Math.ceil(panels / blockPanels)
   const rounds = Math.max(1, Math.ceil(k / roundLength))
@@ -77,16 +114,42 @@ function convolve(encoder: Encoder, n: number, pass: Pass, x: View, weight: View
   const items = pixelBlocks * channelBlocks
   const each = Math.max(1, Math.min(items, Math.floor((chunkFlops * items) / (flops + 1))), Math.ceil(items / 4000))
   const plane = ((blockRows - 1) * stride + rows.count) * stride * (blockCols - 1 + Math.ceil(cols.count / stride))
-  const sums = (Math.min(padded, blockPanels * 6)) * (blockRows * blockCols + 4)
+  const sums = Math.min(padded, blockPanels * 6) * (blockRows * blockCols + 4)
   encoder.run({
     kernel: 'conv2d',
     chunks: Math.ceil(items / each),
     params: {
-      x, weight: packed, bias: bias ?? 0, residual: residual ?? 0, y,
-      cin: from.channels, h: source.h, w: source.w, cout: to.channels, sixes, fours, ho: to.h, wo: to.w, stride,
-      tapRows: rows.count, tapCols: cols.count, top: rows.start, left: cols.start,
-      blockRows, blockCols, rowBlocks, colBlocks, channelBlocks, blockPanels, cinBlock,
-      outStart: out.start, outRow: out.row, outCol: out.col, outPlane: out.plane, items, each,
+      x,
+      weight: packed,
+      bias: bias ?? 0,
+      residual: residual ?? 0,
+      y,
+      cin: from.channels,
+      h: source.h,
+      w: source.w,
+      cout: to.channels,
+      sixes,
+      fours,
+      ho: to.h,
+      wo: to.w,
+      stride,
+      tapRows: rows.count,
+      tapCols: cols.count,
+      top: rows.start,
+      left: cols.start,
+      blockRows,
+      blockCols,
+      rowBlocks,
+      colBlocks,
+      channelBlocks,
+      blockPanels,
+      cinBlock,
+      outStart: out.start,
+      outRow: out.row,
+      outCol: out.col,
+      outPlane: out.plane,
+      items,
+      each,
     },
     scratch: (cinBlock * (taps + plane) + sums) * 4 + 256,
     flops,
@@ -99,7 +162,15 @@ function made(encoder: Encoder, bytes: number, make: (target: Buffer) => void): 
   return target
 }
 
-export function directForward(encoder: Encoder, s: ConvShape, x: View, weight: View, y: View, bias?: View, residual?: View): void {
+export function directForward(
+  encoder: Encoder,
+  s: ConvShape,
+  x: View,
+  weight: View,
+  y: View,
+  bias?: View,
+  residual?: View,
+): void {
   const taps = s.kh * s.kw
   const pass: Pass = {
     from: { channels: s.cin, h: s.h, w: s.w },
@@ -116,8 +187,8 @@ export function directForward(encoder: Encoder, s: ConvShape, x: View, weight: V
 }
 
 /**
- * dX[i] = Σ dY[o] w[k] over o·stride + k = i + padding. Of the pixels i = q·stride + phase, only every `stride`-th k takes
- * part, and o runs backwards as k grows; taps are put in the order of o.
+ * dX[i] = Σ dY[o] w[k] over o·stride + k = i + padding. Of the pixels i = q·stride + phase, only every `stride`-th k
+ * takes part, and o runs backwards as k grows; taps are put in the order of o.
  */
 function phaseTaps(kernel: number, stride: number, padding: number, phase: number): Taps {
   const smallest = (phase + padding) % stride
@@ -146,4 +217,3 @@ export function directDataGrad(encoder: Encoder, s: ConvShape, dy: View, weight:
     }
   }
 }
-

@@ -1,6 +1,6 @@
 /**
- * Picks are cut by elements of the result, their gradient by columns of the table. An index of one axis picks whole rows;
- * an index of the picks' own shape has an entry for each, which three strides tell the kernel.
+ * Picks are cut by elements of the result, their gradient by columns of the table. An index of one axis picks whole
+ * rows; an index of the picks' own shape has an entry for each, which three strides tell the kernel.
  */
 import type { View } from '../../backend.ts'
 import type { GatherGradParams, GatherParams } from '../../ops/gather.ts'
@@ -20,7 +20,11 @@ function sizesOf(axis: number, table: View, index: View, picked: View) {
 export const gather: Launch<GatherParams> = (encoder, { axis }, [x, index], [y]) => {
   const count = sizeOf(y.shape)
   const { chunks, each } = cut(count, least)
-  encoder.run({ kernel: 'gather', chunks, params: { table: x, index, picked: y, count, each, ...sizesOf(axis, x, index, y) } })
+  encoder.run({
+    kernel: 'gather',
+    chunks,
+    params: { table: x, index, picked: y, count, each, ...sizesOf(axis, x, index, y) },
+  })
 }
 
 export const gatherGrad: Launch<GatherGradParams> = (encoder, { axis }, [dy, index], [dx]) => {
@@ -28,5 +32,9 @@ export const gatherGrad: Launch<GatherGradParams> = (encoder, { axis }, [dy, ind
   const columns = sizeOf(dx.shape) / sizes.entries
   // Whole cache lines, so that threads do not write to the same one.
   const { chunks, each } = cut(Math.ceil(columns / 16), least / 16 / (sizes.entries + sizes.picks))
-  encoder.run({ kernel: 'gatherGrad', chunks, params: { table: dx, index, picked: dy, count: columns, each: 16 * each, ...sizes } })
+  encoder.run({
+    kernel: 'gatherGrad',
+    chunks,
+    params: { table: dx, index, picked: dy, count: columns, each: 16 * each, ...sizes },
+  })
 }

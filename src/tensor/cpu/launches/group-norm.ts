@@ -49,11 +49,28 @@ function cutGroups(x: View, statistics: View, parameters: readonly View[], param
 type Cuts = { readonly [name in 'count' | 'each' | 'parts' | 'part']: number }
 
 /** `GroupParams` of `src/wasm/group-norm-row.ts`. */
-function wordsOf(x: View, statistics: View, [weight, bias, scaleShift]: readonly View[], { groups, silu }: GroupNormParams, { count, each, parts, part }: Cuts) {
+function wordsOf(
+  x: View,
+  statistics: View,
+  [weight, bias, scaleShift]: readonly View[],
+  { groups, silu }: GroupNormParams,
+  { count, each, parts, part }: Cuts,
+) {
   const [n, channels] = x.shape
   const positions = sizeOf(x.shape) / n / channels
   return {
-    x, statistics, weight, bias, scaleShift: scaleShift ?? 0, channels, groups, positions, silu: silu ? 1 : 0,
-    count, each, parts, part,
+    x,
+    statistics,
+    weight,
+    bias,
+    scaleShift: scaleShift ?? 0,
+    channels,
+    groups,
+    positions,
+    silu: silu ? 1 : 0,
+    count,
+    each,
+    parts,
+    part,
   } as const
 }

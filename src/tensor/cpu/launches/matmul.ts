@@ -32,20 +32,46 @@ export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }
   const k = a.shape[a.shape.length - (transposeA ? 2 : 1)]
   const batchShape = c.shape.slice(0, -2)
   // In matrices, not in floats.
-  const { dims, strides } = collapse(batchShape, [broadcastStrides(a.shape.slice(0, -2), batchShape), broadcastStrides(b.shape.slice(0, -2), batchShape)])
+  const { dims, strides } = collapse(batchShape, [
+    broadcastStrides(a.shape.slice(0, -2), batchShape),
+    broadcastStrides(b.shape.slice(0, -2), batchShape),
+  ])
   const count = (view: View): number => sizeOf(view.shape.slice(0, -2))
-  const left: Side = { view: a, rows: m, rowStep: transposeA ? 1 : k, kStep: transposeA ? m : 1, matrices: count(a), batch: strides[0] }
-  const right: Side = { view: b, rows: n, rowStep: transposeB ? k : 1, kStep: transposeB ? 1 : n, matrices: count(b), batch: strides[1] }
+  const left: Side = {
+    view: a,
+    rows: m,
+    rowStep: transposeA ? 1 : k,
+    kStep: transposeA ? m : 1,
+    matrices: count(a),
+    batch: strides[0],
+  }
+  const right: Side = {
+    view: b,
+    rows: n,
+    rowStep: transposeB ? k : 1,
+    kStep: transposeB ? 1 : n,
+    matrices: count(b),
+    batch: strides[1],
+  }
   // A thin B is the better A: its few columns need not fill a panel of 8.
   if (n <= 4 && m > n) multiply(encoder, right, left, k, dims, c, { rowStep: 1, colStep: n })
   else multiply(encoder, left, right, k, dims, c, { rowStep: n, colStep: 1 })
 }
 
-function multiply(encoder: Encoder, a: Side, b: Side, k: number, dims: readonly number[], c: View, steps: { rowStep: number; colStep: number }): void {
+function multiply(
+  encoder: Encoder,
+  a: Side,
+  b: Side,
+  k: number,
+  dims: readonly number[],
+  c: View,
+  steps: { rowStep: number; colStep: number },
+): void {
   const [m, n] = [a.rows, b.rows]
   const { sixes, fours, padded } = rowPanels(m)
   const packedA = pack(encoder, a, k, null)
-  // Reading B where it lies costs the cache more, packing it costs a pass over it: the latter pays from 5 panels of A on.
+  // Reading B where it lies costs the cache more, packing it costs a pass over it: the latter pays from 5 panels of A
+  // on.
   const isDirect = b.rowStep === 1 && n % 8 === 0 && sixes + fours <= 4
   const packedB = isDirect ? b.view : pack(encoder, b, k, 8)
   const bSize = isDirect ? n * k : Math.ceil(n / 8) * 8 * k
@@ -53,7 +79,12 @@ function multiply(encoder: Encoder, a: Side, b: Side, k: number, dims: readonly 
   const inner = dims[dims.length - 1]
   const second = dims[dims.length - 2] ?? 1
   const matrices = inner * second
-  const { rowBlocks, rowPanels: blockPanels, colBlocks, colPanels } = blocks(sixes + fours, Math.ceil(n / 8), k, matrices)
+  const {
+    rowBlocks,
+    rowPanels: blockPanels,
+    colBlocks,
+    colPanels,
+  } = blocks(sixes + fours, Math.ceil(n / 8), k, matrices)
   const stride = (side: Side, fromEnd: number): number => side.batch[side.batch.length - fromEnd] ?? 0
   const round = Math.ceil(k / Math.ceil(k / longestRound))
   const items = matrices * rowBlocks * colBlocks
@@ -66,11 +97,32 @@ function multiply(encoder: Encoder, a: Side, b: Side, k: number, dims: readonly 
       kernel: 'matmul',
       chunks,
       params: {
-        a: packedA, b: packedB, c, m, n, k, sixes, fours, direct: isDirect ? 1 : 0,
-        rowStep: steps.rowStep, colStep: steps.colStep, inner,
-        aOuter: stride(a, 2) * aSize, aInner: stride(a, 1) * aSize, bOuter: stride(b, 2) * bSize, bInner: stride(b, 1) * bSize,
-        aStart: start(a) * aSize, bStart: start(b) * bSize, cStart: run * matrices * m * n,
-        rowBlocks, rowPanels: blockPanels, colBlocks, colPanels, round, items, each,
+        a: packedA,
+        b: packedB,
+        c,
+        m,
+        n,
+        k,
+        sixes,
+        fours,
+        direct: isDirect ? 1 : 0,
+        rowStep: steps.rowStep,
+        colStep: steps.colStep,
+        inner,
+        aOuter: stride(a, 2) * aSize,
+        aInner: stride(a, 1) * aSize,
+        bOuter: stride(b, 2) * bSize,
+        bInner: stride(b, 1) * bSize,
+        aStart: start(a) * aSize,
+        bStart: start(b) * bSize,
+        cStart: run * matrices * m * n,
+        rowBlocks,
+        rowPanels: blockPanels,
+        colBlocks,
+        colPanels,
+        round,
+        items,
+        each,
       },
       scratch: 192 + round * 4,
       flops: 2 * m * n * k * matrices,
@@ -88,12 +140,21 @@ function offsetOf(flat: number, dims: readonly number[], strides: readonly numbe
   return offset
 }
 
-function blocks(panels: number, columns: number, k: number, matrices: number): { rowBlocks: number; rowPanels: number; colBlocks: number; colPanels: number } {
+function blocks(
+  panels: number,
+  columns: number,
+  k: number,
+  matrices: number,
+): { rowBlocks: number; rowPanels: number; colBlocks: number; colPanels: number } {
   const flops = panels * columns * 96 * k
   const wanted = Math.max(Math.floor(flops / chunkFlops), Math.min(flops / leastFlops, 8 / matrices))
   let [rowBlocks, colBlocks] = [1, 1]
   // Halve the longer side: a square block reads the least.
-  while (rowBlocks * colBlocks < wanted && rowBlocks * colBlocks * matrices < 2000 && rowBlocks * colBlocks < panels * columns) {
+  while (
+    rowBlocks * colBlocks < wanted &&
+    rowBlocks * colBlocks * matrices < 2000 &&
+    rowBlocks * colBlocks < panels * columns
+  ) {
     const [rows, cols] = [(panels / rowBlocks) * 6, (columns / colBlocks) * 8]
     if (rows >= cols ? rowBlocks < panels : colBlocks >= columns) rowBlocks = Math.min(panels, rowBlocks * 2)
     else colBlocks = Math.min(columns, colBlocks * 2)
@@ -106,7 +167,8 @@ function blocks(panels: number, columns: number, k: number, matrices: number): {
 function pack(encoder: Encoder, side: Side, k: number, heights: 8 | null): Buffer {
   const { view, rows, rowStep, kStep, matrices } = side
   const bytes = matrices * k * 4 * (heights ? Math.ceil(rows / 8) * 8 : rowPanels(rows).padded)
-  const run = (target: Buffer): void => packPanels(encoder, { buffer: view, rowStep, k: [[k, kStep]] }, rows, target, { heights, matrices, step: rows * k })
+  const run = (target: Buffer): void =>
+    packPanels(encoder, { buffer: view, rowStep, k: [[k, kStep]] }, rows, target, { heights, matrices, step: rows * k })
   const isWeight = heights === 8 && view.shape.length === 2
   const kept = isWeight ? encoder.packed(view, `matmul ${rows} ${k} ${rowStep}`, bytes, run) : null
   if (kept) return kept

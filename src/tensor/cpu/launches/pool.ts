@@ -8,14 +8,26 @@ type Kernel = 'windowSum' | 'windowSum2' | 'windowSpread' | 'windowSpread2' | 'm
 /** Pixels of a chunk: 128 KiB. */
 const least = 2 ** 15
 
-function launch(encoder: Encoder, kernel: Kernel, image: View, windows: View, taps: View | 0, { kernel: side, stride, padding }: WindowParams, scale = 1): void {
+function launch(
+  encoder: Encoder,
+  kernel: Kernel,
+  image: View,
+  windows: View,
+  taps: View | 0,
+  { kernel: side, stride, padding }: WindowParams,
+  scale = 1,
+): void {
   const [n, c, h, w] = image.shape
   const [, , ho, wo] = windows.shape
   // Of windows, or where pixels are written one by one, of pixels.
   const ofPixels = kernel === 'windowSpread' || kernel === 'maxPoolGrad'
   const rows = n * c * (ofPixels ? h : ho)
   const { chunks, each } = cut(rows, (least * rows) / (n * c * h * w))
-  encoder.run({ kernel, chunks, params: { image, windows, taps, rows, each, h, w, ho, wo, kernel: side, stride, padding, scale } })
+  encoder.run({
+    kernel,
+    chunks,
+    params: { image, windows, taps, rows, each, h, w, ho, wo, kernel: side, stride, padding, scale },
+  })
 }
 
 /** Average pooling and upsampling by 2, and their gradients. */

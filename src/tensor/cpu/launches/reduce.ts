@@ -14,9 +14,9 @@ const partElements = 32768
 const deepestColumn = 256
 
 /**
- * Merges axes and decides how a reduction is cut; `src/wasm/reduce.ts` says what its kernels do. An output with more than
- * 65536 elements behind it is shared by parts of about half as many, and columns are added at most 256 deep, which keeps
- * the error of f32 sums at a few 1e-7; what the parts found is reduced again.
+ * Merges axes and decides how a reduction is cut; `src/wasm/reduce.ts` says what its kernels do. An output with more
+ * than 65536 elements behind it is shared by parts of about half as many, and columns are added at most 256 deep, which
+ * keeps the error of f32 sums at a few 1e-7; what the parts found is reduced again.
  */
 export const reduce: Launch<ReduceParams> = (encoder, { kind, axes }, [x], [y]) => {
   const merged: Axis[] = []
@@ -40,7 +40,11 @@ function along(encoder: Encoder, max: boolean, x: Buffer, y: Buffer, axes: reado
   const reduced = outer.filter((axis) => axis.reduced)
   const outputs = product(kept)
   const words = {
-    x, max: max ? 1 : 0, length: inner.extent, keptRank: kept.length, reducedRank: reduced.length,
+    x,
+    max: max ? 1 : 0,
+    length: inner.extent,
+    keptRank: kept.length,
+    reducedRank: reduced.length,
     axes: [kept, reduced].flatMap((some) => [...some.map(({ extent }) => extent), ...some.map((axis) => axis.stride)]),
   }
 
@@ -52,8 +56,16 @@ function along(encoder: Encoder, max: boolean, x: Buffer, y: Buffer, axes: reado
     const parts = Math.ceil(steps / stepsEach)
     const { chunks, each } = cut(outputs * parts, chunkElements / (elements / parts))
     const target = parts === 1 ? y : encoder.temporary(outputs * parts * 4)
-    encoder.run({ kernel: 'reduceRows', chunks, params: { y: target, count: outputs * parts, each, parts, steps, stepsEach, piece, ...words } })
-    if (parts > 1) along(encoder, max, target, y, [{ extent: outputs, stride: parts, reduced: false }, { extent: parts, stride: 1, reduced: true }])
+    encoder.run({
+      kernel: 'reduceRows',
+      chunks,
+      params: { y: target, count: outputs * parts, each, parts, steps, stepsEach, piece, ...words },
+    })
+    if (parts > 1)
+      along(encoder, max, target, y, [
+        { extent: outputs, stride: parts, reduced: false },
+        { extent: parts, stride: 1, reduced: true },
+      ])
     return
   }
   const steps = product(reduced)
@@ -63,8 +75,16 @@ function along(encoder: Encoder, max: boolean, x: Buffer, y: Buffer, axes: reado
   const count = outputs * Math.ceil(inner.extent / piece) * parts
   const { chunks, each } = cut(count, chunkElements / (stepsEach * piece))
   const target = parts === 1 ? y : encoder.temporary(parts * outputs * inner.extent * 4)
-  encoder.run({ kernel: 'reduceColumns', chunks, params: { y: target, count, each, parts, steps, stepsEach, piece, ...words } })
-  if (parts > 1) along(encoder, max, target, y, [{ extent: parts, stride: outputs * inner.extent, reduced: true }, { extent: outputs * inner.extent, stride: 1, reduced: false }])
+  encoder.run({
+    kernel: 'reduceColumns',
+    chunks,
+    params: { y: target, count, each, parts, steps, stepsEach, piece, ...words },
+  })
+  if (parts > 1)
+    along(encoder, max, target, y, [
+      { extent: parts, stride: outputs * inner.extent, reduced: true },
+      { extent: outputs * inner.extent, stride: 1, reduced: false },
+    ])
 }
 
 const product = (axes: readonly Axis[]): number => axes.reduce((n, { extent }) => n * extent, 1)

@@ -11,9 +11,15 @@ function launch(encoder: Encoder, kernel: 'resizeBilinear' | 'resizeBilinearGrad
   const [, , ho, wo] = resized.shape
   const rows = n * c * (kernel === 'resizeBilinear' ? ho : h)
   const { chunks, each } = cut(rows, (least * rows) / (n * c * (h * w + ho * wo)))
-  encoder.run({ kernel, chunks, params: { image, resized, rows, each, h, w, ho, wo }, scratch: 12 * wo + 4 * Math.max(w, wo) })
+  encoder.run({
+    kernel,
+    chunks,
+    params: { image, resized, rows, each, h, w, ho, wo },
+    scratch: 12 * wo + 4 * Math.max(w, wo),
+  })
 }
 
 export const resizeBilinear: Launch<ResizeParams> = (encoder, _, [x], [y]) => launch(encoder, 'resizeBilinear', x, y)
 
-export const resizeBilinearGrad: Launch<ResizeParams> = (encoder, _, [dy], [dx]) => launch(encoder, 'resizeBilinearGrad', dx, dy)
+export const resizeBilinearGrad: Launch<ResizeParams> = (encoder, _, [dy], [dx]) =>
+  launch(encoder, 'resizeBilinearGrad', dx, dy)

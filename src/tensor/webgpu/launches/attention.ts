@@ -1,7 +1,7 @@
 /**
  * Decides how a head is cut into workgroups: tiles of tokens by chunks of channels, so that a wide head needs no more
- * registers than a narrow one. The backward pass first sums dOut · out a query, then has a kernel each for q, k and v: every
- * one of them writes its own rows, so none needs atomics.
+ * registers than a narrow one. The backward pass first sums dOut · out a query, then has a kernel each for q, k and v:
+ * every one of them writes its own rows, so none needs atomics.
  */
 import { attentionForward } from '../../../shaders/attention-forward.ts'
 import { attentionDelta, attentionDeltaUniform, attentionGradient } from '../../../shaders/attention-gradient.ts'
@@ -13,8 +13,13 @@ import { linearGrid, type Launch } from '../launch.ts'
 export const attention: Launch<AttentionParams> = (encoder, params, [qkv], [out, logsumexp]) => {
   const { keys, uniforms, workgroups, product } = tiling(qkv, params)
   encoder.dispatch({
-    key: `attention-forward ${keys.vector ? 'vector' : 'scalar'} ${keys.rows}`, code: () => attentionForward(keys), uniforms,
-    read: [qkv], write: [out, logsumexp], grid: linearGrid(workgroups, encoder.capabilities.maxGrid), flops: 2 * product,
+    key: `attention-forward ${keys.vector ? 'vector' : 'scalar'} ${keys.rows}`,
+    code: () => attentionForward(keys),
+    uniforms,
+    read: [qkv],
+    write: [out, logsumexp],
+    grid: linearGrid(workgroups, encoder.capabilities.maxGrid),
+    flops: 2 * product,
   })
 }
 
@@ -24,21 +29,31 @@ export const attentionGrad: Launch<AttentionParams> = (encoder, params, [qkv, ou
   const count = n * params.heads * tokens
   const delta = encoder.temporary(count * 4)
   encoder.dispatch({
-    key: 'attention-gradient delta', code: attentionDelta,
+    key: 'attention-gradient delta',
+    code: attentionDelta,
     uniforms: attentionDeltaUniform.words({ count, tokens, width: channels / params.heads }),
-    read: [out, dOut], write: [delta], grid: linearGrid(Math.ceil(count / attentionThreads), encoder.capabilities.maxGrid),
+    read: [out, dOut],
+    write: [delta],
+    grid: linearGrid(Math.ceil(count / attentionThreads), encoder.capabilities.maxGrid),
   })
   for (const by of ['q', 'k', 'v'] as const) {
     encoder.dispatch({
-      key: `attention-gradient ${by} ${keys.vector ? 'vector' : 'scalar'} ${keys.rows}`, code: () => attentionGradient({ ...keys, by }), uniforms,
-      read: [qkv, dOut, logsumexp, delta], write: [dqkv], grid: linearGrid(workgroups, encoder.capabilities.maxGrid),
+      key: `attention-gradient ${by} ${keys.vector ? 'vector' : 'scalar'} ${keys.rows}`,
+      code: () => attentionGradient({ ...keys, by }),
+      uniforms,
+      read: [qkv, dOut, logsumexp, delta],
+      write: [dqkv],
+      grid: linearGrid(workgroups, encoder.capabilities.maxGrid),
       flops: (by === 'v' ? 2 : 3) * product,
     })
   }
 }
 
 /** How heads are cut: tiles of tokens by chunks of channels; and the operations of one product of T×T by d. */
-function tiling(qkv: View, { heads, newOrder }: AttentionParams): { keys: { vector: boolean; rows: number }; uniforms: number[]; workgroups: number; product: number } {
+function tiling(
+  qkv: View,
+  { heads, newOrder }: AttentionParams,
+): { keys: { vector: boolean; rows: number }; uniforms: number[]; workgroups: number; product: number } {
   const [n, rows, tokens] = qkv.shape
   const channels = rows / 3
   const width = channels / heads
@@ -48,7 +63,19 @@ function tiling(qkv: View, { heads, newOrder }: AttentionParams): { keys: { vect
   const workgroups = n * heads * chunks * tiles
   const [headStep, partStep] = newOrder ? [width, channels] : [3 * width, width]
   return {
-    keys, workgroups, product: 2 * n * channels * tokens ** 2,
-    uniforms: attentionUniform.words({ total: workgroups, heads, width, tokens, headStep, partStep, tiles, chunks, scale: 1 / Math.sqrt(width) }),
+    keys,
+    workgroups,
+    product: 2 * n * channels * tokens ** 2,
+    uniforms: attentionUniform.words({
+      total: workgroups,
+      heads,
+      width,
+      tokens,
+      headStep,
+      partStep,
+      tiles,
+      chunks,
+      scale: 1 / Math.sqrt(width),
+    }),
   }
 }

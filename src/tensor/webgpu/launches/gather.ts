@@ -11,14 +11,32 @@ import type { GatherGradParams, GatherParams } from '../../ops/gather.ts'
 import { sizeOf } from '../../shape.ts'
 import { linearGrid, type Encoder, type Launch } from '../launch.ts'
 
-function launch(encoder: Encoder, key: string, code: () => string, axis: number, table: View, index: View, picks: View, read: View, write: View): void {
+function launch(
+  encoder: Encoder,
+  key: string,
+  code: () => string,
+  axis: number,
+  table: View,
+  index: View,
+  picks: View,
+  read: View,
+  write: View,
+): void {
   const count = sizeOf(write.shape)
   const inner = sizeOf(table.shape.slice(axis + 1))
   const [outerStep, step, innerStep] = index.shape.length === 1 ? [0, 1, 0] : [picks.shape[axis] * inner, inner, 1]
   encoder.dispatch({
     key,
     code,
-    uniforms: gatherUniform.words({ count, entries: table.shape[axis], picks: picks.shape[axis], inner, outerStep, step, innerStep }),
+    uniforms: gatherUniform.words({
+      count,
+      entries: table.shape[axis],
+      picks: picks.shape[axis],
+      inner,
+      outerStep,
+      step,
+      innerStep,
+    }),
     read: [read, index],
     write: [write],
     grid: linearGrid(Math.ceil(count / elementsPerWorkgroup), encoder.capabilities.maxGrid),

@@ -3,23 +3,38 @@
  * workgroups share a group's statistics (a second kernel combines them, if several do) and how many lanes share a row.
  */
 import { groupNormApply } from '../../../shaders/group-norm-apply.ts'
-import { groupNormCoefficients, groupNormCoefficientsUniform, groupNormData, groupNormRowSums } from '../../../shaders/group-norm-gradient.ts'
+import {
+  groupNormCoefficients,
+  groupNormCoefficientsUniform,
+  groupNormData,
+  groupNormRowSums,
+} from '../../../shaders/group-norm-gradient.ts'
 import { groupNormThreads, groupNormUniform, type GroupNormKeys } from '../../../shaders/group-norm-row.ts'
-import { groupNormCombine, groupNormStatistics, groupNormStatisticsUniform } from '../../../shaders/group-norm-statistics.ts'
+import {
+  groupNormCombine,
+  groupNormStatistics,
+  groupNormStatisticsUniform,
+} from '../../../shaders/group-norm-statistics.ts'
 import type { View } from '../../backend.ts'
 import type { GroupNormParams } from '../../ops/group-norm.ts'
 import { sizeOf } from '../../shape.ts'
 import { linearGrid, type Buffer, type Encoder, type Launch } from '../launch.ts'
 
-/** Elements of a group that get a workgroup of their own: few on a GPU with hundreds of cores, many on a CPU with two. */
+/**
+ * Elements of a group that get a workgroup of their own: few on a GPU with hundreds of cores, many on a CPU with two.
+ */
 const chunkElements = { hardware: 2048, software: 16384 } as const
 
 export const groupNorm: Launch<GroupNormParams> = (encoder, params, [x, ...parameters], [y, statistics]) => {
   computeStatistics(encoder, params, x, statistics)
   const { keys, name, uniforms, threads } = rows(x, params, (width) => Math.ceil(width / 4))
   encoder.dispatch({
-    key: `group-norm-apply ${name}`, code: () => groupNormApply(keys), uniforms,
-    read: [x, statistics, ...parameters], write: [y], grid: gridOf(encoder, threads),
+    key: `group-norm-apply ${name}`,
+    code: () => groupNormApply(keys),
+    uniforms,
+    read: [x, statistics, ...parameters],
+    write: [y],
+    grid: gridOf(encoder, threads),
   })
 }
 
@@ -36,22 +51,33 @@ function computeStatistics(encoder: Encoder, { groups, eps }: GroupNormParams, x
   const shape = { parts: used, group: elements / step, chunk, step, lanes, eps }
   const partial: Buffer = used === 1 ? statistics : encoder.temporary(count * used * 8)
   encoder.dispatch({
-    key: `group-norm-statistics ${step}`, code: () => groupNormStatistics({ vector }),
+    key: `group-norm-statistics ${step}`,
+    code: () => groupNormStatistics({ vector }),
     uniforms: groupNormStatisticsUniform.words({ count: count * used, ...shape }),
-    read: [x], write: [partial], grid: gridOf(encoder, count * used * lanes),
+    read: [x],
+    write: [partial],
+    grid: gridOf(encoder, count * used * lanes),
   })
   if (used === 1) return
   encoder.dispatch({
-    key: 'group-norm-statistics combine', code: groupNormCombine, uniforms: groupNormStatisticsUniform.words({ count, ...shape }),
-    read: [partial], write: [statistics], grid: gridOf(encoder, count),
+    key: 'group-norm-statistics combine',
+    code: groupNormCombine,
+    uniforms: groupNormStatisticsUniform.words({ count, ...shape }),
+    read: [partial],
+    write: [statistics],
+    grid: gridOf(encoder, count),
   })
 }
 
 export const groupNormSums: Launch<GroupNormParams> = (encoder, params, [x, ...others], sums) => {
   const { keys, name, uniforms, threads } = rows(x, params, meetingLanes)
   encoder.dispatch({
-    key: `group-norm-gradient sums ${name}`, code: () => groupNormRowSums(keys), uniforms,
-    read: [x, ...others], write: sums, grid: gridOf(encoder, threads),
+    key: `group-norm-gradient sums ${name}`,
+    code: () => groupNormRowSums(keys),
+    uniforms,
+    read: [x, ...others],
+    write: sums,
+    grid: gridOf(encoder, threads),
   })
 }
 
@@ -63,21 +89,38 @@ export const groupNormDataGrad: Launch<GroupNormParams> = (encoder, params, inpu
   const [n, channels] = x.shape
   const coefficients = encoder.temporary(n * groups * 8)
   encoder.dispatch({
-    key: `group-norm-gradient coefficients ${modulated}`, code: () => groupNormCoefficients({ scaleShift: modulated }),
-    uniforms: groupNormCoefficientsUniform.words({ count: n * groups, channels, groups, elements: sizeOf(x.shape) / n / groups }),
-    read: [a, b, weight, ...scaleShift], write: [coefficients], grid: gridOf(encoder, n * groups),
+    key: `group-norm-gradient coefficients ${modulated}`,
+    code: () => groupNormCoefficients({ scaleShift: modulated }),
+    uniforms: groupNormCoefficientsUniform.words({
+      count: n * groups,
+      channels,
+      groups,
+      elements: sizeOf(x.shape) / n / groups,
+    }),
+    read: [a, b, weight, ...scaleShift],
+    write: [coefficients],
+    grid: gridOf(encoder, n * groups),
   })
   encoder.dispatch({
-    key: `group-norm-gradient data ${name}`, code: () => groupNormData(keys), uniforms,
-    read: [x, dy, statistics, weight, bias, ...scaleShift, coefficients], write: [dx], grid: gridOf(encoder, threads),
+    key: `group-norm-gradient data ${name}`,
+    code: () => groupNormData(keys),
+    uniforms,
+    read: [x, dy, statistics, weight, bias, ...scaleShift, coefficients],
+    write: [dx],
+    grid: gridOf(encoder, threads),
   })
 }
 
 /** Threads that share a sum of `steps` terms, about 8 each: a power of two up to a workgroup. */
-const meetingLanes = (steps: number): number => Math.min(groupNormThreads, 2 ** Math.ceil(Math.log2(Math.ceil(steps / 8))))
+const meetingLanes = (steps: number): number =>
+  Math.min(groupNormThreads, 2 ** Math.ceil(Math.log2(Math.ceil(steps / 8))))
 
 /** How threads walk the rows: `lanesFor` a row of so many steps. */
-function rows(x: View, { groups, scaleShift, silu }: GroupNormParams, lanesFor: (width: number) => number): { keys: GroupNormKeys; name: string; uniforms: number[]; threads: number } {
+function rows(
+  x: View,
+  { groups, scaleShift, silu }: GroupNormParams,
+  lanesFor: (width: number) => number,
+): { keys: GroupNormKeys; name: string; uniforms: number[]; threads: number } {
   const [n, channels] = x.shape
   const positions = sizeOf(x.shape) / n / channels
   const keys = { vector: positions % 4 === 0, scaleShift, silu }
@@ -91,4 +134,5 @@ function rows(x: View, { groups, scaleShift, silu }: GroupNormParams, lanesFor: 
   }
 }
 
-const gridOf = (encoder: Encoder, threads: number): [number, number, number] => linearGrid(Math.ceil(threads / groupNormThreads), encoder.capabilities.maxGrid)
+const gridOf = (encoder: Encoder, threads: number): [number, number, number] =>
+  linearGrid(Math.ceil(threads / groupNormThreads), encoder.capabilities.maxGrid)

@@ -38,7 +38,10 @@ function render(root: Node): { body: string; result: string } {
       const [a, b, c] = node.kind === 'call' ? node.args.map((arg) => names.get(arg) as string) : []
       names.set(node, `v${lines.length}`)
       // WGSL refuses a constant expression whose value is not finite, has no literal for one and may lose -0.
-      lines.push(`let v${lines.length} = ${node.kind === 'call' ? wgslOf[node.name](a, b, c) : `number(${bitsOf(node.value)}u)`};`)
+      lines.push(
+        `let v${lines.length} = ` +
+          `${node.kind === 'call' ? wgslOf[node.name](a, b, c) : `number(${bitsOf(node.value)}u)`};`,
+      )
     }
   }
   return { body: lines.join('\n  '), result: names.get(root) as string }
@@ -51,7 +54,9 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   const rank = loops.dims.length
   const [, ...strides] = loops.strides
   const last = rank - 1
-  const vec4 = loops.dims[last] % 4 === 0 && strides.every((s) => s[last] <= 1 && (s[last] === 0 || s.slice(0, last).every((n) => n % 4 === 0)))
+  const vec4 =
+    loops.dims[last] % 4 === 0 &&
+    strides.every((s) => s[last] <= 1 && (s[last] === 0 || s.slice(0, last).every((n) => n % 4 === 0)))
   const keys = inputs.map((t, k): MapInput => {
     const isSingle = strides[k].every((s) => s === 0)
     const isDense = rank === 1 ? strides[k][0] === 1 : t.shape.length > 0 && sizeOf(t.shape) === sizeOf(shape)
@@ -66,12 +71,27 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
   keys.forEach(({ access, inner }, k) => {
     if (access === 'strided') stride.push(...strides[k].map((s, a) => (inner && a < last ? s / width : s)))
   })
-  const signature = keys.map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`).join('')
+  const signature = keys
+    .map((k) => `${k.type[0]}${k.access[0]}${k.access === 'strided' && k.inner ? 'i' : ''}`)
+    .join('')
   const shownRank = usesAxes ? rank : 1
   encoder.dispatch({
     key: `map ${expression.key} ${signature}>${dtype} r${shownRank}${vec4 ? 'v' : ''}`,
-    code: () => mapShader({ inputs: keys, outputType: dtype, rank: shownRank, scalars: scalars.length, vec4, ...render(expression.root) }),
-    uniforms: mapUniform.words({ lanes, extent: usesAxes ? [...loops.dims.slice(0, last), loops.dims[last] / width] : [], stride, scalar: scalars }),
+    code: () =>
+      mapShader({
+        inputs: keys,
+        outputType: dtype,
+        rank: shownRank,
+        scalars: scalars.length,
+        vec4,
+        ...render(expression.root),
+      }),
+    uniforms: mapUniform.words({
+      lanes,
+      extent: usesAxes ? [...loops.dims.slice(0, last), loops.dims[last] / width] : [],
+      stride,
+      scalar: scalars,
+    }),
     read: inputs,
     write: [output],
     grid: linearGrid(Math.ceil(lanes / 64), encoder.capabilities.maxGrid),

@@ -18,7 +18,16 @@ interface Kernel {
   readonly code: () => string
 }
 
-function launch(encoder: Encoder, kernel: Kernel, image: View, windows: View, { kernel: side, stride, padding }: WindowParams, scale: number, read: readonly View[], write: readonly View[]): void {
+function launch(
+  encoder: Encoder,
+  kernel: Kernel,
+  image: View,
+  windows: View,
+  { kernel: side, stride, padding }: WindowParams,
+  scale: number,
+  read: readonly View[],
+  write: readonly View[],
+): void {
   const count = sizeOf(write[0].shape)
   const [, , h, w] = image.shape
   const [, , ho, wo] = windows.shape

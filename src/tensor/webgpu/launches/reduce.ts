@@ -4,14 +4,17 @@ import { collapse, sizeOf, stridesOf } from '../../shape.ts'
 import { linearGrid, type Launch } from '../launch.ts'
 
 /**
- * Splits the axes into those that stay and those that are summed, merged where they are contiguous, and decides who adds:
- * a lane per output where sums are short or outputs many enough to fill the adapter, else a workgroup.
+ * Splits the axes into those that stay and those that are summed, merged where they are contiguous, and decides who
+ * adds: a lane per output where sums are short or outputs many enough to fill the adapter, else a workgroup.
  */
 export const reduce: Launch<ReduceParams> = (encoder, { kind, axes }, [x], [y]) => {
   const strides = stridesOf(x.shape)
   const part = (wanted: boolean): { dims: number[]; strides: number[] } => {
     const own = x.shape.map((_, i) => i).filter((i) => axes.includes(i) === wanted)
-    const loops = collapse(own.map((i) => x.shape[i]), [own.map((i) => strides[i])])
+    const loops = collapse(
+      own.map((i) => x.shape[i]),
+      [own.map((i) => strides[i])],
+    )
     return { dims: loops.dims, strides: loops.strides[0] }
   }
   const kept = part(false)
@@ -24,7 +27,12 @@ export const reduce: Launch<ReduceParams> = (encoder, { kind, axes }, [x], [y]) 
     key: `reduce ${kind} ${by} ${keys.keptRank} ${keys.reducedRank}`,
     code: () => reduceShader(keys),
     uniforms: reduceUniform.words({
-      outputs, count, keptExtent: kept.dims, keptStride: kept.strides, reducedExtent: reduced.dims, reducedStride: reduced.strides,
+      outputs,
+      count,
+      keptExtent: kept.dims,
+      keptStride: kept.strides,
+      reducedExtent: reduced.dims,
+      reducedStride: reduced.strides,
     }),
     read: [x],
     write: [y],

@@ -10,7 +10,15 @@ import type { ResizeParams } from '../../ops/resize.ts'
 import { sizeOf } from '../../shape.ts'
 import { linearGrid, type Encoder, type Launch } from '../launch.ts'
 
-function launch(encoder: Encoder, key: string, code: () => string, source: View, target: View, read: View, write: View): void {
+function launch(
+  encoder: Encoder,
+  key: string,
+  code: () => string,
+  source: View,
+  target: View,
+  read: View,
+  write: View,
+): void {
   const count = sizeOf(write.shape)
   const [, , h, w] = source.shape
   const [, , ho, wo] = target.shape
