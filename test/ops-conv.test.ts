@@ -11,7 +11,7 @@ interface Case {
   readonly x: readonly number[]
   readonly weight: readonly number[]
   readonly stride?: number
-  readonly padding?: number
+  readonly padding?: number | readonly [number, number]
   readonly bias?: boolean
   readonly probes?: number
 }
@@ -40,9 +40,10 @@ const cases: Case[] = [
 const convolved =
   ({ stride = 1, padding = 0 }: Case) =>
   (x: Host, weight: Host, bias?: Host): Host => {
+    const [padY, padX] = typeof padding === 'number' ? [padding, padding] : padding
     const [n, cin, h, w] = x.shape
     const [cout, , kh, kw] = weight.shape
-    const [ho, wo] = [Math.floor((h + 2 * padding - kh) / stride) + 1, Math.floor((w + 2 * padding - kw) / stride) + 1]
+    const [ho, wo] = [Math.floor((h + 2 * padY - kh) / stride) + 1, Math.floor((w + 2 * padX - kw) / stride) + 1]
     const out = host([n, cout, ho, wo])
     for (let b = 0, at = 0; b < n; b++) {
       for (let co = 0; co < cout; co++) {
@@ -51,10 +52,10 @@ const convolved =
             let sum = bias ? bias.data[co] : 0
             for (let ci = 0; ci < cin; ci++) {
               for (let ky = 0; ky < kh; ky++) {
-                const y = oy * stride - padding + ky
+                const y = oy * stride - padY + ky
                 if (y < 0 || y >= h) continue
                 for (let kx = 0; kx < kw; kx++) {
-                  const xx = ox * stride - padding + kx
+                  const xx = ox * stride - padX + kx
                   if (xx >= 0 && xx < w)
                     sum +=
                       x.data[((b * cin + ci) * h + y) * w + xx] * weight.data[((co * cin + ci) * kh + ky) * kw + kx]
@@ -132,6 +133,23 @@ function check(one: Case): Promise<void> {
     probes: one.probes ?? 6,
   })
 }
+
+test.each<Case>([
+  { x: [2, 3, 5, 9], weight: [6, 3, 1, 7], padding: [0, 3], bias: true },
+  { x: [1, 3, 9, 4], weight: [5, 3, 7, 1], padding: [3, 0] },
+  { x: [1, 2, 8, 7], weight: [3, 2, 3, 5], stride: 2, padding: [1, 2], bias: true },
+  { x: [1, 2, 4, 5], weight: [3, 2, 3, 3], padding: [1, 1] },
+])('padding by axis: [$x] by [$weight], padding [$padding]', check)
+
+test('a padding that is none is refused', async () => {
+  const device = await testDevice('cpu')
+  using x = device.tensor(new Float32Array(9), [1, 1, 3, 3])
+  for (const padding of [[1], [0, -1], [0, 0.5]]) {
+    expect(() => conv2d(x, x, { padding: padding as never })).toThrow(
+      /^conv2d: expected a padding \[rows, columns\], each 0 or more, found/,
+    )
+  }
+})
 
 test('a residual is added by the kernel, and its gradient passes through', async () => {
   for (const bias of [true, false]) {

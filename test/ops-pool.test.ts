@@ -146,6 +146,15 @@ describe('average pool', () => {
       }))
   }
 
+  for (const [shape, options] of [...cases.slice(3), [[2, 2, 3, 1], { kernel: 3, stride: 1, padding: 1 }] as const]) {
+    test(`of the pixels that exist: [${shape}] ${JSON.stringify(options)}`, () =>
+      checkOp('avgPool2d', {
+        inputs: [shape],
+        op: (x) => avgPool2d(x, { ...options, countPadding: false }),
+        reference: pooled(options, (v) => v.reduce((a, b) => a + b, 0) / v.length),
+      }))
+  }
+
   deviceTest('padding counts, as in PyTorch', async (device) => {
     using x = device.tensor(
       Array.from({ length: 16 }, (_, i) => i + 1),

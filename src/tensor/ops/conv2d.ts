@@ -4,9 +4,10 @@
  */
 import { TweedieError } from '../../errors.ts'
 import { refuseUnknown } from '../../refuse.ts'
-import { applyOne, defineOp, noGradient } from '../op.ts'
-import { formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
+import { applyOne, checkTensor, defineOp, noGradient } from '../op.ts'
+import { checkArray, formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
+import { pad } from './copy.ts'
 import { sum } from './reduce.ts'
 
 /** What a convolution and its gradients share. */
@@ -101,8 +102,8 @@ export interface ConvOptions {
   readonly residual?: Tensor
   /** Default 1. */
   readonly stride?: number
-  /** Zeros on every side; default 0. */
-  readonly padding?: number
+  /** Zeros on every side, or [above and below, left and right]; default 0. */
+  readonly padding?: number | readonly [number, number]
 }
 
 const convOptions = { bias: true, residual: true, stride: true, padding: true } as const
@@ -114,10 +115,33 @@ const convOptions = { bias: true, residual: true, stride: true, padding: true } 
 export function conv2d(x: Tensor, weight: Tensor, options: ConvOptions = {}): Tensor {
   refuseUnknown('conv2d', options, convOptions)
   const { bias, residual, stride = 1, padding = 0 } = options
+  if (typeof padding === 'object') return convolvePadded(x, weight, padding, options)
   const optional = [bias, residual].filter((t) => t !== undefined)
   return applyOne(conv2dOp, { stride, padding, bias: bias !== undefined, residual: residual !== undefined }, [
     x,
     weight,
     ...optional,
   ])
+}
+
+/**
+ * What one axis has more than the other is padded ahead of the convolution: kernels of 1 x 7, which are what this is
+ * for, stand on small maps, whose copy is next to nothing beside the convolution.
+ */
+function convolvePadded(x: Tensor, weight: Tensor, padding: readonly [number, number], options: ConvOptions): Tensor {
+  checkTensor('conv2d', x)
+  checkArray('conv2d', 'a padding of rows and one of columns', padding)
+  if (padding.length !== 2 || padding.some((n) => !Number.isInteger(n) || n < 0)) {
+    throw new TweedieError(
+      'option',
+      `conv2d: expected a padding [rows, columns], each 0 or more, found ${formatShape(padding)}.`,
+    )
+  }
+  if (x.shape.length !== 4) throw shapeError('conv2d', 'an input [N, Cin, H, W]', x.shape)
+  const common = Math.min(...padding)
+  const excess = [0, 0, ...padding.map((n) => n - common)]
+  return x.device.scope(() => {
+    const padded = padding[0] === padding[1] ? x : pad(x, excess, excess)
+    return conv2d(padded, weight, { ...options, padding: common })
+  })
 }

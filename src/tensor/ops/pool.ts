@@ -8,6 +8,7 @@ import { refuseUnknown } from '../../refuse.ts'
 import { applyOne, applyOp, checkTensor, defineOp, noGradient, type Op } from '../op.ts'
 import { shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
+import { mul } from './arithmetic.ts'
 
 export interface WindowParams {
   readonly kernel: number
@@ -37,8 +38,7 @@ function check(op: string, x: Shape, { kernel, stride, padding }: WindowParams):
   if (!whole || kernel < 1 || stride < 1 || padding < 0 || padding > kernel / 2) {
     throw new TweedieError(
       'option',
-      `${op}: expected a kernel and a stride of 1 or more and a padding from 0 to half the kernel, found kernel ` +
-        `${kernel}, stride ${stride}, padding ${padding}.`,
+      `${op}: expected a kernel and a stride of 1 or more and a padding from 0 to half the kernel, found kernel ${kernel}, stride ${stride}, padding ${padding}.`,
     )
   }
 }
@@ -97,7 +97,7 @@ export const maxPoolGrad = defineOp<MaxPoolGradParams>({
   shape: ({ shape }) => [{ shape, dtype: 'f32' }],
 })
 
-/** Options of {@link avgPool2d}, and with one more of {@link maxPool2d}. */
+/** Options of {@link avgPool2d} and of {@link maxPool2d}, which have one more each. */
 export interface PoolOptions {
   /** Side of the window. */
   readonly kernel: number
@@ -107,23 +107,40 @@ export interface PoolOptions {
   readonly padding?: number
 }
 
-const poolOptions = { kernel: true, stride: true, padding: true } as const
-
-/**
- * The mean over each window of `x` [N, C, H, W]. Padding counts as zeros (PyTorch's `count_include_pad=True`): every
- * window is divided by kernel².
- */
-export function avgPool2d(x: Tensor, options: PoolOptions): Tensor {
-  checkTensor('avgPool2d', x)
-  refuseUnknown('avgPool2d', options, poolOptions)
-  const { kernel, stride = kernel, padding = 0 } = options
-  return applyOne(
-    windowSum,
-    { kernel, stride, padding, scale: 1 / (kernel * kernel), shape: x.shape },
-    [x],
-    'avgPool2d',
-  )
+/** Options of {@link avgPool2d}. */
+export interface AvgPoolOptions extends PoolOptions {
+  /**
+   * Padding counts as zeros, so that every window is divided by kernel², PyTorch's `count_include_pad`; otherwise a
+   * window is divided by how many pixels it has. Default true.
+   */
+  readonly countPadding?: boolean
 }
+
+const avgPoolOptions = { kernel: true, stride: true, padding: true, countPadding: true } as const
+
+/** The mean over each window of `x` [N, C, H, W]. */
+export function avgPool2d(x: Tensor, options: AvgPoolOptions): Tensor {
+  checkTensor('avgPool2d', x)
+  refuseUnknown('avgPool2d', options, avgPoolOptions)
+  const { kernel, stride = kernel, padding = 0, countPadding = true } = options
+  const sum = (scale: number): Tensor =>
+    applyOne(windowSum, { kernel, stride, padding, scale, shape: x.shape }, [x], 'avgPool2d')
+  if (countPadding || padding === 0) return sum(1 / (kernel * kernel))
+  const { device } = x
+  return device.scope(() => {
+    const sums = sum(1)
+    const [rows, columns] = [x.shape[2], x.shape[3]].map((size) => pixelsOfWindows(size, { kernel, stride, padding }))
+    const shares = rows.flatMap((r) => columns.map((c) => 1 / (r * c)))
+    return mul(sums, device.tensor(shares, [1, 1, rows.length, columns.length]))
+  })
+}
+
+/** How many pixels each window has along an axis, without the padding. */
+const pixelsOfWindows = (size: number, { kernel, stride, padding }: WindowParams): number[] =>
+  Array.from({ length: pooledSize(size, { kernel, stride, padding }) }, (_, i) => {
+    const start = i * stride - padding
+    return Math.min(start + kernel, size) - Math.max(start, 0)
+  })
 
 /** Options of {@link maxPool2d}. */
 export interface MaxPoolOptions extends PoolOptions {
