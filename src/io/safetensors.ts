@@ -104,7 +104,7 @@ function duplicateKey(json: string): string | undefined {
       while (/\s/.test(json[next] ?? '')) next++
       if (json[next] !== ':') continue
       const key = JSON.parse(json.slice(start, i + 1)) as string
-      const keys = open.at(-1)
+      const keys = open.at(-1)!
       if (keys.has(key)) return key
       keys.add(key)
     }

@@ -153,7 +153,7 @@ export function planUNet(config: UNetConfig): UNetPlan {
   const { trunk, skips } = planTrunk(config, config.inChannels * (config.superResolution ? 2 : 1))
   const widths = levelChannels(config)
   const outputBlocks: Layer[][] = []
-  let channels = widths.at(-1)
+  let channels = widths.at(-1)!
   for (let level = widths.length - 1; level >= 0; level--) {
     for (let i = 0; i <= config.numResBlocks; i++) {
       const prefix = `output_blocks.${outputBlocks.length}`
@@ -184,7 +184,7 @@ export function planUNet(config: UNetConfig): UNetPlan {
 export function planClassifier(config: ClassifierConfig): ClassifierPlan {
   checkConfig({ ...config, kind: 'classifier' })
   const { trunk, skips } = planTrunk(config, config.inChannels)
-  const channels = levelChannels(config).at(-1)
+  const channels = levelChannels(config).at(-1)!
   // Every input block's output and the middle block's, side by side.
   const features = skips.reduce((sum, skip) => sum + skip, channels)
   return { kind: 'classifier', ...trunk, head: planHead(config, channels, features) }
