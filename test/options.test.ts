@@ -13,10 +13,12 @@ import {
   factors,
   file,
   flag,
+  images,
   integer,
   integers,
   number,
   readsPath,
+  several,
   text,
   type Option,
   type OptionTable,
@@ -100,6 +102,35 @@ describe('an option', () => {
     const given = args({ [name]: word })
     expect(() => given.get(name)).toThrow(message)
     expect(() => given.required(name)).toThrow(message)
+  })
+
+  test('that may be given more than once has all its words, in their order', () => {
+    const command = {
+      name: 'x',
+      usage: '',
+      summary: '',
+      positionals: [0, 0] as const,
+      examples: [],
+      run: async () => {},
+      options: {
+        n: several(integer({ ...words, max: 9 })),
+        from: several(images(words)),
+        one: choice(['cpu', 'webgpu'], { help: 'which' }),
+      },
+    }
+    const read = (...argv: string[]) => parseArguments(command, argv)
+    const given = read('--from', 'b', '--n', '1', '--one', 'cpu', '--from=a', '--n', '2', '--n=1')
+    expect([given.get('n'), given.get('from'), given.get('one')]).toEqual([[1, 2, 1], ['b', 'a'], 'cpu'])
+    expect(inputsOf(given)).toEqual([
+      { option: '--from', path: 'b' },
+      { option: '--from', path: 'a' },
+    ])
+    expect([read().get('n'), read('--n', '3').get('n')]).toEqual([undefined, [3]])
+    expect(() => read('--n', '3', '--n', '10').get('n')).toThrow(
+      '--n: expected a whole number from 0 to 9, found "10".',
+    )
+    expect(() => read('--n', '3', '--n')).toThrow('--n needs a value')
+    expect(() => read('--one', 'cpu', '--one', 'cpu')).toThrow('--one is given twice.')
   })
 
   test('is required by its name', () => {

@@ -33,7 +33,7 @@ describe('sources', () => {
     io: ['tensor', 'nn'],
     data: ['tensor', 'io'],
     // What features a net has is asked of a set of images.
-    metrics: ['tensor', 'nn', 'data'],
+    metrics: ['tensor', 'nn', 'io', 'data'],
     // The second of two stages sees the bytes of a picture.
     diffusion: ['tensor', 'nn', 'io', 'data'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],

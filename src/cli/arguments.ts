@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util'
 import { resolve } from 'node:path'
 import { fail } from '../tweedie/fail.ts'
-import { didYouMean, type Option, type OptionTable, type ValueOf } from './option.ts'
+import { didYouMean, joinWords, wordsOf, type Option, type OptionTable, type ValueOf } from './option.ts'
 import type { Session } from './session.ts'
 import { addShippedSet } from './shipped.ts'
 
@@ -98,8 +98,9 @@ export function parseArguments<T extends OptionTable>(
     // with two are --flags.
     if (option.value !== undefined && (value === undefined || (!token.inlineValue && /^--\S*$/.test(value))))
       fail(`${rawName} needs a value: ${rawName} ${option.value}.`)
-    if (values.has(key)) fail(`${rawName} is given twice.`)
-    values.set(key, value ?? 'true')
+    const before = values.get(key)
+    if (before !== undefined && !option.several) fail(`${rawName} is given twice.`)
+    values.set(key, before === undefined ? (value ?? 'true') : joinWords([...wordsOf(before), value ?? 'true']))
   }
   if (positionals.length > most)
     fail(`tweedie ${name}: "${positionals[most]}" is too much. Usage: tweedie ${name} ${usage}`)

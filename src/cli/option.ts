@@ -25,6 +25,8 @@ export interface Option<T = unknown, S = never> {
   readonly path?: 'file' | 'images' | 'output'
   /** Of what is read, how `replay` calls it: "the classifier". */
   readonly called?: string
+  /** May be given more than once: what is read are all its words, see {@link wordsOf}. */
+  readonly several?: true
   /** What a word means. Throws 'option' for one that means nothing. */
   readonly read: (word: string, name: string) => T
   /**
@@ -183,6 +185,28 @@ export const choice = <const C extends string, A extends Partial<About<C>> & Pic
     },
     { value: choices.join('|'), ...about },
   ) as Made<C, A>
+
+/** Between the words of an option that was given more than once; no argument of a process can hold it. */
+const between = '\0'
+
+/** The words of an option as `Arguments` keeps them, as one. */
+export const joinWords = (words: readonly string[]): string => words.join(between)
+
+/** The words that were given to an option of {@link several}; of any other, its one word. */
+export const wordsOf = (word: string): string[] => word.split(between)
+
+/** An option that may be given more than once, `--features a --features b`: the values, in their order. */
+export const several = <O extends Option>({
+  read,
+  record: _,
+  ...about
+}: O): Omit<O, 'read' | 'record'> &
+  Option<readonly (O extends Option<infer T> ? T : never)[]> & { readonly several: true } =>
+  ({
+    ...about,
+    several: true,
+    read: (word: string, name: string) => wordsOf(word).map((one) => read(one, name)),
+  }) as never
 
 /** `, did you mean "x"?`, or nothing: the end of a message about a name that does not exist. */
 export function didYouMean(name: string, candidates: Iterable<string>, prefix = ''): string {

@@ -19,7 +19,7 @@ import { exists, isWrittenInto, removeAbandoned, targetOf } from '../io/file.nod
 import { openCheckpoint, openFile } from '../io/index.node.ts'
 import { LockedError, takeLock, type Lock } from '../io/lock.node.ts'
 import { fail, type Arguments } from './arguments.ts'
-import { readsPath, type OptionTable } from './option.ts'
+import { readsPath, wordsOf, type OptionTable } from './option.ts'
 
 /** What one option, or a word that is none, names. */
 interface Named {
@@ -112,8 +112,8 @@ export async function claimOutputs({ command, inputs, files = [], folders = [] }
 /** What a command was told to read, by its options. */
 export const inputsOf = (args: Arguments<OptionTable>): Named[] =>
   Object.keys(args.options).flatMap((name) => {
-    const path = readsPath(args.options[name]) ? args.text(name) : undefined
-    return path === undefined ? [] : [{ option: `--${name}`, path }]
+    const word = readsPath(args.options[name]) ? args.text(name) : undefined
+    return word === undefined ? [] : wordsOf(word).map((path) => ({ option: `--${name}`, path }))
   })
 
 /** Says of a JSON file whether it is one of ours of this kind, for {@link FileOutput}. */

@@ -86,3 +86,42 @@ const readers = (view: DataView, little: boolean): Record<string, (at: number) =
   f4: (at) => view.getFloat32(at, little),
   f8: (at) => view.getFloat64(at, little),
 })
+
+/** What {@link encodeNpy} writes: numbers in C order, or text. */
+export interface NpyValues {
+  readonly shape: readonly number[]
+  readonly data: Float32Array | Float64Array | readonly string[]
+}
+
+/** The bytes of a .npy file, version 1: `<f4`, `<f8` or `<U`. Throws 'shape' where shape and data do not fit. */
+export function encodeNpy({ shape, data }: NpyValues): Uint8Array<ArrayBuffer> {
+  const count = shape.reduce((a, b) => a * b, 1)
+  if (count !== data.length)
+    throw new TweedieError(
+      'shape',
+      `encodeNpy: expected ${count} elements for a shape of [${shape.join(', ')}], found ${data.length}.`,
+    )
+  const numbers = ArrayBuffer.isView(data)
+  const texts = numbers ? [] : data.map((text) => Array.from(text, (character) => character.codePointAt(0)!))
+  const longest = texts.reduce((most, { length }) => Math.max(most, length), 1)
+  const [dtype, size] = numbers
+    ? [`<f${data.BYTES_PER_ELEMENT}`, data.BYTES_PER_ELEMENT]
+    : [`<U${longest}`, 4 * longest]
+  const tuple = `(${shape.join(', ')}${shape.length === 1 ? ',' : ''})`
+  const header = `{'descr': '${dtype}', 'fortran_order': False, 'shape': ${tuple}, }`
+  // The elements begin at a multiple of 64 bytes, behind a line feed.
+  const begin = Math.ceil((10 + header.length + 1) / 64) * 64
+  const bytes = new Uint8Array(begin + count * size)
+  const view = new DataView(bytes.buffer)
+  bytes.set([0x93, ...new TextEncoder().encode('NUMPY'), 1, 0])
+  view.setUint16(8, begin - 10, true)
+  bytes.fill(0x20, 10, begin - 1)
+  bytes.set(new TextEncoder().encode(header), 10)
+  bytes[begin - 1] = 0x0a
+  if (numbers)
+    data.forEach((value, i) =>
+      size === 4 ? view.setFloat32(begin + i * 4, value, true) : view.setFloat64(begin + i * 8, value, true),
+    )
+  else texts.forEach((points, i) => points.forEach((point, k) => view.setUint32(begin + i * size + 4 * k, point, true)))
+  return bytes
+}

@@ -1,8 +1,9 @@
+import { zipSync } from 'fflate'
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import { openZip, readEntry } from '../io/zip.ts'
 import { checkBytes, imageArrays, type ImageSet } from './image-set.ts'
-import { parseNpy, type NpyArray } from './npy.ts'
+import { encodeNpy, parseNpy, type NpyArray, type NpyValues } from './npy.ts'
 import { sha256OfBytes } from '../io/sha256.ts'
 
 /**
@@ -75,3 +76,30 @@ export async function openNpz(source: ByteSource, signal?: AbortSignal): Promise
     ...(labels && classes && { classes: Array.from<number | string, string>(classes.data, String) }),
   })
 }
+
+/** The names of the arrays in an .npz. Throws 'format' for what is none. */
+export async function npzNames(source: ByteSource, signal?: AbortSignal): Promise<string[]> {
+  return [...(await openZip(source, signal, { deflate: true })).keys()].map((path) => path.replace(/\.npy$/, ''))
+}
+
+/** Those of `names` that an .npz has; no other array is read. Throws 'format' for what is broken. */
+export async function readNpz(
+  source: ByteSource,
+  names: readonly string[],
+  signal?: AbortSignal,
+): Promise<Map<string, NpyArray>> {
+  const arrays = new Map<string, NpyArray>()
+  for (const [path, entry] of await openZip(source, signal, { deflate: true })) {
+    const key = path.replace(/\.npy$/, '')
+    if (names.includes(key))
+      arrays.set(key, parseNpy(await readEntry(source, entry, signal), `${source.name}: array "${key}"`))
+  }
+  return arrays
+}
+
+/** The bytes of an .npz of these arrays, as `numpy.savez` writes it: uncompressed; equal for equal arrays. */
+export const encodeNpz = (arrays: Readonly<Record<string, NpyValues>>): Uint8Array<ArrayBuffer> =>
+  zipSync(Object.fromEntries(Object.entries(arrays).map(([name, values]) => [`${name}.npy`, encodeNpy(values)])), {
+    level: 0,
+    mtime: new Date(1980, 0, 1),
+  })

@@ -44,4 +44,5 @@ export {
   type SearchOptions,
 } from './nearest.ts'
 export { quantiles } from './quantiles.ts'
+export { encodeStatistics, isStatistics, readStatistics, type Moments, type StatisticsFile } from './statistics-file.ts'
 export { nearestPictures, turned, type NearestPictures, type Pictures } from './symmetries.ts'

@@ -1,0 +1,103 @@
+import { encodeNpz, npzNames, readNpz, type NpyArray } from '../data/index.ts'
+import { TweedieError } from '../errors.ts'
+import type { ByteSource } from '../io/source.ts'
+import type { EvaluatedSpace } from './evaluation.ts'
+
+/** Mean and covariance of features, what a Fréchet distance is made of. */
+export interface Moments {
+  /** [D]. */
+  readonly mean: Float64Array
+  /** [D, D], divided by N - 1. */
+  readonly covariance: Float64Array
+}
+
+/** What a statistics file holds. */
+export interface StatisticsFile {
+  readonly name: string
+  readonly features: Moments
+  /** Of the features of sFID; null where the file has none. */
+  readonly spatial: Moments | null
+  /** In which space they were taken; null in the files of others, which do not say. */
+  readonly space: Pick<EvaluatedSpace, 'name' | 'preprocessing' | 'weights'> | null
+}
+
+/** NumPy's names of the arrays, as pytorch-fid, clean-fid and guided-diffusion's evaluator have them. */
+const arrayNames = { features: ['mu', 'sigma'], spatial: ['mu_s', 'sigma_s'] } as const
+const spaceNames = ['space', 'preprocessing', 'weights'] as const
+
+/** Whether an .npz holds statistics and no images. Throws 'format' for what is no .npz. */
+export async function isStatistics(source: ByteSource, signal?: AbortSignal): Promise<boolean> {
+  const names = await npzNames(source, signal)
+  return names.includes('mu') && !['images', 'arr_0'].some((name) => names.includes(name))
+}
+
+/**
+ * Reads `mu` and `sigma`, and `mu_s` and `sigma_s` where they are there: pytorch-fid's and clean-fid's statistics,
+ * guided-diffusion's reference batches (whose images are not read) and those of {@link encodeStatistics}.
+ *
+ * @throws TweedieError 'format', naming the file, where they are missing, of shapes that do not fit, or no numbers
+ */
+export async function readStatistics(source: ByteSource, signal?: AbortSignal): Promise<StatisticsFile> {
+  const wanted = [...Object.values(arrayNames).flat(), ...spaceNames]
+  const arrays = await readNpz(source, wanted, signal)
+  const features = momentsIn(source.name, arrays, arrayNames.features)
+  if (!features) {
+    throw new TweedieError(
+      'format',
+      `${source.name}: expected statistics, the arrays mu [D] and sigma [D, D], ` +
+        `found ${(await npzNames(source, signal)).join(', ') || 'none'}.`,
+    )
+  }
+  const [name, preprocessing, weights] = spaceNames.map((key) => arrays.get(key)?.data[0])
+  const told = typeof name === 'string' && typeof preprocessing === 'string' && typeof weights === 'string'
+  return {
+    name: source.name,
+    features,
+    spatial: momentsIn(source.name, arrays, arrayNames.spatial),
+    space: told ? { name, preprocessing, weights } : null,
+  }
+}
+
+/** The bytes of an .npz of statistics, which says beside the arrays that others read in which space they were taken. */
+export const encodeStatistics = ({ features, spatial, space }: Omit<StatisticsFile, 'name'>): Uint8Array<ArrayBuffer> =>
+  encodeNpz({
+    ...arraysOf(features, arrayNames.features),
+    ...(spatial && arraysOf(spatial, arrayNames.spatial)),
+    ...(space && { space: text(space.name), preprocessing: text(space.preprocessing), weights: text(space.weights) }),
+  })
+
+const text = (word: string): { shape: []; data: [string] } => ({ shape: [], data: [word] })
+
+const arraysOf = (
+  { mean, covariance }: Moments,
+  [mu, sigma]: readonly [string, string],
+): Parameters<typeof encodeNpz>[0] => ({
+  [mu]: { shape: [mean.length], data: mean },
+  [sigma]: { shape: [mean.length, mean.length], data: covariance },
+})
+
+function momentsIn(
+  name: string,
+  arrays: ReadonlyMap<string, NpyArray>,
+  [mu, sigma]: readonly [string, string],
+): Moments | null {
+  const [mean, covariance] = [arrays.get(mu), arrays.get(sigma)]
+  if (!mean || !covariance) return null
+  const [d] = mean.shape
+  if (mean.shape.length !== 1 || covariance.shape.length !== 2 || covariance.shape.some((n) => n !== d)) {
+    throw new TweedieError(
+      'format',
+      `${name}: expected ${mu} of shape [D] and ${sigma} of shape [D, D], ` +
+        `found [${mean.shape.join(', ')}] and [${covariance.shape.join(', ')}].`,
+    )
+  }
+  return { mean: numbersOf(name, mu, mean), covariance: numbersOf(name, sigma, covariance) }
+}
+
+function numbersOf(name: string, key: string, { data, dtype }: NpyArray): Float64Array {
+  if (!(data instanceof Float64Array))
+    throw new TweedieError('format', `${name}: expected ${key} of floating-point numbers, found ${dtype}.`)
+  const bad = data.findIndex((value) => !Number.isFinite(value))
+  if (bad >= 0) throw new TweedieError('format', `${name}: expected finite numbers, found ${data[bad]} in ${key}.`)
+  return data
+}
