@@ -21,7 +21,9 @@ function mixed(i: number, seed: number): number {
 /** offset + scale u, u uniform in [-1, 1). */
 export function keyedValues(key: string, count: number, scale = 1, offset = 0): Float32Array {
   const seed = seedOf(key)
-  return Float32Array.from({ length: count }, (_, i) => offset + scale * (mixed(i, seed) / 2 ** 31 - 1))
+  const values = new Float32Array(count)
+  for (let i = 0; i < count; i++) values[i] = offset + scale * (mixed(i, seed) / 2 ** 31 - 1)
+  return values
 }
 
 /** The top 8 bits: the pixels of an image. */

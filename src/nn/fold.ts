@@ -85,7 +85,11 @@ function foldedEntries(
       read: async (signal) => {
         const [values, s] = [await read(`${conv}.weight`, signal), await scales(signal)]
         const each = values.length / channels
-        return values.map((w, i) => w * s[Math.floor(i / each)])
+        const folded = new Float32Array(values.length)
+        for (let c = 0, at = 0; c < channels; c++) {
+          for (const end = at + each; at < end; at++) folded[at] = values[at] * s[c]
+        }
+        return folded
       },
     },
     bias: {

@@ -1,0 +1,151 @@
+/**
+ * The Inception of FID against pytorch-fid's own on torch 1.13 (float32, CPU), with weights by a formula: every element
+ * within 2e-5 of the largest, some ten times what two float32 implementations differ by. What this network does unlike
+ * others (average pools that leave the padding out, a maximum in the last block, a larger epsilon) is undone, one by
+ * one, and the features move as far as pytorch-fid's do.
+ */
+import { readFileSync } from 'node:fs'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { inceptionNorms, inceptionPlan, inceptionStateDict } from '../src/nn/inception-plan.ts'
+import type { InceptionLayer, InceptionPool } from '../src/nn/inception-plan.ts'
+import { loadInception, type Inception, type InceptionOptions } from '../src/nn/inception.ts'
+import { parameterCount, type WeightSource } from '../src/nn/index.ts'
+import type { Device } from '../src/tensor/index.ts'
+import { arrayNamed, readGolden, type Golden } from './golden.ts'
+import { keyedValues, keyedWeights } from './keyed-formula.ts'
+import { deviceTest, expectClose, onCPU } from './op.ts'
+import { describeShared, shared } from './shared.ts'
+
+const pixels = 3 * 299 * 299
+
+/** The formula's weights, made once: 24 million numbers. */
+let source: WeightSource
+beforeAll(async () => {
+  const { name, tensors } = keyedWeights(inceptionStateDict(), 6)
+  const made = new Map<string, ArrayBufferView>()
+  for (const [key, entry] of tensors) made.set(key, await entry.read())
+  source = {
+    name,
+    tensors: new Map([...tensors].map(([key, entry]) => [key, { ...entry, read: async () => made.get(key)! }])),
+  }
+})
+
+/** The features of the first image of the golden. */
+async function featuresOf(device: Device, net: Inception, options?: InceptionOptions): Promise<Float32Array> {
+  using x = device.tensor(keyedValues('x', pixels), [1, 3, 299, 299])
+  const { features, spatial } = net.forward(x, options)
+  spatial.dispose()
+  const values = await features.read()
+  features.dispose()
+  return values
+}
+
+test('names, shapes and numbers in all', () => {
+  const dict = inceptionStateDict()
+  expect([dict.size, inceptionNorms().size]).toEqual([472, 94])
+  // The published count is of what is learned: without running means and variances.
+  const learned = new Map([...dict].filter(([key]) => !key.includes('.running_')))
+  expect(parameterCount(learned)).toBe(23_850_960)
+  expect(parameterCount(learned) - parameterCount(new Map([...dict].filter(([key]) => key.startsWith('fc.'))))).toBe(
+    21_785_568,
+  )
+})
+
+describeShared('as pytorch-fid', () => {
+  let golden: Golden
+  beforeAll(async () => void (golden = await readGolden('goldens/baselines/inception.safetensors')))
+  const expected = (name: string): ArrayLike<number> => arrayNamed(golden, name).data
+
+  test('has its keys and shapes, in its order', () => {
+    const keys = JSON.parse(readFileSync(shared('goldens/baselines/keys/inception_fid.json'), 'utf8'))
+    expect([...inceptionStateDict()]).toEqual(Object.entries(keys))
+  })
+
+  deviceTest('gives its features, its map for sFID and its logits, layer by layer', async (device) => {
+    using net = await loadInception(device, source)
+    using x = device.tensor(keyedValues('x', 2 * pixels), [2, 3, 299, 299])
+    const layers = new Map<string, Promise<Float32Array>>()
+    const { features, spatial } = net.forward(x, {
+      onLayer: (name, output) => golden.arrays.has(`stats.${name}`) && layers.set(name, output.read()),
+    })
+    using logits = net.logits(features)
+    expect(layers.size).toBe(10)
+    for (const [name, reading] of layers) {
+      const values = await reading
+      const [sum, absolute, first, last] = Array.from(expected(`stats.${name}`))
+      const largest = values.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
+      const found = values.reduce((a, v) => a + v, 0)
+      expect(Math.abs(found - sum), `${name}: sum`).toBeLessThanOrEqual(1e-5 * absolute)
+      expect(Math.abs(values[0] - first), `${name}: first`).toBeLessThanOrEqual(2e-5 * largest)
+      expect(Math.abs(values[values.length - 1] - last), `${name}: last`).toBeLessThanOrEqual(2e-5 * largest)
+    }
+    expect([features.shape, spatial.shape, logits.shape]).toEqual([
+      [2, 2048],
+      [2, 2023],
+      [2, 1008],
+    ])
+    expectClose(await features.read(), expected('pool3'), 2e-5, 'pool3')
+    expectClose(await spatial.read(), expected('spatial'), 2e-5, 'the map for sFID')
+    expectClose(await logits.read(), expected('logits_without_bias'), 2e-5, 'logits')
+    features.dispose()
+    spatial.dispose()
+  })
+
+  /** The plan with some of its pools replaced. */
+  const replaced = (where: (layer: InceptionLayer) => boolean, by: Partial<InceptionPool>): InceptionLayer[] =>
+    inceptionPlan.map((layer) =>
+      !where(layer)
+        ? layer
+        : {
+            name: layer.name,
+            branches: layer.branches.map((steps) =>
+              steps.map((step) => (step.type === 'unit' || step.type === 'fork' ? step : { ...step, ...by })),
+            ),
+          },
+    )
+
+  deviceTest(
+    'is itself only as it is: each of its peculiarities, undone, is seen',
+    async (device) => {
+      const reference = Array.from(expected('pool3')).slice(0, 2048)
+      const largest = Math.max(...reference)
+      const sensitivity = JSON.parse(golden.metadata.sensitivity)
+      /** Relative to the largest, as the golden's metadata has it for two images of which this is one. */
+      const expectMoved = (features: Float32Array, name: string): void => {
+        const moved = features.reduce((m, v, i) => Math.max(m, Math.abs(v - reference[i])), 0) / largest
+        expect(moved, name).toBeGreaterThan(0.5 * sensitivity[name])
+        expect(moved, name).toBeLessThan(1.5 * sensitivity[name])
+      }
+      using net = await loadInception(device, source)
+      const blocks = replaced(({ name }) => name.startsWith('Mixed') && name !== 'Mixed_7c', { countPadding: true })
+      expectMoved(await featuresOf(device, net, { plan: blocks }), 'average pool counting the padding')
+      const last = replaced(({ name }) => name === 'Mixed_7c', { type: 'average' })
+      expectMoved(await featuresOf(device, net, { plan: last }), 'average instead of max pool in Mixed_7c')
+      using other = await loadInception(device, source, { epsilon: 1e-5 })
+      expectMoved(await featuresOf(device, other), 'batch norm eps 1e-5')
+    },
+    onCPU,
+  )
+})
+
+describe('what it takes', () => {
+  deviceTest(
+    'pictures of three channels, not too small; small ones have a smaller map',
+    async (device) => {
+      using net = await loadInception(device, source)
+      using grey = device.tensor(new Float32Array(299 * 299), [1, 1, 299, 299])
+      expect(() => net.forward(grey)).toThrow(/^inception: expected pictures \[N, 3, H, W\] of 75 x 75 pixels or more/)
+      using tiny = device.tensor(new Float32Array(3 * 74 * 80), [1, 3, 74, 80])
+      expect(() => net.forward(tiny)).toThrow(/found \[1, 3, 74, 80\]/)
+      using small = device.tensor(keyedValues('x', 3 * 75 * 80), [1, 3, 75, 80])
+      const { features, spatial } = net.forward(small)
+      expect([features.shape, spatial.shape]).toEqual([
+        [1, 2048],
+        [1, 7 * 3 * 3],
+      ])
+      features.dispose()
+      spatial.dispose()
+    },
+    onCPU,
+  )
+})
