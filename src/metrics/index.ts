@@ -1,9 +1,23 @@
 /**
- * Metrics: nearest neighbours and quantiles of host arrays, and with a feature net what it has learned and what
- * was learned by heart.
+ * Metrics: nearest neighbours and quantiles of host arrays, measures of rarity and realism with their intervals, and with a
+ * feature net what it has learned and what was learned by heart.
  *
  * @module tweedie/metrics
  */
+export { accuracy } from './accuracy.ts'
+export { avgKnn, type AvgKnnOptions } from './avg-knn.ts'
+export { ballsAround, membership, type BallsAroundOptions, type Membership } from './balls.ts'
+export {
+  bootstrap,
+  bootstrapInterval,
+  meanOf,
+  type BootstrapOptions,
+  type Interval,
+  type Measured,
+} from './bootstrap.ts'
+export { brightness } from './brightness.ts'
+export { copying, type Copying, type CopyingOptions } from './copying.ts'
+export { coverage, density } from './density-coverage.ts'
 export { eachBall, kNearest, leastRatio, radii, type BallOptions, type Balls } from './distances.ts'
 export { evaluateFeatures, type FeatureEvaluation } from './evaluate-features.ts'
 export {
@@ -23,7 +37,25 @@ export {
   type ShownSample,
   type ShownSamples,
 } from './evaluation.ts'
+export { symmetricEigen, type Eigen, type EigenOptions } from './eigen.ts'
 export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
+export {
+  extrapolateFrechet,
+  frechetDistance,
+  measureFrechet,
+  type ExtrapolatedFrechet,
+  type FrechetDistance,
+  type MeasuredFrechet,
+} from './frechet.ts'
+export { inceptionScore, type InceptionScore } from './inception-score.ts'
+export {
+  discrepancy,
+  kernelDistance,
+  type Discrepancy,
+  type KernelDistance,
+  type KernelDistanceOptions,
+} from './kernel-distance.ts'
+export { localOutlierFactor, type LofOptions } from './local-outlier-factor.ts'
 export {
   memorizationFigures,
   memorizationLevels,
@@ -33,8 +65,8 @@ export {
   type NearestTraining,
   type NearestTrainingOptions,
 } from './memorization.ts'
+export { featureStatistics, type FeatureStatistics } from './moments.ts'
 export {
-  avgKnn,
   countOf,
   nearest,
   Search,
@@ -43,6 +75,9 @@ export {
   type Points,
   type SearchOptions,
 } from './nearest.ts'
+export { precision } from './precision.ts'
 export { quantiles } from './quantiles.ts'
+export { rarity, scored } from './rarity.ts'
+export { realism } from './realism.ts'
 export { encodeStatistics, isStatistics, readStatistics, type Moments, type StatisticsFile } from './statistics-file.ts'
 export { nearestPictures, turned, type NearestPictures, type Pictures } from './symmetries.ts'

@@ -25,7 +25,7 @@ export interface SearchOptions {
   readonly onProgress?: (done: number) => void
 }
 
-/** Options of {@link nearest} and {@link avgKnn}. */
+/** Options of {@link nearest}. */
 export interface NearestOptions extends SearchOptions {
   /** The queries are the references, and a point is no neighbour of its own. Default false. */
   readonly leaveOneOut?: boolean
@@ -189,23 +189,4 @@ function check(queries: Points, references: Points, k: number, leaveOneOut: bool
       'option',
       `nearest: expected k from 1 to the ${most} reference points there are, found ${k}.`,
     )
-}
-
-/**
- * AvgkNN, the papers' measure of how unique a picture is (PyOD `KNN(method='mean')`): the mean distance of each
- * query to its `k` nearest references, [N]; higher is more unique. With `leaveOneOut` the references score each other.
- * Errors are those of {@link nearest}.
- *
- * @param k default 5, PyOD's
- */
-export async function avgKnn(
-  queries: Points,
-  references: Points,
-  { k = 5, ...options }: NearestOptions & { readonly k?: number } = {},
-): Promise<Float64Array<ArrayBuffer>> {
-  const { distances } = await nearest(queries, references, k, options)
-  return Float64Array.from(
-    { length: countOf(queries) },
-    (_, i) => distances.subarray(i * k, (i + 1) * k).reduce((a, b) => a + b) / k,
-  )
 }

@@ -48,6 +48,14 @@ export const purposes = {
   /** The noise on pictures whose distances grade a feature net. */
   distortion: 43,
 
+  // Measures (metrics/). The sample is the number of the resample or subset, the draw tells the sets apart.
+  /** Which items a bootstrap's resample takes. */
+  bootstrap: 48,
+  /** The subsets of a kernel distance, and the order in which a Fréchet distance is extrapolated. */
+  subsets: 49,
+  /** Where the cells of a test for copies begin. */
+  cells: 50,
+
   // Data (data/). The sample is what is chosen: an epoch, or an image's number in the endless stream.
   /** The order of an epoch. */
   shuffle: 64,

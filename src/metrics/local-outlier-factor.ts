@@ -1,0 +1,59 @@
+import type { Device } from '../tensor/index.ts'
+import { checkFeatures } from './check.ts'
+import { kNearest } from './distances.ts'
+import { countOf, type Neighbours, type NearestOptions, type Points } from './nearest.ts'
+
+/** Options of {@link localOutlierFactor}. */
+export interface LofOptions extends NearestOptions {
+  /** Neighbours. Default 20, PyOD's. */
+  readonly k?: number
+}
+
+/**
+ * LOF, the local outlier factor of each query (Breunig et al., SIGMOD 2000; scikit-learn's `LocalOutlierFactor` with
+ * `novelty`, sign turned as in PyOD), [N]: how many times less dense it lies than its `k` nearest references. 1 is usual,
+ * higher more outlying. With `leaveOneOut` the references, given twice, score each other.
+ *
+ * @throws TweedieError 'shape', 'option' or 'non-finite' for features that it can say nothing about
+ */
+export async function localOutlierFactor(
+  device: Device,
+  queries: Points,
+  references: Points,
+  { k = 20, leaveOneOut = false, signal, onProgress }: LofOptions = {},
+): Promise<Float64Array> {
+  checkFeatures('localOutlierFactor', 'references', references, k + 1)
+  const part = countOf(references) / (countOf(references) + (leaveOneOut ? 0 : countOf(queries)))
+  const own = await kNearest(device, references, references, k, {
+    leaveOneOut: true,
+    signal,
+    onProgress: (done) => onProgress?.(done * part),
+  })
+  const kth = Float64Array.from({ length: countOf(references) }, (_, i) => own.distances[i * k + k - 1])
+  const density = densities(own, kth)
+  if (leaveOneOut) return factors(own, density, density)
+  const near = await kNearest(device, queries, references, k, {
+    signal,
+    onProgress: (done) => onProgress?.(part + done * (1 - part)),
+  })
+  return factors(near, densities(near, kth), density)
+}
+
+/** Inverse of the mean reachability distance: to a neighbour no less than to that neighbour's own k-th. */
+function densities({ k, indices, distances }: Neighbours, kth: Float64Array): Float64Array {
+  return Float64Array.from({ length: indices.length / k }, (_, i) => {
+    let sum = 0
+    for (let at = i * k; at < (i + 1) * k; at++) sum += Math.max(kth[indices[at]], distances[at])
+    // scikit-learn's guard against k copies of a point.
+    return 1 / (sum / k + 1e-10)
+  })
+}
+
+/** Mean density of the neighbours by the point's own. */
+function factors({ k, indices }: Neighbours, own: Float64Array, density: Float64Array): Float64Array {
+  return own.map((value, i) => {
+    let sum = 0
+    for (let at = i * k; at < (i + 1) * k; at++) sum += density[indices[at]]
+    return sum / k / value
+  })
+}
