@@ -38,6 +38,7 @@ export {
   type ShownSamples,
 } from './evaluation.ts'
 export { symmetricEigen, type Eigen, type EigenOptions } from './eigen.ts'
+export type { FeatureSpace, SpaceOptions, SpaceRunOptions } from './feature-space.ts'
 export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
 export {
   extrapolateFrechet,
@@ -80,4 +81,6 @@ export { quantiles } from './quantiles.ts'
 export { rarity, scored } from './rarity.ts'
 export { realism } from './realism.ts'
 export { encodeStatistics, isStatistics, readStatistics, type Moments, type StatisticsFile } from './statistics-file.ts'
+export { principalComponents, type PrincipalComponents } from './principal.ts'
+export { openSpace, spaceNames, type SpaceName } from './spaces.ts'
 export { nearestPictures, turned, type NearestPictures, type Pictures } from './symmetries.ts'

@@ -60,6 +60,17 @@ export const featureNetMetadata = (
   config: JSON.stringify({ in_channels: inChannels, channels, image_size: imageSize }),
 })
 
+/** The side of the pictures that a file's net was trained on, where its metadata say it. */
+export function featureNetImageSize({
+  metadata,
+}: {
+  readonly metadata: Readonly<Record<string, string>>
+}): number | undefined {
+  const [, digits] = metadata.kind === 'features' ? (/"image_size":\s*(\d+)/.exec(metadata.config ?? '') ?? []) : []
+  const size = Number(digits)
+  return size > 0 ? size : undefined
+}
+
 /**
  * The configuration of a file's net, told from its tensors; whether it is complete is for loading to say.
  * @throws TweedieError 'weights' for a file that holds another network

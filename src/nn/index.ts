@@ -25,6 +25,7 @@ export { configOfFlags, type FlaggedNetwork, type FlagsConfig, type FlagsOptions
 export {
   FeatureNet,
   featureNetConfigOf,
+  featureNetImageSize,
   featureNetMemoryOf,
   featureNetMetadata,
   featureNetStateDict,
@@ -58,6 +59,7 @@ export {
   type SamplingHints,
 } from './published.ts'
 export { presetsLike, presetsWith } from './recognize.ts'
+export { loadResNet, ResNet, resNet18ToLayer3, resNet50, resNetFoldedStateDict, type ResNetConfig } from './resnet.ts'
 export { checkStateDict, parameterCount, stateDictOf } from './state-dict.ts'
 export { timestepEmbedding } from './timestep-embedding.ts'
 export { UNet, type UNetInputs } from './unet.ts'

@@ -29,6 +29,8 @@ export const purposes = {
   // Networks (nn/). One sample, 0; the draw is the parameter's number in the state dict.
   /** Parameters of an untrained network. */
   parameters: 16,
+  /** Weights of a feature network that is random on purpose. */
+  randomNetwork: 17,
 
   // Training (train/). The sample is its number in the run; evaluations on held-out images take draw 1 of the noise.
   /** The noise on a training image. */
@@ -47,6 +49,8 @@ export const purposes = {
   featureNoise: 42,
   /** The noise on pictures whose distances grade a feature net. */
   distortion: 43,
+  /** Where the search for principal components starts. */
+  principal: 44,
 
   // Measures (metrics/). The sample is the number of the resample or subset, the draw tells the sets apart.
   /** Which items a bootstrap's resample takes. */

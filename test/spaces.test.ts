@@ -1,0 +1,181 @@
+/** The feature spaces: the values of their networks, what they are called, and that they know pictures that do not fit. */
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { imageArrays, type ImageSet } from '../src/data/index.ts'
+import { openCheckpoint, openFile } from '../src/io/index.node.ts'
+import type { Checkpoint } from '../src/io/index.ts'
+import { countOf, openSpace, principalComponents } from '../src/metrics/index.ts'
+import { loadResNet, resNet18ToLayer3 } from '../src/nn/index.ts'
+import { deviceTest, expectClose, numbers, onCPU, testDevice } from './op.ts'
+import { describeShared, shared } from './shared.ts'
+import { readFileSync } from 'node:fs'
+
+const checkpoint = async (path: string): Promise<Checkpoint> => openCheckpoint(await openFile(path))
+const ownNet = (): Promise<Checkpoint> =>
+  checkpoint(fileURLToPath(new URL('../weights/bccd32-features.safetensors', import.meta.url)))
+
+/** Noise: `count` pictures of `side` pixels. */
+const noise = (count: number, side: number, channels: 1 | 3 = 3, seed = 1): ImageSet =>
+  imageArrays({
+    name: 'noise',
+    fingerprint: `noise ${seed}`,
+    width: side,
+    height: side,
+    channels,
+    data: Uint8Array.from(numbers(count * side * side * channels, seed), (v) => 128 + 127 * v),
+  })
+
+deviceTest(
+  'our own feature net: rows as the net gives them, in any batch, with progress',
+  async (device) => {
+    using space = await openSpace(device, 'features', { weights: await ownNet() })
+    expect(space).toMatchObject({
+      name: 'features',
+      dimension: 232,
+      preprocessing: expect.stringContaining('32 x 32') as string,
+    })
+    expect(space.weights).toMatch(/^sha256 [0-9a-f]{64}$/)
+    const images = noise(5, 32)
+    const done: number[] = []
+    const all = await space.features(images, { batch: 2, onProgress: (n) => done.push(n) })
+    expect(done).toEqual([2, 4, 5])
+    expect(countOf(all)).toBe(5)
+    expectClose((await space.features(images)).data, all.data, 1e-5, 'another batch')
+    for (let i = 0; i < 5; i++) expect(Math.hypot(...all.data.subarray(i * 232, (i + 1) * 232))).toBeCloseTo(1, 5)
+  },
+  onCPU,
+)
+
+test('an abort stops between batches with its reason', async () => {
+  using space = await openSpace(await testDevice('cpu'), 'features', { weights: await ownNet() })
+  const stop = new AbortController()
+  const run = space.features(noise(3, 32), {
+    batch: 1,
+    signal: stop.signal,
+    onProgress: () => stop.abort(new Error('enough')),
+  })
+  await expect(run).rejects.toThrow('enough')
+})
+
+test('what a space needs and does not get is one sentence', async () => {
+  const device = await testDevice('cpu')
+  await expect(async () => openSpace(device, 'feature' as never)).rejects.toThrow(
+    /the space is 'features'.*did you mean 'features'/,
+  )
+  await expect(openSpace(device, 'features')).rejects.toThrow(
+    /space features needs weights, as tweedie train features writes them/,
+  )
+  await expect(openSpace(device, 'pixels')).rejects.toThrow(/space pixels needs pictures/)
+  await expect(async () => openSpace(device, 'resnet18', { weigths: 1 } as never)).rejects.toThrow(/weigths/)
+  using space = await openSpace(device, 'features', { weights: await ownNet() })
+  await expect(space.features(noise(2, 16))).rejects.toThrow(/noise: image 0 has 16 x 16 pixels: too small for 32 x 32/)
+  await expect(openSpace(device, 'resnet18', { weights: await ownNet() })).rejects.toThrow(/conv1\.weight/)
+})
+
+describeShared('ResNet-18 to layer 3', () => {
+  deviceTest('features against the reference, and a space of any size of picture', async (device) => {
+    const values = JSON.parse(readFileSync(shared('goldens/weights-reference-values.json'), 'utf8')) as {
+      resnet18_layer3_gap: { first8: number[]; sum: number }
+    }
+    using file = closing(await checkpoint(shared('weights/resnet18_to_layer3_bnfolded.safetensors')))
+    using net = await loadResNet(device, file, resNet18ToLayer3)
+    const x = new Float32Array(3 * 64 * 64)
+    const [mean, deviation] = [
+      [0.485, 0.456, 0.406],
+      [0.229, 0.224, 0.225],
+    ]
+    for (let i = 0; i < x.length; i++) {
+      const [c, row, column] = [Math.floor(i / 4096), Math.floor(i / 64) % 64, i % 64]
+      const v = Math.sin(0.37 * column + 0.23 * row * (c + 1)) * Math.cos(0.11 * row - 0.19 * column * (c + 1))
+      x[i] = ((v + 1) / 2 - mean[c]) / deviation[c]
+    }
+    using input = device.tensor(x, [1, 3, 64, 64])
+    using features = net.features(input)
+    const found = await features.read()
+    const { first8, sum } = values.resnet18_layer3_gap
+    const largest = found.reduce((m, v) => Math.max(m, v), 0)
+    for (const [i, v] of first8.entries()) expect(Math.abs(found[i] - v)).toBeLessThanOrEqual(2e-5 * largest)
+    expect(Math.abs(found.reduce((a, b) => a + b, 0) - sum)).toBeLessThanOrEqual(1e-5 * sum)
+  })
+  deviceTest(
+    'grey pictures are three equal channels, and 64 x 64 is left as it is',
+    async (device) => {
+      using space = await openSpace(device, 'resnet18', {
+        weights: await checkpoint(shared('weights/resnet18_to_layer3_bnfolded.safetensors')),
+      })
+      expect(space.dimension).toBe(256)
+      const grey = noise(2, 64, 1)
+      const data = new Uint8Array(2 * 64 * 64 * 3)
+      const bytes = await Promise.all([0, 1].map((i) => grey.read(i)))
+      bytes.forEach((image, i) =>
+        image.data.forEach((b, p) => data.fill(b, 3 * (i * 4096 + p), 3 * (i * 4096 + p) + 3)),
+      )
+      const colour = imageArrays({ name: 'colour', fingerprint: 'c', width: 64, height: 64, channels: 3, data })
+      expect((await space.features(grey)).data).toEqual((await space.features(colour)).data)
+    },
+    onCPU,
+  )
+})
+
+const closing = (file: Checkpoint): Checkpoint & Disposable =>
+  Object.assign(file, { [Symbol.dispose]: () => void file.close() })
+
+deviceTest('principal components: those of points that lie along three known directions', async (device) => {
+  const [n, dimension] = [300, 40]
+  const directions = [0, 1, 2].map((k) => numbers(dimension, 50 + k))
+  const points = new Float32Array(n * dimension)
+  const amounts = [0, 1, 2].map((k) => numbers(n, 60 + k).map((v) => v * [9, 3, 1][k]))
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < dimension; j++)
+      points[i * dimension + j] = 5 + amounts.reduce((s, a, k) => s + a[i] * directions[k][j], 0)
+  }
+  const found = await principalComponents(device, { data: points, dimension }, 3)
+  // Distances along them are those in all coordinates.
+  const along = (i: number, j: number): number =>
+    Math.hypot(
+      ...[0, 1, 2].map((k) => {
+        let sum = 0
+        for (let d = 0; d < dimension; d++)
+          sum += (points[i * dimension + d] - points[j * dimension + d]) * found.directions[k * dimension + d]
+        return sum
+      }),
+    )
+  for (const [i, j] of [
+    [0, 1],
+    [5, 9],
+    [100, 299],
+  ]) {
+    const whole = Math.hypot(
+      ...Array.from({ length: dimension }, (_, d) => points[i * dimension + d] - points[j * dimension + d]),
+    )
+    expect(along(i, j) / whole).toBeCloseTo(1, 4)
+  }
+  await expect(principalComponents(device, { data: points, dimension }, 41)).rejects.toThrow(
+    /1 to 40 components of 300 points/,
+  )
+})
+
+deviceTest(
+  'pixels: their components keep most of what the pictures differ by',
+  async (device) => {
+    const images = imageArrays({
+      name: 'ramps',
+      fingerprint: 'ramps',
+      width: 16,
+      height: 16,
+      channels: 1,
+      data: Uint8Array.from(
+        { length: 30 * 256 },
+        (_, i) => 128 + 60 * Math.sin(Math.floor(i / 256)) * Math.cos((i % 16) / 3) + 3 * Math.sin(i * i),
+      ),
+    })
+    using space = await openSpace(device, 'pixels', { fit: images, components: 4 })
+    expect(space).toMatchObject({ dimension: 4, weights: 'fitted to 30 pictures of ramps' })
+    const { data } = await space.features(images)
+    const variance = Array.from({ length: 4 }, (_, k) =>
+      Array.from({ length: 30 }, (_, i) => data[4 * i + k] ** 2).reduce((a, b) => a + b),
+    )
+    expect(variance[0]).toBeGreaterThan(20 * variance[1])
+  },
+  onCPU,
+)
