@@ -161,7 +161,7 @@ describe('download', () => {
     await refuses(get(folder), 'format', /400000 bytes are kept: .*goes on where it ended/)
     expect(readdirSync(folder)).toHaveLength(1)
     const { data, resumedFrom } = await get(folder)
-    expect([equal(data), resumedFrom, asked.at(-1).range]).toEqual([true, 400_000, 'bytes=400000-'])
+    expect([equal(data), resumedFrom, asked.at(-1)!.range]).toEqual([true, 400_000, 'bytes=400000-'])
     expect(readdirSync(folder)).toEqual([])
   })
 
@@ -182,7 +182,7 @@ describe('download', () => {
     Object.assign(now, behaviour, { breaks: [400_000, 0] })
     await refuses(get(folder), 'format')
     expect((await get(folder)).resumedFrom).toBe(400_000)
-    expect(asked.at(-1)['if-range']).toBe(now.etag?.startsWith('"') ? now.etag : (now.lastModified ?? undefined))
+    expect(asked.at(-1)!['if-range']).toBe(now.etag?.startsWith('"') ? now.etag : (now.lastModified ?? undefined))
   })
 
   test.each([
@@ -205,7 +205,7 @@ describe('download', () => {
     Object.assign(now, { etag: null, chunked: true, breaks: [400_000, 0] })
     await refuses(get(folder), 'format')
     const { data, resumedFrom } = await get(folder)
-    expect([equal(data), resumedFrom, asked.at(-1).range]).toEqual([true, 0, undefined])
+    expect([equal(data), resumedFrom, asked.at(-1)!.range]).toEqual([true, 0, undefined])
   })
 
   test('another hash: nothing is kept', async () => {
@@ -416,7 +416,7 @@ describe('fetch', () => {
     await refuses(
       fetchWeights({ ...entry, lin: published('/x.pth', backbone.slice(0, 50_000)) }, folder),
       'format',
-      `${base}/x.pth`.split('/').at(-1),
+      `${base}/x.pth`.split('/').at(-1)!,
     )
     await refuses(fetchWeights({ ...entry, net: 'alex' }, folder), 'weights', /features/)
     now.breaks = [1000, 0]

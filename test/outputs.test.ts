@@ -401,7 +401,7 @@ describe('a lock', () => {
   /** When a process started, in the ticks of /proc. */
   const startOf = (pid: number): number => {
     try {
-      return Number(read(`/proc/${pid}/stat`).split(') ').at(-1).split(' ')[19])
+      return Number(read(`/proc/${pid}/stat`).split(') ').at(-1)!.split(' ')[19])
     } catch {
       return 0
     }
@@ -446,8 +446,8 @@ describe('a lock', () => {
     'of a process that is dead: %s is taken over, also where its number was given out again',
     async (_, argv, lock) => {
       const gone = other()
-      children.at(-1).kill('SIGKILL')
-      await new Promise((ended) => children.at(-1).once('exit', ended))
+      children.at(-1)!.kill('SIGKILL')
+      await new Promise((ended) => children.at(-1)!.once('exit', ended))
       writeFileSync(lock(), holder({ pid: gone }))
       await done(argv())
       expect(existsSync(lock())).toBe(false)

@@ -134,7 +134,7 @@ describe('the velocity', () => {
         }
         // By way of epsilon the first x_0 has the rounding of x, 6e-8, over sqrt(abar) = 5e-5; DDIM hands it on.
         found[0].forEach((values, i) => expectClose(found[1][i], values, 1e-3, `${method}, step ${i}`))
-        expectClose(found[1].at(-1), await xStart.read(), 1e-5, `${method}: the image it knows`)
+        expectClose(found[1].at(-1)!, await xStart.read(), 1e-5, `${method}: the image it knows`)
       }
     },
     onCPU,

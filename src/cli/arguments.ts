@@ -136,7 +136,7 @@ export function helpOf({ name, usage, summary, options, notes = [], examples }: 
 function wrap(text: string, indent: number): string {
   const lines = ['']
   for (const word of text.split(' ')) {
-    const line = lines.at(-1)
+    const line = lines.at(-1)!
     if (line !== '' && indent + line.length + 1 + word.length > 110) lines.push(word)
     else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`
   }

@@ -190,7 +190,7 @@ function classesOf(
   const by = asked ?? (names.every((name) => name.includes('/')) ? 'folder' : 'none')
   if (by === 'none') return {}
   const classOf = (name: string): string => {
-    const found = by === 'folder' ? /^(.*?)\//.exec(name) : /^(.*?)_/.exec(name.split('/').at(-1))
+    const found = by === 'folder' ? /^(.*?)\//.exec(name) : /^(.*?)_/.exec(name.split('/').at(-1)!)
     if (found) return found[1]
     throw new TweedieError(
       'option',

@@ -29,7 +29,7 @@ export async function openIdx(images: ByteSource, labels?: ByteSource, signal?: 
 
 /** Where the labels of `train-images-idx3-ubyte.gz` may lie, likeliest first; none for a name without "images". */
 export function labelFiles(images: string): string[] {
-  const name = images.split(/[\\/]/).at(-1)
+  const name = images.split(/[\\/]/).at(-1)!
   if (!name.includes('images')) return []
   const folder = images.slice(0, images.length - name.length)
   const labels = folder + name.replace('images', 'labels').replace('idx3', 'idx1')

@@ -64,7 +64,7 @@ export function isRunning({ host, pid, start }: Owner): boolean | null {
 function stateOf(pid: number): { state: string; start: number } | null {
   try {
     // The name before them may hold anything, but no more brackets come after it.
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1).split(' ')
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)!.split(' ')
     return { state: fields[0], start: Number(fields[19]) || 0 }
   } catch {
     return null

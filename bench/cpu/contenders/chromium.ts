@@ -45,7 +45,7 @@ function groupCpu(): number {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       // Behind the name in parentheses: state, ppid, pgrp, ..., utime and stime as the 12th and 13th.
-      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1).split(' ')
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')
       if (Number(fields[2]) === process.pid) ticks += Number(fields[11]) + Number(fields[12])
     } catch {
       // It has ended meanwhile.
@@ -87,7 +87,7 @@ export const chromiumPrepare =
         ready()
         if (posted) answer(posted)
       } else if (room === 'file') send('application/octet-stream', readFileSync(join(task.dir, name)))
-      else if (room === 'litert') send(types[name.split('.').at(-1)], readFileSync(join(litert, 'wasm', name)))
+      else if (room === 'litert') send(types[name.split('.').at(-1)!], readFileSync(join(litert, 'wasm', name)))
       else if (room === 'script.js') send('text/javascript', program)
       else send('text/html', '<!doctype html><title>bench</title><script type="module" src="/script.js"></script>')
     })

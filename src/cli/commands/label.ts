@@ -104,7 +104,7 @@ export const label: Command<typeof options> = {
 function levelTable({ levels, labels }: MinorityLabels, { scores }: MinorityScores): string[] {
   return Array.from({ length: levels }, (_, level) => {
     const members = scores.filter((_, i) => labels[i] === level).sort((a, b) => a - b)
-    const [least, largest] = [members[0], members.at(-1)]
+    const [least, largest] = [members[0], members.at(-1)!]
     return (
       `level ${String(level).padStart(String(levels - 1).length)}: ${counted(members.length, 'image')}` +
       `${least === undefined ? '' : `, scores ${least.toPrecision(4)} to ${largest.toPrecision(4)}`}`

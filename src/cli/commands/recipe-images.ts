@@ -247,7 +247,7 @@ async function speedOf<B, D extends Draw>(
   using trainer = new Trainer(device, task, { batch, steps: 1_000_000, lr: 1e-6, emaRates: [0.5] })
   await trainer.next(signal)
   const steps: number[] = []
-  for (let passed = 0; steps.length < 2 || passed < measuring; passed += steps.at(-1)) {
+  for (let passed = 0; steps.length < 2 || passed < measuring; passed += steps.at(-1)!) {
     const begun = performance.now()
     await trainer.next(signal)
     steps.push(performance.now() - begun)

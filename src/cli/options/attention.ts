@@ -36,11 +36,11 @@ export function attentionRates(
 ): number[] {
   const rates = levelRates({ channelMult })
   // What cannot be halved so often is refused with the whole configuration.
-  if (imageSize % rates.at(-1) !== 0) return []
+  if (imageSize % rates.at(-1)! !== 0) return []
   const sides = rates.map((rate) => imageSize / rate)
   if (wanted === undefined && before) return [...before]
   if (wanted === undefined) {
-    const side = sides.find((one) => one <= 8) ?? sides.at(-1)
+    const side = sides.find((one) => one <= 8) ?? sides.at(-1)!
     if (side !== 8)
       console.error(`note: attention at maps of side ${side}; --${name} chooses others of ${sides.join(', ')}.`)
     return [imageSize / side]

@@ -141,7 +141,7 @@ const bins = 48
 /** The histogram of all scores, and below it, on the same axis, one for each class (the first two dozen). */
 function histograms({ scores, classes }: ScorePage): string {
   const sorted = Float64Array.from(scores).sort()
-  const [low, high] = [sorted[0], sorted.at(-1)]
+  const [low, high] = [sorted[0], sorted.at(-1)!]
   const all = histogram(sorted, low, high, 'all images', 160)
   if (!classes) return all
   const present = classMembers(classes, scores)

@@ -179,7 +179,7 @@ function leastFor(
       ' or fewer images',
     ],
     [(scoringPasses(trained) * pass) / mostScoring, ' or fewer images'],
-    [(respacings.at(-1) * perStep) / share.drawing, ' or a smaller --number'],
+    [(respacings.at(-1)! * perStep) / share.drawing, ' or a smaller --number'],
   ]
   const [most, remedy] = parts.reduce((a, b) => (b[0] > a[0] ? b : a))
   return { seconds: most, remedy }
@@ -294,7 +294,7 @@ function settingsFor(
     Math.max(2_000, mostClassifierLooks * trained),
   )
   const draws = [8, 4, 2].find((k) => scoringPasses(trained, k) * pass <= seconds(time, share.scoring)) ?? 1
-  const respacing = respacings.find((k) => k * perStep <= seconds(time, share.drawing)) ?? respacings.at(-1)
+  const respacing = respacings.find((k) => k * perStep <= seconds(time, share.drawing)) ?? respacings.at(-1)!
 
   const costOf = ({ evaluateOn, sheet }: (typeof checkpoints)[number]): number =>
     pass * (Math.min(evaluateOn, trained) + Math.min(evaluateOn, count - trained) + 50 * sheet)
