@@ -6,13 +6,15 @@
  */
 import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, test } from 'vitest'
+import type { Image } from '../src/data/index.ts'
+import { inceptionInput } from '../src/metrics/index.ts'
 import { inceptionNorms, inceptionPlan, inceptionStateDict } from '../src/nn/inception-plan.ts'
 import type { InceptionLayer, InceptionPool } from '../src/nn/inception-plan.ts'
 import { loadInception, type Inception, type InceptionOptions } from '../src/nn/inception.ts'
 import { parameterCount, type WeightSource } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
 import { arrayNamed, readGolden, type Golden } from './golden.ts'
-import { keyedValues, keyedWeights } from './keyed-formula.ts'
+import { keyedBytes, keyedValues, keyedWeights } from './keyed-formula.ts'
 import { deviceTest, expectClose, onCPU } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 
@@ -30,9 +32,14 @@ beforeAll(async () => {
   }
 })
 
-/** The features of the first image of the golden. */
-async function featuresOf(device: Device, net: Inception, options?: InceptionOptions): Promise<Float32Array> {
-  using x = device.tensor(keyedValues('x', pixels), [1, 3, 299, 299])
+/** The features of one image. */
+async function featuresOf(
+  device: Device,
+  net: Inception,
+  image: Float32Array,
+  options?: InceptionOptions,
+): Promise<Float32Array> {
+  using x = device.tensor(image, [1, 3, 299, 299])
   const { features, spatial } = net.forward(x, options)
   spatial.dispose()
   const values = await features.read()
@@ -91,6 +98,14 @@ describeShared('as pytorch-fid', () => {
     spatial.dispose()
   })
 
+  deviceTest('gives its features of a picture resized as clean-fid does it', async (device) => {
+    const resized = await readGolden('goldens/baselines/clean-resize.safetensors')
+    const image: Image = { width: 64, height: 64, channels: 3, data: keyedBytes('image', 64 * 64 * 3) }
+    using net = await loadInception(device, source)
+    const features = await featuresOf(device, net, inceptionInput(image))
+    expectClose(features, arrayNamed(resized, 'pool3_of_clean64').data, 2e-5, 'pool3')
+  })
+
   /** The plan with some of its pools replaced. */
   const replaced = (where: (layer: InceptionLayer) => boolean, by: Partial<InceptionPool>): InceptionLayer[] =>
     inceptionPlan.map((layer) =>
@@ -109,6 +124,7 @@ describeShared('as pytorch-fid', () => {
     async (device) => {
       const reference = Array.from(expected('pool3')).slice(0, 2048)
       const largest = Math.max(...reference)
+      const image = keyedValues('x', pixels)
       const sensitivity = JSON.parse(golden.metadata.sensitivity)
       /** Relative to the largest, as the golden's metadata has it for two images of which this is one. */
       const expectMoved = (features: Float32Array, name: string): void => {
@@ -118,11 +134,11 @@ describeShared('as pytorch-fid', () => {
       }
       using net = await loadInception(device, source)
       const blocks = replaced(({ name }) => name.startsWith('Mixed') && name !== 'Mixed_7c', { countPadding: true })
-      expectMoved(await featuresOf(device, net, { plan: blocks }), 'average pool counting the padding')
+      expectMoved(await featuresOf(device, net, image, { plan: blocks }), 'average pool counting the padding')
       const last = replaced(({ name }) => name === 'Mixed_7c', { type: 'average' })
-      expectMoved(await featuresOf(device, net, { plan: last }), 'average instead of max pool in Mixed_7c')
+      expectMoved(await featuresOf(device, net, image, { plan: last }), 'average instead of max pool in Mixed_7c')
       using other = await loadInception(device, source, { epsilon: 1e-5 })
-      expectMoved(await featuresOf(device, other), 'batch norm eps 1e-5')
+      expectMoved(await featuresOf(device, other, image), 'batch norm eps 1e-5')
     },
     onCPU,
   )

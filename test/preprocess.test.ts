@@ -1,6 +1,15 @@
 /** Resizing and preprocessing against Pillow's and torchvision's own results, byte by byte and float by float. */
 import { beforeAll, expect, test } from 'vitest'
-import { middle, normalized, resize, resizeFloats, resizeShortSide, type Image } from '../src/data/index.ts'
+import {
+  middle,
+  normalized,
+  resize,
+  resizeFloats,
+  resizeShortSide,
+  sampleLinear,
+  type Image,
+} from '../src/data/index.ts'
+import { inceptionInput, inceptionInputs, inceptionPreprocessing, type InceptionInput } from '../src/metrics/index.ts'
 import { arrayNamed, readGolden, type Golden } from './golden.ts'
 import { keyedBytes, keyedValues } from './keyed-formula.ts'
 import { expectClose, expectSameBits } from './op.ts'
@@ -73,6 +82,53 @@ describeShared('floats as clean-fid has them', () => {
     // The clipping is not idle.
     expect(floats.some((v) => v > 255) && floats.some((v) => v < 0)).toBe(true)
   })
+})
+
+describeShared('floats between pixels', () => {
+  test('as PyTorch interpolates', async () => {
+    const golden = await readGolden('goldens/baselines/clean-resize.safetensors')
+    const floats = sampleLinear(picture('image', 64, 64), 299, 299, { halfPixel: true })
+    // Products of float32 weights there, one difference in double precision here.
+    const expected = arrayNamed(golden, 'legacy_pytorch64.rows').data
+    expectClose(rowsOf(floats, 897, [0, 1, 2, 150, 298]), expected, 2e-7, 'legacy_pytorch64')
+  })
+})
+
+test('floats between pixels by hand: with half pixels the ends are kept, without them the picture moves', () => {
+  const row: Image = { width: 2, height: 1, channels: 1, data: Uint8Array.of(0, 100) }
+  expect([...sampleLinear(row, 4, 1, { halfPixel: true })]).toEqual([0, 25, 75, 100])
+  expect([...sampleLinear(row, 4, 1, { halfPixel: false })]).toEqual([0, 50, 100, 100])
+  // Four to two: the second and the fourth pixel are never looked at.
+  const four: Image = { width: 1, height: 4, channels: 1, data: Uint8Array.of(10, 255, 30, 255) }
+  expect([...sampleLinear(four, 1, 2, { halfPixel: false })]).toEqual([10, 30])
+})
+
+test('the three inputs of Inception, of one picture', () => {
+  const image: Image = { width: 299, height: 299, channels: 1, data: keyedBytes('grey', 299 * 299) }
+  const [byte] = image.data
+  const first = (input: InceptionInput): number => inceptionInput(image, input)[0]
+  // Of its size already, so only the values differ.
+  expect(inceptionInputs.map(first)).toEqual([
+    (byte - 128) / 128,
+    Math.fround((2 * byte) / 255 - 1),
+    (byte - 128) / 128,
+  ])
+  const values = inceptionInput(image)
+  expect(values.subarray(0, 299 ** 2)).toEqual(values.subarray(2 * 299 ** 2))
+  const small = picture('image', 64, 64)
+  const [clean, torch, tensorflow] = inceptionInputs.map((input) => inceptionInput(small, input))
+  expect(Math.max(...clean.subarray(0, 1000))).toBeLessThanOrEqual(127 / 128)
+  const apart = (a: Float32Array, b: Float32Array): number => a.reduce((m, v, i) => Math.max(m, Math.abs(v - b[i])), 0)
+  for (const [a, b] of [
+    [clean, torch],
+    [clean, tensorflow],
+    [torch, tensorflow],
+  ] as const)
+    expect(apart(a, b)).toBeGreaterThan(0.1)
+  expect(inceptionPreprocessing('clean')).toMatch(/^clean-fid/)
+  expect(() => inceptionInput(small, 'tensorflow' as never)).toThrow(
+    /^Inception: the input is 'clean', 'legacy_pytorch' or/,
+  )
 })
 
 test('floats of a size that stays are the bytes, and a grey image stays grey', () => {

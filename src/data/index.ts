@@ -23,6 +23,7 @@ export { encodeNpz, npzNames, openNpz, readNpz } from './npz.ts'
 export { encodePng } from './png.ts'
 export { middle, normalized, resizeShortSide } from './preprocess.ts'
 export { resize, resizeFloats } from './resize.ts'
+export { sampleLinear, type SampleOptions } from './sample-linear.ts'
 export {
   applySelection,
   classCounts,

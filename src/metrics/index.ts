@@ -40,6 +40,7 @@ export {
 export { symmetricEigen, type Eigen, type EigenOptions } from './eigen.ts'
 export type { FeatureSpace, SpaceOptions, SpaceRunOptions } from './feature-space.ts'
 export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
+export { inceptionInput, inceptionInputs, inceptionPreprocessing, type InceptionInput } from './inception-input.ts'
 export {
   extrapolateFrechet,
   frechetDistance,

@@ -1,9 +1,9 @@
 /**
  * The Inception-v3 of the Fréchet inception distance as data (mseitzer/pytorch-fid inception.py, a port of the
- * TensorFlow network of 2015-12-05; Szegedy et al., CVPR 2016). It differs from the network that classifies: its average
- * pools leave the padding out, the last block takes a maximum where all others take an average, and there are 1008
- * classes. A layer is a few branches over one input, side by side, whose outputs are joined in order; the layers ahead
- * of the blocks have one branch.
+ * TensorFlow network of 2015-12-05; Szegedy et al., CVPR 2016). It differs from the network that classifies: its
+ * average pools leave the padding out, the last block takes a maximum where all others take an average, and there are
+ * 1008 classes. A layer is a few branches over one input, side by side, whose outputs are joined in order; the layers
+ * ahead of the blocks have one branch.
  */
 import { batchNormEntries, type NormPairs } from './fold.ts'
 

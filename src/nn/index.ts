@@ -32,6 +32,13 @@ export {
   loadFeatureNet,
   type FeatureNetConfig,
 } from './feature-net.ts'
+export {
+  loadInception,
+  type Inception,
+  type InceptionOptions,
+  type InceptionOutputs,
+} from './inception.ts'
+export { inceptionStateDict } from './inception-plan.ts'
 export { initializeParameters } from './initialize.ts'
 export { loadParameters, type LoadOptions, type WeightEntry, type WeightSource } from './load.ts'
 export { loadLpips, lpips, lpipsTaps, type Lpips, type LpipsOptions } from './lpips.ts'
