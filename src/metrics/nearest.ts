@@ -49,7 +49,7 @@ export async function nearest(
   k: number,
   { leaveOneOut = false, signal, onProgress }: NearestOptions = {},
 ): Promise<Neighbours> {
-  check(queries, references, k, leaveOneOut)
+  checkSearch(queries, references, k, leaveOneOut)
   const search = new Search(countOf(queries), k)
   await search.pass(queries, references, { leaveOneOut, signal, onProgress })
   return search.result()
@@ -111,23 +111,32 @@ export class Search {
     const last = i * k + k - 1
     for (let j = begin; j < end; j++) {
       if (leaveOneOut && i === j) continue
-      const squared = squaredDistance(a, i * dimension, b, j * dimension, dimension, this.#squared[last])
-      if (squared >= this.#squared[last]) continue
-      let at = last
-      for (; at > i * k && squared < this.#squared[at - 1]; at--) {
-        this.#squared[at] = this.#squared[at - 1]
-        this.indices[at] = this.indices[at - 1]
-        this.passes[at] = this.passes[at - 1]
-      }
-      this.#squared[at] = squared
-      this.indices[at] = j
-      this.passes[at] = this.#pass
+      this.offer(i, j, squaredDistance(a, i * dimension, b, j * dimension, dimension, this.#squared[last]))
     }
+  }
+
+  /** The squared distance of query `i` to its farthest neighbour so far; infinite before there are k. */
+  farthest(i: number): number {
+    return this.#squared[(i + 1) * this.k - 1]
+  }
+
+  /** Keeps reference `j` as a neighbour of query `i` if it is nearer than the farthest so far. */
+  offer(i: number, j: number, squared: number): void {
+    let at = (i + 1) * this.k - 1
+    if (squared >= this.#squared[at]) return
+    for (; at > i * this.k && squared < this.#squared[at - 1]; at--) {
+      this.#squared[at] = this.#squared[at - 1]
+      this.indices[at] = this.indices[at - 1]
+      this.passes[at] = this.passes[at - 1]
+    }
+    this.#squared[at] = squared
+    this.indices[at] = j
+    this.passes[at] = this.#pass
   }
 }
 
-/** Σ (a - b)² of two rows; where it passes `enough`, some number of at least that. */
-function squaredDistance(
+/** Σ (a - b)² of two rows, which begin at `p` and `q`; where it passes `enough`, some number of at least that. */
+export function squaredDistance(
   a: Float32Array,
   p: number,
   b: Float32Array,
@@ -165,15 +174,20 @@ export function checkPoints(user: string, name: string, { data, dimension }: Poi
     )
   }
   // Nothing is nearer than NaN, so it would silently have no neighbours.
-  const bad = data.findIndex((value) => !Number.isFinite(value))
-  if (bad >= 0)
+  let bad = 0
+  while (bad < data.length && Number.isFinite(data[bad])) bad++
+  if (bad < data.length)
     throw new TweedieError(
       'non-finite',
       `${user}: expected finite ${name}, found ${data[bad]} in row ${Math.floor(bad / dimension)}.`,
     )
 }
 
-function check(queries: Points, references: Points, k: number, leaveOneOut: boolean): void {
+/**
+ * Refuses what {@link nearest} cannot answer, with its errors.
+ * @internal
+ */
+export function checkSearch(queries: Points, references: Points, k: number, leaveOneOut: boolean): void {
   checkPoints('nearest', 'queries', queries)
   checkPoints('nearest', 'references', references)
   if (queries.dimension !== references.dimension)

@@ -1,0 +1,210 @@
+import { matmul, type Device, type Tensor } from '../tensor/index.ts'
+import { countOf, type Points, type SearchOptions } from './nearest.ts'
+import { pacer } from './pace.ts'
+
+/**
+ * Products of some rows with some columns, in single precision: that of row `row + i` and column `column + j` is
+ * `products[i * columns + j]`.
+ */
+export interface Tile {
+  readonly products: Float32Array
+  /** The first row and how many. */
+  readonly row: number
+  readonly rows: number
+  /** The first column and how many. */
+  readonly column: number
+  readonly columns: number
+}
+
+/** What the norms of one side's points add to the bounds of {@link Tiles}, [N] each. */
+export interface Norms {
+  readonly low: Float64Array
+  readonly high: Float64Array
+}
+
+/**
+ * Half the squared distances of all rows to all columns, between bounds, from matrix products in single precision on
+ * a device. With a' = (a - centre) · scale, h = |a' - b'|²/2 = |a'|²/2 + |b'|²/2 - a'·b', and it is certain of the
+ * product s = a'·b' as computed that
+ *
+ *     rows.low[i] + columns.low[j] - s <= h <= rows.high[i] + columns.high[j] - s
+ *
+ * on any device, in whatever order it adds. A sum of n products is off by n u |a'| |b'| at most (u = 2^-23, which also
+ * covers arithmetic that truncates), so by n u times the half squared norms: |a'| |b'| is at most their sum, by the
+ * inequality of the means. Rounding a' and b' to single precision adds less than 5 u times them. Near the centre of
+ * the points the norms, and so the bounds, are smallest. `scale` is the power of two that brings the largest coordinate
+ * to 1, so that nothing overflows; what underflows is less than n 2^-124.
+ */
+export class Tiles {
+  readonly rows: Norms
+  readonly columns: Norms
+  /** h of a squared distance of 1. */
+  readonly halfScale: number
+  readonly #rows: Points
+  readonly #columns: Points
+  readonly #centre: Float64Array
+  readonly #scale: number
+  /** Rows and columns are the same points. */
+  readonly #isOwn: boolean
+  /** What is uploaded next; a device copies it at once. */
+  readonly #staged: Float32Array
+
+  /** Looks at all points once for the centre (of the columns), once for the norms. */
+  static async prepare(rows: Points, columns: Points, { signal }: SearchOptions): Promise<Tiles> {
+    const { dimension } = columns
+    const pace = pacer({ signal })
+    const count = countOf(columns)
+    const centre = new Float64Array(dimension)
+    for (let j = 0; j < count; j++) {
+      for (let d = 0, at = j * dimension; d < dimension; d++) centre[d] += columns.data[at + d]
+      const wait = pace(0)
+      if (wait) await wait
+    }
+    for (let d = 0; d < dimension; d++) centre[d] /= count
+    let largest = 0
+    const squares = async ({ data }: Points): Promise<Float64Array> => {
+      const out = new Float64Array(data.length / dimension)
+      for (let i = 0; i < out.length; i++) {
+        let sum = 0
+        for (let d = 0, at = i * dimension; d < dimension; d++) {
+          const x = data[at + d] - centre[d]
+          sum += x * x
+          if (x > largest) largest = x
+          else if (-x > largest) largest = -x
+        }
+        out[i] = sum
+        const wait = pace(0)
+        if (wait) await wait
+      }
+      return out
+    }
+    const right = await squares(columns)
+    const left = rows.data === columns.data ? right : await squares(rows)
+    return new Tiles(rows, columns, centre, largest, left, right)
+  }
+
+  private constructor(
+    rows: Points,
+    columns: Points,
+    centre: Float64Array,
+    largest: number,
+    left: Float64Array,
+    right: Float64Array,
+  ) {
+    const n = columns.dimension
+    const u = 2 ** -23
+    const relative = (n * u) / (1 - n * u) + 5 * u
+    const absolute = n * 2 ** -124
+    this.#rows = rows
+    this.#columns = columns
+    this.#centre = centre
+    this.#isOwn = rows.data === columns.data
+    const [height, width] = blockOf(n, this.#isOwn)
+    this.#staged = new Float32Array(Math.max(height, Math.min(width, countOf(columns))) * n)
+    this.#scale = largest > 0 ? 2 ** -Math.floor(Math.log2(largest)) : 1
+    this.halfScale = this.#scale ** 2 / 2
+    const norms = (squares: Float64Array): Norms => ({
+      low: squares.map((square) => square * this.halfScale * (1 - relative) - absolute / 2),
+      high: squares.map((square) => square * this.halfScale * (1 + relative) + absolute / 2),
+    })
+    this.columns = norms(right)
+    this.rows = left === right ? this.columns : norms(left)
+  }
+
+  /**
+   * Calls `visit` for tiles that hold every product once. For each row, columns come in ascending order. Where rows and
+   * columns are the same points, each product is computed once and visited from both sides.
+   */
+  async each(device: Device, { signal, onProgress }: SearchOptions, visit: (tile: Tile) => void): Promise<void> {
+    const { dimension } = this.#columns
+    const [n, m] = [countOf(this.#rows), countOf(this.#columns)]
+    const isOwn = this.#isOwn
+    const [height, width] = blockOf(dimension, isOwn)
+    const total = isOwn ? pairsOfBlocks(n, width) : n * m
+    let done = 0
+    const finish = async (tile: Omit<Tile, 'products'>, read: Promise<Float32Array>): Promise<void> => {
+      const products = await unlessAborted(read, signal)
+      visit({ ...tile, products })
+      if (isOwn && tile.row + tile.rows <= tile.column) visit(transposed({ ...tile, products }))
+      done += tile.rows * tile.columns
+      onProgress?.(done / total)
+      signal?.throwIfAborted()
+    }
+    // The device computes a tile while the host looks at the one before.
+    let last: (() => Promise<void>) | undefined
+    for (let column = 0; column < m; column += width) {
+      const columns = Math.min(width, m - column)
+      using right = this.#upload(device, this.#columns, column, columns)
+      const end = isOwn ? column + columns : n
+      for (let row = 0; row < end; row += height) {
+        const rows = Math.min(height, end - row)
+        const read = this.#products(device, row, rows, right)
+        // Nobody waits for it after an abort.
+        read.catch(() => {})
+        await last?.()
+        last = () => finish({ row, rows, column, columns }, read)
+      }
+    }
+    await last?.()
+  }
+
+  /** Not async: the tensors are disposed once everything is enqueued. */
+  #products(device: Device, row: number, rows: number, right: Tensor): Promise<Float32Array> {
+    using left = this.#upload(device, this.#rows, row, rows)
+    using products = matmul(left, right, { transposeB: true })
+    return products.read()
+  }
+
+  /** Some rows on the device, centred and scaled. */
+  #upload(device: Device, { data, dimension }: Points, first: number, count: number): Tensor {
+    const [centre, scale] = [this.#centre, this.#scale]
+    const out = this.#staged.subarray(0, count * dimension)
+    for (let row = 0, at = first * dimension; row < out.length; row += dimension) {
+      for (let d = 0; d < dimension; d++) out[row + d] = (data[at++] - centre[d]) * scale
+    }
+    return device.tensor(out, [count, dimension])
+  }
+}
+
+/**
+ * Rows and columns of a tile. The columns, 64 MiB of points at most, stay on the device while rows pass by, 4 MiB at a
+ * time: 512 rows of 2,048 numbers by 8,192 columns are 17 GFLOP. Half as many columns where the square of them on the
+ * diagonal is computed whole.
+ */
+function blockOf(dimension: number, isOwn: boolean): readonly [height: number, width: number] {
+  const most = (bytes: number, rows: number): number => Math.min(rows, Math.max(8, Math.floor(bytes / 4 / dimension)))
+  return [most(2 ** 22, 512), isOwn ? most(2 ** 25, 4096) : most(2 ** 26, 8192)]
+}
+
+/** Products of `n` points with themselves that are computed, blocks of `width` above the diagonal and on it. */
+function pairsOfBlocks(n: number, width: number): number {
+  let pairs = 0
+  for (let column = 0; column < n; column += width) {
+    const columns = Math.min(width, n - column)
+    pairs += (column + columns) * columns
+  }
+  return pairs
+}
+
+/** The tile with rows for columns, in squares that the cache holds. */
+function transposed({ products, row, rows, column, columns }: Tile): Tile {
+  const out = new Float32Array(products.length)
+  for (let i0 = 0; i0 < rows; i0 += 16) {
+    const iEnd = Math.min(rows, i0 + 16)
+    for (let j0 = 0; j0 < columns; j0 += 16) {
+      const jEnd = Math.min(columns, j0 + 16)
+      for (let i = i0; i < iEnd; i++) for (let j = j0; j < jEnd; j++) out[j * rows + i] = products[i * columns + j]
+    }
+  }
+  return { products: out, row: column, rows: columns, column: row, columns: rows }
+}
+
+/** What `work` gives, unless the signal comes first. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason)
+    signal.addEventListener('abort', stop, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
+}
