@@ -12,7 +12,7 @@ export interface Measured {
   readonly value: number
   /**
    * For each set that was drawn at random, one number an item: how the value changes with that item's weight, up to a
-   * constant (the influence function). Of a mean, the items themselves.
+   * constant (the influence function). Of a mean, the items themselves. No set where this is not known.
    */
   readonly influences: readonly Float64Array[]
 }
@@ -25,10 +25,10 @@ export function meanOf(items: Float64Array): Measured {
 
 const sumOf = (items: Float64Array): number => items.reduce((a, b) => a + b, 0)
 
-/** Bounds of a measure. */
+/** Bounds of a measure, both null where it has no influences. */
 export interface Interval {
-  readonly low: number
-  readonly high: number
+  readonly low: number | null
+  readonly high: number | null
 }
 
 /** Options of {@link bootstrap} and {@link bootstrapInterval}. */
@@ -54,6 +54,7 @@ export async function bootstrapInterval(
   { value, influences }: Measured,
   options: BootstrapOptions = {},
 ): Promise<Interval> {
+  if (influences.length === 0) return { low: null, high: null }
   const means = influences.map((items) => sumOf(items) / items.length)
   return bootstrap(
     influences.map(({ length }) => length),

@@ -298,9 +298,7 @@ async function influence(
       }
     }
     using x = device.tensor(centred, [m, dimension])
-    using mapped = matmul(x, weight, { transposeB: true })
-    using squares = square(mapped)
-    using sums = sum(squares, { axes: [1] })
+    using sums = device.scope(() => sum(square(matmul(x, weight, { transposeB: true })), { axes: [1] }))
     const found = await sums.read()
     for (let i = 0; i < m; i++) out[first + i] -= found[i]
     signal?.throwIfAborted()
