@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { mapModule } from '../src/tensor/cpu/emit/map.ts'
 import { functions, type FunctionName } from '../src/tensor/expression.ts'
 import * as t from '../src/tensor/index.ts'
+import { erf } from './erf.ts'
 import { cpuBackends, numbers, size, testDevice } from './op.ts'
 
 const devices = new Map<number, Promise<t.Device>>()
@@ -43,6 +44,7 @@ describe.each(cpuBackends)('functions over all floats [%s]', (backend) => {
     ['tanh', t.tanh, Math.tanh, 2.5e-7],
     ['sigmoid', t.sigmoid, (x) => 1 / (1 + Math.exp(-x)), 2.5e-7],
     ['silu', t.silu, (x) => (x === -Infinity ? NaN : x / (1 + Math.exp(-x))), 3.5e-7, 2 ** -119],
+    ['erf', t.erf, erf, 4e-7],
     ['sqrt', t.sqrt, Math.sqrt, 0],
     ['pow 2', (x) => t.pow(x, 2), (x) => x * x, 0],
     ['pow -1', (x) => t.pow(x, -1), (x) => 1 / x, 0],

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { differentiate, topological } from '../src/tensor/expression.ts'
 import * as t from '../src/tensor/index.ts'
+import { erf } from './erf.ts'
 import {
   at,
   checkOp,
@@ -136,6 +137,8 @@ describe('functions', () => {
     ['tanh', t.tanh, Math.tanh, shape, { tolerance: 1e-5 }],
     ['sigmoid', t.sigmoid, (x) => 1 / (1 + Math.exp(-x)), shape],
     ['silu', t.silu, (x) => x / (1 + Math.exp(-x)), shape],
+    ['erf', t.erf, erf, shape],
+    ['gelu', t.gelu, (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2)), shape],
     ['relu', t.relu, (x) => Math.max(x, 0), apart(shape, 5)],
     ['clamp', (x) => t.clamp(x, -0.5, 0.25), (x) => Math.min(Math.max(x, -0.5), 0.25), apart(shape, 6)],
     ['pow 2', (x) => t.pow(x, 2), (x) => x * x, shape],

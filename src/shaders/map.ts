@@ -1,3 +1,4 @@
+import { erfWgsl } from './erf.ts'
 import { noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
@@ -80,6 +81,7 @@ fn sigmoid(x: V) -> V { return V(1.0) / (V(1.0) + exp(-clamp(x, V(-88.0), V(88.0
 // tanh may be computed from exp; beyond +-15 it is +-1 in f32.
 fn bounded_tanh(x: V) -> V { return tanh(clamp(x, V(-15.0), V(15.0))); }
 
+${erfWgsl}
 // WGSL's pow is undefined for a negative base and only good to log2's error times the exponent: whole exponents up to 3
 // and the square root are exact here, a negative base works with whole exponents, any other exponent of it gives NaN.
 fn power(a: V, b: V) -> V {

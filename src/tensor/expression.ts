@@ -34,6 +34,7 @@ export const functions = {
   sign: 1,
   tanh: 1,
   sigmoid: 1,
+  erf: 1,
   /** select(condition, then, otherwise): `then` where the condition is not 0. */
   select: 3,
 } as const
@@ -140,6 +141,8 @@ export const f = {
   sign: (a: Argument) => call('sign', a),
   tanh: (a: Argument) => call('tanh', a),
   sigmoid: (a: Argument) => call('sigmoid', a),
+  /** The error function, 2/√π ∫ exp(-t²) dt from 0 to a. */
+  erf: (a: Argument) => call('erf', a),
   /** `then` where `condition` is not 0. */
   select: (condition: Argument, then: Argument, otherwise: Argument) => call('select', condition, then, otherwise),
 } as const
@@ -168,6 +171,7 @@ const derivatives: { readonly [K in FunctionName]: DerivativeRule } = {
   sign: () => [0],
   tanh: (_, value) => [f.sub(1, f.mul(value, value))],
   sigmoid: (_, value) => [f.mul(value, f.sub(1, value))],
+  erf: ([a]) => [f.mul(2 / Math.sqrt(Math.PI), f.exp(f.neg(f.mul(a, a))))],
   select: ([condition]) => [0, condition, f.sub(1, condition)],
 }
 

@@ -81,6 +81,10 @@ export const tanh = unary('tanh', f.tanh)
 export const sigmoid = unary('sigmoid', f.sigmoid)
 /** x * sigmoid(x). */
 export const silu = unary('silu', (x) => f.mul(x, f.sigmoid(x)))
+/** The error function of x, 2/√π ∫ exp(-t²) dt from 0 to x. */
+export const erf = unary('erf', f.erf)
+/** x Φ(x) = x/2 (1 + erf(x/√2)): PyTorch's GELU without an approximation (Hendrycks and Gimpel 2016). */
+export const gelu = unary('gelu', (x) => f.mul(f.mul(0.5, x), f.add(1, f.erf(f.mul(x, Math.SQRT1_2)))))
 
 /** max(x, 0), with gradient 0 at 0. */
 export const relu = unary('relu', (x) => f.select(f.gt(x, 0), x, 0))

@@ -25,6 +25,7 @@ const wgslOf: { readonly [K in FunctionName]: (a: string, b: string, c: string) 
   sign: (a) => `sign(${a})`,
   tanh: (a) => `bounded_tanh(${a})`,
   sigmoid: (a) => `sigmoid(${a})`,
+  erf: (a) => `erf(${a})`,
   select: (a, b, c) => `select(${c}, ${b}, ${a} != V(0.0))`,
 }
 
