@@ -27,12 +27,12 @@ export const measures = {
   recall: { title: 'recall', better: 'higher' },
   density: { title: 'density', better: 'higher' },
   coverage: { title: 'coverage', better: 'higher' },
-  realism: { title: 'realism', better: 'higher' },
+  realism: { title: 'realism, median', better: 'higher' },
   avgknn: { title: 'AvgkNN', better: 'higher' },
   lof: { title: 'LOF', better: 'higher' },
   rarity: { title: 'Rarity Score', better: 'higher' },
   outside: { title: 'outside all balls', better: null },
-  memorization: { title: 'C_T', better: 'higher' },
+  copying: { title: 'C_T, below -3 copied', better: null },
   brightness: { title: 'brightness', better: null },
   accuracy: { title: "classifier's accuracy", better: 'higher' },
 } as const satisfies Record<string, MeasureAbout>
@@ -49,14 +49,16 @@ export interface EvaluatedSet {
   readonly name: string
   /** The path it was opened from. */
   readonly path: string
-  readonly images: number
-  /** SHA-256 of its contents, or of the statistics file where there are no images. */
+  /** How many; null where only their statistics were given. */
+  readonly images: number | null
+  /** SHA-256 of its contents, or of the file of statistics. */
   readonly fingerprint: string
 }
 
 /** The real images that distances, precision and recall are measured to. */
 export interface Reference {
-  readonly images: number
+  /** How many; null where only statistics of them were given. */
+  readonly images: number | null
   /** By what the rarest were chosen; null: all real images are the reference. */
   readonly by: RarityName | null
   /** The feature space of the choice; null without a choice, and for `score`. */
@@ -92,9 +94,9 @@ export interface Distribution {
   readonly space: string | null
   /** Where the densities stand, ascending. */
   readonly grid: readonly number[]
-  /** Of the real images, each left out of its own neighbours. */
-  readonly real: readonly number[]
-  /** By method; null where its images have no such number. */
+  /** Of the real images, each left out of its own neighbours; null where they have no two different numbers. */
+  readonly real: readonly number[] | null
+  /** By method; null likewise. */
   readonly methods: readonly (readonly number[] | null)[]
 }
 

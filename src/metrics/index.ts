@@ -1,6 +1,6 @@
 /**
- * Metrics: nearest neighbours and quantiles of host arrays, measures of rarity and realism with their intervals, and with a
- * feature net what it has learned and what was learned by heart.
+ * Metrics: nearest neighbours and quantiles of host arrays, measures of rarity and realism with their intervals, and
+ * with a feature net what it has learned and what was learned by heart.
  *
  * @module tweedie/metrics
  */
@@ -19,6 +19,20 @@ export { brightness } from './brightness.ts'
 export { copying, type Copying, type CopyingOptions } from './copying.ts'
 export { coverage, density } from './density-coverage.ts'
 export { eachBall, kNearest, leastRatio, radii, type BallOptions, type Balls } from './distances.ts'
+export { densityCurves, type DensityCurves } from './density-curve.ts'
+export {
+  evaluateSpace,
+  rarestOf,
+  realRarity,
+  type EvaluateOptions,
+  type ImageRarity,
+  type RealRarity,
+  type RealStatistics,
+  type SampleNumbers,
+  type SpaceEvaluation,
+  type SpaceFeatures,
+  type SpaceSets,
+} from './evaluate.ts'
 export { evaluateFeatures, type FeatureEvaluation } from './evaluate-features.ts'
 export {
   measures,
@@ -81,7 +95,7 @@ export { precision } from './precision.ts'
 export { quantiles } from './quantiles.ts'
 export { rarity, scored } from './rarity.ts'
 export { realism } from './realism.ts'
-export { encodeStatistics, isStatistics, readStatistics, type Moments, type StatisticsFile } from './statistics-file.ts'
 export { principalComponents, type PrincipalComponents } from './principal.ts'
 export { openSpace, spaceNames, type SpaceName } from './spaces.ts'
+export { encodeStatistics, isStatistics, readStatistics, type StatisticsFile } from './statistics-file.ts'
 export { nearestPictures, turned, type NearestPictures, type Pictures } from './symmetries.ts'

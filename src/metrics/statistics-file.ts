@@ -2,21 +2,14 @@ import { encodeNpz, npzNames, readNpz, type NpyArray } from '../data/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import type { EvaluatedSpace } from './evaluation.ts'
-
-/** Mean and covariance of features, what a Fréchet distance is made of. */
-export interface Moments {
-  /** [D]. */
-  readonly mean: Float64Array
-  /** [D, D], divided by N - 1. */
-  readonly covariance: Float64Array
-}
+import type { FeatureStatistics } from './moments.ts'
 
 /** What a statistics file holds. */
 export interface StatisticsFile {
   readonly name: string
-  readonly features: Moments
+  readonly features: FeatureStatistics
   /** Of the features of sFID; null where the file has none. */
-  readonly spatial: Moments | null
+  readonly spatial: FeatureStatistics | null
   /** In which space they were taken; null in the files of others, which do not say. */
   readonly space: Pick<EvaluatedSpace, 'name' | 'preprocessing' | 'weights'> | null
 }
@@ -69,7 +62,7 @@ export const encodeStatistics = ({ features, spatial, space }: Omit<StatisticsFi
 const text = (word: string): { shape: []; data: [string] } => ({ shape: [], data: [word] })
 
 const arraysOf = (
-  { mean, covariance }: Moments,
+  { mean, covariance }: FeatureStatistics,
   [mu, sigma]: readonly [string, string],
 ): Parameters<typeof encodeNpz>[0] => ({
   [mu]: { shape: [mean.length], data: mean },
@@ -80,7 +73,7 @@ function momentsIn(
   name: string,
   arrays: ReadonlyMap<string, NpyArray>,
   [mu, sigma]: readonly [string, string],
-): Moments | null {
+): FeatureStatistics | null {
   const [mean, covariance] = [arrays.get(mu), arrays.get(sigma)]
   if (!mean || !covariance) return null
   const [d] = mean.shape

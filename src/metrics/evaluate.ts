@@ -1,0 +1,420 @@
+import { TweedieError } from '../errors.ts'
+import type { Device } from '../tensor/index.ts'
+import { ballsAround, membership } from './balls.ts'
+import { meanOf, type Measured } from './bootstrap.ts'
+import { copying } from './copying.ts'
+import { coverage, density } from './density-coverage.ts'
+import { eachBall, kNearest, type Balls } from './distances.ts'
+import { densityCurves } from './density-curve.ts'
+import { medianOf, Table } from './evaluation-table.ts'
+import type {
+  Distribution,
+  EvaluatedSpace,
+  EvaluationSettings,
+  Measurement,
+  MeasureName,
+  PrecisionByRarity,
+  ShownSample,
+  ShownSamples,
+} from './evaluation.ts'
+import { extrapolateFrechet, frechetDistance, measureFrechet } from './frechet.ts'
+import { inceptionScore } from './inception-score.ts'
+import { kernelDistance } from './kernel-distance.ts'
+import { localOutlierFactor } from './local-outlier-factor.ts'
+import { featureStatistics, type FeatureStatistics } from './moments.ts'
+import { countOf, type Neighbours, type Points, type SearchOptions } from './nearest.ts'
+import { precision } from './precision.ts'
+import { scored } from './rarity.ts'
+import { realism } from './realism.ts'
+
+/** What a space sees of one set of images: rows in the set's order. */
+export interface SpaceFeatures {
+  /** The set, as messages call it. */
+  readonly name: string
+  readonly features: Points
+  /** Of sFID, where the space has them. */
+  readonly spatial?: Points | undefined
+  /** Of the Inception Score, where the space has them. */
+  readonly logits?: Points | undefined
+  /** What an image is called. */
+  readonly imageName: (index: number) => string
+}
+
+/** What {@link evaluateSpace} compares. */
+export interface SpaceSets {
+  readonly space: EvaluatedSpace
+  /** The real images and how rare they are, or their statistics alone, to which there are Fréchet distances. */
+  readonly real: (SpaceFeatures & { readonly rarity: RealRarity }) | RealStatistics
+  readonly methods: readonly SpaceFeatures[]
+  /** Real images that the model was not trained on, for C_T. */
+  readonly heldOut?: SpaceFeatures | undefined
+}
+
+/** Statistics of real images, of their features and of those of sFID. */
+export interface RealStatistics {
+  readonly statistics: FeatureStatistics
+  readonly spatialStatistics: FeatureStatistics | null
+}
+
+/** Options of {@link realRarity} and {@link evaluateSpace}. */
+export interface EvaluateOptions extends EvaluationSettings {
+  /** Rows of the real images that are the reference; default all. */
+  readonly reference?: readonly number[] | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Called with what is being done, and how much of it, 0 to 1. */
+  readonly onProgress?: ((what: string, done: number) => void) | undefined
+}
+
+/** How rare each of N images is, and the real images nearest to it, of a real one others. */
+export interface ImageRarity {
+  /** `[N]`. */
+  readonly avgknn: Float64Array
+  /** `[N]`. */
+  readonly lof: Float64Array
+  /** `[N]`; 0 in no ball of a real image. */
+  readonly rarity: Float64Array
+  readonly nearest: Neighbours
+}
+
+/** Real images among each other. */
+export interface RealRarity extends ImageRarity {
+  /** A ball around each that reaches to its k-th nearest other one. */
+  readonly balls: Balls
+}
+
+/** A method's samples. */
+export interface SampleNumbers extends ImageRarity {
+  /** `[N]`: realism by the reference. */
+  readonly realism: Float64Array
+  /** `[N]`: how many balls of the reference hold each. */
+  readonly balls: Uint32Array
+}
+
+/** What {@link evaluateSpace} found. Without real images there is a table alone. */
+export interface SpaceEvaluation {
+  readonly measurements: readonly Measurement[]
+  readonly distributions: readonly Distribution[]
+  readonly precisionByRarity: PrecisionByRarity | null
+  readonly shown: readonly ShownSamples[]
+  /** By method. */
+  readonly samples: readonly SampleNumbers[]
+  readonly warnings: readonly string[]
+}
+
+/**
+ * How rare each real image is among the others. AvgkNN and LOF leave it out of its neighbours, Rarity leaves out its
+ * own ball.
+ *
+ * @throws TweedieError 'option' or 'non-finite', naming the set, for features that have no such numbers
+ */
+export async function realRarity(
+  device: Device,
+  real: SpaceFeatures,
+  { name }: Pick<EvaluatedSpace, 'name'>,
+  options: Pick<EvaluateOptions, 'k' | 'lofK' | 'signal' | 'onProgress'>,
+): Promise<RealRarity> {
+  const { k, lofK } = options
+  checkSet(real, name, Math.max(k, lofK) + 1, `for their ${Math.max(k, lofK)} neighbours`)
+  const { features } = real
+  const step = stepsOf(options, `${real.name} in ${name}`)
+  const nearest = await kNearest(device, features, features, k, { leaveOneOut: true, ...step('neighbours') })
+  const lof = await localOutlierFactor(device, features, features, { k: lofK, leaveOneOut: true, ...step('LOF') })
+  const balls = {
+    centres: features,
+    radii: Float64Array.from({ length: countOf(features) }, (_, i) => nearest.distances[i * k + k - 1]),
+  }
+  const rarity = new Float64Array(countOf(features))
+  const visit = (i: number, j: number): void => {
+    if (i !== j && (rarity[i] === 0 || balls.radii[j] < rarity[i])) rarity[i] = balls.radii[j]
+  }
+  await eachBall(device, features, balls, visit, step('balls'))
+  return { avgknn: meansOf(nearest), lof, rarity, nearest, balls }
+}
+
+/** Rows of the `count` rarest, rarest first; of equally rare ones the lower row. */
+export const rarestOf = (scores: ArrayLike<number>, count: number): number[] =>
+  Array.from({ length: scores.length }, (_, i) => i)
+    .sort((a, b) => scores[b] - scores[a] || a - b)
+    .slice(0, count)
+
+/**
+ * Every measure of the methods' samples in one space. Precision, recall, density, coverage, realism, and the Fréchet
+ * and kernel distances are to the reference; how rare a sample is, and which real image is nearest to it, is by all
+ * real images.
+ *
+ * @throws TweedieError 'option', 'shape' or 'non-finite', naming set and space, for features that cannot be compared
+ */
+export async function evaluateSpace(
+  device: Device,
+  { space, real, methods, heldOut }: SpaceSets,
+  options: EvaluateOptions,
+): Promise<SpaceEvaluation> {
+  const { k, reference: rows } = options
+  const images = 'rarity' in real
+  for (const set of methods) checkSet(set, space.name, images ? k + 1 : 2, images ? `for their ${k} neighbours` : '')
+  if (heldOut) checkSet(heldOut, space.name, 2)
+  const steps = (of: string): Steps => stepsOf(options, `${of} in ${space.name}`)
+  const table = new Table(space.name, methods.length, options)
+  const job: Job = { device, space, table, options, heldOut, warnings: [] }
+  const scores = async (): Promise<void> => {
+    for (const [m, { logits }] of methods.entries()) {
+      if (logits) await table.set('inceptionScore', m, inceptionScore(logits))
+    }
+  }
+  const found = { distributions: [], precisionByRarity: null, shown: [], samples: [], warnings: job.warnings }
+  if (!images) {
+    for (const [m, set] of methods.entries()) await frechetToStatistics(job, m, set, real, steps(set.name))
+    await scores()
+    return { ...found, measurements: table.rows() }
+  }
+
+  const part = (points: Points): Points => (rows ? rowsOf(points, rows) : points)
+  const balls = rows
+    ? await ballsAround(device, part(real.features), { k, ...steps('the reference')('balls') })
+    : real.rarity.balls
+  const reference: Reference = {
+    balls,
+    spatial: real.spatial && part(real.spatial),
+    statistics: await featureStatistics(balls.centres, steps('the real images')('statistics')),
+  }
+  await table.real('avgknn', meanOf(real.rarity.avgknn))
+  await table.real('lof', meanOf(real.rarity.lof))
+  await table.real('rarity', meanOfSome(scored(real.rarity.rarity)))
+  const samples: SampleNumbers[] = []
+  for (const [m, set] of methods.entries()) {
+    const step = steps(set.name)
+    samples.push(await compare(job, m, set, real, reference, step))
+    await frechetToImages(job, m, set, reference, step)
+  }
+  await scores()
+  const distribution = (of: 'avgknn' | 'lof' | 'rarity'): Distribution => {
+    const values = [real.rarity, ...samples].map((numbers) => (of === 'rarity' ? scored(numbers.rarity) : numbers[of]))
+    return distributionOf(of, space.name, values)
+  }
+  return {
+    ...found,
+    measurements: table.rows(),
+    distributions: [distribution('avgknn'), distribution('lof'), distribution('rarity')],
+    precisionByRarity: { space: space.name, methods: samples.map(({ avgknn, balls: held }) => grouped(avgknn, held)) },
+    shown: samples.map((numbers, method) => ({ space: space.name, method, ...toShow(methods[method], real, numbers) })),
+    samples,
+  }
+}
+
+/** Densities of what the real images and then each method have. */
+export function distributionOf(
+  of: Distribution['of'],
+  space: string | null,
+  values: readonly ArrayLike<number>[],
+): Distribution {
+  const {
+    grid,
+    curves: [real, ...methods],
+  } = densityCurves(values)
+  return { of, space, grid, real, methods }
+}
+
+/** What all parts of one space's evaluation share. */
+interface Job {
+  readonly device: Device
+  readonly space: EvaluatedSpace
+  readonly table: Table
+  readonly options: EvaluateOptions
+  readonly heldOut: SpaceFeatures | undefined
+  readonly warnings: string[]
+}
+
+/** What the samples are compared with. */
+interface Reference {
+  /** Around its features. */
+  readonly balls: Balls
+  readonly spatial: Points | undefined
+  readonly statistics: FeatureStatistics
+}
+
+/** All but the Fréchet distances and the Inception Score. */
+async function compare(
+  { device, space, table, options, heldOut, warnings }: Job,
+  method: number,
+  { name, features }: SpaceFeatures,
+  real: SpaceFeatures & { readonly rarity: RealRarity },
+  { balls }: Reference,
+  step: Steps,
+): Promise<SampleNumbers> {
+  const { k, lofK, seed } = options
+  const nearest = await kNearest(device, features, real.features, k, step('nearest real images'))
+  const avgknn = meansOf(nearest)
+  const lof = await localOutlierFactor(device, features, real.features, { k: lofK, ...step('LOF') })
+  const among = await membership(device, features, real.rarity.balls, step('balls of real images'))
+  const whole = balls === real.rarity.balls
+  const inside = whole ? among : await membership(device, features, balls, step('balls of the reference'))
+  const realisms = await realism(device, features, balls, step('realism'))
+  const own = await ballsAround(device, features, { k, ...step('balls') })
+  const around = await membership(device, balls.centres, own, step('recall'))
+  const set = (measure: MeasureName, measured: Measured | null): Promise<void> => table.set(measure, method, measured)
+  await set('kid', await kernelDistance(device, features, balls.centres, { seed, ...step('KID') }))
+  await set('precision', precision(inside))
+  await set('recall', precision(around))
+  await set('density', density(inside, k))
+  await set('coverage', coverage(inside))
+  table.put('realism', method, await medianOf(realisms, options))
+  await set('avgknn', meanOf(avgknn))
+  await set('lof', meanOf(lof))
+  await set('rarity', meanOfSome(scored(among.smallest)))
+  await set('outside', meanOf(Float64Array.from(among.counts, (count) => (count > 0 ? 0 : 1))))
+  if (heldOut) {
+    try {
+      await set('copying', await copying(device, features, heldOut.features, real.features, { seed, ...step('C_T') }))
+    } catch (error) {
+      if (!(error instanceof TweedieError) || error.code !== 'option') throw error
+      warnings.push(`${name} in ${space.name}: there is no C_T: ${error.message}`)
+    }
+  }
+  return { avgknn, lof, rarity: among.smallest, nearest, realism: realisms, balls: inside.counts }
+}
+
+type Steps = (what: string) => SearchOptions
+
+/** The options of each step, whose progress is told under its name. */
+const stepsOf =
+  ({ signal, onProgress }: Pick<EvaluateOptions, 'signal' | 'onProgress'>, where: string): Steps =>
+  (what) => ({ signal, onProgress: (done) => onProgress?.(`${where}: ${what}`, done) })
+
+async function frechetToImages(
+  job: Job,
+  method: number,
+  set: SpaceFeatures,
+  reference: Reference,
+  step: Steps,
+): Promise<void> {
+  const { device, space, table, warnings } = job
+  const found = await measureFrechet(device, set.features, reference.balls.centres, step('Fréchet distance'))
+  await table.set('frechet', method, found)
+  warnings.push(...found.warnings.map((warning) => `${set.name} in ${space.name}: ${warning}`))
+  await extrapolate(job, method, set, reference.statistics, step)
+  if (!set.spatial || !reference.spatial) return
+  const spatial = await measureFrechet(device, set.spatial, reference.spatial, step('spatial Fréchet distance'))
+  await table.set('spatialFrechet', method, spatial)
+}
+
+async function frechetToStatistics(
+  job: Job,
+  method: number,
+  set: SpaceFeatures,
+  real: RealStatistics,
+  step: Steps,
+): Promise<void> {
+  const { space, table, warnings } = job
+  const own = await featureStatistics(set.features, step('statistics'))
+  const found = await frechetDistance(own, real.statistics, step('Fréchet distance'))
+  table.put('frechet', method, { value: found.value, low: null, high: null })
+  warnings.push(...found.warnings.map((warning) => `${set.name} in ${space.name}: ${warning}`))
+  await extrapolate(job, method, set, real.statistics, step)
+  if (!set.spatial || !real.spatialStatistics) return
+  const spatial = await featureStatistics(set.spatial, step('spatial statistics'))
+  const { value } = await frechetDistance(spatial, real.spatialStatistics, step('spatial Fréchet distance'))
+  table.put('spatialFrechet', method, { value, low: null, high: null })
+}
+
+async function extrapolate(
+  { space, table, options: { seed }, warnings }: Job,
+  method: number,
+  { name, features }: SpaceFeatures,
+  real: FeatureStatistics,
+  step: Steps,
+): Promise<void> {
+  // The smallest set that is extrapolated from has a fifth of the samples, and below the dimension no full rank.
+  const enough = Math.max(10, 5 * (features.dimension + 1))
+  if (countOf(features) < enough) {
+    warnings.push(
+      `${name} in ${space.name}: a Fréchet distance is extrapolated from ${enough} samples or more, ` +
+        `and there are ${countOf(features)}.`,
+    )
+    return
+  }
+  const { value } = await extrapolateFrechet(features, real, { seed, ...step('Fréchet distance, extrapolated') })
+  table.put('frechetExtrapolated', method, { value, low: null, high: null })
+}
+
+/** Refuses what no measure can say anything about, by the name of its set. */
+function checkSet({ name, features, imageName }: SpaceFeatures, space: string, least: number, why = ''): void {
+  const { data, dimension } = features
+  const count = countOf(features)
+  if (count < least) {
+    const found = count === 1 ? 'one' : count
+    throw new TweedieError(
+      'option',
+      `${name}: expected at least ${[least, 'images', why].join(' ').trim()}, found ${found}.`,
+    )
+  }
+  const bad = data.findIndex((value) => !Number.isFinite(value))
+  if (bad >= 0) {
+    throw new TweedieError(
+      'non-finite',
+      `${name}: image ${imageName(Math.floor(bad / dimension))} has ${data[bad]} among its features in the space ` +
+        `${space}: the network overflows, or its weights are damaged.`,
+    )
+  }
+  if (data.every((value, i) => value === data[i % dimension])) {
+    throw new TweedieError(
+      'option',
+      `${name}: all ${count} images have the same features in the space ${space}: are they copies of one, or constant?`,
+    )
+  }
+}
+
+function rowsOf({ data, dimension }: Points, rows: readonly number[]): Points {
+  const out = new Float32Array(rows.length * dimension)
+  rows.forEach((row, to) => out.set(data.subarray(row * dimension, (row + 1) * dimension), to * dimension))
+  return { data: out, dimension }
+}
+
+/** The mean distance to the neighbours: AvgkNN. */
+const meansOf = ({ k, distances }: Neighbours): Float64Array =>
+  Float64Array.from(
+    { length: distances.length / k },
+    (_, i) => distances.subarray(i * k, (i + 1) * k).reduce((a, b) => a + b) / k,
+  )
+
+const meanOfSome = (items: Float64Array): Measured | null => (items.length === 0 ? null : meanOf(items))
+
+/** Groups of a plot of precision by rarity. */
+const groups = 10
+
+function grouped(avgknn: Float64Array, balls: Uint32Array): PrecisionByRarity['methods'][number] {
+  const order = rarestOf(avgknn, avgknn.length).reverse()
+  const n = Math.min(groups, order.length)
+  return Array.from({ length: n }, (_, g) => {
+    const members = order.slice(Math.floor((g * order.length) / n), Math.floor(((g + 1) * order.length) / n))
+    const mean = (of: (i: number) => number): number => members.reduce((sum, i) => sum + of(i), 0) / members.length
+    return { avgknn: mean((i) => avgknn[i]), precision: mean((i) => (balls[i] > 0 ? 1 : 0)) }
+  })
+}
+
+/** Samples shown of each kind, and the real neighbours beside each. */
+const [shownSamples, shownNeighbours] = [12, 3]
+
+function toShow(
+  set: SpaceFeatures,
+  real: SpaceFeatures,
+  { avgknn, nearest: { k, indices, distances } }: ImageRarity,
+): Pick<ShownSamples, 'mostDense' | 'leastDense' | 'nearest'> {
+  const sample = (index: number): ShownSample => ({
+    index,
+    name: set.imageName(index),
+    avgknn: avgknn[index],
+    nearest: Array.from({ length: Math.min(k, shownNeighbours) }, (_, i) => {
+      const row = indices[index * k + i]
+      return { index: row, name: real.imageName(row), distance: distances[index * k + i] }
+    }),
+  })
+  const first = avgknn.map((_, i) => -distances[i * k])
+  return {
+    mostDense: rarestOf(
+      avgknn.map((value) => -value),
+      shownSamples,
+    ).map(sample),
+    leastDense: rarestOf(avgknn, shownSamples).map(sample),
+    nearest: rarestOf(first, shownSamples).map(sample),
+  }
+}

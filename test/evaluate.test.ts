@@ -1,0 +1,167 @@
+/** The evaluation of one space: equal sets, what is far away, a reference of the rarest, what cannot be compared. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import {
+  densityCurves,
+  evaluateSpace,
+  featureStatistics,
+  rarestOf,
+  realRarity,
+  type EvaluateOptions,
+  type MeasureName,
+  type Points,
+  type SpaceEvaluation,
+  type SpaceFeatures,
+} from '../src/metrics/index.ts'
+import { Device } from '../src/tensor/index.ts'
+import { numbers } from './op.ts'
+
+let device: Device
+beforeAll(async () => {
+  device = await Device.request({ backend: 'cpu' })
+})
+afterAll(() => device.dispose())
+
+const dimension = 3
+const points = (count: number, seed: number, shift = 0): Points => ({
+  data: Float32Array.from(numbers(count * dimension, seed), (value) => value + shift),
+  dimension,
+})
+const set = (name: string, features: Points): SpaceFeatures => ({ name, features, imageName: (i) => `${i}.png` })
+const space = { name: 'toy', dimension, preprocessing: 'none', weights: 'seed 0' }
+const options: EvaluateOptions = { k: 3, lofK: 5, resamples: 50, confidence: 0.9, seed: 1 }
+
+async function evaluate(real: Points, methods: readonly Points[], more: Partial<EvaluateOptions> = {}) {
+  const all = { ...options, ...more }
+  const reals = set('real', real)
+  const rarity = await realRarity(device, reals, space, all)
+  const named = methods.map((features, m) => set('abc'[m], features))
+  return evaluateSpace(device, { space, real: { ...reals, rarity }, methods: named }, all)
+}
+const value = ({ measurements }: SpaceEvaluation, measure: MeasureName, method = 0) =>
+  measurements.find((row) => row.measure === measure)?.values[method]
+
+describe('a space', () => {
+  const real = points(60, 1)
+
+  test('of equal sets has distance 0, precision, recall and coverage 1', async () => {
+    const found = await evaluate(real, [real])
+    expect(value(found, 'frechet')?.value).toBeLessThan(1e-6)
+    expect(['precision', 'recall', 'coverage'].map((name) => value(found, name as MeasureName)?.value)).toEqual([
+      1, 1, 1,
+    ])
+    // Each sample's nearest real image is itself.
+    expect(found.shown[0].nearest[0].nearest[0]).toEqual({ index: 0, name: '0.png', distance: 0 })
+    expect(found.samples[0].nearest.distances[0]).toBe(0)
+  })
+
+  test('puts methods side by side, with intervals around their values', async () => {
+    const [near, far] = [points(40, 2), points(50, 3, 5)]
+    const found = await evaluate(real, [near, far])
+    const at = (measure: MeasureName) => [0, 1].map((m) => value(found, measure, m)!.value)
+    for (const measure of ['frechet', 'kid', 'avgknn', 'lof', 'outside'] as const) {
+      expect(at(measure)[0], measure).toBeLessThan(at(measure)[1])
+    }
+    for (const measure of ['precision', 'recall', 'density', 'coverage', 'realism'] as const) {
+      expect(at(measure)[0], measure).toBeGreaterThan(at(measure)[1])
+    }
+    expect([at('precision')[1], at('outside')[1], value(found, 'rarity', 1)]).toEqual([0, 1, null])
+    for (const { measure, values } of found.measurements) {
+      for (const estimate of values) {
+        if (!estimate || measure === 'frechetExtrapolated') continue
+        expect(estimate.low, measure).toBeLessThanOrEqual(estimate.value)
+        expect(estimate.high, measure).toBeGreaterThanOrEqual(estimate.value)
+      }
+    }
+    expect(found.measurements.find(({ measure }) => measure === 'avgknn')?.real?.value).toBeGreaterThan(0)
+    expect(
+      found.distributions.map(({ of, real, methods }) => [of, real?.length, methods.map((m) => m?.length)]),
+    ).toEqual([
+      ['avgknn', 200, [200, 200]],
+      ['lof', 200, [200, 200]],
+      ['rarity', 200, [200, undefined]],
+    ])
+    const groups = found.precisionByRarity!.methods[0]
+    expect(groups.length).toBe(10)
+    expect(groups.map(({ avgknn }) => avgknn)).toEqual(groups.map(({ avgknn }) => avgknn).sort((a, b) => a - b))
+    expect(groups.reduce((sum, { precision }) => sum + precision / 10, 0)).toBeCloseTo(at('precision')[0], 12)
+    const [{ mostDense, leastDense }] = found.shown
+    expect(mostDense[0].avgknn).toBe(Math.min(...found.samples[0].avgknn))
+    expect(leastDense[0].avgknn).toBe(Math.max(...found.samples[0].avgknn))
+    expect(leastDense[0].nearest.map(({ distance }) => distance)).toEqual(
+      Array.from(found.samples[0].nearest.distances.subarray(3 * leastDense[0].index, 3 * leastDense[0].index + 3)),
+    )
+  })
+
+  test('measures to the rarest real images, and rarity to all', async () => {
+    const samples = points(40, 2)
+    const rarity = await realRarity(device, set('real', real), space, options)
+    const reference = rarestOf(rarity.avgknn, 20)
+    expect(Math.min(...reference.map((row) => rarity.avgknn[row]))).toBeGreaterThanOrEqual(
+      Math.max(...rarity.avgknn.filter((_, row) => !reference.includes(row))),
+    )
+    const [all, some] = [await evaluate(real, [samples]), await evaluate(real, [samples], { reference })]
+    for (const same of ['avgknn', 'lof', 'rarity', 'outside'] as const)
+      expect(value(some, same)).toEqual(value(all, same))
+    for (const other of ['frechet', 'kid', 'precision', 'recall', 'density'] as const)
+      expect(value(some, other)).not.toEqual(value(all, other))
+    const rows = {
+      data: Float32Array.from(reference.flatMap((row) => [...real.data.subarray(3 * row, 3 * row + 3)])),
+      dimension,
+    }
+    const alone = await evaluate(rows, [samples])
+    for (const equal of ['frechet', 'kid', 'precision', 'recall', 'density', 'coverage', 'realism'] as const) {
+      expect(value(some, equal), equal).toEqual(value(alone, equal))
+    }
+  })
+
+  test('has Fréchet distances to statistics alone, those to the images', async () => {
+    const samples = points(40, 2)
+    const found = await evaluateSpace(
+      device,
+      {
+        space,
+        real: { statistics: await featureStatistics(real), spatialStatistics: null },
+        methods: [set('a', samples)],
+      },
+      options,
+    )
+    expect(found.measurements.map(({ measure }) => measure)).toEqual(['frechet', 'frechetExtrapolated'])
+    const images = await evaluate(real, [samples])
+    expect(value(found, 'frechet')?.value).toBeCloseTo(value(images, 'frechet')!.value, 10)
+    expect(value(found, 'frechetExtrapolated')).toEqual(value(images, 'frechetExtrapolated'))
+  })
+
+  test.each<[string, Points, Points]>([
+    ['a: expected at least 4 images for their 3 neighbours, found one.', real, points(1, 2)],
+    ['real: expected at least 6 images for their 5 neighbours, found 5.', points(5, 1), points(9, 2)],
+    [
+      'a: image 1.png has NaN among its features in the space toy',
+      real,
+      { data: points(9, 2).data.with(4, NaN), dimension },
+    ],
+    [
+      'real: image 0.png has Infinity among its features',
+      { data: real.data.with(0, Infinity), dimension },
+      points(9, 2),
+    ],
+    [
+      'a: all 9 images have the same features in the space toy: are they copies of one, or constant?',
+      real,
+      { data: new Float32Array(27).fill(2), dimension },
+    ],
+  ])('refuses: %s', async (message, reals, samples) => {
+    await expect(evaluate(reals, [samples])).rejects.toThrow(message)
+  })
+})
+
+test('densities integrate to 1 and stand where the numbers are', () => {
+  const values = Float64Array.from(numbers(500, 4))
+  const { grid, curves } = densityCurves([values, values.map((x) => x / 10 + 2), [1, 1, 1], []])
+  const step = grid[1] - grid[0]
+  for (const curve of curves.slice(0, 2)) expect(curve!.reduce((sum, y) => sum + y * step, 0)).toBeCloseTo(1, 2)
+  const second = curves[1] ?? []
+  const mode = grid[second.indexOf(Math.max(...second))]
+  expect(Math.abs(mode - 2)).toBeLessThan(0.2)
+  expect(curves.slice(2)).toEqual([null, null])
+  expect(densityCurves([[1]])).toEqual({ grid: [], curves: [null] })
+})
