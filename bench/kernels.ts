@@ -21,7 +21,10 @@ const tune = arguments_.includes('--tune')
 const rounds = Number(arguments_.find((a) => /^\d+$/.test(a)) ?? 7)
 const adm64 = preset('celeba64_uncond').config
 const device = await Device.request({
-  need: memoryOf(large ? adm64 : { ...adm64, channelMult: [1], modelChannels: 192 }, { batch: 1, gradient: true }),
+  need: memoryOf(large ? adm64 : { ...adm64, channelMult: [1], attentionResolutions: [], modelChannels: 192 }, {
+    batch: 1,
+    gradient: true,
+  }),
 })
 const { name, software } = device.adapter
 console.log(
