@@ -5,9 +5,9 @@
  * one, and the features move as far as pytorch-fid's do.
  */
 import { readFileSync } from 'node:fs'
-import { beforeAll, describe, expect, test } from 'vitest'
-import type { Image } from '../src/data/index.ts'
-import { inceptionInput } from '../src/metrics/index.ts'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { imageArrays, type Image } from '../src/data/index.ts'
+import { inceptionInput, openSpace } from '../src/metrics/index.ts'
 import { inceptionNorms, inceptionPlan, inceptionStateDict } from '../src/nn/inception-plan.ts'
 import type { InceptionLayer, InceptionPool } from '../src/nn/inception-plan.ts'
 import { loadInception, type Inception, type InceptionOptions } from '../src/nn/inception.ts'
@@ -15,13 +15,14 @@ import { parameterCount, type WeightSource } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
 import { arrayNamed, readGolden, type Golden } from './golden.ts'
 import { keyedBytes, keyedValues, keyedWeights } from './keyed-formula.ts'
-import { deviceTest, expectClose, onCPU } from './op.ts'
+import { backends, deviceTest, expectClose, onCPU, testDevice, type BackendName } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 
 const pixels = 3 * 299 * 299
 
-/** The formula's weights, made once: 24 million numbers. */
+/** The formula's weights, made once: 24 million numbers; and the networks with them, one for each device. */
 let source: WeightSource
+const nets = new Map<Device, Inception>()
 beforeAll(async () => {
   const { name, tensors } = keyedWeights(inceptionStateDict(), 6)
   const made = new Map<string, ArrayBufferView>()
@@ -30,7 +31,12 @@ beforeAll(async () => {
     name,
     tensors: new Map([...tensors].map(([key, entry]) => [key, { ...entry, read: async () => made.get(key)! }])),
   }
+  for (const backend of new Set<BackendName>([...backends, 'cpu'])) {
+    const device = await testDevice(backend)
+    nets.set(device, await loadInception(device, source))
+  }
 })
+afterAll(() => nets.forEach((net) => net.dispose()))
 
 /** The features of one image. */
 async function featuresOf(
@@ -69,7 +75,7 @@ describeShared('as pytorch-fid', () => {
   })
 
   deviceTest('gives its features, its map for sFID and its logits, layer by layer', async (device) => {
-    using net = await loadInception(device, source)
+    const net = nets.get(device)!
     using x = device.tensor(keyedValues('x', 2 * pixels), [2, 3, 299, 299])
     const layers = new Map<string, Promise<Float32Array>>()
     const { features, spatial } = net.forward(x, {
@@ -98,12 +104,15 @@ describeShared('as pytorch-fid', () => {
     spatial.dispose()
   })
 
-  deviceTest('gives its features of a picture resized as clean-fid does it', async (device) => {
+  deviceTest('is a space, whose pictures are resized as clean-fid does it', async (device) => {
     const resized = await readGolden('goldens/baselines/clean-resize.safetensors')
-    const image: Image = { width: 64, height: 64, channels: 3, data: keyedBytes('image', 64 * 64 * 3) }
-    using net = await loadInception(device, source)
-    const features = await featuresOf(device, net, inceptionInput(image))
-    expectClose(features, arrayNamed(resized, 'pool3_of_clean64').data, 2e-5, 'pool3')
+    using space = await openSpace(device, 'inception', { weights: { ...source, metadata: {} } })
+    const data = keyedBytes('image', 64 * 64 * 3)
+    const images = imageArrays({ name: 'one', fingerprint: 'one', width: 64, height: 64, channels: 3, data })
+    const { features, spatial, logits } = await space.all!(images)
+    expectClose(features.data, arrayNamed(resized, 'pool3_of_clean64').data, 2e-5, 'pool3')
+    expect([features, spatial, logits].map(({ dimension }) => dimension)).toEqual([2048, 2023, 1008])
+    expect([features, spatial, logits].map(({ data }) => data.length)).toEqual([2048, 2023, 1008])
   })
 
   /** The plan with some of its pools replaced. */
@@ -132,7 +141,7 @@ describeShared('as pytorch-fid', () => {
         expect(moved, name).toBeGreaterThan(0.5 * sensitivity[name])
         expect(moved, name).toBeLessThan(1.5 * sensitivity[name])
       }
-      using net = await loadInception(device, source)
+      const net = nets.get(device)!
       const blocks = replaced(({ name }) => name.startsWith('Mixed') && name !== 'Mixed_7c', { countPadding: true })
       expectMoved(await featuresOf(device, net, image, { plan: blocks }), 'average pool counting the padding')
       const last = replaced(({ name }) => name === 'Mixed_7c', { type: 'average' })
@@ -144,11 +153,52 @@ describeShared('as pytorch-fid', () => {
   )
 })
 
+describe('the space', () => {
+  deviceTest(
+    'gives each kind of row alone or all by one pass, in any batch, of pictures of any size',
+    async (device) => {
+      const pictures: Image[] = [
+        { width: 40, height: 30, channels: 3, data: keyedBytes('a', 3600) },
+        { width: 31, height: 64, channels: 1, data: keyedBytes('b', 31 * 64) },
+      ]
+      const images = {
+        ...imageArrays({ name: 'two', fingerprint: '', width: 1, height: 2, channels: 1, data: new Uint8Array(2) }),
+        length: 2,
+        read: async (i: number) => pictures[i],
+      }
+      using space = await openSpace(device, 'inception-legacy-pytorch', { weights: { ...source, metadata: {} } })
+      expect(space).toMatchObject({ name: 'inception-legacy-pytorch', dimension: 2048 })
+      expect(space.preprocessing).toMatch(/^pytorch-fid/)
+      expect(space.weights).toMatch(/^sha256 [0-9a-f]{64}$/)
+      const done: number[] = []
+      const { features, spatial, logits } = await space.all!(images, { batch: 1, onProgress: (n) => done.push(n) })
+      expect(done).toEqual([1, 2])
+      expectClose((await space.features(images)).data, features.data, 1e-5, 'features')
+      expect(spatial.data).toHaveLength(2 * 2023)
+      const net = nets.get(device)!
+      const direct = await featuresOf(device, net, inceptionInput(pictures[1], 'legacy_pytorch'))
+      expectClose(features.data.subarray(2048), direct, 1e-5, 'the grey picture')
+      const aborted = { signal: AbortSignal.abort(new Error('enough')) }
+      await expect(space.features(images, aborted)).rejects.toThrow('enough')
+      // Without the bias of the classifier.
+      const row = keyedValues('fc.weight', 2048, Math.sqrt(6 / 2048))
+      const logit = direct.reduce((sum, v, i) => sum + v * row[i], 0)
+      expect(Math.abs(logits.data[1008] - logit)).toBeLessThan(2e-5 * Math.abs(logit) + 1e-4)
+    },
+    onCPU,
+  )
+
+  test('says what it needs', async () => {
+    const opening = openSpace(await testDevice('cpu'), 'inception')
+    await expect(opening).rejects.toThrow(/space inception needs weights, pytorch-fid's pt_inception/)
+  })
+})
+
 describe('what it takes', () => {
   deviceTest(
     'pictures of three channels, not too small; small ones have a smaller map',
     async (device) => {
-      using net = await loadInception(device, source)
+      const net = nets.get(device)!
       using grey = device.tensor(new Float32Array(299 * 299), [1, 1, 299, 299])
       expect(() => net.forward(grey)).toThrow(/^inception: expected pictures \[N, 3, H, W\] of 75 x 75 pixels or more/)
       using tiny = device.tensor(new Float32Array(3 * 74 * 80), [1, 3, 74, 80])

@@ -37,8 +37,17 @@ export interface FeatureSpace extends Disposable {
   spatial?(images: ImageSet, options?: SpaceRunOptions): Promise<Points>
   /** For the Inception Score: a row of logits a picture. Inception has them. */
   logits?(images: ImageSet, options?: SpaceRunOptions): Promise<Points>
+  /** All three by one pass, where a space has more than features: a third of the time of one after another. */
+  all?(images: ImageSet, options?: SpaceRunOptions): Promise<InceptionPoints>
   /** Frees the weights. */
   dispose(): void
+}
+
+/** What Inception gives of a set, a row a picture: features, the map of sFID, and logits of the Inception Score. */
+export interface InceptionPoints {
+  readonly features: Points
+  readonly spatial: Points
+  readonly logits: Points
 }
 
 /** What a space is opened with, beside its name; which of it a space needs `openSpace` says. */

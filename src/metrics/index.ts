@@ -52,7 +52,7 @@ export {
   type ShownSamples,
 } from './evaluation.ts'
 export { symmetricEigen, type Eigen, type EigenOptions } from './eigen.ts'
-export type { FeatureSpace, SpaceOptions, SpaceRunOptions } from './feature-space.ts'
+export type { FeatureSpace, InceptionPoints, SpaceOptions, SpaceRunOptions } from './feature-space.ts'
 export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
 export { inceptionInput, inceptionInputs, inceptionPreprocessing, type InceptionInput } from './inception-input.ts'
 export {

@@ -4,19 +4,35 @@ import { featureNetImageSize, loadFeatureNet, loadResNet, resNet18ToLayer3, type
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { resizeBilinear, type Device } from '../tensor/index.ts'
 import { hashing, resizedBatch, rowsOf, type FeatureSpace, type Rows, type SpaceOptions } from './feature-space.ts'
+import type { InceptionInput } from './inception-input.ts'
+import { inceptionSpace } from './inception-space.ts'
 import { pixelSpace } from './pixel-space.ts'
 
 const known = { weights: true, fit: true, components: true, size: true, signal: true, onProgress: true } as const
 
 /** The names of the feature spaces that {@link openSpace} knows. */
-export const spaceNames = ['features', 'resnet18', 'pixels'] as const
+export const spaceNames = [
+  'features',
+  'inception',
+  'inception-legacy-pytorch',
+  'inception-legacy-tensorflow',
+  'resnet18',
+  'pixels',
+] as const
 
 /** The name of a feature space. */
 export type SpaceName = (typeof spaceNames)[number]
 
 type Opener = (device: Device, options: SpaceOptions) => Promise<FeatureSpace>
 
-const openers: { readonly [K in SpaceName]: Opener } = { features: ownFeatures, resnet18, pixels: pixelSpace }
+const openers: { readonly [K in SpaceName]: Opener } = {
+  features: ownFeatures,
+  inception: inception('inception', 'clean'),
+  'inception-legacy-pytorch': inception('inception-legacy-pytorch', 'legacy_pytorch'),
+  'inception-legacy-tensorflow': inception('inception-legacy-tensorflow', 'legacy_tensorflow'),
+  resnet18,
+  pixels: pixelSpace,
+}
 
 /**
  * Opens a feature space by its name, which belongs to the caller, who disposes of it.
@@ -24,6 +40,9 @@ const openers: { readonly [K in SpaceName]: Opener } = { features: ownFeatures, 
  * | name | network | features |
  * | --- | --- | --- |
  * | `features` | our own feature net (`tweedie train features`), `weights` | its channels |
+ * | `inception` | that of FID, `weights` of pytorch-fid, folded; pictures as clean-fid resizes them | 2048 |
+ * | `inception-legacy-pytorch` | the same, pictures as pytorch-fid resizes them | 2048 |
+ * | `inception-legacy-tensorflow` | the same, pictures as guided-diffusion's evaluator resizes them | 2048 |
  * | `resnet18` | ResNet-18 to layer 3, `weights` of torchvision, folded | 256 |
  * | `pixels` | none: the pixels' principal components over the pictures of `fit` | `components` |
  *
@@ -87,6 +106,11 @@ async function ownFeatures(device: Device, options: SpaceOptions): Promise<Featu
     preprocessing: `middle square, bicubic to ${size} x ${size}, values in [-1, 1]`,
     weights: weights(),
   })
+}
+
+function inception(name: SpaceName, input: InceptionInput): Opener {
+  const what = "pytorch-fid's pt_inception-2015-12-05-6726825d.pth"
+  return async (device, options) => inceptionSpace(device, name, weightsOf(name, options, what), input, options)
 }
 
 /** The side that this space scales to; densities move with it, so it is always the same. */
