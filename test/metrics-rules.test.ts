@@ -194,6 +194,16 @@ describe('C_T', () => {
     expect((await score(normal(200, 4, 53, 2))).value).toBeGreaterThan(3)
   })
 
+  test('in one cell is the score of Mann and Whitney, by hand', async () => {
+    // Distances of 20 samples: 0.5, 1.5, … 19.5; of the held-out images 3, 7 and 40. The training image is at 0.
+    const line = (values: number[]): Points => points(values, 1)
+    const made = line(Array.from({ length: 20 }, (_, i) => i + 0.5))
+    const found = await copying(await testDevice('cpu'), made, line([3, 7, -40]), line([0, 100]), { cells: 1 })
+    // Above 3 lie 17 samples, above 7 13, above 40 none: U = 30, as usual, and half for the continuity.
+    expect(found.value).toBeCloseTo(0.5 / Math.sqrt((20 * 3 * 24) / 12), 12)
+    expect(found.cells).toEqual([{ samples: 20, heldOut: 3, score: found.value }])
+  })
+
   test('is the mean of its cells, by held-out images, with an interval of some 2 to either side', async () => {
     const found = await score(normal(200, 4, 52))
     const total = found.cells.reduce((sum, { heldOut }) => sum + heldOut, 0)

@@ -5,6 +5,7 @@ import type { Measured } from './bootstrap.ts'
 import { checkBoth, checkFeatures } from './check.ts'
 import { kNearest } from './distances.ts'
 import { countOf, type Points, type SearchOptions } from './nearest.ts'
+import { rowsOf } from './rows.ts'
 
 /** Options of {@link copying}. */
 export interface CopyingOptions extends SearchOptions {
@@ -23,9 +24,10 @@ export interface Copying extends Measured {
 /**
  * C_T, a test for copies of training images (Meehan, Chaudhuri and Dasgupta, AISTATS 2020): are samples nearer to the
  * training set than images that were held out of it? In each cell of the space, the z-score of Mann and Whitney's U for
- * the distances to the nearest training image; their mean, weighted by held-out images. Around 0 as it should be, below
- * -3 copied, above 3 farther away than real images are. Cells with fewer than 20 samples, or no held-out image, are left
- * out.
+ * the distances to the nearest training image of the cell; their mean, weighted by held-out images. Around 0 as it should
+ * be, below -3 copied, above 3 farther away than real images are. Cells with fewer than 20 samples, or with no held-out
+ * or training image, are left out. Scores are those of the authors' data_copying_tests.py, which leaves the cells to its
+ * caller.
  *
  * @throws TweedieError 'shape', 'option' or 'non-finite' for features that cannot be compared
  */
@@ -50,71 +52,56 @@ export async function copying(
       `copying: expected from 1 cell to the ${countOf(training)} training images, found ${cells}.`,
     )
   }
-  const within = (from: number, to: number): SearchOptions => ({
-    signal,
-    onProgress: (done) => onProgress?.(from + done * (to - from)),
-  })
   const centres = await means(device, training, cells, seed, signal)
-  const near = async (
-    points: Points,
-    options: SearchOptions,
-  ): Promise<{ distances: Float64Array; cells: Int32Array }> => ({
-    distances: (await kNearest(device, points, training, 1, options)).distances,
-    cells: (await kNearest(device, points, centres, 1, { signal })).indices,
-  })
-  const made = await near(samples, within(0, 0.5))
-  const held = await near(heldOut, within(0.5, 1))
-  return score(made, held, countOf(centres))
-}
-
-/** Distances to the nearest training image, and each item's cell. */
-interface Placed {
-  readonly distances: Float64Array
-  readonly cells: Int32Array
-}
-
-/** Fewest samples in a cell that counts; the authors' number. */
-const fewest = 20
-
-function score(samples: Placed, heldOut: Placed, cells: number): Copying {
-  const inCell = ({ cells: of }: Placed, cell: number): number[] => Array.from(of.keys()).filter((i) => of[i] === cell)
-  const counted = Array.from({ length: cells }, (_, cell) => ({
-    made: inCell(samples, cell),
-    held: inCell(heldOut, cell),
-  })).filter(({ made, held }) => made.length >= fewest && held.length > 0)
+  const inCells: number[][][] = []
+  for (const set of [samples, heldOut, training]) {
+    const { indices } = await kNearest(device, set, centres, 1, { signal })
+    inCells.push(
+      Array.from({ length: cells }, (_, cell) => Array.from(indices.keys()).filter((i) => indices[i] === cell)),
+    )
+  }
+  const counted = Array.from({ length: cells }, (_, cell) => inCells.map((rows) => rows[cell])).filter(
+    ([made, held, trained]) => made.length >= fewest && held.length > 0 && trained.length > 0,
+  )
   if (counted.length === 0) {
     throw new TweedieError(
       'option',
       `copying: expected a cell with ${fewest} samples and a held-out image, found none in ${cells}; take fewer cells or more images.`,
     )
   }
-  const total = counted.reduce((sum, { held }) => sum + held.length, 0)
-  const influences = [new Float64Array(samples.cells.length), new Float64Array(heldOut.cells.length)]
-  let value = 0
-  const found = counted.map(({ made, held }) => {
+  const total = counted.reduce((sum, [, held]) => sum + held.length, 0)
+  const influences = [new Float64Array(countOf(samples)), new Float64Array(countOf(heldOut))]
+  const found: Copying['cells'][number][] = []
+  for (const [made, held, trained] of counted) {
+    const references = rowsOf(training, trained)
+    const near = async (set: Points, rows: number[]): Promise<Float64Array> =>
+      (await kNearest(device, rowsOf(set, rows), references, 1, { signal })).distances
+    const [own, others] = [await near(samples, made), await near(heldOut, held)]
     const [m, n] = [made.length, held.length]
-    const a = places(
-      made.map((i) => samples.distances[i]),
-      held.map((i) => heldOut.distances[i]),
-    )
-    const above = a.reduce((x, y) => x + y, 0) / m
-    const scale = (m * n) / Math.sqrt((m * n * (m + n + 1)) / 12)
-    const weight = n / total
-    const z = scale * (above - 0.5)
-    value += weight * z
-    made.forEach((i, at) => (influences[0][i] = (weight * scale * (a[at] - above) * samples.cells.length) / m))
-    const b = places(
-      held.map((i) => heldOut.distances[i]),
-      made.map((i) => samples.distances[i]),
-    )
-    held.forEach((i, at) => (influences[1][i] = (-weight * scale * (b[at] - (1 - above)) * heldOut.cells.length) / n))
-    return { samples: m, heldOut: n, score: z }
-  })
+    const above = places(own, others)
+    const mean = above.reduce((a, b) => a + b, 0) / m
+    const deviation = Math.sqrt((m * n * (m + n + 1)) / 12)
+    // With the correction for continuity that the authors' program makes.
+    found.push({ samples: m, heldOut: n, score: (m * n * (mean - 0.5) + 0.5) / deviation })
+    const scale = (n / total) * ((m * n) / deviation)
+    made.forEach((row, i) => {
+      influences[0][row] = (scale * (above[i] - mean) * countOf(samples)) / m
+    })
+    const below = places(others, own)
+    held.forEach((row, i) => {
+      influences[1][row] = (-scale * (below[i] - (1 - mean)) * countOf(heldOut)) / n
+    })
+    onProgress?.(found.length / counted.length)
+  }
+  const value = found.reduce((sum, { heldOut, score }) => sum + (heldOut / total) * score, 0)
   return { value, cells: found, influences }
 }
 
+/** Fewest samples in a cell that counts: the paper's. */
+const fewest = 20
+
 /** For each value the part of `others` that is smaller; equal ones count half. */
-function places(values: readonly number[], others: readonly number[]): number[] {
+function places(values: Float64Array, others: Float64Array): Float64Array {
   const sorted = Float64Array.from(others).sort()
   const below = (value: number, orEqual: boolean): number => {
     let [low, high] = [0, sorted.length]

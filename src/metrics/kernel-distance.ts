@@ -4,6 +4,7 @@ import { purposes } from '../tensor/purposes.ts'
 import type { Measured } from './bootstrap.ts'
 import { checkBoth } from './check.ts'
 import { countOf, type Points, type SearchOptions } from './nearest.ts'
+import { rowsOf } from './rows.ts'
 
 /** Options of {@link kernelDistance}. */
 export interface KernelDistanceOptions extends SearchOptions {
@@ -88,7 +89,13 @@ export async function discrepancy(device: Device, x: Points, y: Points): Promise
   using b = device.tensor(y.data, [m, dimension])
   const kernels = async (p: typeof a, q: typeof a): Promise<Float64Array> => {
     using products = matmul(p, q, { transposeB: true })
-    return Float64Array.from(await products.read(), (product) => (product / dimension + 1) ** 3)
+    const found = await products.read()
+    const kernel = new Float64Array(found.length)
+    for (let i = 0; i < kernel.length; i++) {
+      const value = found[i] / dimension + 1
+      kernel[i] = value * value * value
+    }
+    return kernel
   }
   const items = [new Float64Array(m), new Float64Array(m)] as const
   for (const [set, own] of [a, b].entries()) {
@@ -117,10 +124,4 @@ function choose(n: number, m: number, stream: Parameters<typeof hostRandomUnifor
     order[i] = other
   }
   return order.subarray(0, m)
-}
-
-function rowsOf({ data, dimension }: Points, rows: Int32Array): Points {
-  const out = new Float32Array(rows.length * dimension)
-  rows.forEach((row, i) => out.set(data.subarray(row * dimension, (row + 1) * dimension), i * dimension))
-  return { data: out, dimension }
 }

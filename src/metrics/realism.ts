@@ -2,6 +2,7 @@ import type { Device } from '../tensor/index.ts'
 import { leastRatio, type Balls } from './distances.ts'
 import type { Points, SearchOptions } from './nearest.ts'
 import { quantiles } from './quantiles.ts'
+import { rowsOf } from './rows.ts'
 
 /**
  * The realism of each sample, [N]: the largest ratio of a real image's radius to the distance from it, over the half of
@@ -14,11 +15,8 @@ export async function realism(
   { centres, radii }: Balls,
   options: SearchOptions = {},
 ): Promise<Float64Array> {
-  const { data, dimension } = centres
   const [median] = quantiles(radii, [0.5])
   const rows = Array.from(radii, (_, j) => j).filter((j) => radii[j] <= median)
-  const kept = new Float32Array(rows.length * dimension)
-  rows.forEach((j, to) => kept.set(data.subarray(j * dimension, (j + 1) * dimension), to * dimension))
-  const balls = { centres: { data: kept, dimension }, radii: Float64Array.from(rows, (j) => radii[j]) }
+  const balls = { centres: rowsOf(centres, rows), radii: Float64Array.from(rows, (j) => radii[j]) }
   return (await leastRatio(device, samples, balls, options)).map((ratio) => 1 / ratio)
 }
