@@ -47,7 +47,7 @@ function strangers(source: string): string[] {
   const passed = [...code.matchAll(/\bpurpose\??: *([^,;)}\n]+)/g)].map((match) => match[1].trim())
   const named = [...code.matchAll(/[pP]urposes? = (\d|\{[^}\n]*: \d)/g)].map((match) => match[0])
   return [
-    ...passed.filter((given) => !/^(p|\w+P)urposes(\.\w+|\[purpose\])$|^(\w*Purpose|number|i32|u32)$/.test(given)),
+    ...passed.filter((given) => !/^(p|\w+P)urposes(\.\w+|\[purpose\])$|^(\w*Purpose|number|'?[iu]32'?)$/.test(given)),
     ...named,
   ]
 }
