@@ -32,7 +32,7 @@ test('sides on the command line: those there are, or an error that lists them', 
   expect(classifier(32, '--classifier-attention-resolutions', '16,8')).toEqual([2, 4])
   expect(classifier(8, '--classifier-channel-mult', '1', '--classifier-attention-resolutions', '8')).toEqual([1])
   for (const wrong of ['7', '64', '0', '16,12']) {
-    const side = wrong.split(',').at(-1)
+    const side = wrong.split(',').at(-1)!
     const message = `attention-resolutions: no level has maps of side ${side}: the levels have 32, 16, 8 (or none).`
     await expect(diffusion(32, '--attention-resolutions', wrong)).rejects.toMatchObject({
       code: 'option',

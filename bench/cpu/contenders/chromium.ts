@@ -31,6 +31,7 @@ async function script(): Promise<Uint8Array> {
     platform: 'browser',
     target: 'es2022',
     logLevel: 'error',
+    tsconfigRaw: '{}', // tsconfig.json names the peers' types, not the peers
     nodePaths: [join(bench, 'node_modules')],
     alias: { '#platform': join(bench, '../src/platform/index.ts') },
   })

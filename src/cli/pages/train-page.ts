@@ -55,8 +55,7 @@ ${htmlTable(settings)}
 <style>${uPlotFile('uPlot.min.css')}</style>
 <script>${uPlotFile('uPlot.iife.min.js')}</script>
 <script>${drawing(all)}</script>`,
-    footer:
-      `tweedie ${escapeHtml(version())}. q0 to q3 are quartiles of the timestep: q0 the ` + 'least noise, q3 the most.',
+    footer: `tweedie ${escapeHtml(version())}. q0 to q3 are quartiles of the timestep: q0 the least noise, q3 the most.`,
   })
 }
 
