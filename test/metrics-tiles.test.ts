@@ -71,8 +71,8 @@ for (const [name, [queries, references]] of Object.entries(sets)) {
   })
 }
 
-deviceTest('over many tiles', async (device) => {
-  // 512 rows and 8,192 columns make a tile, 4,096 where points are compared with themselves.
+deviceTest('over many tiles, and over the edges of them', async (device) => {
+  // 504 rows and 8,160 columns make a tile; where points are compared with themselves, 4,080 columns.
   const [few, many] = [points(520, 3, 16), points(8300, 3, 17)]
   expect(await kNearest(device, few, many, 4)).toEqual(await nearest(few, many, 4))
   const own = { ...many, data: many.data.subarray(0, 4700 * 3) }
@@ -81,7 +81,7 @@ deviceTest('over many tiles', async (device) => {
 })
 
 deviceTest('bounds hold every distance, and are narrow', async (device) => {
-  const [a, b] = [points(40, 2100, 18, (x) => 5 + x), points(50, 2100, 19, (x) => 5 + x)]
+  const [a, b] = [points(40, 2100, 19, (x) => 5 + x), points(50, 2100, 20, (x) => 5 + x)]
   const tiles = await Tiles.prepare(a, b, {})
   let widest = 0
   await tiles.each(device, {}, ({ products, row, rows, column, columns }) => {

@@ -136,8 +136,11 @@ export class Tiles {
       const columns = Math.min(width, m - column)
       using right = this.#upload(device, this.#columns, column, columns)
       const end = isOwn ? column + columns : n
-      for (let row = 0; row < end; row += height) {
-        const rows = Math.min(height, end - row)
+      let next: number
+      for (let row = 0; row < end; row = next) {
+        // A tile of the points with themselves lies above the square on the diagonal or in it, never across.
+        next = Math.min(row + height, isOwn && row < column ? column : end)
+        const rows = next - row
         const read = this.#products(device, row, rows, right)
         // Nobody waits for it after an abort.
         read.catch(() => {})
@@ -168,12 +171,13 @@ export class Tiles {
 
 /**
  * Rows and columns of a tile. The columns, 64 MiB of points at most, stay on the device while rows pass by, 4 MiB at a
- * time: 512 rows of 2,048 numbers by 8,192 columns are 17 GFLOP. Half as many columns where the square of them on the
- * diagonal is computed whole.
+ * time: 504 rows of 2,048 numbers by 8,160 columns are 17 GFLOP. Half as many columns where the square of them on the
+ * diagonal is computed whole. Whole panels of 6 rows and 8 columns (CPU backend), and no powers of two, at which rows of
+ * a tile would meet in the same lines of the cache when it is transposed.
  */
 function blockOf(dimension: number, isOwn: boolean): readonly [height: number, width: number] {
   const most = (bytes: number, rows: number): number => Math.min(rows, Math.max(8, Math.floor(bytes / 4 / dimension)))
-  return [most(2 ** 22, 512), isOwn ? most(2 ** 25, 4096) : most(2 ** 26, 8192)]
+  return [most(2 ** 22, 504), isOwn ? most(2 ** 25, 4080) : most(2 ** 26, 8160)]
 }
 
 /** Products of `n` points with themselves that are computed, blocks of `width` above the diagonal and on it. */
@@ -189,11 +193,11 @@ function pairsOfBlocks(n: number, width: number): number {
 /** The tile with rows for columns, in squares that the cache holds. */
 function transposed({ products, row, rows, column, columns }: Tile): Tile {
   const out = new Float32Array(products.length)
-  for (let i0 = 0; i0 < rows; i0 += 16) {
-    const iEnd = Math.min(rows, i0 + 16)
-    for (let j0 = 0; j0 < columns; j0 += 16) {
-      const jEnd = Math.min(columns, j0 + 16)
-      for (let i = i0; i < iEnd; i++) for (let j = j0; j < jEnd; j++) out[j * rows + i] = products[i * columns + j]
+  for (let i0 = 0; i0 < rows; i0 += 8) {
+    const iEnd = Math.min(rows, i0 + 8)
+    for (let j0 = 0; j0 < columns; j0 += 8) {
+      const jEnd = Math.min(columns, j0 + 8)
+      for (let j = j0; j < jEnd; j++) for (let i = i0; i < iEnd; i++) out[j * rows + i] = products[i * columns + j]
     }
   }
   return { products: out, row: column, rows: columns, column: row, columns: rows }
