@@ -14,6 +14,7 @@ import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from '../
 import { entryNamed } from '../src/cli/commands/fetch.ts'
 import { fetchWeights } from '../src/tweedie/fetch.node.ts'
 import { describeModel, lpipsStateDict, planOf, preset, presetNames, stateDictOf } from '../src/nn/index.ts'
+import { batchNormEntries } from '../src/nn/fold.ts'
 import { lpipsNetOf } from '../src/nn/lpips-plan.ts'
 import { download, openCheckpoint, openFile, type DownloadOptions } from '../src/io/index.node.ts'
 import { temporaryFolder, tensorIn, tweedie } from './cli.ts'
@@ -437,10 +438,26 @@ describe('fetch', () => {
     await checkpoint.close()
     await refuses(fetchWeights({ kind: 'model', name: 'mc_imagenet', licence: 'none', file }, folder), 'weights')
   })
+
+  test('the network of a feature space: its tensors, and no counters of batch norms', async () => {
+    const folder = newFolder()
+    const shapes = new Map([['a.conv.weight', [2, 1, 1, 1]], ...batchNormEntries('a.bn', 2)])
+    const tensors = [...shapes].map(([name, shape], k) => tensor(name, shape, k))
+    const file = published('/space.pth', torchZip([...tensors, tensor('a.bn.num_batches_tracked', [], 9)]))
+    const entry = { kind: 'space', name: 'space', licence: 'none', file } as const
+    const checkpoint = await openCheckpoint(
+      await openFile(await fetchWeights({ ...entry, stateDict: () => shapes }, folder)),
+    )
+    expect([...checkpoint.tensors.keys()]).toEqual([...shapes.keys()])
+    expect(checkpoint.metadata.source).toContain('/space.pth')
+    await checkpoint.close()
+    const other = { ...entry, name: 'other', stateDict: () => new Map([['fc.weight', [2]]]) }
+    await refuses(fetchWeights(other, folder), 'weights', /fc\.weight/)
+  })
 })
 
 describe('the catalogue', () => {
-  test('every published model that the presets know, and LPIPS, each with its sources', () => {
+  test('every published model that the presets know, LPIPS and networks of feature spaces, each with its sources', () => {
     const models = catalogue.filter(({ kind }) => kind === 'model').map(({ name }) => name)
     expect(models.sort()).toEqual(
       presetNames()

@@ -1,4 +1,5 @@
 /** Resizing and preprocessing against Pillow's and torchvision's own results, byte by byte and float by float. */
+import { createHash } from 'node:crypto'
 import { beforeAll, expect, test } from 'vitest'
 import {
   middle,
@@ -61,6 +62,23 @@ describeShared('as Pillow and torchvision', () => {
     expectClose(rows, arrayNamed(golden, 'dino.normalised').data, 1e-7, 'normalised')
   })
 })
+
+test.each<[number, number, number, number, 'box' | 'bilinear' | 'bicubic', string, string]>([
+  [64, 48, 31, 77, 'bilinear', '1d8dd45b3f3f894d', '8e93173834eaf2ef'],
+  [140, 9, 50, 9, 'bicubic', '232408b566f47d40', '8809c2b582a6150c'],
+  [33, 57, 299, 299, 'bicubic', '260921a7b99c2c8b', '7577f6ba18f6ddab'],
+  [100, 90, 37, 41, 'box', '27448b0a2d0981c1', 'ad2f8307448a3b45'],
+  [200, 3, 7, 1, 'bilinear', 'afbf411d3afaaafb', 'fb1b62ab63fa4202'],
+])(
+  '%i x %i to %i x %i by %s, bytes and floats: those of Pillow 12.3',
+  (width, height, toWidth, toHeight, filter, bytes, floats) => {
+    const hash = (data: Uint8Array | Float32Array): string =>
+      createHash('sha256').update(new Uint8Array(data.buffer)).digest('hex').slice(0, 16)
+    const image = picture('pillow', height, width)
+    expect(hash(resize(image, toWidth, toHeight, filter).data)).toBe(bytes)
+    expect(hash(resizeFloats(image, toWidth, toHeight, filter))).toBe(floats)
+  },
+)
 
 describeShared('floats as clean-fid has them', () => {
   test.each<[string, string, number, number, number[]]>([

@@ -16,6 +16,10 @@ const normTensors = ['weight', 'bias', 'running_mean', 'running_var'] as const
 export const batchNormEntries = (key: string, channels: number): [string, number[]][] =>
   normTensors.map((name) => [`${key}.${name}`, [channels]])
 
+/** A file's tensors but PyTorch's `num_batches_tracked`, how often a batch norm was trained: nothing computes with it. */
+export const withoutCounters = <T>(tensors: ReadonlyMap<string, T>): Map<string, T> =>
+  new Map([...tensors].filter(([key]) => !key.endsWith('.num_batches_tracked')))
+
 /** What is left of a state dict when its batch norms are folded: no norms, and a bias [Cout] for every convolution. */
 export function foldedStateDict(stateDict: ReadonlyMap<string, Shape>, pairs: NormPairs): Map<string, Shape> {
   const norms = new Set([...pairs.values()].flatMap((norm) => normTensors.map((name) => `${norm}.${name}`)))
@@ -49,8 +53,7 @@ export async function loadFolded(
   epsilon: number,
   options: LoadOptions = {},
 ): Promise<Map<string, Tensor>> {
-  const counted = [...source.tensors].filter(([key]) => !key.endsWith('.num_batches_tracked'))
-  const whole: WeightSource = { name: source.name, tensors: new Map(counted) }
+  const whole: WeightSource = { name: source.name, tensors: withoutCounters(source.tensors) }
   checkStateDict(stateDict, shapesOf(whole), source.name)
   const tensors = new Map(whole.tensors)
   for (const [conv, norm] of pairs) {

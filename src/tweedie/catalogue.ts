@@ -6,7 +6,9 @@
  * Not listed: the CelebA model of soobin-um/sg-minority's README, since it lies on Google Drive, which has no address
  * that a program may ask. Download it by hand and `tweedie convert` it with --preset celeba64_uncond.
  */
+import { inceptionStateDict } from '../nn/inception-plan.ts'
 import type { LpipsNet } from '../nn/lpips-plan.ts'
+import type { Shape } from '../tensor/index.ts'
 
 /** A file that somebody publishes. */
 export interface PublishedFile {
@@ -24,6 +26,8 @@ export type CatalogueEntry = {
   readonly licence: string
 } /** One checkpoint; the preset of `name` says what network it is. */ & (
   | { readonly kind: 'model'; readonly file: PublishedFile }
+  /** The network of a feature space, which must hold these tensors, of these shapes. */
+  | { readonly kind: 'space'; readonly file: PublishedFile; readonly stateDict: () => ReadonlyMap<string, Shape> }
   /** A backbone of torchvision and LPIPS's linear layers, joined into the one file that --lpips takes. */
   | { readonly kind: 'lpips'; readonly net: LpipsNet; readonly backbone: PublishedFile; readonly lin: PublishedFile }
 )
@@ -122,6 +126,19 @@ const lpips = (net: LpipsNet, backboneFile: PublishedFile, linFile: PublishedFil
   lin: linFile,
 })
 
+/** Ported from TensorFlow's inception-2015-12-05, which is under the same licence. */
+const inception: CatalogueEntry = {
+  kind: 'space',
+  name: 'inception',
+  licence: 'Apache-2.0',
+  stateDict: inceptionStateDict,
+  file: {
+    url: 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
+    source: 'mseitzer/pytorch-fid src/pytorch_fid/inception.py',
+    sha256: { digits: '6726825d', source: "the file's name, by the rule of torch.utils.model_zoo.load_url" },
+  },
+}
+
 /** All that is fetched by name. */
 export const catalogue: readonly CatalogueEntry[] = [
   ...guided,
@@ -142,8 +159,9 @@ export const catalogue: readonly CatalogueEntry[] = [
     backbone('vgg16', '397923af', 'torchvision/models/vgg.py'),
     lin('vgg', 'a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868'),
   ),
+  inception,
 ]
 
 /** The files of an entry. */
 export const filesOf = (entry: CatalogueEntry): PublishedFile[] =>
-  entry.kind === 'model' ? [entry.file] : [entry.backbone, entry.lin]
+  entry.kind === 'lpips' ? [entry.backbone, entry.lin] : [entry.file]

@@ -12,6 +12,7 @@ import {
   type Downloaded,
 } from '../io/index.node.ts'
 import { checkStateDict, configMetadata, lpipsStateDict, planOf, preset as presetOf, stateDictOf } from '../nn/index.ts'
+import { withoutCounters } from '../nn/fold.ts'
 import { shapesOf } from '../nn/state-dict.ts'
 import type { CatalogueEntry, PublishedFile } from './catalogue.ts'
 
@@ -59,6 +60,12 @@ export async function fetchWeights(
         ),
         { signal },
       )
+    })
+  } else if (entry.kind === 'space') {
+    await get(entry.file, async (checkpoint, sha256) => {
+      const network = { ...checkpoint, tensors: withoutCounters(checkpoint.tensors) }
+      checkStateDict(entry.stateDict(), shapesOf(network), entry.file.url)
+      await writeFileAtomic(path, convertToSafetensors(network, source([entry.file, sha256]), { signal }), { signal })
     })
   } else {
     await get(entry.backbone, (backbone, backboneHash) =>
