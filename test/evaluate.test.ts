@@ -128,7 +128,10 @@ describe('a space', () => {
     expect(found.measurements.map(({ measure }) => measure)).toEqual(['frechet', 'frechetExtrapolated'])
     const images = await evaluate(real, [samples])
     expect(value(found, 'frechet')?.value).toBeCloseTo(value(images, 'frechet')!.value, 10)
-    expect(value(found, 'frechetExtrapolated')).toEqual(value(images, 'frechetExtrapolated'))
+    const [ofStatistics, ofImages] = [found, images].map((each) => value(each, 'frechetExtrapolated')!)
+    expect(ofStatistics.value).toBe(ofImages.value)
+    // Statistics are taken as they are; images were drawn, too.
+    expect(ofStatistics.high).toBeLessThan(ofImages.high!)
   })
 
   test.each<[string, Points, Points]>([

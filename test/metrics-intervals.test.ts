@@ -79,6 +79,25 @@ describe('intervals', () => {
     onCPU,
   )
 
+  deviceTest('of a Fréchet distance, with features that are constant in both sets', async (device) => {
+    const [samples, real] = [normal(60, 4, 14, 1.4, 0.3), normal(80, 4, 15)]
+    // Two dead features among them, of values that do not sum without rounding.
+    const widened = ({ data }: Points): Points => ({
+      data: Float32Array.from({ length: (data.length / 4) * 6 }, (_, at) =>
+        at % 6 === 1 ? 0.1 : at % 6 === 5 ? 7.7 : data[Math.floor(at / 6) * 4 + (at % 6) - (at % 6 > 1 ? 1 : 0)],
+      ),
+      dimension: 6,
+    })
+    const measured = await measureFrechet(device, samples, real)
+    const wide = await measureFrechet(device, widened(samples), widened(real))
+    expect(wide.warnings).toEqual([])
+    expect([wide.dimension, ...wide.ranks]).toEqual([4, 4, 4])
+    expect(wide.value).toBeCloseTo(measured.value, 10)
+    const [found, expected] = [await bootstrapInterval(wide), await bootstrapInterval(measured)]
+    expect(found.low).toBeCloseTo(expected.low!, 4)
+    expect(found.high).toBeCloseTo(expected.high!, 4)
+  })
+
   test('of a covariance without full rank there is none', async () => {
     const measured = await measureFrechet(await testDevice(), normal(5, 8, 3), normal(40, 8, 4))
     expect(measured.influences).toEqual([])
@@ -145,14 +164,34 @@ test('an extrapolated distance is nearer to the true one', async () => {
     covariance: Float64Array.from({ length: 256 }, (_, i) => (i % 17 === 0 ? 1 : 0)),
   }
   const samples = normal(1500, 16, 8, 1.2, 0.1)
-  const { value, slope, points, warnings } = await extrapolateFrechet(samples, reference)
+  const { value, slope, points, warnings, influences } = await extrapolateFrechet(samples, reference)
   expect(points.map(({ count }) => count)).toEqual([300, 375, 500, 750, 1500])
   const whole = await frechetDistance(await featureStatistics(samples), reference)
   expect(points[4].distance).toBeCloseTo(whole.value, 9)
   expect(slope).toBeGreaterThan(0)
   expect(Math.abs(value - 0.8)).toBeLessThan(Math.abs(whole.value - 0.8))
   expect(warnings).toEqual([])
+  expect(await bootstrapInterval({ value, influences })).toEqual({ low: null, high: null })
   await expect(extrapolateFrechet(normal(9, 16, 9), reference)).rejects.toThrow('10 samples or more, found 9')
+})
+
+test('the interval of an extrapolated distance holds what other samples extrapolate to', async () => {
+  const device = await testDevice('cpu')
+  const real = normal(2000, 3, 19)
+  const statistics = await featureStatistics(real)
+  const samples = normal(500, 3, 20, 1.5, 0.4)
+  const { influences } = await measureFrechet(device, samples, real)
+  const found = await bootstrapInterval(
+    await extrapolateFrechet(samples, statistics, { influences: influences.slice(0, 1) }),
+  )
+  const others: number[] = []
+  for (let draw = 21; draw < 221; draw++) {
+    others.push((await extrapolateFrechet(normal(500, 3, draw, 1.5, 0.4), statistics)).value)
+  }
+  others.sort((a, b) => a - b)
+  // 200 others' quantiles are less sure than those of resamples.
+  expect(width(found) / (others[194] - others[4])).toBeGreaterThan(0.75)
+  expect(width(found) / (others[194] - others[4])).toBeLessThan(1.3)
 })
 
 test('the same numbers on any number of threads', async () => {

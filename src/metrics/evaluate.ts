@@ -17,10 +17,11 @@ import type {
   ShownSample,
   ShownSamples,
 } from './evaluation.ts'
-import { extrapolateFrechet, frechetDistance, measureFrechet } from './frechet.ts'
+import { extrapolateFrechet } from './extrapolate-frechet.ts'
 import { inceptionScore } from './inception-score.ts'
 import { kernelDistance } from './kernel-distance.ts'
 import { localOutlierFactor } from './local-outlier-factor.ts'
+import { measureFrechet, type MeasuredFrechet } from './measure-frechet.ts'
 import { featureStatistics, type FeatureStatistics } from './moments.ts'
 import { countOf, type Neighbours, type Points, type SearchOptions } from './nearest.ts'
 import { precision } from './precision.ts'
@@ -291,7 +292,7 @@ async function frechetToImages(
   const found = await measureFrechet(device, set.features, reference.balls.centres, step('Fréchet distance'))
   await table.set('frechet', method, found)
   warnings.push(...found.warnings.map((warning) => `${set.name} in ${space.name}: ${warning}`))
-  await extrapolate(job, method, set, reference.statistics, step)
+  await extrapolate(job, method, set, [reference.statistics, found], step)
   if (!set.spatial || !reference.spatial) return
   const spatial = await measureFrechet(device, set.spatial, reference.spatial, step('spatial Fréchet distance'))
   await table.set('spatialFrechet', method, spatial)
@@ -304,23 +305,21 @@ async function frechetToStatistics(
   real: RealStatistics,
   step: Steps,
 ): Promise<void> {
-  const { space, table, warnings } = job
-  const own = await featureStatistics(set.features, step('statistics'))
-  const found = await frechetDistance(own, real.statistics, step('Fréchet distance'))
-  table.put('frechet', method, { value: found.value, low: null, high: null })
+  const { device, space, table, warnings } = job
+  const found = await measureFrechet(device, set.features, real.statistics, step('Fréchet distance'))
+  await table.set('frechet', method, found)
   warnings.push(...found.warnings.map((warning) => `${set.name} in ${space.name}: ${warning}`))
-  await extrapolate(job, method, set, real.statistics, step)
+  await extrapolate(job, method, set, [real.statistics, found], step)
   if (!set.spatial || !real.spatialStatistics) return
-  const spatial = await featureStatistics(set.spatial, step('spatial statistics'))
-  const { value } = await frechetDistance(spatial, real.spatialStatistics, step('spatial Fréchet distance'))
-  table.put('spatialFrechet', method, { value, low: null, high: null })
+  const spatial = await measureFrechet(device, set.spatial, real.spatialStatistics, step('spatial Fréchet distance'))
+  await table.set('spatialFrechet', method, spatial)
 }
 
 async function extrapolate(
   { space, table, options: { seed }, warnings }: Job,
   method: number,
   { name, features }: SpaceFeatures,
-  real: FeatureStatistics,
+  [real, { influences }]: readonly [FeatureStatistics, MeasuredFrechet],
   step: Steps,
 ): Promise<void> {
   // The smallest set that is extrapolated from has a fifth of the samples, and below the dimension no full rank.
@@ -332,8 +331,9 @@ async function extrapolate(
     )
     return
   }
-  const { value } = await extrapolateFrechet(features, real, { seed, ...step('Fréchet distance, extrapolated') })
-  table.put('frechetExtrapolated', method, { value, low: null, high: null })
+  const watched = step('Fréchet distance, extrapolated')
+  const found = await extrapolateFrechet(features, real, { seed, influences, ...watched })
+  await table.set('frechetExtrapolated', method, found)
 }
 
 /** Refuses what no measure can say anything about, by the name of its set. */

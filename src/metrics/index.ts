@@ -53,16 +53,10 @@ export {
 } from './evaluation.ts'
 export { symmetricEigen, type Eigen, type EigenOptions } from './eigen.ts'
 export type { FeatureSpace, InceptionPoints, SpaceOptions, SpaceRunOptions } from './feature-space.ts'
+export { extrapolateFrechet, type ExtrapolatedFrechet, type ExtrapolateOptions } from './extrapolate-frechet.ts'
 export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
 export { inceptionInput, inceptionInputs, inceptionPreprocessing, type InceptionInput } from './inception-input.ts'
-export {
-  extrapolateFrechet,
-  frechetDistance,
-  measureFrechet,
-  type ExtrapolatedFrechet,
-  type FrechetDistance,
-  type MeasuredFrechet,
-} from './frechet.ts'
+export { frechetDistance, type FrechetDistance } from './frechet.ts'
 export { inceptionScore, type InceptionScore } from './inception-score.ts'
 export {
   discrepancy,
@@ -72,6 +66,7 @@ export {
   type KernelDistanceOptions,
 } from './kernel-distance.ts'
 export { localOutlierFactor, type LofOptions } from './local-outlier-factor.ts'
+export { measureFrechet, type MeasuredFrechet } from './measure-frechet.ts'
 export {
   memorizationFigures,
   memorizationLevels,

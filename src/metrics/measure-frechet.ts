@@ -1,0 +1,140 @@
+import { matmul, square, sum, type Device } from '../tensor/index.ts'
+import type { Measured } from './bootstrap.ts'
+import { checkBoth } from './check.ts'
+import { addProduct, type Factor, type Pace } from './double.ts'
+import { symmetricEigen, type Eigen } from './eigen.ts'
+import { compare, distanceOf, type FrechetDistance } from './frechet.ts'
+import { featureStatistics, type FeatureStatistics } from './moments.ts'
+import type { Points, SearchOptions } from './nearest.ts'
+import { pacer } from './pace.ts'
+
+/** The distance, and what its interval is made of. */
+export interface MeasuredFrechet extends FrechetDistance, Measured {}
+
+/**
+ * The distance between two sets of features with its influence functions, for `bootstrapInterval`: with T the linear map
+ * that carries the first Gaussian onto the second, an image at x from its mean moves the distance by
+ * 2 (μ - μ')ᵀx + xᵀ(1 - T)x (Rippl, Munk and Sturm, Journal of Multivariate Analysis 2016). There are none where a
+ * covariance has no full rank: T is not known there. A minute in 2,048 dimensions, beside the statistics.
+ *
+ * @param real features, or statistics of them, which are then taken as they are: the interval is of the samples alone
+ * @throws TweedieError 'shape', 'option' or 'non-finite' for features that cannot be compared
+ */
+export async function measureFrechet(
+  device: Device,
+  samples: Points,
+  real: Points | FeatureStatistics,
+  { signal, onProgress }: SearchOptions = {},
+): Promise<MeasuredFrechet> {
+  if ('data' in real) checkBoth('measureFrechet', samples, real, 2, 2)
+  const within = (from: number, to: number): SearchOptions => ({
+    signal,
+    onProgress: (done) => onProgress?.(from + done * (to - from)),
+  })
+  const statistics = [
+    await featureStatistics(samples, within(0, 0.3)),
+    'data' in real ? await featureStatistics(real, within(0.3, 0.6)) : real,
+  ] as const
+  const { product, rank, about, root, varying } = await compare(...statistics, pacer(within(0.6, 0.7)))
+  const full = about.ranks.every((r) => r === about.dimension)
+  const eigen = await symmetricEigen(product, rank, { vectors: full, ...within(0.7, 0.8) })
+  const distance = distanceOf(...statistics, about, eigen.values)
+  if (!full) return { ...distance, influences: [] }
+  // Of equal ranks compare() takes the factor of the samples: the first map is theirs.
+  const [toOther, fromOther] = await maps(root, eigen, rank, pacer(within(0.8, 0.9)))
+  const shift = statistics[0].mean.map((value, d) => value - statistics[1].mean[d])
+  const influences = [
+    await influence(device, samples, statistics[0].mean, shift, [toOther, varying], within(0.9, 0.95)),
+  ]
+  if ('data' in real) {
+    const back = shift.map((value) => -value)
+    influences.push(await influence(device, real, statistics[1].mean, back, [fromOther, varying], within(0.95, 1)))
+  }
+  onProgress?.(1)
+  return { ...distance, influences }
+}
+
+/**
+ * Roots of the maps between the Gaussians, each as rows k with T = kᵀk: of T = g⁻¹ (g Σ' gᵀ)^½ g⁻ᵀ, which carries the one
+ * with covariance gᵀg onto the other, and of its inverse gᵀ (g Σ' gᵀ)^-½ g.
+ */
+async function maps(
+  { g, pivots }: Factor,
+  { values, vectors }: Eigen,
+  n: number,
+  pace: Pace,
+): Promise<[Float64Array, Float64Array]> {
+  const least = n * 2 ** -52 * values[n - 1]
+  const fourth = values.map((value) => Math.max(value, least) ** 0.25)
+  const forth = new Float64Array(n * n)
+  for (let i = 0; i < n; i++) {
+    solveRow(g, pivots, n, vectors.subarray(i * n, i * n + n), forth.subarray(i * n, i * n + n))
+    for (let k = 0; k < n; k++) forth[i * n + k] *= fourth[i]
+    const wait = pace(((i + 1) / n) * 0.6)
+    if (wait) await wait
+  }
+  const columns = new Float64Array(n * n)
+  for (let i = 0; i < n; i++) for (let k = 0; k < n; k++) columns[k * n + i] = g[i * n + k]
+  const back = new Float64Array(n * n)
+  await addProduct(back, vectors, columns, [n, n, n], (done) => pace(0.6 + 0.4 * done))
+  for (let i = 0; i < n; i++) for (let k = 0; k < n; k++) back[i * n + k] /= fourth[i]
+  return [forth, back]
+}
+
+/** Solves g v = w, from the last pivot to the first: row r of g is zero at the pivots before its own. */
+function solveRow(g: Float64Array, pivots: Int32Array, n: number, w: Float64Array, v: Float64Array): void {
+  for (let r = n - 1; r >= 0; r--) {
+    const p = r * n
+    let [s0, s1, s2, s3] = [0, 0, 0, 0]
+    let k = 0
+    for (; k + 4 <= n; k += 4) {
+      s0 += g[p + k] * v[k]
+      s1 += g[p + k + 1] * v[k + 1]
+      s2 += g[p + k + 2] * v[k + 2]
+      s3 += g[p + k + 3] * v[k + 3]
+    }
+    for (; k < n; k++) s0 += g[p + k] * v[k]
+    v[pivots[r]] = (w[r] - (s0 + s1 + s2 + s3)) / g[p + pivots[r]]
+  }
+}
+
+/** Rows whose quadratic form is computed at a time. */
+const rowsAtOnce = 4096
+
+/**
+ * 2 shiftᵀx + xᵀx - |root x|² of each row, x being its difference from the mean, and root [m, m] of the varying features
+ * alone. The products are in single precision, which is plenty: only an interval is made of them.
+ */
+async function influence(
+  device: Device,
+  { data, dimension }: Points,
+  mean: Float64Array,
+  shift: Float64Array,
+  [root, varying]: readonly [Float64Array, readonly number[]],
+  { signal, onProgress }: SearchOptions,
+): Promise<Float64Array> {
+  const n = data.length / dimension
+  const out = new Float64Array(n)
+  const size = varying.length
+  const wide = new Float32Array(size * dimension)
+  for (let i = 0; i < size; i++) for (let k = 0; k < size; k++) wide[i * dimension + varying[k]] = root[i * size + k]
+  using weight = device.tensor(wide, [size, dimension])
+  for (let first = 0; first < n; first += rowsAtOnce) {
+    const m = Math.min(rowsAtOnce, n - first)
+    const centred = new Float32Array(m * dimension)
+    for (let i = 0; i < m; i++) {
+      for (let d = 0; d < dimension; d++) {
+        const value = data[(first + i) * dimension + d] - mean[d]
+        centred[i * dimension + d] = value
+        out[first + i] += value * (2 * shift[d] + value)
+      }
+    }
+    using x = device.tensor(centred, [m, dimension])
+    using sums = device.scope(() => sum(square(matmul(x, weight, { transposeB: true })), { axes: [1] }))
+    const found = await sums.read()
+    for (let i = 0; i < m; i++) out[first + i] -= found[i]
+    signal?.throwIfAborted()
+    onProgress?.((first + m) / n)
+  }
+  return out
+}
