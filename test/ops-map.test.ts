@@ -180,6 +180,16 @@ describe('functions', () => {
       reference: broadcast([2, 3, 4], (a, b, c, d, e) => (0.5 * a) / (1 + Math.exp(-b)) + c * d + 2 * Math.exp(e)),
     })
   })
+  deviceTest('GELU is not its tanh form, which differs in the fourth digit', async (device) => {
+    const tanhForm = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
+    const values = Array.from({ length: 61 }, (_, i) => i / 10 - 3)
+    using x = device.tensor(values)
+    using y = t.gelu(x)
+    const found = await y.read()
+    const worst = values.reduce((m, v, i) => Math.max(m, Math.abs(found[i] - tanhForm(v))), 0)
+    expect(worst).toBeGreaterThan(4e-4)
+    expect(worst).toBeLessThan(5e-4)
+  })
   deviceTest('extremes: no NaN where mathematics has a number', async (device) => {
     using x = device.tensor([-1e4, -100, -0, 0, 100, 1e4])
     const read = async (op: (x: t.Tensor) => t.Tensor): Promise<number[]> => {

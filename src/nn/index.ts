@@ -66,7 +66,20 @@ export {
   type SamplingHints,
 } from './published.ts'
 export { presetsLike, presetsWith } from './recognize.ts'
-export { loadResNet, ResNet, resNet18ToLayer3, resNet50, resNetFoldedStateDict, type ResNetConfig } from './resnet.ts'
+export {
+  loadResNet,
+  randomResNet,
+  ResNet,
+  resNet18ToLayer3,
+  resNet50,
+  resNetFoldedStateDict,
+  resNetNorms,
+  resNetStateDict,
+  type ResNetConfig,
+} from './resnet.ts'
 export { checkStateDict, parameterCount, stateDictOf } from './state-dict.ts'
 export { timestepEmbedding } from './timestep-embedding.ts'
 export { UNet, type UNetInputs } from './unet.ts'
+export { loadVgg16, randomVgg16, Vgg16, vgg16FeatureStateDict, vgg16StateDict } from './vgg.ts'
+export { loadViT, randomViT, viTB16, viTConfigOf, viTS16, viTStateDict, ViT, type ViTConfig } from './vit.ts'
+export { randomParameters, type RandomRule } from './random-network.ts'

@@ -1,8 +1,11 @@
-import { conv2d, maxPool2d, mean, relu, type Device, type Shape, type Tensor } from '../tensor/index.ts'
+import { checkAwaited } from '../errors.ts'
+import { conv2d, maxPool2d, mean, relu, type Device, type Tensor } from '../tensor/index.ts'
 import { checkTensor } from '../tensor/op.ts'
 import { shapeError } from '../tensor/shape.ts'
+import { batchNormEntries, foldedStateDict, loadFolded } from './fold.ts'
 import { parameter, type Parameters } from './layers.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
+import { fanOutDeviation, randomParameters } from './random-network.ts'
 
 /** A residual network of torchvision's `resnet.py`, or its first stages. */
 export interface ResNetConfig {
@@ -108,14 +111,40 @@ const weightShape = ({ outChannels, inChannels, kernel }: NormedConv): number[] 
   kernel,
 ]
 
-/** Name to shape of every tensor of a network whose batch norms are folded into its convolutions: weight and bias of each. */
-export const resNetFoldedStateDict = (config: ResNetConfig): Map<string, number[]> =>
+/** Of a whole network. */
+const [stages, classes] = [4, 1000]
+/** PyTorch's default for batch norms. */
+const epsilon = 1e-5
+
+/** Which batch norm follows which convolution, for `loadFolded`. */
+export const resNetNorms = (config: ResNetConfig): Map<string, string> =>
+  new Map(convsOf(resNetPlan(config)).map(({ key, norm }) => [key, norm]))
+
+/** The convolutions and their norms, as torchvision's `resnet.py` has them. */
+const featureStateDict = (config: ResNetConfig): Map<string, number[]> =>
   new Map(
     convsOf(resNetPlan(config)).flatMap((conv): [string, number[]][] => [
       [`${conv.key}.weight`, weightShape(conv)],
-      [`${conv.key}.bias`, [conv.outChannels]],
+      ...batchNormEntries(conv.norm, conv.outChannels),
     ]),
   )
+
+/**
+ * Name to shape of every tensor of torchvision's network, without PyTorch's counters; with all four stages also of its
+ * classifier `fc`. Of what is learned (no running means and variances) ResNet-50 has 25,557,032.
+ */
+export function resNetStateDict(config: ResNetConfig): Map<string, number[]> {
+  const { dimension } = resNetPlan(config)
+  const fc: [string, number[]][] = [
+    ['fc.weight', [classes, dimension]],
+    ['fc.bias', [classes]],
+  ]
+  return new Map([...featureStateDict(config), ...(config.layers.length === stages ? fc : [])])
+}
+
+/** Name to shape of every tensor when the batch norms are folded: weight and bias of each convolution. */
+export const resNetFoldedStateDict = (config: ResNetConfig): Map<string, number[]> =>
+  new Map([...foldedStateDict(featureStateDict(config), resNetNorms(config))].map(([key, shape]) => [key, [...shape]]))
 
 /**
  * A residual network (He et al. 2016) as a feature space, with its batch norms folded: the global average of its last
@@ -188,13 +217,17 @@ export class ResNet {
   }
 }
 
-/** What a file holds of the network and of what follows it: torchvision's files have a classifier, and all four stages. */
-const own = ({ tensors }: WeightSource, expected: ReadonlyMap<string, Shape>): WeightSource['tensors'] =>
-  new Map([...tensors].filter(([key]) => expected.has(key) || !/^(fc|layer\d+)\./.test(key)))
+/** What a file holds of the network: torchvision's have a classifier too, and all four stages. */
+function own({ name, tensors }: WeightSource, { layers }: ResNetConfig): WeightSource {
+  const beyond = (key: string): boolean => Number(/^layer(\d+)\./.exec(key)?.[1] ?? 0) > layers.length
+  return { name, tensors: new Map([...tensors].filter(([key]) => !key.startsWith('fc.') && !beyond(key))) }
+}
 
 /**
- * Loads a network whose batch norms are folded already. The checkpoint stays open. A classifier and further stages in it
- * are left out. Errors are those of {@link loadParameters}.
+ * Loads a residual network, as torchvision publishes it or with its batch norms folded already; which it is its names
+ * tell. A classifier and further stages in the file are left out. The checkpoint stays open.
+ *
+ * @throws TweedieError as {@link loadParameters}
  */
 export async function loadResNet(
   device: Device,
@@ -202,9 +235,23 @@ export async function loadResNet(
   config: ResNetConfig,
   options: LoadOptions = {},
 ): Promise<ResNet> {
-  const expected = resNetFoldedStateDict(config)
-  return new ResNet(
-    config,
-    await loadParameters(device, { name: source.name, tensors: own(source, expected) }, expected, options),
+  checkAwaited('loadResNet', { device, checkpoint: source })
+  const file = own(source, config)
+  const parameters = source.tensors.has('bn1.weight')
+    ? await loadFolded(device, file, featureStateDict(config), resNetNorms(config), epsilon, options)
+    : await loadParameters(device, file, resNetFoldedStateDict(config), options)
+  return new ResNet(config, parameters)
+}
+
+/**
+ * A residual network that was never trained, as torchvision begins it (He et al. 2015 by the number of outputs, norms
+ * that do nothing); see {@link randomParameters}.
+ */
+export function randomResNet(device: Device, config: ResNetConfig, seed: number): ResNet {
+  // A folded norm of variance 1.
+  const scale = 1 / Math.sqrt(1 + epsilon)
+  const parameters = randomParameters(device, resNetFoldedStateDict(config), seed, (_, shape) =>
+    shape.length === 4 ? { deviation: scale * fanOutDeviation(shape) } : { value: 0 },
   )
+  return new ResNet(config, parameters)
 }
