@@ -45,6 +45,7 @@ export function trainPage({ title, trainer, run, curves = [], body = '' }: Train
   const seen = `Step ${step} of ${steps}, ${(step * batch).toLocaleString('en')} images seen`
   const changed = history.map((change) => [`after step ${change.step}`, change.what])
   const changes = changed.length > 0 ? `<h2>Changes on the way</h2>${htmlTable(changed)}\n` : ''
+  const quarters = 'q0 to q3 are quartiles of the timestep: q0 the least noise, q3 the most.'
   return htmlPage({
     title,
     body: `<p>${seen}${step < steps ? ': the run is not finished' : ''}.</p>
@@ -55,7 +56,7 @@ ${htmlTable(settings)}
 <style>${uPlotFile('uPlot.min.css')}</style>
 <script>${uPlotFile('uPlot.iife.min.js')}</script>
 <script>${drawing(all)}</script>`,
-    footer: `tweedie ${escapeHtml(version())}. q0 to q3 are quartiles of the timestep: q0 the least noise, q3 the most.`,
+    footer: `tweedie ${escapeHtml(version())}. ${quarters}`,
   })
 }
 
