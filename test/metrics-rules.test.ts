@@ -326,6 +326,29 @@ describe('linear algebra in double precision', () => {
     expectClose((await symmetricEigen(a, n)).values, values, 1e-14 * n, 'values alone')
   })
 
+  test('of so many rows that rotations are applied in parts', async () => {
+    const n = 330
+    const a = await symmetric(n)
+    const { values, vectors } = await symmetricEigen(a, n, { vectors: true })
+    for (const i of [0, 1, 100, 328, 329]) {
+      const v = vectors.subarray(i * n, i * n + n)
+      const wrong = v.map((value, r) => v.reduce((sum, x, k) => sum + x * a[r * n + k], 0) - values[i] * value)
+      expect(Math.max(...wrong.map(Math.abs)) / values[n - 1]).toBeLessThan(n * 2 ** -52)
+    }
+  })
+
+  test('products over more than is multiplied at a time, of rows that are no multiple of four', async () => {
+    const [n, m, k] = [9, 6, 1030]
+    const [a, b] = [Float64Array.from(numbers(n * k, 1)), Float64Array.from(numbers(m * k, 2))]
+    const found = new Float64Array(n * m).fill(1)
+    await addProduct(found, a, b, [n, m, k], none)
+    const expected = found.map((_, at) => {
+      const [i, j] = [Math.floor(at / m), at % m]
+      return a.subarray(i * k, i * k + k).reduce((sum, value, t) => sum + value * b[j * k + t], 1)
+    })
+    expectClose(found, expected, 1e-14, 'a bᵀ')
+  })
+
   test('of matrices with nothing to do, or equal values', async () => {
     const diagonal = [3, 0, -2, 3]
     const a = Float64Array.from({ length: 16 }, (_, i) => (i % 5 === 0 ? diagonal[i / 5] : 0))
