@@ -28,7 +28,19 @@ export interface NetworkTask {
   readonly weights: string
   readonly batch: number
 }
-export type Task = ConvTask | GemmTask | NetworkTask
+/**
+ * The `k` nearest of `count` references w for each of `count` queries x, rows of `dimension` numbers: y [count, k] are the
+ * distances, ascending. `own`: the references are the queries, and none is its own neighbour.
+ */
+export interface NeighboursTask {
+  readonly kind: 'neighbours'
+  readonly dir: string
+  readonly count: number
+  readonly dimension: number
+  readonly k: number
+  readonly own: boolean
+}
+export type Task = ConvTask | GemmTask | NetworkTask | NeighboursTask
 
 /** Computes the task once more; whatever it returns is awaited. */
 export type Run = () => unknown

@@ -9,21 +9,42 @@ import type { Task } from './clock.ts'
 import type { Command, Reply, Slot } from './protocol.ts'
 
 export interface Choice {
-  /** Which library, in Node; the last two in Chromium. */
-  readonly library: 'ours' | 'ort-web' | 'ort-node' | 'tfjs-wasm' | 'torch' | 'litert' | 'ours-chromium'
+  /**
+   * Which library. `ours-products` is the products alone of a search for neighbours; litert and ours-chromium run in
+   * Chromium, torch, torch-cdist and sklearn in Python.
+   */
+  readonly library:
+    | 'ours'
+    | 'ours-products'
+    | 'ort-web'
+    | 'ort-node'
+    | 'tfjs-wasm'
+    | 'torch'
+    | 'torch-cdist'
+    | 'sklearn'
+    | 'litert'
+    | 'ours-chromium'
   readonly threads: number
   /**
    * Of ours and of litert: plain or relaxed WebAssembly SIMD; of the native ones: all the CPU has, or no more than
-   * AVX2.
+   * AVX2. Of torch-cdist and sklearn: the system's BLAS, or OpenBLAS.
    */
-  readonly isa: 'plain' | 'relaxed' | 'native' | 'avx2'
+  readonly isa: 'plain' | 'relaxed' | 'native' | 'avx2' | 'openblas'
 }
 
 export const nameOf = ({ library, threads, isa }: Choice): string => `${library} ${isa} T${threads}`
 
 /** The bench's own bundle, in node_modules/.bench, is also every JavaScript contender's program. */
 const program = fileURLToPath(import.meta.url)
-const python = fileURLToPath(new URL('../../cpu/unet.py', import.meta.url))
+const python = (file: string): string => fileURLToPath(new URL(`../../cpu/${file}`, import.meta.url))
+const pythonPrograms: Partial<Record<Choice['library'], string>> = {
+  torch: python('unet.py'),
+  'torch-cdist': python('neighbours.py'),
+  sklearn: python('neighbours.py'),
+}
+
+/** Where Debian's libopenblas0-pthread puts a libblas.so.3 beside the system's. */
+export const openBlas = '/usr/lib/x86_64-linux-gnu/openblas-pthread'
 
 /** Stopped processes would outlive the bench: whatever ends it, they end first. */
 const running = new Set<Contender>()
@@ -47,13 +68,15 @@ export class Contender {
     this.choice = choice
     this.name = nameOf(choice)
     const { library, threads, isa } = choice
-    const [command, args] =
-      library === 'torch'
-        ? ['/usr/bin/python3', [python, this.name, String(threads)]]
-        : [process.execPath, [program, '--contender', library, String(threads), isa]]
+    const script = pythonPrograms[library]
+    const [command, args] = script
+      ? ['/usr/bin/python3', [script, this.name, String(threads), library]]
+      : [process.execPath, [program, '--contender', library, String(threads), isa]]
     const env = {
       ...process.env,
       OMP_NUM_THREADS: String(threads),
+      OPENBLAS_NUM_THREADS: String(threads),
+      ...(isa === 'openblas' ? { LD_LIBRARY_PATH: openBlas } : {}),
       ...(isa === 'avx2' ? { ATEN_CPU_CAPABILITY: 'avx2', ONEDNN_MAX_CPU_ISA: 'AVX2' } : {}),
     }
     // A group of its own, so that one signal stops a browser with all its processes.

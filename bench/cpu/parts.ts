@@ -5,7 +5,8 @@ import type { Choice } from './contender.ts'
 import { hasAvx512 } from './machine.ts'
 import { compete, type Competition, type RoundOptions } from './rounds.ts'
 import { judge, printTable, type Requirement, type Verdict } from './table.ts'
-import { convJob, gemmJob, networkJob, type Job } from './tasks.ts'
+import type { Job } from './job.ts'
+import { convJob, gemmJob, networkJob } from './tasks.ts'
 
 type Isa = Choice['isa']
 const ours = (threads: number, isa: Isa): Choice => ({ library: 'ours', threads, isa })

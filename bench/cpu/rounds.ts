@@ -8,7 +8,7 @@ import { cpus } from 'node:os'
 import { median } from './clock.ts'
 import { Contender, nameOf, type Choice } from './contender.ts'
 import type { Slot } from './protocol.ts'
-import type { Job } from './tasks.ts'
+import type { Job } from './job.ts'
 
 export interface Result {
   readonly name: string

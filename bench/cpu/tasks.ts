@@ -2,61 +2,18 @@
  * What is computed: inputs, made once into a directory that every contender reads, and what the result must be. The two
  * ops are checked against sums in double precision; the network's result, contender against contender.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bytesSource, openSafetensors } from '../../src/io/index.ts'
 import { describeModel, planOf, timestepEmbedding, type UNetConfig } from '../../src/nn/index.ts'
 import type { UNetPlan } from '../../src/nn/plan.ts'
-import { hostRandomNormal } from '../../src/tensor/index.ts'
 import { smallUNet } from '../network.ts'
+import { difference, directory, random, within, type Job } from './job.ts'
 import { convModel, gemmModel } from './models.ts'
-import type { ConvTask, GemmTask, NetworkTask, Task } from './clock.ts'
+import type { ConvTask, GemmTask, NetworkTask } from './clock.ts'
 import { readTensor, writeTensor } from './protocol.ts'
 import { convTflite, gemmTflite } from './tflite.ts'
 import { unetModel, type Weight } from './unet-onnx.ts'
-
-export interface Job {
-  readonly title: string
-  readonly task: Task
-  /** GFLOP of one computation, or images. */
-  readonly work: { readonly amount: number; readonly unit: 'GFLOP' | 'images' }
-  /**
-   * Throws if the files that `contender` wrote are wrong; the largest difference relative to the
-   * largest value otherwise.
-   */
-  check(contender: string): number
-  dispose(): void
-}
-
-const random = (n: number, draw: number, scale = 1): Float32Array =>
-  hostRandomNormal({ seed: [3, 0], draw, purpose: 0 }, [0], n).map((v) => v * scale)
-
-function directory(): { dir: string; dispose(): void } {
-  const dir = mkdtempSync(join(tmpdir(), 'tweedie-cpu-'))
-  return { dir, dispose: () => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }) }
-}
-
-/** The largest difference, in units of the largest expected value. */
-function difference(found: Float32Array, expected: ArrayLike<number>, floor = 0): number {
-  if (found.length !== expected.length) throw new Error(`expected ${expected.length} values, found ${found.length}`)
-  let [worst, largest] = [0, floor]
-  for (let i = 0; i < expected.length; i++) {
-    const [f, e] = [found[i], expected[i]]
-    if (!Number.isFinite(f)) throw new Error(`value ${i} is ${f}`)
-    worst = Math.max(worst, Math.abs(f - e))
-    largest = Math.max(largest, Math.abs(e))
-  }
-  return worst / largest
-}
-
-function within(tolerance: number, found: number): number {
-  if (!(found <= tolerance))
-    throw new Error(
-      `its result is wrong: it differs by ${found.toExponential(1)} of the largest value, allowed is ${tolerance}`,
-    )
-  return found
-}
 
 export function convJob(channels: number, size: number, batch: number): Job {
   const { dir, dispose } = directory()

@@ -25,6 +25,8 @@ function inputsOf(ort: typeof Ort, task: Task): Record<string, Ort.Tensor> {
       return { x: tensor('x', [task.batch, task.channels, task.size, task.size]) }
     case 'gemm':
       return { x: tensor('x', [task.size, task.size]) }
+    case 'neighbours':
+      throw new Error('onnxruntime has no search for neighbours')
     default:
       return { x: tensor('x', [task.batch, 3, 32, 32]), emb: tensor('emb', [task.batch, 32]) }
   }

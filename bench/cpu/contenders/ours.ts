@@ -7,6 +7,7 @@ import { diffusionTask, Trainer } from '../../../src/train/index.ts'
 import { loadUNet } from '../../network.ts'
 import type { NetworkTask } from '../clock.ts'
 import { readTensor, type Prepare, type Prepared } from '../protocol.ts'
+import { neighbours } from './neighbours.ts'
 
 export async function requestCpu(threads: number, simd: 'plain' | 'relaxed'): Promise<Device> {
   // Node 22 has relaxed SIMD by itself; on Node 20 it hides behind this flag, which the library leaves alone.
@@ -78,6 +79,7 @@ export async function oursPrepare(threads: number, simd: 'plain' | 'relaxed'): P
       const op = (): Tensor => matmul(a, b)
       return { y: await take(op()), run: () => once(op), note }
     }
+    if (task.kind === 'neighbours') return neighbours(device, task)
     return network(task)
   }
 }
