@@ -1,11 +1,33 @@
 /** The feature spaces: the values of their networks, what they are called, and that they know pictures that do not fit. */
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { imageArrays, type ImageSet } from '../src/data/index.ts'
+import { imageArrays, imageBatch, type ImageSet } from '../src/data/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import type { Checkpoint } from '../src/io/index.ts'
-import { countOf, openSpace, principalComponents } from '../src/metrics/index.ts'
-import { loadResNet, resNet18ToLayer3 } from '../src/nn/index.ts'
+import { countOf, openSpace, principalComponents, type SpaceName } from '../src/metrics/index.ts'
+import {
+  configMetadata,
+  loadModel,
+  loadResNet,
+  planOf,
+  randomResNet,
+  resNet18ToLayer3,
+  resNet50,
+  resNetStateDict,
+  stateDictOf,
+  vgg16StateDict,
+  viTS16,
+  viTStateDict,
+  type Classifier,
+  type DescribedSource,
+  type ModelConfig,
+  type WeightSource,
+} from '../src/nn/index.ts'
+import { formulaWeights, hashes } from './formula.ts'
+import { resNetRules, viTRules } from './golden-features.ts'
+import { keyedWeights } from './keyed-formula.ts'
+import { cosine } from './small-models.ts'
+import { encoderConfig, unetConfig } from './spec-models.ts'
 import { deviceTest, expectClose, numbers, onCPU, testDevice } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 import { readFileSync } from 'node:fs'
@@ -119,6 +141,121 @@ describeShared('ResNet-18 to layer 3', () => {
 
 const closing = (file: Checkpoint): Checkpoint & Disposable =>
   Object.assign(file, { [Symbol.dispose]: () => void file.close() })
+
+/** A checkpoint in memory, of weights by the formula. */
+const described = (
+  { name, tensors }: WeightSource,
+  metadata: Readonly<Record<string, string>> = {},
+): DescribedSource => ({ name, tensors, metadata })
+
+deviceTest(
+  'the published networks: what each is called, and that pictures of any shape go in',
+  async (device) => {
+    const images = imageArrays({
+      name: 'wide',
+      fingerprint: 'wide',
+      width: 40,
+      height: 30,
+      channels: 1,
+      data: Uint8Array.from(numbers(2 * 40 * 30, 3), (v) => 128 + 127 * v),
+    })
+    const small = { ...viTS16, depth: 1 }
+    const cases: [SpaceName, WeightSource, number, RegExp][] = [
+      [
+        'resnet50',
+        keyedWeights(resNetStateDict(resNet50), 6, resNetRules),
+        2048,
+        /^short side bilinear to 256, middle/,
+      ],
+      ['vgg16', keyedWeights(vgg16StateDict(32), 6), 32, /^bicubic to 224 x 224 whatever the shape/],
+      ['dino', keyedWeights(viTStateDict(small), 3, viTRules), 384, /^short side bicubic to 256, middle 224 x 224/],
+    ]
+    for (const [name, weights, dimension, preprocessing] of cases) {
+      using space = await openSpace(device, name, { weights: described(weights) })
+      expect(space).toMatchObject({ name, dimension })
+      expect(space.preprocessing).toMatch(preprocessing)
+      expect(space.weights).toMatch(/^sha256 [0-9a-f]{64}$/)
+      const { data } = await space.features(images)
+      expect(data).toHaveLength(2 * dimension)
+      expect(data.every(Number.isFinite)).toBe(true)
+      expect(data.subarray(0, dimension)).not.toEqual(data.subarray(dimension))
+    }
+    using space = await openSpace(device, 'dino', { weights: described(cases[2][1]), size: 32 })
+    expect(space.preprocessing).toMatch(/^middle square, bicubic to 32 x 32/)
+    await expect(openSpace(device, 'dino-vits16', { weights: described(cases[2][1]) })).rejects.toThrow(
+      /blocks\.1\.norm1\.weight/,
+    )
+  },
+  onCPU,
+)
+
+deviceTest(
+  'a random network is the same for a seed, and another for another',
+  async (device) => {
+    const read = async (seed: number): Promise<Float32Array> => {
+      using space = await openSpace(device, 'random-resnet50', { seed })
+      expect(space).toMatchObject({ name: 'random-resnet50', dimension: 2048, weights: `seed ${seed}` })
+      return (await space.features(noise(1, 32))).data
+    }
+    const [one, again, other] = [await read(1), await read(1), await read(2)]
+    expect(again).toEqual(one)
+    const largest = one.reduce((m, v) => Math.max(m, Math.abs(v)), 0)
+    expect(Number.isFinite(largest) && largest > 0).toBe(true)
+    expect(other.some((v, i) => Math.abs(v - one[i]) > 0.1 * largest)).toBe(true)
+  },
+  onCPU,
+)
+
+deviceTest('random weights are of the deviation that torchvision begins with', async (device) => {
+  using net = randomResNet(device, resNet18ToLayer3, 0)
+  for (const key of ['conv1', 'layer2.0.conv2', 'layer3.0.downsample.0']) {
+    const weight = net.parameters.get(`${key}.weight`)!
+    const values = await weight.read()
+    const [out, , kernel] = weight.shape
+    const squares = values.reduce((a, v) => a + v * v, 0)
+    // Of n normal numbers the square of the deviation is known to sqrt(2 / n) of it.
+    expect((squares / values.length) * out * kernel * kernel).toBeCloseTo(2, 1)
+  }
+  expect([...(await net.parameters.get('conv1.bias')!.read())]).toEqual(Array(64).fill(0))
+})
+
+test('a classifier as a space: what its last layer makes logits of', async () => {
+  const device = await testDevice('cpu')
+  const pools = ['attention', 'adaptive', 'spatial', 'spatial_v2'] as const
+  for (const pool of pools) {
+    const config = { ...encoderConfig, kind: 'classifier', pool } as const
+    const weights = described(formulaWeights(stateDictOf(planOf(config)), hashes(1)), configMetadata(config, cosine))
+    using space = await openSpace(device, 'classifier', { weights })
+    expect(space.preprocessing).toMatch(/timestep 0$/)
+    const images = noise(2, config.imageSize, config.inChannels as 1 | 3)
+    const { data, dimension } = await space.features(images)
+    using net = (await loadModel(device, weights, { config })) as Classifier
+    using x = device.tensor((await imageBatch(images, [0, 1], { size: config.imageSize, channels: 3 })).images, [
+      2,
+      3,
+      config.imageSize,
+      config.imageSize,
+    ])
+    using logits = net.forward(x, [0, 0])
+    // The last layer, on the host.
+    const last = { attention: 'out.2.c_proj', adaptive: 'out.3', spatial: 'out.2', spatial_v2: 'out.3' }[pool]
+    const [weight, bias] = [`${last}.weight`, `${last}.bias`].map((key) => net.parameters.get(key)!)
+    const [w, b] = [await weight.read(), await bias.read()]
+    const expected = Array.from({ length: 2 * b.length }, (_, i) => {
+      const [row, k] = [Math.floor(i / b.length), i % b.length]
+      return Array.from({ length: dimension }, (_, j) => data[row * dimension + j] * w[k * dimension + j]).reduce(
+        (sum, v) => sum + v,
+        b[k],
+      )
+    })
+    expectClose(await logits.read(), expected, 1e-5, pool)
+  }
+  const base: ModelConfig = { kind: 'unet', ...unetConfig }
+  const file = described(formulaWeights(stateDictOf(planOf(base)), hashes(1)), configMetadata(base, cosine))
+  await expect(openSpace(device, 'classifier', { weights: file })).rejects.toThrow(
+    /expected a classifier of pictures, found a diffusion model/,
+  )
+})
 
 deviceTest('principal components: those of points that lie along three known directions', async (device) => {
   const [n, dimension] = [300, 40]

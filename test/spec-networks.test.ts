@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest'
 import { classifierGuidance } from '../src/diffusion/index.ts'
-import { runAttentionPool, runBlock } from '../src/nn/layers.ts'
+import { poolByAttention, runBlock, runPooled } from '../src/nn/layers.ts'
 import type { ResBlockLayer } from '../src/nn/plan.ts'
 import {
   Classifier,
@@ -238,10 +238,9 @@ deviceTest('AttentionPool2d(4, 32, 16, 7)', async (device) => {
     'pool.c_proj.weight': [7, 32, 1],
     'pool.c_proj.bias': [7],
   })
+  const pool = { type: 'attention_pool', key: 'pool', spatial: 4, channels: 32, heads: 2, outFeatures: 7 } as const
   using x = device.tensor(waves([2, 32, 4, 4], 0.05, 0.1), [2, 32, 4, 4])
-  using out = device.scope(() =>
-    runAttentionPool(p, { type: 'attention_pool', key: 'pool', spatial: 4, channels: 32, heads: 2, outFeatures: 7 }, x),
-  )
+  using out = device.scope(() => runPooled(p, pool, poolByAttention(p, pool, x)))
   expect(out.shape).toEqual([2, 7])
   expectSpec(
     await out.read(),

@@ -54,6 +54,8 @@ export interface InceptionPoints {
 export interface SpaceOptions {
   /** The network's checkpoint. It stays open. */
   readonly weights?: DescribedSource
+  /** Of a network that was never trained; default 0. */
+  readonly seed?: number
   /** Of the pixels' principal components: the pictures they are fitted to, the real ones. */
   readonly fit?: ImageSet
   /** How many principal components; default 64, or as many as `fit` allows. */

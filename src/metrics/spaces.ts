@@ -1,14 +1,34 @@
-import { imageBatch } from '../data/index.ts'
-import { checkAwaited, TweedieError } from '../errors.ts'
-import { featureNetImageSize, loadFeatureNet, loadResNet, resNet18ToLayer3, type DescribedSource } from '../nn/index.ts'
+import { checkAwaited } from '../errors.ts'
+import { viTB16, viTS16 } from '../nn/index.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
-import { resizeBilinear, type Device } from '../tensor/index.ts'
-import { hashing, resizedBatch, rowsOf, type FeatureSpace, type Rows, type SpaceOptions } from './feature-space.ts'
+import type { Device } from '../tensor/index.ts'
+import type { FeatureSpace, SpaceOptions } from './feature-space.ts'
 import type { InceptionInput } from './inception-input.ts'
 import { inceptionSpace } from './inception-space.ts'
+import {
+  classifierSpace,
+  dinoSpace,
+  featureNetSpace,
+  ownTransformerSpace,
+  randomResnet50Space,
+  randomVgg16Space,
+  resnet18Space,
+  resnet50Space,
+  vgg16Space,
+  weightsOf,
+  type Opener,
+} from './network-spaces.ts'
 import { pixelSpace } from './pixel-space.ts'
 
-const known = { weights: true, fit: true, components: true, size: true, signal: true, onProgress: true } as const
+const known = {
+  weights: true,
+  seed: true,
+  fit: true,
+  components: true,
+  size: true,
+  signal: true,
+  onProgress: true,
+} as const
 
 /** The names of the feature spaces that {@link openSpace} knows. */
 export const spaceNames = [
@@ -16,22 +36,36 @@ export const spaceNames = [
   'inception',
   'inception-legacy-pytorch',
   'inception-legacy-tensorflow',
+  'resnet50',
+  'vgg16',
+  'dino-vits16',
+  'dino-vitb16',
+  'dino',
   'resnet18',
+  'classifier',
+  'random-resnet50',
+  'random-vgg16',
   'pixels',
 ] as const
 
 /** The name of a feature space. */
 export type SpaceName = (typeof spaceNames)[number]
 
-type Opener = (device: Device, options: SpaceOptions) => Promise<FeatureSpace>
-
 const openers: { readonly [K in SpaceName]: Opener } = {
-  features: ownFeatures,
-  inception: inception('inception', 'clean'),
-  'inception-legacy-pytorch': inception('inception-legacy-pytorch', 'legacy_pytorch'),
-  'inception-legacy-tensorflow': inception('inception-legacy-tensorflow', 'legacy_tensorflow'),
-  resnet18,
-  pixels: pixelSpace,
+  features: featureNetSpace,
+  inception: inception('clean'),
+  'inception-legacy-pytorch': inception('legacy_pytorch'),
+  'inception-legacy-tensorflow': inception('legacy_tensorflow'),
+  resnet50: resnet50Space,
+  vgg16: vgg16Space,
+  'dino-vits16': dinoSpace(viTS16, "DINO's dino_deitsmall16_pretrain"),
+  'dino-vitb16': dinoSpace(viTB16, "DINO's dino_vitbase16_pretrain"),
+  dino: ownTransformerSpace,
+  resnet18: resnet18Space,
+  classifier: classifierSpace,
+  'random-resnet50': randomResnet50Space,
+  'random-vgg16': randomVgg16Space,
+  pixels: (device, _, options) => pixelSpace(device, options),
 }
 
 /**
@@ -43,7 +77,13 @@ const openers: { readonly [K in SpaceName]: Opener } = {
  * | `inception` | that of FID, `weights` of pytorch-fid, folded; pictures as clean-fid resizes them | 2048 |
  * | `inception-legacy-pytorch` | the same, pictures as pytorch-fid resizes them | 2048 |
  * | `inception-legacy-tensorflow` | the same, pictures as guided-diffusion's evaluator resizes them | 2048 |
- * | `resnet18` | ResNet-18 to layer 3, `weights` of torchvision, folded | 256 |
+ * | `resnet50` | ResNet-50, `weights` of torchvision: the average of its last maps, for AvgkNN | 2048 |
+ * | `vgg16` | VGG-16, `weights` of torchvision: fc2, for precision, recall and the Rarity Score | 4096 |
+ * | `dino-vits16`, `dino-vitb16` | DINO's transformers, `weights` of theirs: the class token | 384, 768 |
+ * | `dino` | a transformer of DINO of any size, `weights`; `size` of its pictures where that is not 224 | its own |
+ * | `resnet18` | ResNet-18 to layer 3, `weights` of torchvision | 256 |
+ * | `classifier` | an ADM classifier, `weights`: the input of its last layer | its own |
+ * | `random-resnet50`, `random-vgg16` | never trained, by `seed`: the papers' choice for MRI | 2048, 4096 |
  * | `pixels` | none: the pixels' principal components over the pictures of `fit` | `components` |
  *
  * ```ts
@@ -58,76 +98,10 @@ export function openSpace(device: Device, name: SpaceName, options: SpaceOptions
   refuseUnknown('openSpace', options, known)
   refuseOther('openSpace: the space', name, spaceNames)
   checkAwaited('openSpace', { device, weights: options.weights, fit: options.fit })
-  return openers[name](device, options)
+  return openers[name](device, name, options)
 }
 
-/** The checkpoint that a space cannot do without. */
-function weightsOf(name: string, { weights }: SpaceOptions, what: string): DescribedSource {
-  if (!weights) throw new TweedieError('option', `The space ${name} needs weights, ${what}: give the checkpoint.`)
-  return weights
-}
-
-/** A space of a network that takes pictures one way. */
-function networkSpace(
-  network: { dispose(): void },
-  rows: Rows,
-  about: Pick<FeatureSpace, 'name' | 'preprocessing' | 'weights'>,
-): FeatureSpace {
-  const dispose = (): void => network.dispose()
-  return {
-    ...about,
-    dimension: rows.dimension,
-    features: (images, options) => rowsOf(images, rows, options),
-    dispose,
-    [Symbol.dispose]: dispose,
-  }
-}
-
-async function ownFeatures(device: Device, options: SpaceOptions): Promise<FeatureSpace> {
-  const file = weightsOf('features', options, 'as tweedie train features writes them')
-  const size = options.size ?? featureNetImageSize(file)
-  if (size === undefined)
-    throw new TweedieError('option', `${file.name} does not say for which size its net was trained: give the size.`)
-  const { source, weights } = hashing(file)
-  const net = await loadFeatureNet(device, source, options)
-  const { inChannels: channels } = net.config
-  const rows: Rows = {
-    dimension: net.dimension,
-    // 256 maps of 24 channels and 32 x 32 places are 25 MB.
-    batch: Math.max(1, Math.min(256, Math.floor(2 ** 18 / size ** 2))),
-    async read(images, indices, signal) {
-      const { images: values } = await imageBatch(images, indices, { size, channels }, signal)
-      return device.tensor(values, [indices.length, channels, size, size])
-    },
-    run: (x) => net.features(x),
-  }
-  return networkSpace(net, rows, {
-    name: 'features',
-    preprocessing: `middle square, bicubic to ${size} x ${size}, values in [-1, 1]`,
-    weights: weights(),
-  })
-}
-
-function inception(name: SpaceName, input: InceptionInput): Opener {
+function inception(input: InceptionInput): Opener {
   const what = "pytorch-fid's pt_inception-2015-12-05-6726825d.pth"
-  return async (device, options) => inceptionSpace(device, name, weightsOf(name, options, what), input, options)
-}
-
-/** The side that this space scales to; densities move with it, so it is always the same. */
-const resNet18Side = 64
-
-async function resnet18(device: Device, options: SpaceOptions): Promise<FeatureSpace> {
-  const { source, weights } = hashing(weightsOf('resnet18', options, "torchvision's resnet18"))
-  const net = await loadResNet(device, source, resNet18ToLayer3, options)
-  const rows: Rows = {
-    dimension: net.dimension,
-    batch: 128,
-    read: resizedBatch(device, (picture) => resizeBilinear(picture, [resNet18Side, resNet18Side])),
-    run: (x) => net.features(x),
-  }
-  return networkSpace(net, rows, {
-    name: 'resnet18',
-    preprocessing: `bilinear without antialiasing to ${resNet18Side} x ${resNet18Side}, mean and deviation of ImageNet`,
-    weights: weights(),
-  })
+  return async (device, name, options) => inceptionSpace(device, name, weightsOf(name, options, what), input, options)
 }

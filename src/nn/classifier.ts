@@ -3,7 +3,15 @@ import { concat, mean, relu, reshape, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { checkTensor } from '../tensor/op.ts'
 import type { ClassifierConfig } from './config.ts'
-import { runAttentionPool, runConv, runLinear, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'
+import {
+  poolByAttention,
+  runConv,
+  runLinear,
+  runNormSilu,
+  runPooled,
+  type BlockOptions,
+  type Parameters,
+} from './layers.ts'
 import { planClassifier, type ClassifierPlan } from './plan.ts'
 import { runEmbedding, runTrunk } from './trunk.ts'
 
@@ -45,27 +53,44 @@ export class Classifier {
    */
   forward(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
     checkTensor('Classifier.forward', x)
+    return x.device.scope(() => this.#logits(this.pooled(x, timesteps, inputs)))
+  }
+
+  /**
+   * What the last layer makes logits of, [N, F]: a picture as one vector. With the head `attention` the attention of the
+   * mean over all places, with `adaptive` the mean over places, with `spatial` and `spatial_v2` the hidden layer.
+   */
+  pooled(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
+    checkTensor('Classifier.pooled', x)
     const { plan, parameters: p } = this
     return x.device.scope(() => {
       const { skips, middle } = this.#trunk(x, timesteps, inputs)
       const { head } = plan
       switch (head.pool) {
         case 'attention':
-          return runAttentionPool(p, head.attention, runNormSilu(p, head.norm, middle))
-        case 'adaptive': {
-          const pooled = mean(runNormSilu(p, head.norm, middle), { axes: [2, 3], keepDims: true })
-          return reshape(runConv(p, head.conv, pooled), [x.shape[0], -1])
-        }
+          return poolByAttention(p, head.attention, runNormSilu(p, head.norm, middle))
+        case 'adaptive':
+          return mean(runNormSilu(p, head.norm, middle), { axes: [2, 3] })
         case 'spatial':
-          return runLinear(p, head.linear1, relu(runLinear(p, head.linear0, spatialMeans(skips, middle))))
+          return relu(runLinear(p, head.linear0, spatialMeans(skips, middle)))
         case 'spatial_v2':
-          return runLinear(
-            p,
-            head.linear1,
-            runNormSilu(p, head.norm, runLinear(p, head.linear0, spatialMeans(skips, middle))),
-          )
+          return runNormSilu(p, head.norm, runLinear(p, head.linear0, spatialMeans(skips, middle)))
       }
     })
+  }
+
+  #logits(pooled: Tensor): Tensor {
+    const { plan, parameters: p } = this
+    const { head } = plan
+    switch (head.pool) {
+      case 'attention':
+        return runPooled(p, head.attention, pooled)
+      case 'adaptive':
+        return reshape(runConv(p, head.conv, reshape(pooled, [...pooled.shape, 1, 1])), [pooled.shape[0], -1])
+      case 'spatial':
+      case 'spatial_v2':
+        return runLinear(p, head.linear1, pooled)
+    }
   }
 
   /**

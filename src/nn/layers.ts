@@ -116,8 +116,8 @@ function attentionBlock(p: Parameters, { key, heads, newOrder }: AttentionLayer,
   return reshape(conv1d(p, `${key}.proj_out`, attention(qkv, { heads, newOrder }), x), x.shape)
 }
 
-/** AttentionPool2d: [N, C, S, S] to [N, K], the attention of the mean over all positions. */
-export function runAttentionPool(
+/** AttentionPool2d without its last layer: [N, C, S, S] to [N, C], the attention of the mean over all positions. */
+export function poolByAttention(
   p: Parameters,
   { key, heads, spatial, channels }: AttentionPoolLayer,
   x: Tensor,
@@ -133,9 +133,12 @@ export function runAttentionPool(
   const tokens = reshape(x, [n, channels, spatial * spatial])
   const withMean = concat([mean(tokens, { axes: [2], keepDims: true }), tokens], 2)
   const qkv = conv1d(p, `${key}.qkv_proj`, add(withMean, parameter(p, `${key}.positional_embedding`)))
-  const pooled = slice(attention(qkv, { heads, newOrder: true }), 2, 0, 1)
-  return reshape(conv1d(p, `${key}.c_proj`, pooled), [n, -1])
+  return reshape(slice(attention(qkv, { heads, newOrder: true }), 2, 0, 1), [n, channels])
 }
+
+/** The last layer of AttentionPool2d: what {@link poolByAttention} left, [N, C], to [N, K]. */
+export const runPooled = (p: Parameters, { key }: AttentionPoolLayer, pooled: Tensor): Tensor =>
+  reshape(conv1d(p, `${key}.c_proj`, reshape(pooled, [...pooled.shape, 1])), [pooled.shape[0], -1])
 
 function runLayer(p: Parameters, layer: Layer, h: Tensor, emb: Tensor, drop: Dropout | undefined): Tensor {
   switch (layer.type) {
