@@ -49,6 +49,10 @@ describe('a space', () => {
     expect(['precision', 'recall', 'coverage'].map((name) => value(found, name as MeasureName)?.value)).toEqual([
       1, 1, 1,
     ])
+    expect([value(found, 'realism'), found.warnings]).toEqual([
+      undefined,
+      ['a in toy: half of the samples or more are copies of real images.'],
+    ])
     // Each sample's nearest real image is itself.
     expect(found.shown[0].nearest[0].nearest[0]).toEqual({ index: 0, name: '0.png', distance: 0 })
     expect(found.samples[0].nearest.distances[0]).toBe(0)

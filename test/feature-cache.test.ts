@@ -2,8 +2,7 @@
 import { mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { cachedFeatures, type FeaturesKey } from '../src/cli/feature-cache.ts'
-import type { Points } from '../src/metrics/index.ts'
+import { cachedFeatures, type FeaturesKey, type SetFeatures } from '../src/cli/evaluating/feature-cache.ts'
 import { temporaryFolder } from './cli.ts'
 
 const at = temporaryFolder()
@@ -22,11 +21,14 @@ const key: FeaturesKey = {
   name: 'features',
   preprocessing: 'to 32 x 32',
   weights: 'sha256 def',
-  of: 'features',
 }
-const points: Points = { data: Float32Array.of(1, -2.5, 1e-30, 3, 4, 5), dimension: 2 }
+const points: SetFeatures = {
+  features: { data: Float32Array.of(1, -2.5, 1e-30, 3, 4, 5), dimension: 2 },
+  spatial: { data: Float32Array.of(1, 2, 3), dimension: 1 },
+  logits: undefined,
+}
 let computed = 0
-const compute = async (): Promise<Points> => {
+const compute = async (): Promise<SetFeatures> => {
   computed++
   return points
 }
@@ -34,8 +36,8 @@ const files = (): string[] =>
   readdirSync(at('cache/tweedie/features-1')).map((name) => join(at('cache/tweedie/features-1'), name))
 
 test('are computed once', async () => {
-  expect(await cachedFeatures(key, 3, compute, signal)).toEqual(points)
-  expect(await cachedFeatures({ ...key }, 3, compute, signal)).toEqual(points)
+  expect(await cachedFeatures(key, compute, signal)).toEqual(points)
+  expect(await cachedFeatures({ ...key }, compute, signal)).toEqual(points)
   expect([computed, files().length]).toEqual([1, 1])
 })
 
@@ -44,18 +46,17 @@ test.each<Partial<FeaturesKey>>([
   { name: 'pixels' },
   { preprocessing: 'to 64 x 64' },
   { weights: 'sha256 deg' },
-  { of: 'logits' },
 ])('are computed anew with %j', async (other) => {
   const before = computed
-  await cachedFeatures({ ...key, ...other }, 3, compute, signal)
+  await cachedFeatures({ ...key, ...other }, compute, signal)
   expect(computed).toBe(before + 1)
 })
 
 test('are computed anew where the file is damaged', async () => {
   for (const file of files()) truncateSync(file, statSync(file).size - 4)
   const before = computed
-  await cachedFeatures(key, 3, compute, signal)
-  await cachedFeatures(key, 3, compute, signal)
+  await cachedFeatures(key, compute, signal)
+  await cachedFeatures(key, compute, signal)
   expect(computed).toBe(before + 1)
 })
 
@@ -64,7 +65,7 @@ test('are what was computed where nothing can be kept', async () => {
   writeFileSync(at('other/tweedie/features-1'), 'a file in the way')
   process.env.XDG_CACHE_HOME = at('other')
   const said = vi.spyOn(console, 'error').mockImplementation(() => {})
-  expect(await cachedFeatures(key, 3, compute, signal)).toEqual(points)
+  expect(await cachedFeatures(key, compute, signal)).toEqual(points)
   expect(said).toHaveBeenCalledWith(expect.stringContaining('not kept'))
   said.mockRestore()
 })

@@ -133,7 +133,7 @@ describe('sources', () => {
 
   // The folders inside a room, from the lowest: a file imports those of its own folder and of folders before it.
   test.each([
-    ['cli', ['.', 'options', 'recipes', 'training', 'sampling', 'pages', 'scoring', 'commands']],
+    ['cli', ['.', 'options', 'recipes', 'training', 'sampling', 'pages', 'scoring', 'evaluating', 'commands']],
     ['diffusion', ['process', 'guidance', 'sampling', 'minority']],
   ])('no folder of %s imports one that lies above it', (room, order) => {
     const top = [`${room}/main.ts`, `${room}/index.ts`]

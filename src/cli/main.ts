@@ -10,6 +10,7 @@ import { Device } from '../tensor.ts'
 import { fail, helpOf, type Command } from './arguments.ts'
 import { convert } from './commands/convert.ts'
 import { fetchCommand } from './commands/fetch.ts'
+import { evaluate } from './commands/evaluate.ts'
 import { forward } from './commands/forward.ts'
 import { info } from './commands/info.ts'
 import { label } from './commands/label.ts'
@@ -39,6 +40,7 @@ export const commands: readonly Command[] = [
   label,
   trainClassifier,
   trainFeatures,
+  evaluate,
   memorization,
   recipe,
   forward,

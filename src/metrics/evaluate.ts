@@ -21,7 +21,7 @@ import { extrapolateFrechet } from './extrapolate-frechet.ts'
 import { inceptionScore } from './inception-score.ts'
 import { kernelDistance } from './kernel-distance.ts'
 import { localOutlierFactor } from './local-outlier-factor.ts'
-import { measureFrechet, type MeasuredFrechet } from './measure-frechet.ts'
+import { measureFrechet } from './measure-frechet.ts'
 import { featureStatistics, type FeatureStatistics } from './moments.ts'
 import { countOf, type Neighbours, type Points, type SearchOptions } from './nearest.ts'
 import { precision } from './precision.ts'
@@ -88,7 +88,7 @@ export interface SampleNumbers extends ImageRarity {
   /** `[N]`: realism by the reference. */
   readonly realism: Float64Array
   /** `[N]`: how many balls of the reference hold each. */
-  readonly balls: Uint32Array
+  readonly inside: Uint32Array
 }
 
 /** What {@link evaluateSpace} found. Without real images there is a table alone. */
@@ -164,7 +164,9 @@ export async function evaluateSpace(
   }
   const found = { distributions: [], precisionByRarity: null, shown: [], samples: [], warnings: job.warnings }
   if (!images) {
-    for (const [m, set] of methods.entries()) await frechetToStatistics(job, m, set, real, steps(set.name))
+    const { statistics, spatialStatistics: spatial } = real
+    const to = { features: statistics, statistics, spatial }
+    for (const [m, set] of methods.entries()) await frechet(job, m, set, to, steps(set.name))
     await scores()
     return { ...found, measurements: table.rows() }
   }
@@ -173,10 +175,10 @@ export async function evaluateSpace(
   const balls = rows
     ? await ballsAround(device, part(real.features), { k, ...steps('the reference')('balls') })
     : real.rarity.balls
-  const reference: Reference = {
-    balls,
-    spatial: real.spatial && part(real.spatial),
+  const reference: FrechetTarget = {
+    features: balls.centres,
     statistics: await featureStatistics(balls.centres, steps('the real images')('statistics')),
+    spatial: real.spatial && part(real.spatial),
   }
   await table.real('avgknn', meanOf(real.rarity.avgknn))
   await table.real('lof', meanOf(real.rarity.lof))
@@ -184,8 +186,8 @@ export async function evaluateSpace(
   const samples: SampleNumbers[] = []
   for (const [m, set] of methods.entries()) {
     const step = steps(set.name)
-    samples.push(await compare(job, m, set, real, reference, step))
-    await frechetToImages(job, m, set, reference, step)
+    samples.push(await compare(job, m, set, real, balls, step))
+    await frechet(job, m, set, reference, step)
   }
   await scores()
   const distribution = (of: 'avgknn' | 'lof' | 'rarity'): Distribution => {
@@ -196,7 +198,7 @@ export async function evaluateSpace(
     ...found,
     measurements: table.rows(),
     distributions: [distribution('avgknn'), distribution('lof'), distribution('rarity')],
-    precisionByRarity: { space: space.name, methods: samples.map(({ avgknn, balls: held }) => grouped(avgknn, held)) },
+    precisionByRarity: { space: space.name, methods: samples.map(({ avgknn, inside }) => grouped(avgknn, inside)) },
     shown: samples.map((numbers, method) => ({ space: space.name, method, ...toShow(methods[method], real, numbers) })),
     samples,
   }
@@ -225,21 +227,13 @@ interface Job {
   readonly warnings: string[]
 }
 
-/** What the samples are compared with. */
-interface Reference {
-  /** Around its features. */
-  readonly balls: Balls
-  readonly spatial: Points | undefined
-  readonly statistics: FeatureStatistics
-}
-
 /** All but the Fréchet distances and the Inception Score. */
 async function compare(
   { device, space, table, options, heldOut, warnings }: Job,
   method: number,
   { name, features }: SpaceFeatures,
   real: SpaceFeatures & { readonly rarity: RealRarity },
-  { balls }: Reference,
+  balls: Balls,
   step: Steps,
 ): Promise<SampleNumbers> {
   const { k, lofK, seed } = options
@@ -258,7 +252,9 @@ async function compare(
   await set('recall', precision(around))
   await set('density', density(inside, k))
   await set('coverage', coverage(inside))
-  table.put('realism', method, await medianOf(realisms, options))
+  const median = await medianOf(realisms, options)
+  if (median) table.put('realism', method, median)
+  else warnings.push(`${name} in ${space.name}: half of the samples or more are copies of real images.`)
   await set('avgknn', meanOf(avgknn))
   await set('lof', meanOf(lof))
   await set('rarity', meanOfSome(scored(among.smallest)))
@@ -271,7 +267,7 @@ async function compare(
       warnings.push(`${name} in ${space.name}: there is no C_T: ${error.message}`)
     }
   }
-  return { avgknn, lof, rarity: among.smallest, nearest, realism: realisms, balls: inside.counts }
+  return { avgknn, lof, rarity: among.smallest, nearest, realism: realisms, inside: inside.counts }
 }
 
 type Steps = (what: string) => SearchOptions
@@ -281,59 +277,35 @@ const stepsOf =
   ({ signal, onProgress }: Pick<EvaluateOptions, 'signal' | 'onProgress'>, where: string): Steps =>
   (what) => ({ signal, onProgress: (done) => onProgress?.(`${where}: ${what}`, done) })
 
-async function frechetToImages(
-  job: Job,
-  method: number,
-  set: SpaceFeatures,
-  reference: Reference,
-  step: Steps,
-): Promise<void> {
-  const { device, space, table, warnings } = job
-  const found = await measureFrechet(device, set.features, reference.balls.centres, step('Fréchet distance'))
-  await table.set('frechet', method, found)
-  warnings.push(...found.warnings.map((warning) => `${set.name} in ${space.name}: ${warning}`))
-  await extrapolate(job, method, set, [reference.statistics, found], step)
-  if (!set.spatial || !reference.spatial) return
-  const spatial = await measureFrechet(device, set.spatial, reference.spatial, step('spatial Fréchet distance'))
-  await table.set('spatialFrechet', method, spatial)
+/** What Fréchet distances are to: real images or statistics of them. */
+interface FrechetTarget {
+  readonly features: Points | FeatureStatistics
+  /** Of the features. */
+  readonly statistics: FeatureStatistics
+  readonly spatial: Points | FeatureStatistics | null | undefined
 }
 
-async function frechetToStatistics(
-  job: Job,
-  method: number,
-  set: SpaceFeatures,
-  real: RealStatistics,
-  step: Steps,
-): Promise<void> {
-  const { device, space, table, warnings } = job
-  const found = await measureFrechet(device, set.features, real.statistics, step('Fréchet distance'))
+async function frechet(job: Job, method: number, set: SpaceFeatures, to: FrechetTarget, step: Steps): Promise<void> {
+  const { device, space, table, options, warnings } = job
+  const { name, features, spatial } = set
+  const found = await measureFrechet(device, features, to.features, step('Fréchet distance'))
+  const { influences } = found
   await table.set('frechet', method, found)
-  warnings.push(...found.warnings.map((warning) => `${set.name} in ${space.name}: ${warning}`))
-  await extrapolate(job, method, set, [real.statistics, found], step)
-  if (!set.spatial || !real.spatialStatistics) return
-  const spatial = await measureFrechet(device, set.spatial, real.spatialStatistics, step('spatial Fréchet distance'))
-  await table.set('spatialFrechet', method, spatial)
-}
-
-async function extrapolate(
-  { space, table, options: { seed }, warnings }: Job,
-  method: number,
-  { name, features }: SpaceFeatures,
-  [real, { influences }]: readonly [FeatureStatistics, MeasuredFrechet],
-  step: Steps,
-): Promise<void> {
+  warnings.push(...found.warnings.map((warning) => `${name} in ${space.name}: ${warning}`))
   // The smallest set that is extrapolated from has a fifth of the samples, and below the dimension no full rank.
-  const enough = Math.max(10, 5 * (features.dimension + 1))
+  const enough = Math.max(10, 5 * (found.dimension + 1))
   if (countOf(features) < enough) {
     warnings.push(
       `${name} in ${space.name}: a Fréchet distance is extrapolated from ${enough} samples or more, ` +
         `and there are ${countOf(features)}.`,
     )
-    return
+  } else {
+    const extrapolating = { seed: options.seed, influences, ...step('Fréchet distance, extrapolated') }
+    await table.set('frechetExtrapolated', method, await extrapolateFrechet(features, to.statistics, extrapolating))
   }
-  const watched = step('Fréchet distance, extrapolated')
-  const found = await extrapolateFrechet(features, real, { seed, influences, ...watched })
-  await table.set('frechetExtrapolated', method, found)
+  if (!spatial || !to.spatial) return
+  const ofMaps = await measureFrechet(device, spatial, to.spatial, step('spatial Fréchet distance'))
+  await table.set('spatialFrechet', method, ofMaps)
 }
 
 /** Refuses what no measure can say anything about, by the name of its set. */
@@ -381,13 +353,13 @@ const meanOfSome = (items: Float64Array): Measured | null => (items.length === 0
 /** Groups of a plot of precision by rarity. */
 const groups = 10
 
-function grouped(avgknn: Float64Array, balls: Uint32Array): PrecisionByRarity['methods'][number] {
+function grouped(avgknn: Float64Array, inside: Uint32Array): PrecisionByRarity['methods'][number] {
   const order = rarestOf(avgknn, avgknn.length).reverse()
   const n = Math.min(groups, order.length)
   return Array.from({ length: n }, (_, g) => {
     const members = order.slice(Math.floor((g * order.length) / n), Math.floor(((g + 1) * order.length) / n))
     const mean = (of: (i: number) => number): number => members.reduce((sum, i) => sum + of(i), 0) / members.length
-    return { avgknn: mean((i) => avgknn[i]), precision: mean((i) => (balls[i] > 0 ? 1 : 0)) }
+    return { avgknn: mean((i) => avgknn[i]), precision: mean((i) => (inside[i] > 0 ? 1 : 0)) }
   })
 }
 

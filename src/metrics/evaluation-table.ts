@@ -1,7 +1,6 @@
 import { bootstrap, bootstrapInterval, type Measured } from './bootstrap.ts'
 import { measures, type Estimate, type EvaluationSettings, type MeasureName, type Measurement } from './evaluation.ts'
 import type { SearchOptions } from './nearest.ts'
-import { quantiles } from './quantiles.ts'
 
 /** Settings of intervals. */
 export type IntervalSettings = Pick<EvaluationSettings, 'resamples' | 'confidence' | 'seed'> &
@@ -54,18 +53,19 @@ async function estimateOf(
   measured: Measured,
   { resamples, confidence, seed, signal }: IntervalSettings,
 ): Promise<Estimate> {
-  const { value, influences } = measured
-  if (resamples === 0 || influences.length === 0) return { value, low: null, high: null }
+  const { value } = measured
+  if (resamples === 0) return { value, low: null, high: null }
   return { value, ...(await bootstrapInterval(measured, { resamples, confidence, seed, signal })) }
 }
 
-/** The median with its interval: of a resample it is found by counting, not by sorting. */
+/**
+ * The median with its interval: of a resample it is found by counting, not by sorting. Null where it is infinite, of a
+ * bound too.
+ */
 export async function medianOf(
   items: Float64Array,
   { resamples, confidence, seed, signal }: IntervalSettings,
-): Promise<Estimate> {
-  const [value] = quantiles(items, [0.5])
-  if (resamples === 0) return { value, low: null, high: null }
+): Promise<Estimate | null> {
   const n = items.length
   const sorted = Float64Array.from(items).sort()
   const counts = new Uint32Array(n)
@@ -79,5 +79,11 @@ export async function medianOf(
     }
     return (at((n - 1) >> 1) + at(n >> 1)) / 2
   }
-  return { value, ...(await bootstrap([n], statistic, { resamples, confidence, seed, signal })) }
+  const value = statistic([Uint32Array.from(items.keys())])
+  if (!Number.isFinite(value)) return null
+  if (resamples === 0) return { value, low: null, high: null }
+  const { low, high } = await bootstrap([n], statistic, { resamples, confidence, seed, signal })
+  return { value, low: finite(low), high: finite(high) }
 }
+
+const finite = (value: number | null): number | null => (Number.isFinite(value) ? value : null)

@@ -21,6 +21,7 @@ export { coverage, density } from './density-coverage.ts'
 export { eachBall, kNearest, leastRatio, radii, type BallOptions, type Balls } from './distances.ts'
 export { densityCurves, type DensityCurves } from './density-curve.ts'
 export {
+  distributionOf,
   evaluateSpace,
   rarestOf,
   realRarity,
@@ -33,6 +34,7 @@ export {
   type SpaceFeatures,
   type SpaceSets,
 } from './evaluate.ts'
+export { evaluateBrightness, type BrightnessEvaluation } from './evaluate-brightness.ts'
 export { evaluateFeatures, type FeatureEvaluation } from './evaluate-features.ts'
 export {
   measures,

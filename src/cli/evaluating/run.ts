@@ -1,0 +1,253 @@
+/** What `tweedie evaluate` does once its sets are open: one space after another, all features of one at a time. */
+import {
+  evaluateBrightness,
+  evaluateSpace,
+  featureStatistics,
+  rarestOf,
+  realRarity,
+  type EvaluatedSet,
+  type EvaluatedSpace,
+  type Evaluation,
+  type EvaluationSettings,
+  type RarityName,
+  type RealRarity,
+  type RealStatistics,
+  type SpaceEvaluation,
+  type SpaceFeatures,
+  type StatisticsFile,
+} from '../../metrics/index.ts'
+import { fail } from '../arguments.ts'
+import { slowProgress } from '../progress.ts'
+import type { Session } from '../session.ts'
+import { version } from '../version.ts'
+import { sizeText, type EvaluationSets, type NamedSet, type NamedStatistics } from './sets.ts'
+import { aboutOf, featuresIn, openNamedSpace, type SpaceWord } from './spaces.ts'
+import type { ImageTable } from './tables.ts'
+
+export interface EvaluationJob {
+  readonly sets: EvaluationSets
+  readonly words: readonly SpaceWord[]
+  readonly settings: EvaluationSettings
+  /** Which real images are the reference; null: all. */
+  readonly choice: Choice | null
+  /** Whether statistics of every set and space are wanted. */
+  readonly statistics: boolean
+}
+
+interface Choice {
+  /** A part below 1, or how many. */
+  readonly rarest: number
+  readonly by: RarityName
+  /** Of the real images, for `score`. */
+  readonly scores: Float64Array | undefined
+}
+
+export interface Evaluated {
+  readonly evaluation: Evaluation
+  readonly tables: readonly ImageTable[]
+  readonly realName: (index: number) => string
+  readonly statistics: readonly { readonly name: string; readonly file: Omit<StatisticsFile, 'name'> }[]
+}
+
+/** What was found in one space. */
+interface InSpace {
+  readonly about: EvaluatedSpace
+  readonly found: SpaceEvaluation
+  readonly real: RealRarity | null
+  readonly statistics: Evaluated['statistics']
+}
+
+/** Opens the spaces one after another. Errors name the set, the image and the space. */
+export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }: Session): Promise<Evaluated> {
+  const { sets, words, settings, choice } = job
+  const { methods, heldOut } = sets
+  const real = 'set' in sets.real ? sets.real : null
+  const count = checkCounts(sets, settings, choice?.rarest)
+  const bars = stepBars()
+  const options = { ...settings, signal, onProgress: bars.update }
+  const warnings = sizeWarnings(sets)
+  const spaces: InSpace[] = []
+  try {
+    using device = await requestDevice({ signal })
+    let reference = choice?.scores && count !== null ? rarestOf(choice.scores, count) : undefined
+    for (const word of words) {
+      using space = await openNamedSpace(device, word, real?.set ?? null, signal)
+      const about = aboutOf(space)
+      const made: SpaceFeatures[] = []
+      for (const method of methods) made.push(await featuresIn(space, method, signal))
+      const held = heldOut ? await featuresIn(space, heldOut, signal) : undefined
+      const reals = real && (await featuresIn(space, real, signal))
+      const rarity = reals && (await realRarity(device, reals, about, options))
+      if (rarity && choice && choice.by !== 'score' && count !== null) reference ??= rarestOf(rarity[choice.by], count)
+      const compared = 'file' in sets.real ? statisticsOf(sets.real, about, warnings) : { ...reals!, rarity: rarity! }
+      const asked = { space: about, methods: made, heldOut: held, real: compared }
+      const found = await evaluateSpace(device, asked, { ...options, reference })
+      const statistics = job.statistics ? await statisticsIn(about, [...(reals ? [reals] : []), ...made], signal) : []
+      spaces.push({ about, found, real: rarity, statistics })
+    }
+    const bright = await evaluateBrightness(
+      real?.set ?? null,
+      methods.map(({ set }) => set),
+      options,
+    )
+    const found = spaces.map((space) => space.found)
+    const evaluation: Evaluation = {
+      program: 'tweedie',
+      kind: 'evaluation',
+      version: version(),
+      real: plain(sets.real),
+      heldOut: heldOut && plain(heldOut),
+      reference: {
+        images: count ?? sets.real.images,
+        by: choice?.by ?? null,
+        space: choice && choice.by !== 'score' ? spaces[0].about.name : null,
+      },
+      methods: methods.map(plain),
+      spaces: spaces.map(({ about }) => about),
+      settings,
+      measurements: [...found.flatMap(({ measurements }) => measurements), ...bright.measurements],
+      distributions: [
+        ...found.flatMap(({ distributions }) => distributions),
+        ...(bright.distribution ? [bright.distribution] : []),
+      ],
+      precisionByRarity: found.flatMap(({ precisionByRarity }) => precisionByRarity ?? []),
+      shown: found.flatMap(({ shown }) => shown),
+      warnings: [...warnings, ...found.flatMap((one) => one.warnings)],
+    }
+    const tables = methods.map((method, m) =>
+      imageTable(
+        method,
+        bright.samples[m],
+        found.flatMap(({ samples }) => samples[m] ?? []),
+      ),
+    )
+    if (real && bright.real)
+      tables.push(
+        imageTable(
+          real,
+          bright.real,
+          spaces.flatMap((space) => space.real ?? []),
+        ),
+      )
+    return {
+      evaluation,
+      tables,
+      realName: (i) => real?.set.imageName(i) ?? '',
+      statistics: spaces.flatMap(({ statistics }) => statistics),
+    }
+  } finally {
+    bars.stop()
+  }
+}
+
+const imageTable = ({ name, set }: NamedSet, brightness: Float64Array, spaces: ImageTable['spaces']): ImageTable => ({
+  name,
+  count: set.length,
+  imageName: (index) => set.imageName(index),
+  brightness,
+  spaces,
+})
+
+async function statisticsIn(
+  space: EvaluatedSpace,
+  sets: readonly SpaceFeatures[],
+  signal: AbortSignal,
+): Promise<Evaluated['statistics']> {
+  const made: Evaluated['statistics'][number][] = []
+  for (const { name, features, spatial } of sets) {
+    made.push({
+      name: `${name.replaceAll(/[^\w.-]+/g, '-')}-${space.name}`,
+      file: {
+        features: await featureStatistics(features, { signal }),
+        spatial: spatial ? await featureStatistics(spatial, { signal }) : null,
+        space,
+      },
+    })
+  }
+  return made
+}
+
+const plain = ({ name, path, images, fingerprint }: EvaluatedSet): EvaluatedSet => ({ name, path, images, fingerprint })
+
+/** How many real images are the reference. Refuses sets in which an image has too few neighbours. */
+function checkCounts(
+  { methods, real, heldOut }: EvaluationSets,
+  { k, lofK }: EvaluationSettings,
+  rarest?: number,
+): number | null {
+  const refuse = (name: string, found: number, least: number, why: string): never =>
+    fail(`${name}: expected at least ${least} ${why}, found ${found === 1 ? 'one' : found}.`)
+  const images = 'set' in real ? real.set : null
+  const least = images ? k + 1 : 2
+  for (const { name, set } of methods) {
+    if (set.length < least) refuse(name, set.length, least, images ? `images, for their ${k} neighbours` : 'images')
+  }
+  if (heldOut && heldOut.set.length < 2) refuse(heldOut.name, heldOut.set.length, 2, 'images')
+  if (!images) return null
+  const most = Math.max(k, lofK)
+  if (images.length <= most) refuse('real', images.length, most + 1, `images, for their ${most} neighbours`)
+  if (rarest === undefined) return null
+  if (rarest > images.length) fail(`--rarest ${rarest}: there are ${images.length} real images.`)
+  const count = rarest < 1 ? Math.round(rarest * images.length) : rarest
+  if (count <= k) refuse(`--rarest ${rarest}`, count, k + 1, `real images, for their ${k} neighbours`)
+  return count
+}
+
+/** Statistics in a space that they can be of. */
+function statisticsOf({ file, path }: NamedStatistics, space: EvaluatedSpace, warnings: string[]): RealStatistics {
+  const { features, spatial, space: taken } = file
+  const other = taken && (['name', 'preprocessing', 'weights'] as const).find((key) => taken[key] !== space[key])
+  if (other) {
+    fail(
+      `${path}: statistics of another space: expected the ${other === 'name' ? 'space' : other} ${space[other]}, ` +
+        `found ${taken[other]}.`,
+    )
+  }
+  if (features.mean.length !== space.dimension) {
+    fail(
+      `${path}: statistics of another space: expected ${space.dimension} numbers in mu, as ${space.name} has, ` +
+        `found ${features.mean.length}.`,
+    )
+  }
+  if (!taken)
+    warnings.push(
+      `${path} does not say in which space its statistics were taken: they compare only if weights and preprocessing ` +
+        `are those of ${space.name} here.`,
+    )
+  return { statistics: features, spatialStatistics: spatial }
+}
+
+/** Sets that differ in what measures depend on. */
+function sizeWarnings({ methods, real, heldOut }: EvaluationSets): string[] {
+  const warnings: string[] = []
+  const sets = ['set' in real ? real : null, heldOut, ...methods].filter((set) => set !== null)
+  const sizes = sets.map(({ name, set }) => `${name} ${sizeText(set, 0)}`)
+  if (new Set(sets.map(({ set }) => sizeText(set, 0))).size > 1) {
+    warnings.push(`The images are not of one size (${sizes.join(', ')}): part of every distance is that.`)
+  }
+  if (new Set(methods.map(({ images }) => images)).size > 1) {
+    const counts = methods.map(({ name, images }) => `${name} ${images}`).join(', ')
+    warnings.push(
+      `The methods have different numbers of samples (${counts}), on which Fréchet distance, recall and coverage ` +
+        'depend: compare equally many.',
+    )
+  }
+  return warnings
+}
+
+/** A bar for each step that takes longer than a moment. */
+function stepBars(): { update(what: string, done: number): void; stop(): void } {
+  let at = ''
+  let bar: ReturnType<typeof slowProgress> | undefined
+  return {
+    update(what, done) {
+      if (what !== at) {
+        bar?.stop()
+        bar = slowProgress(what, '%')
+        at = what
+      }
+      bar?.update(Math.floor(100 * done), 100)
+    },
+    stop: () => bar?.stop(),
+  }
+}

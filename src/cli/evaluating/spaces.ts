@@ -1,0 +1,103 @@
+/** Feature spaces by the words of --features, and what they make of a set: computed once. */
+import type { Kind } from '../option.ts'
+import type { ImageSet } from '../../data/index.ts'
+import { exists } from '../../io/file.node.ts'
+import {
+  openSpace,
+  spaceNames,
+  type EvaluatedSpace,
+  type FeatureSpace,
+  type SpaceFeatures,
+  type SpaceName,
+} from '../../metrics/index.ts'
+import { cacheFile } from '../../platform/cache.node.ts'
+import type { Device } from '../../tensor/index.ts'
+import { catalogue } from '../../tweedie/catalogue.ts'
+import { weightsIn } from '../../tweedie/fetch.node.ts'
+import { fail } from '../arguments.ts'
+import { openWeights } from '../files.ts'
+import { didYouMean } from '../option.ts'
+import { progress } from '../progress.ts'
+import { shipped } from '../shipped.ts'
+import { cachedFeatures, type SetFeatures } from './feature-cache.ts'
+import type { NamedSet } from './sets.ts'
+
+/** A word of --features. */
+export interface SpaceWord {
+  readonly name: SpaceName
+  /** Its weights, as they were named or shipped; null where they are fetched ones, or there are none. */
+  readonly path: string | null
+}
+
+/** `SPACE` or `SPACE=FILE`. */
+export const spaceWord: Kind<SpaceWord> = {
+  read(word) {
+    const [, name = '', path] = /^([^=]*)=?(.*)$/s.exec(word) ?? []
+    if (!(spaceNames as readonly string[]).includes(name)) {
+      fail(
+        `--features: expected a space, ${spaceNames.join(', ')}, with =FILE behind it for its weights, ` +
+          `found "${word}"${didYouMean(name, spaceNames)}`,
+      )
+    }
+    const own = name === 'features' ? shipped('features') : null
+    return { name: name as SpaceName, path: path === '' ? own : path }
+  },
+  write: ({ name, path }) => (path === null ? name : `${name}=${path}`),
+}
+
+/** Opens a space; the real images are what pixels are fitted to. */
+export async function openNamedSpace(
+  device: Device,
+  { name, path }: SpaceWord,
+  real: ImageSet | null,
+  signal: AbortSignal,
+): Promise<FeatureSpace> {
+  const fit = real && { fit: real }
+  const file = path ?? (await fetched(name))
+  if (file === null) return openSpace(device, name, { signal, ...fit })
+  const weights = await openWeights(file, signal)
+  try {
+    return await openSpace(device, name, { signal, weights, ...fit })
+  } finally {
+    await weights.close()
+  }
+}
+
+/** Where the weights of a space lie that `tweedie fetch` knows; null where it knows none. */
+async function fetched(name: SpaceName): Promise<string | null> {
+  // inception-legacy-pytorch has those of inception.
+  const entry = catalogue.find((one) => one.kind === 'space' && `${name}-`.startsWith(`${one.name}-`))
+  if (!entry) return null
+  const file = weightsIn(cacheFile('weights'), entry)
+  if (await exists(file)) return file
+  return fail(
+    `--features ${name} needs its weights: tweedie fetch ${entry.name} gets them, or name them, ${name}=FILE.`,
+  )
+}
+
+/** How a table names it. */
+export const aboutOf = ({ name, dimension, preprocessing, weights }: FeatureSpace): EvaluatedSpace => ({
+  name,
+  dimension,
+  preprocessing,
+  weights,
+})
+
+/** All that a space sees of a set. */
+export async function featuresIn(
+  space: FeatureSpace,
+  { name, set, fingerprint }: NamedSet,
+  signal: AbortSignal,
+): Promise<SpaceFeatures> {
+  const compute = async (): Promise<SetFeatures> => {
+    const bar = progress(`Features of ${name} in ${space.name}`, set.length, 'images')
+    const run = { signal, onProgress: (done: number) => bar.update(done) }
+    try {
+      return space.all ? await space.all(set, run) : { features: await space.features(set, run) }
+    } finally {
+      bar.stop()
+    }
+  }
+  const features = await cachedFeatures({ ...aboutOf(space), images: fingerprint }, compute, signal)
+  return { name, imageName: (index) => set.imageName(index), ...features }
+}

@@ -1,0 +1,327 @@
+/** `tweedie evaluate` on small folders: what it prints and writes, what it computes once, and what it refuses. */
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { encodePng } from '../src/data/index.ts'
+import { encodeStatistics, type Evaluation, type MeasureName } from '../src/metrics/index.ts'
+import { temporaryFolder, tweedie } from './cli.ts'
+import { writePictures } from './forty-images.ts'
+import { numbers } from './op.ts'
+
+const at = temporaryFolder()
+const usual = process.env.XDG_CACHE_HOME
+beforeAll(() => {
+  process.env.XDG_CACHE_HOME = at('cache')
+  writePictures(at('real'))
+  // Noisy ones, and copies of real ones.
+  mkdirSync(at('noise'))
+  for (let i = 0; i < 12; i++) {
+    const data = Uint8Array.from(numbers(32 * 32 * 3, i), (value) => 128 + 40 * value)
+    writeFileSync(at(`noise/${i}.png`), encodePng({ width: 32, height: 32, channels: 3, data }))
+  }
+  mkdirSync(at('copies'))
+  for (const name of readdirSync(at('real')).slice(4, 24)) cpSync(at(`real/${name}`), at(`copies/${name}`))
+})
+afterAll(() => {
+  if (usual === undefined) delete process.env.XDG_CACHE_HOME
+  else process.env.XDG_CACHE_HOME = usual
+})
+
+const evaluate = (...argv: string[]) => tweedie(['evaluate', '--backend', 'cpu', ...argv, '--resamples', '20'])
+const result = (out: string): Evaluation => JSON.parse(readFileSync(at(`${out}/evaluation.json`), 'utf8')) as Evaluation
+const value = ({ measurements }: Evaluation, measure: MeasureName, method: number, space: string | null = 'features') =>
+  measurements.find((row) => row.measure === measure && row.space === space)?.values[method]?.value
+
+describe('evaluate', () => {
+  const argv = [
+    '--samples',
+    at('noise'),
+    '--samples',
+    at('copies'),
+    '--real',
+    at('real'),
+    '--features',
+    'features',
+    '--features',
+    'pixels',
+  ]
+
+  test('puts methods side by side in every space', async () => {
+    const { code, out, err } = await evaluate(...argv, '--out', at('all'))
+    expect(code, err.join('\n')).toBe(0)
+    expect(readdirSync(at('all')).sort()).toEqual(['evaluation.json', 'images.csv'])
+    const found = result('all')
+    expect(found.methods.map(({ name, images }) => [name, images])).toEqual([
+      ['noise', 12],
+      ['copies', 20],
+    ])
+    expect(found.spaces.map(({ name }) => name)).toEqual(['features', 'pixels'])
+    expect(found.reference).toEqual({ images: 40, by: null, space: null })
+    for (const space of ['features', 'pixels']) {
+      expect(value(found, 'precision', 1, space)).toBe(1)
+      expect(value(found, 'frechet', 0, space)).toBeGreaterThan(value(found, 'frechet', 1, space)!)
+      expect(value(found, 'avgknn', 0, space)).toBeGreaterThan(value(found, 'avgknn', 1, space)!)
+    }
+    expect(value(found, 'brightness', 0, null)).toBeCloseTo(0.5, 1)
+    const text = out.join('\n')
+    for (const { name, dimension, preprocessing, weights } of found.spaces) {
+      expect(text).toContain(`${name}: ${dimension} features; ${preprocessing}; weights ${weights}`)
+    }
+    expect(text).toMatch(/^precision ↑ +\S+ \(\S+ to \S+\) +1\.000 \(1\.000 to 1\.000\)$/m)
+    expect(found.warnings.join('\n')).toContain('different numbers of samples (noise 12, copies 20)')
+    // Copies have their originals nearest, without a held-out set.
+    const nearest = found.shown.find(({ method, space }) => method === 1 && space === 'pixels')!.nearest
+    expect(nearest.map(({ name, nearest: [{ name: real, distance }] }) => [name === real, distance])).toEqual(
+      nearest.map(() => [true, 0]),
+    )
+  })
+
+  test('has a row for every image', () => {
+    const [head, ...rows] = readFileSync(at('all/images.csv'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((row) => row.split(','))
+    expect(head.slice(0, 10)).toEqual([
+      'set',
+      'image',
+      'brightness',
+      'features_avgknn',
+      'features_lof',
+      'features_rarity',
+      'features_realism',
+      'features_balls',
+      'features_nearest',
+      'features_distance',
+    ])
+    expect(rows.map(([set]) => set)).toEqual([
+      ...Array<string>(12).fill('noise'),
+      ...Array<string>(20).fill('copies'),
+      ...Array<string>(40).fill('real'),
+    ])
+    expect(rows.every((row) => row.length === 17)).toBe(true)
+    const copies = rows.filter(([set]) => set === 'copies')
+    expect(copies.map((row) => [row[8], Number(row[9])])).toEqual(copies.map((row) => [row[1], 0]))
+    const mean = rows.slice(0, 12).reduce((sum, row) => sum + Number(row[3]), 0) / 12
+    expect(mean).toBeCloseTo(value(result('all'), 'avgknn', 0)!, 12)
+  })
+
+  test('computes features once, whatever a folder is called', async () => {
+    const before = readFileSync(at('all/evaluation.json'), 'utf8')
+    const again = await evaluate(...argv, '--out', at('all'))
+    expect([again.code, again.err.filter((line) => line.startsWith('Features'))]).toEqual([0, []])
+    expect(readFileSync(at('all/evaluation.json'), 'utf8')).toBe(before)
+    cpSync(at('noise'), at('renamed'), { recursive: true })
+    const renamed = await evaluate(
+      '--samples',
+      at('renamed'),
+      '--real',
+      at('real'),
+      '--features',
+      'features',
+      '--out',
+      at('renamed-out'),
+    )
+    expect([renamed.code, renamed.err.filter((line) => line.startsWith('Features'))]).toEqual([0, []])
+    expect(value(result('renamed-out'), 'kid', 0)).toBe(value(result('all'), 'kid', 0))
+  })
+
+  test('gives the same numbers on any number of threads', async () => {
+    const texts: string[] = []
+    for (const threads of ['1', '3']) {
+      rmSync(at('cache'), { recursive: true, force: true })
+      const { code, err } = await evaluate(
+        '--samples',
+        at('noise'),
+        '--real',
+        at('real'),
+        '--threads',
+        threads,
+        '--out',
+        at(`threads-${threads}`),
+      )
+      expect(code, err.join('\n')).toBe(0)
+      texts.push(readFileSync(at(`threads-${threads}/evaluation.json`), 'utf8'))
+    }
+    expect(texts[0]).toBe(texts[1])
+  })
+
+  test('measures to the rarest real images', async () => {
+    const { code, err } = await evaluate(
+      '--samples',
+      at('copies'),
+      '--real',
+      at('real'),
+      '--rarest',
+      '0.25',
+      '--by',
+      'lof',
+      '--out',
+      at('rarest'),
+    )
+    expect(code, err.join('\n')).toBe(0)
+    const found = result('rarest')
+    expect(found.reference).toEqual({ images: 10, by: 'lof', space: 'pixels' })
+    expect(value(found, 'avgknn', 0, 'pixels')).toBe(value(result('all'), 'avgknn', 1, 'pixels'))
+    expect(value(found, 'frechet', 0, 'pixels')).toBeGreaterThan(value(result('all'), 'frechet', 1, 'pixels')!)
+  })
+
+  test('holds out what a selection says, for C_T', async () => {
+    expect(
+      (await tweedie(['select', at('real'), '--hold-out', '0.4', '--seed', '1', '--out', at('split.json')])).code,
+    ).toBe(0)
+    const { code, err } = await evaluate(
+      '--samples',
+      at('copies'),
+      '--real',
+      at('real'),
+      '--select',
+      at('split.json'),
+      '--lof-k',
+      '10',
+      '--out',
+      at('split'),
+    )
+    expect(code, err.join('\n')).toBe(0)
+    const found = result('split')
+    expect([found.real.images, found.heldOut?.images]).toEqual([24, 16])
+    // Cells of 5 have fewer than 20 of 20 samples: that is said.
+    expect(value(found, 'copying', 0, 'pixels') ?? found.warnings.join()).toMatch(/no C_T: .*cell/)
+  })
+})
+
+describe('statistics', () => {
+  test('are written, and read as real images', async () => {
+    const { code, err } = await evaluate(
+      '--samples',
+      at('noise'),
+      '--real',
+      at('real'),
+      '--features',
+      'features',
+      '--save-statistics',
+      '--out',
+      at('saved'),
+    )
+    expect(code, err.join('\n')).toBe(0)
+    expect(readdirSync(at('saved')).sort()).toEqual([
+      'evaluation.json',
+      'images.csv',
+      'statistics-noise-features.npz',
+      'statistics-real-features.npz',
+    ])
+    const read = await evaluate(
+      '--samples',
+      at('noise'),
+      '--real',
+      at('saved/statistics-real-features.npz'),
+      '--features',
+      'features',
+      '--out',
+      at('read'),
+    )
+    expect(read.code, read.err.join('\n')).toBe(0)
+    expect(value(result('read'), 'frechet', 0)).toBeCloseTo(value(result('saved'), 'frechet', 0)!, 10)
+    expect(result('read').measurements.map(({ measure }) => measure)).toEqual(['frechet', 'brightness'])
+  })
+
+  test('of another space are refused', async () => {
+    const real = at('saved/statistics-real-features.npz')
+    const moments = { mean: Float64Array.of(1, 2), covariance: Float64Array.of(1, 0, 0, 1) }
+    writeFileSync(at('two.npz'), encodeStatistics({ features: moments, spatial: null, space: null }))
+    const cases: [string[], string][] = [
+      [
+        ['--samples', at('noise'), '--real', at('two.npz'), '--features', 'features'],
+        'statistics of another space: expected 232 numbers in mu, as features has, found 2.',
+      ],
+      [['--samples', real, '--real', at('real')], 'holds statistics: name the images'],
+      [
+        ['--samples', at('noise'), '--real', real, '--rarest', '5'],
+        '--rarest chooses among real images, and --real holds statistics.',
+      ],
+      [['--samples', at('noise'), '--real', real, '--held-out', at('real')], 'of which no part can be held out'],
+    ]
+    for (const [argv, message] of cases) expect(await refusal(...argv)).toContain(message)
+  })
+})
+
+async function refusal(...argv: string[]): Promise<string> {
+  const { code, err } = await evaluate(...argv, '--out', at('never'))
+  expect([code, existsSync(join(at('never'), 'evaluation.json'))]).toEqual([1, false])
+  return err.at(-1) ?? ''
+}
+
+describe('refuses in one sentence', () => {
+  const picture = (side: number, shade: number): Uint8Array =>
+    encodePng({ width: side, height: side, channels: 3, data: new Uint8Array(side * side * 3).fill(shade) })
+  const folder = (name: string, ...files: Uint8Array[]): string => {
+    mkdirSync(at(name), { recursive: true })
+    files.forEach((bytes, i) => writeFileSync(at(`${name}/${i}.png`), bytes))
+    return at(name)
+  }
+  const samples = ['--samples', at('noise')]
+  const real = ['--real', at('real')]
+
+  test.each<[string, () => string[], string]>([
+    [
+      'one image',
+      () => ['--samples', folder('one', picture(32, 9)), ...real],
+      'one: expected at least 6 images, for their 5 neighbours, found one.',
+    ],
+    [
+      'fewer than k',
+      () => [...samples, ...real, '--k', '12'],
+      'noise: expected at least 13 images, for their 12 neighbours, found 12.',
+    ],
+    [
+      'few real images',
+      () => [...samples, '--real', at('noise')],
+      'real: expected at least 21 images, for their 20 neighbours, found 12.',
+    ],
+    [
+      'mixed sizes',
+      () => ['--samples', folder('mixed', picture(32, 1), picture(16, 2)), ...real],
+      'expected images of one size, found 32 x 32 (0.png) and 16 x 16 (1.png)',
+    ],
+    [
+      'constant images',
+      () => ['--samples', folder('flat', ...Array<Uint8Array>(9).fill(picture(32, 7))), ...real],
+      'flat: all 9 images have the same features in the space pixels',
+    ],
+    ['a method twice', () => [...samples, ...samples, ...real], 'is given twice'],
+    ['no such space', () => [...samples, ...real, '--features', 'pixel'], '--features: expected a space'],
+    [
+      'a space without weights',
+      () => [...samples, ...real, '--features', 'inception-legacy-pytorch'],
+      'needs its weights: tweedie fetch inception gets them',
+    ],
+    [
+      'a space twice',
+      () => [...samples, ...real, '--features', 'pixels', '--features', 'pixels'],
+      '--features pixels is given twice.',
+    ],
+    [
+      'a part of none',
+      () => [...samples, ...real, '--rarest', '1'],
+      '--rarest: expected a part below 1, as in 0.2, or how many, as in 1000, found "1".',
+    ],
+    ['more than there are', () => [...samples, ...real, '--rarest', '50'], '--rarest 50: there are 40 real images.'],
+    ['nothing to choose', () => [...samples, ...real, '--by', 'lof'], '--rarest says how many'],
+    ['no scores', () => [...samples, ...real, '--rarest', '5', '--by', 'score'], '--by score needs --scores FILE'],
+    [
+      'too few of the rarest',
+      () => [...samples, ...real, '--rarest', '5'],
+      '--rarest 5: expected at least 6 real images, for their 5 neighbours, found 5.',
+    ],
+    ['no samples', () => real, '--samples is required'],
+  ])('%s', async (_, argv, message) => {
+    expect(await refusal(...argv())).toContain(message)
+  })
+
+  test('results of others', async () => {
+    const { code, err } = await evaluate('--samples', at('noise'), '--real', at('real'), '--k', '4', '--out', at('all'))
+    expect([code, err.at(-1)]).toEqual([
+      1,
+      expect.stringContaining('holds the results of other images, spaces or settings'),
+    ])
+  })
+})
