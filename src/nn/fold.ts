@@ -16,7 +16,7 @@ const normTensors = ['weight', 'bias', 'running_mean', 'running_var'] as const
 export const batchNormEntries = (key: string, channels: number): [string, number[]][] =>
   normTensors.map((name) => [`${key}.${name}`, [channels]])
 
-/** A file's tensors but PyTorch's `num_batches_tracked`, how often a batch norm was trained: nothing computes with it. */
+/** A file's tensors but PyTorch's `num_batches_tracked`, how often a norm was trained: nothing computes with it. */
 export const withoutCounters = <T>(tensors: ReadonlyMap<string, T>): Map<string, T> =>
   new Map([...tensors].filter(([key]) => !key.endsWith('.num_batches_tracked')))
 
