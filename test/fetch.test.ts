@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { rename } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -93,7 +93,10 @@ beforeAll(async () => {
         }
         if (hangs !== null) return
         if (end === null && now.overstated === 0) response.end()
-        else setTimeout(() => response.destroy(), 20)
+        else {
+          await written((part ? start : 0) + (end ?? body.length))
+          response.destroy()
+        }
       })(),
   )
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
@@ -106,6 +109,20 @@ beforeEach(() => {
   asked = []
   files = new Map()
 })
+
+/**
+ * Waits until a client has written so many bytes of a file: when a connection breaks it loses what it was sent and has
+ * not read. A second, where it keeps no file.
+ */
+async function written(bytes: number): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    const sizes = readdirSync(at('.'), { recursive: true }).map(
+      (name) => statSync(at(String(name)), { throwIfNoEntry: false })?.size,
+    )
+    if (sizes.includes(bytes)) return
+    await new Promise((done) => setTimeout(done, 5))
+  }
+}
 
 let folders = 0
 const newFolder = (): string => at(`folder${folders++}`)
