@@ -13,6 +13,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from '../src/tweedie/catalogue.ts'
 import { entryNamed } from '../src/cli/commands/fetch.ts'
 import { fetchWeights } from '../src/tweedie/fetch.node.ts'
+import { spaceNames } from '../src/metrics/index.ts'
 import { describeModel, lpipsStateDict, planOf, preset, presetNames, stateDictOf } from '../src/nn/index.ts'
 import { batchNormEntries } from '../src/nn/fold.ts'
 import { lpipsNetOf } from '../src/nn/lpips-plan.ts'
@@ -490,9 +491,16 @@ describe('the catalogue', () => {
         expect(file.sha256.source).not.toBe('')
       }
     }
-    // Two files cannot have one hash: the mark of a copied line.
-    const hashes = catalogue.flatMap(filesOf).flatMap(({ sha256: hash }) => (hash ? [hash.digits] : []))
+    // Two files cannot have one hash: the mark of a copied line. (VGG-16 is a space, and a part of LPIPS.)
+    const files = new Map(catalogue.flatMap(filesOf).map((file) => [file.url, file.sha256?.digits]))
+    const hashes = [...files.values()].filter((digits) => digits !== undefined)
     expect(new Set(hashes).size).toBe(hashes.length)
+  })
+
+  test('a network of a feature space is fetched under the name of the space', () => {
+    const spaces = catalogue.filter(({ kind }) => kind === 'space').map(({ name }) => name)
+    expect(spaces.filter((name) => !(spaceNames as readonly string[]).includes(name))).toEqual([])
+    expect(spaces).toEqual(expect.arrayContaining(['inception', 'resnet50', 'vgg16', 'dino-vits16', 'dino-vitb16']))
   })
 
   test('an unknown name, and the one that lies where no program gets it', () => {

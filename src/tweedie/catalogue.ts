@@ -7,6 +7,7 @@
  * that a program may ask. Download it by hand and `tweedie convert` it with --preset celeba64_uncond.
  */
 import { inceptionStateDict } from '../nn/inception-plan.ts'
+import { resNet50, resNetStateDict, vgg16StateDict, viTB16, viTS16, viTStateDict } from '../nn/index.ts'
 import type { LpipsNet } from '../nn/lpips-plan.ts'
 import type { Shape } from '../tensor/index.ts'
 
@@ -126,6 +127,36 @@ const lpips = (net: LpipsNet, backboneFile: PublishedFile, linFile: PublishedFil
   lin: linFile,
 })
 
+/** The network of a feature space of torchvision. */
+const ofTorchvision = (
+  name: string,
+  file: PublishedFile,
+  stateDict: () => ReadonlyMap<string, Shape>,
+): CatalogueEntry => ({ kind: 'space', name, licence: 'BSD-3', stateDict, file })
+
+/** torchvision's first weights (IMAGENET1K_V1), with which features have been published. */
+const torchvision: readonly CatalogueEntry[] = [
+  ofTorchvision('resnet50', backbone('resnet50', '0676ba61', 'torchvision/models/resnet.py'), () =>
+    resNetStateDict(resNet50),
+  ),
+  ofTorchvision('vgg16', backbone('vgg16', '397923af', 'torchvision/models/vgg.py'), () => vgg16StateDict()),
+  ofTorchvision('resnet18', backbone('resnet18', 'f37072fd', 'torchvision/models/resnet.py'), () =>
+    resNetStateDict({ block: 'basic', layers: [2, 2, 2, 2] }),
+  ),
+]
+
+/** A backbone of DINO; nobody publishes a hash of it. */
+const dino = (name: string, file: string, stateDict: () => ReadonlyMap<string, Shape>): CatalogueEntry => ({
+  kind: 'space',
+  name,
+  licence: 'Apache-2.0',
+  stateDict,
+  file: {
+    url: `https://dl.fbaipublicfiles.com/dino/${file}/${file}.pth`,
+    source: 'facebookresearch/dino README.md, Pretrained models',
+  },
+})
+
 /** Ported from TensorFlow's inception-2015-12-05, which is under the same licence. */
 const inception: CatalogueEntry = {
   kind: 'space',
@@ -160,6 +191,9 @@ export const catalogue: readonly CatalogueEntry[] = [
     lin('vgg', 'a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868'),
   ),
   inception,
+  ...torchvision,
+  dino('dino-vits16', 'dino_deitsmall16_pretrain', () => viTStateDict(viTS16)),
+  dino('dino-vitb16', 'dino_vitbase16_pretrain', () => viTStateDict(viTB16)),
 ]
 
 /** The files of an entry. */
