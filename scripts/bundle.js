@@ -1,10 +1,9 @@
 /**
- * The library for `<script type="module">`, made by the build: minified modules that import nothing but each
- * other, where `dist/` has one module a source file and imports packages. Each backend is a chunk that a page
- * fetches when it uses it.
+ * What the build bundles, where the rest of `dist/` has one module a source file and imports packages: the library for
+ * `<script type="module">`, whose backends are chunks that a page fetches when it uses them, and what draws charts.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { build } from 'esbuild'
 import { root } from './steps.js'
 
@@ -37,16 +36,44 @@ export const chunked = {
  */
 export async function bundle(folder) {
   const { metafile } = await build({ ...chunked, outdir: folder })
-  const packages = new Set(
-    Object.keys(metafile.inputs).flatMap((file) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1] ?? []),
-  )
-  writeFileSync(join(folder, 'LICENSES.txt'), ['tweedie', ...[...packages].sort()].map(licence).join('\n'))
+  writeLicences(join(folder, 'LICENSES.txt'), [root, ...packagesIn(metafile)])
 }
 
-/** @param {string} name */
-function licence(name) {
-  const folder = name === 'tweedie' ? root : join(root, 'node_modules', name)
-  const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+/**
+ * Puts the packages that a compiled module imports into it, and their licences beside it.
+ *
+ * @param {string} file
+ */
+export async function bundlePackages(file) {
+  const { metafile } = await build({
+    ...options,
+    platform: 'node',
+    entryPoints: [file],
+    outfile: file,
+    allowOverwrite: true,
+  })
+  writeLicences(join(dirname(file), 'LICENSES.txt'), packagesIn(metafile))
+}
+
+/**
+ * Folders of the packages in a bundle. One may lie in another's.
+ *
+ * @param {import('esbuild').Metafile} metafile
+ */
+function packagesIn({ inputs }) {
+  const folders = Object.keys(inputs).flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? [])
+  return [...new Set(folders)].sort().map((folder) => join(root, folder))
+}
+
+/**
+ * @param {string} file
+ * @param {string[]} folders Of packages.
+ */
+const writeLicences = (file, folders) => writeFileSync(file, folders.map(licence).join('\n'))
+
+/** @param {string} folder Of a package. */
+function licence(folder) {
+  const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
   const file = readdirSync(folder).find((file) => /^licen[cs]e/i.test(file))
   return `${name} ${version}: ${license}\n\n${file ? readFileSync(join(folder, file), 'utf8').trim() : ''}\n`
 }

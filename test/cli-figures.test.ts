@@ -14,8 +14,8 @@ test('counts', () => {
   ])
 })
 
-test('a page of few images: its median is one, equal scores have a histogram, and one image is no images', () => {
-  const page = (scores: number[]): string => {
+test('a page of few images: its median is one, equal scores have a histogram, and one image is no images', async () => {
+  const page = (scores: number[]): Promise<string> => {
     const picture = { width: 1, height: 1, channels: 1, data: Uint8Array.of(0) } as const
     return scorePage({
       name: 'd',
@@ -42,12 +42,12 @@ test('a page of few images: its median is one, equal scores have a histogram, an
   const row = (html: string): string[] =>
     [.../<tr><th>all<\/th>(.*?)<\/tr>/.exec(html)![1].matchAll(/<td>([^<]*)/g)].map(([, cell]) => cell)
   // images, mean, lowest, median, highest
-  expect(row(page([1, 2]))).toEqual(['2', '1.500', '1.000', '1.500', '2.000'])
-  expect(row(page([4, 1, 2]))).toEqual(['3', '2.333', '1.000', '2.000', '4.000'])
-  const one = page([0.25])
+  expect(row(await page([1, 2]))).toEqual(['2', '1.500', '1.000', '1.500', '2.000'])
+  expect(row(await page([4, 1, 2]))).toEqual(['3', '2.333', '1.000', '2.000', '4.000'])
+  const one = await page([0.25])
   expect(row(one)).toEqual(['1', ...new Array<string>(4).fill('0.2500')])
   expect(one).toContain('of the 1 rarest image <b>')
-  expect(page([2, 2])).not.toMatch(/NaN|Infinity/)
+  expect(await page([2, 2])).not.toMatch(/NaN|Infinity/)
 })
 
 test('what a damaged state says of its evaluations does not reach a page', () => {

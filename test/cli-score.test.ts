@@ -203,7 +203,7 @@ describe('score', () => {
     for (const text of [
       'step 908 of the training',
       'averaged over 2 draws',
-      'aria-label="histogram, cat: 4"',
+      'aria-label="cat: 4"',
       '<th>dog</th><td>6</td>',
       'of the 5 rarest images',
     ])

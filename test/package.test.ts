@@ -256,6 +256,18 @@ describe('installed', () => {
     )
   })
 
+  test('charts are drawn by what the build has bundled, with its licences: no package of it is installed', async () => {
+    const above = join(folder, '../node_modules')
+    const pages = join(above, 'tweedie/dist/cli/pages')
+    const { lineChart } = (await import(join(pages, 'chart.js'))) as typeof import('../src/cli/pages/chart.ts')
+    const lines = [{ name: 'loss', x: [1, 2], y: [2, 1] }]
+    expect(await lineChart({ title: 'loss', x: { label: 'step' }, y: { label: 'loss' }, lines })).toMatch(/<svg.*<path/)
+    expect(readdirSync(above).filter((name) => /^(d3|linkedom|@observablehq)/.test(name))).toEqual([])
+    const licences = readFileSync(join(pages, 'LICENSES.txt'), 'utf8')
+    expect(licences).toMatch(/^@observablehq\/plot [\d.]+: ISC$/m)
+    expect(licences).toMatch(/^linkedom [\d.]+: ISC$/m)
+  })
+
   // The drivers of Linux are chosen by environment variables; elsewhere the system's own driver is the only one.
   if (process.platform === 'linux') {
     if (process.arch === 'x64') {

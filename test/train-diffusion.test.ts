@@ -98,7 +98,9 @@ describe('a run', () => {
     // Five pictures in three columns.
     expect([width, height]).toEqual([208, 140])
     const page = readFileSync(join(out, 'report.html'), 'utf8')
-    for (const text of ['Step 6 of 6', 'new uPlot(', 'held out', 'mse q3']) expect(page).toContain(text)
+    for (const text of ['Step 6 of 6', 'aria-label="mse while training"', 'held out', 'mse q3']) {
+      expect(page).toContain(text)
+    }
     const drawn = await tweedie([
       'sample',
       '--model',

@@ -76,7 +76,7 @@ async function train(
       signal.throwIfAborted()
       return { step, values }
     },
-    page: () => `${trainer.step}: ${JSON.stringify([trainer.rows, trainer.evaluations, trainer.history])}`,
+    page: async () => `${trainer.step}: ${JSON.stringify([trainer.rows, trainer.evaluations, trainer.history])}`,
   }
   try {
     await using _ = await claimRun('train', run.settings, [])

@@ -330,16 +330,22 @@ function reviewed(all: readonly Review[], samples: Uint8Array | null): { curves:
     { name: 'training images', y: reviews.map(({ train }) => train.mse) },
     ...(last.heldOut ? [{ name: 'held-out images', y: reviews.map(({ heldOut }) => heldOut?.mse ?? null) }] : []),
   ]
-  const row = (name: string, { images, mse, vb, mseByQuartile }: Evaluation): string[] => [
+  const sets = [last.train, ...(last.heldOut ? [last.heldOut] : [])]
+  const row = (name: string, pick: (of: Evaluation) => number | null | undefined): string[] => [
     name,
-    String(images),
-    ...[mse, vb, ...mseByQuartile].map((value) => value?.toPrecision(4) ?? ''),
+    ...sets.map((of) => pick(of)?.toPrecision(4) ?? ''),
   ]
-  const rows = [row('training', last.train), ...(last.heldOut ? [row('held out', last.heldOut)] : [])]
+  const rows = [
+    ['images', ...sets.map(({ images }) => String(images))],
+    row('mse', ({ mse }) => mse),
+    row('vb', ({ vb }) => vb),
+    ...quartiles.map((q, i) => row(`mse ${q}`, ({ mseByQuartile }) => mseByQuartile[i])),
+  ]
   return {
     curves: [
       {
         title: `mse of ${last.average}, on the same images, steps and noise every time`,
+        label: 'mse',
         log: true,
         x: reviews.map(({ images }) => images),
         lines,
@@ -347,6 +353,6 @@ function reviewed(all: readonly Review[], samples: Uint8Array | null): { curves:
     ],
     body:
       `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>` +
-      `${htmlTable(rows, ['images', 'number', 'mse', 'vb', ...quartiles.map((q) => `mse ${q}`)])}\n${sheet}`,
+      `${htmlTable(rows, ['', 'training', ...(last.heldOut ? ['held out'] : [])])}\n${sheet}`,
   }
 }

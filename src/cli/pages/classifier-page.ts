@@ -44,8 +44,9 @@ export function evaluationsOf(
   const last = reviews.at(-1)
   if (!last) return { curves: [], body: '' }
   const x = reviews.map(({ images }) => images)
-  const curve = (title: string, log: boolean, pick: (of: ClassifierEvaluation) => number): Curve => ({
+  const curve = (title: string, label: string, log: boolean, pick: (of: ClassifierEvaluation) => number): Curve => ({
     title,
+    label,
     log,
     x,
     lines: [
@@ -55,34 +56,31 @@ export function evaluationsOf(
         : []),
     ],
   })
-  const row = (
-    name: string,
-    { images, loss, lossByQuartile, acc1, acc1ByQuartile }: ClassifierEvaluation,
-  ): string[] => [
-    name,
-    String(images),
-    ...[loss, ...lossByQuartile].map((value) => value.toPrecision(4)),
-    ...[acc1, ...acc1ByQuartile].map(percent),
-  ]
+  // A measure a row: five quartiles side by side would be wider than a phone.
+  const sets = [last.train, ...(last.heldBack ? [last.heldBack] : [])]
   const five = ['', ...quartiles]
   const rows = [
-    row('training', last.train),
-    ...(last.heldBack ? [row('held back', last.heldBack)] : []),
-    ['guessing', '', ...five.map(() => guess.loss.toPrecision(4)), ...five.map(() => percent(guess.acc1))],
-  ]
-  const heads = [
-    'images',
-    'number',
-    'loss',
-    ...quartiles.map((q) => `loss ${q}`),
-    'acc@1',
-    ...quartiles.map((q) => `acc@1 ${q}`),
+    ['images', ...sets.map(({ images }) => String(images)), ''],
+    ...five.map((q, i) => {
+      const losses = sets.map(({ loss, lossByQuartile }) => [loss, ...lossByQuartile][i])
+      return [`loss ${q}`.trim(), ...[...losses, guess.loss].map((value) => value.toPrecision(4))]
+    }),
+    ...five.map((q, i) => {
+      const parts = sets.map(({ acc1, acc1ByQuartile }) => [acc1, ...acc1ByQuartile][i])
+      return [`acc@1 ${q}`.trim(), ...[...parts, guess.acc1].map(percent)]
+    }),
   ]
   return {
     curves: [
-      curve(`loss of ${last.average}, on the same images, steps and noise every time`, true, ({ loss }) => loss),
-      curve('acc@1, likewise', false, ({ acc1 }) => acc1),
+      curve(
+        `loss of ${last.average}, on the same images, steps and noise every time`,
+        'loss',
+        true,
+        ({ loss }) => loss,
+      ),
+      curve('acc@1, likewise', 'acc@1', false, ({ acc1 }) => acc1),
     ],
-    body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>${htmlTable(rows, heads)}`,
+    body: `<h2>Evaluation after ${last.images.toLocaleString('en')} images</h2>
+${htmlTable(rows, ['', 'training', ...(last.heldBack ? ['held back'] : []), 'guessing'])}`,
   }
 }

@@ -76,11 +76,8 @@ export function memorizationPage(
   const sections = measures.map(
     ({ name, samples, heldOut, nearer }, m) => `<h2>In ${escapeHtml(what(name))}</h2>
 ${htmlTable(
-  [
-    ['samples', ...samples.map(figure)],
-    ['held-out images', ...heldOut.map(figure)],
-  ],
-  ['distance to the nearest training image', ...levelNames],
+  levelNames.map((level, i) => [level, figure(samples[i]), figure(heldOut[i])]),
+  ['distance to the nearest training image', 'samples', 'held-out images'],
 )}
 <p><b>${(100 * nearer).toFixed(1)} %</b> of the samples are nearer to a training image than 99 % of the held-out images are; of images like the held-out ones 1 % would be.</p>
 <h3>The nearest ${nearest[m].pairs.length}: a sample, and its training image turned to fit</h3>

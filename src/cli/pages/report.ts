@@ -7,7 +7,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { join, parse, relative, sep } from 'node:path'
 import { imageHeader } from '../../data/decode.ts'
 import { writeText } from '../../io/file.node.ts'
-import { escapeHtml, htmlPage, htmlTable } from './html.ts'
+import { escapeHtml, htmlPage, htmlTable, settingsTable } from './html.ts'
 import { slowProgress } from '../progress.ts'
 import type { RunRecord } from '../sampling/run-record.ts'
 
@@ -56,6 +56,7 @@ export async function writeReport(
   const first = join(runs[0].folder, runs[0].record.samples[0].file)
   const side = imageHeader(await readFile(first), first)?.width ?? 1
   const pixels = Math.max(1, Math.floor(128 / side)) * side
+  const more = style(runs.length * pixels + 12 * (runs.length - 1) + 14)
   const bar = slowProgress('Report', 'pages')
   for (let page = pages - 1; page >= 0; page--) {
     signal.throwIfAborted()
@@ -63,7 +64,8 @@ export async function writeReport(
     const members = pages === 1 ? samples.keys() : order.slice(page * perPage, (page + 1) * perPage)
     const cards: string[] = []
     for (const k of members) cards.push(await card(runs, k, rank.get(k)!, pixels, source))
-    const html = page === 0 ? mainPage(runs, { title, intro }, cards, pages) : furtherPage(title, cards, page, pages)
+    const html =
+      page === 0 ? mainPage(runs, { title, intro }, cards, pages, more) : furtherPage(title, cards, page, pages, more)
     await writeText(join(folder, pageFile(page)), html, signal)
   }
   bar.stop()
@@ -87,6 +89,7 @@ function mainPage(
   { title, intro }: ReportOptions,
   cards: readonly string[],
   pages: number,
+  more: string,
 ): string {
   const order =
     pages === 1
@@ -106,15 +109,11 @@ ${timings(runs)}`
   const footer =
     `tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR ` +
     '2024): the distance of an image from what the model makes of it after noise; higher is rarer.'
-  return htmlPage({ title, body, footer, more: style })
+  return htmlPage({ title, body, footer, more })
 }
 
-const furtherPage = (title: string, cards: readonly string[], index: number, pages: number): string =>
-  htmlPage({
-    title,
-    body: `${links(index, pages)}\n<main>${cards.join('\n')}</main>\n${links(index, pages)}`,
-    more: style,
-  })
+const furtherPage = (title: string, cards: readonly string[], index: number, pages: number, more: string): string =>
+  htmlPage({ title, body: `${links(index, pages)}\n<main>${cards.join('\n')}</main>\n${links(index, pages)}`, more })
 
 /** Of several runs the scores of the last one order the samples. */
 const byLast = (runs: readonly ReportRun[]): string =>
@@ -125,13 +124,16 @@ function links(here: number, pages: number): string {
   return `<nav>${Array.from({ length: pages }, (_, i) => link(i)).join(' ')}</nav>`
 }
 
-const style = `
+/** Cards share the width of the page, and pictures that of their card; `card` is a card's least width in pixels. */
+const style = (card: number): string => `
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, ${card}px), 1fr)) }
 .card { display: flex; gap: 12px }
+.card figure { flex: 1 }
 .card figure div { gap: 2px; align-items: end }
+.card img { width: 100%; height: auto }
+.card img + img { width: 25% }
 #sorted:checked ~ main .card { order: var(--rank) }
-#sorted { margin-right: .5em }
-.note { background: #fff6d6; padding: .4em .8em; border-radius: 6px }
-@media (prefers-color-scheme: dark) { .note { background: #4a3f10 } }`
+#sorted { margin-right: .5em }`
 
 async function card(
   runs: readonly ReportRun[],
@@ -211,7 +213,7 @@ function metrics(runs: readonly ReportRun[]): string {
     .join('')
 }
 
-/** One row an option; one column where all runs agree. */
+/** A row an option: first those that differ between runs, a column a run, then those in which all agree. */
 function settings(runs: readonly ReportRun[]): string {
   const keys = unique(runs.flatMap(({ record }) => Object.keys(record.options))).filter(
     (key) => key !== 'out' && key !== 'save',
@@ -222,10 +224,13 @@ function settings(runs: readonly ReportRun[]): string {
     const sum = sha256[key]
     return sum === undefined ? String(value) : `${parse(String(value)).base} (sha256 ${sum.slice(0, 16)}…)`
   }
-  return htmlTable(
-    keys.map((key) => [key, ...runs.map((run) => shown(run, key))]),
-    heads(runs),
-  )
+  const rows = keys.map((key) => [key, ...runs.map((run) => shown(run, key))] as const)
+  const agree = (row: readonly string[]): boolean => row.slice(2).every((value) => value === row[1])
+  const differing = rows.filter((row) => !agree(row))
+  return [
+    ...(differing.length > 0 ? [settingsTable(differing, heads(runs))] : []),
+    settingsTable(rows.filter(agree).map((row) => row.slice(0, 2))),
+  ].join('\n')
 }
 
 /** What is not as it was published. */
@@ -243,7 +248,7 @@ function timings(runs: readonly ReportRun[]): string {
   const total = (run: ReportRun, pick: (batch: RunRecord['seconds']['batches'][number]) => number): number =>
     run.record.seconds.batches.reduce((sum, batch) => sum + pick(batch), 0)
   const rows: [string, (run: ReportRun) => string][] = [
-    ['started', ({ record }) => record.started],
+    ['started', ({ record }) => record.started.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')],
     ['device and weights', ({ record }) => `${record.seconds.load.toFixed(1)} s`],
     ['sampling', (run) => `${total(run, ({ seconds }) => seconds).toFixed(1)} s`],
     [

@@ -7,7 +7,8 @@ import { encodePng, type Image } from '../../data/index.ts'
 import type { ScoreSettings } from '../../diffusion/index.ts'
 import { quantiles } from '../../metrics/index.ts'
 import { counted } from '../counted.ts'
-import { escapeHtml, htmlPage, htmlTable, inlinePng } from './html.ts'
+import { histogram } from './chart.ts'
+import { escapeHtml, htmlPage, htmlTable, inlinePng, settingsTable } from './html.ts'
 
 /** Most images on a page, and of those the rarest and as many of the most common. */
 const most = 400
@@ -71,7 +72,7 @@ export function pageGroups(scores: ArrayLike<number>): Group[] {
   ]
 }
 
-export function scorePage(page: ScorePage): string {
+export async function scorePage(page: ScorePage): Promise<string> {
   const { name, scores, settings, classes, groups } = page
   const { distance, t, timestep, draws, conditional } = settings
   const label = (place: number): string => (classes ? `${classes.names[classes.labels[place]]}, ` : '')
@@ -93,12 +94,12 @@ export function scorePage(page: ScorePage): string {
   }
   const body = `<p>Each pair is an image and what the model makes of it after it was drowned in noise (its Tweedie reconstruction, first draw). The minority score is the distance between the two, here ${escapeHtml(distance)}, averaged over ${counted(draws, 'draw')}: the model gives back what is common, so a high score means rare${conditional ? ' among its class' : ''}.</p>
 <h2>Scores</h2>
-${histograms(page)}
+${await histograms(page)}
 ${byClass(page)}
 ${brightness(page)}
 ${groups.map(({ title, members }) => `<h2>${escapeHtml(title)}</h2>\n<main>${members.map(card).join('\n')}</main>`).join('\n')}
 <h2>Settings</h2>
-${htmlTable([
+${settingsTable([
   ['data', name],
   ['images', String(scores.length)],
   ['model', `${page.model} (sha256 ${settings.model.slice(0, 16)}…)`],
@@ -136,42 +137,19 @@ export function thumbnail(image: Image): Image {
   return { width: columns, height: rows, channels, data: out }
 }
 
-const bins = 48
-
-/** The histogram of all scores, and below it, on the same axis, one for each class (the first two dozen). */
-function histograms({ scores, classes }: ScorePage): string {
+/** The histogram of all scores, and on the same axis one for each class (the first two dozen). */
+async function histograms({ scores, classes, settings: { distance } }: ScorePage): Promise<string> {
   const sorted = Float64Array.from(scores).sort()
-  const [low, high] = [sorted[0], sorted.at(-1)!]
-  const all = histogram(sorted, low, high, 'all images', 160)
-  if (!classes) return all
-  const present = classMembers(classes, scores)
+  const x = { label: `minority score (${distance})`, domain: [sorted[0], sorted.at(-1)!] } as const
+  const present = classes ? classMembers(classes, scores) : []
   const shown = present
     .slice(0, 24)
-    .map(({ name, scores: some }) => histogram(some, low, high, `${name}: ${some.length}`, 60))
-  const rest = present.length > 24 ? `<p>The first 24 of ${present.length} classes.</p>` : ''
-  return [all, ...shown, rest].join('\n')
-}
-
-function histogram(scores: ArrayLike<number>, low: number, high: number, title: string, height: number): string {
-  const counts = new Array<number>(bins).fill(0)
-  for (let i = 0; i < scores.length; i++)
-    counts[Math.min(bins - 1, Math.floor(((scores[i] - low) / (high - low || 1)) * bins))]++
-  const top = Math.max(...counts)
-  const width = 12
-  const bars = counts.map((count, i) => {
-    const bar = (count / top) * height
-    return (
-      `<rect x="${i * width}" y="${(16 + height - bar).toFixed(1)}" width="${width - 1}" ` +
-      `height="${bar.toFixed(1)}"><title>${count} from ` +
-      `${(low + ((high - low) * i) / bins).toPrecision(4)}</title></rect>`
-    )
-  })
-  return (
-    `<svg width="${bins * width}" height="${height + 36}" font-size="12" role="img" aria-label="histogram, ` +
-    `${escapeHtml(title)}"><text x="0" y="12">${escapeHtml(title)}</text>${bars.join('')}` +
-    `<text x="0" y="${height + 30}">${low.toPrecision(4)}</text><text x="${bins * width}" y="${height + 30}" ` +
-    `text-anchor="end">${high.toPrecision(4)}</text></svg>`
+    .map(({ name, scores: some }) => ({ title: `${name}: ${some.length}`, values: some as ArrayLike<number> }))
+  const drawn = await Promise.all(
+    [{ title: 'all images', values: sorted }, ...shown].map((one) => histogram({ ...one, x })),
   )
+  const rest = present.length > 24 ? `<p>The first 24 of ${present.length} classes.</p>` : ''
+  return `<div class="charts">${drawn.join('\n')}</div>${rest}`
 }
 
 const mean = (values: readonly number[]): number => values.reduce((sum, v) => sum + v, 0) / values.length

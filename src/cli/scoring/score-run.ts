@@ -193,7 +193,7 @@ async function writePage(
     names:
       head.classNames ?? Array.from({ length: head.classes.reduce((a, b) => Math.max(a, b)) + 1 }, (_, c) => String(c)),
   }
-  const html = scorePage({
+  const html = await scorePage({
     name: basename(set.name),
     model: basename(model.path),
     settings: head,

@@ -50,7 +50,7 @@ export interface TrainRun {
   /** What a review leaves in the trainer's evaluations, when it comes from a file. */
   readonly isReview: Check
   /** The run's page; called after every checkpoint. */
-  readonly page: () => string
+  readonly page: () => Promise<string>
 }
 
 /** Every name that a training writes in its folder. */
@@ -216,7 +216,7 @@ async function saveRun({ trainer, settings: { out }, run, metadata, page }: Trai
     )
   }
   await writeText(join(out, 'log.csv'), logCsv(trainer.rows, trainer.task.groups))
-  await writeText(join(out, 'report.html'), page())
+  await writeText(join(out, 'report.html'), await page())
 }
 
 /** Images a second over the last 30 seconds or so. */

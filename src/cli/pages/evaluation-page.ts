@@ -1,0 +1,248 @@
+/**
+ * The page of an evaluation: methods side by side in a table with intervals and as charts, how rare their images are
+ * beside the real ones, precision against rarity, and the samples at both ends with the real images nearest to them.
+ */
+import { encodePng, type ImageSet } from '../../data/index.ts'
+import {
+  measures,
+  type Distribution,
+  type Estimate,
+  type EvaluatedSet,
+  type EvaluatedSpace,
+  type Evaluation,
+  type Measurement,
+  type PrecisionByRarity,
+  type ShownSample,
+  type ShownSamples,
+} from '../../metrics/evaluation.ts'
+import { counted } from '../counted.ts'
+import { intervalChart, lineChart } from './chart.ts'
+import { escapeHtml, htmlPage, inlinePng, settingsTable } from './html.ts'
+import { thumbnail } from './score-page.ts'
+
+/** Where the pictures are read from. */
+export interface EvaluationImages {
+  /** By method; null where there are statistics and no images. */
+  readonly methods: readonly (ImageSet | null)[]
+  /** What the indices of {@link ShownSample.nearest} count; null where there are statistics and no images. */
+  readonly real: ImageSet | null
+}
+
+/** The page as HTML, complete in itself. Throws what reading an image throws, and the reason of `signal`. */
+export async function evaluationPage(
+  evaluation: Evaluation,
+  images: EvaluationImages,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { methods, spaces, warnings, version } = evaluation
+  const sections: string[] = []
+  for (const space of [...spaces, null]) sections.push(await section(evaluation, space))
+  for (const shown of evaluation.shown) sections.push(await pictures(evaluation, shown, images, signal))
+  return htmlPage({
+    title: `Evaluation of ${methods.map(({ name }) => name).join(', ')}`,
+    body: `${introduction(evaluation)}
+${warnings.map((warning) => `<p class="note">${escapeHtml(warning)}</p>`).join('\n')}
+${sections.join('\n')}
+<h2>Settings</h2>
+${settings(evaluation)}`,
+    footer: `tweedie ${escapeHtml(version)}. Every number depends on how many images there are: compare methods by equally many.`,
+    more: style,
+  })
+}
+
+const style = `
+td small { color: var(--faint); white-space: nowrap }
+td { white-space: nowrap } .settings td { white-space: normal }
+.card div { flex-wrap: wrap }
+.card img:first-child { margin-right: 8px }
+main.shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)) }`
+
+const rarityNames = {
+  avgknn: 'AvgkNN',
+  lof: 'LOF',
+  rarity: 'Rarity Score',
+  score: 'minority score',
+  brightness: 'brightness (0 to 255)',
+}
+
+function introduction({ methods, real, heldOut, reference }: Evaluation): string {
+  const number = (images: number | null, what: string): string =>
+    images === null ? 'statistics' : counted(images, what)
+  const samples = methods.map(({ name, images, path }) => `${name}: ${number(images, 'sample')} (${path})`).join('; ')
+  const more = heldOut ? `, and ${number(heldOut.images, 'image')} that were held out (${heldOut.path})` : ''
+  const by = reference.by && `${rarityNames[reference.by]}${reference.space === null ? '' : ` in ${reference.space}`}`
+  const rarest = reference.images === null ? 'rarest' : `${reference.images.toLocaleString('en')} rarest`
+  const to = by === null ? '' : ` Distances are to the ${rarest} of these by ${by}.`
+  return `<p>${escapeHtml(samples)}.</p>
+<p>${escapeHtml(`Beside ${number(real.images, 'real image')} (${real.path})${more}.${to}`)}</p>`
+}
+
+/** What was measured in a space, or, for null, without one. */
+async function section(evaluation: Evaluation, space: EvaluatedSpace | null): Promise<string> {
+  const {
+    methods,
+    settings: { confidence, resamples },
+  } = evaluation
+  const here = ({ space: name }: { readonly space: string | null }): boolean => name === (space?.name ?? null)
+  const rows = evaluation.measurements.filter(here)
+  const charts = await Promise.all([
+    ...evaluation.distributions.filter(here).map((one) => densities(one, methods)),
+    ...evaluation.precisionByRarity.filter(here).map((one) => precision(one, methods)),
+    ...rows
+      .filter(({ values }) => values.filter((value) => value !== null).length > 1)
+      .map((row) => sideBySide(row, methods)),
+  ])
+  if (rows.length + charts.length === 0) return ''
+  const notes = [
+    '↑ higher is better, ↓ lower is better.',
+    ...(methods.length > 1 ? ['The best is bold.'] : []),
+    ...(resamples > 0
+      ? [`In small: intervals that hold ${100 * confidence} % of ${resamples.toLocaleString('en')} resamples.`]
+      : []),
+  ]
+  return `<h2>${escapeHtml(space ? `In ${space.name}` : 'Without a feature space')}</h2>
+${space ? `<p>${escapeHtml(`${counted(space.dimension, 'number')} an image; ${space.preprocessing}; weights ${space.weights.slice(0, 16)}.`)}</p>` : ''}
+${measurementTable(rows, methods)}
+<p>${notes.join(' ')}</p>
+<div class="charts">${charts.join('\n')}</div>`
+}
+
+/** Four digits, and no exponent for what has a thousand or more. */
+const figure = (value: number): string => (Math.abs(value) >= 1000 ? value.toFixed(0) : value.toPrecision(4))
+
+const arrows = { higher: '\u00a0↑', lower: '\u00a0↓' } as const
+
+function measurementTable(rows: readonly Measurement[], methods: readonly EvaluatedSet[]): string {
+  if (rows.length === 0) return ''
+  const heads = ['', ...methods.map(({ name }) => name), 'real images']
+  const cell = (estimate: Estimate | null, best = false): string => {
+    if (estimate === null) return '<td>–</td>'
+    const { value, low, high } = estimate
+    const interval = low === null || high === null ? '' : `<br><small>${figure(low)} to ${figure(high)}</small>`
+    return `<td>${best ? `<b>${figure(value)}</b>` : figure(value)}${interval}</td>`
+  }
+  const lines = rows.map(({ measure, values, real }) => {
+    const { title, better } = measures[measure]
+    const best = bestOf(values, better)
+    return `<tr><th>${escapeHtml(title)}${better ? arrows[better] : ''}</th>${values.map((value) => cell(value, value?.value === best)).join('')}${cell(real)}</tr>`
+  })
+  return `<div class="table"><table><tr>${heads.map((head) => `<th>${escapeHtml(head)}</th>`).join('')}</tr>${lines.join('\n')}</table></div>`
+}
+
+/** The best of several methods' values; undefined where there is none or nothing is better. */
+function bestOf(values: readonly (Estimate | null)[], better: 'higher' | 'lower' | null): number | undefined {
+  const known = values.flatMap((estimate) => estimate?.value ?? [])
+  if (better === null || known.length < 2) return undefined
+  return better === 'higher' ? Math.max(...known) : Math.min(...known)
+}
+
+/** Real images are grey, and a method has its colour in every chart. */
+const methodStyle = (method: number): number => method + 1
+
+const densities = (
+  { of, grid, real, methods: curves }: Distribution,
+  methods: readonly EvaluatedSet[],
+): Promise<string> =>
+  lineChart({
+    title: `Density of ${rarityNames[of]}`,
+    x: { label: rarityNames[of] },
+    y: { label: 'density' },
+    filled: real !== null,
+    lines: [
+      ...(real ? [{ name: 'real images', x: grid, y: real, style: 0 }] : []),
+      ...curves.flatMap((y, m) => (y ? [{ name: methods[m].name, x: grid, y, style: methodStyle(m) }] : [])),
+    ],
+  })
+
+const precision = ({ methods: curves }: PrecisionByRarity, methods: readonly EvaluatedSet[]): Promise<string> =>
+  lineChart({
+    title: 'Precision of samples, from the most dense to the rarest',
+    x: { label: 'AvgkNN' },
+    y: { label: 'precision', domain: [0, 1] },
+    lines: curves
+      .map((groups, m) => ({
+        name: methods[m].name,
+        x: groups.map(({ avgknn }) => avgknn),
+        y: groups.map(({ precision }) => precision),
+        style: methodStyle(m),
+      }))
+      .filter(({ x }) => x.length > 0),
+  })
+
+function sideBySide({ measure, values, real }: Measurement, methods: readonly EvaluatedSet[]): Promise<string> {
+  const { title, better } = measures[measure]
+  return intervalChart({
+    title: `${title}${better ? `: ${better} is better` : ''}${real ? '; dashed: the real images' : ''}`,
+    rule: real?.value ?? null,
+    rows: values.flatMap((value, m) => (value ? [{ ...value, name: methods[m].name, style: methodStyle(m) }] : [])),
+  })
+}
+
+/** Samples of a method in three groups, each beside the real images nearest to it. */
+async function pictures(
+  { methods }: Evaluation,
+  shown: ShownSamples,
+  images: EvaluationImages,
+  signal?: AbortSignal,
+): Promise<string> {
+  const [samples, real] = [images.methods[shown.method], images.real]
+  if (!samples || !real) return ''
+  const groups = [
+    ['least dense first', shown.leastDense],
+    ['most dense first', shown.mostDense],
+    ['nearest to a real image first', shown.nearest],
+  ] as const
+  const parts: string[] = []
+  for (const [title, members] of groups) {
+    if (members.length === 0) continue
+    const cards: string[] = []
+    for (const member of members) cards.push(await card(member, samples, real, signal))
+    parts.push(
+      `<h3>${escapeHtml(`${methods[shown.method].name}, ${title}`)}</h3>\n<main class="shown">${cards.join('\n')}</main>`,
+    )
+  }
+  return parts.length === 0
+    ? ''
+    : `<h2>${escapeHtml(`${methods[shown.method].name} in ${shown.space}`)}</h2>
+<p>Each sample, its AvgkNN, and to its right the real images that are nearest to it in ${escapeHtml(shown.space)}, with their distances.</p>
+${parts.join('\n')}`
+}
+
+async function card(
+  { index, name, avgknn, nearest }: ShownSample,
+  samples: ImageSet,
+  real: ImageSet,
+  signal?: AbortSignal,
+): Promise<string> {
+  const picture = async (set: ImageSet, at: number, alt: string): Promise<string> => {
+    signal?.throwIfAborted()
+    return inlinePng(encodePng(thumbnail(await set.read(at, signal))), 64, alt)
+  }
+  const all = [await picture(samples, index, `sample ${name}`)]
+  for (const one of nearest) all.push(await picture(real, one.index, `real image ${one.name}`))
+  const distances = nearest.map((one) => `${one.name} ${one.distance.toPrecision(3)}`).join(', ')
+  return `<figure class="card"><div>${all.join('')}</div><figcaption>${escapeHtml(name)}: ${avgknn.toPrecision(4)}<br>${escapeHtml(distances)}</figcaption></figure>`
+}
+
+function settings({
+  settings: { k, lofK, resamples, confidence, seed },
+  real,
+  heldOut,
+  methods,
+  spaces,
+}: Evaluation): string {
+  const sets = [
+    ...methods,
+    { ...real, name: 'real images' },
+    ...(heldOut ? [{ ...heldOut, name: 'held-out images' }] : []),
+  ]
+  return settingsTable([
+    ['neighbours', String(k)],
+    ['neighbours of LOF', String(lofK)],
+    ['resamples', String(resamples)],
+    ['confidence', String(confidence)],
+    ['seed', String(seed)],
+    ...sets.map(({ name, path, fingerprint }) => [name, `${path} (${fingerprint})`]),
+    ...spaces.map(({ name, preprocessing, weights }) => [`space ${name}`, `${preprocessing}; weights ${weights}`]),
+  ])
+}
