@@ -9,7 +9,8 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { encodePng, type Image } from '../src/data/index.ts'
 import type { Memorization } from '../src/cli/pages/memorization-page.ts'
 import type { Selection } from '../src/data/index.ts'
-import { openCheckpoint, openFile } from '../src/io/index.node.ts'
+import { encodeSafetensors, openCheckpoint, openFile } from '../src/io/index.node.ts'
+import { viTStateDict } from '../src/nn/index.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
 import { numbers } from './op.ts'
 
@@ -121,8 +122,46 @@ describe('train features', () => {
     expect(readFileSync(at('features/log.csv'), 'utf8')).toMatch(/contrast/)
   })
 
+  test('learns without classes from its own average, whose weights are what it leaves', async () => {
+    const { code, out, err } = await trainFeatures('dino', '--objective', 'dino', '--local-views', '2')
+    expect(code, err.join('\n')).toBe(0)
+    expect(err.join('\n')).toMatch(/98 % of the teacher are still the first, random weights: take a --teacher-momentum/)
+    expect(out.join('\n')).toMatch(/5 nearest neighbours, 12 held-out images/)
+    expect(readdirSync(at('dino')).filter((name) => name.startsWith('ema'))).toEqual([])
+    const [file, state] = await Promise.all(
+      ['features', 'state'].map(async (name) => openCheckpoint(await openFile(at(`dino/${name}.safetensors`)))),
+    )
+    expect([...file.tensors.keys()].every((key) => key.startsWith('stages.'))).toBe(true)
+    expect(JSON.parse(file.metadata.training)).toMatchObject({ objective: 'dino', lr: 1e-3, localSize: 16, step: 8 })
+    for (const [key, entry] of file.tensors)
+      expect(await entry.read()).toEqual(await state.tensors.get(`kept.teacher.${key}`)?.read())
+    for (const one of [file, state]) await one.close()
+    expect(readFileSync(at('dino/log.csv'), 'utf8')).toMatch(/entropy/)
+    // Of a finished run there is nothing to make, and its state is taken for what it is.
+    expect((await trainFeatures('dino', '--objective', 'dino', '--local-views', '2', '--resume')).code).toBe(0)
+  })
+
+  test('goes on with a vision transformer at a tenth of the rate', async () => {
+    const shapes = viTStateDict({ dim: 64, depth: 1, heads: 1, patch: 8, grid: 3 })
+    const tensors = [...shapes].map(([key, shape], k) => {
+      const count = shape.reduce((a, b) => a * b, 1)
+      return [key, { shape, data: Float32Array.from(numbers(count, k), (v) => v / 8) }] as const
+    })
+    writeFileSync(at('vit.safetensors'), Buffer.concat(encodeSafetensors(tensors)))
+    const { code, err } = await trainFeatures('vit', '--objective', 'dino', '--from', at('vit.safetensors'))
+    expect(code, err.join('\n')).toBe(0)
+    const file = await openCheckpoint(await openFile(at('vit/features.safetensors')))
+    expect([...file.tensors].map(([key, { shape }]) => [key, shape])).toEqual([...shapes])
+    expect(JSON.parse(file.metadata.training)).toMatchObject({ objective: 'dino', lr: 1e-4, localSize: 8 })
+    await file.close()
+  })
+
   test('says what is wrong with the data or the options', async () => {
+    const dino = ['train', 'features', '--data', at('data'), '--images', '8', '--out', at('x'), '--objective', 'dino']
     const cases: [string[], string][] = [
+      [[...dino, '--class-weight', '1'], '--class-weight is for --objective contrast'],
+      [[...dino.with(-1, 'contrast'), '--local-views', '1'], '--local-views is for --objective dino'],
+      [[...dino, '--teacher-momentum', '2'], '--teacher-momentum: expected a number from 0 to 1'],
       [['train', 'features', '--data', at('data'), '--images', '8', '--batch', '1', '--out', at('x')], 'at least 2'],
       [
         ['train', 'features', '--data', at('data'), '--images', '8', '--image-size', '8', '--out', at('x')],

@@ -243,7 +243,7 @@ function bicubicWeights(from: number, to: number): Float32Array {
 function backbone({ name, tensors }: WeightSource): WeightSource {
   const plain = (key: string): string => key.replace(/^(module\.)?(backbone\.)?/, '')
   const own = [...tensors].map(([key, entry]) => [plain(key), entry] as const)
-  return { name, tensors: new Map(own.filter(([key]) => !/^(head|fc)\./.test(key))) }
+  return { name, tensors: new Map(own.filter(([key]) => !/^(heads?|fc)\./.test(key))) }
 }
 
 /**

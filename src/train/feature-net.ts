@@ -58,9 +58,34 @@ export interface FeatureDraw extends Draw {
 /** Length of the vectors that are contrasted. */
 const projected = 64
 
-// x / |x|, with 1e-6 for vectors near 0.
-const unit = expression(2, 0, ([x, s]) => f.div(x, f.sqrt(f.add(s, 1e-12))))
+/** x / |x| of x and |x|², with 1e-6 for the length of vectors near 0. */
+export const unit = expression(2, 0, ([x, s]) => f.div(x, f.sqrt(f.add(s, 1e-12))))
 const noisy = expression(3, 1, ([x, noise, bits], [scale]) => f.add(x, f.mul(f.mul(bits, scale), noise)))
+
+/**
+ * Weights by He's initialisation from the seed (uniform in +-sqrt(6 / fan_in); biases 0), under their names. The
+ * caller's.
+ */
+export function untrained(
+  device: Device,
+  shapes: Iterable<readonly [string, Shape]>,
+  seed: number,
+): Map<string, Tensor> {
+  const parameters = new Map<string, Tensor>()
+  device.scope(() => {
+    const index = device.tensor([0], [1], 'u32')
+    let draw = 0
+    for (const [key, shape] of shapes) {
+      const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)
+      const stream = { seed: splitSeed(seed), draw: draw++, purpose: purposes.featureParameters, shape }
+      const values = key.endsWith('.bias')
+        ? full(device, shape, 0)
+        : reshape(map(uniformWithin, [randomBits(index, stream)], [Math.sqrt(6 / fanIn)]), shape)
+      parameters.set(key, device.keep(values))
+    }
+  })
+  return parameters
+}
 
 /**
  * The {@link Task} of training a {@link FeatureNet} on the pictures themselves: two random views of a picture are to
@@ -77,7 +102,7 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly groups = ['all'] as const
   readonly #device: Device
-  readonly #options: Required<FeatureTaskOptions>
+  readonly #options: Required<Omit<FeatureTaskOptions, 'areaMost'>>
   readonly #classWeights: readonly number[]
 
   /** He's initialisation (uniform in +-sqrt(6 / fan_in), biases 0) from the seed. */
@@ -98,24 +123,7 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
           ] as [string, Shape][])
         : []),
     ])
-    const parameters = new Map<string, Tensor>()
-    device.scope(() => {
-      const index = device.tensor([0], [1], 'u32')
-      let draw = 0
-      for (const [key, shape] of [...net, ...heads]) {
-        const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)
-        const bits = randomBits(index, {
-          seed: splitSeed(seed),
-          draw: draw++,
-          purpose: purposes.featureParameters,
-          shape,
-        })
-        const values = key.endsWith('.bias')
-          ? full(device, shape, 0)
-          : reshape(map(uniformWithin, [bits], [Math.sqrt(6 / fanIn)]), shape)
-        parameters.set(key, device.keep(values))
-      }
-    })
+    const parameters = untrained(device, [...net, ...heads], seed)
     this.parameters = parameters
     this.net = new FeatureNet(config, new Map([...net.keys()].map((key) => [key, parameters.get(key)!])))
     const total = classCounts.reduce((a, b) => a + b, 0)

@@ -24,11 +24,12 @@ export {
   type DiffusionTaskOptions,
   type TrainImages,
 } from './diffusion.ts'
+export { dinoFeatureNet, DinoTask, dinoViT, type DinoDraw, type DinoNetwork, type DinoTaskOptions } from './dino.ts'
 export { evaluateDiffusion, type EvaluateOptions, type Evaluation } from './evaluate.ts'
 export { FeatureTask, type FeatureDraw, type FeatureTaskOptions } from './feature-net.ts'
 export { splitLabelled, splitLevels, type Labels, type LevelSplit, type SplitLevelsOptions } from './levels.ts'
 export { logCsv, type Figure, type Row } from './log.ts'
-export { featureTrainingMemoryOf, trainingMemoryOf } from './memory.ts'
+export { featureTrainingMemoryOf, trainingMemoryOf, viTTrainingMemoryOf } from './memory.ts'
 export {
   checkSettings,
   countersOf,

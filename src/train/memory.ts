@@ -3,6 +3,7 @@
  */
 import { featureNetMemoryOf, featureNetStateDict, type FeatureNetConfig } from '../nn/feature-net.ts'
 import { memoryOf, parameterCount, type ModelConfig } from '../nn/index.ts'
+import type { WeightSource } from '../nn/index.ts'
 import type { DeviceNeed } from '../tensor/index.ts'
 import type { TrainOptions } from './trainer.ts'
 
@@ -36,4 +37,24 @@ export function featureTrainingMemoryOf(
   const weights = 4 * parameterCount(featureNetStateDict(config))
   const table = 4 * (2 * batch) ** 2
   return { bytes: bytes + 5 * weights + 8 * table, largestBuffer }
+}
+
+/**
+ * What the training of a vision transformer with its teacher takes, from the shapes of its file: six copies of the
+ * weights (student, teacher, two moments, two sets of gradients), and of every token of `batch` pictures, twice, what a
+ * block's gradient reads: some 24 vectors of its length.
+ */
+export function viTTrainingMemoryOf(
+  { tensors }: Pick<WeightSource, 'tensors'>,
+  { batch, size, patch }: { readonly batch: number; readonly size: number; readonly patch: number },
+): DeviceNeed {
+  const shapes = [...tensors].map(([key, { shape }]) => ({ key, floats: shape.reduce((a, b) => a * b, 1) }))
+  const weights = 4 * shapes.reduce((sum, { floats }) => sum + floats, 0)
+  const dim = shapes.find(({ key }) => key.endsWith('cls_token'))?.floats ?? 0
+  const blocks = shapes.filter(({ key }) => key.endsWith('.norm1.weight')).length
+  const token = 4 * 2 * batch * ((size / patch) ** 2 + 1) * dim
+  return {
+    bytes: 6 * weights + 24 * blocks * token,
+    largestBuffer: Math.max(4 * token, ...shapes.map(({ floats }) => 4 * floats)),
+  }
 }

@@ -41,10 +41,21 @@ export interface Task<B = unknown, D extends Draw = Draw> {
   /** What is drawn for them; it may depend on what {@link observe} was told of the steps before. */
   draw(images: B, first: number): D
   /**
-   * What each sample loses, [N], differentiable by the parameters, and whatever else is to be logged, each [N].
-   * Enqueues only.
+   * What each sample loses, [N], differentiable by the parameters, and whatever else is to be logged, each [N]; `seen`
+   * is for {@link updated}. Enqueues only.
    */
-  losses(draw: D): { readonly loss: Tensor; readonly terms: Readonly<Record<string, Tensor>> }
+  losses(draw: D): {
+    readonly loss: Tensor
+    readonly terms: Readonly<Record<string, Tensor>>
+    readonly seen?: Tensor
+  }
+  /** Tensors that no gradient trains but that a run goes on with, such as a teacher's. */
+  readonly kept?: ReadonlyMap<string, Tensor>
+  /**
+   * Told after the parameters' update of the step's micro-batches, each with what {@link losses} called `seen`: time to
+   * bring what is {@link kept} up to date. The tensors are the trainer's. Enqueues only.
+   */
+  updated?(parts: readonly { readonly draw: D; readonly seen?: Tensor }[]): void
   /** Told of every batch's losses, in order: for schedule samplers that learn from them. */
   observe?(draw: D, losses: Float32Array): void
   /** What the task itself remembers, for a run that goes on: JSON. */
@@ -267,6 +278,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
       if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) throw await this.#nonFinite(step, values, gradients)
       const lr = this.lrAt(step)
       this.#apply(gradients, squared, lr)
+      task.updated?.(made)
       values.forEach(({ loss: losses }, i) => task.observe?.(made[i].draw, losses))
       this.#log.add(
         values.map(({ loss: losses, terms }, i) => ({
@@ -285,8 +297,9 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
       return { step: this.step, loss, terms, gradientNorm, lr, ...(row ? { row } : {}) }
     } finally {
       squared.dispose()
-      for (const tensor of [...gradients, ...made.flatMap(({ loss, terms }) => [loss, ...Object.values(terms)])])
-        tensor.dispose()
+      for (const tensor of gradients) tensor.dispose()
+      for (const { loss, terms, seen } of made)
+        for (const tensor of [loss, ...Object.values(terms), ...(seen ? [seen] : [])]) tensor.dispose()
     }
   }
 
@@ -313,10 +326,14 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   }
 
   /** Losses of one micro-batch, and the gradients of their weighted mean times `share`. The caller owns all of them. */
-  #differentiate(draw: D, share: number): { loss: Tensor; terms: Record<string, Tensor>; gradients: Tensor[] } {
+  #differentiate(
+    draw: D,
+    share: number,
+  ): { loss: Tensor; terms: Record<string, Tensor>; seen?: Tensor; gradients: Tensor[] } {
     const device = this.#device
     const n = draw.weights.length
     const terms: Record<string, Tensor> = {}
+    let seen: Tensor | undefined
     const result = device.scope(() => {
       const cotangent = device.tensor(
         draw.weights.map((weight) => (weight * share) / n),
@@ -326,6 +343,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
         () => {
           const made = this.task.losses(draw)
           for (const [name, term] of Object.entries(made.terms)) terms[name] = device.keep(term)
+          if (made.seen) seen = device.keep(made.seen)
           return made.loss
         },
         [...this.task.parameters.values()],
@@ -333,7 +351,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
       )
     })
     for (const tensor of [result.value, ...result.gradients]) device.keep(tensor)
-    return { loss: result.value, terms, gradients: result.gradients }
+    return { loss: result.value, terms, ...(seen && { seen }), gradients: result.gradients }
   }
 
   #added(totals: readonly Tensor[], gradients: readonly Tensor[]): Tensor[] {
@@ -395,7 +413,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   #tensors(): Map<string, Tensor> {
     const {
       optimizer: { m, v, emas },
-      task: { parameters },
+      task: { parameters, kept = new Map<string, Tensor>() },
     } = this
     const named = (prefix: string, tensors: ReadonlyMap<string, Tensor>): [string, Tensor][] =>
       [...tensors].map(([key, x]) => [`${prefix}.${key}`, x])
@@ -404,6 +422,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
       ...emas.flatMap((ema, k) => named(`ema${this.optimizer.options.emaRates[k]}`, ema)),
       ...named('m', m),
       ...named('v', v),
+      ...named('kept', kept),
     ])
   }
 

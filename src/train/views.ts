@@ -10,6 +10,8 @@ export interface ViewOptions {
   readonly augment: 'none' | 'flip' | 'symmetries'
   /** Smallest part of the picture's area that a view shows. Default 0.6. */
   readonly area: number
+  /** Largest part. Default 1. */
+  readonly areaMost?: number
   /** Largest change of brightness, of contrast and of each channel, for values in [-1, 1]. Default 0.03. */
   readonly jitter: number
   /** Share of views that are blurred (by 1 2 1 / 4 both ways). Default 0.25. */
@@ -20,9 +22,9 @@ export interface ViewOptions {
 export const viewDefaults: ViewOptions = { augment: 'symmetries', area: 0.6, jitter: 0.03, blur: 0.25 }
 
 /**
- * View `view` (0 or 1) of `images` [N, C, S, S], of which the first is image number `first` of the run: turned, a
- * random square of it resized to the whole (bilinear), changed in brightness, contrast and colour, sometimes blurred. A
- * pure function of its arguments.
+ * View number `view` of `images` [N, C, S, S], of which the first is image number `first` of the run: turned, a random
+ * square of it resized to `side` (bilinear; default S), changed in brightness, contrast and colour, sometimes blurred.
+ * A pure function of its arguments.
  *
  * For learning features by contrast (Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual
  * Representations"): what stays the same between two views is what the features should keep. Colours change by a little
@@ -33,13 +35,14 @@ export function viewsOf(
   channels: number,
   size: number,
   first: number,
-  view: 0 | 1,
+  view: number,
   seed: number,
-  { augment, area, jitter, blur }: ViewOptions = viewDefaults,
+  { augment, area, areaMost = 1, jitter, blur }: ViewOptions = viewDefaults,
+  side = size,
 ): Float32Array {
-  const plane = size * size
-  const count = images.length / (channels * plane)
-  const out = new Float32Array(images.length)
+  const plane = side * side
+  const count = images.length / (channels * size * size)
+  const out = new Float32Array(count * channels * plane)
   const words = 16
   const bits = hostRandomBits(
     { seed: splitSeed(seed), draw: view, purpose: purposes.views },
@@ -49,20 +52,20 @@ export function viewsOf(
   for (let n = 0; n < count; n++) {
     let next = n * words
     const uniform = (low = 0, high = 1): number => low + ((high - low) * (bits[next++] + 0.5)) / 2 ** 32
-    const side = size * Math.sqrt(uniform(area, 1))
-    const [left, top] = [uniform(0, size - side), uniform(0, size - side)]
+    const shown = size * Math.sqrt(uniform(area, areaMost))
+    const [left, top] = [uniform(0, size - shown), uniform(0, size - shown)]
     const [flipX, flipY, swap] = [augment !== 'none', augment === 'symmetries', augment === 'symmetries'].map(
       (may) => uniform() < 0.5 && may,
     ) as [boolean, boolean, boolean]
     const blurred = uniform() < blur
     const [brightness, contrast] = [uniform(-jitter, jitter), 1 + uniform(-jitter, jitter)]
-    const source = images.subarray(n * channels * plane, (n + 1) * channels * plane)
+    const source = images.subarray(n * channels * size * size, (n + 1) * channels * size * size)
     const target = out.subarray(n * channels * plane, (n + 1) * channels * plane)
-    crop(source, target, channels, size, { left, top, step: side / size, flipX, flipY, swap })
+    crop(source, target, channels, size, side, { left, top, step: shown / side, flipX, flipY, swap })
     for (let c = 0; c < channels; c++) {
       const map = target.subarray(c * plane, (c + 1) * plane)
       const shift = brightness + (channels > 1 ? uniform(-jitter, jitter) : 0)
-      if (blurred) blurPlane(map, size)
+      if (blurred) blurPlane(map, side)
       for (let i = 0; i < plane; i++) map[i] = Math.min(1, Math.max(-1, contrast * map[i] + shift))
     }
   }
@@ -78,20 +81,21 @@ interface Crop {
   readonly swap: boolean
 }
 
-/** A square of `source` on the whole of `target`, turned; pixel centres at halves. */
+/** A square of `source`, of side `size`, on the whole of `target`, of `side`, turned; pixel centres at halves. */
 function crop(
   source: Float32Array,
   target: Float32Array,
   channels: number,
   size: number,
+  side: number,
   { left, top, step, flipX, flipY, swap }: Crop,
 ): void {
   const last = size - 1
-  for (let y = 0; y < size; y++) {
-    for (let x = 0; x < size; x++) {
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
       const [u, v] = swap ? [y, x] : [x, y]
-      const sx = Math.min(last, Math.max(0, left + ((flipX ? last - u : u) + 0.5) * step - 0.5))
-      const sy = Math.min(last, Math.max(0, top + ((flipY ? last - v : v) + 0.5) * step - 0.5))
+      const sx = Math.min(last, Math.max(0, left + ((flipX ? side - 1 - u : u) + 0.5) * step - 0.5))
+      const sy = Math.min(last, Math.max(0, top + ((flipY ? side - 1 - v : v) + 0.5) * step - 0.5))
       const [x0, y0] = [Math.floor(sx), Math.floor(sy)]
       const [fx, fy] = [sx - x0, sy - y0]
       const right = x0 < last ? 1 : 0
@@ -100,7 +104,7 @@ function crop(
         const at = (c * size + y0) * size + x0
         const upper = source[at] * (1 - fx) + source[at + right] * fx
         const lower = source[at + below] * (1 - fx) + source[at + below + right] * fx
-        target[(c * size + y) * size + x] = upper * (1 - fy) + lower * fy
+        target[(c * side + y) * side + x] = upper * (1 - fy) + lower * fy
       }
     }
   }

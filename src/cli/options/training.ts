@@ -85,14 +85,18 @@ export interface RunSettings {
   readonly train: TrainOptions
 }
 
-/** What the options of a training say; without --ema and a default of it there are no averages. */
+/**
+ * What the options of a training say; without --ema and a default of it there are no averages. `otherwise`: defaults that
+ * go before the options' own.
+ */
 export function runSettings(
   args: Arguments<Omit<typeof trainOptions, 'ema'> & AnyDefault<Pick<typeof trainOptions, 'ema'>>>,
+  otherwise: Partial<Pick<TrainOptions, 'lr' | 'emaRates'>> = {},
 ): RunSettings {
   const batch = args.get('batch')
   const images = args.get('images') ?? fail('--images says how long to train, in images seen, as in --images 200000.')
   const clip = args.get('clip')
-  const emaRates = args.get('ema') ?? []
+  const emaRates = (args.has('ema') ? undefined : otherwise.emaRates) ?? args.get('ema') ?? []
   const [logEvery, microbatch] = [args.get('log-every'), args.get('microbatch')]
   const steps = Math.ceil(images / batch)
   for (const rate of emaRates) {
@@ -114,7 +118,7 @@ export function runSettings(
       steps,
       logEvery,
       ...(microbatch === undefined ? {} : { microbatch }),
-      lr: args.get('lr'),
+      lr: (args.has('lr') ? undefined : otherwise.lr) ?? args.get('lr'),
       warmup: args.get('warmup'),
       anneal: args.get('anneal'),
       weightDecay: args.get('weight-decay'),

@@ -87,7 +87,14 @@ export const parametersFrom = (
     loadParameters(device, checkpoint, stateDictOf(planOf(config)), { signal, onProgress }),
   )
 
-const isHead = (key: string): boolean => key.startsWith('heads.')
+/** Whether a parameter is of a head, which is for training only. */
+export const isHead = (key: string): boolean => key.startsWith('heads.')
+
+/** Side of the patches of a vision transformer, whatever stands before its names; null for another network. */
+export function patchOf({ checkpoint }: FromFile): number | null {
+  const [, entry] = [...checkpoint.tensors].find(([key]) => key.endsWith('patch_embed.proj.weight')) ?? []
+  return entry?.shape[3] ?? null
+}
 
 /** As {@link checkFrom}, for a feature net. Heads are for training only. */
 export function checkFeaturesFrom({ path, checkpoint }: FromFile, config: FeatureNetConfig): void {
