@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { imageArrays, imageBatch, type ImageSet } from '../src/data/index.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import type { Checkpoint } from '../src/io/index.ts'
-import { countOf, openSpace, principalComponents, type SpaceName } from '../src/metrics/index.ts'
+import { countOf, openSpace, principalComponents, symmetricEigen, type SpaceName } from '../src/metrics/index.ts'
 import {
   configMetadata,
   loadModel,
@@ -290,6 +290,26 @@ deviceTest('principal components: those of points that lie along three known dir
   await expect(principalComponents(device, { data: points, dimension }, 41)).rejects.toThrow(
     /1 to 40 components of 300 points/,
   )
+})
+
+deviceTest('as many principal components of a slowly falling spectrum: their variances, one by one', async (device) => {
+  const [n, dimension, components] = [200, 60, 12]
+  const data = Float32Array.from(numbers(n * dimension, 70), (v, i) => v / Math.sqrt(1 + (i % dimension)))
+  const { directions, mean } = await principalComponents(device, { data, dimension }, components)
+  const centred = data.map((v, i) => v - mean[i % dimension])
+  const covariance = new Float64Array(dimension * dimension)
+  for (let i = 0; i < n; i++)
+    for (let a = 0; a < dimension; a++)
+      for (let b = 0; b < dimension; b++)
+        covariance[a * dimension + b] += centred[i * dimension + a] * centred[i * dimension + b]
+  const { values } = await symmetricEigen(covariance, dimension)
+  for (let k = 0; k < components; k++) {
+    const row = directions.subarray(k * dimension, (k + 1) * dimension)
+    let variance = 0
+    for (let a = 0; a < dimension; a++)
+      for (let b = 0; b < dimension; b++) variance += row[a] * covariance[a * dimension + b] * row[b]
+    expect(variance / values[dimension - 1 - k]).toBeCloseTo(1, 3)
+  }
 })
 
 deviceTest(
