@@ -2,8 +2,8 @@
  * The search for nearest neighbours: beside scikit-learn's brute force and torch.cdist in one run, and by its products
  * alone; or whole, as large as people have it. `npm run distances` in this directory:
  *
- *   npm run distances -- [--size 8192] [--rounds 3]   against the peers, which Debian's python3-sklearn and python3-torch are
- *   npm run distances -- --whole [--size 50000]       ours: time, rate, and memory at most
+ *   npm run distances -- [--size 8192] [--rounds 3] against the peers, which Debian's python3-sklearn and python3-torch
+ *   are npm run distances -- --whole [--size 50000] ours: time, rate, and memory at most
  */
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'

@@ -1,4 +1,6 @@
-/** The feature spaces: the values of their networks, what they are called, and that they know pictures that do not fit. */
+/**
+ * The feature spaces: the values of their networks, what they are called, and that they know pictures that do not fit.
+ */
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { imageArrays, imageBatch, type ImageSet } from '../src/data/index.ts'

@@ -1,8 +1,8 @@
 /**
  * DINO's training: loss, gradients and centre of a small vision transformer against PyTorch 1.13 in double precision
- * (the transformer, the head with a weight norm whose g is 1 and the loss as facebookresearch/dino has them; weights and
- * views by the formula of keyed-formula.ts), the teacher against its formula, a run that goes on against one that was
- * never interrupted, and that our own net does not collapse.
+ * (the transformer, the head with a weight norm whose g is 1 and the loss as facebookresearch/dino has them; weights
+ * and views by the formula of keyed-formula.ts), the teacher against its formula, a run that goes on against one that
+ * was never interrupted, and that our own net does not collapse.
  */
 import { describe, expect, test } from 'vitest'
 import { FeatureNet, ViT, viTStateDict } from '../src/nn/index.ts'
@@ -45,7 +45,9 @@ const small = { dim: 12, depth: 2, heads: 3, patch: 8, grid: 4 }
 const special = { cls_token: { offset: 0, scale: 0.5 }, pos_embed: { offset: 0, scale: 0.5 } }
 const none: DinoTaskOptions['load'] = () => Promise.reject(new Error('no images are asked for'))
 
-/** The parameters' values in the golden: of the student by their names, of the teacher by `teacher.` and their names. */
+/**
+ * The parameters' values in the golden: of the student by their names, of the teacher by `teacher.` and their names.
+ */
 async function writeKeyed(parameters: ReadonlyMap<string, Tensor>, prefix: string): Promise<void> {
   const shapes = new Map([...parameters].map(([key, { shape }]) => [prefix + key, shape]))
   for (const [key, entry] of keyedWeights(shapes, 3, special).tensors)

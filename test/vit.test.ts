@@ -1,4 +1,6 @@
-/** The vision transformer: what its file may be like, and its gradients. test/feature-networks.test.ts has its values. */
+/**
+ * The vision transformer: what its file may be like, and its gradients. test/feature-networks.test.ts has its values.
+ */
 import { expect, test } from 'vitest'
 import { loadViT, viTB16, viTConfigOf, viTS16, viTStateDict, ViT } from '../src/nn/index.ts'
 import { grad, mul, sum, type Tensor } from '../src/tensor/index.ts'

@@ -29,8 +29,8 @@ export interface NetworkTask {
   readonly batch: number
 }
 /**
- * The `k` nearest of `count` references w for each of `count` queries x, rows of `dimension` numbers: y [count, k] are the
- * distances, ascending. `own`: the references are the queries, and none is its own neighbour.
+ * The `k` nearest of `count` references w for each of `count` queries x, rows of `dimension` numbers: y [count, k] are
+ * the distances, ascending. `own`: the references are the queries, and none is its own neighbour.
  */
 export interface NeighboursTask {
   readonly kind: 'neighbours'

@@ -3,7 +3,8 @@ import { meanOf, type Measured } from './bootstrap.ts'
 import { checkPoints, countOf, type Points } from './nearest.ts'
 
 /**
- * The part of samples that a classifier takes for the class they were made as. Of equally large logits the first counts.
+ * The part of samples that a classifier takes for the class they were made as. Of equally large logits the first
+ * counts.
  *
  * @param logits `[N, classes]`
  * @param labels the class of each sample

@@ -10,8 +10,8 @@ export interface BallsAroundOptions extends SearchOptions {
 }
 
 /**
- * A ball around each point that reaches to its `k`-th nearest other point: what the measures take for the manifold of the
- * points (Kynkäänniemi et al., NeurIPS 2019).
+ * A ball around each point that reaches to its `k`-th nearest other point: what the measures take for the manifold of
+ * the points (Kynkäänniemi et al., NeurIPS 2019).
  *
  * @throws TweedieError 'shape', 'option' or 'non-finite' for points that have no such balls
  */

@@ -72,8 +72,8 @@ export async function bootstrapInterval(
 }
 
 /**
- * The percentile interval of any statistic. `statistic` is given for each set, of `counts` items, as many rows drawn with
- * replacement; the arrays are used again after it returns. Resample r is the same whatever their number.
+ * The percentile interval of any statistic. `statistic` is given for each set, of `counts` items, as many rows drawn
+ * with replacement; the arrays are used again after it returns. Resample r is the same whatever their number.
  *
  * @throws TweedieError 'option' for fewer than 2 resamples or a confidence outside 0 to 1
  */

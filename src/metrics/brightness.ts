@@ -2,8 +2,8 @@ import type { ImageSet } from '../data/index.ts'
 import type { SearchOptions } from './nearest.ts'
 
 /**
- * The brightness of each image, [N]: the mean of its bytes over places and channels, by 255. Errors are those of reading
- * an image.
+ * The brightness of each image, [N]: the mean of its bytes over places and channels, by 255. Errors are those
+ * of reading an image.
  */
 export async function brightness(images: ImageSet, { signal, onProgress }: SearchOptions = {}): Promise<Float64Array> {
   const found = new Float64Array(images.length)

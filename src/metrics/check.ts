@@ -33,7 +33,8 @@ export function checkBoth(user: string, samples: Points, real: Points, leastSamp
   if (samples.dimension !== real.dimension) {
     throw new TweedieError(
       'shape',
-      `${user}: expected features of one space, found ${samples.dimension} numbers for each sample and ${real.dimension} for each real image.`,
+      `${user}: expected features of one space, found ${samples.dimension} numbers for each sample and ` +
+        `${real.dimension} for each real image.`,
     )
   }
 }

@@ -24,10 +24,10 @@ export interface Copying extends Measured {
 /**
  * C_T, a test for copies of training images (Meehan, Chaudhuri and Dasgupta, AISTATS 2020): are samples nearer to the
  * training set than images that were held out of it? In each cell of the space, the z-score of Mann and Whitney's U for
- * the distances to the nearest training image of the cell; their mean, weighted by held-out images. Around 0 as it should
- * be, below -3 copied, above 3 farther away than real images are. Cells with fewer than 20 samples, or with no held-out
- * or training image, are left out. Scores are those of the authors' data_copying_tests.py, which leaves the cells to its
- * caller.
+ * the distances to the nearest training image of the cell; their mean, weighted by held-out images. Around 0 as it
+ * should be, below -3 copied, above 3 farther away than real images are. Cells with fewer than 20 samples, or with no
+ * held-out or training image, are left out. Scores are those of the authors' data_copying_tests.py, which leaves the
+ * cells to its caller.
  *
  * @throws TweedieError 'shape', 'option' or 'non-finite' for features that cannot be compared
  */
@@ -43,7 +43,8 @@ export async function copying(
   if (heldOut.dimension !== training.dimension) {
     throw new TweedieError(
       'shape',
-      `copying: expected features of one space, found ${heldOut.dimension} numbers for each held-out image and ${training.dimension} for each training image.`,
+      `copying: expected features of one space, found ${heldOut.dimension} numbers for each held-out image and ` +
+        `${training.dimension} for each training image.`,
     )
   }
   if (!Number.isInteger(cells) || cells < 1 || cells > countOf(training)) {
@@ -66,7 +67,8 @@ export async function copying(
   if (counted.length === 0) {
     throw new TweedieError(
       'option',
-      `copying: expected a cell with ${fewest} samples and a held-out image, found none in ${cells}; take fewer cells or more images.`,
+      `copying: expected a cell with ${fewest} samples and a held-out image, found none in ${cells}; take ` +
+        'fewer cells or more images.',
     )
   }
   const total = counted.reduce((sum, [, held]) => sum + held.length, 0)
@@ -118,7 +120,9 @@ function places(values: Float64Array, others: Float64Array): Float64Array {
 /** Lloyd's steps until no point changes its cell, or so many. */
 const mostSteps = 100
 
-/** Centres of cells by k-means, first placed by k-means++ (Arthur and Vassilvitskii, SODA 2007). A cell may end empty. */
+/**
+ * Centres of cells by k-means, first placed by k-means++ (Arthur and Vassilvitskii, SODA 2007). A cell may end empty.
+ */
 async function means(
   device: Device,
   points: Points,

@@ -19,9 +19,10 @@ export interface EigenOptions extends SearchOptions {
 }
 
 /**
- * The eigenvalues of a symmetric matrix, [n, n] of which the lower triangle is read, and its eigenvectors: Householder's
- * reduction to a tridiagonal matrix and the implicit QL algorithm (Golub and Van Loan, Matrix Computations, 8.3). Errors
- * are some n 2^-52 of the largest value. A matrix of 2,048 rows takes 4 s on one core, with vectors 16 s.
+ * The eigenvalues of a symmetric matrix, [n, n] of which the lower triangle is read, and its eigenvectors:
+ * Householder's reduction to a tridiagonal matrix and the implicit QL algorithm (Golub and Van Loan, Matrix
+ * Computations, 8.3). Errors are some n 2^-52 of the largest value. A matrix of 2,048 rows takes 4 s on one
+ * core, with vectors 16 s.
  *
  * @throws TweedieError 'non-finite' for a matrix with a value that is no number
  */
@@ -276,7 +277,9 @@ function rotateStrip(
   }
 }
 
-/** Undoes the reduction: each row v of `z` becomes v - u (uᵀv) / half for the reflections in `a`. Four rows at a time. */
+/**
+ * Undoes the reduction: each row v of `z` becomes v - u (uᵀv) / half for the reflections in `a`. Four rows at a time.
+ */
 async function reflect(z: Float64Array, a: Float64Array, halves: Float64Array, n: number, pace: Pace): Promise<void> {
   for (let first = 0; first < n; first += 4) {
     const rows = Math.min(4, n - first)

@@ -28,9 +28,9 @@ export interface ExtrapolateOptions extends SearchOptions {
 }
 
 /**
- * The distance grows by a term in 1 / n as samples get fewer, and by another one for each model: a straight line through
- * the distances of N, N / 2, … N / 5 samples, in 1 / n, leads to infinitely many (Chong and Forsyth, CVPR 2020). Smaller
- * sets are parts of larger ones, in a random order. The reference stays as it is.
+ * The distance grows by a term in 1 / n as samples get fewer, and by another one for each model: a straight line
+ * through the distances of N, N / 2, … N / 5 samples, in 1 / n, leads to infinitely many (Chong and Forsyth, CVPR
+ * 2020). Smaller sets are parts of larger ones, in a random order. The reference stays as it is.
  *
  * @throws TweedieError 'option' for fewer than 10 samples; otherwise as `frechetDistance`
  */

@@ -6,7 +6,10 @@ import type { Points } from './nearest.ts'
 
 /** How {@link FeatureSpace.features} is run, watched and stopped. */
 export interface SpaceRunOptions {
-  /** Pictures that go through the network together; the numbers do not depend on it beyond rounding. Default: the space's own. */
+  /**
+   * Pictures that go through the network together; the numbers do not depend on it beyond rounding.
+   * Default: the space's own.
+   */
   readonly batch?: number
   /** Stops between batches: rejects with its reason. */
   readonly signal?: AbortSignal
@@ -27,13 +30,15 @@ export interface FeatureSpace extends Disposable {
   /** What is done to a picture ahead of the network, in words. */
   readonly preprocessing: string
   /**
-   * What the network computes with: `sha256 …` of its tensors as they were read, whatever file they came in; `seed 0` of
-   * a random network; of pixels what the components were fitted to.
+   * What the network computes with: `sha256 …` of its tensors as they were read, whatever file they came in; `seed 0`
+   * of a random network; of pixels what the components were fitted to.
    */
   readonly weights: string
   /** One row a picture, in the set's order. */
   features(images: ImageSet, options?: SpaceRunOptions): Promise<Points>
-  /** For the spatial form of the Fréchet distance: rows that keep where in the picture something is. Inception has them. */
+  /**
+   * For the spatial form of the Fréchet distance: rows that keep where in the picture something is. Inception has them.
+   */
   spatial?(images: ImageSet, options?: SpaceRunOptions): Promise<Points>
   /** For the Inception Score: a row of logits a picture. Inception has them. */
   logits?(images: ImageSet, options?: SpaceRunOptions): Promise<Points>
@@ -60,7 +65,10 @@ export interface SpaceOptions {
   readonly fit?: ImageSet
   /** How many principal components; default 64, or as many as `fit` allows. */
   readonly components?: number
-  /** Side to which pictures are cut and scaled, for spaces without one of their own; default what the weights say, of pixels 32. */
+  /**
+   * Side to which pictures are cut and scaled, for spaces without one of their own; default what the
+   * weights say, of pixels 32.
+   */
   readonly size?: number
   /** Stops the opening. */
   readonly signal?: AbortSignal

@@ -20,10 +20,10 @@ export interface FrechetDistance {
 }
 
 /**
- * The Fréchet distance of two sets of features as Gaussians: FID in Inception's features, sFID in its spatial ones (Heusel
- * et al., NeurIPS 2017). With one covariance as gᵀg, the trace of the root of a product is the sum of the roots of the
- * eigenvalues of g Σ' gᵀ, which is symmetric: there is no complex root and nothing is added to a diagonal. Some 10 s in
- * 2,048 dimensions. Errors are some 1e-8 of the traces.
+ * The Fréchet distance of two sets of features as Gaussians: FID in Inception's features, sFID in its spatial ones
+ * (Heusel et al., NeurIPS 2017). With one covariance as gᵀg, the trace of the root of a product is the sum of the roots
+ * of the eigenvalues of g Σ' gᵀ, which is symmetric: there is no complex root and nothing is added to a diagonal. Some
+ * 10 s in 2,048 dimensions. Errors are some 1e-8 of the traces.
  *
  * @throws TweedieError 'shape' for statistics of different spaces, 'non-finite', 'option' for a covariance of zeros
  */
@@ -66,7 +66,8 @@ export async function compare(samples: FeatureStatistics, real: FeatureStatistic
   if (real.mean.length !== samples.mean.length) {
     throw new TweedieError(
       'shape',
-      `frechetDistance: expected statistics of one feature space, found means of ${samples.mean.length} and of ${real.mean.length} numbers.`,
+      `frechetDistance: expected statistics of one feature space, found means of ${samples.mean.length} and of ` +
+        `${real.mean.length} numbers.`,
     )
   }
   const varying = varyingOf(samples, real)
@@ -106,7 +107,8 @@ function check(name: string, { mean, covariance }: FeatureStatistics): void {
   if (mean.length === 0 || covariance.length !== mean.length ** 2) {
     throw new TweedieError(
       'shape',
-      `frechetDistance: expected a mean of d and a covariance of d x d numbers of the ${name}, found ${mean.length} and ${covariance.length}.`,
+      `frechetDistance: expected a mean of d and a covariance of d x d numbers of the ${name}, found ` +
+        `${mean.length} and ${covariance.length}.`,
     )
   }
   for (const values of [mean, covariance]) {
@@ -120,7 +122,8 @@ function warning(name: string, count: number | undefined, rank: number, n: numbe
   if (rank === n) return []
   const cause =
     count !== undefined && count <= n
-      ? `${count} of them cannot fill ${n} dimensions: the Fréchet distance is too large by an unknown amount, compare KID instead`
+      ? `${count} of them cannot fill ${n} dimensions: the Fréchet distance is too large by an unknown ` +
+        'amount, compare KID instead'
       : 'some features are constant or depend on others'
   return [`The covariance of the ${name} has rank ${rank} of ${n}: ${cause}.`]
 }

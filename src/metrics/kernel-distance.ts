@@ -23,8 +23,9 @@ export interface KernelDistance extends Measured {
 }
 
 /**
- * KID: the squared maximum mean discrepancy with the kernel (xᵀy / d + 1)³, unbiased, so that it may be negative (Bińkowski
- * et al., ICLR 2018), the mean over pairs of random subsets as in clean-fid. Of sets that are whole subsets, once.
+ * KID: the squared maximum mean discrepancy with the kernel (xᵀy / d + 1)³, unbiased, so that it may be
+ * negative (Bińkowski et al., ICLR 2018), the mean over pairs of random subsets as in clean-fid. Of sets that
+ * are whole subsets, once.
  *
  * @throws TweedieError 'shape', 'option' or 'non-finite' for features that cannot be compared
  */

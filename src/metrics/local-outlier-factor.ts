@@ -11,8 +11,8 @@ export interface LofOptions extends NearestOptions {
 
 /**
  * LOF, the local outlier factor of each query (Breunig et al., SIGMOD 2000; scikit-learn's `LocalOutlierFactor` with
- * `novelty`, sign turned as in PyOD), [N]: how many times less dense it lies than its `k` nearest references. 1 is usual,
- * higher more outlying. With `leaveOneOut` the references, given twice, score each other.
+ * `novelty`, sign turned as in PyOD), [N]: how many times less dense it lies than its `k` nearest references. 1 is
+ * usual, higher more outlying. With `leaveOneOut` the references, given twice, score each other.
  *
  * @throws TweedieError 'shape', 'option' or 'non-finite' for features that it can say nothing about
  */

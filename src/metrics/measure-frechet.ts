@@ -12,10 +12,10 @@ import { pacer } from './pace.ts'
 export interface MeasuredFrechet extends FrechetDistance, Measured {}
 
 /**
- * The distance between two sets of features with its influence functions, for `bootstrapInterval`: with T the linear map
- * that carries the first Gaussian onto the second, an image at x from its mean moves the distance by
- * 2 (μ - μ')ᵀx + xᵀ(1 - T)x (Rippl, Munk and Sturm, Journal of Multivariate Analysis 2016). There are none where a
- * covariance has no full rank: T is not known there. A minute in 2,048 dimensions, beside the statistics.
+ * The distance between two sets of features with its influence functions, for `bootstrapInterval`: with T the linear
+ * map that carries the first Gaussian onto the second, an image at x from its mean moves the distance by 2 (μ - μ')ᵀx +
+ * xᵀ(1 - T)x (Rippl, Munk and Sturm, Journal of Multivariate Analysis 2016). There are none where a covariance has no
+ * full rank: T is not known there. A minute in 2,048 dimensions, beside the statistics.
  *
  * @param real features, or statistics of them, which are then taken as they are: the interval is of the samples alone
  * @throws TweedieError 'shape', 'option' or 'non-finite' for features that cannot be compared
@@ -55,8 +55,8 @@ export async function measureFrechet(
 }
 
 /**
- * Roots of the maps between the Gaussians, each as rows k with T = kᵀk: of T = g⁻¹ (g Σ' gᵀ)^½ g⁻ᵀ, which carries the one
- * with covariance gᵀg onto the other, and of its inverse gᵀ (g Σ' gᵀ)^-½ g.
+ * Roots of the maps between the Gaussians, each as rows k with T = kᵀk: of T = g⁻¹ (g Σ' gᵀ)^½ g⁻ᵀ, which carries the
+ * one with covariance gᵀg onto the other, and of its inverse gᵀ (g Σ' gᵀ)^-½ g.
  */
 async function maps(
   { g, pivots }: Factor,
@@ -102,8 +102,8 @@ function solveRow(g: Float64Array, pivots: Int32Array, n: number, w: Float64Arra
 const rowsAtOnce = 4096
 
 /**
- * 2 shiftᵀx + xᵀx - |root x|² of each row, x being its difference from the mean, and root [m, m] of the varying features
- * alone. The products are in single precision, which is plenty: only an interval is made of them.
+ * 2 shiftᵀx + xᵀx - |root x|² of each row, x being its difference from the mean, and root [m, m] of the varying
+ * features alone. The products are in single precision, which is plenty: only an interval is made of them.
  */
 async function influence(
   device: Device,

@@ -14,8 +14,8 @@ export interface FeatureStatistics {
 }
 
 /**
- * Mean and covariance in double precision. 50,000 images in 2,048 dimensions are 10^11 multiplications, some 40 s on one
- * core.
+ * Mean and covariance in double precision. 50,000 images in 2,048 dimensions are 10^11 multiplications,
+ * some 40 s on one core.
  *
  * @throws TweedieError 'shape', 'option' or 'non-finite' for fewer than 2 images, all equal, or broken features
  */

@@ -189,7 +189,8 @@ export function checkPoints(user: string, name: string, { data, dimension }: Poi
  */
 export function checkSearch(queries: Points, references: Points, k: number, leaveOneOut: boolean): void {
   checkPoints('nearest', 'queries', queries)
-  checkPoints('nearest', 'references', references)
+  if (references.data !== queries.data || references.dimension !== queries.dimension)
+    checkPoints('nearest', 'references', references)
   if (queries.dimension !== references.dimension)
     throw new TweedieError(
       'shape',

@@ -1,4 +1,6 @@
-/** The spaces of networks that give one vector a picture: which pictures each takes, and where its weights come from. */
+/**
+ * The spaces of networks that give one vector a picture: which pictures each takes, and where its weights come from.
+ */
 import { centerCrop, imageBatch, middle, resize, resizeShortSide, type Image } from '../data/index.ts'
 import { TweedieError } from '../errors.ts'
 import {

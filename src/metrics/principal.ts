@@ -13,15 +13,17 @@ export interface PrincipalComponents {
   readonly components: number
 }
 
-/** Directions beside those that are wanted: the wanted ones are found as fast as they stand out from the first left out. */
+/**
+ * Directions beside those that are wanted: the wanted ones are found as fast as they stand out from the first left out.
+ */
 const spare = 16
 const passes = 12
 
 /**
  * The directions along which points vary most, the eigenvectors of their covariance's largest eigenvalues, in their
  * order, by subspace iteration and Rayleigh's and Ritz's step (Golub and Van Loan, "Matrix Computations", 8.2.4): the
- * covariance, which of pictures would not fit into memory, is never formed. Where two variances are close the directions
- * may be any in their plane, which changes no distance between points.
+ * covariance, which of pictures would not fit into memory, is never formed. Where two variances are close the
+ * directions may be any in their plane, which changes no distance between points.
  *
  * @throws TweedieError 'option' for more components than there are points less one, or coordinates
  */

@@ -6,8 +6,8 @@ import { rowsOf } from './rows.ts'
 
 /**
  * The realism of each sample, [N]: the largest ratio of a real image's radius to the distance from it, over the half of
- * the balls that are no larger than the median, since the others are around outliers (Kynkäänniemi et al., NeurIPS 2019,
- * 3.2). From 1 on a ball holds the sample; Infinity for a copy of a real image. Errors are those of `leastRatio`.
+ * the balls that are no larger than the median, since the others are around outliers (Kynkäänniemi et al., NeurIPS
+ * 2019, 3.2). From 1 on a ball holds the sample; Infinity for a copy of a real image. Errors are those of `leastRatio`.
  */
 export async function realism(
   device: Device,

@@ -49,18 +49,19 @@ export class Tiles {
   /** What is uploaded next; a device copies it at once. */
   readonly #staged: Float32Array
 
-  /** Looks at all points once for the centre (of the columns), once for the norms. */
+  /** Looks at some columns for the centre and at all points for their norms. */
   static async prepare(rows: Points, columns: Points, { signal }: SearchOptions): Promise<Tiles> {
     const { dimension } = columns
     const pace = pacer({ signal })
     const count = countOf(columns)
+    // Whatever the centre is, results are the same: a thousand columns find it well enough.
+    const step = Math.ceil(count / 1000)
     const centre = new Float64Array(dimension)
-    for (let j = 0; j < count; j++) {
+    for (let j = 0; j < count; j += step) {
       for (let d = 0, at = j * dimension; d < dimension; d++) centre[d] += columns.data[at + d]
-      const wait = pace(0)
-      if (wait) await wait
     }
-    for (let d = 0; d < dimension; d++) centre[d] /= count
+    const sampled = Math.ceil(count / step)
+    for (let d = 0; d < dimension; d++) centre[d] /= sampled
     let largest = 0
     const squares = async ({ data }: Points): Promise<Float64Array> => {
       const out = new Float64Array(data.length / dimension)
@@ -172,8 +173,8 @@ export class Tiles {
 /**
  * Rows and columns of a tile. The columns, 64 MiB of points at most, stay on the device while rows pass by, 4 MiB at a
  * time: 504 rows of 2,048 numbers by 8,160 columns are 17 GFLOP. Half as many columns where the square of them on the
- * diagonal is computed whole. Whole panels of 6 rows and 8 columns (CPU backend), and no powers of two, at which rows of
- * a tile would meet in the same lines of the cache when it is transposed.
+ * diagonal is computed whole. Whole panels of 6 rows and 8 columns (CPU backend), and no powers of two, at which rows
+ * of a tile would meet in the same lines of the cache when it is transposed.
  */
 function blockOf(dimension: number, isOwn: boolean): readonly [height: number, width: number] {
   const most = (bytes: number, rows: number): number => Math.min(rows, Math.max(8, Math.floor(bytes / 4 / dimension)))

@@ -57,8 +57,8 @@ export class Classifier {
   }
 
   /**
-   * What the last layer makes logits of, [N, F]: a picture as one vector. With the head `attention` the attention of the
-   * mean over all places, with `adaptive` the mean over places, with `spatial` and `spatial_v2` the hidden layer.
+   * What the last layer makes logits of, [N, F]: a picture as one vector. With the head `attention` the attention of
+   * the mean over all places, with `adaptive` the mean over places, with `spatial` and `spatial_v2` the hidden layer.
    */
   pooled(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
     checkTensor('Classifier.pooled', x)

@@ -6,8 +6,8 @@ export type RandomRule = (key: string, shape: Shape) => { readonly deviation: nu
 
 /**
  * Weights of a network that is random on purpose: as a feature space it knows nothing of photographs, which is why the
- * papers measure MRI in one. Tensor number j of the state dict takes draw j of the seed, so the same seed gives the same
- * network on every device. They are under their names, and belong to the caller.
+ * papers measure MRI in one. Tensor number j of the state dict takes draw j of the seed, so the same seed gives the
+ * same network on every device. They are under their names, and belong to the caller.
  */
 export function randomParameters(
   device: Device,

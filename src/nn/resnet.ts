@@ -9,7 +9,10 @@ import { fanOutDeviation, randomParameters } from './random-network.ts'
 
 /** A residual network of torchvision's `resnet.py`, or its first stages. */
 export interface ResNetConfig {
-  /** `basic`: two 3 x 3 convolutions, as in ResNet-18. `bottleneck`: 1 x 1, 3 x 3 (which strides), 1 x 1 of four times the width. */
+  /**
+   * `basic`: two 3 x 3 convolutions, as in ResNet-18. `bottleneck`: 1 x 1, 3 x 3 (which strides), 1 x 1 of
+   * four times the width.
+   */
   readonly block: 'basic' | 'bottleneck'
   /** Blocks of each stage, `layer1` and so on; each but the first halves the map. */
   readonly layers: readonly number[]

@@ -128,8 +128,8 @@ export async function loadVgg16(device: Device, source: WeightSource, options: L
 }
 
 /**
- * A VGG-16 that was never trained, as torchvision begins it: convolutions after He et al. 2015 by the number of outputs,
- * linear layers of deviation 0.01, biases 0; see {@link randomParameters}.
+ * A VGG-16 that was never trained, as torchvision begins it: convolutions after He et al. 2015 by the number of
+ * outputs, linear layers of deviation 0.01, biases 0; see {@link randomParameters}.
  */
 export function randomVgg16(device: Device, seed: number): Vgg16 {
   const parameters = randomParameters(device, vgg16FeatureStateDict(), seed, (_, shape) => {

@@ -90,8 +90,8 @@ export function viTConfigOf({ name, tensors }: Pick<WeightSource, 'name' | 'tens
 
 /**
  * The vision transformer of DINO (Caron et al. 2021; facebookresearch/dino `vision_transformer.py`) as a feature space:
- * the class token after the last norm. {@link loadViT} makes one. Differentiable by its input and by every parameter; it
- * owns its parameters.
+ * the class token after the last norm. {@link loadViT} makes one. Differentiable by its input and by every parameter;
+ * it owns its parameters.
  */
 export class ViT {
   readonly config: ViTConfig
@@ -174,7 +174,10 @@ export class ViT {
     })
   }
 
-  /** Block number `index` on tokens [N, T, dim]: attention, then a perceptron, each on a norm of the tokens and added to them. */
+  /**
+   * Block number `index` on tokens [N, T, dim]: attention, then a perceptron, each on a norm of the
+   * tokens and added to them.
+   */
   block(index: number, tokens: Tensor): Tensor {
     const { dim, heads } = this.config
     const [n, count] = tokens.shape

@@ -132,7 +132,10 @@ export interface DinoDraw extends Draw {
   readonly views: readonly Float32Array[]
 }
 
-/** Parts of a picture's area that views show (Caron et al. 2021, section 3.1; a local view of small pictures needs more). */
+/**
+ * Parts of a picture's area that views show (Caron et al. 2021, section 3.1; a local view of small
+ * pictures needs more).
+ */
 const [globalArea, localArea] = [
   [0.4, 1],
   [0.1, 0.4],
@@ -170,7 +173,9 @@ export class DinoTask implements Task<DinoDraw, DinoDraw> {
   readonly #centre: Tensor
   readonly #options: Required<DinoTaskOptions>
 
-  /** The head is random from the seed, the teacher a copy of the student. The network's parameters are the task's now. */
+  /**
+   * The head is random from the seed, the teacher a copy of the student. The network's parameters are the task's now.
+   */
   constructor(device: Device, options: DinoTaskOptions) {
     const { augment, jitter, blur } = viewDefaults
     this.#device = device

@@ -15,7 +15,9 @@ export async function neighbours(device: Device, task: NeighboursTask): Promise<
   return { y: Float32Array.from((await run()).distances), run, note: device.adapter.name }
 }
 
-/** As many products as the search has pairs, of one tile that is on the device already: what the search is measured by. */
+/**
+ * As many products as the search has pairs, of one tile that is on the device already: what the search is measured by.
+ */
 export async function products(device: Device, task: NeighboursTask): Promise<Prepared> {
   const { y, note } = await neighbours(device, task)
   const [queries, references] = pointsOf(task)

@@ -242,7 +242,8 @@ export const trainFeatures: Command<typeof options> = {
     console.error(
       `${set.length.toLocaleString('en')} ` +
         `images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ` +
-        `${shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0).toLocaleString('en')} parameters; ` +
+        `${shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0).toLocaleString('en')} ` +
+        'parameters; ' +
         computedOn(device),
     )
     if (features instanceof DinoTask) noteTeacher(settings, args.get('teacher-momentum'), from !== null)
@@ -312,7 +313,9 @@ function objectiveOf(args: Arguments<typeof options>): 'contrast' | 'dino' {
   return objective
 }
 
-/** Says so where the teacher of a short run stays what it began as: half of what the momentum lacks of 1 is its mean. */
+/**
+ * Says so where the teacher of a short run stays what it began as: half of what the momentum lacks of 1 is its mean.
+ */
 function noteTeacher({ train: { steps } }: RunSettings, momentum: number, begun: boolean): void {
   const left = momentum ** (steps / 2)
   if (left <= 0.01) return

@@ -86,8 +86,8 @@ export interface RunSettings {
 }
 
 /**
- * What the options of a training say; without --ema and a default of it there are no averages. `otherwise`: defaults that
- * go before the options' own.
+ * What the options of a training say; without --ema and a default of it there are no averages. `otherwise`: defaults
+ * that go before the options' own.
  */
 export function runSettings(
   args: Arguments<Omit<typeof trainOptions, 'ema'> & AnyDefault<Pick<typeof trainOptions, 'ema'>>>,

@@ -45,7 +45,9 @@ ${warnings.map((warning) => `<p class="note">${escapeHtml(warning)}</p>`).join('
 ${sections.join('\n')}
 <h2>Settings</h2>
 ${settings(evaluation)}`,
-    footer: `tweedie ${escapeHtml(version)}. Every number depends on how many images there are: compare methods by equally many.`,
+    footer:
+      `tweedie ${escapeHtml(version)}. Every number depends on how many images there are: ` +
+      'compare methods by equally many.',
     more: style,
   })
 }
@@ -124,9 +126,15 @@ function measurementTable(rows: readonly Measurement[], methods: readonly Evalua
   const lines = rows.map(({ measure, values, real }) => {
     const { title, better } = measures[measure]
     const best = bestOf(values, better)
-    return `<tr><th>${escapeHtml(title)}${better ? arrows[better] : ''}</th>${values.map((value) => cell(value, value?.value === best)).join('')}${cell(real)}</tr>`
+    return (
+      `<tr><th>${escapeHtml(title)}${better ? arrows[better] : ''}</th>` +
+      `${values.map((value) => cell(value, value?.value === best)).join('')}${cell(real)}</tr>`
+    )
   })
-  return `<div class="table"><table><tr>${heads.map((head) => `<th>${escapeHtml(head)}</th>`).join('')}</tr>${lines.join('\n')}</table></div>`
+  return (
+    `<div class="table"><table><tr>${heads.map((head) => `<th>${escapeHtml(head)}</th>`).join('')}` +
+    `</tr>${lines.join('\n')}</table></div>`
+  )
 }
 
 /** The best of several methods' values; undefined where there is none or nothing is better. */
@@ -198,7 +206,8 @@ async function pictures(
     const cards: string[] = []
     for (const member of members) cards.push(await card(member, samples, real, signal))
     parts.push(
-      `<h3>${escapeHtml(`${methods[shown.method].name}, ${title}`)}</h3>\n<main class="shown">${cards.join('\n')}</main>`,
+      `<h3>${escapeHtml(`${methods[shown.method].name}, ${title}`)}</h3>\n<main ` +
+        `class="shown">${cards.join('\n')}</main>`,
     )
   }
   return parts.length === 0
@@ -221,7 +230,10 @@ async function card(
   const all = [await picture(samples, index, `sample ${name}`)]
   for (const one of nearest) all.push(await picture(real, one.index, `real image ${one.name}`))
   const distances = nearest.map((one) => `${one.name} ${one.distance.toPrecision(3)}`).join(', ')
-  return `<figure class="card"><div>${all.join('')}</div><figcaption>${escapeHtml(name)}: ${avgknn.toPrecision(4)}<br>${escapeHtml(distances)}</figcaption></figure>`
+  return (
+    `<figure class="card"><div>${all.join('')}</div><figcaption>${escapeHtml(name)}: ` +
+    `${avgknn.toPrecision(4)}<br>${escapeHtml(distances)}</figcaption></figure>`
+  )
 }
 
 function settings({

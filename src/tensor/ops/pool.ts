@@ -38,7 +38,8 @@ function check(op: string, x: Shape, { kernel, stride, padding }: WindowParams):
   if (!whole || kernel < 1 || stride < 1 || padding < 0 || padding > kernel / 2) {
     throw new TweedieError(
       'option',
-      `${op}: expected a kernel and a stride of 1 or more and a padding from 0 to half the kernel, found kernel ${kernel}, stride ${stride}, padding ${padding}.`,
+      `${op}: expected a kernel and a stride of 1 or more and a padding from 0 to half the kernel, found kernel ` +
+        `${kernel}, stride ${stride}, padding ${padding}.`,
     )
   }
 }
