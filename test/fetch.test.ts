@@ -475,7 +475,7 @@ describe('fetch', () => {
 })
 
 describe('the catalogue', () => {
-  test('every published model that the presets know, LPIPS and networks of feature spaces, each with its sources', () => {
+  test('every published model of the presets, LPIPS, networks of feature spaces, each with its sources', () => {
     const models = catalogue.filter(({ kind }) => kind === 'model').map(({ name }) => name)
     expect(models.sort()).toEqual(
       presetNames()
