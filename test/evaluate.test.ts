@@ -138,6 +138,44 @@ describe('a space', () => {
     expect(ofStatistics.high).toBeLessThan(ofImages.high!)
   })
 
+  test('compares spatial features too, and says where their covariance has no full rank', async () => {
+    // The third one is the first.
+    const maps = (count: number, seed: number): Points => {
+      const { data } = points(count, seed)
+      return { data: data.map((value, i) => (i % 3 === 2 ? data[i - 2] : value)), dimension }
+    }
+    const reals = { ...set('real', real), spatial: maps(60, 4) }
+    const rarity = await realRarity(device, reals, space, options)
+    const methods = [5, 6].map((seed, m) => ({ ...set('ab'[m], points(40, seed)), spatial: maps(40, seed) }))
+    const steps: string[] = []
+    const onProgress = (what: string, done: number): void => void (done === 1 && steps.push(what))
+    const sets = { space, real: { ...reals, rarity }, methods }
+    const found = await evaluateSpace(device, sets, { ...options, onProgress })
+    expect(found.warnings).toEqual(
+      ['a', 'a', 'b', 'b'].map((name, i) =>
+        expect.stringMatching(
+          `^${name} in toy: spatial features: The covariance of the ` +
+            `${i % 2 ? 'real images' : 'samples'} has rank 2 of 3`,
+        ),
+      ),
+    )
+    const spatial = [0, 1].map((m) => value(found, 'spatialFrechet', m)!)
+    expect(spatial[0].value).not.toBe(spatial[1].value)
+    expect(spatial.map(({ low, high }) => [low, high])).toEqual(Array(2).fill([null, null]))
+    const statistics = ['statistics', 'spatial statistics'].map((what) => `the real images in toy: ${what}`)
+    expect([...new Set(steps)].filter((what) => what.startsWith('the real'))).toEqual(statistics)
+  })
+
+  test('without intervals has the same distances', async () => {
+    const samples = points(60, 2)
+    const [found, alone] = [await evaluate(real, [samples]), await evaluate(real, [samples], { resamples: 0 })]
+    for (const measure of ['frechet', 'frechetExtrapolated'] as const) {
+      const { value: expected, low } = value(found, measure)!
+      expect(low).not.toBeNull()
+      expect(value(alone, measure)).toEqual({ value: expect.closeTo(expected, 10), low: null, high: null })
+    }
+  })
+
   test.each<[string, Points, Points]>([
     ['a: expected at least 4 images for their 3 neighbours, found one.', real, points(1, 2)],
     ['real: expected at least 6 images for their 5 neighbours, found 5.', points(5, 1), points(9, 2)],

@@ -18,6 +18,7 @@ import type {
   ShownSamples,
 } from './evaluation.ts'
 import { extrapolateFrechet } from './extrapolate-frechet.ts'
+import { frechetDistance, type FrechetDistance } from './frechet.ts'
 import { inceptionScore } from './inception-score.ts'
 import { kernelDistance } from './kernel-distance.ts'
 import { localOutlierFactor } from './local-outlier-factor.ts'
@@ -164,8 +165,8 @@ export async function evaluateSpace(
   }
   const found = { distributions: [], precisionByRarity: null, shown: [], samples: [], warnings: job.warnings }
   if (!images) {
-    const { statistics, spatialStatistics: spatial } = real
-    const to = { features: statistics, statistics, spatial }
+    const { statistics, spatialStatistics } = real
+    const to = { features: { statistics }, spatial: spatialStatistics && { statistics: spatialStatistics } }
     for (const [m, set] of methods.entries()) await frechet(job, m, set, to, steps(set.name))
     await scores()
     return { ...found, measurements: table.rows() }
@@ -175,10 +176,13 @@ export async function evaluateSpace(
   const balls = rows
     ? await ballsAround(device, part(real.features), { k, ...steps('the reference')('balls') })
     : real.rarity.balls
-  const reference: FrechetTarget = {
-    features: balls.centres,
-    statistics: await featureStatistics(balls.centres, steps('the real images')('statistics')),
-    spatial: real.spatial && part(real.spatial),
+  const target = async (points: Points, what: string): Promise<FrechetTarget> => ({
+    points,
+    statistics: await featureStatistics(points, steps('the real images')(what)),
+  })
+  const reference = {
+    features: await target(balls.centres, 'statistics'),
+    spatial: real.spatial ? await target(part(real.spatial), 'spatial statistics') : null,
   }
   await table.real('avgknn', meanOf(real.rarity.avgknn))
   await table.real('lof', meanOf(real.rarity.lof))
@@ -277,35 +281,56 @@ const stepsOf =
   ({ signal, onProgress }: Pick<EvaluateOptions, 'signal' | 'onProgress'>, where: string): Steps =>
   (what) => ({ signal, onProgress: (done) => onProgress?.(`${where}: ${what}`, done) })
 
-/** What Fréchet distances are to: real images or statistics of them. */
+/** What Fréchet distances are to. */
 interface FrechetTarget {
-  readonly features: Points | FeatureStatistics
-  /** Of the features. */
   readonly statistics: FeatureStatistics
-  readonly spatial: Points | FeatureStatistics | null | undefined
+  /** Of which they are; absent where there are statistics alone. */
+  readonly points?: Points
 }
 
-async function frechet(job: Job, method: number, set: SpaceFeatures, to: FrechetTarget, step: Steps): Promise<void> {
-  const { device, space, table, options, warnings } = job
-  const { name, features, spatial } = set
-  const found = await measureFrechet(device, features, to.features, step('Fréchet distance'))
-  const { influences } = found
+/** The Fréchet distances of one method, and what there is to say against them. */
+async function frechet(
+  { device, space, table, options, warnings }: Job,
+  method: number,
+  { name, features, spatial }: SpaceFeatures,
+  to: { readonly features: FrechetTarget; readonly spatial: FrechetTarget | null },
+  step: Steps,
+): Promise<void> {
+  const warn = (warning: string): void => void warnings.push(`${name} in ${space.name}: ${warning}`)
+  const found = await toTarget(device, features, to.features, options, step('Fréchet distance'))
   await table.set('frechet', method, found)
-  warnings.push(...found.warnings.map((warning) => `${name} in ${space.name}: ${warning}`))
+  found.warnings.forEach(warn)
   // The smallest set that is extrapolated from has a fifth of the samples, and below the dimension no full rank.
   const enough = Math.max(10, 5 * (found.dimension + 1))
   if (countOf(features) < enough) {
-    warnings.push(
-      `${name} in ${space.name}: a Fréchet distance is extrapolated from ${enough} samples or more, ` +
-        `and there are ${countOf(features)}.`,
-    )
+    warn(`a Fréchet distance is extrapolated from ${enough} samples or more, and there are ${countOf(features)}.`)
   } else {
+    const { influences } = found
     const extrapolating = { seed: options.seed, influences, ...step('Fréchet distance, extrapolated') }
-    await table.set('frechetExtrapolated', method, await extrapolateFrechet(features, to.statistics, extrapolating))
+    await table.set(
+      'frechetExtrapolated',
+      method,
+      await extrapolateFrechet(features, to.features.statistics, extrapolating),
+    )
   }
   if (!spatial || !to.spatial) return
-  const ofMaps = await measureFrechet(device, spatial, to.spatial, step('spatial Fréchet distance'))
+  const ofMaps = await toTarget(device, spatial, to.spatial, options, step('spatial Fréchet distance'))
   await table.set('spatialFrechet', method, ofMaps)
+  for (const warning of ofMaps.warnings) warn(`spatial features: ${warning}`)
+}
+
+/** With what an interval is made of, which takes longer, where one is wanted. */
+async function toTarget(
+  device: Device,
+  samples: Points,
+  { statistics, points }: FrechetTarget,
+  { resamples }: EvaluateOptions,
+  { signal, onProgress }: SearchOptions,
+): Promise<FrechetDistance & Measured> {
+  if (resamples > 0) return measureFrechet(device, samples, points ?? statistics, { statistics, signal, onProgress })
+  const half = (from: number): SearchOptions => ({ signal, onProgress: (done) => onProgress?.(from + done / 2) })
+  const found = await frechetDistance(await featureStatistics(samples, half(0)), statistics, half(0.5))
+  return { ...found, influences: [] }
 }
 
 /** Refuses what no measure can say anything about, by the name of its set. */

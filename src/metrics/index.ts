@@ -68,7 +68,7 @@ export {
   type KernelDistanceOptions,
 } from './kernel-distance.ts'
 export { localOutlierFactor, type LofOptions } from './local-outlier-factor.ts'
-export { measureFrechet, type MeasuredFrechet } from './measure-frechet.ts'
+export { measureFrechet, type MeasuredFrechet, type MeasureFrechetOptions } from './measure-frechet.ts'
 export {
   memorizationFigures,
   memorizationLevels,

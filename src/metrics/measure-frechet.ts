@@ -11,6 +11,12 @@ import { pacer } from './pace.ts'
 /** The distance, and what its interval is made of. */
 export interface MeasuredFrechet extends FrechetDistance, Measured {}
 
+/** Options of {@link measureFrechet}. */
+export interface MeasureFrechetOptions extends SearchOptions {
+  /** Those of `real`, where they are known already. Default: they are computed. */
+  readonly statistics?: FeatureStatistics
+}
+
 /**
  * The distance between two sets of features with its influence functions, for `bootstrapInterval`: with T the linear
  * map that carries the first Gaussian onto the second, an image at x from its mean moves the distance by 2 (μ - μ')ᵀx +
@@ -24,7 +30,7 @@ export async function measureFrechet(
   device: Device,
   samples: Points,
   real: Points | FeatureStatistics,
-  { signal, onProgress }: SearchOptions = {},
+  { statistics: known, signal, onProgress }: MeasureFrechetOptions = {},
 ): Promise<MeasuredFrechet> {
   if ('data' in real) checkBoth('measureFrechet', samples, real, 2, 2)
   const within = (from: number, to: number): SearchOptions => ({
@@ -33,7 +39,7 @@ export async function measureFrechet(
   })
   const statistics = [
     await featureStatistics(samples, within(0, 0.3)),
-    'data' in real ? await featureStatistics(real, within(0.3, 0.6)) : real,
+    'data' in real ? (known ?? (await featureStatistics(real, within(0.3, 0.6)))) : real,
   ] as const
   const { product, rank, about, root, varying } = await compare(...statistics, pacer(within(0.6, 0.7)))
   const full = about.ranks.every((r) => r === about.dimension)
