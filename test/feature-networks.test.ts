@@ -44,8 +44,8 @@ describeShared('as their own code', () => {
   })
 
   // On WebGPU without a GPU these take a minute: test/long has them.
-  deviceTest('ResNet-50', (device) => checkResNet50(device, 2), onCPU)
-  deviceTest('VGG-16', (device) => checkVgg16(device, 2), onCPU)
+  deviceTest('ResNet-50', (device) => checkResNet50(device, 1), onCPU)
+  deviceTest('VGG-16', (device) => checkVgg16(device, 1), onCPU)
   deviceTest('ViT-S/16', (device) => checkViT(device, 224), onCPU)
   deviceTest('ViT-S/16 at another size', (device) => checkViT(device, 96), onCPU)
   deviceTest('ViT-S/16 at another shape', (device) => checkViT(device, 64))

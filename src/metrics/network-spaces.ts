@@ -174,10 +174,16 @@ function square(device: Device, size: number, channels: 1 | 3, batch: number, mo
 /** 256 maps of 24 channels and 32 x 32 places are 25 MB. */
 const batchOf = (size: number): number => Math.max(1, Math.min(256, Math.floor(2 ** 18 / size ** 2)))
 
+/** The side of the pictures of a training of ours (`train features --objective dino --from`), which its file says. */
+function trainedSide({ metadata: { kind, training } }: DescribedSource): number | undefined {
+  const [, digits] = kind === 'vit' ? (/"size":\s*(\d+)/.exec(training ?? '') ?? []) : []
+  return digits === undefined ? undefined : Number(digits)
+}
+
 /** A vision transformer that somebody trained on pictures of their own, as its file says. */
 export const ownTransformerSpace: Opener = async (device, name, options) => {
   const file = weightsOf(name, options, 'a vision transformer of DINO, any size of it')
-  const { size } = options
+  const size = options.size ?? trainedSide(file)
   const { source, weights } = hashing(file)
   const net = await transformer()(device, source, options)
   const input: Input =

@@ -20,6 +20,11 @@ export async function pixelSpace(device: Device, options: SpaceOptions): Promise
       'option',
       'The space pixels needs pictures to fit its principal components to: give the real ones, as fit.',
     )
+  if (fit.length < 2)
+    throw new TweedieError(
+      'option',
+      `${fit.name}: principal components of pixels need two pictures or more, found one.`,
+    )
   const size = options.size ?? Math.min(commonSize(fit) ?? defaultSide, defaultSide)
   const { channels } = fit
   const dimension = channels * size * size
