@@ -2,6 +2,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { blocks } from './blocks.ts'
 import { encodePng } from '../src/data/index.ts'
 import { encodeStatistics, type Evaluation, type MeasureName } from '../src/metrics/index.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
@@ -49,7 +50,8 @@ describe('evaluate', () => {
   test('puts methods side by side in every space', async () => {
     const { code, out, err } = await evaluate(...argv, '--out', at('all'))
     expect(code, err.join('\n')).toBe(0)
-    expect(readdirSync(at('all')).sort()).toEqual(['evaluation.json', 'images.csv'])
+    expect(readdirSync(at('all')).sort()).toEqual(['evaluation.json', 'images.csv', 'index.html'])
+    expect(readFileSync(at('all/index.html'), 'utf8')).toContain('<title>Evaluation of noise, copies</title>')
     const found = result('all')
     expect(found.methods.map(({ name, images }) => [name, images])).toEqual([
       ['noise', 12],
@@ -206,6 +208,7 @@ describe('statistics', () => {
     expect(readdirSync(at('saved')).sort()).toEqual([
       'evaluation.json',
       'images.csv',
+      'index.html',
       'statistics-noise-features.npz',
       'statistics-real-features.npz',
     ])
@@ -242,6 +245,37 @@ describe('statistics', () => {
     ]
     for (const [argv, message] of cases) expect(await refusal(...argv)).toContain(message)
   })
+})
+
+test('the commands of docs/evaluation.md run', async () => {
+  for (const [from, to] of [
+    ['copies', 'out/plain'],
+    ['noise', 'out/minority'],
+    ['real', 'cells'],
+  ]) {
+    cpSync(at(from), at(`docs/${to}`), { recursive: true })
+  }
+  const commands = blocks
+    .filter(({ page, language }) => page === 'docs/evaluation.md' && language === 'sh')
+    .flatMap(({ code }) =>
+      code
+        .trim()
+        .split('\n')
+        .map((line) => line.replace(/^npx tweedie evaluate /, '').split(' ')),
+    )
+  expect(commands.length).toBe(4)
+  for (const words of commands) {
+    const argv = words.map((word) => (/^(out|cells)\//.test(word) ? at(`docs/${word}`) : word))
+    const { code, err } = await evaluate(
+      ...argv,
+      ...(argv.includes('--out') ? [] : ['--out', at('docs/out/evaluation')]),
+    )
+    expect([words.join(' '), code, err.filter((line) => !/^(note|Features)/.test(line))]).toEqual([
+      words.join(' '),
+      0,
+      [],
+    ])
+  }
 })
 
 async function refusal(...argv: string[]): Promise<string> {
@@ -293,6 +327,11 @@ describe('refuses in one sentence', () => {
       'a space without weights',
       () => [...samples, ...real, '--features', 'inception-legacy-pytorch'],
       'needs its weights: tweedie fetch inception gets them',
+    ],
+    [
+      'a seed that is none',
+      () => [...samples, ...real, '--features', 'random-vgg16=x.pth'],
+      'expected random-vgg16 or random-vgg16=SEED',
     ],
     [
       'a space twice',

@@ -2,19 +2,25 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkFingerprint, parseMinorityScores } from '../../diffusion/index.ts'
-import { encodeStatistics, type EvaluatedSpace, type Evaluation, type RarityName } from '../../metrics/index.ts'
+import {
+  encodeStatistics,
+  spaceNames,
+  type EvaluatedSpace,
+  type Evaluation,
+  type RarityName,
+} from '../../metrics/index.ts'
 import { exists, writeText } from '../../io/file.node.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { jsonText } from '../../io/json.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { evaluateSets, type Evaluated } from '../evaluating/run.ts'
-import { openSets, type NamedSet } from '../evaluating/sets.ts'
+import { openSets, type EvaluationSets, type NamedSet } from '../evaluating/sets.ts'
 import { spaceWord } from '../evaluating/spaces.ts'
 import { evaluationText, imageCsv } from '../evaluating/tables.ts'
 import { choice, file, flag, images, integer, optionOf, output, several, type Kind } from '../option.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
+import { evaluationPage } from '../pages/evaluation-page.ts'
 import { claimOutputs, inputsOf, jsonOf } from '../outputs.ts'
-import { version } from '../version.ts'
 
 /** A part, 0.2, or so many, 1000. */
 const partOrCount: Kind<number> = {
@@ -46,7 +52,9 @@ const options = {
   features: several(
     optionOf(spaceWord, {
       value: 'SPACE[=FILE]',
-      help: 'feature space to measure in, with the file of its weights; more than once for several',
+      help:
+        'feature space to measure in, with the file of its weights; more than once for several: ' +
+        spaceNames.join(', '),
       default: 'pixels',
     }),
   ),
@@ -83,8 +91,9 @@ export const evaluate: Command<typeof options> = {
       'and Rarity Score (Han et al., ICLR 2023) in every space, with 95 % intervals. Rarity and nearest neighbours ' +
       'are by all real images, the others by the rarest where --rarest says so (Um et al., ICLR 2024, section 5).',
     'Features are kept in the cache folder and computed once for the same images, space, preprocessing and weights.',
-    'The folder gets evaluation.json, images.csv (a row an image) and with --save-statistics files that pytorch-fid, ' +
-      "clean-fid and guided-diffusion's evaluator read. Results of other images or settings are not replaced.",
+    'The folder gets index.html, evaluation.json, images.csv (a row an image) and with --save-statistics files that ' +
+      "pytorch-fid, clean-fid and guided-diffusion's evaluator read. Results of other images or " +
+      'settings are not replaced.',
   ],
   examples: [
     'evaluate --samples out/sample --real cells.npz --features features --out out/evaluation',
@@ -135,15 +144,15 @@ export const evaluate: Command<typeof options> = {
     }
     await refuseOther(out, job)
     const found = await evaluateSets(job, computing)
-    await write(out, found, signal)
+    await write(out, found, sets, signal)
     console.log(evaluationText(found.evaluation))
     for (const warning of found.evaluation.warnings) console.error(`note: ${warning}`)
-    console.log(`\n${join(out, recordFile)}`)
+    console.log(`\n${join(out, 'index.html')}`)
   },
 }
 
 const recordFile = 'evaluation.json'
-const outputNames = /^(evaluation\.json|images\.csv|statistics-.*\.npz)$/
+const outputNames = /^(index\.html|evaluation\.json|images\.csv|statistics-.*\.npz)$/
 
 /** Results of other images, spaces or settings stay. */
 async function refuseOther(
@@ -185,6 +194,7 @@ async function scoresOf(path: string, { set }: NamedSet): Promise<Float64Array> 
 async function write(
   out: string,
   { evaluation, tables, realName, statistics }: Evaluated,
+  { methods, real }: EvaluationSets,
   signal: AbortSignal,
 ): Promise<void> {
   const spaces = evaluation.spaces.map(({ name }) => name)
@@ -193,5 +203,7 @@ async function write(
   }
   await writeText(join(out, 'images.csv'), imageCsv(tables, spaces, realName), signal)
   const path = join(out, recordFile)
-  await writeText(path, `${jsonText({ ...evaluation, version: version() }, path, 2)}\n`, signal)
+  await writeText(path, `${jsonText(evaluation, path, 2)}\n`, signal)
+  const pictures = { methods: methods.map(({ set }) => set), real: 'set' in real ? real.set : null }
+  await writeText(join(out, 'index.html'), await evaluationPage(evaluation, pictures, signal), signal)
 }

@@ -27,34 +27,39 @@ export interface SpaceWord {
   readonly name: SpaceName
   /** Its weights, as they were named or shipped; null where they are fetched ones, or there are none. */
   readonly path: string | null
+  /** Of a network that was never trained. */
+  readonly seed: number
 }
 
-/** `SPACE` or `SPACE=FILE`. */
+/** `SPACE`, `SPACE=FILE`, or of a network that was never trained `SPACE=SEED`. */
 export const spaceWord: Kind<SpaceWord> = {
   read(word) {
-    const [, name = '', path] = /^([^=]*)=?(.*)$/s.exec(word) ?? []
+    const [, name = '', value] = /^([^=]*)=?(.*)$/s.exec(word) ?? []
     if (!(spaceNames as readonly string[]).includes(name)) {
       fail(
         `--features: expected a space, ${spaceNames.join(', ')}, with =FILE behind it for its weights, ` +
           `found "${word}"${didYouMean(name, spaceNames)}`,
       )
     }
-    const own = name === 'features' ? shipped('features') : null
-    return { name: name as SpaceName, path: path === '' ? own : path }
+    const space = { name: name as SpaceName, path: null, seed: 0 }
+    if (name === 'features') return { ...space, path: value || shipped('features') }
+    if (!name.startsWith('random-')) return { ...space, path: value || null }
+    if (!/^\d*$/.test(value)) fail(`--features: expected ${name} or ${name}=SEED, a whole number, found "${word}".`)
+    return { ...space, seed: Number(value) }
   },
-  write: ({ name, path }) => (path === null ? name : `${name}=${path}`),
+  write: ({ name, path, seed }) => (path !== null ? `${name}=${path}` : seed > 0 ? `${name}=${seed}` : name),
 }
 
 /** Opens a space; the real images are what pixels are fitted to. */
 export async function openNamedSpace(
   device: Device,
-  { name, path }: SpaceWord,
+  { name, path, seed }: SpaceWord,
   real: ImageSet | null,
   signal: AbortSignal,
 ): Promise<FeatureSpace> {
   const fit = real && { fit: real }
   const file = path ?? (await fetched(name))
-  if (file === null) return openSpace(device, name, { signal, ...fit })
+  if (file === null) return openSpace(device, name, { signal, seed, ...fit })
   const weights = await openWeights(file, signal)
   try {
     return await openSpace(device, name, { signal, weights, ...fit })

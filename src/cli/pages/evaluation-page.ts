@@ -64,7 +64,7 @@ const rarityNames = {
   lof: 'LOF',
   rarity: 'Rarity Score',
   score: 'minority score',
-  brightness: 'brightness (0 to 255)',
+  brightness: 'brightness (0 to 1)',
 }
 
 function introduction({ methods, real, heldOut, reference }: Evaluation): string {
@@ -103,7 +103,7 @@ async function section(evaluation: Evaluation, space: EvaluatedSpace | null): Pr
       : []),
   ]
   return `<h2>${escapeHtml(space ? `In ${space.name}` : 'Without a feature space')}</h2>
-${space ? `<p>${escapeHtml(`${counted(space.dimension, 'number')} an image; ${space.preprocessing}; weights ${space.weights.slice(0, 16)}.`)}</p>` : ''}
+${space ? `<p>${escapeHtml(`${counted(space.dimension, 'number')} an image; ${space.preprocessing}; weights ${space.weights.replace(/[0-9a-f]{64}/, (hash) => `${hash.slice(0, 12)}…`)}.`)}</p>` : ''}
 ${measurementTable(rows, methods)}
 <p>${notes.join(' ')}</p>
 <div class="charts">${charts.join('\n')}</div>`
