@@ -15,7 +15,7 @@ export interface InceptionOutputs {
   /** [N, 2048], the means over the last map: what FID, KID and the Inception Score are computed of. */
   readonly features: Tensor
   /**
-   * [N, 2023]: 7 channels of a map of 17 x 17, by channel, row and column, for sFID (Nash et al. 2021): those that
+   * 7 channels of a map of 17 x 17 by channel, row and column, [N, 2023], for sFID (Nash et al. 2021): those that
    * guided-diffusion's evaluator takes, the first of `Mixed_6d.branch1x1`. Other sizes of pictures give other lengths.
    */
   readonly spatial: Tensor
