@@ -20,7 +20,7 @@ const hash = '0123456789abcdef'.repeat(4)
 function disc(seed: number, side: number): Image {
   const [r, ...colours] = numbers(4, seed + 1)
   const inside = (i: number): boolean =>
-    Math.hypot((i % side) - side / 2, Math.floor(i / side) - side / 2) < side * (0.3 + 0.05 * r!)
+    Math.hypot((i % side) - side / 2, Math.floor(i / side) - side / 2) < side * (0.3 + 0.05 * r)
   const data = Uint8Array.from({ length: 3 * side * side }, (_, i) =>
     inside(Math.floor(i / 3)) ? 127 + 60 * Math.tanh(colours[i % 3]) : 230,
   )

@@ -70,18 +70,18 @@ test('a training page says its settings in words, and draws no curve of one poin
 
 test('an evaluation has every measure with its interval, the best bold, and each sample beside its neighbours', () => {
   const evaluation = exampleEvaluation()
-  const { document } = parseHTML(pages.evaluation!)
+  const { document } = parseHTML(pages.evaluation)
   const rows = [...document.querySelectorAll('tr')].filter((row) => row.querySelector('small'))
   expect(rows).toHaveLength(evaluation.measurements.length)
   const [first] = evaluation.measurements
   const cells = [...rows[0].querySelectorAll('td')].map((cell) => cell.textContent)
   expect(cells).toEqual([
-    ...first!.values.map((value) =>
+    ...first.values.map((value) =>
       [value!.value.toPrecision(4), `${value!.low!.toPrecision(4)} to ${value!.high!.toPrecision(4)}`].join(''),
     ),
     '–',
   ])
-  const lowest = Math.min(...first!.values.map((value) => value!.value))
+  const lowest = Math.min(...first.values.map((value) => value!.value))
   expect([...rows[0].querySelectorAll('b')].map((cell) => cell.textContent)).toEqual([lowest.toPrecision(4)])
   const shown = evaluation.shown.flatMap(({ leastDense, mostDense, nearest }) => [
     ...leastDense,
@@ -92,7 +92,7 @@ test('an evaluation has every measure with its interval, the best bold, and each
     shown.map(({ nearest }) => 1 + nearest.length),
   )
   for (const text of ['covariance of rank 1,499', 'Distances are to the 2,000 rarest of these by AvgkNN in inception.'])
-    expect(textOf(pages.evaluation!).includes(text), text).toBe(true)
+    expect(textOf(pages.evaluation).includes(text), text).toBe(true)
   expect(textOf(pages['evaluation-of-statistics'])).toContain('Beside statistics (out/real).')
   // Of one method nothing is best, and there are no charts of methods side by side.
   expect(pages['evaluation-of-statistics'].match(/<b>|is better; dashed/g)).toBeNull()
