@@ -44,10 +44,10 @@ const options = {
     }),
   ),
   real: images({
-    value: 'R',
+    value: 'DATA',
     help: 'real images: a folder, an .npz or an IDX file; or the statistics (mu, sigma) of some, as .npz',
   }),
-  'held-out': images({ value: 'H', help: 'real images that the model was not trained on, for C_T' }),
+  'held-out': images({ value: 'DATA', help: 'real images that the model was not trained on, for C_T' }),
   select: file({ value: 'FILE', help: 'the selection whose part train is real and whose part held-out is held out' }),
   features: several(
     optionOf(spaceWord, {
@@ -81,7 +81,7 @@ const confidence = 0.95
 
 export const evaluate: Command<typeof options> = {
   name: 'evaluate',
-  usage: '--samples A [--samples B...] --real R [options]',
+  usage: '--samples DIR [--samples DIR...] --real DATA [options]',
   summary: 'measure how real and how rare samples are beside real images',
   options,
   positionals: [0, 0],
