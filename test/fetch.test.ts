@@ -13,12 +13,13 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { catalogue, filesOf, type CatalogueEntry, type PublishedFile } from '../src/tweedie/catalogue.ts'
 import { entryNamed } from '../src/cli/commands/fetch.ts'
 import { fetchWeights } from '../src/tweedie/fetch.node.ts'
-import { spaceNames } from '../src/metrics/index.ts'
+import { openSpace, spaceNames } from '../src/metrics/index.ts'
 import { describeModel, lpipsStateDict, planOf, preset, presetNames, stateDictOf } from '../src/nn/index.ts'
 import { batchNormEntries } from '../src/nn/fold.ts'
 import { lpipsNetOf } from '../src/nn/lpips-plan.ts'
 import { download, openCheckpoint, openFile, type DownloadOptions } from '../src/io/index.node.ts'
 import { temporaryFolder, tensorIn, tweedie } from './cli.ts'
+import { testDevice } from './op.ts'
 import { refuses, torchLegacy, torchZip, type FixtureTensor } from './io-fixtures.ts'
 
 const at = temporaryFolder()
@@ -472,6 +473,22 @@ describe('fetch', () => {
     const other = { ...entry, name: 'other', stateDict: () => new Map([['fc.weight', [2]]]) }
     await refuses(fetchWeights(other, folder), 'weights', /fc\.weight/)
   })
+
+  test('what is fetched opens the space of its name: ResNet-18, whose classifier and last stage no feature needs', async () => {
+    const entry = entryNamed('resnet18') as Extract<CatalogueEntry, { kind: 'space' }>
+    const tensors = [...entry.stateDict()].map(([name, shape]): FixtureTensor => {
+      const data = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(
+        1 / shape.slice(1).reduce((a, b) => a * b, 1),
+      )
+      return { name, shape, type: 'Float', data }
+    })
+    const file = published('/resnet18.pth', torchZip([...tensors, tensor('bn1.num_batches_tracked', [], 0)]))
+    const path = await fetchWeights({ ...entry, file }, newFolder())
+    const weights = await openCheckpoint(await openFile(path))
+    using space = await openSpace(await testDevice('cpu'), 'resnet18', { weights })
+    await weights.close()
+    expect(space.dimension).toBe(256)
+  })
 })
 
 describe('the catalogue', () => {
@@ -500,7 +517,9 @@ describe('the catalogue', () => {
   test('a network of a feature space is fetched under the name of the space', () => {
     const spaces = catalogue.filter(({ kind }) => kind === 'space').map(({ name }) => name)
     expect(spaces.filter((name) => !(spaceNames as readonly string[]).includes(name))).toEqual([])
-    expect(spaces).toEqual(expect.arrayContaining(['inception', 'resnet50', 'vgg16', 'dino-vits16', 'dino-vitb16']))
+    expect(spaces).toEqual(
+      expect.arrayContaining(['inception', 'resnet50', 'resnet50-v2', 'vgg16', 'dino-vits16', 'dino-vitb16']),
+    )
   })
 
   test('an unknown name, and the one that lies where no program gets it', () => {

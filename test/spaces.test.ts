@@ -90,6 +90,7 @@ test('what a space needs and does not get is one sentence', async () => {
   await expect(openSpace(device, 'features')).rejects.toThrow(
     /space features needs weights, as tweedie train features writes them/,
   )
+  await expect(openSpace(device, 'resnet50-v2')).rejects.toThrow(/needs weights, torchvision's resnet50-11ad3fa6\.pth/)
   await expect(openSpace(device, 'pixels')).rejects.toThrow(/space pixels needs pictures/)
   await expect(openSpace(device, 'pixels', { fit: noise(1, 16) })).rejects.toThrow(/two pictures or more, found one/)
   await expect(async () => openSpace(device, 'resnet18', { weigths: 1 } as never)).rejects.toThrow(/weigths/)
@@ -164,6 +165,7 @@ deviceTest(
       data: Uint8Array.from(numbers(40 * 30, 3), (v) => 128 + 127 * v),
     })
     const small = { ...viTS16, depth: 1 }
+    const vit = keyedWeights(viTStateDict(small), 3, viTRules)
     const cases: [SpaceName, WeightSource, number, RegExp][] = [
       [
         'resnet50',
@@ -171,8 +173,14 @@ deviceTest(
         2048,
         /^short side bilinear to 256, middle/,
       ],
+      [
+        'resnet50-v2',
+        keyedWeights(resNetStateDict(resNet50), 6, resNetRules),
+        2048,
+        /^short side bilinear to 232, middle/,
+      ],
       ['vgg16', keyedWeights(vgg16StateDict(32), 6), 32, /^bicubic to 224 x 224 whatever the shape/],
-      ['dino', keyedWeights(viTStateDict(small), 3, viTRules), 384, /^short side bicubic to 256, middle 224 x 224/],
+      ['dino', vit, 384, /^short side bicubic to 256, middle 224 x 224/],
     ]
     for (const [name, weights, dimension, preprocessing] of cases) {
       using space = await openSpace(device, name, { weights: described(weights) })
@@ -183,12 +191,12 @@ deviceTest(
       expect(data).toHaveLength(dimension)
       expect(data.every(Number.isFinite)).toBe(true)
     }
-    using space = await openSpace(device, 'dino', { weights: described(cases[2][1]), size: 32 })
+    using space = await openSpace(device, 'dino', { weights: described(vit), size: 32 })
     expect(space.preprocessing).toMatch(/^middle square, bicubic to 32 x 32/)
     const training = JSON.stringify({ kind: 'vit', size: 48 })
-    using own = await openSpace(device, 'dino', { weights: described(cases[2][1], { kind: 'vit', training }) })
+    using own = await openSpace(device, 'dino', { weights: described(vit, { kind: 'vit', training }) })
     expect(own.preprocessing).toMatch(/^middle square, bicubic to 48 x 48/)
-    await expect(openSpace(device, 'dino-vits16', { weights: described(cases[2][1]) })).rejects.toThrow(
+    await expect(openSpace(device, 'dino-vits16', { weights: described(vit) })).rejects.toThrow(
       /blocks\.1\.norm1\.weight/,
     )
   },

@@ -78,12 +78,12 @@ export function weightsOf(name: string, { weights }: SpaceOptions, what: string)
 
 const imageNetWords = 'mean and deviation of ImageNet'
 
-/** Pictures whose short side is scaled to 256, of which the middle 224 x 224 are taken. */
-const middleOf256 =
-  (filter: 'bilinear' | 'bicubic', batch: number) =>
+/** Pictures whose short side is scaled to `short`, of which the middle 224 x 224 are taken. */
+const middleOf =
+  (short: number, filter: 'bilinear' | 'bicubic', batch: number) =>
   (device: Device): Input => ({
-    preprocessing: `short side ${filter} to 256, middle 224 x 224, ${imageNetWords}`,
-    read: imageNetBatch(device, (image) => middle(resizeShortSide(image, 256, filter), 224)),
+    preprocessing: `short side ${filter} to ${short}, middle 224 x 224, ${imageNetWords}`,
+    read: imageNetBatch(device, (image) => middle(resizeShortSide(image, short, filter), 224)),
     batch,
   })
 
@@ -110,9 +110,11 @@ const bilinear =
 // The largest maps of a batch are some 100 MB: 64 channels of 112 x 112 in ResNet-50, of 224 x 224 in VGG-16.
 const inputs = {
   resnet18: bilinear(128),
-  resnet50: middleOf256('bilinear', 32),
+  resnet50: middleOf(256, 'bilinear', 32),
+  // torchvision's ResNet50_Weights.IMAGENET1K_V2.
+  resnet50v2: middleOf(232, 'bilinear', 32),
   vgg16: stretched(8),
-  dino: middleOf256('bicubic', 32),
+  dino: middleOf(256, 'bicubic', 32),
 }
 
 /** A space of published weights. */
@@ -142,10 +144,14 @@ export const resnet18Space = published("torchvision's resnet18", inputs.resnet18
   loadResNet(device, source, resNet18ToLayer3, options),
 )
 
-/** ResNet-50. */
-export const resnet50Space = published("torchvision's resnet50", inputs.resnet50, (device, source, options) =>
-  loadResNet(device, source, resNet50, options),
-)
+const resnet50 = (device: Device, source: WeightSource, options: LoadOptions) =>
+  loadResNet(device, source, resNet50, options)
+
+/** ResNet-50 as torchvision trained it first. */
+export const resnet50Space = published("torchvision's resnet50-0676ba61.pth", inputs.resnet50, resnet50)
+
+/** The same network, trained again and better: other features of pictures of another size. */
+export const resnet50v2Space = published("torchvision's resnet50-11ad3fa6.pth", inputs.resnet50v2, resnet50)
 
 /** ResNet-50, never trained. */
 export const randomResnet50Space = random(inputs.resnet50, (device, seed) => randomResNet(device, resNet50, seed))

@@ -14,6 +14,7 @@ import {
   randomVgg16Space,
   resnet18Space,
   resnet50Space,
+  resnet50v2Space,
   vgg16Space,
   weightsOf,
   type Opener,
@@ -37,6 +38,7 @@ export const spaceNames = [
   'inception-legacy-pytorch',
   'inception-legacy-tensorflow',
   'resnet50',
+  'resnet50-v2',
   'vgg16',
   'dino-vits16',
   'dino-vitb16',
@@ -57,6 +59,7 @@ const openers: { readonly [K in SpaceName]: Opener } = {
   'inception-legacy-pytorch': inception('legacy_pytorch'),
   'inception-legacy-tensorflow': inception('legacy_tensorflow'),
   resnet50: resnet50Space,
+  'resnet50-v2': resnet50v2Space,
   vgg16: vgg16Space,
   'dino-vits16': dinoSpace(viTS16, "DINO's dino_deitsmall16_pretrain"),
   'dino-vitb16': dinoSpace(viTB16, "DINO's dino_vitbase16_pretrain"),
@@ -78,6 +81,7 @@ const openers: { readonly [K in SpaceName]: Opener } = {
  * | `inception-legacy-pytorch` | the same, pictures as pytorch-fid resizes them | 2048 |
  * | `inception-legacy-tensorflow` | the same, pictures as guided-diffusion's evaluator resizes them | 2048 |
  * | `resnet50` | ResNet-50, `weights` of torchvision: the average of its last maps, for AvgkNN | 2048 |
+ * | `resnet50-v2` | the same with torchvision's second weights, `IMAGENET1K_V2` | 2048 |
  * | `vgg16` | VGG-16, `weights` of torchvision: fc2, for precision, recall and the Rarity Score | 4096 |
  * | `dino-vits16`, `dino-vitb16` | DINO's transformers, `weights` of theirs: the class token | 384, 768 |
  * | `dino` | a transformer of DINO, `weights`; the `size` of its pictures if its file is silent and it is not 224 | its own |

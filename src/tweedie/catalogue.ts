@@ -134,9 +134,14 @@ const ofTorchvision = (
   stateDict: () => ReadonlyMap<string, Shape>,
 ): CatalogueEntry => ({ kind: 'space', name, licence: 'BSD-3', stateDict, file })
 
-/** torchvision's first weights (IMAGENET1K_V1), with which features have been published. */
+/**
+ * torchvision's first weights (IMAGENET1K_V1), with which features have been published, and newer ones of ResNet-50.
+ */
 const torchvision: readonly CatalogueEntry[] = [
   ofTorchvision('resnet50', backbone('resnet50', '0676ba61', 'torchvision/models/resnet.py'), () =>
+    resNetStateDict(resNet50),
+  ),
+  ofTorchvision('resnet50-v2', backbone('resnet50', '11ad3fa6', 'torchvision/models/resnet.py'), () =>
     resNetStateDict(resNet50),
   ),
   ofTorchvision('vgg16', backbone('vgg16', '397923af', 'torchvision/models/vgg.py'), () => vgg16StateDict()),
@@ -166,7 +171,10 @@ const inception: CatalogueEntry = {
   file: {
     url: 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
     source: 'mseitzer/pytorch-fid src/pytorch_fid/inception.py',
-    sha256: { digits: '6726825d', source: "the file's name, by the rule of torch.utils.model_zoo.load_url" },
+    sha256: {
+      digits: '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2',
+      source: 'snap-research/discoscene models/inception_model.py; its first eight stand in the name',
+    },
   },
 }
 

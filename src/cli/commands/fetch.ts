@@ -88,7 +88,7 @@ export async function fetchWithProgress(entry: CatalogueEntry, folder: string, s
       },
       onHash: (file, sha256, record) =>
         console.error(
-          `note: nobody has published a sha256 of ${file}. Found ${sha256}, kept in ${record} and ` +
+          `note: nobody has published the whole sha256 of ${file}. Found ${sha256}, kept in ${record} and ` +
             'compared at later downloads.',
         ),
     })

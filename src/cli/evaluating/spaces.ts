@@ -71,7 +71,8 @@ export async function openNamedSpace(
 /** Where the weights of a space lie that `tweedie fetch` knows; null where it knows none. */
 async function fetched(name: SpaceName): Promise<string | null> {
   // inception-legacy-pytorch has those of inception.
-  const entry = catalogue.find((one) => one.kind === 'space' && `${name}-`.startsWith(`${one.name}-`))
+  const network = name.replace(/-legacy-.*/, '')
+  const entry = catalogue.find((one) => one.kind === 'space' && one.name === network)
   if (!entry) return null
   const file = weightsIn(cacheFile('weights'), entry)
   if (await exists(file)) return file
