@@ -39,7 +39,7 @@ const rarityNames = ['avgknn', 'lof', 'rarity', 'score'] as const satisfies read
 const options = {
   samples: several(
     images({
-      value: 'A',
+      value: 'DIR',
       help: 'samples of a method: a folder or an .npz; more than once to put methods side by side',
     }),
   ),
