@@ -84,7 +84,7 @@ const openers: { readonly [K in SpaceName]: Opener } = {
  * | `resnet50-v2` | the same with torchvision's second weights, `IMAGENET1K_V2` | 2048 |
  * | `vgg16` | VGG-16, `weights` of torchvision: fc2, for precision, recall and the Rarity Score | 4096 |
  * | `dino-vits16`, `dino-vitb16` | DINO's transformers, `weights` of theirs: the class token | 384, 768 |
- * | `dino` | a transformer of DINO, `weights`; the `size` of its pictures if its file is silent and it is not 224 | its own |
+ * | `dino` | a transformer of DINO, `weights`; `size` of its pictures, if no file says it and not 224 | its own |
  * | `resnet18` | ResNet-18 to layer 3, `weights` of torchvision | 256 |
  * | `classifier` | an ADM classifier, `weights`: the input of its last layer | its own |
  * | `random-resnet50`, `random-vgg16` | never trained, by `seed`: the papers' choice for MRI | 2048, 4096 |
