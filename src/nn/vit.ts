@@ -18,7 +18,6 @@ import { checkTensor } from '../tensor/op.ts'
 import { shapeError } from '../tensor/shape.ts'
 import { parameter, type Parameters } from './layers.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
-import { randomParameters } from './random-network.ts'
 
 /** What a {@link ViT} is built from. */
 export interface ViTConfig {
@@ -265,19 +264,4 @@ export async function loadViT(
   const file = backbone(source)
   const built = config ?? viTConfigOf(file)
   return new ViT(built, await loadParameters(device, file, viTStateDict(built), options))
-}
-
-/**
- * A vision transformer that was never trained, as DINO begins it: weights, class token and positions of deviation 0.02,
- * norms 1 and 0, biases 0, and patches embedded with the deviation of PyTorch's default for convolutions; see
- * {@link randomParameters}.
- */
-export function randomViT(device: Device, config: ViTConfig, seed: number): ViT {
-  const parameters = randomParameters(device, viTStateDict(config), seed, (key, shape) => {
-    if (shape.length === 1) return { value: /norm\d?\.weight$/.test(key) ? 1 : 0 }
-    // Uniform within 1 / sqrt(inputs) there, of this deviation.
-    if (shape.length === 4) return { deviation: 1 / Math.sqrt(3 * shape[1] * shape[2] * shape[3]) }
-    return { deviation: 0.02 }
-  })
-  return new ViT(config, parameters)
 }
