@@ -474,7 +474,7 @@ describe('fetch', () => {
     await refuses(fetchWeights(other, folder), 'weights', /fc\.weight/)
   })
 
-  test('what is fetched opens the space of its name: ResNet-18, whose classifier and last stage no feature needs', async () => {
+  test('what is fetched opens the space of its name: ResNet-18, without classifier and last stage', async () => {
     const entry = entryNamed('resnet18') as Extract<CatalogueEntry, { kind: 'space' }>
     const tensors = [...entry.stateDict()].map(([name, shape]): FixtureTensor => {
       const data = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(
