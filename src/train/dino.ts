@@ -106,6 +106,10 @@ export interface DinoTaskOptions extends Partial<Pick<ViewOptions, 'augment' | '
   readonly localViews?: number
   /** Their side. Default half of the pictures'. */
   readonly localSize?: number
+  /** Smallest and largest part of a picture's area that a global view shows. Default 0.4 and 1. */
+  readonly globalArea?: readonly [number, number]
+  /** The same of a local view. Default 0.05 and 0.4. */
+  readonly localArea?: readonly [number, number]
   /** Scores that student and teacher compare. Default 1024 (in the paper 65,536, for 1.3 million pictures). */
   readonly outputs?: number
   /** Width of the head's two hidden layers. Default 256 (in the paper 2,048). */
@@ -131,15 +135,6 @@ export interface DinoDraw extends Draw {
   readonly first: number
   readonly views: readonly Float32Array[]
 }
-
-/**
- * Parts of a picture's area that views show (Caron et al. 2021, section 3.1; a local view of small
- * pictures needs more).
- */
-const [globalArea, localArea] = [
-  [0.4, 1],
-  [0.1, 0.4],
-] as const
 
 const blend = expression(2, 2, ([old, now], [keep, rest]) => f.add(f.mul(keep, old), f.mul(rest, now)))
 const centred = expression(2, 1, ([x, centre], [temperature]) => f.div(f.sub(x, centre), temperature))
@@ -182,6 +177,8 @@ export class DinoTask implements Task<DinoDraw, DinoDraw> {
     this.#options = {
       localViews: 4,
       localSize: options.size >> 1,
+      globalArea: [0.4, 1],
+      localArea: [0.05, 0.4],
       outputs: 1024,
       hidden: 256,
       bottleneck: 64,
@@ -219,7 +216,8 @@ export class DinoTask implements Task<DinoDraw, DinoDraw> {
   }
 
   async load(first: number, count: number, signal?: AbortSignal): Promise<DinoDraw> {
-    const { network, size, localViews, localSize, load, seed, augment, jitter, blur } = this.#options
+    const { network, size, localViews, localSize, globalArea, localArea, load, seed } = this.#options
+    const { augment, jitter, blur } = this.#options
     const { images } = await load(first, count, signal)
     const views = Array.from({ length: 2 + localViews }, (_, view) => {
       const [area, areaMost] = view < 2 ? globalArea : localArea

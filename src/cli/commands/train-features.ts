@@ -204,6 +204,8 @@ export const trainFeatures: Command<typeof options> = {
           objective,
           ...(patch === null && { config }),
           ...{ size, localViews, localSize, ...views },
+          // Where pictures are as small as those of our own net, how large a thing is tells what it is.
+          ...(patch === null && { globalArea: [0.6, 1] as const, localArea: [0.3, 0.6] as const }),
           temperature: args.get('temperature') ?? 0.1,
           teacherTemperature: args.get('teacher-temperature'),
           momentum: args.get('teacher-momentum'),
