@@ -8,6 +8,8 @@ import { encodeStatistics, type Evaluation, type MeasureName } from '../src/metr
 import { temporaryFolder, tweedie } from './cli.ts'
 import { writePictures } from './forty-images.ts'
 import { numbers } from './op.ts'
+import { classifier, writeModel } from './small-models.ts'
+import { shipped } from '../src/cli/shipped.ts'
 
 const at = temporaryFolder()
 const usual = process.env.XDG_CACHE_HOME
@@ -245,6 +247,20 @@ describe('statistics', () => {
     ]
     for (const [argv, message] of cases) expect(await refusal(...argv)).toContain(message)
   })
+})
+
+test("a classifier's accuracy is of samples with labels", async () => {
+  const weights = at('classifier.safetensors')
+  await writeModel(weights, { ...classifier, outChannels: 3 })
+  // Every image once in each class: one of three is right, whatever the classifier says.
+  for (const name of ['a', 'b', 'c']) cpSync(at('noise'), at(`classes/${name}`), { recursive: true })
+  const argv = ['--samples', at('classes'), '--samples', at('noise'), '--real', at('real')]
+  const { code, out, err } = await evaluate(...argv, '--classifier', weights, '--out', at('accuracy'))
+  expect(code, err.join('\n')).toBe(0)
+  expect([0, 1].map((m) => value(result('accuracy'), 'accuracy', m, null))).toEqual([1 / 3, undefined])
+  expect(result('accuracy').warnings.join()).toContain('noise: there is no accuracy of images without labels')
+  expect(out.join('\n')).toMatch(/classifier classifier\.safetensors, sha256 [0-9a-f]{64}\n/)
+  expect(await refusal(...argv, '--classifier', shipped('features'))).not.toBe('')
 })
 
 test('the commands of docs/evaluation.md run', async () => {

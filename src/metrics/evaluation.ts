@@ -160,6 +160,8 @@ export interface Evaluation {
   /** Side by side, as they were named. */
   readonly methods: readonly EvaluatedSet[]
   readonly spaces: readonly EvaluatedSpace[]
+  /** Whose accuracy was measured, if any was. */
+  readonly classifier?: { readonly name: string; readonly sha256: string }
   readonly settings: EvaluationSettings
   readonly measurements: readonly Measurement[]
   readonly distributions: readonly Distribution[]

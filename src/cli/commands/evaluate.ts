@@ -1,6 +1,6 @@
 /** `tweedie evaluate`: how real and how rare samples are, beside real images, in every feature space asked for. */
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { checkFingerprint, parseMinorityScores } from '../../diffusion/index.ts'
 import {
   encodeStatistics,
@@ -66,6 +66,10 @@ const options = {
   scores: file({
     value: 'FILE',
     help: 'minority scores of the real images, as tweedie score writes them, for --by score',
+  }),
+  classifier: file({
+    value: 'FILE',
+    help: 'a classifier: the part of samples with labels that it takes for their class',
   }),
   k: integer({ value: 'K', min: 1, help: 'neighbours of AvgkNN, and of the balls', default: '5' }),
   'lof-k': integer({ value: 'K', min: 1, help: 'neighbours of LOF', default: '20' }),
@@ -135,9 +139,11 @@ export const evaluate: Command<typeof options> = {
     if (!('set' in sets.real) && rarest !== undefined)
       fail('--rarest chooses among real images, and --real holds statistics.')
     const scores = by === 'score' && 'set' in sets.real ? await scoresOf(args.get('scores')!, sets.real) : undefined
+    const classifier = args.get('classifier')
     const job = {
       sets,
       words,
+      classifier,
       settings,
       choice: rarest === undefined ? null : { rarest, by, scores },
       statistics: args.get('save-statistics') ?? false,
@@ -157,18 +163,25 @@ const outputNames = /^(index\.html|evaluation\.json|images\.csv|statistics-.*\.n
 /** Results of other images, spaces or settings stay. */
 async function refuseOther(
   out: string,
-  { sets, words, settings, choice: chosen }: Parameters<typeof evaluateSets>[0],
+  { sets, words, settings, classifier, choice: chosen }: Parameters<typeof evaluateSets>[0],
 ): Promise<void> {
   const path = join(out, recordFile)
   if (!(await exists(path))) return
   const old = (await jsonOf(path)) as unknown as Evaluation | null
   const named = [sets.real, sets.heldOut, ...sets.methods].map((set) => set && [set.name, set.fingerprint])
-  const now = [named, words.map(({ name }) => name), settings, chosen?.by ?? null]
+  const now = [
+    named,
+    words.map(({ name }) => name),
+    settings,
+    chosen?.by ?? null,
+    classifier ? basename(classifier) : null,
+  ]
   const before = old?.kind === 'evaluation' && [
     [old.real, old.heldOut, ...old.methods].map((set) => set && [set.name, set.fingerprint]),
     old.spaces.map(({ name }: EvaluatedSpace) => name),
     old.settings,
     old.reference.by,
+    old.classifier?.name ?? null,
   ]
   if (JSON.stringify(now) !== JSON.stringify(before)) {
     fail(`${out} holds the results of other images, spaces or settings: choose another --out, or delete it.`)

@@ -1,14 +1,17 @@
 /** What `tweedie evaluate` does once its sets are open: one space after another, all features of one at a time. */
 import {
+  bootstrapInterval,
   evaluateBrightness,
   evaluateSpace,
   featureStatistics,
   rarestOf,
   realRarity,
+  type Estimate,
   type EvaluatedSet,
   type EvaluatedSpace,
   type Evaluation,
   type EvaluationSettings,
+  type Measurement,
   type RarityName,
   type RealRarity,
   type RealStatistics,
@@ -20,6 +23,7 @@ import { fail } from '../arguments.ts'
 import { slowProgress } from '../progress.ts'
 import type { Session } from '../session.ts'
 import { version } from '../version.ts'
+import { classifierAnswers, type ClassifierAnswers } from './accuracy.ts'
 import { sizeText, type EvaluationSets, type NamedSet, type NamedStatistics } from './sets.ts'
 import { aboutOf, featuresIn, openNamedSpace, type SpaceWord } from './spaces.ts'
 import type { ImageTable } from './tables.ts'
@@ -30,6 +34,8 @@ export interface EvaluationJob {
   readonly settings: EvaluationSettings
   /** Which real images are the reference; null: all. */
   readonly choice: Choice | null
+  /** A classifier of the samples' classes. */
+  readonly classifier: string | undefined
   /** Whether statistics of every set and space are wanted. */
   readonly statistics: boolean
 }
@@ -90,6 +96,12 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
       methods.map(({ set }) => set),
       options,
     )
+    const answers = job.classifier ? await classifierAnswers(device, job.classifier, methods, signal) : null
+    const right = await accuracyTable(answers, options)
+    for (const [m, measured] of (answers?.methods ?? []).entries()) {
+      if (!measured)
+        warnings.push(`${methods[m].name}: there is no accuracy of images without labels (an .npz has them).`)
+    }
     const found = spaces.map((space) => space.found)
     const evaluation: Evaluation = {
       program: 'tweedie',
@@ -104,8 +116,9 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
       },
       methods: methods.map(plain),
       spaces: spaces.map(({ about }) => about),
+      ...(answers && { classifier: answers.about }),
       settings,
-      measurements: [...found.flatMap(({ measurements }) => measurements), ...bright.measurements],
+      measurements: [...found.flatMap(({ measurements }) => measurements), ...bright.measurements, ...right],
       distributions: [
         ...found.flatMap(({ distributions }) => distributions),
         ...(bright.distribution ? [bright.distribution] : []),
@@ -138,6 +151,18 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
   } finally {
     bars.stop()
   }
+}
+
+/** The row of a classifier's accuracy. */
+async function accuracyTable(answers: ClassifierAnswers | null, options: EvaluationSettings): Promise<Measurement[]> {
+  const { resamples, confidence, seed } = options
+  const values: (Estimate | null)[] = []
+  for (const measured of answers?.methods ?? []) {
+    if (!measured) values.push(null)
+    else if (resamples === 0) values.push({ value: measured.value, low: null, high: null })
+    else values.push({ value: measured.value, ...(await bootstrapInterval(measured, { resamples, confidence, seed })) })
+  }
+  return values.some((value) => value !== null) ? [{ measure: 'accuracy', space: null, values, real: null }] : []
 }
 
 const imageTable = ({ name, set }: NamedSet, brightness: Float64Array, spaces: ImageTable['spaces']): ImageTable => ({

@@ -3,7 +3,7 @@ import { measures, type Estimate, type Evaluation, type ImageRarity, type Sample
 import { csvField } from '../csv.ts'
 
 /** The tables for people, a space after another. */
-export function evaluationText({ spaces, methods, measurements }: Evaluation): string {
+export function evaluationText({ spaces, methods, measurements, classifier }: Evaluation): string {
   const parts = [...spaces.map(({ name }) => name), null].flatMap((name) => {
     const rows = measurements.filter(({ space }) => space === name)
     if (rows.length === 0) return []
@@ -17,7 +17,9 @@ export function evaluationText({ spaces, methods, measurements }: Evaluation): s
     const space = spaces.find((one) => one.name === name)
     const title = space
       ? [`${space.name}: ${space.dimension} features; ${space.preprocessing}; weights ${space.weights}`]
-      : []
+      : classifier
+        ? [`without features; classifier ${classifier.name}, sha256 ${classifier.sha256}`]
+        : []
     return [[...title, ...aligned([head, ...body])].join('\n')]
   })
   return parts.join('\n\n')
