@@ -32,8 +32,8 @@ export interface Norms {
  * on any device, in whatever order it adds. A sum of n products is off by n u |a'| |b'| at most (u = 2^-23, which also
  * covers arithmetic that truncates), so by n u times the half squared norms: |a'| |b'| is at most their sum, by the
  * inequality of the means. Rounding a' and b' to single precision adds less than 5 u times them. Near the centre of
- * the points the norms, and so the bounds, are smallest. `scale` is the power of two that brings the largest coordinate
- * to 1, so that nothing overflows; what underflows is less than n 2^-124.
+ * the points the norms, and so the bounds, are smallest. `scale` is the power of two that brings the largest norm to 1,
+ * so that nothing overflows; what underflows is less than n 2^-124.
  */
 export class Tiles {
   readonly rows: Norms
@@ -62,18 +62,10 @@ export class Tiles {
     }
     const sampled = Math.ceil(count / step)
     for (let d = 0; d < dimension; d++) centre[d] /= sampled
-    let largest = 0
     const squares = async ({ data }: Points): Promise<Float64Array> => {
       const out = new Float64Array(data.length / dimension)
       for (let i = 0; i < out.length; i++) {
-        let sum = 0
-        for (let d = 0, at = i * dimension; d < dimension; d++) {
-          const x = data[at + d] - centre[d]
-          sum += x * x
-          if (x > largest) largest = x
-          else if (-x > largest) largest = -x
-        }
-        out[i] = sum
+        out[i] = squaredNorm(data, i * dimension, centre)
         const wait = pace(0)
         if (wait) await wait
       }
@@ -81,17 +73,10 @@ export class Tiles {
     }
     const right = await squares(columns)
     const left = rows.data === columns.data ? right : await squares(rows)
-    return new Tiles(rows, columns, centre, largest, left, right)
+    return new Tiles(rows, columns, centre, left, right)
   }
 
-  private constructor(
-    rows: Points,
-    columns: Points,
-    centre: Float64Array,
-    largest: number,
-    left: Float64Array,
-    right: Float64Array,
-  ) {
+  private constructor(rows: Points, columns: Points, centre: Float64Array, left: Float64Array, right: Float64Array) {
     const n = columns.dimension
     const u = 2 ** -23
     const relative = (n * u) / (1 - n * u) + 5 * u
@@ -102,6 +87,12 @@ export class Tiles {
     this.#isOwn = rows.data === columns.data
     const [height, width] = blockOf(n, this.#isOwn)
     this.#staged = new Float32Array(Math.max(height, Math.min(width, countOf(columns))) * n)
+    const largest = Math.sqrt(
+      left.reduce(
+        (x, y) => Math.max(x, y),
+        right.reduce((x, y) => Math.max(x, y), 0),
+      ),
+    )
     this.#scale = largest > 0 ? 2 ** -Math.floor(Math.log2(largest)) : 1
     this.halfScale = this.#scale ** 2 / 2
     const norms = (squares: Float64Array): Norms => ({
@@ -123,10 +114,9 @@ export class Tiles {
     const [height, width] = blockOf(dimension, isOwn)
     const total = isOwn ? pairsOfBlocks(n, width) : n * m
     let done = 0
-    const finish = async (tile: Omit<Tile, 'products'>, read: Promise<Float32Array>): Promise<void> => {
-      const products = await unlessAborted(read, signal)
-      visit({ ...tile, products })
-      if (isOwn && tile.row + tile.rows <= tile.column) visit(transposed({ ...tile, products }))
+    const finish = (tile: Tile): void => {
+      visit(tile)
+      if (isOwn && tile.row + tile.rows <= tile.column) visit(transposed(tile))
       done += tile.rows * tile.columns
       onProgress?.(done / total)
       signal?.throwIfAborted()
@@ -146,7 +136,7 @@ export class Tiles {
         // Nobody waits for it after an abort.
         read.catch(() => {})
         await last?.()
-        last = () => finish({ row, rows, column, columns }, read)
+        last = async () => finish({ products: await unlessAborted(read, signal), row, rows, column, columns })
       }
     }
     await last?.()
@@ -163,10 +153,43 @@ export class Tiles {
   #upload(device: Device, { data, dimension }: Points, first: number, count: number): Tensor {
     const [centre, scale] = [this.#centre, this.#scale]
     const out = this.#staged.subarray(0, count * dimension)
-    for (let row = 0, at = first * dimension; row < out.length; row += dimension) {
-      for (let d = 0; d < dimension; d++) out[row + d] = (data[at++] - centre[d]) * scale
+    for (let row = 0, at = first * dimension; row < out.length; row += dimension, at += dimension) {
+      centreRow(out, row, data, at, centre, scale)
     }
     return device.tensor(out, [count, dimension])
+  }
+}
+
+// What follows up to `blockOf` is called for each row, so that V8 compiles it early.
+
+/** |a - centre|² of the row that begins at `at`. */
+function squaredNorm(data: Float32Array, at: number, centre: Float64Array): number {
+  let sum = 0
+  for (let d = 0; d < centre.length; d++) {
+    const x = data[at + d] - centre[d]
+    sum += x * x
+  }
+  return sum
+}
+
+/** (a - centre) · scale of the row that begins at `at`, to `out` from `to` on. */
+function centreRow(
+  out: Float32Array,
+  to: number,
+  data: Float32Array,
+  at: number,
+  centre: Float64Array,
+  scale: number,
+): void {
+  for (let d = 0; d < centre.length; d++) out[to + d] = (data[at + d] - centre[d]) * scale
+}
+
+/** Columns of the tile from `j` on, 8 or fewer, as rows of the transposed one. */
+function transposeColumns({ products, rows, columns }: Tile, j: number, out: Float32Array): void {
+  const end = Math.min(columns, j + 8)
+  for (let i0 = 0; i0 < rows; i0 += 8) {
+    const iEnd = Math.min(rows, i0 + 8)
+    for (let c = j; c < end; c++) for (let i = i0; i < iEnd; i++) out[c * rows + i] = products[i * columns + c]
   }
 }
 
@@ -191,17 +214,11 @@ function pairsOfBlocks(n: number, width: number): number {
   return pairs
 }
 
-/** The tile with rows for columns, in squares that the cache holds. */
-function transposed({ products, row, rows, column, columns }: Tile): Tile {
-  const out = new Float32Array(products.length)
-  for (let i0 = 0; i0 < rows; i0 += 8) {
-    const iEnd = Math.min(rows, i0 + 8)
-    for (let j0 = 0; j0 < columns; j0 += 8) {
-      const jEnd = Math.min(columns, j0 + 8)
-      for (let j = j0; j < jEnd; j++) for (let i = i0; i < iEnd; i++) out[j * rows + i] = products[i * columns + j]
-    }
-  }
-  return { products: out, row: column, rows: columns, column: row, columns: rows }
+/** The tile with rows for columns. */
+function transposed(tile: Tile): Tile {
+  const products = new Float32Array(tile.products.length)
+  for (let j = 0; j < tile.columns; j += 8) transposeColumns(tile, j, products)
+  return { products, row: tile.column, rows: tile.columns, column: tile.row, columns: tile.rows }
 }
 
 /** What `work` gives, unless the signal comes first. */
