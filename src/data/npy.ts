@@ -87,7 +87,7 @@ const readers = (view: DataView, little: boolean): Record<string, (at: number) =
   f8: (at) => view.getFloat64(at, little),
 })
 
-/** What {@link encodeNpy} writes: numbers in C order, or text. */
+/** What `encodeNpy` writes: numbers in C order, or text. */
 export interface NpyValues {
   readonly shape: readonly number[]
   readonly data: Float32Array | Float64Array | readonly string[]

@@ -7,13 +7,11 @@ import { resizeFloats, sampleLinear, type Image } from '../data/index.ts'
 import { INCEPTION_SIZE } from '../nn/inception-plan.ts'
 import { refuseOther } from '../refuse.ts'
 
-type Values = Float32Array<ArrayBuffer>
-
 interface Convention {
   /** In words, for tables. */
   readonly preprocessing: string
   /** Floats between bytes, channels interleaved. */
-  readonly resize: (image: Image, size: number) => Values
+  readonly resize: (image: Image, size: number) => Float32Array<ArrayBuffer>
   /** A float between bytes to what the network takes. */
   readonly value: (v: number) => number
 }
@@ -57,7 +55,7 @@ export function inceptionPreprocessing(input: InceptionInput): string {
  *
  * @throws TweedieError 'option' for what is no image, and for a convention that is none
  */
-export function inceptionInput(image: Image, input: InceptionInput = 'clean'): Values {
+export function inceptionInput(image: Image, input: InceptionInput = 'clean'): Float32Array<ArrayBuffer> {
   refuseOther('Inception: the input', input, inceptionInputs)
   const { resize, value } = conventions[input]
   const floats = resize(image, INCEPTION_SIZE)

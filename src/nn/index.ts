@@ -33,12 +33,21 @@ export {
   type FeatureNetConfig,
 } from './feature-net.ts'
 export {
+  inception,
+  inceptionLogits,
   loadInception,
   type Inception,
   type InceptionOptions,
   type InceptionOutputs,
 } from './inception.ts'
-export { inceptionStateDict } from './inception-plan.ts'
+export {
+  inceptionPlan,
+  inceptionStateDict,
+  type InceptionLayer,
+  type InceptionPool,
+  type InceptionStep,
+  type InceptionUnit,
+} from './inception-plan.ts'
 export { initializeParameters } from './initialize.ts'
 export { loadParameters, type LoadOptions, type WeightEntry, type WeightSource } from './load.ts'
 export { loadLpips, lpips, lpipsTaps, type Lpips, type LpipsOptions } from './lpips.ts'
