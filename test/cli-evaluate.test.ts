@@ -1,6 +1,7 @@
 /** `tweedie evaluate` on small folders: what it prints and writes, what it computes once, and what it refuses. */
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { blocks } from './blocks.ts'
 import { encodePng } from '../src/data/index.ts'
@@ -167,6 +168,32 @@ describe('evaluate', () => {
     expect(found.reference).toEqual({ images: 10, by: 'lof', space: 'pixels' })
     expect(value(found, 'avgknn', 0, 'pixels')).toBe(value(result('all'), 'avgknn', 1, 'pixels'))
     expect(value(found, 'frechet', 0, 'pixels')).toBeGreaterThan(value(result('all'), 'frechet', 1, 'pixels')!)
+  })
+
+  test('measures to those of the highest minority scores', async () => {
+    const there = (name: string): string => fileURLToPath(new URL(`fixtures/first-formats/${name}`, import.meta.url))
+    const pictures = there('pictures')
+    const scores = JSON.parse(readFileSync(there('folder-scores.json'), 'utf8')) as { scores: number[] }
+    const argv = [
+      '--samples',
+      pictures,
+      '--real',
+      pictures,
+      '--k',
+      '2',
+      '--lof-k',
+      '3',
+      '--rarest',
+      '4',
+      '--by',
+      'score',
+    ]
+    const more = ['--select', there('folder-selection.json'), '--scores', there('folder-scores.json')]
+    const { code, err } = await evaluate(...argv, ...more, '--out', at('scored'))
+    expect(code, err.join('\n')).toBe(0)
+    expect([scores.scores.length, result('scored').reference]).toEqual([9, { images: 4, by: 'score', space: null }])
+    // Without the selection there are images that have no score.
+    expect(await refusal(...argv, '--scores', there('folder-scores.json'))).toContain('has no score of image')
   })
 
   test('holds out what a selection says, for C_T', async () => {
