@@ -287,6 +287,9 @@ test("a classifier's accuracy is of samples with labels", async () => {
   expect([0, 1].map((m) => value(result('accuracy'), 'accuracy', m, null))).toEqual([1 / 3, undefined])
   expect(result('accuracy').warnings.join()).toContain('noise: there is no accuracy of images without labels')
   expect(out.join('\n')).toMatch(/classifier classifier\.safetensors, sha256 [0-9a-f]{64}\n/)
+  expect(readFileSync(at('accuracy/index.html'), 'utf8')).toMatch(
+    /Classifier classifier\.safetensors, sha256 [0-9a-f]{12}…/,
+  )
   expect(await refusal(...argv, '--classifier', shipped('features'))).not.toBe('')
 })
 

@@ -102,11 +102,19 @@ async function section(evaluation: Evaluation, space: EvaluatedSpace | null): Pr
       ? [`In small: intervals that hold ${100 * confidence} % of ${resamples.toLocaleString('en')} resamples.`]
       : []),
   ]
+  const about = aboutSpace(space, evaluation.classifier)
   return `<h2>${escapeHtml(space ? `In ${space.name}` : 'Without a feature space')}</h2>
-${space ? `<p>${escapeHtml(`${counted(space.dimension, 'number')} an image; ${space.preprocessing}; weights ${space.weights.replace(/[0-9a-f]{64}/, (hash) => `${hash.slice(0, 12)}…`)}.`)}</p>` : ''}
+${about && `<p>${escapeHtml(about)}</p>`}
 ${measurementTable(rows, methods)}
 <p>${notes.join(' ')}</p>
 <div class="charts">${charts.join('\n')}</div>`
+}
+
+/** What the numbers of a table follow from. */
+function aboutSpace(space: EvaluatedSpace | null, classifier: Evaluation['classifier']): string {
+  const short = (text: string): string => text.replace(/[0-9a-f]{64}/, (hash) => `${hash.slice(0, 12)}…`)
+  if (!space) return classifier ? `Classifier ${classifier.name}, ${short(`sha256 ${classifier.sha256}`)}.` : ''
+  return `${counted(space.dimension, 'number')} an image; ${space.preprocessing}; weights ${short(space.weights)}.`
 }
 
 /** Four digits, and no exponent for what has a thousand or more. */
