@@ -27,12 +27,14 @@ export interface InceptionPool {
   readonly countPadding: boolean
 }
 
+/** One operation of a branch. */
 export type InceptionStep =
   | InceptionUnit
   | InceptionPool
   /** Each on the same input, joined. */
   | { readonly type: 'fork'; readonly units: readonly InceptionUnit[] }
 
+/** Branches over one input, of which each is a chain of steps; their outputs are joined. */
 export interface InceptionLayer {
   /** `Mixed_5b`; the first key of layers ahead of the blocks. */
   readonly name: string
