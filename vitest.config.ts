@@ -31,7 +31,15 @@ export default defineConfig({
     // `npm test` runs the first, `npm run test:long` the second: dozens of kills, tens of thousands of samples.
     projects: [
       { extends: true, test: { name: 'tests', include: ['test/*.test.ts'] } },
-      { extends: true, test: { name: 'long', include: ['test/long/*.test.ts'] } },
+      {
+        extends: true,
+        test: {
+          name: 'long',
+          include: ['test/long/*.test.ts', 'test/golden-adamw.test.ts', 'test/goldens-trajectories.test.ts'],
+          // Read by test/slow.ts.
+          env: { TWEEDIE_LONG: '1' },
+        },
+      },
     ],
   },
 })

@@ -17,6 +17,7 @@ import { type Classifier, loadLpips, type UNet, type Lpips } from '../src/nn/ind
 import { arrayNamed, expectOutput, loadGoldenModel, psnr, readGolden, tensorNamed } from './golden.ts'
 import { deviceTest } from './op.ts'
 import { describeShared, shared } from './shared.ts'
+import { slow } from './slow.ts'
 
 /**
  * Each within 1e-4 of the largest value, but for the last state of guided DDIM, which is 1.6e-3 off: the
@@ -48,68 +49,74 @@ interface SelfGuidanceSettings {
 
 describeShared('trajectories of the reference code', () => {
   for (const [name, decibel] of cases) {
-    deviceTest(name, async (device) => {
-      const golden = await readGolden(`goldens/${name}.safetensors`)
-      const m = golden.metadata
-      const model = (await loadGoldenModel(device, `goldens/${m.model}.weights.safetensors`)) as UNet
-      const classifier = m.classifier
-        ? ((await loadGoldenModel(device, `goldens/${m.classifier}.weights.safetensors`)) as Classifier)
-        : null
-      const diffusion = new GaussianDiffusion({
-        schedule: m.noise_schedule as 'cosine',
-        diffusionSteps: Number(m.diffusion_steps),
-        respacing: m.timestep_respacing,
-        rescaleTimesteps: m.rescale_timesteps === 'True',
-      })
-      const self = JSON.parse(m.self_guidance) as SelfGuidanceSettings
-      let lpips: Lpips | null = null
-      let distance: Distance = l2
-      if (self.use_lpips) {
-        const file = await openSafetensors(await openFile(shared('weights/lpips/lpips_alex_v0.1.safetensors')))
-        const net = (lpips = await loadLpips(device, file))
-        await file.close()
-        distance = perceptual((a, b) => net.distance(a, b))
-      }
-      const xT = tensorNamed(device, golden, 'x_T')
-      const given = tensorNamed(device, golden, 'noise')
-      const y = golden.arrays.get('y')?.data
-      const noise: NoiseSource = new GivenNoise(xT, given)
-      const steps = sampleLoop(diffusion, model, {
-        ...(y && { y }),
-        noise,
-        ...(m.sampler === 'ddim' ? { method: 'ddim', eta: Number(m.eta) } : {}),
-        guidances: classifier ? [classifierGuidance(classifier, { target: 1, scale: Number(m.classifier_scale) })] : [],
-        ...('mg_scale' in self
-          ? {
-              selfGuidance: selfGuidance({
-                weight: self.mg_scale,
-                every: self.inter_rate,
-                strength: self.p_ratio,
-                after: self.t_mid,
-                draws: self.num_mc_samples,
-                scale: self.mg_scale_type === 'var' ? 'variance' : 'fixed',
-                raw: !self.use_normed_grad,
-                clip: self.mg_clip_denoised,
-                distance,
-              }),
-            }
-          : {}),
-      })
-      for await (const step of steps) {
-        const at =
-          step.done === 1
-            ? 'first_step'
-            : step.done === step.total / 2 + 1
-              ? 'middle_step'
-              : step.done === step.total
-                ? 'sample'
-                : null
-        if (!at) continue
-        const [found, { data: expected }] = [await step.x.read(), arrayNamed(golden, at)]
-        expect(psnr(found, expected), `${at}: dB`).toBeGreaterThanOrEqual(decibel)
-        if (decibel === 90 || at !== 'sample') expectOutput(found, expected, at)
-      }
-      for (const owned of [xT, given, model, classifier, lpips]) owned?.dispose()
-    })
+    deviceTest(
+      name,
+      async (device) => {
+        const golden = await readGolden(`goldens/${name}.safetensors`)
+        const m = golden.metadata
+        const model = (await loadGoldenModel(device, `goldens/${m.model}.weights.safetensors`)) as UNet
+        const classifier = m.classifier
+          ? ((await loadGoldenModel(device, `goldens/${m.classifier}.weights.safetensors`)) as Classifier)
+          : null
+        const diffusion = new GaussianDiffusion({
+          schedule: m.noise_schedule as 'cosine',
+          diffusionSteps: Number(m.diffusion_steps),
+          respacing: m.timestep_respacing,
+          rescaleTimesteps: m.rescale_timesteps === 'True',
+        })
+        const self = JSON.parse(m.self_guidance) as SelfGuidanceSettings
+        let lpips: Lpips | null = null
+        let distance: Distance = l2
+        if (self.use_lpips) {
+          const file = await openSafetensors(await openFile(shared('weights/lpips/lpips_alex_v0.1.safetensors')))
+          const net = (lpips = await loadLpips(device, file))
+          await file.close()
+          distance = perceptual((a, b) => net.distance(a, b))
+        }
+        const xT = tensorNamed(device, golden, 'x_T')
+        const given = tensorNamed(device, golden, 'noise')
+        const y = golden.arrays.get('y')?.data
+        const noise: NoiseSource = new GivenNoise(xT, given)
+        const steps = sampleLoop(diffusion, model, {
+          ...(y && { y }),
+          noise,
+          ...(m.sampler === 'ddim' ? { method: 'ddim', eta: Number(m.eta) } : {}),
+          guidances: classifier
+            ? [classifierGuidance(classifier, { target: 1, scale: Number(m.classifier_scale) })]
+            : [],
+          ...('mg_scale' in self
+            ? {
+                selfGuidance: selfGuidance({
+                  weight: self.mg_scale,
+                  every: self.inter_rate,
+                  strength: self.p_ratio,
+                  after: self.t_mid,
+                  draws: self.num_mc_samples,
+                  scale: self.mg_scale_type === 'var' ? 'variance' : 'fixed',
+                  raw: !self.use_normed_grad,
+                  clip: self.mg_clip_denoised,
+                  distance,
+                }),
+              }
+            : {}),
+        })
+        for await (const step of steps) {
+          const at =
+            step.done === 1
+              ? 'first_step'
+              : step.done === step.total / 2 + 1
+                ? 'middle_step'
+                : step.done === step.total
+                  ? 'sample'
+                  : null
+          if (!at) continue
+          const [found, { data: expected }] = [await step.x.read(), arrayNamed(golden, at)]
+          expect(psnr(found, expected), `${at}: dB`).toBeGreaterThanOrEqual(decibel)
+          if (decibel === 90 || at !== 'sample') expectOutput(found, expected, at)
+        }
+        for (const owned of [xT, given, model, classifier, lpips]) owned?.dispose()
+      },
+      slow,
+    )
   }
 })
