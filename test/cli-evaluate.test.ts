@@ -72,6 +72,7 @@ describe('evaluate', () => {
     for (const { name, dimension, preprocessing, weights } of found.spaces) {
       expect(text).toContain(`${name}: ${dimension} features; ${preprocessing}; weights ${weights}`)
     }
+    expect(text).toMatch(/^exact copies of real images +0 +20 +0$/m)
     expect(text).toMatch(/^precision ↑ +\S+ \(\S+ to \S+\) +1\.000 \(1\.000 to 1\.000\)$/m)
     expect(found.warnings.join('\n')).toContain('different numbers of samples (noise 12, copies 20)')
     // Copies have their originals nearest, without a held-out set.
@@ -366,6 +367,11 @@ describe('refuses in one sentence', () => {
       'constant images',
       () => ['--samples', folder('flat', ...Array<Uint8Array>(9).fill(picture(32, 7))), ...real],
       'flat: all 9 images have the same features in the space pixels',
+    ],
+    [
+      'held-out images that are the real ones',
+      () => [...samples, ...real, '--held-out', at('real')],
+      'has the images of --real: expected others, that the model was not trained on.',
     ],
     ['a method twice', () => [...samples, ...samples, ...real], 'is given twice'],
     ['no such space', () => [...samples, ...real, '--features', 'pixel'], '--features: expected a space'],

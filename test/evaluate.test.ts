@@ -30,12 +30,13 @@ const set = (name: string, features: Points): SpaceFeatures => ({ name, features
 const space = { name: 'toy', dimension, preprocessing: 'none', weights: 'seed 0' }
 const options: EvaluateOptions = { k: 3, lofK: 5, resamples: 50, confidence: 0.9, seed: 1 }
 
-async function evaluate(real: Points, methods: readonly Points[], more: Partial<EvaluateOptions> = {}) {
+async function evaluate(real: Points, methods: readonly Points[], more: Partial<EvaluateOptions> = {}, held?: Points) {
   const all = { ...options, ...more }
   const reals = set('real', real)
   const rarity = await realRarity(device, reals, space, all)
   const named = methods.map((features, m) => set('abc'[m], features))
-  return evaluateSpace(device, { space, real: { ...reals, rarity }, methods: named }, all)
+  const heldOut = held && set('held-out', held)
+  return evaluateSpace(device, { space, real: { ...reals, rarity }, methods: named, heldOut }, all)
 }
 const value = ({ measurements }: SpaceEvaluation, measure: MeasureName, method = 0) =>
   measurements.find((row) => row.measure === measure)?.values[method]
@@ -51,11 +52,34 @@ describe('a space', () => {
     ])
     expect([value(found, 'realism'), found.warnings]).toEqual([
       undefined,
-      ['a in toy: half of the samples or more are copies of real images.'],
+      [
+        'a in toy: 60 of 60 samples are exact copies of real images (distance 0), so that there is no median of ' +
+          'realism.',
+      ],
     ])
     // Each sample's nearest real image is itself.
     expect(found.shown[0].nearest[0].nearest[0]).toEqual({ index: 0, name: '0.png', distance: 0 })
     expect(found.samples[0].nearest.distances[0]).toBe(0)
+  })
+
+  test('says of the first copy on how many samples are copies, and which held-out images are not', async () => {
+    const samples = { data: points(40, 2).data, dimension }
+    samples.data.set(real.data.subarray(0, 2 * dimension))
+    const heldOut = { data: points(30, 3).data, dimension }
+    heldOut.data.set(real.data.subarray(0, 9 * dimension))
+    const found = await evaluate(real, [samples, points(40, 4)], {}, heldOut)
+    const row = found.measurements.find(({ measure }) => measure === 'copies')
+    const count = (number: number) => ({ value: number, low: null, high: null })
+    expect([row?.values, row?.real]).toEqual([[count(2), count(0)], count(0)])
+    expect(found.warnings).toContain('a in toy: 2 of 40 samples are exact copies of real images (distance 0).')
+    expect(found.warnings.filter((warning) => warning.startsWith('b in toy: 0'))).toEqual([])
+    expect(found.warnings.filter((warning) => warning.startsWith('held-out'))).toEqual([
+      'held-out in toy: 9 of 30 images are among the real ones too (distance 0), which hides copies from C_T: hold ' +
+        'out others.',
+    ])
+    // All copied, and nothing held out that is: no resample is another.
+    const { value: score, low, high } = value(await evaluate(real, [real], {}, points(30, 3)), 'copying')!
+    expect([score < -3, low, high]).toEqual([true, null, null])
   })
 
   test('puts methods side by side, with intervals around their values', async () => {
@@ -71,7 +95,7 @@ describe('a space', () => {
     expect([at('precision')[1], at('outside')[1], value(found, 'rarity', 1)]).toEqual([0, 1, null])
     for (const { measure, values } of found.measurements) {
       for (const estimate of values) {
-        if (!estimate || measure === 'frechetExtrapolated') continue
+        if (!estimate || measure === 'frechetExtrapolated' || measure === 'copies') continue
         expect(estimate.low, measure).toBeLessThanOrEqual(estimate.value)
         expect(estimate.high, measure).toBeGreaterThanOrEqual(estimate.value)
       }

@@ -187,6 +187,8 @@ export async function evaluateSpace(
   await table.real('avgknn', meanOf(real.rarity.avgknn))
   await table.real('lof', meanOf(real.rarity.lof))
   await table.real('rarity', meanOfSome(scored(real.rarity.rarity)))
+  await table.real('copies', counted(copiesIn(real.rarity.nearest)))
+  if (heldOut) await warnOfShared(job, heldOut, real)
   const samples: SampleNumbers[] = []
   for (const [m, set] of methods.entries()) {
     const step = steps(set.name)
@@ -258,14 +260,22 @@ async function compare(
   await set('coverage', coverage(inside))
   const median = await medianOf(realisms, options)
   if (median) table.put('realism', method, median)
-  else warnings.push(`${name} in ${space.name}: half of the samples or more are copies of real images.`)
+  const copies = copiesIn(nearest)
+  await set('copies', counted(copies))
+  if (copies > 0) {
+    const found = `${copies} of ${countOf(features)} samples are exact copies of real images (distance 0)`
+    warnings.push(`${name} in ${space.name}: ${found}${median ? '' : ', so that there is no median of realism'}.`)
+  }
   await set('avgknn', meanOf(avgknn))
   await set('lof', meanOf(lof))
   await set('rarity', meanOfSome(scored(among.smallest)))
   await set('outside', meanOf(Float64Array.from(among.counts, (count) => (count > 0 ? 0 : 1))))
   if (heldOut) {
     try {
-      await set('copying', await copying(device, features, heldOut.features, real.features, { seed, ...step('C_T') }))
+      const found = await copying(device, features, heldOut.features, real.features, { seed, ...step('C_T') })
+      // Where all samples are nearer than all held-out images, or all farther, no resample is another.
+      const alike = found.influences.every((items) => items.every((item) => item === items[0]))
+      await set('copying', alike ? { ...found, influences: [] } : found)
     } catch (error) {
       if (!(error instanceof TweedieError) || error.code !== 'option') throw error
       warnings.push(`${name} in ${space.name}: there is no C_T: ${error.message}`)
@@ -372,6 +382,28 @@ const meansOf = ({ k, distances }: Neighbours): Float64Array =>
     { length: distances.length / k },
     (_, i) => distances.subarray(i * k, (i + 1) * k).reduce((a, b) => a + b) / k,
   )
+
+/** How many have a real image at distance 0, of real images another one. */
+const copiesIn = ({ k, distances }: Neighbours): number =>
+  distances.reduce((count, distance, i) => (i % k === 0 && distance === 0 ? count + 1 : count), 0)
+
+/** A count, which has no interval. */
+const counted = (value: number): Measured => ({ value, influences: [] })
+
+/** Held-out images that are among the real ones are as near as copies are, and hide those from C_T. */
+async function warnOfShared(
+  { device, space, options, warnings }: Job,
+  heldOut: SpaceFeatures,
+  real: SpaceFeatures,
+): Promise<void> {
+  const step = stepsOf(options, `${heldOut.name} in ${space.name}`)
+  const shared = copiesIn(await kNearest(device, heldOut.features, real.features, 1, step('nearest real images')))
+  if (shared === 0) return
+  warnings.push(
+    `${heldOut.name} in ${space.name}: ${shared} of ${countOf(heldOut.features)} images are among the real ones too ` +
+      '(distance 0), which hides copies from C_T: hold out others.',
+  )
+}
 
 const meanOfSome = (items: Float64Array): Measured | null => (items.length === 0 ? null : meanOf(items))
 

@@ -32,6 +32,7 @@ export const measures = {
   lof: { title: 'LOF', better: 'higher' },
   rarity: { title: 'Rarity Score', better: 'higher' },
   outside: { title: 'outside all balls', better: null },
+  copies: { title: 'exact copies of real images', better: null },
   copying: { title: 'C_T, below -3 copied', better: null },
   brightness: { title: 'brightness', better: null },
   accuracy: { title: "classifier's accuracy", better: 'higher' },
@@ -72,7 +73,7 @@ export interface EvaluatedSpace {
   readonly dimension: number
   /** What is done to an image before the network. */
   readonly preprocessing: string
-  /** SHA-256 of the weights, or what stands for them: `seed 0`, `pixels`. */
+  /** `sha256 …` of the weights' tensors, which is not that of their file, or what stands for it: `seed 0`. */
   readonly weights: string
 }
 

@@ -53,11 +53,10 @@ export async function openSets(
   }
   const all = await opened(real, signal)
   if (select === undefined) {
-    return {
-      methods,
-      real: named(all, 'real'),
-      heldOut: heldOut === undefined ? null : named(await opened(heldOut, signal), 'held-out'),
-    }
+    const held = heldOut === undefined ? null : named(await opened(heldOut, signal), 'held-out')
+    if (held?.fingerprint === all.fingerprint)
+      fail(`--held-out ${heldOut} has the images of --real: expected others, that the model was not trained on.`)
+    return { methods, real: named(all, 'real'), heldOut: held }
   }
   if (heldOut !== undefined) fail('--select says what was held out: leave out --held-out.')
   const text = await selectionText(select)

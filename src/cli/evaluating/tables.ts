@@ -1,5 +1,12 @@
 /** What an evaluation prints and its CSV: a table a space, and a row an image. */
-import { measures, type Estimate, type Evaluation, type ImageRarity, type SampleNumbers } from '../../metrics/index.ts'
+import {
+  measures,
+  type Estimate,
+  type Evaluation,
+  type ImageRarity,
+  type MeasureName,
+  type SampleNumbers,
+} from '../../metrics/index.ts'
 import { csvField } from '../csv.ts'
 
 /** The tables for people, a space after another. */
@@ -11,8 +18,8 @@ export function evaluationText({ spaces, methods, measurements, classifier }: Ev
     const head = ['', ...methods.map((method) => method.name), ...(withReal ? ['real images'] : [])]
     const body = rows.map(({ measure, values, real }) => [
       `${measures[measure].title}${{ higher: ' ↑', lower: ' ↓', none: '' }[measures[measure].better ?? 'none']}`,
-      ...values.map(estimateText),
-      ...(withReal ? [real ? estimateText(real) : ''] : []),
+      ...values.map((value) => estimateText(value, measure)),
+      ...(withReal ? [real ? estimateText(real, measure) : ''] : []),
     ])
     const space = spaces.find((one) => one.name === name)
     const title = space
@@ -25,10 +32,11 @@ export function evaluationText({ spaces, methods, measurements, classifier }: Ev
   return parts.join('\n\n')
 }
 
-/** `12.34 (11.9 to 12.8)`. */
-function estimateText(estimate: Estimate | null): string {
+/** `12.34 (11.9 to 12.8)`; a count whole. */
+function estimateText(estimate: Estimate | null, measure: MeasureName): string {
   if (!estimate) return '–'
   const { value, low, high } = estimate
+  if (measure === 'copies') return String(value)
   return low === null || high === null ? figure(value) : `${figure(value)} (${figure(low)} to ${figure(high)})`
 }
 
