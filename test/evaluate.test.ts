@@ -190,6 +190,34 @@ describe('a space', () => {
     expect([...new Set(steps)].filter((what) => what.startsWith('the real'))).toEqual(statistics)
   })
 
+  test('with many equal real images has the median LOF, and says so', async () => {
+    const copies = {
+      data: Float32Array.from([
+        ...real.data,
+        ...Array(6)
+          .fill(real.data.slice(0, 3))
+          .flatMap((x) => [...x]),
+      ]),
+      dimension,
+    }
+    const sentence = /^7 real images in toy are copies of one another, more than the 5 neighbours of LOF/
+    const found = await evaluate(copies, [points(40, 2)])
+    expect(found.warnings.filter((warning) => warning.includes('LOF'))).toEqual([expect.stringMatching(sentence)])
+    const row = found.measurements.find(({ measure }) => measure === 'lof')
+    expect(Math.max(...found.samples[0].lof)).toBeGreaterThan(1e6)
+    for (const estimate of [row?.values[0], row?.real]) {
+      expect(estimate?.value).toBeGreaterThan(0.9)
+      expect(estimate?.high).toBeLessThan(2)
+    }
+    const { grid } = found.distributions.find(({ of }) => of === 'lof')!
+    expect(grid.at(-1)).toBeLessThan(100)
+    // As many copies as neighbours are no trouble: the mean stays.
+    const some = await evaluate({ data: copies.data.subarray(0, 3 * 64), dimension }, [points(40, 2)])
+    expect(some.warnings).toEqual([])
+    const { lof } = some.samples[0]
+    expect(value(some, 'lof')?.value).toBe(lof.reduce((a, b) => a + b) / lof.length)
+  })
+
   test('without intervals has the same distances', async () => {
     const samples = points(60, 2)
     const [found, alone] = [await evaluate(real, [samples]), await evaluate(real, [samples], { resamples: 0 })]
@@ -232,5 +260,15 @@ test('densities integrate to 1 and stand where the numbers are', () => {
   const mode = grid[second.indexOf(Math.max(...second))]
   expect(Math.abs(mode - 2)).toBeLessThan(0.2)
   expect(curves.slice(2)).toEqual([null, null])
+  // Half of a Gaussian: no part of it below 0, and all of it above.
+  const half = densityCurves([values.map(Math.abs)])
+  expect(half.grid[0]).toBe(0)
+  const {
+    grid: x,
+    curves: [y],
+  } = half
+  expect(y!.reduce((sum, each) => sum + each * (x[1] - x[0]), 0)).toBeCloseTo(1, 1)
+  expect(y![0]).toBeGreaterThan(0.5)
+  expect(grid[0]).toBeLessThan(-1)
   expect(densityCurves([[1]])).toEqual({ grid: [], curves: [null] })
 })

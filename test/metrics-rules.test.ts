@@ -157,6 +157,36 @@ describe('rules', () => {
     onCPU,
   )
 
+  deviceTest(
+    'KID of sets that fit into one subset: exact, of all of both and by no seed; of huge features with a warning',
+    async (device) => {
+      const [whole, other] = [
+        await kernelDistance(device, made, real),
+        await kernelDistance(device, made, real, { seed: 1 }),
+      ]
+      expect(other).toEqual(whole)
+      expect([whole.subsets.length, whole.influences.map(({ length }) => length)]).toEqual([1, [60, 80]])
+      const mean = (p: Points, q: Points): number => {
+        let [sum, pairs] = [0, 0]
+        for (let i = 0; i < p.data.length; i += 5) {
+          for (let j = 0; j < q.data.length; j += 5) {
+            if (p === q && i === j) continue
+            let product = 0
+            for (let d = 0; d < 5; d++) product += p.data[i + d] * q.data[j + d]
+            sum += (product / 5 + 1) ** 3
+            pairs++
+          }
+        }
+        return sum / pairs
+      }
+      expect(whole.value).toBeCloseTo(mean(made, made) + mean(real, real) - 2 * mean(made, real), 5)
+      expect(whole.warnings).toEqual([])
+      const huge = await kernelDistance(device, normal(60, 5, 1, 100), normal(80, 5, 0, 100))
+      expect(huge.warnings).toEqual([expect.stringMatching(/^The features of the real images have a mean square of/)])
+    },
+    onCPU,
+  )
+
   test('Inception Score: 1 for one opinion, the number of classes for sure and varied ones', () => {
     const rows = (f: (i: number) => number[]): Points => points(Array.from({ length: 8 }, (_, i) => f(i)).flat(), 4)
     expect(inceptionScore(rows((i) => [1, 2, 3, i === 0 ? 4.0001 : 4])).value).toBeCloseTo(1, 6)

@@ -21,7 +21,7 @@ import { extrapolateFrechet } from './extrapolate-frechet.ts'
 import { frechetDistance, type FrechetDistance } from './frechet.ts'
 import { inceptionScore } from './inception-score.ts'
 import { kernelDistance } from './kernel-distance.ts'
-import { localOutlierFactor } from './local-outlier-factor.ts'
+import { crowded, localOutlierFactor } from './local-outlier-factor.ts'
 import { measureFrechet } from './measure-frechet.ts'
 import { featureStatistics, type FeatureStatistics } from './moments.ts'
 import { countOf, type Neighbours, type Points, type SearchOptions } from './nearest.ts'
@@ -185,14 +185,24 @@ export async function evaluateSpace(
     spatial: real.spatial ? await target(part(real.spatial), 'spatial statistics') : null,
   }
   await table.real('avgknn', meanOf(real.rarity.avgknn))
-  await table.real('lof', meanOf(real.rarity.lof))
+  const copies = crowded(real.features, options.lofK)
+  if (copies > 0) {
+    job.warnings.push(
+      `${copies} real images in ${space.name} are copies of one another, more than the ${options.lofK} neighbours of ` +
+        'LOF: its mean is not meaningful, and the table has the median.',
+    )
+    table.putReal('lof', await medianOf(real.rarity.lof, options))
+  } else await table.real('lof', meanOf(real.rarity.lof))
   await table.real('rarity', meanOfSome(scored(real.rarity.rarity)))
   await table.real('copies', counted(copiesIn(real.rarity.nearest)))
   if (heldOut) await warnOfShared(job, heldOut, real)
   const samples: SampleNumbers[] = []
   for (const [m, set] of methods.entries()) {
     const step = steps(set.name)
-    samples.push(await compare(job, m, set, real, balls, step))
+    const numbers = await compare(job, m, set, real, balls, step)
+    samples.push(numbers)
+    if (copies > 0) table.put('lof', m, await medianOf(numbers.lof, options))
+    else await table.set('lof', m, meanOf(numbers.lof))
     await frechet(job, m, set, reference, step)
   }
   await scores()
@@ -253,7 +263,9 @@ async function compare(
   const own = await ballsAround(device, features, { k, ...step('balls') })
   const around = await membership(device, balls.centres, own, step('recall'))
   const set = (measure: MeasureName, measured: Measured | null): Promise<void> => table.set(measure, method, measured)
-  await set('kid', await kernelDistance(device, features, balls.centres, { seed, ...step('KID') }))
+  const kid = await kernelDistance(device, features, balls.centres, { seed, ...step('KID') })
+  await set('kid', kid)
+  for (const warning of kid.warnings) warnings.push(`${name} in ${space.name}: ${warning}`)
   await set('precision', precision(inside))
   await set('recall', precision(around))
   await set('density', density(inside, k))
@@ -267,7 +279,6 @@ async function compare(
     warnings.push(`${name} in ${space.name}: ${found}${median ? '' : ', so that there is no median of realism'}.`)
   }
   await set('avgknn', meanOf(avgknn))
-  await set('lof', meanOf(lof))
   await set('rarity', meanOfSome(scored(among.smallest)))
   await set('outside', meanOf(Float64Array.from(among.counts, (count) => (count > 0 ? 0 : 1))))
   if (heldOut) {

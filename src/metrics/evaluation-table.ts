@@ -37,6 +37,11 @@ export class Table {
     if (measured) this.#real.set(measure, await estimateOf(measured, this.#settings))
   }
 
+  /** The same, with its interval or without. */
+  putReal(measure: MeasureName, estimate: Estimate | null): void {
+    if (estimate) this.#real.set(measure, estimate)
+  }
+
   /** In the order of {@link measures}; those of which there is nothing are left out. */
   rows(): Measurement[] {
     return (Object.keys(measures) as MeasureName[]).flatMap((measure) => {

@@ -12,7 +12,8 @@ export interface LofOptions extends NearestOptions {
 /**
  * LOF, the local outlier factor of each query (Breunig et al., SIGMOD 2000; scikit-learn's `LocalOutlierFactor` with
  * `novelty`, sign turned as in PyOD), [N]: how many times less dense it lies than its `k` nearest references. 1 is
- * usual, higher more outlying. With `leaveOneOut` the references, given twice, score each other.
+ * usual, higher more outlying. With `leaveOneOut` the references, given twice, score each other. What lies near more
+ * than `k` references that are copies of one another has a factor of 10^8 or so.
  *
  * @throws TweedieError 'shape', 'option' or 'non-finite' for features that it can say nothing about
  */
@@ -37,6 +38,34 @@ export async function localOutlierFactor(
     onProgress: (done) => onProgress?.(part + done * (1 - part)),
   })
   return factors(near, densities(near, kth), density)
+}
+
+/**
+ * How many references have `k` or more exact copies among the others: their density has no bound, and a mean of LOF
+ * near them says nothing, though a median may.
+ *
+ * @internal
+ */
+export function crowded({ data, dimension }: Points, k: number): number {
+  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length)
+  const equal = (a: number, b: number): boolean => {
+    for (let d = 0; d < dimension; d++) if (data[a * dimension + d] !== data[b * dimension + d]) return false
+    return true
+  }
+  const groups = new Map<number, { first: number; count: number }[]>()
+  for (let row = 0; row < data.length / dimension; row++) {
+    let hash = 0
+    // -0 is 0: its sign is left out.
+    for (let at = row * dimension; at < (row + 1) * dimension; at++) {
+      hash = Math.imul(hash ^ (bits[at] & 0x7fffffff), 0x01000193)
+      hash ^= hash >>> 15
+    }
+    const same = groups.get(hash) ?? []
+    const group = same.find(({ first }) => equal(first, row))
+    if (group) group.count++
+    else groups.set(hash, [...same, { first: row, count: 1 }])
+  }
+  return [...groups.values()].flat().reduce((sum, { count }) => sum + (count > k ? count : 0), 0)
 }
 
 /** Inverse of the mean reachability distance: to a neighbour no less than to that neighbour's own k-th. */
