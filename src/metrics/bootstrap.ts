@@ -46,7 +46,8 @@ export interface BootstrapOptions extends SearchOptions {
  * 13.3). Of a mean, such as precision or AvgkNN, exactly that, with the balls and neighbours held fixed: of a set with
  * items twice they would be others. Of a Fréchet or kernel distance, an Inception Score or C_T it resamples the
  * influence function, to which the measure is linear up to 1 / n: a resample then costs a sum, and the bias of a
- * distance between sets with repeated items does not enter.
+ * distance between sets with repeated items does not enter, which would be far larger than the interval where there are
+ * fewer images than features.
  *
  * @throws TweedieError 'option' for fewer than 2 resamples or a confidence outside 0 to 1
  */

@@ -20,8 +20,10 @@ export interface MeasureFrechetOptions extends SearchOptions {
 /**
  * The distance between two sets of features with its influence functions, for `bootstrapInterval`: with T the linear
  * map that carries the first Gaussian onto the second, an image at x from its mean moves the distance by 2 (μ - μ')ᵀx +
- * xᵀ(1 - T)x (Rippl, Munk and Sturm, Journal of Multivariate Analysis 2016). There are none where a covariance has no
- * full rank: T is not known there. A minute in 2,048 dimensions, beside the statistics.
+ * xᵀ(1 - T)x (Rippl, Munk and Sturm, Journal of Multivariate Analysis 2016). Where a covariance has no full rank, T is
+ * known in the space that its images span, and an image is in it: this is still the derivative by the images' weights.
+ * The interval is then around a distance that is too large. A minute in 2,048 dimensions, beside the statistics; of
+ * fewer images by the third power of their number less.
  *
  * @param real features, or statistics of them, which are then taken as they are: the interval is of the samples alone
  * @throws TweedieError 'shape', 'option' or 'non-finite' for features that cannot be compared
@@ -42,19 +44,18 @@ export async function measureFrechet(
     'data' in real ? (known ?? (await featureStatistics(real, within(0.3, 0.6)))) : real,
   ] as const
   const { product, rank, about, root, varying } = await compare(...statistics, pacer(within(0.6, 0.7)))
-  const full = about.ranks.every((r) => r === about.dimension)
-  const eigen = await symmetricEigen(product, rank, { vectors: full, ...within(0.7, 0.8) })
+  const eigen = await symmetricEigen(product, rank, { vectors: true, ...within(0.7, 0.8) })
   const distance = distanceOf(...statistics, about, eigen.values)
-  if (!full) return { ...distance, influences: [] }
-  // Of equal ranks compare() takes the factor of the samples: the first map is theirs.
-  const [toOther, fromOther] = await maps(root, eigen, rank, pacer(within(0.8, 0.9)))
+  const [toOther, fromOther] = await maps(root, eigen, varying.length, pacer(within(0.8, 0.9)))
+  // compare() takes the factor of the lower rank, and of equal ranks that of the samples: the first map is theirs.
+  const [ofSamples, ofReal] = about.ranks[0] <= about.ranks[1] ? [toOther, fromOther] : [fromOther, toOther]
   const shift = statistics[0].mean.map((value, d) => value - statistics[1].mean[d])
   const influences = [
-    await influence(device, samples, statistics[0].mean, shift, [toOther, varying], within(0.9, 0.95)),
+    await influence(device, samples, statistics[0].mean, shift, [ofSamples, varying], within(0.9, 0.95)),
   ]
   if ('data' in real) {
     const back = shift.map((value) => -value)
-    influences.push(await influence(device, real, statistics[1].mean, back, [fromOther, varying], within(0.95, 1)))
+    influences.push(await influence(device, real, statistics[1].mean, back, [ofReal, varying], within(0.95, 1)))
   }
   onProgress?.(1)
   return { ...distance, influences }
@@ -62,34 +63,38 @@ export async function measureFrechet(
 
 /**
  * Roots of the maps between the Gaussians, each as rows k with T = kᵀk: of T = g⁻¹ (g Σ' gᵀ)^½ g⁻ᵀ, which carries the
- * one with covariance gᵀg onto the other, and of its inverse gᵀ (g Σ' gᵀ)^-½ g.
+ * one with covariance gᵀg onto the other, and of its inverse gᵀ (g Σ' gᵀ)^-½ g; [rank, n]. Of a g with fewer rows than
+ * columns g⁻ᵀ gives the c of an x = gᵀc; of an eigenvalue that is 0 but for rounding both roots are 0.
  */
 async function maps(
-  { g, pivots }: Factor,
+  { g, rank, pivots }: Factor,
   { values, vectors }: Eigen,
   n: number,
   pace: Pace,
 ): Promise<[Float64Array, Float64Array]> {
-  const least = n * 2 ** -52 * values[n - 1]
-  const fourth = values.map((value) => Math.max(value, least) ** 0.25)
-  const forth = new Float64Array(n * n)
-  for (let i = 0; i < n; i++) {
-    solveRow(g, pivots, n, vectors.subarray(i * n, i * n + n), forth.subarray(i * n, i * n + n))
+  const least = rank * 2 ** -52 * values[rank - 1]
+  const fourth = values.map((value) => (value > least ? value ** 0.25 : 0))
+  const forth = new Float64Array(rank * n)
+  for (let i = 0; i < rank; i++) {
+    solveRow(g, pivots, n, vectors.subarray(i * rank, i * rank + rank), forth.subarray(i * n, i * n + n))
     for (let k = 0; k < n; k++) forth[i * n + k] *= fourth[i]
-    const wait = pace(((i + 1) / n) * 0.6)
+    const wait = pace(((i + 1) / rank) * 0.6)
     if (wait) await wait
   }
-  const columns = new Float64Array(n * n)
-  for (let i = 0; i < n; i++) for (let k = 0; k < n; k++) columns[k * n + i] = g[i * n + k]
-  const back = new Float64Array(n * n)
-  await addProduct(back, vectors, columns, [n, n, n], (done) => pace(0.6 + 0.4 * done))
-  for (let i = 0; i < n; i++) for (let k = 0; k < n; k++) back[i * n + k] /= fourth[i]
+  const columns = new Float64Array(n * rank)
+  for (let i = 0; i < rank; i++) for (let k = 0; k < n; k++) columns[k * rank + i] = g[i * n + k]
+  const back = new Float64Array(rank * n)
+  await addProduct(back, vectors, columns, [rank, n, rank], (done) => pace(0.6 + 0.4 * done))
+  for (let i = 0; i < rank; i++) for (let k = 0; k < n; k++) back[i * n + k] *= fourth[i] > 0 ? 1 / fourth[i] : 0
   return [forth, back]
 }
 
-/** Solves g v = w, from the last pivot to the first: row r of g is zero at the pivots before its own. */
+/**
+ * Solves g v = w by numbers at the pivots alone, from the last to the first: row r of g is zero at the pivots before
+ * its own.
+ */
 function solveRow(g: Float64Array, pivots: Int32Array, n: number, w: Float64Array, v: Float64Array): void {
-  for (let r = n - 1; r >= 0; r--) {
+  for (let r = pivots.length - 1; r >= 0; r--) {
     const p = r * n
     let [s0, s1, s2, s3] = [0, 0, 0, 0]
     let k = 0
@@ -108,7 +113,7 @@ function solveRow(g: Float64Array, pivots: Int32Array, n: number, w: Float64Arra
 const rowsAtOnce = 4096
 
 /**
- * 2 shiftᵀx + xᵀx - |root x|² of each row, x being its difference from the mean, and root [m, m] of the varying
+ * 2 shiftᵀx + xᵀx - |root x|² of each row, x being its difference from the mean, and root [rank, m] of the varying
  * features alone. The products are in single precision, which is plenty: only an interval is made of them.
  */
 async function influence(
@@ -121,26 +126,27 @@ async function influence(
 ): Promise<Float64Array> {
   const n = data.length / dimension
   const out = new Float64Array(n)
-  const size = varying.length
-  const wide = new Float32Array(size * dimension)
-  for (let i = 0; i < size; i++) for (let k = 0; k < size; k++) wide[i * dimension + varying[k]] = root[i * size + k]
-  using weight = device.tensor(wide, [size, dimension])
+  const m = varying.length
+  const rank = root.length / m
+  const wide = new Float32Array(rank * dimension)
+  for (let i = 0; i < rank; i++) for (let k = 0; k < m; k++) wide[i * dimension + varying[k]] = root[i * m + k]
+  using weight = device.tensor(wide, [rank, dimension])
   for (let first = 0; first < n; first += rowsAtOnce) {
-    const m = Math.min(rowsAtOnce, n - first)
-    const centred = new Float32Array(m * dimension)
-    for (let i = 0; i < m; i++) {
+    const count = Math.min(rowsAtOnce, n - first)
+    const centred = new Float32Array(count * dimension)
+    for (let i = 0; i < count; i++) {
       for (let d = 0; d < dimension; d++) {
         const value = data[(first + i) * dimension + d] - mean[d]
         centred[i * dimension + d] = value
         out[first + i] += value * (2 * shift[d] + value)
       }
     }
-    using x = device.tensor(centred, [m, dimension])
+    using x = device.tensor(centred, [count, dimension])
     using sums = device.scope(() => sum(square(matmul(x, weight, { transposeB: true })), { axes: [1] }))
     const found = await sums.read()
-    for (let i = 0; i < m; i++) out[first + i] -= found[i]
+    for (let i = 0; i < count; i++) out[first + i] -= found[i]
     signal?.throwIfAborted()
-    onProgress?.((first + m) / n)
+    onProgress?.((first + count) / n)
   }
   return out
 }
