@@ -1,5 +1,5 @@
 /** `tweedie evaluate` on small folders: what it prints and writes, what it computes once, and what it refuses. */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -230,6 +230,8 @@ describe('statistics', () => {
       at('real'),
       '--features',
       'features',
+      '--features',
+      'pixels',
       '--save-statistics',
       '--out',
       at('saved'),
@@ -242,6 +244,7 @@ describe('statistics', () => {
       'statistics-noise-features.npz',
       'statistics-real-features.npz',
     ])
+    expect(result('saved').warnings.join()).toContain('Statistics of pixels are not written')
     const read = await evaluate(
       '--samples',
       at('noise'),
@@ -261,6 +264,8 @@ describe('statistics', () => {
     const real = at('saved/statistics-real-features.npz')
     const moments = { mean: Float64Array.of(1, 2), covariance: Float64Array.of(1, 0, 0, 1) }
     writeFileSync(at('two.npz'), encodeStatistics({ features: moments, spatial: null, space: null }))
+    const negative = { ...moments, covariance: Float64Array.of(1, 0, 0, -1) }
+    writeFileSync(at('negative.npz'), encodeStatistics({ features: negative, spatial: null, space: null }))
     const cases: [string[], string][] = [
       [
         ['--samples', at('noise'), '--real', at('two.npz'), '--features', 'features'],
@@ -270,6 +275,15 @@ describe('statistics', () => {
       [
         ['--samples', at('noise'), '--real', real, '--rarest', '5'],
         '--rarest chooses among real images, and --real holds statistics.',
+      ],
+      [
+        ['--samples', at('noise'), '--real', real],
+        `--features pixels is fitted to real images, and --real ${real} holds statistics: name their space, ` +
+          '--features features.',
+      ],
+      [
+        ['--samples', at('noise'), '--real', at('negative.npz'), '--features', 'features'],
+        'negative.npz: sigma is not positive semidefinite, as a covariance is: its variance 1 is -1.00.',
       ],
       [['--samples', at('noise'), '--real', real, '--held-out', at('real')], 'of which no part can be held out'],
     ]
@@ -282,16 +296,22 @@ test("a classifier's accuracy is of samples with labels", async () => {
   await writeModel(weights, { ...classifier, outChannels: 3 })
   // Every image once in each class: one of three is right, whatever the classifier says.
   for (const name of ['a', 'b', 'c']) cpSync(at('noise'), at(`classes/${name}`), { recursive: true })
-  const argv = ['--samples', at('classes'), '--samples', at('noise'), '--real', at('real')]
+  for (const name of ['a', 'b', 'c']) cpSync(at('real'), at(`real-classes/${name}`), { recursive: true })
+  const argv = ['--samples', at('classes'), '--samples', at('noise'), '--real', at('real-classes')]
   const { code, out, err } = await evaluate(...argv, '--classifier', weights, '--out', at('accuracy'))
   expect(code, err.join('\n')).toBe(0)
   expect([0, 1].map((m) => value(result('accuracy'), 'accuracy', m, null))).toEqual([1 / 3, undefined])
+  const accuracies = result('accuracy').measurements.find(({ measure }) => measure === 'accuracy')
+  expect(accuracies?.real?.value).toBeCloseTo(1 / 3, 12)
   expect(result('accuracy').warnings.join()).toContain('noise: there is no accuracy of images without labels')
   expect(out.join('\n')).toMatch(/classifier classifier\.safetensors, sha256 [0-9a-f]{64}\n/)
   expect(readFileSync(at('accuracy/index.html'), 'utf8')).toMatch(
     /Classifier classifier\.safetensors, sha256 [0-9a-f]{12}…/,
   )
   expect(await refusal(...argv, '--classifier', shipped('features'))).not.toBe('')
+  expect(await refusal(...argv, '--classifier', shipped('minorityClassifier'))).toMatch(
+    /expected a classifier of classes, found one of minority levels\.$/,
+  )
 })
 
 test('the commands of docs/evaluation.md run', async () => {
@@ -346,17 +366,17 @@ describe('refuses in one sentence', () => {
     [
       'one image',
       () => ['--samples', folder('one', picture(32, 9)), ...real],
-      'one: expected at least 6 images, for their 5 neighbours, found one.',
+      'one: expected at least 6 images, for their 5 neighbours (--k 5), found 1.',
     ],
     [
       'fewer than k',
       () => [...samples, ...real, '--k', '12'],
-      'noise: expected at least 13 images, for their 12 neighbours, found 12.',
+      'noise: expected at least 13 images, for their 12 neighbours (--k 12), found 12.',
     ],
     [
       'few real images',
       () => [...samples, '--real', at('noise')],
-      'real: expected at least 21 images, for their 20 neighbours, found 12.',
+      'real: expected at least 21 images, for their 20 neighbours (--lof-k 20), found 12.',
     ],
     [
       'mixed sizes',
@@ -365,13 +385,23 @@ describe('refuses in one sentence', () => {
     ],
     [
       'constant images',
-      () => ['--samples', folder('flat', ...Array<Uint8Array>(9).fill(picture(32, 7))), ...real],
-      'flat: all 9 images have the same features in the space pixels',
+      () => [...samples, '--real', folder('flat', ...Array<Uint8Array>(22).fill(picture(32, 7)))],
+      'real: all 22 images have the same features in the space pixels',
     ],
     [
       'held-out images that are the real ones',
       () => [...samples, ...real, '--held-out', at('real')],
       'has the images of --real: expected others, that the model was not trained on.',
+    ],
+    [
+      'a folder of several methods',
+      () => {
+        folder('methods', picture(64, 1))
+        renameSync(at('methods/0.png'), at('methods/contact-sheet.png'))
+        folder('methods/plain', picture(32, 1), picture(32, 2))
+        return ['--samples', at('methods'), ...real]
+      },
+      `contact-sheet.png is no sample: name the folder of one method, ${at('methods/plain')}.`,
     ],
     ['a method twice', () => [...samples, ...samples, ...real], 'is given twice'],
     ['no such space', () => [...samples, ...real, '--features', 'pixel'], '--features: expected a space'],
@@ -401,11 +431,19 @@ describe('refuses in one sentence', () => {
     [
       'too few of the rarest',
       () => [...samples, ...real, '--rarest', '5'],
-      '--rarest 5: expected at least 6 real images, for their 5 neighbours, found 5.',
+      '--rarest 5: expected at least 6 real images, for their 5 neighbours (--k 5), found 5.',
     ],
     ['no samples', () => real, '--samples is required'],
   ])('%s', async (_, argv, message) => {
     expect(await refusal(...argv())).toContain(message)
+  })
+
+  test('a folder in a file', async () => {
+    const { code, err } = await evaluate(...samples, ...real, '--out', at('noise/0.png/out'))
+    expect([code, err.at(-1)]).toEqual([
+      1,
+      expect.stringMatching(/noise\/0\.png\/out lies in a file, which holds no others: choose another path\.$/),
+    ])
   })
 
   test('results of others', async () => {

@@ -82,6 +82,28 @@ describe('a space', () => {
     expect([score < -3, low, high]).toEqual([true, null, null])
   })
 
+  test('of a method that has one image only has the numbers that there are', async () => {
+    const flat = { data: new Float32Array(30 * dimension).fill(7), dimension }
+    const [found, alone] = [
+      await evaluate(real, [flat, points(40, 2)], {}, points(30, 3)),
+      await evaluate(real, [flat]),
+    ]
+    const names = ['precision', 'recall', 'density', 'coverage', 'outside', 'copies'] as const
+    expect(names.map((name) => value(found, name)?.value)).toEqual([0, 0, 0, 0, 1, 0])
+    expect(value(found, 'avgknn')?.value).toBeGreaterThan(value(found, 'avgknn', 1)!.value)
+    expect((['frechet', 'kid', 'copying'] as const).map((name) => value(found, name) ?? null)).toEqual([
+      null,
+      null,
+      null,
+    ])
+    expect(value(found, 'kid', 1)?.value).toBeLessThan(1)
+    expect(found.warnings.filter((warning) => warning.startsWith('a in'))).toEqual([
+      'a in toy: all 30 samples have the same features, as copies of one or constant images have: there is no ' +
+        'Fréchet distance, KID or C_T, and recall is 0.',
+    ])
+    expect(alone.measurements.some(({ measure }) => measure === 'frechet')).toBe(false)
+  })
+
   test('puts methods side by side, with intervals around their values', async () => {
     const [near, far] = [points(40, 2), points(50, 3, 5)]
     const found = await evaluate(real, [near, far])
@@ -232,7 +254,7 @@ describe('a space', () => {
   })
 
   test.each<[string, Points, Points]>([
-    ['a: expected at least 4 images for their 3 neighbours, found one.', real, points(1, 2)],
+    ['a: expected at least 4 images for their 3 neighbours, found 1.', real, points(1, 2)],
     ['real: expected at least 6 images for their 5 neighbours, found 5.', points(5, 1), points(9, 2)],
     [
       'a: image 1.png has NaN among its features in the space toy',
@@ -245,9 +267,9 @@ describe('a space', () => {
       points(9, 2),
     ],
     [
-      'a: all 9 images have the same features in the space toy: are they copies of one, or constant?',
-      real,
+      'real: all 9 images have the same features in the space toy: are they copies of one, or constant?',
       { data: new Float32Array(27).fill(2), dimension },
+      real,
     ],
   ])('refuses: %s', async (message, reals, samples) => {
     await expect(evaluate(reals, [samples])).rejects.toThrow(message)

@@ -169,7 +169,7 @@ describe('the space', () => {
       using space = await openSpace(device, 'inception-legacy-pytorch', { weights: { ...source, metadata: {} } })
       expect(space).toMatchObject({ name: 'inception-legacy-pytorch', dimension: 2048 })
       expect(space.preprocessing).toMatch(/^pytorch-fid/)
-      expect(space.weights).toMatch(/^sha256 [0-9a-f]{64}$/)
+      expect(space.weights).toMatch(/^tensors sha256 [0-9a-f]{64}$/)
       const done: number[] = []
       const { features, spatial, logits } = await space.all!(images, { batch: 1, onProgress: (n) => done.push(n) })
       expect(done).toEqual([1, 2])

@@ -59,7 +59,7 @@ deviceTest(
       dimension: 232,
       preprocessing: expect.stringContaining('32 x 32') as string,
     })
-    expect(space.weights).toMatch(/^sha256 [0-9a-f]{64}$/)
+    expect(space.weights).toMatch(/^tensors sha256 [0-9a-f]{64}$/)
     const images = noise(5, 32)
     const done: number[] = []
     const all = await space.features(images, { batch: 2, onProgress: (n) => done.push(n) })
@@ -186,7 +186,7 @@ deviceTest(
       using space = await openSpace(device, name, { weights: described(weights) })
       expect(space).toMatchObject({ name, dimension })
       expect(space.preprocessing).toMatch(preprocessing)
-      expect(space.weights).toMatch(/^sha256 [0-9a-f]{64}$/)
+      expect(space.weights).toMatch(/^tensors sha256 [0-9a-f]{64}$/)
       const { data } = await space.features(images)
       expect(data).toHaveLength(dimension)
       expect(data.every(Number.isFinite)).toBe(true)

@@ -160,8 +160,10 @@ export async function jsonOf(path: string): Promise<Record<string, unknown> | nu
 }
 
 async function placed<T extends Named>(named: T): Promise<Placed<T>> {
-  const path = await targetOf(resolve(named.path)).catch((error: Error) =>
-    fail(`${named.option} ${named.path}: ${error.message}.`),
+  const path = await targetOf(resolve(named.path)).catch((error: NodeJS.ErrnoException) =>
+    error.code === 'ENOTDIR'
+      ? fail(`${named.option} ${named.path} lies in a file, which holds no others: choose another path.`)
+      : fail(`${named.option} ${named.path}: ${error.message}.`),
   )
   const found = await stat(path, { bigint: true }).catch(() => null)
   const stream = await isWrittenInto(path)

@@ -115,7 +115,10 @@ export async function openFolder(
     notes:
       ignored.length === 0
         ? []
-        : [`${ignored.length} file${ignored.length === 1 ? ' is' : 's are'} no PNG or JPEG and not used: ${others}.`],
+        : [
+            `${ignored.length} file${ignored.length === 1 ? ' is' : 's are'} no PNG or JPEG` +
+              `${ignored.some(isPicture) ? ', or no sample,' : ''} and not used: ${others}.`,
+          ],
     fingerprint: hashOf(names.map((name, i) => `${name}\0${files[i].sha256}\n`)),
     formerFingerprint: hashOf(names.map((name, i) => `${name}\0${sizes[i]}\n`)),
     files,
@@ -124,6 +127,8 @@ export async function openFolder(
     read,
   }
 }
+
+const isPicture = (name: string): boolean => /\.(png|jpe?g)$/i.test(name)
 
 /** Files by their path from `root`, with "/". Hidden ones are passed over, linked folders followed once. */
 async function list(root: string, signal?: AbortSignal): Promise<{ names: string[]; ignored: string[] }> {
@@ -145,8 +150,7 @@ async function list(root: string, signal?: AbortSignal): Promise<{ names: string
       const name = below + entry.name
       const folder = entry.isDirectory() || (entry.isSymbolicLink() && (await stat(join(root, name))).isDirectory())
       if (folder) await walk(`${name}/`)
-      else if (/\.(png|jpe?g)$/i.test(name) && !(sampled && /^(contact-sheet|base-\d+)\.png$/.test(entry.name)))
-        names.push(name)
+      else if (isPicture(name) && !(sampled && /^(contact-sheet|base-\d+)\.png$/.test(entry.name))) names.push(name)
       else ignored.push(name)
     }
   }

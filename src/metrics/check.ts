@@ -13,8 +13,7 @@ export function checkFeatures(user: string, name: string, points: Points, least:
   if (count < least) {
     throw new TweedieError('option', `${user}: expected ${least} ${name} or more, found ${count}.`)
   }
-  const { data, dimension } = points
-  if (count > 1 && data.every((value, i) => value === data[i % dimension])) {
+  if (count > 1 && isCollapsed(points)) {
     throw new TweedieError(
       'option',
       `${user}: all ${count} ${name} have the same features: are the images copies of one, or constant?`,
@@ -38,3 +37,7 @@ export function checkBoth(user: string, samples: Points, real: Points, leastSamp
     )
   }
 }
+
+/** Whether all rows are equal: of copies of one image, or of constant ones. */
+export const isCollapsed = ({ data, dimension }: Points): boolean =>
+  data.every((value, i) => value === data[i % dimension])

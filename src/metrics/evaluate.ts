@@ -2,6 +2,7 @@ import { TweedieError } from '../errors.ts'
 import type { Device } from '../tensor/index.ts'
 import { ballsAround, membership } from './balls.ts'
 import { meanOf, type Measured } from './bootstrap.ts'
+import { isCollapsed } from './check.ts'
 import { copying } from './copying.ts'
 import { coverage, density } from './density-coverage.ts'
 import { eachBall, kNearest, type Balls } from './distances.ts'
@@ -117,6 +118,13 @@ export async function realRarity(
 ): Promise<RealRarity> {
   const { k, lofK } = options
   checkSet(real, name, Math.max(k, lofK) + 1, `for their ${Math.max(k, lofK)} neighbours`)
+  if (isCollapsed(real.features)) {
+    throw new TweedieError(
+      'option',
+      `${real.name}: all ${countOf(real.features)} images have the same features in the space ${name}: are they ` +
+        'copies of one, or constant?',
+    )
+  }
   const { features } = real
   const step = stepsOf(options, `${real.name} in ${name}`)
   const nearest = await kNearest(device, features, features, k, { leaveOneOut: true, ...step('neighbours') })
@@ -158,16 +166,24 @@ export async function evaluateSpace(
   const steps = (of: string): Steps => stepsOf(options, `${of} in ${space.name}`)
   const table = new Table(space.name, methods.length, options)
   const job: Job = { device, space, table, options, heldOut, warnings: [] }
+  const collapsed = methods.map(({ features }) => isCollapsed(features))
+  methods.forEach(({ name, features }, m) => {
+    if (!collapsed[m]) return
+    job.warnings.push(
+      `${name} in ${space.name}: all ${countOf(features)} samples have the same features, as copies of one or ` +
+        `constant images have: there is no Fréchet distance${images ? ', KID or C_T, and recall is 0' : ''}.`,
+    )
+  })
   const scores = async (): Promise<void> => {
     for (const [m, { logits }] of methods.entries()) {
-      if (logits) await table.set('inceptionScore', m, inceptionScore(logits))
+      if (logits && !collapsed[m]) await table.set('inceptionScore', m, inceptionScore(logits))
     }
   }
   const found = { distributions: [], precisionByRarity: null, shown: [], samples: [], warnings: job.warnings }
   if (!images) {
     const { statistics, spatialStatistics } = real
     const to = { features: { statistics }, spatial: spatialStatistics && { statistics: spatialStatistics } }
-    for (const [m, set] of methods.entries()) await frechet(job, m, set, to, steps(set.name))
+    for (const [m, set] of methods.entries()) if (!collapsed[m]) await frechet(job, m, set, to, steps(set.name))
     await scores()
     return { ...found, measurements: table.rows() }
   }
@@ -203,7 +219,7 @@ export async function evaluateSpace(
     samples.push(numbers)
     if (copies > 0) table.put('lof', m, await medianOf(numbers.lof, options))
     else await table.set('lof', m, meanOf(numbers.lof))
-    await frechet(job, m, set, reference, step)
+    if (!collapsed[m]) await frechet(job, m, set, reference, step)
   }
   await scores()
   const distribution = (of: 'avgknn' | 'lof' | 'rarity'): Distribution => {
@@ -260,14 +276,21 @@ async function compare(
   const whole = balls === real.rarity.balls
   const inside = whole ? among : await membership(device, features, balls, step('balls of the reference'))
   const realisms = await realism(device, features, balls, step('realism'))
-  const own = await ballsAround(device, features, { k, ...step('balls') })
-  const around = await membership(device, balls.centres, own, step('recall'))
   const set = (measure: MeasureName, measured: Measured | null): Promise<void> => table.set(measure, method, measured)
-  const kid = await kernelDistance(device, features, balls.centres, { seed, ...step('KID') })
-  await set('kid', kid)
-  for (const warning of kid.warnings) warnings.push(`${name} in ${space.name}: ${warning}`)
+  const collapsed = isCollapsed(features)
+  if (!collapsed) {
+    const kid = await kernelDistance(device, features, balls.centres, { seed, ...step('KID') })
+    await set('kid', kid)
+    for (const warning of kid.warnings) warnings.push(`${name} in ${space.name}: ${warning}`)
+  }
   await set('precision', precision(inside))
-  await set('recall', precision(around))
+  if (collapsed) {
+    // Balls of radius 0 hold nothing.
+    await set('recall', meanOf(new Float64Array(countOf(balls.centres))))
+  } else {
+    const own = await ballsAround(device, features, { k, ...step('balls') })
+    await set('recall', precision(await membership(device, balls.centres, own, step('recall'))))
+  }
   await set('density', density(inside, k))
   await set('coverage', coverage(inside))
   const median = await medianOf(realisms, options)
@@ -281,7 +304,7 @@ async function compare(
   await set('avgknn', meanOf(avgknn))
   await set('rarity', meanOfSome(scored(among.smallest)))
   await set('outside', meanOf(Float64Array.from(among.counts, (count) => (count > 0 ? 0 : 1))))
-  if (heldOut) {
+  if (heldOut && !collapsed) {
     try {
       const found = await copying(device, features, heldOut.features, real.features, { seed, ...step('C_T') })
       // Where all samples are nearer than all held-out images, or all farther, no resample is another.
@@ -359,10 +382,9 @@ function checkSet({ name, features, imageName }: SpaceFeatures, space: string, l
   const { data, dimension } = features
   const count = countOf(features)
   if (count < least) {
-    const found = count === 1 ? 'one' : count
     throw new TweedieError(
       'option',
-      `${name}: expected at least ${[least, 'images', why].join(' ').trim()}, found ${found}.`,
+      `${name}: expected at least ${[least, 'images', why].join(' ').trim()}, found ${count}.`,
     )
   }
   const bad = data.findIndex((value) => !Number.isFinite(value))
@@ -371,12 +393,6 @@ function checkSet({ name, features, imageName }: SpaceFeatures, space: string, l
       'non-finite',
       `${name}: image ${imageName(Math.floor(bad / dimension))} has ${data[bad]} among its features in the space ` +
         `${space}: the network overflows, or its weights are damaged.`,
-    )
-  }
-  if (data.every((value, i) => value === data[i % dimension])) {
-    throw new TweedieError(
-      'option',
-      `${name}: all ${count} images have the same features in the space ${space}: are they copies of one, or constant?`,
     )
   }
 }

@@ -73,7 +73,7 @@ export interface EvaluatedSpace {
   readonly dimension: number
   /** What is done to an image before the network. */
   readonly preprocessing: string
-  /** `sha256 …` of the weights' tensors, which is not that of their file, or what stands for it: `seed 0`. */
+  /** `tensors sha256 …`, which is not that of their file, or what stands for it: `seed 0`. */
   readonly weights: string
 }
 

@@ -30,7 +30,8 @@ export interface FeatureSpace extends Disposable {
   /** What is done to a picture ahead of the network, in words. */
   readonly preprocessing: string
   /**
-   * What the network computes with: `sha256 …` of its tensors as they were read, whatever file they came in; `seed 0`
+   * What the network computes with: `tensors sha256 …`, of its tensors whatever file they came in, so that it is not
+   * the file's; `seed 0`
    * of a random network; of pixels what the components were fitted to.
    */
   readonly weights: string
@@ -167,7 +168,7 @@ export function hashing(source: WeightSource): { source: WeightSource; weights()
   return {
     source: { ...source, tensors },
     weights: () =>
-      `sha256 ${sha256(
+      `tensors sha256 ${sha256(
         [...hashes.keys()]
           .sort()
           .map((key) => hashes.get(key))

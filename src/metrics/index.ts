@@ -18,6 +18,7 @@ export {
 export { brightness } from './brightness.ts'
 export { copying, type Copying, type CopyingOptions } from './copying.ts'
 export { coverage, density } from './density-coverage.ts'
+export { isCollapsed } from './check.ts'
 export { eachBall, kNearest, leastRatio, radii, type BallOptions, type Balls } from './distances.ts'
 export { densityCurves, type DensityCurves } from './density-curve.ts'
 export {

@@ -84,7 +84,18 @@ function momentsIn(
         `found [${mean.shape.join(', ')}] and [${covariance.shape.join(', ')}].`,
     )
   }
-  return { mean: numbersOf(name, mu, mean), covariance: numbersOf(name, sigma, covariance) }
+  const values = numbersOf(name, sigma, covariance)
+  for (let i = 0; i < d; i++) {
+    // Rounding leaves no variance so far below 0.
+    if (values[i * d + i] < -1e-6) {
+      throw new TweedieError(
+        'format',
+        `${name}: ${sigma} is not positive semidefinite, as a covariance is: its variance ${i} is ` +
+          `${values[i * d + i].toPrecision(3)}.`,
+      )
+    }
+  }
+  return { mean: numbersOf(name, mu, mean), covariance: values }
 }
 
 function numbersOf(name: string, key: string, { data, dtype }: NpyArray): Float64Array {

@@ -54,7 +54,7 @@ export type ClassifierFile = ModelFile & {
 }
 
 /** What a classifier has learnt to tell, as messages call it. */
-const learnt: Readonly<Record<ClassifierKind, string>> = {
+export const learnt: Readonly<Record<ClassifierKind, string>> = {
   levels: 'minority levels',
   classes: 'classes',
   attributes: 'attributes',

@@ -75,7 +75,7 @@ const options = {
   'lof-k': integer({ value: 'K', min: 1, help: 'neighbours of LOF', default: '20' }),
   resamples: integer({ value: 'N', help: 'resamples of the intervals; 0: no intervals', default: '1000' }),
   seed: integer({ value: 'N', help: 'of the intervals, of the subsets of KID and of the cells of C_T', default: '0' }),
-  'save-statistics': flag({ help: 'also write mu and sigma of every set and space as .npz' }),
+  'save-statistics': flag({ help: 'also write mu and sigma of every set and space but pixels as .npz' }),
   out: output({ value: 'DIR', help: 'folder for the results', default: 'out/evaluation' }),
   ...deviceOptions,
 }
@@ -138,6 +138,13 @@ export const evaluate: Command<typeof options> = {
     const sets = await openSets({ samples, real, heldOut: args.get('held-out'), select: args.get('select') }, signal)
     if (!('set' in sets.real) && rarest !== undefined)
       fail('--rarest chooses among real images, and --real holds statistics.')
+    if ('file' in sets.real && words.some(({ name }) => name === 'pixels')) {
+      const taken = sets.real.file.space?.name ?? 'SPACE'
+      fail(
+        `--features pixels is fitted to real images, and --real ${real} holds statistics: name their space, ` +
+          `--features ${taken}${args.has('features') ? ' alone' : ''}.`,
+      )
+    }
     const scores = by === 'score' && 'set' in sets.real ? await scoresOf(args.get('scores')!, sets.real) : undefined
     const classifier = args.get('classifier')
     const job = {

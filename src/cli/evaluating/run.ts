@@ -4,6 +4,7 @@ import {
   evaluateBrightness,
   evaluateSpace,
   featureStatistics,
+  isCollapsed,
   rarestOf,
   realRarity,
   type Estimate,
@@ -72,6 +73,12 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
   const bars = stepBars()
   const options = { ...settings, signal, onProgress: bars.update }
   const warnings = sizeWarnings(sets)
+  if (job.statistics && words.some(({ name }) => name === 'pixels')) {
+    warnings.push(
+      'Statistics of pixels are not written: the space is fitted to these real images, and to compare with them ' +
+        'takes the images.',
+    )
+  }
   const spaces: InSpace[] = []
   try {
     using device = await requestDevice({ signal })
@@ -88,7 +95,8 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
       const compared = 'file' in sets.real ? statisticsOf(sets.real, about, warnings) : { ...reals!, rarity: rarity! }
       const asked = { space: about, methods: made, heldOut: held, real: compared }
       const found = await evaluateSpace(device, asked, { ...options, reference })
-      const statistics = job.statistics ? await statisticsIn(about, [...(reals ? [reals] : []), ...made], signal) : []
+      const kept = job.statistics && about.name !== 'pixels'
+      const statistics = kept ? await statisticsIn(about, [...(reals ? [reals] : []), ...made], signal) : []
       spaces.push({ about, found, real: rarity, statistics })
     }
     const bright = await evaluateBrightness(
@@ -96,7 +104,7 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
       methods.map(({ set }) => set),
       options,
     )
-    const answers = job.classifier ? await classifierAnswers(device, job.classifier, methods, signal) : null
+    const answers = job.classifier ? await classifierAnswers(device, job.classifier, methods, real, signal) : null
     const right = await accuracyTable(answers, options)
     for (const [m, measured] of (answers?.methods ?? []).entries()) {
       if (!measured)
@@ -157,12 +165,14 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
 async function accuracyTable(answers: ClassifierAnswers | null, options: EvaluationSettings): Promise<Measurement[]> {
   const { resamples, confidence, seed } = options
   const values: (Estimate | null)[] = []
-  for (const measured of answers?.methods ?? []) {
+  for (const measured of answers ? [answers.real, ...answers.methods] : []) {
     if (!measured) values.push(null)
     else if (resamples === 0) values.push({ value: measured.value, low: null, high: null })
     else values.push({ value: measured.value, ...(await bootstrapInterval(measured, { resamples, confidence, seed })) })
   }
-  return values.some((value) => value !== null) ? [{ measure: 'accuracy', space: null, values, real: null }] : []
+  if (values.every((value) => value === null)) return []
+  const [real, ...ofMethods] = values
+  return [{ measure: 'accuracy', space: null, values: ofMethods, real }]
 }
 
 const imageTable = ({ name, set }: NamedSet, brightness: Float64Array, spaces: ImageTable['spaces']): ImageTable => ({
@@ -180,6 +190,8 @@ async function statisticsIn(
 ): Promise<Evaluated['statistics']> {
   const made: Evaluated['statistics'][number][] = []
   for (const { name, features, spatial } of sets) {
+    // Which is noted by the evaluation.
+    if (isCollapsed(features)) continue
     made.push({
       name: `${name.replaceAll(/[^\w.-]+/g, '-')}-${space.name}`,
       file: {
@@ -201,20 +213,22 @@ function checkCounts(
   rarest?: number,
 ): number | null {
   const refuse = (name: string, found: number, least: number, why: string): never =>
-    fail(`${name}: expected at least ${least} ${why}, found ${found === 1 ? 'one' : found}.`)
+    fail(`${name}: expected at least ${least} ${why}, found ${found}.`)
   const images = 'set' in real ? real.set : null
+  const neighbours = (count: number, option: string): string => `for their ${count} neighbours (${option} ${count})`
   const least = images ? k + 1 : 2
   for (const { name, set } of methods) {
-    if (set.length < least) refuse(name, set.length, least, images ? `images, for their ${k} neighbours` : 'images')
+    if (set.length < least) refuse(name, set.length, least, images ? `images, ${neighbours(k, '--k')}` : 'images')
   }
   if (heldOut && heldOut.set.length < 2) refuse(heldOut.name, heldOut.set.length, 2, 'images')
   if (!images) return null
   const most = Math.max(k, lofK)
-  if (images.length <= most) refuse('real', images.length, most + 1, `images, for their ${most} neighbours`)
+  if (images.length <= most)
+    refuse('real', images.length, most + 1, `images, ${neighbours(most, k < lofK ? '--lof-k' : '--k')}`)
   if (rarest === undefined) return null
   if (rarest > images.length) fail(`--rarest ${rarest}: there are ${images.length} real images.`)
   const count = rarest < 1 ? Math.round(rarest * images.length) : rarest
-  if (count <= k) refuse(`--rarest ${rarest}`, count, k + 1, `real images, for their ${k} neighbours`)
+  if (count <= k) refuse(`--rarest ${rarest}`, count, k + 1, `real images, ${neighbours(k, '--k')}`)
   return count
 }
 

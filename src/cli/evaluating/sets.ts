@@ -1,5 +1,5 @@
 /** The sets of images of an evaluation: opened, named, and looked at for what no measure could be told of. */
-import { basename, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { applySelection, openImages, type ImageSet } from '../../data/index.node.ts'
 import { openFile } from '../../io/index.node.ts'
 import { sha256OfBytes } from '../../io/sha256.ts'
@@ -84,6 +84,16 @@ async function opened(path: string, signal: AbortSignal): Promise<ImageSet> {
   const first = sizeText(set, 0)
   for (let i = 1; i < set.length; i++) {
     if (sizeText(set, i) === first) continue
+    // Beside the folders of several methods lies a sheet of them all.
+    const sheet = [0, i].map((index) => set.imageName(index)).find((name) => /(^|\/)contact-sheet\.png$/.test(name))
+    if (sheet !== undefined) {
+      const one = set
+        .imageName(set.length - 1)
+        .split('/')
+        .slice(0, -1)
+        .join('/')
+      fail(`${set.name}: ${sheet} is no sample: name the folder of one method, ${join(set.name, one)}.`)
+    }
     fail(
       `${set.name}: expected images of one size, found ${first} (${set.imageName(0)}) and ${sizeText(set, i)} ` +
         `(${set.imageName(i)}): make them equal with tweedie shrink.`,
