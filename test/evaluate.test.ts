@@ -104,6 +104,24 @@ describe('a space', () => {
     expect(alone.measurements.some(({ measure }) => measure === 'frechet')).toBe(false)
   })
 
+  test('has the part of the real images that lie outside all balls of the others', async () => {
+    const { data } = points(20, 7)
+    data.fill(100, 19 * dimension)
+    const found = await evaluate({ data, dimension }, [points(40, 2)])
+    const row = found.measurements.find(({ measure }) => measure === 'outside')!
+    const at = (i: number) => data.subarray(i * dimension, (i + 1) * dimension)
+    const gap = (i: number, j: number) => Math.hypot(...at(i).map((value, d) => value - at(j)[d]))
+    const rows = Array.from({ length: 20 }, (_, i) => i)
+    const radius = (j: number) =>
+      rows
+        .filter((i) => i !== j)
+        .map((i) => gap(i, j))
+        .sort((a, b) => a - b)[options.k - 1]
+    const alone = rows.filter((i) => rows.every((j) => i === j || gap(i, j) >= radius(j)))
+    expect(alone).toContain(19)
+    expect(row.real?.value).toBeCloseTo(alone.length / 20, 12)
+  })
+
   test('puts methods side by side, with intervals around their values', async () => {
     const [near, far] = [points(40, 2), points(50, 3, 5)]
     const found = await evaluate(real, [near, far])
@@ -225,7 +243,7 @@ describe('a space', () => {
       ]),
       dimension,
     }
-    const sentence = /^7 real images in toy are copies of one another, more than the 5 neighbours of LOF/
+    const sentence = /^toy: 7 real images are copies of one another, more than the 5 neighbours of LOF/
     const found = await evaluate(copies, [points(40, 2)])
     expect(found.warnings.filter((warning) => warning.includes('LOF'))).toEqual([expect.stringMatching(sentence)])
     const row = found.measurements.find(({ measure }) => measure === 'lof')

@@ -65,6 +65,7 @@ function trainer(count: number, task: readonly string[] = groups): AnyTrainer {
   const history = count > 1 ? [{ step: 300, what: `data.npz is now ${hash}, of 1,200 images` }] : []
   return {
     rows,
+    rowsSoFar: rows,
     step: 100 * count,
     history,
     task: { groups: task },
@@ -345,7 +346,7 @@ export async function examplePages(): Promise<Record<string, string>> {
         reference: { images: null, by: null, space: null },
         methods: evaluation.methods.slice(0, 1).map((set) => ({ ...set, images: null })),
         shown: [],
-        measurements: evaluation.measurements.map((row) => ({ ...row, values: row.values.slice(0, 1) })),
+        measurements: evaluation.measurements.map((row) => ({ ...row, values: row.values.slice(0, 1), real: null })),
         distributions: evaluation.distributions.map((one) => ({
           ...one,
           real: null,

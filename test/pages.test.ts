@@ -6,6 +6,7 @@ import { parseHTML } from 'linkedom'
 import { beforeAll, expect, test } from 'vitest'
 import { intervalChart, lineChart } from '../src/cli/pages/chart.ts'
 import { evaluationPage } from '../src/cli/pages/evaluation-page.ts'
+import type { Estimate, Evaluation, MeasureName } from '../src/metrics/evaluation.ts'
 import { chromium, html, posting, visit } from './chromium.ts'
 import { discs, exampleEvaluation, examplePages } from './example-pages.ts'
 
@@ -61,6 +62,8 @@ test('a training page says its settings in words, and draws no curve of one poin
   ])
     expect(text.includes(words), words).toBe(true)
   expect(text.match(/[{}[\]"]/g)).toBeNull()
+  expect(textOf(pages['train-one-row'])).toContain('q0 to q3 are quartiles of the timestep')
+  expect(textOf(pages['train-features'])).not.toContain('q0')
   expect(pages['train-one-row'].match(/<figure>/g)).toBeNull()
   expect(pages['train-one-row'].includes('While training, up to 12,800 images')).toBe(true)
   // The evaluation of one checkpoint is a table; the log has two rows.
@@ -91,11 +94,66 @@ test('an evaluation has every measure with its interval, the best bold, and each
   expect([...document.querySelectorAll('.card')].map((card) => card.querySelectorAll('img').length)).toEqual(
     shown.map(({ nearest }) => 1 + nearest.length),
   )
-  for (const text of ['covariance of rank 1,499', 'Distances are to the 2,000 rarest of these by AvgkNN in inception.'])
+  for (const text of [
+    'covariance of rank 1,499',
+    'coverage and realism are to the 2,000 rarest real images by AvgkNN in inception.',
+  ])
     expect(textOf(pages.evaluation).includes(text), text).toBe(true)
   expect(textOf(pages['evaluation-of-statistics'])).toContain('Beside statistics (out/real).')
+  expect(pages['evaluation-of-statistics']).not.toContain('</th><th>real images')
   // Of one method nothing is best, and there are no charts of methods side by side.
   expect(pages['evaluation-of-statistics'].match(/<b>|is better; dashed/g)).toBeNull()
+})
+
+test('the best is bold where its interval overlaps no other, and of rarity nothing is the best', async () => {
+  const estimate = (value: number, half: number | null) => ({
+    value,
+    low: half && value - half,
+    high: half && value + half,
+  })
+  const bold = async (measure: MeasureName, halves: (number | null)[], more: Partial<Estimate> = {}) => {
+    const values = [3, 2, 1].map((value, m) => ({ ...estimate(value, halves[m]), ...more }))
+    const evaluation: Evaluation = {
+      ...exampleEvaluation(),
+      measurements: [{ measure, space: 'inception', values, real: null }],
+      distributions: [],
+      precisionByRarity: [],
+      shown: [],
+    }
+    const { document } = parseHTML(await evaluationPage(evaluation, { methods: [null, null, null], real: null }))
+    return [...document.querySelectorAll('b')].map((cell) => cell.textContent)
+  }
+  expect(await bold('precision', [0.4, 0.4, 0.4])).toEqual(['3.000'])
+  expect(await bold('precision', [0.4, 0.7, 0.4])).toEqual([])
+  expect(await bold('kid', [0.4, 0.4, 0.4])).toEqual(['1.000'])
+  expect(await bold('kid', [2.5, 0.4, 0.4])).toEqual([])
+  expect(await bold('frechet', [0.4, 0.4, null])).toEqual([])
+  expect(await bold('frechet', [0.4, null, 0.4])).toEqual([])
+  expect(await bold('frechet', [0.4, 0.4, 0.4], { doubtful: true })).toEqual([])
+  for (const measure of ['avgknn', 'lof', 'rarity', 'outside'] as const)
+    expect(await bold(measure, [0.1, 0.1, 0.1]), measure).toEqual([])
+})
+
+test('a cause is one note, folded below the table of its space, with the methods that it befell', async () => {
+  const cause = 'The covariance of the samples has no full rank.'
+  const warnings = [
+    'The images are not of one size.',
+    `ancestral in inception: ${cause}`,
+    `ancestral in inception: ${cause} Another.`,
+    `self-guided in inception: ${cause}`,
+    `ancestral in dino-vit-s16: ${cause}`,
+  ]
+  const page = await evaluationPage({ ...exampleEvaluation(), warnings, shown: [] }, { methods: [], real: null })
+  const { document } = parseHTML(page)
+  const notes = [...document.querySelectorAll('details')].map((one) =>
+    [...one.querySelectorAll('li')].map((item) => item.textContent),
+  )
+  expect(notes).toEqual([
+    ['The images are not of one size.'],
+    [`ancestral, self-guided: ${cause}`, `ancestral: ${cause} Another.`],
+    [`ancestral: ${cause}`],
+  ])
+  expect(page.indexOf('self-guided: The covariance')).toBeGreaterThan(page.indexOf('</table>'))
 })
 
 test('an evaluation that is stopped is no page', async () => {
@@ -160,8 +218,9 @@ test.skipIf(!chromium)(
             if (left < box.left - 1 || right > box.right + 1 || top < box.top - 4 || bottom > box.bottom + 1) wrong.push(chart.ariaLabel + ' cuts off ' + text.textContent)
           }
         }
-        for (const { firstChild: text } of page.querySelectorAll('th')) {
-          for (const word of text?.data?.matchAll(/[A-Za-z]+/g) ?? []) {
+        const texts = [...page.querySelectorAll('th, td')].flatMap(({ childNodes }) => [...childNodes])
+        for (const text of texts) {
+          for (const word of text.data?.matchAll(/[A-Za-z]+/g) ?? []) {
             const range = page.createRange()
             range.setStart(text, word.index)
             range.setEnd(text, word.index + word[0].length)

@@ -79,3 +79,19 @@ test('as CSV, by group where there is more than one', () => {
   expect(logCsv([row], ['all'])).toBe('step,images,loss,vb,gradient_norm,lr\n3,12,0.5,2,1.5,0.0001\n')
   expect(logCsv([], ['q0', 'q1'])).toBe('step,images,gradient_norm,lr\n')
 })
+
+test('before its first row the log is the open one, which stays open', () => {
+  const log = new Log(['all'])
+  expect(log.rowsSoFar(0, 0)).toEqual([])
+  const add = (loss: number): void =>
+    log.add([{ values: { loss: new Float32Array([loss, loss]) }, groups: [0, 0] }], { gradientNorm: loss, lr: 1e-4 })
+  add(1)
+  add(3)
+  expect(log.rowsSoFar(2, 4)).toMatchObject([{ step: 2, images: 4, steps: 2, values: { loss: { all: 2 } } }])
+  expect(logCsv(log.rowsSoFar(2, 4), ['all'])).toBe('step,images,loss,gradient_norm,lr\n2,4,2,2,0.0001\n')
+  expect(log.rows).toEqual([])
+  add(5)
+  log.close(3, 6)
+  add(9)
+  expect(log.rowsSoFar(4, 8)).toMatchObject([{ step: 3, values: { loss: { all: 3 } } }])
+})

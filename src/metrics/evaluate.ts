@@ -204,7 +204,7 @@ export async function evaluateSpace(
   const copies = crowded(real.features, options.lofK)
   if (copies > 0) {
     job.warnings.push(
-      `${copies} real images in ${space.name} are copies of one another, more than the ${options.lofK} neighbours of ` +
+      `${space.name}: ${copies} real images are copies of one another, more than the ${options.lofK} neighbours of ` +
         'LOF: its mean is not meaningful, and the table has the median.',
     )
     table.putReal('lof', await medianOf(real.rarity.lof, options))
@@ -212,6 +212,7 @@ export async function evaluateSpace(
   await table.real('rarity', meanOfSome(scored(real.rarity.rarity)))
   await table.real('copies', counted(copiesIn(real.rarity.nearest)))
   if (heldOut) await warnOfShared(job, heldOut, real)
+  await table.real('outside', outside(real.rarity.rarity))
   const samples: SampleNumbers[] = []
   for (const [m, set] of methods.entries()) {
     const step = steps(set.name)
@@ -303,7 +304,7 @@ async function compare(
   }
   await set('avgknn', meanOf(avgknn))
   await set('rarity', meanOfSome(scored(among.smallest)))
-  await set('outside', meanOf(Float64Array.from(among.counts, (count) => (count > 0 ? 0 : 1))))
+  await set('outside', outside(among.smallest))
   if (heldOut && !collapsed) {
     try {
       const found = await copying(device, features, heldOut.features, real.features, { seed, ...step('C_T') })
@@ -347,7 +348,10 @@ async function frechet(
   // The smallest set that is extrapolated from has a fifth of the samples, and below the dimension no full rank.
   const enough = Math.max(10, 5 * (found.dimension + 1))
   if (countOf(features) < enough) {
-    warn(`a Fréchet distance is extrapolated from ${enough} samples or more, and there are ${countOf(features)}.`)
+    warn(
+      `there is no extrapolated Fréchet distance: it takes ${enough.toLocaleString('en')} samples or more, and there ` +
+        `are ${countOf(features).toLocaleString('en')}.`,
+    )
   } else {
     const { influences } = found
     const extrapolating = { seed: options.seed, influences, ...step('Fréchet distance, extrapolated') }
@@ -431,6 +435,9 @@ async function warnOfShared(
       '(distance 0), which hides copies from C_T: hold out others.',
   )
 }
+
+/** The part in no ball, of which the Rarity Score is 0. */
+const outside = (rarity: Float64Array): Measured => meanOf(rarity.map((radius) => (radius > 0 ? 0 : 1)))
 
 const meanOfSome = (items: Float64Array): Measured | null => (items.length === 0 ? null : meanOf(items))
 

@@ -20,9 +20,15 @@ export class Table {
     this.#settings = settings
   }
 
-  /** What was measured of a method; null where nothing could be. */
-  async set(measure: MeasureName, method: number, measured: Measured | null): Promise<void> {
-    this.put(measure, method, measured && (await estimateOf(measured, this.#settings)))
+  /** What was measured of a method, doubtful where there is a warning of it; null where nothing could be. */
+  async set(
+    measure: MeasureName,
+    method: number,
+    measured: (Measured & { readonly warnings?: readonly string[] }) | null,
+  ): Promise<void> {
+    const estimate = measured && (await estimateOf(measured, this.#settings))
+    const doubtful = (measured?.warnings ?? []).length > 0
+    this.put(measure, method, estimate && doubtful ? { ...estimate, doubtful } : estimate)
   }
 
   /** The same, with its interval or without. */

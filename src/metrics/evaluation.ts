@@ -7,12 +7,17 @@ export interface Estimate {
   readonly value: number
   readonly low: number | null
   readonly high: number | null
+  /** Set where a warning says that the number is not to be compared. */
+  readonly doubtful?: true
 }
 
 /** How a measure is told to people. */
 export interface MeasureAbout {
   readonly title: string
-  /** Which of two values is better; null where neither is. */
+  /**
+   * Which of two values is better; null where neither is: noise is rarer than any image, so that how rare samples are
+   * says nothing without how real they are.
+   */
   readonly better: 'higher' | 'lower' | null
 }
 
@@ -28,9 +33,9 @@ export const measures = {
   density: { title: 'density', better: 'higher' },
   coverage: { title: 'coverage', better: 'higher' },
   realism: { title: 'realism, median', better: 'higher' },
-  avgknn: { title: 'AvgkNN', better: 'higher' },
-  lof: { title: 'LOF', better: 'higher' },
-  rarity: { title: 'Rarity Score', better: 'higher' },
+  avgknn: { title: 'AvgkNN', better: null },
+  lof: { title: 'LOF', better: null },
+  rarity: { title: 'Rarity Score', better: null },
   outside: { title: 'outside all balls', better: null },
   copies: { title: 'exact copies of real images', better: null },
   copying: { title: 'C_T, below -3 copied', better: null },
@@ -84,7 +89,10 @@ export interface Measurement {
   readonly space: string | null
   /** By method; null where it could not be measured, which a warning says. */
   readonly values: readonly (Estimate | null)[]
-  /** The same of the real images, where they have such a number: rarity by leaving each out, brightness. */
+  /**
+   * The same of the real images, where they have such a number: rarity and the part outside all balls by
+   * leaving each out, brightness.
+   */
   readonly real: Estimate | null
 }
 

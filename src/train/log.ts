@@ -118,6 +118,11 @@ export class Log {
     }
   }
 
+  /** The closed rows; before the first, the open one as it would be closed now, where anything was trained on. */
+  rowsSoFar(step: number, images: number): readonly Row[] {
+    return this.#rows.length > 0 || this.#open.steps === 0 ? this.#rows : [this.#closed(step, images)]
+  }
+
   /** What one step found, by micro-batch. */
   add(parts: readonly LogEntry[], { gradientNorm, lr }: { readonly gradientNorm: number; readonly lr: number }): void {
     const counts = [...this.#open.counts]
@@ -149,21 +154,26 @@ export class Log {
     }
   }
 
-  /** Closes the open row. */
-  close(step: number, images: number): Row {
+  /** The means of the open row. */
+  #closed(step: number, images: number): Row {
     const { counts, values, steps, gradientNorm } = this.#open
     const count = counts.reduce((a, b) => a + b, 0)
     const means = Object.entries(values).map(([name, { all, byGroup }]): [string, Figure] => [
       name,
       { all: all / count, byGroup: byGroup.map((sum, g) => (counts[g] ? sum! / counts[g] : null)) },
     ])
-    const row: Row = {
+    return {
       ...this.#open,
       step,
       images,
       values: Object.fromEntries(means),
       gradientNorm: gradientNorm / steps,
     }
+  }
+
+  /** Closes the open row. */
+  close(step: number, images: number): Row {
+    const row = this.#closed(step, images)
     this.#rows.push(row)
     if (this.#rows.length === mostRows) this.#rows = halved(this.#rows)
     this.#open = this.#empty()

@@ -222,6 +222,11 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     return this.#log.rows
   }
 
+  /** {@link rows}; before the first, the means so far, so that a run shorter than `logEvery` has its loss too. */
+  get rowsSoFar(): readonly Row[] {
+    return this.#log.rowsSoFar(this.step, this.step * this.options.batch)
+  }
+
   /** Learning rate of step `step`, from 0 on. */
   lrAt(step: number): number {
     const { lr, warmup, anneal, steps } = this.options

@@ -16,6 +16,7 @@ import {
   type ShownSamples,
 } from '../../metrics/evaluation.ts'
 import { counted } from '../counted.ts'
+import { notesOf, type Note } from './evaluation-notes.ts'
 import { intervalChart, lineChart } from './chart.ts'
 import { escapeHtml, htmlPage, inlinePng, settingsTable } from './html.ts'
 import { thumbnail } from './score-page.ts'
@@ -34,14 +35,15 @@ export async function evaluationPage(
   images: EvaluationImages,
   signal?: AbortSignal,
 ): Promise<string> {
-  const { methods, spaces, warnings, version } = evaluation
+  const { methods, spaces, version } = evaluation
+  const notes = notesOf(evaluation)
   const sections: string[] = []
-  for (const space of [...spaces, null]) sections.push(await section(evaluation, space))
+  for (const space of [...spaces, null]) sections.push(await section(evaluation, space, notes))
   for (const shown of evaluation.shown) sections.push(await pictures(evaluation, shown, images, signal))
   return htmlPage({
     title: `Evaluation of ${methods.map(({ name }) => name).join(', ')}`,
     body: `${introduction(evaluation)}
-${warnings.map((warning) => `<p class="note">${escapeHtml(warning)}</p>`).join('\n')}
+${folded(notes.filter(({ space }) => space === null))}
 ${sections.join('\n')}
 <h2>Settings</h2>
 ${settings(evaluation)}`,
@@ -59,6 +61,21 @@ td { white-space: nowrap } .settings td { white-space: normal }
 .card img:first-child { margin-right: 8px }
 main.shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)) }`
 
+/** Notes, more than three of them folded: of many methods in many spaces they would be longer than the tables. */
+function folded(notes: readonly Note[]): string {
+  if (notes.length === 0) return ''
+  const items = notes.map(({ sets, text }) => {
+    const [first, ...rest] = text
+    const about = sets.length > 0 ? `${sets.join(', ')}: ${text}` : `${first.toUpperCase()}${rest.join('')}`
+    return `<li>${escapeHtml(about)}</li>`
+  })
+  return (
+    `<details class="note"${notes.length > 3 ? '' : ' open'}><summary>${counted(notes.length, 'note')} ` +
+    'on these numbers</summary>' +
+    `<ul>${items.join('\n')}</ul></details>`
+  )
+}
+
 const rarityNames = {
   avgknn: 'AvgkNN',
   lof: 'LOF',
@@ -74,13 +91,18 @@ function introduction({ methods, real, heldOut, reference }: Evaluation): string
   const more = heldOut ? `, and ${number(heldOut.images, 'image')} that were held out (${heldOut.path})` : ''
   const by = reference.by && `${rarityNames[reference.by]}${reference.space === null ? '' : ` in ${reference.space}`}`
   const rarest = reference.images === null ? 'rarest' : `${reference.images.toLocaleString('en')} rarest`
-  const to = by === null ? '' : ` Distances are to the ${rarest} of these by ${by}.`
+  const to =
+    by === null
+      ? ''
+      : ' Fréchet distances, KID, precision, recall, density, coverage and realism are to the ' +
+        `${rarest} real images by ` +
+        `${by}.`
   return `<p>${escapeHtml(samples)}.</p>
 <p>${escapeHtml(`Beside ${number(real.images, 'real image')} (${real.path})${more}.${to}`)}</p>`
 }
 
 /** What was measured in a space, or, for null, without one. */
-async function section(evaluation: Evaluation, space: EvaluatedSpace | null): Promise<string> {
+async function section(evaluation: Evaluation, space: EvaluatedSpace | null, notes: readonly Note[]): Promise<string> {
   const {
     methods,
     settings: { confidence, resamples },
@@ -95,19 +117,34 @@ async function section(evaluation: Evaluation, space: EvaluatedSpace | null): Pr
       .map((row) => sideBySide(row, methods)),
   ])
   if (rows.length + charts.length === 0) return ''
-  const notes = [
+  const key = [
     '↑ higher is better, ↓ lower is better.',
-    ...(methods.length > 1 ? ['The best is bold.'] : []),
+    ...(methods.length > 1 ? ['Bold: the best, where its interval overlaps no other.'] : []),
     ...(resamples > 0
       ? [`In small: intervals that hold ${100 * confidence} % of ${resamples.toLocaleString('en')} resamples.`]
       : []),
+    ...rarityKey(rows),
   ]
   const about = aboutSpace(space, evaluation.classifier)
   return `<h2>${escapeHtml(space ? `In ${space.name}` : 'Without a feature space')}</h2>
 ${about && `<p>${escapeHtml(about)}</p>`}
 ${measurementTable(rows, methods)}
-<p>${notes.join(' ')}</p>
+<p>${key.join(' ')}</p>
+${space ? folded(notes.filter((note) => note.space === space.name)) : ''}
 <div class="charts">${charts.join('\n')}</div>`
+}
+
+/** How the measures of rarity are read, where there are any. */
+function rarityKey(rows: readonly Measurement[]): string[] {
+  const has = (measure: Measurement['measure']): boolean => rows.some((row) => row.measure === measure)
+  return [
+    ...(has('avgknn') || has('lof') || has('rarity')
+      ? ['How rare samples are is read with precision: noise is rarer than any image.']
+      : []),
+    ...(has('rarity')
+      ? ['The Rarity Score is a mean over those that lie in a ball of the real images, and says nothing of the others.']
+      : []),
+  ]
 }
 
 /** What the numbers of a table follow from. */
@@ -124,7 +161,9 @@ const arrows = { higher: '\u00a0↑', lower: '\u00a0↓' } as const
 
 function measurementTable(rows: readonly Measurement[], methods: readonly EvaluatedSet[]): string {
   if (rows.length === 0) return ''
-  const heads = ['', ...methods.map(({ name }) => name), 'real images']
+  // Of statistics, nothing is known of the real images themselves.
+  const withReal = rows.some(({ real }) => real !== null)
+  const heads = ['', ...methods.map(({ name }) => name), ...(withReal ? ['real images'] : [])]
   const cell = (estimate: Estimate | null, best = false): string => {
     if (estimate === null) return '<td>–</td>'
     const { value, low, high } = estimate
@@ -136,7 +175,8 @@ function measurementTable(rows: readonly Measurement[], methods: readonly Evalua
     const best = bestOf(values, better)
     return (
       `<tr><th>${escapeHtml(title)}${better ? arrows[better] : ''}</th>` +
-      `${values.map((value) => cell(value, value?.value === best)).join('')}${cell(real)}</tr>`
+      `${values.map((value) => cell(value, value !== null && value === best)).join('')}` +
+      `${withReal ? cell(real) : ''}</tr>`
     )
   })
   return (
@@ -145,11 +185,20 @@ function measurementTable(rows: readonly Measurement[], methods: readonly Evalua
   )
 }
 
-/** The best of several methods' values; undefined where there is none or nothing is better. */
-function bestOf(values: readonly (Estimate | null)[], better: 'higher' | 'lower' | null): number | undefined {
-  const known = values.flatMap((estimate) => estimate?.value ?? [])
-  if (better === null || known.length < 2) return undefined
-  return better === 'higher' ? Math.max(...known) : Math.min(...known)
+/**
+ * The best of several methods, where its interval overlaps none of the others'; undefined otherwise, and where nothing
+ * is better, or one of them is not to be compared, as a Fréchet distance of covariances without full rank.
+ */
+function bestOf(values: readonly (Estimate | null)[], better: 'higher' | 'lower' | null): Estimate | undefined {
+  const known = values.filter((estimate) => estimate !== null)
+  if (better === null || known.length < 2 || known.some(({ doubtful }) => doubtful)) return undefined
+  const sign = better === 'higher' ? 1 : -1
+  const [best, ...others] = known.toSorted((a, b) => sign * (b.value - a.value))
+  const { low, high } = best
+  if (low === null || high === null) return undefined
+  const apart = (other: Estimate): boolean =>
+    other.low !== null && other.high !== null && (better === 'higher' ? low > other.high : high < other.low)
+  return others.every(apart) ? best : undefined
 }
 
 /** Real images are grey, and a method has its colour in every chart. */

@@ -4,7 +4,8 @@ export const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) 
 
 /**
  * Written for a width of 400 pixels first: what stands side by side wraps, pictures shrink, and a table that is wider
- * than the page scrolls in its own box. Words break only where they are longer than a line; hashes break anywhere.
+ * than the page scrolls in its own box. Words break only where they are longer than a line; paths and hashes
+ * where {@link settingsTable} says.
  */
 const style = `
 :root { color-scheme: light dark; --text: #222; --back: #fff; --faint: #666; --rule: #ddd; --note: #fff6d6;
@@ -31,7 +32,7 @@ figcaption { font-size: 12px; color: var(--faint); font-variant-numeric: tabular
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { text-align: left; padding: 2px 16px 2px 0; vertical-align: top; border-bottom: 1px solid var(--rule) }
 th { font-weight: 600 }
-.settings td { overflow-wrap: anywhere }
+details.note { max-width: 48rem; margin: 1rem 0; box-sizing: border-box } .note ul { margin: .4em 0; padding-left: 1.2em }
 .note { background: var(--note); padding: .4em .8em; border-radius: 6px }
 footer { margin-top: 2rem; color: var(--faint); font-size: 13px }`
 
@@ -58,16 +59,25 @@ ${body}${footer === undefined ? '' : `\n<footer>${footer}</footer>`}
 `
 
 /** A table of texts, the first of each row its heading. Figures stay whole: the table scrolls where it is too wide. */
-export function htmlTable(rows: readonly (readonly string[])[], heads?: readonly string[]): string {
+export function htmlTable(rows: readonly (readonly string[])[], heads?: readonly string[], cell = escapeHtml): string {
   const head = heads ? `<tr>${heads.map((text) => `<th>${escapeHtml(text)}</th>`).join('')}</tr>` : ''
-  const cells = (texts: readonly string[]): string => texts.map((text) => `<td>${escapeHtml(text)}</td>`).join('')
+  const cells = (texts: readonly string[]): string => texts.map((text) => `<td>${cell(text)}</td>`).join('')
   const lines = rows.map(([first = '', ...rest]) => `<tr><th>${escapeHtml(first)}</th>${cells(rest)}</tr>`)
   return `<div class="table"><table>${head}${lines.join('\n')}</table></div>`
 }
 
-/** A table of names and values, which break where they must: paths and hashes fit any page. */
+/**
+ * Text in which a line may also end within what is longer than a word: after the marks of a path or name, and every
+ * eight characters of a hash.
+ */
+const breakable = (text: string): string =>
+  escapeHtml(text)
+    .replaceAll(/[/\\_]|\w[.-](?=[A-Za-z])/g, '$&<wbr>')
+    .replaceAll(/\w{13,}/g, (word) => (/\d/.test(word) ? word.replaceAll(/\w{8}(?=\w)/g, '$&<wbr>') : word))
+
+/** A table of names and values, which break where they may: paths and hashes fit any page, and words stay whole. */
 export const settingsTable = (rows: readonly (readonly string[])[], heads?: readonly string[]): string =>
-  htmlTable(rows, heads).replace('class="table"', 'class="table settings"')
+  htmlTable(rows, heads, breakable).replace('class="table"', 'class="table settings"')
 
 /** A PNG inside the page, enlarged to `pixels` a side. */
 export const inlinePng = (png: Uint8Array, pixels: number, alt: string): string =>

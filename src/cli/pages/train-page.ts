@@ -32,7 +32,7 @@ export interface TrainPage {
 
 export async function trainPage({ title, trainer, run, curves = [], body = '' }: TrainPage): Promise<string> {
   const {
-    rows,
+    rowsSoFar: rows,
     step,
     history,
     task: { groups },
@@ -44,7 +44,7 @@ export async function trainPage({ title, trainer, run, curves = [], body = '' }:
   const seen = `Step ${step} of ${steps}, ${(step * batch).toLocaleString('en')} images seen`
   const changed = history.map((change) => [`after step ${change.step}`, change.what])
   const changes = changed.length > 0 ? `<h2>Changes on the way</h2>${settingsTable(changed)}\n` : ''
-  const quarters = 'q0 to q3 are quartiles of the timestep: q0 the least noise, q3 the most.'
+  const quarters = groups.length > 1 ? ' q0 to q3 are quartiles of the timestep: q0 the least noise, q3 the most.' : ''
   return htmlPage({
     title,
     body: `<p>${seen}${step < steps ? ': the run is not finished' : ''}.</p>
@@ -53,7 +53,7 @@ ${rows.length === 1 ? onlyRow(rows[0], groups) : ''}
 ${body}
 ${changes}<h2>Settings</h2>
 ${settings(run)}`,
-    footer: `tweedie ${escapeHtml(version())}. ${quarters}`,
+    footer: `tweedie ${escapeHtml(version())}.${quarters}`,
   })
 }
 

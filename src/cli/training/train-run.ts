@@ -215,7 +215,7 @@ async function saveRun({ trainer, settings: { out }, run, metadata, page }: Trai
       await encodeModel(sets[i], { ...metadata, ...trainingMetadata(trainer, run, file) }),
     )
   }
-  await writeText(join(out, 'log.csv'), logCsv(trainer.rows, trainer.task.groups))
+  await writeText(join(out, 'log.csv'), logCsv(trainer.rowsSoFar, trainer.task.groups))
   await writeText(join(out, 'report.html'), await page())
 }
 
