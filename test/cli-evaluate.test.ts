@@ -55,6 +55,9 @@ describe('evaluate', () => {
     expect(code, err.join('\n')).toBe(0)
     expect(readdirSync(at('all')).sort()).toEqual(['evaluation.json', 'images.csv', 'index.html'])
     expect(readFileSync(at('all/index.html'), 'utf8')).toContain('<title>Evaluation of noise, copies</title>')
+    expect(readFileSync(at('all/index.html'), 'utf8')).toContain(
+      '<th>exact copies of real images</th><td>0</td><td>20</td><td>0</td>',
+    )
     const found = result('all')
     expect(found.methods.map(({ name, images }) => [name, images])).toEqual([
       ['noise', 12],

@@ -168,7 +168,9 @@ function measurementTable(rows: readonly Measurement[], methods: readonly Evalua
     if (estimate === null) return '<td>–</td>'
     const { value, low, high } = estimate
     const interval = low === null || high === null ? '' : `<br><small>${figure(low)} to ${figure(high)}</small>`
-    return `<td>${best ? `<b>${figure(value)}</b>` : figure(value)}${interval}</td>`
+    // A count, of copies, is whole and has no interval.
+    const text = low === null && Number.isInteger(value) ? String(value) : figure(value)
+    return `<td>${best ? `<b>${text}</b>` : text}${interval}</td>`
   }
   const lines = rows.map(({ measure, values, real }) => {
     const { title, better } = measures[measure]
