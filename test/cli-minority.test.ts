@@ -225,7 +225,8 @@ describe('minority guidance', () => {
   })
 
   test('its report says the level of each sample and the settings', () => {
-    const html = readFileSync(join(at('rarest'), 'report.html'), 'utf8')
+    // Where a long name may break is no part of it.
+    const html = readFileSync(join(at('rarest'), 'report.html'), 'utf8').replaceAll('<wbr>', '')
     expect(html).toContain('>0, level 9: ')
     expect(html).toMatch(/<th>minority-target<\/th><td>rarest<\/td>/)
     expect(html).toMatch(/<th>minority-classifier<\/th><td>minority\.safetensors \(sha256 [0-9a-f]{16}…\)<\/td>/)
