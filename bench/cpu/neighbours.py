@@ -2,12 +2,12 @@
 
 The protocol is protocol.ts's, as in unet.py. Usage: neighbours.py NAME THREADS sklearn|torch-cdist
 """
-import json
 import os
 import sys
-import time
 
 import numpy as np
+
+from contender import serve
 
 name, threads, library = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 
@@ -40,20 +40,4 @@ def prepare(task):
     return run, note
 
 
-run = None
-for line in sys.stdin:
-    command = json.loads(line)
-    try:
-        if 'prepare' in command:
-            run, note = prepare(command['prepare'])
-            answer = {'note': note}
-        else:
-            times, cpu, begin = [], time.process_time(), time.perf_counter()
-            while not times or time.perf_counter() - begin < command['round'] / 1000:
-                start = time.perf_counter()
-                run()
-                times.append((time.perf_counter() - start) * 1000)
-            answer = {'ms': float(np.median(times)), 'best': min(times), 'cores': (time.process_time() - cpu) / (time.perf_counter() - begin)}
-    except Exception as error:  # the bench reports it and goes on without this contender
-        answer = {'error': f'{type(error).__name__}: {error}'}
-    print('@' + json.dumps(answer), flush=True)
+serve(prepare)

@@ -9,11 +9,12 @@ import math
 import os
 import struct
 import sys
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from contender import serve
 
 name, threads = sys.argv[1], int(sys.argv[2])
 torch.set_num_threads(threads)
@@ -184,20 +185,4 @@ def prepare(task):
     return inference, note
 
 
-run = None
-for line in sys.stdin:
-    command = json.loads(line)
-    try:
-        if 'prepare' in command:
-            run, note = prepare(command['prepare'])
-            answer = {'note': note}
-        else:
-            times, cpu, begin = [], time.process_time(), time.perf_counter()
-            while not times or time.perf_counter() - begin < command['round'] / 1000:
-                start = time.perf_counter()
-                run()
-                times.append((time.perf_counter() - start) * 1000)
-            answer = {'ms': float(np.median(times)), 'best': min(times), 'cores': (time.process_time() - cpu) / (time.perf_counter() - begin)}
-    except Exception as error:  # the bench reports it and goes on without this contender
-        answer = {'error': f'{type(error).__name__}: {error}'}
-    print('@' + json.dumps(answer), flush=True)
+serve(prepare)
