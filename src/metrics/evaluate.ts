@@ -22,10 +22,10 @@ import { extrapolateFrechet } from './extrapolate-frechet.ts'
 import { frechetDistance, type FrechetDistance } from './frechet.ts'
 import { inceptionScore } from './inception-score.ts'
 import { kernelDistance } from './kernel-distance.ts'
-import { crowded, localOutlierFactor } from './local-outlier-factor.ts'
+import { crowded, lofFrom } from './local-outlier-factor.ts'
 import { measureFrechet } from './measure-frechet.ts'
 import { featureStatistics, type FeatureStatistics } from './moments.ts'
-import { countOf, type Neighbours, type Points, type SearchOptions } from './nearest.ts'
+import { countOf, firstOf, type Neighbours, type Points, type SearchOptions } from './nearest.ts'
 import { precision } from './precision.ts'
 import { scored } from './rarity.ts'
 import { realism } from './realism.ts'
@@ -83,6 +83,8 @@ export interface ImageRarity {
 export interface RealRarity extends ImageRarity {
   /** A ball around each that reaches to its k-th nearest other one. */
   readonly balls: Balls
+  /** The others that its LOF is by, and a sample's. */
+  readonly lofNeighbours: Neighbours
 }
 
 /** A method's samples. */
@@ -127,8 +129,12 @@ export async function realRarity(
   }
   const { features } = real
   const step = stepsOf(options, `${real.name} in ${name}`)
-  const nearest = await kNearest(device, features, features, k, { leaveOneOut: true, ...step('neighbours') })
-  const lof = await localOutlierFactor(device, features, features, { k: lofK, leaveOneOut: true, ...step('LOF') })
+  const most = await kNearest(device, features, features, Math.max(k, lofK), {
+    leaveOneOut: true,
+    ...step('neighbours'),
+  })
+  const [nearest, lofNeighbours] = [firstOf(most, k), firstOf(most, lofK)]
+  const lof = lofFrom(lofNeighbours, lofNeighbours)
   const balls = {
     centres: features,
     radii: Float64Array.from({ length: countOf(features) }, (_, i) => nearest.distances[i * k + k - 1]),
@@ -138,7 +144,7 @@ export async function realRarity(
     if (i !== j && (rarity[i] === 0 || balls.radii[j] < rarity[i])) rarity[i] = balls.radii[j]
   }
   await eachBall(device, features, balls, visit, step('balls'))
-  return { avgknn: meansOf(nearest), lof, rarity, nearest, balls }
+  return { avgknn: meansOf(nearest), lof, rarity, nearest, lofNeighbours, balls }
 }
 
 /** Rows of the `count` rarest, rarest first; of equally rare ones the lower row. */
@@ -270,9 +276,10 @@ async function compare(
   step: Steps,
 ): Promise<SampleNumbers> {
   const { k, lofK, seed } = options
-  const nearest = await kNearest(device, features, real.features, k, step('nearest real images'))
+  const most = await kNearest(device, features, real.features, Math.max(k, lofK), step('nearest real images'))
+  const nearest = firstOf(most, k)
   const avgknn = meansOf(nearest)
-  const lof = await localOutlierFactor(device, features, real.features, { k: lofK, ...step('LOF') })
+  const lof = lofFrom(real.rarity.lofNeighbours, firstOf(most, lofK))
   const among = await membership(device, features, real.rarity.balls, step('balls of real images'))
   const whole = balls === real.rarity.balls
   const inside = whole ? among : await membership(device, features, balls, step('balls of the reference'))

@@ -30,14 +30,24 @@ export async function localOutlierFactor(
     signal,
     onProgress: (done) => onProgress?.(done * part),
   })
-  const kth = Float64Array.from({ length: countOf(references) }, (_, i) => own.distances[i * k + k - 1])
-  const density = densities(own, kth)
-  if (leaveOneOut) return factors(own, density, density)
+  if (leaveOneOut) return lofFrom(own, own)
   const near = await kNearest(device, queries, references, k, {
     signal,
     onProgress: (done) => onProgress?.(part + done * (1 - part)),
   })
-  return factors(near, densities(near, kth), density)
+  return lofFrom(own, near)
+}
+
+/**
+ * {@link localOutlierFactor} of neighbours that are known: of the references among each other, and of the queries.
+ *
+ * @internal
+ */
+export function lofFrom(own: Neighbours, near: Neighbours): Float64Array {
+  const { k, distances } = own
+  const kth = Float64Array.from({ length: distances.length / k }, (_, i) => distances[i * k + k - 1])
+  const density = densities(own, kth)
+  return factors(near, near === own ? density : densities(near, kth), density)
 }
 
 /**

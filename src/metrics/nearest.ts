@@ -17,6 +17,16 @@ export interface Neighbours {
   readonly distances: Float64Array<ArrayBuffer>
 }
 
+/**
+ * The `k` nearest of the more that were found.
+ *
+ * @internal
+ */
+export function firstOf({ k: found, indices, distances }: Neighbours, k: number): Neighbours {
+  const kept = (_: number, at: number): boolean => at % found < k
+  return { k, indices: indices.filter(kept), distances: distances.filter(kept) }
+}
+
 /** How a long search is watched and stopped. */
 export interface SearchOptions {
   /** Stops the search, which rejects with its reason, within some 30 ms. */
