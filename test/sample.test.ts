@@ -35,7 +35,7 @@ import {
   type SampleToEndOptions,
 } from '../src/diffusion/index.ts'
 import { UNet, type Classifier } from '../src/nn/index.ts'
-import { concat, mean, mul, slice, sum, type Device, type Tensor } from '../src/tensor/index.ts'
+import { concat, full, mean, mul, slice, sum, type Device, type Tensor } from '../src/tensor/index.ts'
 import { networkParameters } from './formula.ts'
 import { deviceTest, onCPU } from './op.ts'
 import { encoder, inputX, modelA, unetConfig } from './spec-models.ts'
@@ -303,6 +303,67 @@ describe('a network as a denoiser', () => {
       )
       using x = await sample(fourSteps, superResolutionDenoiser(upsampler, small), { noise })
       expect(x.shape).toEqual([2, ...shape])
+    },
+    onCPU,
+  )
+})
+
+describe('pushes', () => {
+  const half: Denoiser = (x) => mul(x, 0.5)
+  const process = { schedule: 'cosine', diffusionSteps: 1000, respacing: 4, meanType: 'xStart' } as const
+  const diffusion = new GaussianDiffusion({ ...process, varianceType: 'fixedSmall' })
+  const { posteriorVariance, alphaBar, alphaBarPrev } = diffusion.process.tables
+  /** A score of 3, 0 and 4 in every pixel: the norm over channels is 5. */
+  const constant: Guidance = (x) =>
+    concat(
+      [3, 0, 4].map((g) => full(x.device, [2, 1, 8, 8], g)),
+      1,
+    )
+  const pushesOf = async (device: Device, options: Omit<SampleOptions, 'noise'>): Promise<(Float32Array | null)[]> => {
+    using noise = noiseOf(device)
+    const pushes: (Float32Array | null)[] = []
+    for await (const { push } of sampleLoop(diffusion, half, { noise, ...options })) {
+      if (push) expect(push.shape).toEqual([2, 8, 8])
+      pushes.push(push ? await push.read() : null)
+    }
+    return pushes
+  }
+
+  deviceTest('are how far a known score moves the mean of the next state', async (device) => {
+    const expected = {
+      ancestral: (t: number) => 5 * posteriorVariance[t],
+      // The score moves x_0 by (1 - abar) / sqrt(abar) times it, and epsilon by -sqrt(1 - abar).
+      ddim: (t: number) =>
+        5 *
+        Math.sqrt(1 - alphaBar[t]) *
+        Math.abs(Math.sqrt((alphaBarPrev[t] * (1 - alphaBar[t])) / alphaBar[t]) - Math.sqrt(1 - alphaBarPrev[t])),
+    }
+    using noise = noiseOf(device)
+    using x = noise.initial()
+    for (const method of ['ancestral', 'ddim'] as const) {
+      for (const t of [3, 2, 1, 0]) {
+        const options = { noise, method, guidances: [constant], pushes: true }
+        const push = await read(device, () => oneStep(diffusion, half, x, t, options).push!)
+        const far = expected[method](t)
+        // Differences of states of 1 to 4, which are rounded.
+        for (const value of push) expect(Math.abs(value - far)).toBeLessThan(1e-6 * (1 + far))
+      }
+    }
+  })
+
+  deviceTest(
+    'are those of guided steps, and only where they are asked for',
+    async (device) => {
+      const selfGuided = { selfGuidance: { every: 2 } }
+      expect(await pushesOf(device, { pushes: true })).toEqual([null, null, null, null])
+      expect(await pushesOf(device, selfGuided)).toEqual([null, null, null, null])
+      const pushes = await pushesOf(device, { ...selfGuided, pushes: true })
+      // Steps of index 3, 2, 1 and 0.
+      expect(pushes.map((push) => push !== null)).toEqual([false, true, false, true])
+      expect(Math.max(...(pushes[1] as Float32Array))).toBeGreaterThan(0)
+      const both = await pushesOf(device, { ...selfGuided, guidances: [constant], pushes: true })
+      expect(both.every((push) => push !== null)).toBe(true)
+      expect(both[1]).not.toEqual((await pushesOf(device, { guidances: [constant], pushes: true }))[1])
     },
     onCPU,
   )

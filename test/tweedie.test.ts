@@ -134,6 +134,21 @@ describe('the shipped set', () => {
     expect(estimates[0]).not.toEqual(estimates[1])
   })
 
+  test('pushes are those of the pictures being drawn, after guided steps, and change nothing', async () => {
+    const options = { number: 3, steps: 2, batch: 2, method: 'minority-guided', preview: true } as const
+    const sizes: (number[] | undefined)[] = []
+    let values: Float32Array | undefined
+    for await (const step of model.sample({ ...options, pushes: true })) {
+      sizes.push(step.pushes?.map(({ length }) => length))
+      for (const push of step.pushes ?? []) expect(Math.max(...push)).toBeGreaterThan(0)
+      ;({ values } = step)
+    }
+    expect(sizes).toEqual([[1024, 1024], [1024, 1024], [1024], [1024]])
+    expect(values).toEqual((await last(model, options)).values)
+    expect((await last(model, options)).pushes).toBeUndefined()
+    for await (const { pushes } of model.sample({ number: 1, steps: 2, pushes: true })) expect(pushes).toBeUndefined()
+  })
+
   test('scores are those of tweedie score, of pictures, ImageData and values', async () => {
     const { images, values } = await last(model, { number: 3, steps: 2, seed: 4 })
     const found = await model.score(images, { seed: 3, draws: 2, batch: 2 })

@@ -36,6 +36,8 @@ export interface DrawOptions {
   readonly given?: { readonly xT: Tensor; readonly noise: Tensor } | null
   /** The fitted Gaussian to start from; of given noise the start is given. */
   readonly marginal?: Marginal | null
+  /** Also how far guidance moves each pixel, as `SampleOptions.pushes`. */
+  readonly pushes?: boolean
   readonly signal?: AbortSignal | undefined
 }
 
@@ -59,7 +61,7 @@ export function drawing(
   samples: readonly number[],
   options: DrawOptions = {},
 ): Drawing {
-  const { guidances = [], given = null, marginal = null, signal } = options
+  const { guidances = [], given = null, marginal = null, pushes = false, signal } = options
   const { sampler, eta, boost, clipDenoised, guide } = settings
   const y = labelsOf(settings.labels, samples)
   const diffusion = new GaussianDiffusion({ ...settings.process, respacing: settings.respacing })
@@ -71,6 +73,7 @@ export function drawing(
     boost,
     clipDenoised,
     guidances,
+    pushes,
     ...(signal && { signal }),
     ...(guide && { selfGuidance: { ...guide, distance } }),
   }

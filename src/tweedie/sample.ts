@@ -65,6 +65,8 @@ export interface TweedieSampleOptions {
   readonly batch?: number
   /** Also the estimates of what is being drawn, after each step; a number: after every so many. Default false. */
   readonly preview?: boolean | number
+  /** Also how far guidance moves each pixel, after each step that is guided: `TweedieStep.pushes`. Default false. */
+  readonly pushes?: boolean
   /** Ends sampling: the loop throws the signal's reason, and nothing stays on the device. */
   readonly signal?: AbortSignal
 }
@@ -86,6 +88,7 @@ const known = {
   guidances: true,
   batch: true,
   preview: true,
+  pushes: true,
   signal: true,
 } as const
 
@@ -102,6 +105,12 @@ export interface TweedieStep {
   readonly images: readonly Image[]
   /** How many of `images` are finished. */
   readonly finished: number
+  /**
+   * With `pushes`, after a step that anything guided: how far guidance moved each pixel of the mean of x_{t-1}, for each
+   * picture of the batch that is being drawn (the last of `images` with `preview`) [H * W]. The norm over channels, in
+   * units of x, whose noise at the first step has a standard deviation of 1.
+   */
+  readonly pushes?: readonly Float32Array<ArrayBuffer>[]
   /** After the last step the samples as numbers: [number, C, H, W] in [-1, 1], but where `clipDenoised` is off. */
   readonly values?: Float32Array<ArrayBuffer>
 }
@@ -120,7 +129,7 @@ export async function* sample(
     minority,
   } = loaded
   const settings = settingsOf(loaded, options)
-  const { number = 16, batch = loaded.batch, preview = false, signal, guidances = () => [] } = options
+  const { number = 16, batch = loaded.batch, preview = false, pushes = false, signal, guidances = () => [] } = options
   const every = typeof preview === 'number' ? wholeOf('preview', preview) : preview ? 1 : Infinity
   wholeOf('batch', batch)
   const lead =
@@ -148,11 +157,12 @@ export async function* sample(
     const shape = [samples.length, ...tools.shape]
     const y = labelsOf(settings.labels, samples)
     const led = lead ? [lead(minority!.loaded, samples, y).guidance, ...guidances(samples, y)] : guidances(samples, y)
-    const { total: each, steps } = drawing(tools, settings, samples, { guidances: led, signal })
+    const { total: each, steps } = drawing(tools, settings, samples, { guidances: led, pushes, signal })
     const total = each * Math.ceil(number / batch)
-    for await (const { done, x, predXStart } of steps) {
+    for await (const { done, x, predXStart, push } of steps) {
       check()
-      const progress = { done: before + done, total }
+      const moved = push && { pushes: eachOf(await push.read(), samples.length) }
+      const progress = { done: before + done, total, ...moved }
       if (done < each) {
         const shown = done % every === 0 ? imagesOf(await predXStart.read(), shape) : []
         yield { ...progress, images: [...images, ...shown], finished: images.length }
@@ -173,6 +183,12 @@ export async function* sample(
     }
     before += each
   }
+}
+
+/** The values of each of `n` samples, in memory of their own, so that a worker may transfer them. */
+const eachOf = (values: Float32Array<ArrayBuffer>, n: number): Float32Array<ArrayBuffer>[] => {
+  const each = values.length / n
+  return Array.from({ length: n }, (_, i) => values.slice(i * each, (i + 1) * each))
 }
 
 const ledByMinority = ({ method, target, scale }: TweedieSampleOptions): boolean =>

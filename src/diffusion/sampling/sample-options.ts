@@ -30,6 +30,8 @@ export interface SampleOptions extends DenoisedOptions {
   readonly boost?: number
   /** Indices that are left out at the beginning. Default 0. */
   readonly skip?: number
+  /** Also how far guidance moves each pixel: see {@link SampleStep.push}. Default false, which costs nothing. */
+  readonly pushes?: boolean
   readonly signal?: AbortSignal
 }
 
@@ -49,6 +51,11 @@ export interface SampleStep {
    * Of a step with self-guidance, the metric of the state that it began with, [N]; as long. See `selfGuidanceMetric`.
    */
   readonly metric?: Tensor
+  /**
+   * With `pushes`, of a step that anything guided, how far guidance moved each pixel of the mean of x_{t-1}, [N, H, W]:
+   * the norm over channels, in units of x; as long.
+   */
+  readonly push?: Tensor
 }
 
 /** Options of `sample`, which runs a sampler to its end. */
@@ -74,6 +81,7 @@ const known = {
   selfGuidance: true,
   boost: true,
   skip: true,
+  pushes: true,
   signal: true,
   ...denoised,
 } as const

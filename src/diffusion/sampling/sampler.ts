@@ -5,7 +5,7 @@
  * runs out.
  */
 import { asksForAwait } from '../../errors.ts'
-import { mul, Tensor, type Device } from '../../tensor/index.ts'
+import { mul, sqrt, square, sub, sum, Tensor, type Device } from '../../tensor/index.ts'
 import { denoiserOf, givenTensor, type DenoiserLike } from '../process/denoiser.ts'
 import type { GaussianDiffusion } from '../process/gaussian-diffusion.ts'
 import type { NoiseSource } from '../process/noise.ts'
@@ -20,7 +20,7 @@ import {
   type SampleStep,
   type SampleToEndOptions,
 } from './sample-options.ts'
-import { samplers, type SamplerOutput } from './samplers.ts'
+import { samplers, type SamplerInput, type SamplerOutput } from './samplers.ts'
 import { isGuided, selfGuidance, selfGuidedPass } from '../guidance/self-guidance.ts'
 
 /**
@@ -147,9 +147,13 @@ function start(noise: NoiseSource, boost: number): { device: Device; state: Tens
   }
 }
 
-/** What {@link oneStep} makes: x_{t-1}, the estimate of x_0, and the metric of a step that self-guidance led. */
+/**
+ * What {@link oneStep} makes: x_{t-1}, the estimate of x_0, the metric of a step that self-guidance led, and the push
+ * of a guided one where it is asked for.
+ */
 export interface OneStep extends SamplerOutput {
   readonly metric?: Tensor
+  readonly push?: Tensor
 }
 
 /** x_{t-1} from x_t. The order of the draws is the reference's: the step's noise, then self-guidance's. */
@@ -169,7 +173,7 @@ export function oneStep(
     guide && isGuided(guide, t, diffusion.steps) ? selfGuidedPass(diffusion, denoiser, x, t, noise, guide) : null
   const out = self?.out ?? diffusion.run(denoiser, x, t)
   const timesteps = diffusion.timesteps(t, x.shape[0])
-  const made = samplers[method]({
+  const input: SamplerInput = {
     diffusion,
     x,
     t,
@@ -181,9 +185,19 @@ export function oneStep(
       normalized: guidance.normalized ?? false,
     })),
     self: self && { gradient: self.gradient, fixed: guide?.scale === 'fixed' },
-  })
-  return { ...made, ...(self && { metric: self.metric }) }
+  }
+  const made = samplers[method](input)
+  const guided = self !== null || guidances.length > 0
+  return {
+    ...made,
+    ...(self && { metric: self.metric }),
+    ...(options.pushes &&
+      guided && { push: pushOf(made.next, samplers[method]({ ...input, gradients: [], self: null }).next) }),
+  }
 }
+
+/** How far each pixel of `guided` lies from that of `plain`, by the same sampler and noise without guidance: [N, H, W]. */
+const pushOf = (guided: Tensor, plain: Tensor): Tensor => sqrt(sum(square(sub(guided, plain)), { axes: [1] }))
 
 /**
  * Runs DDIM backwards from the clean images `x0` to x_T (`ddim_reverse_sample`): the code from which deterministic DDIM
