@@ -106,8 +106,8 @@ export interface TweedieStep {
   /** How many of `images` are finished. */
   readonly finished: number
   /**
-   * With `pushes`, after a step that anything guided: how far guidance moved each pixel of the mean of x_{t-1}, for each
-   * picture of the batch that is being drawn (the last of `images` with `preview`) [H * W]. The norm over channels, in
+   * With `pushes`, after a step that anything guided: how far guidance moved each pixel of the mean of x_{t-1}, [H * W]
+   * of each picture of the batch that is being drawn (the last of `images` with `preview`). The norm over channels, in
    * units of x, whose noise at the first step has a standard deviation of 1.
    */
   readonly pushes?: readonly Float32Array<ArrayBuffer>[]

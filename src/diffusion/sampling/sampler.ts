@@ -196,7 +196,7 @@ export function oneStep(
   }
 }
 
-/** How far each pixel of `guided` lies from that of `plain`, by the same sampler and noise without guidance: [N, H, W]. */
+/** How far each pixel of `guided` lies from that of `plain`, the step of the same noise without guidance: [N, H, W]. */
 const pushOf = (guided: Tensor, plain: Tensor): Tensor => sqrt(sum(square(sub(guided, plain)), { axes: [1] }))
 
 /**
