@@ -23,12 +23,18 @@ export function requireNode() {
 /** True in a clone, false in an installed package, which has no sources. */
 export const isClone = existsSync(join(root, 'src')) && existsSync(join(root, 'tsconfig.build.json'))
 
-/** Installs what the lockfile names, unless it is there already. */
-export async function install() {
-  if (installed()) return
+/**
+ * Installs what the lockfile of a folder names, unless it is there already.
+ *
+ * @param {string} [folder] Default: the clone.
+ */
+export async function install(folder = root) {
+  if (installed(folder)) return
   console.log(
-    'Installing the dependencies (about 400 MB on disk, most of it the compiler of the ' +
-      'kernels and WebGPU for Node) ...',
+    folder === root
+      ? 'Installing the dependencies (about 400 MB on disk, most of it the compiler of the ' +
+          'kernels and WebGPU for Node) ...'
+      : `Installing the dependencies of ${folder} ...`,
   )
   const start = Date.now()
   // npm draws its own progress on a terminal; elsewhere it is silent for a minute.
@@ -41,20 +47,20 @@ export async function install() {
   // esbuild's is a shortcut.
   const options = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--no-update-notifier']
   const code = npm?.endsWith('.js')
-    ? await run(process.execPath, [npm, ...options], { cwd: root })
-    : await run('npm', options, { cwd: root, shell: process.platform === 'win32' })
+    ? await run(process.execPath, [npm, ...options], { cwd: folder })
+    : await run('npm', options, { cwd: folder, shell: process.platform === 'win32' })
   clearInterval(beat)
   if (code > 128) process.exit(code) // interrupted
   if (code !== 0) stop(`npm ci failed (exit code ${code}).`)
 }
 
-/** Whether node_modules holds the lockfile's versions. Times would lie: a checkout touches the lockfile. */
-export function installed() {
+/** Whether a folder's node_modules holds its lockfile's versions. Times would lie: a checkout touches the lockfile. */
+export function installed(folder = root) {
   /** @param {string} path @returns {Record<string, { version: string, optional?: boolean }>} */
   const packages = (path) => JSON.parse(readFileSync(path, 'utf8')).packages
   try {
-    const have = packages(join(modules, '.package-lock.json'))
-    return Object.entries(packages(join(root, 'package-lock.json'))).every(
+    const have = packages(join(folder, 'node_modules/.package-lock.json'))
+    return Object.entries(packages(join(folder, 'package-lock.json'))).every(
       ([path, want]) => path === '' || (have[path] ? have[path].version === want.version : want.optional === true),
     )
   } catch {

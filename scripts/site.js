@@ -1,0 +1,21 @@
+/**
+ * `npm run site`: the site as static files in `site/dist`, for any web server. Arguments go to VitePress: `--base
+ * /tweedie/` for a site that is not at its server's root. `npm run site dev` serves it while it is written.
+ */
+import { existsSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { build, install, requireNode, root, run } from './steps.js'
+
+requireNode()
+await install()
+await build()
+const site = join(root, 'site')
+await install(site)
+// The pages import the library by its name, as any embedder does.
+const link = join(site, 'node_modules/tweedie')
+if (!existsSync(link)) symlinkSync(root, link, 'junction')
+const vitepress = join(site, 'node_modules/vitepress/bin/vitepress.js')
+const [first, ...rest] = process.argv.slice(2)
+const words =
+  first === 'dev' || first === 'preview' ? [first, site, ...rest] : ['build', site, ...process.argv.slice(2)]
+process.exitCode = await run(process.execPath, [vitepress, ...words])

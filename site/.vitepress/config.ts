@@ -1,0 +1,66 @@
+/**
+ * The site: pages of its own in `site/`, and those that the package ships (`docs/`, `weights/`, `examples/`) where they
+ * lie, so that a link between two of them leads there on GitHub, on npm and here.
+ */
+import { cpSync, existsSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitepress'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const site = join(root, 'site')
+
+/** Files that pages link to. */
+const linked = new Set<string>()
+
+export default defineConfig({
+  title: 'Tweedie',
+  description: 'Minority samples from diffusion models, in Node and in the browser',
+  srcDir: '..',
+  outDir: join(site, 'dist'),
+  srcExclude: ['site/README.md', 'README.md', '{test,src,out,dist,bin,scripts}/**', 'site/dist/**'],
+  rewrites: {
+    'site/:page*': ':page*',
+    ':folder/README.md': ':folder/index.md',
+  },
+  head: [['link', { rel: 'icon', href: '/icon.svg' }]],
+  themeConfig: {
+    search: { provider: 'local' },
+    nav: [
+      { text: 'Playground', link: '/playground' },
+      { text: 'Docs', link: '/docs/training' },
+    ],
+    sidebar: [
+      {
+        text: 'Guides',
+        items: [
+          { text: 'Training on your images', link: '/docs/training' },
+          { text: 'What a model file holds', link: '/docs/configuration' },
+        ],
+      },
+    ],
+  },
+  markdown: {
+    config: (md) => {
+      // A link to a file that is no page (examples/sample.js) leads to that file, which lies in the site, too.
+      const open = md.renderer.rules.link_open!
+      md.renderer.rules.link_open = (tokens, at, options, env, self) => {
+        const href = tokens[at].attrGet('href')!
+        const page = (env as { realPath?: string; path: string }).realPath ?? (env as { path: string }).path
+        const file = join(dirname(page), href)
+        if (/^\w+:|^[#/]|\.md(#|$)/.test(href) || !existsSync(file)) return open(tokens, at, options, env, self)
+        linked.add(file)
+        // The router takes what ends in .html for a page of its own.
+        tokens[at].attrSet('target', '_self')
+        return self.renderToken(tokens, at, options)
+      }
+    },
+  },
+  // What is served beside the pages, where the repository has it: examples run there as they stand.
+  buildEnd: ({ outDir }) => {
+    const copied = ['weights', 'examples', 'dist/browser'].map((folder) => join(root, folder))
+    for (const path of [...copied, ...linked])
+      cpSync(path, join(outDir, relative(root, path)), { recursive: true, filter: (file) => !file.endsWith('.md') })
+  },
+  vite: { publicDir: join(site, 'public') },
+})
