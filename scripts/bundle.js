@@ -2,8 +2,9 @@
  * What the build bundles, where the rest of `dist/` has one module a source file and imports packages: the library for
  * `<script type="module">`, whose backends are chunks that a page fetches when it uses them, and what draws charts.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { root } from './steps.js'
 
@@ -37,6 +38,18 @@ export const chunked = {
 export async function bundle(folder) {
   const { metafile } = await build({ ...chunked, outdir: folder })
   writeLicences(join(folder, 'LICENSES.txt'), [root, ...packagesIn(metafile)])
+}
+
+/**
+ * Writes the program of the CPU backend's threads as a file, for pages that forbid `blob:`. It is the text that the
+ * library would make a `blob:` of.
+ *
+ * @param {string} dist Compiled already.
+ */
+export async function writeWorker(dist) {
+  const { workerSource } = await import(pathToFileURL(join(dist, 'tensor/cpu/generated/worker.js')).href)
+  mkdirSync(join(dist, 'browser'), { recursive: true })
+  writeFileSync(join(dist, 'browser/cpu-worker.js'), workerSource)
 }
 
 /**

@@ -4,6 +4,7 @@
  * the kernels' parameters. Run by the build, the tests and the benches; does nothing where nothing changed.
  */
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import {
   existsSync,
   mkdirSync,
@@ -148,14 +149,12 @@ async function kernels() {
 }
 
 async function worker() {
-  if (
-    isFresh(
-      ['worker-main.ts', 'worker.ts', 'protocol.ts'].map((name) => join(cpu, name)),
-      join(generated, 'worker.ts'),
-    )
-  )
-    return
+  const parts = ['worker-main.ts', 'worker.ts', 'protocol.ts'].map((name) => join(cpu, name))
+  if (isFresh(parts, join(generated, 'worker.ts'))) return
   const started = new Date()
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(readFileSync(part))
+  const program = JSON.stringify(hash.digest('hex').slice(0, 16))
   const { build } = await import('esbuild')
   const { outputFiles } = await build({
     entryPoints: [join(cpu, 'worker-main.ts')],
@@ -164,12 +163,16 @@ async function worker() {
     format: 'iife',
     target: 'es2022',
     external: ['node:worker_threads'],
+    define: { PROGRAM: program },
     write: false,
   })
   write(
     'worker.ts',
-    '/** Made by scripts/kernels.js from worker-main.ts: the program of a worker. */\nexport const workerSource: ' +
-      `string = ${JSON.stringify(outputFiles[0].text)}\n`,
+    [
+      '/** Made by scripts/kernels.js from worker-main.ts: the program of a worker, and the name it gives itself. */',
+      `export const workerSource: string = ${JSON.stringify(outputFiles[0].text)}`,
+      `export const workerProgram: string = ${program}\n`,
+    ].join('\n'),
     started,
   )
 }

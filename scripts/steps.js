@@ -91,10 +91,12 @@ export async function build() {
     if (code > 128) process.exit(code)
     stop('tweedie does not compile.')
   }
-  const { bundle, bundlePackages } = await import('./bundle.js')
-  await Promise.all([bundle(join(fresh, 'browser')), bundlePackages(join(fresh, 'cli/pages/plot.js'))]).catch(
-    (/** @type {Error} */ error) => stop(error.message),
-  )
+  const { bundle, bundlePackages, writeWorker } = await import('./bundle.js')
+  await Promise.all([
+    bundle(join(fresh, 'browser')),
+    writeWorker(fresh),
+    bundlePackages(join(fresh, 'cli/pages/plot.js')),
+  ]).catch((/** @type {Error} */ error) => stop(error.message))
   // says when it was built: a file saved while the compiler ran is newer
   utimesSync(join(fresh, entry), started, started)
   const old = join(root, `dist-${process.pid}-old.tmp`)

@@ -266,7 +266,7 @@ describe('an engine that lacks something', () => {
     )
   })
   test('options that are none', async () => {
-    for (const threads of [0, 65, 1.5, NaN])
+    for (const threads of [-1, 65, 1.5, NaN])
       await expect(Device.request({ backend: 'cpu', threads })).rejects.toEqual(code('option', /threads/))
   })
 })
@@ -332,7 +332,7 @@ describe('a worker with memory of its own', () => {
     module[Buffer.from(module.buffer).indexOf(name) + name.length] = 1 // not shared
     const replies: WorkerReply[] = []
     let send: (message: StartMessage | LeaderMessage) => void = () => {}
-    runWorker({ post: (reply) => void replies.push(reply), receive: (listener) => (send = listener) })
+    runWorker({ post: (reply) => void replies.push(reply), receive: (listener) => (send = listener) }, 'test')
     send({ kind: 'start', module, memory, control: null, thread: 0 })
     return { send, replies }
   }
@@ -353,7 +353,7 @@ describe('a worker with memory of its own', () => {
     send(grow(290))
     send(grow(301))
     expect(replies).toEqual([
-      { kind: 'ready' },
+      { kind: 'ready', program: 'test' },
       { kind: 'failure', job: 1, message: expect.stringMatching(/memory|grow/i), memory: true },
     ])
   })

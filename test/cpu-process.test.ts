@@ -47,6 +47,13 @@ const ways = {
     const growth = await megabytes() - first
     console.log(growth < 128 ? 'free' : growth + ' MiB more after three devices of 128')
   },
+  async 'without a worker'() {
+    device.dispose()
+    const here = await Device.request({ backend: 'cpu', threads: 0 })
+    const y = here.tensor(Float32Array.from({ length: 100000 }, (_, i) => i % 7))
+    await say(square(y))
+    for (let i = 0; i < 300; i++) square(y)
+  },
   async 'an error of its own'() { await say(square(x)); throw new Error('mine') },
 }
 await ways[process.argv[2]]()
@@ -89,7 +96,14 @@ function run(way: string): Promise<End> {
   })
 }
 
-for (const way of ['disposed', 'never disposed', 'with work that nobody waits for', 'after a pause', 'two devices']) {
+for (const way of [
+  'disposed',
+  'never disposed',
+  'with work that nobody waits for',
+  'after a pause',
+  'two devices',
+  'without a worker',
+]) {
   test(way, async () => expect(await run(way)).toEqual({ code: 0, out: '36\n', err: '' }))
 }
 

@@ -107,9 +107,9 @@ describe('by name', () => {
     await expect(Device.request({ backend: 'gpu' as 'webgpu' })).rejects.toEqual(
       code('option', /^backend: expected webgpu, cpu, auto, found gpu/),
     )
-    for (const threads of [0, 1.5, 65, NaN])
+    for (const threads of [-1, 1.5, 65, NaN])
       await expect(Device.request({ backend: 'cpu', threads })).rejects.toEqual(
-        code('option', /^threads: expected a whole number from 1 to 64/),
+        code('option', /^threads: expected a whole number from 0 to 64/),
       )
     await expect(Device.request({ backend: 'cpu', gpuDevice: {} as GPUDevice })).rejects.toEqual(
       code('option', /give one of them/),

@@ -40,10 +40,10 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
 }
 export const { version } = manifest
 
-/** The entries that are modules, as they are imported: `tweedie`, `tweedie/nn`. */
-export const entries = Object.keys(manifest.exports)
-  .filter((name) => !/[*]|\.json$/.test(name))
-  .map((name) => name.replace('.', 'tweedie'))
+/** The entries that are modules, as they are imported: `tweedie`, `tweedie/nn`. Those without types are files. */
+export const entries = Object.entries(manifest.exports)
+  .filter(([, target]) => typeof target === 'object')
+  .map(([name]) => name.replace('.', 'tweedie'))
 
 /** A program that imports them all. */
 export const importOfAll = entries

@@ -2,5 +2,5 @@
 export { readCache, writeCache } from './cache.node.ts'
 export { listAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from './gpu.node.ts'
 export { cores, freeMemory } from './machine.node.ts'
-export { startWorker } from './workers.node.ts'
+export { hasWorkers, startWorker } from './workers.node.ts'
 export type { WorkerHandle } from './workers.ts'

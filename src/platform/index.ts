@@ -6,4 +6,4 @@
 export { readCache, writeCache } from './cache.ts'
 export { listAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from './gpu.ts'
 export { cores, freeMemory } from './machine.ts'
-export { startWorker, type WorkerHandle } from './workers.ts'
+export { hasWorkers, startWorker, type WorkerHandle } from './workers.ts'

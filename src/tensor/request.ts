@@ -14,10 +14,18 @@ import { refuseOther, refuseUnknown } from '../refuse.ts'
 /** What may be asked of the CPU backend. */
 export interface CPURequest {
   /**
-   * Threads of the CPU backend, 1 to 64. Default: as many as the machine has cores. Without SharedArrayBuffer (in a
-   * page that is not cross-origin isolated) it is one, whatever is asked for; results do not depend on it.
+   * Threads of the CPU backend, 0 to 64. Default: as many as the machine has cores. Without SharedArrayBuffer (in a
+   * page that is not cross-origin isolated) it is one, whatever is asked for; results do not depend on it. 0 computes
+   * on the calling thread, without a worker: a page freezes for every batch of kernels (some 50 ms to seconds), so that
+   * this is for scopes of their own, and all there is where workers do not exist, as in an extension's service worker.
    */
   readonly threads?: number
+  /**
+   * In a page: the address of the package's file `tweedie/cpu-worker`, from which threads start. Default: a `blob:` URL,
+   * which some content security policies forbid. It must be of the page's origin. In a bundler:
+   * `new URL('tweedie/cpu-worker', import.meta.url)`.
+   */
+  readonly workerUrl?: string | URL
   /**
    * Relaxed SIMD has a fused multiply-add: faster by up to a half, and the same to the bit only on CPUs of the same
    * kind. Default `'auto'`: relaxed where the engine has it (Node 22, Chrome 114).
@@ -79,7 +87,15 @@ export const code = <T>(name: 'cpu' | 'webgpu', loading: Promise<T>): Promise<T>
     )
   })
 
-const requestOptions = { backend: true, need: true, gpuDevice: true, signal: true, threads: true, simd: true } as const
+const requestOptions = {
+  backend: true,
+  need: true,
+  gpuDevice: true,
+  signal: true,
+  threads: true,
+  workerUrl: true,
+  simd: true,
+} as const
 
 /** What `Device.request` is made of; its errors are listed there. */
 export async function requestBackend(options: DeviceRequest): Promise<Acquired> {

@@ -49,7 +49,8 @@ export type DistanceChoice =
   | Distance
 
 /** What `Tweedie.load` takes. */
-export interface TweedieOptions extends Pick<DeviceRequest, 'backend' | 'threads' | 'simd' | 'gpuDevice'> {
+export interface TweedieOptions
+  extends Pick<DeviceRequest, 'backend' | 'threads' | 'workerUrl' | 'simd' | 'gpuDevice'> {
   /** The published model it is, for a file that does not say so itself; `presetNames()` lists them. */
   readonly preset?: string
   /**
@@ -88,6 +89,7 @@ const known = {
   signal: true,
   backend: true,
   threads: true,
+  workerUrl: true,
   simd: true,
   gpuDevice: true,
 } as const
@@ -298,7 +300,7 @@ async function openDistance(
 
 /** The caller's device, or one that holds as large a batch as there is room for, up to 8. */
 async function deviceFor(
-  { device, batch, backend, threads, simd, gpuDevice, signal }: TweedieOptions,
+  { device, batch, backend, threads, workerUrl, simd, gpuDevice, signal }: TweedieOptions,
   needOf: (batch: number, guided: boolean) => DeviceNeed,
 ): Promise<{ device: Device; batch: number }> {
   if (batch !== undefined) wholeOf('batch', batch)
@@ -306,6 +308,7 @@ async function deviceFor(
   const request = {
     ...(backend && { backend }),
     ...(threads !== undefined && { threads }),
+    ...(workerUrl !== undefined && { workerUrl }),
     ...(simd && { simd }),
     ...(gpuDevice && { gpuDevice }),
     ...(signal && { signal }),

@@ -27,7 +27,7 @@ import {
   type StartMessage,
   type WorkerReply,
 } from './protocol.ts'
-import { Workers } from './workers.ts'
+import { Workers, type Place } from './workers.ts'
 
 export interface CPUStorage extends Storage {
   readonly address: number
@@ -40,7 +40,9 @@ export interface CPUStorage extends Storage {
 
 export interface CPUSetup {
   readonly module: Uint8Array<ArrayBuffer>
+  /** 0: on the calling thread. */
   readonly threads: number
+  readonly workerUrl: string | URL | undefined
   readonly relaxed: boolean
   /** Null where there is no SharedArrayBuffer. */
   readonly shared: { readonly memory: WebAssembly.Memory; readonly control: Int32Array } | null
@@ -102,13 +104,15 @@ export class CPUBackend implements Backend {
 
   static async start(setup: CPUSetup): Promise<CPUBackend> {
     let backend: CPUBackend | null = null
-    const workers = await Workers.start(startsOf(setup), (reply) => (backend as CPUBackend).#explain(reply))
+    const workers = await Workers.start(startsOf(setup), placeOf(setup), (reply) =>
+      (backend as CPUBackend).#explain(reply),
+    )
     return (backend = new CPUBackend(setup, workers))
   }
 
   private constructor(setup: CPUSetup, workers: Workers) {
     this.#memory = setup.shared?.memory ?? null
-    this.#threads = setup.threads
+    this.#threads = Math.max(1, setup.threads)
     this.#limit = setup.maximumPages * pageBytes
     this.#workers = workers
     this.#pages = this.#memory ? this.#memory.buffer.byteLength / pageBytes : initialPages
@@ -444,5 +448,7 @@ export const initialPages = 256
 /** What each worker is told. (Not in `start`: the closure there would keep the memory of a disposed device alive.) */
 function startsOf({ module, threads, shared, maximumPages }: CPUSetup): Omit<StartMessage, 'kind' | 'thread'>[] {
   const memory = shared?.memory ?? { pages: initialPages, maximum: maximumPages }
-  return Array.from({ length: threads }, () => ({ module, memory, control: shared?.control ?? null }))
+  return Array.from({ length: Math.max(1, threads) }, () => ({ module, memory, control: shared?.control ?? null }))
 }
+
+const placeOf = ({ threads, workerUrl }: CPUSetup): Place => ({ here: threads === 0, url: workerUrl })

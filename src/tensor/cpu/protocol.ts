@@ -68,7 +68,8 @@ export type LeaderMessage =
 
 /** `failure.job` counts the jobs of all batches since the start. */
 export type WorkerReply =
-  | { readonly kind: 'ready' }
+  /** `program` names the text that runs there: a file on a server may be of another version. */
+  | { readonly kind: 'ready'; readonly program: string }
   | { readonly kind: 'refused'; readonly message: string; readonly memory: boolean }
   | { readonly kind: 'data'; readonly id: number; readonly bytes: ArrayBuffer }
   | { readonly kind: 'failure'; readonly job: number; readonly message: string; readonly memory: boolean }

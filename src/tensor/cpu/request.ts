@@ -1,4 +1,4 @@
-import { cores } from '#platform'
+import { cores, hasWorkers } from '#platform'
 import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription } from '../backend.ts'
 import { checkFreeMemory, mebibytes } from '../need.ts'
@@ -74,23 +74,26 @@ function checkNeed(bytes: number, most: number): void {
  */
 export async function requestCPU({
   threads,
+  workerUrl,
   simd = 'auto',
   need,
   signal,
 }: CPURequest): Promise<{ backend: CPUBackend; adapter: AdapterDescription }> {
   signal?.throwIfAborted()
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
-    throw new TweedieError('option', `threads: expected a whole number from 1 to 64, found ${threads}.`)
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 0 && threads <= 64)) {
+    throw new TweedieError('option', `threads: expected a whole number from 0 to 64, found ${threads}.`)
   }
-  const common = sharedMemory()
+  const here = threads === 0 || !hasWorkers()
+  const common = here ? null : sharedMemory()
   const { module, isRelaxed } = chooseModule(simd, common !== null)
   const maximumPages = common?.maximumPages ?? 65536
   const most = maximumPages * 65536
   if (need) checkNeed(need.bytes, most)
-  const count = common ? Math.min(threads ?? cores(), 64) : 1
+  const count = here ? 0 : common ? Math.min(threads ?? cores(), 64) : 1
   const backend = await CPUBackend.start({
     module,
     threads: count,
+    workerUrl,
     relaxed: isRelaxed,
     shared: common,
     maximumPages,
@@ -99,7 +102,7 @@ export async function requestCPU({
     backend.dispose()
     signal.throwIfAborted()
   }
-  const name = `CPU, ${count} ${count === 1 ? 'thread' : 'threads'}, ${isRelaxed ? 'relaxed ' : ''}SIMD`
+  const name = `CPU, ${count === 0 ? 'no' : count} ${count === 1 ? 'thread' : 'threads'}, ${isRelaxed ? 'relaxed ' : ''}SIMD`
   const architecture = isRelaxed ? 'wasm-relaxed-simd' : 'wasm-simd'
   return {
     backend,

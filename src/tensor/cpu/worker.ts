@@ -7,7 +7,8 @@
  * compare-and-swap knows that the job it looked at was still the current one: the leader closes the ticket before
  * it touches the job's words.
  *
- * This file is bundled to a string by `scripts/kernels.js`; it may import types and constants only.
+ * This file is bundled to a string by `scripts/kernels.js`, and runs on the calling thread where there is no worker
+ * (`here.ts`); it may import types and constants only.
  */
 import {
   closed,
@@ -32,13 +33,14 @@ export interface Port {
 /** About 20 µs: two jobs of a forward pass are less apart, and waking a thread takes 50 µs. */
 const spins = 2000
 
-export function work(port: Port): void {
+/** `program` is told to whom the messages come from. */
+export function work(port: Port, program: string): void {
   let started: ((message: LeaderMessage) => void) | null = null
   port.receive((message) => {
     if (message.kind !== 'start') return started?.(message)
     try {
       const thread = new Thread(message)
-      port.post({ kind: 'ready' })
+      port.post({ kind: 'ready', program })
       if (message.thread > 0) thread.help()
       else started = lead(thread, port)
     } catch (error) {

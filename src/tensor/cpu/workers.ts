@@ -1,11 +1,34 @@
 import { startWorker, type WorkerHandle } from '#platform'
 import { TweedieError } from '../../errors.ts'
-import { workerSource } from './generated/worker.ts'
+import { workerProgram, workerSource } from './generated/worker.ts'
 import type { LeaderMessage, StartMessage, WorkerReply } from './protocol.ts'
 
 interface Waiting {
   resolve(bytes: ArrayBuffer): void
   reject(error: TweedieError): void
+}
+
+/** Where the program of the workers comes from: a file, or a `blob:` URL of ours. `here`: there is no worker. */
+export interface Place {
+  readonly url?: string | URL
+  readonly here?: boolean
+}
+
+type Begin = (thread: number, died: (reason: string) => void) => WorkerHandle
+
+/** What must be so for a start to succeed. Browsers do not say which of it is not. */
+function advice({ url, here }: Place): string {
+  const wasm = "script-src 'wasm-unsafe-eval'"
+  if (here) return `A content security policy must allow ${wasm}.`
+  if (url !== undefined)
+    return (
+      `workerUrl (${url}) must be the file tweedie/cpu-worker of this version, on the page's own origin, allowed by ` +
+      `worker-src; it must come with ${wasm}, if with a policy at all, and with the page's Cross-Origin-Embedder-Policy.`
+    )
+  return (
+    `A page's content security policy must allow worker-src blob: and ${wasm}; where blob: is forbidden, serve the ` +
+    'file tweedie/cpu-worker and give its address as workerUrl, or compute without a worker: threads: 0.'
+  )
 }
 
 /**
@@ -23,10 +46,15 @@ export class Workers {
   /** Starts `starts.length` workers and resolves when the leader is ready; the others join when they are. */
   static async start(
     starts: readonly Omit<StartMessage, 'kind' | 'thread'>[],
+    place: Place,
     onFailure: (reply: Extract<WorkerReply, { kind: 'failure' }>) => TweedieError,
   ): Promise<Workers> {
     const workers = new Workers(onFailure)
-    await workers.#start(starts)
+    const { url } = place
+    const begin: Begin = place.here
+      ? (await import('./here.ts')).startHere
+      : (thread, died) => startWorker(workerSource, url, thread, died)
+    await workers.#start(starts, begin, place)
     return workers
   }
 
@@ -34,14 +62,11 @@ export class Workers {
     this.#onFailure = onFailure
   }
 
-  #start(starts: readonly Omit<StartMessage, 'kind' | 'thread'>[]): Promise<void> {
+  #start(starts: readonly Omit<StartMessage, 'kind' | 'thread'>[], begin: Begin, place: Place): Promise<void> {
     return new Promise((resolve, reject) => {
       let ready = false
-      const policy = "a page's content security policy must allow worker-src blob: and script-src 'wasm-unsafe-eval'"
       const notStarted = (reason: string, cause?: unknown): TweedieError =>
-        new TweedieError('cpu-unavailable', `The CPU backend could not start a worker thread: ${reason} (${policy}).`, {
-          cause,
-        })
+        new TweedieError('cpu-unavailable', `The CPU backend could not start: ${reason}. ${advice(place)}`, { cause })
       const fail = (error: TweedieError): void => {
         this.stop(error)
         reject(error)
@@ -50,12 +75,12 @@ export class Workers {
         fail(
           ready
             ? new TweedieError('device-lost', `A worker thread of the CPU backend ${reason}: request a new device.`)
-            : notStarted(`it ${reason}`),
+            : notStarted(`${place.here ? 'WebAssembly' : 'a worker thread'} ${reason}`),
         )
       }
       try {
         for (const [thread, start] of starts.entries()) {
-          const handle = startWorker(workerSource, thread, died)
+          const handle = begin(thread, died)
           this.#handles.push(handle)
           handle.receive((message) => {
             const reply = message as WorkerReply
@@ -70,6 +95,8 @@ export class Workers {
                   )
                 : died(`failed (${reply.message})`)
             }
+            if (reply.kind === 'ready' && place.url !== undefined && reply.program !== workerProgram)
+              return died(`is another program than this version's`)
             if (reply.kind === 'ready' && thread === 0) {
               ready = true
               handle.hold(false)
