@@ -1,26 +1,9 @@
-/** Pages in Chromium: served from here, opened in a headless browser of their own, until they post a result. */
-import { spawn } from 'node:child_process'
-import { mkdtempSync, statSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { extname, join } from 'node:path'
+/** Pages in Chromium that run until they post a result. */
+import { inChromium } from './browser/chromium.ts'
+import { serve, type Site } from './browser/server.ts'
 
-/** Its program, undefined where there is none: then the tests are counted as skipped, and CI fails. */
-export const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
-  statSync(path, { throwIfNoEntry: false })?.isFile(),
-)
-if (!chromium && process.env.CI === 'true') throw new Error('CI tests in Chromium, and it is not installed')
-
-/** What makes a page cross-origin isolated. */
-export const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
-
-export interface Page {
-  /** What lies at a path, `/` among them; null where there is nothing. */
-  readonly serve: (path: string) => string | Buffer | null
-  readonly headers?: Readonly<Record<string, string>>
-}
+export { chromium } from './browser/chromium.ts'
+export { isolation } from './browser/server.ts'
 
 /** A page that runs `script`, whose module posts `{ ... }` to `/result`; what does not even load is its result, too. */
 export const html = (script: string): string => `<!doctype html><title>tweedie</title><script>
@@ -33,24 +16,14 @@ addEventListener('unhandledrejection', (event) => failed(event.reason?.stack ?? 
 export const posting = (program: string): string => `${program}
 run().catch((error) => ({ error: String(error.stack ?? error) })).then((result) => fetch('/result', { method: 'POST', body: JSON.stringify(result) }))`
 
-const types: Readonly<Record<string, string>> = {
-  '.js': 'text/javascript',
-  '.mjs': 'text/javascript',
-  '.css': 'text/css',
-  '': 'text/html',
-  '.html': 'text/html',
-}
-
 /** What the page posts, and the paths that were asked for. */
-export async function visit<Result>({ serve, headers = {} }: Page): Promise<{ result: Result; requested: string[] }> {
-  const profile = mkdtempSync(join(tmpdir(), 'tweedie-chromium-'))
-  const requested: string[] = []
+export async function visit<Result>(site: Site): Promise<{ result: Result; requested: string[] }> {
   let report = (_: Result): void => {}
   const result = new Promise<Result>((resolve) => (report = resolve))
-  const server = createServer((request, response) => {
-    const path = new URL(request.url ?? '/', 'http://localhost').pathname
-    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
-    if (path === '/result') {
+  await using served = await serve({
+    ...site,
+    answer(request, response, path) {
+      if (path !== '/result') return false
       const chunks: Buffer[] = []
       request
         .on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -58,50 +31,18 @@ export async function visit<Result>({ serve, headers = {} }: Page): Promise<{ re
           response.end()
           report(JSON.parse(Buffer.concat(chunks).toString()) as Result)
         })
-      return
-    }
-    requested.push(path)
-    const body = serve(path)
-    if (body === null) response.writeHead(404).end()
-    else response.setHeader('content-type', types[extname(path)] ?? 'application/octet-stream').end(body)
+      return true
+    },
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  const browser = spawn(
-    chromium as string,
-    [
-      '--headless=new',
-      '--no-sandbox',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--enable-unsafe-webgpu',
-      '--use-webgpu-adapter=swiftshader',
-      '--enable-features=Vulkan',
-      `--user-data-dir=${profile}`,
-      `http://127.0.0.1:${port}/`,
-    ],
-    { stdio: 'ignore', env: { ...process.env, VK_DRIVER_FILES: undefined } },
-  )
-  const ended = new Promise<never>((_, reject) => {
-    browser.on('exit', (code) => reject(new Error(`Chromium ended by itself with ${code}`)))
-    browser.on('error', reject)
-  })
-  try {
-    return { result: await Promise.race([result, ended]), requested }
-  } finally {
+  return await inChromium({}, async ({ page, context, errors }) => {
+    const ended = new Promise<never>((_, reject) =>
+      context.once('close', () => reject(new Error('Chromium ended by itself'))),
+    )
     ended.catch(() => {})
-    const gone = new Promise((resolve) => browser.once('exit', resolve))
-    // Without a number it never began.
-    if (browser.pid !== undefined && browser.exitCode === null) {
-      browser.kill()
-      await gone
-    }
-    server.close()
-    server.closeAllConnections()
-    // Chromium's helpers outlive it for a moment, and write there.
-    await rm(profile, { recursive: true, force: true, maxRetries: 20 })
-  }
+    await page.goto(served.origin)
+    const posted = await Promise.race([result, ended])
+    // The result says what was wrong.
+    errors.length = 0
+    return { result: posted, requested: served.requested }
+  })
 }

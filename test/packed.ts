@@ -130,7 +130,7 @@ async function once(name: string, make: (folder: string) => Promise<void>): Prom
   }
   const folder = join(all, name)
   mkdirSync(all, { recursive: true })
-  const lock = await lockOf(`${folder}.lock`)
+  const lock = await waitForLock(`${folder}.lock`)
   try {
     if (!existsSync(folder)) {
       removeOld(all)
@@ -149,7 +149,8 @@ async function once(name: string, make: (folder: string) => Promise<void>): Prom
   }
 }
 
-async function lockOf(path: string): Promise<Lock> {
+/** A lock among tests, when it is free. */
+export async function waitForLock(path: string): Promise<Lock> {
   for (;;) {
     try {
       return await takeLock(path, 'a test')
