@@ -1,6 +1,7 @@
 /**
  * What the build bundles, where the rest of `dist/` has one module a source file and imports packages: the library for
- * `<script type="module">`, whose backends are chunks that a page fetches when it uses them, and what draws charts.
+ * `<script type="module">`, whose backends are chunks that a page fetches when it uses them, the client for pages and
+ * its worker, and what draws charts.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -31,13 +32,24 @@ export const chunked = {
 }
 
 /**
- * Writes `tweedie.min.js`, its chunks, and the licences of what is in them.
+ * The client and its worker, each one file: Vite makes workers without chunks, and one file is served, allowed and
+ * copied more easily than four.
+ *
+ * @satisfies {import('esbuild').BuildOptions}
+ */
+export const client = {
+  ...options,
+  entryPoints: { 'client.min': 'src/client/index.ts', 'worker.min': 'src/client/worker.ts' },
+}
+
+/**
+ * Writes `tweedie.min.js` and its chunks, `client.min.js` and `worker.min.js`, and the licences of what is in them.
  *
  * @param {string} folder
  */
 export async function bundle(folder) {
-  const { metafile } = await build({ ...chunked, outdir: folder })
-  writeLicences(join(folder, 'LICENSES.txt'), [root, ...packagesIn(metafile)])
+  const made = await Promise.all([chunked, client].map((one) => build({ ...one, outdir: folder })))
+  writeLicences(join(folder, 'LICENSES.txt'), [root, ...packagesIn(made.map(({ metafile }) => metafile))])
 }
 
 /**
@@ -65,16 +77,17 @@ export async function bundlePackages(file) {
     outfile: file,
     allowOverwrite: true,
   })
-  writeLicences(join(dirname(file), 'LICENSES.txt'), packagesIn(metafile))
+  writeLicences(join(dirname(file), 'LICENSES.txt'), packagesIn([metafile]))
 }
 
 /**
- * Folders of the packages in a bundle. One may lie in another's.
+ * Folders of the packages in bundles. One may lie in another's.
  *
- * @param {import('esbuild').Metafile} metafile
+ * @param {readonly import('esbuild').Metafile[]} metafiles
  */
-function packagesIn({ inputs }) {
-  const folders = Object.keys(inputs).flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? [])
+function packagesIn(metafiles) {
+  const files = metafiles.flatMap(({ inputs }) => Object.keys(inputs))
+  const folders = files.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? [])
   return [...new Set(folders)].sort().map((folder) => join(root, folder))
 }
 

@@ -4,6 +4,8 @@ export type ErrorCode =
   | 'webgpu-unavailable'
   /** The CPU backend cannot run here: no WebAssembly SIMD (or relaxed SIMD, if asked for), or no worker may start. */
   | 'cpu-unavailable'
+  /** The worker of a `TweedieClient` does not start: its script is not there, not allowed, or workers are not. */
+  | 'worker-unavailable'
   /** The device was lost (driver reset, unplugged, destroyed by its owner), or a worker thread died. */
   | 'device-lost'
   /** The device could not allocate a buffer, or a model needs more memory than it has. */

@@ -38,6 +38,7 @@ describe('sources', () => {
     diffusion: ['tensor', 'nn', 'io', 'data'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     tweedie: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
+    client: ['tensor', 'data', 'tweedie'],
     cli: [
       'platform',
       'tensor',

@@ -8,7 +8,10 @@
 declare global {
   interface AbortSignal {}
   interface Blob {}
+  interface ImageBitmap {}
+  interface ImageData {}
   interface URL {}
+  interface Worker {}
   interface GPUAdapter {}
   interface GPUBindGroup {}
   interface GPUBindGroupLayout {}

@@ -1,0 +1,83 @@
+import { wrap } from 'comlink'
+import { TweedieError } from '../errors.ts'
+import type { Pipeline } from './messages.ts'
+
+/** A worker with a {@link Pipeline} in it, whose end everyone who waits for it hears of. */
+export class PipelineWorker {
+  readonly #worker: Worker
+  readonly #pipeline: Pipeline
+  readonly #waiting = new Set<(error: unknown) => void>()
+  readonly #ended = new AbortController()
+
+  /** Starts it; {@link started} says whether that went well. */
+  constructor(createWorker: () => Worker) {
+    try {
+      this.#worker = createWorker()
+    } catch (cause) {
+      throw notStarted(cause instanceof Error ? cause.message : String(cause), cause)
+    }
+    this.#pipeline = wrap(this.#worker) as unknown as Pipeline
+  }
+
+  /** Resolves when its program runs. */
+  async started(): Promise<void> {
+    const worker = this.#worker
+    // A script that is not there, or not allowed, says nothing more.
+    worker.onerror = ({ message }) => this.end(notStarted(message || 'the browser does not say why'))
+    worker.onmessageerror = () => this.end(died('a message of it could not be read'))
+    const lock = `tweedie-${Date.now()}-${Math.random()}`
+    await this.call((pipeline) => pipeline.hold(lock))
+    worker.onerror = ({ message }) => this.end(died(message || 'the browser does not say why'))
+    // The lock is free once the worker is no more: no browser has an event for that.
+    const { signal } = this.#ended
+    const { locks } = globalThis.navigator as Partial<Navigator>
+    locks?.request(lock, { signal }, () => this.end(died('the browser ended it'))).catch(() => {})
+  }
+
+  /** What the worker answers; rejects when it ends before that. */
+  call<T>(ask: (pipeline: Pipeline) => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended.signal.aborted) return reject(this.#ended.signal.reason as Error)
+      this.#waiting.add(reject)
+      void ask(this.#pipeline)
+        .then(resolve, (error: unknown) => reject(unsendable(error)))
+        .finally(() => this.#waiting.delete(reject))
+    })
+  }
+
+  /** Ends it; whoever waits for it, or asks it later, gets this error. */
+  end(error: TweedieError): void {
+    if (this.#ended.signal.aborted) return
+    this.#worker.terminate()
+    this.#ended.abort(error)
+    for (const reject of this.#waiting) reject(error)
+    this.#waiting.clear()
+  }
+}
+
+const notStarted = (why: string, cause?: unknown): TweedieError =>
+  new TweedieError(
+    'worker-unavailable',
+    `The worker of TweedieClient does not start (${why}). Look whether its script is found, comes from the page's ` +
+      "own origin and is allowed by the policy (worker-src 'self'); to a page with Cross-Origin-Embedder-Policy it " +
+      "must come with that header, too. Say where it is by createWorker: () => new Worker('/tweedie/worker.min.js', " +
+      "{ type: 'module' }).",
+    { cause },
+  )
+
+const died = (why: string): TweedieError =>
+  new TweedieError(
+    'device-lost',
+    `The worker of TweedieClient ended (${why}), perhaps for want of memory: load a new client, with a smaller batch.`,
+  )
+
+/** What cannot be sent is said as the browser says it, but typed. */
+const unsendable = (error: unknown): unknown =>
+  error instanceof DOMException && error.name === 'DataCloneError'
+    ? new TweedieError(
+        'option',
+        `TweedieClient: what was given cannot be sent to a worker (${error.message}). Functions cannot (guidances, a ` +
+          'distance); for them use Tweedie in a worker of your own.',
+        { cause: error },
+      )
+    : error

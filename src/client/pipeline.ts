@@ -1,0 +1,183 @@
+/** The worker's side: a model, and the jobs that use it. */
+import { releaseProxy, transfer, type Remote } from 'comlink'
+import { decodeImage, imageDataOf, imageFrom, type Image } from '../data/index.ts'
+import { TweedieError } from '../errors.ts'
+import { Tweedie, type Where } from '../tweedie/index.ts'
+import {
+  sentError,
+  type Answer,
+  type ClientInfo,
+  type ClientPicture,
+  type ClientScores,
+  type ClientStep,
+  type OnProgress,
+  type Pipeline,
+  type SentLoadOptions,
+  type SentSampleOptions,
+  type SentScoreOptions,
+} from './messages.ts'
+
+/** What can be stopped. */
+interface Job {
+  readonly controller: AbortController
+  /** Resolves when nothing of it is left. */
+  end(): Promise<unknown>
+}
+
+/** What {@link Pipeline} says, in a worker that holds one model. */
+export class WorkerPipeline implements Pipeline {
+  #model: Tweedie | null = null
+  readonly #jobs = new Map<number, Job>()
+  readonly #drawings = new Map<number, AsyncGenerator<ClientStep, void, void>>()
+
+  async hold(lock: string): Promise<void> {
+    // Where there are no locks (a page without https) nobody hears of this worker's end.
+    const { locks } = globalThis.navigator as Partial<Navigator>
+    if (locks) await new Promise<void>((held) => void locks.request(lock, () => (held(), new Promise(() => {}))))
+  }
+
+  load(
+    job: number,
+    what: 'bccd32' | Where,
+    options: SentLoadOptions,
+    onProgress: OnProgress | null,
+  ): Promise<Answer<ClientInfo>> {
+    return this.#run(job, onProgress, async (signal, told) => {
+      // Two models may be more than a phone holds.
+      this.#replace(null)
+      const model = await Tweedie.load(what, { ...options, signal, onProgress: told })
+      // Of two that were loaded at once the later one stays.
+      this.#replace(model)
+      return infoOf(model)
+    })
+  }
+
+  async sample(job: number, options: SentSampleOptions): Promise<void> {
+    const controller = new AbortController()
+    const steps = this.#steps({ ...options, signal: controller.signal })
+    this.#drawings.set(job, steps)
+    this.#jobs.set(job, { controller, end: () => steps.return() })
+  }
+
+  async next(job: number): Promise<Answer<ClientStep | null>> {
+    const steps = this.#drawings.get(job)
+    if (!steps) return { stopped: true }
+    const answer = await answerOf(
+      this.#jobs.get(job)!.controller.signal,
+      async () => (await steps.next()).value ?? null,
+    )
+    if ('value' in answer && answer.value)
+      return transfer(
+        answer,
+        answer.value.images.filter((image) => image !== null),
+      )
+    this.#forget(job)
+    return answer
+  }
+
+  score(
+    job: number,
+    pictures: readonly ClientPicture[] | Float32Array,
+    options: SentScoreOptions,
+    onProgress: OnProgress | null,
+  ): Promise<Answer<ClientScores>> {
+    return this.#run(job, onProgress, async (signal, told) => {
+      const model = this.#loaded('score')
+      const images = pictures instanceof Float32Array ? pictures : await Promise.all(pictures.map(imageOf))
+      return { scores: await model.score(images, { ...options, signal, onProgress: told }) }
+    })
+  }
+
+  async stop(job: number): Promise<void> {
+    const running = this.#jobs.get(job)
+    running?.controller.abort()
+    await running?.end().catch(() => {})
+    this.#forget(job)
+  }
+
+  /** Does `work` as a job, and tells of its progress before its answer. */
+  async #run<T>(
+    job: number,
+    onProgress: OnProgress | null,
+    work: (signal: AbortSignal, told: (done: number, total: number) => void) => Promise<T>,
+  ): Promise<Answer<T>> {
+    const controller = new AbortController()
+    let last: unknown
+    const answer = answerOf(controller.signal, () =>
+      work(controller.signal, (done, total) => {
+        last = onProgress?.(done, total)
+      }),
+    )
+    this.#jobs.set(job, { controller, end: () => answer })
+    const answered = await answer
+    await last
+    ;(onProgress as Remote<OnProgress> | null)?.[releaseProxy]()
+    this.#forget(job)
+    return answered
+  }
+
+  async *#steps(options: Parameters<Tweedie['sample']>[0]): AsyncGenerator<ClientStep, void, void> {
+    let shown = 0
+    for await (const { images, ...step } of this.#loaded('sample').sample(options)) {
+      const bitmaps = images.map((image, k) => (k < shown ? null : createImageBitmap(imageDataOf(image))))
+      yield { ...step, images: await Promise.all(bitmaps) }
+      shown = step.finished
+    }
+  }
+
+  #loaded(user: string): Tweedie {
+    if (this.#model) return this.#model
+    throw new TweedieError(
+      'disposed',
+      `${user}: there is no model, for the last load failed or goes on: load one first.`,
+    )
+  }
+
+  #replace(model: Tweedie | null): void {
+    this.#model?.dispose()
+    this.#model = model
+  }
+
+  #forget(job: number): void {
+    this.#jobs.delete(job)
+    this.#drawings.delete(job)
+  }
+}
+
+async function answerOf<T>(signal: AbortSignal, work: () => Promise<T>): Promise<Answer<T>> {
+  try {
+    return { value: await work() }
+  } catch (error) {
+    return signal.aborted && error === signal.reason ? { stopped: true } : { error: sentError(error) }
+  }
+}
+
+function infoOf({ device, description: { config }, minorityLevels, batch }: Tweedie): ClientInfo {
+  return {
+    adapter: { ...device.adapter, backend: device.backend.kind },
+    minorityLevels,
+    batch,
+    imageSize: config.imageSize,
+    channels: config.inChannels,
+    classes: config.numClasses,
+  }
+}
+
+/** A picture's pixels: of PNG and JPEG the bytes that Node has, of another file what the browser makes of it. */
+async function imageOf(picture: ClientPicture): Promise<Image | ImageData> {
+  if (picture instanceof Blob) {
+    const name = picture instanceof File ? picture.name : 'the image'
+    try {
+      return decodeImage(await picture.arrayBuffer(), name)
+    } catch (error) {
+      const bitmap = await createImageBitmap(picture).catch(() => null)
+      if (!bitmap) throw error
+      return imageOf(bitmap)
+    }
+  }
+  if (!(picture instanceof ImageBitmap)) return picture
+  const canvas = new OffscreenCanvas(picture.width, picture.height)
+  canvas.getContext('2d')!.drawImage(picture, 0, 0)
+  picture.close()
+  return imageFrom(canvas)
+}
