@@ -7,9 +7,9 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { encodePng, imageDataOf, type Image } from '../src/data/index.ts'
+import { encodePng, imageDataOf, imagesOf, type Image } from '../src/data/index.ts'
 import type { RunRecord } from '../src/cli/sampling/run-record.ts'
-import type { MinorityScores } from '../src/diffusion/index.ts'
+import { processOf, scoreProcess, tweedieReconstruction, type MinorityScores } from '../src/diffusion/index.ts'
 import { bytesSource, encodeSafetensors, openSafetensors } from '../src/io/index.ts'
 import { memoryOf } from '../src/nn/index.ts'
 import { Device, mul, type Tensor } from '../src/tensor/index.ts'
@@ -196,6 +196,22 @@ describe('the shipped set', () => {
     const unrounded = await model.score(values!, { seed: 3, draws: 2 })
     unrounded.forEach((score, k) => expect(Math.abs(score / found[k] - 1)).toBeLessThan(0.05))
     expect(unrounded).not.toEqual(found)
+  })
+
+  test('reconstructions are what the scores are distances to', async () => {
+    const { images, values } = await last(model, { number: 3, steps: 2, seed: 4 })
+    const options = { seed: 3, batch: 2 }
+    const { scores, reconstructions } = await model.reconstruct(values!, options)
+    expect(scores).toEqual(await model.score(values!, options))
+    const { diffusion, t } = scoreProcess(processOf(model.description as never))
+    using x = model.device.tensor(values!, [3, 3, 32, 32])
+    const expected = model.device.scope(() =>
+      tweedieReconstruction(diffusion, model.unet, x, { t, seed: 3, samples: [0, 1, 2] }),
+    )
+    expect(reconstructions).toEqual(imagesOf(await expected.read(), expected.shape))
+    expected.dispose()
+    expect((await model.reconstruct(images, options)).reconstructions).toHaveLength(3)
+    await expect(model.reconstruct([], options)).rejects.toThrow(/^reconstruct: expected a list of images/)
   })
 
   test('two loops at once draw what each draws alone', async () => {

@@ -1,5 +1,5 @@
-import { batchOf, imageFrom, type Canvas, type Image, type Pixels } from '../data/index.ts'
-import { scoreImages, scoreProcess, type ImageSource, type ScoreStep } from '../diffusion/index.ts'
+import { batchOf, imageFrom, imagesOf, type Canvas, type Image, type Pixels } from '../data/index.ts'
+import { scoreImages, scoreProcess, type ImageSource, type ScoredImages, type ScoreStep } from '../diffusion/index.ts'
 import { unexpected } from '../errors.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { fail } from './fail.ts'
@@ -12,7 +12,7 @@ import type { Loaded } from './load.ts'
  */
 export type ScoredPictures = readonly (Image | Omit<Pixels, 'colorSpace'> | Canvas)[] | Float32Array
 
-/** What `Tweedie.score` takes: names and defaults of `tweedie score`. */
+/** What `Tweedie.score` and `Tweedie.reconstruct` take: names and defaults of `tweedie score`. */
 export interface TweedieScoreOptions {
   /** Image k of a seed gets the same noise in any batch. Default 0. */
   readonly seed?: number
@@ -46,12 +46,31 @@ const known = {
 } as const
 
 /** The scores of `Tweedie.score`. */
-export async function score(
+export const score = async (
   loaded: Loaded,
   pictures: ScoredPictures,
   options: TweedieScoreOptions,
-): Promise<Float32Array<ArrayBuffer>> {
-  refuseUnknown('score', options, known)
+): Promise<Float32Array<ArrayBuffer>> => (await scored('score', loaded, pictures, options, false)).scores
+
+/** Scores and reconstructions of `Tweedie.reconstruct`. */
+export async function reconstruct(
+  loaded: Loaded,
+  pictures: ScoredPictures,
+  options: TweedieScoreOptions,
+): Promise<{ scores: Float32Array<ArrayBuffer>; reconstructions: Image[] }> {
+  const { scores, reconstructions } = await scored('reconstruct', loaded, pictures, options, true)
+  const { inChannels, imageSize } = loaded.description.config
+  return { scores, reconstructions: imagesOf(reconstructions!, [scores.length, inChannels, imageSize, imageSize]) }
+}
+
+async function scored(
+  user: string,
+  loaded: Loaded,
+  pictures: ScoredPictures,
+  options: TweedieScoreOptions,
+  reconstructions: boolean,
+): Promise<ScoredImages> {
+  refuseUnknown(user, options, known)
   const {
     device,
     model,
@@ -61,23 +80,24 @@ export async function score(
   } = loaded
   const { seed = 0, draws, step, batch = loaded.batch, clipDenoised = true, onProgress, signal } = options
   const labels = checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' })
-  const source = sourceOf(pictures, { size: config.imageSize, channels: config.inChannels as 1 | 3 })
-  const { scores } = await scoreImages(device, model, source, {
+  const source = sourceOf(user, pictures, { size: config.imageSize, channels: config.inChannels as 1 | 3 })
+  return scoreImages(device, model, source, {
     ...scoreProcess(process, step),
     distance,
     seed,
     batch,
     clipDenoised,
+    reconstructions,
     ...(draws !== undefined && { draws }),
     ...(signal && { signal }),
     ...(labels.length > 0 && { classes: Array.from({ length: source.length }, (_, k) => cycled(labels, k)) }),
     onProgress: (some, total) => onProgress?.(some.length, total),
   })
-  return scores
 }
 
 /** Pictures as a model takes them. */
 function sourceOf(
+  user: string,
   pictures: ScoredPictures,
   { size, channels }: { readonly size: number; readonly channels: 1 | 3 },
 ): ImageSource {
@@ -88,9 +108,9 @@ function sourceOf(
     // Samples that were not clipped are a little outside; pixels of 0 to 255 far.
     const strange = pictures.find((value) => !(Math.abs(value) <= 4))
     if (strange !== undefined)
-      return fail(`score: expected values in [-1, 1], found ${strange}. A pixel p of 0 to 255 is p / 127.5 - 1.`)
+      return fail(`${user}: expected values in [-1, 1], found ${strange}. A pixel p of 0 to 255 is p / 127.5 - 1.`)
     if (!Number.isInteger(length) || length === 0)
-      return fail(`score: expected values of whole images [N, ${shape.join(', ')}], found ${pictures.length}.`)
+      return fail(`${user}: expected values of whole images [N, ${shape.join(', ')}], found ${pictures.length}.`)
     const read = async (indices: readonly number[]): Promise<Float32Array> => {
       const out = new Float32Array(indices.length * area)
       indices.forEach((k, i) => out.set(pictures.subarray(k * area, (k + 1) * area), i * area))
@@ -99,22 +119,22 @@ function sourceOf(
     return { length, shape, read }
   }
   const expected = `a list of images, or the values of a batch [N, ${shape.join(', ')}]`
-  if (!Array.isArray(pictures)) throw unexpected('score', expected, pictures)
-  if (pictures.length === 0) return fail(`score: expected ${expected}, found an empty one.`)
+  if (!Array.isArray(pictures)) throw unexpected(user, expected, pictures)
+  if (pictures.length === 0) return fail(`${user}: expected ${expected}, found an empty one.`)
   const images = pictures as Exclude<ScoredPictures, Float32Array>
   return {
     length: images.length,
     shape,
     read: async (indices) =>
       batchOf(
-        indices.map((k) => decoded(images[k])),
+        indices.map((k) => decoded(user, images[k])),
         { size, channels },
       ),
   }
 }
 
-function decoded(picture: Exclude<ScoredPictures, Float32Array>[number]): Image {
+function decoded(user: string, picture: Exclude<ScoredPictures, Float32Array>[number]): Image {
   if (typeof picture !== 'object' || picture === null || ArrayBuffer.isView(picture))
-    throw unexpected('score', 'images', picture, 'decodeImage makes one of the bytes of a PNG or JPEG.')
+    throw unexpected(user, 'images', picture, 'decodeImage makes one of the bytes of a PNG or JPEG.')
   return 'channels' in picture ? picture : imageFrom(picture)
 }

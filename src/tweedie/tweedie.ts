@@ -4,7 +4,8 @@ import type { Device } from '../tensor/index.ts'
 import { web, type Where } from './files.ts'
 import { load, type Loaded, type TweedieOptions } from './load.ts'
 import { sample, type TweedieSampleOptions, type TweedieStep } from './sample.ts'
-import { score, type ScoredPictures, type TweedieScoreOptions } from './score.ts'
+import type { Image } from '../data/index.ts'
+import { reconstruct, score, type ScoredPictures, type TweedieScoreOptions } from './score.ts'
 
 /**
  * A diffusion model that draws and scores, on a device, with its distance and perhaps a minority classifier.
@@ -109,6 +110,25 @@ export class Tweedie {
   async score(images: ScoredPictures, options: TweedieScoreOptions = {}): Promise<Float32Array<ArrayBuffer>> {
     this.#check('score')
     return score(this.#loaded, images, options)
+  }
+
+  /**
+   * The same scores, and what they are made of: of each picture the estimate of x_0 that the model makes of it once it
+   * was noised, by its first draw and of the model's size. The score is the distance between the two: of a common
+   * picture the model finds what was there, of a rare one it makes a commoner one (Um et al., ICLR 2024, Figure 1a).
+   *
+   * ```ts
+   * const { scores, reconstructions } = await model.reconstruct(images)
+   * reconstructions.forEach((image, k) => drawImage(canvases[k], image))
+   * ```
+   * @throws what {@link Tweedie.score} throws
+   */
+  async reconstruct(
+    images: ScoredPictures,
+    options: TweedieScoreOptions = {},
+  ): Promise<{ scores: Float32Array<ArrayBuffer>; reconstructions: Image[] }> {
+    this.#check('reconstruct')
+    return reconstruct(this.#loaded, images, options)
   }
 
   #check(user: string): void {
