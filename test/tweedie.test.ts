@@ -365,6 +365,71 @@ describe('where nothing is said, the defaults are those of the command line', ()
   )
 })
 
+describe('class guidance', () => {
+  const files = async (): Promise<[plain: string, ofClasses: string, classes: string, levels: string]> => [
+    await writeModel(out('plain.safetensors'), base),
+    await writeModel(out('three-classes.safetensors'), baseOfClasses),
+    await writeModel(out('classes.safetensors'), classifier, { seed: 2 }),
+    await writeModel(out('its-levels.safetensors'), classifier, { seed: 3 }),
+  ]
+
+  test.each<[string, boolean, TweedieSampleOptions, string[]]>([
+    ['to the labels', true, { labels: [2, 0] }, ['--labels', '2,0']],
+    ['to classes', false, { classifierTarget: [7], classifierScale: 3 }, ['--target', '7', '--classifier-scale', '3']],
+    [
+      'beside minority guidance and ddim',
+      true,
+      { labels: [1], classifierTarget: [4, 5], method: 'minority-guided', sampler: 'ddim' },
+      ['--labels', '1', '--target', '4,5', '--method', 'minority-guided', '--sampler', 'ddim'],
+    ],
+  ])('%s: the pictures and scores of tweedie sample', async (name, conditional, options, argv) => {
+    const [plain, ofClasses, classes, levels] = await files()
+    const path = conditional ? ofClasses : plain
+    const folder = out(`classes-${name.replaceAll(' ', '-')}`)
+    const led = options.method === undefined ? [] : ['--minority-classifier', levels]
+    const run = await tweedie([
+      ...['sample', '--model', path, '--classifier', classes, '--respacing', '3', '--number', '3', '--seed', '5'],
+      ...['--out', folder, '--save', `${folder}.safetensors`, '--backend', 'cpu', '--simd', 'plain', ...led, ...argv],
+    ])
+    expect(run.code, run.err.join('\n')).toBe(0)
+    using model = await Tweedie.load(path, { ...cpu, classifier: { file: classes }, minorityClassifier: levels })
+    const drawn = { number: 3, steps: 3, seed: 5, batch: 2, ...options }
+    const { values, scores } = await last(model, { ...drawn, scores: true })
+    expect(values).toEqual((await tensorIn(`${folder}.safetensors`, 'sample')).data)
+    const { samples } = JSON.parse(readFileSync(`${folder}/run.json`, 'utf8')) as RunRecord
+    expect([...scores!]).toEqual(samples.map(({ score }) => score))
+    // A scale of 0 leads nowhere.
+    using without = await Tweedie.load(path, { ...cpu, minorityClassifier: levels })
+    const { classifierTarget: _, classifierScale: __, ...unled } = drawn
+    expect((await last(model, { ...unled, classifierScale: 0 })).values).toEqual((await last(without, unled)).values)
+    expect(values).not.toEqual((await last(without, unled)).values)
+  })
+
+  test('what does not fit is said', async () => {
+    const [plain, , classes] = await files()
+    using model = await Tweedie.load(plain, { ...cpu, classifier: classes })
+    using without = await Tweedie.load(plain, cpu)
+    const short = { number: 1, steps: 2 }
+    const cases: [TweedieOfPages, TweedieSampleOptions, RegExp][] = [
+      [model, {}, /^The classifier leads to classes: classifierTarget says to which/],
+      [model, { classifierTarget: [] }, /^The classifier leads to classes/],
+      [model, { classifierTarget: [10] }, /^classifierTarget: the classifier's classes are 0 to 9, found 10\.$/],
+      [model, { classifierTarget: [0.5] }, /^classifierTarget: the classifier's classes are 0 to 9, found 0\.5\.$/],
+      [without, { classifierScale: 1 }, /need a classifier: Tweedie\.load\(…, \{ classifier: FILE \}\)\.$/],
+    ]
+    for (const [of, options, message] of cases)
+      await expect(last(of, { ...short, ...options })).rejects.toMatchObject({
+        code: 'option',
+        message: expect.stringMatching(message),
+      })
+    const live = model.device.stats.liveBuffers
+    for await (const { scores, finished } of model.sample({ ...short, classifierTarget: [1], scores: true }))
+      expect(scores).toHaveLength(finished)
+    expect(model.device.stats.liveBuffers).toBe(live)
+    await expect(Tweedie.load(plain, { ...cpu, classifier: plain })).rejects.toThrow(/classifier takes a classifier/)
+  })
+})
+
 describe('loading', () => {
   test('a path, its URL, a Blob and bytes are the same model; bytes are counted', async () => {
     using device = await Device.request(cpu)
@@ -618,8 +683,8 @@ describe('loading', () => {
     ],
     [
       'an option that is none',
-      () => Tweedie.load('bccd32', { classifier: 'x' } as object),
-      /^Tweedie\.load: unknown option "classifier"/,
+      () => Tweedie.load('bccd32', { clasifier: 'x' } as object),
+      /^Tweedie\.load: unknown option "clasifier"/,
     ],
     [
       'no file at all',

@@ -3,6 +3,7 @@ import { TweedieError } from '../errors.ts'
 import {
   preset as presetOf,
   presetNames,
+  type Classifier,
   type DiffusionProcess,
   type ModelDescription,
   type Preset,
@@ -15,6 +16,8 @@ import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
 import { normIn, openNet, openNorm, type OpenDistance } from './distance.ts'
 import { fail, wholeOf } from './fail.ts'
 import type { Files, Where } from './files.ts'
+import { openClasses, type OpenClasses } from './guidance-classes.ts'
+import type { Context } from './guidance-files.ts'
 import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinority } from './guidance-minority.ts'
 import { samplingNeeds, together } from './need.ts'
 import { fileOpener, type FileOpener, type FlaggedFile } from './opener.ts'
@@ -58,6 +61,11 @@ export interface TweedieOptions
    * see `configOfFlags`.
    */
   readonly flags?: string | readonly string[]
+  /**
+   * An ADM classifier of noised images, whose gradient leads every sample to its class (Dhariwal & Nichol, NeurIPS
+   * 2021). Default: none.
+   */
+  readonly classifier?: Where | DescribedFile | null
   /** The classifier of minority levels for `method: 'minority-guided'`. Default: that of the set, else none. */
   readonly minorityClassifier?: Where | MinorityClassifierFile | null
   /** For self-guidance and scores. Default: the set's feature net, else `'l2'`. */
@@ -80,6 +88,7 @@ export interface TweedieOptions
 const known = {
   preset: true,
   flags: true,
+  classifier: true,
   minorityClassifier: true,
   distance: true,
   weights: true,
@@ -102,6 +111,8 @@ export interface Loaded {
   /** The published model it is. */
   readonly preset: Preset | undefined
   readonly process: DiffusionProcess
+  /** Null without a classifier of classes. */
+  readonly classes: (Pick<OpenClasses, 'plan'> & { readonly loaded: Classifier }) | null
   /** Null without a minority classifier. `scale`: the published one, else 1. */
   readonly minority:
     | (Pick<OpenMinority, 'levels' | 'plan'> & { readonly loaded: LoadedMinority; readonly scale: number })
@@ -131,7 +142,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
     while (held.length > 0) held.pop()!.dispose()
   }
   try {
-    const { file, config, preset, process, minority, net } = await openAll(files, opener, what, options)
+    const { file, config, preset, process, classes, minority, net } = await openAll(files, opener, what, options)
     const { device, batch } = await deviceFor(options, (count, guided) => {
       const images = { batch: count, size: [config.imageSize, config.imageSize] as const, gradient: guided }
       return together(
@@ -139,7 +150,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
           model: config,
           images,
           distances: net.needs(images),
-          guidances: minority ? [minority.needs(images)] : [],
+          guidances: [classes, minority].flatMap((guidance) => (guidance ? [guidance.needs(images)] : [])),
           guide: guided ? { draws: 1, through: 'first' } : null,
         }),
       )
@@ -148,6 +159,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
     // The small file first: what is wrong with it shows before the large ones are read.
     const { distance } = hold(await net.load(device, opener.reading()))
     const model = hold((await opener.load(device, file, options.signal)) as UNet)
+    const classifier = classes && (await classes.load(device, hold, options.signal))
     const loaded = minority && (await minority.load(device, hold, options.signal))
     const scale = minorityScaleOf(undefined, publishedMinority(opener.presetOf('minority-classifier'), preset))
     return {
@@ -159,6 +171,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
       distance,
       batch,
       dispose,
+      classes: classes && classifier && { plan: classes.plan, loaded: classifier },
       minority: minority && loaded && { plan: minority.plan, levels: minority.levels, loaded, scale },
     }
   } catch (error) {
@@ -196,15 +209,24 @@ async function openAll(files: Files, opener: FileOpener, what: Where, options: T
         "'64x64_diffusion' }, or with which flags it was trained.",
     )
   const process = processOf({ config, diffusion })
+  const context = { process, model: config, opener }
+  const classes = options.classifier ? await classesIn(options.classifier, context) : null
   const classifier =
     options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
-  const minority =
-    classifier === null ? null : await openMinority(minorityFiles(classifier), { process, model: config, opener })
+  const minority = classifier === null ? null : await openMinority(minorityFiles(classifier), context)
   const net = await openDistance(options.distance ?? (set ? 'features' : 'l2'), opener, {
     model: config,
     features: () => shipped(bccd32.features),
   })
-  return { file, config, preset: published === undefined ? undefined : presetOf(published), process, minority, net }
+  return {
+    file,
+    config,
+    preset: published === undefined ? undefined : presetOf(published),
+    process,
+    classes,
+    minority,
+    net,
+  }
 }
 
 function shippedFile(name: string, { shipped }: Files, { weights }: TweedieOptions): Where {
@@ -244,6 +266,13 @@ function notThere(cause: unknown, { weights }: TweedieOptions): never {
       "in Tweedie.load('bccd32', { weights: 'node_modules/tweedie/weights' }).",
     { cause },
   )
+}
+
+function classesIn(given: Where | DescribedFile, context: Context<FlaggedFile>): Promise<OpenClasses> {
+  const { file, preset = null, flags, extractor } = described('classifier', given)
+  if (extractor !== undefined)
+    fail('classifier: it reads the pixels; one that reads the features of an extractor is a minorityClassifier.')
+  return openClasses({ where: file, flags }, preset, context)
 }
 
 function minorityFiles(given: Where | MinorityClassifierFile): MinorityFiles<FlaggedFile> {

@@ -31,6 +31,7 @@ const called: Readonly<Record<string, string>> = {
   extractor: 'minorityClassifier.extractor',
   'minority-target': 'target',
   'minority-tilt': "target 'tilt'",
+  target: 'classifierTarget',
 }
 
 /** `onProgress` is told of the bytes of all files together. */

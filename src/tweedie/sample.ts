@@ -11,9 +11,19 @@ import { TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { checkFinite, drawing } from './drawing.ts'
 import { fail, wholeOf } from './fail.ts'
+import type { Lead } from './guidance-files.ts'
 import { checkLabels, labelsOf } from './labels.ts'
 import type { Loaded } from './load.ts'
-import { boostAndSkipOf, checkSteps, guideOf, respacingOf, samplerOf, type DrawSettings } from './settings.ts'
+import { scorer } from './score-samples.ts'
+import {
+  boostAndSkipOf,
+  checkSteps,
+  classifierScaleOf,
+  guideOf,
+  respacingOf,
+  samplerOf,
+  type DrawSettings,
+} from './settings.ts'
 
 const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const
 
@@ -47,6 +57,13 @@ export interface TweedieSampleOptions {
   /** Weight of minority guidance. Default: the published one, else 1. */
   readonly scale?: number
   /**
+   * With a `classifier`, which leads every sample: the classes it leads to, in order; fewer than samples start over.
+   * Default: `labels`.
+   */
+  readonly classifierTarget?: readonly number[]
+  /** Weight of class guidance; 0: none. Default: the published one, else 1. */
+  readonly classifierScale?: number
+  /**
    * Adds self-guidance to any method. Defaults: the model's published figures, else CelebA's, and the model's distance.
    */
   readonly selfGuidance?: SelfGuidanceOptions
@@ -65,6 +82,8 @@ export interface TweedieSampleOptions {
   readonly batch?: number
   /** Also the estimates of what is being drawn, after each step; a number: after every so many. Default false. */
   readonly preview?: boolean | number
+  /** Also the minority score of each finished sample: `TweedieStep.scores`. Default false. */
+  readonly scores?: boolean
   /** Also how far guidance moves each pixel, after each step that is guided: `TweedieStep.pushes`. Default false. */
   readonly pushes?: boolean
   /** Ends sampling: the loop throws the signal's reason, and nothing stays on the device. */
@@ -81,6 +100,8 @@ const known = {
   labels: true,
   target: true,
   scale: true,
+  classifierTarget: true,
+  classifierScale: true,
   selfGuidance: true,
   boost: true,
   skip: true,
@@ -88,6 +109,7 @@ const known = {
   guidances: true,
   batch: true,
   preview: true,
+  scores: true,
   pushes: true,
   signal: true,
 } as const
@@ -105,6 +127,11 @@ export interface TweedieStep {
   readonly images: readonly Image[]
   /** How many of `images` are finished. */
   readonly finished: number
+  /**
+   * With `scores` the minority score of each finished picture; higher is rarer. Of the samples as numbers, by the
+   * model's distance and the run's seed: those of `tweedie sample`.
+   */
+  readonly scores?: Float32Array<ArrayBuffer>
   /**
    * With `pushes`, after a step that anything guided: how far guidance moved each pixel of the mean of x_{t-1}, [H * W]
    * of each picture of the batch that is being drawn (the last of `images` with `preview`). The norm over channels, in
@@ -126,21 +153,13 @@ export async function* sample(
     device,
     model,
     description: { config },
-    minority,
   } = loaded
   const settings = settingsOf(loaded, options)
   const { number = 16, batch = loaded.batch, preview = false, pushes = false, signal, guidances = () => [] } = options
   const every = typeof preview === 'number' ? wholeOf('preview', preview) : preview ? 1 : Infinity
   wholeOf('batch', batch)
-  const lead =
-    minority && ledByMinority(options)
-      ? minority.plan({
-          target: targetOf(options.target),
-          scale: options.scale ?? minority.scale,
-          labels: settings.labels,
-          seed: settings.seed,
-        })
-      : null
+  const leads = leadsOf(loaded, options, settings)
+  const score = options.scores ? scorer(settings, { seed: settings.seed, distance: loaded.distance }) : null
   const tools = {
     device,
     model,
@@ -150,46 +169,83 @@ export async function* sample(
 
   const area = tools.shape.reduce((a, b) => a * b, 1)
   const values = roomFor(number, area)
+  const scores = new Float32Array(number)
   const images: Image[] = []
   let before = 0
   for (let begin = 0; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
     const shape = [samples.length, ...tools.shape]
     const y = labelsOf(settings.labels, samples)
-    const led = lead ? [lead(minority!.loaded, samples, y).guidance, ...guidances(samples, y)] : guidances(samples, y)
+    const led = [...leads(loaded, samples, y).map(({ guidance }) => guidance), ...guidances(samples, y)]
     const { total: each, steps } = drawing(tools, settings, samples, { guidances: led, pushes, signal })
     const total = each * Math.ceil(number / batch)
+    const finished = () => ({ finished: images.length, ...(score && { scores: scores.slice(0, images.length) }) })
     for await (const { done, x, predXStart, push } of steps) {
       check()
       const moved = push && { pushes: eachOf(await push.read(), samples.length) }
       const progress = { done: before + done, total, ...moved }
       if (done < each) {
         const shown = done % every === 0 ? imagesOf(await predXStart.read(), shape) : []
-        yield { ...progress, images: [...images, ...shown], finished: images.length }
+        yield { ...progress, images: [...images, ...shown], ...finished() }
         check()
         continue
       }
       const last = await x.read()
-      checkFinite(
-        'The samples hold',
-        last,
-        samples,
-        'Take a smaller weight, scale or boost; if there is none, the weights are damaged, or of ' +
-          'another network or preset.',
-      )
+      checkFinite('The samples hold', last, samples, tooStrong)
+      if (score) {
+        using drawn = device.tensor(last, shape)
+        const found = await score(model, drawn, samples, y)
+        checkFinite('The minority scores are', found, samples, tooStrong)
+        scores.set(found, begin)
+      }
       values.set(last, begin * area)
       images.push(...imagesOf(last, shape))
-      yield { ...progress, images: [...images], finished: images.length, ...(images.length === number && { values }) }
+      yield { ...progress, images: [...images], ...finished(), ...(images.length === number && { values }) }
     }
     before += each
   }
 }
+
+const tooStrong =
+  'Take a smaller weight, scale or boost; if there is none, the weights are damaged, or of another network or preset.'
 
 /** The values of each of `n` samples, in memory of their own, so that a worker may transfer them. */
 const eachOf = (values: Float32Array<ArrayBuffer>, n: number): Float32Array<ArrayBuffer>[] => {
   const each = values.length / n
   return Array.from({ length: n }, (_, i) => values.slice(i * each, (i + 1) * each))
 }
+
+/** What leads the samples of a batch by the loaded classifiers, in the order of their sum. */
+type Leads = (loaded: Loaded, samples: readonly number[], y: readonly number[] | undefined) => Lead[]
+
+function leadsOf({ preset, classes, minority }: Loaded, options: TweedieSampleOptions, settings: DrawSettings): Leads {
+  const { labels, seed } = settings
+  const { classifierTarget, classifierScale } = options
+  if (!classes && (classifierTarget !== undefined || classifierScale !== undefined))
+    fail('classifierScale and classifierTarget need a classifier: Tweedie.load(…, { classifier: FILE }).')
+  const byClass =
+    classes &&
+    classifierScale !== 0 &&
+    classes.plan({
+      target: classTarget(classifierTarget ?? labels),
+      scale: classifierScaleOf(classifierScale, preset),
+    })
+  const byLevel =
+    minority &&
+    ledByMinority(options) &&
+    minority.plan({ target: targetOf(options.target), scale: options.scale ?? minority.scale, labels, seed })
+  return (loaded, samples, y) => [
+    ...(byClass ? [byClass(loaded.classes!.loaded, samples, y)] : []),
+    ...(byLevel ? [byLevel(loaded.minority!.loaded, samples, y)] : []),
+  ]
+}
+
+const classTarget = (target: unknown): readonly number[] =>
+  Array.isArray(target) && target.length > 0
+    ? target
+    : fail(
+        'The classifier leads to classes: classifierTarget says to which, as in [3, 8], or classifierScale 0 to none.',
+      )
 
 const ledByMinority = ({ method, target, scale }: TweedieSampleOptions): boolean =>
   method === 'minority-guided' || target !== undefined || scale !== undefined

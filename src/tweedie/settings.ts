@@ -117,6 +117,10 @@ export function publishedMinority(name: string | undefined, model: Preset | unde
 export const minorityScaleOf = (asked: number | undefined, published: Preset | undefined): number =>
   asked ?? published?.sampling.minority?.scale ?? 1
 
+/** The scale of class guidance that is asked for, else the published one, else 1. */
+export const classifierScaleOf = (asked: number | undefined, preset: Preset | undefined): number =>
+  asked ?? preset?.sampling.classifier?.scale ?? 1
+
 /** Refuses to leave out every step, and a self-guidance that guides none. `called`: an option as its user writes it. */
 export function checkSteps(
   { process, respacing, skip, guide }: Pick<DrawSettings, 'process' | 'respacing' | 'skip' | 'guide'>,

@@ -5,7 +5,13 @@
 import { resolve } from 'node:path'
 import type { Preset } from '../../nn/index.ts'
 import type { MinorityFiles, MinorityTarget } from '../../tweedie/guidance-minority.ts'
-import { guideOf, minorityScaleOf, publishedMinority, type GuideSettings } from '../../tweedie/settings.ts'
+import {
+  classifierScaleOf,
+  guideOf,
+  minorityScaleOf,
+  publishedMinority,
+  type GuideSettings,
+} from '../../tweedie/settings.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import type { KnownFiles } from './known-files.ts'
 import {
@@ -351,7 +357,7 @@ function classifierSettings(
   const target =
     args.get('target') ??
     (labels.length > 0 ? labels : fail('--classifier needs --target: the class it leads to, as in --target 1.'))
-  const scale = args.get('classifier-scale') ?? preset?.sampling.classifier?.scale ?? 1
+  const scale = classifierScaleOf(args.get('classifier-scale'), preset)
   return { file: resolve(args.required('classifier')), preset: args.get('classifier-preset') ?? null, target, scale }
 }
 

@@ -10,6 +10,7 @@ import { TweedieError } from '../../errors.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { checkFinite, drawing } from '../../tweedie/drawing.ts'
 import { cycled, labelsOf } from '../../tweedie/labels.ts'
+import { scorer, type Scorer } from '../../tweedie/score-samples.ts'
 import { departures, sayDepartures } from './departures.ts'
 import { sha256Of } from '../files.ts'
 import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
@@ -24,7 +25,6 @@ import {
   type FinishedSample,
   type RunRecord,
 } from './run-record.ts'
-import { scorer, type Scorer } from './score-samples.ts'
 import type { Session } from '../session.ts'
 import type { Setup } from './setup.ts'
 import { measureKernels, useKernels, type Kernels } from './tune.ts'

@@ -4,12 +4,11 @@
  * device is asked for; then they are loaded; then each batch asks for its guidance, whose targets depend on the
  * samples' numbers and not on the batch.
  */
-import { attributeGuidance, classifierGuidance, classifierLogits, randomAttributes } from '../../diffusion/index.ts'
+import { attributeGuidance, classifierLogits, randomAttributes } from '../../diffusion/index.ts'
 import type { UNetConfig } from '../../nn/index.ts'
 import { checkPixels, classifierFile, load, needOf, type ImageNeed } from '../../tweedie/guidance-files.ts'
+import { openClasses } from '../../tweedie/guidance-classes.ts'
 import { openMinority as openMinorityFiles } from '../../tweedie/guidance-minority.ts'
-import { cycled } from '../../tweedie/labels.ts'
-import { fail } from '../arguments.ts'
 import type { Context, OpenGuidance, Opener } from './guidance-files.ts'
 import { openSehwag } from './guidance-sehwag.ts'
 import type { SampleSettings } from '../options/sample.ts'
@@ -34,31 +33,16 @@ export async function openGuidances(
 }
 
 async function openClassifier(
-  { file: path, preset, target, scale }: ClassifierSettings,
+  { file, preset, target, scale }: ClassifierSettings,
   context: Context,
 ): Promise<OpenGuidance> {
-  const file = await classifierFile('classifier', path, preset, context)
-  checkPixels(
-    file,
-    context,
-    ': a classifier of features is a minority classifier, for --minority-classifier with its --extractor',
-  )
-  const { outChannels } = file.description.config
-  const bad = target.find((k) => k >= outChannels)
-  if (bad !== undefined) fail(`--target: the classifier's classes are 0 to ${outChannels - 1}, found ${bad}.`)
+  const opened = await openClasses(file, preset, context)
+  const lead = opened.plan({ target, scale })
   return {
-    needs: [needOf(file, context.images)],
+    needs: opened.needs(context.images),
     load: async (device, hold, signal) => {
-      const classifier = hold(await load(device, file, context.opener, signal))
-      return {
-        name: 'classifier',
-        lead: (samples, y) => ({
-          guidance: classifierGuidance(classifierLogits(classifier, y ? { y } : {}), {
-            target: samples.map((k) => cycled(target, k)),
-            scale,
-          }),
-        }),
-      }
+      const classifier = await opened.load(device, hold, signal)
+      return { name: 'classifier', lead: (samples, y) => lead(classifier, samples, y) }
     },
   }
 }

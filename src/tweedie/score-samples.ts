@@ -1,9 +1,10 @@
 /** Minority scores of samples as they are drawn: in the reference's 100 steps, at the schedule's default strength. */
-import { minorityScore, scoreProcess, type Distance } from '../../diffusion/index.ts'
-import type { UNet } from '../../nn/index.ts'
-import type { Tensor } from '../../tensor/index.ts'
-import type { ProcessSettings } from '../../tweedie/settings.ts'
+import { minorityScore, scoreProcess, type Distance } from '../diffusion/index.ts'
+import type { UNet } from '../nn/index.ts'
+import type { Tensor } from '../tensor/index.ts'
+import type { ProcessSettings } from './settings.ts'
 
+/** Scores a batch; `y`: its classes. */
 export type Scorer = (
   model: UNet,
   images: Tensor,
