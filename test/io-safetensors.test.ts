@@ -1,8 +1,5 @@
 /** The safetensors reader and writer, the sources they read from, and files: what they give, and what they refuse. */
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import fc from 'fast-check'
@@ -15,7 +12,6 @@ import {
   encodeSafetensors,
   openCheckpoint,
   openFile,
-  urlSource,
   writeFileAtomic,
 } from '../src/io/index.node.ts'
 import type { ByteSource, WritableData } from '../src/io/index.node.ts'
@@ -365,88 +361,6 @@ describe('sources', () => {
     const sparse = await openFile(join(folder, 'sparse'))
     await refuses(sparse.read(0, 2 ** 42), 'out-of-memory', 'sparse: 4096.0 GiB of it are needed at once')
     await sparse.close()
-  })
-
-  describe('a URL', () => {
-    let server: Server, ranges: (string | undefined)[]
-    /** `mode`: how the server treats a Range. */
-    const serve = async (mode: 'ranges' | 'ignores' | 'hides' | 'short') => {
-      ranges = []
-      server = createServer((request, response) => {
-        ranges.push(request.headers.range)
-        const match = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
-        if (request.url !== '/w') response.writeHead(404).end()
-        else if (!match || mode === 'ignores') response.end(bytes)
-        else {
-          const [from, to] = [Number(match[1]), Number(match[2]) + (mode === 'short' && match[2] !== '0' ? 0 : 1)]
-          const headers = mode === 'hides' ? undefined : { 'Content-Range': `bytes ${from}-${to - 1}/${bytes.length}` }
-          response.writeHead(206, headers).end(bytes.subarray(from, to))
-        }
-      })
-      await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
-      return `http://127.0.0.1:${(server.address() as AddressInfo).port}/w`
-    }
-    afterEach(async () => {
-      await new Promise((done) => {
-        server.closeAllConnections()
-        server.close(done)
-      })
-    })
-    test('no server there', async () => {
-      const url = await serve('ranges')
-      await new Promise((done) => server.close(done))
-      await refuses(
-        urlSource(url),
-        'format',
-        `${url}: reading failed (fetch failed, ECONNREFUSED): is the server there`,
-      )
-    })
-
-    test('is read by ranges', async () => {
-      const source = await urlSource(await serve('ranges'))
-      expect(await read(source)).toEqual(Float32Array.of(1, 2))
-      expect(ranges.length).toBeGreaterThan(2)
-      expect(ranges.every((range) => range !== undefined)).toBe(true)
-      expect(ranges).toContain(`bytes=${bytes.length - 8}-${bytes.length - 1}`)
-    })
-
-    test('is read whole, once, where the server ignores ranges', async () => {
-      expect(await read(await urlSource(await serve('ignores')))).toEqual(Float32Array.of(1, 2))
-      expect(ranges).toHaveLength(1)
-    })
-
-    test('is read whole where the server hides the size', async () => {
-      expect(await read(await urlSource(await serve('hides')))).toEqual(Float32Array.of(1, 2))
-      expect(ranges).toEqual(['bytes=0-0', undefined])
-    })
-
-    test('that answers wrongly is refused', async () => {
-      const url = await serve('short')
-      await refuses(urlSource(url.replace('/w', '/x')), 'option', '404')
-      await refuses(read(await urlSource(url)), 'format', '9 bytes at offset 0', '8 bytes')
-    })
-
-    test('that does not answer is refused', async () => {
-      const url = await serve('ranges')
-      const source = await urlSource(url)
-      await new Promise((done) => {
-        server.closeAllConnections()
-        server.close(done)
-      })
-      await refuses(source.read(0, 8), 'format', url)
-      await serve('ranges')
-    })
-
-    test('can be aborted', async () => {
-      const url = await serve('ranges')
-      const reason = new Error('enough')
-      await expect(urlSource(url, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
-      const source = await urlSource(url)
-      const controller = new AbortController()
-      const reading = source.read(0, 8, controller.signal)
-      controller.abort(reason)
-      await expect(reading).rejects.toBe(reason)
-    })
   })
 })
 

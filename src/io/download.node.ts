@@ -11,6 +11,7 @@ import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'nod
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { TweedieError } from '../errors.ts'
+import { lengthOf, rangeOf, validatorOf } from './http.ts'
 import { aCount, aText, anyOf, fieldsOf, oneOf, parseJson } from './json.ts'
 import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 
@@ -207,8 +208,8 @@ async function attempt(url: string, part: string, { signal, onProgress }: Downlo
   // With neither a validator nor a length nothing tells whether the rest belongs to the same file.
   const resumes = known !== null && size > 0 && (known.validator ?? known.total) !== null
   const response = await ask(url, signal, resumes ? { size, validator: known.validator } : null)
-  const offset = resumes && response.status === 206 ? rangeStart(response) : null
-  const goesOn = resumes && offset === size && totalOf(response) === known.total
+  const range = resumes && response.status === 206 ? rangeOf(response) : null
+  const goesOn = resumes && range?.start === size && range.total === known.total
   if (!goesOn && response.status !== 200) {
     await response.body?.cancel()
     if (!resumes)
@@ -293,33 +294,6 @@ async function ask(
 /** `fetch` itself says "fetch failed" and hides why. */
 const reasonOf = ({ message, cause }: Error): string =>
   cause instanceof Error ? `${message}: ${cause.message}` : message
-
-/** Bytes of the body, null where it is not said or is that of a compressed body. */
-function lengthOf({ headers }: Response): number | null {
-  const length = headers.get('content-length')
-  const encoding = headers.get('content-encoding') ?? 'identity'
-  return length === null || !/^\d+$/.test(length) || encoding !== 'identity' ? null : Number(length)
-}
-
-/** `If-Range` takes no weak ETag. */
-function validatorOf({ headers }: Response): string | null {
-  const etag = headers.get('etag')
-  return etag !== null && !etag.startsWith('W/') ? etag : headers.get('last-modified')
-}
-
-/** `Content-Range: bytes 500-999/1000`. */
-const contentRange = ({ headers }: Response): RegExpExecArray | null =>
-  /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get('content-range') ?? '')
-
-const rangeStart = (response: Response): number | null => {
-  const start = contentRange(response)?.[1]
-  return start === undefined ? null : Number(start)
-}
-
-const totalOf = (response: Response): number | null => {
-  const total = contentRange(response)?.[2]
-  return total === undefined || total === '*' ? null : Number(total)
-}
 
 async function sha256OfFile(path: string, signal: AbortSignal | undefined): Promise<string> {
   const hash = createHash('sha256')

@@ -6,8 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { TweedieError } from '../errors.ts'
 import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
-import { checkRange } from './source.ts'
-import type { ByteSource } from './source.ts'
+import { checkRange, roomFor, type ByteSource } from './source.ts'
 
 /** Node reads at most 2^31 - 1 bytes at once; shorter pieces also bound how long an abort has to wait. */
 const piece = 2 ** 24
@@ -111,20 +110,6 @@ async function whatHas(folder: string, ending = ''): Promise<string> {
   return shown.length === 0
     ? `${called} is empty.`
     : `${called} has ${shown.slice(0, 8).join(', ')}${shown.length > 8 ? ` and ${shown.length - 8} more` : ''}.`
-}
-
-/** Node 20 holds at most 4 GiB in one piece, whatever the machine has. */
-function roomFor(path: string, length: number): Uint8Array<ArrayBuffer> {
-  try {
-    return new Uint8Array(length)
-  } catch (cause) {
-    throw new TweedieError(
-      'out-of-memory',
-      `${path}: ${(length / 2 ** 30).toFixed(1)} GiB of it are needed at once, for which there is no room in ` +
-        'memory: use smaller pieces.',
-      { cause },
-    )
-  }
 }
 
 /**

@@ -12,43 +12,63 @@ export async function sha256OfBytes(...parts: readonly Uint8Array<ArrayBuffer>[]
 
 /** The hash of all parts, one after the other, in hexadecimal; text counts as its UTF-8 bytes. */
 export function sha256(...parts: readonly (Uint8Array | string)[]): string {
-  const primes = firstPrimes(64)
-  const fraction = (root: number): number => Math.floor((root % 1) * 2 ** 32) | 0
-  const constants = Int32Array.from(primes, (p) => fraction(Math.cbrt(p)))
-  const state = Int32Array.from(primes.slice(0, 8), (p) => fraction(Math.sqrt(p)))
-  const words = new Int32Array(64)
-  const block = new Uint8Array(64)
-  const view = new DataView(block.buffer)
-  let filled = 0
-  let length = 0
-  const feed = (bytes: Uint8Array): void => {
-    length += bytes.length
-    for (let at = 0; at < bytes.length; ) {
-      const taken = Math.min(64 - filled, bytes.length - at)
-      block.set(bytes.subarray(at, at + taken), filled)
-      at += taken
-      filled += taken
-      if (filled < 64) continue
-      compress(state, view, words, constants)
-      filled = 0
-    }
+  const hash = new Sha256()
+  for (const part of parts) hash.update(typeof part === 'string' ? new TextEncoder().encode(part) : part)
+  return hash.digest()
+}
+
+/** A hash of bytes that come one after another, of a download, say: the platform hashes only what is all there. */
+export class Sha256 {
+  readonly #constants: Int32Array
+  readonly #state: Int32Array
+  readonly #words = new Int32Array(64)
+  readonly #block = new Uint8Array(64)
+  #filled = 0
+  #length = 0
+
+  constructor() {
+    const primes = firstPrimes(64)
+    const fraction = (root: number): number => Math.floor((root % 1) * 2 ** 32) | 0
+    this.#constants = Int32Array.from(primes, (p) => fraction(Math.cbrt(p)))
+    this.#state = Int32Array.from(primes.slice(0, 8), (p) => fraction(Math.sqrt(p)))
   }
-  for (const part of parts) feed(typeof part === 'string' ? new TextEncoder().encode(part) : part)
-  // A one bit, zeros, and the number of bits as 64 bits, up to the end of a block.
-  const bits = length * 8
-  const padding = new Uint8Array((filled < 56 ? 56 : 120) - filled + 8)
-  padding[0] = 0x80
-  const end = new DataView(padding.buffer)
-  end.setUint32(padding.length - 8, Math.floor(bits / 2 ** 32))
-  end.setUint32(padding.length - 4, bits >>> 0)
-  feed(padding)
-  return Array.from(state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('')
+
+  /** Takes more bytes. */
+  update(bytes: Uint8Array): void {
+    this.#length += bytes.length
+    let at = 0
+    if (this.#filled > 0) {
+      at = Math.min(64 - this.#filled, bytes.length)
+      this.#block.set(bytes.subarray(0, at), this.#filled)
+      this.#filled += at
+      if (this.#filled < 64) return
+      compress(this.#state, this.#block, 0, this.#words, this.#constants)
+    }
+    for (; at + 64 <= bytes.length; at += 64) compress(this.#state, bytes, at, this.#words, this.#constants)
+    this.#block.set(bytes.subarray(at))
+    this.#filled = bytes.length - at
+  }
+
+  /** The hash of all bytes, in hexadecimal. It takes no more after that. */
+  digest(): string {
+    // A one bit, zeros, and the number of bits as 64 bits, up to the end of a block.
+    const bits = this.#length * 8
+    const padding = new Uint8Array((this.#filled < 56 ? 56 : 120) - this.#filled + 8)
+    padding[0] = 0x80
+    const end = new DataView(padding.buffer)
+    end.setUint32(padding.length - 8, Math.floor(bits / 2 ** 32))
+    end.setUint32(padding.length - 4, bits >>> 0)
+    this.update(padding)
+    return Array.from(this.#state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('')
+  }
 }
 
 const rotated = (x: number, by: number): number => (x >>> by) | (x << (32 - by))
 
-function compress(state: Int32Array, block: DataView, w: Int32Array, constants: Int32Array): void {
-  for (let i = 0; i < 16; i++) w[i] = block.getInt32(4 * i)
+/** Takes the 64 bytes from `at`. */
+function compress(state: Int32Array, bytes: Uint8Array, at: number, w: Int32Array, constants: Int32Array): void {
+  for (let i = 0; i < 16; i++, at += 4)
+    w[i] = (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]
   for (let i = 16; i < 64; i++) {
     const near = w[i - 2]
     const far = w[i - 15]

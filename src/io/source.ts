@@ -2,8 +2,8 @@ import { TweedieError, unexpected } from '../errors.ts'
 
 /**
  * Random access to immutable bytes, which a checkpoint is read from by ranges and never as a whole: a checkpoint of
- * many gigabytes costs the memory of its largest tensor, and a header is read over the network without the weights
- * behind it. Write your own for storage that {@link bytesSource}, {@link blobSource}, {@link urlSource} and Node's
+ * many gigabytes costs the memory of its largest tensor, and a header is read over the network without most of what
+ * lies behind it. Write your own for storage that {@link bytesSource}, {@link blobSource}, {@link urlSource} and Node's
  * `openFile` do not read.
  */
 export interface ByteSource {
@@ -29,6 +29,23 @@ export function checkRange(source: { name: string; size: number }, offset: numbe
     `${source.name}: expected ${length} bytes at offset ${offset}, found the end of the ` +
       `file at ${source.size}. It is cut short or damaged: get it again`,
   )
+}
+
+/**
+ * Memory for `length` bytes of what `name` says. Throws 'out-of-memory' where a host holds no array of that size:
+ * Node 20 up to 4 GiB, browsers 2 GiB or less.
+ */
+export function roomFor(name: string, length: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(length)
+  } catch (cause) {
+    throw new TweedieError(
+      'out-of-memory',
+      `${name}: ${(length / 2 ** 30).toFixed(1)} GiB of it are needed at once, for which there is no room in ` +
+        'memory: use smaller pieces.',
+      { cause },
+    )
+  }
 }
 
 /** The same bytes for reading numbers out of them. */
@@ -69,7 +86,10 @@ export function bytesSource(file: Uint8Array | ArrayBuffer, name = 'bytes'): Byt
   }
 }
 
-/** A Blob, or the File a person picked in a browser. Its bytes stay on disk until they are read. */
+/**
+ * A Blob, or the File a person picked in a browser. Its bytes stay on disk until they are read. A read rejects with
+ * code 'format' for a file that was changed or removed since.
+ */
 export function blobSource(blob: Blob): ByteSource {
   if (typeof blob?.slice !== 'function' || typeof blob.size !== 'number')
     throw unexpected('blobSource', 'a Blob or a File', blob)
@@ -83,88 +103,12 @@ export function blobSource(blob: Blob): ByteSource {
       const buffer = await blob
         .slice(offset, offset + length)
         .arrayBuffer()
-        .catch((cause: unknown) => failed(name, signal, cause))
+        .catch((cause: unknown) => {
+          const why = cause instanceof Error ? cause.message : String(cause)
+          throw new TweedieError('format', `${name}: reading failed (${why}): was it changed or removed?`, { cause })
+        })
       signal?.throwIfAborted()
       return new Uint8Array(buffer)
     },
   }
-}
-
-/**
- * A file on a web server, read by ranges. A server that ignores `Range`, or one of another origin that does not expose
- * `Content-Range`, gets one request for the whole file instead.
- *
- * `signal` aborts opening; each later read takes its own. Rejects with code 'option' when the server refuses (the URL
- * is wrong), 'format' when the transfer fails.
- */
-export async function urlSource(url: string | URL, { signal }: { signal?: AbortSignal } = {}): Promise<ByteSource> {
-  const name = String(url)
-  const first = await get(name, signal, 'bytes=0-0')
-  const size = totalOf(first)
-  if (first.status !== 206 || size === undefined) {
-    // 416 is what a server with ranges says of an empty file.
-    const whole = first.status === 200 ? first : await get(name, signal)
-    return bytesSource(await bodyOf(whole, name, signal), name)
-  }
-  await bodyOf(first, name, signal)
-  return {
-    name,
-    size,
-    async read(offset, length, signal) {
-      signal?.throwIfAborted()
-      checkRange({ name, size }, offset, length)
-      if (length === 0) return new Uint8Array(0)
-      const response = await get(name, signal, `bytes=${offset}-${offset + length - 1}`)
-      const bytes = await bodyOf(response, name, signal)
-      if (response.status !== 206 || bytes.byteLength !== length || (totalOf(response) ?? size) !== size) {
-        throw new TweedieError(
-          'format',
-          `${name}: expected ${length} bytes at offset ${offset} of ${size}, found status ` +
-            `${response.status} with ${bytes.byteLength} bytes of ${totalOf(response)}. The file ` +
-            'changed while it was read?',
-        )
-      }
-      return bytes
-    },
-  }
-}
-
-/** `Content-Range: bytes 0-0/1234` → 1234. */
-function totalOf(response: Response): number | undefined {
-  const total = /^bytes [^/]*\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1]
-  return total === undefined ? undefined : Number(total)
-}
-
-async function get(url: string, signal: AbortSignal | undefined, range?: string): Promise<Response> {
-  const headers = range === undefined ? undefined : { Range: range }
-  const response = await fetch(url, { headers, signal }).catch((cause: unknown) => failed(url, signal, cause))
-  if (response.ok || (range !== undefined && response.status === 416)) return response
-  await response.body?.cancel()
-  throw new TweedieError(
-    'option',
-    `${url}: the server answered ${response.status} ${response.statusText}. Check the URL`,
-  )
-}
-
-async function bodyOf(
-  response: Response,
-  url: string,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const buffer = await response.arrayBuffer().catch((cause: unknown) => failed(url, signal, cause))
-  signal?.throwIfAborted()
-  return new Uint8Array(buffer)
-}
-
-function failed(url: string, signal: AbortSignal | undefined, cause: unknown): never {
-  signal?.throwIfAborted()
-  // fetch says "fetch failed", and why in its cause: ECONNREFUSED, ENOTFOUND.
-  const why = (cause as { cause?: { code?: unknown } } | undefined)?.cause?.code
-  throw new TweedieError(
-    'format',
-    `${url}: reading failed (${cause instanceof Error ? cause.message : String(cause)}` +
-      `${typeof why === 'string' ? `, ${why}` : ''}): ` +
-      'is the server there, and does a page of another origin have its permission (CORS)?',
-    { cause },
-  )
 }

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join, parse } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openFile } from '../io/index.node.ts'
-import { fromWeb, type Files } from './files.ts'
+import { web, type Files } from './files.ts'
 
 const isWeb = (where: string | URL): boolean => /^https?:/i.test(String(where))
 const pathOf = (where: string | URL): string =>
@@ -10,7 +10,7 @@ const pathOf = (where: string | URL): string =>
 
 /** Files of Node: on disk by path or `file:` URL, on the web by `http(s):`, and the shipped ones in the package. */
 export const nodeFiles: Files & { readonly shipped: URL } = {
-  open: (where, signal) => (isWeb(where) ? fromWeb(where, signal) : openFile(pathOf(where))),
+  open: (where, signal) => (isWeb(where) ? web.open(where, signal) : openFile(pathOf(where))),
   async jsonBeside(where) {
     if (isWeb(where)) return undefined
     const { dir, name } = parse(pathOf(where))

@@ -31,7 +31,7 @@ export const web: Files = {
         `${String(where)} is no URL, and this entry of the package knows no paths: import Tweedie from ` +
           "'tweedie' or 'tweedie/node'.",
       )
-    return fromWeb(where, signal)
+    return urlSource(where, signal ? { signal } : {})
   },
   jsonBeside: async () => undefined,
   shipped: null,
@@ -52,45 +52,4 @@ export async function openWhere(files: Files, where: Where, signal?: AbortSignal
   if (tag(where) === 'ArrayBuffer') return bytesSource(new Uint8Array(where as ArrayBuffer))
   if (['Blob', 'File'].includes(tag(where))) return blobSource(where as Blob)
   throw unexpected('Tweedie.load', 'a path, a URL, a Blob or the bytes of a file', where)
-}
-
-/** A small file of a web server comes in few pieces: by tensors it would be hundreds of requests. */
-const small = 64 * 2 ** 20
-const piece = 4 * 2 ** 20
-
-/** A file of a web server. */
-export async function fromWeb(url: string | URL, signal?: AbortSignal): Promise<ByteSource> {
-  const source = await urlSource(url, signal ? { signal } : {})
-  return source.size <= small ? inPieces(source) : source
-}
-
-/** The same bytes, read in pieces that are kept until all that uses them is gone. */
-function inPieces(source: ByteSource): ByteSource {
-  const pieces = new Map<number, Promise<Uint8Array>>()
-  const pieceOf = (i: number, signal?: AbortSignal): Promise<Uint8Array> => {
-    const known = pieces.get(i)
-    if (known) return known
-    const read = source.read(i * piece, Math.min(piece, source.size - i * piece), signal)
-    pieces.set(i, read)
-    // What failed once is asked for again.
-    read.catch(() => pieces.delete(i))
-    return read
-  }
-  return {
-    name: source.name,
-    size: source.size,
-    async read(offset, length, signal) {
-      // What lies outside is the source's to refuse.
-      if (!(length > 0 && offset >= 0 && offset + length <= source.size)) return source.read(offset, length, signal)
-      const out = new Uint8Array(length)
-      for (let at = offset; at < offset + length; ) {
-        const i = Math.floor(at / piece)
-        const bytes = (await pieceOf(i, signal)).subarray(at - i * piece, offset + length - i * piece)
-        out.set(bytes, at - offset)
-        at += bytes.length
-      }
-      signal?.throwIfAborted()
-      return out
-    },
-  }
 }

@@ -1,0 +1,79 @@
+/** Requests for files: what a server says of one, and errors that say what to do. The same in pages and in Node. */
+import { TweedieError } from '../errors.ts'
+
+/** Who is told of bytes that arrived: how many there are, and of how many, null where the server does not say. */
+export type BytesProgress = (done: number, total: number | null) => void
+
+/**
+ * The answer to a request for a file, or for the part of it that `Range` names.
+ * @throws TweedieError 'option' when the server refuses (416 is left to who asked for a range), 'format' when there is
+ *   no answer; `signal.reason` when aborted
+ */
+export async function ask(url: string, { range, ...init }: RequestInit & { range?: string } = {}): Promise<Response> {
+  const headers = range === undefined ? {} : { headers: { Range: range } }
+  const response = await fetch(url, { ...init, ...headers }).catch((cause: unknown) => failed(url, init.signal, cause))
+  if (response.ok || (range !== undefined && response.status === 416)) return response
+  await discard(response)
+  throw new TweedieError(
+    'option',
+    `${url}: the server answered ${response.status} ${response.statusText}. ${remedy(response)}`,
+  )
+}
+
+const remedy = ({ status }: Response): string =>
+  status >= 500 || status === 429 ? 'Try again later' : 'Check the URL: the file is not at this address (any more)'
+
+/** Ends a transfer whose bytes nobody wants. */
+export const discard = async ({ body }: Response): Promise<void> => body?.cancel().catch(() => {})
+
+/** The bytes of an answer as they arrive. Who stops reading ends the transfer; errors are those of {@link ask}. */
+export async function* chunksOf(
+  response: Response,
+  url: string,
+  signal?: AbortSignal | null,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  const reader = response.body?.getReader()
+  if (!reader) return
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch((cause: unknown) => failed(url, signal, cause))
+      signal?.throwIfAborted()
+      if (done) return
+      yield value
+    }
+  } finally {
+    await reader.cancel().catch(() => {})
+  }
+}
+
+/** Bytes of the body; null where it is not said, or is that of a compressed body. */
+export function lengthOf({ headers }: Response): number | null {
+  const length = headers.get('content-length')
+  const encoding = headers.get('content-encoding') ?? 'identity'
+  return length === null || !/^\d+$/.test(length) || encoding !== 'identity' ? null : Number(length)
+}
+
+/** What tells whether a file is still the same: its ETag, or its date. A weak ETag does not speak of bytes. */
+export function validatorOf({ headers }: Response): string | null {
+  const etag = headers.get('etag')
+  return etag !== null && !etag.startsWith('W/') ? etag : headers.get('last-modified')
+}
+
+/** `Content-Range: bytes 500-999/1000` is the part from 500 of a file of 1000 bytes; null where it says neither. */
+export function rangeOf({ headers }: Response): { readonly start: number; readonly total: number | null } | null {
+  const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get('content-range') ?? '') ?? []
+  return start === undefined ? null : { start: Number(start), total: total === '*' ? null : Number(total) }
+}
+
+function failed(url: string, signal: AbortSignal | null | undefined, cause: unknown): never {
+  signal?.throwIfAborted()
+  // fetch says "fetch failed", and why in its cause: ECONNREFUSED, ENOTFOUND.
+  const why = (cause as { cause?: { code?: unknown } } | undefined)?.cause?.code
+  throw new TweedieError(
+    'format',
+    `${url}: reading failed (${cause instanceof Error ? cause.message : String(cause)}` +
+      `${typeof why === 'string' ? `, ${why}` : ''}): ` +
+      'is the server there, and does a page of another origin have its permission (CORS)?',
+    { cause },
+  )
+}
