@@ -1,9 +1,9 @@
 /** What the browser tests rest on: a browser that is what it is asked to be, and whose errors fail a test. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { chromium, inChromium, viewports } from './browser/chromium.ts'
+import { chromium, hide, inChromium, viewports } from './browser/chromium.ts'
 import { isolation, serve } from './browser/server.ts'
 
 const page = (script = ''): string =>
@@ -68,5 +68,31 @@ describe.runIf(chromium)('a browser', () => {
       await expect.poll(() => errors.length).toBeGreaterThan(0)
     })
     await expect(visit).rejects.toThrow(message)
+  })
+
+  test('hides a tab behind another', async () => {
+    await using served = await site()
+    await inChromium({ webgpu: false }, async ({ page }) => {
+      await page.goto(served.origin)
+      const visible = () => page.evaluate(() => document.visibilityState)
+      expect(await visible()).toBe('visible')
+      const hidden = await hide(page)
+      expect(await visible()).toBe('hidden')
+      await hidden.show()
+      expect(await visible()).toBe('visible')
+    })
+  })
+
+  test('keeps what a page downloads', async () => {
+    await using served = await site()
+    await inChromium({ webgpu: false }, async ({ page, downloads }) => {
+      await page.goto(served.origin)
+      await page.evaluate(() => {
+        const href = URL.createObjectURL(new Blob(['kept']))
+        Object.assign(document.createElement('a'), { href, download: 'file.txt' }).click()
+      })
+      await expect.poll(() => existsSync(join(downloads, 'file.txt'))).toBe(true)
+      expect(readFileSync(join(downloads, 'file.txt'), 'utf8')).toBe('kept')
+    })
   })
 })

@@ -36,7 +36,7 @@ export async function visit<Result>(site: Site): Promise<{ result: Result; reque
   })
   return await inChromium({}, async ({ page, context, errors }) => {
     const ended = new Promise<never>((_, reject) =>
-      context.once('close', () => reject(new Error('Chromium ended by itself'))),
+      context.browser()!.once('disconnected', () => reject(new Error('Chromium ended by itself'))),
     )
     ended.catch(() => {})
     await page.goto(served.origin)

@@ -1,6 +1,7 @@
 /**
- * Pages in Chromium, driven by Playwright: a browser of their own each, with what a user's has (a profile, timers that
- * are throttled in hidden tabs), and none of whose errors is overlooked.
+ * Pages in Chromium, a browser of their own each, that is what a user's is: with a profile, with tabs of which one is
+ * looked at. Puppeteer starts it, and Playwright, which would pretend that all tabs are looked at where it starts it
+ * itself, drives it. No error of a page is overlooked.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
@@ -8,6 +9,7 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chromium as driver, type BrowserContext, type Page } from 'playwright-core'
+import puppeteer from 'puppeteer-core'
 import { waitForLock } from '../packed.ts'
 
 /** Its program: the system's, else that of @sparticuz/chromium. Undefined where neither runs: CI fails there. */
@@ -49,7 +51,7 @@ export interface BrowserOptions {
   readonly viewport?: keyof typeof viewports
   /** Default 'light'. */
   readonly colorScheme?: 'light' | 'dark'
-  /** A folder that keeps what pages store for the next browser that is given it. Default: one of its own. */
+  /** A folder that keeps what pages store for the next browser that is given it. Default: a new one. */
   readonly profile?: string
 }
 
@@ -57,6 +59,8 @@ export interface Opened {
   /** Its first tab; `context.newPage()` is another. */
   readonly page: Page
   readonly context: BrowserContext
+  /** The folder of what the pages download. */
+  readonly downloads: string
   /**
    * What its tabs and workers complained of so far. A test that provokes errors looks at them and takes them away:
    * `errors.splice(0)`. What is left in the end fails the test.
@@ -64,7 +68,7 @@ export interface Opened {
   readonly errors: string[]
 }
 
-/** What Playwright would switch off, and users have. */
+/** What drivers switch off, and users have. */
 const usual = [
   '--disable-back-forward-cache',
   '--disable-background-timer-throttling',
@@ -77,9 +81,11 @@ export async function inChromium<Result>(
   { webgpu = true, viewport = 'desk', colorScheme = 'light', profile }: BrowserOptions,
   use: (opened: Opened) => Promise<Result>,
 ): Promise<Result> {
-  const userData = profile ?? mkdtempSync(join(tmpdir(), 'tweedie-chromium-'))
-  const context = await driver.launchPersistentContext(userData, {
+  const own = mkdtempSync(join(tmpdir(), 'tweedie-chromium-'))
+  const downloads = join(own, 'downloads')
+  const launched = await puppeteer.launch({
     executablePath: chromium,
+    userDataDir: profile ?? join(own, 'profile'),
     ignoreDefaultArgs: usual,
     args: [
       '--no-sandbox', // CI is root
@@ -90,25 +96,47 @@ export async function inChromium<Result>(
     ],
     // SwiftShader is Chromium's own; another driver that the environment names would be taken before it.
     env: { ...process.env, VK_DRIVER_FILES: undefined },
-    viewport: viewports[viewport],
-    colorScheme,
   })
+  const ended = new Promise((resolve) => launched.process()!.once('exit', resolve))
+  const browser = await driver.connectOverCDP(launched.wsEndpoint(), { noDefaults: true })
+  await launched.disconnect()
+  const session = await browser.newBrowserCDPSession()
+  await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads })
+  const context = browser.contexts()[0]
   const errors: string[] = []
   context.on('weberror', (error) => errors.push(error.error().stack ?? String(error.error())))
   context.on('console', (message) => {
     if (message.type() === 'error') errors.push(`${message.text()} (${message.location().url})`)
   })
   try {
-    const page = context.pages()[0] ?? (await context.newPage())
-    const result = await use({ page, context, errors })
+    const page = context.pages()[0]
+    await page.setViewportSize(viewports[viewport])
+    await page.emulateMedia({ colorScheme })
+    const result = await use({ page, context, downloads, errors })
     if (errors.length > 0) throw new Error('The page reported errors.')
     return result
   } catch (error) {
     if (errors.length > 0 && error instanceof Error) error.message += `\nThe page:\n${errors.join('\n')}`
     throw error
   } finally {
-    await context.close()
+    if (browser.isConnected()) await session.send('Browser.close')
+    await ended
     // Chromium's helpers outlive it for a moment, and write there.
-    if (!profile) await rm(userData, { recursive: true, force: true, maxRetries: 20 })
+    await rm(own, { recursive: true, force: true, maxRetries: 20 })
+  }
+}
+
+/** Puts a tab behind another, as a user does, until `show`: its timers are throttled, and no frame is drawn. */
+export async function hide(page: Page): Promise<{ show(): Promise<void> }> {
+  const front = await page.context().newPage()
+  const see = (hidden: boolean) => page.waitForFunction((hidden) => document.hidden === hidden, hidden, { polling: 50 })
+  await front.bringToFront()
+  await see(true)
+  return {
+    async show() {
+      await page.bringToFront()
+      await front.close()
+      await see(false)
+    },
   }
 }
