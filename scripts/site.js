@@ -4,11 +4,14 @@
  */
 import { existsSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { build, install, requireNode, root, run } from './steps.js'
+import { build, install, requireNode, root, run, stop } from './steps.js'
 
 requireNode()
 await install()
 await build()
+// The reference is pages of the site.
+const typedoc = join(root, 'node_modules/typedoc/bin/typedoc')
+if ((await run(process.execPath, [typedoc], { cwd: root })) !== 0) stop('The API reference could not be made.')
 const site = join(root, 'site')
 await install(site)
 // The pages import the library by its name, as any embedder does.

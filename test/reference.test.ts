@@ -1,6 +1,7 @@
 /**
  * The API reference (`npm run docs`, typedoc.jsonc): it is made of the sources without a warning, has a page for every
- * entry of the package, and a link that leads nowhere, in a docstring or on a page of docs/, is a failure.
+ * entry of the package, and a link that leads nowhere in a docstring is a failure. Those of the pages are followed in
+ * the built site (test/long/site.test.ts).
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -30,11 +31,8 @@ test('it is made without a warning, with a page for every entry', () => {
   // The other entries are these with less in them: a backend, files on disk.
   const rooms = entries.filter((name) => !/\/(node|browser|webgpu|cpu)$/.test(name))
   expect(rooms).toHaveLength(8)
-  for (const name of rooms) expect(existsSync(join(folder, `modules/${name.replace('/', '_')}.html`)), name).toBe(true)
-  expect(readFileSync(join(folder, 'classes/tweedie.Tweedie.html'), 'utf8')).toContain(
-    'A diffusion model that draws and scores',
-  )
-  expect(existsSync(join(folder, 'documents/docs_training.html'))).toBe(true)
+  for (const name of rooms) expect(existsSync(join(folder, `${name}.md`)), name).toBe(true)
+  expect(readFileSync(join(folder, 'tweedie.md'), 'utf8')).toContain('A diffusion model that draws and scores')
 })
 
 test.each([

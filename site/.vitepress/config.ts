@@ -6,12 +6,18 @@ import { cpSync, existsSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitepress'
+import llmstxt from 'vitepress-plugin-llms'
+import { sidebar } from './sidebar.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const site = join(root, 'site')
 
 /** Files that pages link to. */
 const linked = new Set<string>()
+
+// VitePress writes the base into a page's links, and not into its head.
+const at = process.argv.indexOf('--base')
+const base = at < 0 ? '/' : process.argv[at + 1]
 
 export default defineConfig({
   title: 'Tweedie',
@@ -20,25 +26,21 @@ export default defineConfig({
   outDir: join(site, 'dist'),
   srcExclude: ['site/README.md', 'README.md', '{test,src,out,dist,bin,scripts}/**', 'site/dist/**'],
   rewrites: {
-    'site/:page*': ':page*',
+    'site/:page': ':page',
+    'site/api/:page': 'api/:page',
+    'site/api/tweedie/:page': 'api/tweedie/:page',
     ':folder/README.md': ':folder/index.md',
   },
-  head: [['link', { rel: 'icon', href: '/icon.svg' }]],
+  head: [['link', { rel: 'icon', href: `${base}icon.svg` }]],
   themeConfig: {
     search: { provider: 'local' },
+    outline: { level: [2, 3] },
     nav: [
       { text: 'Playground', link: '/playground' },
-      { text: 'Docs', link: '/docs/training' },
+      { text: 'Guides', link: '/docs/node', activeMatch: '^/docs/' },
+      { text: 'API', link: '/api/', activeMatch: '^/api/' },
     ],
-    sidebar: [
-      {
-        text: 'Guides',
-        items: [
-          { text: 'Training on your images', link: '/docs/training' },
-          { text: 'What a model file holds', link: '/docs/configuration' },
-        ],
-      },
-    ],
+    sidebar,
   },
   markdown: {
     config: (md) => {
@@ -62,5 +64,9 @@ export default defineConfig({
     for (const path of [...copied, ...linked])
       cpSync(path, join(outDir, relative(root, path)), { recursive: true, filter: (file) => !file.endsWith('.md') })
   },
-  vite: { publicDir: join(site, 'public') },
+  vite: {
+    publicDir: join(site, 'public'),
+    // llms.txt, and each page as Markdown beside it.
+    plugins: [llmstxt({ workDir: root, ignoreFiles: ['README.md', 'site/README.md'], excludeIndexPage: false })],
+  },
 })
