@@ -14,6 +14,7 @@ import {
   precision,
   rarity,
   realism,
+  type FeatureStatistics,
   type Points,
 } from '../src/metrics/index.ts'
 import { arrayNamed, readGolden, type Golden } from './golden.ts'
@@ -94,8 +95,34 @@ describeShared("the goldens' numbers", () => {
     expectGolden([found.value], values, 'frechet_small')
     expect(found.ranks).toEqual([39, 29])
     expect(found.warnings).toEqual([
-      expect.stringMatching(/samples has rank 39 of 64: 40 of them cannot fill 64 dimensions.*KID/),
-      expect.stringMatching(/real images has rank 29 of 64/),
+      'The covariance of the samples has rank 39 of 64 features: 40 of them cannot fill 64 dimensions: the Fréchet ' +
+        'distance is too large by an unknown amount; compare more than 64, or KID, which takes the images of both sets.',
+      expect.stringMatching(/real images has rank 29 of 64 features: 30 of them/),
+    ])
+    // Features that vary nowhere are no dimensions, and what is said of a set does not depend on the other.
+    const wider = ({ mean, covariance, count }: FeatureStatistics, d: number): FeatureStatistics => {
+      const n = mean.length
+      const wide = new Float64Array(d * d)
+      for (let i = 0; i < n; i++) wide.set(covariance.subarray(i * n, (i + 1) * n), i * d)
+      return { mean: Float64Array.from({ length: d }, (_, i) => mean[i] ?? 1), covariance: wide, count }
+    }
+    const wide = await frechetDistance(wider(small[0], 67), wider(small[1], 67))
+    expect([wide.value, wide.ranks]).toEqual([expect.closeTo(found.value, 10), [39, 29]])
+    expect(wide.warnings.map((warning) => warning.split(': ')[0])).toEqual([
+      'The covariance of the samples has rank 39 of the 64 features that vary (of 67)',
+      'The covariance of the real images has rank 29 of the 64 features that vary (of 67)',
+    ])
+    const { covariance } = b
+    const constant = covariance.map((value, at) => (at % 64 === 0 || at < 64 ? 0 : value))
+    expect((await frechetDistance(a, { mean: b.mean, covariance: constant })).warnings).toEqual([
+      'The covariance of the real images has rank 63 of the 63 features that vary (of 64): the others are constant, ' +
+        'but not in the other set.',
+    ])
+    // Statistics of a file do not say of how many images they are.
+    const [{ mean: mu, covariance: sigma }] = small
+    expect((await frechetDistance({ mean: mu, covariance: sigma }, b)).warnings).toEqual([
+      'The covariance of the samples has rank 39 of 64 features: they were too few, or some features are constant or ' +
+        'depend on others.',
     ])
   })
 

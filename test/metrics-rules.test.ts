@@ -313,8 +313,7 @@ describe('what a measure cannot answer is one sentence', () => {
     ],
     'too few for cells': [
       async () => copying(await testDevice('cpu'), made, normal(5, 5, 4), real, { cells: 80 }),
-      'copying: expected a cell with 20 samples and a held-out image, found none in 80; take ' +
-        'fewer cells or more images.',
+      'copying: expected a cell with 20 samples and a held-out image, found none among 80: ' + 'compare more images.',
     ],
     splits: [
       () => inceptionScore(made, { splitSize: 1 }),

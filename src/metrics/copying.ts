@@ -67,8 +67,8 @@ export async function copying(
   if (counted.length === 0) {
     throw new TweedieError(
       'option',
-      `copying: expected a cell with ${fewest} samples and a held-out image, found none in ${cells}; take ` +
-        'fewer cells or more images.',
+      `copying: expected a cell with ${fewest} samples and a held-out image, found none among ${cells}: ` +
+        'compare more images.',
     )
   }
   const total = counted.reduce((sum, [, held]) => sum + held.length, 0)

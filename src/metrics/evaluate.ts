@@ -349,9 +349,16 @@ async function frechet(
   step: Steps,
 ): Promise<void> {
   const warn = (warning: string): void => void warnings.push(`${name} in ${space.name}: ${warning}`)
+  const warnOfRanks = ({ warnings: found, ranks, dimension }: FrechetDistance, of = ''): void => {
+    for (const [i, warning] of found.entries()) {
+      const ofReal = ranks[1] < dimension && i === found.length - 1
+      if (!ofReal) warn(`${of}${warning}`)
+      else if (!warnings.includes(`${space.name}: ${of}${warning}`)) warnings.push(`${space.name}: ${of}${warning}`)
+    }
+  }
   const found = await toTarget(device, features, to.features, options, step('Fréchet distance'))
   await table.set('frechet', method, found)
-  found.warnings.forEach(warn)
+  warnOfRanks(found)
   // The smallest set that is extrapolated from has a fifth of the samples, and below the dimension no full rank.
   const enough = Math.max(10, 5 * (found.dimension + 1))
   if (countOf(features) < enough) {
@@ -371,7 +378,7 @@ async function frechet(
   if (!spatial || !to.spatial) return
   const ofMaps = await toTarget(device, spatial, to.spatial, options, step('spatial Fréchet distance'))
   await table.set('spatialFrechet', method, ofMaps)
-  for (const warning of ofMaps.warnings) warn(`spatial features: ${warning}`)
+  warnOfRanks(ofMaps, 'spatial features: ')
 }
 
 /** With what an interval is made of, which takes longer, where one is wanted. */

@@ -15,7 +15,7 @@ export interface FrechetDistance {
   readonly dimension: number
   /** Of the two covariances. */
   readonly ranks: readonly [samples: number, real: number]
-  /** A sentence for each covariance that has no full rank. */
+  /** A sentence for each covariance that has no full rank, that of the samples first. */
   readonly warnings: readonly string[]
 }
 
@@ -98,7 +98,10 @@ export async function compare(samples: FeatureStatistics, real: FeatureStatistic
   const about = {
     dimension: n,
     ranks: [own.rank, other.rank] as const,
-    warnings: [...warning('samples', samples.count, own.rank, n), ...warning('real images', real.count, other.rank, n)],
+    warnings: [
+      ...(own.rank < n ? [warning('samples', samples, own.rank)] : []),
+      ...(other.rank < n ? [warning('real images', real, other.rank)] : []),
+    ],
   }
   return { product, rank, root, varying, about }
 }
@@ -118,14 +121,19 @@ function check(name: string, { mean, covariance }: FeatureStatistics): void {
   }
 }
 
-function warning(name: string, count: number | undefined, rank: number, n: number): string[] {
-  if (rank === n) return []
+/** Of one set alone: the same whatever it is compared to. */
+function warning(name: string, statistics: FeatureStatistics, rank: number): string {
+  const { count, mean } = statistics
+  const [all, vary] = [mean.length, varyingOf(statistics).length]
+  const features = vary === all ? `${all} features` : `the ${vary} features that vary (of ${all})`
   const cause =
-    count !== undefined && count <= n
-      ? `${count} of them cannot fill ${n} dimensions: the Fréchet distance is too large by an unknown ` +
-        'amount, compare KID instead'
-      : 'some features are constant or depend on others'
-  return [`The covariance of the ${name} has rank ${rank} of ${n}: ${cause}.`]
+    count !== undefined && count <= vary
+      ? `${count} of them cannot fill ${vary} dimensions: the Fréchet distance is too large by an unknown amount; ` +
+        `compare more than ${vary}, or KID, which takes the images of both sets`
+      : rank === vary
+        ? 'the others are constant, but not in the other set'
+        : `${count === undefined ? 'they were too few, or some' : 'some'} features are constant or depend on others`
+  return `The covariance of the ${name} has rank ${rank} of ${features}: ${cause}.`
 }
 
 /** Features with a variance above rounding in either set. */

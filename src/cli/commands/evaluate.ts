@@ -19,6 +19,7 @@ import { spaceWord } from '../evaluating/spaces.ts'
 import { evaluationText, imageCsv } from '../evaluating/tables.ts'
 import { choice, file, flag, images, integer, optionOf, output, several, type Kind } from '../option.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
+import { noteText, notesOf, rarityKey } from '../pages/evaluation-notes.ts'
 import { evaluationPage } from '../pages/evaluation-page.ts'
 import { claimOutputs, inputsOf, jsonOf } from '../outputs.ts'
 
@@ -159,7 +160,11 @@ export const evaluate: Command<typeof options> = {
     const found = await evaluateSets(job, computing)
     await write(out, found, sets, signal)
     console.log(evaluationText(found.evaluation))
-    for (const warning of found.evaluation.warnings) console.error(`note: ${warning}`)
+    const key = rarityKey(found.evaluation.measurements)
+    if (key.length > 0) console.log(`\n${key.join(' ')}`)
+    for (const note of notesOf(found.evaluation)) {
+      console.error(`note${note.space === null ? '' : ` on ${note.space}`}: ${noteText(note)}`)
+    }
     console.log(`\n${join(out, 'index.html')}`)
   },
 }

@@ -1,5 +1,5 @@
-/** The warnings of an evaluation as notes for people: one a cause, with all methods that it befell. */
-import type { Evaluation } from '../../metrics/index.ts'
+/** What is said of an evaluation's numbers, on its page and in the terminal. */
+import type { Evaluation, Measurement } from '../../metrics/index.ts'
 
 /** A note. */
 export interface Note {
@@ -11,8 +11,8 @@ export interface Note {
 }
 
 /**
- * Warnings begin with `SET in SPACE: ` or `SPACE: `, or are about the evaluation. In their order, equal ones of a space
- * joined.
+ * The warnings as notes for people: one a cause, with all methods that it befell. Warnings begin with `SET in SPACE: `
+ * or `SPACE: `, or are about the evaluation. In their order, equal ones of a space joined.
  */
 export function notesOf({
   warnings,
@@ -40,4 +40,23 @@ export function notesOf({
     })
   }
   return [...notes.values()]
+}
+
+/** A note as a sentence. */
+export function noteText({ sets, text }: Note): string {
+  const [first, ...rest] = text
+  return sets.length > 0 ? `${sets.join(', ')}: ${text}` : `${first.toUpperCase()}${rest.join('')}`
+}
+
+/** How the measures of rarity are read, where there are any. */
+export function rarityKey(rows: readonly Measurement[]): string[] {
+  const has = (measure: Measurement['measure']): boolean => rows.some((row) => row.measure === measure)
+  return [
+    ...(has('avgknn') || has('lof') || has('rarity')
+      ? ['How rare samples are is read with precision: noise is rarer than any image.']
+      : []),
+    ...(has('rarity')
+      ? ['The Rarity Score is a mean over those that lie in a ball of the real images, and says nothing of the others.']
+      : []),
+  ]
 }

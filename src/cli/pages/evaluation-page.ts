@@ -16,7 +16,7 @@ import {
   type ShownSamples,
 } from '../../metrics/evaluation.ts'
 import { counted } from '../counted.ts'
-import { notesOf, type Note } from './evaluation-notes.ts'
+import { noteText, notesOf, rarityKey, type Note } from './evaluation-notes.ts'
 import { intervalChart, lineChart } from './chart.ts'
 import { escapeHtml, htmlPage, inlinePng, settingsTable } from './html.ts'
 import { thumbnail } from './score-page.ts'
@@ -64,11 +64,7 @@ main.shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(
 /** Notes, more than three of them folded: of many methods in many spaces they would be longer than the tables. */
 function folded(notes: readonly Note[]): string {
   if (notes.length === 0) return ''
-  const items = notes.map(({ sets, text }) => {
-    const [first, ...rest] = text
-    const about = sets.length > 0 ? `${sets.join(', ')}: ${text}` : `${first.toUpperCase()}${rest.join('')}`
-    return `<li>${escapeHtml(about)}</li>`
-  })
+  const items = notes.map((note) => `<li>${escapeHtml(noteText(note))}</li>`)
   return (
     `<details class="note"${notes.length > 3 ? '' : ' open'}><summary>${counted(notes.length, 'note')} ` +
     'on these numbers</summary>' +
@@ -132,19 +128,6 @@ ${measurementTable(rows, methods)}
 <p>${key.join(' ')}</p>
 ${space ? folded(notes.filter((note) => note.space === space.name)) : ''}
 <div class="charts">${charts.join('\n')}</div>`
-}
-
-/** How the measures of rarity are read, where there are any. */
-function rarityKey(rows: readonly Measurement[]): string[] {
-  const has = (measure: Measurement['measure']): boolean => rows.some((row) => row.measure === measure)
-  return [
-    ...(has('avgknn') || has('lof') || has('rarity')
-      ? ['How rare samples are is read with precision: noise is rarer than any image.']
-      : []),
-    ...(has('rarity')
-      ? ['The Rarity Score is a mean over those that lie in a ball of the real images, and says nothing of the others.']
-      : []),
-  ]
 }
 
 /** What the numbers of a table follow from. */
