@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { cachedFeatures, type FeaturesKey, type SetFeatures } from '../src/cli/evaluating/feature-cache.ts'
+import type { Points } from '../src/metrics/index.ts'
 import { temporaryFolder } from './cli.ts'
 
 const at = temporaryFolder()
@@ -36,8 +37,8 @@ const files = (): string[] =>
   readdirSync(at('cache/tweedie/features-1')).map((name) => join(at('cache/tweedie/features-1'), name))
 
 test('are computed once', async () => {
-  expect(await cachedFeatures(key, compute, signal)).toEqual(points)
-  expect(await cachedFeatures({ ...key }, compute, signal)).toEqual(points)
+  expect(await cachedFeatures(key, 3, compute, signal)).toEqual(points)
+  expect(await cachedFeatures({ ...key }, 3, compute, signal)).toEqual(points)
   expect([computed, files().length]).toEqual([1, 1])
 })
 
@@ -48,16 +49,54 @@ test.each<Partial<FeaturesKey>>([
   { weights: 'sha256 deg' },
 ])('are computed anew with %j', async (other) => {
   const before = computed
-  await cachedFeatures({ ...key, ...other }, compute, signal)
+  await cachedFeatures({ ...key, ...other }, 3, compute, signal)
   expect(computed).toBe(before + 1)
 })
 
 test('are computed anew where the file is damaged', async () => {
   for (const file of files()) truncateSync(file, statSync(file).size - 4)
   const before = computed
-  await cachedFeatures(key, compute, signal)
-  await cachedFeatures(key, compute, signal)
+  await cachedFeatures(key, 3, compute, signal)
+  await cachedFeatures(key, 3, compute, signal)
   expect(computed).toBe(before + 1)
+})
+
+test('of a large set are kept in parts while they are computed: one that is stopped goes on', async () => {
+  const count = 1300
+  const asked: [number, number][] = []
+  const part = async (first: number, end: number): Promise<SetFeatures> => {
+    if (first === 1024 && asked.length === 2) throw new Error('stopped')
+    asked.push([first, end])
+    const of = (dimension: number): Points => ({
+      data: Float32Array.from({ length: (end - first) * dimension }, (_, i) => first * dimension + i),
+      dimension,
+    })
+    return { features: of(2), spatial: of(3), logits: undefined }
+  }
+  const before = files()
+  const large = { ...key, images: 'large' }
+  await expect(cachedFeatures(large, count, part, signal)).rejects.toThrow('stopped')
+  expect([asked.length, files().length - before.length]).toEqual([2, 2])
+  // A part that is damaged counts as none.
+  const [damaged] = files().filter((file) => file.endsWith('-512.safetensors'))
+  truncateSync(damaged, statSync(damaged).size - 4)
+  asked.length = 0
+  const made = await cachedFeatures(large, count, part, signal)
+  expect(asked).toEqual([
+    [512, 1024],
+    [1024, 1300],
+  ])
+  expect([made.features.data, made.spatial?.data, made.logits]).toEqual([
+    Float32Array.from({ length: 2600 }, (_, i) => i),
+    Float32Array.from({ length: 3900 }, (_, i) => i),
+    undefined,
+  ])
+  // All in one file, and no parts.
+  expect(files().filter((file) => !before.includes(file))).toEqual([
+    expect.stringMatching(/[0-9a-f]{64}\.safetensors$/),
+  ])
+  expect(await cachedFeatures(large, count, part, signal)).toEqual(made)
+  expect(asked.length).toBe(2)
 })
 
 test('are what was computed where nothing can be kept', async () => {
@@ -65,7 +104,7 @@ test('are what was computed where nothing can be kept', async () => {
   writeFileSync(at('other/tweedie/features-1'), 'a file in the way')
   process.env.XDG_CACHE_HOME = at('other')
   const said = vi.spyOn(console, 'error').mockImplementation(() => {})
-  expect(await cachedFeatures(key, compute, signal)).toEqual(points)
+  expect(await cachedFeatures(key, 3, compute, signal)).toEqual(points)
   expect(said).toHaveBeenCalledWith(expect.stringContaining('not kept'))
   said.mockRestore()
 })

@@ -4,7 +4,9 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { encodeNpz, openNpz, type NpyValues } from '../src/data/index.ts'
 import { bytesSource } from '../src/io/source.ts'
+import { symmetricEigen } from '../src/metrics/eigen.ts'
 import { encodeStatistics, isStatistics, readStatistics } from '../src/metrics/index.ts'
+import { numbers } from './op.ts'
 
 const bytesOf = (name: string) => readFileSync(fileURLToPath(new URL(`fixtures/numpy/${name}`, import.meta.url)))
 const numpy = (name: string) => bytesSource(bytesOf(name), name)
@@ -73,6 +75,23 @@ describe('statistics', () => {
     expect(array(ours)).toEqual(Uint8Array.from(array(theirs)))
   })
 
+  test('may be of few images or of nothing that varies, and rounded to single precision', async () => {
+    // 5 images in 12 dimensions: eigenvalues that are 0, and with numbers rounded to single precision some below.
+    const d = 12
+    const rows = numbers(5 * d, 3)
+    const covariance = Float64Array.from({ length: d * d }, (_, at) => {
+      const [i, j] = [Math.floor(at / d), at % d]
+      return [0, 1, 2, 3, 4].reduce((sum, row) => sum + rows[row * d + i] * rows[row * d + j], 0)
+    })
+    const rounded = Float64Array.from(Float32Array.from(covariance))
+    expect((await symmetricEigen(rounded, d)).values[0]).toBeLessThan(-1e-9)
+    for (const sigma of [covariance, rounded, new Float64Array(d * d)]) {
+      const moments = { mean: new Float64Array(d), covariance: sigma }
+      const bytes = encodeStatistics({ features: moments, spatial: null, space: null })
+      expect((await readStatistics(bytesSource(bytes, 'few.npz'))).features).toEqual(moments)
+    }
+  })
+
   const vector: NpyValues = { shape: [2], data: Float64Array.of(1, 2) }
   const matrix: NpyValues = { shape: [2, 2], data: Float64Array.of(1, 0, 0, 1) }
   test.each<[string, Readonly<Record<string, NpyValues>>]>([
@@ -93,6 +112,23 @@ describe('statistics', () => {
     [
       'made.npz: expected mu_s of shape [D] and sigma_s of shape [D, D], found [2] and [2].',
       { mu: vector, sigma: matrix, mu_s: vector, sigma_s: vector },
+    ],
+    [
+      'made.npz: sigma is not positive semidefinite, as a covariance is: its variance 1 is -1.00.',
+      { mu: vector, sigma: { shape: [2, 2], data: Float64Array.of(1, 0, 0, -1) } },
+    ],
+    // Eigenvalues 3 and -1, of variances that are above 0, and of variances that are 0.
+    [
+      'made.npz: sigma is not positive semidefinite, as a covariance is: it has an eigenvalue below -2.38e-7.',
+      { mu: vector, sigma: { shape: [2, 2], data: Float64Array.of(1, 2, 2, 1) } },
+    ],
+    [
+      'made.npz: sigma_s is not positive semidefinite, as a covariance is: it has an eigenvalue below -1.19e-7.',
+      { mu: vector, sigma: matrix, mu_s: vector, sigma_s: { shape: [2, 2], data: Float64Array.of(0, 1, 1, 0) } },
+    ],
+    [
+      'made.npz: sigma is not symmetric, as a covariance is: [1, 0] is 0.5 and [0, 1] is -0.5.',
+      { mu: vector, sigma: { shape: [2, 2], data: Float64Array.of(1, -0.5, 0.5, 1) } },
     ],
   ])('that are none are one sentence: %s', async (message, arrays) => {
     await expect(readStatistics(bytesSource(encodeNpz(arrays), 'made.npz'))).rejects.toThrow(message)

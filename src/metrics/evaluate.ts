@@ -29,6 +29,7 @@ import { countOf, firstOf, type Neighbours, type Points, type SearchOptions } fr
 import { precision } from './precision.ts'
 import { scored } from './rarity.ts'
 import { realism } from './realism.ts'
+import { rowsOf } from './rows.ts'
 
 /** What a space sees of one set of images: rows in the set's order. */
 export interface SpaceFeatures {
@@ -47,14 +48,14 @@ export interface SpaceFeatures {
 export interface SpaceSets {
   readonly space: EvaluatedSpace
   /** The real images and how rare they are, or their statistics alone, to which there are Fréchet distances. */
-  readonly real: (SpaceFeatures & { readonly rarity: RealRarity }) | RealStatistics
+  readonly real: (SpaceFeatures & { readonly rarity: RealRarity }) | SetStatistics
   readonly methods: readonly SpaceFeatures[]
   /** Real images that the model was not trained on, for C_T. */
   readonly heldOut?: SpaceFeatures | undefined
 }
 
-/** Statistics of real images, of their features and of those of sFID. */
-export interface RealStatistics {
+/** Statistics of a set of images, of its features and of those of sFID. */
+export interface SetStatistics {
   readonly statistics: FeatureStatistics
   readonly spatialStatistics: FeatureStatistics | null
 }
@@ -103,6 +104,8 @@ export interface SpaceEvaluation {
   readonly shown: readonly ShownSamples[]
   /** By method. */
   readonly samples: readonly SampleNumbers[]
+  /** What Fréchet distances are of: the reference's, and by method, null of samples that all have the same features. */
+  readonly statistics: { readonly reference: SetStatistics; readonly methods: readonly (SetStatistics | null)[] }
   readonly warnings: readonly string[]
 }
 
@@ -189,9 +192,11 @@ export async function evaluateSpace(
   if (!images) {
     const { statistics, spatialStatistics } = real
     const to = { features: { statistics }, spatial: spatialStatistics && { statistics: spatialStatistics } }
-    for (const [m, set] of methods.entries()) if (!collapsed[m]) await frechet(job, m, set, to, steps(set.name))
+    const known: (SetStatistics | null)[] = []
+    for (const [m, set] of methods.entries())
+      known.push(collapsed[m] ? null : await frechet(job, m, set, to, steps(set.name)))
     await scores()
-    return { ...found, measurements: table.rows() }
+    return { ...found, measurements: table.rows(), statistics: { reference: real, methods: known } }
   }
 
   const part = (points: Points): Points => (rows ? rowsOf(points, rows) : points)
@@ -220,13 +225,14 @@ export async function evaluateSpace(
   if (heldOut) await warnOfShared(job, heldOut, real)
   await table.real('outside', outside(real.rarity.rarity))
   const samples: SampleNumbers[] = []
+  const known: (SetStatistics | null)[] = []
   for (const [m, set] of methods.entries()) {
     const step = steps(set.name)
     const numbers = await compare(job, m, set, real, balls, step)
     samples.push(numbers)
     if (copies > 0) table.put('lof', m, await medianOf(numbers.lof, options))
     else await table.set('lof', m, meanOf(numbers.lof))
-    if (!collapsed[m]) await frechet(job, m, set, reference, step)
+    known.push(collapsed[m] ? null : await frechet(job, m, set, reference, step))
   }
   await scores()
   const distribution = (of: 'avgknn' | 'lof' | 'rarity'): Distribution => {
@@ -240,6 +246,13 @@ export async function evaluateSpace(
     precisionByRarity: { space: space.name, methods: samples.map(({ avgknn, inside }) => grouped(avgknn, inside)) },
     shown: samples.map((numbers, method) => ({ space: space.name, method, ...toShow(methods[method], real, numbers) })),
     samples,
+    statistics: {
+      reference: {
+        statistics: reference.features.statistics,
+        spatialStatistics: reference.spatial?.statistics ?? null,
+      },
+      methods: known,
+    },
   }
 }
 
@@ -333,21 +346,21 @@ const stepsOf =
   ({ signal, onProgress }: Pick<EvaluateOptions, 'signal' | 'onProgress'>, where: string): Steps =>
   (what) => ({ signal, onProgress: (done) => onProgress?.(`${where}: ${what}`, done) })
 
-/** What Fréchet distances are to. */
+/** What Fréchet distances are of, and to. */
 interface FrechetTarget {
   readonly statistics: FeatureStatistics
   /** Of which they are; absent where there are statistics alone. */
   readonly points?: Points
 }
 
-/** The Fréchet distances of one method, and what there is to say against them. */
+/** The Fréchet distances of one method, and what there is to say against them; gives the statistics they are of. */
 async function frechet(
   { device, space, table, options, warnings }: Job,
   method: number,
   { name, features, spatial }: SpaceFeatures,
   to: { readonly features: FrechetTarget; readonly spatial: FrechetTarget | null },
   step: Steps,
-): Promise<void> {
+): Promise<SetStatistics> {
   const warn = (warning: string): void => void warnings.push(`${name} in ${space.name}: ${warning}`)
   const warnOfRanks = ({ warnings: found, ranks, dimension }: FrechetDistance, of = ''): void => {
     for (const [i, warning] of found.entries()) {
@@ -356,7 +369,8 @@ async function frechet(
       else if (!warnings.includes(`${space.name}: ${of}${warning}`)) warnings.push(`${space.name}: ${of}${warning}`)
     }
   }
-  const found = await toTarget(device, features, to.features, options, step('Fréchet distance'))
+  const statistics = await featureStatistics(features, step('statistics'))
+  const found = await toTarget(device, { points: features, statistics }, to.features, options, step('Fréchet distance'))
   await table.set('frechet', method, found)
   warnOfRanks(found)
   // The smallest set that is extrapolated from has a fifth of the samples, and below the dimension no full rank.
@@ -375,23 +389,26 @@ async function frechet(
       await extrapolateFrechet(features, to.features.statistics, extrapolating),
     )
   }
-  if (!spatial || !to.spatial) return
-  const ofMaps = await toTarget(device, spatial, to.spatial, options, step('spatial Fréchet distance'))
+  if (!spatial || !to.spatial) return { statistics, spatialStatistics: null }
+  const maps = { points: spatial, statistics: await featureStatistics(spatial, step('spatial statistics')) }
+  const ofMaps = await toTarget(device, maps, to.spatial, options, step('spatial Fréchet distance'))
   await table.set('spatialFrechet', method, ofMaps)
   warnOfRanks(ofMaps, 'spatial features: ')
+  return { statistics, spatialStatistics: maps.statistics }
 }
 
 /** With what an interval is made of, which takes longer, where one is wanted. */
 async function toTarget(
   device: Device,
-  samples: Points,
+  samples: Required<FrechetTarget>,
   { statistics, points }: FrechetTarget,
   { resamples }: EvaluateOptions,
-  { signal, onProgress }: SearchOptions,
+  options: SearchOptions,
 ): Promise<FrechetDistance & Measured> {
-  if (resamples > 0) return measureFrechet(device, samples, points ?? statistics, { statistics, signal, onProgress })
-  const half = (from: number): SearchOptions => ({ signal, onProgress: (done) => onProgress?.(from + done / 2) })
-  const found = await frechetDistance(await featureStatistics(samples, half(0)), statistics, half(0.5))
+  const known = { samples: samples.statistics, real: statistics }
+  if (resamples > 0)
+    return measureFrechet(device, samples.points, points ?? statistics, { statistics: known, ...options })
+  const found = await frechetDistance(samples.statistics, statistics, options)
   return { ...found, influences: [] }
 }
 
@@ -413,12 +430,6 @@ function checkSet({ name, features, imageName }: SpaceFeatures, space: string, l
         `${space}: the network overflows, or its weights are damaged.`,
     )
   }
-}
-
-function rowsOf({ data, dimension }: Points, rows: readonly number[]): Points {
-  const out = new Float32Array(rows.length * dimension)
-  rows.forEach((row, to) => out.set(data.subarray(row * dimension, (row + 1) * dimension), to * dimension))
-  return { data: out, dimension }
 }
 
 /** The mean distance to the neighbours: AvgkNN. */

@@ -29,7 +29,7 @@ export {
   type EvaluateOptions,
   type ImageRarity,
   type RealRarity,
-  type RealStatistics,
+  type SetStatistics,
   type SampleNumbers,
   type SpaceEvaluation,
   type SpaceFeatures,

@@ -13,8 +13,8 @@ export interface MeasuredFrechet extends FrechetDistance, Measured {}
 
 /** Options of {@link measureFrechet}. */
 export interface MeasureFrechetOptions extends SearchOptions {
-  /** Those of `real`, where they are known already. Default: they are computed. */
-  readonly statistics?: FeatureStatistics
+  /** Those that are known already. Default: they are computed. */
+  readonly statistics?: { readonly samples?: FeatureStatistics | undefined; readonly real?: FeatureStatistics }
 }
 
 /**
@@ -32,7 +32,7 @@ export async function measureFrechet(
   device: Device,
   samples: Points,
   real: Points | FeatureStatistics,
-  { statistics: known, signal, onProgress }: MeasureFrechetOptions = {},
+  { statistics: known = {}, signal, onProgress }: MeasureFrechetOptions = {},
 ): Promise<MeasuredFrechet> {
   if ('data' in real) checkBoth('measureFrechet', samples, real, 2, 2)
   const within = (from: number, to: number): SearchOptions => ({
@@ -40,8 +40,8 @@ export async function measureFrechet(
     onProgress: (done) => onProgress?.(from + done * (to - from)),
   })
   const statistics = [
-    await featureStatistics(samples, within(0, 0.3)),
-    'data' in real ? (known ?? (await featureStatistics(real, within(0.3, 0.6)))) : real,
+    known.samples ?? (await featureStatistics(samples, within(0, 0.3))),
+    'data' in real ? (known.real ?? (await featureStatistics(real, within(0.3, 0.6)))) : real,
   ] as const
   const { product, rank, about, root, varying } = await compare(...statistics, pacer(within(0.6, 0.7)))
   const eigen = await symmetricEigen(product, rank, { vectors: true, ...within(0.7, 0.8) })

@@ -1,8 +1,10 @@
 import { encodeNpz, npzNames, readNpz, type NpyArray } from '../data/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
+import { factor } from './double.ts'
 import type { EvaluatedSpace } from './evaluation.ts'
 import type { FeatureStatistics } from './moments.ts'
+import { pacer } from './pace.ts'
 
 /** What a statistics file holds. */
 export interface StatisticsFile {
@@ -28,12 +30,13 @@ export async function isStatistics(source: ByteSource, signal?: AbortSignal): Pr
  * Reads `mu` and `sigma`, and `mu_s` and `sigma_s` where they are there: pytorch-fid's and clean-fid's statistics,
  * guided-diffusion's reference batches (whose images are not read) and those of {@link encodeStatistics}.
  *
- * @throws TweedieError 'format', naming the file, where they are missing, of shapes that do not fit, or no numbers
+ * @throws TweedieError 'format', naming the file, where they are missing, of shapes that do not fit, no numbers, or
+ *   a covariance is none: not symmetric, or not positive semidefinite
  */
 export async function readStatistics(source: ByteSource, signal?: AbortSignal): Promise<StatisticsFile> {
   const wanted = [...Object.values(arrayNames).flat(), ...spaceNames]
   const arrays = await readNpz(source, wanted, signal)
-  const features = momentsIn(source.name, arrays, arrayNames.features)
+  const features = await momentsIn(source.name, arrays, arrayNames.features, signal)
   if (!features) {
     throw new TweedieError(
       'format',
@@ -46,7 +49,7 @@ export async function readStatistics(source: ByteSource, signal?: AbortSignal): 
   return {
     name: source.name,
     features,
-    spatial: momentsIn(source.name, arrays, arrayNames.spatial),
+    spatial: await momentsIn(source.name, arrays, arrayNames.spatial, signal),
     space: told ? { name, preprocessing, weights } : null,
   }
 }
@@ -69,11 +72,12 @@ const arraysOf = (
   [sigma]: { shape: [mean.length, mean.length], data: covariance },
 })
 
-function momentsIn(
+async function momentsIn(
   name: string,
   arrays: ReadonlyMap<string, NpyArray>,
   [mu, sigma]: readonly [string, string],
-): FeatureStatistics | null {
+  signal?: AbortSignal,
+): Promise<FeatureStatistics | null> {
   const [mean, covariance] = [arrays.get(mu), arrays.get(sigma)]
   if (!mean || !covariance) return null
   const [d] = mean.shape
@@ -85,17 +89,34 @@ function momentsIn(
     )
   }
   const values = numbersOf(name, sigma, covariance)
-  for (let i = 0; i < d; i++) {
-    // Rounding leaves no variance so far below 0.
-    if (values[i * d + i] < -1e-6) {
-      throw new TweedieError(
-        'format',
-        `${name}: ${sigma} is not positive semidefinite, as a covariance is: its variance ${i} is ` +
-          `${values[i * d + i].toPrecision(3)}.`,
-      )
+  const wrong = await faultOf(values, d, signal)
+  if (wrong) throw new TweedieError('format', `${name}: ${sigma} is not ${wrong}.`)
+  return { mean: numbersOf(name, mu, mean), covariance: values }
+}
+
+/**
+ * What a covariance is and this matrix is not. Numbers may have been rounded to single precision, each by 2^-24 of the
+ * largest at most, which moves an eigenvalue by no more than n times that (Weyl's inequality, with Frobenius' norm).
+ */
+async function faultOf(covariance: Float64Array, n: number, signal?: AbortSignal): Promise<string | null> {
+  const rounding = 2 ** -24 * covariance.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0)
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < i; j++) {
+      const [below, above] = [covariance[i * n + j], covariance[j * n + i]]
+      if (Math.abs(below - above) > 2 * rounding)
+        return `symmetric, as a covariance is: [${i}, ${j}] is ${below} and [${j}, ${i}] is ${above}`
     }
   }
-  return { mean: numbersOf(name, mu, mean), covariance: values }
+  const least = n * rounding
+  const said = 'positive semidefinite, as a covariance is'
+  const negative = Array.from({ length: n }, (_, i) => i).find((i) => covariance[i * n + i] < -least)
+  if (negative !== undefined)
+    return `${said}: its variance ${negative} is ${covariance[negative * n + negative].toPrecision(3)}`
+  // With so much on the diagonal all eigenvalues are above 0, and the factor has full rank, unless one was below.
+  const lifted = covariance.slice()
+  for (let i = 0; i < n; i++) lifted[i * n + i] += least
+  const { rank } = await factor(lifted, n, pacer({ signal }))
+  return rank < n && least > 0 ? `${said}: it has an eigenvalue below ${(-least).toPrecision(3)}` : null
 }
 
 function numbersOf(name: string, key: string, { data, dtype }: NpyArray): Float64Array {

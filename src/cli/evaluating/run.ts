@@ -4,7 +4,6 @@ import {
   evaluateBrightness,
   evaluateSpace,
   featureStatistics,
-  isCollapsed,
   rarestOf,
   realRarity,
   type Estimate,
@@ -15,7 +14,7 @@ import {
   type Measurement,
   type RarityName,
   type RealRarity,
-  type RealStatistics,
+  type SetStatistics,
   type SpaceEvaluation,
   type SpaceFeatures,
   type StatisticsFile,
@@ -59,7 +58,7 @@ export interface Evaluated {
 /** What was found in one space. */
 interface InSpace {
   readonly about: EvaluatedSpace
-  readonly found: SpaceEvaluation
+  readonly found: Omit<SpaceEvaluation, 'statistics'>
   readonly real: RealRarity | null
   readonly statistics: Evaluated['statistics']
 }
@@ -92,12 +91,15 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
       const reals = real && (await featuresIn(space, real, signal))
       const rarity = reals && (await realRarity(device, reals, about, options))
       if (rarity && choice && choice.by !== 'score' && count !== null) reference ??= rarestOf(rarity[choice.by], count)
-      const compared = 'file' in sets.real ? statisticsOf(sets.real, about, warnings) : { ...reals!, rarity: rarity! }
+      const compared = 'file' in sets.real ? statisticsIn(sets.real, about, warnings) : { ...reals!, rarity: rarity! }
       const asked = { space: about, methods: made, heldOut: held, real: compared }
-      const found = await evaluateSpace(device, asked, { ...options, reference })
-      const kept = job.statistics && about.name !== 'pixels'
-      const statistics = kept ? await statisticsIn(about, [...(reals ? [reals] : []), ...made], signal) : []
-      spaces.push({ about, found, real: rarity, statistics })
+      const { statistics, ...found } = await evaluateSpace(device, asked, { ...options, reference })
+      const kept: NamedSetStatistics[] = []
+      if (job.statistics && about.name !== 'pixels') {
+        if (reals) kept.push(await statisticsOf(reals, reference ? undefined : statistics.reference, signal))
+        for (const [m, set] of made.entries()) kept.push(await statisticsOf(set, statistics.methods[m], signal))
+      }
+      spaces.push({ about, found, real: rarity, statistics: statisticsFiles(about, kept) })
     }
     const bright = await evaluateBrightness(
       real?.set ?? null,
@@ -183,25 +185,32 @@ const imageTable = ({ name, set }: NamedSet, brightness: Float64Array, spaces: I
   spaces,
 })
 
-async function statisticsIn(
-  space: EvaluatedSpace,
-  sets: readonly SpaceFeatures[],
+interface NamedSetStatistics {
+  readonly name: string
+  /** Null of samples that all have the same features, which a warning says. */
+  readonly of: SetStatistics | null
+}
+
+function statisticsFiles(space: EvaluatedSpace, sets: readonly NamedSetStatistics[]): Evaluated['statistics'] {
+  return sets.flatMap(({ name, of }) => {
+    if (!of) return []
+    const file = { features: of.statistics, spatial: of.spatialStatistics, space }
+    return [{ name: `${name.replaceAll(/[^\w.-]+/g, '-')}-${space.name}`, file }]
+  })
+}
+
+/** Of a whole set: what is known of it already, where that is all; of the rarest real images alone it is not. */
+async function statisticsOf(
+  { name, features, spatial }: SpaceFeatures,
+  known: SetStatistics | null | undefined,
   signal: AbortSignal,
-): Promise<Evaluated['statistics']> {
-  const made: Evaluated['statistics'][number][] = []
-  for (const { name, features, spatial } of sets) {
-    // Which is noted by the evaluation.
-    if (isCollapsed(features)) continue
-    made.push({
-      name: `${name.replaceAll(/[^\w.-]+/g, '-')}-${space.name}`,
-      file: {
-        features: await featureStatistics(features, { signal }),
-        spatial: spatial ? await featureStatistics(spatial, { signal }) : null,
-        space,
-      },
-    })
+): Promise<NamedSetStatistics> {
+  if (known === null || (known && (known.spatialStatistics || !spatial))) return { name, of: known }
+  const of = {
+    statistics: known?.statistics ?? (await featureStatistics(features, { signal })),
+    spatialStatistics: spatial ? await featureStatistics(spatial, { signal }) : null,
   }
-  return made
+  return { name, of }
 }
 
 const plain = ({ name, path, images, fingerprint }: EvaluatedSet): EvaluatedSet => ({ name, path, images, fingerprint })
@@ -233,7 +242,7 @@ function checkCounts(
 }
 
 /** Statistics in a space that they can be of. */
-function statisticsOf({ file, path }: NamedStatistics, space: EvaluatedSpace, warnings: string[]): RealStatistics {
+function statisticsIn({ file, path }: NamedStatistics, space: EvaluatedSpace, warnings: string[]): SetStatistics {
   const { features, spatial, space: taken } = file
   const other = taken && (['name', 'preprocessing', 'weights'] as const).find((key) => taken[key] !== space[key])
   if (other) {

@@ -1,6 +1,6 @@
 /** Feature spaces by the words of --features, and what they make of a set: computed once. */
 import type { Kind } from '../option.ts'
-import type { ImageSet } from '../../data/index.ts'
+import { subset, type ImageSet } from '../../data/index.ts'
 import { exists } from '../../io/file.node.ts'
 import {
   openSpace,
@@ -17,7 +17,7 @@ import { weightsIn } from '../../tweedie/fetch.node.ts'
 import { fail } from '../arguments.ts'
 import { openWeights } from '../files.ts'
 import { didYouMean } from '../option.ts'
-import { progress } from '../progress.ts'
+import { progress, type Progress } from '../progress.ts'
 import { shipped } from '../shipped.ts'
 import { cachedFeatures, type SetFeatures } from './feature-cache.ts'
 import type { NamedSet } from './sets.ts'
@@ -95,15 +95,19 @@ export async function featuresIn(
   { name, set, fingerprint }: NamedSet,
   signal: AbortSignal,
 ): Promise<SpaceFeatures> {
-  const compute = async (): Promise<SetFeatures> => {
-    const bar = progress(`Features of ${name} in ${space.name}`, set.length, 'images')
-    const run = { signal, onProgress: (done: number) => bar.update(done) }
-    try {
-      return space.all ? await space.all(set, run) : { features: await space.features(set, run) }
-    } finally {
-      bar.stop()
-    }
+  let bar: Progress | undefined
+  const compute = async (first: number, end: number): Promise<SetFeatures> => {
+    bar ??= progress(`Features of ${name} in ${space.name}`, set.length, 'images', first)
+    const run = { signal, onProgress: (done: number) => bar?.update(first + done) }
+    const indices = Array.from({ length: end - first }, (_, i) => first + i)
+    const images = end - first === set.length ? set : subset(set, indices)
+    return space.all ? await space.all(images, run) : { features: await space.features(images, run) }
   }
-  const features = await cachedFeatures({ ...aboutOf(space), images: fingerprint }, compute, signal)
-  return { name, imageName: (index) => set.imageName(index), ...features }
+  try {
+    const key = { ...aboutOf(space), images: fingerprint }
+    const features = await cachedFeatures(key, set.length, compute, signal)
+    return { name, imageName: (index) => set.imageName(index), ...features }
+  } finally {
+    bar?.stop()
+  }
 }
