@@ -3,9 +3,11 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, r
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parseHTML } from 'linkedom'
 import { blocks } from './blocks.ts'
 import { encodePng } from '../src/data/index.ts'
 import { encodeStatistics, type Evaluation, type MeasureName } from '../src/metrics/index.ts'
+import { encodeClassifierMetadata } from '../src/diffusion/index.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
 import { writePictures } from './forty-images.ts'
 import { numbers } from './op.ts'
@@ -78,10 +80,45 @@ describe('evaluate', () => {
     expect(text).toMatch(/^exact copies of real images +0 +20 +0$/m)
     expect(text).toMatch(/^precision ↑ +\S+ \(\S+ to \S+\) +1\.000 \(1\.000 to 1\.000\)$/m)
     expect(found.warnings.join('\n')).toContain('different numbers of samples (noise 12, copies 20)')
+    expect(text).toMatch(/\n\nHow rare samples are is read with precision: noise is rarer than any image\. The Rarity/)
+    // The notes in the terminal are those of the page, one a cause, and of the real images one a space.
+    const told = err.flatMap((line) => /^note(?: on \w+)?: (.*)$/.exec(line)?.[1] ?? [])
+    const { document } = parseHTML(readFileSync(at('all/index.html'), 'utf8'))
+    expect(told).toEqual([...document.querySelectorAll('details.note li')].map((item) => item.textContent))
+    expect(err.filter((line) => line.startsWith('note on features: The covariance'))).toEqual([
+      expect.stringMatching(
+        /images has rank 39 of the (\d+) features that vary \(of 232\): 40 of them cannot fill \1 dimensions: .*KID/,
+      ),
+    ])
+    expect(told.filter((note) => note.startsWith('The covariance of the real images')).length).toBe(1)
     // Copies have their originals nearest, without a held-out set.
     const nearest = found.shown.find(({ method, space }) => method === 1 && space === 'pixels')!.nearest
     expect(nearest.map(({ name, nearest: [{ name: real, distance }] }) => [name === real, distance])).toEqual(
       nearest.map(() => [true, 0]),
+    )
+  })
+
+  test('says which pictures of the real images it leaves out, and that held-out ones are among them', async () => {
+    cpSync(at('real'), at('odd'), { recursive: true })
+    writeFileSync(at('odd/notes.webp'), 'no picture')
+    mkdirSync(at('held'))
+    for (const name of readdirSync(at('real')).slice(0, 5)) cpSync(at(`real/${name}`), at(`held/${name}`))
+    for (const name of readdirSync(at('noise')).slice(0, 4)) cpSync(at(`noise/${name}`), at(`held/noise-${name}`))
+    const { code, err } = await evaluate(
+      '--samples',
+      at('noise'),
+      '--real',
+      at('odd'),
+      '--held-out',
+      at('held'),
+      '--out',
+      at('odd-out'),
+    )
+    expect(code, err.join('\n')).toBe(0)
+    expect(err).toContain(`${at('odd')}: 1 file is no PNG or JPEG and not used: notes.webp.`)
+    expect(err).toContain(
+      'note on pixels: held-out: 5 of 9 images are among the real ones too (distance 0), which hides copies from C_T: ' +
+        'hold out others.',
     )
   })
 
@@ -224,6 +261,25 @@ describe('evaluate', () => {
   })
 })
 
+test('KID of a network that was never trained is told from one that can be read', async () => {
+  for (const [folder, from] of [
+    ['few', 'noise'],
+    ['few-real', 'real'],
+  ]) {
+    for (const name of readdirSync(at(from)).slice(0, 4)) cpSync(at(`${from}/${name}`), at(`${folder}/${name}`))
+  }
+  const argv = ['--samples', at('few'), '--real', at('few-real'), '--k', '2', '--lof-k', '3']
+  const { code, err } = await evaluate(...argv, '--features', 'random-resnet50', '--out', at('random'))
+  expect(code, err.join('\n')).toBe(0)
+  expect(err.filter((line) => line.includes('KID in this space'))).toEqual([
+    expect.stringMatching(
+      /^note on random-resnet50: few: The features of the real images have a mean square of [\d,]+, and above 100 /,
+    ),
+  ])
+  const kid = result('random').measurements.find(({ measure }) => measure === 'kid')
+  expect(kid?.values[0]?.doubtful).toBe(true)
+})
+
 describe('statistics', () => {
   test('are written, and read as real images', async () => {
     const { code, err } = await evaluate(
@@ -315,6 +371,17 @@ test("a classifier's accuracy is of samples with labels", async () => {
   expect(await refusal(...argv, '--classifier', shipped('minorityClassifier'))).toMatch(
     /expected a classifier of classes, found one of minority levels\.$/,
   )
+  for (const [of, what] of [
+    ['attributes', 'attributes'],
+    ['real', 'real and synthetic images'],
+  ] as const) {
+    const path = at(`${of}.safetensors`)
+    const metadata = encodeClassifierMetadata({ of, names: ['a', 'b', 'c'] })
+    await writeModel(path, { ...classifier, outChannels: 3 }, { metadata })
+    expect(await refusal(...argv, '--classifier', path)).toContain(
+      `--classifier ${path}: expected a classifier of classes, found one of ${what}.`,
+    )
+  }
 })
 
 test('the commands of docs/evaluation.md run', async () => {

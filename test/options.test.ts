@@ -55,6 +55,21 @@ function pictures(folder: string, shade: number): string {
   return folder
 }
 
+test('what the help shows in the place of a word can be typed', () => {
+  // Of several words it is a description.
+  const shown = commands.flatMap(({ name: command, options }) =>
+    optionsOf(options).flatMap(([name, { default: word, otherwise = word, value = '', read }]) =>
+      [...(otherwise === undefined || /^--|\s/.test(otherwise) ? [] : [otherwise]), ...value.split('|').slice(1)]
+        .filter((one) => !/^[A-Z]/.test(one))
+        .map((one) => [`${command} --${name} ${one}`, () => read(one, name)] as const),
+    ),
+  )
+  expect(shown.map(([typed]) => typed)).toEqual(
+    expect.arrayContaining(['train classifier --ema none', 'train diffusion --ema none', 'evaluate --rarest 1000']),
+  )
+  for (const [typed, read] of shown) expect(read, typed).not.toThrow()
+})
+
 describe('an option', () => {
   const words = { value: 'X', help: 'what it is' }
   const table = {

@@ -34,8 +34,8 @@ describe('sources', () => {
     data: ['tensor', 'io'],
     // What features a net has is asked of a set of images.
     metrics: ['tensor', 'nn', 'io', 'data'],
-    // The second of two stages sees the bytes of a picture.
-    diffusion: ['tensor', 'nn', 'io', 'data'],
+    // The second of two stages sees the bytes of a picture; levels are cut at quantiles.
+    diffusion: ['tensor', 'nn', 'io', 'data', 'metrics'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     tweedie: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
     client: ['tensor', 'data', 'tweedie'],
@@ -161,6 +161,19 @@ describe('sources', () => {
     const node: typeof browserPlatform = nodePlatform
     expect(Object.keys(node).sort()).toEqual(Object.keys(browser).sort())
   })
+})
+
+test('the sources bundle without a warning', async () => {
+  const { warnings } = await esbuild.build({
+    entryPoints: ['src/index.ts'],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'node',
+    packages: 'external',
+    logLevel: 'silent',
+  })
+  expect(warnings).toEqual([])
 })
 
 describe('installed', () => {

@@ -90,9 +90,8 @@ function warning(name: string, { data }: Points): string[] {
   square /= data.length
   if (square <= largest) return []
   return [
-    `The features of the ${name} have a mean square of ${square.toPrecision(2)}, and above ` +
-      `${largest} the cubic kernel ` +
-      'of KID is rounding and a few images: do not read KID in this space.',
+    `The features of the ${name} have a mean square of ${Number(square.toPrecision(2)).toLocaleString('en')}, and ` +
+      `above ${largest} the cubic kernel of KID is rounding and a few images: do not read KID in this space.`,
   ]
 }
 

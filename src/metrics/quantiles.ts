@@ -10,8 +10,17 @@ export function quantiles(values: ArrayLike<number>, ps: readonly number[]): num
   const sorted = Float64Array.from(values).sort()
   return ps.map((p) => {
     if (!(p >= 0 && p <= 1)) throw new TweedieError('option', `quantiles: expected numbers from 0 to 1, found ${p}.`)
-    const at = p * (sorted.length - 1)
-    const low = Math.floor(at)
-    return sorted[low] + (at - low) * (sorted[Math.min(low + 1, sorted.length - 1)] - sorted[low])
+    return quantile(sorted, p, 1)
   })
+}
+
+/**
+ * The quantile numerator / denominator, 0 to 1, of ascending values. Of whole numbers its place among the values is
+ * exact, where their quotient is rounded.
+ */
+export function quantile(sorted: Float64Array, numerator: number, denominator: number): number {
+  const place = numerator * (sorted.length - 1)
+  const rest = place % denominator
+  const below = sorted[(place - rest) / denominator]
+  return rest === 0 ? below : below + (sorted[(place - rest) / denominator + 1] - below) * (rest / denominator)
 }

@@ -71,7 +71,7 @@ const options = {
   lr: { ...trainOptions.lr, default: '3e-4' },
   anneal: { ...trainOptions.anneal, default: '1' },
   'weight-decay': { ...trainOptions['weight-decay'], default: '0.05' },
-  ema: { ...trainOptions.ema, default: undefined, otherwise: 'none' },
+  ema: { ...trainOptions.ema, default: 'none' },
   ...classifierOptions,
   'schedule-sampler': choice(['uniform', 'loss-second-moment'], { help: 'how steps are chosen', default: 'uniform' }),
   'evaluate-on': integer({

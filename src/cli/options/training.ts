@@ -16,16 +16,21 @@ export const imageOptions = {
   }),
 }
 
-/** `0.999,0.9999`. */
+/** `0.999,0.9999`, or `none`. */
 const rates: Kind<readonly number[]> = {
   read: (word, name) =>
-    word.split(',').map((part) => {
-      const rate = Number(part)
-      return rate >= 0 && rate < 1 && part.trim() !== ''
-        ? rate
-        : fail(`--${name}: expected rates from 0 to below 1 with commas between, as in 0.999,0.9999, found "${part}".`)
-    }),
-  write: (value) => value.join(','),
+    word === 'none'
+      ? []
+      : word.split(',').map((part) => {
+          const rate = Number(part)
+          return rate >= 0 && rate < 1 && part.trim() !== ''
+            ? rate
+            : fail(
+                `--${name}: expected rates from 0 to below 1 with commas between, as in 0.999,0.9999, or none, ` +
+                  `found "${part}".`,
+              )
+        }),
+  write: (value) => value.join(',') || 'none',
 }
 
 export const trainOptions = {
@@ -64,9 +69,9 @@ export const trainOptions = {
     default: '0',
   }),
   'weight-decay': number({ value: 'X', min: 0, help: 'of AdamW', default: '0' }),
-  clip: number({ value: 'X', min: 0, help: 'largest norm of the gradient', otherwise: 'none' }),
+  clip: number({ value: 'X', min: 0, help: 'largest norm of the gradient', otherwise: 'any norm' }),
   ema: optionOf(rates, {
-    value: '0.999,0.9999',
+    value: '0.999,0.9999|none',
     help: 'rates of the moving averages of the weights',
     default: '0.9999',
   }),

@@ -1,4 +1,5 @@
 import { TweedieError } from '../../errors.ts'
+import { quantile } from '../../metrics/quantiles.ts'
 
 /**
  * Minority labels (Um et al., ICLR 2024, section 3.2): images sorted by minority score and cut at quantiles into
@@ -159,12 +160,4 @@ function cut(
     ),
     labels,
   }
-}
-
-/** The quantile numerator / denominator of sorted values, with its place among them in whole numbers: exact. */
-function quantile(sorted: Float64Array, numerator: number, denominator: number): number {
-  const place = numerator * (sorted.length - 1)
-  const rest = place % denominator
-  const below = sorted[(place - rest) / denominator]
-  return rest === 0 ? below : below + (sorted[(place - rest) / denominator + 1] - below) * (rest / denominator)
 }
