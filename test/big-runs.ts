@@ -4,7 +4,7 @@ import { linkSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { encode } from 'fast-png'
-import { sampleFile, type RunRecord } from '../src/cli/sampling/run-record.ts'
+import { sampleFile, type RunRecord } from '../src/tweedie/run-record.ts'
 
 const fixture = (name: string): string => join(fileURLToPath(new URL('fixtures/first-formats/', import.meta.url)), name)
 

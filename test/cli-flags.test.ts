@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
-import type { RunRecord } from '../src/cli/sampling/run-record.ts'
+import type { RunRecord } from '../src/tweedie/run-record.ts'
 import { encodeSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { configMetadata } from '../src/nn/config-metadata.ts'
 import { describeModel, planOf, stateDictOf, type ModelDescription } from '../src/nn/index.ts'

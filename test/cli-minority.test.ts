@@ -9,7 +9,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { sha256OfFile } from '../src/cli/files.ts'
 import { sampleSettings } from '../src/cli/options/sample.ts'
-import type { RunRecord } from '../src/cli/sampling/run-record.ts'
+import type { RunRecord } from '../src/tweedie/run-record.ts'
 import { sample } from '../src/cli/commands/sample.ts'
 import { batchOf, decodeImage } from '../src/data/index.ts'
 import {

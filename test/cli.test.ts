@@ -11,7 +11,7 @@ import { contactSheet } from '../src/data/contact-sheet.ts'
 import { sampleSettings } from '../src/cli/options/sample.ts'
 import { sample } from '../src/cli/commands/sample.ts'
 import { loadDistance } from '../src/cli/options/distance.ts'
-import type { RunRecord } from '../src/cli/sampling/run-record.ts'
+import type { RunRecord } from '../src/tweedie/run-record.ts'
 import type { GreyRange, MinorityScores } from '../src/diffusion/index.ts'
 import {
   convertToSafetensors,

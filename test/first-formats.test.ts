@@ -9,7 +9,7 @@ import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import type { RunRecord } from '../src/cli/sampling/run-record.ts'
+import type { RunRecord } from '../src/tweedie/run-record.ts'
 import { applySelection, openImages } from '../src/data/index.node.ts'
 import { parseMinorityLabels, parseMinorityScores } from '../src/diffusion/minority/minority-files.ts'
 import { temporaryFolder, tweedie } from './cli.ts'

@@ -32,7 +32,7 @@ import {
   type SampleSettings,
 } from '../src/cli/options/sample.ts'
 import { inputsOf } from '../src/cli/outputs.ts'
-import type { RunRecord } from '../src/cli/sampling/run-record.ts'
+import type { RunRecord } from '../src/tweedie/run-record.ts'
 import { sample } from '../src/cli/commands/sample.ts'
 import { encodePng } from '../src/data/index.ts'
 import { encodeMarginal, MarginalFit } from '../src/diffusion/index.ts'

@@ -13,19 +13,21 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { emptyProject } from './packed.ts'
 import * as browserPlatform from '../src/platform/index.ts'
 import * as nodePlatform from '../src/platform/index.node.ts'
+import { version } from '../src/version.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
 describe('sources', () => {
   // What every file may import.
-  const common = ['errors.ts', 'suggest.ts', 'refuse.ts']
+  const common = ['errors.ts', 'suggest.ts', 'refuse.ts', 'version.ts']
   // Which rooms a room may import beside them. The files of src/ itself are the package's entries and may use all
   // but the command line.
   const rooms: Record<string, string[]> = {
     'errors.ts': [],
     'suggest.ts': [],
     'refuse.ts': [],
+    'version.ts': [],
     platform: [],
     shaders: [],
     tensor: ['platform', 'shaders'],
@@ -89,6 +91,10 @@ describe('sources', () => {
   test('every import is found, and leads to a file', () => {
     expect(inner.length).toBeGreaterThan(files.length / 2)
     expect(inner.filter(({ to }) => !existsSync(join(root, 'src', to)))).toEqual([])
+  })
+
+  test('the version of the sources is that of the package', () => {
+    expect(version).toBe((JSON.parse(read('package.json')) as { version: string }).version)
   })
 
   test('no room imports upward', () => {

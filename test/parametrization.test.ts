@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { RunRecord } from '../src/cli/sampling/run-record.ts'
+import type { RunRecord } from '../src/tweedie/run-record.ts'
 import {
   calcBpd,
   GaussianDiffusion,

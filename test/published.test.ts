@@ -15,7 +15,7 @@ import {
 import type { KnownFiles } from '../src/cli/options/known-files.ts'
 import { sampleSettings, toOptions, type SampleSettings } from '../src/cli/options/sample.ts'
 import { withUpsamplerSteps } from '../src/cli/options/upsampler.ts'
-import type { RunRecord } from '../src/cli/sampling/run-record.ts'
+import type { RunRecord } from '../src/tweedie/run-record.ts'
 import { sample } from '../src/cli/commands/sample.ts'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import {

@@ -27,7 +27,7 @@ import { shrink } from './commands/shrink.ts'
 import { trainClassifier } from './commands/train-classifier.ts'
 import { trainDiffusion } from './commands/train-diffusion.ts'
 import { trainFeatures } from './commands/train-features.ts'
-import { version } from './version.ts'
+import { version } from '../version.ts'
 
 export const commands: readonly Command[] = [
   quickstart,
@@ -84,7 +84,7 @@ async function dispatch(argv: readonly string[], session: Session): Promise<void
   const two = words.slice(0, 2).join(' ')
   const [name, ...rest] = commands.some((command) => command.name === two) ? [two, ...words.slice(2)] : words
   if (name === undefined || help(name)) return console.log(overview())
-  if (name === '--version' || name === '-v') return console.log(version())
+  if (name === '--version' || name === '-v') return console.log(version)
   const command = commands.find((candidate) => candidate.name === name)
   if (!command)
     return fail(

@@ -38,7 +38,7 @@ import { file, images, output } from '../option.ts'
 import { claimOutputs, inputsOf, jsonOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import type { Session } from '../session.ts'
-import { version } from '../version.ts'
+import { version } from '../../version.ts'
 
 const options = {
   samples: images({ value: 'DIR', help: 'the samples: a folder of PNGs, as sample makes it, or an .npz' }),
@@ -134,7 +134,7 @@ export const memorization: Command<typeof options> = {
     const result: Memorization = {
       program: 'tweedie',
       kind: 'memorization',
-      version: version(),
+      version,
       ...measured,
       measures: measures.map(({ name, samples, heldOut }) => ({
         name,

@@ -20,7 +20,7 @@ import { meanScore, writeReport, type ReportRun } from '../pages/report.ts'
 import { finish, firstPictures, outputsOf, resumable, sample } from './sample.ts'
 import { setUp } from '../sampling/setup.ts'
 import { shipped } from '../shipped.ts'
-import { version } from '../version.ts'
+import { version } from '../../version.ts'
 
 /** What is drawn, with its options; how the figures were chosen: weights/bccd32-minority.md. */
 const methodsWith = (classifier: string, target: string) => ({
@@ -124,7 +124,7 @@ export const quickstart: Command<typeof options> = {
         const setup = await setUp(settings, file, null, session)
         try {
           const record = await resumable(settings, session, () =>
-            draw(setup, settings, version(), session, { what: name }),
+            draw(setup, settings, version, session, { what: name }),
           )
           runs.push({ ...(await finish(settings, record, setup.distance.name, session.signal)), name })
         } finally {

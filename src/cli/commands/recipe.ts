@@ -27,7 +27,7 @@ import type { Session } from '../session.ts'
 import { shrink } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
-import { version } from '../version.ts'
+import { version } from '../../version.ts'
 
 const options = {
   data: images({ value: 'DATA', help: 'the images: a folder of PNG and JPEG files, an .npz, or an IDX file' }),
@@ -330,7 +330,7 @@ export async function run(
     const record: RecipeRecord = {
       program: 'tweedie',
       kind: 'recipe',
-      version: version(),
+      version,
       recipe: recipe.name,
       data,
       ...(measured && { measured }),

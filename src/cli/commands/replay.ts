@@ -8,7 +8,8 @@ import { file, images, output, readsPath, type AnyDefault, type Option, type Opt
 import { guidanceOptions } from '../options/guidance.ts'
 import { upsamplerOptions } from '../options/upsampler.ts'
 import { sampleOptions, type SampleOption } from '../options/sample.ts'
-import { readRecord, type RunRecord } from '../sampling/run-record.ts'
+import type { RunRecord } from '../../tweedie/run-record.ts'
+import { readRecord } from '../sampling/run-record.ts'
 import { runSample, sample } from './sample.ts'
 
 /** What a run reads, its networks first. */

@@ -12,15 +12,15 @@ import { beginsOf, draw } from '../sampling/draw.ts'
 import { openModel } from '../files.ts'
 import { toldOf } from '../options/flags.ts'
 import { knownFiles } from '../options/known-files.ts'
-import { version } from '../version.ts'
+import { version } from '../../version.ts'
 import { removeParts } from '../sampling/numbers.ts'
 import { sampleOptions, sampleSettings, type SampleSettings } from '../options/sample.ts'
 import { claimOutputs, inputsOf, keepsOtherTensors, type Outputs } from '../outputs.ts'
 import { meanScore, writeReport, type ReportRun } from '../pages/report.ts'
-import { runNames, saveRecord, type FinishedSample, type RunRecord } from '../sampling/run-record.ts'
+import type { FinishedSample, Kernels, RunRecord } from '../../tweedie/run-record.ts'
+import { runNames, saveRecord } from '../sampling/run-record.ts'
 import type { Session } from '../session.ts'
 import { readNoise, setUp } from '../sampling/setup.ts'
-import type { Kernels } from '../sampling/tune.ts'
 
 export const sample: Command<typeof sampleOptions> = {
   name: 'sample',
@@ -78,7 +78,7 @@ export async function runSample(
     const setup = await setUp(settings, file, given, session)
     try {
       const unfinished = await resumable(settings, session, () =>
-        draw(setup, settings, version(), session, kernels ? { kernels } : {}),
+        draw(setup, settings, version, session, kernels ? { kernels } : {}),
       )
       const run = await finish(settings, unfinished, setup.distance.name, signal)
       console.log(

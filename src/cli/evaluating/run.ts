@@ -22,7 +22,7 @@ import {
 import { fail } from '../arguments.ts'
 import { slowProgress } from '../progress.ts'
 import type { Session } from '../session.ts'
-import { version } from '../version.ts'
+import { version } from '../../version.ts'
 import { classifierAnswers, type ClassifierAnswers } from './accuracy.ts'
 import { sizeText, type EvaluationSets, type NamedSet, type NamedStatistics } from './sets.ts'
 import { aboutOf, featuresIn, openNamedSpace, type SpaceWord } from './spaces.ts'
@@ -116,7 +116,7 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
     const evaluation: Evaluation = {
       program: 'tweedie',
       kind: 'evaluation',
-      version: version(),
+      version,
       real: plain(sets.real),
       heldOut: heldOut && plain(heldOut),
       reference: {

@@ -9,7 +9,7 @@ import { imageHeader } from '../../data/decode.ts'
 import { writeText } from '../../io/file.node.ts'
 import { escapeHtml, htmlPage, htmlTable, settingsTable } from './html.ts'
 import { slowProgress } from '../progress.ts'
-import type { RunRecord } from '../sampling/run-record.ts'
+import type { RunRecord } from '../../tweedie/run-record.ts'
 
 export interface ReportRun {
   readonly name: string

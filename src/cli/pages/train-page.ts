@@ -5,7 +5,7 @@
 import { halved } from '../../train/log.ts'
 import type { AnyTrainer, Row } from '../../train/index.ts'
 import type { RunDescription } from '../training/train-run.ts'
-import { version } from '../version.ts'
+import { version } from '../../version.ts'
 import { lineChart } from './chart.ts'
 import { escapeHtml, htmlPage, htmlTable, settingsTable } from './html.ts'
 
@@ -53,7 +53,7 @@ ${rows.length === 1 ? onlyRow(rows[0], groups) : ''}
 ${body}
 ${changes}<h2>Settings</h2>
 ${settings(run)}`,
-    footer: `tweedie ${escapeHtml(version())}.${quarters}`,
+    footer: `tweedie ${escapeHtml(version)}.${quarters}`,
   })
 }
 

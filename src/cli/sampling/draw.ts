@@ -10,24 +10,25 @@ import { TweedieError } from '../../errors.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { checkFinite, drawing } from '../../tweedie/drawing.ts'
 import { cycled, labelsOf } from '../../tweedie/labels.ts'
+import {
+  adapterIn,
+  baseFile,
+  sampleFile,
+  type BatchTiming,
+  type FinishedSample,
+  type Kernels,
+  type RunRecord,
+} from '../../tweedie/run-record.ts'
 import { scorer, type Scorer } from '../../tweedie/score-samples.ts'
 import { departures, sayDepartures } from './departures.ts'
 import { sha256Of } from '../files.ts'
 import { joinParts, savePart, type BatchNumbers } from './numbers.ts'
 import { toOptions, type SampleSettings } from '../options/sample.ts'
 import { progress } from '../progress.ts'
-import {
-  baseFile,
-  recordSaver,
-  resumed,
-  sampleFile,
-  type BatchTiming,
-  type FinishedSample,
-  type RunRecord,
-} from './run-record.ts'
+import { recordSaver, resumed } from './run-record.ts'
 import type { Session } from '../session.ts'
 import type { Setup } from './setup.ts'
-import { measureKernels, useKernels, type Kernels } from './tune.ts'
+import { measureKernels, useKernels } from './tune.ts'
 import { upsample } from './upsample.ts'
 
 interface Drawn {
@@ -69,7 +70,6 @@ export async function draw(
   const differs = departures(settings, distance.name)
   sayDepartures(differs)
   const metric = metricStep(settings)
-  const { name, vendor, architecture, software } = device.adapter
   let record = await resumed(
     out,
     {
@@ -81,7 +81,7 @@ export async function draw(
       ...(differs.length > 0 && { differs }),
       ...(metric && { metric }),
       sha256,
-      adapter: { backend: device.backend.kind, name, vendor, architecture, software },
+      adapter: adapterIn(device),
       kernels: {},
       samples: [],
       seconds: { load: seconds, batches: [] },

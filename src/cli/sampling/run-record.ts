@@ -1,24 +1,19 @@
 /**
- * run.json: what a run was asked for, with what it was computed, and which samples are finished. It is written before
- * the first step and after every batch, so that an interrupted run can go on, and it holds all that `replay` needs.
+ * The run.json of a folder: written before the first step and after every batch, so that an interrupted run can go on.
+ * What it holds: tweedie/run-record.ts.
  */
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { exists, writeText } from '../../io/file.node.ts'
+import { jsonText, parseJson } from '../../io/json.ts'
 import {
-  aBoolean,
-  aCount,
-  aNumber,
-  aText,
-  anyOf,
-  fieldsOf,
-  jsonText,
-  listOf,
-  oneOf,
-  optional,
-  parseJson,
-  valuesOf,
-} from '../../io/json.ts'
+  baseFile,
+  isRecord,
+  sampleFile,
+  type FinishedSample,
+  type Picture,
+  type RunRecord,
+} from '../../tweedie/run-record.ts'
 import { fail } from '../arguments.ts'
 import { sha256Of } from '../files.ts'
 import { hasPart } from './numbers.ts'
@@ -26,78 +21,12 @@ import type { Option } from '../option.ts'
 import { withUpsamplerSteps } from '../options/upsampler.ts'
 import { sampleOptions } from '../options/sample.ts'
 import { slowProgress } from '../progress.ts'
-import type { Kernels } from './tune.ts'
-
-interface Picture {
-  readonly file: string
-  readonly sha256: string
-}
-
-export interface FinishedSample extends Picture {
-  /** The small picture it was made from, of two stages. */
-  readonly base?: Picture
-  /** Minority score, of two stages that of the small picture; higher is rarer. */
-  readonly score: number
-  /** Of a self-guided run, the metric of the last guided step: see {@link RunRecord.metric}. */
-  readonly metric?: number
-  readonly label?: number
-  /** What a guidance led this sample to, where each has its own: "minority" a level, "attributes" ones and zeros. */
-  readonly targets?: Readonly<Record<string, number | string>>
-}
-
-export interface BatchTiming {
-  readonly samples: number
-  /** Sampling alone. */
-  readonly seconds: number
-  /** Of which the first step, in which kernels are compiled. */
-  readonly firstStep: number
-  /** Of two stages, the second. */
-  readonly upsampling?: number
-  readonly scoring: number
-}
-
-export interface RunRecord {
-  readonly program: 'tweedie'
-  readonly version: string
-  readonly status: 'unfinished' | 'done'
-  readonly started: string
-  /** Every option in the command line's words, with the defaults filled in. */
-  readonly options: Readonly<Record<string, string | number | boolean>>
-  /** What is not as it was published, a line each; absent where all is, or nothing was. */
-  readonly differs?: readonly string[]
-  /**
-   * Of a self-guided run, what its samples' `metric` is of: the last guided step, by its respaced index and
-   * the step of training.
-   */
-  readonly metric?: { readonly t: number; readonly timestep: number }
-  /** sha256 of the files read, by option. */
-  readonly sha256: Readonly<Record<string, string>>
-  /** What computed it. On the CPU the architecture says which SIMD; the threads in the name change no result. */
-  readonly adapter: {
-    readonly backend: 'webgpu' | 'cpu'
-    readonly name: string
-    readonly vendor: string
-    readonly architecture: string
-    readonly software: boolean
-  }
-  /** The kernels it was computed with: see tune.ts. */
-  readonly kernels: Kernels
-  readonly samples: readonly FinishedSample[]
-  readonly seconds: { readonly load: number; readonly batches: readonly BatchTiming[] }
-}
 
 const recordFile = 'run.json'
 
 /** Every name that a run writes in its folder. */
 export const runNames =
   /^(run\.json|contact-sheet\.png|report(-\d+)?\.html|(sample|base)-\d+\.png|numbers-\d+\.safetensors)$/
-
-/** Four digits or as many as the last of `number` has, so that names sort as their samples do. */
-const fileOf = (kind: string, index: number, number: number): string =>
-  `${kind}-${String(index).padStart(Math.max(4, String(number - 1).length), '0')}.png`
-export const sampleFile = (index: number, number: number): string => fileOf('sample', index, number)
-/** The small picture of sample `index`. */
-export const baseFile = (index: number, number: number): string => fileOf('base', index, number)
 
 const picturesOf = (sample: FinishedSample): Picture[] => [sample, ...(sample.base ? [sample.base] : [])]
 
@@ -146,48 +75,6 @@ export function recordSaver(
     },
   }
 }
-
-const pictureFields = { file: aText, sha256: aText }
-const isRecord = fieldsOf({
-  program: oneOf('tweedie'),
-  version: aText,
-  status: oneOf('unfinished', 'done'),
-  started: aText,
-  options: valuesOf(anyOf(aText, aNumber, aBoolean)),
-  sha256: valuesOf(aText),
-  kernels: valuesOf(aText),
-  differs: optional(listOf(aText)),
-  metric: optional(fieldsOf({ t: aCount, timestep: aCount })),
-  adapter: fieldsOf({
-    backend: oneOf('webgpu', 'cpu'),
-    name: aText,
-    vendor: aText,
-    architecture: aText,
-    software: aBoolean,
-  }),
-  samples: listOf(
-    fieldsOf({
-      ...pictureFields,
-      base: optional(fieldsOf(pictureFields)),
-      score: aNumber,
-      metric: optional(aNumber),
-      label: optional(aCount),
-      targets: optional(valuesOf(anyOf(aText, aNumber))),
-    }),
-  ),
-  seconds: fieldsOf({
-    load: aNumber,
-    batches: listOf(
-      fieldsOf({
-        samples: aCount,
-        seconds: aNumber,
-        firstStep: aNumber,
-        upsampling: optional(aNumber),
-        scoring: aNumber,
-      }),
-    ),
-  }),
-})
 
 /** The record of a run, or null where there is none. Throws 'format' for a file that is no such record. */
 export async function readRecord(path: string): Promise<RunRecord | null> {

@@ -5,12 +5,10 @@
  */
 import { grad, zeros, type Tensor } from '../../tensor/index.ts'
 import { cycled } from '../../tweedie/labels.ts'
+import type { Kernels } from '../../tweedie/run-record.ts'
 import type { SampleSettings } from '../options/sample.ts'
 import { progress, type Progress } from '../progress.ts'
 import type { Setup } from './setup.ts'
-
-/** Kernel variants by shape, as `Device.kernels` has them. */
-export type Kernels = Readonly<Record<string, string>>
 
 /** Uses the kernels of an earlier run and no others. */
 export function useKernels({ device }: Setup, kernels: Kernels): void {

@@ -19,7 +19,7 @@ import { beginningOf, keepsOthers } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import { isScorePage, pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from '../pages/score-page.ts'
 import { isTable, unfinishedScores, type ScoresHead, type UnfinishedScores } from './unfinished-scores.ts'
-import { version } from '../version.ts'
+import { version } from '../../version.ts'
 
 export interface ScoreJob extends ScoreProcess, ProcessSettings {
   readonly draws: number
@@ -201,7 +201,7 @@ async function writePage(
     groups,
     images,
     brightness,
-    version: version(),
+    version,
     ...(classes && { classes }),
   })
   await writeText(path, html, signal)
