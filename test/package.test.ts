@@ -20,11 +20,12 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
 describe('sources', () => {
   // What every file may import.
-  const common = ['errors.ts', 'suggest.ts', 'refuse.ts', 'version.ts']
+  const common = ['errors.ts', 'abort.ts', 'suggest.ts', 'refuse.ts', 'version.ts']
   // Which rooms a room may import beside them. The files of src/ itself are the package's entries and may use all
   // but the command line.
   const rooms: Record<string, string[]> = {
     'errors.ts': [],
+    'abort.ts': [],
     'suggest.ts': [],
     'refuse.ts': [],
     'version.ts': [],
@@ -39,7 +40,7 @@ describe('sources', () => {
     // The second of two stages sees the bytes of a picture; levels are cut at quantiles.
     diffusion: ['tensor', 'nn', 'io', 'data', 'metrics'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
-    tweedie: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
+    tweedie: ['platform', 'tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
     client: ['tensor', 'data', 'tweedie'],
     cli: [
       'platform',

@@ -2,5 +2,6 @@
 export { readCache, writeCache } from './cache.node.ts'
 export { listAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from './gpu.node.ts'
 export { cores, freeMemory } from './machine.node.ts'
+export { onPageHide } from './page.ts'
 export { hasWorkers, startWorker } from './workers.node.ts'
 export type { WorkerHandle } from './workers.ts'

@@ -9,6 +9,7 @@ import {
   type Distance,
   type Guidance,
   type Marginal,
+  type NoiseSource,
   type SampleOptions,
   type SampleStep,
 } from '../diffusion/index.ts'
@@ -38,7 +39,17 @@ export interface DrawOptions {
   readonly marginal?: Marginal | null
   /** Also how far guidance moves each pixel, as `SampleOptions.pushes`. */
   readonly pushes?: boolean
+  /** Goes on after this step of generated noise, instead of from its x_T. */
+  readonly from?: FinishedStep | null
   readonly signal?: AbortSignal | undefined
+}
+
+/** Where a batch stands after a step, on the host. */
+export interface FinishedStep {
+  /** Steps done. */
+  readonly done: number
+  /** Their x, [N, C, H, W]. */
+  readonly x: Float32Array
 }
 
 /** A batch that is about to be drawn, in one of two ways: step by step, or to the end. */
@@ -61,7 +72,7 @@ export function drawing(
   samples: readonly number[],
   options: DrawOptions = {},
 ): Drawing {
-  const { guidances = [], given = null, marginal = null, pushes = false, signal } = options
+  const { guidances = [], given = null, marginal = null, from = null, pushes = false, signal } = options
   const { sampler, eta, boost, clipDenoised, guide } = settings
   const y = labelsOf(settings.labels, samples)
   const diffusion = new GaussianDiffusion({ ...settings.process, respacing: settings.respacing })
@@ -81,14 +92,21 @@ export function drawing(
     given ? null : new GeneratedNoise(device, { seed: settings.seed, samples, shape })
   const optionsOf = (noise: GeneratedNoise | null): SampleOptions => {
     if (!noise) return { noise: new GivenNoise(given!.xT, given!.noise), skip, ...rest }
+    if (from) {
+      const initial = (): Tensor => device.tensor(from.x, [samples.length, ...shape])
+      return { noise: startingAt(noise, initial), ...rest, boost: 1, skip: skip + from.done }
+    }
     return { noise: marginal ? marginalStart(device, diffusion, marginal, noise).noise : noise, skip, ...rest }
   }
+  const total = diffusion.steps - skip
   async function* steps(): AsyncGenerator<SampleStep, void, void> {
+    if (from?.done === total) return
     using noise = generated()
-    yield* sampleLoop(diffusion, model, optionsOf(noise))
+    for await (const step of sampleLoop(diffusion, model, optionsOf(noise)))
+      yield from ? { ...step, done: from.done + step.done, total } : step
   }
   return {
-    total: diffusion.steps - skip,
+    total,
     steps: steps(),
     async toEnd(onStep) {
       using noise = generated()
@@ -96,6 +114,13 @@ export function drawing(
     },
   }
 }
+
+/** The same draws, but for the first. */
+const startingAt = (noise: NoiseSource, initial: () => Tensor): NoiseSource => ({
+  initial,
+  step: (t) => noise.step(t),
+  renoise: (t, k) => noise.renoise(t, k),
+})
 
 /**
  * Refuses values that are no numbers, with the samples that have them; `values` are of all of

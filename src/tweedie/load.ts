@@ -121,6 +121,10 @@ export interface Loaded {
   readonly distance: Distance
   /** Images at a time that memory was asked for. */
   readonly batch: number
+  /** A number made of all weights: the same where they are. */
+  readonly checksum: number
+  /** Loads the same once more, for the same batch, on a new device of the kind; null where it is the caller's. */
+  readonly again: (() => Promise<Loaded>) | null
   /** Frees the weights, and the device unless it is the caller's. */
   dispose(): void
 }
@@ -162,8 +166,14 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
     const classifier = classes && (await classes.load(device, hold, options.signal))
     const loaded = minority && (await minority.load(device, hold, options.signal))
     const scale = minorityScaleOf(undefined, publishedMinority(opener.presetOf('minority-classifier'), preset))
+    const { onProgress: _, signal: __, ...same } = options
     return {
       device,
+      checksum: opener.checksum(),
+      again:
+        options.device || options.gpuDevice
+          ? null
+          : () => load(files, what, { ...same, batch, backend: device.backend.kind }),
       model,
       description: file.description,
       preset,

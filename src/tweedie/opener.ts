@@ -19,6 +19,8 @@ export interface FileOpener extends Opener<FlaggedFile> {
   openWeights(where: Where): Promise<Checkpoint>
   /** The published model that a file is. */
   presetOf(option: string): string | undefined
+  /** A number made of the weights that were read so far. */
+  checksum(): number
   /** How the next file of those opened is read: one after another. */
   reading(): LoadOptions
   /** Closes all that was opened. */
@@ -39,6 +41,25 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
   const opened = new Map<string, { readonly where: Where; readonly file: ModelFile }>()
   const checkpoints: Checkpoint[] = []
   let read = 0
+  let checksum = 0
+  const summed = (checkpoint: Checkpoint): Checkpoint => {
+    const tensors = new Map(
+      [...checkpoint.tensors].map(([key, entry]) => [
+        key,
+        {
+          ...entry,
+          read: async (signal?: AbortSignal) => {
+            const data = await entry.read(signal)
+            checksum = (checksum + sumOf(data)) | 0
+            return data
+          },
+        },
+      ]),
+    )
+    const own = { ...checkpoint, tensors }
+    checkpoints.push(own)
+    return own
+  }
   const reading = (): LoadOptions => {
     const before = read
     const total = checkpoints
@@ -48,17 +69,16 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
   }
   return {
     reading,
+    checksum: () => checksum,
     called: (option) => called[option] ?? option,
     async open(option, { where, flags }, preset) {
-      const file = await openModelFile(files, where, { preset: preset ?? undefined, flags, signal })
+      const found = await openModelFile(files, where, { preset: preset ?? undefined, flags, signal })
+      const file = { ...found, checkpoint: summed(found.checkpoint) }
       opened.set(option, { where, file })
-      checkpoints.push(file.checkpoint)
       return file
     },
     async openWeights(where) {
-      const checkpoint = await openCheckpoint(await openWhere(files, where, signal), signal ? { signal } : {})
-      checkpoints.push(checkpoint)
-      return checkpoint
+      return summed(await openCheckpoint(await openWhere(files, where, signal), signal ? { signal } : {}))
     },
     presetOf: (option) => opened.get(option)?.file.description.preset,
     load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading()),
@@ -76,4 +96,13 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
       for (const checkpoint of checkpoints) await checkpoint.close()
     },
   }
+}
+
+/** Over every 16th word, which tells one training from another, and costs nothing beside the reading. */
+function sumOf({ buffer, byteOffset, byteLength }: ArrayBufferView): number {
+  if (byteOffset % 4 !== 0) return byteLength
+  const words = new Int32Array(buffer, byteOffset, Math.floor(byteLength / 4))
+  let sum = 0
+  for (let i = 0; i < words.length; i += 16) sum = (Math.imul(sum, 31) + words[i]) | 0
+  return sum
 }

@@ -9,10 +9,12 @@ import {
 } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
-import { checkFinite, drawing } from './drawing.ts'
+import type { Tensor } from '../tensor/index.ts'
+import { checkFinite, drawing, type Drawing, type FinishedStep } from './drawing.ts'
 import { fail, wholeOf } from './fail.ts'
 import type { Lead } from './guidance-files.ts'
 import { checkLabels, labelsOf } from './labels.ts'
+import type { Life } from './life.ts'
 import type { Loaded } from './load.ts'
 import { scorer } from './score-samples.ts'
 import {
@@ -24,6 +26,7 @@ import {
   samplerOf,
   type DrawSettings,
 } from './settings.ts'
+import { steadySteps } from './steady.ts'
 
 const methods = ['ancestral', 'ddim', 'self-guided', 'boost-and-skip', 'minority-guided'] as const
 
@@ -138,72 +141,99 @@ export interface TweedieStep {
    * units of x, whose noise at the first step has a standard deviation of 1.
    */
   readonly pushes?: readonly Float32Array<ArrayBuffer>[]
+  /** How often the device was lost in this run, and the run went on after the last finished step; absent if never. */
+  readonly recovered?: number
   /** After the last step the samples as numbers: [number, C, H, W] in [-1, 1], but where `clipDenoised` is off. */
   readonly values?: Float32Array<ArrayBuffer>
 }
 
-/** {@link TweedieStep}s of `Tweedie.sample`, batch after batch. `check` throws once the model was disposed. */
-export async function* sample(
-  loaded: Loaded,
-  options: TweedieSampleOptions,
-  check: () => void,
-): AsyncGenerator<TweedieStep, void, void> {
-  check()
-  const {
-    device,
-    model,
-    description: { config },
-  } = loaded
-  const settings = settingsOf(loaded, options)
-  const { number = 16, batch = loaded.batch, preview = false, pushes = false, signal, guidances = () => [] } = options
+/** {@link TweedieStep}s of `Tweedie.sample`, batch after batch. */
+export async function* sample(life: Life, options: TweedieSampleOptions): AsyncGenerator<TweedieStep, void, void> {
+  life.check('sample')
+  const { config } = life.last.description
+  const settings = settingsOf(life.last, options)
+  const { number = 16, batch = life.last.batch, preview = false, signal } = options
   const every = typeof preview === 'number' ? wholeOf('preview', preview) : preview ? 1 : Infinity
   wholeOf('batch', batch)
-  const leads = leadsOf(loaded, options, settings)
-  const score = options.scores ? scorer(settings, { seed: settings.seed, distance: loaded.distance }) : null
-  const tools = {
-    device,
-    model,
-    distance: options.selfGuidance?.distance ?? loaded.distance,
-    shape: [config.inChannels, config.imageSize, config.imageSize],
-  }
-
-  const area = tools.shape.reduce((a, b) => a * b, 1)
+  const leads = leadsOf(life.last, options, settings)
+  const shape = [config.inChannels, config.imageSize, config.imageSize]
+  const area = shape.reduce((a, b) => a * b, 1)
   const values = roomFor(number, area)
   const scores = new Float32Array(number)
   const images: Image[] = []
   let before = 0
+  let recovered = 0
   for (let begin = 0; begin < number; begin += batch) {
     const samples = Array.from({ length: Math.min(batch, number - begin) }, (_, i) => begin + i)
-    const shape = [samples.length, ...tools.shape]
     const y = labelsOf(settings.labels, samples)
-    const led = [...leads(loaded, samples, y).map(({ guidance }) => guidance), ...guidances(samples, y)]
-    const { total: each, steps } = drawing(tools, settings, samples, { guidances: led, pushes, signal })
-    const total = each * Math.ceil(number / batch)
-    const finished = () => ({ finished: images.length, ...(score && { scores: scores.slice(0, images.length) }) })
-    for await (const { done, x, predXStart, push } of steps) {
-      check()
-      const moved = push && { pushes: eachOf(await push.read(), samples.length) }
-      const progress = { done: before + done, total, ...moved }
-      if (done < each) {
-        const shown = done % every === 0 ? imagesOf(await predXStart.read(), shape) : []
-        yield { ...progress, images: [...images, ...shown], ...finished() }
-        check()
-        continue
+    const steps = steadySteps(life, {
+      begin: (loaded, from) => beginBatch(loaded, options, { settings, leads, shape, samples, y, from }),
+      look: async ({ device, model, distance }, { done, total, predXStart, push }, x) => {
+        const finished = done === total
+        if (finished) checkFinite('The samples hold', x, samples, tooStrong)
+        const scored = finished && options.scores
+        const ofBatch = [samples.length, ...shape]
+        return {
+          shown: !finished && done % every === 0 ? imagesOf(await predXStart.read(), ofBatch) : [],
+          moved: push && { pushes: eachOf(await push.read(), samples.length) },
+          scores: scored ? await scoresOf(device.tensor(x, ofBatch), { model, distance, settings, samples, y }) : [],
+        }
+      },
+      signal,
+    })
+    for await (const { done, total: each, x, seen, lost } of steps) {
+      recovered += lost
+      if (done === each) {
+        values.set(x, begin * area)
+        scores.set(seen.scores, begin)
+        images.push(...imagesOf(x, [samples.length, ...shape]))
       }
-      const last = await x.read()
-      checkFinite('The samples hold', last, samples, tooStrong)
-      if (score) {
-        using drawn = device.tensor(last, shape)
-        const found = await score(model, drawn, samples, y)
-        checkFinite('The minority scores are', found, samples, tooStrong)
-        scores.set(found, begin)
+      yield {
+        done: before + done,
+        total: each * Math.ceil(number / batch),
+        images: [...images, ...seen.shown],
+        finished: images.length,
+        ...seen.moved,
+        ...(options.scores && { scores: scores.slice(0, images.length) }),
+        ...(recovered > 0 && { recovered }),
+        ...(images.length === number && { values }),
       }
-      values.set(last, begin * area)
-      images.push(...imagesOf(last, shape))
-      yield { ...progress, images: [...images], ...finished(), ...(images.length === number && { values }) }
+      if (done === each) before += each
     }
-    before += each
   }
+}
+
+/** What a batch of samples is. */
+interface Batch {
+  readonly settings: DrawSettings
+  readonly leads: Leads
+  /** [C, H, W] of a sample. */
+  readonly shape: readonly number[]
+  readonly samples: readonly number[]
+  readonly y: readonly number[] | undefined
+}
+
+/** A batch on what is loaded, from its noise or from a step that was finished. */
+function beginBatch(
+  loaded: Loaded,
+  { guidances = () => [], selfGuidance, pushes = false, signal }: TweedieSampleOptions,
+  { settings, leads, shape, samples, y, from }: Batch & { readonly from: FinishedStep | null },
+): Drawing {
+  const { device, model } = loaded
+  const led = [...leads(loaded, samples, y).map(({ guidance }) => guidance), ...guidances(samples, y)]
+  const tools = { device, model, distance: selfGuidance?.distance ?? loaded.distance, shape }
+  return drawing(tools, settings, samples, { guidances: led, from, pushes, signal })
+}
+
+/** Minority scores of a finished batch, whose `images` are disposed of. */
+async function scoresOf(
+  images: Tensor,
+  { model, distance, settings, samples, y }: Pick<Loaded, 'model' | 'distance'> & Omit<Batch, 'leads' | 'shape'>,
+): Promise<Float32Array> {
+  using drawn = images
+  const found = await scorer(settings, { seed: settings.seed, distance })(model, drawn, samples, y)
+  checkFinite('The minority scores are', found, samples, tooStrong)
+  return found
 }
 
 const tooStrong =

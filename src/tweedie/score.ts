@@ -1,10 +1,10 @@
 import { batchOf, imageFrom, imagesOf, type Canvas, type Image, type Pixels } from '../data/index.ts'
-import { scoreImages, scoreProcess, type ImageSource, type ScoredImages, type ScoreStep } from '../diffusion/index.ts'
+import { scoreImages, scoreProcess, type ImageSource, type ScoreStep } from '../diffusion/index.ts'
 import { unexpected } from '../errors.ts'
 import { refuseUnknown } from '../refuse.ts'
-import { fail } from './fail.ts'
+import { fail, wholeOf } from './fail.ts'
 import { checkLabels, cycled } from './labels.ts'
-import type { Loaded } from './load.ts'
+import type { Life } from './life.ts'
 
 /**
  * Pictures of any size, of which the middle square is scaled to the model's; or values [N, C, H, W] in [-1, 1] of its
@@ -47,52 +47,69 @@ const known = {
 
 /** The scores of `Tweedie.score`. */
 export const score = async (
-  loaded: Loaded,
+  life: Life,
   pictures: ScoredPictures,
   options: TweedieScoreOptions,
-): Promise<Float32Array<ArrayBuffer>> => (await scored('score', loaded, pictures, options, false)).scores
+): Promise<Float32Array<ArrayBuffer>> => (await scored('score', life, pictures, options, false)).scores
 
 /** Scores and reconstructions of `Tweedie.reconstruct`. */
 export async function reconstruct(
-  loaded: Loaded,
+  life: Life,
   pictures: ScoredPictures,
   options: TweedieScoreOptions,
 ): Promise<{ scores: Float32Array<ArrayBuffer>; reconstructions: Image[] }> {
-  const { scores, reconstructions } = await scored('reconstruct', loaded, pictures, options, true)
-  const { inChannels, imageSize } = loaded.description.config
-  return { scores, reconstructions: imagesOf(reconstructions!, [scores.length, inChannels, imageSize, imageSize]) }
+  return scored('reconstruct', life, pictures, options, true)
 }
 
+/** Batch by batch, so that a lost device costs one batch. */
 async function scored(
   user: string,
-  loaded: Loaded,
+  life: Life,
   pictures: ScoredPictures,
   options: TweedieScoreOptions,
-  reconstructions: boolean,
-): Promise<ScoredImages> {
+  reconstruct: boolean,
+): Promise<{ scores: Float32Array<ArrayBuffer>; reconstructions: Image[] }> {
+  life.check(user)
   refuseUnknown(user, options, known)
   const {
-    device,
-    model,
     process,
-    distance,
+    batch: room,
     description: { config },
-  } = loaded
-  const { seed = 0, draws, step, batch = loaded.batch, clipDenoised = true, onProgress, signal } = options
+  } = life.last
+  const { seed = 0, draws, step, batch = room, clipDenoised = true, onProgress, signal } = options
   const labels = checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' })
   const source = sourceOf(user, pictures, { size: config.imageSize, channels: config.inChannels as 1 | 3 })
-  return scoreImages(device, model, source, {
+  const all = {
     ...scoreProcess(process, step),
-    distance,
     seed,
-    batch,
+    batch: wholeOf('batch', batch),
     clipDenoised,
-    reconstructions,
+    reconstructions: reconstruct,
     ...(draws !== undefined && { draws }),
     ...(signal && { signal }),
     ...(labels.length > 0 && { classes: Array.from({ length: source.length }, (_, k) => cycled(labels, k)) }),
-    onProgress: (some, total) => onProgress?.(some.length, total),
-  })
+  }
+  const scores = new Float32Array(source.length)
+  const reconstructions: Image[] = []
+  let done = 0
+  for (let losses = 0; done < source.length; ) {
+    const loaded = await life.current(user, signal)
+    const { device, model, distance } = loaded
+    const indices = Array.from({ length: Math.min(batch, source.length - done) }, (_, i) => done + i)
+    try {
+      const found = await scoreImages(device, model, source, { ...all, distance, indices })
+      scores.set(found.scores, done)
+      if (found.reconstructions)
+        reconstructions.push(...imagesOf(found.reconstructions, [indices.length, ...source.shape]))
+    } catch (error) {
+      await life.afterFailure(loaded, error, ++losses)
+      continue
+    }
+    done += indices.length
+    losses = 0
+    onProgress?.(done, source.length)
+  }
+  return { scores, reconstructions }
 }
 
 /** Pictures as a model takes them. */

@@ -1,7 +1,8 @@
-import { asksForAwait, TweedieError } from '../errors.ts'
+import { asksForAwait } from '../errors.ts'
 import type { ModelDescription, UNet } from '../nn/index.ts'
 import type { Device } from '../tensor/index.ts'
 import { web, type Where } from './files.ts'
+import { Life } from './life.ts'
 import { load, type Loaded, type TweedieOptions } from './load.ts'
 import { sample, type TweedieSampleOptions, type TweedieStep } from './sample.ts'
 import type { Image } from '../data/index.ts'
@@ -20,12 +21,11 @@ import { reconstruct, score, type ScoredPictures, type TweedieScoreOptions } fro
  * ```
  */
 export class Tweedie {
-  readonly #loaded: Loaded
-  #disposed = false
+  readonly #life: Life
 
   /** {@link Tweedie.load} makes one. */
   constructor(loaded: Loaded) {
-    this.#loaded = loaded
+    this.#life = new Life(loaded)
   }
 
   /**
@@ -53,29 +53,29 @@ export class Tweedie {
     )
   }
 
-  /** What computes. */
+  /** What computes. Where it was lost, it is another one after the next step. */
   get device(): Device {
-    return this.#loaded.device
+    return this.#life.last.device
   }
 
   /** The network, for the functions below this layer. It belongs to the model. */
   get unet(): UNet {
-    return this.#loaded.model
+    return this.#life.last.model
   }
 
   /** What the file says of it: configuration, process of its training, published name. */
   get description(): ModelDescription {
-    return this.#loaded.description
+    return this.#life.last.description
   }
 
   /** Levels of the minority classifier, of which the last is the rarest; null without one. */
   get minorityLevels(): number | null {
-    return this.#loaded.minority?.levels ?? null
+    return this.#life.last.minority?.levels ?? null
   }
 
   /** Images at a time that memory was asked for. */
   get batch(): number {
-    return this.#loaded.batch
+    return this.#life.last.batch
   }
 
   /**
@@ -95,7 +95,7 @@ export class Tweedie {
    *   that is too strong); `signal.reason` on abort
    */
   sample(options: TweedieSampleOptions = {}): AsyncGenerator<TweedieStep, void, void> {
-    return sample(this.#loaded, options, () => this.#check('sample'))
+    return sample(this.#life, options)
   }
 
   /**
@@ -108,8 +108,7 @@ export class Tweedie {
    * @throws TweedieError 'option' for options that do not fit and images that are too small; `signal.reason` on abort
    */
   async score(images: ScoredPictures, options: TweedieScoreOptions = {}): Promise<Float32Array<ArrayBuffer>> {
-    this.#check('score')
-    return score(this.#loaded, images, options)
+    return score(this.#life, images, options)
   }
 
   /**
@@ -127,18 +126,12 @@ export class Tweedie {
     images: ScoredPictures,
     options: TweedieScoreOptions = {},
   ): Promise<{ scores: Float32Array<ArrayBuffer>; reconstructions: Image[] }> {
-    this.#check('reconstruct')
-    return reconstruct(this.#loaded, images, options)
-  }
-
-  #check(user: string): void {
-    if (this.#disposed) throw new TweedieError('disposed', `${user}: the model was disposed.`)
+    return reconstruct(this.#life, images, options)
   }
 
   /** Frees the weights, and the device unless it is the caller's. Disposing twice does nothing. */
   dispose(): void {
-    this.#disposed = true
-    this.#loaded.dispose()
+    this.#life.dispose()
   }
 
   [Symbol.dispose](): void {

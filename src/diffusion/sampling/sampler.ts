@@ -4,6 +4,7 @@
  * and what is shown of a step is read only if asked for. An abort rejects at once; what the device computes by then
  * runs out.
  */
+import { orAborted } from '../../abort.ts'
 import { asksForAwait } from '../../errors.ts'
 import { mul, sqrt, square, sub, sum, Tensor, type Device } from '../../tensor/index.ts'
 import { denoiserOf, givenTensor, type DenoiserLike } from '../process/denoiser.ts'
@@ -105,6 +106,7 @@ async function* walk(
       })
       for (const tensor of Object.values(shown)) device.keep(tensor)
       try {
+        // A step, or the compilation before the first, can take minutes on a software adapter.
         await orAborted(device.flush(), signal)
         yield { t, done: i + 1, total: indices.length, x: state, ...shown }
       } finally {
@@ -114,25 +116,6 @@ async function* walk(
     }
   } finally {
     state.dispose()
-  }
-}
-
-/**
- * Waits for `work`, but no longer than until `signal` aborts: a step, or the compilation before the first, can take
- * minutes on a software adapter. What is on its way then is computed and overwritten; nothing looks at it.
- */
-async function orAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-  if (!signal) return work
-  let stop = (): void => {}
-  const aborted = new Promise<never>((_, reject) => (stop = () => reject(signal.reason as Error)))
-  signal.addEventListener('abort', stop, { once: true })
-  if (signal.aborted) stop()
-  try {
-    await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-    // If the work fails after an abort, the abort has been told of already.
-    work.catch(() => {})
   }
 }
 
