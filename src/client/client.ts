@@ -1,5 +1,6 @@
 import { proxy } from 'comlink'
 import { asksForAwait, TweedieError } from '../errors.ts'
+import type { BackendStats } from '../tensor/index.ts'
 import type { Where } from '../tweedie/index.ts'
 import {
   errorOf,
@@ -139,6 +140,11 @@ export class TweedieClient {
   ): Promise<ClientScores> {
     const { onProgress, signal, ...sent } = options
     return this.#run(signal, onProgress, (pipeline, job, told) => pipeline.score(job, pictures, sent, told))
+  }
+
+  /** The worker's counters of kernels, memory and work, as `Device.stats`: for tests and benches. */
+  async stats(): Promise<Readonly<BackendStats>> {
+    return valueOf(await this.#worker.call((pipeline) => pipeline.stats()), undefined)
   }
 
   /** Ends the worker, and with it all that runs, which rejects with TweedieError 'disposed'. */

@@ -2,7 +2,7 @@
 import { TweedieError, type ErrorCode } from '../errors.ts'
 import type { TweedieOptions, TweedieSampleOptions, TweedieScoreOptions, TweedieStep, Where } from '../tweedie/index.ts'
 import type { Image } from '../data/index.ts'
-import type { AdapterDescription } from '../tensor/index.ts'
+import type { AdapterDescription, BackendStats } from '../tensor/index.ts'
 
 /** The options of `Tweedie.load` that can be sent: no functions, no devices. */
 export type SentLoadOptions = Omit<TweedieOptions, 'device' | 'gpuDevice' | 'distance' | 'onProgress' | 'signal'> & {
@@ -77,6 +77,7 @@ export interface Pipeline {
     options: SentScoreOptions,
     onProgress: OnProgress | null,
   ): Promise<Answer<ClientScores>>
+  stats(): Promise<Answer<BackendStats>>
   /** Ends a job, and answers when all it took is freed. */
   stop(job: number): Promise<void>
 }

@@ -2,6 +2,7 @@
 import { releaseProxy, transfer, type Remote } from 'comlink'
 import { decodeImage, imageDataOf, imageFrom, type Image } from '../data/index.ts'
 import { TweedieError } from '../errors.ts'
+import type { BackendStats } from '../tensor/index.ts'
 import { Tweedie, type Where } from '../tweedie/index.ts'
 import {
   sentError,
@@ -66,11 +67,7 @@ export class WorkerPipeline implements Pipeline {
       this.#jobs.get(job)!.controller.signal,
       async () => (await steps.next()).value ?? null,
     )
-    if ('value' in answer && answer.value)
-      return transfer(
-        answer,
-        answer.value.images.filter((image) => image !== null),
-      )
+    if ('value' in answer && answer.value) return transfer(answer, memoryOf(answer.value))
     this.#forget(job)
     return answer
   }
@@ -93,6 +90,10 @@ export class WorkerPipeline implements Pipeline {
     running?.controller.abort()
     await running?.end().catch(() => {})
     this.#forget(job)
+  }
+
+  async stats(): Promise<Answer<BackendStats>> {
+    return answerOf(null, async () => ({ ...this.#loaded('stats').device.stats }))
   }
 
   /** Does `work` as a job, and tells of its progress before its answer. */
@@ -144,13 +145,19 @@ export class WorkerPipeline implements Pipeline {
   }
 }
 
-async function answerOf<T>(signal: AbortSignal, work: () => Promise<T>): Promise<Answer<T>> {
+async function answerOf<T>(signal: AbortSignal | null, work: () => Promise<T>): Promise<Answer<T>> {
   try {
     return { value: await work() }
   } catch (error) {
-    return signal.aborted && error === signal.reason ? { stopped: true } : { error: sentError(error) }
+    return signal?.aborted ? { stopped: true } : { error: sentError(error) }
   }
 }
+
+/** What a step is made of that need not be copied. */
+const memoryOf = ({ images, pushes = [], values }: ClientStep): Transferable[] => [
+  ...images.filter((image) => image !== null),
+  ...[...pushes, ...(values ? [values] : [])].map(({ buffer }) => buffer),
+]
 
 function infoOf({ device, description: { config }, minorityLevels, batch }: Tweedie): ClientInfo {
   return {
