@@ -34,7 +34,8 @@ export async function inPage<Result>(
   headers: Headers | ((path: string) => Headers) = {},
 ): Promise<Result> {
   await using served = await serve({
-    serve: (path) => (path === '/' ? html : path === '/throws.js' ? 'throw new Error("from the script")' : installed(path)),
+    serve: (path) =>
+      path === '/' ? html : path === '/throws.js' ? 'throw new Error("from the script")' : installed(path),
     headers: (path) => ({ ...isolation, ...(typeof headers === 'function' ? headers(path) : headers) }),
   })
   return await inChromium({}, async ({ page, errors }) => {
@@ -42,4 +43,3 @@ export async function inPage<Result>(
     return use(page, errors)
   })
 }
-

@@ -1,7 +1,7 @@
 /**
- * `tweedie/client` as a page meets it: the packed package, served and not bundled, in Chromium. What it draws and scores
- * is what `Tweedie` draws in Node; what is stopped, left or disposed of leaves nothing; what goes wrong in the worker, or
- * with it, arrives as a TweedieError.
+ * `tweedie/client` as a page meets it: the packed package, served and not bundled, in Chromium. What it draws and
+ * scores is what `Tweedie` draws in Node; what is stopped, left or disposed of leaves nothing; what goes wrong in the
+ * worker, or with it, arrives as a TweedieError.
  */
 import { describe, expect, test } from 'vitest'
 import type { TweedieClient as Client } from '../src/client/index.ts'
@@ -50,12 +50,23 @@ describe.runIf(chromium)('in Chromium', () => {
           new ImageData(Uint8ClampedArray.from(pictures[0]), 32, 32),
           await createImageBitmap(new ImageData(Uint8ClampedArray.from(pictures[1]), 32, 32)),
         ]
-        const { scores } = await client.score(files, { batch: 1, onProgress: (...progress) => scored.push(progress) })
+        const onProgress = (...progress: number[]): unknown => scored.push(progress)
+        const { scores, reconstructions } = await client.score(files, { batch: 1, reconstructions: true, onProgress })
         const canvas = new OffscreenCanvas(40, 40)
         canvas.getContext('2d')!.fillRect(0, 0, 20, 20)
         const webp = await canvas.convertToBlob({ type: 'image/webp' })
         const { scores: ofOther } = await client.score([webp])
-        return { info: client.info, atLoad, steps, pictures, values, scores: [...scores], scored, ofOther: ofOther[0] }
+        return {
+          info: client.info,
+          atLoad,
+          steps,
+          pictures,
+          values,
+          scores: [...scores],
+          reconstructed: reconstructions!.map(pixels),
+          scored,
+          ofOther: ofOther[0],
+        }
       }),
     )
     using model = await Tweedie.load('bccd32', { backend: 'cpu', simd: 'plain' })
@@ -82,20 +93,17 @@ describe.runIf(chromium)('in Chromium', () => {
       if (!values) continue
       expect(found.values).toEqual([...values])
       expect(found.pictures).toEqual(images.map((image) => [...imageDataOf(image).data]))
-      const expected = await model.score(
-        [
-          decodeImage(installed('/docs/quickstart.png') as Buffer),
-          images[0],
-          images[1],
-        ],
+      const expected = await model.reconstruct(
+        [decodeImage(installed('/docs/quickstart.png') as Buffer), images[0], images[1]],
         { batch: 1 },
       )
-      expect(found.scores).toEqual([...expected])
+      expect(found.scores).toEqual([...expected.scores])
+      expect(found.reconstructed).toEqual(expected.reconstructions.map((image) => [...imageDataOf(image).data]))
     }
     expect(found.ofOther).toBeGreaterThan(0)
   })
 
-  test('what is aborted or left ends within a step, with nothing left of it, and the next run draws the same', async () => {
+  test('what is aborted or left ends within a step and leaves nothing; the next run draws the same', async () => {
     const found = await inPage((page) =>
       page.evaluate(async () => {
         const client = await TweedieClient.load('bccd32', own)
@@ -220,17 +228,11 @@ describe.runIf(chromium)('in Chromium', () => {
             drawn({ selfGuidance: { weight: 9e30, every: 1 }, steps: 2, number: 1 }),
             client.score([new Blob(['no picture'])]),
             TweedieClient.load('bccd32', { ...own, weights: '/nothing/' }),
-            client.load('bccd32', { ...own, weights: '/nowhere/' }),
           ].map((promise) => promise.then(() => 'nothing', said)),
         )
-        // The model before was given up for the one that did not load.
-        return [
-          ...all,
-          await client
-            .sample()
-            .next()
-            .then(() => 'nothing', said),
-        ]
+        // The model before is given up for the one that does not load.
+        all.push(await client.load('bccd32', { ...own, weights: '/nowhere/' }).then(() => 'nothing', said))
+        return [...all, await drawn({}).then(() => 'nothing', said)]
       })
       errors.splice(0)
       return messages
@@ -295,5 +297,4 @@ describe.runIf(chromium)('in Chromium', () => {
       expect(found[i]).toMatch(why)
     }
   })
-
 })

@@ -17,7 +17,10 @@ export type SentSampleOptions = Omit<TweedieSampleOptions, 'guidances' | 'selfGu
 }
 
 /** The options of `Tweedie.score` that can be sent. */
-export type SentScoreOptions = Omit<TweedieScoreOptions, 'onProgress' | 'signal'>
+export interface SentScoreOptions extends Omit<TweedieScoreOptions, 'onProgress' | 'signal'> {
+  /** Also what the scores are distances to, `ClientScores.reconstructions`. Default false. */
+  readonly reconstructions?: boolean
+}
 
 /** A picture to score: a file (PNG, JPEG, or what else the browser reads), or pixels. */
 export type ClientPicture = Blob | ImageBitmap | ImageData | Image
@@ -51,6 +54,8 @@ export interface ClientStep extends Omit<TweedieStep, 'images'> {
 export interface ClientScores {
   /** One for each picture; higher is rarer. */
   readonly scores: Float32Array<ArrayBuffer>
+  /** With `reconstructions` each picture as the model makes it of noise, of the model's size: `Tweedie.reconstruct`. */
+  readonly reconstructions?: readonly ImageBitmap[]
 }
 
 /** Called while a job runs: done so far, and in all. */

@@ -75,13 +75,16 @@ export class WorkerPipeline implements Pipeline {
   score(
     job: number,
     pictures: readonly ClientPicture[] | Float32Array,
-    options: SentScoreOptions,
+    { reconstructions, ...rest }: SentScoreOptions,
     onProgress: OnProgress | null,
   ): Promise<Answer<ClientScores>> {
     return this.#run(job, onProgress, async (signal, told) => {
       const model = this.#loaded('score')
       const images = pictures instanceof Float32Array ? pictures : await Promise.all(pictures.map(imageOf))
-      return { scores: await model.score(images, { ...options, signal, onProgress: told }) }
+      const all = { ...rest, signal, onProgress: told }
+      if (!reconstructions) return { scores: await model.score(images, all) }
+      const found = await model.reconstruct(images, all)
+      return { ...found, reconstructions: await Promise.all(found.reconstructions.map(bitmapOf)) }
     })
   }
 
@@ -120,7 +123,7 @@ export class WorkerPipeline implements Pipeline {
   async *#steps(options: Parameters<Tweedie['sample']>[0]): AsyncGenerator<ClientStep, void, void> {
     let shown = 0
     for await (const { images, ...step } of this.#loaded('sample').sample(options)) {
-      const bitmaps = images.map((image, k) => (k < shown ? null : createImageBitmap(imageDataOf(image))))
+      const bitmaps = images.map((image, k) => (k < shown ? null : bitmapOf(image)))
       yield { ...step, images: await Promise.all(bitmaps) }
       shown = step.finished
     }
@@ -152,6 +155,8 @@ async function answerOf<T>(signal: AbortSignal | null, work: () => Promise<T>): 
     return signal?.aborted ? { stopped: true } : { error: sentError(error) }
   }
 }
+
+const bitmapOf = (image: Image): Promise<ImageBitmap> => createImageBitmap(imageDataOf(image))
 
 /** What a step is made of that need not be copied. */
 const memoryOf = ({ images, pushes = [], values }: ClientStep): Transferable[] => [

@@ -3,11 +3,12 @@ import type { SentLoadOptions } from './messages.ts'
 
 /** The options with every URL as the page means it: in the worker it would be relative to the worker's script. */
 export function placed(options: SentLoadOptions): SentLoadOptions {
-  const { weights, workerUrl, minorityClassifier, distance } = options
+  const { weights, workerUrl, classifier, minorityClassifier, distance } = options
   return {
     ...options,
     ...(weights !== undefined && { weights: absolute(weights) as string }),
     ...(workerUrl !== undefined && { workerUrl: absolute(workerUrl) as string }),
+    ...(classifier && { classifier: placedFile(classifier) }),
     ...(minorityClassifier && { minorityClassifier: placedFile(minorityClassifier) }),
     ...(typeof distance === 'object' && {
       distance:

@@ -1,6 +1,6 @@
 /**
- * `tweedie/client` where pages differ: policies that forbid workers or `blob:`, pages that are not isolated, WebGPU. What
- * it does where nothing is in its way is test/client.test.ts's.
+ * `tweedie/client` where pages differ: policies that forbid workers or `blob:`, pages that are not isolated, WebGPU.
+ * What it does where nothing is in its way is test/client.test.ts's.
  */
 import { describe, expect, test } from 'vitest'
 import { chromium } from '../browser/chromium.ts'
