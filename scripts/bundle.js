@@ -40,6 +40,17 @@ export const chunked = {
 export const client = {
   ...options,
   entryPoints: { 'client.min': 'src/client/index.ts', 'worker.min': 'src/client/worker.ts' },
+  plugins: [
+    {
+      // Of dist/client the worker lies in a folder beside, of the bundled client in its own, whatever that is called.
+      name: 'worker beside the client',
+      setup: ({ onLoad }) =>
+        onLoad({ filter: /src[/\\]client[/\\]client\.ts$/ }, ({ path }) => ({
+          contents: readFileSync(path, 'utf8').replace("'../browser/worker.min.js'", "'./worker.min.js'"),
+          loader: 'ts',
+        })),
+    },
+  ],
 }
 
 /**

@@ -31,6 +31,7 @@ test('each is in the table of their README, short, and run by these tests', () =
     .sort()
   expect(files).toEqual([
     'guidance.js',
+    'isolation-worker.js',
     'page.html',
     'sample.js',
     'score.js',
