@@ -8,7 +8,7 @@ import { blocks } from './blocks.ts'
 import { encodePng } from '../src/data/index.ts'
 import { encodeStatistics, type Evaluation, type MeasureName } from '../src/metrics/index.ts'
 import { encodeClassifierMetadata } from '../src/diffusion/index.ts'
-import { temporaryFolder, tweedie } from './cli.ts'
+import { temporaryFolder, tweedie, watchedDevice } from './cli.ts'
 import { writePictures } from './forty-images.ts'
 import { numbers } from './op.ts'
 import { classifier, writeModel } from './small-models.ts'
@@ -269,7 +269,11 @@ test('KID of a network that was never trained is told from one that can be read'
     for (const name of readdirSync(at(from)).slice(0, 4)) cpSync(at(`${from}/${name}`), at(`${folder}/${name}`))
   }
   const argv = ['--samples', at('few'), '--real', at('few-real'), '--k', '2', '--lof-k', '3']
-  const { code, err } = await evaluate(...argv, '--features', 'random-resnet50', '--out', at('random'))
+  const { session, needed, peak } = watchedDevice()
+  const words = [...argv, '--features', 'random-resnet50', '--resamples', '20', '--out', at('random')]
+  const { code, err } = await tweedie(['evaluate', '--backend', 'cpu', ...words], session)
+  // What was asked for before anything was loaded: room for 32 pictures, where there were 4.
+  expect([needed(), peak() < needed()]).toEqual([550 * 2 ** 20, true])
   expect(code, err.join('\n')).toBe(0)
   expect(err.filter((line) => line.includes('KID in this space'))).toEqual([
     expect.stringMatching(

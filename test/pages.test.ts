@@ -156,6 +156,26 @@ test('a cause is one note, folded below the table of its space, with the methods
   expect(page.indexOf('self-guided: The covariance')).toBeGreaterThan(page.indexOf('</table>'))
 })
 
+test('a page has fewer samples of each method and space where there are many, and so a bound', async () => {
+  const evaluation = exampleEvaluation()
+  const [one] = evaluation.shown
+  const sample = one.leastDense[0]
+  const full = { ...one, leastDense: Array(12).fill(sample), mostDense: Array(12).fill(sample), nearest: [] }
+  const images = {
+    methods: evaluation.methods.map(({ name, images }) => discs(name, images!, 8)),
+    real: discs('real', 10_000, 8),
+  }
+  for (const [parts, each] of [
+    [1, 12],
+    [10, 12],
+    [20, 6],
+    [60, 3],
+  ]) {
+    const page = await evaluationPage({ ...evaluation, shown: Array(parts).fill(full) }, images)
+    expect(parseHTML(page).document.querySelectorAll('figure.card').length, String(parts)).toBe(parts * 2 * each)
+  }
+})
+
 test('an evaluation that is stopped is no page', async () => {
   const evaluation = exampleEvaluation()
   const images = {

@@ -1,7 +1,7 @@
 import { checkAwaited } from '../errors.ts'
 import { viTB16, viTS16 } from '../nn/index.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
-import type { Device } from '../tensor/index.ts'
+import type { Device, DeviceNeed } from '../tensor/index.ts'
 import type { FeatureSpace, SpaceOptions } from './feature-space.ts'
 import type { InceptionInput } from './inception-input.ts'
 import { inceptionSpace } from './inception-space.ts'
@@ -103,6 +103,32 @@ export function openSpace(device: Device, name: SpaceName, options: SpaceOptions
   refuseOther('openSpace: the space', name, spaceNames)
   checkAwaited('openSpace', { device, weights: options.weights, fit: options.fit })
   return openers[name](device, name, options)
+}
+
+/** MiB, weights and a batch of pictures at once, and of it the largest tensor: as measured, and some more. */
+const memory: { readonly [K in SpaceName]?: readonly [all: number, largest: number] } = {
+  inception: [350, 90],
+  'inception-legacy-pytorch': [350, 90],
+  'inception-legacy-tensorflow': [350, 90],
+  resnet50: [550, 100],
+  'resnet50-v2': [550, 100],
+  'random-resnet50': [550, 100],
+  // The weights of fc1 are 392 of it.
+  vgg16: [950, 395],
+  'random-vgg16': [950, 395],
+  'dino-vits16': [450, 75],
+  'dino-vitb16': [1000, 75],
+  resnet18: [100, 35],
+}
+
+/**
+ * What a device must hold for a space, with as many pictures at once as it takes by itself: before its weights are
+ * loaded, `Device.request({ need: spaceMemoryOf('vgg16') })` refuses a device that cannot. Undefined for spaces that
+ * are as large as their weights say, and for pixels.
+ */
+export function spaceMemoryOf(name: SpaceName): DeviceNeed | undefined {
+  const found = memory[name]
+  return found && { bytes: found[0] * 2 ** 20, largestBuffer: found[1] * 2 ** 20 }
 }
 
 function inception(input: InceptionInput): Opener {

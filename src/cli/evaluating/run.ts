@@ -6,6 +6,7 @@ import {
   featureStatistics,
   rarestOf,
   realRarity,
+  spaceMemoryOf,
   type Estimate,
   type EvaluatedSet,
   type EvaluatedSpace,
@@ -19,6 +20,7 @@ import {
   type SpaceFeatures,
   type StatisticsFile,
 } from '../../metrics/index.ts'
+import type { DeviceNeed } from '../../tensor/index.ts'
 import { fail } from '../arguments.ts'
 import { slowProgress } from '../progress.ts'
 import type { Session } from '../session.ts'
@@ -80,7 +82,7 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
   }
   const spaces: InSpace[] = []
   try {
-    using device = await requestDevice({ signal })
+    using device = await requestDevice({ signal, need: largestNeed(words) })
     let reference = choice?.scores && count !== null ? rarestOf(choice.scores, count) : undefined
     for (const word of words) {
       using space = await openNamedSpace(device, word, real?.set ?? null, signal)
@@ -162,6 +164,13 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
     bars.stop()
   }
 }
+
+/** Of the spaces, which are opened one after another. */
+const largestNeed = (words: readonly SpaceWord[]): DeviceNeed | undefined =>
+  words
+    .flatMap(({ name }) => spaceMemoryOf(name) ?? [])
+    .sort((a, b) => b.bytes - a.bytes)
+    .at(0)
 
 /** The row of a classifier's accuracy. */
 async function accuracyTable(answers: ClassifierAnswers | null, options: EvaluationSettings): Promise<Measurement[]> {

@@ -39,7 +39,8 @@ export async function evaluationPage(
   const notes = notesOf(evaluation)
   const sections: string[] = []
   for (const space of [...spaces, null]) sections.push(await section(evaluation, space, notes))
-  for (const shown of evaluation.shown) sections.push(await pictures(evaluation, shown, images, signal))
+  const most = mostShown(evaluation.shown.length)
+  for (const shown of evaluation.shown) sections.push(await pictures(evaluation, shown, most, images, signal))
   return htmlPage({
     title: `Evaluation of ${methods.map(({ name }) => name).join(', ')}`,
     body: `${introduction(evaluation)}
@@ -228,10 +229,17 @@ function sideBySide({ measure, values, real }: Measurement, methods: readonly Ev
   })
 }
 
+/**
+ * Samples of a group, of so many methods and spaces: with 12, and up to four pictures each, one of them takes 1 MB of
+ * the page, and 40 of them with three no more than 10 MB.
+ */
+const mostShown = (parts: number): number => Math.max(3, Math.min(12, Math.floor(120 / parts)))
+
 /** Samples of a method in three groups, each beside the real images nearest to it. */
 async function pictures(
   { methods }: Evaluation,
   shown: ShownSamples,
+  most: number,
   images: EvaluationImages,
   signal?: AbortSignal,
 ): Promise<string> {
@@ -246,7 +254,7 @@ async function pictures(
   for (const [title, members] of groups) {
     if (members.length === 0) continue
     const cards: string[] = []
-    for (const member of members) cards.push(await card(member, samples, real, signal))
+    for (const member of members.slice(0, most)) cards.push(await card(member, samples, real, signal))
     parts.push(
       `<h3>${escapeHtml(`${methods[shown.method].name}, ${title}`)}</h3>\n<main ` +
         `class="shown">${cards.join('\n')}</main>`,
