@@ -1,6 +1,6 @@
 /**
- * Cross-origin isolation on a host that sets no headers, such as GitHub Pages: a service worker that adds them. Copy this
- * file beside the page and load it first, as a classic script:
+ * Cross-origin isolation on a host that sets no headers, such as GitHub Pages: a service worker that adds them. Copy
+ * this file beside the page and load it first, as a classic script:
  *
  *     <script src="isolation-worker.js"></script>
  *

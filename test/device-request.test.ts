@@ -3,7 +3,9 @@
  * What WebGPU there is, is played: the platform's adapter is the machine's own under another name.
  */
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { add, Device, listAdapters, type DeviceRequest } from '../src/tensor/index.ts'
+import { add, conv2d, Device, listAdapters, type DeviceRequest } from '../src/tensor/index.ts'
+import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
+import { numbers } from './op.ts'
 import * as platform from '../src/platform/index.node.ts'
 
 vi.mock(import('../src/platform/index.node.ts'), async (original) => {
@@ -155,6 +157,34 @@ describe('what hosts tell of their WebGPU', () => {
     expect(await kindOf()).toMatch(/^cpu/)
     offering(await playing({ info: undefined, requestAdapterInfo: () => Promise.reject(new Error('not allowed')) }))
     expect(await kindOf()).toBe('webgpu: unknown GPU')
+  })
+  test.each([
+    [32, 32],
+    [64, 64],
+    [64, 128],
+    [128, 128],
+    [4, 128],
+    [undefined, undefined],
+  ])('subgroups of %s to %s: no kernel counts on their width', async (subgroupMinSize, subgroupMaxSize) => {
+    offering(await playing({ info: { ...hardware, subgroupMinSize, subgroupMaxSize } }))
+    using device = await Device.request()
+    const backend = device.backend as WebGPUBackend
+    const offered: string[] = []
+    backend.onChoice = ({ candidates }) => void offered.push(...candidates)
+    using cpu = await Device.request({ backend: 'cpu', threads: 1 })
+    const values = await Promise.all(
+      [device, cpu].map(async (one) => {
+        using x = one.tensor(numbers(16 * 64, 1), [1, 16, 8, 8])
+        using w = one.tensor(numbers(16 * 16 * 9, 2), [16, 16, 3, 3])
+        using y = conv2d(x, w, { padding: 1 })
+        return [...(await y.read())]
+      }),
+    )
+    expect(offered).toContain('register')
+    expect(offered.filter((name) => name.startsWith('subgroup'))).toEqual([])
+    // Sums of 144 products of numbers below 1, in two orders.
+    const [found, expected] = values as [number[], number[]]
+    expect(Math.max(...found.map((value, i) => Math.abs(value - expected[i])))).toBeLessThan(144 * 2 ** -23)
   })
   test('no list of adapters fails for it', async () => {
     const nameless = await playing({ info: undefined })

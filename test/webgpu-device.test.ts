@@ -5,6 +5,7 @@ import type { BackendStats } from '../src/tensor/index.ts'
 import { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { launches } from '../src/tensor/webgpu/launches/index.ts'
 import { requestGPU, waitFor } from '../src/platform/index.node.ts'
+import { waitFor as waitInPage } from '../src/platform/gpu.ts'
 import { BufferPool } from '../src/tensor/webgpu/buffers.ts'
 import { numbers, requestDevice, testDevice } from './op.ts'
 
@@ -18,6 +19,8 @@ async function ownGpu(): Promise<GPUDevice> {
   if (!adapter) throw new Error('no adapter')
   return adapter.requestDevice()
 }
+
+const testAdapter = { vendor: '', architecture: '', name: 'a test', software: true }
 
 /** Runs `f` with a device of its own, and fails if it leaves a buffer behind. */
 async function fresh(f: (device: t.Device) => Promise<void>): Promise<void> {
@@ -41,6 +44,56 @@ function thrown(f: () => unknown): unknown {
   }
   throw new Error('nothing was thrown')
 }
+
+describe('waiting in a page', () => {
+  const finished = (): { promise: Promise<string>; nudge: () => void; nudges: () => number } => {
+    let nudges = 0
+    let finish = (_: string): void => {}
+    const promise = new Promise<string>((resolve) => (finish = resolve))
+    return { promise, nudge: () => ++nudges === 3 && finish('done'), nudges: () => nudges }
+  }
+  afterEach(() => void vi.unstubAllGlobals())
+  test('Firefox is nudged until the GPU has finished, and no longer', async () => {
+    vi.stubGlobal('navigator', { userAgent: 'Mozilla/5.0 (Windows NT 10.0; rv:153.0) Gecko/20100101 Firefox/153.0' })
+    const { promise, nudge, nudges } = finished()
+    expect(await waitInPage(promise, nudge)).toBe('done')
+    await expect(waitInPage(Promise.reject(new Error('lost')), nudge)).rejects.toThrow('lost')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(nudges()).toBe(3)
+  })
+  test('others are not', async () => {
+    vi.stubGlobal('navigator', { userAgent: 'Mozilla/5.0 (X11; Linux x86_64) Chrome/150.0.0.0 Safari/537.36' })
+    const { promise, nudge, nudges } = finished()
+    const later = new Promise((resolve) => setTimeout(resolve, 30, 'later'))
+    expect(await Promise.race([waitInPage(promise, nudge), later])).toBe('later')
+    expect(nudges()).toBe(0)
+  })
+  test('to read and to flush is to wait with a nudge that submits nothing', async () => {
+    const gpuDevice = await ownGpu()
+    let nudged = 0
+    const submit = vi.spyOn(gpuDevice.queue, 'submit')
+    const backend = new WebGPUBackend(
+      gpuDevice,
+      { ...testAdapter, maxBufferBytes: 2 ** 20, maxBindingBytes: 2 ** 20 },
+      {},
+      true,
+      (promise, nudge) => {
+        if (nudge) {
+          nudged++
+          nudge()
+          expect(submit).toHaveBeenLastCalledWith([])
+        }
+        return waitFor(promise)
+      },
+    )
+    const storage = backend.allocate(16, () => 'a test')
+    backend.write(storage, new Float32Array([1, 2, 3, 4]))
+    expect([...new Float32Array(await backend.read(storage, 16))]).toEqual([1, 2, 3, 4])
+    await backend.flush()
+    expect(nudged).toBe(2)
+    backend.dispose()
+  })
+})
 
 test('a borrowed GPUDevice is used, and not destroyed', async () => {
   const gpuDevice = await ownGpu()

@@ -36,7 +36,20 @@ export async function listAdapters(): Promise<GPUAdapter[]> {
   return found
 }
 
-/** Awaits something the GPU will do. A browser waits without help; Node does not. */
-export function waitFor<T>(promise: Promise<T>): Promise<T> {
-  return promise
+/**
+ * Awaits something the GPU will do; Node waits otherwise. Firefox looks every 100 ms whether commands have finished
+ * (bugzilla 1870699), and whenever some are submitted: there `nudge`, which submits none, is called every 4 ms, the
+ * least that timers do.
+ */
+export async function waitFor<T>(promise: Promise<T>, nudge?: () => void): Promise<T> {
+  if (!nudge || !/\bFirefox\//.test(globalThis.navigator?.userAgent ?? '')) return promise
+  const timer = setInterval(nudge, 4)
+  try {
+    return await promise
+  } finally {
+    clearInterval(timer)
+  }
 }
+
+/** How the backend waits. */
+export type WaitFor = typeof waitFor

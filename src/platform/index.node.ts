@@ -4,4 +4,5 @@ export { listAdapters, mayHaveGPU, noAdapterHint, requestGPU, waitFor } from './
 export { cores, freeMemory } from './machine.node.ts'
 export { onPageHide } from './page.ts'
 export { hasWorkers, startWorker } from './workers.node.ts'
+export type { WaitFor } from './gpu.ts'
 export type { WorkerHandle } from './workers.ts'

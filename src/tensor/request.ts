@@ -21,8 +21,8 @@ export interface CPURequest {
    */
   readonly threads?: number
   /**
-   * In a page: the address of the package's file `tweedie/cpu-worker`, from which threads start. Default: a `blob:` URL,
-   * which some content security policies forbid. It must be of the page's origin. In a bundler:
+   * In a page: the address of the package's file `tweedie/cpu-worker`, from which threads start. Default: a `blob:`
+   * URL, which some content security policies forbid (docs/csp.md). It must be of the page's origin. In a bundler:
    * `new URL('tweedie/cpu-worker', import.meta.url)`.
    */
   readonly workerUrl?: string | URL

@@ -102,7 +102,8 @@ export async function requestCPU({
     backend.dispose()
     signal.throwIfAborted()
   }
-  const name = `CPU, ${count === 0 ? 'no' : count} ${count === 1 ? 'thread' : 'threads'}, ${isRelaxed ? 'relaxed ' : ''}SIMD`
+  const threadsName = count === 1 ? '1 thread' : `${count || 'no'} threads`
+  const name = `CPU, ${threadsName}, ${isRelaxed ? 'relaxed ' : ''}SIMD`
   const architecture = isRelaxed ? 'wasm-relaxed-simd' : 'wasm-simd'
   return {
     backend,

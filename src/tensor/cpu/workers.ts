@@ -23,7 +23,8 @@ function advice({ url, here }: Place): string {
   if (url !== undefined)
     return (
       `workerUrl (${url}) must be the file tweedie/cpu-worker of this version, on the page's own origin, allowed by ` +
-      `worker-src; it must come with ${wasm}, if with a policy at all, and with the page's Cross-Origin-Embedder-Policy.`
+      `worker-src; it must come with ${wasm}, if with a policy at all, and with the page's ` +
+      'Cross-Origin-Embedder-Policy.'
     )
   return (
     `A page's content security policy must allow worker-src blob: and ${wasm}; where blob: is forbidden, serve the ` +

@@ -1,4 +1,5 @@
 import { TweedieError } from '../../errors.ts'
+import type { WaitFor } from '#platform'
 import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
@@ -44,13 +45,14 @@ export class WebGPUBackend implements Backend {
   onChoice: ((choice: Choice) => void) | null = null
 
   readonly #owned: boolean
-  readonly #waitFor: <T>(promise: Promise<T>) => Promise<T>
+  readonly #waitFor: WaitFor
   readonly #adapter: AdapterDescription
   readonly #pool: BufferPool
   readonly #pipelines: Pipelines
   readonly #bindGroups = new Map<string, GPUBindGroup>()
   readonly #failures: Failures
   readonly #queue: CommandQueue
+  readonly #nudge = (): void => this.gpuDevice.queue.submit([])
   #disposed = false
 
   constructor(
@@ -58,7 +60,7 @@ export class WebGPUBackend implements Backend {
     adapter: AdapterDescription,
     { subgroupMinSize, subgroupMaxSize }: AdapterInfo,
     owned: boolean,
-    waitFor: <T>(promise: Promise<T>) => Promise<T>,
+    waitFor: WaitFor,
   ) {
     this.gpuDevice = gpuDevice
     this.#adapter = adapter
@@ -170,7 +172,9 @@ export class WebGPUBackend implements Backend {
     this.#queue.enqueue({ kind: 'copy', source: (storage as GPUStorage).buffer, target: staging, bytes: size })
     try {
       await this.#queue.drain(since)
-      const unmapped = await this.#waitFor(staging.mapAsync(mapRead)).catch((cause: unknown) => ({ cause }))
+      const unmapped = await this.#waitFor(staging.mapAsync(mapRead), this.#nudge).catch((cause: unknown) => ({
+        cause,
+      }))
       await this.#failures.judge(since)
       if (unmapped) {
         this.#failures.fail(
@@ -263,7 +267,7 @@ export class WebGPUBackend implements Backend {
     const since = this.#failures.count
     await this.#queue.drain(since)
     // It rejects where the device was lost, of which `lost` tells more.
-    await this.#waitFor(this.gpuDevice.queue.onSubmittedWorkDone()).catch(() => {})
+    await this.#waitFor(this.gpuDevice.queue.onSubmittedWorkDone(), this.#nudge).catch(() => {})
     await this.#failures.judge(since)
   }
 

@@ -1,3 +1,4 @@
+import type { WaitFor } from '#platform'
 import { TweedieError } from '../../errors.ts'
 
 const filters = ['validation', 'internal', 'out-of-memory'] as const
@@ -10,7 +11,7 @@ const filters = ['validation', 'internal', 'out-of-memory'] as const
  */
 export class Failures {
   readonly #device: GPUDevice
-  readonly #waitFor: <T>(promise: Promise<T>) => Promise<T>
+  readonly #waitFor: WaitFor
   /** What becomes void with a failure is dropped here. */
   readonly #onFailure: () => void
   /** Settles when the device has judged everything it was given so far; never rejects. */
@@ -21,7 +22,7 @@ export class Failures {
   #count = 0
   #disposed = false
 
-  constructor(device: GPUDevice, waitFor: <T>(promise: Promise<T>) => Promise<T>, onFailure: () => void) {
+  constructor(device: GPUDevice, waitFor: WaitFor, onFailure: () => void) {
     this.#device = device
     this.#waitFor = waitFor
     this.#onFailure = onFailure

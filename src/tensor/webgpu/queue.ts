@@ -1,3 +1,4 @@
+import type { WaitFor } from '#platform'
 import { TweedieError } from '../../errors.ts'
 import type { BackendStats } from '../backend.ts'
 import type { Failures } from './failures.ts'
@@ -48,7 +49,7 @@ export class CommandQueue {
   readonly uniformBuffer: GPUBuffer
   readonly #device: GPUDevice
   readonly #stats: BackendStats
-  readonly #waitFor: <T>(promise: Promise<T>) => Promise<T>
+  readonly #waitFor: WaitFor
   readonly #failures: Failures
   readonly #uniforms = new ArrayBuffer(slotBytes * maxCommands)
   readonly #uniformWords = new Uint32Array(this.#uniforms)
@@ -57,12 +58,7 @@ export class CommandQueue {
   #openFlops = 0
   readonly #closed: Batch[] = []
 
-  constructor(
-    device: GPUDevice,
-    stats: BackendStats,
-    waitFor: <T>(promise: Promise<T>) => Promise<T>,
-    failures: Failures,
-  ) {
+  constructor(device: GPUDevice, stats: BackendStats, waitFor: WaitFor, failures: Failures) {
     this.#device = device
     this.#stats = stats
     this.#waitFor = waitFor
