@@ -8,3 +8,6 @@ export function freeMemory(): number | null {
 
 /** Threads that can run at once. */
 export const cores = (): number => availableParallelism()
+
+/** Bytes that one model may take: what the machine has is asked when a device is requested. */
+export const memoryBudget = (): number => Infinity

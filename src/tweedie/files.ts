@@ -40,6 +40,9 @@ export const web: Files = {
 /** Whether it is a place, and not the bytes themselves. Of another frame or a test's DOM a URL is of another class. */
 export const isPlace = (where: Where): where is string | URL => typeof where === 'string' || tag(where) === 'URL'
 
+/** Whether it is the bytes, in memory. */
+export const isBytes = (where: Where): boolean => ArrayBuffer.isView(where) || tag(where) === 'ArrayBuffer'
+
 const tag = (value: unknown): string => Object.prototype.toString.call(value).slice('[object '.length, -1)
 
 /**

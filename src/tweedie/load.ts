@@ -12,9 +12,10 @@ import {
 } from '../nn/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { nearestName } from '../suggest.ts'
-import { Device, type DeviceNeed, type DeviceRequest } from '../tensor/index.ts'
+import type { Device, DeviceRequest } from '../tensor/index.ts'
+import { deviceFor } from './device-for.ts'
 import { normIn, openNet, openNorm, type OpenDistance } from './distance.ts'
-import { fail, wholeOf } from './fail.ts'
+import { fail } from './fail.ts'
 import type { Files, Where } from './files.ts'
 import { openClasses, type OpenClasses } from './guidance-classes.ts'
 import type { Context } from './guidance-files.ts'
@@ -79,6 +80,12 @@ export interface TweedieOptions
    * device has no more room.
    */
   readonly batch?: number
+  /**
+   * Bytes that the model may take with all that it draws on, weights on the way to the device among it. Above it a
+   * smaller batch is taken, or the model is refused before its weights are read. Default: 1 GiB on phones and tablets,
+   * which kill a page without a word, and on the rest no limit but the device's.
+   */
+  readonly memoryBudget?: number
   /** Called while weights are read: bytes of all files so far, and in all. */
   readonly onProgress?: (done: number, total: number) => void
   /** Ends loading: it rejects with the signal's reason, and nothing stays on the device. */
@@ -94,6 +101,7 @@ const known = {
   weights: true,
   device: true,
   batch: true,
+  memoryBudget: true,
   onProgress: true,
   signal: true,
   backend: true,
@@ -147,7 +155,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
   }
   try {
     const { file, config, preset, process, classes, minority, net } = await openAll(files, opener, what, options)
-    const { device, batch } = await deviceFor(options, (count, guided) => {
+    const { device, batch } = await deviceFor(options, opener.memory(), (count, guided) => {
       const images = { batch: count, size: [config.imageSize, config.imageSize] as const, gradient: guided }
       return together(
         samplingNeeds({
@@ -335,46 +343,4 @@ async function openDistance(
   return 'lpips' in choice
     ? openNet('lpips', await opener.openWeights(choice.lpips), greyRange)
     : openNet('features', await opener.openWeights(choice.features), greyRange)
-}
-
-/** The caller's device, or one that holds as large a batch as there is room for, up to 8. */
-async function deviceFor(
-  { device, batch, backend, threads, workerUrl, simd, gpuDevice, signal }: TweedieOptions,
-  needOf: (batch: number, guided: boolean) => DeviceNeed,
-): Promise<{ device: Device; batch: number }> {
-  if (batch !== undefined) wholeOf('batch', batch)
-  if (device) return { device, batch: batch ?? 8 }
-  const request = {
-    ...(backend && { backend }),
-    ...(threads !== undefined && { threads }),
-    ...(workerUrl !== undefined && { workerUrl }),
-    ...(simd && { simd }),
-    ...(gpuDevice && { gpuDevice }),
-    ...(signal && { signal }),
-  }
-  // Where not even one image can be guided, it may still be drawn.
-  const tries =
-    batch === undefined
-      ? ([
-          [8, true],
-          [4, true],
-          [2, true],
-          [1, true],
-          [1, false],
-        ] as const)
-      : ([
-          [batch, true],
-          [batch, false],
-        ] as const)
-  let refused: unknown
-  for (const [count, guided] of tries) {
-    try {
-      return { device: await Device.request({ ...request, need: needOf(count, guided) }), batch: count }
-    } catch (error) {
-      if (!(error instanceof TweedieError) || (error.code !== 'limit-exceeded' && error.code !== 'out-of-memory'))
-        throw error
-      refused = error
-    }
-  }
-  throw refused
 }

@@ -1,7 +1,8 @@
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
 import { sha256, sha256OfBytes } from '../io/sha256.ts'
 import { loadModel, type LoadOptions } from '../nn/index.ts'
-import { openWhere, type Files, type Where } from './files.ts'
+import type { FileMemory } from './device-for.ts'
+import { isBytes, isPlace, openWhere, type Files, type Where } from './files.ts'
 import type { Opener } from './guidance-files.ts'
 import { openModelFile, type ModelFile } from './model-file.ts'
 
@@ -19,6 +20,8 @@ export interface FileOpener extends Opener<FlaggedFile> {
   openWeights(where: Where): Promise<Checkpoint>
   /** The published model that a file is. */
   presetOf(option: string): string | undefined
+  /** What the files that were opened will take. */
+  memory(): FileMemory
   /** A number made of the weights that were read so far. */
   checksum(): number
   /** How the next file of those opened is read: one after another. */
@@ -42,7 +45,12 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
   const checkpoints: Checkpoint[] = []
   let read = 0
   let checksum = 0
-  const summed = (checkpoint: Checkpoint): Checkpoint => {
+  let host = 0
+  let weights = 0
+  const noted = (where: Where, checkpoint: Checkpoint): Checkpoint => {
+    const memory = memoryOf(where, checkpoint)
+    host += memory.host
+    weights += memory.weights
     const tensors = new Map(
       [...checkpoint.tensors].map(([key, entry]) => [
         key,
@@ -69,16 +77,18 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
   }
   return {
     reading,
+    memory: () => ({ host, weights }),
     checksum: () => checksum,
     called: (option) => called[option] ?? option,
     async open(option, { where, flags }, preset) {
       const found = await openModelFile(files, where, { preset: preset ?? undefined, flags, signal })
-      const file = { ...found, checkpoint: summed(found.checkpoint) }
+      const file = { ...found, checkpoint: noted(where, found.checkpoint) }
       opened.set(option, { where, file })
       return file
     },
     async openWeights(where) {
-      return summed(await openCheckpoint(await openWhere(files, where, signal), signal ? { signal } : {}))
+      const source = await openWhere(files, where, signal)
+      return noted(where, await openCheckpoint(source, signal ? { signal } : {}))
     },
     presetOf: (option) => opened.get(option)?.file.description.preset,
     load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading()),
@@ -96,6 +106,15 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
       for (const checkpoint of checkpoints) await checkpoint.close()
     },
   }
+}
+
+/** A tensor is in memory twice while it goes to the device, as it lies in the file and as floats. */
+function memoryOf(where: Where, { tensors }: Checkpoint): FileMemory {
+  const sizes = [...tensors.values()].map(({ shape }) => 4 * shape.reduce((a, b) => a * b, 1))
+  const file = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  // Bytes of the caller's stay, to be read again should the device be lost; of a file of the web 64 MiB are held.
+  const held = isPlace(where) ? Math.min(file, 2 ** 26) : isBytes(where) ? file : 0
+  return { host: held + 2 * Math.max(0, ...sizes), weights: sizes.reduce((a, b) => a + b, 0) }
 }
 
 /** Over every 16th word, which tells one training from another, and costs nothing beside the reading. */
