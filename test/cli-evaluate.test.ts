@@ -117,8 +117,8 @@ describe('evaluate', () => {
     expect(code, err.join('\n')).toBe(0)
     expect(err).toContain(`${at('odd')}: 1 file is no PNG or JPEG and not used: notes.webp.`)
     expect(err).toContain(
-      'note on pixels: held-out: 5 of 9 images are among the real ones too (distance 0), which hides copies from C_T: ' +
-        'hold out others.',
+      'note on pixels: held-out: 5 of 9 images are among the real ones too (distance 0), which hides copies from ' +
+        'C_T: hold out others.',
     )
   })
 
@@ -483,6 +483,11 @@ describe('refuses in one sentence', () => {
       'a space without weights',
       () => [...samples, ...real, '--features', 'inception-legacy-pytorch'],
       'needs its weights: tweedie fetch inception gets them',
+    ],
+    [
+      'weights of another network',
+      () => [...samples, ...real, '--features', `features=${shipped('minorityClassifier')}`],
+      'expected a feature net (stages.0.0.weight and so on, as tweedie train features writes it), found',
     ],
     [
       'a seed that is none',

@@ -219,8 +219,8 @@ describe('a space', () => {
       // Of the real images once.
       ['a in toy', 'toy', 'b in toy'].map(
         (of) =>
-          `${of}: spatial features: The covariance of the ${of === 'toy' ? 'real images' : 'samples'} has rank 2 of 3 ` +
-          'features: some features are constant or depend on others.',
+          `${of}: spatial features: The covariance of the ${of === 'toy' ? 'real images' : 'samples'} has rank 2 ` +
+          'of 3 features: some features are constant or depend on others.',
       ),
     )
     const spatial = [0, 1].map((m) => value(found, 'spatialFrechet', m)!)

@@ -99,8 +99,8 @@ export async function compare(samples: FeatureStatistics, real: FeatureStatistic
     dimension: n,
     ranks: [own.rank, other.rank] as const,
     warnings: [
-      ...(own.rank < n ? [warning('samples', samples, own.rank)] : []),
-      ...(other.rank < n ? [warning('real images', real, other.rank)] : []),
+      ...(own.rank < n ? [warning('samples', samples, own.rank, n)] : []),
+      ...(other.rank < n ? [warning('real images', real, other.rank, varyingOf(real).length)] : []),
     ],
   }
   return { product, rank, root, varying, about }
@@ -121,10 +121,12 @@ function check(name: string, { mean, covariance }: FeatureStatistics): void {
   }
 }
 
-/** Of one set alone: the same whatever it is compared to. */
-function warning(name: string, statistics: FeatureStatistics, rank: number): string {
-  const { count, mean } = statistics
-  const [all, vary] = [mean.length, varyingOf(statistics).length]
+/**
+ * `vary`: of the samples, in either set, which mostly are those of the real images, so that many methods have one
+ * sentence; of the real images in them alone, so that it is the same whatever they are compared to.
+ */
+function warning(name: string, { count, mean }: FeatureStatistics, rank: number, vary: number): string {
+  const all = mean.length
   const features = vary === all ? `${all} features` : `the ${vary} features that vary (of ${all})`
   const cause =
     count !== undefined && count <= vary

@@ -6,6 +6,7 @@ import { TweedieError } from '../errors.ts'
 import {
   type Classifier,
   describeModel,
+  featureNetConfigOf,
   featureNetImageSize,
   loadFeatureNet,
   loadModel,
@@ -206,6 +207,8 @@ export const ownTransformerSpace: Opener = async (device, name, options) => {
 /** Our own feature net. */
 export const featureNetSpace: Opener = async (device, name, options) => {
   const file = weightsOf(name, options, 'as tweedie train features writes them')
+  // Of another network that is what is wrong, not a size that is missing.
+  featureNetConfigOf(file)
   const size = options.size ?? featureNetImageSize(file)
   if (size === undefined)
     throw new TweedieError('option', `${file.name} does not say for which size its net was trained: give the size.`)
