@@ -26,6 +26,8 @@ export type ErrorCode =
   | 'weights'
   /** A file is broken, of another format, or names something that is not allowed. */
   | 'format'
+  /** The browser's store has no room for a file, or fails. */
+  | 'storage'
   /** NaN or infinity where a finite number belongs. */
   | 'non-finite'
   /** An option is missing, unknown, or out of range. */

@@ -19,7 +19,7 @@ export interface Behaviour {
   /** Ends the connection after so many bytes of a body, each number once. */
   cuts?: number[]
   /** Is asked before a body's next bytes are sent, so that a test can wait there. */
-  pause?: (sent: number) => Promise<unknown>
+  pause?: (sent: number, path: string) => Promise<unknown>
   /** More headers. */
   headers?: Readonly<Record<string, string>>
 }
@@ -31,6 +31,8 @@ export interface FileServer {
   /** By path. Change them and their behaviour at will. */
   readonly files: Map<string, ServedFile>
   readonly behaviour: Behaviour
+  /** Answers that are on their way. */
+  readonly sending: () => number
   close(): Promise<void>
 }
 
@@ -44,10 +46,10 @@ export async function fileServer(
 ): Promise<FileServer> {
   const served = new Map(Object.entries(files))
   const requests: string[] = []
-  async function* body(size: number, bytes: (from: number, to: number) => Uint8Array) {
+  async function* body(path: string, size: number, bytes: (from: number, to: number) => Uint8Array) {
     const cut = behaviour.cuts?.shift() ?? Infinity
     for (let sent = 0; sent < size; sent += chunk) {
-      await behaviour.pause?.(sent)
+      await behaviour.pause?.(sent, path)
       yield bytes(sent, Math.min(size, sent + chunk, cut))
       if (sent + chunk < cut) continue
       // What was sent shall arrive before the connection ends.
@@ -55,11 +57,15 @@ export async function fileServer(
       throw new Error('cut')
     }
   }
-  const send = (response: ServerResponse, size: number, bytes: (from: number, to: number) => Uint8Array) =>
-    pipeline(body(size, bytes), response).catch(() => {})
+  let sending = 0
   const server = createServer((request, response) => {
     if (other(request, response)) return
     const path = new URL(request.url ?? '/', 'http://localhost').pathname
+    const send = (size: number, bytes: (from: number, to: number) => Uint8Array): void => {
+      sending++
+      response.on('close', () => sending--)
+      pipeline(body(path, size, bytes), response).catch(() => {})
+    }
     const { range } = request.headers
     requests.push(range === undefined ? path : `${path} ${range}`)
     const file = served.get(path)
@@ -77,7 +83,7 @@ export async function fileServer(
         return void response.setHeader('content-encoding', 'gzip').writeHead(200).end(zipped)
       }
       response.writeHead(200, { 'content-length': size })
-      return void send(response, size, part)
+      return send(size, part)
     }
     const from = Number(first)
     if (from >= size) return void response.writeHead(416, { 'content-range': `bytes */${size}` }).end()
@@ -86,7 +92,7 @@ export async function fileServer(
       'content-length': end - from,
       ...(ranges !== 'hides' && { 'content-range': `bytes ${from}-${end - 1}/${size}` }),
     })
-    return void send(response, end - from, (a, b) => part(from + a, from + b))
+    return send(end - from, (a, b) => part(from + a, from + b))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
@@ -94,6 +100,7 @@ export async function fileServer(
     requests,
     files: served,
     behaviour,
+    sending: () => sending,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())

@@ -1,4 +1,5 @@
 /** What lies in weights/: small enough, each file with a card, and each doing what its card says it is for. */
+import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
@@ -8,6 +9,7 @@ import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { describeModel, loadFeatureNet, loadModel, type Classifier, type UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
 import { evaluateDiffusion } from '../src/train/index.ts'
+import { bccd32, shippedHashes } from '../src/tweedie/shipped.ts'
 import { deviceTest, onCPU } from './op.ts'
 import { describeShared, shared } from './shared.ts'
 
@@ -19,6 +21,17 @@ test('all weights together are smaller than 25 MB, and each has a model card', (
   const cards = files.filter((name) => name.endsWith('.safetensors')).map((name) => name.replace('.safetensors', '.md'))
   expect(cards.length).toBeGreaterThan(1)
   for (const card of cards) expect(readFileSync(folder + card, 'utf8'), card).toMatch(/not for diagnosis/)
+})
+
+test('the files have the hashes by which pages check them', () => {
+  expect(Object.keys(shippedHashes).sort()).toEqual(Object.values(bccd32).sort())
+  for (const [name, sha256] of Object.entries(shippedHashes))
+    expect(
+      createHash('sha256')
+        .update(readFileSync(folder + name))
+        .digest('hex'),
+      name,
+    ).toBe(sha256)
 })
 
 test('one fifth of the smears is held out', () => {

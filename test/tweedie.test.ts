@@ -4,18 +4,18 @@
  */
 import { readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { encodePng, imageDataOf, imagesOf, type Image } from '../src/data/index.ts'
 import type { RunRecord } from '../src/tweedie/run-record.ts'
 import { processOf, scoreProcess, tweedieReconstruction, type MinorityScores } from '../src/diffusion/index.ts'
-import { bytesSource, encodeSafetensors, openSafetensors } from '../src/io/index.ts'
+import { bytesSource, encodeSafetensors, openFile, openSafetensors } from '../src/io/index.node.ts'
 import { memoryOf } from '../src/nn/index.ts'
 import { Device, mul, type Tensor } from '../src/tensor/index.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
 import { Tweedie as TweedieOfPages } from '../src/tweedie/index.ts'
 import type { TweedieSampleOptions, TweedieStep } from '../src/tweedie/sample.ts'
 import { temporaryFolder, tensorIn, tweedie, weights } from './cli.ts'
-import { fileServer } from './file-server.ts'
+import { fileServer, type FileServer } from './file-server.ts'
 import { base, baseOfClasses, classifier, cosine, upsampler, writeModel } from './small-models.ts'
 
 const out = temporaryFolder()
@@ -460,20 +460,70 @@ describe('loading', () => {
     expect(await device.tensor([1]).read()).toEqual(Float32Array.of(1))
   })
 
-  test('a web server is asked once for each file', async () => {
+  describe('from a web server', () => {
     const names = ['adm', 'minority', 'features']
-    const server = await fileServer(
-      Object.fromEntries(names.map((name) => [`/weights/bccd32-${name}.safetensors`, readFileSync(shipped(name))])),
+    const files = Object.fromEntries(
+      names.map((name) => [`/weights/bccd32-${name}.safetensors`, readFileSync(shipped(name))]),
     )
-    try {
-      using there = await Tweedie.load('bccd32', { ...cpu, weights: `${server.origin}/weights` })
+    const size = Object.values(files).reduce((sum, { length }) => sum + length, 0)
+    let server: FileServer
+    beforeEach(async () => {
+      server = await fileServer(files)
+    })
+    afterEach(() => server.close())
+
+    test('each file is asked for once, side by side, under one count of their bytes', async () => {
+      const counted: [number, number][] = []
+      const onProgress = (done: number, total: number) => counted.push([done, total])
+      // All are on their way before one is there.
+      server.behaviour.pause = () => expect.poll(() => server.requests.length).toBe(3)
+      using there = await Tweedie.load('bccd32', { ...cpu, weights: `${server.origin}/weights`, onProgress })
+      expect(server.requests.sort()).toEqual(Object.keys(files).sort())
+      expect(new Set(counted.map(([, total]) => total))).toEqual(new Set([size]))
+      expect(counted.length).toBeGreaterThan(6)
+      expect(counted.map(([done]) => done)).toEqual(counted.map(([done]) => done).sort((a, b) => a - b))
+      expect(counted.at(-1)).toEqual([size, size])
       using here = await Tweedie.load('bccd32', cpu)
       const options = { number: 1, steps: 2, method: 'minority-guided' } as const
       expect((await last(there, options)).values).toEqual((await last(here, options)).values)
-      expect(server.requests).toEqual(names.map((name) => `/weights/bccd32-${name}.safetensors`))
-    } finally {
-      await server.close()
-    }
+    })
+
+    test('compressed, each file is counted when it is there', async () => {
+      server.behaviour.gzip = true
+      const counted: [number, number][] = []
+      const onProgress = (done: number, total: number) => counted.push([done, total])
+      using _ = await Tweedie.load('bccd32', { ...cpu, weights: `${server.origin}/weights`, onProgress })
+      expect(new Set(counted.map(([, total]) => total))).toEqual(new Set([size]))
+      expect(counted.at(-1)).toEqual([size, size])
+    })
+
+    test('nothing is on its way any more once loading has failed or was aborted', async () => {
+      server.files.set('/weights/bccd32-minority.safetensors', readFileSync(shipped('features')))
+      server.behaviour.pause = async (_, path) => path.includes('features') && new Promise(() => {})
+      const options = { ...cpu, weights: `${server.origin}/weights` }
+      await expect(Tweedie.load('bccd32', options)).rejects.toMatchObject({ code: 'option' })
+      await expect.poll(server.sending).toBe(0)
+      const stop = new AbortController()
+      const loading = Tweedie.load('bccd32', { ...options, signal: stop.signal })
+      await expect.poll(server.sending).toBeGreaterThan(0)
+      stop.abort(new Error('enough'))
+      await expect(loading).rejects.toThrow('enough')
+      await expect.poll(server.sending).toBe(0)
+    })
+
+    test('kept files change nothing where a host keeps none', async () => {
+      using model = await Tweedie.load('bccd32', { ...cpu, weights: `${server.origin}/weights`, cache: true })
+      expect(model.minorityLevels).toBe(10)
+      expect(server.requests).toHaveLength(3)
+    })
+  })
+
+  test("a source stays the caller's, who closes it", async () => {
+    const source = await openFile(await writeModel(out('source.safetensors'), base))
+    using model = await Tweedie.load(source, cpu)
+    expect(model.unet.config.imageSize).toBe(base.imageSize)
+    expect(await source.read(0, 1)).toHaveLength(1)
+    await source.close!()
   })
 
   test('as large a batch as there is room for', async () => {

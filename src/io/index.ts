@@ -1,4 +1,15 @@
 /** Reading and writing checkpoints: safetensors and PyTorch files, from memory, a Blob or a URL. */
+export {
+  cachedFiles,
+  cachedSource,
+  cacheSize,
+  deleteCached,
+  isCached,
+  persistCache,
+  type CachedFile,
+  type CachedSource,
+} from './cache.ts'
+export type { CacheOptions } from './cache-download.ts'
 export type { Checkpoint, TensorEntry } from './checkpoint.ts'
 export { convertToSafetensors } from './convert.ts'
 export { fileDTypes } from './dtype.ts'

@@ -10,12 +10,13 @@ const pathOf = (where: string | URL): string =>
 
 /** Files of Node: on disk by path or `file:` URL, on the web by `http(s):`, and the shipped ones in the package. */
 export const nodeFiles: Files & { readonly shipped: URL } = {
-  open: (where, signal) => (isWeb(where) ? web.open(where, signal) : openFile(pathOf(where))),
+  open: (where, options) => (isWeb(where) ? web.open(where, options) : openFile(pathOf(where))),
   async jsonBeside(where) {
     if (isWeb(where)) return undefined
     const { dir, name } = parse(pathOf(where))
     return readFile(join(dir, `${name}.json`), 'utf8').catch(() => undefined)
   },
+  isWeb,
   // Beside src/ and beside dist/ alike.
   shipped: new URL('../../weights/', import.meta.url),
 }

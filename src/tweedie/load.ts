@@ -23,7 +23,7 @@ import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinorit
 import { samplingNeeds, together } from './need.ts'
 import { fileOpener, type FileOpener, type FlaggedFile } from './opener.ts'
 import { minorityScaleOf, publishedMinority } from './settings.ts'
-import { bccd32 } from './shipped.ts'
+import { bccd32, shippedHashes } from './shipped.ts'
 
 /** A file that does not say itself what network it holds. */
 export interface DescribedFile {
@@ -86,7 +86,14 @@ export interface TweedieOptions
    * which kill a page without a word, and on the rest no limit but the device's.
    */
   readonly memoryBudget?: number
-  /** Called while weights are read: bytes of all files so far, and in all. */
+  /**
+   * Keeps the files of URLs in the browser's store: the next visit downloads nothing, and draws offline. The shipped
+   * files are checked by their SHA-256; of others the server is asked whether they are still the same (`cachedSource`
+   * of `tweedie/io` checks any). Default false: a page is to say itself what it leaves on a visitor's disk. Where
+   * nothing can be kept, as in Node, it changes nothing; without room, loading rejects with 'storage'.
+   */
+  readonly cache?: boolean
+  /** Called while files arrive and are read: bytes of all files so far, and in all. */
   readonly onProgress?: (done: number, total: number) => void
   /** Ends loading: it rejects with the signal's reason, and nothing stays on the device. */
   readonly signal?: AbortSignal
@@ -102,6 +109,7 @@ const known = {
   device: true,
   batch: true,
   memoryBudget: true,
+  cache: true,
   onProgress: true,
   signal: true,
   backend: true,
@@ -144,7 +152,16 @@ export interface Loaded {
 export async function load(files: Files, what: Where, options: TweedieOptions = {}): Promise<Loaded> {
   refuseUnknown('Tweedie.load', options, known)
   options.signal?.throwIfAborted()
-  const opener = fileOpener(files, options)
+  const { onProgress, signal, cache = false, weights } = options
+  const opener = fileOpener(files, {
+    ...(onProgress && { onProgress }),
+    ...(signal && { signal }),
+    cache,
+    hashOf: (where) =>
+      weights === undefined
+        ? undefined
+        : Object.entries(shippedHashes).find(([name]) => String(where) === inFolder(weights, name))?.[1],
+  })
   const held: { dispose(): void }[] = []
   const hold = <T extends { dispose(): void }>(thing: T): T => {
     held.push(thing)
@@ -169,7 +186,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
     })
     if (!options.device) hold(device)
     // The small file first: what is wrong with it shows before the large ones are read.
-    const { distance } = hold(await net.load(device, opener.reading()))
+    const { distance } = hold(await net.load(device, opener.reading(net.checkpoint)))
     const model = hold((await opener.load(device, file, options.signal)) as UNet)
     const classifier = classes && (await classes.load(device, hold, options.signal))
     const loaded = minority && (await minority.load(device, hold, options.signal))
@@ -204,6 +221,15 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
 async function openAll(files: Files, opener: FileOpener, what: Where, options: TweedieOptions) {
   const set = what === 'bccd32' ? bccd32 : null
   const shipped = (name: string): Where => shippedFile(name, files, options)
+  const distance = options.distance ?? (set ? 'features' : 'l2')
+  const levels =
+    options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
+  opener.begin([
+    set ? shipped(set.model) : what,
+    ...filesOf(options.classifier),
+    ...filesOf(levels),
+    ...(distance === 'features' ? [shipped(bccd32.features)] : netOf(distance)),
+  ])
   const file = await opener
     .open('model', { where: set ? shipped(set.model) : what, flags: options.flags }, options.preset ?? null)
     .catch((cause: unknown) => (set ? notThere(cause, options) : noFile(cause, what)))
@@ -229,10 +255,8 @@ async function openAll(files: Files, opener: FileOpener, what: Where, options: T
   const process = processOf({ config, diffusion })
   const context = { process, model: config, opener }
   const classes = options.classifier ? await classesIn(options.classifier, context) : null
-  const classifier =
-    options.minorityClassifier === undefined ? set && shipped(set.minorityClassifier) : options.minorityClassifier
-  const minority = classifier === null ? null : await openMinority(minorityFiles(classifier), context)
-  const net = await openDistance(options.distance ?? (set ? 'features' : 'l2'), opener, {
+  const minority = levels === null ? null : await openMinority(minorityFiles(levels), context)
+  const net = await openDistance(distance, opener, {
     model: config,
     features: () => shipped(bccd32.features),
   })
@@ -247,8 +271,19 @@ async function openAll(files: Files, opener: FileOpener, what: Where, options: T
   }
 }
 
+/** The files of a classifier, as far as they are places. */
+function filesOf(given: Where | MinorityClassifierFile | null | undefined): Where[] {
+  if (typeof given !== 'object' || given === null || !('file' in given)) return given ? [given] : []
+  return [given.file, ...filesOf(given.extractor)]
+}
+
+const netOf = (distance: DistanceChoice): Where[] =>
+  typeof distance !== 'object' ? [] : 'lpips' in distance ? [distance.lpips] : [distance.features]
+
+const inFolder = (folder: string | URL, name: string): string => `${String(folder).replace(/\/?$/, '/')}${name}`
+
 function shippedFile(name: string, { shipped }: Files, { weights }: TweedieOptions): Where {
-  if (weights !== undefined) return `${String(weights).replace(/\/?$/, '/')}${name}`
+  if (weights !== undefined) return inFolder(weights, name)
   return shipped
     ? new URL(name, shipped)
     : fail(

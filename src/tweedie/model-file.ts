@@ -32,7 +32,10 @@ export async function openModelFile(
   where: Where,
   { preset, flags, signal }: ModelFileOptions = {},
 ): Promise<ModelFile> {
-  const checkpoint = await openCheckpoint(await openWhere(files, where, signal), signal ? { signal } : {})
+  const checkpoint = await openCheckpoint(
+    await openWhere(files, where, signal ? { signal } : {}),
+    signal ? { signal } : {},
+  )
   const { name } = checkpoint
   try {
     const { kind } = checkpoint.metadata

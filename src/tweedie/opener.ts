@@ -2,6 +2,7 @@ import { openCheckpoint, type Checkpoint } from '../io/index.ts'
 import { sha256, sha256OfBytes } from '../io/sha256.ts'
 import { loadModel, type LoadOptions } from '../nn/index.ts'
 import type { FileMemory } from './device-for.ts'
+import { downloads, type DownloadOptions } from './downloads.ts'
 import { isBytes, isPlace, openWhere, type Files, type Where } from './files.ts'
 import type { Opener } from './guidance-files.ts'
 import { openModelFile, type ModelFile } from './model-file.ts'
@@ -16,6 +17,8 @@ export interface FlaggedFile {
 
 /** Opens the files of one `Tweedie`, reads them under one count of bytes, and closes them again. */
 export interface FileOpener extends Opener<FlaggedFile> {
+  /** Begins with the files of the web among these, side by side, so that their sizes are known early. */
+  begin(places: readonly Where[]): void
   /** A checkpoint that is no network of ADM. */
   openWeights(where: Where): Promise<Checkpoint>
   /** The published model that a file is. */
@@ -24,8 +27,8 @@ export interface FileOpener extends Opener<FlaggedFile> {
   memory(): FileMemory
   /** A number made of the weights that were read so far. */
   checksum(): number
-  /** How the next file of those opened is read: one after another. */
-  reading(): LoadOptions
+  /** How a file of those opened is read; null: there is none to read. */
+  reading(checkpoint: Checkpoint | null): LoadOptions
   /** Closes all that was opened. */
   close(): Promise<void>
 }
@@ -40,10 +43,13 @@ const called: Readonly<Record<string, string>> = {
 }
 
 /** `onProgress` is told of the bytes of all files together. */
-export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): FileOpener {
+export function fileOpener(
+  files: Files,
+  { signal, ...options }: LoadOptions & Pick<DownloadOptions, 'cache' | 'hashOf'>,
+): FileOpener {
   const opened = new Map<string, { readonly where: Where; readonly file: ModelFile }>()
-  const checkpoints: Checkpoint[] = []
-  let read = 0
+  const checkpoints = new Map<Checkpoint, (part: number) => void>()
+  const arriving = downloads(files, { ...options, ...(signal && { signal }) })
   let checksum = 0
   let host = 0
   let weights = 0
@@ -65,35 +71,32 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
       ]),
     )
     const own = { ...checkpoint, tensors }
-    checkpoints.push(own)
+    checkpoints.set(own, arriving.count(where, bytesIn(tensors)))
     return own
   }
-  const reading = (): LoadOptions => {
-    const before = read
-    const total = checkpoints
-      .flatMap(({ tensors }) => [...tensors.values()])
-      .reduce((sum, { byteLength }) => sum + byteLength, 0)
-    return { ...(signal && { signal }), onProgress: (done) => onProgress?.((read = before + done), total) }
+  const reading = (checkpoint: Checkpoint | null): LoadOptions => {
+    const count = checkpoint && checkpoints.get(checkpoint)
+    return { ...(signal && { signal }), onProgress: (done, total) => count?.(total === 0 ? 1 : done / total) }
   }
   return {
+    begin: arriving.begin,
     reading,
     memory: () => ({ host, weights }),
     checksum: () => checksum,
     called: (option) => called[option] ?? option,
     async open(option, { where, flags }, preset) {
-      const found = await openModelFile(files, where, { preset: preset ?? undefined, flags, signal })
+      const found = await openModelFile(arriving, where, { preset: preset ?? undefined, flags, signal })
       const file = { ...found, checkpoint: noted(where, found.checkpoint) }
       opened.set(option, { where, file })
       return file
     },
     async openWeights(where) {
-      const source = await openWhere(files, where, signal)
-      return noted(where, await openCheckpoint(source, signal ? { signal } : {}))
+      return noted(where, await openCheckpoint(await openWhere(arriving, where), signal ? { signal } : {}))
     },
     presetOf: (option) => opened.get(option)?.file.description.preset,
-    load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading()),
+    load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading(checkpoint)),
     async hash(option) {
-      const source = await openWhere(files, opened.get(option)!.where, signal)
+      const source = await openWhere(arriving, opened.get(option)!.where)
       try {
         const bytes = await source.read(0, source.size, signal)
         // A page that is not secure has no hashes of the platform's.
@@ -103,7 +106,8 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
       }
     },
     async close() {
-      for (const checkpoint of checkpoints) await checkpoint.close()
+      arriving.end()
+      for (const checkpoint of checkpoints.keys()) await checkpoint.close()
     },
   }
 }
@@ -111,11 +115,14 @@ export function fileOpener(files: Files, { onProgress, signal }: LoadOptions): F
 /** A tensor is in memory twice while it goes to the device, as it lies in the file and as floats. */
 function memoryOf(where: Where, { tensors }: Checkpoint): FileMemory {
   const sizes = [...tensors.values()].map(({ shape }) => 4 * shape.reduce((a, b) => a * b, 1))
-  const file = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  const file = bytesIn(tensors)
   // Bytes of the caller's stay, to be read again should the device be lost; of a file of the web 64 MiB are held.
   const held = isPlace(where) ? Math.min(file, 2 ** 26) : isBytes(where) ? file : 0
   return { host: held + 2 * Math.max(0, ...sizes), weights: sizes.reduce((a, b) => a + b, 0) }
 }
+
+const bytesIn = (tensors: Checkpoint['tensors']): number =>
+  [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0)
 
 /** Over every 16th word, which tells one training from another, and costs nothing beside the reading. */
 function sumOf({ buffer, byteOffset, byteLength }: ArrayBufferView): number {
