@@ -7,6 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
+import { hasKernels, shortenKernels } from './shaders.js'
 import { root } from './steps.js'
 
 /** How the library is bundled for pages. */
@@ -21,6 +22,15 @@ export const options = /** @satisfies {import('esbuild').BuildOptions} */ (
     logLevel: 'error',
     metafile: true,
     absWorkingDir: root,
+    plugins: [
+      {
+        name: 'short kernels',
+        setup: ({ onLoad }) =>
+          onLoad({ filter: /src[/\\]shaders[/\\]/ }, ({ path }) =>
+            hasKernels(path) ? { contents: shortenKernels(readFileSync(path, 'utf8')), loader: 'ts' } : null,
+          ),
+      },
+    ],
   })
 )
 /** @satisfies {import('esbuild').BuildOptions} */
@@ -41,6 +51,7 @@ export const client = {
   ...options,
   entryPoints: { 'client.min': 'src/client/index.ts', 'worker.min': 'src/client/worker.ts' },
   plugins: [
+    ...options.plugins,
     {
       // Of dist/client the worker lies in a folder beside, of the bundled client in its own, whatever that is called.
       name: 'worker beside the client',
@@ -61,6 +72,17 @@ export const client = {
 export async function bundle(folder) {
   const made = await Promise.all([chunked, client].map((one) => build({ ...one, outdir: folder })))
   writeLicences(join(folder, 'LICENSES.txt'), [root, ...packagesIn(made.map(({ metafile }) => metafile))])
+}
+
+/**
+ * Shortens the kernels that were compiled into `dist`.
+ *
+ * @param {string} dist
+ */
+export function shortenAll(dist) {
+  const folder = join(dist, 'shaders')
+  for (const file of readdirSync(folder).map((name) => join(folder, name)))
+    if (hasKernels(file)) writeFileSync(file, shortenKernels(readFileSync(file, 'utf8')))
 }
 
 /**

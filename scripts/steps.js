@@ -91,7 +91,8 @@ export async function build() {
     if (code > 128) process.exit(code)
     stop('tweedie does not compile.')
   }
-  const { bundle, bundlePackages, writeWorker } = await import('./bundle.js')
+  const { bundle, bundlePackages, shortenAll, writeWorker } = await import('./bundle.js')
+  shortenAll(fresh)
   await Promise.all([
     bundle(join(fresh, 'browser')),
     writeWorker(fresh),

@@ -218,7 +218,8 @@ describe('bundled', () => {
     expect(Object.values(metafile.inputs).flatMap(({ imports }) => imports.filter(({ external }) => external))).toEqual(
       [],
     )
-    const chunks = readdirSync(folder).filter((name) => name.endsWith('.js'))
+    const others = ['client.min.js', 'cpu-worker.js', 'worker.min.js']
+    const chunks = readdirSync(folder).filter((name) => name.endsWith('.js') && !others.includes(name))
     expect(
       Object.keys(metafile.inputs)
         .map((path) => basename(path))
@@ -228,6 +229,6 @@ describe('bundled', () => {
       readFileSync(`${folder}/LICENSES.txt`, 'utf8')
         .match(/^[\w@/-]+ [\d.]+: .*$/gm)
         ?.map((line) => line.split(' ')[0]),
-    ).toEqual(['tweedie', 'fast-png', 'fflate', 'iobuffer', 'jpeg-js', 'wgsl-preprocessor'])
+    ).toEqual(['tweedie', 'comlink', 'fast-png', 'fflate', 'iobuffer', 'jpeg-js', 'wgsl-preprocessor'])
   })
 })

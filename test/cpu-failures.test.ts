@@ -8,7 +8,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { GaussianDiffusion, GeneratedNoise, sampleLoop } from '../src/diffusion/index.ts'
 import * as t from '../src/tensor/index.ts'
 import { expectSameBits, numbers } from './op.ts'
-import { kernels } from '../src/tensor/cpu/generated/kernels.ts'
+import { kernelsModule } from '../src/tensor/cpu/module.ts'
 import { toPlainSimd } from '../src/tensor/cpu/plain-simd.ts'
 import {
   growCommand,
@@ -32,6 +32,8 @@ function thrown(f: () => unknown): unknown {
     return error
   }
 }
+
+const kernels = await kernelsModule()
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -327,7 +329,7 @@ describe('a worker with memory of its own', () => {
     send: (message: LeaderMessage) => void
     replies: WorkerReply[]
   } {
-    const module = toPlainSimd(Uint8Array.from(Buffer.from(kernels, 'base64')))
+    const module = toPlainSimd(kernels.slice())
     const name = Buffer.from('\u0006memory\u0002')
     module[Buffer.from(module.buffer).indexOf(name) + name.length] = 1 // not shared
     const replies: WorkerReply[] = []

@@ -1,8 +1,8 @@
+import { chunk } from '../chunk.ts'
 import { unexpected } from '../errors.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { openSafetensors } from './safetensors.ts'
 import type { ByteSource } from './source.ts'
-import { openTorch } from './torch.ts'
 
 /**
  * Opens a checkpoint of any known format, told from its first bytes: a zip is a PyTorch file, 0x80 starts a legacy
@@ -42,4 +42,14 @@ function isTorch(head: Uint8Array): boolean {
   if (head[0] === 0x50 && head[1] === 0x4b) return true
   const safetensors = head[4] === 0 && head[5] === 0 && head[6] === 0 && head[7] === 0 && head[8] === 0x7b
   return head[0] === 0x80 && !safetensors
+}
+
+/**
+ * Opens a PyTorch file that holds a state dict: a dictionary of tensors at the top, or the only one under `state_dict`,
+ * `model_state_dict`, `ema` or `model`. No code of the file is run and no other global resolved. Rejects with 'format'.
+ */
+export async function openTorch(source: ByteSource, options: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
+  // What reads pickles is a fifth of this room; a page whose weights are safetensors does not load it.
+  const { openStateDict } = await chunk('unsupported', 'that reads PyTorch files', import('./torch.ts'))
+  return openStateDict(source, options)
 }

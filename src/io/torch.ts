@@ -15,15 +15,12 @@ const legacyMagic = 0x1950a86a20f9469cfc6cn
 const legacyProtocol = 1001
 
 /**
- * Opens a PyTorch file that holds a state dict: a dictionary of tensors at the top, or the only one under `state_dict`,
- * `model_state_dict`, `ema` or `model`. No code of the file is run and no other global resolved. Rejects with 'format'.
- *
- * Both containers: a zip (since PyTorch 1.6) holds a pickle `X/data.pkl` that describes the tensors, and each storage
- * as a record `X/data/KEY`. The legacy file is five pickles (magic number, protocol, system, object, storage keys) and
- * then, storage by storage, a count and the elements. Tensors are views of storages (offset and strides): reading
- * fetches the view's span and gathers it to C order.
+ * What `openTorch` loads. Both containers: a zip (since PyTorch 1.6) holds a pickle `X/data.pkl` that describes the
+ * tensors, and each storage as a record `X/data/KEY`. The legacy file is five pickles (magic number, protocol, system,
+ * object, storage keys) and then, storage by storage, a count and the elements. Tensors are views of storages (offset
+ * and strides): reading fetches the view's span and gathers it to C order.
  */
-export async function openTorch(source: ByteSource, { signal }: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
+export async function openStateDict(source: ByteSource, { signal }: { signal?: AbortSignal }): Promise<Checkpoint> {
   const head = await source.read(0, Math.min(2, source.size), signal)
   const { root, locate } = await (head[0] === 0x50 ? openTorchZip : openTorchLegacy)(source, signal)
   const tensors = new Map<string, TensorEntry>()

@@ -73,20 +73,6 @@ export const backends: {
   }
 } = {}
 
-/**
- * The code of a backend, once it is there. What a page finds no longer on its server, say after an
- * update, is a typed error.
- */
-export const code = <T>(name: 'cpu' | 'webgpu', loading: Promise<T>): Promise<T> =>
-  loading.catch((cause: unknown) => {
-    throw new TweedieError(
-      `${name}-unavailable`,
-      `The code of the backend ${name} does not load ` +
-        `(${cause instanceof Error ? cause.message : String(cause)}): load the page again.`,
-      { cause },
-    )
-  })
-
 const requestOptions = {
   backend: true,
   need: true,

@@ -1,6 +1,8 @@
 /** Gives the program the CPU backend. */
-import { backends, code } from './request.ts'
+import { chunk } from '../chunk.ts'
+import { backends } from './request.ts'
 
 backends.cpu = {
-  request: async (options) => (await code('cpu', import('./cpu/request.ts'))).requestCPU(options),
+  request: async (options) =>
+    (await chunk('cpu-unavailable', 'of the backend cpu', import('./cpu/request.ts'))).requestCPU(options),
 }

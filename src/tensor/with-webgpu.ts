@@ -1,8 +1,10 @@
 /** Gives the program the WebGPU backend. */
-import { backends, code } from './request.ts'
+import { chunk } from '../chunk.ts'
+import { backends } from './request.ts'
+
+const code = <T>(loading: Promise<T>): Promise<T> => chunk('webgpu-unavailable', 'of the backend webgpu', loading)
 
 backends.webgpu = {
-  hardwareAdapter: async () => (await code('webgpu', import('./webgpu/adapter.ts'))).hardwareAdapter(),
-  request: async (options, found) =>
-    (await code('webgpu', import('./webgpu/request.ts'))).requestWebGPU(options, found),
+  hardwareAdapter: async () => (await code(import('./webgpu/adapter.ts'))).hardwareAdapter(),
+  request: async (options, found) => (await code(import('./webgpu/request.ts'))).requestWebGPU(options, found),
 }

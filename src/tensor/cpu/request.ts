@@ -1,19 +1,20 @@
 import { cores, hasWorkers } from '#platform'
+import { chunk } from '../../chunk.ts'
 import { TweedieError } from '../../errors.ts'
 import type { AdapterDescription } from '../backend.ts'
 import { checkFreeMemory, mebibytes } from '../need.ts'
 import type { CPURequest } from '../request.ts'
 import { CPUBackend, initialPages } from './backend.ts'
-import { kernels } from './generated/kernels.ts'
-import { toPlainSimd } from './plain-simd.ts'
+import { kernelsModule } from './module.ts'
 import { closed, control as controlWords } from './protocol.ts'
 
 /** The kernels' module for this engine, importing memory that is shared or not. */
-function chooseModule(
+async function chooseModule(
   simd: 'auto' | 'plain' | 'relaxed',
   shared: boolean,
-): { module: Uint8Array<ArrayBuffer>; isRelaxed: boolean } {
-  const relaxed = Uint8Array.from(atob(kernels), (c) => c.charCodeAt(0))
+): Promise<{ module: Uint8Array<ArrayBuffer>; isRelaxed: boolean }> {
+  if (typeof WebAssembly !== 'object' || typeof DecompressionStream !== 'function') throw tooOld()
+  const relaxed = await kernelsModule()
   if (!shared) {
     // The import reads: 6 "memory" 2 (a memory) and its limits' flags, 3 for shared with a maximum, 1 for a maximum
     // only.
@@ -21,21 +22,24 @@ function chooseModule(
     const at = relaxed.findIndex((_, i) => name.every((byte, j) => relaxed[i + j] === byte) && relaxed[i + 7] === 2)
     relaxed[at + 8] = 1
   }
-  const has = (module: Uint8Array<ArrayBuffer>): boolean =>
-    typeof WebAssembly === 'object' && WebAssembly.validate(module)
+  const has = (module: Uint8Array<ArrayBuffer>): boolean => WebAssembly.validate(module)
   if (simd !== 'plain' && has(relaxed)) return { module: relaxed, isRelaxed: true }
   if (simd === 'relaxed')
     throw new TweedieError(
       'cpu-unavailable',
       "simd: 'relaxed' needs an engine with WebAssembly relaxed SIMD (Node 22, Chrome 114, or newer); use 'auto'.",
     )
+  const { toPlainSimd } = await chunk('cpu-unavailable', 'for engines without relaxed SIMD', import('./plain-simd.ts'))
   const plain = toPlainSimd(relaxed)
   if (has(plain)) return { module: plain, isRelaxed: false }
-  throw new TweedieError(
+  throw tooOld()
+}
+
+const tooOld = (): TweedieError =>
+  new TweedieError(
     'cpu-unavailable',
     'The CPU backend needs WebAssembly with SIMD and bulk memory: use Node 20 or newer, or a browser of 2023 or newer.',
   )
-}
 
 /** What threads share, a memory as large as the system lets it become among it; null without SharedArrayBuffer. */
 function sharedMemory(): { memory: WebAssembly.Memory; control: Int32Array; maximumPages: number } | null {
@@ -85,7 +89,7 @@ export async function requestCPU({
   }
   const here = threads === 0 || !hasWorkers()
   const common = here ? null : sharedMemory()
-  const { module, isRelaxed } = chooseModule(simd, common !== null)
+  const { module, isRelaxed } = await chooseModule(simd, common !== null)
   const maximumPages = common?.maximumPages ?? 65536
   const most = maximumPages * 65536
   if (need) checkNeed(need.bytes, most)

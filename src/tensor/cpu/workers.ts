@@ -1,4 +1,5 @@
 import { startWorker, type WorkerHandle } from '#platform'
+import { chunk } from '../../chunk.ts'
 import { TweedieError } from '../../errors.ts'
 import { workerProgram, workerSource } from './generated/worker.ts'
 import type { LeaderMessage, StartMessage, WorkerReply } from './protocol.ts'
@@ -53,7 +54,7 @@ export class Workers {
     const workers = new Workers(onFailure)
     const { url } = place
     const begin: Begin = place.here
-      ? (await import('./here.ts')).startHere
+      ? (await chunk('cpu-unavailable', 'of the CPU backend', import('./here.ts'))).startHere
       : (thread, died) => startWorker(workerSource, url, thread, died)
     await workers.#start(starts, begin, place)
     return workers

@@ -1,3 +1,4 @@
+import { chunk } from '../../chunk.ts'
 import { TweedieError } from '../../errors.ts'
 import type { WaitFor } from '#platform'
 import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
@@ -12,7 +13,6 @@ import { launches } from './launches/index.ts'
 import { Pipelines } from './pipelines.ts'
 import { BufferPool, type GPUStorage } from './buffers.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
-import { tuneKernels } from './tuner.ts'
 
 /**
  * A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind.
@@ -258,7 +258,8 @@ export class WebGPUBackend implements Backend {
     return made
   }
 
-  tune(work: () => void, options: TuneOptions): Promise<void> {
+  async tune(work: () => void, options: TuneOptions): Promise<void> {
+    const { tuneKernels } = await chunk('webgpu-unavailable', 'that measures kernels', import('./tuner.ts'))
     return tuneKernels(this, this.#adapter, work, options)
   }
 
