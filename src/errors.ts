@@ -1,3 +1,5 @@
+import './dispose.ts'
+
 /** What went wrong, for `switch`. */
 export type ErrorCode =
   /** No WebGPU adapter, or the `webgpu` package is not installed. */

@@ -24,7 +24,8 @@ describe('sources', () => {
   // Which rooms a room may import beside them. The files of src/ itself are the package's entries and may use all
   // but the command line.
   const rooms: Record<string, string[]> = {
-    'errors.ts': [],
+    'dispose.ts': [],
+    'errors.ts': ['dispose.ts'],
     'abort.ts': [],
     'suggest.ts': [],
     'refuse.ts': [],
@@ -132,6 +133,20 @@ describe('sources', () => {
 
   test('no file imports itself by a detour when it runs', () => {
     expect(circles(inner.filter(({ typeOnly }) => !typeOnly))).toEqual([])
+  })
+
+  test('what is disposed finds Symbol.dispose before its class is made, also in browsers that lack it', () => {
+    const next = new Map(
+      files.map((file) => [file, inner.filter(({ from, typeOnly }) => from === file && !typeOnly).map(({ to }) => to)]),
+    )
+    /** The file and all that it imports, by some way. */
+    const reached = (file: string, all = new Set([file])): Set<string> => {
+      for (const to of next.get(file) ?? []) if (!all.has(to)) reached(to, all.add(to))
+      return all
+    }
+    const disposable = files.filter((file) => read(`src/${file}`).includes('[Symbol.dispose]'))
+    expect(disposable.length).toBeGreaterThan(10)
+    expect(disposable.filter((file) => !reached(file).has('dispose.ts'))).toEqual([])
   })
 
   test('with types, no more than eight files must be understood together', () => {

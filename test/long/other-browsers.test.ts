@@ -1,0 +1,73 @@
+/**
+ * The CPU backend in Firefox and WebKit, as Debian has them, on the page of the examples: it loads, draws, stops, and
+ * draws again after a reload, with threads where the page is isolated and without.
+ */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { others, type OtherBrowser } from '../browser/others.ts'
+import { isolation, serve } from '../browser/server.ts'
+import { packed } from '../packed.ts'
+
+const installed = join(await packed(), 'node_modules/tweedie')
+
+const site = (headers: Readonly<Record<string, string>>) =>
+  serve({
+    serve: (path) =>
+      /^\/(examples|dist\/browser|weights)\/[\w.-]+$/.test(path) ? readFileSync(join(installed, path)) : null,
+    headers,
+  })
+
+const patient = { timeout: 120_000, interval: 100 }
+
+const said = (browser: OtherBrowser): Promise<string> => browser.evaluate("document.getElementById('said').textContent")
+
+/** Clicks Draw once the page's script has loaded; what is said then is polled, as a user looks at it. */
+async function draw(browser: OtherBrowser, steps: number): Promise<void> {
+  await expect.poll(() => browser.evaluate("!!document.getElementById('draw').onclick"), patient).toBe(true)
+  await browser.evaluate(`void (document.getElementById('steps').value = ${steps})`)
+  await browser.evaluate("document.getElementById('draw').click()")
+}
+
+/** The number of different values in each picture. */
+const colours = (browser: OtherBrowser): Promise<number[]> =>
+  browser.evaluate(
+    "[...document.querySelectorAll('canvas')].map((canvas) => " +
+      "new Set(canvas.getContext('2d').getImageData(0, 0, 32, 32).data).size)",
+  )
+
+describe.each(Object.entries(others))('%s', (name, open) => {
+  test.runIf(open).each([true, false])('isolated: %s', async (isolated) => {
+    await using served = await site(isolated ? isolation : {})
+    await using browser = await open!()
+    await browser.goto(`${served.origin}/examples/page.html`)
+    expect(await browser.evaluate('crossOriginIsolated')).toBe(isolated)
+
+    await browser.evaluate(
+      'window.all = [], new MutationObserver(() => all.push(said.textContent)).observe(said, { childList: true })',
+    )
+    await draw(browser, 3)
+    await expect.poll(() => said(browser), patient).toBe('Done.')
+    // WebKitGTK, unlike Safari, has no SharedArrayBuffer in isolated pages either.
+    const shares = await browser.evaluate<boolean>("typeof SharedArrayBuffer === 'function'")
+    if (name === 'Firefox') expect(shares).toBe(isolated)
+    const adapter = shares ? /^Drawing on CPU, [2-9]\d* threads/ : /^Drawing on CPU, 1 thread/
+    expect((await browser.evaluate<string[]>('window.all')).find((text) => text.startsWith('Drawing'))).toMatch(adapter)
+    const drawn = await colours(browser)
+    expect(drawn).toHaveLength(8)
+    for (const count of drawn) expect(count).toBeGreaterThan(16)
+
+    await draw(browser, 1000)
+    await expect.poll(() => said(browser), patient).toMatch(/^Drawing on CPU/)
+    await expect
+      .poll(() => browser.evaluate<number>("document.getElementById('bar').value"), patient)
+      .toSatisfy((value: number) => value > 0 && value < 0.5)
+    await browser.evaluate("document.getElementById('stop').click()")
+    await expect.poll(() => said(browser), patient).toBe('Stopped.')
+
+    await browser.reload()
+    await draw(browser, 2)
+    await expect.poll(() => said(browser), patient).toBe('Done.')
+    expect(browser.errors ?? []).toEqual([])
+  })
+})
