@@ -1,8 +1,7 @@
-/** The playground's state in a link, and what it tells the command line and a reader's program. */
+/** The playground's state in a link. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { backends, hashOf, methods, rangeNames, ranges, start, stateOf, type State } from '../site/playground/state.ts'
-import { commandOf, programOf } from '../site/playground/told.ts'
 
 const states: fc.Arbitrary<State> = fc.record({
   ...(Object.fromEntries(
@@ -13,6 +12,7 @@ const states: fc.Arbitrary<State> = fc.record({
   ) as Record<(typeof rangeNames)[number], fc.Arbitrary<number>>),
   a: fc.constantFrom(...methods),
   b: fc.constantFrom(...methods, 'none' as const),
+  model: fc.string({ minLength: 1, maxLength: 60, unit: 'grapheme' }),
   'minority-target': fc.oneof(fc.constant('rarest' as const), fc.integer({ min: 0, max: 99 })),
   backend: fc.constantFrom(...backends),
 })
@@ -52,16 +52,4 @@ describe('a link', () => {
       }),
     )
   })
-})
-
-test('the command and the program have what the arm draws with, and names that need quotes have them', () => {
-  const state = { ...start, seed: 3, number: 8, 'minority-target': 9 } as const
-  expect(commandOf(state, 'minority-guided', 'bccd32')).toBe(
-    'npx tweedie sample --model bccd32 --method minority-guided --number 8 --respacing 50 --seed 3 ' +
-      '--minority-scale 2 --minority-target 9 --out drawn',
-  )
-  expect(commandOf(start, 'plain', "my model's.pt")).toContain("--model 'my model'\\''s.pt' --number 4")
-  expect(programOf(state, 'minority-guided', 'bccd32')).toContain(
-    "{ number: 8, steps: 50, seed: 3, method: 'minority-guided', scale: 2, target: 9 }",
-  )
 })

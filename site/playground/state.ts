@@ -8,6 +8,16 @@
 export const methods = ['plain', 'ddim', 'self-guided', 'minority-guided', 'boost-and-skip', 'class-guided'] as const
 export type Method = (typeof methods)[number]
 
+/** Methods as a reader calls them. */
+export const titles: Readonly<Record<Method, string>> = {
+  plain: 'Plain',
+  ddim: 'DDIM',
+  'self-guided': 'Self-guided',
+  'minority-guided': 'Minority-guided',
+  'boost-and-skip': 'Boost-and-Skip',
+  'class-guided': 'Class-guided',
+}
+
 /** A number that a slider sets. */
 export interface Range {
   readonly label: string
@@ -22,14 +32,14 @@ export interface Range {
 /** Every number, by its name in a link. */
 export const ranges = {
   seed: { label: 'Seed', least: 0, most: 2 ** 32 - 1, step: 1, start: 0 },
-  number: { label: 'Pictures', least: 1, most: 16, step: 1, start: 4 },
+  number: { label: 'Pictures', least: 1, most: 16, step: 1, start: 6 },
   respacing: { label: 'Steps', least: 2, most: 250, step: 1, start: 50 },
   'minority-scale': { label: 'Weight', least: 0, most: 8, step: 0.1, start: 2, of: ['minority-guided'] },
   'guide-weight': { label: 'Weight', least: 0, most: 2, step: 0.05, start: 0.4, of: ['self-guided'] },
-  boost: { label: 'Boost', least: 1, most: 6, step: 0.1, start: 2, of: ['boost-and-skip'] },
-  skip: { label: 'Skipped steps', least: 0, most: 20, step: 1, start: 1, of: ['boost-and-skip'] },
+  boost: { label: 'Boost', least: 1, most: 6, step: 0.1, start: 4, of: ['boost-and-skip'] },
+  skip: { label: 'Skipped steps', least: 0, most: 20, step: 1, start: 2, of: ['boost-and-skip'] },
   'classifier-scale': { label: 'Weight', least: 0, most: 10, step: 0.1, start: 1, of: ['class-guided'] },
-  label: { label: 'Class', least: 0, most: 999, step: 1, start: 0, of: ['class-guided'] },
+  label: { label: 'Class', least: 0, most: 999, step: 1, start: 0 },
 } as const satisfies Readonly<Record<string, Range>>
 export type RangeName = keyof typeof ranges
 export const rangeNames = Object.keys(ranges) as RangeName[]
@@ -42,6 +52,8 @@ export type State = Readonly<Record<RangeName, number>> & {
   /** The two arms, which start from the same noise. */
   readonly a: Method
   readonly b: Method | 'none'
+  /** `bccd32`, or the name of a file, which a link cannot hold: who opens it is asked for the file. */
+  readonly model: string
   readonly 'minority-target': Level
   readonly backend: (typeof backends)[number]
 }
@@ -52,6 +64,7 @@ export const start: State = {
   ...(Object.fromEntries(rangeNames.map((name) => [name, ranges[name].start])) as Record<RangeName, number>),
   a: 'plain',
   b: 'minority-guided',
+  model: 'bccd32',
   'minority-target': 'rarest',
   backend: 'auto',
 }
@@ -72,6 +85,7 @@ const oneOf =
 const choices: { readonly [K in Exclude<keyof State, RangeName>]: (text: string) => State[K] | null } = {
   a: oneOf(methods),
   b: oneOf([...methods, 'none']),
+  model: (text) => (text.length > 0 && text.length <= 255 ? text : null),
   'minority-target': (text) => (text === 'rarest' ? text : /^\d{1,3}$/.test(text) ? Number(text) : null),
   backend: oneOf(backends),
 }
@@ -99,15 +113,16 @@ const short = (text: string): string => (text.length > 40 ? `${text.slice(0, 40)
 /** Of a state the hash that {@link stateOf} reads: what is not as at the start, in a fixed order. */
 export function hashOf(state: State): string {
   const names = (Object.keys(start) as (keyof State)[]).filter((name) => state[name] !== start[name])
-  return names.length === 0 ? '' : `#${names.map((name) => `${name}=${state[name]}`).join('&')}`
+  return names.length === 0 ? '' : `#${names.map((name) => `${name}=${encodeURIComponent(state[name])}`).join('&')}`
 }
 
 /** The arms that draw. */
 export const armsOf = ({ a, b }: State): readonly Method[] => (b === 'none' ? [a] : [a, b])
 
-/** The numbers that matter to what is drawn: those of all methods, and of the arms' own. */
-export const rangesOf = (state: State): readonly RangeName[] =>
+/** The numbers that matter to what is drawn: those of all methods, and of the arms' own; a class where there are any. */
+export const rangesOf = (state: State, classes: boolean): readonly RangeName[] =>
   rangeNames.filter((name) => {
     const range: Range = ranges[name]
+    if (name === 'label' && !classes) return false
     return !range.of || armsOf(state).some((method) => range.of!.includes(method))
   })

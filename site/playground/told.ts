@@ -2,6 +2,19 @@
 import type { ClientSampleOptions } from 'tweedie/client'
 import type { Method, State } from './state.ts'
 
+/** The model that draws, as it is called outside of the page. */
+export interface Named {
+  /** `bccd32`, or a file's name. */
+  readonly name: string
+  /** How many classes it takes; null for none. */
+  readonly classes: number | null
+  /** Names of the other files, and what had to be said of this one. */
+  readonly classifier?: string
+  readonly minorityClassifier?: string
+  readonly preset?: string
+  readonly flags?: string
+}
+
 /** What an arm has beside seed, number and steps, by the library's names. */
 function ownOptions(state: State, method: Method): ClientSampleOptions {
   switch (method) {
@@ -12,33 +25,44 @@ function ownOptions(state: State, method: Method): ClientSampleOptions {
     case 'self-guided':
       return { method, selfGuidance: { weight: state['guide-weight'] } }
     case 'minority-guided':
-      return { method, scale: state['minority-scale'], target: state['minority-target'] }
+      return {
+        method,
+        scale: state['minority-scale'],
+        ...(state['minority-target'] !== 'rarest' && { target: state['minority-target'] }),
+      }
     case 'boost-and-skip':
       return { method, boost: state.boost, skip: state.skip }
     case 'class-guided':
-      return { classifierScale: state['classifier-scale'], labels: [state.label] }
+      return { classifierScale: state['classifier-scale'], classifierTarget: [state.label] }
   }
 }
 
-/** For `client.sample`. */
-export const sampleOptionsOf = (state: State, method: Method): ClientSampleOptions => ({
+/** For `client.sample`. A classifier that was loaded leads the arm that is of it, and no other. */
+export const sampleOptionsOf = (state: State, method: Method, model: Named): ClientSampleOptions => ({
   number: state.number,
   steps: state.respacing,
   seed: state.seed,
+  ...(model.classes !== null && { labels: [state.label] }),
+  ...(model.classifier && method !== 'class-guided' && { classifierScale: 0 }),
   ...ownOptions(state, method),
 })
 
+type Words = readonly (readonly [name: string, value: string | number])[]
+
 /** The command line's names of what {@link ownOptions} has. */
-function words(state: State, method: Method): readonly (readonly [string, string | number])[] {
+function words(state: State, method: Method, { classifier, minorityClassifier }: Named): Words {
+  const target = state['minority-target']
   switch (method) {
     case 'plain':
+    case 'ddim':
       return []
     case 'self-guided':
       return [['guide-weight', state['guide-weight']]]
     case 'minority-guided':
       return [
+        ...(minorityClassifier ? [['minority-classifier', quoted(minorityClassifier)] as const] : []),
         ['minority-scale', state['minority-scale']],
-        ...(state['minority-target'] === 'rarest' ? [] : [['minority-target', state['minority-target']] as const]),
+        ...(target === 'rarest' ? [] : [['minority-target', target] as const]),
       ]
     case 'boost-and-skip':
       return [
@@ -47,40 +71,49 @@ function words(state: State, method: Method): readonly (readonly [string, string
       ]
     case 'class-guided':
       return [
-        ['classifier', 'CLASSIFIER'],
+        ['classifier', quoted(classifier ?? 'CLASSIFIER')],
         ['target', state.label],
         ['classifier-scale', state['classifier-scale']],
       ]
-    case 'ddim':
-      return []
   }
 }
 
-/** The same as a command. `model` is a file's name, or `bccd32`. */
-export function commandOf(state: State, method: Method, model: string): string {
+/** The same as a command. */
+export function commandOf(state: State, method: Method, model: Named): string {
   const named = method === 'plain' || method === 'class-guided' ? [] : [['method', method] as const]
-  const rest = [
+  const all: Words = [
+    ['model', quoted(model.name)],
+    ...(model.preset ? [['preset', quoted(model.preset)] as const] : []),
+    ...(model.flags ? [['flags', quoted(model.flags)] as const] : []),
     ...named,
-    ['number', state.number] as const,
-    ['respacing', state.respacing] as const,
-    ['seed', state.seed] as const,
-    ...words(state, method),
+    ...(model.classes === null ? [] : [['labels', state.label] as const]),
+    ['number', state.number],
+    ['respacing', state.respacing],
+    ['seed', state.seed],
+    ...words(state, method, model),
   ]
-  return `npx tweedie sample --model ${quoted(model)} ${rest.map(([name, value]) => `--${name} ${value}`).join(' ')} --out drawn`
+  return `npx tweedie sample ${all.map(([name, value]) => `--${name} ${value}`).join(' ')} --out drawn`
 }
 
 /** The same as a program. */
-export function programOf(state: State, method: Method, model: string): string {
-  const options = Object.entries(sampleOptionsOf(state, method)).map(([name, value]) => `${name}: ${literal(value)}`)
+export function programOf(state: State, method: Method, model: Named): string {
+  const { name, classes: _, classifier, minorityClassifier, ...rest } = model
+  const files = {
+    ...rest,
+    ...(classifier && method === 'class-guided' && { classifier }),
+    ...(minorityClassifier && method === 'minority-guided' && { minorityClassifier }),
+  }
+  const told = Object.keys(files).length > 0 ? `, ${literal(files)}` : ''
+  const { classifier: loaded, ...without } = model
+  const options = sampleOptionsOf(state, method, method === 'class-guided' && loaded ? model : without)
   return [
     "import { writeFileSync } from 'node:fs'",
     "import { encodePng, Tweedie } from 'tweedie'",
     '',
-    `const model = await Tweedie.load(${literal(model)})`,
-    `const options = { ${options.join(', ')} }`,
+    `const model = await Tweedie.load(${literal(name)}${told})`,
+    `const options = ${literal(options)}`,
     'for await (const { images, done, total } of model.sample(options))',
-    "  if (done === total) images.forEach((image, k) => writeFileSync(k + '.png', encodePng(image)))",
-    'model.dispose()',
+    '  if (done === total) images.forEach((image, k) => writeFileSync(k + ".png", encodePng(image)))',
   ].join('\n')
 }
 
