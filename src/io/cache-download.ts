@@ -10,9 +10,10 @@ import {
   storePiece,
   type Entry,
 } from './cache-store.ts'
-import { ask, chunksOf, discard, lengthOf, rangeOf, validatorOf, type BytesProgress } from './http.ts'
+import { ask, chunksOf, discard, lengthOf, rangeOf, validatorOf } from './http.ts'
 import { refuseStandIn } from './other-format.ts'
 import { Sha256, sha256OfBytes } from './sha256.ts'
+import type { BytesProgress } from './source.ts'
 
 /** Options of {@link cachedSource}. */
 export interface CacheOptions {

@@ -1,9 +1,6 @@
 /** Requests for files: what a server says of one, and errors that say what to do. The same in pages and in Node. */
 import { TweedieError } from '../errors.ts'
 
-/** Who is told of bytes that arrived: how many there are, and of how many, null where the server does not say. */
-export type BytesProgress = (done: number, total: number | null) => void
-
 /**
  * The answer to a request for a file, or for the part of it that `Range` names.
  * @throws TweedieError 'option' when the server refuses (416 is left to who asked for a range), 'format' when there is

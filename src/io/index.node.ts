@@ -6,4 +6,4 @@
  */
 export { download, type Downloaded, type DownloadOptions } from './download.node.ts'
 export { openFile, writeFileAtomic } from './file.node.ts'
-export * from './index.ts'
+export * from './index.web.ts'

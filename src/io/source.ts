@@ -20,6 +20,9 @@ export interface ByteSource {
   close?(): Promise<void>
 }
 
+/** Who is told of bytes that arrived: how many there are, and of how many, null where the server does not say. */
+export type BytesProgress = (done: number, total: number | null) => void
+
 /** Throws 'format' unless `offset … offset + length` lies inside the source. */
 export function checkRange(source: { name: string; size: number }, offset: number, length: number): void {
   const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0

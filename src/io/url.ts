@@ -1,8 +1,8 @@
 import { TweedieError } from '../errors.ts'
-import { ask, chunksOf, discard, lengthOf, rangeOf, validatorOf, type BytesProgress } from './http.ts'
+import { ask, chunksOf, discard, lengthOf, rangeOf, validatorOf } from './http.ts'
 import { refuseStandIn } from './other-format.ts'
 import { inPieces } from './pieces.ts'
-import { bytesSource, roomFor, type ByteSource } from './source.ts'
+import { bytesSource, roomFor, type BytesProgress, type ByteSource } from './source.ts'
 
 /** Options of {@link urlSource}. */
 export interface UrlOptions {

@@ -2,6 +2,7 @@
  * Where the files of a model are, and how they are opened. What Node adds (paths, a configuration beside a file, the
  * shipped set) is in files.node.ts.
  */
+import { chunk } from '../chunk.ts'
 import { unexpected } from '../errors.ts'
 import { blobSource, bytesSource, urlSource, type ByteSource, type UrlOptions } from '../io/index.ts'
 import { fail } from './fail.ts'
@@ -42,7 +43,7 @@ export const web: Files = {
       )
     if (!cache || /^(blob|data):/i.test(String(where))) return urlSource(where, options)
     // Most programs keep nothing, and need not load what does.
-    const { cachedSource } = await import('../io/cache.ts')
+    const { cachedSource } = await chunk('storage', 'that keeps files', import('../io/cache.ts'))
     return cachedSource(where, { ...options, ...cache })
   },
   jsonBeside: async () => undefined,

@@ -55,7 +55,7 @@ beforeEach(async () => {
 })
 afterEach(() => server.close())
 
-declare const io: typeof import('../../src/io/index.ts')
+declare const io: typeof import('../../src/io/index.web.ts')
 declare const Tweedie: typeof import('../../src/tweedie/index.ts').Tweedie
 
 async function visit(page: Page): Promise<Page> {
