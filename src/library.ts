@@ -12,6 +12,7 @@ export {
   type DescribedFile,
   type DistanceChoice,
   type MinorityClassifierFile,
+  type RunRecord,
   type ScoredPictures,
   type TweedieOptions,
   type TweedieSampleOptions,

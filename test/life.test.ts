@@ -9,7 +9,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { Device, mul, type Tensor } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
-import type { TweedieSampleOptions, TweedieStep } from '../src/tweedie/sample.ts'
+import type { TweedieSampleOptions } from '../src/tweedie/sample-settings.ts'
+import type { TweedieStep } from '../src/tweedie/sample.ts'
 import { temporaryFolder, weights } from './cli.ts'
 import { backends } from './op.ts'
 

@@ -8,6 +8,12 @@ import type { OptionTable } from './option.ts'
 /** Where a file of the set lies, in a clone and in an installed package. */
 export const shipped = (file: keyof typeof bccd32): string => fileURLToPath(new URL(bccd32[file], nodeFiles.shipped))
 
+/** Where a file lies that a record of a page names: as it is said, or of the shipped set. */
+export const placeOf = (word: string): string => {
+  const file = Object.entries(bccd32).find(([, name]) => name === word)
+  return file && !existsSync(word) ? shipped(file[0] as keyof typeof bccd32) : word
+}
+
 /**
  * Makes `--model bccd32` the shipped file among the options of a command, and adds what belongs to it, where the
  * command takes that: its minority classifier with `--method minority-guided`, and its feature net, unless another

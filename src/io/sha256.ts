@@ -2,9 +2,12 @@
  * SHA-256 (FIPS 180-4). Files are hashed by the platform; a subset, which is made at once, by the few lines below.
  * Their constants are what the standard says they are, the first 32 bits of the fractions of roots of primes.
  */
+import type { ByteSource } from './source.ts'
 
 /** The hash of all parts, one after the other, in hexadecimal, by the platform. */
 export async function sha256OfBytes(...parts: readonly Uint8Array<ArrayBuffer>[]): Promise<string> {
+  // A page that is not secure has no hashes of the platform's.
+  if (!globalThis.crypto?.subtle) return sha256(...parts)
   const whole = parts.length === 1 ? parts[0] : new Uint8Array(await new Blob([...parts]).arrayBuffer())
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', whole))
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('')
@@ -61,6 +64,18 @@ export class Sha256 {
     this.update(padding)
     return Array.from(this.#state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('')
   }
+}
+
+/** What the platform hashes at once, and how much is read at once of what is larger. */
+const [whole, piece] = [64 * 2 ** 20, 4 * 2 ** 20]
+
+/** The hash of a file, of which no more than 64 MiB are in memory. */
+export async function sha256OfSource(source: ByteSource, signal?: AbortSignal): Promise<string> {
+  const { size } = source
+  if (size <= whole) return sha256OfBytes(await source.read(0, size, signal))
+  const hash = new Sha256()
+  for (let at = 0; at < size; at += piece) hash.update(await source.read(at, Math.min(piece, size - at), signal))
+  return hash.digest()
 }
 
 const rotated = (x: number, by: number): number => (x >>> by) | (x << (32 - by))

@@ -36,6 +36,8 @@ export interface OpenDistance {
   load(device: Device, options?: LoadOptions): Promise<LoadedDistance>
   /** The file of its net. */
   readonly checkpoint: Checkpoint | null
+  /** What it is in options of the command line, but for the file; null: a function, for which there is none. */
+  readonly options: Readonly<Record<string, string>> | null
 }
 
 /** ||a - b||_p, `p` being 1 or more. */
@@ -43,12 +45,14 @@ export const openNorm = (p: number): OpenDistance => ({
   needs: () => [],
   load: async () => ({ distance: pNorm(p), name: `L${p === Infinity ? 'inf' : p}`, dispose: () => {} }),
   checkpoint: null,
+  options: { distance: `l${p === Infinity ? 'inf' : p}` },
 })
 
 /** The net in `checkpoint`, which stays the caller's to close. `greyRange`: null for colour. */
 export function openNet(kind: 'lpips' | 'features', checkpoint: Checkpoint, greyRange: GreyRange | null): OpenDistance {
   const seen = (distance: Distance): Distance => perceptual(distance, greyRange ? { greyRange } : {})
   const range = greyRange === '0..1' ? ', grey 0..1' : ''
+  const options = { distance: kind, ...(greyRange && { 'grey-range': greyRange }) }
   return kind === 'lpips'
     ? {
         needs: (images) => [lpipsMemoryOf(lpipsNetOf(checkpoint.tensors.keys(), checkpoint.name), images)],
@@ -61,6 +65,7 @@ export function openNet(kind: 'lpips' | 'features', checkpoint: Checkpoint, grey
           }
         },
         checkpoint,
+        options,
       }
     : {
         needs: (images) => [featureNetMemoryOf(featureNetConfigOf(checkpoint), images)],
@@ -73,5 +78,6 @@ export function openNet(kind: 'lpips' | 'features', checkpoint: Checkpoint, grey
           }
         },
         checkpoint,
+        options,
       }
 }

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
-import { join, parse } from 'node:path'
+import { join, parse, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openFile } from '../io/index.node.ts'
-import { web, type Files } from './files.ts'
+import { lastPart, web, type Files } from './files.ts'
 
 const isWeb = (where: string | URL): boolean => /^https?:/i.test(String(where))
 const pathOf = (where: string | URL): string =>
@@ -17,6 +17,7 @@ export const nodeFiles: Files & { readonly shipped: URL } = {
     return readFile(join(dir, `${name}.json`), 'utf8').catch(() => undefined)
   },
   isWeb,
+  recorded: (where) => (isWeb(where) ? lastPart(where) : resolve(pathOf(where))),
   // Beside src/ and beside dist/ alike.
   shipped: new URL('../../weights/', import.meta.url),
 }

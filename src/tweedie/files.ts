@@ -28,6 +28,8 @@ export interface Files {
   jsonBeside(where: string | URL): Promise<string | undefined>
   /** Whether a place is on the web. */
   isWeb(where: string | URL): boolean
+  /** What a record calls a file: its place on this machine's disk, or of the web the last part of its address. */
+  recorded(where: string | URL): string
   /** The folder of the shipped files; null where a host does not know it. */
   readonly shipped: URL | null
 }
@@ -48,7 +50,14 @@ export const web: Files = {
   },
   jsonBeside: async () => undefined,
   isWeb: () => true,
+  recorded: lastPart,
   shipped: null,
+}
+
+/** `cells.pt` of `https://host/weights/cells.pt?version=2`; empty where the address is the content or a number. */
+export function lastPart(where: string | URL): string {
+  const path = String(where).replace(/^(data|blob):.*|[?#].*$/i, '')
+  return path.slice(path.lastIndexOf('/') + 1)
 }
 
 /** Whether it is a place, and not the bytes themselves. Of another frame or a test's DOM a URL is of another class. */

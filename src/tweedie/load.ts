@@ -1,5 +1,6 @@
 import { greyRangeOf, processOf, type Distance, type GreyRange } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
+import type { ByteSource } from '../io/index.ts'
 import {
   preset as presetOf,
   presetNames,
@@ -16,11 +17,12 @@ import type { Device, DeviceRequest } from '../tensor/index.ts'
 import { deviceFor } from './device-for.ts'
 import { normIn, openNet, openNorm, type OpenDistance } from './distance.ts'
 import { fail } from './fail.ts'
-import type { Files, Where } from './files.ts'
+import { openWhere, type Files, type Where } from './files.ts'
 import { openClasses, type OpenClasses } from './guidance-classes.ts'
 import type { Context } from './guidance-files.ts'
 import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinority } from './guidance-minority.ts'
 import { samplingNeeds, together } from './need.ts'
+import { originOf, type Origin } from './origin.ts'
 import { fileOpener, type FileOpener, type FlaggedFile } from './opener.ts'
 import { minorityScaleOf, publishedMinority } from './settings.ts'
 import { bccd32, shippedHashes } from './shipped.ts'
@@ -141,6 +143,8 @@ export interface Loaded {
   readonly checksum: number
   /** Loads the same once more, for the same batch, on a new device of the kind; null where it is the caller's. */
   readonly again: (() => Promise<Loaded>) | null
+  /** For the records of runs. */
+  readonly origin: Origin
   /** Frees the weights, and the device unless it is the caller's. */
   dispose(): void
 }
@@ -153,15 +157,20 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
   refuseUnknown('Tweedie.load', options, known)
   options.signal?.throwIfAborted()
   const { onProgress, signal, cache = false, weights } = options
+  const hashOf = (where: Where): string | undefined =>
+    weights === undefined
+      ? undefined
+      : Object.entries(shippedHashes).find(([name]) => String(where) === inFolder(weights, name))?.[1]
   const opener = fileOpener(files, {
     ...(onProgress && { onProgress }),
     ...(signal && { signal }),
     cache,
-    hashOf: (where) =>
-      weights === undefined
-        ? undefined
-        : Object.entries(shippedHashes).find(([name]) => String(where) === inFolder(weights, name))?.[1],
+    hashOf,
   })
+  const open = (where: Where, signal: AbortSignal | undefined): Promise<ByteSource> => {
+    const sha256 = hashOf(where)
+    return openWhere(files, where, { ...(signal && { signal }), ...(cache && { cache: sha256 ? { sha256 } : {} }) })
+  }
   const held: { dispose(): void }[] = []
   const hold = <T extends { dispose(): void }>(thing: T): T => {
     held.push(thing)
@@ -172,6 +181,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
   }
   try {
     const { file, config, preset, process, classes, minority, net } = await openAll(files, opener, what, options)
+    const start = performance.now()
     const { device, batch } = await deviceFor(options, opener.memory(), (count, guided) => {
       const images = { batch: count, size: [config.imageSize, config.imageSize] as const, gradient: guided }
       return together(
@@ -205,6 +215,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
       process,
       distance,
       batch,
+      origin: originOf(files, { opener, distance: net.options, seconds: (performance.now() - start) / 1000, open }),
       dispose,
       classes: classes && classifier && { plan: classes.plan, loaded: classifier },
       minority: minority && loaded && { plan: minority.plan, levels: minority.levels, loaded, scale },
@@ -357,6 +368,7 @@ async function openDistance(
       needs: () => [],
       load: async () => ({ distance: choice, name: 'a distance of the caller', dispose: () => {} }),
       checkpoint: null,
+      options: null,
     }
   if (typeof choice === 'string') {
     const norm = normIn(choice)
@@ -376,6 +388,6 @@ async function openDistance(
   })
   const greyRange = greyRangeOf(model, choice.greyRange)
   return 'lpips' in choice
-    ? openNet('lpips', await opener.openWeights(choice.lpips), greyRange)
-    : openNet('features', await opener.openWeights(choice.features), greyRange)
+    ? openNet('lpips', await opener.openWeights('lpips', choice.lpips), greyRange)
+    : openNet('features', await opener.openWeights('features', choice.features), greyRange)
 }

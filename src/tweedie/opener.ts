@@ -1,11 +1,11 @@
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
-import { sha256, sha256OfBytes } from '../io/sha256.ts'
+import { sha256OfSource } from '../io/sha256.ts'
 import { loadModel, type LoadOptions } from '../nn/index.ts'
 import type { FileMemory } from './device-for.ts'
 import { downloads, type DownloadOptions } from './downloads.ts'
 import { isBytes, isPlace, openWhere, type Files, type Where } from './files.ts'
 import type { Opener } from './guidance-files.ts'
-import { openModelFile, type ModelFile } from './model-file.ts'
+import { openModelFile } from './model-file.ts'
 
 /** A file, and the flags that describe it where it does not itself. */
 export interface FlaggedFile {
@@ -15,12 +15,22 @@ export interface FlaggedFile {
   readonly flags?: string | readonly string[] | undefined
 }
 
+/** A file as it was asked for. */
+export interface OpenedFile extends FlaggedFile {
+  /** The published model it is, as its user says. */
+  readonly preset: string | null
+  /** The published model it is, as its user or the file says. */
+  readonly published: string | undefined
+}
+
 /** Opens the files of one `Tweedie`, reads them under one count of bytes, and closes them again. */
 export interface FileOpener extends Opener<FlaggedFile> {
   /** Begins with the files of the web among these, side by side, so that their sizes are known early. */
   begin(places: readonly Where[]): void
-  /** A checkpoint that is no network of ADM. */
-  openWeights(where: Where): Promise<Checkpoint>
+  /** The file of an option that is no network of ADM. */
+  openWeights(option: string, where: Where): Promise<Checkpoint>
+  /** What was opened, by option. */
+  readonly opened: ReadonlyMap<string, OpenedFile>
   /** The published model that a file is. */
   presetOf(option: string): string | undefined
   /** What the files that were opened will take. */
@@ -47,7 +57,7 @@ export function fileOpener(
   files: Files,
   { signal, ...options }: LoadOptions & Pick<DownloadOptions, 'cache' | 'hashOf'>,
 ): FileOpener {
-  const opened = new Map<string, { readonly where: Where; readonly file: ModelFile }>()
+  const opened = new Map<string, OpenedFile>()
   const checkpoints = new Map<Checkpoint, (part: number) => void>()
   const arriving = downloads(files, { ...options, ...(signal && { signal }) })
   let checksum = 0
@@ -79,6 +89,7 @@ export function fileOpener(
     return { ...(signal && { signal }), onProgress: (done, total) => count?.(total === 0 ? 1 : done / total) }
   }
   return {
+    opened,
     begin: arriving.begin,
     reading,
     memory: () => ({ host, weights }),
@@ -86,21 +97,19 @@ export function fileOpener(
     called: (option) => called[option] ?? option,
     async open(option, { where, flags }, preset) {
       const found = await openModelFile(arriving, where, { preset: preset ?? undefined, flags, signal })
-      const file = { ...found, checkpoint: noted(where, found.checkpoint) }
-      opened.set(option, { where, file })
-      return file
+      opened.set(option, { where, flags, preset: preset ?? null, published: found.description.preset })
+      return { ...found, checkpoint: noted(where, found.checkpoint) }
     },
-    async openWeights(where) {
+    async openWeights(option, where) {
+      opened.set(option, { where, preset: null, published: undefined })
       return noted(where, await openCheckpoint(await openWhere(arriving, where), signal ? { signal } : {}))
     },
-    presetOf: (option) => opened.get(option)?.file.description.preset,
+    presetOf: (option) => opened.get(option)?.published,
     load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading(checkpoint)),
     async hash(option) {
       const source = await openWhere(arriving, opened.get(option)!.where)
       try {
-        const bytes = await source.read(0, source.size, signal)
-        // A page that is not secure has no hashes of the platform's.
-        return globalThis.crypto?.subtle ? await sha256OfBytes(bytes) : sha256(bytes)
+        return await sha256OfSource(source, signal)
       } finally {
         await source.close?.()
       }

@@ -5,40 +5,6 @@
 import { aBoolean, aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional, valuesOf } from '../io/json.ts'
 import type { Device } from '../tensor/index.ts'
 
-/** Kernel variants by shape, as `Device.kernels` has them. */
-export type Kernels = Readonly<Record<string, string>>
-
-/** A picture and the SHA-256 of its file. */
-export interface Picture {
-  readonly file: string
-  readonly sha256: string
-}
-
-/** A sample of a run. */
-export interface FinishedSample extends Picture {
-  /** The small picture it was made from, of two stages. */
-  readonly base?: Picture
-  /** Minority score, of two stages that of the small picture; higher is rarer. */
-  readonly score: number
-  /** Of a self-guided run, the metric of the last guided step: see {@link RunRecord.metric}. */
-  readonly metric?: number
-  readonly label?: number
-  /** What a guidance led this sample to, where each has its own: "minority" a level, "attributes" ones and zeros. */
-  readonly targets?: Readonly<Record<string, number | string>>
-}
-
-/** How long a batch took, in seconds. */
-export interface BatchTiming {
-  readonly samples: number
-  /** Sampling alone. */
-  readonly seconds: number
-  /** Of which the first step, in which kernels are compiled. */
-  readonly firstStep: number
-  /** Of two stages, the second. */
-  readonly upsampling?: number
-  readonly scoring: number
-}
-
 /**
  * run.json: what a run was asked for, with what it was computed, and what came of it. `tweedie replay` draws it again.
  */
@@ -46,6 +12,7 @@ export interface RunRecord {
   readonly program: 'tweedie'
   readonly version: string
   readonly status: 'unfinished' | 'done'
+  /** ISO 8601. */
   readonly started: string
   /** Every option in the command line's words, with the defaults filled in. */
   readonly options: Readonly<Record<string, string | number | boolean>>
@@ -56,7 +23,7 @@ export interface RunRecord {
    * the step of training.
    */
   readonly metric?: { readonly t: number; readonly timestep: number }
-  /** sha256 of the files read, by option. */
+  /** SHA-256 of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
   /** What computed it. On the CPU the architecture says which SIMD; the threads in the name change no result. */
   readonly adapter: {
@@ -66,11 +33,46 @@ export interface RunRecord {
     readonly architecture: string
     readonly software: boolean
   }
-  /** The kernels it was computed with. */
-  readonly kernels: Kernels
-  readonly samples: readonly FinishedSample[]
-  readonly seconds: { readonly load: number; readonly batches: readonly BatchTiming[] }
+  /** The kernels it was computed with: variants by shape, as `Device.kernels` has them. */
+  readonly kernels: Readonly<Record<string, string>>
+  /** Those that are finished, in order. */
+  readonly samples: readonly {
+    readonly file: string
+    /** SHA-256 of the picture's file. */
+    readonly sha256: string
+    /** The small picture it was made from, of two stages. */
+    readonly base?: { readonly file: string; readonly sha256: string }
+    /** Minority score, of two stages that of the small picture; higher is rarer. */
+    readonly score: number
+    /** Of a self-guided run, the metric of the last guided step: see {@link RunRecord.metric}. */
+    readonly metric?: number
+    readonly label?: number
+    /** What a guidance led it to, where each has its own: "minority" a level, "attributes" ones and zeros. */
+    readonly targets?: Readonly<Record<string, number | string>>
+  }[]
+  readonly seconds: {
+    readonly load: number
+    readonly batches: readonly {
+      readonly samples: number
+      /** Sampling alone. */
+      readonly seconds: number
+      /** Of which the first step, in which kernels are compiled. */
+      readonly firstStep: number
+      /** Of two stages, the second. */
+      readonly upsampling?: number
+      readonly scoring: number
+    }[]
+  }
 }
+
+/** A sample of a run. */
+export type FinishedSample = RunRecord['samples'][number]
+/** A picture and the SHA-256 of its file. */
+export type Picture = Pick<FinishedSample, 'file' | 'sha256'>
+/** How long a batch took. */
+export type BatchTiming = RunRecord['seconds']['batches'][number]
+/** Kernel variants by shape. */
+export type Kernels = RunRecord['kernels']
 
 /** What a record says of the device. */
 export const adapterIn = ({ backend, adapter }: Device): RunRecord['adapter'] => {

@@ -1,11 +1,15 @@
+import type { Image } from '../data/index.ts'
 import { asksForAwait } from '../errors.ts'
 import type { ModelDescription, UNet } from '../nn/index.ts'
+import { refuseUnknown } from '../refuse.ts'
 import type { Device } from '../tensor/index.ts'
 import { web, type Where } from './files.ts'
 import { Life } from './life.ts'
 import { load, type Loaded, type TweedieOptions } from './load.ts'
-import { sample, type TweedieSampleOptions, type TweedieStep } from './sample.ts'
-import type { Image } from '../data/index.ts'
+import { noRun, recordOf, type FinishedRun } from './record.ts'
+import type { RunRecord } from './run-record.ts'
+import type { TweedieSampleOptions } from './sample-settings.ts'
+import { sample, type TweedieStep } from './sample.ts'
 import { reconstruct, score, type ScoredPictures, type TweedieScoreOptions } from './score.ts'
 
 /**
@@ -22,6 +26,7 @@ import { reconstruct, score, type ScoredPictures, type TweedieScoreOptions } fro
  */
 export class Tweedie {
   readonly #life: Life
+  readonly #runs = new WeakMap<TweedieStep, FinishedRun>()
 
   /** {@link Tweedie.load} makes one. */
   constructor(loaded: Loaded) {
@@ -95,7 +100,31 @@ export class Tweedie {
    *   that is too strong); `signal.reason` on abort
    */
   sample(options: TweedieSampleOptions = {}): AsyncGenerator<TweedieStep, void, void> {
-    return sample(this.#life, options)
+    return sample(this.#life, options, (last, run) => this.#runs.set(last, run))
+  }
+
+  /**
+   * The `run.json` of a run, by the last step of its loop: what was asked for with every default, which files drew it,
+   * on what, and of each sample its score and the SHA-256 of its PNG. As JSON it is what `tweedie replay` takes, which
+   * draws the run again on another machine: on the same adapter, and on CPUs with `simd: 'plain'`, to the same bytes.
+   *
+   * Nothing is computed for it before it is asked for: then the samples are scored, unless they have been, and the
+   * weights are read once more for their hashes, the first time. Files are called by their path (in Node) or name; the
+   * shipped ones are found again by `replay`, others it asks for.
+   *
+   * ```ts
+   * for await (const step of model.sample({ number: 4, steps: 20 }))
+   *   if (step.done === step.total) save('run.json', JSON.stringify(await model.record(step), null, 2))
+   * ```
+   * @throws TweedieError 'option' for another step, and for a run with functions of its own (guidances, a distance),
+   *   which no file can hold; `signal.reason` on abort
+   */
+  async record(last: TweedieStep, options: { readonly signal?: AbortSignal } = {}): Promise<RunRecord> {
+    this.#life.check('record')
+    refuseUnknown('record', options, { signal: true })
+    const run = this.#runs.get(last)
+    if (!run) throw noRun()
+    return recordOf(await this.#life.current('record', options.signal), last, run, options.signal)
   }
 
   /**

@@ -8,6 +8,7 @@ import { file, images, output, readsPath, type AnyDefault, type Option, type Opt
 import { guidanceOptions } from '../options/guidance.ts'
 import { upsamplerOptions } from '../options/upsampler.ts'
 import { sampleOptions, type SampleOption } from '../options/sample.ts'
+import { placeOf } from '../shipped.ts'
 import type { RunRecord } from '../../tweedie/run-record.ts'
 import { readRecord } from '../sampling/run-record.ts'
 import { runSample, sample } from './sample.ts'
@@ -64,14 +65,15 @@ export const replay: Command<typeof options> = {
       if (path !== undefined) merged[name] = path
       const expected = old.sha256[name]
       if (merged[name] === undefined || expected === undefined) continue
-      const found = await sha256sOf(sampleOptions[name], String(merged[name]), session.signal).catch(
-        (error: NodeJS.ErrnoException) =>
-          error.code === 'ENOENT'
-            ? fail(`${String(merged[name])} is not there any more: --${name} FILE says where it is now.`)
-            : Promise.reject(error),
+      const place = placeOf(String(merged[name]))
+      const found = await sha256sOf(sampleOptions[name], place, session.signal).catch((error: NodeJS.ErrnoException) =>
+        error.code === 'ENOENT'
+          ? fail(`${place} is not there: --${name} FILE says where it is now. Its sha256 is ${expected}.`)
+          : Promise.reject(error),
       )
       if (!found.includes(expected))
-        fail(`${String(merged[name])} is not the file of the run: its sha256 is ${found[0]}, expected ${expected}.`)
+        fail(`${place} is not the file of the run: its sha256 is ${found[0]}, expected ${expected}.`)
+      merged[name] = place
     }
     // Whatever is published for its network by now.
     if (merged.upsampler !== undefined) merged['upsampler-respacing'] ??= ''
