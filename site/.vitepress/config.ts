@@ -7,6 +7,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitepress'
 import llmstxt from 'vitepress-plugin-llms'
+import { writeServiceWorker } from './offline.ts'
 import { sidebar } from './sidebar.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -63,6 +64,7 @@ export default defineConfig({
     const copied = ['weights', 'examples', 'dist/browser'].map((folder) => join(root, folder))
     for (const path of [...copied, ...linked])
       cpSync(path, join(outDir, relative(root, path)), { recursive: true, filter: (file) => !file.endsWith('.md') })
+    writeServiceWorker(join(site, 'service-worker.js'), outDir)
   },
   vite: {
     publicDir: join(site, 'public'),

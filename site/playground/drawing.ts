@@ -21,9 +21,11 @@ export function drawing(engine: Engine) {
   /** Steps a second, of all arms. */
   const pace = ref(0)
   let controller: AbortController | null = null
+  let ended = false
 
   /** Draws `state`; what is being drawn is stopped. */
   async function draw(state: State): Promise<void> {
+    if (ended) return
     controller?.abort()
     const mine = new AbortController()
     const { signal } = mine
@@ -69,8 +71,9 @@ export function drawing(engine: Engine) {
     running: computed(() => phase.value === 'loading' || phase.value === 'drawing'),
     draw,
     stop: (): void => controller?.abort(),
-    /** Gives everything back. */
+    /** Gives everything back; nothing is drawn any more. */
     end(): void {
+      ended = true
       controller?.abort()
       controller = null
       closeArms(arms.value)

@@ -65,7 +65,7 @@ export function engine(weights: string): Engine {
       const { file, ...rest } = own === 'bccd32' ? { file: own } : own
       const options = { ...rest, ...(backend && backend !== 'auto' && { backend }), weights, onProgress: told, signal }
       note.value = ''
-      const now = await Client.load(file, { ...options }).catch((error: unknown) => {
+      const now = await Client.load(file, { ...options, cache: true }).catch((error: unknown) => {
         if ((error as { code?: unknown }).code !== 'storage') throw error
         note.value = 'The browser has no room to keep the weights: the next visit loads them again.'
         return Client.load(file, options)
