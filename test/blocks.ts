@@ -19,15 +19,18 @@ export const pages = [
 export interface Block {
   readonly page: string
   readonly language: string
+  /** "ts page" is for a page: it is compiled, and not run in Node. */
+  readonly forPage: boolean
   readonly code: string
   /** `README-1`, `training-1`. */
   readonly name: string
 }
 
 export const blocks = pages.flatMap((page): Block[] =>
-  [...read(page).matchAll(/^```(\w+).*\n([\s\S]*?)^```$/gm)].map(([, language = '', code = ''], i) => ({
+  [...read(page).matchAll(/^```(\w+)(.*)\n([\s\S]*?)^```$/gm)].map(([, language = '', words = '', code = ''], i) => ({
     page,
     language,
+    forPage: words.trim() === 'page',
     code,
     name: `${page.replace(/^.*\/|\.md$/g, '')}-${i + 1}`,
   })),
@@ -36,8 +39,8 @@ export const blocks = pages.flatMap((page): Block[] =>
 /** Those in JavaScript and TypeScript. */
 export const programs = blocks.filter(({ language }) => /^([mc]?[jt]s|javascript|typescript)$/.test(language))
 
-/** Whether a program names anything of Node's own; what does not needs none of Node's types. */
-export const needsNode = ({ code }: Block): boolean => /\bnode:|\bprocess\.|\bBuffer\b/.test(code)
+/** Whether a program names anything of Node's own, or of React; what does not needs none of their types. */
+export const needsTypes = ({ code }: Block): boolean => /\bnode:|\bprocess\.|\bBuffer\b|'react'/.test(code)
 
 /** Files of the programs in TypeScript, by name. */
 export const typed = (which: (block: Block) => boolean = () => true): Record<string, string> =>

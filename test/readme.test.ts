@@ -12,7 +12,7 @@ import ts from 'typescript'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { parseArguments } from '../src/cli/arguments.ts'
 import { commands } from '../src/cli/main.ts'
-import { blocks, needsNode, pages, programs, read, typed, type Block } from './blocks.ts'
+import { blocks, needsTypes, pages, programs, read, typed, type Block } from './blocks.ts'
 import { encodePng } from '../src/data/index.ts'
 import { complaints, resolutions } from './compile.ts'
 import { emptyProject, packed } from './packed.ts'
@@ -30,7 +30,7 @@ describe('programs, in an empty folder with the installed package', () => {
   let withNode: string
   beforeAll(async () => {
     folder = await emptyProject()
-    withNode = await emptyProject({ types: ['@types/node', 'undici-types'] })
+    withNode = await emptyProject({ types: ['@types/node', 'undici-types', '@types/react', 'csstype'] })
     mkdirSync(join(folder, 'faces'))
     for (let i = 0; i < 4; i++) {
       const data = Uint8Array.from({ length: 64 * 64 * 3 }, (_, at) => (at * (i + 3)) % 251)
@@ -43,7 +43,7 @@ describe('programs, in an empty folder with the installed package', () => {
     expect(
       complaints(
         folder,
-        typed((block) => !needsNode(block)),
+        typed((block) => !needsTypes(block)),
         resolution,
       ),
     ).toEqual([])
@@ -67,19 +67,22 @@ describe('programs, in an empty folder with the installed package', () => {
           compilerOptions: { target: ts.ScriptTarget.ESNext, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true },
         }).outputText
 
-  test.each(programs.map((block) => [block.name, block] as const))('runs: %s', async (name, block) => {
-    writeFileSync(
-      join(folder, `${name}.mjs`),
-      smaller.reduce((code, [what, by]) => code.replace(what, by), plain(block)),
-    )
-    // Rejects unless the program ends by itself, with exit code 0.
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [`${name}.mjs`], { cwd: folder })
-    expect(stderr).toBe('')
-    if (name === 'README-2') {
-      expect(stdout).toMatch(/^1 of 2\n2 of 2\nFloat32Array\(1\) \[ 0\.\d+ \]\n$/)
-      expect([...readFileSync(join(folder, 'cell-0.png')).subarray(0, 4)]).toEqual([137, 80, 78, 71])
-    }
-  })
+  test.each(programs.filter(({ forPage }) => !forPage).map((block) => [block.name, block] as const))(
+    'runs: %s',
+    async (name, block) => {
+      writeFileSync(
+        join(folder, `${name}.mjs`),
+        smaller.reduce((code, [what, by]) => code.replace(what, by), plain(block)),
+      )
+      // Rejects unless the program ends by itself, with exit code 0.
+      const { stdout, stderr } = await promisify(execFile)(process.execPath, [`${name}.mjs`], { cwd: folder })
+      expect(stderr).toBe('')
+      if (name === 'README-2') {
+        expect(stdout).toMatch(/^1 of 2\n2 of 2\nFloat32Array\(1\) \[ 0\.\d+ \]\n$/)
+        expect([...readFileSync(join(folder, 'cell-0.png')).subarray(0, 4)]).toEqual([137, 80, 78, 71])
+      }
+    },
+  )
 })
 
 describe('commands', () => {

@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
-import { needsNode, typed } from '../blocks.ts'
+import { needsTypes, typed } from '../blocks.ts'
 import { resolutions } from '../compile.ts'
 import { emptyProject, importOfAll, packed } from '../packed.ts'
 import { host } from './hosts.ts'
@@ -39,7 +39,7 @@ test.each(Object.entries(resolutions))("npm's newest TypeScript: %s", async (_, 
   const folder = await emptyProject()
   const withNode = await emptyProject({ types: ['@types/node', 'undici-types'] })
   expect(
-    await complaints(folder, { 'all.mts': importOfAll, ...typed((block) => !needsNode(block)) }, resolution),
+    await complaints(folder, { 'all.mts': importOfAll, ...typed((block) => !needsTypes(block)) }, resolution),
   ).toEqual([])
   expect(
     await complaints(withNode, { 'all.mts': importOfAll, ...typed() }, { ...resolution, types: ['node'] }),
