@@ -11,12 +11,14 @@ import { expect, test } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const columns = 120
-const sources = ['bench', 'bin', 'examples', 'scripts', 'site', 'src', 'test']
+const folders = [
+  ...['bench', 'bin', 'examples', 'scripts', 'src', 'test'],
+  // Not the site's node_modules: a link there leads back here, and `readdirSync` would follow it.
+  ...['.vitepress', 'home', 'playground'].map((name) => join('site', name)),
+]
+const sources = folders
   .flatMap((folder) => readdirSync(join(root, folder), { recursive: true }).map((name) => join(folder, String(name))))
-  .filter(
-    (path) =>
-      /\.(ts|js)$/.test(path) && !/node_modules|generated|fixtures|^site.(dist|api|.vitepress.cache)/.test(path),
-  )
+  .filter((path) => /\.(ts|js)$/.test(path) && !/node_modules|generated|fixtures|\.vitepress.cache/.test(path))
 
 /** Whether the character at `position` is part of a template or of a regular expression. */
 function isText(file: ts.SourceFile, position: number): boolean {

@@ -1,4 +1,4 @@
-/** docs/errors.md against the code: a section for every code, what it means as the code says it, messages that exist. */
+/** docs/errors.md against the code: a section for every code, in the order of the type, and messages that exist. */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
