@@ -27,7 +27,7 @@ export interface Engine {
   readonly note: Readonly<ShallowRef<string>>
   /** The next {@link Engine.ready} loads this. */
   choose(choice: Choice): void
-  /** The model, loaded. `told` hears how many bytes of how many are here. `backend` null: as it is, else the fastest. */
+  /** The model, loaded. `told` hears how many bytes of how many came. `backend` null: as it is, else the fastest. */
   ready(
     backend: State['backend'] | null,
     told: (done: number, total: number) => void,

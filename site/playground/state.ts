@@ -119,7 +119,7 @@ export function hashOf(state: State): string {
 /** The arms that draw. */
 export const armsOf = ({ a, b }: State): readonly Method[] => (b === 'none' ? [a] : [a, b])
 
-/** The numbers that matter to what is drawn: those of all methods, and of the arms' own; a class where there are any. */
+/** The numbers that matter to the pictures: those of all methods, and of the arms' own; a class where there are any. */
 export const rangesOf = (state: State, classes: boolean): readonly RangeName[] =>
   rangeNames.filter((name) => {
     const range: Range = ranges[name]
