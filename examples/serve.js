@@ -25,5 +25,5 @@ const server = createServer(async ({ url }, response) => {
 })
 server.listen(Number(process.argv[2] ?? 8000), 'localhost', () => {
   const { port } = server.address()
-  for (const page of ['page', 'worker']) console.log(`http://localhost:${port}/examples/${page}.html`)
+  for (const page of ['page', 'client']) console.log(`http://localhost:${port}/examples/${page}.html`)
 })

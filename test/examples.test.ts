@@ -3,11 +3,14 @@
  * folder beside it, the pages in Chromium. Few steps, by the arguments and fields that each of them has.
  */
 import { execFile, spawn } from 'node:child_process'
-import { cpSync, readdirSync, readFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { build } from 'vite'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { decodeImage } from '../src/data/index.ts'
+import { inChromium } from './browser/chromium.ts'
+import { folder as site, serve } from './browser/server.ts'
 import { chromium, html, isolation, posting, visit } from './chromium.ts'
 import { emptyProject } from './packed.ts'
 
@@ -30,18 +33,18 @@ test('each is in the table of their README, short, and run by these tests', () =
     .filter((name) => name !== 'README.md')
     .sort()
   expect(files).toEqual([
+    'client.html',
     'guidance.js',
     'isolation-worker.js',
     'page.html',
+    'react.jsx',
     'sample.js',
     'score.js',
     'serve.js',
     'train.js',
-    'worker.html',
-    'worker.js',
   ])
   const page = readFileSync(join(installed, 'examples/README.md'), 'utf8')
-  expect([...page.matchAll(/\[(\w+\.\w+)\]\(\1\)/g)].map(([, name]) => name).sort()).toEqual(files)
+  expect([...page.matchAll(/\[([\w-]+\.\w+)\]\(\1\)/g)].map(([, name]) => name).sort()).toEqual(files)
   for (const name of files)
     expect(readFileSync(join(installed, 'examples', name), 'utf8').split('\n').length, name).toBeLessThan(100)
 })
@@ -111,13 +114,18 @@ describe.runIf(chromium)('in Chromium', () => {
   const driver = posting(`
     const [steps, draw, stop, bar, said, samples] = ['steps', 'draw', 'stop', 'bar', 'said', 'samples'].map((id) => document.getElementById(id))
     const until = async (fits) => { while (!fits()) await new Promise((resolve) => setTimeout(resolve, 20)) }
+    const coloursOf = (canvas) => {
+      const context = new OffscreenCanvas(32, 32).getContext('2d')
+      context.drawImage(canvas, 0, 0)
+      return new Set(context.getImageData(0, 0, 32, 32).data).size
+    }
     const ended = () => until(() => /Done|Stopped|Error/.test(said.textContent))
     async function run() {
       steps.value = 3
       draw.click()
       await ended()
       const drawn = said.textContent
-      const pictures = [...samples.children].map((canvas) => new Set(canvas.getContext('2d').getImageData(0, 0, 32, 32).data).size)
+      const pictures = [...samples.children].map(coloursOf)
       steps.value = 1000
       draw.click()
       await until(() => bar.value < 1 && bar.value > 0 && !/Loading|Done/.test(said.textContent))
@@ -126,7 +134,7 @@ describe.runIf(chromium)('in Chromium', () => {
       return { drawn, pictures, stopped: said.textContent, isolated: crossOriginIsolated }
     }`)
 
-  test.each(['page', 'worker'])('%s.html draws, and stops', async (name) => {
+  test.each(['page', 'client'])('%s.html draws, and stops', async (name) => {
     const serve = (path: string): string | Buffer | null => {
       if (path === '/') return `<script>location.replace('/examples/${name}.html')</script>`
       if (!/^\/(examples|dist\/browser|weights)\/[\w.-]+$/.test(path)) return null
@@ -140,5 +148,46 @@ describe.runIf(chromium)('in Chromium', () => {
     expect(result).toMatchObject({ drawn: 'Done.', stopped: 'Stopped.', isolated: true })
     expect(result.pictures).toHaveLength(8)
     for (const colours of result.pictures) expect(colours).toBeGreaterThan(16)
+  })
+
+  test('react.jsx, built by Vite as it is, draws and stops in StrictMode, and ends with its component', async () => {
+    const project = await emptyProject({ types: ['react', 'react-dom', 'scheduler'] })
+    cpSync(join(installed, 'examples/react.jsx'), join(project, 'react.jsx'))
+    writeFileSync(
+      join(project, 'index.html'),
+      '<link rel="icon" href="data:,"><div id="root"></div><script type="module" src="main.jsx"></script>',
+    )
+    writeFileSync(
+      join(project, 'main.jsx'),
+      `import { StrictMode } from 'react'
+      import { createRoot } from 'react-dom/client'
+      import { Cells } from './react.jsx'
+      globalThis.root = createRoot(document.getElementById('root'))
+      globalThis.show = (props) => root.render(<StrictMode><Cells {...props} /></StrictMode>)
+      show({ number: 2, steps: 3 })`,
+    )
+    await build({ root: project, configFile: false, logLevel: 'error' })
+    const built = site(join(project, 'dist'))
+    await using served = await serve({
+      serve: (path) => (path.startsWith('/weights/') ? readFileSync(join(installed, path)) : built(path)),
+      headers: isolation,
+    })
+    await inChromium({ webgpu: false }, async ({ page }) => {
+      await page.goto(served.origin)
+      await page.getByRole('button', { name: 'Draw' }).click()
+      await page.getByText('Done.').waitFor()
+      await page.evaluate('show({ number: 2, steps: 500 })')
+      await page.getByRole('button', { name: 'Draw' }).click()
+      await page.getByText(/^Step \d+ of 500$/).waitFor()
+      await page.getByRole('button', { name: 'Stop' }).click()
+      await page.getByText('Stopped.').waitFor()
+      await page.getByRole('button', { name: 'Draw' }).click()
+      await page.getByText(/^Step \d+ of 500$/).waitFor()
+      // Of the two mounts of StrictMode one worker is left, and none when there is no component any more.
+      expect(page.workers().filter((worker) => worker.url().includes('worker.min'))).toHaveLength(1)
+      await page.evaluate('root.unmount()')
+      // Chromium gives a thread that sleeps two seconds to end by itself.
+      await expect.poll(() => page.workers().length, { timeout: 20_000 }).toBe(0)
+    })
   })
 })

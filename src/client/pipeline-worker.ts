@@ -60,8 +60,8 @@ const notStarted = (why: string, cause?: unknown): TweedieError =>
     'worker-unavailable',
     `The worker of TweedieClient does not start (${why}). Look whether its script is found, comes from the page's ` +
       "own origin and is allowed by the policy (worker-src 'self'); to a page with Cross-Origin-Embedder-Policy it " +
-      "must come with that header, too. Say where it is by createWorker: () => new Worker('/tweedie/worker.min.js', " +
-      "{ type: 'module' }).",
+      'must come with that header, too. Where a bundler leaves it out: createWorker: () => new Worker(new URL(' +
+      "'tweedie/worker', import.meta.url), { type: 'module' }), or the address of a copy of it. See docs/client.md.",
     { cause },
   )
 
