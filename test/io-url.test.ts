@@ -61,6 +61,9 @@ describe('a small file', () => {
         .digest('hex'),
     ).toBe(createHash('sha256').update(weights).digest('hex'))
     expect(server.requests).toEqual(['/w'])
+    await checkpoint.close()
+    expect((await source.read(0, 8))[0], 'after it let go of its bytes').toBe(weights[0])
+    expect(server.requests).toEqual(['/w', '/w'])
   })
 
   test('tells what arrives, and how much it will be', async () => {

@@ -2,7 +2,7 @@ import { TweedieError } from '../errors.ts'
 import { ask, chunksOf, discard, lengthOf, rangeOf, validatorOf } from './http.ts'
 import { refuseStandIn } from './other-format.ts'
 import { inPieces } from './pieces.ts'
-import { bytesSource, roomFor, type BytesProgress, type ByteSource } from './source.ts'
+import { roomFor, type BytesProgress, type ByteSource } from './source.ts'
 
 /** Options of {@link urlSource}. */
 export interface UrlOptions {
@@ -39,8 +39,23 @@ const kept = whole / piece
 export async function urlSource(url: string | URL, options: UrlOptions = {}): Promise<ByteSource> {
   const name = String(url)
   const small = await bodyOf(await ask(name, request(options)), name, { ...options, limit: whole })
-  return small ? bytesSource(small, name) : byRanges(name, options)
+  return small ? inOne(name, small) : byRanges(name, options)
 }
+
+/** All bytes of a file. Closing lets go of them, whoever still knows the source; a later read fetches them again. */
+function inOne(name: string, bytes: Uint8Array): ByteSource {
+  const size = bytes.length
+  const read = async (_: number, signal?: AbortSignal): Promise<Uint8Array> => {
+    const options = signal ? { signal } : {}
+    const again = await bodyOf(await ask(name, options), name, options)
+    if (again?.length === size) return again
+    throw changed(name)
+  }
+  return inPieces({ name, size, piece: Math.max(size, 1), kept: 1, head: bytes, read })
+}
+
+const changed = (name: string): TweedieError =>
+  new TweedieError('format', `${name}: the file changed on the server while it was read. Open it again`)
 
 const request = ({ signal }: UrlOptions): { signal?: AbortSignal } => (signal ? { signal } : {})
 
@@ -51,7 +66,7 @@ async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> 
   if (!size) {
     if (first.status !== 200) await discard(first)
     const all = first.status === 200 ? first : await ask(name, request(options))
-    return bytesSource((await bodyOf(all, name, options))!, name)
+    return inOne(name, (await bodyOf(all, name, options))!)
   }
   const validator = validatorOf(first)
   const { onProgress } = options
@@ -62,7 +77,7 @@ async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> 
     const same = validatorOf(response) === validator && range?.total === size && range.start === index * piece
     if (response.status !== 206 || !same) {
       await discard(response)
-      throw new TweedieError('format', `${name}: the file changed on the server while it was read. Open it again`)
+      throw changed(name)
     }
     const bytes = await bodyOf(response, name, {
       ...(signal && { signal }),

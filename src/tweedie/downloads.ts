@@ -21,7 +21,7 @@ export interface Downloads extends Files {
   begin(places: readonly Where[]): void
   /** Counts a file that was opened, of `size` bytes, as far as it is read, from 0 to 1, or has arrived before. */
   count(where: Where, size: number): (part: number) => void
-  /** Ends what is still on its way. */
+  /** Ends what is still on its way, and closes the files of the web, of which others may have opened the same. */
   end(): void
 }
 
@@ -84,7 +84,11 @@ export function downloads(files: Files, { cache, hashOf, onProgress, signal }: D
       for (const where of begun) countOf(where)
       for (const where of begun) if (!sources.has(String(where))) void start(where)
     },
-    open: (where) => (files.isWeb(where) ? (sources.get(String(where)) ?? start(where)) : files.open(where)),
+    async open(where) {
+      if (!files.isWeb(where)) return files.open(where)
+      const { name, size, read } = await (sources.get(String(where)) ?? start(where))
+      return { name, size, read }
+    },
     count(where, size) {
       const count = countOf(where)
       count.size ??= size
@@ -96,6 +100,11 @@ export function downloads(files: Files, { cache, hashOf, onProgress, signal }: D
     end() {
       signal?.removeEventListener('abort', follow)
       stop.abort()
+      for (const source of sources.values())
+        source.then(
+          ({ close }) => close?.(),
+          () => {},
+        )
     },
   }
 }
