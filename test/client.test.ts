@@ -37,10 +37,13 @@ describe.runIf(chromium)('in Chromium', () => {
           method: 'minority-guided',
           preview: true,
           pushes: true,
+          record: true,
         } as const
         const pictures: number[][] = []
         let values: number[] = []
+        let record: object | undefined
         for await (const { images, pushes, values: last, ...step } of client.sample(options)) {
+          record = step.record
           steps.push([step.done, step.total, step.finished, images.map((image) => image !== null), pushes?.length])
           images.forEach((image, k) => image && (pictures[k] = pixels(image)))
           if (last) values = [...last]
@@ -63,6 +66,7 @@ describe.runIf(chromium)('in Chromium', () => {
           pictures,
           values,
           scores: [...scores],
+          record,
           reconstructed: reconstructions!.map(pixels),
           scored,
           ofOther: ofOther[0],
@@ -89,8 +93,12 @@ describe.runIf(chromium)('in Chromium', () => {
       [4, 4, 3, [false, false, true], 1],
     ])
     const options = { number: 3, batch: 2, steps: 2, method: 'minority-guided' } as const
-    for await (const { images, values } of model.sample(options)) {
+    for await (const step of model.sample(options)) {
+      const { images, values } = step
       if (!values) continue
+      // Files are called by their URLs in a page, by their paths here; when and how long is of the run.
+      const { samples, sha256, version } = await model.record(step)
+      expect(found.record).toMatchObject({ samples, sha256, version, status: 'done' })
       expect(found.values).toEqual([...values])
       expect(found.pictures).toEqual(images.map((image) => [...imageDataOf(image).data]))
       const expected = await model.reconstruct(

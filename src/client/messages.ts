@@ -1,6 +1,13 @@
 /** What a page and its worker say to each other, over comlink. */
 import { TweedieError, type ErrorCode } from '../errors.ts'
-import type { TweedieOptions, TweedieSampleOptions, TweedieScoreOptions, TweedieStep, Where } from '../tweedie/index.ts'
+import type {
+  RunRecord,
+  TweedieOptions,
+  TweedieSampleOptions,
+  TweedieScoreOptions,
+  TweedieStep,
+  Where,
+} from '../tweedie/index.ts'
 import type { Image } from '../data/index.ts'
 import type { AdapterDescription, BackendStats } from '../tensor/index.ts'
 
@@ -14,6 +21,8 @@ export type SentLoadOptions = Omit<TweedieOptions, 'device' | 'gpuDevice' | 'dis
 export type SentSampleOptions = Omit<TweedieSampleOptions, 'guidances' | 'selfGuidance' | 'signal'> & {
   /** Adds self-guidance to any method, by the distance that was loaded. */
   readonly selfGuidance?: Omit<NonNullable<TweedieSampleOptions['selfGuidance']>, 'distance'>
+  /** Also the `run.json` of the run, `ClientStep.record` of its last step. Default false. */
+  readonly record?: boolean
 }
 
 /** The options of `Tweedie.score` that can be sent. */
@@ -48,6 +57,8 @@ export interface ClientStep extends Omit<TweedieStep, 'images'> {
    * at the step before and is what it was. They are the page's to show and to close.
    */
   readonly images: readonly (ImageBitmap | null)[]
+  /** With `record`, after the last step: what `tweedie replay` draws the run again from, see `Tweedie.record`. */
+  readonly record?: RunRecord
 }
 
 /** What `TweedieClient.score` gives. */

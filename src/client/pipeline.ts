@@ -55,7 +55,7 @@ export class WorkerPipeline implements Pipeline {
 
   async sample(job: number, options: SentSampleOptions): Promise<void> {
     const controller = new AbortController()
-    const steps = this.#steps({ ...options, signal: controller.signal })
+    const steps = this.#steps(options, controller.signal)
     this.#drawings.set(job, steps)
     this.#jobs.set(job, { controller, end: () => steps.return() })
   }
@@ -120,11 +120,20 @@ export class WorkerPipeline implements Pipeline {
     return answered
   }
 
-  async *#steps(options: Parameters<Tweedie['sample']>[0]): AsyncGenerator<ClientStep, void, void> {
+  async *#steps(
+    { record = false, ...options }: SentSampleOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<ClientStep, void, void> {
+    const model = this.#loaded('sample')
     let shown = 0
-    for await (const { images, ...step } of this.#loaded('sample').sample(options)) {
-      const bitmaps = images.map((image, k) => (k < shown ? null : bitmapOf(image)))
-      yield { ...step, images: await Promise.all(bitmaps) }
+    for await (const step of model.sample({ ...options, signal })) {
+      const bitmaps = step.images.map((image, k) => (k < shown ? null : bitmapOf(image)))
+      const isLast = step.done === step.total
+      yield {
+        ...step,
+        images: await Promise.all(bitmaps),
+        ...(record && isLast && { record: await model.record(step, { signal }) }),
+      }
       shown = step.finished
     }
   }
