@@ -9,6 +9,7 @@ import { l2 } from '../src/diffusion/index.ts'
 import { mul } from '../src/tensor/index.ts'
 import { Tweedie, type RunRecord, type TweedieSampleOptions, type TweedieStep } from '../src/tweedie/index.node.ts'
 import { temporaryFolder, tweedie, weights } from './cli.ts'
+import { testDevice } from './op.ts'
 import { base, baseOfClasses, classifier, cosine, writeModel } from './small-models.ts'
 
 const out = temporaryFolder()
@@ -150,6 +151,14 @@ describe('files of your own', () => {
     const command = ['--model', path, ...guided, '--distance', 'l1.5', '--number', '3', '--batch', '2', '--seed', '7']
     expect(lasting(record)).toEqual(lasting(await drawnBy([...command, ...argv], out(`${name}-cli`))))
     await replayed(written(name, record))
+  })
+
+  test('of WebGPU: the same pictures on the same adapter, by the kernels of the record', async () => {
+    const path = await writeModel(out('on-webgpu.safetensors'), base)
+    using model = await Tweedie.load(path, { device: await testDevice('webgpu') })
+    const record = await model.record(await last(model, { number: 2, steps: 3, selfGuidance: { every: 1 } }))
+    expect(record.adapter.backend).toBe('webgpu')
+    await replayed(written('on-webgpu', record))
   })
 
   test('a file without a name is asked for, by its hash', async () => {
