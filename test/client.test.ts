@@ -3,8 +3,9 @@
  * scores is what `Tweedie` draws in Node; what is stopped, left or disposed of leaves nothing; what goes wrong in the
  * worker, or with it, arrives as a TweedieError.
  */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { TweedieClient as Client } from '../src/client/index.ts'
+import { placed } from '../src/client/places.ts'
 import { decodeImage, imageDataOf } from '../src/data/index.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
 import { chromium } from './browser/chromium.ts'
@@ -16,6 +17,20 @@ test('in Node there are no web workers, and the client says so', async () => {
     code: 'worker-unavailable',
     message: expect.stringContaining('use Tweedie itself'),
   })
+})
+
+test('URLs are sent as the page means them, those of hashes too', () => {
+  vi.stubGlobal('location', { href: 'https://page.test/cells/' })
+  try {
+    const options = { weights: '/weights', cache: { 'faces.safetensors': 'abc' }, classifier: { file: 'c.pt' } }
+    expect(placed(options)).toEqual({
+      weights: 'https://page.test/weights',
+      cache: { 'https://page.test/cells/faces.safetensors': 'abc' },
+      classifier: { file: 'https://page.test/cells/c.pt' },
+    })
+  } finally {
+    vi.unstubAllGlobals()
+  }
 })
 
 describe.runIf(chromium)('in Chromium', () => {

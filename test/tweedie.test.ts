@@ -505,8 +505,9 @@ describe('loading', () => {
       await expect(Tweedie.load('bccd32', options)).rejects.toMatchObject({ code: 'option' })
       await expect.poll(server.sending).toBe(0)
       const stop = new AbortController()
+      server.behaviour.pause = () => new Promise(() => {})
       const loading = Tweedie.load('bccd32', { ...options, signal: stop.signal })
-      await expect.poll(server.sending).toBeGreaterThan(0)
+      await expect.poll(server.sending).toBe(3)
       stop.abort(new Error('enough'))
       await expect(loading).rejects.toThrow('enough')
       await expect.poll(server.sending).toBe(0)
@@ -516,6 +517,10 @@ describe('loading', () => {
       using model = await Tweedie.load('bccd32', { ...cpu, weights: `${server.origin}/weights`, cache: true })
       expect(model.minorityLevels).toBe(10)
       expect(server.requests).toHaveLength(3)
+      const cache = { [`${server.origin}/weights/bccd32-amd.safetensors`]: '0'.repeat(64) }
+      await expect(Tweedie.load('bccd32', { ...cpu, weights: `${server.origin}/weights`, cache })).rejects.toThrow(
+        /^cache: expected the URLs of files that are loaded, found "http.*bccd32-amd.safetensors", which is none of http/,
+      )
     })
   })
 

@@ -16,7 +16,7 @@ import {
   type SentScoreOptions,
 } from './messages.ts'
 import { PipelineWorker } from './pipeline-worker.ts'
-import { absolute, placed } from './places.ts'
+import { placed, placedWhere } from './places.ts'
 
 /** What `TweedieClient.load` takes: the options of `Tweedie.load` that can be sent to a worker. */
 export interface TweedieClientOptions extends SentLoadOptions {
@@ -91,7 +91,7 @@ export class TweedieClient {
   async load(model: 'bccd32' | Where, options: Omit<TweedieClientOptions, 'createWorker'> = {}): Promise<void> {
     const { onProgress, signal, ...rest } = options
     const { createWorker: _, ...sent } = placed(rest as TweedieClientOptions) as TweedieClientOptions
-    const where = model === 'bccd32' ? model : absolute(model)
+    const where = model === 'bccd32' ? model : placedWhere(model)
     this.#info = await this.#run(signal, onProgress, (pipeline, job, told) => pipeline.load(job, where, sent, told))
   }
 

@@ -1,38 +1,38 @@
+import { absolute } from '../tweedie/absolute.ts'
 import type { MinorityClassifierFile, Where } from '../tweedie/index.ts'
 import type { SentLoadOptions } from './messages.ts'
 
 /** The options with every URL as the page means it: in the worker it would be relative to the worker's script. */
 export function placed(options: SentLoadOptions): SentLoadOptions {
-  const { weights, workerUrl, classifier, minorityClassifier, distance } = options
+  const { weights, workerUrl, cache, classifier, minorityClassifier, distance } = options
   return {
     ...options,
-    ...(weights !== undefined && { weights: absolute(weights) as string }),
-    ...(workerUrl !== undefined && { workerUrl: absolute(workerUrl) as string }),
+    ...(weights !== undefined && { weights: absolute(weights) }),
+    ...(workerUrl !== undefined && { workerUrl: absolute(workerUrl) }),
+    ...(typeof cache === 'object' && {
+      cache: Object.fromEntries(Object.entries(cache).map(([url, sha256]) => [absolute(url), sha256])),
+    }),
     ...(classifier && { classifier: placedFile(classifier) }),
     ...(minorityClassifier && { minorityClassifier: placedFile(minorityClassifier) }),
     ...(typeof distance === 'object' && {
       distance:
         'lpips' in distance
-          ? { ...distance, lpips: absolute(distance.lpips) }
-          : { ...distance, features: absolute(distance.features) },
+          ? { ...distance, lpips: placedWhere(distance.lpips) }
+          : { ...distance, features: placedWhere(distance.features) },
     }),
   }
 }
 
 /** A place as an absolute URL; bytes as they are. */
-export function absolute(where: Where): Where {
-  const { document, location } = globalThis as { document?: { baseURI: string }; location?: { href: string } }
-  return typeof where === 'string' || where instanceof URL
-    ? new URL(where, document?.baseURI ?? location?.href).href
-    : where
-}
+export const placedWhere = (where: Where): Where =>
+  typeof where === 'string' || where instanceof URL ? absolute(where) : where
 
 function placedFile(given: Where | MinorityClassifierFile): Where | MinorityClassifierFile {
-  if (typeof given !== 'object' || !('file' in given)) return absolute(given)
+  if (typeof given !== 'object' || !('file' in given)) return placedWhere(given)
   const { file, extractor, ...rest } = given
   return {
     ...rest,
-    file: absolute(file),
+    file: placedWhere(file),
     ...(extractor !== undefined && { extractor: placedFile(extractor) as typeof extractor }),
   }
 }

@@ -15,9 +15,10 @@ import { refuseUnknown } from '../refuse.ts'
 import { nearestName } from '../suggest.ts'
 import type { Device, DeviceRequest } from '../tensor/index.ts'
 import { deviceFor } from './device-for.ts'
+import { absolute } from './absolute.ts'
 import { normIn, openNet, openNorm, type OpenDistance } from './distance.ts'
 import { fail } from './fail.ts'
-import { openWhere, type Files, type Where } from './files.ts'
+import { isPlace, openWhere, type Files, type Where } from './files.ts'
 import { openClasses, type OpenClasses } from './guidance-classes.ts'
 import type { Context } from './guidance-files.ts'
 import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinority } from './guidance-minority.ts'
@@ -90,11 +91,12 @@ export interface TweedieOptions
   readonly memoryBudget?: number
   /**
    * Keeps the files of URLs in the browser's store: the next visit downloads nothing, and draws offline. The shipped
-   * files are checked by their SHA-256; of others the server is asked whether they are still the same (`cachedSource`
-   * of `tweedie/io` checks any). Default false: a page is to say itself what it leaves on a visitor's disk. Where
-   * nothing can be kept, as in Node, it changes nothing; without room, loading rejects with 'storage'.
+   * files are checked by their SHA-256, others by the one that is given for their URL, as in `{ '/faces.safetensors':
+   * '2c26b46b…' }`; of the rest the server is asked whether they are still the same. Default false: a page is to say
+   * itself what it leaves on a visitor's disk. Where nothing can be kept, as in Node, it changes nothing; without room,
+   * loading rejects with 'storage'.
    */
-  readonly cache?: boolean
+  readonly cache?: boolean | Readonly<Record<string, string>>
   /** Called while files arrive and are read: bytes of all files so far, and in all. */
   readonly onProgress?: (done: number, total: number) => void
   /** Ends loading: it rejects with the signal's reason, and nothing stays on the device. */
@@ -156,15 +158,18 @@ export interface Loaded {
 export async function load(files: Files, what: Where, options: TweedieOptions = {}): Promise<Loaded> {
   refuseUnknown('Tweedie.load', options, known)
   options.signal?.throwIfAborted()
-  const { onProgress, signal, cache = false, weights } = options
-  const hashOf = (where: Where): string | undefined =>
-    weights === undefined
-      ? undefined
-      : Object.entries(shippedHashes).find(([name]) => String(where) === inFolder(weights, name))?.[1]
+  const { onProgress, signal, cache = false } = options
+  const hashes = hashesOf(options)
+  const used = new Set<string>()
+  const hashOf = (where: Where): string | undefined => {
+    if (!isPlace(where)) return undefined
+    used.add(absolute(where))
+    return hashes.get(absolute(where))
+  }
   const opener = fileOpener(files, {
     ...(onProgress && { onProgress }),
     ...(signal && { signal }),
-    cache,
+    cache: cache !== false,
     hashOf,
   })
   const open = (where: Where, signal: AbortSignal | undefined): Promise<ByteSource> => {
@@ -181,6 +186,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
   }
   try {
     const { file, config, preset, process, classes, minority, net } = await openAll(files, opener, what, options)
+    checkUsed(options, used)
     const start = performance.now()
     const { device, batch } = await deviceFor(options, opener.memory(), (count, guided) => {
       const images = { batch: count, size: [config.imageSize, config.imageSize] as const, gradient: guided }
@@ -290,6 +296,25 @@ function filesOf(given: Where | MinorityClassifierFile | null | undefined): Wher
 
 const netOf = (distance: DistanceChoice): Where[] =>
   typeof distance !== 'object' ? [] : 'lpips' in distance ? [distance.lpips] : [distance.features]
+
+/** The SHA-256 that files of the web have to have, by their URLs, as far as somebody said it. */
+function hashesOf({ cache, weights }: TweedieOptions): ReadonlyMap<string, string> {
+  const shipped = weights === undefined ? [] : Object.entries(shippedHashes)
+  const told = typeof cache === 'object' ? Object.entries(cache) : []
+  return new Map([
+    ...shipped.map(([name, sha256]) => [absolute(inFolder(weights!, name)), sha256] as const),
+    ...told.map(([url, sha256]) => [absolute(url), sha256] as const),
+  ])
+}
+
+/** A hash of a file that is not loaded would be a check that nobody makes. */
+function checkUsed({ cache }: TweedieOptions, used: ReadonlySet<string>): void {
+  const unused = typeof cache === 'object' && Object.keys(cache).find((url) => !used.has(absolute(url)))
+  if (typeof unused === 'string')
+    fail(
+      `cache: expected the URLs of files that are loaded, found "${unused}", which is none of ${[...used].join(', ')}.`,
+    )
+}
 
 const inFolder = (folder: string | URL, name: string): string => `${String(folder).replace(/\/?$/, '/')}${name}`
 

@@ -10,7 +10,7 @@ import { build } from 'esbuild'
 import type { Page } from 'playwright-core'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { chromium, inChromium, type Opened } from '../browser/chromium.ts'
-import { bccd32 } from '../../src/tweedie/shipped.ts'
+import { bccd32, shippedHashes } from '../../src/tweedie/shipped.ts'
 import { fileServer, type FileServer } from '../file-server.ts'
 import { packed } from '../packed.ts'
 
@@ -305,7 +305,7 @@ describe.runIf(chromium)('a file that a browser keeps', () => {
     try {
       const before = await inChromium({ webgpu: false, profile }, async ({ page }) => draw(await visit(page)))
       expect(server.requests.sort()).toEqual(names.sort())
-      await inChromium({ webgpu: false, profile }, async ({ page }) => {
+      await inChromium({ webgpu: false, profile }, async ({ page, errors }) => {
         await visit(page)
         await server.close()
         const { pixels, first, last } = await draw(page)
@@ -313,7 +313,20 @@ describe.runIf(chromium)('a file that a browser keeps', () => {
         expect(pixels).toEqual(before.pixels)
         // All of it is there at once.
         expect([first, last]).toEqual([before.last, before.last])
+        expect(errors).toEqual([])
         expect(await page.evaluate(() => io.isCached('/weights/bccd32-adm.safetensors'))).toBe(true)
+        // By the hash that is given for a URL, in whatever way it is written, one file is there and another is not.
+        const load = (sha256: string) =>
+          page.evaluate(
+            ([url, sha256]) =>
+              Tweedie.load('/weights/bccd32-adm.safetensors', { backend: 'cpu', threads: 0, cache: { [url]: sha256 } })
+                .then((model) => model.dispose())
+                .catch((error: Error) => error.message),
+            [`${server.origin}/weights/bccd32-adm.safetensors`, sha256] as const,
+          )
+        expect(await load(shippedHashes['bccd32-adm.safetensors'])).toBeUndefined()
+        expect(await load('0'.repeat(64))).toMatch('reading failed')
+        errors.splice(0) // nobody answers
       })
     } finally {
       rmSync(profile, { recursive: true, force: true, maxRetries: 20 })
