@@ -229,6 +229,6 @@ describe('bundled', () => {
       readFileSync(`${folder}/LICENSES.txt`, 'utf8')
         .match(/^[\w@/-]+ [\d.]+: .*$/gm)
         ?.map((line) => line.split(' ')[0]),
-    ).toEqual(['tweedie', 'comlink', 'fast-png', 'fflate', 'iobuffer', 'jpeg-js', 'wgsl-preprocessor'])
+    ).toEqual(['tweedie', 'comlink', 'fast-png', 'fflate', 'iobuffer', 'jpeg-js'])
   })
 })

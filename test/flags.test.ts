@@ -13,6 +13,7 @@ import {
   type DescribedSource,
   type FlagsOptions,
   type ModelConfig,
+  readFlags,
 } from '../src/nn/index.ts'
 import { configMetadata } from '../src/nn/config-metadata.ts'
 import { base, cosine } from './small-models.ts'
@@ -149,7 +150,7 @@ describe('describeModel', () => {
     // What it is the tensors tell: the flags of guided sampling are of two networks. Whose default is meant they do
     // not.
     const told = options?.script ? [flags, '--rescale_timesteps True --rescale_learned_sigmas True'].flat() : flags
-    const found = describeModel(checkpointOf(config), { flags: told })
+    const found = describeModel(checkpointOf(config), { flags: readFlags(told) })
     expect(found).toMatchObject({ config, diffusion })
   })
 
@@ -160,19 +161,22 @@ describe('describeModel', () => {
       inChannels: 1,
       outChannels: 2,
     }
-    expect(describeModel(checkpointOf(own), { flags: [sampling, imagenet64] }).config).toEqual(own)
+    expect(describeModel(checkpointOf(own), { flags: readFlags([sampling, imagenet64]) }).config).toEqual(own)
     const attributes: ModelConfig = { ...preset('64x64_classifier').config, outChannels: 40 }
-    expect(describeModel(checkpointOf(attributes), { flags: [sampling, imagenet64] }).config).toEqual(attributes)
+    expect(describeModel(checkpointOf(attributes), { flags: readFlags([sampling, imagenet64]) }).config).toEqual(
+      attributes,
+    )
   })
 
   test('what is published for a model is known from its flags', () => {
     expect(
-      describeModel(checkpointOf(preset('64x64_diffusion').config), { flags: [sampling, imagenet64] }).preset,
+      describeModel(checkpointOf(preset('64x64_diffusion').config), { flags: readFlags([sampling, imagenet64]) })
+        .preset,
     ).toBe('64x64_diffusion')
     // Three LSUN models have one network.
     expect(
       describeModel(checkpointOf(preset('lsun_cat').config), {
-        flags: adm(256, '--num_head_channels 64 --dropout 0.1'),
+        flags: readFlags(adm(256, '--num_head_channels 64 --dropout 0.1')),
       }).preset,
     ).toBeUndefined()
   })
@@ -180,17 +184,19 @@ describe('describeModel', () => {
   test('flags of another network end in the list of what differs', () => {
     const source = checkpointOf(preset('256x256_diffusion_uncond').config)
     const described = describeModel(source, {
-      flags: adm(256, '--class_cond False --num_head_channels 64').replace('--num_channels 256', '--num_channels 128'),
+      flags: readFlags(
+        adm(256, '--class_cond False --num_head_channels 64').replace('--num_channels 256', '--num_channels 128'),
+      ),
     })
     const shapes = new Map([...source.tensors].map(([key, { shape }]) => [key, shape]))
     expect(() => checkStateDict(stateDictOf(planOf(described.config)), shapes, 'model.pt')).toThrow(
       /model\.pt .*time_embed\.0\.weight/s,
     )
-    const classes = describeModel(source, { flags: adm(256, '--class_cond True --num_head_channels 64') })
+    const classes = describeModel(source, { flags: readFlags(adm(256, '--class_cond True --num_head_channels 64')) })
     expect(() => checkStateDict(stateDictOf(planOf(classes.config)), shapes, 'model.pt')).toThrow(/label_emb\.weight/)
     expect(() =>
       describeModel(source, {
-        flags: adm(256, '--num_head_channels 64').replace('--learn_sigma True', '--learn_sigma False'),
+        flags: readFlags(adm(256, '--num_head_channels 64').replace('--learn_sigma True', '--learn_sigma False')),
       }),
     ).toThrow('learn_sigma false means 3 output channels for images of 3, but the network has 6')
   })
@@ -206,14 +212,17 @@ describe('describeModel', () => {
       channelMult: base.channelMult,
       attentionResolutions: base.attentionResolutions,
     })
-    expect(describeModel(file, { flags })).toMatchObject({ config: base, diffusion: cosine })
-    expect(() => describeModel(file, { flags: flags.replace('cosine', 'linear') })).toThrow(
+    expect(describeModel(file, { flags: readFlags(flags) })).toMatchObject({ config: base, diffusion: cosine })
+    expect(() => describeModel(file, { flags: readFlags(flags.replace('cosine', 'linear')) })).toThrow(
       'model.pt says itself what network it holds and how it was trained, and the flags say otherwise',
     )
-    expect(() => describeModel(file, { flags: `${flags} --class_cond True` })).toThrow('the flags say otherwise')
-    expect(() => describeModel(file, { flags, preset: 'lsun_cat' })).toThrow(
+    expect(() => describeModel(file, { flags: readFlags(`${flags} --class_cond True`) })).toThrow(
+      'the flags say otherwise',
+    )
+    expect(() => describeModel(file, { flags: readFlags(flags), preset: 'lsun_cat' })).toThrow(
       'a preset and flags say the same thing: give one of them',
     )
+    expect(() => describeModel(checkpointOf(base), { flags } as never)).toThrow(/expected what readFlags\(text\) gives/)
     expect(() => describeModel(checkpointOf(base), { flag: flags } as never)).toThrow(
       'describeModel: unknown option "flag" (did you mean "flags"?)',
     )
@@ -345,9 +354,9 @@ describe('the text', () => {
       'flags: --attention_resolutions are sides of maps, and no level has 8: the levels have 64, 32.',
     )
     const config = { ...configOfFlags(`${flags} --attention_resolutions 32`).config }
-    expect(describeModel(checkpointOf(config), { flags: `${flags} --attention_resolutions 32,8` }).config).toEqual(
-      config,
-    )
+    expect(
+      describeModel(checkpointOf(config), { flags: readFlags(`${flags} --attention_resolutions 32,8`) }).config,
+    ).toEqual(config)
     // image_size // 24 is 2, whose maps have a side of 32.
     expect(configOfFlags('--image_size 64 --attention_resolutions 24').config.attentionResolutions).toEqual([2])
   })

@@ -14,7 +14,7 @@ import { editDistance, nearestName } from '../src/suggest.ts'
 import { parseConfig, parseDiffusionSettings } from '../src/nn/parse-config.ts'
 import { planOf } from '../src/nn/plan.ts'
 import type { Layer } from '../src/nn/plan.ts'
-import { preset, presetNames } from '../src/nn/presets.ts'
+import { preset, presetNames } from '../src/nn/index.ts'
 import { checkStateDict, parameterCount, stateDictOf } from '../src/nn/state-dict.ts'
 import { describeShared, shared } from './shared.ts'
 

@@ -198,6 +198,21 @@ export function configOfFlags(flags: string | readonly string[], options: FlagsO
   return flagsConfig(flags, new Map(), options)
 }
 
+/** The network and the process of flags, once it is known whose they are: `describeModel` asks it with the tensors. */
+export type FlagsReader = (shapes: Shapes) => FlagsConfig
+
+/**
+ * Flags for `describeModel`, of the form that {@link configOfFlags} takes. Tensors say what flags leave open.
+ *
+ * ```ts
+ * const description = describeModel(checkpoint, { flags: readFlags('--image_size 64 --num_channels 192 …') })
+ * ```
+ */
+export const readFlags =
+  (flags: string | readonly string[]): FlagsReader =>
+  (shapes) =>
+    flagsConfig(flags, shapes)
+
 /**
  * The same for the network whose tensors are `shapes`: they tell which network of a command line it is, its channels
  * and the number of its classes.

@@ -21,7 +21,14 @@ export type {
 export { isSameNoise, noiseInWords } from './config.ts'
 export type { BlockOptions, Dropout, Parameters } from './layers.ts'
 export { configMetadata } from './config-metadata.ts'
-export { configOfFlags, type FlaggedNetwork, type FlagsConfig, type FlagsOptions } from './flags.ts'
+export {
+  configOfFlags,
+  readFlags,
+  type FlaggedNetwork,
+  type FlagsConfig,
+  type FlagsOptions,
+  type FlagsReader,
+} from './flags.ts'
 export {
   FeatureNet,
   featureNetConfigOf,
@@ -63,7 +70,8 @@ export {
 } from './model.ts'
 export { parseConfig, parseDiffusionSettings } from './parse-config.ts'
 export { planOf, type Plan } from './plan.ts'
-export { preset, presetNames, type Preset } from './presets.ts'
+export { preset, type Preset } from './preset.ts'
+export { presetNames, type NetworkPreset } from './presets.ts'
 export {
   published,
   publishedScoreDistance,

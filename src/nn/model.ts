@@ -3,11 +3,11 @@ import type { Device } from '../tensor/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { Classifier } from './classifier.ts'
 import type { DiffusionSettings, ModelConfig } from './config.ts'
-import { flagsConfig } from './flags.ts'
+import type { FlagsReader } from './flags.ts'
 import { loadParameters, type LoadOptions, type WeightSource } from './load.ts'
 import { parseConfig, parseDiffusionSettings } from './parse-config.ts'
 import { planOf } from './plan.ts'
-import { preset as presetOf } from './presets.ts'
+import { networkPreset } from './presets.ts'
 import { presetsWith, recognized, sameModel } from './recognize.ts'
 import { shapesOf, stateDictOf } from './state-dict.ts'
 import { UNet } from './unet.ts'
@@ -33,9 +33,10 @@ export interface DescribeOptions {
   readonly preset?: string
   /**
    * The flags it was trained with by guided-diffusion's or improved-diffusion's scripts, such as a README's
-   * `MODEL_FLAGS`, for a checkpoint that brings no configuration; see `configOfFlags`.
+   * `MODEL_FLAGS`, for a checkpoint that brings no configuration: `readFlags('--image_size 64 …')`. What reads them is
+   * 3 KB of a page that has some, and of no other.
    */
-  readonly flags?: string | readonly string[]
+  readonly flags?: FlagsReader
   /** Text of the `.json` beside a checkpoint that brings no configuration itself. */
   readonly json?: string
 }
@@ -63,8 +64,10 @@ export function describeModel(checkpoint: DescribedSource, options: DescribeOpti
     throw new TweedieError('option', `${checkpoint.name}: a preset and flags say the same thing: give one of them.`)
   const shapes = shapesOf(checkpoint)
   const { diffusion: process } = checkpoint.metadata
-  const known = preset === undefined ? undefined : presetOf(preset)
-  const flagged = flags === undefined ? undefined : flagsConfig(flags, shapes)
+  const known = preset === undefined ? undefined : networkPreset(preset)
+  if (flags !== undefined && typeof flags !== 'function')
+    throw unexpected('describeModel: flags', 'what readFlags(text) gives', flags)
+  const flagged = flags?.(shapes)
   const own = checkpoint.metadata.config === undefined ? undefined : parseConfig(checkpoint.metadata.config, shapes)
   const said = own ?? flagged ?? (json === undefined ? known : parseConfig(json, shapes))
   if (!said) {

@@ -1,26 +1,21 @@
 /**
- * Every published configuration under its checkpoint's file name. A preset is the network, the process it was
- * trained with, and what its authors published about sampling from it (published.ts). Sources of the networks:
+ * Every published configuration under its checkpoint's file name: the network and the process it was trained with.
+ * What its authors published about sampling from it is added by `preset.ts`. Sources of the networks:
  * gd = openai/guided-diffusion README, id = openai/improved-diffusion README, mg = soobin-um/minority-guidance README
  * and Um et al. (ICLR 2024) Table 2, sg = soobin-um/sg-minority README, bns = soobin-um/BnS README.
  */
 import { TweedieError } from '../errors.ts'
 import type { ClassifierConfig, DiffusionSettings, ModelConfig, TrunkConfig, UNetConfig } from './config.ts'
 import { nearestName } from '../suggest.ts'
-import { published, type SamplingHints } from './published.ts'
 
-/**
- * A published configuration: the network, the process it was trained with, and what its authors published about
- * sampling from it.
- */
-export interface Preset {
+/** A published configuration: the network and the process it was trained with. */
+export interface NetworkPreset {
   /** Its checkpoint's file name, without `.pt`. */
   name: string
   /** README or paper the figures are from. */
   source: string
   config: ModelConfig
   diffusion: DiffusionSettings
-  sampling: SamplingHints
 }
 
 /** channel_mult by image size (gd script_util.py, `create_model`; 32 as in id). */
@@ -51,8 +46,8 @@ const COSINE_4000_RESCALED: DiffusionSettings = {
   rescaleLearnedSigmas: true,
 }
 
-type UNetPreset = Omit<Preset, 'config' | 'sampling'> & { config: UNetConfig & { kind: 'unet' } }
-type ClassifierPreset = Omit<Preset, 'config' | 'sampling'> & { config: ClassifierConfig & { kind: 'classifier' } }
+type UNetPreset = Omit<NetworkPreset, 'config'> & { config: UNetConfig & { kind: 'unet' } }
+type ClassifierPreset = Omit<NetworkPreset, 'config'> & { config: ClassifierConfig & { kind: 'classifier' } }
 
 /** ADM (guided-diffusion README): updown and scale-shift everywhere, head channels 64, legacy attention unless said. */
 function adm(
@@ -144,7 +139,7 @@ const LINEAR_4000: DiffusionSettings = { ...LINEAR_1000, diffusionSteps: 4000 }
 /** id's LSUN model: one head, attention at 16 only, the embedding is added. */
 const IDDPM_LSUN = { numHeads: 1, useScaleShiftNorm: false, resolutions: [16] }
 
-function all(): Preset[] {
+function all(): NetworkPreset[] {
   const networks: (UNetPreset | ClassifierPreset)[] = [
     adm('64x64_diffusion', 64, 192, 3, COSINE_1000, {
       ...IMAGENET,
@@ -210,20 +205,19 @@ function all(): Preset[] {
     }),
     classifier('mc_brain_mri', 256, 32, 4, LINEAR_1000, { source: 'mg', inChannels: 1, outChannels: 50 }),
   ]
-  return networks.map((network) => ({ ...network, sampling: published[network.name] ?? {} }))
+  return networks
 }
 
-/** The names {@link preset} knows: the published checkpoints' file names without `.pt`, and `mc_*`. */
+/** The names that `preset` knows: the published checkpoints' file names without `.pt`, and `mc_*`. */
 export function presetNames(): string[] {
   return all().map(({ name }) => name)
 }
 
 /**
- * A published configuration by name. The result is the caller's own: changing it changes no other.
+ * A published network by name, the caller's own.
  * @throws TweedieError 'option' for an unknown name, with the nearest one
- * @example stateDictOf(planOf(preset('64x64_diffusion').config)).size // 541
  */
-export function preset(name: string): Preset {
+export function networkPreset(name: string): NetworkPreset {
   const found = all().find((candidate) => candidate.name === name)
   if (found) return structuredClone(found)
   const near = nearestName(name, presetNames())

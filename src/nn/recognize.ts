@@ -6,7 +6,7 @@
  */
 import type { DiffusionSettings, ModelConfig } from './config.ts'
 import { planOf } from './plan.ts'
-import { preset, presetNames } from './presets.ts'
+import { networkPreset, presetNames } from './presets.ts'
 import { stateDictOf } from './state-dict.ts'
 
 /** What the network computes; not how it was trained, nor a field that another overrules. */
@@ -60,7 +60,7 @@ export const sameModel = (a: Model, b: Model): boolean =>
 export function presetsLike(config: ModelConfig, diffusion?: DiffusionSettings): string[] {
   const found = essence(config, { outputs: true })
   return presetNames().filter((name) => {
-    const known = preset(name)
+    const known = networkPreset(name)
     return (
       essence(known.config, { outputs: true }) === found && (!diffusion || drawn(known.diffusion) === drawn(diffusion))
     )
@@ -80,7 +80,7 @@ export function recognized(
   if (
     kept !== undefined &&
     presetNames().includes(kept) &&
-    essence(preset(kept).config, { outputs: false }) === essence(config, { outputs: false })
+    essence(networkPreset(kept).config, { outputs: false }) === essence(config, { outputs: false })
   )
     return kept
   const like = diffusion ? presetsLike(config, diffusion) : []
@@ -98,7 +98,7 @@ function fetchedName(source: string | undefined): string | undefined {
  */
 export function presetsWith(shapes: ReadonlyMap<string, readonly number[]>): string[] {
   return presetNames().filter((name) => {
-    const expected = stateDictOf(planOf(preset(name).config))
+    const expected = stateDictOf(planOf(networkPreset(name).config))
     return (
       expected.size === shapes.size && [...expected].every(([key, shape]) => shapes.get(key)?.join() === shape.join())
     )

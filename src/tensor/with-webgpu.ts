@@ -5,6 +5,6 @@ import { backends } from './request.ts'
 const code = <T>(loading: Promise<T>): Promise<T> => chunk('webgpu-unavailable', 'of the backend webgpu', loading)
 
 backends.webgpu = {
-  hardwareAdapter: async () => (await code(import('./webgpu/adapter.ts'))).hardwareAdapter(),
+  hardwareAdapter: async () => (await code(import('./webgpu/hardware.ts'))).hardwareAdapter(),
   request: async (options, found) => (await code(import('./webgpu/request.ts'))).requestWebGPU(options, found),
 }

@@ -1,6 +1,6 @@
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
-import { checkStateDict, describeModel, planOf, stateDictOf, type ModelDescription } from '../nn/index.ts'
+import { checkStateDict, describeModel, planOf, readFlags, stateDictOf, type ModelDescription } from '../nn/index.ts'
 import { shapesOf } from '../nn/state-dict.ts'
 import { isPlace, openWhere, type Files, type Where } from './files.ts'
 
@@ -55,7 +55,7 @@ export async function openModelFile(
       preset === undefined && flags === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
     const description = describeModel(checkpoint, {
       ...(preset === undefined ? {} : { preset }),
-      ...(flags === undefined ? {} : { flags }),
+      ...(flags === undefined ? {} : { flags: readFlags(flags) }),
       ...(json === undefined ? {} : { json }),
     })
     checkStateDict(stateDictOf(planOf(description.config)), shapesOf(checkpoint), name)

@@ -15,6 +15,7 @@ import {
   planOf,
   preset as presetOf,
   stateDictOf,
+  readFlags,
 } from '../../nn/index.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
@@ -74,7 +75,7 @@ export const convert: Command<typeof options> = {
         file !== undefined ? await readFile(file, 'utf8') : given.length === 0 ? await jsonBeside(from) : undefined
       const shapes = shapesOf(checkpoint)
       const flagged = args.has('flags')
-        ? describeModel({ ...checkpoint, metadata: {} }, { flags: args.required('flags') })
+        ? describeModel({ ...checkpoint, metadata: {} }, { flags: readFlags(args.required('flags')) })
         : undefined
       const known = flagged ?? (preset === undefined ? undefined : presetOf(preset))
       const said: Record<string, string> = known

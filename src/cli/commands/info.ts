@@ -17,6 +17,7 @@ import {
   stateDictOf,
   type DiffusionProcess,
   type ModelDescription,
+  readFlags,
 } from '../../nn/index.ts'
 import { lpipsNetOf } from '../../nn/lpips-plan.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
@@ -122,7 +123,7 @@ async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags
   try {
     description = describeModel(checkpoint, {
       ...(preset !== undefined && { preset }),
-      ...(flags !== undefined && { flags }),
+      ...(flags !== undefined && { flags: readFlags(flags) }),
       ...(json !== undefined && { json }),
     })
   } catch (error) {

@@ -3,7 +3,7 @@
  * `info` came in 2024 (Chrome 127; before it there was `requestAdapterInfo`), a device's `adapterInfo` after it, and
  * `isFallbackAdapter` moved from the adapter to its `info`. Nothing of it is needed to compute.
  */
-import { listAdapters as platformAdapters, mayHaveGPU, requestGPU } from '#platform'
+import { listAdapters as platformAdapters } from '#platform'
 import type { AdapterDescription, AdapterListing } from '../backend.ts'
 
 /** A `GPUAdapterInfo` of any year; spelled out, because not every user's TypeScript knows that type (host-types.ts). */
@@ -75,16 +75,4 @@ export async function listAdapters(): Promise<AdapterListing[]> {
     })
   }
   return [...listings.values()]
-}
-
-/** The best hardware adapter. Null where there is none: a software one is slower than the CPU backend. */
-export async function hardwareAdapter(): Promise<GPUAdapter | null> {
-  if (!mayHaveGPU()) return null
-  try {
-    const adapter = await (await requestGPU()).requestAdapter({ powerPreference: 'high-performance' })
-    return adapter && !describeAdapter(await infoOf(adapter), adapter.limits).software ? adapter : null
-  } catch {
-    // The package `webgpu` is not installed, or does not load here.
-    return null
-  }
 }

@@ -1,4 +1,3 @@
-import { chunk } from '../../chunk.ts'
 import { TweedieError } from '../../errors.ts'
 import type { WaitFor } from '#platform'
 import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
@@ -13,6 +12,7 @@ import { launches } from './launches/index.ts'
 import { Pipelines } from './pipelines.ts'
 import { BufferPool, type GPUStorage } from './buffers.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
+import { tuneKernels } from './tuner.ts'
 
 /**
  * A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind.
@@ -258,8 +258,7 @@ export class WebGPUBackend implements Backend {
     return made
   }
 
-  async tune(work: () => void, options: TuneOptions): Promise<void> {
-    const { tuneKernels } = await chunk('webgpu-unavailable', 'that measures kernels', import('./tuner.ts'))
+  tune(work: () => void, options: TuneOptions): Promise<void> {
     return tuneKernels(this, this.#adapter, work, options)
   }
 

@@ -8,7 +8,7 @@ import { checkFreeMemory, mebibytes } from '../need.ts'
 import type { GPURequest } from '../request.ts'
 import { describeAdapter, infoOf, type AdapterInfo } from './adapter.ts'
 import { WebGPUBackend } from './backend.ts'
-import { recallChoices } from './choices.ts'
+import { recallChoices } from './tuner.ts'
 
 function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
   const largest = Math.min(adapter.maxBufferBytes, adapter.maxBindingBytes)

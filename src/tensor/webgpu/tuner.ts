@@ -1,14 +1,35 @@
-import { writeCache } from '#platform'
+import { readCache, writeCache } from '#platform'
 import type { AdapterDescription, Backend, TuneOptions, View } from '../backend.ts'
 import { bytesOf } from '../op.ts'
-import { cacheName, nameOf, remembered } from './choices.ts'
 import type { Choice } from './launch.ts'
+
+/** Goes up when a kernel changes, so that what was measured with the old one is forgotten. */
+const cacheName = 'kernels-1.json'
 
 /** A backend with choices between kernels. */
 interface Tunable extends Pick<Backend, 'allocate' | 'free' | 'flush'> {
   readonly choices: Map<string, string>
   /** Told of every choice that is asked for. */
   onChoice: ((choice: Choice) => void) | null
+}
+
+type Remembered = { [adapter: string]: { [key: string]: string } }
+
+const nameOf = ({ vendor, architecture, name }: AdapterDescription): string => [vendor, architecture, name].join(' | ')
+
+async function remembered(): Promise<Remembered> {
+  try {
+    const parsed: unknown = JSON.parse((await readCache(cacheName)) ?? '{}')
+    return parsed !== null && typeof parsed === 'object' ? (parsed as Remembered) : {}
+  } catch {
+    return {}
+  }
+}
+
+/** Puts what earlier runs found on this adapter into `choices`. */
+export async function recallChoices(choices: Map<string, string>, adapter: AdapterDescription): Promise<void> {
+  for (const [key, variant] of Object.entries((await remembered())[nameOf(adapter)] ?? {}))
+    if (typeof variant === 'string') choices.set(key, variant)
 }
 
 /** Rounds of measurement; the candidates take turns within each, so that a neighbour's load meets all of them. */
