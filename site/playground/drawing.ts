@@ -11,7 +11,8 @@ export interface Run {
   readonly model: Named
 }
 
-export function drawing(engine: Engine) {
+/** `record`: whether runs have their run.json. */
+export function drawing(engine: Engine, { record = false } = {}) {
   const arms = shallowRef<readonly Arm[]>([])
   const run = shallowRef<Run | null>(null)
   const phase = ref<'idle' | 'loading' | 'drawing' | 'done' | 'stopped' | 'failed'>('idle')
@@ -43,7 +44,7 @@ export function drawing(engine: Engine) {
       const model = namedOf(engine.choice.value, client.info)
       const shown = arms.value
       const begun = performance.now()
-      for await (const coming of drawArms(client, { state, model, signal })) {
+      for await (const coming of drawArms(client, { state, model, record, signal })) {
         // The pictures of the run before stay until there are others.
         if (run.value?.state !== state) {
           run.value = { state, model }

@@ -1,13 +1,20 @@
 /** Where guidance pushed, as a picture: one colour, the more of it the further. */
 
 /**
- * RGBA of a heat map, [H * W * 4]: transparent where guidance did nothing, opaque at `most`. Orange is told from the
- * cells' pink and from both themes' grounds, also by people who do not see red.
+ * RGBA of a heat map, [H * W * 4]: transparent where guidance did nothing, opaque at `most`. Orange is told from grey
+ * and from both themes' grounds, also by people who do not see red. It grows with the root, so that the small pushes of
+ * the last steps are seen beside those of the first.
  */
 export function heatOf(push: Float32Array, most: number): Uint8ClampedArray<ArrayBuffer> {
   const out = new Uint8ClampedArray(4 * push.length)
-  push.forEach((value, i) => out.set([230, 120, 0, most > 0 ? (255 * value) / most : 0], 4 * i))
+  push.forEach((value, i) => out.set([255, 120, 0, most > 0 ? 255 * Math.sqrt(value / most) : 0], 4 * i))
   return out
+}
+
+/** Takes a picture's colours, so that those of the heat are the only ones: RGBA, in place. */
+export function greyed(pixels: Uint8ClampedArray): void {
+  for (let i = 0; i < pixels.length; i += 4)
+    pixels.fill(0.3 * pixels[i] + 0.59 * pixels[i + 1] + 0.11 * pixels[i + 2], i, i + 3)
 }
 
 /** The furthest that any picture of these was moved at any pixel. */

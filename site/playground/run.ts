@@ -30,24 +30,50 @@ export interface Arm {
   readonly most: number
   /** How often the device was lost, and the run went on. */
   readonly recovered: number
-  /** The run.json, once it is drawn. */
-  readonly record?: object | undefined
+  /** Its run.json, once it is drawn. */
+  readonly record: ClientStep['record']
 }
+
+/** An arm before its first step. */
+export const notBegun = (method: Method): Arm => ({
+  method,
+  frames: [],
+  done: 0,
+  total: 0,
+  scores: [],
+  most: 0,
+  recovered: 0,
+  record: undefined,
+})
 
 /** Most frames of an arm: of so many steps every one is kept, of more as many as share this evenly. */
 const mostFrames = 64
 /** Bytes of pictures that an arm keeps, of which two frames always are. */
 const mostBytes = 64 * 2 ** 20
 
+export interface RunOptions {
+  readonly state: State
+  readonly model: Named
+  /** Whether the last step of an arm has its run.json, for which the files of the model are read once more. */
+  readonly record?: boolean
+  readonly signal: AbortSignal
+}
+
 /** Draws; yields after every step of an arm, with all arms so far. */
 export async function* drawArms(
   client: Pick<TweedieClient, 'sample' | 'info'>,
-  { state, model, signal }: { readonly state: State; readonly model: Named; readonly signal: AbortSignal },
+  { state, model, record = false, signal }: RunOptions,
 ): AsyncGenerator<readonly Arm[], void, void> {
-  const nothing = { frames: [], done: 0, total: 0, scores: [], most: 0, recovered: 0 }
-  const arms: Arm[] = armsOf(state).map((method) => ({ method, ...nothing }))
+  const arms: Arm[] = armsOf(state).map(notBegun)
   const loops = arms.map(({ method }) =>
-    client.sample({ ...sampleOptionsOf(state, method, model), preview: true, pushes: true, scores: true, signal }),
+    client.sample({
+      ...sampleOptionsOf(state, method, model),
+      preview: true,
+      pushes: true,
+      scores: true,
+      record,
+      signal,
+    }),
   )
   const frame = 8 * state.number * client.info.imageSize ** 2
   const frames = Math.max(2, Math.min(mostFrames, Math.floor(mostBytes / frame)))
@@ -88,6 +114,7 @@ function after(arm: Arm, step: ClientStep, frames: number): Arm {
     scores,
     most: Math.max(arm.most, mostOf(pushes)),
     recovered,
+    record: step.record,
   }
 }
 
