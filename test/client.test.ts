@@ -34,6 +34,17 @@ test('URLs are sent as the page means them, those of hashes too', () => {
 })
 
 describe.runIf(chromium)('in Chromium', () => {
+  test("a page's memory is what its worker may take, which may not know what it runs on", async () => {
+    const found = await inPage((page) =>
+      page.evaluate(async () => {
+        Object.defineProperty(navigator, 'userAgent', { value: 'Mozilla/5.0 (Linux; Android 16)' })
+        Object.defineProperty(navigator, 'deviceMemory', { value: 0.05 })
+        return TweedieClient.load('bccd32', own).then(() => 'loaded', said)
+      }),
+    )
+    expect(found).toMatch(/^out-of-memory: .* 13 MiB are what it may take/)
+  })
+
   test('draws and scores what Tweedie draws and scores in Node, and shows it step by step', async () => {
     const found = await inPage((page) =>
       page.evaluate(async () => {

@@ -1,3 +1,4 @@
+import { memoryBudget } from '#platform'
 import { absolute } from '../tweedie/absolute.ts'
 import type { MinorityClassifierFile, Where } from '../tweedie/index.ts'
 import type { SentLoadOptions } from './messages.ts'
@@ -6,6 +7,8 @@ import type { SentLoadOptions } from './messages.ts'
 export function placed(options: SentLoadOptions): SentLoadOptions {
   const { weights, workerUrl, cache, classifier, minorityClassifier, distance } = options
   return {
+    // A worker cannot tell an iPad from a Macintosh.
+    memoryBudget: memoryBudget(),
     ...options,
     ...(weights !== undefined && { weights: absolute(weights) }),
     ...(workerUrl !== undefined && { workerUrl: absolute(workerUrl) }),
