@@ -11,12 +11,6 @@ export function heatOf(push: Float32Array, most: number): Uint8ClampedArray<Arra
   return out
 }
 
-/** Takes a picture's colours, so that those of the heat are the only ones: RGBA, in place. */
-export function greyed(pixels: Uint8ClampedArray): void {
-  for (let i = 0; i < pixels.length; i += 4)
-    pixels.fill(0.3 * pixels[i] + 0.59 * pixels[i + 1] + 0.11 * pixels[i + 2], i, i + 3)
-}
-
 /** The furthest that any picture of these was moved at any pixel. */
 export const mostOf = (pushes: readonly Float32Array[]): number =>
   pushes.reduce((most, push) => push.reduce((a, b) => Math.max(a, b), most), 0)
