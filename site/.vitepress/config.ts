@@ -44,6 +44,8 @@ export default defineConfig({
     sidebar,
   },
   markdown: {
+    // Red keywords of the usual theme have a contrast of 4.1 only.
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark' },
     config: (md) => {
       // A link to a file that is no page (examples/sample.js) leads to that file, which lies in the site, too.
       const open = md.renderer.rules.link_open!
