@@ -16,8 +16,10 @@ const folders = [
   // Not the site's node_modules: a link there leads back here, and `readdirSync` would follow it.
   ...['.vitepress', 'home', 'playground'].map((name) => join('site', name)),
 ]
-const sources = folders
-  .flatMap((folder) => readdirSync(join(root, folder), { recursive: true }).map((name) => join(folder, String(name))))
+const sources = [...folders.map((folder) => [folder, true] as const), ['site', false] as const]
+  .flatMap(([folder, recursive]) =>
+    readdirSync(join(root, folder), { recursive }).map((name) => join(folder, String(name))),
+  )
   .filter((path) => /\.(ts|js)$/.test(path) && !/node_modules|generated|fixtures|\.vitepress.cache/.test(path))
 
 /** Whether the character at `position` is part of a template or of a regular expression. */

@@ -47,12 +47,14 @@ export default defineConfig({
     // Red keywords of the usual theme have a contrast of 4.1 only.
     theme: { light: 'github-light-high-contrast', dark: 'github-dark' },
     config: (md) => {
-      // A link to a file that is no page (examples/sample.js) leads to that file, which lies in the site, too.
       const open = md.renderer.rules.link_open!
       md.renderer.rules.link_open = (tokens, at, options, env, self) => {
-        const href = tokens[at].attrGet('href')!
+        // A README is its folder's index here.
+        const href = tokens[at].attrGet('href')!.replace(/(^|\/)README\.md(?=#|$)/, '$1index.md')
+        tokens[at].attrSet('href', href)
         const page = (env as { realPath?: string; path: string }).realPath ?? (env as { path: string }).path
         const file = join(dirname(page), href)
+        // A link to a file that is no page (examples/sample.js) leads to that file, which lies in the site, too.
         if (/^\w+:|^[#/]|\.md(#|$)/.test(href) || !existsSync(file)) return open(tokens, at, options, env, self)
         linked.add(file)
         // The router takes what ends in .html for a page of its own.
