@@ -30,7 +30,7 @@ test('it is made without a warning, with a page for every entry', () => {
   expect(status, said).toBe(0)
   // The other entries are these with less in them: a backend, files on disk.
   const rooms = entries.filter((name) => !/\/(node|browser|webgpu|cpu)$/.test(name))
-  expect(rooms).toHaveLength(8)
+  expect(rooms).toHaveLength(9)
   for (const name of rooms) expect(existsSync(join(folder, `${name}.md`)), name).toBe(true)
   expect(readFileSync(join(folder, 'tweedie.md'), 'utf8')).toContain('A diffusion model that draws and scores')
 })
