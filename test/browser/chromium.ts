@@ -140,3 +140,11 @@ export async function hide(page: Page): Promise<{ show(): Promise<void> }> {
     },
   }
 }
+
+/** Ends the process that talks to the GPU, as a driver's failure does. Chromium starts another one. */
+export async function crashGpu(page: Page): Promise<void> {
+  const session = await page.context().browser()!.newBrowserCDPSession()
+  // It answers from the process that it ends.
+  await session.send('Browser.crashGpuProcess').catch(() => {})
+  await session.detach()
+}

@@ -1,0 +1,324 @@
+/**
+ * The playground of the built site, as a visitor uses it: what it draws is what Node draws, and whatever may go wrong
+ * in a browser is told in a sentence.
+ */
+import { execFile } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { unzipSync } from 'fflate'
+import type { Page } from 'playwright-core'
+import { afterAll, describe, expect, test } from 'vitest'
+import { chromium, crashGpu, hide, inChromium, type BrowserOptions, type Opened } from '../browser/chromium.ts'
+import { folder, isolation, serve } from '../browser/server.ts'
+import { builtSite } from '../browser/site.ts'
+import { decodeImage } from '../../src/data/index.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const scratch = mkdtempSync(join(tmpdir(), 'tweedie-playground-'))
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+const dist = await builtSite()
+const site = () => serve({ serve: folder(dist), headers: isolation })
+const patient = { timeout: 240_000 }
+
+/** The words of what is going on: the one status on the tab that is shown. */
+const status = (page: Page) => page.getByRole('tabpanel').getByRole('status').first()
+const button = (page: Page, name: string) => page.getByRole('button', { name, exact: true })
+const is = (page: Page, word: string | RegExp) =>
+  expect.poll(async () => (await status(page).textContent())?.trim(), patient).toMatch(word)
+
+/** What is told of in the tab that is shown. */
+const problems = async (page: Page): Promise<string> =>
+  (await page.getByRole('tabpanel').getByRole('alert').allInnerTexts()).join(' ')
+/** The pixels of all pictures of the run. */
+const pictures = (page: Page): Promise<string[]> =>
+  page
+    .getByRole('img', { name: /^Picture \d/ })
+    .evaluateAll((all) => all.map((canvas) => (canvas as HTMLCanvasElement).toDataURL()))
+/** Steps that are drawn so far. */
+const step = async (page: Page): Promise<number> =>
+  Number(
+    /(\d+) of/.exec(
+      (await page.getByRole('slider', { name: 'Step', exact: true }).getAttribute('aria-valuetext'))!,
+    )![1],
+  )
+
+/** A playground at this link, in a browser of its own. */
+async function at<Result>(
+  link: string,
+  use: (opened: Opened & { readonly origin: string }) => Promise<Result>,
+  options: BrowserOptions = { webgpu: false },
+): Promise<Result> {
+  await using served = await site()
+  return await inChromium(options, async (opened) => {
+    await opened.page.goto(`${served.origin}/playground.html${link}`)
+    return await use({ ...opened, origin: served.origin })
+  })
+}
+
+/** What a button gives to the visitor. */
+async function downloaded({ page, downloads }: Opened, name: string, file: string): Promise<Buffer> {
+  rmSync(join(downloads, file), { force: true })
+  await button(page, name).click()
+  let bytes = Buffer.alloc(0)
+  await expect
+    .poll(() => {
+      const names = readdirSync(downloads)
+      if (names.includes(file) && names.every((name) => !name.endsWith('.crdownload')))
+        bytes = readFileSync(join(downloads, file))
+      return bytes.length
+    }, patient)
+    .toBeGreaterThan(0)
+  return bytes
+}
+
+/** All pictures and records of a finished run, by their names in the archive. */
+const archive = async (opened: Opened): Promise<Record<string, Uint8Array>> =>
+  unzipSync(await downloaded(opened, 'All as .zip', 'tweedie.zip'))
+
+describe.runIf(chromium)('the playground', () => {
+  test.each(['cpu', 'webgpu'])('draws by %s what Node draws from its run.json, to 1/255', async (backend) => {
+    const link = `#number=2&respacing=20&seed=7&a=self-guided&b=minority-guided&backend=${backend}`
+    const files = await at(
+      link,
+      async (opened) => {
+        await is(opened.page, 'Done')
+        return await archive(opened)
+      },
+      { webgpu: true },
+    )
+    const methods = ['self-guided', 'minority-guided']
+    expect(Object.keys(files).sort()).toEqual(
+      methods
+        .flatMap((method) => ['run.json', 'sample-0000.png', 'sample-0001.png'].map((name) => `${method}/${name}`))
+        .sort(),
+    )
+    for (const method of methods) {
+      const drawn = join(scratch, backend, method)
+      mkdirSync(drawn, { recursive: true })
+      writeFileSync(join(drawn, 'run.json'), files[`${method}/run.json`])
+      const out = join(drawn, 'again')
+      const replay = ['bin/tweedie.js', 'replay', join(drawn, 'run.json'), '--backend', 'cpu', '--out', out]
+      await promisify(execFile)(process.execPath, replay, { cwd: root })
+      for (const name of ['sample-0000.png', 'sample-0001.png']) {
+        const [page, node] = [files[`${method}/${name}`], readFileSync(join(out, name))].map((png) =>
+          decodeImage(png, name),
+        )
+        expect(page.data).toHaveLength(32 * 32 * 3)
+        const most = Math.max(...page.data.map((value, i) => Math.abs(value - node.data[i])))
+        expect(most, `${method}/${name}`).toBeLessThanOrEqual(1)
+      }
+    }
+  })
+
+  test('a link restores all that was set, and draws it', async () => {
+    const link = '#seed=11&number=1&respacing=5&boost=3&skip=1&a=ddim&b=boost-and-skip&backend=cpu'
+    await at(link, async ({ page, context, origin }) => {
+      const set = { 'Method above': 'ddim', 'Method below': 'boost-and-skip', Seed: '11', Steps: '5', Pictures: '1' }
+      for (const [label, value] of Object.entries({ ...set, Boost: '3', 'Skipped steps': '1', 'Computes on': 'cpu' }))
+        expect(await page.getByRole('tabpanel').getByLabel(label, { exact: true }).inputValue(), label).toBe(value)
+      await is(page, 'Done')
+      const drawn = await pictures(page)
+      expect(new Set(drawn).size).toBe(2)
+
+      await page.getByLabel('Seed', { exact: true }).fill('12')
+      await page.keyboard.press('Tab')
+      await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin })
+      await button(page, 'Copy link').click()
+      const copied = await page.evaluate(() => navigator.clipboard.readText())
+      expect(copied).toContain('seed=12')
+      const friend = await context.newPage()
+      await friend.goto(copied.replace('seed=12', 'seed=11'))
+      await is(friend, 'Done')
+      expect(await pictures(friend)).toEqual(drawn)
+    })
+  })
+
+  test('a link that says nonsense is told of, and nothing is drawn', async () => {
+    await at('#seed=minus&method=best', async ({ page }) => {
+      await expect.poll(() => problems(page)).toMatch(/seed is "minus".*"method", which the playground does not know/)
+      expect((await status(page).textContent())?.trim()).toBe('')
+    })
+  })
+
+  test('stops within a step, again and again, and keeps nothing of what was stopped', async () => {
+    await at('#number=2&respacing=250&backend=cpu', async ({ page }) => {
+      // It waits for a garbage collection, which comes within a minute.
+      const used = (): Promise<number> =>
+        page.evaluate(async () => {
+          type Measures = { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> }
+          return (await (performance as unknown as Measures).measureUserAgentSpecificMemory()).bytes
+        })
+      const stopInMidRun = async (): Promise<void> => {
+        await expect.poll(() => step(page), patient).toBeGreaterThan(2)
+        await button(page, 'Stop').click()
+        await is(page, 'Stopped')
+      }
+      await stopInMidRun()
+      const before = await used()
+      for (let run = 0; run < 5; run++) {
+        await button(page, 'Draw').click()
+        await is(page, 'Drawing')
+        await stopInMidRun()
+      }
+      // What a run holds, its weights alone, is 10.7 MB; of the page's own 3 to 4 some grow as code is compiled.
+      expect((await used()) - before).toBeLessThan(4e6)
+    })
+  })
+
+  test('takes a good file, dropped or opened, and says of a bad one and of a foreign one what it is', async () => {
+    const model = readFileSync(join(root, 'weights/bccd32-adm.safetensors'))
+    await at('#number=1&respacing=2&b=none&backend=cpu', async ({ page }) => {
+      await is(page, 'Done')
+      const open = (name: string, buffer: Buffer) =>
+        page.getByLabel('Model file').setInputFiles({ name, mimeType: 'application/octet-stream', buffer })
+      const fails = async (name: string, buffer: Buffer, said: RegExp): Promise<void> => {
+        await open(name, buffer)
+        await button(page, 'Draw').click()
+        await is(page, 'It did not work')
+        const told = await problems(page)
+        expect(told).toMatch(said)
+        expect(told, 'a sentence').toMatch(/^[A-Z\w].*[.:)]/s)
+      }
+      await fails('cut.safetensors', model.subarray(0, 3_000_000), /cut\.safetensors/)
+      await fails('notes.pt', Buffer.from('not a model at all'), /notes\.pt/)
+      await fails('page.safetensors', Buffer.from('<!doctype html><title>404</title>'), /page\.safetensors/)
+      const classifier = readFileSync(join(root, 'weights/bccd32-minority.safetensors'))
+      await fails('classifier.safetensors', classifier, /classifier/)
+
+      await open('mine.safetensors', model)
+      await button(page, 'Draw').click()
+      await is(page, 'Done')
+      const opened = await pictures(page)
+      expect(await page.evaluate(() => decodeURIComponent(location.hash))).toContain('model=mine.safetensors')
+
+      await page.evaluate(async () => {
+        const transfer = new DataTransfer()
+        const bytes = await (await fetch('/weights/bccd32-adm.safetensors')).arrayBuffer()
+        transfer.items.add(new File([bytes], 'dropped.safetensors'))
+        dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+      })
+      await expect.poll(() => page.evaluate(() => location.hash)).toContain('model=dropped.safetensors')
+      await button(page, 'Draw').click()
+      await is(page, 'Done')
+      expect(await pictures(page)).toEqual(opened)
+    })
+  })
+
+  test('scores pictures that are opened, the rarest first, and tells of a file that is none', async () => {
+    await at('#number=2&respacing=10&backend=cpu', async (opened) => {
+      const { page } = opened
+      await is(page, 'Done')
+      const files = Object.entries(await archive(opened)).filter(([name]) => name.endsWith('.png'))
+      await page.getByRole('tab', { name: 'Score' }).click()
+      await page.getByLabel('Pictures', { exact: true }).setInputFiles([
+        ...files.map(([name, bytes]) => ({
+          name: name.replace('/', '-'),
+          mimeType: 'image/png',
+          buffer: Buffer.from(bytes),
+        })),
+        { name: 'torn.png', mimeType: 'image/png', buffer: Buffer.from(files[0][1]).subarray(0, 200) },
+      ])
+      await is(page, 'Scored 4 of 5')
+      expect(await problems(page)).toContain('torn.png')
+      const rows = page.getByRole('list', { name: 'Pictures, the rarest first' }).getByRole('listitem')
+      const scores = (await rows.allInnerTexts()).map((text) => Number(/\d+\.\d\d/.exec(text)![0]))
+      expect(scores).toHaveLength(4)
+      expect(scores).toEqual([...scores].sort((a, b) => b - a))
+    })
+  })
+
+  test('draws on behind another tab', async () => {
+    await at('#number=1&respacing=30&backend=cpu', async ({ page }) => {
+      await expect.poll(() => step(page), patient).toBeGreaterThan(1)
+      const hidden = await hide(page)
+      expect((await status(page).textContent())?.trim()).toBe('Drawing')
+      await is(page, 'Done')
+      const behind = await pictures(page)
+      await hidden.show()
+      await button(page, 'Draw').click()
+      await is(page, 'Drawing')
+      await is(page, 'Done')
+      expect(await pictures(page)).toEqual(behind)
+    })
+  })
+
+  test('draws in two tabs at once what it draws in one', async () => {
+    await at('#number=2&respacing=10&backend=cpu', async ({ page, context, origin }) => {
+      const other = await context.newPage()
+      await other.goto(`${origin}/playground.html#number=2&respacing=10&seed=1&backend=cpu`)
+      await Promise.all([is(page, 'Done'), is(other, 'Done')])
+      const [first, second] = [await pictures(page), await pictures(other)]
+      expect(first).not.toEqual(second)
+      await other.close()
+      await page.getByLabel('Seed', { exact: true }).fill('1')
+      await button(page, 'Draw').click()
+      await is(page, 'Drawing')
+      await is(page, 'Done')
+      expect(await pictures(page)).toEqual(second)
+    })
+  })
+
+  test('goes on where the GPU was lost, and says so', async () => {
+    const options = { webgpu: true } as const
+    await at(
+      '#number=1&respacing=20&b=none&backend=webgpu',
+      async ({ page }) => {
+        await expect.poll(() => step(page), patient).toBeGreaterThan(2)
+        await crashGpu(page)
+        await is(page, 'Done')
+        expect(await page.getByRole('tabpanel').textContent()).toContain('The GPU was lost once')
+        const resumed = await pictures(page)
+        await button(page, 'Draw').click()
+        await is(page, 'Drawing')
+        await is(page, 'Done')
+        expect(await page.getByRole('tabpanel').textContent()).not.toContain('The GPU was lost')
+        expect(await pictures(page)).toEqual(resumed)
+      },
+      options,
+    )
+  })
+
+  test('is used by the keyboard alone', async () => {
+    await at('#number=1&respacing=3&b=none&backend=cpu', async (opened) => {
+      const { page, downloads } = opened
+      await is(page, 'Done')
+      /** Presses Tab until this control has the focus, which is to be seen. */
+      const reach = async (role: Parameters<Page['getByRole']>[0], name: string): Promise<void> => {
+        const wanted = await page.getByRole(role, { name, exact: true }).first().elementHandle()
+        for (let presses = 0; presses < 80; presses++) {
+          await page.keyboard.press('Tab')
+          if (await wanted!.evaluate((element) => element === document.activeElement)) return
+        }
+        throw new Error(`Tab does not reach the ${role} "${name}"`)
+      }
+      await reach('tab', 'Draw')
+      await page.keyboard.press('ArrowRight')
+      expect(await page.getByRole('tab', { name: 'Score' }).getAttribute('aria-selected')).toBe('true')
+      await page.keyboard.press('ArrowLeft')
+      await reach('slider', 'Steps')
+      await page.keyboard.press('ArrowRight')
+      expect(await page.evaluate(() => location.hash)).toContain('respacing=4')
+      await reach('slider', 'Step')
+      await page.keyboard.press('ArrowLeft')
+      await expect
+        .poll(() => page.getByRole('slider', { name: 'Step', exact: true }).getAttribute('aria-valuetext'))
+        .toBe('Step 2 of 3')
+      await page.keyboard.press('ArrowRight')
+      await reach('button', 'Save picture 1, Plain, as PNG')
+      await page.keyboard.press('Enter')
+      await expect.poll(() => readdirSync(downloads)).toContain('plain-0.png')
+      await reach('slider', 'Steps')
+      await page.keyboard.press('End')
+      await reach('button', 'Draw')
+      await page.keyboard.press('Enter')
+      await expect.poll(() => step(page), patient).toBeGreaterThan(3)
+      await reach('button', 'Stop')
+      await page.keyboard.press('Space')
+      await is(page, 'Stopped')
+    })
+  })
+})

@@ -1,0 +1,60 @@
+/** Every page of the built site, looked at by axe in light and in dark: nothing serious, nothing critical. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { AxeResults } from 'axe-core'
+import type { Page } from 'playwright-core'
+import { describe, expect, test } from 'vitest'
+import { chromium, inChromium } from '../browser/chromium.ts'
+import { folder, isolation, serve } from '../browser/server.ts'
+import { builtSite } from '../browser/site.ts'
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const dist = await builtSite()
+/** The examples are files of the package, and the bundles none. */
+const pages = readdirSync(dist, { recursive: true })
+  .map(String)
+  .filter((name) => name.endsWith('.html') && !name.startsWith('examples/'))
+  .sort()
+
+/** What axe holds for serious or critical, each with the first place where it is. */
+async function faults(page: Page): Promise<string[]> {
+  await page.evaluate(axe)
+  const { violations } = await page.evaluate(() =>
+    (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
+  )
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.length} times, ${nodes[0].html.slice(0, 160)}`)
+}
+
+describe.runIf(chromium)('axe finds nothing serious', () => {
+  test.each(['light', 'dark'] as const)('on any page, %s', async (colorScheme) => {
+    await using served = await serve({ serve: folder(dist), headers: isolation })
+    await inChromium({ webgpu: false, colorScheme }, async ({ page }) => {
+      const found: Record<string, string[]> = {}
+      for (const name of pages) {
+        await page.goto(`${served.origin}/${name}`)
+        const all = await faults(page)
+        if (all.length > 0) found[name] = all
+      }
+      expect(found).toEqual({})
+    })
+  })
+
+  test.each(['light', 'dark'] as const)(
+    'in the playground on a phone, while it draws and after, %s',
+    async (colorScheme) => {
+      await using served = await serve({ serve: folder(dist), headers: isolation })
+      await inChromium({ webgpu: false, viewport: 'phone', colorScheme }, async ({ page }) => {
+        await page.goto(`${served.origin}/playground.html#number=2&respacing=4&backend=cpu`)
+        await expect.poll(() => page.getByRole('tabpanel').getByRole('status').first().textContent()).toBe('Drawing')
+        expect(await faults(page)).toEqual([])
+        const done = () => page.getByRole('tabpanel').getByRole('status').first().textContent()
+        await expect.poll(done, { timeout: 120_000 }).toBe('Done')
+        expect(await faults(page)).toEqual([])
+        await page.getByRole('tab', { name: 'Score' }).click()
+        expect(await faults(page)).toEqual([])
+      })
+    },
+  )
+})
