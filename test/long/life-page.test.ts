@@ -40,6 +40,7 @@ declare const on: {
 
 const program = `
 import { Tweedie } from '/tweedie/dist/browser/tweedie.min.js'
+import { TweedieClient } from '/tweedie/dist/browser/client.min.js'
 globalThis.on = {
   async abort(options) {
     const controller = new AbortController()
@@ -47,10 +48,10 @@ globalThis.on = {
     const error = await on.draw({ ...options, signal: controller.signal }).catch((error) => error)
     if (error !== 'enough') throw error
   },
-  async load(options) {
+  async load({ client = false, ...options }) {
     on.model?.dispose()
     const [model, files] = on.files ?? ['bccd32', { weights: '/tweedie/weights/' }]
-    on.model = await Tweedie.load(model, { ...files, batch: 2, ...options })
+    on.model = await (client ? TweedieClient : Tweedie).load(model, { ...files, batch: 2, ...options })
   },
   async keepFiles() {
     const get = async (name) => (await fetch('/tweedie/weights/bccd32-' + name + '.safetensors')).arrayBuffer()
@@ -103,7 +104,7 @@ async function begin(page: Page, options: TweedieSampleOptions): Promise<void> {
 const end = (page: Page): Promise<Drawn> => page.evaluate(() => on.drawn)
 
 /** What `page.evaluate` can send. */
-type Sent = Pick<TweedieOptions, 'backend' | 'threads' | 'simd'>
+type Sent = Pick<TweedieOptions, 'backend' | 'threads' | 'simd'> & { readonly client?: boolean }
 
 const backends: Sent[] = [{ backend: 'cpu', threads: 2, simd: 'plain' }, { backend: 'webgpu' }]
 /** On SwiftShader a guided step takes seconds. */
@@ -124,11 +125,14 @@ async function processes(browser: CDPSession): Promise<{ renderer: number; GPU: 
 }
 
 describe.runIf(chromium)('a page', () => {
-  test('whose GPU process dies goes on where it was', async () => {
+  test.each([
+    ['itself', {}],
+    ['by a client in a worker', { client: true }],
+  ])('that draws %s and whose GPU process dies goes on where it was', async (_, client) => {
     await using served = await site()
     await inChromium({}, async ({ page, context }) => {
       const browser = await context.browser()!.newBrowserCDPSession()
-      await open(page, served, { backend: 'webgpu' })
+      await open(page, served, { backend: 'webgpu', ...client })
       const settings = settingsOf({ backend: 'webgpu' })
       const undisturbed = await draw(page, settings)
       expect(undisturbed.recovered).toBe(0)
