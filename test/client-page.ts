@@ -28,14 +28,19 @@ const said = (error) => error instanceof module.TweedieError ? error.code + ': '
 Object.assign(globalThis, module, { pixels, said, own: { weights: 'weights/', backend: 'cpu', simd: 'plain' } })
 </script>`
 
+const pages: Readonly<Record<string, string>> = {
+  '/': html,
+  '/throws.js': 'throw new Error("from the script")',
+  '/old.js': 'postMessage({ version: "0.0.1" })',
+}
+
 /** What `use` makes of a page that is served the package; `headers` of all it is served, beside isolation. */
 export async function inPage<Result>(
   use: (page: Page, errors: string[]) => Promise<Result>,
   headers: Headers | ((path: string) => Headers) = {},
 ): Promise<Result> {
   await using served = await serve({
-    serve: (path) =>
-      path === '/' ? html : path === '/throws.js' ? 'throw new Error("from the script")' : installed(path),
+    serve: (path) => pages[path] ?? installed(path),
     headers: (path) => ({ ...isolation, ...(typeof headers === 'function' ? headers(path) : headers) }),
   })
   return await inChromium({}, async ({ page, errors }) => {

@@ -315,7 +315,7 @@ describe.runIf(chromium)('in Chromium', () => {
   test('a worker that does not start says what to look at', async () => {
     const found = await inPage(async (page, errors) => {
       const messages = await page.evaluate(async () => {
-        const starts = ['/nothing.js', '/throws.js', 'https://elsewhere.example/worker.js']
+        const starts = ['/nothing.js', '/throws.js', '/old.js', 'https://elsewhere.example/worker.js']
         return Promise.all(
           starts.map((url) =>
             TweedieClient.load('bccd32', { ...own, createWorker: () => new Worker(url, { type: 'module' }) }).then(
@@ -328,7 +328,12 @@ describe.runIf(chromium)('in Chromium', () => {
       errors.splice(0)
       return messages
     })
-    for (const [i, why] of [/does not say why/, /from the script/, /origin|elsewhere/i].entries()) {
+    for (const [i, why] of [
+      /does not say why/,
+      /from the script/,
+      /it is of version 0\.0\.1/,
+      /origin|elsewhere/i,
+    ].entries()) {
       expect(found[i]).toMatch(/^worker-unavailable: The worker of TweedieClient does not start/)
       expect(found[i]).toMatch(why)
     }

@@ -1,10 +1,17 @@
 import { wrap } from 'comlink'
 import { TweedieError } from '../errors.ts'
+import { version } from '../version.ts'
 import type { Pipeline } from './messages.ts'
+
+/** What the worker's program says first. */
+interface Greeting {
+  readonly version: string
+}
 
 /** A worker with a {@link Pipeline} in it, whose end everyone who waits for it hears of. */
 export class PipelineWorker {
   readonly #worker: Worker
+  readonly #greeting: Promise<Greeting>
   readonly #pipeline: Pipeline
   readonly #waiting = new Set<(error: unknown) => void>()
   readonly #ended = new AbortController()
@@ -16,6 +23,9 @@ export class PipelineWorker {
     } catch (cause) {
       throw notStarted(cause instanceof Error ? cause.message : String(cause), cause)
     }
+    this.#greeting = new Promise((resolve) =>
+      this.#worker.addEventListener('message', ({ data }) => resolve(data as Greeting), { once: true }),
+    )
     this.#pipeline = wrap(this.#worker) as unknown as Pipeline
   }
 
@@ -25,6 +35,9 @@ export class PipelineWorker {
     // A script that is not there, or not allowed, says nothing more.
     worker.onerror = ({ message }) => this.end(notStarted(message || 'the browser does not say why'))
     worker.onmessageerror = () => this.end(died('a message of it could not be read'))
+    const { version: other } = await this.call(() => this.#greeting)
+    // A copy of the script that was left behind by an update.
+    if (other !== version) this.end(notStarted(`it is of version ${other}, and the client of ${version}`))
     const lock = `tweedie-${Date.now()}-${Math.random()}`
     await this.call((pipeline) => pipeline.hold(lock))
     worker.onerror = ({ message }) => this.end(died(message || 'the browser does not say why'))

@@ -1,6 +1,7 @@
 /**
- * The CPU backend in Firefox and WebKit, as Debian has them, on the page of the examples: it loads, draws, stops, and
- * draws again after a reload, with threads where the page is isolated and without.
+ * The CPU backend in Firefox and WebKit, as Debian has them, on the pages of the examples, in the page itself and in a
+ * client's worker: it loads, draws, stops, and draws again after a reload, with threads where the page is isolated and
+ * without.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -29,18 +30,23 @@ async function draw(browser: OtherBrowser, steps: number): Promise<void> {
   await browser.evaluate("document.getElementById('draw').click()")
 }
 
-/** The number of different values in each picture. */
+/** The number of different values in each picture, whatever kind of context shows it. */
 const colours = (browser: OtherBrowser): Promise<number[]> =>
-  browser.evaluate(
-    "[...document.querySelectorAll('canvas')].map((canvas) => " +
-      "new Set(canvas.getContext('2d').getImageData(0, 0, 32, 32).data).size)",
-  )
+  browser.evaluate(`[...document.querySelectorAll('canvas')].map((canvas) => {
+    const context = document.createElement('canvas').getContext('2d')
+    context.drawImage(canvas, 0, 0)
+    return new Set(context.getImageData(0, 0, 32, 32).data).size
+  })`)
 
 describe.each(Object.entries(others))('%s', (name, open) => {
-  test.runIf(open).each([true, false])('isolated: %s', async (isolated) => {
+  test.runIf(open).each([
+    ['page', true],
+    ['page', false],
+    ['client', true],
+  ])('%s.html, isolated: %s', async (example, isolated) => {
     await using served = await site(isolated ? isolation : {})
     await using browser = await open!()
-    await browser.goto(`${served.origin}/examples/page.html`)
+    await browser.goto(`${served.origin}/examples/${example}.html`)
     expect(await browser.evaluate('crossOriginIsolated')).toBe(isolated)
 
     await browser.evaluate(
