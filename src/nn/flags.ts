@@ -199,7 +199,7 @@ export function configOfFlags(flags: string | readonly string[], options: FlagsO
 }
 
 /** The network and the process of flags, once it is known whose they are: `describeModel` asks it with the tensors. */
-export type FlagsReader = (shapes: Shapes) => FlagsConfig
+export type FlagsReader = (shapes: ReadonlyMap<string, readonly number[]>) => FlagsConfig
 
 /**
  * Flags for `describeModel`, of the form that {@link configOfFlags} takes. Tensors say what flags leave open.
