@@ -24,6 +24,7 @@ test('URLs are sent as the page means them, those of hashes too', () => {
   try {
     const options = { weights: '/weights', cache: { 'faces.safetensors': 'abc' }, classifier: { file: 'c.pt' } }
     expect(placed(options)).toEqual({
+      memoryBudget: Infinity,
       weights: 'https://page.test/weights',
       cache: { 'https://page.test/cells/faces.safetensors': 'abc' },
       classifier: { file: 'https://page.test/cells/c.pt' },

@@ -94,6 +94,8 @@ export interface Pipeline {
     onProgress: OnProgress | null,
   ): Promise<Answer<ClientScores>>
   stats(): Promise<Answer<BackendStats>>
+  /** Tells that the page goes, or is back. */
+  page(event: 'pagehide' | 'pageshow'): Promise<void>
   /** Ends a job, and answers when all it took is freed. */
   stop(job: number): Promise<void>
 }

@@ -45,6 +45,11 @@ export class PipelineWorker {
     const { signal } = this.#ended
     const { locks } = globalThis.navigator as Partial<Navigator>
     locks?.request(lock, { signal }, () => this.end(died('the browser ended it'))).catch(() => {})
+    // A page in the browser's back/forward cache has its worker there, too, which is not told.
+    for (const event of ['pagehide', 'pageshow'] as const) {
+      const tell = (): void => void this.call((pipeline) => pipeline.page(event)).catch(() => {})
+      globalThis.addEventListener?.(event, tell, { signal })
+    }
   }
 
   /** What the worker answers; rejects when it ends before that. */

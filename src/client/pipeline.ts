@@ -95,6 +95,10 @@ export class WorkerPipeline implements Pipeline {
     this.#forget(job)
   }
 
+  async page(event: 'pagehide' | 'pageshow'): Promise<void> {
+    dispatchEvent(new Event(event))
+  }
+
   async stats(): Promise<Answer<BackendStats>> {
     return answerOf(null, async () => ({ ...this.#loaded('stats').device.stats }))
   }

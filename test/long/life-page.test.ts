@@ -173,6 +173,22 @@ describe.runIf(chromium)('a page', () => {
     })
   })
 
+  test('whose client draws is left, and draws on when one comes back', async () => {
+    await using served = await site()
+    await inChromium({}, async ({ page }) => {
+      const options = { ...backends[0], client: true }
+      await open(page, served, options)
+      const undisturbed = await draw(page, settingsOf(options))
+      await begin(page, settingsOf(options))
+      await page.evaluate(() => addEventListener('pageshow', ({ persisted }) => (on.restored = persisted)))
+      await page.goto(`${served.origin}/elsewhere`)
+      await seconds(2)
+      await page.goBack({ waitUntil: 'commit' })
+      await page.waitForFunction(() => on.restored)
+      expect(await end(page)).toEqual({ ...undisturbed, recovered: 1 })
+    })
+  })
+
   test.each(backends)('on $backend that is left holds no device, and draws on when one comes back', async (options) => {
     await using served = await site()
     await inChromium({}, async ({ page }) => {
