@@ -28,6 +28,8 @@ export interface CacheOptions {
 /** Makes a file whole that this tab has locked. */
 export async function complete(id: string, url: string, options: CacheOptions): Promise<Entry> {
   const known = await readEntry(id)
+  // In a private window of WebKit a reload takes what a cache holds, but leaves the cache, which then finds nothing.
+  if (!known) await remove(id)
   if (!known?.complete) return download(id, url, options, known)
   if (options.sha256 !== undefined) return known
   const response = await ask(url, request(options)).catch((error: unknown) => {

@@ -108,8 +108,8 @@ export const storePiece = (id: string, entry: Entry, bytes: Uint8Array<ArrayBuff
 export const storeEntry = (id: string, entry: Entry): Promise<void> => store(id, entry, entryKey, JSON.stringify(entry))
 
 async function store(id: string, entry: Entry, key: string, body: BodyInit): Promise<void> {
-  const stored = caches.open(prefix + id).then((cache) => cache.put(key, new Response(body)))
-  await stored.catch(async (cause: unknown) => {
+  const storing = caches.open(prefix + id).then((cache) => cache.put(key, new Response(body)))
+  await storing.catch(async (cause: unknown) => {
     if ((cause as { name?: unknown } | undefined)?.name === 'QuotaExceededError')
       await refuseRoom(id, entry, entry.pieces.length * piece, cause)
     await remove(id)

@@ -1,6 +1,6 @@
 /**
  * Files that a browser keeps, in Chromium: what a second visit asks for, and what damage, a closed tab, a second tab, a
- * full disk and an abort leave.
+ * full disk and an abort leave. What differs between browsers also in Firefox and WebKit.
  */
 import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -10,6 +10,7 @@ import { build } from 'esbuild'
 import type { Page } from 'playwright-core'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { chromium, inChromium, type Opened } from '../browser/chromium.ts'
+import { others } from '../browser/others.ts'
 import { bccd32, shippedHashes } from '../../src/tweedie/shipped.ts'
 import { fileServer, type FileServer } from '../file-server.ts'
 import { packed } from '../packed.ts'
@@ -333,6 +334,36 @@ describe.runIf(chromium)('a file that a browser keeps', () => {
     }
   })
 
+  test('lies on another origin, which says little of it', () =>
+    inPage(async (page) => {
+      // 127.0.0.1 and localhost are two origins. Hidden: ETag, Content-Range and Content-Encoding.
+      const there = `${server.origin.replace('127.0.0.1', 'localhost')}/w`
+      server.behaviour.headers = { 'access-control-allow-origin': '*' }
+      server.behaviour.gzip = true
+      const read = (stopAt = Infinity) =>
+        page.evaluate(
+          async ([url, sha256, stopAt]) => {
+            const stop = new AbortController()
+            const onProgress = (done: number) => done >= stopAt && stop.abort(new Error('enough'))
+            try {
+              const source = await io.cachedSource(url, { sha256, signal: stop.signal, onProgress })
+              return [source.size, (await source.read(source.size - 1, 1))[0]]
+            } catch (error) {
+              return (error as Error).message
+            }
+          },
+          [there, sha256, stopAt] as const,
+        )
+      expect(await read()).toEqual([bytes.length, bytes.at(-1)])
+      await page.evaluate(() => io.deleteCached())
+      server.behaviour.gzip = false
+      server.requests.length = 0
+      expect(await read(9 * MiB)).toBe('enough')
+      expect(await read()).toEqual([bytes.length, bytes.at(-1)])
+      // It cannot be told where the rest begins, so it comes from the start.
+      expect(server.requests).toEqual(['/w', `/w bytes=${8 * MiB}-`, '/w'])
+    }))
+
   test('is not a page of HTML', () =>
     inPage(async (page) => {
       server.files.set('/w', Buffer.from('<!doctype html><title>My app</title>'))
@@ -354,4 +385,42 @@ describe.runIf(chromium)('a file that a browser keeps', () => {
       expect(await files(page)).toEqual([])
       expect(await page.evaluate(() => io.persistCache())).toBe(false)
     }))
+})
+
+describe.each(Object.entries(others))('%s', (name, launch) => {
+  test.runIf(launch)('keeps a file, notices its damage, and goes on with an unfinished one', async () => {
+    await using browser = await launch!()
+    await browser.goto(server.origin)
+    await expect.poll(() => browser.evaluate('"io" in globalThis')).toBe(true)
+    const read = (path: string, at: number) =>
+      browser.evaluate(`io.cachedSource('${path}', { sha256: '${sha256}' })
+        .then(async (source) => [source.size, (await source.read(${at}, 1))[0], source.note])`)
+    const there = [bytes.length, bytes[5 * MiB], null]
+    expect(await read('/w', 5 * MiB)).toEqual(there)
+    await browser.reload()
+    await expect.poll(() => browser.evaluate('"io" in globalThis')).toBe(true)
+    expect(await read('/w', 5 * MiB)).toEqual(there)
+    const inWorker = `new Promise((resolve) => {
+      const worker = new Worker('/io.js', { type: 'module' })
+      worker.onmessage = ({ data }) => resolve(data)
+      worker.postMessage(['/w', { sha256: '${sha256}' }])
+    })`
+    expect(await browser.evaluate(inWorker)).toEqual([bytes.length, 1, null, true])
+    // WebKit's driver opens private windows, which keep nothing over a reload (microsoft/playwright#41618).
+    expect(server.requests).toEqual(name === 'WebKit' ? ['/w', '/w'] : ['/w'])
+    server.requests.length = 0
+    await browser.evaluate(`caches.open('tweedie-files-1-${sha256}').then((cache) =>
+      cache.put('https://tweedie.invalid/1', new Response('damaged')))`)
+    expect(await read('/w', 5 * MiB)).toEqual(there)
+    expect(server.requests).toEqual(['/w'])
+    const aborted = await browser.evaluate(`(() => {
+      const stop = new AbortController()
+      const onProgress = (done) => done > ${8.5 * MiB} && stop.abort(new Error('enough'))
+      return io.cachedSource('/w?again', { signal: stop.signal, onProgress }).catch((error) => error.message)
+    })()`)
+    expect(aborted).toBe('enough')
+    expect(await browser.evaluate(`io.cachedSource('/w?again').then(({ size }) => size)`)).toBe(bytes.length)
+    expect(server.requests.slice(1)).toEqual(['/w', `/w bytes=${8 * MiB}-`])
+    expect(await browser.evaluate('io.deleteCached().then(() => caches.keys())')).toEqual([])
+  })
 })
