@@ -46,11 +46,14 @@ describe.runIf(chromium)('axe finds nothing serious', () => {
     async (colorScheme) => {
       await using served = await serve({ serve: folder(dist), headers: isolation })
       await inChromium({ webgpu: false, viewport: 'phone', colorScheme }, async ({ page }) => {
-        await page.goto(`${served.origin}/playground.html#number=2&respacing=4&backend=cpu`)
-        await expect.poll(() => page.getByRole('tabpanel').getByRole('status').first().textContent()).toBe('Drawing')
+        await page.goto(`${served.origin}/playground.html#number=2&respacing=10&backend=cpu`)
+        const is = (word: string) =>
+          expect
+            .poll(() => page.getByRole('tabpanel').getByRole('status').first().textContent(), { timeout: 120_000 })
+            .toBe(word)
+        await is('Drawing')
         expect(await faults(page)).toEqual([])
-        const done = () => page.getByRole('tabpanel').getByRole('status').first().textContent()
-        await expect.poll(done, { timeout: 120_000 }).toBe('Done')
+        await is('Done')
         expect(await faults(page)).toEqual([])
         await page.getByRole('tab', { name: 'Score' }).click()
         expect(await faults(page)).toEqual([])
