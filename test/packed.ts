@@ -24,10 +24,9 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { LockedError, takeLock, type Lock } from '../src/io/lock.node.ts'
+import { waitForLock } from './waiting.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const all = join(tmpdir(), `tweedie-packed-${process.getuid?.() ?? 'all'}`)
@@ -146,18 +145,6 @@ async function once(name: string, make: (folder: string) => Promise<void>): Prom
     return folder
   } finally {
     await lock.release()
-  }
-}
-
-/** A lock among tests, when it is free. */
-export async function waitForLock(path: string): Promise<Lock> {
-  for (;;) {
-    try {
-      return await takeLock(path, 'a test')
-    } catch (error) {
-      if (!(error instanceof LockedError)) throw error
-      await wait(100)
-    }
   }
 }
 

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chromium as driver, type BrowserContext, type Page } from 'playwright-core'
 import puppeteer from 'puppeteer-core'
-import { waitForLock } from '../packed.ts'
+import { waitForLock } from '../waiting.ts'
 
 /** Its program: the system's, else that of @sparticuz/chromium. Undefined where neither runs: CI fails there. */
 export const chromium =
