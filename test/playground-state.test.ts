@@ -1,7 +1,17 @@
 /** The playground's state in a link. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { backends, hashOf, methods, rangeNames, ranges, start, stateOf, type State } from '../site/playground/state.ts'
+import {
+  backends,
+  hashOf,
+  methods,
+  rangeNames,
+  ranges,
+  start,
+  stateOf,
+  within,
+  type State,
+} from '../site/playground/state.ts'
 
 const states: fc.Arbitrary<State> = fc.record({
   ...(Object.fromEntries(
@@ -40,7 +50,8 @@ describe('a link', () => {
     const { state, problems } = stateOf('#seed=-1&a=plian&steps=4&number=2&respacing=&minority-target=common')
     expect(state).toEqual({ ...start, number: 2 })
     expect(problems).toHaveLength(5)
-    expect(problems[1]).toContain('"plian"')
+    expect(problems[0]).toBe(`The link's seed is "-1": expected a whole number from 0 to 4294967295.`)
+    expect(problems[1]).toContain('"plian": expected plain, ddim,')
   })
 
   test('of anything at all is a state', () => {
@@ -52,4 +63,14 @@ describe('a link', () => {
       }),
     )
   })
+
+  test('that names what every object has is told that the playground does not know it', () => {
+    expect(stateOf('#constructor=1&__proto__=1').problems.join(' ')).toMatch(/"constructor", which.*"__proto__", which/)
+  })
+})
+
+test('a number that is typed becomes one that its slider can stand on', () => {
+  expect(['99', '-3', '2.6', '7'].map((text) => within(ranges.number, text))).toEqual([16, 1, 3, 7])
+  expect(['0.123', '9'].map((text) => within(ranges['minority-scale'], text))).toEqual([0.12, 8])
+  expect(['', ' ', 'e', 'Infinity'].map((text) => within(ranges.seed, text))).toEqual([null, null, null, null])
 })

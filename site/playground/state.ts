@@ -69,12 +69,32 @@ export const start: State = {
   backend: 'auto',
 }
 
+/** The number nearest to what was typed that the slider can stand on; null where no number was. */
+export function within({ least, most, step }: Range, text: string): number | null {
+  const number = Number(text)
+  if (text.trim() === '' || !Number.isFinite(number)) return null
+  const value = Math.min(most, Math.max(least, number))
+  return step < 1 ? Number(value.toFixed(2)) : Math.round(value)
+}
+
 /** Whether `text` is a number that the slider can stand on. */
 function readRange(name: RangeName, text: string): number | null {
   const { least, most, step } = ranges[name]
   const value = Number(text)
   const ok = text.trim() !== '' && value >= least && value <= most && (step < 1 || Number.isInteger(value))
   return ok ? value : null
+}
+
+/** What a link may say of each, in words. */
+function expected(name: keyof State): string {
+  if (Object.hasOwn(ranges, name)) {
+    const { least, most, step } = ranges[name as RangeName]
+    return `expected a ${step < 1 ? '' : 'whole '}number from ${least} to ${most}`
+  }
+  if (name === 'a') return `expected ${methods.join(', ')}`
+  if (name === 'b') return `expected ${methods.join(', ')}, none`
+  if (name === 'backend') return `expected ${backends.join(', ')}`
+  return name === 'model' ? 'expected bccd32, or the name of a file' : 'expected rarest, or the number of a level'
 }
 
 const oneOf =
@@ -91,7 +111,7 @@ const choices: { readonly [K in Exclude<keyof State, RangeName>]: (text: string)
 }
 
 const read = (name: string, text: string): State[keyof State] | null | undefined => {
-  if (name in ranges) return readRange(name as RangeName, text)
+  if (Object.hasOwn(ranges, name)) return readRange(name as RangeName, text)
   return Object.hasOwn(choices, name) ? choices[name as keyof typeof choices](text) : undefined
 }
 
@@ -102,7 +122,7 @@ export function stateOf(hash: string): { readonly state: State; readonly problem
   for (const [name, text] of new URLSearchParams(hash.replace(/^#/, ''))) {
     const value = read(name, text)
     if (value === undefined) problems.push(`The link has "${short(name)}", which the playground does not know.`)
-    else if (value === null) problems.push(`The link's ${name} is "${short(text)}", which is none: it stays as it was.`)
+    else if (value === null) problems.push(`The link's ${name} is "${short(text)}": ${expected(name as keyof State)}.`)
     else found[name] = value
   }
   return { state: { ...start, ...found }, problems }
