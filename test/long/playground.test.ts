@@ -214,7 +214,7 @@ describe.runIf(chromium)('the playground', () => {
       await is(page, 'Done')
       const files = Object.entries(await archive(opened)).filter(([name]) => name.endsWith('.png'))
       await page.getByRole('tab', { name: 'Score' }).click()
-      await page.getByLabel('Pictures', { exact: true }).setInputFiles([
+      await page.getByLabel('Pictures to score', { exact: true }).setInputFiles([
         ...files.map(([name, bytes]) => ({
           name: name.replace('/', '-'),
           mimeType: 'image/png',
@@ -228,6 +228,59 @@ describe.runIf(chromium)('the playground', () => {
       const scores = (await rows.allInnerTexts()).map((text) => Number(/\d+\.\d\d/.exec(text)![0]))
       expect(scores).toHaveLength(4)
       expect(scores).toEqual([...scores].sort((a, b) => b - a))
+    })
+  })
+
+  test('stops scoring where something is drawn, and takes the same file twice', async () => {
+    await at('#number=1&respacing=2&b=none&backend=cpu', async ({ page }) => {
+      await is(page, 'Done')
+      const cells = join(root, 'docs/forty-cells.png')
+      await page.getByRole('tab', { name: 'Score' }).click()
+      await page.getByLabel('Pictures to score', { exact: true }).setInputFiles(Array.from({ length: 40 }, () => cells))
+      await is(page, 'Scoring')
+      await page.getByRole('tab', { name: 'Draw' }).click()
+      for (let times = 0; times < 2; times++) {
+        await page.getByLabel('Model file').setInputFiles(join(root, 'weights/bccd32-adm.safetensors'))
+        await expect.poll(() => page.evaluate(() => location.hash)).toContain('model=bccd32-adm.safetensors')
+        await button(page, 'the shipped one again').click()
+        await expect.poll(() => page.evaluate(() => location.hash)).not.toContain('model=')
+      }
+      await page.getByRole('tab', { name: 'Score' }).click()
+      await is(page, 'Stopped')
+      expect(await problems(page)).toBe('')
+    })
+  })
+
+  test('puts right a number that it cannot take, and keeps the link whole while a slider is dragged', async () => {
+    await at('#number=1&respacing=2&b=none&backend=cpu', async ({ page }) => {
+      const type = async (label: string, text: string): Promise<string> => {
+        const field = page.getByRole('tabpanel').getByLabel(label, { exact: true })
+        await field.fill(text)
+        await field.blur()
+        return await field.inputValue()
+      }
+      expect(await type('Pictures, as a number', '99')).toBe('16')
+      expect(await type('Pictures, as a number', '200')).toBe('16')
+      expect(await type('Pictures, as a number', '')).toBe('16')
+      expect(await type('Seed', '-5')).toBe('0')
+      expect(await type('Seed', '')).toBe('0')
+      const changes = await page.evaluate(async () => {
+        let calls = 0
+        const replace = history.replaceState
+        history.replaceState = function (...args) {
+          calls++
+          replace.apply(this, args)
+        }
+        const slider = document.querySelector<HTMLInputElement>('input[type=range][max="250"]')!
+        for (let value = 3; value <= 103; value++) {
+          slider.value = String(value)
+          slider.dispatchEvent(new Event('input', { bubbles: true }))
+          await new Promise((resolve) => setTimeout(resolve, 10))
+        }
+        return calls
+      })
+      expect(changes).toBeLessThan(50)
+      await expect.poll(() => page.evaluate(() => location.hash)).toContain('respacing=103')
     })
   })
 
