@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import type { TweedieClient as Client } from '../src/client/index.ts'
-import { inChromium } from './browser/chromium.ts'
+import { inChromium, type BrowserOptions } from './browser/chromium.ts'
 import { folder, isolation, serve, type Headers } from './browser/server.ts'
 import { packed } from './packed.ts'
 
@@ -32,18 +32,20 @@ const pages: Readonly<Record<string, string>> = {
   '/': html,
   '/throws.js': 'throw new Error("from the script")',
   '/old.js': 'postMessage({ version: "0.0.1" })',
+  '/other.js': 'postMessage(null)',
 }
 
 /** What `use` makes of a page that is served the package; `headers` of all it is served, beside isolation. */
 export async function inPage<Result>(
   use: (page: Page, errors: string[]) => Promise<Result>,
   headers: Headers | ((path: string) => Headers) = {},
+  options: BrowserOptions = {},
 ): Promise<Result> {
   await using served = await serve({
     serve: (path) => pages[path] ?? installed(path),
     headers: (path) => ({ ...isolation, ...(typeof headers === 'function' ? headers(path) : headers) }),
   })
-  return await inChromium({}, async ({ page, errors }) => {
+  return await inChromium(options, async ({ page, errors }) => {
     await page.goto(served.origin)
     return use(page, errors)
   })

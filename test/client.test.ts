@@ -3,6 +3,9 @@
  * scores is what `Tweedie` draws in Node; what is stopped, left or disposed of leaves nothing; what goes wrong in the
  * worker, or with it, arrives as a TweedieError.
  */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
 import type { TweedieClient as Client } from '../src/client/index.ts'
 import { placed } from '../src/client/places.ts'
@@ -35,6 +38,31 @@ test('URLs are sent as the page means them, those of hashes too', () => {
 })
 
 describe.runIf(chromium)('in Chromium', () => {
+  test('draws where the browser stores nothing and has no locks', async () => {
+    const profile = mkdtempSync(join(tmpdir(), 'tweedie-profile-'))
+    mkdirSync(join(profile, 'Default'))
+    const blocked = { profile: { default_content_setting_values: { cookies: 2 } } }
+    writeFileSync(join(profile, 'Default/Preferences'), JSON.stringify(blocked))
+    try {
+      const found = await inPage(
+        (page) =>
+          page.evaluate(async () => {
+            const locks = await navigator.locks.request('any', () => 'has locks').catch(() => 'no locks')
+            const client = await TweedieClient.load('bccd32', { ...own, cache: true })
+            const last = []
+            for await (const { done, total } of client.sample({ number: 1, steps: 2 })) last.push(done, total)
+            client.dispose()
+            return { locks, last }
+          }),
+        {},
+        { profile },
+      )
+      expect(found).toEqual({ locks: 'no locks', last: [1, 2, 2, 2] })
+    } finally {
+      rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+    }
+  })
+
   test("a page's memory is what its worker may take, which may not know what it runs on", async () => {
     const found = await inPage((page) =>
       page.evaluate(async () => {
@@ -316,13 +344,11 @@ describe.runIf(chromium)('in Chromium', () => {
   test('a worker that does not start says what to look at', async () => {
     const found = await inPage(async (page, errors) => {
       const messages = await page.evaluate(async () => {
-        const starts = ['/nothing.js', '/throws.js', '/old.js', 'https://elsewhere.example/worker.js']
+        const starts = ['/nothing.js', '/throws.js', '/old.js', '/other.js', 'https://elsewhere.example/worker.js']
+        const created = starts.map((url) => () => new Worker(url, { type: 'module' }))
         return Promise.all(
-          starts.map((url) =>
-            TweedieClient.load('bccd32', { ...own, createWorker: () => new Worker(url, { type: 'module' }) }).then(
-              () => 'nothing',
-              said,
-            ),
+          [...created, () => undefined as unknown as Worker].map((createWorker) =>
+            TweedieClient.load('bccd32', { ...own, createWorker }).then(() => 'nothing', said),
           ),
         )
       })
@@ -333,7 +359,9 @@ describe.runIf(chromium)('in Chromium', () => {
       /does not say why/,
       /from the script/,
       /it is of version 0\.0\.1/,
+      /it is of version undefined/,
       /origin|elsewhere/i,
+      /createWorker gave undefined/,
     ].entries()) {
       expect(found[i]).toMatch(/^worker-unavailable: The worker of TweedieClient does not start/)
       expect(found[i]).toMatch(why)

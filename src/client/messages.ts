@@ -74,8 +74,8 @@ export type OnProgress = (done: number, total: number) => unknown
 
 /** What the worker does. A job is a number of the page's, by which it may be stopped. */
 export interface Pipeline {
-  /** Says that the worker is there, and holds a lock of the browser by this name until it is gone. */
-  hold(lock: string): Promise<void>
+  /** Holds a lock of the browser by this name until the worker is gone; false where it cannot. */
+  hold(lock: string): Promise<boolean>
   /** Replaces the model. */
   load(
     job: number,

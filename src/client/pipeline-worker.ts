@@ -20,7 +20,10 @@ export class PipelineWorker {
   constructor(createWorker: () => Worker) {
     try {
       this.#worker = createWorker()
+      if (typeof this.#worker?.postMessage !== 'function')
+        throw new Error(`createWorker gave ${String(this.#worker)}, which is none`)
     } catch (cause) {
+      if (cause instanceof TweedieError) throw cause
       throw notStarted(cause instanceof Error ? cause.message : String(cause), cause)
     }
     this.#greeting = new Promise((resolve) =>
@@ -35,12 +38,13 @@ export class PipelineWorker {
     // A script that is not there, or not allowed, says nothing more.
     worker.onerror = ({ message }) => this.end(notStarted(message || 'the browser does not say why'))
     worker.onmessageerror = () => this.end(died('a message of it could not be read'))
-    const { version: other } = await this.call(() => this.#greeting)
+    const other = (await this.call(() => this.#greeting))?.version
     // A copy of the script that was left behind by an update.
     if (other !== version) this.end(notStarted(`it is of version ${other}, and the client of ${version}`))
     const lock = `tweedie-${Date.now()}-${Math.random()}`
-    await this.call((pipeline) => pipeline.hold(lock))
+    const held = await this.call((pipeline) => pipeline.hold(lock))
     worker.onerror = ({ message }) => this.end(died(message || 'the browser does not say why'))
+    if (!held) return
     // The lock is free once the worker is no more: no browser has an event for that.
     const { signal } = this.#ended
     const { locks } = globalThis.navigator as Partial<Navigator>

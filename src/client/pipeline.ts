@@ -31,10 +31,13 @@ export class WorkerPipeline implements Pipeline {
   readonly #jobs = new Map<number, Job>()
   readonly #drawings = new Map<number, AsyncGenerator<ClientStep, void, void>>()
 
-  async hold(lock: string): Promise<void> {
-    // Where there are no locks (a page without https) nobody hears of this worker's end.
+  async hold(lock: string): Promise<boolean> {
+    // Where there are no locks (a page without https, a browser that stores nothing) nobody hears of this worker's end.
     const { locks } = globalThis.navigator as Partial<Navigator>
-    if (locks) await new Promise<void>((held) => void locks.request(lock, () => (held(), new Promise(() => {}))))
+    if (!locks) return false
+    return await new Promise<boolean>((held) => {
+      locks.request(lock, () => (held(true), new Promise(() => {}))).catch(() => held(false))
+    })
   }
 
   load(
