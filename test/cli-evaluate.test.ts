@@ -5,8 +5,12 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseHTML } from 'linkedom'
 import { blocks } from './blocks.ts'
+import { npy, npz } from './data-fixtures.ts'
 import { encodePng } from '../src/data/index.ts'
-import { encodeStatistics, type Evaluation, type MeasureName } from '../src/metrics/index.ts'
+import { openImages } from '../src/data/index.node.ts'
+import { encodeNpy } from '../src/data/npy.ts'
+import { bytesSource } from '../src/io/source.ts'
+import { encodeStatistics, readStatistics, type Evaluation, type MeasureName } from '../src/metrics/index.ts'
 import { encodeClassifierMetadata } from '../src/diffusion/index.ts'
 import { temporaryFolder, tweedie, watchedDevice } from './cli.ts'
 import { writePictures } from './forty-images.ts'
@@ -285,6 +289,9 @@ test('KID of a network that was never trained is told from one that can be read'
 })
 
 describe('statistics', () => {
+  const savedStatistics = () =>
+    readStatistics(bytesSource(readFileSync(at('saved/statistics-real-features.npz')), 'saved'))
+
   test('are written, and read as real images', async () => {
     const { code, err } = await evaluate(
       '--samples',
@@ -351,6 +358,68 @@ describe('statistics', () => {
       [['--samples', at('noise'), '--real', real, '--held-out', at('real')], 'of which no part can be held out'],
     ]
     for (const [argv, message] of cases) expect(await refusal(...argv)).toContain(message)
+  })
+
+  test('of as many numbers but another name, preprocessing or weights are refused', async () => {
+    const { name: _, ...file } = await savedStatistics()
+    const own = file.space!
+    for (const [key, called] of [
+      ['name', 'space'],
+      ['preprocessing', 'preprocessing'],
+      ['weights', 'weights'],
+    ] as const) {
+      const other = at(`other-${key}.npz`)
+      writeFileSync(other, encodeStatistics({ ...file, space: { ...own, [key]: 'another' } }))
+      expect(await refusal('--samples', at('noise'), '--real', other, '--features', 'features')).toContain(
+        `other-${key}.npz: statistics of another space: expected the ${called} ${own[key]}, found another.`,
+      )
+    }
+  })
+
+  test('beside images give the Fréchet distances of their space, and the images all else', async () => {
+    const { features, space } = await savedStatistics()
+    const pictures = await openImages(at('copies'))
+    const data = new Uint8Array(pictures.length * 32 * 32 * 3)
+    for (let i = 0; i < pictures.length; i++) data.set((await pictures.read(i)).data, i * 32 * 32 * 3)
+    const images = { arr_0: npy('|u1', [pictures.length, 32, 32, 3], data) }
+    const [d, { mean, covariance }] = [features.mean.length, features]
+    const moments = {
+      mu: encodeNpy({ shape: [d], data: mean }),
+      sigma: encodeNpy({ shape: [d, d], data: covariance }),
+    }
+    const words = Object.entries(space!).map(([key, text]) => [key === 'name' ? 'space' : key, text])
+    const told = Object.fromEntries(words.map(([key, text]) => [key, encodeNpy({ shape: [], data: [text] })]))
+    writeFileSync(at('images.npz'), npz(images))
+    writeFileSync(at('told.npz'), npz({ ...images, ...moments, ...told }))
+    // As guided-diffusion's, which do not say of which space they are.
+    writeFileSync(at('batch.npz'), npz({ ...images, ...moments }))
+    const found = async (real: string, ...more: string[]): Promise<[Evaluation, string]> => {
+      const out = `of-${[real, ...more].join('')}`
+      const argv = ['--lof-k', '10', '--features', 'features', ...more, '--out', at(out)]
+      const { code, err } = await evaluate('--samples', at('noise'), '--real', at(real), ...argv)
+      expect(code, err.join('\n')).toBe(0)
+      return [result(out), err.join('\n')]
+    }
+    const [[plain], [batch, notes], [both, note]] = [
+      await found('images.npz'),
+      await found('batch.npz'),
+      await found('told.npz', '--save-statistics'),
+    ]
+    expect(batch.measurements).toEqual(plain.measurements)
+    expect(notes).toContain(
+      `Mu and sigma in ${at('batch.npz')} are not used, since they are of inception-legacy-tensorflow`,
+    )
+    expect(note).toContain(`Fréchet distances are to mu and sigma in ${at('told.npz')}, all else is by its images.`)
+    expect(note).not.toMatch(/array "(mu|sigma)"/)
+    expect(value(both, 'frechet', 0)).toBe(value(result('read'), 'frechet', 0))
+    expect(value(both, 'frechet', 0)).not.toBe(value(plain, 'frechet', 0))
+    const others = ({ measurements }: Evaluation) => measurements.filter(({ measure }) => !/^frechet/.test(measure))
+    expect(others(both)).toEqual(others(plain))
+    // What is saved of a set is of its images.
+    const saved = bytesSource(readFileSync(at('of-told.npz--save-statistics/statistics-real-features.npz')), 'saved')
+    expect((await readStatistics(saved)).features.mean).not.toEqual(features.mean)
+    const [rarest, why] = await found('told.npz', '--rarest', '10')
+    expect([rarest.kind, why]).toEqual(['evaluation', expect.stringContaining('since --rarest takes a part')])
   })
 })
 

@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { encodeNpz, openNpz, type NpyValues } from '../src/data/index.ts'
 import { bytesSource } from '../src/io/source.ts'
 import { symmetricEigen } from '../src/metrics/eigen.ts'
-import { encodeStatistics, isStatistics, readStatistics } from '../src/metrics/index.ts'
+import { encodeStatistics, isStatistics, readStatistics, statisticsBesideImages } from '../src/metrics/index.ts'
+import { npy, npz } from './data-fixtures.ts'
 import { numbers } from './op.ts'
 
 const bytesOf = (name: string) => readFileSync(fileURLToPath(new URL(`fixtures/numpy/${name}`, import.meta.url)))
@@ -55,6 +56,12 @@ describe('statistics', () => {
     expect(await isStatistics(numpy('statistics.npz'))).toBe(true)
     expect(await isStatistics(numpy('reference-batch.npz'))).toBe(false)
     expect((await openNpz(numpy('reference-batch.npz'))).length).toBe(4)
+    expect(await statisticsBesideImages(numpy('statistics.npz'))).toBeNull()
+    expect(await statisticsBesideImages(numpy('reference-batch.npz'))).toMatchObject({ features, spatial })
+    // A mean and a deviation of each image.
+    const column = npy('<f8', [2], [1, 2])
+    const images = npz({ arr_0: npy('|u1', [2, 1, 1, 3], [1, 2, 3, 4, 5, 6]), mu: column, sigma: column })
+    expect(await statisticsBesideImages(bytesSource(images, 'columns.npz'))).toBeNull()
   })
 
   test('of ours come back as they were, with their space', async () => {

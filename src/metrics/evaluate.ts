@@ -48,10 +48,20 @@ export interface SpaceFeatures {
 export interface SpaceSets {
   readonly space: EvaluatedSpace
   /** The real images and how rare they are, or their statistics alone, to which there are Fréchet distances. */
-  readonly real: (SpaceFeatures & { readonly rarity: RealRarity }) | SetStatistics
+  readonly real: RealFeatures | SetStatistics
   readonly methods: readonly SpaceFeatures[]
   /** Real images that the model was not trained on, for C_T. */
   readonly heldOut?: SpaceFeatures | undefined
+}
+
+/** Real images, and how rare they are. */
+export interface RealFeatures extends SpaceFeatures {
+  readonly rarity: RealRarity
+  /**
+   * Statistics to which the Fréchet distances are instead of to these images, as a reference batch has them of more
+   * images than it holds. Default: those of the reference.
+   */
+  readonly stored?: SetStatistics | undefined
 }
 
 /** Statistics of a set of images, of its features and of those of sFID. */
@@ -203,13 +213,18 @@ export async function evaluateSpace(
   const balls = rows
     ? await ballsAround(device, part(real.features), { k, ...steps('the reference')('balls') })
     : real.rarity.balls
-  const target = async (points: Points, what: string): Promise<FrechetTarget> => ({
-    points,
-    statistics: await featureStatistics(points, steps('the real images')(what)),
-  })
+  const target = async (
+    points: Points,
+    stored: FeatureStatistics | null | undefined,
+    what: string,
+  ): Promise<FrechetTarget> =>
+    stored
+      ? { statistics: stored }
+      : { points, statistics: await featureStatistics(points, steps('the real images')(what)) }
+  const { stored } = real
   const reference = {
-    features: await target(balls.centres, 'statistics'),
-    spatial: real.spatial ? await target(part(real.spatial), 'spatial statistics') : null,
+    features: await target(balls.centres, stored?.statistics, 'statistics'),
+    spatial: real.spatial ? await target(part(real.spatial), stored?.spatialStatistics, 'spatial statistics') : null,
   }
   await table.real('avgknn', meanOf(real.rarity.avgknn))
   const copies = crowded(real.features, options.lofK)
@@ -284,7 +299,7 @@ async function compare(
   { device, space, table, options, heldOut, warnings }: Job,
   method: number,
   { name, features }: SpaceFeatures,
-  real: SpaceFeatures & { readonly rarity: RealRarity },
+  real: RealFeatures,
   balls: Balls,
   step: Steps,
 ): Promise<SampleNumbers> {

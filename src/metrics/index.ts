@@ -28,6 +28,7 @@ export {
   realRarity,
   type EvaluateOptions,
   type ImageRarity,
+  type RealFeatures,
   type RealRarity,
   type SetStatistics,
   type SampleNumbers,
@@ -95,5 +96,11 @@ export { rarity, scored } from './rarity.ts'
 export { realism } from './realism.ts'
 export { principalComponents, type PrincipalComponents } from './principal.ts'
 export { openSpace, spaceMemoryOf, spaceNames, type SpaceName } from './spaces.ts'
-export { encodeStatistics, isStatistics, readStatistics, type StatisticsFile } from './statistics-file.ts'
+export {
+  encodeStatistics,
+  isStatistics,
+  readStatistics,
+  statisticsBesideImages,
+  type StatisticsFile,
+} from './statistics-file.ts'
 export { nearestPictures, turned, type NearestPictures, type Pictures } from './symmetries.ts'

@@ -27,6 +27,17 @@ export async function isStatistics(source: ByteSource, signal?: AbortSignal): Pr
 }
 
 /**
+ * The statistics in an .npz of images that has them too, as guided-diffusion's reference batches; null where it has
+ * none. A `sigma` that is no matrix is a number of each image.
+ */
+export async function statisticsBesideImages(source: ByteSource, signal?: AbortSignal): Promise<StatisticsFile | null> {
+  const names = await npzNames(source, signal)
+  if (!arrayNames.features.every((name) => names.includes(name)) || (await isStatistics(source, signal))) return null
+  const sigma = (await readNpz(source, ['sigma'], signal)).get('sigma')
+  return sigma?.shape.length === 2 ? readStatistics(source, signal) : null
+}
+
+/**
  * Reads `mu` and `sigma`, and `mu_s` and `sigma_s` where they are there: pytorch-fid's and clean-fid's statistics,
  * guided-diffusion's reference batches (whose images are not read) and those of {@link encodeStatistics}.
  *

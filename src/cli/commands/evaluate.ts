@@ -97,8 +97,9 @@ export const evaluate: Command<typeof options> = {
       'are by all real images, the others by the rarest where --rarest says so (Um et al., ICLR 2024, section 5).',
     'Features are kept in the cache folder and computed once for the same images, space, preprocessing and weights.',
     'The folder gets index.html, evaluation.json, images.csv (a row an image) and with --save-statistics files that ' +
-      "pytorch-fid, clean-fid and guided-diffusion's evaluator read. Results of other images or " +
-      'settings are not replaced.',
+      "pytorch-fid and clean-fid read, and as --real evaluate does. Of guided-diffusion's reference batches, which " +
+      'hold images too, inception-legacy-tensorflow takes mu and sigma for its Fréchet distances. Results of other ' +
+      'images or settings are not replaced.',
   ],
   examples: [
     'evaluate --samples out/sample --real cells.npz --features features --out out/evaluation',

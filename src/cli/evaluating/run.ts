@@ -93,12 +93,16 @@ export async function evaluateSets(job: EvaluationJob, { signal, requestDevice }
       const reals = real && (await featuresIn(space, real, signal))
       const rarity = reals && (await realRarity(device, reals, about, options))
       if (rarity && choice && choice.by !== 'score' && count !== null) reference ??= rarestOf(rarity[choice.by], count)
-      const compared = 'file' in sets.real ? statisticsIn(sets.real, about, warnings) : { ...reals!, rarity: rarity! }
+      const stored = real && storedIn(real, about, choice !== null, warnings)
+      const compared =
+        'file' in sets.real
+          ? statisticsIn(sets.real, about, warnings)
+          : { ...reals!, rarity: rarity!, ...(stored && { stored }) }
       const asked = { space: about, methods: made, heldOut: held, real: compared }
       const { statistics, ...found } = await evaluateSpace(device, asked, { ...options, reference })
       const kept: NamedSetStatistics[] = []
       if (job.statistics && about.name !== 'pixels') {
-        if (reals) kept.push(await statisticsOf(reals, reference ? undefined : statistics.reference, signal))
+        if (reals) kept.push(await statisticsOf(reals, reference || stored ? undefined : statistics.reference, signal))
         for (const [m, set] of made.entries()) kept.push(await statisticsOf(set, statistics.methods[m], signal))
       }
       spaces.push({ about, found, real: rarity, statistics: statisticsFiles(about, kept) })
@@ -251,7 +255,11 @@ function checkCounts(
 }
 
 /** Statistics in a space that they can be of. */
-function statisticsIn({ file, path }: NamedStatistics, space: EvaluatedSpace, warnings: string[]): SetStatistics {
+function statisticsIn(
+  { file, path }: Pick<NamedStatistics, 'file' | 'path'>,
+  space: EvaluatedSpace,
+  warnings: string[],
+): SetStatistics {
   const { features, spatial, space: taken } = file
   const other = taken && (['name', 'preprocessing', 'weights'] as const).find((key) => taken[key] !== space[key])
   if (other) {
@@ -272,6 +280,34 @@ function statisticsIn({ file, path }: NamedStatistics, space: EvaluatedSpace, wa
         `are those of ${space.name} here.`,
     )
   return { statistics: features, spatialStatistics: spatial }
+}
+
+/** The space of the statistics that guided-diffusion's reference batches hold. */
+const referenceBatches = 'inception-legacy-tensorflow'
+
+/**
+ * Statistics in the real images' own file, where they are of this space and of the reference. Warns of what is by them,
+ * and of where they are not used.
+ */
+function storedIn(
+  { stored, path }: NamedSet,
+  space: EvaluatedSpace,
+  rarest: boolean,
+  warnings: string[],
+): SetStatistics | null {
+  if (!stored) return null
+  const taken = stored.space?.name ?? referenceBatches
+  const unused = taken !== space.name ? `they are of ${taken}` : rarest ? '--rarest takes a part of the images' : null
+  if (unused) {
+    warnings.push(`${space.name}: mu and sigma in ${path} are not used, since ${unused}: all is by its images.`)
+    return null
+  }
+  const found = statisticsIn({ file: stored, path }, space, [])
+  warnings.push(
+    `${space.name}: Fréchet distances are to ${found.spatialStatistics ? 'mu, sigma, mu_s and sigma_s' : 'mu and sigma'} ` +
+      `in ${path}, all else is by its images.`,
+  )
+  return found
 }
 
 /** Sets that differ in what measures depend on. */

@@ -1,15 +1,23 @@
 /** The sets of images of an evaluation: opened, named, and looked at for what no measure could be told of. */
 import { basename, join, resolve } from 'node:path'
 import { applySelection, openImages, type ImageSet } from '../../data/index.node.ts'
-import { openFile } from '../../io/index.node.ts'
+import { openFile, type ByteSource } from '../../io/index.node.ts'
 import { sha256OfBytes } from '../../io/sha256.ts'
-import { isStatistics, readStatistics, type EvaluatedSet, type StatisticsFile } from '../../metrics/index.ts'
+import {
+  isStatistics,
+  readStatistics,
+  statisticsBesideImages,
+  type EvaluatedSet,
+  type StatisticsFile,
+} from '../../metrics/index.ts'
 import { fail } from '../arguments.ts'
 import { selectionText } from '../options/data.ts'
 
 /** A set with the name that tables have for it. */
 export interface NamedSet extends EvaluatedSet {
   readonly set: ImageSet
+  /** Of real images: the statistics in their file. */
+  readonly stored?: StatisticsFile | null
 }
 
 /** Where only statistics of real images were given. */
@@ -51,12 +59,13 @@ export async function openSets(
       fail(`--real ${real} holds statistics, of which no part can be held out.`)
     return { methods, real: file, heldOut: null }
   }
-  const all = await opened(real, signal)
+  const stored = select === undefined ? await storedIn(real, signal) : null
+  const all = await opened(real, signal, stored !== null)
   if (select === undefined) {
     const held = heldOut === undefined ? null : named(await opened(heldOut, signal), 'held-out')
     if (held?.fingerprint === all.fingerprint)
       fail(`--held-out ${heldOut} has the images of --real: expected others, that the model was not trained on.`)
-    return { methods, real: named(all, 'real'), heldOut: held }
+    return { methods, real: { ...named(all, 'real'), stored }, heldOut: held }
   }
   if (heldOut !== undefined) fail('--select says what was held out: leave out --held-out.')
   const text = await selectionText(select)
@@ -78,9 +87,12 @@ function nameOf(path: string, paths: readonly string[]): string {
   return paths.filter((one) => short(one) === short(path)).length === 1 ? short(path) : path
 }
 
-async function opened(path: string, signal: AbortSignal): Promise<ImageSet> {
+/** `statistics`: whether its mu and sigma are read, and told of, elsewhere. */
+async function opened(path: string, signal: AbortSignal, statistics = false): Promise<ImageSet> {
   const set = await openImages(path, { signal })
-  for (const note of set.notes) console.error(`${set.name}: ${note}`)
+  for (const note of set.notes) {
+    if (!statistics || !/^array "(mu|sigma)(_s)?" .*is not used\.$/.test(note)) console.error(`${set.name}: ${note}`)
+  }
   const first = sizeText(set, 0)
   for (let i = 1; i < set.length; i++) {
     if (sizeText(set, i) === first) continue
@@ -109,12 +121,22 @@ export function sizeText(set: ImageSet, index: number): string {
 }
 
 async function statisticsIn(path: string, signal: AbortSignal): Promise<NamedStatistics | null> {
-  if (!/\.npz$/i.test(path)) return null
-  const source = await openFile(path)
-  try {
+  return inNpz(path, async (source) => {
     if (!(await isStatistics(source, signal))) return null
     const fingerprint = await sha256OfBytes(await source.read(0, source.size, signal))
     return { name: 'real', path: resolve(path), images: null, fingerprint, file: await readStatistics(source, signal) }
+  })
+}
+
+const storedIn = (path: string, signal: AbortSignal): Promise<StatisticsFile | null> =>
+  inNpz(path, (source) => statisticsBesideImages(source, signal))
+
+/** What is found in an .npz; null of other files and of folders. */
+async function inNpz<T>(path: string, find: (source: ByteSource) => Promise<T | null>): Promise<T | null> {
+  if (!/\.npz$/i.test(path)) return null
+  const source = await openFile(path)
+  try {
+    return await find(source)
   } finally {
     await source.close()
   }
