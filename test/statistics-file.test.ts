@@ -59,7 +59,7 @@ describe('statistics', () => {
     expect(await statisticsBesideImages(numpy('statistics.npz'))).toBeNull()
     expect(await statisticsBesideImages(numpy('reference-batch.npz'))).toMatchObject({ features, spatial })
     // A mean and a deviation of each image.
-    const column = npy('<f8', [2], [1, 2])
+    const column = npy('<f8', [2], new Uint8Array(Float64Array.of(1, 2).buffer))
     const images = npz({ arr_0: npy('|u1', [2, 1, 1, 3], [1, 2, 3, 4, 5, 6]), mu: column, sigma: column })
     expect(await statisticsBesideImages(bytesSource(images, 'columns.npz'))).toBeNull()
   })
