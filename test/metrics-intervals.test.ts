@@ -219,8 +219,20 @@ describe('intervals', () => {
 
   test('of an Inception Score: that of resampling its images', async () => {
     const logits = normal(500, 7, 7, 2)
-    const direct = await bootstrap([500], ([rows]) => inceptionScore(chosen(logits, rows)).value, { resamples: 400 })
-    expectSimilar(await bootstrapInterval(inceptionScore(logits), { resamples: 400 }), direct)
+    const probabilities = Array.from({ length: 500 }, (_, i) => {
+      const row = Array.from(logits.data.subarray(i * 7, i * 7 + 7), Math.exp)
+      return row.map((value) => value / row.reduce((a, b) => a + b))
+    })
+    const score = (rows: Uint32Array): number => {
+      const mean = Array.from({ length: 7 }, (_, c) => rows.reduce((sum, i) => sum + probabilities[i][c] / 500, 0))
+      const divergence = (p: number[]): number =>
+        p.reduce((sum, value, c) => sum + value * Math.log(value / mean[c]), 0)
+      return Math.exp(rows.reduce((sum, i) => sum + divergence(probabilities[i]) / 500, 0))
+    }
+    const measured = await inceptionScore(logits)
+    expect(measured.value).toBeCloseTo(score(Uint32Array.from({ length: 500 }, (_, i) => i)), 6)
+    const direct = await bootstrap([500], ([rows]) => score(rows), { resamples: 400 })
+    expectSimilar(await bootstrapInterval(measured, { resamples: 400 }), direct)
   })
 
   test('refuses what makes none', async () => {

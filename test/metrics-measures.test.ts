@@ -159,7 +159,8 @@ describeShared("the goldens' numbers", () => {
   })
 
   test('Inception Score', async () => {
-    const { value, splits } = inceptionScore({ data: keyedValues('logits', 600, 3), dimension: 10 }, { splitSize: 25 })
+    const logits = { data: keyedValues('logits', 600, 3), dimension: 10 }
+    const { value, splits } = await inceptionScore(logits, { splitSize: 25 })
     expectGolden([value, ...splits], await golden, 'inception_score')
   })
 })

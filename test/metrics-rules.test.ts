@@ -187,13 +187,26 @@ describe('rules', () => {
     onCPU,
   )
 
-  test('Inception Score: 1 for one opinion, the number of classes for sure and varied ones', () => {
+  test('Inception Score: 1 for one opinion, the number of classes for sure and varied ones', async () => {
     const rows = (f: (i: number) => number[]): Points => points(Array.from({ length: 8 }, (_, i) => f(i)).flat(), 4)
-    expect(inceptionScore(rows((i) => [1, 2, 3, i === 0 ? 4.0001 : 4])).value).toBeCloseTo(1, 6)
+    expect((await inceptionScore(rows((i) => [1, 2, 3, i === 0 ? 4.0001 : 4]))).value).toBeCloseTo(1, 6)
     const sure = rows((i) => [0, 1, 2, 3].map((c) => (c === i % 4 ? 500 : -500)))
-    expect(inceptionScore(sure).value).toBeCloseTo(4, 12)
-    expect(inceptionScore(sure, { splitSize: 2 }).value).toBeCloseTo(2, 12)
+    expect((await inceptionScore(sure)).value).toBeCloseTo(4, 12)
+    expect((await inceptionScore(sure, { splitSize: 2 })).value).toBeCloseTo(2, 12)
   })
+})
+
+test('an Inception Score lets other events run, reports, and stops at once', async () => {
+  const logits = normal(20_000, 100, 60)
+  const controller = new AbortController()
+  const done: number[] = []
+  const onProgress = (part: number): void => {
+    if (done.push(part) === 2) controller.abort(new Error('enough'))
+  }
+  await expect(inceptionScore(logits, { signal: controller.signal, onProgress })).rejects.toThrow('enough')
+  expect(done.length).toBe(2)
+  expect(done[0]).toBeLessThan(done[1])
+  await expect(inceptionScore(logits, { signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before')
 })
 
 describe('equal sets', () => {

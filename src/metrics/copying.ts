@@ -5,6 +5,7 @@ import type { Measured } from './bootstrap.ts'
 import { checkBoth, checkFeatures } from './check.ts'
 import { kNearest } from './distances.ts'
 import { countOf, type Points, type SearchOptions } from './nearest.ts'
+import { pacer } from './pace.ts'
 import { rowsOf } from './rows.ts'
 
 /** Options of {@link copying}. */
@@ -152,10 +153,13 @@ async function means(
     last = indices
     const sums = new Float64Array(cells * dimension)
     const counts = new Float64Array(cells)
-    indices.forEach((cell, i) => {
+    const pace = pacer({ signal })
+    for (const [i, cell] of indices.entries()) {
       counts[cell]++
       for (let d = 0; d < dimension; d++) sums[cell * dimension + d] += data[i * dimension + d]
-    })
+      const wait = pace((i + 1) / n)
+      if (wait) await wait
+    }
     for (let at = 0; at < sums.length; at++) {
       const count = counts[Math.floor(at / dimension)]
       if (count > 0) centres[at] = sums[at] / count

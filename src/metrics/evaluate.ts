@@ -194,8 +194,9 @@ export async function evaluateSpace(
     )
   })
   const scores = async (): Promise<void> => {
-    for (const [m, { logits }] of methods.entries()) {
-      if (logits && !collapsed[m]) await table.set('inceptionScore', m, inceptionScore(logits))
+    for (const [m, { name, logits }] of methods.entries()) {
+      if (!logits || collapsed[m]) continue
+      await table.set('inceptionScore', m, await inceptionScore(logits, steps(name)('Inception Score')))
     }
   }
   const found = { distributions: [], precisionByRarity: null, shown: [], samples: [], warnings: job.warnings }

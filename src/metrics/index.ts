@@ -61,7 +61,7 @@ export { extrapolateFrechet, type ExtrapolatedFrechet, type ExtrapolateOptions }
 export { featureBatch, featuresOf, type FeaturesOptions } from './features.ts'
 export { inceptionInput, inceptionInputs, inceptionPreprocessing, type InceptionInput } from './inception-input.ts'
 export { frechetDistance, type FrechetDistance } from './frechet.ts'
-export { inceptionScore, type InceptionScore } from './inception-score.ts'
+export { inceptionScore, type InceptionScore, type InceptionScoreOptions } from './inception-score.ts'
 export {
   discrepancy,
   kernelDistance,
