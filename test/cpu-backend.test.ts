@@ -3,7 +3,9 @@
  * batch, nothing is created from the second step on, and work of any size and number arrives in order.
  */
 import { expect, test } from 'vitest'
+import { loadViT, viTStateDict } from '../src/nn/index.ts'
 import * as t from '../src/tensor/index.ts'
+import { keyedWeights } from './keyed-formula.ts'
 import { cpuBackends, expectSameBits, numbers, type BackendName } from './op.ts'
 import { modelA } from './spec-models.ts'
 
@@ -72,6 +74,39 @@ for (const backend of cpuBackends) {
     }
     const [first, ...others] = results
     expect(first.length).toBeGreaterThan(100)
+    for (const [k, other] of others.entries())
+      for (const [i, values] of other.entries())
+        expectSameBits(values, first[i], `${[2, 3, 5][k]} threads, result ${i}`)
+  })
+}
+
+for (const backend of cpuBackends) {
+  test(`what feature networks are built of is the same bits on 1, 2, 3 and 5 threads [${backend}]`, async () => {
+    const config = { dim: 48, depth: 2, heads: 3, patch: 4, grid: 4 }
+    const results: Float32Array[][] = []
+    for (const threads of [1, 2, 3, 5]) {
+      using device = await request(threads, backend)
+      using x = device.tensor(numbers(3 * 8 * 17 * 17, 1), [3, 8, 17, 17])
+      using row = device.tensor(numbers(8 * 8 * 7, 2), [8, 8, 1, 7])
+      using column = device.tensor(numbers(8 * 8 * 7, 3), [8, 8, 7, 1])
+      using bias = device.tensor(numbers(8, 4))
+      const window = { kernel: 3, stride: 1, padding: 1 }
+      const made = device.scope(() => ({
+        row: t.conv2d(x, row, { bias, padding: [0, 3] }),
+        column: t.conv2d(x, column, { bias, padding: [3, 0] }),
+        average: t.avgPool2d(x, { ...window, countPadding: true }),
+        averageInside: t.avgPool2d(x, { ...window, countPadding: false }),
+        maximum: t.maxPool2d(x, { kernel: 3, stride: 2 }),
+        mean: t.mean(x, { axes: [2, 3] }),
+      }))
+      using net = await loadViT(device, keyedWeights(viTStateDict(config), 3), config)
+      // Another shape than it was trained on, whose positions are interpolated.
+      using pictures = device.tensor(numbers(3 * 3 * 20 * 28, 5), [3, 3, 20, 28])
+      using features = net.features(pictures)
+      results.push(await Promise.all([...Object.values(made), features].map((one) => one.read())))
+      for (const one of Object.values(made)) one.dispose()
+    }
+    const [first, ...others] = results
     for (const [k, other] of others.entries())
       for (const [i, values] of other.entries())
         expectSameBits(values, first[i], `${[2, 3, 5][k]} threads, result ${i}`)
