@@ -127,6 +127,8 @@ describe('bundled', () => {
     readonly outputs: {
       readonly entry: boolean
       readonly files: string[]
+      /** Those of other packages. */
+      readonly others: string[]
       readonly imports: { path: string; kind: string }[]
       readonly path: string
     }[]
@@ -151,11 +153,28 @@ describe('bundled', () => {
         files: Object.entries(inputs).flatMap(([file, { bytesInOutput }]) =>
           bytesInOutput > 0 ? (/node_modules\/tweedie\/(.*)/.exec(file)?.[1] ?? []) : [],
         ),
+        others: Object.entries(inputs).flatMap(([file, { bytesInOutput }]) =>
+          bytesInOutput > 0 ? (/node_modules\/((?!tweedie\/).*)/.exec(file)?.[1] ?? []) : [],
+        ),
       })),
     }
   }
   const filesOf = async (contents: string): Promise<string[]> =>
     (await bundle(contents)).outputs.flatMap(({ files }) => files)
+  /** In chunks: all of them, and what is in those that are fetched at once. */
+  async function fetched(contents: string): Promise<Bundle & { files: string[]; others: string[] }> {
+    const { outputs } = await bundle(contents, true)
+    const atOnce = new Set<string>()
+    const fetch = (path: string): void => {
+      if (atOnce.has(path)) return
+      atOnce.add(path)
+      for (const next of outputs.find((output) => output.path === path)?.imports ?? [])
+        if (next.kind === 'import-statement') fetch(next.path)
+    }
+    fetch(outputs.find(({ entry }) => entry)?.path ?? '')
+    const first = outputs.filter(({ path }) => atOnce.has(path))
+    return { outputs, files: first.flatMap(({ files }) => files), others: first.flatMap(({ others }) => others) }
+  }
   const sampling =
     '{ describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, sampleLoop, ' +
     'selfGuidance, urlSource }'
@@ -188,19 +207,28 @@ describe('bundled', () => {
   })
 
   test('in chunks, the backends are those that are fetched only when used', async () => {
-    const { outputs } = await bundle(`export ${sampling} from 'tweedie'`, true)
-    const atOnce = new Set<string>()
-    const fetch = (path: string): void => {
-      if (atOnce.has(path)) return
-      atOnce.add(path)
-      for (const next of outputs.find((output) => output.path === path)?.imports ?? [])
-        if (next.kind === 'import-statement') fetch(next.path)
-    }
-    fetch(outputs.find(({ entry }) => entry)?.path ?? '')
-    const files = outputs.filter(({ path }) => atOnce.has(path)).flatMap((output) => output.files)
+    const { outputs, files } = await fetched(`export ${sampling} from 'tweedie'`)
     expect(files).toContain('dist/tensor/device.js')
     expect([...ofCPU(files), ...ofWebGPU(files)]).toEqual([])
     expect(outputs.some((output) => ofCPU(output.files).length > 0 && ofWebGPU(output.files).length > 0)).toBe(false)
+  })
+
+  test('in chunks, what writes PNG files for a record is fetched only when one is made', async () => {
+    const drawing = await fetched("export { Tweedie } from 'tweedie'")
+    expect(drawing.files).toContain('dist/tweedie/record.js')
+    expect(drawing.files).not.toContain('dist/data/png-writer.js')
+    expect(drawing.others).toEqual([])
+    expect(drawing.outputs.flatMap(({ files }) => files)).toContain('dist/data/png-writer.js')
+    // Pictures are read by a program that writes none.
+    const reading = await fetched("export { decodeImage, Tweedie } from 'tweedie'")
+    expect(reading.files).toContain('dist/data/png.js')
+    expect(new Set(reading.others.map((file) => file.split('/')[0]))).toEqual(new Set(['fflate', 'jpeg-js']))
+  })
+
+  test('of jpeg-js there is the decoder alone', async () => {
+    const { outputs } = await bundle("export * from 'tweedie'")
+    const files = outputs.flatMap(({ others }) => others)
+    expect(files.filter((file) => file.startsWith('jpeg-js/'))).toEqual(['jpeg-js/lib/decoder.js'])
   })
 
   test('tweedie.min.js imports its own chunks and nothing else, and comes with the licences of its parts', async () => {

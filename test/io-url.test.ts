@@ -124,6 +124,7 @@ describe('a large file', () => {
     await checkpoint.tensors.get('w1')!.read()
     expect(server.requests).toHaveLength(21)
     expect(told.at(-1)).toEqual([file.size, file.size])
+    expect(told.length, 'no number is told twice').toBe(new Set(told.map(([done]) => done)).size)
     await checkpoint.close()
   })
 

@@ -448,6 +448,7 @@ describe('loading', () => {
       using model = await Tweedie.load(where, { device, onProgress: (done, total) => counted.push([done, total]) })
       drawn.push((await last(model, { number: 1, steps: 2, selfGuidance: { weight: 1, every: 1 } })).values!)
       expect(counted[0][0]).toBe(0)
+      expect(counted.length, 'each change is told once').toBe(new Set(counted.map(String)).size)
       expect(counted.at(-1)![0]).toBe(counted.at(-1)![1])
       expect(counted.at(-1)![1]).toBeLessThan(bytes.length)
       expect({ shape: model.unet.config.imageSize, levels: model.minorityLevels, batch: model.batch }).toEqual({
@@ -482,6 +483,7 @@ describe('loading', () => {
       expect(server.requests.sort()).toEqual(Object.keys(files).sort())
       expect(new Set(counted.map(([, total]) => total))).toEqual(new Set([size]))
       expect(counted.length).toBeGreaterThan(6)
+      expect(counted.length, 'each change is told once').toBe(new Set(counted.map(String)).size)
       expect(counted.map(([done]) => done)).toEqual(counted.map(([done]) => done).sort((a, b) => a - b))
       expect(counted.at(-1)).toEqual([size, size])
       using here = await Tweedie.load('bccd32', cpu)
@@ -494,6 +496,7 @@ describe('loading', () => {
       const counted: [number, number][] = []
       const onProgress = (done: number, total: number) => counted.push([done, total])
       using _ = await Tweedie.load('bccd32', { ...cpu, weights: `${server.origin}/weights`, onProgress })
+      expect(counted.length, 'each change is told once').toBe(new Set(counted.map(String)).size)
       expect(new Set(counted.map(([, total]) => total))).toEqual(new Set([size]))
       expect(counted.at(-1)).toEqual([size, size])
     })

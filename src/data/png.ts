@@ -8,11 +8,10 @@
  * picture's, cannot interlace fewer than 8 bits, refuses a file for a damaged text, and inflates without bound.
  * Format: W3C PNG, 3rd edition.
  */
-import { encode } from 'fast-png'
 import { unzlibSync } from 'fflate'
 import { TweedieError } from '../errors.ts'
 import { crc32 } from '../io/zip.ts'
-import { checkImage, checkPixels, type Image, type ImageHeader } from './image.ts'
+import { checkPixels, type Image, type ImageHeader } from './image.ts'
 
 const signature = [137, 80, 78, 71, 13, 10, 26, 10]
 
@@ -101,17 +100,6 @@ export function decodePng(bytes: Uint8Array, name: string): Image {
     }
   }
   return { width, height, channels, data: out }
-}
-
-/**
- * The image as a PNG file of 8 bits, without a loss.
- *
- * @throws TweedieError 'option' for what is no image
- */
-export function encodePng(image: Image): Uint8Array<ArrayBuffer> {
-  checkImage('encodePng', image)
-  const { width, height, channels, data } = image
-  return encode({ width, height, channels, data, depth: 8 }) as Uint8Array<ArrayBuffer>
 }
 
 /** The compressed pixels, and of a palette picture 256 colours, those that the file leaves out being black. */

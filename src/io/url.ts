@@ -71,6 +71,7 @@ async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> 
   const validator = validatorOf(first)
   const { onProgress } = options
   const arrived = new Map<number, number>()
+  let told = -1
   /** The bytes of a piece, of which those that come a second time are not counted. */
   const take = async (index: number, response: Response, signal?: AbortSignal): Promise<Uint8Array> => {
     const range = rangeOf(response)
@@ -83,10 +84,10 @@ async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> 
       ...(signal && { signal }),
       onProgress(done) {
         arrived.set(index, Math.max(done, arrived.get(index) ?? 0))
-        onProgress?.(
-          [...arrived.values()].reduce((sum, bytes) => sum + bytes, 0),
-          size,
-        )
+        const all = [...arrived.values()].reduce((sum, bytes) => sum + bytes, 0)
+        if (all === told) return
+        told = all
+        onProgress?.(all, size)
       },
     })
     const expected = Math.min(piece, size - index * piece)

@@ -7,7 +7,10 @@ export interface DownloadOptions {
   readonly cache: boolean
   /** The SHA-256 of a file, where it is known. */
   readonly hashOf: (where: string | URL) => string | undefined
-  /** Called with the bytes of all files that are there, and in all; not while the size of one is unknown. */
+  /**
+   * Called with the bytes of all files that are there, and in all, once for each change; not while the size of one is
+   * unknown.
+   */
   readonly onProgress?: (done: number, total: number) => void
   readonly signal?: AbortSignal
 }
@@ -41,6 +44,7 @@ export function downloads(files: Files, { cache, hashOf, onProgress, signal }: D
     counts.set(key, count)
     return count
   }
+  let told = ''
   const tell = (): void => {
     let [done, total] = [0, 0]
     for (const count of counts.values()) {
@@ -48,6 +52,8 @@ export function downloads(files: Files, { cache, hashOf, onProgress, signal }: D
       done += count.done
       total += count.size
     }
+    // Tensors of a file that came whole are read, and add nothing to its bytes.
+    if (told === (told = `${done} of ${total}`)) return
     onProgress?.(done, total)
   }
   const stop = new AbortController()
