@@ -35,6 +35,7 @@ export default defineConfig({
   head: [['link', { rel: 'icon', href: `${base}icon.svg` }]],
   themeConfig: {
     search: { provider: 'local' },
+    notFound: { linkLabel: 'Take me home' },
     outline: { level: [2, 3] },
     nav: [
       { text: 'Playground', link: '/playground' },
@@ -44,9 +45,12 @@ export default defineConfig({
     sidebar,
   },
   markdown: {
-    // Red keywords of the usual theme have a contrast of 4.1 only.
-    theme: { light: 'github-light-high-contrast', dark: 'github-dark' },
+    // Red keywords of the usual theme have a contrast of 4.1 only, and its comments in the dark of 3.6.
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
     config: (md) => {
+      // Indented code may be wider than its page: the keyboard scrolls it, as it does fenced code.
+      const block = md.renderer.rules.code_block!
+      md.renderer.rules.code_block = (...token) => block(...token).replace('<pre', '<pre tabindex="0"')
       const open = md.renderer.rules.link_open!
       md.renderer.rules.link_open = (tokens, at, options, env, self) => {
         // A README is its folder's index here.
