@@ -374,4 +374,37 @@ describe.runIf(chromium)('the playground', () => {
       await is(page, 'Stopped')
     })
   })
+
+  test('draws without a network after the first visit, on a host that sets no headers with all threads', async () => {
+    const profile = join(scratch, 'profile')
+    const served = await serve({ serve: folder(dist) })
+    const link = `${served.origin}/playground.html#number=1&respacing=5&backend=cpu`
+    const options = { webgpu: false, profile } as const
+    const drawn = await inChromium(options, async ({ page }) => {
+      await page.goto(link)
+      await is(page, 'Done')
+      return await pictures(page)
+    })
+    await served.close()
+    await inChromium(options, async ({ page, errors }) => {
+      await page.goto(link)
+      await is(page, 'Done')
+      expect(await pictures(page)).toEqual(drawn)
+      expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
+      expect(errors.splice(0).filter((error) => !error.includes('ERR_CONNECTION_REFUSED'))).toEqual([])
+    })
+  })
+
+  test('draws where the browser has no room for the weights, and says so', async () => {
+    await using served = await site()
+    await inChromium({ webgpu: false }, async ({ page, context, errors }) => {
+      const session = await context.newCDPSession(page)
+      await session.send('Storage.overrideQuotaForOrigin', { origin: served.origin, quotaSize: 3e6 })
+      await page.goto(`${served.origin}/playground.html#number=1&respacing=5&backend=cpu`)
+      await is(page, 'Done')
+      expect(await page.getByRole('tabpanel').textContent()).toContain('no room to keep the weights')
+      expect(await problems(page)).toBe('')
+      expect(errors).toEqual([])
+    })
+  })
 })
