@@ -1,6 +1,6 @@
 /**
  * `tweedie/client` where pages differ: one that is not isolated, one with WebGPU, those of docs/client.md, and one that
- * esbuild made. Policies are test/long/csp.test.ts's, what it does where nothing is in its way test/client.test.ts's.
+ * esbuild made. Policies are test/long/csp.test.ts's; what it does where nothing is in its way is client.test.ts's.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

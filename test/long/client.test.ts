@@ -7,15 +7,15 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
-import type { TweedieClient as Client } from '../src/client/index.ts'
-import { placed } from '../src/client/places.ts'
-import { decodeImage, imageDataOf } from '../src/data/index.ts'
-import { Tweedie } from '../src/tweedie/index.node.ts'
-import { chromium } from './browser/chromium.ts'
-import { inPage, installed } from './client-page.ts'
+import type { TweedieClient as Client } from '../../src/client/index.ts'
+import { placed } from '../../src/client/places.ts'
+import { decodeImage, imageDataOf } from '../../src/data/index.ts'
+import { Tweedie } from '../../src/tweedie/index.node.ts'
+import { chromium } from '../browser/chromium.ts'
+import { inPage, installed } from '../client-page.ts'
 
 test('in Node there are no web workers, and the client says so', async () => {
-  const { TweedieClient } = await import('../src/client/index.ts')
+  const { TweedieClient } = await import('../../src/client/index.ts')
   await expect(TweedieClient.load('bccd32')).rejects.toMatchObject({
     code: 'worker-unavailable',
     message: expect.stringContaining('use Tweedie itself'),
