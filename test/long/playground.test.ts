@@ -193,7 +193,7 @@ describe.runIf(chromium)('the playground', () => {
       await button(page, 'Draw').click()
       await is(page, 'Done')
       const opened = await pictures(page)
-      expect(await page.evaluate(() => decodeURIComponent(location.hash))).toContain('model=mine.safetensors')
+      await expect.poll(() => page.evaluate(() => location.hash)).toContain('model=mine.safetensors')
 
       await page.evaluate(async () => {
         const transfer = new DataTransfer()
@@ -354,7 +354,8 @@ describe.runIf(chromium)('the playground', () => {
       await page.keyboard.press('ArrowLeft')
       await reach('slider', 'Steps')
       await page.keyboard.press('ArrowRight')
-      expect(await page.evaluate(() => location.hash)).toContain('respacing=4')
+      // The address follows at most every 350 ms.
+      await expect.poll(() => page.evaluate(() => location.hash)).toContain('respacing=4')
       await reach('slider', 'Step')
       await page.keyboard.press('ArrowLeft')
       await expect
