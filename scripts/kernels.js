@@ -101,46 +101,12 @@ async function compile() {
 }
 
 /**
- * The names of a module's exports, in order; Node 20 does not compile relaxed SIMD, so they are read here.
+ * A module's exports, in order, and where their section lies. Node 20 does not compile relaxed SIMD, so they are read
+ * here.
  *
  * @param {Uint8Array} module
  */
-function exportNames(module) {
-  let at = 8
-  const unsigned = () => {
-    for (let value = 0, shift = 0; ; shift += 7) {
-      const byte = module[at++] ?? 0
-      value |= (byte & 127) << shift
-      if (byte < 128) return value
-    }
-  }
-  /** @type {string[]} */
-  const names = []
-  while (at < module.length) {
-    const id = module[at++]
-    const length = unsigned()
-    const end = at + length
-    if (id === 7) {
-      for (let left = unsigned(); left > 0; left--) {
-        const size = unsigned()
-        names.push(Buffer.from(module.subarray(at, at + size)).toString())
-        at += size + 1 // its kind
-        unsigned() // its number
-      }
-    }
-    at = end
-  }
-  return names
-}
-
-/**
- * The module with its exports called 0, 1, 2 and so on: the library goes by their order.
- *
- * @param {Uint8Array} module
- */
-function withoutNames(module) {
-  /** @param {number} value @returns {number[]} */
-  const leb = (value) => (value < 128 ? [value] : [(value & 127) | 128, ...leb(value >>> 7)])
+function exportsOf(module) {
   let at = 8
   const unsigned = () => {
     for (let value = 0, shift = 0; ; shift += 7) {
@@ -155,23 +121,38 @@ function withoutNames(module) {
     const length = unsigned()
     const end = at + length
     if (id === 7) {
-      const count = unsigned()
-      const section = leb(count)
-      for (let number = 0; number < count; number++) {
+      const entries = Array.from({ length: unsigned() }, () => {
         const size = unsigned()
+        const name = Buffer.from(module.subarray(at, at + size)).toString()
         at += size
-        const name = Buffer.from(String(number))
-        section.push(name.length, ...name, module[at++] ?? 0, ...leb(unsigned()))
-      }
-      return Buffer.concat([
-        module.subarray(0, start),
-        Buffer.from([7, ...leb(section.length), ...section]),
-        module.subarray(end),
-      ])
+        return { name, kind: module[at++] ?? 0, index: unsigned() }
+      })
+      return { start, end, entries }
     }
     at = end
   }
   throw new Error('The module exports nothing.')
+}
+
+/**
+ * The module with its exports called 0, 1, 2 and so on: the library goes by their order.
+ *
+ * @param {Uint8Array} module
+ * @param {ReturnType<typeof exportsOf>} exports
+ */
+function withoutNames(module, { start, end, entries }) {
+  /** @param {number} value @returns {number[]} */
+  const leb = (value) => (value < 128 ? [value] : [(value & 127) | 128, ...leb(value >>> 7)])
+  const numbered = entries.flatMap(({ kind, index }, number) => {
+    const name = Buffer.from(String(number))
+    return [name.length, ...name, kind, ...leb(index)]
+  })
+  const section = [...leb(entries.length), ...numbered]
+  return Buffer.concat([
+    module.subarray(0, start),
+    Buffer.from([7, ...leb(section.length), ...section]),
+    module.subarray(end),
+  ])
 }
 
 async function kernels() {
@@ -179,8 +160,9 @@ async function kernels() {
   console.error('Compiling the WebAssembly kernels ...')
   const started = new Date()
   const module = await compile()
-  const names = exportNames(module)
-  const numbered = withoutNames(module)
+  const exports = exportsOf(module)
+  const names = exports.entries.map(({ name }) => name)
+  const numbered = withoutNames(module, exports)
   const text = [
     '/** Made by scripts/kernels.js from src/wasm. The names are its exports, in order. */',
     `export const kernelNames = ${JSON.stringify(names)} as const`,

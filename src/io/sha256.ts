@@ -69,13 +69,17 @@ export class Sha256 {
 /** What the platform hashes at once, and how much is read at once of what is larger. */
 const [whole, piece] = [64 * 2 ** 20, 4 * 2 ** 20]
 
-/** The hash of a file, of which no more than 64 MiB are in memory. */
+/** The hash of a file that was opened for it, of which no more than 64 MiB are in memory. Closes it. */
 export async function sha256OfSource(source: ByteSource, signal?: AbortSignal): Promise<string> {
-  const { size } = source
-  if (size <= whole) return sha256OfBytes(await source.read(0, size, signal))
-  const hash = new Sha256()
-  for (let at = 0; at < size; at += piece) hash.update(await source.read(at, Math.min(piece, size - at), signal))
-  return hash.digest()
+  try {
+    const { size } = source
+    if (size <= whole) return await sha256OfBytes(await source.read(0, size, signal))
+    const hash = new Sha256()
+    for (let at = 0; at < size; at += piece) hash.update(await source.read(at, Math.min(piece, size - at), signal))
+    return hash.digest()
+  } finally {
+    await source.close?.()
+  }
 }
 
 const rotated = (x: number, by: number): number => (x >>> by) | (x << (32 - by))

@@ -106,14 +106,7 @@ export function fileOpener(
     },
     presetOf: (option) => opened.get(option)?.published,
     load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading(checkpoint)),
-    async hash(option) {
-      const source = await openWhere(arriving, opened.get(option)!.where)
-      try {
-        return await sha256OfSource(source, signal)
-      } finally {
-        await source.close?.()
-      }
-    },
+    hash: async (option) => sha256OfSource(await openWhere(arriving, opened.get(option)!.where), signal),
     async close() {
       arriving.end()
       for (const checkpoint of checkpoints.keys()) await checkpoint.close()

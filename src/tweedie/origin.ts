@@ -47,14 +47,8 @@ export function originOf(files: Files, { opener: { opened, called }, distance, s
     if (option === 'model') options.flags = typeof flags === 'string' ? flags : flags.join(' ')
     else untold ??= `flags of ${called(option)}`
   }
-  const hash = async (where: Where, signal: AbortSignal | undefined): Promise<string> => {
-    const source = await open(where, signal)
-    try {
-      return await sha256OfSource(source, signal)
-    } finally {
-      await source.close?.()
-    }
-  }
+  const hash = async (where: Where, signal: AbortSignal | undefined): Promise<string> =>
+    sha256OfSource(await open(where, signal), signal)
   const sums = new Map<string, Promise<string>>()
   return {
     options: { ...options, ...distance },
