@@ -1,4 +1,4 @@
-import { TweedieError, type ErrorCode } from './errors.ts'
+import { messageOf, TweedieError, type ErrorCode } from './errors.ts'
 
 /**
  * A part of the program that is loaded when it is needed, by `import()`; bundlers make a chunk of it. What a page finds
@@ -6,9 +6,7 @@ import { TweedieError, type ErrorCode } from './errors.ts'
  */
 export const chunk = <T>(code: ErrorCode, what: string, loading: Promise<T>): Promise<T> =>
   loading.catch((cause: unknown) => {
-    throw new TweedieError(
-      code,
-      `The code ${what} does not load (${cause instanceof Error ? cause.message : String(cause)}): load the page again.`,
-      { cause },
-    )
+    throw new TweedieError(code, `The code ${what} does not load (${messageOf(cause)}): load the page again.`, {
+      cause,
+    })
   })

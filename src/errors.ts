@@ -99,6 +99,9 @@ export function asksForAwait<T>(
 const isPromise = (value: unknown): boolean =>
   typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 
+/** What was thrown, in words: an error's message, anything else as text. */
+export const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
+
 /** A value in a message: `"text"`, 3, an array, a Tensor. */
 export function named(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)

@@ -1,5 +1,5 @@
 /** What a page and its worker say to each other, over comlink. */
-import { TweedieError, type ErrorCode } from '../errors.ts'
+import { messageOf, TweedieError, type ErrorCode } from '../errors.ts'
 import type {
   RunRecord,
   TweedieOptions,
@@ -114,7 +114,7 @@ export interface SentError {
 /** An error as it is sent. */
 export const sentError = (error: unknown): SentError => ({
   code: error instanceof TweedieError ? error.code : null,
-  message: error instanceof Error ? error.message : String(error),
+  message: messageOf(error),
   stack: error instanceof Error ? error.stack : undefined,
 })
 

@@ -1,5 +1,5 @@
 import { wrap } from 'comlink'
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import { version } from '../version.ts'
 import type { Pipeline } from './messages.ts'
 
@@ -24,7 +24,7 @@ export class PipelineWorker {
         throw new Error(`createWorker gave ${String(this.#worker)}, which is none`)
     } catch (cause) {
       if (cause instanceof TweedieError) throw cause
-      throw notStarted(cause instanceof Error ? cause.message : String(cause), cause)
+      throw notStarted(messageOf(cause), cause)
     }
     this.#greeting = new Promise((resolve) =>
       this.#worker.addEventListener('message', ({ data }) => resolve(data as Greeting), { once: true }),

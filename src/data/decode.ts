@@ -1,5 +1,5 @@
 /** Image files, told from their first bytes, whatever their names say. All that is decoded is decoded here. */
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import { bytesOf } from '../io/source.ts'
 import type { Image, ImageHeader } from './image.ts'
 import { decodeJpeg, isJpeg, jpegHeader } from './jpeg.ts'
@@ -19,11 +19,7 @@ export function decodeImage(file: Uint8Array | ArrayBuffer, name = 'the image'):
     // Whatever a decoder throws, and memory that runs out.
     throw cause instanceof TweedieError
       ? cause
-      : new TweedieError(
-          'format',
-          `${name}: cannot be decoded (${cause instanceof Error ? cause.message : String(cause)}).`,
-          { cause },
-        )
+      : new TweedieError('format', `${name}: cannot be decoded (${messageOf(cause)}).`, { cause })
   }
 }
 

@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto'
 import { open, readdir, readFile, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import { atMost } from './at-most.ts'
 import { decodeImage, imageHeader } from './decode.ts'
 import type { Image } from './image.ts'
@@ -214,7 +214,7 @@ function classesOf(
 function refuse(path: string, cause: unknown, signal?: AbortSignal): never {
   signal?.throwIfAborted()
   if (cause instanceof TweedieError) throw cause
-  throw new TweedieError('option', `cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+  throw new TweedieError('option', `cannot read ${path}: ${messageOf(cause)}`, {
     cause,
   })
 }

@@ -7,7 +7,7 @@
  */
 // Not the root, which brings the encoder, too: 3.5 KB gzipped.
 import decode from 'jpeg-js/lib/decoder.js'
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import { checkPixels, type Image, type ImageHeader } from './image.ts'
 
 export const isJpeg = (bytes: Uint8Array): boolean => bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff
@@ -109,7 +109,7 @@ export function decodeJpeg(bytes: Uint8Array, name: string): Image {
       maxMemoryUsageInMB: 4096,
     }).data
   } catch (cause) {
-    return wrong(cause instanceof Error ? cause.message : String(cause), cause)
+    return wrong(messageOf(cause), cause)
   }
   const area = width * height
   if (channels === 1)

@@ -9,7 +9,7 @@
  * Format: W3C PNG, 3rd edition.
  */
 import { unzlibSync } from 'fflate'
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import { crc32 } from '../io/zip.ts'
 import { checkPixels, type Image, type ImageHeader } from './image.ts'
 
@@ -144,7 +144,7 @@ function inflate(packed: Uint8Array, expected: number, name: string): Uint8Array
     stated = new DataView(packed.buffer, packed.byteOffset + packed.length - 4).getUint32(0)
     data = unzlibSync(packed, { out: new Uint8Array(expected) })
   } catch (cause) {
-    throw damaged(name, `its pixels: ${cause instanceof Error ? cause.message : String(cause)}`, cause)
+    throw damaged(name, `its pixels: ${messageOf(cause)}`, cause)
   }
   if (data.length < expected || adler32(data) !== stated)
     throw damaged(name, 'its pixels are cut short, too many or changed')

@@ -8,7 +8,7 @@
  * left. Cache Storage is there for pages and workers alike (Chrome 43, Firefox 44, Safari 11.1; the locks since Chrome
  * 69, Firefox 96, Safari 15.4), in secure contexts.
  */
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import { sha256OfBytes } from './sha256.ts'
 
 /** What the store knows of a file. */
@@ -116,5 +116,3 @@ async function store(id: string, entry: Entry, key: string, body: BodyInit): Pro
     throw new TweedieError('storage', `${entry.url}: the browser's store failed (${messageOf(cause)})`, { cause })
   })
 }
-
-const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))

@@ -4,7 +4,7 @@ import { access, lstat, open, readdir, readlink, rename, rm, stat, type FileHand
 import { dirname, extname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 import { checkRange, roomFor, type ByteSource } from './source.ts'
 
@@ -310,6 +310,6 @@ async function openForReader(path: string, signal?: AbortSignal): Promise<FileHa
 }
 
 function refuse(what: string, path: string, cause: unknown): never {
-  const message = cause instanceof Error ? cause.message : String(cause)
+  const message = messageOf(cause)
   throw new TweedieError('option', `cannot ${what} ${path}: ${message}`, { cause })
 }

@@ -1,5 +1,5 @@
 /** Requests for files: what a server says of one, and errors that say what to do. The same in pages and in Node. */
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 
 /**
  * The answer to a request for a file, or for the part of it that `Range` names.
@@ -68,7 +68,7 @@ function failed(url: string, signal: AbortSignal | null | undefined, cause: unkn
   const why = (cause as { cause?: { code?: unknown } } | undefined)?.cause?.code
   throw new TweedieError(
     'format',
-    `${url}: reading failed (${cause instanceof Error ? cause.message : String(cause)}` +
+    `${url}: reading failed (${messageOf(cause)}` +
       `${typeof why === 'string' ? `, ${why}` : ''}): ` +
       'is the server there, and does a page of another origin have its permission (CORS)?',
     { cause },

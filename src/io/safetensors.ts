@@ -2,7 +2,7 @@
  * A reader of our own, because npm's package `safetensors` (0.0.1) is a cache for browsers and no reader of the format,
  * and others read the whole file or check nothing. Format: https://huggingface.co/docs/safetensors
  */
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
 import { decode, fileDTypes, isFileDType } from './dtype.ts'
 import type { FileDType } from './dtype.ts'
@@ -83,7 +83,7 @@ function parseHeader(bytes: Uint8Array, broken: Broken): Map<string, unknown> {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     header = JSON.parse(text)
   } catch (cause) {
-    throw broken(`expected a header of UTF-8 JSON, found ${cause instanceof Error ? cause.message : String(cause)}`)
+    throw broken(`expected a header of UTF-8 JSON, found ${messageOf(cause)}`)
   }
   const twice = duplicateKey(text)
   if (twice !== undefined) throw broken(`expected each key once in the header, found "${twice}" twice in one object`)

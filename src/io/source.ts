@@ -1,4 +1,4 @@
-import { TweedieError, unexpected } from '../errors.ts'
+import { messageOf, TweedieError, unexpected } from '../errors.ts'
 
 /**
  * Random access to immutable bytes, which a checkpoint is read from by ranges and never as a whole: a checkpoint of
@@ -107,7 +107,7 @@ export function blobSource(blob: Blob): ByteSource {
         .slice(offset, offset + length)
         .arrayBuffer()
         .catch((cause: unknown) => {
-          const why = cause instanceof Error ? cause.message : String(cause)
+          const why = messageOf(cause)
           throw new TweedieError('format', `${name}: reading failed (${why}): was it changed or removed?`, { cause })
         })
       signal?.throwIfAborted()

@@ -1,6 +1,6 @@
 import { onPageHide } from '#platform'
 import { orAborted } from '../abort.ts'
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import type { Device } from '../tensor/index.ts'
 import type { Loaded } from './load.ts'
 
@@ -116,8 +116,7 @@ export class Life {
     this.check('Tweedie')
     throw new TweedieError(
       'device-lost',
-      `The device was lost, and the model cannot be loaded on it again. ` +
-        `${failure instanceof Error ? failure.message : String(failure)}`,
+      `The device was lost, and the model cannot be loaded on it again. ${messageOf(failure)}`,
       { cause: failure },
     )
   }

@@ -1,6 +1,6 @@
 import { startWorker, type WorkerHandle } from '#platform'
 import { chunk } from '../../chunk.ts'
-import { TweedieError } from '../../errors.ts'
+import { messageOf, TweedieError } from '../../errors.ts'
 import { workerProgram, workerSource } from './generated/worker.ts'
 import type { LeaderMessage, StartMessage, WorkerReply } from './protocol.ts'
 
@@ -111,7 +111,7 @@ export class Workers {
           handle.post({ kind: 'start', ...start, thread } satisfies StartMessage)
         }
       } catch (cause) {
-        fail(notStarted(cause instanceof Error ? cause.message : String(cause), cause))
+        fail(notStarted(messageOf(cause), cause))
       }
     })
   }

@@ -1,4 +1,4 @@
-import { TweedieError } from '../../errors.ts'
+import { messageOf, TweedieError } from '../../errors.ts'
 import type { BackendStats } from '../backend.ts'
 import { computeStage } from './flags.ts'
 
@@ -94,6 +94,6 @@ export class Pipelines {
 async function explain(module: GPUShaderModule, code: string, cause: unknown): Promise<string> {
   const info = await module.getCompilationInfo().catch(() => null)
   const message = info?.messages.find((m) => m.type === 'error')
-  if (!message) return cause instanceof Error ? cause.message : String(cause)
+  if (!message) return messageOf(cause)
   return `Line ${message.lineNum}: ${message.message}\n  ${code.split('\n')[message.lineNum - 1] ?? ''}`
 }

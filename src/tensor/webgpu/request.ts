@@ -1,7 +1,7 @@
 /**
  * Getting a GPUDevice: from the platform, with no more than the limits and features the work needs, or from the caller.
  */
-import { TweedieError } from '../../errors.ts'
+import { messageOf, TweedieError } from '../../errors.ts'
 import { noAdapterHint, requestGPU, waitFor } from '#platform'
 import type { AdapterDescription, DeviceNeed } from '../backend.ts'
 import { checkFreeMemory, mebibytes } from '../need.ts'
@@ -57,11 +57,9 @@ export async function requestWebGPU(
     },
   })
   const device = await request.catch((cause: unknown) => {
-    throw new TweedieError(
-      'webgpu-unavailable',
-      `${description.name} does not give a device: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause },
-    )
+    throw new TweedieError('webgpu-unavailable', `${description.name} does not give a device: ${messageOf(cause)}`, {
+      cause,
+    })
   })
   if (signal?.aborted) {
     device.destroy()
