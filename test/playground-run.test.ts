@@ -49,7 +49,7 @@ test('arms take turns, and pushes belong to the pictures of their batch', async 
   const turns: number[][] = []
   let arms: readonly Arm[] = []
   const { signal } = new AbortController()
-  for await (arms of drawArms(client, { state: { ...start, number: 4 }, model, signal }))
+  for await (arms of drawArms(client, { state: { ...start, number: 4 }, model, details: true, signal }))
     turns.push(arms.map(({ done }) => done))
   expect(turns.slice(0, 4)).toEqual([
     [1, 0],
@@ -80,7 +80,7 @@ test('of many steps frames are kept evenly, and of large pictures few; nothing e
     const { client } = fake(steps, size)
     let arms: readonly Arm[] = []
     const { signal } = new AbortController()
-    for await (arms of drawArms(client, { state: { ...start, number: 2, b: 'none' }, model, signal })) {
+    for await (arms of drawArms(client, { state: { ...start, number: 2, b: 'none' }, model, details: true, signal })) {
       expect(arms[0].frames.length).toBeLessThanOrEqual(most + 1)
       expect(arms[0].frames.at(-1)!.done).toBe(arms[0].done)
     }
@@ -96,7 +96,7 @@ test('of many steps frames are kept evenly, and of large pictures few; nothing e
 test('who leaves ends both arms', async () => {
   const { client, ended } = fake(10)
   const { signal } = new AbortController()
-  for await (const arms of drawArms(client, { state: { ...start, number: 2 }, model, signal })) {
+  for await (const arms of drawArms(client, { state: { ...start, number: 2 }, model, details: true, signal })) {
     if (arms[1].done < 3) continue
     closeArms(arms)
     break

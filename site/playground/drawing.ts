@@ -1,6 +1,6 @@
 /** Drawing, as a page shows it: what is drawn, how far, how fast, and what went wrong. */
 import { computed, readonly, ref, shallowRef } from 'vue'
-import { closeArms, drawArms, type Arm } from './run.ts'
+import { closeArms, drawArms, type Arm, type RunOptions } from './run.ts'
 import { namedOf, sentenceOf, type Engine } from './engine.ts'
 import type { State } from './state.ts'
 import type { Named } from './told.ts'
@@ -11,8 +11,8 @@ export interface Run {
   readonly model: Named
 }
 
-/** `record`: whether runs have their run.json. */
-export function drawing(engine: Engine, { record = false } = {}) {
+/** `details`: as `RunOptions` has it. */
+export function drawing(engine: Engine, { details }: Pick<RunOptions, 'details'>) {
   const arms = shallowRef<readonly Arm[]>([])
   const run = shallowRef<Run | null>(null)
   const phase = ref<'idle' | 'loading' | 'drawing' | 'done' | 'stopped' | 'failed'>('idle')
@@ -44,7 +44,7 @@ export function drawing(engine: Engine, { record = false } = {}) {
       const model = namedOf(engine.choice.value, client.info)
       const shown = arms.value
       const begun = performance.now()
-      for await (const coming of drawArms(client, { state, model, record, signal })) {
+      for await (const coming of drawArms(client, { state, model, details, signal })) {
         // The pictures of the run before stay until there are others.
         if (run.value?.state !== state) {
           run.value = { state, model }

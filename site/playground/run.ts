@@ -54,24 +54,27 @@ const mostBytes = 64 * 2 ** 20
 export interface RunOptions {
   readonly state: State
   readonly model: Named
-  /** Whether the last step of an arm has its run.json, for which the files of the model are read once more. */
-  readonly record?: boolean
+  /**
+   * Whether steps have where guidance pushed and the scores of what is finished, and the last its run.json, for which
+   * the files of the model are read once more.
+   */
+  readonly details: boolean
   readonly signal: AbortSignal
 }
 
 /** Draws; yields after every step of an arm, with all arms so far. */
 export async function* drawArms(
   client: Pick<TweedieClient, 'sample' | 'info'>,
-  { state, model, record = false, signal }: RunOptions,
+  { state, model, details, signal }: RunOptions,
 ): AsyncGenerator<readonly Arm[], void, void> {
   const arms: Arm[] = armsOf(state).map(notBegun)
   const loops = arms.map(({ method }) =>
     client.sample({
       ...sampleOptionsOf(state, method, model),
       preview: true,
-      pushes: true,
-      scores: true,
-      record,
+      pushes: details,
+      scores: details,
+      record: details,
       signal,
     }),
   )
