@@ -1,0 +1,13 @@
+/**
+ * Counts what the networks' passes ask of a GPU; no GPU is needed, and it takes some seconds.
+ *
+ *     ./run.sh gpu/counts.ts             prints the table
+ *     ./run.sh gpu/counts.ts --write     writes it to gpu/counts.json: say in the commit why it changed
+ */
+import { writeFileSync } from 'node:fs'
+import { countTable } from './count-table.ts'
+
+const table = await countTable()
+// Run as a bundle two folders further down: see run.sh.
+if (process.argv.includes('--write')) writeFileSync(new URL('../../gpu/counts.json', import.meta.url), table)
+else process.stdout.write(table)

@@ -1,0 +1,118 @@
+/** Passes through networks: their commands are counted (counts.ts), and their kernels compiled (static.ts). */
+import { GaussianDiffusion, GeneratedNoise, sampleLoop } from '../../src/diffusion/index.ts'
+import { planOf, preset, stateDictOf, UNet, type UNetConfig } from '../../src/nn/index.ts'
+import { Device, full, type Shape } from '../../src/tensor.ts'
+import { diffusionTask, Trainer } from '../../src/train/index.ts'
+import { CountingGPU } from './counting-gpu.ts'
+
+export type NetworkConfig = UNetConfig & { readonly kind: 'unet' }
+
+/** The network of weights/bccd32-adm.safetensors. */
+const toy: NetworkConfig = {
+  kind: 'unet',
+  superResolution: false,
+  imageSize: 32,
+  inChannels: 3,
+  outChannels: 6,
+  modelChannels: 32,
+  channelMult: [2, 2, 2],
+  numResBlocks: 1,
+  attentionResolutions: [4],
+  numHeadChannels: 32,
+  numHeads: 1,
+  dropout: 0,
+  convResample: true,
+  numClasses: null,
+  useScaleShiftNorm: true,
+  resblockUpdown: true,
+  useNewAttentionOrder: true,
+}
+
+export const networks: Readonly<Record<string, NetworkConfig>> = {
+  toy,
+  'ADM-64': preset('celeba64_uncond').config as NetworkConfig,
+}
+
+/** The network with weights that are all 0. */
+export function networkOf(device: Device, config: NetworkConfig): UNet {
+  const parameters = new Map(
+    [...stateDictOf(planOf(config))].map(([name, shape]) => [name, device.keep(full(device, shape, 0))]),
+  )
+  return new UNet(config, parameters)
+}
+
+/** A piece of work of which each step does the same. */
+export type Pass = 'forward' | 'step' | 'guided step' | 'training step'
+
+/** Makes one step of `pass` after another; each is done when the promise is. */
+export async function* steps(device: Device, model: UNet, pass: Pass, batch: number): AsyncGenerator<void> {
+  const { inChannels, imageSize } = model.config
+  const shape = [inChannels, imageSize, imageSize]
+  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '50' })
+  if (pass === 'forward') {
+    const x = full(device, [batch, ...shape], 0)
+    for (;;) {
+      model.forward(x, new Array<number>(batch).fill(500)).dispose()
+      await device.flush()
+      yield
+    }
+  }
+  if (pass === 'training step') {
+    const images = new Float32Array(batch * inChannels * imageSize ** 2)
+    const task = diffusionTask(device, { model, diffusion, load: async () => ({ images }), seed: 0 })
+    const trainer = new Trainer(device, task, { batch, steps: 1000, lr: 1e-4, emaRates: [0.999, 0.9999] })
+    for (;;) {
+      await trainer.next()
+      await device.flush()
+      yield
+    }
+  }
+  const noise = new GeneratedNoise(device, { seed: 0, samples: Array.from({ length: batch }, (_, k) => k), shape })
+  const guidance = pass === 'guided step' ? { selfGuidance: { weight: 0.4, every: 1 } } : {}
+  for await (const _ of sampleLoop(diffusion, model, { noise, ...guidance })) yield
+}
+
+/** An op that was run, and what the queue was asked for: kernels by name, with their workgroups. */
+export interface Ran {
+  readonly op: string
+  readonly inputs: readonly Shape[]
+  readonly outputs: readonly Shape[]
+  readonly kernels: readonly { readonly key: string; readonly grid: readonly [number, number, number] }[]
+}
+
+/** What one step gives the GPU, once nothing new is made any more. */
+export interface Counted {
+  readonly gpu: CountingGPU
+  readonly ops: readonly Ran[]
+  readonly flops: number
+  /** Of all buffers alive at once, weights included. */
+  readonly peakBytes: number
+}
+
+/** Runs a pass on a GPU that only counts; what is counted is the third step. */
+export async function count(config: NetworkConfig, pass: Pass, batch: number): Promise<Counted> {
+  const gpu = new CountingGPU()
+  const device = await Device.request({ backend: 'webgpu', gpuDevice: gpu.device })
+  const { backend } = device
+  const walk = steps(device, networkOf(device, config), pass, batch)
+  for (let i = 0; i < 2; i++) await walk.next()
+  gpu.forget()
+  const flops = device.stats.flops
+  const ran: { op: string; inputs: Shape[]; outputs: Shape[]; dispatches: number }[] = []
+  const run = backend.run.bind(backend)
+  backend.run = (op, params, inputs, outputs, user) => {
+    const before = device.stats.dispatches
+    run(op, params, inputs, outputs, user)
+    const dispatches = device.stats.dispatches - before
+    ran.push({ op, inputs: inputs.map((v) => v.shape), outputs: outputs.map((v) => v.shape), dispatches })
+  }
+  await walk.next()
+  // Commands keep their order on the way through the queue.
+  const dispatches = gpu.commands.filter(({ kind }) => kind === 'dispatch')
+  let next = 0
+  const ops = ran.map(({ dispatches: count, ...op }): Ran => {
+    const kernels = dispatches.slice(next, (next += count)).map(({ kernel: key, grid }) => ({ key, grid }))
+    return { ...op, kernels }
+  })
+  return { gpu, ops, flops: device.stats.flops - flops, peakBytes: device.stats.peakBytes }
+}
