@@ -10,7 +10,7 @@
  */
 import { readdirSync } from 'node:fs'
 import { TweedieError } from '../errors.ts'
-import { listAdapters as hostAdapters } from './gpu.ts'
+import { listAdapters as hostAdapters, submissionMs as hostMs } from './gpu.ts'
 
 interface Dawn {
   create(options: string[]): GPU
@@ -96,6 +96,13 @@ export async function waitFor<T>(promise: Promise<T>): Promise<T> {
     waiting--
   }
 }
+
+/**
+ * How long a submission should take, in milliseconds, as far as that can be told. Nobody looks at what Dawn's devices
+ * draw, but Windows resets a GPU after 2 s, and the first submission goes by a rate that is assumed: a twentieth. A
+ * host's own WebGPU may have a window.
+ */
+export const submissionMs = (): number => (hostGPU() ? hostMs() : 100)
 
 function sleep(): void {
   napping = waiting > 0

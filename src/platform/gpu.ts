@@ -51,5 +51,11 @@ export async function waitFor<T>(promise: Promise<T>, nudge?: () => void): Promi
   }
 }
 
+/**
+ * How long a submission should take, in milliseconds, as far as that can be told. Here the GPU draws the page as well,
+ * and draws nothing meanwhile: as long as a frame.
+ */
+export const submissionMs = (): number => 12
+
 /** How the backend waits. */
 export type WaitFor = typeof waitFor

@@ -5,6 +5,7 @@ import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
 import { formatCall } from '../shape.ts'
 import type { AdapterInfo } from './adapter.ts'
+import { Budget } from './budget.ts'
 import { Failures } from './failures.ts'
 import { bufferUsage, mapRead } from './flags.ts'
 import type { Buffer, Capabilities, Choice, Dispatch, Encoder, Launch } from './launch.ts'
@@ -51,6 +52,7 @@ export class WebGPUBackend implements Backend {
   readonly #pipelines: Pipelines
   readonly #bindGroups = new Map<string, GPUBindGroup>()
   readonly #failures: Failures
+  readonly #budget: Budget
   readonly #queue: CommandQueue
   readonly #nudge = (): void => this.gpuDevice.queue.submit([])
   #disposed = false
@@ -68,7 +70,8 @@ export class WebGPUBackend implements Backend {
     this.#waitFor = waitFor
     this.#pool = new BufferPool(this.stats)
     this.#failures = new Failures(gpuDevice, waitFor, () => this.#queue.drop())
-    this.#queue = new CommandQueue(gpuDevice, this.stats, waitFor, this.#failures)
+    this.#budget = new Budget(adapter.software)
+    this.#queue = new CommandQueue(gpuDevice, this.stats, waitFor, this.#failures, this.#budget)
     this.#pipelines = new Pipelines(gpuDevice, this.stats, (error) => this.#failures.fail(error))
     const fixed = gpuDevice.features.has('subgroups') && subgroupMinSize === subgroupMaxSize
     this.capabilities = {
@@ -172,9 +175,11 @@ export class WebGPUBackend implements Backend {
     this.#queue.enqueue({ kind: 'copy', source: (storage as GPUStorage).buffer, target: staging, bytes: size })
     try {
       await this.#queue.drain(since)
+      const waited = this.#budget.wait()
       const unmapped = await this.#waitFor(staging.mapAsync(mapRead), this.#nudge).catch((cause: unknown) => ({
         cause,
       }))
+      waited()
       await this.#failures.judge(since)
       if (unmapped) {
         this.#failures.fail(
@@ -266,8 +271,10 @@ export class WebGPUBackend implements Backend {
     this.#failures.check()
     const since = this.#failures.count
     await this.#queue.drain(since)
+    const waited = this.#budget.wait()
     // It rejects where the device was lost, of which `lost` tells more.
     await this.#waitFor(this.gpuDevice.queue.onSubmittedWorkDone(), this.#nudge).catch(() => {})
+    waited()
     await this.#failures.judge(since)
   }
 

@@ -1,6 +1,7 @@
 import type { WaitFor } from '#platform'
 import { TweedieError } from '../../errors.ts'
 import type { BackendStats } from '../backend.ts'
+import { maxCommands, workOf, type Budget } from './budget.ts'
 import type { Failures } from './failures.ts'
 import { bufferUsage } from './flags.ts'
 import type { Dispatch } from './launch.ts'
@@ -25,24 +26,21 @@ export type Command =
 
 /** minUniformBufferOffsetAlignment by default, and room for 64 scalars. */
 export const slotBytes = 256
-/** Commands in one submission: submitting costs 0.3 ms on lavapipe, a dispatch 0.03. */
-const maxCommands = 128
-/** Floating-point operations in one submission: 20 ms at 1 TFLOP/s. */
-const maxFlops = 20e9
 
 interface Batch {
   readonly commands: readonly Command[]
   readonly uniforms: Uint8Array<ArrayBuffer>
+  readonly work: number
 }
 
 const unready = ({ commands }: Batch): PipelineEntry[] =>
   commands.flatMap((c) => (c.kind === 'dispatch' && !c.pipeline.pipeline ? [c.pipeline] : []))
 
 /**
- * Commands on their way to the GPU. They gather in an open batch, which closes when it is full (or holds enough
- * arithmetic: Windows kills a submission that runs for 2 s); closed batches are submitted in order as soon as every
- * pipeline they use has been compiled. All scalars of a batch travel in one write to one uniform buffer, from which
- * each dispatch reads at its own dynamic offset.
+ * Commands on their way to the GPU. They gather in an open batch, which closes when `budget.ts` calls it full; closed
+ * batches are submitted in order as soon as every pipeline they use has been compiled. All scalars of a batch travel in
+ * one write to one uniform buffer, from which each dispatch reads at its own dynamic offset. The write waits for the
+ * batch before, a few microseconds; a ring of buffers would cost more (bench/REJECTED.md).
  */
 export class CommandQueue {
   /** Bound at binding 0 of every bind group, `slotBytes` of it. */
@@ -51,18 +49,20 @@ export class CommandQueue {
   readonly #stats: BackendStats
   readonly #waitFor: WaitFor
   readonly #failures: Failures
+  readonly #budget: Budget
   readonly #uniforms = new ArrayBuffer(slotBytes * maxCommands)
   readonly #uniformWords = new Uint32Array(this.#uniforms)
   #open: Command[] = []
   #slots = 0
-  #openFlops = 0
+  #openWork = 0
   readonly #closed: Batch[] = []
 
-  constructor(device: GPUDevice, stats: BackendStats, waitFor: WaitFor, failures: Failures) {
+  constructor(device: GPUDevice, stats: BackendStats, waitFor: WaitFor, failures: Failures, budget: Budget) {
     this.#device = device
     this.#stats = stats
     this.#waitFor = waitFor
     this.#failures = failures
+    this.#budget = budget
     this.uniformBuffer = device.createBuffer({
       label: 'uniforms',
       size: this.#uniforms.byteLength,
@@ -71,12 +71,8 @@ export class CommandQueue {
     stats.objectsCreated++
   }
 
-  dispatch(
-    pipeline: PipelineEntry,
-    bindGroup: GPUBindGroup,
-    { key, uniforms, grid, flops = 0 }: Dispatch,
-    user: () => string,
-  ): void {
+  dispatch(pipeline: PipelineEntry, bindGroup: GPUBindGroup, dispatch: Dispatch, user: () => string): void {
+    const { key, uniforms, grid, flops = 0 } = dispatch
     if (uniforms.length > slotBytes / 4)
       throw new TweedieError(
         'unsupported',
@@ -85,7 +81,7 @@ export class CommandQueue {
     this.#uniformWords.set(uniforms, (this.#slots * slotBytes) / 4)
     this.#stats.dispatches++
     this.#stats.flops += flops
-    this.#openFlops += flops
+    this.#openWork += workOf(dispatch)
     this.enqueue({ kind: 'dispatch', pipeline, bindGroup, slot: this.#slots++, grid, user })
   }
 
@@ -103,7 +99,7 @@ export class CommandQueue {
 
   enqueue(command: Command): void {
     this.#open.push(command)
-    if (this.#open.length >= maxCommands || this.#openFlops >= maxFlops) {
+    if (this.#budget.full(this.#open.length, this.#openWork)) {
       this.#close()
       this.#submitReady()
     }
@@ -115,15 +111,17 @@ export class CommandQueue {
     this.#closed.push({
       commands: this.#open,
       uniforms: new Uint8Array(this.#uniforms.slice(0, this.#slots * slotBytes)),
+      work: this.#openWork,
     })
     this.#open = []
     this.#slots = 0
-    this.#openFlops = 0
+    this.#openWork = 0
   }
 
   /** Submits closed batches in order, up to the first whose pipelines are still being compiled. */
   #submitReady(): void {
     while (this.#closed.length > 0 && unready(this.#closed[0]).length === 0) this.#submit(this.#closed.shift() as Batch)
+    if (this.#closed.length > 0) this.#budget.stall()
   }
 
   /** Submits everything enqueued before this call, waiting for pipelines if need be. */
@@ -139,7 +137,7 @@ export class CommandQueue {
     this.#failures.check(since)
   }
 
-  #submit({ commands, uniforms }: Batch): void {
+  #submit({ commands, uniforms, work }: Batch): void {
     this.#failures.guard(
       () => {
         const { queue } = this.#device
@@ -158,6 +156,7 @@ export class CommandQueue {
       },
     )
     this.#stats.submits++
+    this.#budget.submit(work)
   }
 
   #encode(commands: readonly Command[]): GPUCommandBuffer {
