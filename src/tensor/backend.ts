@@ -72,6 +72,16 @@ export interface AdapterListing extends AdapterDescription {
   readonly halfFloats: boolean
 }
 
+/** What a backend has whose memory are GPUBuffers: they can be shared, and it runs WGSL of the caller's. */
+export interface GPUSharing {
+  readonly gpuDevice: GPUDevice
+  /** Resolves when everything enqueued so far is submitted, so that what the caller submits comes after it. */
+  submit(): Promise<void>
+  bufferOf(storage: Storage): GPUBuffer
+  /** The caller's buffer as a storage of `bytes`, which is never destroyed nor handed to another tensor. */
+  adopt(buffer: GPUBuffer, bytes: number): Storage
+}
+
 /**
  * The line between tensors and what computes them. A backend owns memory and runs the ops of the op table; it knows
  * nothing of tapes, scopes or networks. Of the rooms above `tensor/` only the command line asks which backend runs
@@ -84,6 +94,8 @@ export interface Backend {
   readonly stats: BackendStats
   /** Which variant of a kernel computes which shape, where there are several; absent where there is no choice. */
   readonly choices?: Map<string, string>
+  /** Absent on the CPU. */
+  readonly gpu?: GPUSharing
   /** `reason` names the op and shapes in the error if memory runs out. */
   allocate(bytes: number, reason: () => string): Storage
   free(storage: Storage): void

@@ -1,7 +1,8 @@
 import { asksForAwait, TweedieError } from '../errors.ts'
-import type { AdapterDescription, Backend, BackendStats, Spec, TuneOptions } from './backend.ts'
+import type { AdapterDescription, Backend, BackendStats, GPUSharing, Spec, TuneOptions } from './backend.ts'
 import { checkDType, type DType } from './dtype.ts'
-import { bytesOf, type Op } from './op.ts'
+import { kernelCall, type KernelOptions, type KernelParams } from './kernel.ts'
+import { bytesOf, checkTensor, noGradient, type Op } from './op.ts'
 import { requestBackend, type DeviceRequest } from './request.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
@@ -177,6 +178,100 @@ export class Device {
   }
 
   /**
+   * The GPUDevice that computes: to make buffers and pipelines beside those of this library.
+   *
+   * @throws TweedieError 'unsupported' on the CPU backend
+   */
+  get gpuDevice(): GPUDevice {
+    return this.gpuSharing('gpuDevice').gpuDevice
+  }
+
+  /**
+   * What only a GPU's backend has; `user` is what the error names.
+   * @internal
+   */
+  gpuSharing(user: string): GPUSharing {
+    if (this.#disposed) throw new TweedieError('disposed', `${user}: the device was disposed.`)
+    if (this.backend.gpu) return this.backend.gpu
+    throw new TweedieError(
+      'unsupported',
+      `${user}: ${this.adapter.name} computes without WebGPU. Request the device with { backend: 'webgpu' }.`,
+    )
+  }
+
+  /**
+   * Enqueues a WGSL kernel of the caller's and returns its outputs, in order with the ops around it. It is compiled
+   * once for each text; scopes own its outputs as they own an op's. Its gradient is the caller's to give, by
+   * `customGradient`.
+   *
+   * ```ts
+   * const [y] = device.kernel({
+   *   wgsl: `
+   *     @group(0) @binding(1) var<storage, read> x: array<f32>;
+   *     @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+   *     @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+   *       if (id.x < arrayLength(&x)) { y[id.x] = x[id.x] * x[id.x]; }
+   *     }`,
+   *   inputs: [x],
+   *   outputs: [x.shape],
+   *   workgroups: Math.ceil(x.size / 64),
+   * })
+   * ```
+   *
+   * A tensor's buffer may be longer than its elements, by up to 63 of them: pass a count where that matters.
+   *
+   * @throws TweedieError 'unsupported' on the CPU backend; 'limit-exceeded' for more buffers or workgroups than the
+   *   device allows; 'option' for a tensor that is read and written. What does not compile, 'shader-compile' with the
+   *   line, comes with the next read or flush.
+   */
+  kernel(options: KernelOptions<AnyTensor>): AnyTensor[] {
+    this.gpuSharing('kernel')
+    const { name, inputs, params } = kernelCall(options, (value): value is AnyTensor => value instanceof Tensor)
+    const { targets } = params
+    for (const t of [...inputs, ...targets]) {
+      if (t === null) continue
+      checkTensor(name, t)
+      t.assertUsable(name)
+      if (t.device !== this) throw new TweedieError('option', `${name}: its tensors live on different devices.`)
+    }
+    const read = new Set(inputs.map((t) => t.storage))
+    if (targets.some((t) => t !== null && read.has(t.storage)))
+      throw new TweedieError('option', `${name}: a tensor is read and written. WebGPU allows a kernel one of them.`)
+    const made = this.runOp(kernelOp, params, inputs, name)
+    for (const t of targets) if (t !== null) t.storage.version++
+    let next = 0
+    return targets.map((t) => t ?? made[next++])
+  }
+
+  /**
+   * A tensor in a buffer of the caller's, without a copy. The buffer belongs to {@link gpuDevice}, is used
+   * as it is when ops run, and is never destroyed here. It must be unmapped and have the usages STORAGE, COPY_SRC and
+   * COPY_DST; what was submitted to its queue before comes before the tensor's ops.
+   *
+   * @throws TweedieError 'unsupported' on the CPU backend; 'shape' for a buffer that is too small; 'option' for one
+   *   that is mapped or lacks a usage; 'limit-exceeded' for one that no kernel can see whole
+   */
+  fromGPUBuffer<D extends DType = 'f32'>(buffer: GPUBuffer, shape: Shape, dtype: D = 'f32' as D): Tensor<D> {
+    const user = 'fromGPUBuffer'
+    const spec = { shape: checkShape(user, shape), dtype: checkDType(user, dtype) }
+    const sharing = this.gpuSharing(user)
+    if (buffer.size < bytesOf(spec))
+      throw new TweedieError(
+        'shape',
+        `${user}: ${formatShape(spec.shape)} takes ${bytesOf(spec)} bytes, the buffer has ${buffer.size}.`,
+      )
+    // STORAGE, COPY_SRC, COPY_DST.
+    if ((buffer.usage & 0x8c) !== 0x8c || buffer.mapState !== 'unmapped')
+      throw new TweedieError(
+        'option',
+        `${user}: expected an unmapped buffer with the usages STORAGE, COPY_SRC and COPY_DST, found one that is ` +
+          `${buffer.mapState} with usage 0x${buffer.usage.toString(16)}.`,
+      )
+    const storage = sharing.adopt(buffer, bytesOf(spec))
+    return this.track(new Tensor(this, { storage, birth: newTensorId(), handles: 0 }, spec.shape, dtype))
+  }
+
+  /**
    * Which kernel variant computes which shape, as {@link tune} found it now or in an earlier run on this adapter. The
    * variants add in different orders: two runs are equal to the bit where these entries are.
    */
@@ -222,6 +317,15 @@ export class Device {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString()
   }
+}
+
+/** Kernels of callers' are no row of the op table: the CPU backend runs no WGSL. */
+const kernelOp: Op<KernelParams> = {
+  ...noGradient('kernel'),
+  shape: ({ specs }) => specs,
+  gradient: () => {
+    throw new TweedieError('unsupported', 'kernel: nobody knows its gradient. Give it one with customGradient.')
+  },
 }
 
 /** The tensors in `value`: itself, or in the arrays, maps and plain objects it is made of. */

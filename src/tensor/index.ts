@@ -22,6 +22,7 @@ export {
   type Node as ExpressionNode,
 } from './expression.ts'
 export { customGradient, grad, noGrad, recompute, stopGradient, type GradResult } from './grad.ts'
+export type { KernelOptions } from './kernel.ts'
 export type { DeviceRequest } from './request.ts'
 export type { Shape } from './shape.ts'
 export { Tensor, type AnyTensor } from './tensor.ts'

@@ -112,6 +112,21 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
   }
 
   /**
+   * The GPUBuffer it lives in, for commands of the caller's on `device.gpuDevice`, once everything enqueued before is
+   * submitted: what the caller submits then runs after it, and before the ops that are called later. Elements begin at
+   * byte 0; the buffer may be longer. It is the tensor's until that is disposed of. After writing into it, do not take
+   * a gradient through ops that ran before.
+   *
+   * @throws TweedieError 'unsupported' on the CPU backend, 'disposed' where it was disposed
+   */
+  async gpuBuffer(): Promise<GPUBuffer> {
+    const { storage } = this.assertUsable('gpuBuffer')
+    const sharing = this.device.gpuSharing('gpuBuffer')
+    await sharing.submit()
+    return sharing.bufferOf(storage)
+  }
+
+  /**
    * Overwrites the values, flat in row-major order or nested as for {@link Device.tensor}, in order
    * with the ops around it.
    */

@@ -1,6 +1,6 @@
 import { TweedieError } from '../../errors.ts'
 import type { WaitFor } from '#platform'
-import type { AdapterDescription, Backend, BackendStats, Storage, TuneOptions, View } from '../backend.ts'
+import type { AdapterDescription, Backend, BackendStats, GPUSharing, Storage, TuneOptions, View } from '../backend.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
 import { formatCall } from '../shape.ts'
@@ -10,6 +10,7 @@ import { Failures } from './failures.ts'
 import { bufferUsage, mapRead } from './flags.ts'
 import type { Buffer, Capabilities, Choice, Dispatch, Encoder, Launch } from './launch.ts'
 import { launches } from './launches/index.ts'
+import { kernel } from './launches/kernel.ts'
 import { Pipelines } from './pipelines.ts'
 import { BufferPool, type GPUStorage } from './buffers.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
@@ -25,8 +26,9 @@ const maxBindGroups = 20_000
  * objections come back in `failures.ts`. Bind groups depend only on buffers and are found in a cache from the second
  * step on.
  */
-export class WebGPUBackend implements Backend {
+export class WebGPUBackend implements Backend, GPUSharing {
   readonly kind = 'webgpu'
+  readonly gpu = this
   readonly gpuDevice: GPUDevice
   readonly stats: BackendStats = {
     dispatches: 0,
@@ -123,12 +125,39 @@ export class WebGPUBackend implements Backend {
   free(storage: Storage): void {
     if (this.#disposed) return
     const freed = storage as GPUStorage
-    this.#pool.give(freed)
+    if (freed.adopted) this.#forget([freed])
+    else this.#pool.give(freed)
+  }
+
+  async submit(): Promise<void> {
+    this.#failures.check()
+    await this.#queue.drain(this.#failures.count)
+  }
+
+  bufferOf(storage: Storage): GPUBuffer {
+    return (storage as GPUStorage).buffer
+  }
+
+  adopt(buffer: GPUBuffer, bytes: number): GPUStorage {
+    const limit = this.#adapter.maxBindingBytes
+    if (buffer.size > limit)
+      throw new TweedieError(
+        'limit-exceeded',
+        `fromGPUBuffer: the buffer has ${buffer.size} bytes, but a kernel of ${this.#adapter.name} sees ${limit} of ` +
+          'one: request the device with `need`, or use a smaller buffer.',
+      )
+    return this.#pool.adopt(buffer, bytes)
   }
 
   /** Destroys buffers of the pool once the commands that use them are submitted. */
   #destroy(storages: readonly GPUStorage[]): void {
     if (storages.length === 0) return
+    this.#forget(storages)
+    for (const { buffer } of storages) this.#queue.enqueue({ kind: 'destroy', buffer })
+  }
+
+  /** Drops the bind groups of storages that are gone. */
+  #forget(storages: readonly GPUStorage[]): void {
     const gone = new Set(storages.map(({ id }) => `${id}`))
     for (const key of this.#bindGroups.keys())
       if (
@@ -138,7 +167,6 @@ export class WebGPUBackend implements Backend {
           .some((id) => gone.has(id))
       )
         this.#bindGroups.delete(key)
-    for (const { buffer } of storages) this.#queue.enqueue({ kind: 'destroy', buffer })
   }
 
   write(storage: Storage, data: ArrayBufferView): void {
@@ -213,7 +241,7 @@ export class WebGPUBackend implements Backend {
       },
     }
     // The op table's keys are the ops' names (a test holds them together), and a launch takes its op's parameters.
-    const launch: Launch<never> = launches[op as OpName]
+    const launch: Launch<never> = op === 'kernel' ? kernel : launches[op as OpName]
     try {
       launch(encoder, params as never, inputs, outputs)
     } finally {

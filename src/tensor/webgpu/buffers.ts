@@ -5,6 +5,8 @@ export interface GPUStorage extends Storage {
   readonly buffer: GPUBuffer
   /** The device could not allocate it after all. */
   broken: boolean
+  /** The caller's: never destroyed, never handed to another tensor. */
+  readonly adopted?: true
   /** When it was given back, in calls of {@link BufferPool.give}. */
   freed: number
 }
@@ -61,6 +63,11 @@ export class BufferPool {
       this.#missed += size
     }
     return this.#use({ id: ++this.#lastId, bytes: size, version: 0, buffer, broken: false, freed: 0 })
+  }
+
+  /** A buffer of the caller's, which is not in the pool's books but has an id of its own. */
+  adopt(buffer: GPUBuffer, bytes: number): GPUStorage {
+    return { id: ++this.#lastId, bytes, version: 0, buffer, broken: false, freed: 0, adopted: true }
   }
 
   #use(storage: GPUStorage): GPUStorage {
