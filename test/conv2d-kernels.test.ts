@@ -175,17 +175,33 @@ function error(got: Float32Array, { sum, scale }: Exact, more: (i: number) => nu
 async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exact): Promise<void> {
   const bias = random(s.cout, 5)
   const residual = random(s.n * s.cout * s.ho * s.wo, 6)
-  const check = async (keys: { bias: boolean; residual: boolean }, code: string, grid: Grid): Promise<void> => {
-    const got = await run(
-      code,
-      convWords(s),
-      [x, w, ...(keys.bias ? [bias] : []), ...(keys.residual ? [residual] : [])],
-      grid,
-      residual.length,
-    )
+  const check = async (
+    keys: { bias: boolean; residual: boolean },
+    code: string,
+    grid: Grid,
+    inputs = [x, w],
+    words = convWords(s),
+  ): Promise<void> => {
+    const added = [...(keys.bias ? [bias] : []), ...(keys.residual ? [residual] : [])]
+    const got = await run(code, words, [...inputs, ...added], grid, residual.length)
     const more = (i: number): number =>
       (keys.bias ? bias[Math.floor(i / s.ho / s.wo) % s.cout] : 0) + (keys.residual ? residual[i] : 0)
-    expect(error(got, want, more), JSON.stringify([keys, s])).toBeLessThan(1e-6)
+    expect(error(got, want, more), JSON.stringify([keys, s, words])).toBeLessThan(1e-6)
+  }
+  /** A kernel that leaves its sums in parts, then their sum. */
+  const checkSplit = async (
+    { bias, residual }: { bias: boolean; residual: boolean },
+    splits: number,
+    code: string,
+    grid: Grid,
+  ): Promise<void> => {
+    const count = s.n * s.cout * s.ho * s.wo
+    const partial = await run(code, convWords(s, splits), [x, w], grid, splits * count)
+    const again = await run(code, convWords(s, splits), [x, w], grid, splits * count)
+    expect(again, 'the same bits twice').toEqual(partial)
+    const words = conv2dSumSplitsUniform.words({ count, splits, area: s.ho * s.wo, channels: s.cout })
+    const added = { bias, residual }
+    await check(added, conv2dSumSplits(added), conv2dSumSplitsGrid(count), [partial], words)
   }
   for (const sharing of new Set([0, subgroup])) {
     for (const kw of [0, 1, 3] as const) {
@@ -206,8 +222,13 @@ async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exa
     [8, 4, 4, 3],
     [8, 4, 2, 1],
   ] as const) {
-    const keys = { side, px, co, kh: k, kw: k, bias: k !== 1, residual: k === 0 }
-    if (k === 0 || (s.kh === k && s.kw === k)) await check(keys, conv2dTile(keys), conv2dTileGrid(s, keys))
+    if (k !== 0 && (s.kh !== k || s.kw !== k)) continue
+    const keys = { side, px, co, kh: k, kw: k, bias: k !== 1, residual: k === 0, split: false }
+    await check(keys, conv2dTile(keys), conv2dTileGrid(s, keys))
+    // The small tile compiles three times as fast on lavapipe.
+    const cut = { ...keys, side: 8, bias: false, residual: false, split: true }
+    for (const splits of new Set([2, Math.ceil(s.cin / 2), s.cin]))
+      if (splits > 1) await checkSplit(keys, splits, conv2dTile(cut), conv2dTileGrid(s, cut, splits))
   }
 }
 
@@ -240,8 +261,8 @@ describe.each(shapes)('x [$n,$cin,$h,$w] → $cout, kernel $kh x $kw, stride $st
         splits * w.length,
       )
       const got = await run(
-        conv2dSumSplits(),
-        conv2dSumSplitsUniform.words({ count: w.length, splits }),
+        conv2dSumSplits({ bias: false, residual: false }),
+        conv2dSumSplitsUniform.words({ count: w.length, splits, area: w.length, channels: 1 }),
         [partial],
         conv2dSumSplitsGrid(w.length),
         w.length,

@@ -41,7 +41,7 @@ for (const [cin, cout, size, k, n = 8] of shapes) {
   }
   if (process.argv[5])
     for (const side of [8, 16]) {
-      const keys = { side, px: 4, co: 4, kh: k, kw: k, bias: false, residual: false }
+      const keys = { side, px: 4, co: 4, kh: k, kw: k, bias: false, residual: false, split: false }
       const start = performance.now()
       rows.push({
         st: await step(conv2dTile(keys), [U, X, W, Y], conv2dTileGrid(s, keys)),

@@ -66,22 +66,25 @@ export const convFields = {
   wIn: 'i32',
   wTap0: 'i32',
   wTapStep: 'i32',
+  /** Input channels of a split: all, or those that one of several kernels' workgroups sums. */
+  channels: 'i32',
 } as const
 
 /** The uniform of the convolution kernels. */
 export const convUniform = uniform(convFields)
 
-export function convValues(s: ConvShape): UniformValues<typeof convFields> {
+/** The words by name. `splits`: into how many sums over a part of the input channels the work is cut. */
+export function convValues(s: ConvShape, splits = 1): UniformValues<typeof convFields> {
   const { n, cin, h, w, cout, ho, wo, kh, kw, stride, pad: padY, padX = padY } = s
   const taps = kh * kw
   const weights = s.transposed
     ? { wOut: taps, wIn: cout * taps, wTap0: taps - 1, wTapStep: -1 }
     : { wOut: cin * taps, wIn: taps, wTap0: 0, wTapStep: 1 }
-  return { n, cin, h, w, cout, ho, wo, kh, kw, stride, padY, padX, ...weights }
+  return { n, cin, h, w, cout, ho, wo, kh, kw, stride, padY, padX, ...weights, channels: Math.ceil(cin / splits) }
 }
 
 /** The words of {@link convUniform}. */
-export const convWords = (s: ConvShape): number[] => convUniform.words(convValues(s))
+export const convWords = (s: ConvShape, splits = 1): number[] => convUniform.words(convValues(s, splits))
 
 /** Inputs and output of a convolution kernel: x, weights, then bias and residual where the key asks, then y. */
 export function convBindings(bias: boolean, residual: boolean): string {

@@ -14,6 +14,8 @@ export interface Conv2dTileKeys {
   readonly kw: number
   readonly bias: boolean
   readonly residual: boolean
+  /** Whether a workgroup sums over a part of the input channels only, z saying which. */
+  readonly split: boolean
 }
 
 /** Terms of the sum gathered at a time. */
@@ -30,8 +32,11 @@ const step = 16
  * y [n,cout,ho,wo]. Workgroup memory: 16·(side·px + side·co + 1) words: 8 KiB for 64×64, 12 KiB for 128×64. The grid is
  * pixel tiles (x, folded into z) by channel tiles (y). `kh`, `kw` of 0 take the kernel's size from the uniform; as keys
  * they turn two divisions a load into multiplications.
+ *
+ * Where that grid leaves a machine empty (9 workgroups for a map of 8×8 and 576 channels), `split` cuts the input
+ * channels: z is the split, y is [splits,n,cout,ho,wo], and conv2d-sum-splits.ts adds the splits, bias and residual.
  */
-export function conv2dTile({ side, px, co, kh, kw, bias, residual, ...rest }: Conv2dTileKeys): string {
+export function conv2dTile({ side, px, co, kh, kw, bias, residual, split, ...rest }: Conv2dTileKeys): string {
   noMore(rest)
   const threads = side * side
   const pixels = side * px
@@ -52,10 +57,19 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
   let t = i32(thread);
   let kw = ${kw || 'p.kw'};
   let taps = ${kh * kw || 'p.kh * p.kw'};
-  let terms = p.cin * taps;
   let area = p.ho * p.wo;
   let total = p.n * area;
+#if ${split}
+  let firstTerm = i32(wg.z) * p.channels * taps;
+  let terms = min(firstTerm + p.channels * taps, p.cin * taps);
+  let first = i32(wg.x) * ${pixels};
+  let base = i32(wg.z) * total * p.cout;
+#else
+  let firstTerm = 0;
+  let terms = p.cin * taps;
   let first = i32(wg.z * grid.x + wg.x) * ${pixels};
+  let base = 0;
+#endif
   let co = i32(wg.y) * ${channels};
 
   // The pixel and the weight rows that this thread gathers stay the same for all steps.
@@ -67,7 +81,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
   let wk = t % ${step};
 
   ${each((i, c) => `var a${i}_${c} = 0f;`)}
-  for (var k0 = 0; k0 < terms; k0 += ${step}) {
+  for (var k0 = firstTerm; k0 < terms; k0 += ${step}) {
     for (var r = t / ${pixels}; r < ${step}; r += ${rowsAtOnce}) {
       let k = min(k0 + r, terms - 1);
       let tap = k % taps;
@@ -108,7 +122,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
 #if ${residual}
         v += residual[at];
 #endif
-        y[at] = v;
+        y[base + at] = v;
       }
     }
   }
@@ -116,8 +130,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
 `
 }
 
-/** Workgroups for the shape. */
-export function conv2dTileGrid(s: ConvShape, { side, px, co }: Conv2dTileKeys): [number, number, number] {
+/** Workgroups for the shape, cut into `splits`. */
+export function conv2dTileGrid(
+  s: ConvShape,
+  { side, px, co }: Pick<Conv2dTileKeys, 'side' | 'px' | 'co'>,
+  splits = 1,
+): [number, number, number] {
   const { x, z } = fold(Math.ceil((s.n * s.ho * s.wo) / (side * px)))
-  return [x, Math.ceil(s.cout / (side * co)), z]
+  return [x, Math.ceil(s.cout / (side * co)), splits > 1 ? splits : z]
 }

@@ -10,7 +10,12 @@ import {
 } from '../../../shaders/conv2d-data-gradient.ts'
 import { conv2dRegister, conv2dRegisterGrid, type Conv2dRegisterKeys } from '../../../shaders/conv2d-register.ts'
 import { convWords, dataGradientShape, type ConvShape } from '../../../shaders/conv2d-shape.ts'
-import { conv2dSumSplits, conv2dSumSplitsGrid, conv2dSumSplitsUniform } from '../../../shaders/conv2d-sum-splits.ts'
+import {
+  conv2dSumSplits,
+  conv2dSumSplitsGrid,
+  conv2dSumSplitsUniform,
+  type Epilogue,
+} from '../../../shaders/conv2d-sum-splits.ts'
 import { conv2dTile, conv2dTileGrid, type Conv2dTileKeys } from '../../../shaders/conv2d-tile.ts'
 import {
   conv2dWeightGradient,
@@ -30,68 +35,126 @@ interface Variant {
   readonly key: string
   readonly code: () => string
   readonly grid: readonly [number, number, number]
+  readonly uniforms: readonly number[]
+  /** Sums over a part of the input channels that the kernel leaves to be added; 1: y is what it writes. */
+  readonly splits: number
 }
 
-/** What is added to the sums before they are stored. */
-interface Epilogue {
-  readonly bias: boolean
-  readonly residual: boolean
+/** What can compute a convolution, by name, and the name of what does while nothing has been measured. */
+interface Candidates {
+  readonly found: ReadonlyMap<string, () => Variant>
+  readonly usual: string
 }
 
-/** The kernels that can compute `s` on this device, best guess first. */
-function variants(
-  s: ConvShape,
-  { bias, residual }: Epilogue,
-  { subgroupSize, software }: Capabilities,
-): Map<string, Variant> {
-  const found = new Map<string, Variant>()
-  const register = (name: string, subgroup: number, px: number, co: number): void => {
+/**
+ * Workgroups below which a GPU is taken to be empty: one for each of the 132 multiprocessors of an H100. A cut that
+ * fills it has fewer than twice as many, whose partial sums are 4.3 MB at most (nn/memory.ts says so).
+ */
+const fullGrid = 132
+/** A split sums at least so many terms, three steps of a tile: fewer cost no more than adding up what is cut. */
+const leastTerms = 48
+
+/** The kernels that can compute `s` on this device. */
+function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software }: Capabilities): Candidates {
+  const found = new Map<string, () => Variant>()
+  const register = (name: string, subgroup: number, px: number, co: number): string => {
     const kw = s.kh === 1 && s.kw === 1 ? 1 : s.kw === 3 && s.stride === 1 ? 3 : 0
-    const keys: Conv2dRegisterKeys = { subgroup, px, co, kw, bias, residual }
-    found.set(name, {
+    const keys: Conv2dRegisterKeys = { subgroup, px, co, kw, ...epilogue }
+    found.set(name, () => ({
       key: `conv2d-register ${JSON.stringify(keys)}`,
       code: () => conv2dRegister(keys),
       grid: conv2dRegisterGrid(s, keys),
-    })
+      uniforms: convWords(s),
+      splits: 1,
+    }))
+    return name
   }
-  const tile = (name: string, side: number, px: number, co: number): void => {
+  /**
+   * The kernel whole and, until it has four times as many workgroups as fill a GPU, cut over the input channels; gives
+   * the name of the smallest cut that fills one. A software adapter has a few cores, which any grid fills.
+   */
+  const cut = (name: string, workgroups: number, make: (splits: number) => Variant): string => {
+    found.set(name, () => make(1))
+    let usual = name
+    // Of a 1×1, whose terms are channels, in whole steps of 16.
+    const unit = s.kh * s.kw === 1 ? 16 : 1
+    for (let wanted = 2, before = 1; wanted <= 32 && !software; wanted *= 2) {
+      const splits = Math.ceil(s.cin / (Math.ceil(s.cin / wanted / unit) * unit))
+      if (splits * leastTerms > s.cin * s.kh * s.kw || workgroups * before >= 4 * fullGrid) break
+      found.set(`${name} /${wanted}`, () => make(splits))
+      if (workgroups * before < fullGrid) usual = `${name} /${wanted}`
+      before = splits
+    }
+    return usual
+  }
+  const tile = (name: string, side: number, px: number, co: number): string => {
     const special = s.kh === s.kw && (s.kh === 3 || s.kh === 1)
-    const keys: Conv2dTileKeys = { side, px, co, kh: special ? s.kh : 0, kw: special ? s.kw : 0, bias, residual }
-    found.set(name, {
-      key: `conv2d-tile ${JSON.stringify(keys)}`,
-      code: () => conv2dTile(keys),
-      grid: conv2dTileGrid(s, keys),
+    const size = { side, px, co, kh: special ? s.kh : 0, kw: special ? s.kw : 0 }
+    const [x, y, z] = conv2dTileGrid(s, size)
+    return cut(name, x * y * z, (splits) => {
+      const whole = splits === 1
+      const keys: Conv2dTileKeys = {
+        ...size,
+        bias: whole && epilogue.bias,
+        residual: whole && epilogue.residual,
+        split: !whole,
+      }
+      return {
+        key: `conv2d-tile ${JSON.stringify(keys)}`,
+        code: () => conv2dTile(keys),
+        grid: conv2dTileGrid(s, size, splits),
+        uniforms: convWords(s, splits),
+        splits,
+      }
     })
   }
   const few = s.cout <= 8
   // Tiles of pixels by channels as bench/lab/conv-sweep.ts found them on lavapipe (subgroups of 8) and SwiftShader (4).
-  const subgroup = (): void => {
-    if (subgroupSize < 4 || subgroupSize > 16) return
-    register('subgroup', subgroupSize, 8, !few && (subgroupSize >= 8 || s.kw === 1) ? 16 : 8)
+  const plain = register('register', 0, 8, 4)
+  let usual = plain
+  if (subgroupSize >= 4 && subgroupSize <= 16) {
     if (!few && subgroupSize >= 8) register('subgroup wide', subgroupSize, 4, 32)
+    usual = register('subgroup', subgroupSize, 8, !few && (subgroupSize >= 8 || s.kw === 1) ? 16 : 8)
   }
-  const plain = (): void => register('register', 0, 8, 4)
-  const tiles = (): void => {
-    tile('tile 64x64', 16, 4, few ? 1 : 4)
-    tile('tile 32x32', 8, 4, few ? 1 : 4)
-  }
-  if (software) {
-    subgroup()
-    plain()
-    tiles()
-  } else {
-    tiles()
-    plain()
-    subgroup()
-  }
-  return found
+  tile('tile 32x32', 8, 4, few ? 1 : 4)
+  const tiled = tile('tile 64x64', 16, 4, few ? 1 : 4)
+  return { found, usual: software ? usual : tiled }
 }
 
-function convolve(encoder: Encoder, s: ConvShape, epilogue: Epilogue, inputs: readonly Buffer[], output: Buffer): void {
-  const candidates = variants(s, epilogue, encoder.capabilities)
-  const names = [...candidates.keys()]
-  const { key, code, grid } = candidates.get(encoder.choose(`conv2d ${shapeKey(s)}`, names, names[0])) as Variant
-  encoder.dispatch({ key, code, grid, uniforms: convWords(s), read: inputs, write: [output], flops: convFlops(s) })
+function convolve(
+  encoder: Encoder,
+  s: ConvShape,
+  { bias, residual }: Epilogue,
+  [x, weight, ...added]: readonly Buffer[],
+  y: Buffer,
+): void {
+  const { found, usual } = candidates(s, { bias, residual }, encoder.capabilities)
+  const chosen = encoder.choose(`conv2d ${shapeKey(s)}`, [...found.keys()], usual)
+  const { splits, ...kernel } = (found.get(chosen) as () => Variant)()
+  const flops = convFlops(s)
+  if (splits === 1) return encoder.dispatch({ ...kernel, read: [x, weight, ...added], write: [y], flops })
+  const [area, count] = [s.ho * s.wo, s.n * s.cout * s.ho * s.wo]
+  const partial = encoder.temporary(splits * count * 4)
+  encoder.dispatch({ ...kernel, read: [x, weight], write: [partial], flops })
+  sumSplits(encoder, { count, splits, area, channels: s.cout }, { bias, residual }, [partial, ...added], y)
+}
+
+/** Adds what a kernel left in `splits` parts, with bias and residual after them, into `out`. */
+function sumSplits(
+  encoder: Encoder,
+  words: Parameters<typeof conv2dSumSplitsUniform.words>[0],
+  epilogue: Epilogue,
+  read: readonly Buffer[],
+  out: Buffer,
+): void {
+  encoder.dispatch({
+    key: `conv2d-sum-splits ${JSON.stringify(epilogue)}`,
+    code: () => conv2dSumSplits(epilogue),
+    uniforms: conv2dSumSplitsUniform.words(words),
+    read,
+    write: [out],
+    grid: conv2dSumSplitsGrid(words.count),
+  })
 }
 
 export const conv2d: Launch<ConvForwardParams> = (encoder, params, inputs, [y]) => {
@@ -136,12 +199,6 @@ export const conv2dWeightGrad: Launch<ConvGradParams> = (encoder, params, [x, dy
     flops: convFlops(s),
   })
   if (splits === 1) return
-  encoder.dispatch({
-    key: 'conv2d-sum-splits',
-    code: conv2dSumSplits,
-    uniforms: conv2dSumSplitsUniform.words({ count, splits }),
-    read: [partial],
-    write: [dw],
-    grid: conv2dSumSplitsGrid(count),
-  })
+  // Without an epilogue nothing asks which channel an element belongs to.
+  sumSplits(encoder, { count, splits, area: count, channels: 1 }, { bias: false, residual: false }, [partial], dw)
 }
