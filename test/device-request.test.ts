@@ -3,7 +3,7 @@
  * What WebGPU there is, is played: the platform's adapter is the machine's own under another name.
  */
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { add, conv2d, Device, listAdapters, type DeviceRequest } from '../src/tensor/index.ts'
+import { add, conv2d, Device, listAdapters, type Capabilities, type DeviceRequest } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import { numbers } from './op.ts'
 import * as platform from '../src/platform/index.node.ts'
@@ -206,6 +206,105 @@ describe('what hosts tell of their WebGPU', () => {
       vi.unstubAllGlobals()
       device.destroy()
     }
+  })
+})
+
+describe("Dawn's options, from the environment", () => {
+  const registry = globalThis as { [key: symbol]: Map<string, GPU> | undefined }
+  const key = Symbol.for('tweedie.dawn')
+  afterEach(() => void vi.unstubAllEnvs())
+
+  test.each([
+    [
+      'allow_unsafe_apis',
+      /^DAWN_OPTIONS: expected words such as enable-dawn-features=…, .*; found 'allow_unsafe_apis'\.$/,
+    ],
+    ['backend=vulkan enable-dawn-feature=x', /found 'enable-dawn-feature=x': did you mean enable-dawn-features\?$/],
+    ['adapter=', /found 'adapter='\.$/],
+  ])('%s is refused, and no CPU taken for it', async (options, message) => {
+    vi.stubEnv('DAWN_OPTIONS', options)
+    for (const backend of ['webgpu', 'auto'] as const)
+      await expect(Device.request({ backend })).rejects.toEqual(code('option', message))
+  })
+
+  test('reach Dawn, which tells of a backend that does not exist', async () => {
+    const usual = registry[key]
+    vi.stubEnv('DAWN_OPTIONS', ' backend=valkun ')
+    try {
+      registry[key] = new Map()
+      await expect(Device.request({ backend: 'webgpu' })).rejects.toEqual(
+        code('option', /^DAWN_OPTIONS='backend=valkun': unrecognised backend 'valkun'/),
+      )
+    } finally {
+      registry[key] = usual
+    }
+  })
+})
+
+describe('what kernels may use', () => {
+  const usedOf = (device: Device): Capabilities => (device.backend as WebGPUBackend).capabilities
+  const extra = ['subgroups', 'subgroup-size-control', 'shader-f16', 'timestamp-query']
+
+  test('is asked for where the adapter has it', async () => {
+    const adapter = await playing({})
+    const asked: GPUDeviceDescriptor[] = []
+    const requestDevice = (descriptor: GPUDeviceDescriptor): Promise<GPUDevice> => {
+      asked.push(descriptor)
+      // An adapter gives one device.
+      return playing({}).then((fresh) => fresh.requestDevice(descriptor))
+    }
+    offering(await playing({ requestDevice }))
+    using device = await Device.request({ backend: 'webgpu' })
+    expect(asked[0].requiredFeatures).toEqual(extra.filter((name) => adapter.features.has(name)))
+    const { features, limits } = (device.backend as WebGPUBackend).gpuDevice
+    expect(usedOf(device)).toMatchObject({
+      software: true,
+      workgroupBytes: adapter.limits.maxComputeWorkgroupStorageSize,
+      halfFloats: features.has('shader-f16'),
+      timestamps: features.has('timestamp-query'),
+      subgroupSizeControl: features.has('subgroup-size-control'),
+    })
+    expect(limits.maxComputeWorkgroupStorageSize).toBe(adapter.limits.maxComputeWorkgroupStorageSize)
+
+    offering(await playing({ requestDevice, features: new Set(['texture-compression-bc']) }))
+    using bare = await Device.request({ backend: 'webgpu' })
+    expect(asked[1].requiredFeatures).toEqual([])
+    expect(usedOf(bare)).toMatchObject({
+      subgroupSize: 0,
+      halfFloats: false,
+      timestamps: false,
+      subgroupSizeControl: false,
+    })
+  })
+
+  test("may be claimed to be less, of a caller's device too, and never to be more", async () => {
+    offering(await playing({}))
+    const less = { software: false, subgroupSize: 0, maxGrid: 100, workgroupBytes: 16384, timestamps: false }
+    using device = await Device.request({ backend: 'webgpu', capabilities: { ...less, halfFloats: undefined } })
+    expect(usedOf(device)).toMatchObject(less)
+    const gpuDevice = await (await playing({})).requestDevice()
+    using borrowed = await Device.request({ gpuDevice, capabilities: { software: false } })
+    expect(usedOf(borrowed)).toMatchObject({ software: false, workgroupBytes: 16384, halfFloats: false })
+    for (const [name, value] of [
+      ['subgroupSize', 1024],
+      ['maxGrid', 2 ** 20],
+      ['maxGrid', 0],
+      ['maxGrid', 1.5],
+      ['workgroupBytes', 2 ** 20],
+      ['halfFloats', true],
+      ['timestamps', 1],
+      ['software', 'no'],
+    ] as const)
+      await expect(Device.request({ gpuDevice, capabilities: { [name]: value } })).rejects.toEqual(
+        code('option', new RegExp(`capabilities: ${name} is .* on this device and cannot be ${value}`)),
+      )
+    await expect(Device.request({ gpuDevice, capabilities: { sofware: false } as object })).rejects.toEqual(
+      code('option', /did you mean "software"\?/),
+    )
+    await expect(Device.request({ backend: 'cpu', capabilities: {} })).rejects.toEqual(
+      code('option', /'cpu' has no capabilities/),
+    )
+    gpuDevice.destroy()
   })
 })
 

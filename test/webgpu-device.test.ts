@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import * as t from '../src/tensor/index.ts'
 import type { BackendStats } from '../src/tensor/index.ts'
 import { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
+import { capabilitiesOf } from '../src/tensor/webgpu/capabilities.ts'
 import { launches } from '../src/tensor/webgpu/launches/index.ts'
 import { requestGPU, waitFor } from '../src/platform/index.node.ts'
 import { waitFor as waitInPage } from '../src/platform/gpu.ts'
@@ -75,7 +76,7 @@ describe('waiting in a page', () => {
     const backend = new WebGPUBackend(
       gpuDevice,
       { ...testAdapter, maxBufferBytes: 2 ** 20, maxBindingBytes: 2 ** 20 },
-      {},
+      capabilitiesOf(gpuDevice, {}, true),
       true,
       (promise, nudge) => {
         if (nudge) {
@@ -266,7 +267,7 @@ describe('out of memory', () => {
       new WebGPUBackend(
         gpuDevice,
         { ...adapter, maxBufferBytes: 2 ** 40, maxBindingBytes: 2 ** 40 },
-        {},
+        capabilitiesOf(gpuDevice, {}, true),
         true,
         waitFor,
       ),

@@ -9,7 +9,8 @@
  *   software adapter needs itself. {@link waitFor} sleeps between the polls.
  */
 import { readdirSync } from 'node:fs'
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
+import { nearestName } from '../suggest.ts'
 import { listAdapters as hostAdapters, submissionMs as hostMs } from './gpu.ts'
 
 interface Dawn {
@@ -50,8 +51,17 @@ export async function requestGPU(): Promise<GPU> {
   const own = hostGPU()
   if (own) return own
   const dawn = await loadDawn()
+  const options = dawnOptions()
   const gpu = instance(dawn)
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
+  let adapter: GPUAdapter | null
+  try {
+    adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
+  } catch (cause) {
+    // A backend or an adapter that is not there.
+    if (options.length === 0) throw cause
+    throw new TweedieError('option', `DAWN_OPTIONS='${options.join(' ')}': ${messageOf(cause)}`, { cause })
+  }
+  if (options.some((option) => option.startsWith('adapter='))) return gpu
   if (adapter?.info.architecture !== 'swiftshader') return gpu
   // Dawn puts hardware first, but SwiftShader ahead of lavapipe, which is 3 to 5 times as fast.
   const lavapipe = (await adapterNames(dawn)).find((name) => name.startsWith('llvmpipe'))
@@ -114,9 +124,31 @@ function sleep(): void {
 /** Dawn's instance that sees every adapter, or only the one whose name contains `adapter`. */
 function instance(dawn: Dawn, adapter = ''): GPU {
   const instances = (registry[registryKey] ??= new Map())
-  const gpu = instances.get(adapter) ?? dawn.create(adapter ? [`adapter=${adapter}`] : [])
+  const known = instances.get(adapter)
+  if (known) return known
+  // Of two options of one name Dawn takes the last.
+  const gpu = dawn.create([...dawnOptions(), ...(adapter ? [`adapter=${adapter}`] : [])])
   instances.set(adapter, gpu)
   return gpu
+}
+
+/** What Dawn's bindings document. Others they pass over in silence, as they do toggles that do not exist. */
+const dawnKeys = ['enable-dawn-features', 'disable-dawn-features', 'backend', 'adapter']
+
+/** Dawn's options, from the environment: DAWN_OPTIONS='enable-dawn-features=allow_unsafe_apis backend=vulkan'. */
+function dawnOptions(): string[] {
+  const options = (process.env.DAWN_OPTIONS ?? '').split(/\s+/).filter(Boolean)
+  for (const option of options) {
+    const [key, value] = option.split('=')
+    if (value && dawnKeys.includes(key)) continue
+    const near = nearestName(key, dawnKeys)
+    throw new TweedieError(
+      'option',
+      `DAWN_OPTIONS: expected words such as ${dawnKeys.map((name) => `${name}=…`).join(', ')}, apart by spaces; ` +
+        `found '${option}'${near && near !== key ? `: did you mean ${near}?` : '.'}`,
+    )
+  }
+  return options
 }
 
 /**

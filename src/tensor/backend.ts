@@ -70,6 +70,10 @@ export interface AdapterListing extends AdapterDescription {
   readonly subgroups: boolean
   /** Whether it computes in 16-bit floats; nothing here does yet. */
   readonly halfFloats: boolean
+  /** Whether it tells the time on its own clock, by which kernels are measured. */
+  readonly timestamps: boolean
+  /** Memory that the threads of a workgroup share, in bytes: 16384 at least. */
+  readonly workgroupBytes: number
 }
 
 /** What a backend has whose memory are GPUBuffers: they can be shared, and it runs WGSL of the caller's. */

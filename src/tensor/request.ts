@@ -9,6 +9,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, DeviceNeed } from './backend.ts'
+import type { Capabilities } from './webgpu/launch.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 
 /** What may be asked of the CPU backend. */
@@ -42,6 +43,11 @@ export interface GPURequest {
   readonly need?: DeviceNeed
   /** A device of the caller's: it is used, and never destroyed. */
   readonly gpuDevice?: GPUDevice
+  /**
+   * What kernels may use, where that shall be less than the device has: to test or to measure the branches that other
+   * devices take. `software` may be said either way, for it only chooses. Default: all there is.
+   */
+  readonly capabilities?: Partial<Capabilities>
   readonly signal?: AbortSignal
 }
 
@@ -77,6 +83,7 @@ const requestOptions = {
   backend: true,
   need: true,
   gpuDevice: true,
+  capabilities: true,
   signal: true,
   threads: true,
   workerUrl: true,
@@ -92,6 +99,8 @@ export async function requestBackend(options: DeviceRequest): Promise<Acquired> 
   if (options.simd !== undefined) refuseOther('simd', options.simd, ['auto', 'plain', 'relaxed'])
   if (gpuDevice && backend === 'cpu')
     throw new TweedieError('option', "backend: 'cpu' computes on no gpuDevice: give one of them.")
+  if (options.capabilities && backend === 'cpu')
+    throw new TweedieError('option', "backend: 'cpu' has no capabilities to choose from: they are WebGPU's.")
   const { cpu, webgpu } = backends
   if (gpuDevice || backend === 'webgpu') return existing(webgpu, 'webgpu').request(options)
   if (backend === 'cpu') return existing(cpu, 'cpu').request(options)

@@ -88,6 +88,8 @@ async function showDevices({ signal, requestDevice }: Session): Promise<void> {
       ['largest tensor', limit(adapter)],
       ['subgroups', adapter.subgroups ? 'yes' : 'no'],
       ['16-bit floats', adapter.halfFloats ? 'yes' : 'no'],
+      ['clock for kernels', adapter.timestamps ? 'yes' : 'no'],
+      ['workgroup memory', `${adapter.workgroupBytes / 1024} KiB`],
     ])
   }
   head(cpu.adapter.name)

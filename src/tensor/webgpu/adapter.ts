@@ -72,6 +72,8 @@ export async function listAdapters(): Promise<AdapterListing[]> {
       ...describeAdapter(info, limits),
       subgroups: features.has('subgroups'),
       halfFloats: features.has('shader-f16'),
+      timestamps: features.has('timestamp-query'),
+      workgroupBytes: limits.maxComputeWorkgroupStorageSize,
     })
   }
   return [...listings.values()]

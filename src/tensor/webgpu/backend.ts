@@ -4,7 +4,6 @@ import type { AdapterDescription, Backend, BackendStats, GPUSharing, Storage, Tu
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
 import { formatCall } from '../shape.ts'
-import type { AdapterInfo } from './adapter.ts'
 import { Budget } from './budget.ts'
 import { Failures } from './failures.ts'
 import { bufferUsage, mapRead } from './flags.ts'
@@ -62,12 +61,13 @@ export class WebGPUBackend implements Backend, GPUSharing {
   constructor(
     gpuDevice: GPUDevice,
     adapter: AdapterDescription,
-    { subgroupMinSize, subgroupMaxSize }: AdapterInfo,
+    capabilities: Capabilities,
     owned: boolean,
     waitFor: WaitFor,
   ) {
     this.gpuDevice = gpuDevice
     this.#adapter = adapter
+    this.capabilities = capabilities
     this.#owned = owned
     this.#waitFor = waitFor
     this.#pool = new BufferPool(this.stats)
@@ -75,12 +75,6 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#budget = new Budget(adapter.software)
     this.#queue = new CommandQueue(gpuDevice, this.stats, waitFor, this.#failures, this.#budget)
     this.#pipelines = new Pipelines(gpuDevice, this.stats, (error) => this.#failures.fail(error))
-    const fixed = gpuDevice.features.has('subgroups') && subgroupMinSize === subgroupMaxSize
-    this.capabilities = {
-      subgroupSize: fixed ? (subgroupMinSize ?? 0) : 0,
-      software: adapter.software,
-      maxGrid: gpuDevice.limits.maxComputeWorkgroupsPerDimension,
-    }
   }
 
   allocate(bytes: number, reason: () => string): GPUStorage {

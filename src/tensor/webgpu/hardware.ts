@@ -1,4 +1,5 @@
 /** Whether there is hardware worth loading kernels for. */
+import { TweedieError } from '../../errors.ts'
 import { mayHaveGPU, requestGPU } from '#platform'
 import { describeAdapter, infoOf } from './adapter.ts'
 
@@ -8,7 +9,8 @@ export async function hardwareAdapter(): Promise<GPUAdapter | null> {
   try {
     const adapter = await (await requestGPU()).requestAdapter({ powerPreference: 'high-performance' })
     return adapter && !describeAdapter(await infoOf(adapter), adapter.limits).software ? adapter : null
-  } catch {
+  } catch (error) {
+    if (error instanceof TweedieError && error.code === 'option') throw error
     // The package `webgpu` is not installed, or does not load here.
     return null
   }

@@ -26,13 +26,22 @@ export interface Dispatch {
 /** A tensor's memory or a temporary's. */
 export type Buffer = Pick<View, 'storage'>
 
-/** What kernels may use of the device. */
+/** What kernels may use of a device. `Device.request` may be told to use less than there is. */
 export interface Capabilities {
   /** Width of a subgroup where the device has the feature and the width is fixed, else 0. */
   readonly subgroupSize: number
+  /** Computed by the CPU: kernels are cut for few cores, and others are tried first. */
   readonly software: boolean
   /** Workgroups along one dimension. */
   readonly maxGrid: number
+  /** Memory that the threads of a workgroup share, in bytes; 16384 on every device. */
+  readonly workgroupBytes: number
+  /** 16-bit floats in kernels (`shader-f16`). */
+  readonly halfFloats: boolean
+  /** The GPU's own clock (`timestamp-query`). */
+  readonly timestamps: boolean
+  /** Kernels may ask for a width of their subgroups (`subgroup-size-control`). */
+  readonly subgroupSizeControl: boolean
 }
 
 /** What a launch is given to ask for dispatches with. */

@@ -8,6 +8,7 @@ import { checkFreeMemory, mebibytes } from '../need.ts'
 import type { GPURequest } from '../request.ts'
 import { describeAdapter, infoOf, type AdapterInfo } from './adapter.ts'
 import { WebGPUBackend } from './backend.ts'
+import { capabilitiesOf, wantedOf } from './capabilities.ts'
 import { recallChoices } from './tuner.ts'
 
 function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
@@ -24,7 +25,7 @@ function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
 
 /** `found`: an adapter that was asked for already. */
 export async function requestWebGPU(
-  { need, gpuDevice, signal }: GPURequest,
+  { need, gpuDevice, capabilities, signal }: GPURequest,
   found?: GPUAdapter,
 ): Promise<{ backend: WebGPUBackend; adapter: AdapterDescription }> {
   signal?.throwIfAborted()
@@ -32,7 +33,8 @@ export async function requestWebGPU(
     const info: AdapterInfo = (gpuDevice.adapterInfo as AdapterInfo | undefined) ?? {}
     const adapter = describeAdapter(info, gpuDevice.limits)
     if (need) checkNeed(need, adapter)
-    const backend = new WebGPUBackend(gpuDevice, adapter, info, false, waitFor)
+    const granted = capabilitiesOf(gpuDevice, info, adapter.software, capabilities)
+    const backend = new WebGPUBackend(gpuDevice, adapter, granted, false, waitFor)
     await recallChoices(backend.choices, adapter)
     return { backend, adapter }
   }
@@ -46,12 +48,14 @@ export async function requestWebGPU(
   const info = await infoOf(adapter)
   const description = describeAdapter(info, adapter.limits)
   if (need) checkNeed(need, description)
-  // Larger limits than the defaults may cost speed and hide mistakes: ask for what the work needs.
+  // Larger buffers than the defaults may cost speed and hide mistakes: ask for what the work needs.
   const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits
   const wanted = Math.max(need?.largestBuffer ?? 0, 128 * 2 ** 20)
+  const kernels = wantedOf(adapter)
   const request = adapter.requestDevice({
-    requiredFeatures: adapter.features.has('subgroups') ? ['subgroups'] : [],
+    requiredFeatures: kernels.features,
     requiredLimits: {
+      ...kernels.limits,
       maxStorageBufferBindingSize: Math.min(maxStorageBufferBindingSize, alignUp(wanted)),
       maxBufferSize: Math.min(maxBufferSize, alignUp(Math.max(wanted, 256 * 2 ** 20))),
     },
@@ -65,10 +69,21 @@ export async function requestWebGPU(
     device.destroy()
     signal.throwIfAborted()
   }
-  const granted = describeAdapter(info, device.limits)
-  const backend = new WebGPUBackend(device, granted, info, true, waitFor)
-  await recallChoices(backend.choices, granted)
-  return { backend, adapter: granted }
+  try {
+    const granted = describeAdapter(info, device.limits)
+    const backend = new WebGPUBackend(
+      device,
+      granted,
+      capabilitiesOf(device, info, granted.software, capabilities),
+      true,
+      waitFor,
+    )
+    await recallChoices(backend.choices, granted)
+    return { backend, adapter: granted }
+  } catch (error) {
+    device.destroy()
+    throw error
+  }
 }
 
 const alignUp = (bytes: number): number => Math.ceil(bytes / 256) * 256
