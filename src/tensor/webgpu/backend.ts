@@ -47,7 +47,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
   onChoice: ((choice: Choice) => void) | null = null
 
   readonly #owned: boolean
-  readonly #waitFor: WaitFor
+  readonly waitFor: WaitFor
   readonly #adapter: AdapterDescription
   readonly #pool: BufferPool
   readonly #pipelines: Pipelines
@@ -69,7 +69,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#adapter = adapter
     this.capabilities = capabilities
     this.#owned = owned
-    this.#waitFor = waitFor
+    this.waitFor = waitFor
     this.#pool = new BufferPool(this.stats)
     this.#failures = new Failures(gpuDevice, waitFor, () => this.#queue.drop())
     this.#budget = new Budget(adapter.software)
@@ -198,7 +198,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
     try {
       await this.#queue.drain(since)
       const waited = this.#budget.wait()
-      const unmapped = await this.#waitFor(staging.mapAsync(mapRead), this.#nudge).catch((cause: unknown) => ({
+      const unmapped = await this.waitFor(staging.mapAsync(mapRead), this.#nudge).catch((cause: unknown) => ({
         cause,
       }))
       waited()
@@ -285,6 +285,22 @@ export class WebGPUBackend implements Backend, GPUSharing {
     return made
   }
 
+  /** Asked at every compute pass that is encoded how it is to be timed. */
+  get onPass(): (() => GPUComputePassDescriptor | undefined) | null {
+    return this.#queue.onPass
+  }
+
+  set onPass(ask: (() => GPUComputePassDescriptor | undefined) | null) {
+    this.#queue.onPass = ask
+  }
+
+  /** Enqueues a kernel that does nothing: what a dispatch costs, and submitting and waiting with it. */
+  idle(): void {
+    this.#failures.check()
+    const code = (): string => '@compute @workgroup_size(1) fn main() {}\n'
+    this.#dispatch({ key: 'idle', code, uniforms: [], read: [], write: [], grid: [1, 1, 1] }, () => 'an idle kernel')
+  }
+
   tune(work: () => void, options: TuneOptions): Promise<void> {
     return tuneKernels(this, this.#adapter, work, options)
   }
@@ -295,7 +311,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
     await this.#queue.drain(since)
     const waited = this.#budget.wait()
     // It rejects where the device was lost, of which `lost` tells more.
-    await this.#waitFor(this.gpuDevice.queue.onSubmittedWorkDone(), this.#nudge).catch(() => {})
+    await this.waitFor(this.gpuDevice.queue.onSubmittedWorkDone(), this.#nudge).catch(() => {})
     waited()
     await this.#failures.judge(since)
   }

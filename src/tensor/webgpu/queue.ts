@@ -45,6 +45,8 @@ const unready = ({ commands }: Batch): PipelineEntry[] =>
 export class CommandQueue {
   /** Bound at binding 0 of every bind group, `slotBytes` of it. */
   readonly uniformBuffer: GPUBuffer
+  /** Asked at every compute pass how it is to be timed; see `timer.ts`. */
+  onPass: (() => GPUComputePassDescriptor | undefined) | null = null
   readonly #device: GPUDevice
   readonly #stats: BackendStats
   readonly #waitFor: WaitFor
@@ -166,7 +168,7 @@ export class CommandQueue {
     for (const command of commands) {
       if (command.kind === 'dispatch') {
         if (!pass) {
-          pass = encoder.beginComputePass()
+          pass = encoder.beginComputePass(this.onPass?.())
           current = null
         }
         const { pipeline } = command.pipeline
