@@ -1,4 +1,5 @@
 import type { DType } from './dtype.ts'
+import type { Live } from './live.ts'
 import type { Shape } from './shape.ts'
 
 /** A piece of a backend's memory. `version` grows with every write, so that an overwritten value can be told. */
@@ -86,6 +87,13 @@ export interface GPUSharing {
   adopt(buffer: GPUBuffer, bytes: number): Storage
 }
 
+/** What {@link Backend.record} noted. */
+export interface Recording {
+  /** Enqueues it again, with what is {@link Live} as it is now. */
+  replay(): void
+  dispose(): void
+}
+
 /**
  * The line between tensors and what computes them. A backend owns memory and runs the ops of the op table; it knows
  * nothing of tapes, scopes or networks. Of the rooms above `tensor/` only the command line asks which backend runs
@@ -104,7 +112,7 @@ export interface Backend {
   allocate(bytes: number, reason: () => string): Storage
   free(storage: Storage): void
   /** Enqueued like an op: what ran before sees the old bytes, what runs after sees the new ones. */
-  write(storage: Storage, data: ArrayBufferView): void
+  write(storage: Storage, data: Live<ArrayBufferView>): void
   /** Copies `bytes` from one storage to another, in order with the ops around it. */
   copy(source: Storage, target: Storage, bytes: number): void
   read(storage: Storage, bytes: number): Promise<ArrayBuffer>
@@ -116,6 +124,11 @@ export interface Backend {
   run(op: string, params: unknown, inputs: readonly View[], outputs: readonly View[], user?: string): void
   /** Resolves when everything enqueued so far has run; rejects with the first late error. */
   flush(): Promise<void>
+  /**
+   * Runs `f`, which only enqueues, and notes what it enqueues, to do it again without it. Absent where to run the ops
+   * again costs no more.
+   */
+  record?(f: () => void): Recording
   /**
    * Measures the kernel variants of the ops that `work` runs and keeps the fastest. Absent where there is no choice.
    */

@@ -2,7 +2,9 @@ import { asksForAwait, TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, BackendStats, GPUSharing, Spec, TuneOptions } from './backend.ts'
 import { checkDType, type DType } from './dtype.ts'
 import { kernelCall, type KernelOptions, type KernelParams } from './kernel.ts'
+import { isAsked, now, type Live } from './live.ts'
 import { bytesOf, checkTensor, noGradient, type Op } from './op.ts'
+import { Program } from './program.ts'
 import { requestBackend, type DeviceRequest } from './request.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
@@ -57,7 +59,8 @@ export class Device {
   }
 
   /**
-   * A tensor with these values, flat in row-major order or nested. `shape` defaults to that of the arrays.
+   * A tensor with these values, flat in row-major order or nested. `shape` defaults to that of the arrays. In
+   * {@link record} the values may be a function, which is asked again at every replay.
    *
    * ```ts
    * device.tensor([[1, 2], [3, 4]])                        // f32 [2, 2]
@@ -68,8 +71,8 @@ export class Device {
    * @throws TweedieError 'shape' for a number of values that `shape` does not hold; 'option' for what is no number, and
    *   for one that is not whole or out of range where the type is i32 or u32
    */
-  tensor<D extends DType = 'f32'>(values: Values, shape?: Shape, dtype: D = 'f32' as D): Tensor<D> {
-    const given = flatten('tensor', values)
+  tensor<D extends DType = 'f32'>(values: Live<Values>, shape?: Shape, dtype: D = 'f32' as D): Tensor<D> {
+    const given = flatten('tensor', now(values))
     const spec = { shape: checkShape('tensor', shape ?? given.shape), dtype: checkDType('tensor', dtype) }
     if (given.flat.length !== sizeOf(spec.shape)) {
       throw new TweedieError(
@@ -79,7 +82,12 @@ export class Device {
     }
     const out = this.#allocate(spec, 'tensor') as Tensor<D>
     try {
-      this.backend.write(out.storage, arrayOf('tensor', given.flat, dtype))
+      this.backend.write(
+        out.storage,
+        typeof values === 'function'
+          ? () => arrayOf('tensor', flatten('tensor', values()).flat, dtype)
+          : arrayOf('tensor', given.flat, dtype),
+      )
       return out
     } catch (error) {
       out.dispose()
@@ -290,6 +298,72 @@ export class Device {
    */
   async tune(work: () => void, options: TuneOptions = {}): Promise<void> {
     await this.backend.tune?.(() => this.scope(() => void work()), options)
+  }
+
+  /**
+   * Runs `f` for the step `first` and notes its kernels, so that {@link Program.replay} runs them for other steps
+   * without it: a network's pass, a step of sampling or of training, whose ops cost the host more than their kernels
+   * cost a GPU. The results are those of `f`, to the bit. A backend on which it does not pay calls `f` again.
+   *
+   * What differs from step to step is given as a function where a number would be frozen: the numbers of `map`, the
+   * draw of `randomNormal`, the values of {@link tensor}. Such functions are asked at each replay, and only they may
+   * ask for the step.
+   *
+   * ```ts
+   * const times = expression(1, 1, ([x], [factor]) => f.mul(factor, x))
+   * const x = device.tensor([1, 2, 3])
+   * using program = device.record((step) => x.assign(map(times, [x], () => [1 / (1 + step())])), 0)
+   * for (let step = 1; step < 10; step++) program.replay(step)
+   * ```
+   *
+   * `f` only enqueues: it awaits nothing, reads nothing back and records no program itself; and it runs the same ops
+   * on the same shapes whatever the step. It may overwrite tensors from outside (`assign`), and sees at each replay
+   * what they hold then. Their memory, and that of the program, stays until it is disposed.
+   *
+   * @throws TweedieError 'unsupported' for what may not be done in `f`; what `f` throws
+   */
+  record<T>(f: (step: () => number) => T, first = 0): Program<T> {
+    if (this.#tape)
+      throw new TweedieError('unsupported', 'record: within grad nothing can be recorded; grad within record can.')
+    let current = first
+    const step = (): number => {
+      if (isAsked()) return current
+      throw new TweedieError(
+        'option',
+        'record: the step was asked for while the ops are noted, where its number would be frozen: ask in a function ' +
+          'that is given in the place of numbers, as in map(expression, [x], () => [table[step()]]).',
+      )
+    }
+    const run = (): { result: T; made: Set<AnyTensor> } => {
+      const made = new Set<AnyTensor>()
+      this.#scopes.push(made)
+      try {
+        return { result: this.scope(() => f(step)), made }
+      } finally {
+        this.#scopes.pop()
+      }
+    }
+    let last: ReturnType<typeof run> | null = null
+    const again = (): T => {
+      for (const tensor of last?.made ?? []) tensor.dispose()
+      last = run()
+      return last.result
+    }
+    const recording = this.backend.record?.(again)
+    if (!recording) again()
+    return new Program(
+      (next) => {
+        current = next
+        if (!recording) return again()
+        recording.replay()
+        return last!.result
+      },
+      () => {
+        for (const tensor of last?.made ?? []) tensor.dispose()
+        recording?.dispose()
+      },
+      last!.result,
+    )
   }
 
   /** Resolves when everything enqueued so far has been computed; rejects with the first error since the last wait. */

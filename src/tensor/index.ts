@@ -7,6 +7,7 @@ export type {
   Backend,
   BackendStats,
   DeviceNeed,
+  Recording,
   Spec,
   Storage,
   TuneOptions,
@@ -23,6 +24,8 @@ export {
 } from './expression.ts'
 export { customGradient, grad, noGrad, recompute, stopGradient, type GradResult } from './grad.ts'
 export type { KernelOptions } from './kernel.ts'
+export type { Live } from './live.ts'
+export type { Program } from './program.ts'
 export type { DeviceRequest } from './request.ts'
 export type { Shape } from './shape.ts'
 export { Tensor, type AnyTensor } from './tensor.ts'

@@ -1,5 +1,6 @@
 import { TweedieError } from '../../errors.ts'
 import type { Backend, BackendStats, Storage, View } from '../backend.ts'
+import { now, type Live } from '../live.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
 import { formatCall } from '../shape.ts'
@@ -206,8 +207,9 @@ export class CPUBackend implements Backend {
     if (!source.packed?.size) this.#packed.delete(source)
   }
 
-  write(storage: Storage, data: ArrayBufferView): void {
+  write(storage: Storage, live: Live<ArrayBufferView>): void {
     this.#workers.check()
+    const data = now(live)
     const target = storage as CPUStorage
     target.written = true
     const bytes = new Uint8Array(data.byteLength)

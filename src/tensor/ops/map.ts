@@ -7,6 +7,7 @@ import type { Spec } from '../backend.ts'
 import { checkDType, type DType } from '../dtype.ts'
 import type { Device } from '../device.ts'
 import { differentiate, expression, isExpression, type Expression } from '../expression.ts'
+import { now, type Live } from '../live.ts'
 import { applyOne, defineOp } from '../op.ts'
 import { broadcastShapes, checkShape, formatShape, sameShape, shapeError, type Shape } from '../shape.ts'
 import type { AnyTensor, Tensor } from '../tensor.ts'
@@ -14,7 +15,7 @@ import type { AnyTensor, Tensor } from '../tensor.ts'
 /** What {@link mapOp} is told. */
 export interface MapParams {
   readonly expression: Expression
-  readonly scalars: readonly number[]
+  readonly scalars: Live<readonly number[]>
   readonly dtype: DType
   /** The output's shape where it is not what the inputs broadcast to (an expression without inputs). */
   readonly shape?: Shape
@@ -57,24 +58,28 @@ export interface MapOptions<D extends DType> {
   readonly name?: string
 }
 
-/** Evaluates `expression` over `inputs`, which broadcast against each other, with the numbers `scalars`. */
+/**
+ * Evaluates `expression` over `inputs`, which broadcast against each other, with the numbers `scalars`, or those that a
+ * function gives: a program that `Device.record` made asks it again at every replay.
+ */
 export function map<D extends DType = 'f32'>(
   expression: Expression,
   inputs: readonly AnyTensor[],
-  scalars: readonly number[] = [],
+  scalars: Live<readonly number[]> = [],
   options: MapOptions<D> = {},
 ): Tensor<D> {
   const { dtype = 'f32' as D, shape, name = 'map' } = options
   if (!isExpression(expression))
     throw unexpected(name, 'an expression that expression() of this copy of the library made', expression)
-  if (inputs.length !== expression.inputs || scalars.length !== expression.scalars) {
+  const numbers = now(scalars)
+  if (inputs.length !== expression.inputs || numbers.length !== expression.scalars) {
     throw new TweedieError(
       'option',
       `${name}: the expression takes ${expression.inputs} tensors and ${expression.scalars} numbers, found ` +
-        `${inputs.length} and ${scalars.length}.`,
+        `${inputs.length} and ${numbers.length}.`,
     )
   }
-  for (const value of scalars) checkNumber(name, value)
+  for (const value of numbers) checkNumber(name, value)
   return applyOne<MapParams, D>(
     mapOp,
     { expression, scalars, dtype: checkDType(name, dtype), shape: shape && checkShape(name, shape) },

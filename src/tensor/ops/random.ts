@@ -4,20 +4,24 @@
  */
 import { TweedieError } from '../../errors.ts'
 import type { Spec } from '../backend.ts'
+import { now, type Live } from '../live.ts'
 import { applyOne, defineOp, noGradient } from '../op.ts'
 import type { RandomStream } from '../philox.ts'
 import { checkArray, checkShape, shapeError, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 
 /** The stream that random numbers are of, and how many of them a sample has. */
-export interface RandomParams extends RandomStream {
+export interface RandomParams extends Omit<RandomStream, 'draw'> {
+  /** The stream's, or the function that gives it: a program that `Device.record` made asks it at every replay. */
+  readonly draw: Live<number>
   /** Shape of one sample. */
   readonly shape: Shape
 }
 
 const isWord = (n: number): boolean => Number.isInteger(n) && n >= 0 && n < 2 ** 32
 
-function check(op: string, { seed, draw, purpose, shape }: RandomParams, samples: Spec): Shape {
+function check(op: string, { seed, draw: live, purpose, shape }: RandomParams, samples: Spec): Shape {
+  const draw = now(live)
   if (samples.shape.length !== 1) throw shapeError(op, 'sample indices [N]', samples.shape)
   checkArray(op, 'the two words of a seed (splitSeed makes them)', seed)
   if (seed.length !== 2 || ![...seed, draw, purpose].every(isWord)) {

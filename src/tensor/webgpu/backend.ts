@@ -1,6 +1,16 @@
 import { TweedieError } from '../../errors.ts'
 import type { WaitFor } from '#platform'
-import type { AdapterDescription, Backend, BackendStats, GPUSharing, Storage, TuneOptions, View } from '../backend.ts'
+import type {
+  AdapterDescription,
+  Backend,
+  BackendStats,
+  GPUSharing,
+  Recording,
+  Storage,
+  TuneOptions,
+  View,
+} from '../backend.ts'
+import { now, type Live } from '../live.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
 import { formatCall } from '../shape.ts'
@@ -12,7 +22,9 @@ import { launches } from './launches/index.ts'
 import { kernel } from './launches/kernel.ts'
 import { Pipelines } from './pipelines.ts'
 import { BufferPool, type GPUStorage } from './buffers.ts'
+import { Program } from './program.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
+import { Arena, Recorder, viewOf } from './record.ts'
 import { tuneKernels } from './tuner.ts'
 
 /**
@@ -52,6 +64,10 @@ export class WebGPUBackend implements Backend, GPUSharing {
   readonly #pool: BufferPool
   readonly #pipelines: Pipelines
   readonly #bindGroups = new Map<string, GPUBindGroup>()
+  readonly #arena = new Arena()
+  readonly #programs = new Set<Program>()
+  /** What notes, while a program is recorded. */
+  #recorder: Recorder | null = null
   readonly #failures: Failures
   readonly #budget: Budget
   readonly #queue: CommandQueue
@@ -88,8 +104,9 @@ export class WebGPUBackend implements Backend, GPUSharing {
           'use a smaller batch, or request the device with the memory the model needs.',
       )
     }
-    const reused = this.#pool.take(size)
-    if (reused) return reused
+    const recorder = this.#recorder
+    const reused = recorder?.take(size) ?? this.#pool.take(size)
+    if (reused) return recorder?.own(reused) ?? reused
     this.#destroy(this.#pool.excess())
     const { liveBuffers, liveBytes } = this.stats
     const storage = this.#pool.add(
@@ -113,14 +130,20 @@ export class WebGPUBackend implements Backend, GPUSharing {
       ),
     )
     this.stats.objectsCreated++
-    return storage
+    return recorder?.own(storage) ?? storage
   }
 
   free(storage: Storage): void {
     if (this.#disposed) return
     const freed = storage as GPUStorage
-    if (freed.adopted) this.#forget([freed])
-    else this.#pool.give(freed)
+    if (this.#recorder?.free(freed)) return
+    if (freed.pins > 0) freed.released = true
+    else this.#release(freed)
+  }
+
+  #release(storage: GPUStorage): void {
+    if (storage.adopted) this.#forget([storage])
+    else this.#pool.give(storage)
   }
 
   async submit(): Promise<void> {
@@ -163,13 +186,16 @@ export class WebGPUBackend implements Backend, GPUSharing {
         this.#bindGroups.delete(key)
   }
 
-  write(storage: Storage, data: ArrayBufferView): void {
+  write(storage: Storage, data: Live<ArrayBufferView>): void {
     this.#failures.check()
-    this.#queue.write((storage as GPUStorage).buffer, data)
+    const values = now(data)
+    this.#queue.write((storage as GPUStorage).buffer, values)
+    this.#recorder?.write(storage as GPUStorage, data, values)
   }
 
   copy(source: Storage, target: Storage, bytes: number): void {
     this.#failures.check()
+    this.#recorder?.copy(source as GPUStorage, target as GPUStorage, bytes)
     this.#queue.enqueue({
       kind: 'copy',
       source: (source as GPUStorage).buffer,
@@ -180,6 +206,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
 
   async read(storage: Storage, bytes: number): Promise<ArrayBuffer> {
     this.#failures.check()
+    this.#refuseInRecord('read')
     const since = this.#failures.count
     this.stats.reads++
     this.stats.objectsCreated++
@@ -219,10 +246,17 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#failures.check()
     const name = (): string => formatCall(user, inputs, outputs)
     const temporaries: GPUStorage[] = []
+    const recorder = this.#recorder
+    const since = recorder?.noted.length ?? 0
+    let live = false
     const encoder: Encoder = {
       capabilities: this.capabilities,
       dispatch: (dispatch) => this.#dispatch(dispatch, name),
-      clear: ({ storage }) => this.#queue.enqueue({ kind: 'clear', buffer: (storage as GPUStorage).buffer }),
+      clear: ({ storage }) => {
+        const target = storage as GPUStorage
+        this.#queue.enqueue({ kind: 'clear', buffer: target.buffer })
+        recorder?.clear(target)
+      },
       temporary: (bytes) => {
         const storage = this.allocate(bytes, () => `a temporary of ${name()}`)
         temporaries.push(storage)
@@ -230,17 +264,29 @@ export class WebGPUBackend implements Backend, GPUSharing {
       },
       choose: (key, candidates, fallback) => {
         this.onChoice?.({ key, candidates, inputs, outputs, again: (from, to) => this.run(op, params, from, to, user) })
-        const chosen = this.choices.get(key)
-        return chosen !== undefined && candidates.includes(chosen) ? chosen : fallback
+        return this.#choose(key, candidates, fallback)
+      },
+      now: (value) => {
+        live ||= typeof value === 'function'
+        return now(value)
       },
     }
     // The op table's keys are the ops' names (a test holds them together), and a launch takes its op's parameters.
     const launch: Launch<never> = op === 'kernel' ? kernel : launches[op as OpName]
     try {
       launch(encoder, params as never, inputs, outputs)
+      if (recorder && live) {
+        const [from, to] = [inputs.map(viewOf), outputs.map(viewOf)]
+        recorder.live(since, (other) => launch(other, params as never, from, to))
+      }
     } finally {
       for (const storage of temporaries) this.free(storage)
     }
+  }
+
+  #choose(key: string, candidates: readonly string[], fallback: string): string {
+    const chosen = this.choices.get(key)
+    return chosen !== undefined && candidates.includes(chosen) ? chosen : fallback
   }
 
   #dispatch(dispatch: Dispatch, name: () => string): void {
@@ -263,6 +309,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
     const pipeline = this.#pipelines.get(key, code, read.length, write.length, name)
     for (const { storage } of [...read, ...write]) this.stats.bytes += storage.bytes
     this.#queue.dispatch(pipeline, this.#bindGroup(read, write), dispatch, name)
+    this.#recorder?.dispatch(dispatch, pipeline, name)
   }
 
   #bindGroup(read: readonly Buffer[], write: readonly Buffer[]): GPUBindGroup {
@@ -305,8 +352,64 @@ export class WebGPUBackend implements Backend, GPUSharing {
     return tuneKernels(this, this.#adapter, work, options)
   }
 
+  record(f: () => void): Recording {
+    this.#failures.check()
+    this.#refuseInRecord('record')
+    const recorder = new Recorder(this.#arena)
+    this.#arena.enter()
+    this.#recorder = recorder
+    try {
+      f()
+    } catch (error) {
+      this.#recorder = null
+      recorder.end()
+      this.#letGo(recorder.pinned)
+      throw error
+    }
+    this.#recorder = null
+    recorder.end()
+    const { gpuDevice, stats, capabilities } = this
+    const program: Program = new Program(
+      {
+        gpuDevice,
+        stats,
+        capabilities,
+        queue: this.#queue,
+        failures: this.#failures,
+        choose: (key, candidates, fallback) => this.#choose(key, candidates, fallback),
+        layout: (reads, writes) => this.#pipelines.layout(reads, writes).bindGroup,
+        letGo: (pinned) => {
+          this.#programs.delete(program)
+          this.#letGo(pinned)
+        },
+      },
+      recorder,
+    )
+    this.#programs.add(program)
+    return program
+  }
+
+  #letGo(pinned: Iterable<GPUStorage>): void {
+    if (this.#disposed) return
+    for (const storage of pinned) {
+      if (--storage.pins > 0 || !storage.released) continue
+      storage.released = false
+      this.#release(storage)
+    }
+    for (const storage of this.#arena.leave()) this.#pool.give(storage)
+  }
+
+  #refuseInRecord(user: string): void {
+    if (this.#recorder)
+      throw new TweedieError(
+        'unsupported',
+        `${user}: a program is being recorded, whose function may only enqueue: take this out of it.`,
+      )
+  }
+
   async flush(): Promise<void> {
     this.#failures.check()
+    this.#refuseInRecord('flush')
     const since = this.#failures.count
     await this.#queue.drain(since)
     const waited = this.#budget.wait()
@@ -318,6 +421,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
 
   dispose(): void {
     if (this.#disposed) return
+    for (const program of this.#programs) program.dispose()
     this.#disposed = true
     this.#failures.dispose()
     this.#queue.dispose()

@@ -9,6 +9,10 @@ export interface GPUStorage extends Storage {
   readonly adopted?: true
   /** When it was given back, in calls of {@link BufferPool.give}. */
   freed: number
+  /** Recorded programs that work with it; meanwhile it stays, though its tensors be gone. */
+  pins: number
+  /** Its tensors are gone: it goes back to the pool with the last pin. */
+  released: boolean
 }
 
 // 256 bytes is the coarsest alignment WebGPU asks for; rounding lets nearly equal sizes share buffers.
@@ -62,12 +66,31 @@ export class BufferPool {
       this.#removed.splice(removed, 1)
       this.#missed += size
     }
-    return this.#use({ id: ++this.#lastId, bytes: size, version: 0, buffer, broken: false, freed: 0 })
+    return this.#use({
+      id: ++this.#lastId,
+      bytes: size,
+      version: 0,
+      buffer,
+      broken: false,
+      freed: 0,
+      pins: 0,
+      released: false,
+    })
   }
 
   /** A buffer of the caller's, which is not in the pool's books but has an id of its own. */
   adopt(buffer: GPUBuffer, bytes: number): GPUStorage {
-    return { id: ++this.#lastId, bytes, version: 0, buffer, broken: false, freed: 0, adopted: true }
+    return {
+      id: ++this.#lastId,
+      bytes,
+      version: 0,
+      buffer,
+      broken: false,
+      freed: 0,
+      pins: 0,
+      released: false,
+      adopted: true,
+    }
   }
 
   #use(storage: GPUStorage): GPUStorage {

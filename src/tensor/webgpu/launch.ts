@@ -4,6 +4,7 @@
  * where it is made. Launches hold no state.
  */
 import type { View } from '../backend.ts'
+import type { Live } from '../live.ts'
 
 /** A kernel to run, with what it reads and writes. */
 export interface Dispatch {
@@ -52,6 +53,8 @@ export interface Encoder {
   clear(target: Buffer): void
   /** Memory for the time of this launch. */
   temporary(bytes: number): Buffer
+  /** A live value as it is now; a recorded program runs the launch that asked again, for its uniforms. */
+  now<T>(live: Live<T>): T
   /** The name of the kernel variant that measurement found fastest for `key`, `fallback` before it was measured. */
   choose(key: string, candidates: readonly string[], fallback: string): string
 }

@@ -13,12 +13,21 @@ export type Command =
       readonly kind: 'dispatch'
       readonly pipeline: PipelineEntry
       readonly bindGroup: GPUBindGroup
-      readonly slot: number
+      /** Of its uniform, in the buffer at binding 0 of the bind group. */
+      readonly offset: number
       readonly grid: Dispatch['grid']
+      /** By `workOf`. */
+      readonly work: number
       readonly user: () => string
     }
   | { readonly kind: 'clear'; readonly buffer: GPUBuffer }
-  | { readonly kind: 'copy'; readonly source: GPUBuffer; readonly target: GPUBuffer; readonly bytes: number }
+  | {
+      readonly kind: 'copy'
+      readonly source: GPUBuffer
+      readonly sourceOffset?: number
+      readonly target: GPUBuffer
+      readonly bytes: number
+    }
   /** Only at the beginning of a batch: queue.writeBuffer happens between submissions. */
   | { readonly kind: 'write'; readonly buffer: GPUBuffer; readonly data: ArrayBufferView }
   /** After the submission: commands before it still use the buffer. */
@@ -83,8 +92,8 @@ export class CommandQueue {
     this.#uniformWords.set(uniforms, (this.#slots * slotBytes) / 4)
     this.#stats.dispatches++
     this.#stats.flops += flops
-    this.#openWork += workOf(dispatch)
-    this.enqueue({ kind: 'dispatch', pipeline, bindGroup, slot: this.#slots++, grid, user })
+    const offset = this.#slots++ * slotBytes
+    this.enqueue({ kind: 'dispatch', pipeline, bindGroup, offset, grid, work: workOf(dispatch), user })
   }
 
   write(buffer: GPUBuffer, data: ArrayBufferView): void {
@@ -100,11 +109,29 @@ export class CommandQueue {
   }
 
   enqueue(command: Command): void {
-    this.#open.push(command)
-    if (this.#budget.full(this.#open.length, this.#openWork)) {
-      this.#close()
-      this.#submitReady()
+    this.#add(command)
+    if (this.#budget.full(this.#open.length, this.#openWork)) this.#send()
+  }
+
+  /**
+   * Enqueues commands that bring their uniforms along. They are encoded faster than a GPU runs them, so that their work
+   * alone limits how many share a submission.
+   */
+  replay(commands: readonly Command[]): void {
+    for (const command of commands) {
+      this.#add(command)
+      if (this.#openWork >= this.#budget.limit) this.#send()
     }
+  }
+
+  #add(command: Command): void {
+    this.#open.push(command)
+    if (command.kind === 'dispatch') this.#openWork += command.work
+  }
+
+  #send(): void {
+    this.#close()
+    this.#submitReady()
   }
 
   /** Ends the open batch, so that no later command joins it. */
@@ -173,13 +200,16 @@ export class CommandQueue {
         }
         const { pipeline } = command.pipeline
         if (pipeline !== current) pass.setPipeline((current = pipeline) as GPUComputePipeline)
-        pass.setBindGroup(0, command.bindGroup, [command.slot * slotBytes])
+        pass.setBindGroup(0, command.bindGroup, [command.offset])
         pass.dispatchWorkgroups(...command.grid)
       } else if (command.kind === 'clear' || command.kind === 'copy') {
         pass?.end()
         pass = null
         if (command.kind === 'clear') encoder.clearBuffer(command.buffer)
-        else encoder.copyBufferToBuffer(command.source, 0, command.target, 0, command.bytes)
+        else {
+          const { source, sourceOffset = 0, target, bytes } = command
+          encoder.copyBufferToBuffer(source, sourceOffset, target, 0, bytes)
+        }
       }
     }
     pass?.end()
@@ -196,8 +226,7 @@ export class CommandQueue {
   }
 
   dispose(): void {
-    this.#open = []
-    this.#closed.length = 0
+    this.drop()
     this.uniformBuffer.destroy()
   }
 }

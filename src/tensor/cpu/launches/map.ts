@@ -1,4 +1,5 @@
 import { topological, type Expression, type Node } from '../../expression.ts'
+import { now } from '../../live.ts'
 import type { MapParams } from '../../ops/map.ts'
 import { broadcastStrides, collapse, sizeOf, stridesOf } from '../../shape.ts'
 import { mapFields, mapModule, type MapInput } from '../emit/map.ts'
@@ -68,7 +69,7 @@ export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, 
       extents: dims.slice(1, rank - 1),
       inputs,
       strides: access.flatMap((k, i) => (k.access === 'strided' ? strides[i].slice(0, last).map((s) => s * 4) : [])),
-      scalars,
+      scalars: now(scalars),
     },
   })
 }

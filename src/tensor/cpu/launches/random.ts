@@ -1,5 +1,6 @@
 /** Four Philox blocks, 16 elements, at a time; a sample begins a group of its own, so it is the same in any batch. */
 import { central, firstCentral, tail } from '../../../shaders/random-coefficients.ts'
+import { now } from '../../live.ts'
 import type { RandomParams } from '../../ops/random.ts'
 import { sizeOf } from '../../shape.ts'
 import { cut, type Launch } from '../launch.ts'
@@ -51,7 +52,7 @@ const launch =
         perSample,
         each,
         elements,
-        draw,
+        draw: now(draw),
         purpose,
         seedLow,
         seedHigh,

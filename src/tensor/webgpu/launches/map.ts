@@ -49,7 +49,8 @@ function render(root: Node): { body: string; result: string } {
 }
 
 /** Renders an expression to WGSL and finds the flattest loops for its operands. */
-export const map: Launch<MapParams> = (encoder, { expression, scalars, dtype }, inputs, [output]) => {
+export const map: Launch<MapParams> = (encoder, { expression, scalars: live, dtype }, inputs, [output]) => {
+  const scalars = encoder.now(live)
   const { shape } = output
   const loops = collapse(shape, [stridesOf(shape), ...inputs.map((t) => broadcastStrides(t.shape, shape))])
   const rank = loops.dims.length

@@ -13,7 +13,15 @@ const launch =
     encoder.dispatch({
       key: `random ${normal ? 'normal' : 'bits'}`,
       code: () => randomShader({ normal }),
-      uniforms: randomUniform.words({ blocks, perSample, elements, draw, purpose, seedLow, seedHigh }),
+      uniforms: randomUniform.words({
+        blocks,
+        perSample,
+        elements,
+        draw: encoder.now(draw),
+        purpose,
+        seedLow,
+        seedHigh,
+      }),
       read: [samples],
       write: [y],
       grid: linearGrid(Math.ceil(blocks / randomLanes), encoder.capabilities.maxGrid),
