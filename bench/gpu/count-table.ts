@@ -3,7 +3,7 @@
  * default limits and subgroups of 32 lanes. A test holds the file against it.
  */
 import { type Command, levelsOf } from './counting-gpu.ts'
-import { count, networks, type Counted, type Pass } from './passes.ts'
+import { count, networks, plainKey, type Counted, type Pass } from './passes.ts'
 
 /** Streaming multiprocessors of an H100: fewer workgroups leave some of it idle. */
 const multiprocessors = 132
@@ -39,16 +39,13 @@ function rowOf({ gpu, flops, peakBytes }: Counted): Record<string, number> {
   }
 }
 
-/** `conv2d-tile {"side":16,"kh":3}` as `conv2d-tile side 16 kh 3`. */
-const plain = (key: string): string => key.replace(/[{}"]/g, '').replace(/[:,]/g, ' ')
-
 /** The ops with arithmetic by shape: how often, and their kernels with the workgroups of each. */
 function layersOf({ ops }: Counted): Record<string, string> {
   const layers = new Map<string, number>()
   for (const { op, inputs, kernels } of ops) {
     if (!/^(conv2d|matmul|attention)/.test(op)) continue
     const shapes = inputs.map((shape) => shape.join('x')).join(' ')
-    const ran = kernels.map(({ key, grid }) => `${plain(key)}: ${grid.join('x')}`).join('; ')
+    const ran = kernels.map(({ key, grid }) => `${plainKey(key)}: ${grid.join('x')}`).join('; ')
     const layer = `${op} ${shapes} | ${ran}`
     layers.set(layer, (layers.get(layer) ?? 0) + 1)
   }

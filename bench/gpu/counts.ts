@@ -6,8 +6,8 @@
  */
 import { writeFileSync } from 'node:fs'
 import { countTable } from './count-table.ts'
+import { folder } from './folder.ts'
 
 const table = await countTable()
-// Run as a bundle two folders further down: see run.sh.
-if (process.argv.includes('--write')) writeFileSync(new URL('../../gpu/counts.json', import.meta.url), table)
+if (process.argv.includes('--write')) writeFileSync(new URL('counts.json', folder), table)
 else process.stdout.write(table)

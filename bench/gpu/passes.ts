@@ -2,6 +2,7 @@
 import { GaussianDiffusion, GeneratedNoise, sampleLoop } from '../../src/diffusion/index.ts'
 import { planOf, preset, stateDictOf, UNet, type UNetConfig } from '../../src/nn/index.ts'
 import { Device, full, type Shape } from '../../src/tensor.ts'
+import type { WebGPUBackend } from '../../src/tensor/webgpu/backend.ts'
 import { diffusionTask, Trainer } from '../../src/train/index.ts'
 import { CountingGPU } from './counting-gpu.ts'
 
@@ -116,3 +117,33 @@ export async function count(config: NetworkConfig, pass: Pass, batch: number): P
   })
   return { gpu, ops, flops: device.stats.flops - flops, peakBytes: device.stats.peakBytes }
 }
+
+/**
+ * WGSL of every kernel that a guided step and a training step of the networks run at batch 1, by its key: whatever is
+ * chosen where there is a choice.
+ */
+export async function networkKernels(): Promise<Map<string, string>> {
+  const kernels = new Map<string, string>()
+  for (const config of Object.values(networks)) {
+    for (const pass of ['guided step', 'training step'] as const) {
+      const gpu = new CountingGPU()
+      const device = await Device.request({ backend: 'webgpu', gpuDevice: gpu.device })
+      const backend = device.backend as WebGPUBackend
+      const seen = new Set<string>()
+      backend.onChoice = ({ key, candidates, inputs, outputs, again }) => {
+        if (seen.has(key)) return
+        seen.add(key)
+        for (const candidate of candidates) {
+          backend.choices.set(key, candidate)
+          again(inputs, outputs)
+        }
+      }
+      await steps(device, networkOf(device, config), pass, 1).next()
+      for (const [key, code] of gpu.kernels) kernels.set(key, code)
+    }
+  }
+  return kernels
+}
+
+/** A kernel's key without the marks of JSON: `conv2d-tile {"side":16,"kh":3}` is `conv2d-tile side 16 kh 3`. */
+export const plainKey = (key: string): string => key.replace(/[{}"]/g, '').replace(/[:,]/g, ' ')
