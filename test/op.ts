@@ -33,10 +33,18 @@ export const host = (shape: Shape, data?: ArrayLike<number>): Host => ({
   data: data ? Float64Array.from(data) : new Float64Array(size(shape)),
 })
 
-export type BackendName = 'webgpu' | 'cpu' | 'cpu, relaxed SIMD'
+export type BackendName = 'webgpu' | 'webgpu, as hardware' | 'cpu' | 'cpu, relaxed SIMD'
+
+/** What makes a software adapter take the branches of a GPU whose subgroups are wider than any kernel uses. */
+const hardware = { software: false, subgroupSize: 0 }
 
 const requests: Record<BackendName, DeviceRequest> = {
-  webgpu: { backend: 'webgpu' },
+  // TWEEDIE_CAPABILITIES=hardware: see test/long/webgpu-branches.test.ts.
+  webgpu: {
+    backend: 'webgpu',
+    capabilities: process.env.TWEEDIE_CAPABILITIES === 'hardware' ? hardware : undefined,
+  },
+  'webgpu, as hardware': { backend: 'webgpu', capabilities: hardware },
   // As many threads on every machine; more than one, so that chunks really are shared out.
   cpu: { backend: 'cpu', threads: 2, simd: 'plain' },
   'cpu, relaxed SIMD': { backend: 'cpu', threads: 2, simd: 'relaxed' },
@@ -46,10 +54,13 @@ const hasRelaxed = WebAssembly.validate(await kernelsModule())
 const known: readonly BackendName[] = hasRelaxed ? ['webgpu', 'cpu', 'cpu, relaxed SIMD'] : ['webgpu', 'cpu']
 
 /** The CPU backend, with every kind of SIMD that this engine has. */
-export const cpuBackends = known.filter((name) => name !== 'webgpu')
+export const cpuBackends = known.filter((name) => name.startsWith('cpu'))
 
 /** The backends under test. `TWEEDIE_BACKEND=cpu` leaves one of them. */
 export const backends = known.filter((name) => (process.env.TWEEDIE_BACKEND ?? name) === name)
+
+/** For the ops whose launches branch by the kind of adapter: `on: asHardware`. */
+export const asHardware: readonly BackendName[] = backends.includes('webgpu') ? ['webgpu, as hardware'] : []
 
 const devices = new Map<BackendName, Promise<Device>>()
 
@@ -131,6 +142,8 @@ export interface OpCheck {
   readonly inputs: readonly (Shape | Input)[]
   readonly op: (...inputs: Tensor[]) => Tensor
   readonly reference: (...inputs: Host[]) => Host
+  /** Default every backend. */
+  readonly on?: readonly BackendName[]
   /** Largest error of a value, relative to the largest value. Default 2e-6: a few roundings of f32. */
   readonly tolerance?: number
   /** The same for gradients. Default 1e-4; two backends may differ by a tenth of it. */
@@ -244,14 +257,15 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
     return { values, gradients }
   }
 
+  const on = check.on ?? backends
   const found = new Map<BackendName, Awaited<ReturnType<typeof compute>>>()
-  for (const backend of backends) found.set(backend, await compute(backend))
+  for (const backend of on) found.set(backend, await compute(backend))
 
   const tolerance = (check.tolerance ?? 2e-6) * (midGraph ? 3 : 1)
   for (const [backend, { values }] of found) expectClose(values, expected.data, tolerance, `${name} [${backend}]`)
 
   const gradientTolerance = check.gradientTolerance ?? 1e-4
-  const one = found.get(backends[0]) as Awaited<ReturnType<typeof compute>>
+  const one = found.get(on[0]) as Awaited<ReturnType<typeof compute>>
   for (const [k, i] of differentiate.entries()) {
     const { length } = arrays[i]
     const probes = Math.min(check.probes ?? 20, length)
@@ -281,8 +295,8 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
       )
       // Differences are taken for a few elements, and are no better than that; two backends differ by rounding,
       // anywhere.
-      if (backend !== backends[0])
-        expectClose(gradients[k], one.gradients[k], gradientTolerance / 10, `${what}, against ${backends[0]}`)
+      if (backend !== on[0])
+        expectClose(gradients[k], one.gradients[k], gradientTolerance / 10, `${what}, against ${on[0]}`)
     }
   }
 }

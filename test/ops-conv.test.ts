@@ -2,10 +2,10 @@
  * Convolution and its two gradients, by every kernel variant that this adapter can run: each is forced by name through
  * the backend's table of choices, for the forward pass and for the data gradient alike.
  */
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { conv2d, type Tensor } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
-import { backends, checkOp, deviceTest, host, testDevice, type Host } from './op.ts'
+import { asHardware, backends, checkOp, deviceTest, host, testDevice, type Host, type OpCheck } from './op.ts'
 
 interface Case {
   readonly x: readonly number[]
@@ -121,10 +121,44 @@ for (const variant of onWebGPU ? variants : []) {
 
 if (!onWebGPU) for (const one of cases) test(name(one), () => check(one))
 
-function check(one: Case): Promise<void> {
+// As a GPU gets them: the large tile, cut where a grid is small, wide tiles of the weight gradient, no subgroups.
+if (onWebGPU)
+  describe('by the kernels that hardware is given', () => {
+    const labels = new Set<string>()
+    beforeAll(async () => {
+      const { gpuDevice } = (await testDevice('webgpu, as hardware')).backend as WebGPUBackend
+      const create = gpuDevice.createShaderModule.bind(gpuDevice)
+      vi.spyOn(gpuDevice, 'createShaderModule').mockImplementation((descriptor) => {
+        labels.add(descriptor.label ?? '')
+        return create(descriptor)
+      })
+    })
+    const some: Case[] = [
+      { x: [2, 3, 5, 7], weight: [6, 3, 1, 1], bias: true },
+      { x: [1, 5, 9, 7], weight: [7, 5, 3, 3], padding: 1, bias: true },
+      { x: [2, 3, 8, 9], weight: [13, 3, 3, 3], stride: 2, padding: 1 },
+      { x: [1, 37, 5, 4], weight: [35, 37, 3, 3], padding: 1, bias: true },
+    ]
+    test.each(some)('[$x] by [$weight]', (one) => check(one, asHardware))
+    test('and by no others', () => {
+      const kernels = [...labels].map((label) => label.split(/[ ,]/).slice(0, 2).join(' '))
+      expect(new Set(kernels.filter((name) => name.startsWith('conv2d')))).toEqual(
+        new Set([
+          'conv2d-tile {"side":16',
+          'conv2d-sum-splits {"bias":false',
+          'conv2d-sum-splits {"bias":true',
+          'conv2d-data-gradient {"subgroup":0',
+          'conv2d-weight-gradient {"side":16',
+        ]),
+      )
+    })
+  })
+
+function check(one: Case, on: OpCheck['on'] = backends): Promise<void> {
   const [, cin, kh, kw] = one.weight
   const { stride, padding } = one
   return checkOp(name(one), {
+    on,
     inputs: [one.x, one.weight, ...(one.bias ? [[one.weight[0]]] : [])],
     op: (x: Tensor, weight: Tensor, bias?: Tensor) => conv2d(x, weight, { stride, padding, bias }),
     reference: convolved(one),
@@ -139,7 +173,7 @@ test.each<Case>([
   { x: [1, 3, 9, 4], weight: [5, 3, 7, 1], padding: [3, 0] },
   { x: [1, 2, 8, 7], weight: [3, 2, 3, 5], stride: 2, padding: [1, 2], bias: true },
   { x: [1, 2, 4, 5], weight: [3, 2, 3, 3], padding: [1, 1] },
-])('padding by axis: [$x] by [$weight], padding [$padding]', check)
+])('padding by axis: [$x] by [$weight], padding [$padding]', (one) => check(one))
 
 test('a padding that is none is refused', async () => {
   const device = await testDevice('cpu')
