@@ -19,14 +19,16 @@ export function refuseUnknown<T extends object>(
   for (const key in options)
     if (!Object.hasOwn(known, key) && options[key] !== undefined) throw unknownOptions(of, options, known)
   const { signal, onProgress, onStep } = options as Readonly<Record<string, unknown>>
-  if (signal && typeof (signal as AbortSignal).throwIfAborted !== 'function')
+  if (given(signal) && typeof (signal as AbortSignal).throwIfAborted !== 'function')
     throw unexpected(`${of}: signal`, 'an AbortSignal', signal, 'That of an AbortController is its signal.')
   for (const [name, call] of [
     ['onProgress', onProgress],
     ['onStep', onStep],
   ])
-    if (call && typeof call !== 'function') throw unexpected(`${of}: ${name as string}`, 'a function', call)
+    if (given(call) && typeof call !== 'function') throw unexpected(`${of}: ${name as string}`, 'a function', call)
 }
+
+const given = (value: unknown): value is NonNullable<unknown> => value !== undefined && value !== null
 
 const noOptions = (of: string, options: unknown, known: object): TweedieError =>
   unexpected(of, `an object of options such as { ${Object.keys(known)[0]}: … }`, options)

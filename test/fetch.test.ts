@@ -238,7 +238,8 @@ describe('download', () => {
 
   test.each([
     [404, /404 Not Found.*not at this address/],
-    [403, /403/],
+    [401, /401.*may want a login/],
+    [403, /403.*may want a login/],
     [503, /503.*later/],
   ])('status %i', async (status, message) => {
     now.status = status

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
+import { zipSync } from 'fflate'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { encodePng, imageDataOf, imagesOf, type Image } from '../src/data/index.ts'
 import type { RunRecord } from '../src/tweedie/run-record.ts'
@@ -33,6 +34,14 @@ async function bare(path: string): Promise<Uint8Array> {
   )
   const chunks: Uint8Array[] = []
   for await (const chunk of encodeSafetensors(read)) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+/** A file of one tensor, which is no network of ADM. */
+async function other(tensor: string, metadata: Readonly<Record<string, string>> = {}): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of encodeSafetensors([[tensor, { shape: [1], data: Float32Array.of(1) }]], metadata))
+    chunks.push(chunk)
   return Buffer.concat(chunks)
 }
 
@@ -687,7 +696,7 @@ describe('loading', () => {
     [
       'the name of a published model',
       () => Tweedie.load('64x64_diffusion'),
-      /^64x64_diffusion is the name of a published model, .*\{ preset: '64x64_diffusion' \}/,
+      /^cannot read 64x64_diffusion: .* 64x64_diffusion is the name of a published model, .*\{ preset: '64x64_diffusion' \}/,
     ],
     [
       'almost the shipped set',
@@ -700,6 +709,23 @@ describe('loading', () => {
       /bccd32-adm\.safetensors(?!.*not beside).*the flags say otherwise/,
     ],
     ['a feature net', () => Tweedie.load(shipped('features')), /a feature net, which measures distances/],
+    ['a marginal', () => Tweedie.load(shipped('marginal')), /the marginal .* tweedie sample --marginal FILE begins/],
+    [
+      'a state',
+      async () => Tweedie.load(await other('w', { kind: 'tweedie-training' })),
+      /the state of a training run/,
+    ],
+    ['a ViT', async () => Tweedie.load(await other('w', { kind: 'vit' })), /a vision transformer, in whose features/],
+    [
+      'LPIPS',
+      async () => Tweedie.load(await other('lin0.model.1.weight')),
+      /weights of LPIPS, which measure distances/,
+    ],
+    [
+      'a ResNet',
+      async () => Tweedie.load(await other('layer1.0.conv1.weight')),
+      /a network that classifies photographs/,
+    ],
     [
       'a controller for its signal',
       () => Tweedie.load('bccd32', { signal: new AbortController() as never }),
@@ -752,5 +778,13 @@ describe('loading', () => {
     ['a batch of none', () => Tweedie.load('bccd32', { batch: 0 }), /^batch: expected a whole number/],
   ])('%s: said before a device is asked for', async (_, call, message) => {
     await expect(call()).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) })
+  })
+
+  test('arrays of NumPy are told from weights', async () => {
+    const statistics = zipSync({ 'mu.npy': Uint8Array.of(1), 'sigma.npy': Uint8Array.of(1) }, { level: 0 })
+    await expect(Tweedie.load(statistics)).rejects.toMatchObject({
+      code: 'format',
+      message: expect.stringContaining('found arrays of NumPy (mu.npy, sigma.npy), as in statistics'),
+    })
   })
 })

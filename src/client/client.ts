@@ -15,6 +15,7 @@ import {
   type SentSampleOptions,
   type SentScoreOptions,
 } from './messages.ts'
+import { checkLoad, checkSample, checkScore } from './options.ts'
 import { PipelineWorker } from './pipeline-worker.ts'
 import { placed, placedWhere } from './places.ts'
 
@@ -68,7 +69,8 @@ export class TweedieClient {
    * Starts a worker and loads a model in it: a URL, a `Blob`, the bytes of a file, or `'bccd32'`, as `Tweedie.load`
    * does. URLs are relative to the page. A `Blob` is sent without being read; bytes are copied.
    *
-   * @throws TweedieError 'worker-unavailable' where the worker does not start; what `Tweedie.load` throws
+   * @throws TweedieError 'worker-unavailable' where the worker does not start, or says nothing for 30 seconds; what
+   *   `Tweedie.load` throws
    */
   static load(model: 'bccd32' | Where, options: TweedieClientOptions = {}): Promise<TweedieClient> {
     return asksForAwait(
@@ -89,8 +91,9 @@ export class TweedieClient {
    * @throws what {@link TweedieClient.load} throws
    */
   async load(model: 'bccd32' | Where, options: Omit<TweedieClientOptions, 'createWorker'> = {}): Promise<void> {
+    checkLoad('TweedieClient.load', options)
     const { onProgress, signal, ...rest } = options
-    const { createWorker: _, ...sent } = placed(rest as TweedieClientOptions) as TweedieClientOptions
+    const sent = placed(rest)
     const where = model === 'bccd32' ? model : placedWhere(model)
     this.#info = await this.#run(signal, onProgress, (pipeline, job, told) => pipeline.load(job, where, sent, told))
   }
@@ -102,6 +105,7 @@ export class TweedieClient {
    * @throws what `Tweedie.sample` throws; TweedieError 'device-lost' where the worker ends, 'disposed' after `dispose`
    */
   async *sample(options: ClientSampleOptions = {}): AsyncGenerator<ClientStep, void, void> {
+    checkSample(options)
     const { signal, ...sent } = options
     signal?.throwIfAborted()
     const job = ++this.#jobs
@@ -138,6 +142,7 @@ export class TweedieClient {
     pictures: readonly ClientPicture[] | Float32Array,
     options: ClientScoreOptions = {},
   ): Promise<ClientScores> {
+    checkScore(pictures, options)
     const { onProgress, signal, ...sent } = options
     return this.#run(signal, onProgress, (pipeline, job, told) => pipeline.score(job, pictures, sent, told))
   }
@@ -187,9 +192,11 @@ export class TweedieClient {
 
 async function loadClient(
   model: 'bccd32' | Where,
-  { createWorker = ownWorker, ...options }: TweedieClientOptions,
+  given: TweedieClientOptions,
   made: (worker: PipelineWorker) => TweedieClient,
 ): Promise<TweedieClient> {
+  checkLoad('TweedieClient.load', given)
+  const { createWorker = ownWorker, ...options } = given
   const { signal } = options
   signal?.throwIfAborted()
   const worker = new PipelineWorker(createWorker)

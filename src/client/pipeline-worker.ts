@@ -2,11 +2,18 @@ import { wrap } from 'comlink'
 import { messageOf, TweedieError } from '../errors.ts'
 import { version } from '../version.ts'
 import type { Pipeline } from './messages.ts'
+import { notSent } from './options.ts'
 
 /** What the worker's program says first. */
 interface Greeting {
   readonly version: string
 }
+
+/**
+ * Seconds for the script to arrive and to say so. It is 0.2 MB, and loading a model comes after; a script of another
+ * program, and a policy that blocks in silence, have no other end.
+ */
+const patience = 30
 
 /** A worker with a {@link Pipeline} in it, whose end everyone who waits for it hears of. */
 export class PipelineWorker {
@@ -20,7 +27,7 @@ export class PipelineWorker {
   constructor(createWorker: () => Worker) {
     try {
       this.#worker = createWorker()
-      if (typeof this.#worker?.postMessage !== 'function')
+      if (typeof this.#worker?.postMessage !== 'function' || typeof this.#worker.addEventListener !== 'function')
         throw new Error(`createWorker gave ${String(this.#worker)}, which is none`)
     } catch (cause) {
       if (cause instanceof TweedieError) throw cause
@@ -38,22 +45,23 @@ export class PipelineWorker {
     // A script that is not there, or not allowed, says nothing more.
     worker.onerror = ({ message }) => this.end(notStarted(message || 'the browser does not say why'))
     worker.onmessageerror = () => this.end(died('a message of it could not be read'))
-    const other = (await this.call(() => this.#greeting))?.version
+    const silence = setTimeout(() => this.end(notStarted(`it has said nothing for ${patience} s`)), 1000 * patience)
+    const { version: other } = (await this.call(() => this.#greeting).finally(() => clearTimeout(silence))) ?? {}
     // A copy of the script that was left behind by an update.
     if (other !== version) this.end(notStarted(`it is of version ${other}, and the client of ${version}`))
     const lock = `tweedie-${Date.now()}-${Math.random()}`
     const held = await this.call((pipeline) => pipeline.hold(lock))
     worker.onerror = ({ message }) => this.end(died(message || 'the browser does not say why'))
-    if (!held) return
-    // The lock is free once the worker is no more: no browser has an event for that.
     const { signal } = this.#ended
-    const { locks } = globalThis.navigator as Partial<Navigator>
-    locks?.request(lock, { signal }, () => this.end(died('the browser ended it'))).catch(() => {})
     // A page in the browser's back/forward cache has its worker there, too, which is not told.
     for (const event of ['pagehide', 'pageshow'] as const) {
       const tell = (): void => void this.call((pipeline) => pipeline.page(event)).catch(() => {})
       globalThis.addEventListener?.(event, tell, { signal })
     }
+    if (!held) return
+    // The lock is free once the worker is no more: no browser has an event for that.
+    const { locks } = globalThis.navigator as Partial<Navigator>
+    locks?.request(lock, { signal }, () => this.end(died('the browser ended it'))).catch(() => {})
   }
 
   /** What the worker answers; rejects when it ends before that. */
@@ -96,10 +104,5 @@ const died = (why: string): TweedieError =>
 /** What cannot be sent is said as the browser says it, but typed. */
 const unsendable = (error: unknown): unknown =>
   error instanceof DOMException && error.name === 'DataCloneError'
-    ? new TweedieError(
-        'option',
-        `TweedieClient: what was given cannot be sent to a worker (${error.message}). Functions cannot (guidances, a ` +
-          'distance); for them use Tweedie in a worker of your own.',
-        { cause: error },
-      )
+    ? notSent(`what was given (${error.message})`, error)
     : error

@@ -1,7 +1,7 @@
 /** The worker's side: a model, and the jobs that use it. */
 import { releaseProxy, transfer, type Remote } from 'comlink'
 import { decodeImage, imageDataOf, imageFrom, type Image } from '../data/index.ts'
-import { TweedieError } from '../errors.ts'
+import { messageOf, TweedieError } from '../errors.ts'
 import type { BackendStats } from '../tensor/index.ts'
 import { Tweedie, type Where } from '../tweedie/index.ts'
 import {
@@ -195,8 +195,12 @@ function infoOf({ device, description: { config }, minorityLevels, batch }: Twee
 async function imageOf(picture: ClientPicture): Promise<Image | ImageData> {
   if (picture instanceof Blob) {
     const name = picture instanceof File ? picture.name : 'the image'
+    const bytes = await picture.arrayBuffer().catch((cause: unknown) => {
+      const why = `reading failed (${messageOf(cause)}): was it changed or removed?`
+      throw new TweedieError('format', `${name}: ${why}`, { cause })
+    })
     try {
-      return decodeImage(await picture.arrayBuffer(), name)
+      return decodeImage(bytes, name)
     } catch (error) {
       const bitmap = await createImageBitmap(picture).catch(() => null)
       if (!bitmap) throw error

@@ -10,19 +10,21 @@ export function placed(options: SentLoadOptions): SentLoadOptions {
     // A worker cannot tell an iPad from a Macintosh.
     memoryBudget: memoryBudget(),
     ...options,
-    ...(weights !== undefined && { weights: absolute(weights) }),
-    ...(workerUrl !== undefined && { workerUrl: absolute(workerUrl) }),
-    ...(typeof cache === 'object' && {
-      cache: Object.fromEntries(Object.entries(cache).map(([url, sha256]) => [absolute(url), sha256])),
-    }),
+    ...(weights && { weights: placedWhere(weights) as string }),
+    ...(workerUrl && { workerUrl: placedWhere(workerUrl) as string }),
+    ...(cache &&
+      typeof cache === 'object' && {
+        cache: Object.fromEntries(Object.entries(cache).map(([url, sha256]) => [absolute(url), sha256])),
+      }),
     ...(classifier && { classifier: placedFile(classifier) }),
     ...(minorityClassifier && { minorityClassifier: placedFile(minorityClassifier) }),
-    ...(typeof distance === 'object' && {
-      distance:
-        'lpips' in distance
-          ? { ...distance, lpips: placedWhere(distance.lpips) }
-          : { ...distance, features: placedWhere(distance.features) },
-    }),
+    ...(distance &&
+      typeof distance === 'object' && {
+        distance:
+          'lpips' in distance
+            ? { ...distance, lpips: placedWhere(distance.lpips) }
+            : { ...distance, features: placedWhere(distance.features) },
+      }),
   }
 }
 
@@ -31,7 +33,7 @@ export const placedWhere = (where: Where): Where =>
   typeof where === 'string' || where instanceof URL ? absolute(where) : where
 
 function placedFile(given: Where | MinorityClassifierFile): Where | MinorityClassifierFile {
-  if (typeof given !== 'object' || !('file' in given)) return placedWhere(given)
+  if (typeof given !== 'object' || given === null || !('file' in given)) return placedWhere(given)
   const { file, extractor, ...rest } = given
   return {
     ...rest,

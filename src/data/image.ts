@@ -13,7 +13,7 @@ export interface Image {
  * and does not say so.
  */
 export function checkImage(user: string, image: Image): void {
-  if (image?.data === undefined)
+  if (!image?.data)
     throw unexpected(
       user,
       'an image { width, height, channels, data }',

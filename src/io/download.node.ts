@@ -11,7 +11,7 @@ import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'nod
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { TweedieError } from '../errors.ts'
-import { lengthOf, rangeOf, validatorOf } from './http.ts'
+import { lengthOf, rangeOf, remedyOf, validatorOf } from './http.ts'
 import { aCount, aText, anyOf, fieldsOf, oneOf, parseJson } from './json.ts'
 import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 
@@ -284,10 +284,7 @@ async function ask(
   await response.body?.cancel()
   throw new TweedieError(
     'option',
-    `${url}: the server answered ${response.status} ${response.statusText}. ` +
-      (response.status >= 500 || response.status === 429
-        ? 'Try again later'
-        : 'The file is not at this address (any more)'),
+    `${url}: the server answered ${response.status} ${response.statusText}. ${remedyOf(response)}`,
   )
 }
 

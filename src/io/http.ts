@@ -13,12 +13,17 @@ export async function ask(url: string, { range, ...init }: RequestInit & { range
   await discard(response)
   throw new TweedieError(
     'option',
-    `${url}: the server answered ${response.status} ${response.statusText}. ${remedy(response)}`,
+    `${url}: the server answered ${response.status} ${response.statusText}. ${remedyOf(response)}`,
   )
 }
 
-const remedy = ({ status }: Response): string =>
-  status >= 500 || status === 429 ? 'Try again later' : 'Check the URL: the file is not at this address (any more)'
+/** What helps against a refusal. */
+export function remedyOf({ status }: Response): string {
+  if (status >= 500 || status === 429) return 'Try again later'
+  return status === 401 || status === 403
+    ? 'The server does not give this file to everybody: it may want a login, or the address may have run out'
+    : 'Check the URL: the file is not at this address (any more)'
+}
 
 /** Ends a transfer whose bytes nobody wants. */
 export const discard = async ({ body }: Response): Promise<void> => body?.cancel().catch(() => {})

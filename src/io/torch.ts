@@ -52,6 +52,11 @@ async function openTorchZip(source: ByteSource, signal?: AbortSignal): Promise<C
   const entries = await openZip(source, signal)
   const pickles = [...entries.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name))
   const pickle = pickles[0]
+  if (pickle === undefined && entries.size > 0 && [...entries.keys()].every((name) => name.endsWith('.npy')))
+    throw broken(
+      `expected weights, found arrays of NumPy (${[...entries.keys()].slice(0, 3).join(', ')}), as in statistics of ` +
+        'images (tweedie evaluate --real FILE)',
+    )
   if (pickle === undefined || pickles.length > 1) {
     throw broken(
       `expected a zip of torch.save with one record X/data.pkl, found ${pickles.length} among ` +

@@ -220,7 +220,7 @@ export function presetNames(): string[] {
 export function networkPreset(name: string): NetworkPreset {
   const found = all().find((candidate) => candidate.name === name)
   if (found) return structuredClone(found)
-  const near = nearestName(name, presetNames())
+  const near = typeof name === 'string' && nearestName(name, presetNames())
   const hint = near ? `, did you mean "${near}"?` : '.'
   throw new TweedieError('option', `unknown preset "${name}"${hint} Known are ${presetNames().join(', ')}`)
 }

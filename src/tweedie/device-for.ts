@@ -26,7 +26,8 @@ export async function deviceFor(
 ): Promise<{ device: Device; batch: number }> {
   const { device: given, batch, backend, memoryBudget = usualBudget() } = options
   if (batch !== undefined) wholeOf('batch', batch)
-  if (!(memoryBudget > 0)) fail(`memoryBudget: expected a number of bytes, found ${named(memoryBudget)}.`)
+  if (!(typeof memoryBudget === 'number' && memoryBudget > 0))
+    fail(`memoryBudget: expected a number of bytes, found ${named(memoryBudget)}.`)
   // Where not even one image can be guided, it may still be drawn.
   const tries =
     batch === undefined

@@ -1,5 +1,5 @@
 import { greyRangeOf, processOf, type Distance, type GreyRange } from '../diffusion/index.ts'
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import type { ByteSource } from '../io/index.ts'
 import {
   preset as presetOf,
@@ -24,6 +24,7 @@ import type { Context } from './guidance-files.ts'
 import { openMinority, type LoadedMinority, type MinorityFiles, type OpenMinority } from './guidance-minority.ts'
 import { samplingNeeds, together } from './need.ts'
 import { originOf, type Origin } from './origin.ts'
+import { loadOptions } from './option-names.ts'
 import { fileOpener, type FileOpener, type FlaggedFile } from './opener.ts'
 import { minorityScaleOf, publishedMinority } from './settings.ts'
 import { bccd32, shippedHashes } from './shipped.ts'
@@ -103,26 +104,6 @@ export interface TweedieOptions
   readonly signal?: AbortSignal
 }
 
-const known = {
-  preset: true,
-  flags: true,
-  classifier: true,
-  minorityClassifier: true,
-  distance: true,
-  weights: true,
-  device: true,
-  batch: true,
-  memoryBudget: true,
-  cache: true,
-  onProgress: true,
-  signal: true,
-  backend: true,
-  threads: true,
-  workerUrl: true,
-  simd: true,
-  gpuDevice: true,
-} as const
-
 /** All that a `Tweedie` holds. */
 export interface Loaded {
   readonly device: Device
@@ -156,7 +137,8 @@ export interface Loaded {
  * is asked for; memory is asked for before a byte of weights is read; what fails leaves nothing.
  */
 export async function load(files: Files, what: Where, options: TweedieOptions = {}): Promise<Loaded> {
-  refuseUnknown('Tweedie.load', options, known)
+  refuseUnknown('Tweedie.load', options, loadOptions)
+  checkKinds(options)
   options.signal?.throwIfAborted()
   const { onProgress, signal, cache = false } = options
   const hashes = hashesOf(options)
@@ -232,6 +214,16 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
   } finally {
     await opener.close()
   }
+}
+
+/** What would fail late, or not at all, were it of another kind. */
+function checkKinds({ device, weights, cache = false }: TweedieOptions): void {
+  const of = (option: string): string => `Tweedie.load: ${option}`
+  if (device !== undefined && (device as Device | null)?.backend?.kind === undefined)
+    throw unexpected(of('device'), 'a Device', device, 'Device.request gives one.')
+  if (weights !== undefined && !isPlace(weights)) throw unexpected(of('weights'), 'a folder, by path or URL', weights)
+  if (typeof cache !== 'boolean' && Object.prototype.toString.call(cache) !== '[object Object]')
+    throw unexpected(of('cache'), 'true, false, or SHA-256 by URL', cache)
 }
 
 /** Opens every file, and says what does not fit. */
@@ -331,19 +323,18 @@ function shippedFile(name: string, { shipped }: Files, { weights }: TweedieOptio
 const isMissing = (cause: unknown): cause is TweedieError =>
   cause instanceof TweedieError && (cause.cause as { code?: unknown } | undefined)?.code === 'ENOENT'
 
-/** The name of a model is taken for the model. */
+/** A name is taken for the model; in a page it is a URL, for which a server may send a page of HTML. */
 function noFile(cause: unknown, what: Where): never {
-  if (typeof what !== 'string' || !isMissing(cause)) throw cause
-  if (presetNames().includes(what))
-    throw new TweedieError(
-      'option',
-      `${what} is the name of a published model, and there is no such file: npx tweedie fetch lists what can be ` +
-        `had. Give the file, and { preset: '${what}' } where it does not say itself what it is.`,
-      { cause },
-    )
-  if (nearestName(what, ['bccd32']))
-    throw new TweedieError('option', `${cause.message} The shipped set is called 'bccd32'.`, { cause })
-  throw cause
+  if (typeof what !== 'string' || !/^[\w-]+$/.test(what) || !(cause instanceof TweedieError)) throw cause
+  const near = nearestName(what, ['bccd32', ...presetNames()])
+  if (near === undefined) throw cause
+  const { code, message } = cause
+  const hint =
+    near === 'bccd32'
+      ? `The shipped set is called '${near}'.`
+      : `${near} is the name of a published model, and none of them comes with the package: npx tweedie fetch lists ` +
+        `what can be had. Give the file, and { preset: '${near}' } where it does not say itself what it is.`
+  throw new TweedieError(code, `${message.replace(/\.?$/, '.')} ${hint}`, { cause })
 }
 
 /** In a bundle the package's files are no longer where the code is. */

@@ -3,6 +3,7 @@ import { openCheckpoint, type Checkpoint } from '../io/index.ts'
 import { checkStateDict, describeModel, planOf, readFlags, stateDictOf, type ModelDescription } from '../nn/index.ts'
 import { shapesOf } from '../nn/state-dict.ts'
 import { isPlace, openWhere, type Files, type Where } from './files.ts'
+import { otherFile } from './other-file.ts'
 
 /** A model file as it is opened to draw or to guide. */
 export interface ModelFile {
@@ -38,19 +39,8 @@ export async function openModelFile(
   )
   const { name } = checkpoint
   try {
-    const { kind } = checkpoint.metadata
-    if (kind === 'tweedie-training')
-      throw new TweedieError(
-        'option',
-        `${name}: the state of a training run, with which train --resume goes on: take the weights beside it, an ` +
-          'ema-RATE.safetensors or model.safetensors.',
-      )
-    if (kind === 'features')
-      throw new TweedieError(
-        'option',
-        `${name}: a feature net, which measures distances (--features FILE, in the library { distance: { ` +
-          'features: FILE } }); it is no network that draws or guides.',
-      )
+    const other = otherFile(checkpoint)
+    if (other !== undefined) throw new TweedieError('option', `${name}: ${other}.`)
     const json =
       preset === undefined && flags === undefined && isPlace(where) ? await files.jsonBeside(where) : undefined
     const description = describeModel(checkpoint, {

@@ -6,13 +6,14 @@ import {
   type Sampler,
   type SelfGuidanceOptions,
 } from '../diffusion/index.ts'
-import { TweedieError } from '../errors.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { fail, wholeOf } from './fail.ts'
 import type { ClassWish } from './guidance-classes.ts'
 import type { MinorityWish } from './guidance-minority.ts'
 import { checkLabels } from './labels.ts'
 import type { Loaded } from './load.ts'
+import { sampleOptions } from './option-names.ts'
 import {
   boostAndSkipOf,
   checkSteps,
@@ -100,30 +101,6 @@ export interface SampleSettings extends DrawSettings {
   readonly minority: MinorityWish | null
 }
 
-const known = {
-  number: true,
-  steps: true,
-  seed: true,
-  method: true,
-  sampler: true,
-  eta: true,
-  labels: true,
-  target: true,
-  scale: true,
-  classifierTarget: true,
-  classifierScale: true,
-  selfGuidance: true,
-  boost: true,
-  skip: true,
-  clipDenoised: true,
-  guidances: true,
-  batch: true,
-  preview: true,
-  scores: true,
-  pushes: true,
-  signal: true,
-} as const
-
 const classTarget = (target: unknown): readonly number[] =>
   Array.isArray(target) && target.length > 0
     ? target
@@ -154,7 +131,10 @@ export function settingsOf(loaded: Loaded, options: TweedieSampleOptions): Sampl
     description: { config },
     minority,
   } = loaded
-  refuseUnknown('sample', options, known)
+  refuseUnknown('sample', options, sampleOptions)
+  const { guidances } = options
+  if (guidances !== undefined && typeof guidances !== 'function')
+    throw unexpected('sample: guidances', 'a function that gives guidances', guidances)
   if (options.selfGuidance !== undefined) checkGuidance(options.selfGuidance)
   const { method = 'ancestral', clipDenoised = true, eta = 0, seed = 0, selfGuidance } = options
   refuseOther('method', method, methods)

@@ -1,5 +1,6 @@
 import { imagesOf, type Image } from '../data/index.ts'
-import { TweedieError } from '../errors.ts'
+import type { Guidance } from '../diffusion/index.ts'
+import { TweedieError, unexpected } from '../errors.ts'
 import type { Tensor } from '../tensor/index.ts'
 import { checkFinite, drawing, type Drawing, type FinishedStep } from './drawing.ts'
 import { wholeOf } from './fail.ts'
@@ -140,7 +141,9 @@ function beginBatch(
   { settings, leads, shape, samples, y, from }: Batch & { readonly from: FinishedStep | null },
 ): Drawing {
   const { device, model } = loaded
-  const led = [...leads(loaded, samples, y).map(({ guidance }) => guidance), ...guidances(samples, y)]
+  const added = guidances(samples, y)
+  if (!Array.isArray(added)) throw unexpected('sample: guidances', 'a list of guidances from it', added)
+  const led = [...leads(loaded, samples, y).map(({ guidance }) => guidance), ...(added as readonly Guidance[])]
   const tools = { device, model, distance: selfGuidance?.distance ?? loaded.distance, shape }
   return drawing(tools, settings, samples, { guidances: led, from, pushes, signal })
 }

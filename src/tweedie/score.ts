@@ -5,6 +5,7 @@ import { refuseUnknown } from '../refuse.ts'
 import { fail, wholeOf } from './fail.ts'
 import { checkLabels, cycled } from './labels.ts'
 import type { Life } from './life.ts'
+import { scoreOptions } from './option-names.ts'
 
 /**
  * Pictures of any size, of which the middle square is scaled to the model's; or values [N, C, H, W] in [-1, 1] of its
@@ -34,17 +35,6 @@ export interface TweedieScoreOptions {
   readonly signal?: AbortSignal
 }
 
-const known = {
-  seed: true,
-  draws: true,
-  step: true,
-  labels: true,
-  clipDenoised: true,
-  batch: true,
-  onProgress: true,
-  signal: true,
-} as const
-
 /** The scores of `Tweedie.score`. */
 export const score = async (
   life: Life,
@@ -70,7 +60,7 @@ async function scored(
   reconstruct: boolean,
 ): Promise<{ scores: Float32Array<ArrayBuffer>; reconstructions: Image[] }> {
   life.check(user)
-  refuseUnknown(user, options, known)
+  refuseUnknown(user, options, scoreOptions)
   const {
     process,
     batch: room,

@@ -259,9 +259,13 @@ describe.runIf(chromium)('in Chromium', () => {
     test.each([
       ['is not there', '/nowhere.js', /could not start: a worker thread failed.*\/nowhere\.js.*tweedie\/cpu-worker/],
       ['is of another version', '/stale.js', /could not start: a worker thread is another program than this version's/],
+      ['is another program', '/other.js', /could not start: a worker thread is another program than this version's/],
+      ['never answers', '/silent.js', /could not start: a worker thread has said nothing for 30 s/],
       ['lies on another origin', 'http://localhost:1/cpu-worker.js', /could not start.*on the page's own origin/],
     ])('%s', async (_, url, message) => {
       const file = readFileSync(join(installed, 'dist/browser/cpu-worker.js'), 'utf8')
+      files['/other.js'] = 'postMessage(null)'
+      files['/silent.js'] = ' '
       files['/stale.js'] = file.replaceAll(/"[0-9a-f]{16}"/g, '"0123456789abcdef"')
       expect(files['/stale.js']).not.toBe(file)
       const { error } = await inPage({ ...row, options: `backend: 'cpu', workerUrl: '${url}'` })

@@ -15,6 +15,9 @@ export interface Place {
   readonly here?: boolean
 }
 
+/** Seconds for a program of a few KB to arrive and to say that it runs; another one may be silent for ever. */
+const patience = 30
+
 type Begin = (thread: number, died: (reason: string) => void) => WorkerHandle
 
 /** What must be so for a start to succeed. Browsers do not say which of it is not. */
@@ -67,9 +70,11 @@ export class Workers {
   #start(starts: readonly Omit<StartMessage, 'kind' | 'thread'>[], begin: Begin, place: Place): Promise<void> {
     return new Promise((resolve, reject) => {
       let ready = false
+      const silence = setTimeout(() => died(`has said nothing for ${patience} s`), 1000 * patience)
       const notStarted = (reason: string, cause?: unknown): TweedieError =>
         new TweedieError('cpu-unavailable', `The CPU backend could not start: ${reason}. ${advice(place)}`, { cause })
       const fail = (error: TweedieError): void => {
+        clearTimeout(silence)
         this.stop(error)
         reject(error)
       }
@@ -85,7 +90,8 @@ export class Workers {
           const handle = begin(thread, died)
           this.#handles.push(handle)
           handle.receive((message) => {
-            const reply = message as WorkerReply
+            // Another program may say anything.
+            const reply = (message ?? {}) as WorkerReply
             if (reply.kind === 'refused') {
               return reply.memory
                 ? fail(
@@ -97,10 +103,11 @@ export class Workers {
                   )
                 : died(`failed (${reply.message})`)
             }
-            if (reply.kind === 'ready' && place.url !== undefined && reply.program !== workerProgram)
-              return died(`is another program than this version's`)
+            const known = place.url === undefined || (reply as { program?: string }).program === workerProgram
+            if (!(reply.kind === 'ready' ? known : ready)) return died(`is another program than this version's`)
             if (reply.kind === 'ready' && thread === 0) {
               ready = true
+              clearTimeout(silence)
               handle.hold(false)
               resolve()
             }
