@@ -35,8 +35,13 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'long',
-          include: ['test/long/*.test.ts', 'test/golden-adamw.test.ts', 'test/goldens-trajectories.test.ts'],
-          // Read by test/slow.ts.
+          include: [
+            'test/long/*.test.ts',
+            'test/conv2d-kernels.test.ts',
+            'test/golden-adamw.test.ts',
+            'test/goldens-trajectories.test.ts',
+          ],
+          // Read by test/slow.ts and test/conv2d-kernels.test.ts.
           env: { TWEEDIE_LONG: '1' },
         },
       },

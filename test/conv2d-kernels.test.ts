@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { conv2dDataGradient, conv2dDataGradientGrid } from '../src/shaders/conv2d-data-gradient.ts'
+import { conv2dHalo, conv2dHaloGrid, type Conv2dHaloKeys } from '../src/shaders/conv2d-halo.ts'
 import { conv2dRegister, conv2dRegisterGrid } from '../src/shaders/conv2d-register.ts'
 import { convWords, dataGradientShape, fold, type ConvShape } from '../src/shaders/conv2d-shape.ts'
 import { conv2dSumSplits, conv2dSumSplitsGrid, conv2dSumSplitsUniform } from '../src/shaders/conv2d-sum-splits.ts'
@@ -171,8 +172,8 @@ function error(got: Float32Array, { sum, scale }: Exact, more: (i: number) => nu
   return worst
 }
 
-/** Every forward kernel that supports `s`, applied to x; `want` is the exact result. */
-async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exact): Promise<void> {
+/** How kernels are held against `want`, the exact result of `s` applied to x. */
+function checks(s: ConvShape, x: Float32Array, w: Float32Array, want: Exact) {
   const bias = random(s.cout, 5)
   const residual = random(s.n * s.cout * s.ho * s.wo, 6)
   const check = async (
@@ -203,6 +204,12 @@ async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exa
     const added = { bias, residual }
     await check(added, conv2dSumSplits(added), conv2dSumSplitsGrid(count), [partial], words)
   }
+  return { check, checkSplit }
+}
+
+/** Every forward kernel that supports `s`, applied to x; `want` is the exact result. */
+async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exact): Promise<void> {
+  const { check, checkSplit } = checks(s, x, w, want)
   for (const sharing of new Set([0, subgroup])) {
     for (const kw of [0, 1, 3] as const) {
       const keys = {
@@ -231,6 +238,61 @@ async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exa
       if (splits > 1) await checkSplit(keys, splits, conv2dTile(cut), conv2dTileGrid(s, cut, splits))
   }
 }
+
+type HaloVariant = Omit<Conv2dHaloKeys, 'bias' | 'residual'>
+
+/** The halo kernel as launches ask for it. One takes a second to compile on lavapipe: `npm run test:long` tries all. */
+const halos: HaloVariant[] = process.env.TWEEDIE_LONG
+  ? [true, false].flatMap((vector) =>
+      [true, false].flatMap((split) =>
+        [
+          { images: 1, tx: 16, ty: 16, co: 64 },
+          { images: 1, tx: 16, ty: 8, co: 64 },
+          { images: 1, tx: 8, ty: 8, co: 64 },
+          { images: 2, tx: 8, ty: 8, co: 64 },
+          { images: 4, tx: 4, ty: 4, co: 64 },
+          { images: 1, tx: 16, ty: 16, co: 32 },
+          { images: 1, tx: 16, ty: 8, co: 32 },
+          { images: 1, tx: 16, ty: 16, co: 16 },
+        ].map((tile) => ({ ...tile, vector, split })),
+      ),
+    )
+  : [
+      { images: 1, tx: 16, ty: 16, co: 64, vector: true, split: false },
+      { images: 2, tx: 8, ty: 8, co: 64, vector: true, split: true },
+      { images: 1, tx: 16, ty: 8, co: 32, vector: false, split: false },
+    ]
+
+async function halo(s: ConvShape, x: Float32Array, w: Float32Array, want: Exact): Promise<void> {
+  const { check, checkSplit } = checks(s, x, w, want)
+  for (const variant of halos) {
+    if (variant.vector && s.w % 4 !== 0) continue
+    const added = { bias: true, residual: true }
+    const keys = { ...variant, ...(variant.split ? { bias: false, residual: false } : added) }
+    if (!variant.split) await check(keys, conv2dHalo(keys), conv2dHaloGrid(s, keys))
+    // 9 splits of 8 channels are 8 of one.
+    else
+      for (const splits of new Set([2, 3, s.cin].map((wanted) => Math.ceil(s.cin / Math.ceil(s.cin / wanted)))))
+        if (splits > 1) await checkSplit(added, splits, conv2dHalo(keys), conv2dHaloGrid(s, keys, splits))
+  }
+}
+
+// Tiles that end beyond the map, channels beyond the last, maps smaller than a tile, fewer images than in one.
+describe.each([
+  shape(1, 3, 16, 16, 5, 3, 3, 1, 1),
+  shape(2, 7, 20, 36, 70, 3, 3, 1, 1),
+  shape(9, 6, 4, 4, 12, 3, 3, 1, 1),
+  shape(5, 9, 8, 8, 66, 3, 3, 1, 1),
+  shape(1, 13, 17, 19, 6, 3, 3, 1, 1),
+  shape(3, 5, 1, 1, 9, 3, 3, 1, 1),
+])('halo: x [$n,$cin,$h,$w] → $cout', (s) => {
+  const x = random(s.n * s.cin * s.h * s.w, 1)
+  const w = random(s.cout * s.cin * s.kh * s.kw, 2)
+  const dy = random(s.n * s.cout * s.ho * s.wo, 3)
+  const { y, dx } = exact(s, x, w, dy)
+  it('forward', () => halo(s, x, w, y))
+  it('data gradient', () => halo(dataGradientShape(s), dy, w, dx))
+})
 
 describe.each(shapes)('x [$n,$cin,$h,$w] → $cout, kernel $kh x $kw, stride $stride, pad $pad', (s) => {
   const x = random(s.n * s.cin * s.h * s.w, 1)

@@ -86,11 +86,19 @@ export function convValues(s: ConvShape, splits = 1): UniformValues<typeof convF
 /** The words of {@link convUniform}. */
 export const convWords = (s: ConvShape, splits = 1): number[] => convUniform.words(convValues(s, splits))
 
-/** Inputs and output of a convolution kernel: x, weights, then bias and residual where the key asks, then y. */
-export function convBindings(bias: boolean, residual: boolean): string {
+/**
+ * Inputs and output of a convolution kernel: x, weights, then bias and residual where the key asks, then y. With `vector`
+ * x, residual and y are arrays of vec4f.
+ */
+export function convBindings(bias: boolean, residual: boolean, vector = false): string {
   const inputs = ['x', 'weight', ...(bias ? ['bias'] : []), ...(residual ? ['residual'] : [])]
-  const lines = inputs.map((name, i) => `@group(0) @binding(${i + 1}) var<storage, read> ${name}: array<f32>;`)
-  return [...lines, `@group(0) @binding(${inputs.length + 1}) var<storage, read_write> y: array<f32>;`].join('\n')
+  const type = (name: string) => (vector && name !== 'weight' && name !== 'bias' ? 'vec4f' : 'f32')
+  const lines = inputs.map(
+    (name, i) => `@group(0) @binding(${i + 1}) var<storage, read> ${name}: array<${type(name)}>;`,
+  )
+  return [...lines, `@group(0) @binding(${inputs.length + 1}) var<storage, read_write> y: array<${type('y')}>;`].join(
+    '\n',
+  )
 }
 
 /** `count` workgroups as x and z of a grid, since a dimension holds 65535; the kernel reads z·num.x + x. */

@@ -8,6 +8,13 @@ import {
   conv2dDataGradientGrid,
   type Conv2dDataGradientKeys,
 } from '../../../shaders/conv2d-data-gradient.ts'
+import {
+  conv2dHalo,
+  conv2dHaloGrid,
+  conv2dHaloThreads,
+  type Conv2dHaloKeys,
+  type Conv2dHaloTile,
+} from '../../../shaders/conv2d-halo.ts'
 import { conv2dRegister, conv2dRegisterGrid, type Conv2dRegisterKeys } from '../../../shaders/conv2d-register.ts'
 import { convWords, dataGradientShape, type ConvShape } from '../../../shaders/conv2d-shape.ts'
 import {
@@ -47,8 +54,9 @@ interface Candidates {
 }
 
 /**
- * Workgroups below which a GPU is taken to be empty: one for each of the 132 multiprocessors of an H100. A cut that
- * fills it has fewer than twice as many, whose partial sums are 4.3 MB at most (nn/memory.ts says so).
+ * Workgroups of 256 threads below which a GPU is taken to be empty: one for each of the 132 multiprocessors of an H100.
+ * A cut that fills it has fewer than twice as many; the partial sums of 64 a thread are 17.3 MB at most (nn/memory.ts
+ * says so).
  */
 const fullGrid = 132
 /** A split sums at least so many terms, three steps of a tile: fewer cost no more than adding up what is cut. */
@@ -70,19 +78,23 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software }
     return name
   }
   /**
-   * The kernel whole and, until it has four times as many workgroups as fill a GPU, cut over the input channels; gives
-   * the name of the smallest cut that fills one. A software adapter has a few cores, which any grid fills.
+   * The kernel whole and, until it has four times as many `workgroups` as the `full` that fill a GPU, cut over the input
+   * channels, in multiples of `unit`; gives the name of the smallest cut that fills one. A software adapter has a few
+   * cores, which any grid fills.
    */
-  const cut = (name: string, workgroups: number, make: (splits: number) => Variant): string => {
+  const cut = (
+    name: string,
+    { workgroups, full, unit }: { workgroups: number; full: number; unit: number },
+    make: (splits: number) => Variant,
+  ): string => {
     found.set(name, () => make(1))
     let usual = name
-    // Of a 1×1, whose terms are channels, in whole steps of 16.
-    const unit = s.kh * s.kw === 1 ? 16 : 1
     for (let wanted = 2, before = 1; wanted <= 32 && !software; wanted *= 2) {
-      const splits = Math.ceil(s.cin / (Math.ceil(s.cin / wanted / unit) * unit))
-      if (splits * leastTerms > s.cin * s.kh * s.kw || workgroups * before >= 4 * fullGrid) break
+      const channels = Math.ceil(s.cin / wanted / unit) * unit
+      const splits = Math.ceil(s.cin / channels)
+      if (splits * leastTerms > s.cin * s.kh * s.kw || workgroups * before >= 4 * full) break
       found.set(`${name} /${wanted}`, () => make(splits))
-      if (workgroups * before < fullGrid) usual = `${name} /${wanted}`
+      if (workgroups * before < full) usual = `${name} /${wanted}`
       before = splits
     }
     return usual
@@ -90,8 +102,9 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software }
   const tile = (name: string, side: number, px: number, co: number): string => {
     const special = s.kh === s.kw && (s.kh === 3 || s.kh === 1)
     const size = { side, px, co, kh: special ? s.kh : 0, kw: special ? s.kw : 0 }
-    const [x, y, z] = conv2dTileGrid(s, size)
-    return cut(name, x * y * z, (splits) => {
+    // Of a 1×1, whose terms are channels, in whole steps of 16.
+    const amount = { workgroups: count(conv2dTileGrid(s, size)), full: fullGrid, unit: s.kh * s.kw === 1 ? 16 : 1 }
+    return cut(name, amount, (splits) => {
       const whole = splits === 1
       const keys: Conv2dTileKeys = {
         ...size,
@@ -108,6 +121,28 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software }
       }
     })
   }
+  const halo = (tile: Conv2dHaloTile): string => {
+    const { images, tx, ty, co } = tile
+    const name = `halo ${images === 1 ? '' : `${images}x`}${tx}x${ty}x${co}`
+    const full = Math.ceil((fullGrid * 256) / conv2dHaloThreads(tile))
+    return cut(name, { workgroups: count(conv2dHaloGrid(s, tile)), full, unit: 4 }, (splits) => {
+      const whole = splits === 1
+      const keys: Conv2dHaloKeys = {
+        ...tile,
+        vector: s.w % 4 === 0,
+        bias: whole && epilogue.bias,
+        residual: whole && epilogue.residual,
+        split: !whole,
+      }
+      return {
+        key: `conv2d-halo ${JSON.stringify(keys)}`,
+        code: () => conv2dHalo(keys),
+        grid: conv2dHaloGrid(s, tile, splits),
+        uniforms: convWords(s, splits),
+        splits,
+      }
+    })
+  }
   const few = s.cout <= 8
   // Tiles of pixels by channels as bench/lab/conv-sweep.ts found them on lavapipe (subgroups of 8) and SwiftShader (4).
   const plain = register('register', 0, 8, 4)
@@ -118,7 +153,45 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software }
   }
   tile('tile 32x32', 8, 4, few ? 1 : 4)
   const tiled = tile('tile 64x64', 16, 4, few ? 1 : 4)
-  return { found, usual: software ? usual : tiled }
+  if (software) return { found, usual }
+  const halos = haloTiles(s)
+  const names = halos.map(halo)
+  // The largest tile of which there are two a multiprocessor, or that of 128 threads, cut. In a workgroup of 256 a
+  // multiprocessor that has two where another has one waits longest: 16x16x64 gives 192 for 64² and 192 channels at
+  // batch 4, so 264 could be computed in that time; of 16x8x64, 384 in the time of 396.
+  const large = halos.findIndex((t) => count(conv2dHaloGrid(s, t)) >= 2 * fullGrid)
+  const small = halos.findIndex((t) => conv2dHaloThreads(t) <= 128)
+  return { found, usual: names[large < 0 ? small : large] ?? tiled }
+}
+
+/** Workgroups of a grid. */
+const count = ([x, y, z]: readonly [number, number, number]): number => x * y * z
+
+/**
+ * Tiles of the halo kernel for the shape, the largest first: those that compute at most an eighth more outputs than
+ * must be. None where it is no 3×3 of stride 1 and pad 1.
+ */
+function haloTiles(s: ConvShape): Conv2dHaloTile[] {
+  const { n, w, h, cout, pad, padX = pad } = s
+  if (s.kh !== 3 || s.kw !== 3 || s.stride !== 1 || pad !== 1 || padX !== 1) return []
+  const side = Math.max(w, h)
+  const co = cout <= 16 ? 16 : cout < 160 && Math.ceil(cout / 32) % 2 === 1 ? 32 : 64
+  const tiles =
+    side > 8
+      ? [
+          { images: 1, tx: 16, ty: 16, co },
+          ...(co > 16 ? [{ images: 1, tx: 16, ty: 8, co }] : []),
+          ...(co > 32 ? [{ images: 1, tx: 8, ty: 8, co }] : []),
+        ]
+      : [
+          ...(n > 1 ? [{ images: 2, tx: 8, ty: 8, co: 64 }] : []),
+          { images: 1, tx: 8, ty: 8, co: 64 },
+          ...(side <= 4 ? [{ images: 4, tx: 4, ty: 4, co: 64 }] : []),
+        ]
+  const padded = ({ images, tx, ty }: Conv2dHaloTile): number =>
+    Math.ceil(n / images) * images * Math.ceil(w / tx) * tx * Math.ceil(h / ty) * ty
+  const least = Math.min(...tiles.map(padded))
+  return tiles.filter((tile) => padded(tile) <= least * 1.125)
 }
 
 function convolve(
