@@ -36,6 +36,17 @@ const qkv = (device: t.Device): t.Tensor =>
 const attend = (x: t.Tensor): t.Tensor => t.attention(x, { heads: 1, newOrder: true })
 
 const entries: { readonly [K in OpName]: Entry } = {
+  // All of both moments from g = 2 · 3, an average of half of the weight before and half of that after.
+  adamW: {
+    compute: (d) => {
+      const [w, m, v, average] = [5, 1, 1, 5].map((value) => t.full(d, [1], value))
+      const numbers = { decay: 0.5, rate: 2, correction: 0.5, eps: 1, betas: [0, 0], keep: [0.5] } as const
+      t.updateAdamW(d.tensor([2]), { w, m, v, averages: [average] }, numbers, d.tensor([3]))
+      return t.concat([w, m, v, average], 0)
+    },
+    // 5 · 0.5 - 2 · 6 / (0.5 · 6 + 1) = -0.5
+    expected: [-0.5, 6, 36, 2.25],
+  },
   attention: {
     compute: (d) => attend(qkv(d)),
     expected: Array.from({ length: 16 }, (_, i) => 2 * Math.floor(i / 2) + 0.5),

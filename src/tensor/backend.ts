@@ -8,6 +8,9 @@ export interface Storage {
   version: number
 }
 
+/** Where a piece of a storage may begin: minStorageBufferOffsetAlignment of WebGPU by default. */
+export const partAlignment = 256
+
 /** What a launch sees of a tensor: dense, row-major, from the start of its storage. */
 export interface View {
   readonly storage: Storage
@@ -111,6 +114,11 @@ export interface Backend {
   /** `reason` names the op and shapes in the error if memory runs out. */
   allocate(bytes: number, reason: () => string): Storage
   free(storage: Storage): void
+  /**
+   * A piece of a storage, from byte `offset` on, a multiple of {@link partAlignment}: what is written to either shows in
+   * both. Its `free` frees no memory; the whole must outlive it.
+   */
+  part(storage: Storage, offset: number, bytes: number): Storage
   /** Enqueued like an op: what ran before sees the old bytes, what runs after sees the new ones. */
   write(storage: Storage, data: Live<ArrayBufferView>): void
   /** Copies `bytes` from one storage to another, in order with the ops around it. */

@@ -11,7 +11,9 @@ export type AnyTensor = Tensor<DType>
 
 /** Memory shared by the handles on it. */
 export interface SharedStorage {
-  readonly storage: Storage
+  storage: Storage
+  /** What it is a piece of. */
+  whole?: SharedStorage
   /** Grows like tensor ids: tells what was there before a forward pass from what was made in it. */
   readonly birth: number
   handles: number
@@ -120,10 +122,11 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
    * @throws TweedieError 'unsupported' on the CPU backend, 'disposed' where it was disposed
    */
   async gpuBuffer(): Promise<GPUBuffer> {
-    const { storage } = this.assertUsable('gpuBuffer')
+    const shared = this.assertUsable('gpuBuffer')
     const sharing = this.device.gpuSharing('gpuBuffer')
+    if (shared.whole) this.moveTo(this.#alone())
     await sharing.submit()
-    return sharing.bufferOf(storage)
+    return sharing.bufferOf(shared.storage)
   }
 
   /**
@@ -157,12 +160,49 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
     storage.version++
   }
 
+  /**
+   * A tensor in this one's memory, from element `offset` on, which {@link partAlignment} must allow: what is written to
+   * either shows in both, though not to the tape. The memory is freed with the last of both.
+   * @internal
+   */
+  part(offset: number, shape: Shape): Tensor<D> {
+    const whole = this.assertUsable('part')
+    whole.handles++
+    const storage = this.device.backend.part(whole.storage, 4 * offset, 4 * sizeOf(shape))
+    return new Tensor(this.device, { storage, whole, birth: newTensorId(), handles: 0 }, shape, this.dtype)
+  }
+
+  /**
+   * Takes the values along into the memory of `place`, a tensor of the same shape, which is not to be used any more, and
+   * lives there from now on with all handles on them.
+   * @internal
+   */
+  moveTo(place: Tensor<D>): void {
+    const shared = this.assertUsable('moveTo')
+    place.assign(this)
+    this.#free(shared)
+    const { storage, whole } = place.assertUsable('moveTo')
+    Object.assign(shared, { storage, whole })
+    place.#shared = null
+  }
+
   /** Frees the memory if this is the last handle on it. Disposing twice does nothing. */
   dispose(): void {
     const shared = this.#shared
     if (shared === null) return
     this.#shared = null
-    if (--shared.handles === 0) this.device.backend.free(shared.storage)
+    if (--shared.handles === 0) this.#free(shared)
+  }
+
+  /** A tensor of this shape in memory of its own. */
+  #alone(): Tensor<D> {
+    const storage = this.device.backend.allocate(4 * this.size, () => `gpuBuffer of ${formatShape(this.shape)}`)
+    return new Tensor(this.device, { storage, birth: newTensorId(), handles: 0 }, this.shape, this.dtype)
+  }
+
+  #free({ storage, whole }: SharedStorage): void {
+    this.device.backend.free(storage)
+    if (whole && --whole.handles === 0) this.#free(whole)
   }
 
   [Symbol.dispose](): void {

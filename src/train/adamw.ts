@@ -1,7 +1,9 @@
 import { TweedieError } from '../errors.ts'
-import { expression, f, full, map, mul, type Device, type Tensor } from '../tensor/index.ts'
+import { updateAdamW, type Device, type Storage, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../refuse.ts'
+import { layOut } from '../tensor/ops/copy.ts'
 import { checkArray } from '../tensor/shape.ts'
+import { partsOf, piecesOf, wholesOf, type Piece } from './pieces.ts'
 
 /** Options of {@link AdamW}; a trainer takes them among its own. */
 export interface AdamWOptions {
@@ -18,28 +20,22 @@ export interface AdamWOptions {
 /** Their names. */
 export const adamWOptions = { betas: true, eps: true, weightDecay: true, emaRates: true } as const
 
-// beta a + (1 - beta) x, of which 1 - beta comes from the host: 1 - 0.9999 in float32 is off by 1e-4 of itself.
-const average = expression(2, 2, ([a, x], [beta, rest]) => f.add(f.mul(beta, a), f.mul(rest, x)))
-const averageOfSquares = expression(2, 2, ([a, x], [beta, rest]) => f.add(f.mul(beta, a), f.mul(f.mul(rest, x), x)))
-// weight * decay - rate * m / (sqrt(v) / rootCorrection + eps)
-const update = expression(3, 4, ([weight, m, v], [decay, rate, correction, eps]) =>
-  f.sub(f.mul(weight, decay), f.mul(rate, f.div(m, f.add(f.mul(f.sqrt(v), correction), eps)))),
-)
-
 /**
  * AdamW (Loshchilov & Hutter 2019, Algorithm 2) with exponential moving averages of the weights, as guided-diffusion
- * trains (train_util.py): for every parameter one kernel each for the two moments, the weight and every average,
+ * trains (train_util.py):
  *
  *     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g²
  *     w = (1 - lr weightDecay) w - lr m / (1 - beta1^k) / (sqrt(v / (1 - beta2^k)) + eps)   at update k, from 1 on
  *     average = rate average + (1 - rate) w
  *
- * Moments and averages are tensors under the parameters' names, so that a checkpoint can hold them.
+ * Moments and averages are tensors under the parameters' names, so that a checkpoint can hold them. They lie one after
+ * another, each kind in pieces of 64 MiB, and the parameters are moved to lie in the same order: an update is one kernel
+ * for a piece, whatever the number of parameters.
  *
  * @throws TweedieError 'option' for an option that is none of these, and for a rate that is not from 0 to below 1
  */
 export class AdamW {
-  /** The caller's, overwritten by every step. */
+  /** The caller's, overwritten by every step, and moved to memory that they share. */
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly options: Required<AdamWOptions>
   /** First moment of the gradient, by parameter. */
@@ -50,6 +46,18 @@ export class AdamW {
   readonly emas: readonly Map<string, Tensor>[]
   /** Updates made so far; settable, for a run that goes on. */
   steps = 0
+  /**
+   * What of the parameters, and of all that is as large, lies together.
+   * @internal
+   */
+  readonly pieces: readonly Piece[]
+  /** By piece. */
+  readonly #weights: readonly Tensor[]
+  readonly #m: readonly Tensor[]
+  readonly #v: readonly Tensor[]
+  readonly #emas: readonly (readonly Tensor[])[]
+  /** Where each parameter was put. */
+  readonly #places = new Map<string, Storage>()
 
   /** `parameters` stay the caller's; they are overwritten by every {@link step}. */
   constructor(device: Device, parameters: ReadonlyMap<string, Tensor>, options: AdamWOptions = {}) {
@@ -61,44 +69,83 @@ export class AdamW {
       throw new TweedieError('option', `AdamW: betas and EMA rates are numbers from 0 to below 1, found ${wrong}.`)
     this.parameters = parameters
     this.options = { betas, eps, weightDecay, emaRates }
-    const like = (make: (x: Tensor) => Tensor): Map<string, Tensor> =>
-      new Map([...parameters].map(([key, x]) => [key, device.keep(device.scope(() => make(x)))]))
-    this.m = like((x) => full(device, x.shape, 0))
-    this.v = like((x) => full(device, x.shape, 0))
-    this.emas = emaRates.map(() => like((x) => mul(x, 1)))
+    this.pieces = piecesOf(parameters)
+    const wholes = (): Tensor[] => wholesOf(device, this.pieces)
+    const parts = (of: readonly Tensor[]): Map<string, Tensor> => partsOf(this.pieces, of, parameters)
+    this.#weights = wholes()
+    this.#m = wholes()
+    this.#v = wholes()
+    this.#emas = emaRates.map(wholes)
+    this.m = parts(this.#m)
+    this.v = parts(this.#v)
+    this.emas = this.#emas.map(parts)
+    this.#settle()
+    for (const ema of this.emas) for (const [name, average] of ema) average.assign(parameters.get(name)!)
+  }
+
+  /** Moves the parameters to where the kernel finds them; another optimizer of the same may have moved them away. */
+  #settle(): void {
+    this.pieces.forEach(({ names, offsets }, k) =>
+      names.forEach((name, i) => {
+        const parameter = this.parameters.get(name)!
+        if (this.#places.get(name) === parameter.storage) return
+        parameter.moveTo(this.#weights[k].part(offsets[i], parameter.shape))
+        this.#places.set(name, parameter.storage)
+      }),
+    )
+  }
+
+  /**
+   * `gradients`, in the order of the parameters, as {@link update} takes them: one tensor for each piece, the caller's.
+   * They are freed on the way, so that there are never two sets of them.
+   * @internal
+   */
+  take(gradients: readonly Tensor[]): Tensor[] {
+    let first = 0
+    return this.pieces.map(({ names, offsets, size }) => {
+      const own = gradients.slice(first, (first += names.length))
+      const whole = own[0].device.keep(layOut(own, offsets, size))
+      for (const gradient of own) gradient.dispose()
+      return whole
+    })
   }
 
   /** One update with learning rate `lr`; `gradients` in the order of the parameters. Enqueues only. */
   step(gradients: readonly Tensor[], lr: number): void {
-    const {
-      betas: [beta1, beta2],
-      eps,
-      weightDecay,
-      emaRates,
-    } = this.options
+    const taken = this.take(gradients.map((gradient) => gradient.alias()))
+    this.update(taken, lr)
+    for (const tensor of taken) tensor.dispose()
+  }
+
+  /**
+   * {@link step} with gradients that {@link take} gave, times `factor` [1].
+   * @internal
+   */
+  update(gradients: readonly Tensor[], lr: number, factor?: Tensor): void {
+    const { betas, eps, weightDecay, emaRates } = this.options
+    this.#settle()
     this.steps++
-    const rate = lr / (1 - beta1 ** this.steps)
-    const correction = (1 - beta2 ** this.steps) ** -0.5
-    let i = 0
-    for (const [key, weight] of this.parameters) {
-      const gradient = gradients[i++]
-      const m = this.m.get(key)!
-      const v = this.v.get(key)!
-      weight.device.scope(() => {
-        m.assign(map(average, [m, gradient], [beta1, 1 - beta1]))
-        v.assign(map(averageOfSquares, [v, gradient], [beta2, 1 - beta2]))
-        weight.assign(map(update, [weight, m, v], [1 - lr * weightDecay, rate, correction, eps]))
-        this.emas.forEach((ema, k) => {
-          const shadow = ema.get(key)!
-          shadow.assign(map(average, [shadow, weight], [emaRates[k], 1 - emaRates[k]]))
-        })
-      })
+    const numbers = {
+      decay: 1 - lr * weightDecay,
+      rate: lr / (1 - betas[0] ** this.steps),
+      correction: (1 - betas[1] ** this.steps) ** -0.5,
+      eps,
+      betas,
+      keep: emaRates,
     }
+    gradients.forEach((gradient, k) => {
+      const averages = this.#emas.map((ema) => ema[k])
+      updateAdamW(gradient, { w: this.#weights[k], m: this.#m[k], v: this.#v[k], averages }, numbers, factor)
+    })
+    // What lies in them was overwritten, too.
+    for (const tensors of [this.parameters, this.m, this.v, ...this.emas])
+      for (const { storage } of tensors.values()) storage.version++
   }
 
   /** Frees moments and averages, not the parameters. */
   dispose(): void {
     for (const tensors of [this.m, this.v, ...this.emas]) for (const tensor of tensors.values()) tensor.dispose()
+    for (const tensor of [this.#weights, this.#m, this.#v, ...this.#emas].flat()) tensor.dispose()
   }
 
   [Symbol.dispose](): void {

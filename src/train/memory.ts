@@ -9,18 +9,17 @@ import type { TrainOptions } from './trainer.ts'
 
 /**
  * What the training of a U-Net or a classifier takes: a step of a micro-batch with its gradients (`memoryOf`), AdamW's
- * two moments, and the averages. Gradients are there twice where those of a batch are added up from micro-batches, and
- * while they are clipped.
+ * two moments, and the averages. Gradients are there twice: as the backward pass makes them, and one after another.
  *
  * @throws TweedieError 'option' where no network can be built from the configuration
  * @example await Device.request({ need: trainingMemoryOf(config, { batch: 32, steps: 1000, lr: 1e-4 }) })
  */
 export function trainingMemoryOf(
   config: ModelConfig,
-  { batch, microbatch = batch, emaRates = [], clip }: TrainOptions,
+  { batch, microbatch = batch, emaRates = [] }: TrainOptions,
 ): DeviceNeed {
   const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
-  const copies = 2 + emaRates.length + (microbatch < batch || clip !== undefined ? 1 : 0)
+  const copies = 3 + emaRates.length
   return { bytes: bytes + copies * weights, largestBuffer }
 }
 

@@ -6,7 +6,6 @@ import {
   f,
   grad,
   map,
-  mul,
   reshape,
   square,
   sum,
@@ -166,7 +165,6 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   /** Changes of the data, and of the length where the learning rate depends on it. */
   history: RunChange[] = []
   readonly #device: Device
-  readonly #names: readonly string[]
   readonly #log: Log
   /** The next step's images, loaded while the device computes this one's. */
   #ahead: { readonly step: number; readonly parts: Promise<B[]> } | null = null
@@ -203,7 +201,6 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     }
     this.optimizer = new AdamW(device, task.parameters, adamw)
     this.#device = device
-    this.#names = [...task.parameters.keys()]
     this.#log = new Log(task.groups)
   }
 
@@ -251,11 +248,13 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     const parts = await (this.#ahead?.step === step ? this.#ahead.parts : this.#load(step, signal))
     this.#ahead = null
     signal?.throwIfAborted()
+    // Of every piece of memory that the optimiser's tensors lie in.
     let gradients: Tensor[] = []
     const made = parts.map((images, i) => {
       const draw = task.draw(images, step * batch + i * microbatch)
-      const { gradients: own, ...losses } = this.#differentiate(draw, draw.weights.length / batch)
+      const { gradients: made, ...losses } = this.#differentiate(draw, draw.weights.length / batch)
       // At once, so that no more than two sets of gradients are ever there, however many micro-batches.
+      const own = this.optimizer.take(made)
       gradients = i === 0 ? own : this.#added(gradients, own)
       return { draw, ...losses }
     })
@@ -371,12 +370,8 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   #apply(gradients: Tensor[], squared: Tensor, lr: number): void {
     const { clip } = this.options
     this.#device.scope(() => {
-      if (clip === undefined) return this.optimizer.step(gradients, lr)
-      const factor = map(clipFactor, [squared], [clip])
-      this.optimizer.step(
-        gradients.map((g) => mul(g, factor)),
-        lr,
-      )
+      const factor = clip === undefined ? undefined : reshape(map(clipFactor, [squared], [clip]), [1])
+      this.optimizer.update(gradients, lr, factor)
     })
   }
 
@@ -389,7 +384,11 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
         for (const [name, term] of Object.entries(terms)) if (bad(term)) return `the loss's term ${name}`
         if (bad(loss)) return 'the loss'
       }
-      for (const [i, g] of gradients.entries()) if (bad(await g.read())) return `the gradient of ${this.#names[i]}`
+      for (const [k, { names, offsets }] of this.optimizer.pieces.entries()) {
+        const read = await gradients[k].read()
+        const at = names.findIndex((_, i) => bad(read.subarray(offsets[i], offsets[i + 1])))
+        if (at >= 0) return `the gradient of ${names[at]}`
+      }
       return 'the norm of the gradient, which overflows'
     }
     return new TweedieError(

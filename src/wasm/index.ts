@@ -11,6 +11,7 @@
  * code. The whole compiles in 4 seconds, with no runtime (`--runtime stub`), 41 KB. Only `map`, whose expressions are
  * known at run time, has an emitter of its own (`src/tensor/cpu/emit`): neither tool belongs in a download.
  */
+export * from './adamw'
 export * from './attention'
 export * from './attention-grad'
 export * from './conv2d'

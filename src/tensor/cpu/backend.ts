@@ -33,6 +33,8 @@ import { Workers, type Place } from './workers.ts'
 export interface CPUStorage extends Storage {
   readonly address: number
   freed: boolean
+  /** Whether it is a piece of another, whose memory it is. */
+  readonly isPart: boolean
   /** Whether its values came from outside, as weights do, and not from an op. */
   written: boolean
   /** Copies in kernels' own orders, by key. */
@@ -127,6 +129,7 @@ export class CPUBackend implements Backend {
       version: 0,
       address: this.#take(bytes, reason),
       freed: false,
+      isPart: false,
       written: false,
       packed: null,
     }
@@ -190,10 +193,17 @@ export class CPUBackend implements Backend {
     const freed = storage as CPUStorage
     if (this.#disposed || freed.freed) return
     freed.freed = true
-    this.stats.liveBuffers--
-    this.stats.liveBytes -= freed.bytes
-    this.#heap.give(freed.address, freed.bytes)
+    if (!freed.isPart) {
+      this.stats.liveBuffers--
+      this.stats.liveBytes -= freed.bytes
+      this.#heap.give(freed.address, freed.bytes)
+    }
     this.#dropPacked(freed)
+  }
+
+  part(storage: Storage, offset: number, bytes: number): CPUStorage {
+    const address = (storage as CPUStorage).address + offset
+    return { bytes, version: 0, address, freed: false, isPart: true, written: false, packed: null }
   }
 
   /** Frees what there is of `source` in kernels' own orders, but for what the op at hand reads. */
@@ -309,7 +319,8 @@ export class CPUBackend implements Backend {
       if (this.#packedBytes + size > this.#limit / 4) return null
       const address = this.#take(bytes, () => `packed weights of ${name()}`)
       this.#packedBytes += size
-      copy = { storage: { bytes: size, version: 0, address, freed: false, written: false, packed: null }, version: -1 }
+      const storage = { bytes: size, version: 0, address, freed: false, isPart: false, written: false, packed: null }
+      copy = { storage, version: -1 }
       source.packed.set(key, copy)
       this.#packed.add(source)
     }

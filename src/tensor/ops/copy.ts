@@ -162,3 +162,19 @@ export function split<D extends DType>(x: Tensor<D>, axis: number, sizes: readon
 /** Whether the boxes write every element of the output. */
 export const coversAll = ({ boxes, shape }: CopyParams): boolean =>
   boxes.reduce((sum, b) => sum + sizeOf(b.extent), 0) === sizeOf(shape)
+
+/**
+ * [size] with the elements of tensors of any shapes, those of `tensors[i]` from `offsets[i]` on, and 0 elsewhere.
+ * @internal
+ */
+export function layOut(tensors: readonly Tensor[], offsets: readonly number[], size: number): Tensor {
+  const boxes = tensors.map(
+    (t, input): Box => ({
+      input,
+      extent: [t.size],
+      from: { offset: 0, strides: [1] },
+      to: { offset: offsets[input], strides: [1] },
+    }),
+  )
+  return applyOne(copy, { boxes, shape: [size] }, tensors, 'layOut')
+}

@@ -2,6 +2,7 @@
  * The op table. Every backend has a launch for each key (a mapped type says if one is missing), and one test runs every
  * op on every backend.
  */
+import { adamWOp } from './adamw.ts'
 import { attentionOp, attentionGrad } from './attention.ts'
 import { conv2dOp, conv2dDataGrad, conv2dWeightGrad } from './conv2d.ts'
 import { copy } from './copy.ts'
@@ -16,6 +17,7 @@ import { resizeBilinearOp, resizeBilinearGrad } from './resize.ts'
 import { softmaxOp } from './softmax.ts'
 
 export const ops = {
+  adamW: adamWOp,
   attention: attentionOp,
   attentionGrad,
   conv2d: conv2dOp,

@@ -166,6 +166,10 @@ export class WebGPUBackend implements Backend, GPUSharing {
     return this.#pool.adopt(buffer, bytes)
   }
 
+  part(storage: Storage, offset: number, bytes: number): GPUStorage {
+    return this.#pool.part(storage as GPUStorage, offset, bytes)
+  }
+
   /** Destroys buffers of the pool once the commands that use them are submitted. */
   #destroy(storages: readonly GPUStorage[]): void {
     if (storages.length === 0) return
@@ -189,19 +193,22 @@ export class WebGPUBackend implements Backend, GPUSharing {
   write(storage: Storage, data: Live<ArrayBufferView>): void {
     this.#failures.check()
     const values = now(data)
-    this.#queue.write((storage as GPUStorage).buffer, values)
+    this.#queue.write(storage as GPUStorage, values)
     this.#recorder?.write(storage as GPUStorage, data, values)
   }
 
   copy(source: Storage, target: Storage, bytes: number): void {
     this.#failures.check()
-    this.#recorder?.copy(source as GPUStorage, target as GPUStorage, bytes)
-    this.#queue.enqueue({
-      kind: 'copy',
-      source: (source as GPUStorage).buffer,
-      target: (target as GPUStorage).buffer,
-      bytes,
-    })
+    const [from, to] = [source as GPUStorage, target as GPUStorage]
+    if (from.buffer === to.buffer) {
+      // WebGPU does not copy within a buffer.
+      const between = this.allocate(bytes, () => 'a copy within a buffer')
+      this.copy(from, between, bytes)
+      this.copy(between, to, bytes)
+      return this.free(between)
+    }
+    this.#recorder?.copy(from, to, bytes)
+    this.#queue.enqueue({ kind: 'copy', source: from, target: to, bytes })
   }
 
   async read(storage: Storage, bytes: number): Promise<ArrayBuffer> {
@@ -221,7 +228,12 @@ export class WebGPUBackend implements Backend, GPUSharing {
         ),
     )
     // The copy has its place among the commands: the tensor may be overwritten or freed as soon as this call returns.
-    this.#queue.enqueue({ kind: 'copy', source: (storage as GPUStorage).buffer, target: staging, bytes: size })
+    this.#queue.enqueue({
+      kind: 'copy',
+      source: storage as GPUStorage,
+      target: { buffer: staging, offset: 0 },
+      bytes: size,
+    })
     try {
       await this.#queue.drain(since)
       const waited = this.#budget.wait()
@@ -254,7 +266,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
       dispatch: (dispatch) => this.#dispatch(dispatch, name),
       clear: ({ storage }) => {
         const target = storage as GPUStorage
-        this.#queue.enqueue({ kind: 'clear', buffer: target.buffer })
+        this.#queue.enqueue({ kind: 'clear', target })
         recorder?.clear(target)
       },
       temporary: (bytes) => {
@@ -320,7 +332,9 @@ export class WebGPUBackend implements Backend, GPUSharing {
     const entries: GPUBindGroupEntry[] = [
       { binding: 0, resource: { buffer: this.#queue.uniformBuffer, size: slotBytes } },
     ]
-    storages.forEach(({ buffer }, i) => entries.push({ binding: i + 1, resource: { buffer } }))
+    storages.forEach(({ buffer, offset, bytes: size }, i) =>
+      entries.push({ binding: i + 1, resource: { buffer, offset, size } }),
+    )
     const { bindGroup: layout } = this.#pipelines.layout(read.length, write.length)
     const made = this.#failures.guard(
       () => this.gpuDevice.createBindGroup({ layout, entries }),

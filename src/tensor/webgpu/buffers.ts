@@ -3,8 +3,12 @@ import type { BackendStats, Storage } from '../backend.ts'
 export interface GPUStorage extends Storage {
   readonly id: number
   readonly buffer: GPUBuffer
+  /** Where it begins in the buffer: 0 but for a part. */
+  readonly offset: number
   /** The device could not allocate it after all. */
   broken: boolean
+  /** What it is a part of. */
+  readonly whole?: GPUStorage
   /** The caller's: never destroyed, never handed to another tensor. */
   readonly adopted?: true
   /** When it was given back, in calls of {@link BufferPool.give}. */
@@ -71,11 +75,19 @@ export class BufferPool {
       bytes: size,
       version: 0,
       buffer,
+      offset: 0,
       broken: false,
       freed: 0,
       pins: 0,
       released: false,
     })
+  }
+
+  /** A piece of a buffer in use. */
+  part(whole: GPUStorage, offset: number, bytes: number): GPUStorage {
+    const size = BufferPool.roundUp(bytes)
+    const own = { id: ++this.#lastId, bytes: size, version: 0, pins: 0, released: false }
+    return { ...whole, ...own, offset: whole.offset + offset, whole }
   }
 
   /** A buffer of the caller's, which is not in the pool's books but has an id of its own. */
@@ -85,6 +97,7 @@ export class BufferPool {
       bytes,
       version: 0,
       buffer,
+      offset: 0,
       broken: false,
       freed: 0,
       pins: 0,

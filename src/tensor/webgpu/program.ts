@@ -75,23 +75,23 @@ export class Program implements Recording {
     )
     this.#data = data
     this.#commands = commands
-    host.queue.write(data, all)
+    host.queue.write({ buffer: data, offset: 0 }, all)
   }
 
   /** The command for the queue; its numbers go to their place in `all`. */
   #freeze(command: Noted, offset: number, all: Uint8Array<ArrayBuffer>, data: GPUBuffer, groups: BindGroups): Command {
     switch (command.kind) {
       case 'clear':
-        return { kind: 'clear', buffer: command.target.buffer }
+        return { kind: 'clear', target: command.target }
       case 'copy': {
         const { source, target, bytes } = command
-        return { kind: 'copy', source: source.buffer, target: target.buffer, bytes }
+        return { kind: 'copy', source, target, bytes }
       }
       case 'write': {
         const { data: values, target, bytes } = command
         if (typeof values === 'function') this.#writes.push({ data: values, offset, bytes })
         else all.set(values as Uint8Array, offset)
-        return { kind: 'copy', source: data, sourceOffset: offset, target: target.buffer, bytes }
+        return { kind: 'copy', source: { buffer: data, offset }, target, bytes }
       }
       case 'dispatch': {
         const { dispatch, pipeline, user } = command
@@ -120,7 +120,7 @@ export class Program implements Recording {
     failures.check()
     if (this.#live.byteLength > 0) {
       this.#update()
-      queue.write(this.#data, this.#live)
+      queue.write({ buffer: this.#data, offset: 0 }, this.#live)
     }
     queue.replay(this.#commands)
     stats.dispatches += this.#cost.dispatches
@@ -202,7 +202,9 @@ class BindGroups {
     if (known) return known
     const layout = this.#host.layout(read.length, write.length)
     const entries: GPUBindGroupEntry[] = [{ binding: 0, resource: { buffer: this.#data, size: slotBytes } }]
-    storages.forEach(({ buffer }, i) => entries.push({ binding: i + 1, resource: { buffer } }))
+    storages.forEach(({ buffer, offset, bytes: size }, i) =>
+      entries.push({ binding: i + 1, resource: { buffer, offset, size } }),
+    )
     const made = gpuDevice.createBindGroup({ layout, entries })
     stats.objectsCreated++
     this.#made.set(key, made)

@@ -7,6 +7,12 @@ import { bufferUsage } from './flags.ts'
 import type { Dispatch } from './launch.ts'
 import type { PipelineEntry } from './pipelines.ts'
 
+/** Where in a buffer something begins. */
+export interface Place {
+  readonly buffer: GPUBuffer
+  readonly offset: number
+}
+
 /** What is gathered in a batch. */
 export type Command =
   | {
@@ -20,16 +26,10 @@ export type Command =
       readonly work: number
       readonly user: () => string
     }
-  | { readonly kind: 'clear'; readonly buffer: GPUBuffer }
-  | {
-      readonly kind: 'copy'
-      readonly source: GPUBuffer
-      readonly sourceOffset?: number
-      readonly target: GPUBuffer
-      readonly bytes: number
-    }
+  | { readonly kind: 'clear'; readonly target: Place & { readonly bytes: number } }
+  | { readonly kind: 'copy'; readonly source: Place; readonly target: Place; readonly bytes: number }
   /** Only at the beginning of a batch: queue.writeBuffer happens between submissions. */
-  | { readonly kind: 'write'; readonly buffer: GPUBuffer; readonly data: ArrayBufferView }
+  | { readonly kind: 'write'; readonly target: Place; readonly data: ArrayBufferView }
   /** After the submission: commands before it still use the buffer. */
   | { readonly kind: 'destroy'; readonly buffer: GPUBuffer }
 
@@ -96,16 +96,16 @@ export class CommandQueue {
     this.enqueue({ kind: 'dispatch', pipeline, bindGroup, offset, grid, work: workOf(dispatch), user })
   }
 
-  write(buffer: GPUBuffer, data: ArrayBufferView): void {
+  write(target: Place, data: ArrayBufferView): void {
     if (this.#open.at(-1)?.kind !== 'write') this.#close()
     this.#submitReady()
     // Behind commands whose pipelines are still being compiled it has to wait, and the caller may change the array.
-    if (this.#open.length === 0 && this.#closed.length === 0) this.#writeNow(buffer, data)
-    else this.enqueue({ kind: 'write', buffer, data: copyOf(data) })
+    if (this.#open.length === 0 && this.#closed.length === 0) this.#writeNow(target, data)
+    else this.enqueue({ kind: 'write', target, data: copyOf(data) })
   }
 
-  #writeNow(buffer: GPUBuffer, data: ArrayBufferView): void {
-    this.#device.queue.writeBuffer(buffer, 0, data.buffer as ArrayBuffer, data.byteOffset, data.byteLength)
+  #writeNow({ buffer, offset }: Place, data: ArrayBufferView): void {
+    this.#device.queue.writeBuffer(buffer, offset, data.buffer as ArrayBuffer, data.byteOffset, data.byteLength)
   }
 
   enqueue(command: Command): void {
@@ -170,7 +170,7 @@ export class CommandQueue {
     this.#failures.guard(
       () => {
         const { queue } = this.#device
-        for (const command of commands) if (command.kind === 'write') this.#writeNow(command.buffer, command.data)
+        for (const command of commands) if (command.kind === 'write') this.#writeNow(command.target, command.data)
         if (uniforms.byteLength > 0) queue.writeBuffer(this.uniformBuffer, 0, uniforms)
         queue.submit([this.#encode(commands)])
         for (const command of commands) if (command.kind === 'destroy') command.buffer.destroy()
@@ -205,10 +205,12 @@ export class CommandQueue {
       } else if (command.kind === 'clear' || command.kind === 'copy') {
         pass?.end()
         pass = null
-        if (command.kind === 'clear') encoder.clearBuffer(command.buffer)
-        else {
-          const { source, sourceOffset = 0, target, bytes } = command
-          encoder.copyBufferToBuffer(source, sourceOffset, target, 0, bytes)
+        if (command.kind === 'clear') {
+          const { buffer, offset, bytes } = command.target
+          encoder.clearBuffer(buffer, offset, bytes)
+        } else {
+          const { source, target, bytes } = command
+          encoder.copyBufferToBuffer(source.buffer, source.offset, target.buffer, target.offset, bytes)
         }
       }
     }
@@ -220,7 +222,7 @@ export class CommandQueue {
   drop(): void {
     this.#close()
     for (const command of this.#closed.splice(0).flatMap((batch) => batch.commands)) {
-      if (command.kind === 'write') this.#writeNow(command.buffer, command.data)
+      if (command.kind === 'write') this.#writeNow(command.target, command.data)
       else if (command.kind === 'destroy') command.buffer.destroy()
     }
   }

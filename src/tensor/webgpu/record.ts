@@ -109,6 +109,7 @@ export class Recorder {
 
   #pin(storage: GPUStorage): void {
     if (this.pinned.has(storage)) return
+    if (storage.whole) this.#pin(storage.whole)
     this.pinned.add(storage)
     storage.pins++
   }

@@ -1,6 +1,7 @@
 /** A launch for every op of the table: the mapped type makes a missing one a compile error. */
 import type { OpName, ParamsOf } from '../../ops/index.ts'
 import type { Launch } from '../launch.ts'
+import { adamW } from './adamw.ts'
 import { attention, attentionGrad } from './attention.ts'
 import { conv2d, conv2dDataGrad, conv2dWeightGrad } from './conv2d.ts'
 import { copy } from './copy.ts'
@@ -15,6 +16,7 @@ import { resizeBilinear, resizeBilinearGrad } from './resize.ts'
 import { softmax } from './softmax.ts'
 
 export const launches: { readonly [K in OpName]: Launch<ParamsOf<K>> } = {
+  adamW,
   attention,
   attentionGrad,
   conv2d,
