@@ -205,6 +205,18 @@ test('a residual is added by the kernel, and its gradient passes through', async
 test('a kernel beyond one workgroup’s worth of channels', () =>
   check({ x: [1, 67, 5, 5], weight: [65, 67, 3, 3], padding: 1, bias: true }))
 
+deviceTest('convolutions of one kernel and outputs alike differ by their padding', async (device) => {
+  using weight = device.tensor(new Float32Array(9).fill(1), [1, 1, 3, 3])
+  for (const round of [1, 2]) {
+    using whole = device.tensor(new Float32Array(25).fill(round), [1, 1, 5, 5])
+    using inner = conv2d(whole, weight)
+    expect([...(await inner.read())]).toEqual(new Array(9).fill(9 * round))
+    using small = device.tensor(new Float32Array(9).fill(round), [1, 1, 3, 3])
+    using padded = conv2d(small, weight, { padding: 1 })
+    expect([...(await padded.read())]).toEqual([4, 6, 4, 6, 9, 6, 4, 6, 4].map((n) => n * round))
+  }
+})
+
 deviceTest('what does not fit is a typed error', async (device) => {
   const before = device.stats.liveBuffers
   using x = device.tensor(new Float32Array(75), [1, 3, 5, 5])

@@ -14,7 +14,7 @@ import { now, type Live } from '../live.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
 import { formatCall } from '../shape.ts'
-import { Budget } from './budget.ts'
+import { Budget, bytesGiven } from './budget.ts'
 import { Failures } from './failures.ts'
 import { bufferUsage, mapRead } from './flags.ts'
 import type { Buffer, Capabilities, Choice, Dispatch, Encoder, Launch } from './launch.ts'
@@ -59,6 +59,8 @@ export class WebGPUBackend implements Backend, GPUSharing {
   onChoice: ((choice: Choice) => void) | null = null
 
   readonly #owned: boolean
+  /** Storage buffers of a kernel at most; asking the device costs as much as a dispatch. */
+  readonly #bindings: number
   readonly waitFor: WaitFor
   readonly #adapter: AdapterDescription
   readonly #pool: BufferPool
@@ -85,6 +87,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#adapter = adapter
     this.capabilities = capabilities
     this.#owned = owned
+    this.#bindings = gpuDevice.limits.maxStorageBuffersPerShaderStage
     this.waitFor = waitFor
     this.#pool = new BufferPool(this.stats)
     this.#failures = new Failures(gpuDevice, waitFor, () => this.#queue.drop())
@@ -183,7 +186,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
     for (const key of this.#bindGroups.keys())
       if (
         key
-          .split(/[:,]/)
+          .split(',')
           .slice(1)
           .some((id) => gone.has(id))
       )
@@ -303,7 +306,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
 
   #dispatch(dispatch: Dispatch, name: () => string): void {
     const { key, code, read, write, grid } = dispatch
-    const { maxStorageBuffersPerShaderStage: bindings } = this.gpuDevice.limits
+    const bindings = this.#bindings
     if (read.length + write.length > bindings) {
       throw new TweedieError(
         'limit-exceeded',
@@ -311,24 +314,27 @@ export class WebGPUBackend implements Backend, GPUSharing {
           `${bindings}: split the operation.`,
       )
     }
-    if (grid.some((n) => n > this.capabilities.maxGrid)) {
+    const { maxGrid } = this.capabilities
+    if (grid[0] > maxGrid || grid[1] > maxGrid || grid[2] > maxGrid) {
       throw new TweedieError(
         'limit-exceeded',
         `${name()}: kernel ${key} needs ${grid.join(' x ')} workgroups, the device allows ` +
-          `${this.capabilities.maxGrid} a dimension: use a smaller batch.`,
+          `${maxGrid} a dimension: use a smaller batch.`,
       )
     }
     const pipeline = this.#pipelines.get(key, code, read.length, write.length, name)
-    for (const { storage } of [...read, ...write]) this.stats.bytes += storage.bytes
+    this.stats.bytes += bytesGiven(dispatch)
     this.#queue.dispatch(pipeline, this.#bindGroup(read, write), dispatch, name)
     this.#recorder?.dispatch(dispatch, pipeline, name)
   }
 
   #bindGroup(read: readonly Buffer[], write: readonly Buffer[]): GPUBindGroup {
-    const storages = [...read, ...write].map((b) => b.storage as GPUStorage)
-    const key = `${read.length}:${storages.map((s) => s.id).join()}`
+    let key = `${read.length}`
+    for (const { storage } of read) key += `,${(storage as GPUStorage).id}`
+    for (const { storage } of write) key += `,${(storage as GPUStorage).id}`
     const known = this.#bindGroups.get(key)
     if (known) return known
+    const storages = [...read, ...write].map((b) => b.storage as GPUStorage)
     const entries: GPUBindGroupEntry[] = [
       { binding: 0, resource: { buffer: this.#queue.uniformBuffer, size: slotBytes } },
     ]

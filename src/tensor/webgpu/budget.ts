@@ -14,9 +14,16 @@ const workOfByte = 10
 /** Shorter waits say more of the host than of the device. */
 const minMs = 2
 
+/** Bytes of the buffers that a kernel is given. */
+export function bytesGiven({ read, write }: Dispatch): number {
+  let bytes = 0
+  for (const { storage } of read) bytes += storage.bytes
+  for (const { storage } of write) bytes += storage.bytes
+  return bytes
+}
+
 /** What a dispatch costs, in floating-point operations. */
-export const workOf = ({ flops = 0, read, write }: Dispatch): number =>
-  [...read, ...write].reduce((sum, { storage }) => sum + workOfByte * storage.bytes, flops)
+export const workOf = (dispatch: Dispatch): number => (dispatch.flops ?? 0) + workOfByte * bytesGiven(dispatch)
 
 /**
  * How much goes into one submission. Where the GPU draws the page, too, nothing is drawn while a submission runs, and

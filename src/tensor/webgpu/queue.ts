@@ -42,8 +42,9 @@ interface Batch {
   readonly work: number
 }
 
+const isUnready = (command: Command): boolean => command.kind === 'dispatch' && !command.pipeline.pipeline
 const unready = ({ commands }: Batch): PipelineEntry[] =>
-  commands.flatMap((c) => (c.kind === 'dispatch' && !c.pipeline.pipeline ? [c.pipeline] : []))
+  commands.filter(isUnready).flatMap((c) => (c.kind === 'dispatch' ? [c.pipeline] : []))
 
 /**
  * Commands on their way to the GPU. They gather in an open batch, which closes when `budget.ts` calls it full; closed
@@ -149,7 +150,8 @@ export class CommandQueue {
 
   /** Submits closed batches in order, up to the first whose pipelines are still being compiled. */
   #submitReady(): void {
-    while (this.#closed.length > 0 && unready(this.#closed[0]).length === 0) this.#submit(this.#closed.shift() as Batch)
+    while (this.#closed.length > 0 && !this.#closed[0].commands.some(isUnready))
+      this.#submit(this.#closed.shift() as Batch)
     if (this.#closed.length > 0) this.#budget.stall()
   }
 

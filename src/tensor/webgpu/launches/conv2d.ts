@@ -62,8 +62,30 @@ const fullGrid = 132
 /** A split sums at least so many terms, three steps of a tile: fewer cost no more than adding up what is cut. */
 const leastTerms = 48
 
-/** The kernels that can compute `s` on this device. */
-function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software }: Capabilities): Candidates {
+/** What was worked out for a convolution: a network asks hundreds of times a step for the same hundred. */
+interface Known extends Candidates {
+  readonly names: readonly string[]
+  readonly made: Map<string, Variant>
+}
+
+const known = new WeakMap<Capabilities, Map<string, Known>>()
+/** Pictures of ever other sizes shall not fill the memory. */
+const maxKnown = 2000
+
+/** The kernels that can compute `s`, whose {@link shapeKey} is given, on the device that can do this. */
+function candidates(s: ConvShape, shape: string, { bias, residual }: Epilogue, capabilities: Capabilities): Known {
+  let ofDevice = known.get(capabilities)
+  if (!ofDevice || ofDevice.size >= maxKnown) known.set(capabilities, (ofDevice = new Map()))
+  const key = `${shape} ${s.h}x${s.w} ${s.pad} ${s.padX} ${bias} ${residual}`
+  let all = ofDevice.get(key)
+  if (!all) {
+    const { found, usual } = candidatesOf(s, { bias, residual }, capabilities)
+    ofDevice.set(key, (all = { found, usual, names: [...found.keys()], made: new Map() }))
+  }
+  return all
+}
+
+function candidatesOf(s: ConvShape, epilogue: Epilogue, { subgroupSize, software }: Capabilities): Candidates {
   const found = new Map<string, () => Variant>()
   const register = (name: string, subgroup: number, px: number, co: number): string => {
     const kw = s.kh === 1 && s.kw === 1 ? 1 : s.kw === 3 && s.stride === 1 ? 3 : 0
@@ -201,9 +223,12 @@ function convolve(
   [x, weight, ...added]: readonly Buffer[],
   y: Buffer,
 ): void {
-  const { found, usual } = candidates(s, { bias, residual }, encoder.capabilities)
-  const chosen = encoder.choose(`conv2d ${shapeKey(s)}`, [...found.keys()], usual)
-  const { splits, ...kernel } = (found.get(chosen) as () => Variant)()
+  const shape = shapeKey(s)
+  const { found, usual, names, made } = candidates(s, shape, { bias, residual }, encoder.capabilities)
+  const chosen = encoder.choose(`conv2d ${shape}`, names, usual)
+  let variant = made.get(chosen)
+  if (!variant) made.set(chosen, (variant = (found.get(chosen) as () => Variant)()))
+  const { splits, ...kernel } = variant
   const flops = convFlops(s)
   if (splits === 1) return encoder.dispatch({ ...kernel, read: [x, weight, ...added], write: [y], flops })
   const [area, count] = [s.ho * s.wo, s.n * s.cout * s.ho * s.wo]
