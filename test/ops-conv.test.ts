@@ -121,7 +121,8 @@ for (const variant of onWebGPU ? variants : []) {
 
 if (!onWebGPU) for (const one of cases) test(name(one), () => check(one))
 
-// As a GPU gets them: the large tile, cut where a grid is small, wide tiles of the weight gradient, no subgroups.
+// As a GPU gets them: patches for 3×3, else the large tile, cut where a grid is small, wide tiles of the weight
+// gradient, no subgroups.
 if (onWebGPU)
   describe('by the kernels that hardware is given', () => {
     const labels = new Set<string>()
@@ -144,6 +145,7 @@ if (onWebGPU)
       const kernels = [...labels].map((label) => label.split(/[ ,]/).slice(0, 2).join(' '))
       expect(new Set(kernels.filter((name) => name.startsWith('conv2d')))).toEqual(
         new Set([
+          'conv2d-halo {"images":1',
           'conv2d-tile {"side":16',
           'conv2d-sum-splits {"bias":false',
           'conv2d-sum-splits {"bias":true',
