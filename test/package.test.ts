@@ -42,6 +42,7 @@ describe('sources', () => {
     diffusion: ['tensor', 'nn', 'io', 'data', 'metrics'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     tweedie: ['platform', 'tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
+    bench: ['tensor', 'nn', 'diffusion'],
     client: ['platform', 'tensor', 'data', 'tweedie'],
     cli: [
       'platform',
@@ -53,6 +54,7 @@ describe('sources', () => {
       'diffusion',
       'train',
       'tweedie',
+      'bench',
       'index.ts',
       'index.node.ts',
       'tensor.ts',

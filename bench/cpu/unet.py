@@ -113,9 +113,9 @@ class UNet:
 
     def forward(self, x, t):
         half = self.width // 2
-        frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
+        frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
         angles = t[:, None] * frequencies[None]
-        emb = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+        emb = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1).to(self.p['time_embed.0.weight'].dtype)
         emb = F.silu(self.linear('time_embed.2', F.silu(self.linear('time_embed.0', emb))))
         skips, h = [], x
         for layers in self.inputs:

@@ -1,0 +1,219 @@
+/** The stages of measure.ts, in the order of what one wants to know if the time does not suffice for all. */
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import {
+  benchKernel,
+  benchNetwork,
+  casesOf,
+  formulaInput,
+  formulaNetwork,
+  measurePeaks,
+  needOf,
+  networkConfigs,
+  newReport,
+  passes,
+  shapeGroups,
+  stopwatchOf,
+  timestep,
+  tinyShapes,
+  type NetworkConfig,
+} from '../../src/bench/index.ts'
+import { messageOf } from '../../src/errors.ts'
+import { configMetadata, planOf, stateDictOf } from '../../src/nn/index.ts'
+import { Device, listAdapters, type DeviceNeed } from '../../src/tensor.ts'
+
+/** What a stage is told. */
+export interface Plan {
+  /** A rehearsal: three shapes, batch 1, no large network. */
+  readonly tiny: boolean
+  /** It is stopped after so long. */
+  readonly seconds: number
+  /** For what stages leave each other. */
+  readonly folder: string
+  /** The Python with torch. */
+  readonly torch: string
+}
+
+/** Says what was found, at once: the process may be stopped at any time. */
+export type Emit = (row: Record<string, unknown>) => void
+
+interface Stage {
+  /** Seconds, of 450. */
+  readonly share: number
+  run(plan: Plan, emit: Emit): Promise<void>
+}
+
+/** The networks that are measured, small ones first. */
+const runs = ({ tiny }: Plan): readonly (readonly [string, NetworkConfig, batches: readonly number[]])[] =>
+  tiny
+    ? [['tiny', { ...networkConfigs.toy, imageSize: 8, channelMult: [1, 1], attentionResolutions: [2] }, [1]]]
+    : [
+        ['toy', networkConfigs.toy, [1, 8, 32]],
+        ['adm-64', networkConfigs['adm-64'], [1, 4, 16]],
+      ]
+
+/** A device that holds what is needed, or the most that there is. */
+const deviceFor = (need: DeviceNeed): Promise<Device> =>
+  Device.request({ backend: 'webgpu', need }).catch(() => Device.request({ backend: 'webgpu' }))
+
+const groupsOf = ({ tiny }: Plan, batch: number): readonly (readonly [string, typeof tinyShapes])[] =>
+  tiny
+    ? [['odd', { ...tinyShapes, convolutions: tinyShapes.convolutions.slice(0, 1) }]]
+    : Object.entries(shapeGroups(batch)).filter(([name]) => name.startsWith('adm') || name.startsWith('toy'))
+
+async function smoke(_: Plan, emit: Emit): Promise<void> {
+  const asked = spawnSync('nvidia-smi', ['-q'], { encoding: 'utf8', timeout: 10_000 })
+  if (asked.status === 0) console.log(asked.stdout)
+  // What the adapters say comes first: a device may crash.
+  for (const adapter of await listAdapters()) emit({ kind: 'adapter', ...adapter })
+  using device = await Device.request({ backend: 'webgpu' })
+  emit({ kind: 'report', ...newReport(device, `Node ${process.version.slice(1)}`) })
+  const { info } = device.gpuDevice.adapterInfo ? { info: device.gpuDevice.adapterInfo } : { info: null }
+  const matrix = (info as { subgroupMatrixConfigs?: Iterable<unknown> } | null)?.subgroupMatrixConfigs
+  emit({
+    kind: 'info',
+    vendor: info?.vendor,
+    architecture: info?.architecture,
+    device: info?.device,
+    description: info?.description,
+    subgroups: [
+      (info as { subgroupMinSize?: number } | null)?.subgroupMinSize ?? null,
+      (info as { subgroupMaxSize?: number } | null)?.subgroupMaxSize ?? null,
+    ],
+    subgroupMatrix: matrix ? [...matrix] : null,
+  })
+  using x = device.tensor([1, 2, 3])
+  emit({ kind: 'ran', values: [...(await x.read())] })
+}
+
+/** Every kernel in every variant at odd shapes, and the bundled tests where they were carried. */
+async function correctness(plan: Plan, emit: Emit): Promise<void> {
+  using device = await Device.request({ backend: 'webgpu' })
+  const stopwatch = await stopwatchOf(device)
+  for (const test of casesOf(plan.tiny ? groupsOf(plan, 1)[0][1] : tinyShapes)) {
+    const rows = await benchKernel(device, 'odd', test, stopwatch, { samples: 3, sampleMs: 0, budgetMs: 20 })
+    for (const row of rows) {
+      if (row.kind === 'failed') emit({ ...row })
+      else
+        emit({
+          kind: 'checked',
+          op: row.op,
+          shape: row.shape,
+          variant: row.variant,
+          error: row.error,
+          right: row.right,
+        })
+    }
+  }
+  const tests = join(dirname(process.argv[1]), 'tests.mjs')
+  if (plan.tiny || !existsSync(tests)) return emit({ kind: 'tests', ran: false })
+  const child = spawn(process.execPath, [tests], { stdio: ['ignore', 'pipe', 'inherit'] })
+  for await (const line of createInterface({ input: child.stdout })) {
+    console.log(line)
+    if (/^[✓✗-] |files? (passed|failed)/.test(line)) emit({ kind: 'tests', line })
+  }
+}
+
+async function peaks(plan: Plan, emit: Emit): Promise<void> {
+  using device = await deviceFor({ bytes: 2 ** 30, largestBuffer: 2 ** 28 })
+  const small = plan.tiny || device.adapter.software
+  const options = small ? { bytes: 2 ** 22, workgroups: 64, samples: 3, budgetMs: 100 } : { budgetMs: 1500 }
+  emit({ kind: 'peaks', ...(await measurePeaks(device, await stopwatchOf(device), options)) })
+}
+
+/** Every variant at every shape of the networks, with all their times: the tuner's sweep, and the table of kernels. */
+async function kernels(plan: Plan, emit: Emit): Promise<void> {
+  using device = await deviceFor({ bytes: 2 ** 31, largestBuffer: 2 ** 29 })
+  const stopwatch = await stopwatchOf(device)
+  for (const batch of plan.tiny ? [1] : [1, 16, 4])
+    for (const [name, group] of groupsOf(plan, batch))
+      for (const one of casesOf(group)) {
+        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 20 } : { budgetMs: 60, samples: 9 }
+        for (const row of await benchKernel(device, name, one, stopwatch, { cold: !plan.tiny, ...options }))
+          emit({ ...row })
+      }
+}
+
+/** The files by which torch_unet.py computes the same and looks at our result. */
+const torchFiles = ({ folder }: Plan, name: string, batch: number): { model: string; output: string } => ({
+  model: join(folder, `${name}.json`),
+  output: join(folder, `${name}-${batch}.f32`),
+})
+
+async function networks(plan: Plan, emit: Emit): Promise<void> {
+  for (const [name, config, batches] of runs(plan)) {
+    const largest = Math.max(...batches)
+    using device = await deviceFor(needOf(config, largest, 'training'))
+    const model = await formulaNetwork(device, config)
+    const state = [...stateDictOf(planOf(config))].map(([key, shape]) => ({ key, shape }))
+    writeFileSync(
+      torchFiles(plan, name, 0).model,
+      JSON.stringify({ config: configMetadata(config).config, state, timestep }),
+    )
+    const stopwatch = await stopwatchOf(device)
+    for (const batch of batches) {
+      using x = formulaInput(device, config, batch)
+      using y = model.forward(x, new Array<number>(batch).fill(timestep))
+      writeFileSync(torchFiles(plan, name, batch).output, new Uint8Array((await y.read()).buffer))
+      for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
+        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 15, budgetMs: 2500 }
+        try {
+          emit({ ...(await benchNetwork(device, name, model, pass, batch, stopwatch, options)) })
+        } catch (error) {
+          emit({
+            kind: 'failed',
+            group: name,
+            op: pass,
+            shape: `batch ${batch}`,
+            variant: 'only',
+            message: messageOf(error),
+          })
+        }
+      }
+    }
+    model.dispose()
+  }
+}
+
+/** Where the program lies: beside this file, or, where that is bundled, in the project from whose root it is run. */
+const places = [
+  fileURLToPath(new URL('./torch_unet.py', import.meta.url)),
+  join(process.cwd(), 'bench/gpu/torch_unet.py'),
+  join(process.cwd(), 'gpu/torch_unet.py'),
+]
+
+/** The same passes in PyTorch, and how far its result is from ours. */
+async function torch(plan: Plan, emit: Emit): Promise<void> {
+  const program = places.find((path) => existsSync(path)) ?? places[0]
+  for (const [name, , batches] of runs(plan)) {
+    const { model } = torchFiles(plan, name, 0)
+    if (!existsSync(model)) {
+      emit({ kind: 'torch', network: name, note: 'the stage networks left nothing to compare with' })
+      continue
+    }
+    const words = [program, model, plan.folder, batches.join(','), plan.tiny ? 'tiny' : 'full']
+    const child = spawn(plan.torch, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const ended = new Promise<string | null>((resolve) => {
+      child.on('error', (error) => resolve(error.message))
+      child.on('close', (code) => resolve(code === 0 ? null : `ended with ${code ?? 'a signal'}`))
+    })
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (!line.startsWith('{')) console.log(line)
+      else emit({ kind: 'torch', network: name, ...(JSON.parse(line) as Record<string, unknown>) })
+    }
+    const trouble = await ended
+    if (trouble !== null) emit({ kind: 'torch', network: name, note: `${plan.torch}: ${trouble}` })
+  }
+}
+
+export const stages: Readonly<Record<string, Stage>> = {
+  smoke: { share: 15, run: smoke },
+  correctness: { share: 60, run: correctness },
+  peaks: { share: 20, run: peaks },
+  kernels: { share: 135, run: kernels },
+  networks: { share: 100, run: networks },
+  torch: { share: 110, run: torch },
+}

@@ -1,0 +1,152 @@
+/**
+ * Whole passes through networks, with weights that are made here: the forward pass, a step of sampling with
+ * self-guidance, and the gradients of training. Values change no time, but they must stay finite, and a formula makes
+ * them the same in any other program.
+ */
+import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../diffusion/index.ts'
+import { memoryOf, planOf, preset, stateDictOf, UNet, type UNetConfig } from '../nn/index.ts'
+import { grad, type Device, type DeviceNeed, type Tensor } from '../tensor/index.ts'
+import { hash, hashWeights } from './formula.ts'
+import { timeRuns, type Stopwatch, type Timing, type TimingOptions } from './timing.ts'
+
+/** A U-Net that draws pictures without low-resolution ones. */
+export type NetworkConfig = UNetConfig & { readonly kind: 'unet' }
+
+/** The network of weights/bccd32-adm.safetensors. */
+const toy: NetworkConfig = {
+  kind: 'unet',
+  superResolution: false,
+  imageSize: 32,
+  inChannels: 3,
+  outChannels: 6,
+  modelChannels: 32,
+  channelMult: [2, 2, 2],
+  numResBlocks: 1,
+  attentionResolutions: [4],
+  numHeadChannels: 32,
+  numHeads: 1,
+  dropout: 0,
+  convResample: true,
+  numClasses: null,
+  useScaleShiftNorm: true,
+  resblockUpdown: true,
+  useNewAttentionOrder: true,
+}
+
+/** The networks that are measured: the small one that ships, and a published one of 296 million parameters. */
+export const networkConfigs: Readonly<Record<'toy' | 'adm-64', NetworkConfig>> = {
+  toy,
+  'adm-64': preset('celeba64_uncond').config as NetworkConfig,
+}
+
+export const passes = ['forward', 'guided step', 'training'] as const
+/** `training` is the forward pass and the gradients by every parameter. */
+export type Pass = (typeof passes)[number]
+
+/** A pass, measured. */
+export interface NetworkRow extends Timing {
+  readonly kind: 'network'
+  readonly network: string
+  readonly pass: Pass
+  readonly batch: number
+  readonly flops: number
+  readonly bytes: number
+  readonly dispatches: number
+  readonly submits: number
+  /** What the host takes to enqueue the pass, in milliseconds. */
+  readonly hostMs: number
+  /** Bytes of all tensors alive at once, at most, weights included. */
+  readonly peakBytes: number
+  /** NaN or infinity in what came out. */
+  readonly finite: boolean
+}
+
+export const needOf = (config: NetworkConfig, batch: number, pass: Pass): DeviceNeed =>
+  memoryOf(config, { batch, gradient: pass === 'guided step', parameters: pass === 'training' })
+
+/** The network with weights by formula: to the bit those of bench/gpu/torch_unet.py. */
+export async function formulaNetwork(device: Device, config: NetworkConfig, signal?: AbortSignal): Promise<UNet> {
+  const parameters = new Map<string, Tensor>()
+  for (const [key, shape] of stateDictOf(planOf(config))) {
+    signal?.throwIfAborted()
+    parameters.set(key, device.keep(device.tensor(hashWeights(key, shape, parameters.size, 1), shape)))
+    // A large network is not held twice: what is enqueued holds a copy.
+    if (parameters.size % 32 === 0) await device.flush()
+  }
+  return new UNet(config, parameters)
+}
+
+/** The images that go in: variance 1. */
+export function formulaInput(device: Device, { inChannels, imageSize }: NetworkConfig, batch: number): Tensor {
+  const count = batch * inChannels * imageSize ** 2
+  return device.tensor(hash(count, 1000, 1, Math.sqrt(3)), [batch, inChannels, imageSize, imageSize])
+}
+
+/** The timestep of every pass. */
+export const timestep = 500
+
+/** One pass, timed as {@link timeRuns} does it; a pass is long, so that a few samples may do. */
+export async function benchNetwork(
+  device: Device,
+  name: string,
+  model: UNet,
+  pass: Pass,
+  batch: number,
+  stopwatch: Stopwatch,
+  options: TimingOptions = {},
+): Promise<NetworkRow> {
+  const { imageSize, inChannels } = model.config
+  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '50' })
+  const samples = Array.from({ length: batch }, (_, k) => k)
+  const noise = new GeneratedNoise(device, { seed: 0, samples, shape: [inChannels, imageSize, imageSize] })
+  using x = device.keep(formulaInput(device, model.config as NetworkConfig, batch))
+  const parameters = [...model.parameters.values()]
+  const timesteps = samples.map(() => timestep)
+  const denoiser = (images: Tensor, t: readonly number[]): Tensor => model.forward(images, t)
+  const guidance = { noise, selfGuidance: selfGuidance({ weight: 0.4 }) }
+  const run = (): Tensor => {
+    if (pass === 'forward') return model.forward(x, timesteps)
+    if (pass === 'guided step') return device.scope(() => oneStep(diffusion, denoiser, x, 25, guidance).next)
+    return device.scope(() => {
+      const cotangent = stand
+      return grad(() => model.forward(x, timesteps), parameters, cotangent).value
+    })
+  }
+  using stand = device.keep(
+    device.tensor(hash(batch * model.config.outChannels * imageSize ** 2, 1001, 1, 1), [
+      batch,
+      model.config.outChannels,
+      imageSize,
+      imageSize,
+    ]),
+  )
+  try {
+    const first = run()
+    const finite = (await first.read()).every(Number.isFinite)
+    first.dispose()
+    const before = { ...device.stats }
+    const started = performance.now()
+    const again = run()
+    const hostMs = performance.now() - started
+    await device.flush()
+    again.dispose()
+    const { flops, bytes, dispatches, submits, peakBytes } = device.stats
+    const [timing] = await timeRuns([() => run().dispose()], stopwatch, options)
+    return {
+      kind: 'network',
+      network: name,
+      pass,
+      batch,
+      ...timing,
+      flops: flops - before.flops,
+      bytes: bytes - before.bytes,
+      dispatches: dispatches - before.dispatches,
+      submits: submits - before.submits,
+      hostMs,
+      peakBytes,
+      finite,
+    }
+  } finally {
+    noise.dispose()
+  }
+}

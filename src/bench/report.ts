@@ -1,0 +1,175 @@
+/** What a bench found: a file with a version, a table for people, and two files side by side. */
+import { TweedieError } from '../errors.ts'
+import { version } from '../version.ts'
+import type { Device } from '../tensor/index.ts'
+import type { FailedRow, KernelRow } from './kernels.ts'
+import type { NetworkRow } from './networks.ts'
+import type { Peaks } from './peaks.ts'
+
+export type Row = KernelRow | NetworkRow | FailedRow
+
+/** docs/formats.md, "What a bench found". */
+export interface BenchReport {
+  readonly format: 'tweedie-bench'
+  readonly version: 1
+  /** The program's. */
+  readonly tweedie: string
+  /** ISO 8601, UTC. */
+  readonly date: string
+  readonly backend: 'webgpu' | 'cpu'
+  readonly adapter: string
+  readonly vendor: string
+  readonly architecture: string
+  /** Computed by the CPU: no figure here is a GPU's. */
+  readonly software: boolean
+  readonly features: readonly string[]
+  readonly limits: Readonly<Record<string, number>>
+  /** Node's version, or the browser's words for itself. */
+  readonly host: string
+  readonly peaks: Peaks | null
+  readonly rows: readonly Row[]
+  /** The fastest variant by shape, as `Device.kernels` names them. */
+  readonly winners: Readonly<Record<string, string>>
+}
+
+const limitNames = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupsPerDimension',
+] as const
+
+export function newReport(device: Device, host: string): BenchReport {
+  const gpu = device.backend.gpu?.gpuDevice
+  return {
+    format: 'tweedie-bench',
+    version: 1,
+    tweedie: version,
+    date: new Date().toISOString(),
+    backend: device.backend.kind,
+    adapter: device.adapter.name,
+    vendor: device.adapter.vendor,
+    architecture: device.adapter.architecture,
+    software: device.adapter.software,
+    features: gpu ? [...gpu.features].sort() : [],
+    limits: gpu ? Object.fromEntries(limitNames.map((name) => [name, gpu.limits[name]])) : {},
+    host,
+    peaks: null,
+    rows: [],
+    winners: {},
+  }
+}
+
+/** What was read as a report. @throws TweedieError 'format' for anything else */
+export function checkReport(value: unknown, name: string): BenchReport {
+  const report = value as Partial<BenchReport> | null
+  if (report?.format !== 'tweedie-bench' || !Array.isArray(report.rows))
+    throw new TweedieError('format', `${name}: this is no report of tweedie bench, whose format is tweedie-bench.`)
+  if (report.version !== 1)
+    throw new TweedieError('format', `${name}: version ${String(report.version)} of a report; this program reads 1.`)
+  return report as BenchReport
+}
+
+/** The name of a row, the same in every report. */
+export const nameOf = (row: Row): string =>
+  row.kind === 'network'
+    ? `${row.network} ${row.pass}, batch ${row.batch}`
+    : `${row.op}, ${row.shape}${row.variant === 'only' ? '' : `: ${row.variant}`}`
+
+/** The least milliseconds that the peaks allow: for its arithmetic, or for its bytes touched once. */
+export const floorOf = ({ flops, bytes }: { readonly flops: number; readonly bytes: number }, peaks: Peaks): number =>
+  1e3 * Math.max(flops / peaks.flops, bytes / peaks.copy)
+
+/** For people: who computed. */
+export function headOf({ adapter, software, backend, host, date }: BenchReport): string {
+  const note = backend === 'webgpu' && software ? ' (SOFTWARE: computed by the CPU, no GPU figures)' : ''
+  return `${adapter}${note}; ${host}; ${date.slice(0, 16)}Z`
+}
+
+/** For people: what the device reaches. */
+export function peakLines(peaks: Peaks): string[] {
+  const giga = (n: number): string => (n / 1e9).toFixed(n < 1e10 ? 2 : 0)
+  return [
+    `multiply-adds ${giga(peaks.flops)} GFLOP/s${
+      peaks.halfFlops === null ? '' : `, in 16 bits ${giga(peaks.halfFlops)}`
+    }; read ${giga(peaks.read)} GB/s, copy ${giga(peaks.copy)} GB/s`,
+    `a dispatch ${peaks.dispatchMicroseconds.toFixed(2)} µs, behind another ${peaks.barrierMicroseconds.toFixed(2)} µs, ` +
+      `for the host ${peaks.hostMicroseconds.toFixed(2)} µs; a wait ${peaks.waitMilliseconds.toFixed(3)} ms, ` +
+      `a read ${peaks.readMilliseconds.toFixed(3)} ms`,
+  ]
+}
+
+const heads = ['ms', 'quartiles', 'GFLOP/s', 'GB/s', '% of peak', 'error', ''] as const
+
+/** The columns of a row, as the table has them. */
+function cellsOf(row: Row, peaks: Peaks | null): string[] {
+  if (row.kind === 'failed') return ['', '', '', '', '', '', row.message]
+  const digits = row.ms < 10 ? 3 : 1
+  const notes =
+    row.kind === 'kernel'
+      ? [row.right ? '' : 'WRONG', row.isDefault ? 'default' : '', row.isBest ? 'fastest' : '']
+      : [
+          row.finite ? '' : 'NOT FINITE',
+          `${((1e3 * row.batch) / row.ms).toPrecision(3)} images/s`,
+          `${row.dispatches} dispatches, ${row.submits} submits`,
+          `host ${row.hostMs.toFixed(1)} ms`,
+          `${Math.round(row.peakBytes / 2 ** 20)} MiB`,
+        ]
+  return [
+    row.ms.toFixed(digits),
+    `${row.low.toFixed(digits)}-${row.high.toFixed(digits)}`,
+    row.flops > 0 ? (row.flops / row.ms / 1e6).toFixed(1) : '',
+    (row.bytes / row.ms / 1e6).toFixed(1),
+    peaks ? ((100 * floorOf(row, peaks)) / row.ms).toFixed(1) : '',
+    row.kind === 'kernel' ? row.error.toExponential(0) : '',
+    [...notes, row.unsteady ? 'unsteady' : ''].filter(Boolean).join(', '),
+  ]
+}
+
+/** Lines of a table with columns below each other. */
+export function tableOf(rows: readonly Row[], peaks: Peaks | null): string[] {
+  const lines = [['', ...heads], ...rows.map((row) => [nameOf(row), ...cellsOf(row, peaks)])]
+  const widths = lines[0].map((_, i) => Math.max(...lines.map((line) => line[i].length)))
+  return lines.map((line) =>
+    line
+      .map((cell, i) => (i === 0 || i === line.length - 1 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+/** The same as Markdown. */
+export function markdownOf(rows: readonly Row[], peaks: Peaks | null): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  const body = rows.map((row) => line([nameOf(row), ...cellsOf(row, peaks)].map((cell) => cell.replaceAll('|', '\\|'))))
+  return [line(['', ...heads]), line(['---', ...heads.map((_, i) => (i < 6 ? '--:' : '---'))]), ...body].join('\n')
+}
+
+/** Rows that two reports share, the second's time as a multiple of the first's. */
+export function compareReports(a: BenchReport, b: BenchReport): string[] {
+  const timed = (report: BenchReport): Map<string, KernelRow | NetworkRow> =>
+    new Map(report.rows.flatMap((row) => (row.kind === 'failed' ? [] : [[nameOf(row), row] as const])))
+  const [first, second] = [timed(a), timed(b)]
+  const shared = [...first].flatMap(([name, row]) => {
+    const other = second.get(name)
+    if (!other) return []
+    // Where the quartiles overlap nobody knows which is faster.
+    const apart = row.high < other.low || other.high < row.low
+    return [[name, row.ms.toFixed(3), other.ms.toFixed(3), `${(other.ms / row.ms).toFixed(2)}${apart ? '' : ' ~'}`]]
+  })
+  const lines = [['', 'A ms', 'B ms', 'B / A'], ...shared]
+  const widths = lines[0].map((_, i) => Math.max(...lines.map((line) => line[i].length)))
+  const only = (mine: Map<string, unknown>, others: Map<string, unknown>): number =>
+    [...mine.keys()].filter((name) => !others.has(name)).length
+  return [
+    `A: ${headOf(a)}`,
+    `B: ${headOf(b)}`,
+    ...(a.adapter === b.adapter ? [] : ['These are two devices: the ratio says nothing about the program.']),
+    '',
+    ...lines.map((line) => line.map((c, i) => (i === 0 ? c.padEnd(widths[i]) : c.padStart(widths[i]))).join('  ')),
+    '',
+    `~: the quartiles overlap. Only in A: ${only(first, second)} rows; only in B: ${only(second, first)}.`,
+  ]
+}

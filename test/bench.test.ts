@@ -1,0 +1,193 @@
+/**
+ * The bench's own arithmetic, by clocks that are told what to say, and its kernels' references by ops; that a kernel
+ * which is wrong is found. No time is tested.
+ */
+import { describe, expect, test } from 'vitest'
+import {
+  benchKernel,
+  casesOf,
+  compareReports,
+  checkReport,
+  floorOf,
+  measurePeaks,
+  newReport,
+  rooflineSvg,
+  shapeGroups,
+  shapeOfUser,
+  spreadOf,
+  stopwatchOf,
+  tableOf,
+  timeRuns,
+  tinyShapes,
+  type BenchReport,
+  type KernelRow,
+  type Peaks,
+} from '../src/bench/index.ts'
+import { deviceTest } from './op.ts'
+
+describe('timing', () => {
+  test('median and quartiles', () => {
+    expect(spreadOf([5, 1, 4, 2, 3])).toEqual({ ms: 3, low: 2, high: 4, samples: 5, unsteady: true })
+    expect(spreadOf([10, 10.5])).toEqual({ ms: 10.25, low: 10.125, high: 10.375, samples: 2, unsteady: false })
+    expect(spreadOf([7])).toMatchObject({ ms: 7, low: 7, high: 7 })
+  })
+
+  test('a run is repeated until a sample is long enough, warm-ups count for nothing, and pieces take turns', async () => {
+    const order: string[] = []
+    // a takes 1 ms once it is warm, and 100 ms when it is compiled; b takes 20.
+    let calls = 0
+    const clock = async (run: () => void, times: number): Promise<number> => {
+      run()
+      const slow = order.at(-1) === 'b'
+      return slow ? 20 * times : calls++ === 0 ? 100 : times
+    }
+    const runs = [() => void order.push('a'), () => void order.push('b')]
+    const [a, b] = await timeRuns(runs, clock, { samples: 5, sampleMs: 5 })
+    expect(a).toMatchObject({ ms: 1, low: 1, high: 1, samples: 5, unsteady: false })
+    expect(a.chained).toBeGreaterThanOrEqual(5)
+    expect(b).toMatchObject({ ms: 20, chained: 1, samples: 5 })
+    expect(order.slice(-10).join('')).toBe('ababababab')
+  })
+
+  test('what is long has fewer samples, but three; an abort ends it', async () => {
+    const [row] = await timeRuns([() => {}], async (_, times) => 1000 * times, { budgetMs: 10 })
+    expect(row).toMatchObject({ ms: 1000, samples: 3, chained: 1 })
+    const reason = new Error('enough')
+    const controller = new AbortController()
+    const onProgress = (done: number): void => (done === 2 ? controller.abort(reason) : undefined)
+    const timed = timeRuns([() => {}], async () => 10, { signal: controller.signal, onProgress })
+    await expect(timed).rejects.toBe(reason)
+  })
+})
+
+const peaks: Peaks = {
+  flops: 1e12,
+  halfFlops: null,
+  read: 1e11,
+  copy: 1e11,
+  dispatchMicroseconds: 1,
+  barrierMicroseconds: 3,
+  hostMicroseconds: 2,
+  waitMilliseconds: 0.1,
+  readMilliseconds: 0.2,
+}
+const row = (variant: string, ms: number): KernelRow => ({
+  kind: 'kernel',
+  group: 'g',
+  op: 'conv2d 3x3',
+  shape: '1 x 2>3, 4x4',
+  variant,
+  isDefault: variant === 'a',
+  isBest: variant === 'b',
+  flops: 2e9,
+  bytes: 1e6,
+  dispatches: 1,
+  error: 1e-7,
+  right: true,
+  ms,
+  low: ms * 0.99,
+  high: ms * 1.01,
+  samples: 21,
+  chained: 4,
+  unsteady: false,
+})
+const report = (rows: KernelRow[], adapter = 'X'): BenchReport => ({
+  format: 'tweedie-bench',
+  version: 1,
+  tweedie: '0',
+  date: '2026-11-27T00:00:00Z',
+  backend: 'webgpu',
+  adapter,
+  vendor: '',
+  architecture: '',
+  software: true,
+  features: [],
+  limits: {},
+  host: 'Node',
+  peaks,
+  rows,
+  winners: {},
+})
+
+describe('reports', () => {
+  test('the floor is that of arithmetic or of bytes; a table and a roofline say it', () => {
+    expect(floorOf(row('a', 4), peaks)).toBeCloseTo(2)
+    expect(floorOf({ flops: 0, bytes: 1e9 }, peaks)).toBeCloseTo(10)
+    const lines = tableOf([row('a', 4), row('b', 2.5)], peaks)
+    expect(lines[1]).toMatch(/^conv2d 3x3, 1 x 2>3, 4x4: a +4\.000 +3\.960-4\.040 +500\.0 +0\.3 +50\.0 +1e-7 +default$/)
+    expect(lines[2]).toMatch(/80\.0 .*fastest$/)
+    const svg = rooflineSvg(report([row('a', 4)])) as string
+    expect(svg).toMatch(/SOFTWARE/)
+    expect(svg).toContain('<title>conv2d 3x3, 1 x 2&#62;3, 4x4 (a): 500.0 GFLOP/s</title>')
+    expect(svg).not.toMatch(/NaN|Infinity/)
+    expect(rooflineSvg(report([]))).toBeNull()
+  })
+
+  test('two are compared row by row; devices that differ are told', () => {
+    const lines = compareReports(report([row('a', 4), row('b', 2)]), report([row('a', 2), row('c', 1)], 'Y'))
+    expect(lines).toContainEqual(expect.stringMatching(/: a +4\.000 +2\.000 +0\.50$/))
+    expect(lines.at(-1)).toMatch(/Only in A: 1 rows; only in B: 1\.$/)
+    expect(lines).toContain('These are two devices: the ratio says nothing about the program.')
+    expect(compareReports(report([row('a', 4)]), report([row('a', 4.01)]))).toContainEqual(
+      expect.stringMatching(/1\.00 ~$/),
+    )
+  })
+
+  test('another file is refused, and a later version', () => {
+    expect(checkReport(JSON.parse(JSON.stringify(report([]))), 'a.json')).toEqual(report([]))
+    expect(() => checkReport({ rows: [] }, 'a.json')).toThrow(/^a\.json: this is no report/)
+    expect(() => checkReport({ ...report([]), version: 2 }, 'a.json')).toThrow(/version 2/)
+  })
+
+  test('shapes: every group by its name, and one of the user', () => {
+    for (const group of Object.values(shapeGroups(2))) expect(group.convolutions[0].n % 2).toBe(0)
+    expect(shapeOfUser([1, 2, 3, 4, 5, 3]).convolutions).toEqual([{ n: 1, cin: 2, cout: 3, h: 4, w: 5, k: 3 }])
+    for (const wrong of [
+      [1, 2, 3, 4, 5],
+      [1, 2, 3, 4, 5, 2],
+      [0, 2, 3, 4, 5, 3],
+      [1, 2, 3, 4, 5, 1.5],
+    ])
+      expect(() => shapeOfUser(wrong)).toThrow(/n,cin,cout,h,w,k/)
+  })
+})
+
+/** Every run takes a millisecond, and none is made. */
+const still = async (): Promise<number> => 1
+
+deviceTest('every kernel in every variant is what the sums in double precision say', async (device) => {
+  for (const one of casesOf({ ...tinyShapes, convolutions: tinyShapes.convolutions.slice(0, 2) })) {
+    const alive = device.stats.liveBuffers
+    const rows = await benchKernel(device, 'odd', one, still)
+    expect(rows.length).toBeGreaterThan(0)
+    for (const found of rows) expect(found, JSON.stringify(found)).toMatchObject({ kind: 'kernel', right: true })
+    expect(rows.filter((found) => found.kind === 'kernel' && found.isDefault)).toHaveLength(1)
+    expect(device.stats.liveBuffers).toBe(alive)
+  }
+})
+
+deviceTest('one that is wrong is found, at its edge too, and one that throws is told', async (device) => {
+  const [good] = casesOf(tinyShapes)
+  const last = { ...good, exact: (i: number) => (i === 2 * 11 * 9 * 13 - 1 ? { value: 9, scale: 1 } : good.exact(i)) }
+  expect(await benchKernel(device, 'odd', last, still)).toContainEqual(expect.objectContaining({ right: false }))
+  const thrown = {
+    ...good,
+    run: () => {
+      throw new Error('no such thing')
+    },
+  }
+  await expect(benchKernel(device, 'odd', thrown, still)).rejects.toThrow('no such thing')
+})
+
+deviceTest('peaks are measured, all above nothing', async (device) => {
+  const { halfFlops, ...found } = await measurePeaks(device, await stopwatchOf(device), {
+    bytes: 2 ** 18,
+    workgroups: 4,
+    samples: 3,
+    sampleMs: 0,
+    budgetMs: 1,
+  })
+  for (const [name, value] of Object.entries(found)) expect(value, name).toBeGreaterThan(0)
+  expect(halfFlops === null || halfFlops > 0).toBe(true)
+  expect(newReport(device, 'here')).toMatchObject({ backend: device.backend.kind, version: 1 })
+})
