@@ -1,4 +1,4 @@
-/** bench/gpu/measure.ts, which runs where a GPU is at hand for minutes, rehearsed on what is here: every stage, small. */
+/** bench/gpu/measure.ts, for where a GPU is at hand for minutes, rehearsed on what is here: every stage, small. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -19,7 +19,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { markdownOf, type newReport, peakLines, type BenchReport, type Peaks, type Row } from '../../src/bench/index.ts'
+import { markdownOf, peakLines, withRows, type BenchReport, type Peaks, type Row } from '../../src/bench/index.ts'
 import { stages, type Emit, type Plan } from './stages.ts'
 
 const argv = process.argv.slice(2)
@@ -154,12 +154,8 @@ function reportOf(found: readonly Found[]): BenchReport | null {
   const rows = found.flatMap((one) => one.rows)
   const head = rows.find(({ kind }) => kind === 'report')
   if (!head) return null
-  const { kind: _, ...report } = head
-  return {
-    ...(report as unknown as ReturnType<typeof newReport>),
-    peaks: peaksOf(found),
-    rows: rows.filter(isRow) as unknown as Row[],
-  }
+  const report = { ...(head as unknown as BenchReport), kind: 'bench', peaks: peaksOf(found) } as const
+  return withRows(report, rows.filter(isRow) as unknown as Row[])
 }
 
 function markdown(head: Record<string, unknown>, found: readonly Found[]): string {

@@ -70,7 +70,7 @@ async function smoke(_: Plan, emit: Emit): Promise<void> {
   // What the adapters say comes first: a device may crash.
   for (const adapter of await listAdapters()) emit({ kind: 'adapter', ...adapter })
   using device = await Device.request({ backend: 'webgpu' })
-  emit({ kind: 'report', ...newReport(device, `Node ${process.version.slice(1)}`) })
+  emit({ ...newReport(device, `Node ${process.version.slice(1)}`), kind: 'report' })
   const { info } = device.gpuDevice.adapterInfo ? { info: device.gpuDevice.adapterInfo } : { info: null }
   const matrix = (info as { subgroupMatrixConfigs?: Iterable<unknown> } | null)?.subgroupMatrixConfigs
   emit({
@@ -153,7 +153,6 @@ async function networks(plan: Plan, emit: Emit): Promise<void> {
       torchFiles(plan, name, 0).model,
       JSON.stringify({ config: configMetadata(config).config, state, timestep }),
     )
-    const stopwatch = await stopwatchOf(device)
     for (const batch of batches) {
       using x = formulaInput(device, config, batch)
       using y = model.forward(x, new Array<number>(batch).fill(timestep))
@@ -161,7 +160,7 @@ async function networks(plan: Plan, emit: Emit): Promise<void> {
       for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
         const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 15, budgetMs: 2500 }
         try {
-          emit({ ...(await benchNetwork(device, name, model, pass, batch, stopwatch, options)) })
+          emit({ ...(await benchNetwork(device, name, model, pass, batch, options)) })
         } catch (error) {
           emit({
             kind: 'failed',

@@ -3,6 +3,7 @@ export { formulaInput, formulaNetwork, benchNetwork, needOf, networkConfigs, pas
 export type { NetworkConfig, NetworkRow, Pass } from './networks.ts'
 export { benchKernel, casesOf, type FailedRow, type KernelCase, type KernelRow } from './kernels.ts'
 export { measurePeaks, type PeakOptions, type Peaks } from './peaks.ts'
+export { checkOwn, gridOf, ownKinds, runOwn, sideOf, type OwnKernel, type OwnKind } from './own.ts'
 export * from './report.ts'
 export { rooflineSvg } from './roofline.ts'
 export { shapeGroups, shapeOfUser, tinyShapes, type ConvolutionShape, type ShapeGroup } from './shapes.ts'

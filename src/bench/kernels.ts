@@ -41,6 +41,8 @@ export interface KernelRow extends Timing {
   readonly shape: string
   /** Its name among the variants; `only` where there is no choice. */
   readonly variant: string
+  /** The key under which `Device.kernels` keeps the choice; null where there is none. */
+  readonly choice: string | null
   /** It is what runs where nothing was measured. */
   readonly isDefault: boolean
   /** The fastest of the variants here. */
@@ -159,6 +161,8 @@ export interface KernelBenchOptions extends TimingOptions {
    * set of inputs, which stays in the cache where it fits.
    */
   readonly cold?: boolean
+  /** A kernel of the user's for the same inputs, beside ours. */
+  readonly own?: { readonly name: string; readonly run: (inputs: readonly Tensor[]) => Tensor }
 }
 
 /** More than the L2 of any GPU. */
@@ -170,30 +174,30 @@ export async function benchKernel(
   group: string,
   { op, shape, inputs, run, exact, tolerance }: KernelCase,
   stopwatch: Stopwatch,
-  { cold = false, ...options }: KernelBenchOptions = {},
+  { cold = false, own, ...options }: KernelBenchOptions = {},
 ): Promise<(KernelRow | FailedRow)[]> {
   const bytesOfSet = inputs.reduce((sum, { data }) => sum + data.byteLength, 0)
   const count = cold ? Math.max(1, Math.min(16, Math.ceil(coldBytes / bytesOfSet))) : 1
   const sets = Array.from({ length: count }, () => inputs.map((one) => device.tensor(one.data, one.shape)))
   let turn = 0
-  const once = (): void => device.scope(() => void run(sets[turn++ % count]))
   const rows: (KernelRow | FailedRow)[] = []
   const { kernels } = device
   let choice: ReturnType<typeof choiceOf> = null
   let before: string | undefined
-  const choose = (variant: string): void => void (choice && kernels.set(choice.key, variant))
   try {
-    choice = choiceOf(device, once)
+    choice = choiceOf(device, () => device.scope(() => void run(sets[0])))
     before = choice ? kernels.get(choice.key) : undefined
-    const candidates = choice && choice.candidates.length > 1 ? choice.candidates : ['only']
-    const timed: { readonly variant: string; readonly run: () => void; readonly row: Omit<KernelRow, keyof Timing> }[] =
-      []
-    for (const variant of candidates) {
+    const { key, candidates, fallback } = choice ?? { key: null, candidates: ['only'] }
+    const variants = candidates.map((name) => ({ name: candidates.length > 1 ? name : 'only', ours: name, run }))
+    const timed: { readonly run: () => void; readonly row: Omit<KernelRow, keyof Timing> }[] = []
+    for (const { name, ours, run: compute } of [...variants, ...(own ? [{ ...own, ours: null }] : [])]) {
       options.signal?.throwIfAborted()
-      choose(variant)
+      const chosen = (): void => void (key !== null && ours !== null && kernels.set(key, ours))
+      chosen()
+      const row = { group, op, shape, variant: name }
       try {
         const { flops, bytes, dispatches } = device.stats
-        const out = device.scope(() => run(sets[0]))
+        const out = device.scope(() => compute(sets[0]))
         const counted = {
           flops: device.stats.flops - flops,
           bytes: device.stats.bytes - bytes || bytesOfSet + out.size * 4,
@@ -202,17 +206,28 @@ export async function benchKernel(
         const output = await out.read()
         out.dispose()
         const error = errorAt(output, places(output.length), exact)
-        const right = error <= tolerance
-        const isDefault = variant === (choice?.fallback ?? candidates[0])
-        const row = { kind: 'kernel' as const, group, op, shape, variant, isDefault, isBest: false, error, right }
-        const turned = (): void => {
-          choose(variant)
-          once()
-        }
-        timed.push({ variant, run: turned, row: { ...row, ...counted } })
+        const isDefault = ours !== null && ours === (fallback ?? candidates[0])
+        // The user's kernel does the same work, of which nobody counted.
+        if (ours === null) Object.assign(counted, { flops: timed[0]?.row.flops ?? 0, bytes: bytesOfSet + out.size * 4 })
+        timed.push({
+          run: () => {
+            chosen()
+            device.scope(() => void compute(sets[turn++ % count]))
+          },
+          row: {
+            ...row,
+            kind: 'kernel',
+            choice: ours === null || candidates.length < 2 ? null : key,
+            isDefault,
+            isBest: false,
+            error,
+            right: error <= tolerance,
+            ...counted,
+          },
+        })
       } catch (error) {
         options.signal?.throwIfAborted()
-        rows.push({ kind: 'failed', group, op, shape, variant, message: messageOf(error) })
+        rows.push({ ...row, kind: 'failed', message: messageOf(error) })
       }
     }
     const times = await timeRuns(

@@ -7,7 +7,7 @@ import { GaussianDiffusion, GeneratedNoise, oneStep, selfGuidance } from '../dif
 import { memoryOf, planOf, preset, stateDictOf, UNet, type UNetConfig } from '../nn/index.ts'
 import { grad, type Device, type DeviceNeed, type Tensor } from '../tensor/index.ts'
 import { hash, hashWeights } from './formula.ts'
-import { timeRuns, type Stopwatch, type Timing, type TimingOptions } from './timing.ts'
+import { stopwatchOf, timeRuns, wallClockOf, type Timing, type TimingOptions } from './timing.ts'
 
 /** A U-Net that draws pictures without low-resolution ones. */
 export type NetworkConfig = UNetConfig & { readonly kind: 'unet' }
@@ -53,6 +53,8 @@ export interface NetworkRow extends Timing {
   readonly bytes: number
   readonly dispatches: number
   readonly submits: number
+  /** What the GPU works on it by its own clock; null on the CPU backend. `ms` is by the wall clock. */
+  readonly gpuMs: number | null
   /** What the host takes to enqueue the pass, in milliseconds. */
   readonly hostMs: number
   /** Bytes of all tensors alive at once, at most, weights included. */
@@ -92,14 +94,16 @@ export async function benchNetwork(
   model: UNet,
   pass: Pass,
   batch: number,
-  stopwatch: Stopwatch,
   options: TimingOptions = {},
 ): Promise<NetworkRow> {
-  const { imageSize, inChannels } = model.config
+  const { imageSize, inChannels, outChannels } = model.config
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '50' })
   const samples = Array.from({ length: batch }, (_, k) => k)
   const noise = new GeneratedNoise(device, { seed: 0, samples, shape: [inChannels, imageSize, imageSize] })
   using x = device.keep(formulaInput(device, model.config as NetworkConfig, batch))
+  using cotangent = device.keep(
+    device.tensor(hash(batch * outChannels * imageSize ** 2, 1001, 1, 1), [batch, outChannels, imageSize, imageSize]),
+  )
   const parameters = [...model.parameters.values()]
   const timesteps = samples.map(() => timestep)
   const denoiser = (images: Tensor, t: readonly number[]): Tensor => model.forward(images, t)
@@ -107,19 +111,8 @@ export async function benchNetwork(
   const run = (): Tensor => {
     if (pass === 'forward') return model.forward(x, timesteps)
     if (pass === 'guided step') return device.scope(() => oneStep(diffusion, denoiser, x, 25, guidance).next)
-    return device.scope(() => {
-      const cotangent = stand
-      return grad(() => model.forward(x, timesteps), parameters, cotangent).value
-    })
+    return device.scope(() => grad(() => model.forward(x, timesteps), parameters, cotangent).value)
   }
-  using stand = device.keep(
-    device.tensor(hash(batch * model.config.outChannels * imageSize ** 2, 1001, 1, 1), [
-      batch,
-      model.config.outChannels,
-      imageSize,
-      imageSize,
-    ]),
-  )
   try {
     const first = run()
     const finite = (await first.read()).every(Number.isFinite)
@@ -131,7 +124,9 @@ export async function benchNetwork(
     await device.flush()
     again.dispose()
     const { flops, bytes, dispatches, submits, peakBytes } = device.stats
-    const [timing] = await timeRuns([() => run().dispose()], stopwatch, options)
+    const freed = (): void => run().dispose()
+    const [timing] = await timeRuns([freed], await wallClockOf(device), options)
+    const gpuMs = device.backend.kind === 'cpu' ? null : await (await stopwatchOf(device))(freed, 1)
     return {
       kind: 'network',
       network: name,
@@ -142,6 +137,7 @@ export async function benchNetwork(
       bytes: bytes - before.bytes,
       dispatches: dispatches - before.dispatches,
       submits: submits - before.submits,
+      gpuMs,
       hostMs,
       peakBytes,
       finite,

@@ -10,7 +10,9 @@ export type Row = KernelRow | NetworkRow | FailedRow
 
 /** docs/formats.md, "What a bench found". */
 export interface BenchReport {
-  readonly format: 'tweedie-bench'
+  readonly program: 'tweedie'
+  readonly kind: 'bench'
+  /** Of the format. */
   readonly version: 1
   /** The program's. */
   readonly tweedie: string
@@ -44,7 +46,8 @@ const limitNames = [
 export function newReport(device: Device, host: string): BenchReport {
   const gpu = device.backend.gpu?.gpuDevice
   return {
-    format: 'tweedie-bench',
+    program: 'tweedie',
+    kind: 'bench',
     version: 1,
     tweedie: version,
     date: new Date().toISOString(),
@@ -65,8 +68,8 @@ export function newReport(device: Device, host: string): BenchReport {
 /** What was read as a report. @throws TweedieError 'format' for anything else */
 export function checkReport(value: unknown, name: string): BenchReport {
   const report = value as Partial<BenchReport> | null
-  if (report?.format !== 'tweedie-bench' || !Array.isArray(report.rows))
-    throw new TweedieError('format', `${name}: this is no report of tweedie bench, whose format is tweedie-bench.`)
+  if (report?.program !== 'tweedie' || report.kind !== 'bench' || !Array.isArray(report.rows))
+    throw new TweedieError('format', `${name}: this is no report of tweedie bench --json.`)
   if (report.version !== 1)
     throw new TweedieError('format', `${name}: version ${String(report.version)} of a report; this program reads 1.`)
   return report as BenchReport
@@ -77,6 +80,14 @@ export const nameOf = (row: Row): string =>
   row.kind === 'network'
     ? `${row.network} ${row.pass}, batch ${row.batch}`
     : `${row.op}, ${row.shape}${row.variant === 'only' ? '' : `: ${row.variant}`}`
+
+/** The report with these rows, and the fastest variants among them. */
+export function withRows(report: BenchReport, rows: readonly Row[]): BenchReport {
+  const winners = rows.flatMap((row) =>
+    row.kind === 'kernel' && row.choice !== null && row.isBest && row.right ? [[row.choice, row.variant]] : [],
+  )
+  return { ...report, rows, winners: Object.fromEntries(winners) as BenchReport['winners'] }
+}
 
 /** The least milliseconds that the peaks allow: for its arithmetic, or for its bytes touched once. */
 export const floorOf = ({ flops, bytes }: { readonly flops: number; readonly bytes: number }, peaks: Peaks): number =>
@@ -95,8 +106,8 @@ export function peakLines(peaks: Peaks): string[] {
     `multiply-adds ${giga(peaks.flops)} GFLOP/s${
       peaks.halfFlops === null ? '' : `, in 16 bits ${giga(peaks.halfFlops)}`
     }; read ${giga(peaks.read)} GB/s, copy ${giga(peaks.copy)} GB/s`,
-    `a dispatch ${peaks.dispatchMicroseconds.toFixed(2)} µs, behind another ${peaks.barrierMicroseconds.toFixed(2)} µs, ` +
-      `for the host ${peaks.hostMicroseconds.toFixed(2)} µs; a wait ${peaks.waitMilliseconds.toFixed(3)} ms, ` +
+    `a dispatch ${peaks.dispatchMicroseconds.toFixed(2)} µs, behind another ` +
+      `${peaks.barrierMicroseconds.toFixed(2)} µs, for the host ${peaks.hostMicroseconds.toFixed(2)} µs; a wait ${peaks.waitMilliseconds.toFixed(3)} ms, ` +
       `a read ${peaks.readMilliseconds.toFixed(3)} ms`,
   ]
 }
@@ -105,7 +116,7 @@ const heads = ['ms', 'quartiles', 'GFLOP/s', 'GB/s', '% of peak', 'error', ''] a
 
 /** The columns of a row, as the table has them. */
 function cellsOf(row: Row, peaks: Peaks | null): string[] {
-  if (row.kind === 'failed') return ['', '', '', '', '', '', row.message]
+  if (row.kind === 'failed') return ['', '', '', '', '', '', row.message.split('\n')[0]]
   const digits = row.ms < 10 ? 3 : 1
   const notes =
     row.kind === 'kernel'
@@ -114,6 +125,7 @@ function cellsOf(row: Row, peaks: Peaks | null): string[] {
           row.finite ? '' : 'NOT FINITE',
           `${((1e3 * row.batch) / row.ms).toPrecision(3)} images/s`,
           `${row.dispatches} dispatches, ${row.submits} submits`,
+          row.gpuMs === null ? '' : `GPU ${row.gpuMs.toFixed(row.gpuMs < 10 ? 2 : 0)} ms`,
           `host ${row.hostMs.toFixed(1)} ms`,
           `${Math.round(row.peakBytes / 2 ** 20)} MiB`,
         ]

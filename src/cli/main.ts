@@ -8,6 +8,7 @@ import { constants } from 'node:os'
 import { TweedieError, type ErrorCode } from '../errors.ts'
 import { Device } from '../tensor.ts'
 import { fail, helpOf, type Command } from './arguments.ts'
+import { bench } from './commands/bench.ts'
 import { convert } from './commands/convert.ts'
 import { fetchCommand } from './commands/fetch.ts'
 import { evaluate } from './commands/evaluate.ts'
@@ -47,6 +48,7 @@ export const commands: readonly Command[] = [
   fetchCommand,
   convert,
   info,
+  bench,
 ]
 
 /** Runs `tweedie` with `argv`, the arguments without program names. Resolves to the exit code. */
