@@ -107,8 +107,8 @@ export function peakLines(peaks: Peaks): string[] {
       peaks.halfFlops === null ? '' : `, in 16 bits ${giga(peaks.halfFlops)}`
     }; read ${giga(peaks.read)} GB/s, copy ${giga(peaks.copy)} GB/s`,
     `a dispatch ${peaks.dispatchMicroseconds.toFixed(2)} µs, behind another ` +
-      `${peaks.barrierMicroseconds.toFixed(2)} µs, for the host ${peaks.hostMicroseconds.toFixed(2)} µs; a wait ${peaks.waitMilliseconds.toFixed(3)} ms, ` +
-      `a read ${peaks.readMilliseconds.toFixed(3)} ms`,
+      `${peaks.barrierMicroseconds.toFixed(2)} µs, for the host ${peaks.hostMicroseconds.toFixed(2)} µs; ` +
+      `a wait ${peaks.waitMilliseconds.toFixed(3)} ms, a read ${peaks.readMilliseconds.toFixed(3)} ms`,
   ]
 }
 
