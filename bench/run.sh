@@ -6,7 +6,7 @@ name=$1; shift
 out=$here/node_modules/.bench/$(basename "$name" .ts).mjs
 mkdir -p "$(dirname "$out")"
 node "$here/../scripts/kernels.js" || exit 1
-"$here/../node_modules/.bin/esbuild" "$here/$name" --bundle --platform=node --target=node20 --format=esm --main-fields=module,main --external:webgpu --external:playwright-core --external:puppeteer-core --external:@sparticuz/chromium \
+"$here/../node_modules/.bin/esbuild" "$here/$name" --bundle --platform=node --target=node20 --format=esm --main-fields=module,main --external:webgpu --external:tinybench --external:playwright-core --external:puppeteer-core --external:@sparticuz/chromium \
   "--alias:#platform=$here/../src/platform/index.node.ts" --log-level=warning --tsconfig-raw='{}' --outfile="$out" \
-  --banner:js="import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" || exit 1
+  --banner:js="import { createRequire as benchRequire } from 'node:module'; const require = benchRequire(import.meta.url);" || exit 1
 exec node "$out" "$@"
