@@ -2,7 +2,7 @@
  * What a device reaches at most, measured by the simplest kernels there are, in the same run as the figures that are
  * held against it: multiply-adds that wait for nothing, bytes read and copied, and what a dispatch costs by itself.
  */
-import { expression, f, map, type Device, type ExpressionNode, type Tensor } from '../tensor/index.ts'
+import { add, matmul, type Device, type Tensor } from '../tensor/index.ts'
 import { timeRuns, type Stopwatch, type TimingOptions } from './timing.ts'
 
 /** Per second, but for the costs, which are in microseconds. */
@@ -157,37 +157,24 @@ async function ofGPU(
   }
 }
 
-/** The CPU runs no WGSL: its multiply-adds are an expression, its copy is another. */
+/** The CPU runs no WGSL: its multiply-adds are those of a matrix product, its copy is x + 1 over many. */
 async function ofCPU(device: Device, stopwatch: Stopwatch, bytes: number, timing: TimingOptions): Promise<Reached> {
-  const count = Math.floor(bytes / 4)
+  const [count, side, dispatches] = [Math.floor(bytes / 4), 512, 256]
   using many = device.tensor(new Float32Array(count).fill(0.5))
-  using few = device.tensor(new Float32Array(2 ** 16).fill(0.5))
+  using square = device.tensor(new Float32Array(side * side).fill(0.5), [side, side])
   using one = device.tensor([1])
-  const steps = 16
-  const lane = (x: ExpressionNode, i: number): ExpressionNode => {
-    let value = x
-    for (let step = 0; step < steps; step++) value = f.add(f.mul(value, 0.5), 0.25 + i)
-    return value
-  }
-  const chain = expression(1, 0, ([x]) => [0, 1, 2, 3].map((i) => lane(x, i)).reduce((a, b) => f.add(a, b)))
-  const plusOne = expression(1, 0, ([x]) => f.add(x, 1))
   const run = (act: () => Tensor) => (): void => act().dispose()
-  const dispatches = 256
   const small = (): void => {
-    for (let i = 0; i < dispatches; i++) map(plusOne, [one]).dispose()
+    for (let i = 0; i < dispatches; i++) add(one, 1).dispose()
   }
-  const times = await timeRuns(
-    [run(() => map(chain, [few])), run(() => map(plusOne, [many])), small],
-    stopwatch,
-    timing,
-  )
-  const [full, copy, chained] = times.map(({ ms }) => ms)
+  const runs = [run(() => matmul(square, square)), run(() => add(many, 1)), small]
+  const [full, copy, chained] = (await timeRuns(runs, stopwatch, timing)).map(({ ms }) => ms)
   const start = performance.now()
   small()
   const host = performance.now() - start
   await device.flush()
   return {
-    flops: (2 * 4 * steps * 2 ** 16) / (full / 1e3),
+    flops: (2 * side ** 3) / (full / 1e3),
     halfFlops: null,
     read: (2 * count * 4) / (copy / 1e3),
     copy: (2 * count * 4) / (copy / 1e3),
