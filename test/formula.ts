@@ -4,6 +4,7 @@
  * (their `__metadata__` states it), which keeps activations near one through 50 layers.
  */
 import { expect } from 'vitest'
+import { hash, hashWeights } from '../src/bench/formula.ts'
 import { checkConfig, type ModelConfig } from '../src/nn/config.ts'
 import { loadParameters, planOf, stateDictOf, type WeightEntry, type WeightSource } from '../src/nn/index.ts'
 import type { Device, Shape, Tensor } from '../src/tensor/index.ts'
@@ -20,27 +21,11 @@ export const sines: Fill = (key, shape, j) => {
   return Float32Array.from({ length: size(shape) }, (_, i) => offset + scale * Math.sin(0.37 * i + 1.3 * j + 0.5))
 }
 
-/** Uniform in [-1, 1): a 32-bit mix of i and j, times `scale`, plus `offset`, in float64 before it is stored. */
-export function hash(count: number, j: number, seed: number, scale: number, offset = 0): Float32Array {
-  const out = new Float32Array(count)
-  const start = j * 40503 + seed * 69069
-  for (let i = 0; i < count; i++) {
-    let h = (Math.imul(i, 0x9e3779b1) + start) | 0
-    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
-    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-    h = (h ^ (h >>> 16)) >>> 0
-    out[i] = offset + (h / 2 ** 31 - 1) * scale
-  }
-  return out
-}
-
 /** The fill of the full-size goldens: variance 1 / fan_in for what multiplies, 0.1 around 1 or 0 for the rest. */
 export const hashes =
   (seed: number): Fill =>
-  (key, shape, j) => {
-    if (shape.length >= 2) return hash(size(shape), j, seed, Math.sqrt(3 / size(shape.slice(1))))
-    return hash(size(shape), j, seed, 0.1, key.endsWith('weight') ? 1 : 0)
-  }
+  (key, shape, j) =>
+    hashWeights(key, shape, j, seed)
 
 /** Input `j` (1000 and up) of the full-size goldens: variance 1. */
 export const hashInput = (shape: Shape, j: number, seed: number): Float32Array =>

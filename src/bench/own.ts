@@ -60,8 +60,8 @@ const checked: readonly (readonly [n: number, cin: number, cout: number, h: numb
 
 /**
  * Throws for a kernel that computes something else.
- * @throws TweedieError 'option' with the first element that differs, or that nobody wrote; 'shader-compile' with the
- *   line; 'unsupported' on the CPU backend
+ * @throws TweedieError 'option' with the first element that differs, or that nobody wrote, or with the line that does not
+ *   compile; 'unsupported' on the CPU backend
  */
 export async function checkOwn(device: Device, kernel: OwnKernel, signal?: AbortSignal): Promise<void> {
   const k = sideOf(kernel.as)
@@ -72,8 +72,7 @@ export async function checkOwn(device: Device, kernel: OwnKernel, signal?: Abort
     using xs = device.tensor(x, [n, cin, h, w])
     using weights = device.tensor(weight, [cout, cin, k, k])
     using y = device.tensor(new Float32Array(n * cout * h * w).fill(Number.NaN), [n, cout, h, w])
-    runOwn(device, kernel, s, [xs, weights], y)
-    const found = await y.read()
+    const found = await readOwn(device, kernel, s, [xs, weights], y)
     const exact = convolved(s, x, weight)
     for (const [i, value] of found.entries()) {
       const want = exact(i)
@@ -87,6 +86,23 @@ export async function checkOwn(device: Device, kernel: OwnKernel, signal?: Abort
           `${Number.isNaN(value) ? 'not written, or NaN' : value}, expected ${want.value.toPrecision(8)}.`,
       )
     }
+  }
+}
+
+/** Its result. What does not compile is the user's, and no defect of ours. */
+async function readOwn(
+  device: Device,
+  kernel: OwnKernel,
+  s: ConvolutionShape,
+  inputs: readonly Tensor[],
+  y: Tensor,
+): Promise<Float32Array> {
+  try {
+    runOwn(device, kernel, s, inputs, y)
+    return await y.read()
+  } catch (error) {
+    if (!(error instanceof TweedieError) || error.code !== 'shader-compile') throw error
+    throw new TweedieError('option', error.message, { cause: error })
   }
 }
 
