@@ -100,6 +100,7 @@ export {
 } from './process/marginal.ts'
 export { encodeMinorityMetadata, minorityMetadata, type MinorityMetadata } from './minority/minority-metadata.ts'
 export { GeneratedNoise, GivenNoise, type GeneratedNoiseOptions, type NoiseSource } from './process/noise.ts'
+export { replayable, type Replayable } from './process/replayable.ts'
 export {
   respace,
   spaceTimesteps,

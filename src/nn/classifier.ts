@@ -1,5 +1,5 @@
 import { checkAwaited, TweedieError } from '../errors.ts'
-import { concat, mean, relu, reshape, type Tensor } from '../tensor/index.ts'
+import { concat, mean, relu, reshape, type Live, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { checkTensor } from '../tensor/op.ts'
 import type { ClassifierConfig } from './config.ts'
@@ -31,6 +31,8 @@ const known = { y: true, recompute: true, dropout: true } as const
  */
 export class Classifier {
   readonly kind = 'classifier'
+  /** Its passes may be recorded, by `Device.record`: timesteps may be a function that gives them. */
+  readonly replayable = true
   /** What it is built from. */
   readonly config: ClassifierConfig
   /** Its layers, in order, as data. */
@@ -51,7 +53,7 @@ export class Classifier {
    *
    * @throws TweedieError 'shape' for an `x` of other channels, or whose sides cannot be halved often enough
    */
-  forward(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
+  forward(x: Tensor, timesteps: Live<ArrayLike<number>>, inputs: ClassifierInputs = {}): Tensor {
     checkTensor('Classifier.forward', x)
     return x.device.scope(() => this.#logits(this.pooled(x, timesteps, inputs)))
   }
@@ -60,7 +62,7 @@ export class Classifier {
    * What the last layer makes logits of, [N, F]: a picture as one vector. With the head `attention` the attention of
    * the mean over all places, with `adaptive` the mean over places, with `spatial` and `spatial_v2` the hidden layer.
    */
-  pooled(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
+  pooled(x: Tensor, timesteps: Live<ArrayLike<number>>, inputs: ClassifierInputs = {}): Tensor {
     checkTensor('Classifier.pooled', x)
     const { plan, parameters: p } = this
     return x.device.scope(() => {
@@ -97,12 +99,12 @@ export class Classifier {
    * The middle block's output, [N, C, h, w], before the head: what a minority classifier reads when this one is its
    * frozen feature extractor (minority-guidance's `f_out`).
    */
-  features(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs = {}): Tensor {
+  features(x: Tensor, timesteps: Live<ArrayLike<number>>, inputs: ClassifierInputs = {}): Tensor {
     checkTensor('Classifier.features', x)
     return x.device.scope(() => this.#trunk(x, timesteps, inputs).middle)
   }
 
-  #trunk(x: Tensor, timesteps: ArrayLike<number>, inputs: ClassifierInputs): { skips: Tensor[]; middle: Tensor } {
+  #trunk(x: Tensor, timesteps: Live<ArrayLike<number>>, inputs: ClassifierInputs): { skips: Tensor[]; middle: Tensor } {
     refuseUnknown('Classifier.forward', inputs, known)
     const { y, ...options } = inputs
     const { config, plan, parameters: p } = this

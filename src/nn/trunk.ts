@@ -1,6 +1,6 @@
 /** What a U-Net and an encoder classifier have in common: the embedding, the input blocks and the middle block. */
 import { TweedieError, unexpected } from '../errors.ts'
-import { add, embedding, silu, type Tensor } from '../tensor/index.ts'
+import { add, embedding, now, silu, type Live, type Tensor } from '../tensor/index.ts'
 import { parameter, runBlock, runLinear, type BlockOptions, type Parameters } from './layers.ts'
 import type { Trunk } from './plan.ts'
 import { timestepEmbedding } from './timestep-embedding.ts'
@@ -10,11 +10,12 @@ export function runEmbedding(
   p: Parameters,
   plan: Trunk,
   batch: Tensor,
-  timesteps: ArrayLike<number>,
+  live: Live<ArrayLike<number>>,
   labels: ArrayLike<number> | undefined,
 ): Tensor {
   const { device } = batch
   const [n] = batch.shape
+  const timesteps = now(live)
   if (typeof timesteps?.length !== 'number')
     throw unexpected('forward', `one timestep for each of the ${n} samples, in an array`, timesteps)
   if (timesteps.length !== n)
@@ -23,7 +24,9 @@ export function runEmbedding(
     if (!Number.isFinite(timesteps[i])) throw unexpected('forward', 'timesteps that are finite numbers', timesteps[i])
   checkLabels(plan, n, labels)
   return device.scope(() => {
-    const t = device.tensor(timestepEmbedding(timesteps, plan.modelChannels), [n, plan.modelChannels])
+    const embed = (told: ArrayLike<number>): Float32Array => timestepEmbedding(told, plan.modelChannels)
+    const values = typeof live === 'function' ? () => embed(live()) : embed(timesteps)
+    const t = device.tensor(values, [n, plan.modelChannels])
     const [first, second] = plan.timeEmbed
     const time = runLinear(p, second, silu(runLinear(p, first, t)))
     if (!plan.labelEmb || !labels) return silu(time)

@@ -1,5 +1,5 @@
 import { checkAwaited, TweedieError } from '../errors.ts'
-import { concat, resizeBilinear, type Tensor } from '../tensor/index.ts'
+import { concat, resizeBilinear, type Live, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { checkTensor } from '../tensor/op.ts'
 import type { UNetConfig } from './config.ts'
@@ -30,6 +30,8 @@ const known = { y: true, lowRes: true, recompute: true, dropout: true } as const
  */
 export class UNet {
   readonly kind = 'unet'
+  /** Its passes may be recorded, by `Device.record`: timesteps may be a function that gives them. */
+  readonly replayable = true
   /** What it is built from. */
   readonly config: UNetConfig
   /** Its layers, in order, as data. */
@@ -53,7 +55,7 @@ export class UNet {
    * @throws TweedieError 'shape' for an `x` of other channels, or whose sides cannot be halved often enough; 'option'
    *   for a `lowRes` or classes that the network does not take, or lacks
    */
-  forward(x: Tensor, timesteps: ArrayLike<number>, inputs: UNetInputs = {}): Tensor {
+  forward(x: Tensor, timesteps: Live<ArrayLike<number>>, inputs: UNetInputs = {}): Tensor {
     checkTensor('UNet.forward', x)
     refuseUnknown('UNet.forward', inputs, known)
     const { y, lowRes, ...options } = inputs

@@ -300,6 +300,11 @@ export class Device {
     await this.backend.tune?.(() => this.scope(() => void work()), options)
   }
 
+  /** Whether {@link record} notes kernels and replays them here, or only calls its function again. */
+  get replays(): boolean {
+    return this.backend.record !== undefined
+  }
+
   /**
    * Runs `f` for the step `first` and notes its kernels, so that {@link Program.replay} runs them for other steps
    * without it: a network's pass, a step of sampling or of training, whose ops cost the host more than their kernels

@@ -1,4 +1,4 @@
-import { perceptual, pNorm, type Distance, type GreyRange } from '../diffusion/index.ts'
+import { perceptual, pNorm, replayable, type Distance, type GreyRange } from '../diffusion/index.ts'
 import type { Checkpoint } from '../io/index.ts'
 import {
   featureNetConfigOf,
@@ -9,7 +9,7 @@ import {
   type LoadOptions,
 } from '../nn/index.ts'
 import { lpipsNetOf } from '../nn/lpips-plan.ts'
-import type { Device, DeviceNeed } from '../tensor/index.ts'
+import type { Device, DeviceNeed, Tensor } from '../tensor/index.ts'
 
 /** The p of a norm `lP`, 1 or more; undefined for another word. */
 export function normIn(distance: string): number | undefined {
@@ -59,7 +59,7 @@ export function openNet(kind: 'lpips' | 'features', checkpoint: Checkpoint, grey
         load: async (device, options) => {
           const net = await loadLpips(device, checkpoint, options)
           return {
-            distance: seen((a, b) => net.distance(a, b)),
+            distance: seen(replayable((a: Tensor, b: Tensor) => net.distance(a, b))),
             name: `LPIPS (${net.net})${range}`,
             dispose: () => net.dispose(),
           }
@@ -72,7 +72,7 @@ export function openNet(kind: 'lpips' | 'features', checkpoint: Checkpoint, grey
         load: async (device, options) => {
           const net = await loadFeatureNet(device, checkpoint, options)
           return {
-            distance: seen((a, b) => net.distance(a, b)),
+            distance: seen(replayable((a: Tensor, b: Tensor) => net.distance(a, b))),
             name: `features${range}`,
             dispose: () => net.dispose(),
           }

@@ -4,6 +4,7 @@ import {
   GivenNoise,
   marginalSkip,
   marginalStart,
+  replayable,
   sample,
   sampleLoop,
   type Distance,
@@ -15,7 +16,7 @@ import {
 } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
-import type { Device, Tensor } from '../tensor/index.ts'
+import type { Device, Live, Tensor } from '../tensor/index.ts'
 import { labelsOf } from './labels.ts'
 import type { DrawSettings } from './settings.ts'
 
@@ -116,11 +117,15 @@ export function drawing(
 }
 
 /** The same draws, but for the first. */
-const startingAt = (noise: NoiseSource, initial: () => Tensor): NoiseSource => ({
-  initial,
-  step: (t) => noise.step(t),
-  renoise: (t, k) => noise.renoise(t, k),
-})
+const startingAt = (noise: GeneratedNoise, initial: () => Tensor): NoiseSource =>
+  replayable(
+    {
+      initial,
+      step: (t: Live<number>) => noise.step(t),
+      renoise: (t: Live<number>, k: number) => noise.renoise(t, k),
+    },
+    noise,
+  )
 
 /**
  * Refuses values that are no numbers, with the samples that have them; `values` are of all of

@@ -3,7 +3,8 @@ import { refuseUnknown } from '../../refuse.ts'
 import { expression, f, hostRandomBits, map, splitSeed, type Tensor } from '../../tensor/index.ts'
 import { purposes } from '../../tensor/purposes.ts'
 import { logDensityGuidance, type Guidance } from './guidance.ts'
-import { logitsOf, type LogitsLike } from './logits.ts'
+import { replayable } from '../process/replayable.ts'
+import { logitsOf, type Logits, type LogitsLike } from './logits.ts'
 import type { SampleStream } from './minority-guidance.ts'
 
 // log sigmoid(u) = min(u, 0) - log(1 + exp(-|u|)) of u = sign z, which overflows nowhere.
@@ -45,7 +46,7 @@ export function attributeGuidance(classifier: LogitsLike, options: AttributeGuid
   refuseUnknown('attributeGuidance', options, { targets: true, scale: true })
   const { targets, scale = 1 } = options
   const logits = logitsOf(classifier)
-  return logDensityGuidance((x, timesteps) => {
+  const density: Logits = (x, timesteps) => {
     const z = logits(x, timesteps)
     const [n, attributes] = z.shape
     const wrong = targets.find((row) => row.length !== attributes)
@@ -57,7 +58,8 @@ export function attributeGuidance(classifier: LogitsLike, options: AttributeGuid
       )
     }
     return attributeLogProbability(z, targets.flat())
-  }, scale)
+  }
+  return logDensityGuidance(replayable(density, logits), scale)
 }
 
 /** A combination of `attributes` attributes for each sample, each there or not with equal probability. */

@@ -16,6 +16,7 @@ import {
   type Tensor,
 } from '../../tensor/index.ts'
 import { givenTensor } from '../process/denoiser.ts'
+import { replayable, type Replayable } from '../process/replayable.ts'
 
 /**
  * How far images are apart, one number a sample: two batches [N, C, H, W] in [-1, 1] to [N], differentiable by both.
@@ -25,7 +26,7 @@ import { givenTensor } from '../process/denoiser.ts'
  * const distance: Distance = (a, b) => mean(abs(sub(a, b)), { axes: [1, 2, 3] })
  * ```
  */
-export type Distance = (a: Tensor, b: Tensor) => Tensor
+export type Distance = ((a: Tensor, b: Tensor) => Tensor) & Replayable
 
 /** @throws TweedieError 'option' for what is no function */
 export function checkDistance(distance: Distance): void {
@@ -55,13 +56,15 @@ const safeRoot = expression(1, 0, ([x]) => {
 })
 
 /** ||a - b||_2 over a sample's pixels, neither squared nor averaged (sg-minority with `use_lpips` off). */
-export const l2: Distance = (a, b) => map(safeRoot, [perSample(square(sub(a, b)))], [], { name: 'l2' })
+export const l2: Distance = replayable((a: Tensor, b: Tensor) =>
+  map(safeRoot, [perSample(square(sub(a, b)))], [], { name: 'l2' }),
+)
 
 /** ||a - b||_1 over a sample's pixels. */
-export const l1: Distance = (a, b) => perSample(abs(sub(a, b)))
+export const l1: Distance = replayable((a: Tensor, b: Tensor) => perSample(abs(sub(a, b))))
 
 /** ||a - b||_2^2, for which the minority score is a weighted denoising error (Um et al., ICLR 2024, Corollary 1). */
-export const squaredL2: Distance = (a, b) => perSample(square(sub(a, b)))
+export const squaredL2: Distance = replayable((a: Tensor, b: Tensor) => perSample(square(sub(a, b))))
 
 // As above for the root of any degree. A sum of at least 1, or of 0.
 const safePower = expression(1, 1, ([x], [exponent]) => {
@@ -87,18 +90,20 @@ export function pNorm(p: number): Distance {
   if (p === 1) return l1
   if (p === 2) return l2
   if (p === Infinity)
-    return (a, b) =>
+    return replayable((a: Tensor, b: Tensor) =>
       a.device.scope(() => {
         const differences = abs(sub(a, b))
         return map(withNaN, [max(differences, pixels), perSample(differences)], [0])
-      })
-  return (a, b) =>
+      }),
+    )
+  return replayable((a: Tensor, b: Tensor) =>
     a.device.scope(() => {
       const differences = abs(sub(a, b))
       const largest = stopGradient(map(oneIfZero, [max(differences, { ...pixels, keepDims: true })]))
       const powers = sum(pow(div(differences, largest), p), { ...pixels, keepDims: true })
       return map(withNaN, [perSample(mul(largest, map(safePower, [powers], [1 / p]))), perSample(differences)], [0])
-    })
+    }),
+  )
 }
 
 /**
@@ -132,5 +137,5 @@ export function perceptual(distance: Distance, options: { readonly greyRange?: G
   refuseOther('greyRange', greyRange, greyRanges)
   if (greyRange === '-1..1') return distance
   const centred = (x: Tensor): Tensor => (x.shape[1] === 1 ? sub(mul(x, 2), 1) : x)
-  return (a, b) => a.device.scope(() => distance(centred(a), centred(b)))
+  return replayable((a: Tensor, b: Tensor) => a.device.scope(() => distance(centred(a), centred(b))), distance)
 }

@@ -2,7 +2,8 @@ import { TweedieError, unexpected } from '../../errors.ts'
 import { refuseUnknown } from '../../refuse.ts'
 import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../../tensor/index.ts'
 import { noTensor } from '../process/denoiser.ts'
-import { logitsOf, type LogitsLike } from './logits.ts'
+import { replayable, type Replayable } from '../process/replayable.ts'
+import { logitsOf, type Logits, type LogitsLike } from './logits.ts'
 
 /**
  * A term of the score at x_t [N, C, H, W]: d log p / dx of whatever the samples are to be led to, of x's shape
@@ -14,7 +15,7 @@ import { logitsOf, type LogitsLike } from './logits.ts'
  * const brighter: Guidance = (x) => full(x.device, x.shape, 0.1)
  * ```
  */
-export interface Guidance {
+export interface Guidance extends Replayable {
   (x: Tensor, timesteps: readonly number[]): Tensor
   /**
    * The gradient was brought to a chosen size and is no score: DDIM converts what it moves the mean by, see `oneStep`.
@@ -31,7 +32,7 @@ export interface Guidance {
  * ```
  */
 export function logDensityGuidance(
-  logDensity: (x: Tensor, timesteps: readonly number[]) => Tensor,
+  logDensity: ((x: Tensor, timesteps: readonly number[]) => Tensor) & Replayable,
   scale: number,
 ): Guidance {
   if (!Number.isFinite(scale))
@@ -41,7 +42,9 @@ export function logDensityGuidance(
     if (!(value instanceof Tensor)) throw noTensor('A log density', value)
     return value
   }
-  return (x, timesteps) => x.device.scope(() => mul(grad(() => density(x, timesteps), [x]).gradients[0], scale))
+  const guidance: Guidance = (x, timesteps) =>
+    x.device.scope(() => mul(grad(() => density(x, timesteps), [x]).gradients[0], scale))
+  return replayable(guidance, logDensity)
 }
 
 /** Options of {@link classifierGuidance}. */
@@ -75,7 +78,8 @@ export function classifierGuidance(classifier: LogitsLike, options: ClassifierGu
   if (typeof target !== 'number' && !(typeof target === 'object' && 'length' in target))
     throw unexpected('classifierGuidance', 'target, a class or one for each sample', target)
   const logits = logitsOf(classifier)
-  return logDensityGuidance((x, timesteps) => logProbability(logits(x, timesteps), target), scale)
+  const density: Logits = (x, timesteps) => logProbability(logits(x, timesteps), target)
+  return logDensityGuidance(replayable(density, logits), scale)
 }
 
 /**

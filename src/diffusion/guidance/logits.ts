@@ -5,9 +5,10 @@ import type { Classifier } from '../../nn/index.ts'
 import { refuseUnknown } from '../../refuse.ts'
 import { Tensor } from '../../tensor/index.ts'
 import { checkNetwork, noTensor } from '../process/denoiser.ts'
+import { replayable, type Replayable } from '../process/replayable.ts'
 
 /** A classifier of noisy images x [N, C, H, W], told the same timesteps as the network: logits [N, K]. */
-export type Logits = (x: Tensor, timesteps: readonly number[]) => Tensor
+export type Logits = ((x: Tensor, timesteps: readonly number[]) => Tensor) & Replayable
 
 /** A classifier itself, or the function that gives its logits. */
 export type LogitsLike = Logits | { forward(x: Tensor, timesteps: readonly number[]): Tensor }
@@ -17,9 +18,13 @@ export type LogitsLike = Logits | { forward(x: Tensor, timesteps: readonly numbe
  * @throws TweedieError 'option' for what is neither a function nor a classifier
  */
 export function logitsOf(classifier: LogitsLike): Logits {
-  if (typeof classifier === 'function') return (x, timesteps) => checkedLogits(classifier(x, timesteps), x.shape[0])
+  if (typeof classifier === 'function') {
+    const checked: Logits = (x, timesteps) => checkedLogits(classifier(x, timesteps), x.shape[0])
+    return replayable(checked, classifier)
+  }
   checkNetwork(classifier, 'classifier', 'What gives logits is a classifier, or a function of x and timesteps')
-  return (x, timesteps) => classifier.forward(x, timesteps)
+  const logits: Logits = (x, timesteps) => classifier.forward(x, timesteps)
+  return replayable(logits, classifier)
 }
 
 function checkedLogits(logits: unknown, n: number): Tensor {
@@ -48,7 +53,10 @@ export function classifierLogits(classifier: Classifier, options: ClassifierLogi
   checkNetwork(classifier, 'classifier', 'classifierLogits takes a classifier')
   if (extractor) checkNetwork(extractor, 'classifier', 'An extractor is a classifier')
   const inputs = ({ config }: Classifier) => (config.numClasses !== null && y ? { y } : {})
-  if (!extractor) return (x, timesteps) => classifier.forward(x, timesteps, inputs(classifier))
+  if (!extractor) {
+    const alone: Logits = (x, timesteps) => classifier.forward(x, timesteps, inputs(classifier))
+    return replayable(alone, classifier)
+  }
   const features = featureShape(extractor)
   const [channels, side] = [classifier.config.inChannels, classifier.config.imageSize]
   if (channels !== features.channels || side !== features.side) {
@@ -58,8 +66,9 @@ export function classifierLogits(classifier: Classifier, options: ClassifierLogi
         `${features.channels}x${features.side}x${features.side}: use the extractor it was trained on.`,
     )
   }
-  return (x, timesteps) =>
+  const both: Logits = (x, timesteps) =>
     classifier.forward(extractor.features(x, timesteps, inputs(extractor)), timesteps, inputs(classifier))
+  return replayable(both, classifier, extractor)
 }
 
 /** Shape of {@link Classifier.features} for one image of the classifier's own size: [channels, side, side]. */

@@ -19,7 +19,8 @@ import {
 } from '../../tensor/index.ts'
 import { purposes } from '../../tensor/purposes.ts'
 import { logDensityGuidance, type Guidance } from './guidance.ts'
-import { logitsOf, type LogitsLike } from './logits.ts'
+import { replayable } from '../process/replayable.ts'
+import { logitsOf, type Logits, type LogitsLike } from './logits.ts'
 
 /** What random choices for the samples of a batch are drawn by. */
 export interface SampleStream {
@@ -81,7 +82,7 @@ export function tiltedGuidance(classifier: LogitsLike, options: TiltedGuidanceOp
     )
   }
   const logTau = shared ? [rows.flat().map(Math.log)] : rows.map((row) => row.map(Math.log))
-  return logDensityGuidance((x, timesteps) => {
+  const density: Logits = (x, timesteps) => {
     const z = logits(x, timesteps)
     const [n, levels] = z.shape
     if ((!shared && logTau.length !== n) || logTau.some((row) => row.length !== levels)) {
@@ -96,5 +97,6 @@ export function tiltedGuidance(classifier: LogitsLike, options: TiltedGuidanceOp
     // whatever is taken out.
     const peak = stopGradient(max(terms, { axes: [1], keepDims: true }))
     return add(log(sum(exp(sub(terms, peak)), { axes: [1], keepDims: true })), peak)
-  }, scale)
+  }
+  return logDensityGuidance(replayable(density, logits), scale)
 }

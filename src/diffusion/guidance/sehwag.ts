@@ -3,16 +3,15 @@ import type { Classifier } from '../../nn/index.ts'
 import { refuseUnknown } from '../../refuse.ts'
 import { add, div, expression, f, linear, map, mean, mul, square, sum, type Tensor } from '../../tensor/index.ts'
 import { logDensityGuidance, logProbability, peakNormalized, type Guidance } from './guidance.ts'
-import { logitsOf, type LogitsLike } from './logits.ts'
+import { replayable, type Replayable, type Timesteps } from '../process/replayable.ts'
+import { logitsOf, type Logits, type LogitsLike } from './logits.ts'
 
 /** Features [N, D] of noisy images x [N, C, H, W]. */
-export type Embedding = (x: Tensor, timesteps: readonly number[]) => Tensor
+export type Embedding = ((x: Tensor, timesteps: readonly number[]) => Tensor) & Replayable
 
 /** The spatial mean of an ADM classifier's middle-block output. */
-export const pooledFeatures =
-  (classifier: Classifier): Embedding =>
-  (x, timesteps) =>
-    mean(classifier.features(x, timesteps), { axes: [2, 3] })
+export const pooledFeatures = (classifier: Classifier): Embedding =>
+  replayable((x: Tensor, timesteps: Timesteps) => mean(classifier.features(x, timesteps), { axes: [2, 3] }), classifier)
 
 /** Options of {@link sehwagGuidance}. */
 export interface SehwagOptions {
@@ -79,7 +78,7 @@ export function sehwagGuidance(options: SehwagOptions): Guidance {
       `Without the class y of each sample there is one mean, [1, D], found [${means.shape.join(', ')}].`,
     )
   // Its own class is what a sample leaves.
-  const low = logDensityGuidance((x, timesteps) => {
+  const lowDensity: Logits = (x, timesteps) => {
     const features = embedding(x, timesteps)
     if (features.shape[1] !== means.shape[1])
       throw new TweedieError(
@@ -89,20 +88,22 @@ export function sehwagGuidance(options: SehwagOptions): Guidance {
       )
     const near = div(linear(directions(features), directions(means)), temperature)
     return y === undefined ? near : logProbability(near, y)
-  }, -1)
-  const realistic = logDensityGuidance((x, timesteps) => {
+  }
+  const low = logDensityGuidance(replayable(lowDensity, embedding), -1)
+  const realDensity: Logits = (x, timesteps) => {
     const logits = discriminator(x, timesteps)
     if (logits.shape[1] < 2)
       throw new TweedieError('option', 'The discriminator has one class; it needs two, real and synthetic.')
     return logProbability(logits, real)
-  }, 1)
+  }
+  const realistic = logDensityGuidance(replayable(realDensity, discriminator), 1)
   const both = (x: Tensor, timesteps: readonly number[]): Tensor =>
     x.device.scope(() => {
       const term = (guidance: Guidance, weight: number): Tensor =>
         mul(peakNormalized(x.device.scope(() => guidance(x, timesteps))), weight)
       return add(term(low, alpha), term(realistic, beta))
     })
-  return Object.assign(both, { normalized: true })
+  return Object.assign(replayable(both, low, realistic), { normalized: true })
 }
 
 // x / |x|, and 0 for a row of zeros.

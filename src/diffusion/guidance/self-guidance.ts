@@ -1,11 +1,12 @@
 import { TweedieError } from '../../errors.ts'
 import { refuseOther, refuseUnknown } from '../../refuse.ts'
-import { add, div, grad, mul, noGrad, stopGradient, type Tensor } from '../../tensor/index.ts'
+import { add, div, grad, mul, noGrad, stopGradient, type Live, type Tensor } from '../../tensor/index.ts'
 import { checkDistance, l2, measured, type Distance } from './distance.ts'
 import { denoiserOf, givenTensor, type Denoiser, type DenoiserLike } from '../process/denoiser.ts'
 import type { GaussianDiffusion } from '../process/gaussian-diffusion.ts'
 import { peakNormalized } from './guidance.ts'
 import type { NoiseSource } from '../process/noise.ts'
+import { handedOn } from '../process/replayable.ts'
 
 /** Options of self-guided minority sampling; sg-minority's names stand in brackets. */
 export interface SelfGuidanceOptions {
@@ -138,7 +139,7 @@ function metricOf(
   diffusion: GaussianDiffusion,
   denoiser: Denoiser,
   x: Tensor,
-  t: number,
+  t: Live<number>,
   noise: Pick<NoiseSource, 'renoise'>,
   options: SelfGuidance,
 ): { out: Tensor; metric: Tensor } {
@@ -152,7 +153,7 @@ function metricOf(
   const noised = options.through === 'first' ? stopGradient(xStart) : xStart
   const distances = Array.from({ length: options.draws }, (_, k) =>
     device.scope(() => {
-      const xs = diffusion.qSample(noised, s, givenTensor('noise.renoise', noise.renoise(t, k), x.shape))
+      const xs = diffusion.qSample(noised, s, givenTensor('noise.renoise', noise.renoise(handedOn(t), k), x.shape))
       return measured(options.distance, shown, diffusion.predXStart(diffusion.run(denoiser, xs, s), xs, s, estimate))
     }),
   )
@@ -177,7 +178,7 @@ export function selfGuidedPass(
   diffusion: GaussianDiffusion,
   denoiser: Denoiser,
   x: Tensor,
-  t: number,
+  t: Live<number>,
   noise: NoiseSource,
   options: SelfGuidance,
 ): SelfGuidedPass {

@@ -4,15 +4,16 @@
  */
 import { named, TweedieError } from '../../errors.ts'
 import { Tensor, type Shape } from '../../tensor/index.ts'
+import type { Replayable } from './replayable.ts'
 
 /**
  * The network as the process sees it: x [N, C, H, W] and what it is to be told of the time, one number a sample; `y`,
  * one class a sample, where labels are given.
  */
-export type Denoiser = (x: Tensor, timesteps: readonly number[], y?: readonly number[]) => Tensor
+export type Denoiser = ((x: Tensor, timesteps: readonly number[], y?: readonly number[]) => Tensor) & Replayable
 
 /** A network that gives as many images as it takes: `UNet` is one. */
-export interface DenoisingModel {
+export interface DenoisingModel extends Replayable {
   forward(x: Tensor, timesteps: readonly number[], inputs?: { readonly y?: ArrayLike<number> }): Tensor
 }
 

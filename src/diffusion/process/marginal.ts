@@ -13,9 +13,20 @@ import { TweedieError } from '../../errors.ts'
 import type { Checkpoint } from '../../io/checkpoint.ts'
 import { encodeSafetensors } from '../../io/index.ts'
 import { finiteValues } from '../../nn/load.ts'
-import { expression, f, map, matmul, reshape, upsampleNearest, type Device, type Tensor } from '../../tensor/index.ts'
+import {
+  expression,
+  f,
+  map,
+  matmul,
+  reshape,
+  upsampleNearest,
+  type Device,
+  type Live,
+  type Tensor,
+} from '../../tensor/index.ts'
 import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 import type { GeneratedNoise, NoiseSource } from './noise.ts'
+import { replayable } from './replayable.ts'
 
 /** Largest side of the averaged images. At log-SNR -3 a block of 16 pixels has a signal-to-noise ratio below 1. */
 const largestSide = 8
@@ -178,7 +189,11 @@ export function marginalStart(
         [sqrtAlphaBar[s], sqrtOneMinusAlphaBar[s]],
       )
     })
-  return { noise: { initial, step: (t) => noise.step(t), renoise: (t, k) => noise.renoise(t, k) }, skip }
+  const same = {
+    step: (t: Live<number>) => noise.step(t),
+    renoise: (t: Live<number>, k: number) => noise.renoise(t, k),
+  }
+  return { noise: replayable({ initial, ...same }, noise), skip }
 }
 
 const kind = 'marginal'

@@ -1,10 +1,20 @@
 import { checkAwaited, named, TweedieError } from '../../errors.ts'
 import { refuseOther, refuseUnknown } from '../../refuse.ts'
-import { randomNormal, reshape, slice, splitSeed, type Device, type Shape, type Tensor } from '../../tensor/index.ts'
+import {
+  randomNormal,
+  reshape,
+  slice,
+  splitSeed,
+  type Device,
+  type Live,
+  type Shape,
+  type Tensor,
+} from '../../tensor/index.ts'
 import { purposes, type Purpose } from '../../tensor/purposes.ts'
+import type { Replayable } from './replayable.ts'
 
 /** Draws of standard normal noise for one batch, each [N, C, H, W]. The caller owns what it gets. */
-export interface NoiseSource {
+export interface NoiseSource extends Replayable {
   /** x_T. */
   initial(): Tensor
   /** The noise of the step at respaced index `t`. */
@@ -34,6 +44,7 @@ export interface GeneratedNoiseOptions {
  * ```
  */
 export class GeneratedNoise implements NoiseSource {
+  readonly replayable = true
   readonly #seed: readonly [number, number]
   readonly #samples: Tensor<'u32'>
   readonly #shape: Shape
@@ -64,7 +75,7 @@ export class GeneratedNoise implements NoiseSource {
     this.#shape = shape
   }
 
-  #draw(purpose: Purpose, draw: number): Tensor {
+  #draw(purpose: Purpose, draw: Live<number>): Tensor {
     return randomNormal(this.#samples, { seed: this.#seed, draw, purpose, shape: this.#shape })
   }
 
@@ -72,13 +83,14 @@ export class GeneratedNoise implements NoiseSource {
     return this.#draw(this.#purposes.initial, 0)
   }
 
-  step(t: number): Tensor {
+  step(t: Live<number>): Tensor {
     return this.#draw(this.#purposes.step, t)
   }
 
-  renoise(t: number, k: number): Tensor {
+  renoise(t: Live<number>, k: number): Tensor {
     // 2^16 steps and as many draws before two counters meet.
-    return this.#draw(purposes.renoise, t + k * 2 ** 16)
+    const draw = (at: number): number => at + k * 2 ** 16
+    return this.#draw(purposes.renoise, typeof t === 'function' ? () => draw(t()) : draw(t))
   }
 
   /** What a start from the marginal draws of it: [N, dimension]. */

@@ -3,6 +3,7 @@ import { TweedieError } from '../../errors.ts'
 import type { UNet } from '../../nn/index.ts'
 import type { Tensor } from '../../tensor/index.ts'
 import { checkNetwork, type Denoiser } from './denoiser.ts'
+import { replayable, type Timesteps } from './replayable.ts'
 
 /**
  * What the second stage sees of samples in [-1, 1], of any shape: (x + 1) * 127.5 in float32, clamped to [0, 255] and
@@ -45,12 +46,12 @@ export function superResolutionDenoiser(model: UNet, lowRes: Tensor, y?: ArrayLi
       'shape',
       `The small pictures are [N, ${inChannels}, h, w], found [${lowRes.shape.join(', ')}].`,
     )
-  return (x, timesteps) => {
+  return replayable((x: Tensor, timesteps: Timesteps) => {
     if (x.shape[0] !== lowRes.shape[0])
       throw new TweedieError(
         'shape',
         `There are ${lowRes.shape[0]} small pictures for a batch of ${x.shape[0]} samples.`,
       )
     return model.forward(x, timesteps, { lowRes, ...(y ? { y } : {}) })
-  }
+  }, model)
 }

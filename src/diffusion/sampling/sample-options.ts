@@ -43,7 +43,9 @@ export interface SampleStep {
   readonly done: number
   /** Steps in all. */
   readonly total: number
-  /** The state after the step, [N, C, H, W]: the sampler's own tensor, overwritten by the next step. */
+  /**
+   * The state after the step, [N, C, H, W], until the next step begins: the sampler goes on from what it holds then.
+   */
   readonly x: Tensor
   /** The estimate of x_0 the step was made with, until the next step begins. */
   readonly predXStart: Tensor

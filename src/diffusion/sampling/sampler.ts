@@ -1,15 +1,15 @@
 /**
  * The sampling loops: ancestral (`p_sample_loop`), DDIM (`ddim_sample_loop`) and DDIM run backwards, each with any sum
  * of guidances, as async iterables. A step is enqueued whole and awaited whole: nothing is read back inside the loop,
- * and what is shown of a step is read only if asked for. An abort rejects at once; what the device computes by then
- * runs out.
+ * and what is shown of a step is read only if asked for; `walk.ts` says which steps are replayed. An abort rejects at
+ * once; what the device computes by then runs out.
  */
-import { orAborted } from '../../abort.ts'
 import { asksForAwait } from '../../errors.ts'
-import { mul, sqrt, square, sub, sum, Tensor, type Device } from '../../tensor/index.ts'
+import { mul, sqrt, square, sub, sum, Tensor, type Device, type Live } from '../../tensor/index.ts'
 import { denoiserOf, givenTensor, type DenoiserLike } from '../process/denoiser.ts'
-import type { GaussianDiffusion } from '../process/gaussian-diffusion.ts'
+import { GaussianDiffusion } from '../process/gaussian-diffusion.ts'
 import type { NoiseSource } from '../process/noise.ts'
+import { handedOn, isReplayable } from '../process/replayable.ts'
 import {
   checkDiffusion,
   checkInvertOptions,
@@ -23,6 +23,7 @@ import {
 } from './sample-options.ts'
 import { samplers, type SamplerInput, type SamplerOutput } from './samplers.ts'
 import { isGuided, selfGuidance, selfGuidedPass } from '../guidance/self-guidance.ts'
+import { walk } from './walk.ts'
 
 /**
  * Draws samples with `model`, a U-Net or a function `(x, timesteps) => …` in its place: by ancestral sampling
@@ -50,7 +51,15 @@ export async function* sampleLoop(
   const { device, state } = start(noise, boost)
   const total = diffusion.steps - skip
   const indices = Array.from({ length: total }, (_, i) => total - 1 - i)
-  yield* walk(device, state, indices, (t) => oneStep(diffusion, model, state, t, options), signal)
+  yield* walk({
+    device,
+    state,
+    indices,
+    step: (t, guided) => stepFrom(diffusion, model, state, t, options, guided),
+    guided: guidedIn(diffusion, options),
+    replayable: mayReplay(diffusion, model, options),
+    signal,
+  })
 }
 
 /**
@@ -85,40 +94,6 @@ async function toEnd(diffusion: GaussianDiffusion, model: DenoiserLike, options:
   }
 }
 
-/**
- * Takes one step after another at the respaced `indices`, each from `state`, which it overwrites and in the end frees.
- * The step's estimate lives until the next step begins.
- */
-async function* walk(
-  device: Device,
-  state: Tensor,
-  indices: readonly number[],
-  step: (t: number) => OneStep,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<SampleStep, void, void> {
-  try {
-    for (const [i, t] of indices.entries()) {
-      const shown = device.scope(() => {
-        const { next, ...rest } = step(t)
-        // Copied into the state's own memory, so that every step finds the pool as the one before it did.
-        state.assign(next)
-        return rest
-      })
-      for (const tensor of Object.values(shown)) device.keep(tensor)
-      try {
-        // A step, or the compilation before the first, can take minutes on a software adapter.
-        await orAborted(device.flush(), signal)
-        yield { t, done: i + 1, total: indices.length, x: state, ...shown }
-      } finally {
-        for (const tensor of Object.values(shown)) tensor.dispose()
-      }
-      signal?.throwIfAborted()
-    }
-  } finally {
-    state.dispose()
-  }
-}
-
 /** boost * x_T, in memory that the loop overwrites. */
 function start(noise: NoiseSource, boost: number): { device: Device; state: Tensor } {
   const xT = noise.initial()
@@ -148,14 +123,41 @@ export function oneStep(
   options: SampleOptions,
 ): OneStep {
   checkSampleOptions(options, diffusion)
+  return stepFrom(diffusion, model, x, t, options, guidedIn(diffusion, options)(t))
+}
+
+/** Which steps self-guidance leads. */
+function guidedIn(diffusion: GaussianDiffusion, options: SampleOptions): (t: number) => boolean {
+  const guide = options.selfGuidance && selfGuidance(options.selfGuidance)
+  return (t) => guide !== undefined && isGuided(guide, t, diffusion.steps)
+}
+
+/** Whether all that a step calls says that it may be recorded; a process of another class may do what it will. */
+const mayReplay = (
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  { noise, guidances = [], selfGuidance: guide, denoisedFn }: Partial<SampleOptions>,
+): boolean =>
+  diffusion.constructor === GaussianDiffusion &&
+  denoisedFn === undefined &&
+  [model, ...guidances, ...(noise ? [noise] : []), ...(guide?.distance ? [guide.distance] : [])].every(isReplayable)
+
+/** {@link oneStep} of checked options, `guided` by itself or not; a live `t` goes to what is replayable alone. */
+function stepFrom(
+  diffusion: GaussianDiffusion,
+  model: DenoiserLike,
+  x: Tensor,
+  t: Live<number>,
+  options: SampleOptions,
+  guided: boolean,
+): OneStep {
   const { noise, method = 'ancestral', eta = 0, guidances = [] } = options
   const denoiser = denoiserOf(model, options.y)
   const guide = options.selfGuidance && selfGuidance(options.selfGuidance)
-  const stepNoise = givenTensor('noise.step', noise.step(t), x.shape)
-  const self =
-    guide && isGuided(guide, t, diffusion.steps) ? selfGuidedPass(diffusion, denoiser, x, t, noise, guide) : null
+  const stepNoise = givenTensor('noise.step', noise.step(handedOn(t)), x.shape)
+  const self = guide && guided ? selfGuidedPass(diffusion, denoiser, x, t, noise, guide) : null
   const out = self?.out ?? diffusion.run(denoiser, x, t)
-  const timesteps = diffusion.timesteps(t, x.shape[0])
+  const timesteps = handedOn(diffusion.timesteps(t, x.shape[0]))
   const input: SamplerInput = {
     diffusion,
     x,
@@ -170,12 +172,12 @@ export function oneStep(
     self: self && { gradient: self.gradient, fixed: guide?.scale === 'fixed' },
   }
   const made = samplers[method](input)
-  const guided = self !== null || guidances.length > 0
+  const led = self !== null || guidances.length > 0
   return {
     ...made,
     ...(self && { metric: self.metric }),
     ...(options.pushes &&
-      guided && { push: pushOf(made.next, samplers[method]({ ...input, gradients: [], self: null }).next) }),
+      led && { push: pushOf(made.next, samplers[method]({ ...input, gradients: [], self: null }).next) }),
   }
 }
 
@@ -199,14 +201,16 @@ export async function* ddimInvert(
   signal?.throwIfAborted()
   const state = device.keep(mul(x0, 1))
   const indices = Array.from({ length: diffusion.steps }, (_, t) => t)
-  yield* walk(
+  yield* walk({
     device,
     state,
     indices,
-    (t) => {
+    step: (t) => {
       const predXStart = diffusion.predXStart(diffusion.run(model, state, t, y), state, t, options)
       return { next: diffusion.ddimReverseSample(predXStart, state, t), predXStart }
     },
+    guided: () => false,
+    replayable: mayReplay(diffusion, model, options),
     signal,
-  )
+  })
 }

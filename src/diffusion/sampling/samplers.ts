@@ -2,15 +2,15 @@
  * The samplers, a function each: from what the model said of x_t to x_{t-1}. A sampler decides what the terms that lead
  * a sample do to it; it runs no network and draws no noise, so the order of both is the same for all.
  */
-import { add, div, mul, type Tensor } from '../../tensor/index.ts'
+import { add, expression, f, map, mul, now, type Live, type Tensor } from '../../tensor/index.ts'
 import type { GaussianDiffusion, MeanVariance } from '../process/gaussian-diffusion.ts'
 
 /** What a sampler makes its step from. */
 export interface SamplerInput {
   readonly diffusion: GaussianDiffusion
-  /** The state [N, C, H, W] at respaced index `t`. */
+  /** The state [N, C, H, W] at respaced index `t`, of a recorded step the function that gives it. */
   readonly x: Tensor
-  readonly t: number
+  readonly t: Live<number>
   /** What the model makes of it. */
   readonly p: MeanVariance
   /**
@@ -41,6 +41,8 @@ export function ancestral({ diffusion, t, p, gradients, self, noise }: SamplerIn
   return { next: diffusion.pSample(mean, p.logVariance, t, noise), predXStart: p.predXStart }
 }
 
+const quotient = expression(1, 1, ([x], [divisor]) => f.div(x, divisor))
+
 /**
  * DDIM (`ddim_sample` with `condition_score`): the terms are added to the score, and with it they move
  * the estimate of x_0.
@@ -51,8 +53,9 @@ export function ancestral({ diffusion, t, p, gradients, self, noise }: SamplerIn
  * of the cosine schedule, where a classifier's gradient vanishes.
  */
 export function ddim({ diffusion, x, t, p, gradients, self, noise, eta }: SamplerInput): SamplerOutput {
-  const beta = diffusion.process.tables.betas[t]
-  const asScore = (shift: Tensor): Tensor => div(shift, beta / Math.sqrt(1 - beta))
+  const { betas } = diffusion.process.tables
+  const divisor = (): number[] => [betas[now(t)] / Math.sqrt(1 - betas[now(t)])]
+  const asScore = (shift: Tensor): Tensor => map(quotient, [shift], divisor)
   const scores = gradients.map(({ gradient, normalized }) =>
     normalized ? asScore(mul(p.variance, gradient)) : gradient,
   )

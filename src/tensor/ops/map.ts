@@ -94,20 +94,21 @@ function checkNumber(user: string, value: number): void {
 
 const fill = expression(0, 1, (_, [value]) => value)
 
-function filled(user: string, device: Device, shape: Shape, value: number): Tensor {
+function filled(user: string, device: Device, shape: Shape, value: Live<number>): Tensor {
   if (typeof device?.runOp !== 'function')
     throw unexpected(user, 'a device', device, `${user}(device, shape${user === 'full' ? ', value' : ''})`)
-  checkNumber(user, value)
+  checkNumber(user, now(value))
+  const scalars = typeof value === 'function' ? () => [value()] : [value]
   return device.runOp(
     mapOp,
-    { expression: fill, scalars: [value], dtype: 'f32', shape: checkShape(user, shape) },
+    { expression: fill, scalars, dtype: 'f32', shape: checkShape(user, shape) },
     [],
     user,
   )[0] as Tensor
 }
 
-/** A tensor in which every element is `value`. */
-export const full = (device: Device, shape: Shape, value: number): Tensor => filled('full', device, shape, value)
+/** A tensor in which every element is `value`, or what a function gives, as the numbers of {@link map}. */
+export const full = (device: Device, shape: Shape, value: Live<number>): Tensor => filled('full', device, shape, value)
 
 /** A tensor of zeros. */
 export const zeros = (device: Device, shape: Shape): Tensor => filled('zeros', device, shape, 0)

@@ -238,7 +238,8 @@ export class WebGPUBackend implements Backend, GPUSharing {
       bytes: size,
     })
     try {
-      await this.#queue.drain(since)
+      const compiling = this.#queue.drain(since)
+      if (compiling) await compiling
       const waited = this.#budget.wait()
       const unmapped = await this.waitFor(staging.mapAsync(mapRead), this.#nudge).catch((cause: unknown) => ({
         cause,
@@ -431,7 +432,9 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#failures.check()
     this.#refuseInRecord('flush')
     const since = this.#failures.count
-    await this.#queue.drain(since)
+    // At once where that can be: what the caller enqueues next is not waited for.
+    const compiling = this.#queue.drain(since)
+    if (compiling) await compiling
     const waited = this.#budget.wait()
     // It rejects where the device was lost, of which `lost` tells more.
     await this.waitFor(this.gpuDevice.queue.onSubmittedWorkDone(), this.#nudge).catch(() => {})

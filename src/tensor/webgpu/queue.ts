@@ -155,12 +155,21 @@ export class CommandQueue {
     if (this.#closed.length > 0) this.#budget.stall()
   }
 
-  /** Submits everything enqueued before this call, waiting for pipelines if need be. */
-  async drain(since: number): Promise<void> {
+  /**
+   * Submits everything enqueued before this call: at once, or, where kernels are still being compiled, when the promise
+   * resolves that it returns then.
+   */
+  drain(since: number): Promise<void> | null {
     this.#close()
     const last = this.#closed.at(-1)
     this.#submitReady()
-    while (last && this.#closed.includes(last)) {
+    if (last && this.#closed.includes(last)) return this.#drainTo(last, since)
+    this.#failures.check(since)
+    return null
+  }
+
+  async #drainTo(last: Batch, since: number): Promise<void> {
+    while (this.#closed.includes(last)) {
       await this.#waitFor(Promise.all(unready(this.#closed[0]).map((p) => p.ready)))
       this.#failures.check(since)
       this.#submitReady()
