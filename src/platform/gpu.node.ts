@@ -8,10 +8,10 @@
  * - While such a promise is pending it polls with `setImmediate`, so the JavaScript thread burns a whole core, which a
  *   software adapter needs itself. {@link waitFor} sleeps between the polls.
  */
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { messageOf, TweedieError } from '../errors.ts'
 import { nearestName } from '../suggest.ts'
-import { listAdapters as hostAdapters, submissionMs as hostMs } from './gpu.ts'
+import { gpuHost as hostName, listAdapters as hostAdapters, submissionMs as hostMs } from './gpu.ts'
 
 interface Dawn {
   create(options: string[]): GPU
@@ -184,4 +184,18 @@ async function loadDawn(): Promise<Dawn> {
     if (!(name in globalThis)) Object.defineProperty(globalThis, name, { value, writable: true, configurable: true })
   }
   return dawn
+}
+
+/** Which program gives WebGPU here, and its options: the host's own, or the package `webgpu` by its version. */
+export function gpuHost(): string {
+  if (hostGPU() && !registry[registryKey]) return hostName()
+  let version = ''
+  try {
+    version = (
+      JSON.parse(readFileSync(new URL('package.json', import.meta.resolve('webgpu')), 'utf8')) as { version: string }
+    ).version
+  } catch {
+    // Bundled, or under another name.
+  }
+  return ['webgpu', version, ...dawnOptions().sort()].join(' ')
 }

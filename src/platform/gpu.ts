@@ -59,3 +59,9 @@ export const submissionMs = (): number => 12
 
 /** How the backend waits. */
 export type WaitFor = typeof waitFor
+
+/** Which program gives WebGPU here, to what of its version changes how fast kernels are: `Chrome/150`. */
+export const gpuHost = (): string => {
+  const { userAgent = '' } = (globalThis.navigator as Navigator | undefined) ?? {}
+  return /\b(Edg|Chrome|Firefox|Version|Deno|Electron)\/\d+/.exec(userAgent)?.[0] ?? userAgent
+}

@@ -4,7 +4,16 @@
  * the `node` condition.
  */
 export { readCache, writeCache } from './cache.ts'
-export { listAdapters, mayHaveGPU, noAdapterHint, requestGPU, submissionMs, waitFor, type WaitFor } from './gpu.ts'
+export {
+  gpuHost,
+  listAdapters,
+  mayHaveGPU,
+  noAdapterHint,
+  requestGPU,
+  submissionMs,
+  waitFor,
+  type WaitFor,
+} from './gpu.ts'
 export { cores, freeMemory, memoryBudget } from './machine.ts'
 export { onPageHide } from './page.ts'
 export { hasWorkers, startWorker, type WorkerHandle } from './workers.ts'

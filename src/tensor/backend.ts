@@ -1,6 +1,7 @@
 import type { DType } from './dtype.ts'
 import type { Live } from './live.ts'
 import type { Shape } from './shape.ts'
+import type { Winner } from './webgpu/remembered.ts'
 
 /** A piece of a backend's memory. `version` grows with every write, so that an overwritten value can be told. */
 export interface Storage {
@@ -47,6 +48,24 @@ export interface TuneOptions {
   readonly signal?: AbortSignal
   /** Called after each shape: how many are measured, and how many there are. */
   readonly onProgress?: (done: number, total: number) => void
+}
+
+/** A kernel that computed something else than it should. */
+export interface Fault {
+  /** The op, and the variant of its kernel where there are several: `conv2d 3x3 (tile 64x64)`. */
+  readonly kernel: string
+  /** The run in which it showed: 1, with other inputs 2, with the first ones again 3. */
+  readonly run: 1 | 2 | 3
+  /** Largest difference from the CPU backend, in parts of the largest value; of a third run from the first. */
+  readonly error: number
+}
+
+/** What `verifyDevice` found. */
+export interface Verdict {
+  /** How many kernels and variants were run. */
+  readonly kernels: number
+  /** Empty where the device can be trusted. */
+  readonly faults: readonly Fault[]
 }
 
 /** What a job needs of a device; `memoryOf(config)` in `nn` makes one. */
@@ -111,6 +130,8 @@ export interface Backend {
   readonly choices?: Map<string, string>
   /** Absent on the CPU. */
   readonly gpu?: GPUSharing
+  /** What of that was measured, here or in an earlier run. */
+  readonly winners?: ReadonlyMap<string, Winner>
   /** `reason` names the op and shapes in the error if memory runs out. */
   allocate(bytes: number, reason: () => string): Storage
   free(storage: Storage): void

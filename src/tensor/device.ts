@@ -8,6 +8,7 @@ import { Program } from './program.ts'
 import { requestBackend, type DeviceRequest } from './request.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
+import type { Winners } from './webgpu/remembered.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
 import { arrayOf, flatten, type Values } from './values.ts'
 
@@ -289,8 +290,8 @@ export class Device {
 
   /**
    * Finds the fastest kernels for the ops that `work` runs, by measuring on this device, and remembers them for this
-   * adapter (in the user's cache folder, in a browser in localStorage). Results change in their last bits at most. A
-   * backend without a choice does nothing.
+   * adapter and its driver (in the user's cache folder, in a browser in localStorage). It takes seconds for a network,
+   * minutes on a software adapter. Results change in their last bits at most. A backend without a choice does nothing.
    *
    * ```ts
    * await device.tune(() => model.forward(x, timesteps))
@@ -369,6 +370,15 @@ export class Device {
       },
       last!.result,
     )
+  }
+
+  /**
+   * What {@link tune} found on this adapter, now or in an earlier run, to be kept as JSON: the fastest kernel of each
+   * choice and a hash of the text of all that were measured, by which it is known to hold. From what users send comes
+   * what an adapter of their kind takes unmeasured (`src/tensor/webgpu/shipped-winners.ts`).
+   */
+  get winners(): Winners {
+    return Object.fromEntries(this.backend.winners ?? [])
   }
 
   /** Resolves when everything enqueued so far has been computed; rejects with the first error since the last wait. */

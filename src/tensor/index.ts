@@ -7,10 +7,12 @@ export type {
   Backend,
   BackendStats,
   DeviceNeed,
+  Fault,
   Recording,
   Spec,
   Storage,
   TuneOptions,
+  Verdict,
   View,
 } from './backend.ts'
 export {
@@ -31,6 +33,7 @@ export type { Shape } from './shape.ts'
 export { Tensor, type AnyTensor } from './tensor.ts'
 export { listAdapters } from './webgpu/adapter.ts'
 export type { Capabilities } from './webgpu/launch.ts'
+export type { Winner, Winners } from './webgpu/remembered.ts'
 export * from './ops/arithmetic.ts'
 export { concat, pad, permute, slice, split } from './ops/copy.ts'
 export { conv2d, type ConvOptions } from './ops/conv2d.ts'
@@ -48,4 +51,5 @@ export { randomBits, randomNormal, type RandomParams } from './ops/random.ts'
 export { resizeBilinear, upsampleNearest } from './ops/resize.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
 export type { Values } from './values.ts'
+export { verifyDevice, type VerifyOptions } from './verify.ts'
 export { hostRandomBits, hostRandomNormal, hostRandomUniform, splitSeed, type RandomStream } from './philox.ts'

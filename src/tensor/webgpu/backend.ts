@@ -25,6 +25,7 @@ import { BufferPool, type GPUStorage } from './buffers.ts'
 import { Program } from './program.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
 import { Arena, Recorder, viewOf } from './record.ts'
+import { hashText, type Winner, type Winners } from './remembered.ts'
 import { tuneKernels } from './tuner.ts'
 
 /**
@@ -55,6 +56,13 @@ export class WebGPUBackend implements Backend, GPUSharing {
   readonly capabilities: Capabilities
   /** Kernel variants by shape that measurement found fastest; see `tuner.ts`. */
   readonly choices = new Map<string, string>()
+  /** What measurement found, to be remembered and told; `choices` may say otherwise. */
+  readonly winners = new Map<string, Winner>()
+  /** Of these, what was not used yet. */
+  readonly #recalled = new Map<string, Winner>()
+  readonly #texts = new Map<string, string>()
+  /** Under which name measurements are remembered. */
+  readonly identity: string
   /** Told of every choice that is asked for; the tuner listens. */
   onChoice: ((choice: Choice) => void) | null = null
 
@@ -82,7 +90,9 @@ export class WebGPUBackend implements Backend, GPUSharing {
     capabilities: Capabilities,
     owned: boolean,
     waitFor: WaitFor,
+    identity = '',
   ) {
+    this.identity = identity
     this.gpuDevice = gpuDevice
     this.#adapter = adapter
     this.capabilities = capabilities
@@ -278,9 +288,11 @@ export class WebGPUBackend implements Backend, GPUSharing {
         temporaries.push(storage)
         return { storage }
       },
-      choose: (key, candidates, fallback) => {
-        this.onChoice?.({ key, candidates, inputs, outputs, again: (from, to) => this.run(op, params, from, to, user) })
-        return this.#choose(key, candidates, fallback)
+      choose: (key, candidates, fallback, kernelOf) => {
+        const again: Choice['again'] = (from, to) => this.run(op, params, from, to, user)
+        const text = (): string => this.#textOf(candidates, kernelOf)
+        this.onChoice?.({ key, candidates, fallback, text, inputs, outputs, again })
+        return this.#choose(key, candidates, fallback, kernelOf)
       },
       now: (value) => {
         live ||= typeof value === 'function'
@@ -300,9 +312,38 @@ export class WebGPUBackend implements Backend, GPUSharing {
     }
   }
 
-  #choose(key: string, candidates: readonly string[], fallback: string): string {
+  readonly #choose: Encoder['choose'] = (key, candidates, fallback, kernelOf) => {
     const chosen = this.choices.get(key)
-    return chosen !== undefined && candidates.includes(chosen) ? chosen : fallback
+    if (chosen === undefined || !candidates.includes(chosen)) return fallback
+    const told = this.#recalled.get(key)
+    if (told === undefined) return chosen
+    // What an earlier run measured is looked at when it is first used.
+    this.#recalled.delete(key)
+    if (told.variant !== chosen || told.text === this.#textOf(candidates, kernelOf)) return chosen
+    this.choices.delete(key)
+    this.winners.delete(key)
+    return fallback
+  }
+
+  /** A hash of the WGSL of candidates; many choices have the same ones, and a kernel's key stands for its text. */
+  #textOf(candidates: readonly string[], kernelOf: (variant: string) => Pick<Dispatch, 'key' | 'code'>): string {
+    return hashText(
+      candidates.map((name) => {
+        const { key, code } = kernelOf(name)
+        const known = this.#texts.get(key) ?? hashText([code()])
+        this.#texts.set(key, known)
+        return `${name} ${known}`
+      }),
+    )
+  }
+
+  /** Takes what was measured before, here or by others; each holds while the text of its candidates is the same. */
+  recall(winners: Winners): void {
+    for (const [key, winner] of Object.entries(winners)) {
+      this.choices.set(key, winner.variant)
+      this.winners.set(key, winner)
+      this.#recalled.set(key, winner)
+    }
   }
 
   #dispatch(dispatch: Dispatch, name: () => string): void {
@@ -370,7 +411,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
   }
 
   tune(work: () => void, options: TuneOptions): Promise<void> {
-    return tuneKernels(this, this.#adapter, work, options)
+    return tuneKernels(this, this.identity, work, options)
   }
 
   record(f: () => void): Recording {
@@ -397,7 +438,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
         capabilities,
         queue: this.#queue,
         failures: this.#failures,
-        choose: (key, candidates, fallback) => this.#choose(key, candidates, fallback),
+        choose: this.#choose,
         layout: (reads, writes) => this.#pipelines.layout(reads, writes).bindGroup,
         letGo: (pinned) => {
           this.#programs.delete(program)

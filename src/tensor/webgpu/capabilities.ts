@@ -3,6 +3,7 @@ import { TweedieError } from '../../errors.ts'
 import { refuseUnknown } from '../../refuse.ts'
 import type { AdapterInfo } from './adapter.ts'
 import type { Capabilities } from './launch.ts'
+import { quirks } from './quirks.ts'
 
 /** Asked for where the adapter has them; no kernel is without a twin that does with none. */
 const optionalFeatures = ['subgroups', 'subgroup-size-control', 'shader-f16', 'timestamp-query'] as const
@@ -22,12 +23,13 @@ export function wantedOf({ features, limits }: GPUAdapter): {
 /** What the device has, or the less that `claimed` leaves of it. */
 export function capabilitiesOf(
   { features, limits }: Pick<GPUDevice, 'features' | 'limits'>,
-  { subgroupMinSize, subgroupMaxSize }: AdapterInfo,
+  info: AdapterInfo,
   software: boolean,
   claimed: Partial<Capabilities> = {},
 ): Capabilities {
+  const { subgroupMinSize, subgroupMaxSize } = info
   const fixed = features.has('subgroups') && subgroupMinSize === subgroupMaxSize
-  const has: Capabilities = {
+  const granted: Capabilities = {
     subgroupSize: fixed ? (subgroupMinSize ?? 0) : 0,
     software,
     maxGrid: limits.maxComputeWorkgroupsPerDimension,
@@ -36,6 +38,8 @@ export function capabilitiesOf(
     timestamps: features.has('timestamp-query'),
     subgroupSizeControl: features.has('subgroup-size-control'),
   }
+  const instead = quirks.filter((quirk) => quirk.of(info)).map((quirk) => quirk.instead)
+  const has: Capabilities = Object.assign(granted, ...instead)
   refuseUnknown('Device.request: capabilities', claimed, has)
   // An option that is undefined is as good as absent.
   const told = Object.entries(claimed).filter(([, value]) => value !== undefined)

@@ -55,8 +55,16 @@ export interface Encoder {
   temporary(bytes: number): Buffer
   /** A live value as it is now; a recorded program runs the launch that asked again, for its uniforms. */
   now<T>(live: Live<T>): T
-  /** The name of the kernel variant that measurement found fastest for `key`, `fallback` before it was measured. */
-  choose(key: string, candidates: readonly string[], fallback: string): string
+  /**
+   * The name of the kernel variant that measurement found fastest for `key`, `fallback` before it was measured.
+   * `kernelOf` gives a variant's kernel: a measurement holds as long as no text of a candidate changes.
+   */
+  choose(
+    key: string,
+    candidates: readonly string[],
+    fallback: string,
+    kernelOf: (variant: string) => Pick<Dispatch, 'key' | 'code'>,
+  ): string
 }
 
 /**
@@ -65,6 +73,10 @@ export interface Encoder {
 export interface Choice {
   readonly key: string
   readonly candidates: readonly string[]
+  /** What is taken while nothing has been measured. */
+  readonly fallback: string
+  /** A hash of the candidates' WGSL. */
+  readonly text: () => string
   readonly inputs: readonly View[]
   readonly outputs: readonly View[]
   readonly again: (inputs: readonly View[], outputs: readonly View[]) => void

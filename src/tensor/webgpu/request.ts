@@ -9,7 +9,8 @@ import type { GPURequest } from '../request.ts'
 import { describeAdapter, infoOf, type AdapterInfo } from './adapter.ts'
 import { WebGPUBackend } from './backend.ts'
 import { capabilitiesOf, wantedOf } from './capabilities.ts'
-import { recallChoices } from './tuner.ts'
+import { identityOf, recall } from './remembered.ts'
+import { shippedWinners } from './shipped-winners.ts'
 
 function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
   const largest = Math.min(adapter.maxBufferBytes, adapter.maxBindingBytes)
@@ -33,10 +34,7 @@ export async function requestWebGPU(
     const info: AdapterInfo = (gpuDevice.adapterInfo as AdapterInfo | undefined) ?? {}
     const adapter = describeAdapter(info, gpuDevice.limits)
     if (need) checkNeed(need, adapter)
-    const granted = capabilitiesOf(gpuDevice, info, adapter.software, capabilities)
-    const backend = new WebGPUBackend(gpuDevice, adapter, granted, false, waitFor)
-    await recallChoices(backend.choices, adapter)
-    return { backend, adapter }
+    return { backend: await backendOf(gpuDevice, info, adapter, capabilities, false), adapter }
   }
   const adapter = found ?? (await (await requestGPU()).requestAdapter({ powerPreference: 'high-performance' }))
   if (!adapter)
@@ -71,19 +69,28 @@ export async function requestWebGPU(
   }
   try {
     const granted = describeAdapter(info, device.limits)
-    const backend = new WebGPUBackend(
-      device,
-      granted,
-      capabilitiesOf(device, info, granted.software, capabilities),
-      true,
-      waitFor,
-    )
-    await recallChoices(backend.choices, granted)
-    return { backend, adapter: granted }
+    return { backend: await backendOf(device, info, granted, capabilities, true), adapter: granted }
   } catch (error) {
     device.destroy()
     throw error
   }
+}
+
+/** The backend, with what was measured for adapters of its kind and on this one. */
+async function backendOf(
+  gpuDevice: GPUDevice,
+  info: AdapterInfo,
+  adapter: AdapterDescription,
+  claimed: GPURequest['capabilities'],
+  owned: boolean,
+): Promise<WebGPUBackend> {
+  const capabilities = capabilitiesOf(gpuDevice, info, adapter.software, claimed)
+  // What is measured with less than the device has is another's.
+  const identity = identityOf(info, gpuDevice) + (claimed ? ` | ${JSON.stringify(capabilities)}` : '')
+  const backend = new WebGPUBackend(gpuDevice, adapter, capabilities, owned, waitFor, identity)
+  backend.recall(shippedWinners[`${adapter.vendor} ${adapter.architecture}`] ?? {})
+  backend.recall((await recall(identity)).winners)
+  return backend
 }
 
 const alignUp = (bytes: number): number => Math.ceil(bytes / 256) * 256

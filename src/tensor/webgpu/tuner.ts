@@ -1,53 +1,39 @@
-import { readCache, writeCache } from '#platform'
-import type { AdapterDescription, Backend, TuneOptions, View } from '../backend.ts'
+/**
+ * Which of several kernels is fastest depends on the adapter and the shape in ways nobody predicts (llama.cpp found one
+ * fixed tiling 20 % off on average and 2x off at worst), so it is measured: the ops of a piece of work are run with
+ * every candidate in turn, by the GPU's clock where there is one. Their inputs are random (zeros draw less power, and
+ * clocks rise), and weights come from memory, as in a network, for they rotate over more than a cache holds.
+ */
+import type { Backend, BackendStats, TuneOptions, View } from '../backend.ts'
 import { bytesOf } from '../op.ts'
+import type { RandomParams } from '../ops/random.ts'
+import { sizeOf } from '../shape.ts'
 import type { Choice } from './launch.ts'
-
-/** Goes up when a kernel changes, so that what was measured with the old one is forgotten. */
-const cacheName = 'kernels-1.json'
+import { remember, type Winner } from './remembered.ts'
+import { GPUTimer, type Timed } from './timer.ts'
 
 /** A backend with choices between kernels. */
-interface Tunable extends Pick<Backend, 'allocate' | 'free' | 'flush'> {
+export interface Tunable extends Timed, Pick<Backend, 'allocate' | 'free' | 'write' | 'run'> {
   readonly choices: Map<string, string>
+  readonly winners: Map<string, Winner>
+  readonly stats: Readonly<BackendStats>
   /** Told of every choice that is asked for. */
   onChoice: ((choice: Choice) => void) | null
 }
 
-type Remembered = { [adapter: string]: { [key: string]: string } }
+/** Samples of every candidate, then of the best third. */
+const [firstRounds, lastRounds] = [3, 9]
+/** A winner is this much faster than the usual kernel, or noise. */
+const margin = 0.97
+/** Weights rotate over more than the largest last-level caches of GPUs hold (50 MB on an H100). */
+const rotated = 64 * 2 ** 20
+/** At most so many copies: small weights stay in a cache in a network, too. */
+const maxCopies = 64
 
-const nameOf = ({ vendor, architecture, name }: AdapterDescription): string => [vendor, architecture, name].join(' | ')
-
-async function remembered(): Promise<Remembered> {
-  try {
-    const parsed: unknown = JSON.parse((await readCache(cacheName)) ?? '{}')
-    return parsed !== null && typeof parsed === 'object' ? (parsed as Remembered) : {}
-  } catch {
-    return {}
-  }
-}
-
-/** Puts what earlier runs found on this adapter into `choices`. */
-export async function recallChoices(choices: Map<string, string>, adapter: AdapterDescription): Promise<void> {
-  for (const [key, variant] of Object.entries((await remembered())[nameOf(adapter)] ?? {}))
-    if (typeof variant === 'string') choices.set(key, variant)
-}
-
-/** Rounds of measurement; the candidates take turns within each, so that a neighbour's load meets all of them. */
-const rounds = 5
-/** One measurement repeats the op until it takes about this long: WebGPU's own wait is 0.1 to 1 ms. */
-const targetMs = 4
-const maxRepeats = 32
-/** A candidate this many times slower than the fastest in the first round is out. */
-const hopeless = 3
-
-/**
- * Which of several kernels is fastest depends on the adapter and the shape in ways nobody predicts (llama.cpp found one
- * fixed tiling 20 % off on average and 2x off at worst), so it is measured: the ops of a piece of work are run with
- * every candidate in turn, on scratch tensors of the same shapes, and the fastest is remembered for the adapter.
- */
+/** Measures what `work` chooses between and has not been measured, and remembers it under `identity`. */
 export async function tuneKernels(
   backend: Tunable,
-  adapter: AdapterDescription,
+  identity: string,
   work: () => void,
   { signal, onProgress }: TuneOptions,
 ): Promise<void> {
@@ -62,63 +48,91 @@ export async function tuneKernels(
     backend.onChoice = null
   }
   await backend.flush()
+  const found: Record<string, Winner> = {}
   let done = 0
   onProgress?.(done, open.size)
   try {
+    using timer = new GPUTimer(backend)
     for (const choice of open.values()) {
-      backend.choices.set(choice.key, await fastest(backend, choice, signal))
-      onProgress?.(++done, open.size)
+      const winner = { variant: await fastest(backend, timer, choice, signal), text: choice.text() }
+      found[choice.key] = winner
+      backend.choices.set(choice.key, winner.variant)
+      backend.winners.set(choice.key, winner)
+      done++
+      onProgress?.(done, open.size)
     }
   } finally {
-    if (done > 0) {
-      const all = await remembered()
-      all[nameOf(adapter)] = { ...all[nameOf(adapter)], ...Object.fromEntries(backend.choices) }
-      await writeCache(cacheName, JSON.stringify(all))
-    }
+    if (done > 0) await remember(identity, { winners: found })
   }
 }
 
-async function fastest(
-  backend: Tunable,
-  { key, candidates, inputs, outputs, again }: Choice,
-  signal?: AbortSignal,
-): Promise<string> {
-  const scratch = (view: View): View => ({
-    shape: view.shape,
-    dtype: view.dtype,
-    storage: backend.allocate(bytesOf(view), () => `a scratch tensor for measuring ${key}`),
-  })
-  const from = inputs.map(scratch)
-  const to = outputs.map(scratch)
-  const times = new Map<string, number[]>(candidates.map((name) => [name, []]))
-  const measure = async (name: string, repeats: number): Promise<number> => {
-    signal?.throwIfAborted()
-    backend.choices.set(key, name)
-    const start = performance.now()
-    for (let i = 0; i < repeats; i++) again(from, to)
-    await backend.flush()
-    return (performance.now() - start) / repeats
+async function fastest(backend: Tunable, timer: GPUTimer, choice: Choice, signal?: AbortSignal): Promise<string> {
+  const { key, candidates, fallback, inputs, outputs, again } = choice
+  const made: View[] = []
+  const scratch = (view: View): View => {
+    const reason = (): string => `a scratch tensor for measuring ${key}`
+    made.push({ shape: view.shape, dtype: view.dtype, storage: backend.allocate(bytesOf(view), reason) })
+    return made[made.length - 1]
   }
   try {
-    let running = [...candidates]
-    // Once to compile, once to see how long it takes.
-    const first = new Map<string, number>()
-    for (const name of running) {
-      await measure(name, 1)
-      first.set(name, await measure(name, 1))
+    const copies = Math.min(maxCopies, 1 + Math.ceil(rotated / bytesOf(inputs[1])))
+    const [first, ...rest] = inputs.map(scratch)
+    const [, ...others] = rest
+    // The second input of whatever has a choice is its weights.
+    const from = Array.from({ length: copies }, (_, i) => [first, i === 0 ? rest[0] : scratch(inputs[1]), ...others])
+    fill(backend, made)
+    const to = outputs.map(scratch)
+    const run = (variant: string) => (i: number) => {
+      backend.choices.set(key, variant)
+      again(from[i % copies], to)
     }
-    const best = Math.min(...first.values())
-    running = running.filter((name) => (first.get(name) as number) <= hopeless * best)
-    const repeats = Math.max(1, Math.min(maxRepeats, Math.round(targetMs / best)))
-    for (let round = 0; round < rounds && running.length > 1; round++) {
-      for (const name of running) times.get(name)?.push(await measure(name, repeats))
-    }
-    const median = (name: string): number => (times.get(name) as number[]).sort((a, b) => a - b)[Math.floor(rounds / 2)]
-    return running.length === 1 ? running[0] : running.reduce((a, b) => (median(b) < median(a) ? b : a))
-  } catch (error) {
-    backend.choices.delete(key)
-    throw error
+    // All are compiled at once.
+    for (const variant of candidates) run(variant)(0)
+    await backend.flush()
+    const repeats = await timer.repeatsFor(run(fallback))
+    return await race(candidates, fallback, async (variant) => {
+      signal?.throwIfAborted()
+      return (await timer.sample(run(variant), repeats)).ms
+    })
   } finally {
-    for (const { storage } of [...from, ...to]) backend.free(storage)
+    backend.choices.delete(key)
+    for (const { storage } of made) backend.free(storage)
   }
+}
+
+/** Random numbers, made where they are used. */
+function fill(backend: Tunable, views: readonly View[]): void {
+  const storage = backend.allocate(4, () => 'a scratch tensor for measuring kernels')
+  backend.write(storage, new Uint32Array(1))
+  for (const [draw, view] of views.entries()) {
+    const shape = [sizeOf(view.shape)]
+    const params: RandomParams = { seed: [1, 2], draw, purpose: 0, shape }
+    const op = view.dtype === 'f32' ? 'randomNormal' : 'randomBits'
+    backend.run(op, params, [{ storage, shape: [1], dtype: 'u32' }], [{ ...view, shape: [1, ...shape] }])
+  }
+  backend.free(storage)
+}
+
+/**
+ * Successive halving: all candidates take turns in the first rounds, so that a neighbour's load meets all of them, the
+ * best third and the usual one in the last; who is first then, by the median, must beat the usual by a margin.
+ */
+export async function race(
+  candidates: readonly string[],
+  usual: string,
+  sample: (candidate: string) => Promise<number>,
+): Promise<string> {
+  const medians = async (running: readonly string[], rounds: number): Promise<[string, number][]> => {
+    const times = running.map(() => [] as number[])
+    for (let round = 0; round < rounds; round++)
+      for (const [i, name] of running.entries()) times[i].push(await sample(name))
+    const middle = (values: number[]): number => values.sort((a, b) => a - b)[rounds >> 1]
+    return running.map((name, i): [string, number] => [name, middle(times[i])]).sort(([, a], [, b]) => a - b)
+  }
+  const first = (await medians(candidates, firstRounds)).map(([name]) => name)
+  const best = first.slice(0, Math.ceil(candidates.length / 3))
+  if (best.length === 1 && best[0] === usual) return usual
+  const last = new Map(await medians([...new Set([usual, ...best])], lastRounds))
+  const [[fastest, ms]] = last
+  return ms < margin * (last.get(usual) as number) ? fastest : usual
 }

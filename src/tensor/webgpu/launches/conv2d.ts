@@ -63,24 +63,34 @@ const fullGrid = 132
 const leastTerms = 48
 
 /** What was worked out for a convolution: a network asks hundreds of times a step for the same hundred. */
-interface Known extends Candidates {
+interface Known {
+  /** What is chosen is remembered by this. */
+  readonly choice: string
   readonly names: readonly string[]
-  readonly made: Map<string, Variant>
+  readonly usual: string
+  readonly variantOf: (name: string) => Variant
 }
 
 const known = new WeakMap<Capabilities, Map<string, Known>>()
 /** Pictures of ever other sizes shall not fill the memory. */
 const maxKnown = 2000
 
-/** The kernels that can compute `s`, whose {@link shapeKey} is given, on the device that can do this. */
-function candidates(s: ConvShape, shape: string, { bias, residual }: Epilogue, capabilities: Capabilities): Known {
+/** The kernels that can compute `s` on the device that can do this. */
+function candidates(s: ConvShape, { bias, residual }: Epilogue, capabilities: Capabilities): Known {
   let ofDevice = known.get(capabilities)
   if (!ofDevice || ofDevice.size >= maxKnown) known.set(capabilities, (ofDevice = new Map()))
-  const key = `${shape} ${s.h}x${s.w} ${s.pad} ${s.padX} ${bias} ${residual}`
+  const choice = `conv2d ${shapeKey(s)}${bias ? ' +bias' : ''}${residual ? ' +residual' : ''}`
+  const key = `${choice} ${s.h}x${s.w} ${s.pad} ${s.padX}`
   let all = ofDevice.get(key)
   if (!all) {
     const { found, usual } = candidatesOf(s, { bias, residual }, capabilities)
-    ofDevice.set(key, (all = { found, usual, names: [...found.keys()], made: new Map() }))
+    const made = new Map<string, Variant>()
+    const variantOf = (name: string): Variant => {
+      let variant = made.get(name)
+      if (!variant) made.set(name, (variant = (found.get(name) as () => Variant)()))
+      return variant
+    }
+    ofDevice.set(key, (all = { choice, names: [...found.keys()], usual, variantOf }))
   }
   return all
 }
@@ -223,12 +233,8 @@ function convolve(
   [x, weight, ...added]: readonly Buffer[],
   y: Buffer,
 ): void {
-  const shape = shapeKey(s)
-  const { found, usual, names, made } = candidates(s, shape, { bias, residual }, encoder.capabilities)
-  const chosen = encoder.choose(`conv2d ${shape}`, names, usual)
-  let variant = made.get(chosen)
-  if (!variant) made.set(chosen, (variant = (found.get(chosen) as () => Variant)()))
-  const { splits, ...kernel } = variant
+  const { choice, names, usual, variantOf } = candidates(s, { bias, residual }, encoder.capabilities)
+  const { splits, ...kernel } = variantOf(encoder.choose(choice, names, usual, variantOf))
   const flops = convFlops(s)
   if (splits === 1) return encoder.dispatch({ ...kernel, read: [x, weight, ...added], write: [y], flops })
   const [area, count] = [s.ho * s.wo, s.n * s.cout * s.ho * s.wo]
