@@ -53,7 +53,7 @@ export function textFaults(kernels: ReadonlyMap<string, string>): string[] {
  * many subgroups run side by side: of 1536. Where workgroup memory allows fewer, the compiler spends what is left over.
  */
 export function faults(compiled: ReadonlyMap<string, Compiled>): string[] {
-  const found = [...compiled].flatMap(([key, { spills, scratch, vgprs, lds, waves }]) =>
+  return [...compiled].flatMap(([key, { spills, scratch, vgprs, lds, waves }]) =>
     [
       spills > 0 && `${spills} registers spilled`,
       scratch > 0 && `${scratch} bytes of scratch memory`,
@@ -61,14 +61,17 @@ export function faults(compiled: ReadonlyMap<string, Compiled>): string[] {
       lds > 16_384 && `${lds} bytes of workgroup memory`,
     ].flatMap((fault) => (fault ? [`${plainKey(key)}: ${fault}`] : [])),
   )
-  for (const [family, least] of Object.entries(leastRound)) {
+}
+
+/** Families whose best kernel multiplies less than it did once, on RDNA 3; of RDNA 4 RADV prints no assembly. */
+export function sharesLost(compiled: ReadonlyMap<string, Compiled>): string[] {
+  return Object.entries(leastRound).flatMap(([family, least]) => {
     const rounds = [...compiled].flatMap(([key, { fmaShare }]) =>
       key.startsWith(`${family} `) ? [fmaShare.round ?? 0] : [],
     )
     const best = Math.max(...rounds)
-    if (!(best >= least)) found.push(`${family}: at most ${best} of a round are multiply-adds, once it was ${least}`)
-  }
-  return found
+    return best >= least ? [] : [`${family}: at most ${best} of a round are multiply-adds, once it was ${least}`]
+  })
 }
 
 /** The rows of kernels that were compiled. */

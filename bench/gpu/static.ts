@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import { folder } from './folder.ts'
 import { networkKernels, plainKey } from './passes.ts'
 import { compile, families, missing, type Family } from './radv.ts'
-import { faults, formatTable, tableOf, textFaults } from './static-table.ts'
+import { faults, formatTable, sharesLost, tableOf, textFaults } from './static-table.ts'
 
 const {
   values: { family = 'navi31', asm = false, write = false },
@@ -48,6 +48,7 @@ if (write) {
     console.log(`${figures.join('')}${shares.join('')}  ${plainKey(key)}`)
     if (asm) console.log(assembly)
   }
-  const found = [...textFaults(kernels), ...(wanted.length + files.length > 0 ? [] : faults(compiled))]
+  const whole = family === 'navi31' && words.length === 0
+  const found = [...textFaults(kernels), ...faults(compiled), ...(whole ? sharesLost(compiled) : [])]
   for (const fault of found) console.log(`FAULT ${fault}`)
 }

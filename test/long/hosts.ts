@@ -18,6 +18,16 @@ const copy = join(folder, 'node_modules/.installed')
 
 const installed = (): boolean => existsSync(copy) && readFileSync(copy, 'utf8') === readFileSync(lockfile, 'utf8')
 
+// Their npm packages copy the program in an install script; the package of the platform holds it.
+const exe = process.platform === 'win32' ? '.exe' : ''
+/** Where the runtimes lie, for {@link host}. */
+export const runtimes = {
+  Deno: `@deno/${process.platform}-${process.arch}${process.platform === 'linux' ? '-glibc' : ''}/deno${exe}`,
+  Bun:
+    `@oven/bun-${process.platform === 'win32' ? 'windows' : process.platform}-` +
+    `${process.arch === 'arm64' ? 'aarch64' : process.arch}/bin/bun${exe}`,
+}
+
 /** The path of a file of one of them: `await host('typescript/bin/tsc')`. */
 export async function host(path: string): Promise<string> {
   while (!installed()) {

@@ -8,7 +8,7 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { emptyProject } from '../packed.ts'
-import { host } from './hosts.ts'
+import { host, runtimes } from './hosts.ts'
 
 const program = `
 import { describeModel, Device, diffusionOf, GeneratedNoise, loadModel, openCheckpoint, openFile, sample } from 'tweedie'
@@ -20,15 +20,6 @@ const noise = new GeneratedNoise(device, { seed: 5, samples: [0], shape: [3, 32,
 const x = await sample(diffusionOf(description, { respacing: 2 }), model, { noise })
 console.log(JSON.stringify([...await x.read()]))
 console.log(device.adapter.name)`
-
-// Their npm packages copy the program in an install script; the package of the platform holds it.
-const exe = process.platform === 'win32' ? '.exe' : ''
-const programs = {
-  Deno: `@deno/${process.platform}-${process.arch}${process.platform === 'linux' ? '-glibc' : ''}/deno${exe}`,
-  Bun:
-    `@oven/bun-${process.platform === 'win32' ? 'windows' : process.platform}-` +
-    `${process.arch === 'arm64' ? 'aarch64' : process.arch}/bin/bun${exe}`,
-}
 
 let project = ''
 let weights = ''
@@ -84,13 +75,13 @@ describe.each([
   ['Bun', [], []],
 ] as const)('%s', (name, least, all) => {
   test('draws what Node draws, to the bit, and ends by itself', async () => {
-    const found = output(await host(programs[name]), [...least, 'draw.mjs', weights])
+    const found = output(await host(runtimes[name]), [...least, 'draw.mjs', weights])
     expect(found.split('\n').at(-2)).toBe('CPU, 2 threads, SIMD')
     expect(found).toBe(output(process.execPath, ['draw.mjs', weights]))
   })
 
   test('runs the command line', async () => {
-    const pictures = drawn(await host(programs[name]), all)
+    const pictures = drawn(await host(runtimes[name]), all)
     expect(Object.keys(pictures)).toEqual(['contact-sheet.png', 'sample-0000.png', 'sample-0001.png'])
     expect(pictures).toEqual(drawn(process.execPath, []))
   })
@@ -105,5 +96,5 @@ import { add, Device, listAdapters } from 'tweedie'
 const device = await Device.request({ backend: 'webgpu' })
 console.log(device.backend.gpuDevice instanceof GPUDevice, (await listAdapters()).some(({ name }) => name === device.adapter.name), ...await add(device.tensor([1, 2, 3]), 1).read())`,
   )
-  expect(output(await host(programs.Deno), ['run', '--allow-read', join(folder, 'add.mjs')])).toBe('true true 2 3 4\n')
+  expect(output(await host(runtimes.Deno), ['run', '--allow-read', join(folder, 'add.mjs')])).toBe('true true 2 3 4\n')
 })
