@@ -120,7 +120,7 @@ describe('reports', () => {
     expect(lines[2]).toMatch(/80\.0 .*fastest$/)
     const svg = rooflineSvg(report([row('a', 4)])) as string
     expect(svg).toMatch(/SOFTWARE/)
-    expect(svg).toContain('<title>conv2d 3x3, 1 x 2&#62;3, 4x4 (a): 500.0 GFLOP/s</title>')
+    expect(svg).toContain('<title>conv2d 3x3, 1 x 2&#62;3, 4x4: a: 500.0 GFLOP/s</title>')
     expect(svg).not.toMatch(/NaN|Infinity/)
     expect(rooflineSvg(report([]))).toBeNull()
   })

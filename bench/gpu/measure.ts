@@ -181,16 +181,16 @@ function ratios(found: readonly Found[]): string {
   const theirs = rows.filter(({ kind, ms }) => kind === 'torch' && typeof ms === 'number')
   const ours = rows.filter(({ kind }) => kind === 'network')
   const lines = theirs.flatMap((their) => {
-    const our = ours.find(
-      (row) => row.network === their.network && row.pass === their.pass && row.batch === their.batch,
-    )
-    if (!our) return []
-    const ratio = (their.ms as number) / (our.ms as number)
-    const what = `${String(their.network)} ${String(their.pass)}, batch ${String(their.batch)}`
-    return [
-      `| ${what} | ${String(their.mode)} | ${(their.ms as number).toFixed(2)} | ${(our.ms as number).toFixed(2)} | ` +
-        `${ratio.toFixed(2)} |`,
-    ]
+    const { network, pass, batch, mode } = their
+    const same = ours.filter((row) => row.network === network && row.pass === pass && row.batch === batch)
+    return same.map((our) => {
+      const [theirMs, ourMs] = [their.ms as number, our.ms as number]
+      const what = `${String(network)} ${String(pass)}, batch ${String(batch)}${our.recorded ? ', recorded' : ''}`
+      return (
+        `| ${what} | ${String(mode)} | ${theirMs.toFixed(2)} | ${ourMs.toFixed(2)} | ` +
+        `${(theirMs / ourMs).toFixed(2)} |`
+      )
+    })
   })
   if (lines.length === 0) return ''
   return ['## PyTorch', '| pass | mode | PyTorch ms | ours ms | PyTorch / ours |', '| --- | --- | --: | --: | --: |']

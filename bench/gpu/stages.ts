@@ -160,7 +160,7 @@ async function networks(plan: Plan, emit: Emit): Promise<void> {
       for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
         const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 15, budgetMs: 2500 }
         try {
-          emit({ ...(await benchNetwork(device, name, model, pass, batch, options)) })
+          for (const row of await benchNetwork(device, name, model, pass, batch, options)) emit({ ...row })
         } catch (error) {
           emit({
             kind: 'failed',

@@ -59,8 +59,10 @@ export interface NetworkRow extends Timing {
   readonly hostMs: number
   /** Bytes of all tensors alive at once, at most, weights included. */
   readonly peakBytes: number
-  /** NaN or infinity in what came out. */
-  readonly finite: boolean
+  /** Every step runs the network's code again, or replays what it enqueued once (`Device.record`). */
+  readonly recorded: boolean
+  /** What came out is finite; of a recorded pass, to the bit what the other gives. */
+  readonly right: boolean
 }
 
 export const needOf = (config: NetworkConfig, batch: number, pass: Pass): DeviceNeed =>
@@ -87,7 +89,10 @@ export function formulaInput(device: Device, { inChannels, imageSize }: NetworkC
 /** The timestep of every pass. */
 export const timestep = 500
 
-/** One pass, timed as {@link timeRuns} does it; a pass is long, so that a few samples may do. */
+/**
+ * One pass, timed as {@link timeRuns} does it, and on a GPU a second time recorded; a pass is long, so that a few samples
+ * may do.
+ */
 export async function benchNetwork(
   device: Device,
   name: string,
@@ -95,7 +100,7 @@ export async function benchNetwork(
   pass: Pass,
   batch: number,
   options: TimingOptions = {},
-): Promise<NetworkRow> {
+): Promise<NetworkRow[]> {
   const { imageSize, inChannels, outChannels } = model.config
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '50' })
   const samples = Array.from({ length: batch }, (_, k) => k)
@@ -113,35 +118,38 @@ export async function benchNetwork(
     if (pass === 'guided step') return device.scope(() => oneStep(diffusion, denoiser, x, 25, guidance).next)
     return device.scope(() => grad(() => model.forward(x, timesteps), parameters, cotangent).value)
   }
-  try {
-    const first = run()
-    const finite = (await first.read()).every(Number.isFinite)
-    first.dispose()
-    const before = { ...device.stats }
+  const rows: NetworkRow[] = []
+  const measured = async (recorded: boolean, once: () => void, result: Float32Array, right: boolean): Promise<void> => {
+    const { flops, bytes, dispatches, submits } = device.stats
     const started = performance.now()
-    const again = run()
+    once()
     const hostMs = performance.now() - started
     await device.flush()
-    again.dispose()
-    const { flops, bytes, dispatches, submits, peakBytes } = device.stats
-    const freed = (): void => run().dispose()
-    const [timing] = await timeRuns([freed], await wallClockOf(device), options)
-    const gpuMs = device.backend.kind === 'cpu' ? null : await (await stopwatchOf(device))(freed, 1)
-    return {
-      kind: 'network',
-      network: name,
-      pass,
-      batch,
-      ...timing,
-      flops: flops - before.flops,
-      bytes: bytes - before.bytes,
-      dispatches: dispatches - before.dispatches,
-      submits: submits - before.submits,
-      gpuMs,
-      hostMs,
-      peakBytes,
-      finite,
+    const { stats } = device
+    const counted = {
+      flops: stats.flops - flops,
+      bytes: stats.bytes - bytes,
+      dispatches: stats.dispatches - dispatches,
+      submits: stats.submits - submits,
+      peakBytes: stats.peakBytes,
     }
+    const [timing] = await timeRuns([once], await wallClockOf(device), options)
+    const gpuMs = device.backend.kind === 'cpu' ? null : await (await stopwatchOf(device))(once, 1)
+    const finite = right && result.every(Number.isFinite)
+    const what = { kind: 'network' as const, network: name, pass, batch, recorded, right: finite }
+    rows.push({ ...what, ...timing, ...counted, gpuMs, hostMs })
+  }
+  try {
+    const first = run()
+    const result = await first.read()
+    first.dispose()
+    await measured(false, () => run().dispose(), result, true)
+    if (device.backend.kind === 'cpu') return rows
+    using program = device.record(run)
+    const again = await program.replay(1).read()
+    const same = again.every((value, i) => Object.is(value, result[i]))
+    await measured(true, () => void program.replay(1), again, same)
+    return rows
   } finally {
     noise.dispose()
   }

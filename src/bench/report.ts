@@ -78,7 +78,7 @@ export function checkReport(value: unknown, name: string): BenchReport {
 /** The name of a row, the same in every report. */
 export const nameOf = (row: Row): string =>
   row.kind === 'network'
-    ? `${row.network} ${row.pass}, batch ${row.batch}`
+    ? `${row.network} ${row.pass}, batch ${row.batch}${row.recorded ? ', recorded' : ''}`
     : `${row.op}, ${row.shape}${row.variant === 'only' ? '' : `: ${row.variant}`}`
 
 /** The report with these rows, and the fastest variants among them. */
@@ -122,7 +122,7 @@ function cellsOf(row: Row, peaks: Peaks | null): string[] {
     row.kind === 'kernel'
       ? [row.right ? '' : 'WRONG', row.isDefault ? 'default' : '', row.isBest ? 'fastest' : '']
       : [
-          row.finite ? '' : 'NOT FINITE',
+          row.right ? '' : 'WRONG',
           `${((1e3 * row.batch) / row.ms).toPrecision(3)} images/s`,
           `${row.dispatches} dispatches, ${row.submits} submits`,
           row.gpuMs === null ? '' : `GPU ${row.gpuMs.toFixed(row.gpuMs < 10 ? 2 : 0)} ms`,

@@ -1,6 +1,6 @@
 /** The roofline: what each kernel reached, by its arithmetic for each byte, below what the device reaches at most. */
 import type { BenchReport } from './report.ts'
-import { headOf } from './report.ts'
+import { headOf, nameOf } from './report.ts'
 
 const [width, height] = [760, 460]
 const margin = { left: 70, right: 20, top: 50, bottom: 50 }
@@ -47,9 +47,7 @@ export function rooflineSvg(report: BenchReport): string | null {
     `<polyline points="${corners.join(' ')}" class="roof"/>`,
     ...points.map(({ row, intensity, rate }) => {
       const what = row.kind === 'network' ? 'network' : row.isBest ? 'best' : 'other'
-      const name = row.kind === 'network' ? `${row.network} ${row.pass}, batch ${row.batch}` : `${row.op}, ${row.shape}`
-      const variant = row.kind === 'kernel' ? ` (${row.variant})` : ''
-      const title = `${name}${variant}: ${rate.toFixed(1)} GFLOP/s`
+      const title = `${nameOf(row)}: ${rate.toFixed(1)} GFLOP/s`
       const place = `cx="${x(intensity).toFixed(1)}" cy="${y(rate).toFixed(1)}"`
       return `<circle ${place} r="4" class="${what}"><title>${escaped(title)}</title></circle>`
     }),

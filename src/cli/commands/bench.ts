@@ -144,8 +144,8 @@ export const bench: Command<typeof options> = {
     const report = await measured(device, started, { args, groups, networks, batch, own, signal })
     if (json !== undefined) await writeText(json, `${jsonText(report, json)}\n`, signal)
     if (svg !== undefined) await writeText(svg, rooflineSvg(report) ?? fail('--svg: no row has arithmetic.'), signal)
-    const wrong = report.rows.filter((row) => row.kind === 'failed' || (row.kind === 'kernel' && !row.right))
-    if (wrong.length > 0) fail(`${wrong.length} kernels did not run or were wrong: see WRONG above.`)
+    const wrong = report.rows.filter((row) => row.kind === 'failed' || !row.right)
+    if (wrong.length > 0) fail(`${wrong.length} rows did not run or were wrong: see WRONG above.`)
   },
 }
 
@@ -200,7 +200,7 @@ async function measured(
       using model = await formulaNetwork(device, networkConfigs[name], signal)
       const found: Row[] = []
       for (const pass of passes) {
-        found.push(await benchNetwork(device, name, model, pass, batchOf(name, batch), timing))
+        found.push(...(await benchNetwork(device, name, model, pass, batchOf(name, batch), timing)))
         bar.update(++done)
       }
       console.log('whole passes')
