@@ -5,6 +5,7 @@ import { adapter, empty, random, run, step, subgroup, uniform, upload } from './
 import { convWords } from '../../src/shaders/conv2d-shape.ts'
 import type { ConvShape } from '../../src/shaders/conv2d-shape.ts'
 import { conv2dRegister, conv2dRegisterGrid } from '../../src/shaders/conv2d-register.ts'
+import { conv2dHalo, conv2dHaloGrid } from '../../src/shaders/conv2d-halo.ts'
 import { conv2dTile, conv2dTileGrid } from '../../src/shaders/conv2d-tile.ts'
 console.log(adapter.info.description)
 const rounds = Number(process.argv[2] ?? 7)
@@ -17,9 +18,11 @@ const shapes: [number, number, number, number, number?][] = JSON.parse(
       '[32,6,32,3], [96,64,16,1], [64,192,8,1], [192,192,64,3,1], [384,384,32,3,1], [768,768,8,3,1]]',
 )
 console.log(
-  ['shape'.padEnd(22), ...list.map((k) => k.join(',').padStart(8)), process.argv[5] ? 'tile 8x4x4, 16x4x4' : ''].join(
-    ' ',
-  ),
+  [
+    'shape'.padEnd(22),
+    ...list.map((k) => k.join(',').padStart(8)),
+    process.argv[5] ? 'tile 8x4x4, 16x4x4; of 3x3 halo 8x8x64, 16x8x64, 16x16x64' : '',
+  ].join(' '),
 )
 let first = true
 for (const [cin, cout, size, k, n = 8] of shapes) {
@@ -45,6 +48,21 @@ for (const [cin, cout, size, k, n = 8] of shapes) {
       const start = performance.now()
       rows.push({
         st: await step(conv2dTile(keys), [U, X, W, Y], conv2dTileGrid(s, keys)),
+        t: Infinity,
+        compile: performance.now() - start,
+      })
+    }
+  if (process.argv[5] && k === 3)
+    for (const [tx, ty] of [
+      [8, 8],
+      [16, 8],
+      [16, 16],
+    ]) {
+      const vector = size % 4 === 0
+      const keys = { images: 1, tx, ty, co: 64, vector, bias: false, residual: false, split: false }
+      const start = performance.now()
+      rows.push({
+        st: await step(conv2dHalo(keys), [U, X, W, Y], conv2dHaloGrid(s, keys)),
         t: Infinity,
         compile: performance.now() - start,
       })

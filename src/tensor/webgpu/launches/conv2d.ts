@@ -111,27 +111,27 @@ function candidatesOf(s: ConvShape, epilogue: Epilogue, { subgroupSize, software
   }
   /**
    * The kernel whole and, until it has four times as many `workgroups` as the `full` that fill a GPU, cut over the input
-   * channels, in multiples of `unit`; gives the name of the smallest cut that fills one. A software adapter has a few
-   * cores, which any grid fills.
+   * channels, in multiples of `unit`; gives the smallest cut that fills one, or else the last. A software adapter has a
+   * few cores, which any grid fills.
    */
   const cut = (
     name: string,
     { workgroups, full, unit }: { workgroups: number; full: number; unit: number },
     make: (splits: number) => Variant,
-  ): string => {
+  ): { name: string; fills: boolean } => {
     found.set(name, () => make(1))
-    let usual = name
+    let usual = { name, fills: workgroups >= full }
     for (let wanted = 2, before = 1; wanted <= 32 && !software; wanted *= 2) {
       const channels = Math.ceil(s.cin / wanted / unit) * unit
       const splits = Math.ceil(s.cin / channels)
       if (splits * leastTerms > s.cin * s.kh * s.kw || workgroups * before >= 4 * full) break
       found.set(`${name} /${wanted}`, () => make(splits))
-      if (workgroups * before < full) usual = `${name} /${wanted}`
+      if (!usual.fills) usual = { name: `${name} /${wanted}`, fills: workgroups * splits >= full }
       before = splits
     }
     return usual
   }
-  const tile = (name: string, side: number, px: number, co: number): string => {
+  const tile = (name: string, side: number, px: number, co: number): { name: string } => {
     const special = s.kh === s.kw && (s.kh === 3 || s.kh === 1)
     const size = { side, px, co, kh: special ? s.kh : 0, kw: special ? s.kw : 0 }
     // Of a 1×1, whose terms are channels, in whole steps of 16.
@@ -153,7 +153,7 @@ function candidatesOf(s: ConvShape, epilogue: Epilogue, { subgroupSize, software
       }
     })
   }
-  const halo = (tile: Conv2dHaloTile): string => {
+  const halo = (tile: Conv2dHaloTile): { name: string; fills: boolean } => {
     const { images, tx, ty, co } = tile
     const name = `halo ${images === 1 ? '' : `${images}x`}${tx}x${ty}x${co}`
     const full = Math.ceil((fullGrid * 256) / conv2dHaloThreads(tile))
@@ -186,14 +186,16 @@ function candidatesOf(s: ConvShape, epilogue: Epilogue, { subgroupSize, software
   tile('tile 32x32', 8, 4, few ? 1 : 4)
   const tiled = tile('tile 64x64', 16, 4, few ? 1 : 4)
   if (software) return { found, usual }
-  const halos = haloTiles(s)
-  const names = halos.map(halo)
-  // The largest tile of which there are two a multiprocessor, or that of 128 threads, cut. In a workgroup of 256 a
-  // multiprocessor that has two where another has one waits longest: 16x16x64 gives 192 for 64² and 192 channels at
-  // batch 4, so 264 could be computed in that time; of 16x8x64, 384 in the time of 396.
-  const large = halos.findIndex((t) => count(conv2dHaloGrid(s, t)) >= 2 * fullGrid)
-  const small = halos.findIndex((t) => conv2dHaloThreads(t) <= 128)
-  return { found, usual: names[large < 0 ? small : large] ?? tiled }
+  // The largest tile of which there are two a multiprocessor, else the largest of at most 128 threads that can be cut to
+  // fill the machine, else the smallest. In a workgroup of 256 a multiprocessor that has two where another has one waits
+  // longest: 16x16x64 gives 192 for 64² and 192 channels at batch 4, where 264 would take as long; 16x8x64 384, where 396
+  // would.
+  const tiles = haloTiles(s)
+  const halos = tiles.map(halo)
+  const large = tiles.findIndex((t) => count(conv2dHaloGrid(s, t)) >= 2 * fullGrid)
+  const small = tiles.findIndex((t, i) => conv2dHaloThreads(t) <= 128 && halos[i].fills)
+  const best = large >= 0 ? large : small >= 0 ? small : halos.length - 1
+  return { found, usual: (halos[best] ?? tiled).name }
 }
 
 /** Workgroups of a grid. */
