@@ -19,6 +19,9 @@ const link = join(site, 'node_modules/tweedie')
 if (!existsSync(link)) symlinkSync(root, link, 'junction')
 const vitepress = join(site, 'node_modules/vitepress/bin/vitepress.js')
 const [first, ...rest] = process.argv.slice(2)
-const words =
-  first === 'dev' || first === 'preview' ? [first, site, ...rest] : ['build', site, ...process.argv.slice(2)]
+const builds = first !== 'dev' && first !== 'preview'
+// TypeScript itself does not read .vue files.
+const check = [join(site, 'node_modules/vue-tsc/bin/vue-tsc.js'), '--project', site]
+if (builds && (await run(process.execPath, check)) !== 0) stop('The types of the site are wrong.')
+const words = builds ? ['build', site, ...process.argv.slice(2)] : [first, site, ...rest]
 process.exitCode = await run(process.execPath, [vitepress, ...words])

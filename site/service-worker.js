@@ -41,7 +41,10 @@ async function forgetOthers() {
 /** Files with a hash in their name never change; of others the newest is taken, and the kept one without a network. */
 async function answer(request) {
   const hashed = request.url.includes('/assets/')
-  const kept = () => caches.match(request, { cacheName: store, ignoreSearch: true })
+  const keptAs = (address) => caches.match(address, { cacheName: store, ignoreSearch: true })
+  // Many hosts give a page without its ending, too, and some lead there.
+  const kept = async () =>
+    (await keptAs(request)) ?? keptAs(new URL(`${new URL(request.url).pathname}.html`, request.url))
   const found = hashed ? await kept() : undefined
   if (found) return isolated(found)
   try {

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import {
   batchOf,
   centerCrop,
+  contactSheet,
   decodeImage,
   drawImage,
   encodePng,
@@ -13,6 +14,7 @@ import {
   imageFrom,
   imageOf,
   imagesOf,
+  imagesOfSheet,
   resize,
   withChannels,
   type Canvas,
@@ -33,6 +35,29 @@ const colour: Image = {
   channels: 3,
   data: Uint8Array.from({ length: 768 }, (_, i) => (i * 37) % 256),
 }
+
+describe('a contact sheet', () => {
+  test.each([
+    [grey, 5, 2],
+    [colour, 3, 3],
+    [{ ...colour, width: 96, height: 96, data: Uint8Array.from({ length: 27648 }, (_, i) => (i * 7) % 255) }, 1, 1],
+  ])('gives back the pictures it was made of', (image, number, columns) => {
+    const images = Array.from({ length: number }, (_, k) => ({ ...image, data: image.data.map((v) => (v + k) % 255) }))
+    expect(imagesOfSheet(contactSheet(images, columns), image.width)).toEqual(images)
+  })
+
+  test('is told from other pictures', () => {
+    const sheet = contactSheet([colour, colour], 2)
+    expect(imagesOfSheet(sheet, 8)).toBeNull()
+    expect(imagesOfSheet(colour, 16)).toBeNull()
+    // A pixel of the space between, and one of those that were enlarged.
+    for (const at of [0, (5 * sheet.width + 5) * 3]) {
+      const data = sheet.data.slice()
+      data[at] ^= 1
+      expect(imagesOfSheet({ ...sheet, data }, 16)).toBeNull()
+    }
+  })
+})
 
 describe('values', () => {
   test('export truncates, as the reference does', () => {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 
 interface Group {
   readonly text: string
-  readonly items: readonly { readonly text: string; readonly link: string }[]
+  readonly items: { readonly text: string; readonly link: string }[]
 }
 
 const pages: Readonly<Record<string, readonly [text: string, page: string][]>> = {

@@ -36,6 +36,19 @@ export interface Engine {
   dispose(): void
 }
 
+type Told = (done: number, total: number) => void
+
+/** A load on its way. All who ask for the same model wait for it, and it ends when nobody does. */
+interface Coming {
+  readonly backend: State['backend']
+  readonly model: Promise<TweedieClient>
+  readonly controller: AbortController
+  progress: Parameters<Told>
+  /** Who asked last. */
+  told: Told
+  waiting: number
+}
+
 /** `weights`: the folder of the shipped set. */
 export function engine(weights: string): Engine {
   const choice = shallowRef<Choice>('bccd32')
@@ -43,10 +56,49 @@ export function engine(weights: string): Engine {
   const note = shallowRef('')
   let client: TweedieClient | null = null
   let loaded: string | null = null
+  let coming: Coming | null = null
 
   function forget(): void {
     client?.dispose()
-    client = info.value = loaded = null
+    coming?.controller.abort()
+    client = info.value = loaded = coming = null
+  }
+
+  async function load(backend: State['backend'], onProgress: Told, signal: AbortSignal): Promise<TweedieClient> {
+    const { TweedieClient: Client } = await import('tweedie/client')
+    const own = choice.value
+    const { file, ...rest } = own === 'bccd32' ? { file: own } : own
+    const options = { ...rest, ...(backend !== 'auto' && { backend }), weights, onProgress, signal }
+    note.value = ''
+    const now = await Client.load(file, { ...options, cache: true }).catch((error: unknown) => {
+      if ((error as { code?: unknown }).code !== 'storage') throw error
+      note.value = 'The browser has no room to keep the weights: the next visit loads them again.'
+      return Client.load(file, options)
+    })
+    if (signal.aborted) {
+      now.dispose()
+      signal.throwIfAborted()
+    }
+    client = now
+    loaded = backend
+    info.value = now.info
+    coming = null
+    return now
+  }
+
+  function begin(backend: State['backend']): Coming {
+    forget()
+    const controller = new AbortController()
+    const told: Told = (...progress) => {
+      begun.progress = progress
+      begun.told(...progress)
+    }
+    const model = load(backend, told, controller.signal)
+    const begun: Coming = { backend, model, controller, progress: [0, 0], told: () => {}, waiting: 0 }
+    model.catch(() => {
+      if (coming === begun) coming = null
+    })
+    return begun
   }
 
   return {
@@ -58,24 +110,23 @@ export function engine(weights: string): Engine {
       choice.value = next
     },
     async ready(backend, told, signal) {
+      signal.throwIfAborted()
       if (client && (backend === null || loaded === backend)) return client
-      forget()
-      const { TweedieClient: Client } = await import('tweedie/client')
-      const own = choice.value
-      const { file, ...rest } = own === 'bccd32' ? { file: own } : own
-      const options = { ...rest, ...(backend && backend !== 'auto' && { backend }), weights, onProgress: told, signal }
-      note.value = ''
-      const now = await Client.load(file, { ...options, cache: true }).catch((error: unknown) => {
-        if ((error as { code?: unknown }).code !== 'storage') throw error
-        note.value = 'The browser has no room to keep the weights: the next visit loads them again.'
-        return Client.load(file, options)
+      if (!coming || (backend !== null && coming.backend !== backend)) coming = begin(backend ?? 'auto')
+      const now = coming
+      now.told = told
+      now.waiting++
+      told(...now.progress)
+      return await new Promise((resolve, reject) => {
+        const leave = (): void => {
+          reject(signal.reason as Error)
+          now.waiting--
+          // Who left because other settings are to be drawn is back at once.
+          queueMicrotask(() => now.waiting === 0 && now === coming && forget())
+        }
+        signal.addEventListener('abort', leave)
+        void now.model.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave))
       })
-      // Of two that were asked for at once the later one stays.
-      forget()
-      client = now
-      loaded = backend ?? 'auto'
-      info.value = now.info
-      return now
     },
     dispose: forget,
   }

@@ -19,6 +19,34 @@ export async function pngOf(bitmap: ImageBitmap, channels: number): Promise<Uint
   return encodePng(imageOf(bitmap, channels))
 }
 
+/** A picture that a visitor has, as files that are scored, and what is done to it before. */
+export interface Given {
+  readonly files: readonly File[]
+  /** Empty where nothing is. */
+  readonly note: string
+}
+
+/**
+ * The pictures of a contact sheet, as {@link sheetOf} and the command line make it, of a model of `side` pixels; any
+ * other picture as it is. What the browser cannot read is left to who scores it.
+ */
+export async function picturesIn(file: File, side: number): Promise<Given> {
+  const bitmap = await createImageBitmap(file).catch(() => null)
+  if (!bitmap) return { files: [file], note: '' }
+  const { width, height } = bitmap
+  const { encodePng, imagesOfSheet } = await import('tweedie/data')
+  // A picture that is too small for a sheet need not be read.
+  const images = Math.min(width, height) > side ? imagesOfSheet(imageOf(bitmap, 3), side) : null
+  bitmap.close()
+  if (images) {
+    const named = (k: number): string => `${file.name}, picture ${k + 1}`
+    return { files: images.map((image, k) => new File([encodePng(image)], named(k), { type: 'image/png' })), note: '' }
+  }
+  if (width === side && height === side) return { files: [file], note: '' }
+  const cut = width === height ? '' : `, of which the middle square is taken`
+  return { files: [file], note: `${width} × ${height}${cut}, scaled to ${side} × ${side}` }
+}
+
 /** All pictures as one, a row an arm where a row has room for it. */
 export async function sheetOf(
   arms: readonly (readonly ImageBitmap[])[],

@@ -39,3 +39,34 @@ export function contactSheet(images: readonly Image[], columns = Math.ceil(Math.
   })
   return { width: sheetWidth, height: sheetHeight, channels, data }
 }
+
+/**
+ * The pictures of `side` pixels that {@link contactSheet} made this sheet of, to the bit; null for any other picture. A
+ * sheet has its size, white between its cells, and in every cell pixels that were enlarged.
+ */
+export function imagesOfSheet(sheet: Image, side: number): Image[] | null {
+  const scale = scaleOf({ width: side, height: side })
+  const cell = side * scale + gap
+  const [columns, rows] = [(sheet.width - gap) / cell, (sheet.height - gap) / cell]
+  if (!(Number.isInteger(columns) && Number.isInteger(rows) && columns > 0 && rows > 0)) return null
+  const { width, channels, data } = sheet
+  const cells = Array.from({ length: columns * rows }, () => new Uint8Array(side * side * channels))
+  for (let y = 0; y < sheet.height; y++) {
+    for (let x = 0; x < width; x++) {
+      const [inX, inY] = [(x % cell) - gap, (y % cell) - gap]
+      const between = inX < 0 || inY < 0
+      const [pixelX, pixelY] = [Math.floor(inX / scale), Math.floor(inY / scale)]
+      const image = cells[Math.floor(y / cell) * columns + Math.floor(x / cell)]
+      for (let c = 0; c < channels; c++) {
+        const value = data[(y * width + x) * channels + c]
+        const at = (pixelY * side + pixelX) * channels + c
+        // The first pixel of those that were enlarged is the picture's.
+        if (!between && inX % scale === 0 && inY % scale === 0) image[at] = value
+        else if (value !== (between ? 255 : image[at])) return null
+      }
+    }
+  }
+  // The last row may not be full.
+  while (cells.length > 0 && cells.at(-1)!.every((value) => value === 255)) cells.pop()
+  return cells.length === 0 ? null : cells.map((data) => ({ width: side, height: side, channels, data }))
+}

@@ -2,7 +2,7 @@
 export { attributesOf, parseAttributes, type AttributeTable, type ImageAttributes } from './attributes.ts'
 export { batchOf, checkImages, imageBatch, trainingBatch, type Batch, type BatchOptions } from './batch.ts'
 export { drawImage, imageDataOf, imageFrom, type Canvas, type ImageDataOf, type Pixels } from './canvas.ts'
-export { contactSheet } from './contact-sheet.ts'
+export { contactSheet, imagesOfSheet } from './contact-sheet.ts'
 export { centerCrop, randomCrop } from './crop.ts'
 export { decodeImage } from './decode.ts'
 export { encodePng } from './encode-png.ts'

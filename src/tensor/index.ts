@@ -8,6 +8,7 @@ export type {
   BackendStats,
   DeviceNeed,
   Fault,
+  GPUSharing,
   Recording,
   Spec,
   Storage,

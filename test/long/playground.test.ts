@@ -14,6 +14,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { chromium, crashGpu, hide, inChromium, type BrowserOptions, type Opened } from '../browser/chromium.ts'
 import { folder, isolation, serve } from '../browser/server.ts'
 import { builtSite } from '../browser/site.ts'
+import { baseOfClasses, writeModel } from '../small-models.ts'
 import { decodeImage } from '../../src/data/index.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -231,6 +232,77 @@ describe.runIf(chromium)('the playground', () => {
     })
   })
 
+  test('cuts the contact sheet that it gave, and says what it does to other pictures', async () => {
+    await at('#number=3&respacing=2&backend=cpu', async (opened) => {
+      const { page } = opened
+      await is(page, 'Done')
+      const sheet = await downloaded(opened, 'Contact sheet', 'sheet.png')
+      const one = Object.entries(await archive(opened)).find(([name]) => name === 'plain/sample-0001.png')![1]
+      await page.getByRole('tab', { name: 'Score' }).click()
+      const rows = page.getByRole('list', { name: 'Pictures, the rarest first' }).getByRole('listitem')
+      const score = async (...files: (readonly [string, Uint8Array | Buffer])[]): Promise<string[]> => {
+        const buffers = files.map(([name, bytes]) => ({ name, mimeType: 'image/png', buffer: Buffer.from(bytes) }))
+        await page.getByLabel('Pictures to score', { exact: true }).setInputFiles(buffers)
+        await is(page, /^Scored/)
+        const said = await rows.allInnerTexts()
+        await button(page, 'Clear').click()
+        return said
+      }
+      const [alone] = await score(['one.png', one])
+      expect(alone).not.toContain('scaled')
+      const cut = await score(['sheet.png', sheet])
+      expect(cut).toHaveLength(6)
+      const scoreIn = (text: string): string => /\d+\.\d\d/.exec(text)![0]
+      expect(scoreIn(cut.find((text) => text.includes('sheet.png, picture 2'))!)).toBe(scoreIn(alone))
+      const [other] = await score(['forty.png', readFileSync(join(root, 'docs/playground.png'))])
+      expect(other).toMatch(/\d+ × \d+(, of which the middle square is taken)?, scaled to 32 × 32/)
+    })
+  })
+
+  test('scores for a model of classes as pictures of the class that is set', async () => {
+    const model = await writeModel(join(scratch, 'classes.safetensors'), baseOfClasses)
+    await at('#number=1&respacing=2&b=none&backend=cpu', async ({ page }) => {
+      await is(page, 'Done')
+      await page.getByLabel('Model file').setInputFiles(model)
+      await page.getByRole('tab', { name: 'Score' }).click()
+      await page.getByLabel('Pictures to score', { exact: true }).setInputFiles(join(root, 'docs/quickstart.png'))
+      await is(page, 'Scored 1 of 1')
+      const row = page.getByRole('list', { name: 'Pictures, the rarest first' }).getByRole('listitem')
+      const before = await row.textContent()
+      await page.getByLabel('Class of the pictures').fill('2')
+      await page.keyboard.press('Tab')
+      await expect
+        .poll(async () => ((await row.count()) === 1 ? await row.textContent() : before), patient)
+        .not.toBe(before)
+      expect(await problems(page)).toBe('')
+    })
+  })
+
+  test('goes on with the model that is loading where another setting is made', async () => {
+    await using served = await site()
+    await inChromium({ webgpu: false }, async ({ page }) => {
+      let asked = 0
+      let go = (): void => {}
+      const held = new Promise<void>((resolve) => (go = resolve))
+      await page.context().route('**/weights/bccd32-adm.safetensors', async (route) => {
+        asked++
+        await held
+        await route.continue()
+      })
+      await page.goto(`${served.origin}/playground.html#number=1&respacing=2&b=none&backend=cpu`)
+      await expect.poll(() => asked, patient).toBe(1)
+      for (const seed of [3, 4, 5]) {
+        await page.evaluate((seed) => {
+          location.hash = `#number=1&respacing=2&b=none&backend=cpu&seed=${seed}`
+        }, seed)
+        await is(page, /^Loading the model/)
+      }
+      go()
+      await is(page, 'Done')
+      expect(asked).toBe(1)
+    })
+  })
+
   test('stops scoring where something is drawn, and takes the same file twice', async () => {
     await at('#number=1&respacing=2&b=none&backend=cpu', async ({ page }) => {
       await is(page, 'Done')
@@ -392,6 +464,9 @@ describe.runIf(chromium)('the playground', () => {
       await is(page, 'Done')
       expect(await pictures(page)).toEqual(drawn)
       expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
+      // As hosts call it that leave the ending out.
+      await page.goto(link.replace('.html', ''))
+      await is(page, 'Done')
       expect(errors.splice(0).filter((error) => !error.includes('ERR_CONNECTION_REFUSED'))).toEqual([])
     })
   })
