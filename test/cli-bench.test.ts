@@ -51,7 +51,7 @@ test('a kernel of the user has a row beside ours; one that is wrong is refused w
     /wrong\.wgsl: .*70 channels out, y\[0, 64, 0, 0\] is not written, or NaN, expected/,
   )
   const failed = await tweedie([...words, '--wgsl', broken])
-  expect(failed.err.join('\n')).toMatch(/broken\.wgsl.*Line 10: .*9area/s)
+  expect(failed.err.join('\n')).toMatch(/broken\.wgsl.*Line 12: .*9area/s)
   expect((await tweedie(['bench', '--backend', 'cpu', '--wgsl', right])).err.join('\n')).toMatch(/cpu cannot take it/)
   expect((await tweedie(['bench', '--grid', '1'])).err.join('\n')).toMatch(/are for a kernel of --wgsl/)
   expect((await tweedie(['bench', '--shapes', 'toys'])).err.join('\n')).toMatch(/found "toys"/)

@@ -10,7 +10,7 @@ export const kernel: Launch<KernelParams> = (encoder, { wgsl, workgroups, words,
   numbers.set(wgsl, number)
   let next = 0
   encoder.dispatch({
-    key: `kernel ${number}`,
+    key: `own ${number}`,
     code: () => wgsl,
     uniforms: words,
     read: inputs,
