@@ -158,7 +158,7 @@ describe('reports', () => {
 const still = async (): Promise<number> => 1
 
 deviceTest('every kernel in every variant is what the sums in double precision say', async (device) => {
-  for (const one of casesOf({ ...tinyShapes, convolutions: tinyShapes.convolutions.slice(0, 1) })) {
+  for (const one of casesOf({ ...tinyShapes, convolutions: tinyShapes.convolutions.slice(2) })) {
     const alive = device.stats.liveBuffers
     const rows = await benchKernel(device, 'odd', one, still)
     expect(rows.length).toBeGreaterThan(0)
