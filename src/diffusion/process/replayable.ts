@@ -19,11 +19,11 @@ export interface Replayable {
 export type Timesteps = Live<readonly number[]>
 
 /** Says of `f` that it is replayable, if `parts`, what it calls of a caller's, are. */
-export const replayable = <F extends object>(f: F, ...parts: readonly object[]): F & Replayable =>
+export const replayable = <F extends object>(f: F, ...parts: readonly unknown[]): F & Replayable =>
   parts.every(isReplayable) ? Object.assign(f, { replayable: true }) : f
 
 /** Whether something says that it is {@link Replayable}. */
-export const isReplayable = (thing: object): boolean => (thing as Replayable).replayable === true
+export const isReplayable = (thing: unknown): boolean => (thing as Replayable | null | undefined)?.replayable === true
 
 /** A live value in the place of a value: for what is replayable, which only hands it on. */
 export const handedOn = <T>(value: Live<T>): T => value as T
