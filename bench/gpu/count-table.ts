@@ -12,10 +12,11 @@ const passes: readonly [pass: Pass, batches: Readonly<Record<string, readonly nu
   ['forward', { toy: [1, 4, 16], 'ADM-64': [1, 4, 16] }],
   ['step', { toy: [1], 'ADM-64': [1] }],
   ['guided step', { toy: [1, 16], 'ADM-64': [1, 16] }],
+  ['eager guided step', { toy: [1], 'ADM-64': [1] }],
   ['training step', { toy: [32], 'ADM-64': [16] }],
 ]
 /** Their ops with arithmetic are listed by shape: batch 1 fills a GPU worst. */
-const listed = ['toy guided step b1', 'ADM-64 guided step b1']
+const listed = ['toy eager guided step b1', 'ADM-64 eager guided step b1']
 
 const workgroups = ({ grid: [x, y, z] }: { readonly grid: readonly [number, number, number] }): number => x * y * z
 const bytesOf = ({ read, write }: Command): number => [...read, ...write].reduce((sum, { bytes }) => sum + bytes, 0)

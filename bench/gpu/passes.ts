@@ -1,5 +1,5 @@
 /** Passes through networks: their commands are counted (counts.ts), and their kernels compiled (static.ts). */
-import { GaussianDiffusion, GeneratedNoise, sampleLoop } from '../../src/diffusion/index.ts'
+import { GaussianDiffusion, GeneratedNoise, oneStep, sampleLoop } from '../../src/diffusion/index.ts'
 import { planOf, preset, stateDictOf, UNet, type UNetConfig } from '../../src/nn/index.ts'
 import { Device, full, type Shape } from '../../src/tensor.ts'
 import type { WebGPUBackend } from '../../src/tensor/webgpu/backend.ts'
@@ -42,8 +42,11 @@ export function networkOf(device: Device, config: NetworkConfig): UNet {
   return new UNet(config, parameters)
 }
 
-/** A piece of work of which each step does the same. */
-export type Pass = 'forward' | 'step' | 'guided step' | 'training step'
+/**
+ * A piece of work of which each step does the same. Steps are the sampler's, which records one and replays it;
+ * an eager one runs its ops every time.
+ */
+export type Pass = 'forward' | 'step' | 'guided step' | 'eager guided step' | 'training step'
 
 /** Makes one step of `pass` after another; each is done when the promise is. */
 export async function* steps(device: Device, model: UNet, pass: Pass, batch: number): AsyncGenerator<void> {
@@ -69,11 +72,19 @@ export async function* steps(device: Device, model: UNet, pass: Pass, batch: num
     }
   }
   const noise = new GeneratedNoise(device, { seed: 0, samples: Array.from({ length: batch }, (_, k) => k), shape })
-  const guidance = pass === 'guided step' ? { selfGuidance: { weight: 0.4, every: 1 } } : {}
+  const guidance = pass === 'step' ? {} : { selfGuidance: { weight: 0.4, every: 1 } }
+  if (pass === 'eager guided step') {
+    const x = noise.initial()
+    for (;;) {
+      device.scope(() => void oneStep(diffusion, model, x, 25, { noise, ...guidance }))
+      await device.flush()
+      yield
+    }
+  }
   for await (const _ of sampleLoop(diffusion, model, { noise, ...guidance })) yield
 }
 
-/** An op that was run, and what the queue was asked for: kernels by name, with their workgroups. */
+/** An op that was run, not replayed, and what the queue was asked for: kernels by name, with their workgroups. */
 export interface Ran {
   readonly op: string
   readonly inputs: readonly Shape[]
@@ -138,7 +149,7 @@ async function countStep(config: NetworkConfig, pass: Pass, batch: number): Prom
 export async function networkKernels(): Promise<Map<string, string>> {
   const kernels = new Map<string, string>()
   for (const config of Object.values(networks)) {
-    for (const pass of ['guided step', 'training step'] as const) {
+    for (const pass of ['eager guided step', 'training step'] as const) {
       const gpu = new CountingGPU()
       const device = await Device.request({ backend: 'webgpu', gpuDevice: gpu.device })
       const backend = device.backend as WebGPUBackend
