@@ -79,6 +79,16 @@ test('has the gradient that it is given, and none otherwise', async () => {
   expect(await code(() => grad(() => sum(squared(x)), [x]))).toBe('unsupported')
 })
 
+test('is replayed with what was recorded, also in a buffer of the caller', async () => {
+  const buffer = device.gpuDevice.createBuffer({ size: 256, usage: 0x8c })
+  using x = device.fromGPUBuffer(buffer, [3])
+  x.write([1, 2, 3])
+  using program = device.record(() => add(squared(x), 1), 0)
+  expect([...(await program.replay(1).read())]).toEqual([2, 5, 10])
+  device.gpuDevice.queue.writeBuffer(buffer, 0, Float32Array.of(-4, 5, 6))
+  expect([...(await program.replay(2).read())]).toEqual([17, 26, 37])
+})
+
 describe('what is refused', () => {
   test.each<[string, string, () => unknown]>([
     [
