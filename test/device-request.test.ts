@@ -2,9 +2,15 @@
  * Which backend a request gets: a hardware GPU that can do the work, else the CPU, and a software adapter only by name.
  * What WebGPU there is, is played: the platform's adapter is the machine's own under another name.
  */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { add, conv2d, Device, listAdapters, type Capabilities, type DeviceRequest } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
+import * as reach from '../src/tensor/reach.ts'
+import { reachOf } from '../src/tensor/reach.ts'
+import type { Reach } from '../src/tensor/webgpu/remembered.ts'
 import { numbers } from './op.ts'
 import * as platform from '../src/platform/index.node.ts'
 
@@ -82,6 +88,68 @@ describe('auto', () => {
       await playing({ info: hardware, limits: { maxBufferSize: 2 ** 20, maxStorageBufferBindingSize: 2 ** 20 } }),
     )
     expect(await kindOf({ need: { bytes: 2 ** 22, largestBuffer: 2 ** 21 } })).toMatch(/^cpu/)
+  })
+  describe('takes the one that is predicted to be faster for the work', () => {
+    const small = { flops: 1e9, kernels: 500 }
+    const need = { bytes: 2 ** 20, largestBuffer: 2 ** 16, work: small }
+    const cpu = { flops: 50e6, kernelMs: 0.005 }
+    /** What a device of `need` computes on, where the two backends reach this, and which of them were measured. */
+    const chosen = async (gpu: Reach | Error, work = small, threads = 4): Promise<[string, string[]]> => {
+      offering(await playing({ info: hardware }))
+      const measured: string[] = []
+      vi.spyOn(reach, 'reachOf').mockImplementation(({ kind }) => {
+        measured.push(kind)
+        const reached = kind === 'cpu' ? cpu : gpu
+        return reached instanceof Error ? Promise.reject(reached) : Promise.resolve(reached)
+      })
+      const kind = await kindOf({ need: { ...need, work }, threads })
+      return [kind.split(':')[0], measured]
+    }
+    afterEach(() => void vi.restoreAllMocks())
+
+    test('a GPU that is slow a kernel loses a small network, and wins a large one', async () => {
+      // 1 + 500 · 0.3 = 151 ms, and 20 + 500 · 0.005 = 22.5 on the CPU; then 200, and 1002.
+      const gpu = { flops: 1e9, kernelMs: 0.3 }
+      expect(await chosen(gpu)).toEqual(['cpu', ['webgpu', 'cpu']])
+      expect(await chosen(gpu, { flops: 5e10, kernels: 500 })).toEqual(['webgpu', ['webgpu', 'cpu']])
+    })
+    test('the CPU is not measured where its cores at their best are slower', async () => {
+      // 1000 + 2.5 ms; 4 cores of 64 GFLOP/s take 3906.
+      expect(await chosen({ flops: 1e9, kernelMs: 0.005 }, { flops: 1e12, kernels: 500 })).toEqual([
+        'webgpu',
+        ['webgpu'],
+      ])
+    })
+    test('a GPU that cannot be measured loses, too; who says nothing of the work gets it', async () => {
+      expect(await chosen(new Error('lost'))).toEqual(['cpu', ['webgpu']])
+      vi.spyOn(reach, 'reachOf').mockRejectedValue(new Error('asked'))
+      offering(await playing({ info: hardware }))
+      expect(await kindOf({ need: { bytes: 1, largestBuffer: 1 } })).toMatch(/^webgpu/)
+    })
+    test('both are measured once, and remembered', async () => {
+      const usual = process.env.XDG_CACHE_HOME
+      const cache = await mkdtemp(join(tmpdir(), 'tweedie-cache-'))
+      process.env.XDG_CACHE_HOME = cache
+      try {
+        const run = { cpu: 0, webgpu: 0 }
+        using gpu = await Device.request({ backend: 'webgpu' })
+        using host = await Device.request({ backend: 'cpu', threads: 1 })
+        for (const { backend } of [gpu, host]) {
+          vi.spyOn(backend, 'run').mockImplementation(() => void run[backend.kind]++)
+          const first = await reachOf(backend, backend.kind)
+          expect(Math.min(first.flops, first.kernelMs)).toBeGreaterThan(0)
+          const runs = run[backend.kind]
+          expect(runs).toBeGreaterThan(0)
+          expect(await reachOf(backend, backend.kind)).toEqual(first)
+          expect(run[backend.kind]).toBe(runs)
+          expect(backend.stats.liveBuffers).toBe(0)
+        }
+      } finally {
+        if (usual === undefined) delete process.env.XDG_CACHE_HOME
+        else process.env.XDG_CACHE_HOME = usual
+        await rm(cache, { recursive: true })
+      }
+    })
   })
   test('tells of the GPU what neither can hold', async () => {
     offering(await playing({ info: hardware }))

@@ -533,6 +533,23 @@ describe('memory', () => {
     expect(memoryOf(preset(name).config, { batch: 64 }).largestBuffer).toBe(4 * 64 * elements)
   })
 
+  // Small layers (linear ones of the embedding, the last convolution's norm) and optimizers are the difference.
+  it.each([
+    ['ADM-64 forward b1', 1, {}],
+    ['ADM-64 forward b16', 16, {}],
+    ['ADM-64 training step b16', 16, { parameters: true }],
+  ] as const)('the work of %s is what was counted: within 5 %%, kernels within 30', (pass, batch, options) => {
+    const counts = JSON.parse(readFileSync(new URL('../bench/gpu/counts.json', import.meta.url), 'utf8')) as {
+      passes: { [pass: string]: { GFLOP: number; dispatches: number } }
+    }
+    const { GFLOP, dispatches } = counts.passes[pass]
+    const { work } = memoryOf(preset('celeba64_uncond').config, { batch, ...options })
+    expect(work.flops / 1e9 / GFLOP).toBeGreaterThan(0.95)
+    expect(work.flops / 1e9 / GFLOP).toBeLessThan(1.05)
+    expect(work.kernels / dispatches).toBeGreaterThan(0.7)
+    expect(work.kernels / dispatches).toBeLessThan(1.3)
+  })
+
   it('adds up, and grows with batch and gradient', () => {
     for (const name of presetNames()) {
       const { config } = preset(name)
@@ -550,6 +567,7 @@ describe('memory', () => {
         bytes: both.bytes + all.savedConvs + both.weights,
         savedConvs: all.savedConvs,
         weightGradients: both.weights,
+        work: all.work,
       })
       const { imageSize } = config
       expect(memoryOf(config, { parameters: true, size: [imageSize, imageSize] })).toEqual(all)

@@ -1,3 +1,4 @@
+import type { Work } from '../tensor/index.ts'
 import type { ModelConfig } from './config.ts'
 import { lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsNet } from './lpips-plan.ts'
 import { planOf } from './plan.ts'
@@ -38,6 +39,8 @@ export interface Memory {
   savedConvs: number
   /** ... and each gradient is as large as its parameter. */
   weightGradients: number
+  /** What a pass computes: convolutions, attention and linear layers; and about how many kernels it takes. */
+  work: Work
 }
 
 /**
@@ -55,7 +58,7 @@ export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memo
   const { batch = 1, parameters = false, gradient = parameters, size = [config.imageSize, config.imageSize] } = options
   const plan = planOf(config)
   const stateDict = stateDictOf(plan)
-  const { stack, peak, working, norms, attention, convs, largest } = walk(plan, size[0] * size[1])
+  const { stack, peak, working, norms, attention, convs, largest, flops, kernels } = walk(plan, size[0] * size[1])
   const weights = 4 * parameterCount(stateDict)
   // Backward: each skip's gradient waits for its input block, and a layer's cotangents stand beside its
   // intermediates.
@@ -74,6 +77,11 @@ export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memo
     savedAttention,
     savedConvs,
     weightGradients,
+    // Backward: a data gradient for every product, and as much again for the parameters; attention's is 2.5 times.
+    work: {
+      flops: batch * flops * (1 + Number(backward) + Number(parameters)),
+      kernels: kernels * (1 + 1.5 * Number(backward) + 0.5 * Number(parameters)),
+    },
   }
 }
 
@@ -135,6 +143,8 @@ interface Footprint {
   attention: number
   convs: number
   largest: number
+  flops: number
+  kernels: number
 }
 
 /** `area`: height times width of the layer's input, `outArea` of its output. */
@@ -143,16 +153,28 @@ function footprint(layer: Layer, area: number): Footprint & { outArea: number } 
   switch (layer.type) {
     case 'conv': {
       const [x, y] = [layer.inChannels * area, layer.outChannels * area]
-      return { ...none, working: x + y, convs: x, largest: Math.max(x, y), outArea: area }
+      const flops = 2 * x * layer.outChannels * layer.kernel ** 2
+      return { ...none, working: x + y, convs: x, largest: Math.max(x, y), flops, kernels: 1, outArea: area }
     }
     case 'downsample': {
       const x = layer.channels * area
-      return { ...none, working: x + x / 4, convs: layer.conv ? x : 0, largest: x, outArea: area / 4 }
+      const flops = layer.conv ? (18 * x * layer.channels) / 4 : 0
+      return {
+        ...none,
+        working: x + x / 4,
+        convs: layer.conv ? x : 0,
+        largest: x,
+        flops,
+        kernels: 1,
+        outArea: area / 4,
+      }
     }
     case 'upsample': {
       const x = layer.channels * area
       const convs = layer.conv ? 4 * x : 0
-      return { ...none, working: x + 4 * x + convs, convs, largest: 4 * x, outArea: 4 * area }
+      const flops = 18 * convs * layer.channels
+      const kernels = layer.conv ? 2 : 1
+      return { ...none, working: x + 4 * x + convs, convs, largest: 4 * x, flops, kernels, outArea: 4 * area }
     }
     case 'attention': {
       const x = layer.channels * area
@@ -163,6 +185,9 @@ function footprint(layer: Layer, area: number): Footprint & { outArea: number } 
         attention: 4 * x + layer.heads * area,
         convs: x,
         largest: 3 * x,
+        // qkv and the projection; scores and their values. Norm (3), qkv, attention, projection.
+        flops: 8 * x * layer.channels + 4 * x * area,
+        kernels: 6,
         outArea: area,
       }
     }
@@ -175,7 +200,21 @@ function footprint(layer: Layer, area: number): Footprint & { outArea: number } 
       // x, norm; both paths resampled; conv, norm, conv, sum, and the 1x1 skip connection
       const working = 2 * x + (layer.updown === 'none' ? 0 : 2 * resampled) + 4 * y + skip
       const convs = resampled + y + (skip > 0 ? resampled : 0)
-      return { working, norms: x + y, attention: 0, convs, largest: Math.max(x, resampled, y), outArea }
+      const embedded = layer.scaleShift ? 2 * layer.outChannels : layer.outChannels
+      const flops =
+        18 * (resampled + y) * layer.outChannels + 2 * skip * layer.inChannels + 2 * layer.embChannels * embedded
+      // Two norms (3 each), two convolutions, the embedding (2); both paths resampled; the skip connection.
+      const kernels = 10 + (layer.updown === 'none' ? 0 : 2) + (skip > 0 ? 1 : 0)
+      return {
+        working,
+        norms: x + y,
+        attention: 0,
+        convs,
+        largest: Math.max(x, resampled, y),
+        flops,
+        kernels,
+        outArea,
+      }
     }
   }
 }
@@ -184,8 +223,10 @@ function walk(plan: Plan, imageArea: number) {
   let area = imageArea
   let held = 0 // on the skip stack
   const skips: number[] = []
-  const result = { stack: 0, peak: 0, working: 0, norms: 0, attention: 0, convs: 0, largest: 0 }
-  const visit = ({ working, norms, attention, convs, largest }: Footprint) => {
+  const result = { stack: 0, peak: 0, working: 0, norms: 0, attention: 0, convs: 0, largest: 0, flops: 0, kernels: 0 }
+  const visit = ({ working, norms, attention, convs, largest, flops, kernels }: Footprint) => {
+    result.flops += flops
+    result.kernels += kernels
     result.working = Math.max(result.working, working)
     result.peak = Math.max(result.peak, held + working)
     result.norms += norms
@@ -214,14 +255,15 @@ function walk(plan: Plan, imageArea: number) {
     for (const block of plan.outputBlocks) {
       const skip = skips.pop()!
       // h and [h, skip]; the skip itself is still counted as held
-      visit({ working: h + (h + skip), norms: 0, attention: 0, convs: 0, largest: h + skip })
+      visit({ working: h + (h + skip), norms: 0, attention: 0, convs: 0, largest: h + skip, flops: 0, kernels: 2 })
       held -= skip
       h = run(block)
     }
     const { norm, conv } = plan.out
     const y = conv.outChannels * area
     const x = norm.channels * area
-    visit({ working: 2 * x + y, norms: x, attention: 0, convs: x, largest: Math.max(x, y) })
+    const flops = 18 * x * conv.outChannels
+    visit({ working: 2 * x + y, norms: x, attention: 0, convs: x, largest: Math.max(x, y), flops, kernels: 4 })
   } else if (plan.head.pool === 'attention') {
     const { channels, heads } = plan.head.attention
     const tokens = channels * (area + 1)
@@ -232,10 +274,12 @@ function walk(plan: Plan, imageArea: number) {
       attention: 4 * tokens + heads * (area + 1),
       convs: tokens,
       largest: 3 * tokens,
+      flops: 8 * tokens * channels,
+      kernels: 10,
     })
   } else {
     const norms = plan.head.pool === 'adaptive' ? h : plan.head.pool === 'spatial_v2' ? 2048 : 0
-    visit({ working: 2 * h, norms, attention: 0, convs: 0, largest: h })
+    visit({ working: 2 * h, norms, attention: 0, convs: 0, largest: h, flops: 0, kernels: 6 })
   }
   return result
 }

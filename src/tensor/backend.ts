@@ -68,8 +68,18 @@ export interface Verdict {
   readonly faults: readonly Fault[]
 }
 
+/** How much is computed at a time, in a step of a sampler, say. */
+export interface Work {
+  /** Multiply-adds, counted as two. */
+  readonly flops: number
+  /** Kernels that it takes. */
+  readonly kernels: number
+}
+
 /** What a job needs of a device; `memoryOf(config)` in `nn` makes one. */
 export interface DeviceNeed {
+  /** What is computed: backend `'auto'` takes the faster one for it. Default: large, which is the GPU's. */
+  readonly work?: Work
   /** Bytes of all that is alive at once. */
   readonly bytes: number
   /** Bytes of the largest single tensor. */
@@ -132,6 +142,8 @@ export interface Backend {
   readonly gpu?: GPUSharing
   /** What of that was measured, here or in an earlier run. */
   readonly winners?: ReadonlyMap<string, Winner>
+  /** Under which name is remembered what is measured on this device. */
+  readonly identity?: string
   /** `reason` names the op and shapes in the error if memory runs out. */
   allocate(bytes: number, reason: () => string): Storage
   free(storage: Storage): void

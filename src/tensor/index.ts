@@ -15,6 +15,7 @@ export type {
   TuneOptions,
   Verdict,
   View,
+  Work,
 } from './backend.ts'
 export {
   constant,

@@ -10,6 +10,7 @@
 import { TweedieError } from '../errors.ts'
 import type { AdapterDescription, Backend, DeviceNeed } from './backend.ts'
 import type { Capabilities } from './webgpu/launch.ts'
+import { maybeCPU, predict, reachOf } from './reach.ts'
 import { refuseOther, refuseUnknown } from '../refuse.ts'
 
 /** What may be asked of the CPU backend. */
@@ -57,7 +58,9 @@ const choices = ['webgpu', 'cpu', 'auto'] as const
 export interface DeviceRequest extends GPURequest, CPURequest {
   /**
    * Which backend computes. Default `'auto'`: a hardware GPU that can hold what is needed, where there is one, else the
-   * CPU. A software adapter (lavapipe, SwiftShader) is taken only for `'webgpu'`; it is slower than the CPU backend.
+   * CPU; where `need.work` says how much is computed, the one that is predicted to be faster, from what each reached
+   * with two convolutions, which are timed once for an adapter (half a second) and remembered. A software adapter
+   * (lavapipe, SwiftShader) is taken only for `'webgpu'`; it is slower than the CPU backend.
    */
   readonly backend?: (typeof choices)[number]
 }
@@ -108,12 +111,40 @@ export async function requestBackend(options: DeviceRequest): Promise<Acquired> 
   if (!cpu) return existing(webgpu, 'webgpu').request(options)
   const gpu = await webgpu?.hardwareAdapter()
   if (!webgpu || !gpu) return cpu.request(options)
+  let acquired: Acquired
   try {
-    return await webgpu.request(options, gpu)
+    acquired = await webgpu.request(options, gpu)
   } catch (error) {
     signal?.throwIfAborted()
     // Too small, or it gives no device. What the CPU cannot do either is told of the GPU.
     return cpu.request(options).catch(() => Promise.reject(error))
+  }
+  return fasterOf(acquired, cpu, options)
+}
+
+/** The GPU that was acquired, or the CPU where that is predicted to do the work sooner. */
+async function fasterOf(
+  gpu: Acquired,
+  cpu: NonNullable<typeof backends.cpu>,
+  options: DeviceRequest,
+): Promise<Acquired> {
+  const work = options.need?.work
+  if (!work) return gpu
+  let other: Acquired | undefined
+  let taken: Acquired | undefined
+  try {
+    // A GPU that cannot even be measured computes nothing.
+    const reached = await reachOf(gpu.backend, gpu.backend.identity ?? gpu.adapter.name).catch(() => undefined)
+    if (reached && !maybeCPU(work, reached, options.threads)) return (taken = gpu)
+    // What does not fit into its memory, or has no workers here, is the GPU's.
+    other = await cpu.request(options).catch(() => undefined)
+    options.signal?.throwIfAborted()
+    if (!other) return (taken = gpu)
+    if (!reached) return (taken = other)
+    const sooner = predict(work, await reachOf(other.backend, other.adapter.name)) < predict(work, reached)
+    return (taken = sooner ? other : gpu)
+  } finally {
+    for (const { backend } of [gpu, ...(other ? [other] : [])]) if (backend !== taken?.backend) backend.dispose()
   }
 }
 

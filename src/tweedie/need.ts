@@ -6,6 +6,10 @@ import type { ImageNeed } from './guidance-files.ts'
 export const together = (needs: readonly DeviceNeed[]): DeviceNeed => ({
   bytes: needs.reduce((sum, { bytes }) => sum + bytes, 0),
   largestBuffer: Math.max(...needs.map(({ largestBuffer }) => largestBuffer)),
+  work: {
+    flops: needs.reduce((sum, { work }) => sum + (work?.flops ?? 0), 0),
+    kernels: needs.reduce((sum, { work }) => sum + (work?.kernels ?? 0), 0),
+  },
 })
 
 /**
@@ -18,9 +22,10 @@ export const stepNeed = (guidances: number, batch: number, shape: readonly numbe
 }
 
 /** Of a network whose weights are there already. */
-const again = ({ bytes, weights, largestBuffer }: DeviceNeed & { readonly weights: number }): DeviceNeed => ({
+const again = ({ bytes, weights, largestBuffer, work }: DeviceNeed & { readonly weights: number }): DeviceNeed => ({
   bytes: bytes - weights,
   largestBuffer,
+  ...(work && { work }),
 })
 
 /** What is drawn, and with what. */

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { swiftShaderEnvironment } from '../../scripts/vulkan.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -33,7 +33,7 @@ if (/lvp/.test(process.env.VK_DRIVER_FILES ?? ''))
     ['lavapipe, subgroups of 16', { LP_NATIVE_VECTOR_WIDTH: '512' }],
   )
 
-test.each(rows)('every op on %s', async (_, environment) => {
+test.each(rows)('every op on %s', { timeout: 3_600_000 }, async (_, environment) => {
   const env: NodeJS.ProcessEnv = { ...process.env, TWEEDIE_BACKEND: 'webgpu', ...environment }
   // What vitest tells its workers is not for another vitest; nor are all tiles of a kernel for every driver.
   for (const name of Object.keys(env))
@@ -41,6 +41,7 @@ test.each(rows)('every op on %s', async (_, environment) => {
   const child = spawn('npx', ['vitest', 'run', '--project', 'tests', '--maxWorkers=1', ...files], { cwd: root, env })
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => void (said += text))
+  onTestFinished(() => void child.kill())
   const status = await new Promise((resolve) => child.on('close', resolve))
   expect(status, said.slice(-8000)).toBe(0)
 })

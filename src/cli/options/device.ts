@@ -6,7 +6,7 @@ import type { Session } from '../session.ts'
 
 export const deviceOptions = {
   backend: choice(['auto', 'cpu', 'webgpu'], {
-    help: 'auto: a hardware GPU that can hold the work, else the CPU; webgpu: also a software driver',
+    help: 'auto: a hardware GPU that holds the work and is faster, else the CPU; webgpu: also a software driver',
     default: 'auto',
   }),
   threads: integer({

@@ -1,6 +1,6 @@
 /**
- * What was measured on an adapter, kept between runs in the host's cache: which kernels are fastest, and whether they
- * are right. All that changes that is part of the adapter's name here: the driver, what hosts WebGPU, and what the
+ * What was measured on an adapter, kept between runs in the host's cache: which kernels are fastest, whether they are
+ * right, and how fast it is. All that changes that is part of the adapter's name here: the driver, what hosts WebGPU, and what the
  * device was asked for.
  */
 import { gpuHost, readCache, writeCache } from '#platform'
@@ -19,8 +19,16 @@ export interface Winner {
 /** Winners by choice: op, shape, batch and what is fused into it. */
 export type Winners = { readonly [choice: string]: Winner }
 
+/** What a backend reached with a convolution of a middling size, and what a kernel costs it, the host's part included. */
+export interface Reach {
+  /** Floating-point operations a millisecond. */
+  readonly flops: number
+  readonly kernelMs: number
+}
+
 /** What is known of an adapter. */
 export interface Remembered {
+  readonly reach?: Reach
   readonly winners: Winners
   /** What `verifyDevice` of a version found. */
   readonly verdict?: Verdict & { readonly version: string }
@@ -52,6 +60,7 @@ export async function recall(identity: string): Promise<Remembered> {
   const winners = isObject(found.winners) ? Object.entries(found.winners) : []
   return {
     winners: Object.fromEntries(winners.filter(([, winner]) => isWinner(winner))),
+    ...(isReach(found.reach) && { reach: found.reach }),
     ...(isVerdict(found.verdict) && { verdict: found.verdict }),
   }
 }
@@ -70,6 +79,9 @@ const isWinner = (value: unknown): value is Winner =>
   isObject(value) &&
   typeof (value as Partial<Winner>).variant === 'string' &&
   typeof (value as Partial<Winner>).text === 'string'
+
+const isReach = (value: unknown): value is Reach =>
+  isObject(value) && [(value as Partial<Reach>).flops, (value as Partial<Reach>).kernelMs].every((n) => Number(n) > 0)
 
 const isVerdict = (value: unknown): value is Remembered['verdict'] =>
   isObject(value) && Array.isArray((value as Partial<Verdict>).faults) && 'version' in value
