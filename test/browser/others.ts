@@ -29,8 +29,11 @@ for (const [name, open] of Object.entries(others))
   if (!open && process.env.CI === 'true') throw new Error(`CI tests in ${name}, and it is not installed`)
 
 async function firefox(): Promise<OtherBrowser> {
-  const browser = await puppeteer.launch({ browser: 'firefox', executablePath: '/usr/bin/firefox-esr' })
+  // The defaults, 30 s, are too few on two cores that do other things, too.
+  const timeout = 240_000
+  const browser = await puppeteer.launch({ browser: 'firefox', executablePath: '/usr/bin/firefox-esr', timeout })
   const page = await browser.newPage()
+  page.setDefaultNavigationTimeout(timeout)
   const errors: string[] = []
   page.on('pageerror', (error) => errors.push(String(error)))
   page.on('console', (message) => {

@@ -1,13 +1,14 @@
 /**
  * The CPU backend in Firefox and WebKit, as Debian has them, on the pages of the examples, in the page itself and in a
- * client's worker: it loads, draws, stops, and draws again after a reload, with threads where the page is isolated and
- * without.
+ * client's worker, and on the site: it loads, draws, stops, and draws again after a reload, with threads where the page
+ * is isolated and without.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { others, type OtherBrowser } from '../browser/others.ts'
-import { isolation, serve } from '../browser/server.ts'
+import { folder, isolation, serve } from '../browser/server.ts'
+import { builtSite } from '../browser/site.ts'
 import { packed } from '../packed.ts'
 
 const installed = join(await packed(), 'node_modules/tweedie')
@@ -19,7 +20,8 @@ const site = (headers: Readonly<Record<string, string>>) =>
     headers,
   })
 
-const patient = { timeout: 120_000, interval: 100 }
+const built = await builtSite()
+const patient = { timeout: 240_000, interval: 100 }
 
 const said = (browser: OtherBrowser): Promise<string> => browser.evaluate("document.getElementById('said').textContent")
 
@@ -74,6 +76,53 @@ describe.each(Object.entries(others))('%s', (name, open) => {
     await browser.reload()
     await draw(browser, 2)
     await expect.poll(() => said(browser), patient).toBe('Done.')
+    expect(browser.errors ?? []).toEqual([])
+  })
+
+  test.runIf(open)('the home page of the site', async () => {
+    await using served = await serve({ serve: folder(built), headers: isolation })
+    await using browser = await open!()
+    const words = (): Promise<string> => browser.evaluate("document.querySelector('.live p span')?.textContent ?? ''")
+    await browser.goto(`${served.origin}/`)
+    await expect.poll(words, patient).toMatch(/^Drawing in your browser, step ([2-9]|\d\d) of 40$/)
+    const drawn = await colours(browser)
+    expect(drawn).toHaveLength(12)
+    for (const count of drawn) expect(count).toBeGreaterThan(16)
+
+    // Others are drawn from the first step on, in place of these.
+    await browser.evaluate(`void (window.all = [], new MutationObserver(() =>
+      all.push(document.querySelector('.live p span').textContent)
+    ).observe(document.querySelector('.live'), { subtree: true, childList: true, characterData: true }))`)
+    await browser.evaluate("document.querySelector('.live button').click()")
+    await expect
+      .poll(() => browser.evaluate<string[]>('all'), patient)
+      .toContain('Drawing in your browser, step 1 of 40')
+
+    await browser.reload()
+    await expect.poll(words, patient).toMatch(/^Drawing in your browser, step \d/)
+    expect(browser.errors ?? []).toEqual([])
+  })
+
+  test.runIf(open)('the playground of the site', async () => {
+    await using served = await serve({ serve: folder(built), headers: isolation })
+    await using browser = await open!()
+    const link = (steps: number): string => `#number=1&respacing=${steps}&b=none&backend=cpu`
+    const words = (): Promise<string> => browser.evaluate("document.querySelector('.words span')?.textContent ?? ''")
+    await browser.goto(`${served.origin}/playground.html${link(3)}`)
+    await expect.poll(words, patient).toBe('Done')
+    const drawn = await colours(browser)
+    expect(drawn).toHaveLength(1)
+    expect(drawn[0]).toBeGreaterThan(16)
+
+    await browser.evaluate(`void (location.hash = '${link(250)}')`)
+    await expect.poll(words, patient).toMatch(/^Drawing, \d/)
+    await browser.evaluate("[...document.querySelectorAll('button')].find((one) => one.textContent === 'Stop').click()")
+    await expect.poll(words, patient).toBe('Stopped')
+
+    await browser.evaluate(`void (location.hash = '${link(2)}')`)
+    await expect.poll(words, patient).toBe('Done')
+    await browser.reload()
+    await expect.poll(words, patient).toBe('Done')
     expect(browser.errors ?? []).toEqual([])
   })
 })
