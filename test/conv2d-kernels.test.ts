@@ -15,6 +15,8 @@ import {
   conv2dWeightGradientSplits,
   conv2dWeightGradientWords,
 } from '../src/shaders/conv2d-weight-gradient.ts'
+import { gemmFits, gemmTiles, pointwiseProduct } from '../src/tensor/webgpu/launches/gemm.ts'
+import type { Variant } from '../src/tensor/webgpu/launches/splits.ts'
 import { requestGPU, waitFor } from '../src/platform/index.node.ts'
 
 type Grid = readonly [number, number, number]
@@ -48,6 +50,8 @@ const shapes = [
   shape(2, 5, 11, 9, 64, 3, 3, 1, 0),
   shape(1, 4, 6, 6, 4, 3, 3, 1, 2),
   shape(3, 33, 7, 5, 33, 1, 1, 1, 0),
+  // The GEMM: tiles that are not full either way, images within them, and sums that can be cut, unevenly.
+  shape(2, 112, 4, 5, 80, 1, 1, 1, 0),
   shape(1, 5, 7, 9, 6, 1, 1, 2, 0),
   shape(1, 3, 5, 5, 7, 1, 1, 1, 1),
   shape(2, 6, 13, 11, 5, 3, 3, 2, 1),
@@ -195,10 +199,12 @@ function checks(s: ConvShape, x: Float32Array, w: Float32Array, want: Exact) {
     splits: number,
     code: string,
     grid: Grid,
+    inputs = [x, w],
+    kernelWords = convWords(s, splits),
   ): Promise<void> => {
     const count = s.n * s.cout * s.ho * s.wo
-    const partial = await run(code, convWords(s, splits), [x, w], grid, splits * count)
-    const again = await run(code, convWords(s, splits), [x, w], grid, splits * count)
+    const partial = await run(code, kernelWords, inputs, grid, splits * count)
+    const again = await run(code, kernelWords, inputs, grid, splits * count)
     expect(again, 'the same bits twice').toEqual(partial)
     const words = conv2dSumSplitsUniform.words({ count, splits, area: s.ho * s.wo, channels: s.cout })
     const added = { bias, residual }
@@ -236,6 +242,17 @@ async function forward(s: ConvShape, x: Float32Array, w: Float32Array, want: Exa
     const cut = { ...keys, side: 8, bias: false, residual: false, split: true }
     for (const splits of new Set([2, Math.ceil(s.cin / 2), s.cin]))
       if (splits > 1) await checkSplit(keys, splits, conv2dTile(cut), conv2dTileGrid(s, cut, splits))
+  }
+  if (s.kh * s.kw > 1 || s.stride > 1 || s.ho !== s.h || !gemmFits(pointwiseProduct(s))) return
+  const tiles = new Map<string, () => Variant>()
+  const added = { bias: true, residual: !s.transposed }
+  gemmTiles(tiles, pointwiseProduct(s), added)
+  for (const [name, make] of tiles) {
+    // Each staging, whole and cut: a tile compiles for a second or two.
+    if (!(s.transposed ? ['gemm 128x64 /2'] : ['gemm 64x64', 'gemm 64x128 /2']).includes(name)) continue
+    const { code, grid, uniforms, splits } = make()
+    if (splits === 1) await check(added, code(), grid, [x, w], [...uniforms])
+    else await checkSplit(added, splits, code(), grid, [x, w], [...uniforms])
   }
 }
 

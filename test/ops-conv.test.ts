@@ -121,7 +121,7 @@ for (const variant of onWebGPU ? variants : []) {
 
 if (!onWebGPU) for (const one of cases) test(name(one), () => check(one))
 
-// As a GPU gets them: patches for 3×3, else the large tile, cut where a grid is small, wide tiles of the weight
+// As a GPU gets them: patches for 3×3, products for 1×1, else the large tile, cut where a grid is small, wide tiles of the weight
 // gradient, no subgroups.
 if (onWebGPU)
   describe('by the kernels that hardware is given', () => {
@@ -139,12 +139,14 @@ if (onWebGPU)
       { x: [1, 5, 9, 7], weight: [7, 5, 3, 3], padding: 1, bias: true },
       { x: [2, 3, 8, 9], weight: [13, 3, 3, 3], stride: 2, padding: 1 },
       { x: [1, 37, 5, 4], weight: [35, 37, 3, 3], padding: 1, bias: true },
+      { x: [2, 96, 3, 4], weight: [48, 96, 1, 1], bias: true, probes: 3 },
     ]
     test.each(some)('[$x] by [$weight]', (one) => check(one, asHardware))
     test('and by no others', () => {
       const kernels = [...labels].map((label) => label.split(/[ ,]/).slice(0, 2).join(' '))
-      expect(new Set(kernels.filter((name) => name.startsWith('conv2d')))).toEqual(
+      expect(new Set(kernels.filter((name) => /^(conv2d|gemm)/.test(name)))).toEqual(
         new Set([
+          'gemm {"rows":64',
           'conv2d-halo {"images":1',
           'conv2d-tile {"side":16',
           'conv2d-sum-splits {"bias":false',

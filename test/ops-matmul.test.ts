@@ -1,6 +1,19 @@
 import { describe, expect, test } from 'vitest'
 import { linear, matmul, type Tensor } from '../src/tensor/index.ts'
-import { at, checkOp, cpuBackends, deviceTest, eachIndex, expectClose, host, numbers, type Host } from './op.ts'
+import {
+  asHardware,
+  at,
+  backends,
+  checkOp,
+  cpuBackends,
+  deviceTest,
+  eachIndex,
+  expectClose,
+  host,
+  numbers,
+  type Host,
+  type OpCheck,
+} from './op.ts'
 
 const transposed = (shape: readonly number[], flag: boolean): number[] =>
   flag ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : [...shape]
@@ -29,10 +42,17 @@ const product =
     return out
   }
 
-const check = (a: readonly number[], b: readonly number[], ta = false, tb = false): Promise<void> => {
+const check = (
+  a: readonly number[],
+  b: readonly number[],
+  ta = false,
+  tb = false,
+  on: OpCheck['on'] = backends,
+): Promise<void> => {
   // k products are added in a row: k/2 roundings of 6e-8, of partial sums that may exceed the result.
   const k = a[a.length - (ta ? 2 : 1)]
   return checkOp(`matmul [${a}]${ta ? 'ᵀ' : ''} [${b}]${tb ? 'ᵀ' : ''}`, {
+    on,
     inputs: [a, b],
     op: (x, y) => matmul(x, y, { transposeA: ta, transposeB: tb }),
     reference: product(ta, tb),
@@ -85,6 +105,11 @@ describe('matmul', () => {
       await check([...a, 5, 3], [...b, 2, 5], true, true)
     })
   }
+  // A GPU multiplies by the GEMM where sizes allow it: here in the gradients too, the sum of 96 in two parts.
+  test.skipIf(asHardware.length === 0)('by the kernels that hardware is given', async () => {
+    await check([2, 1, 16, 96], [3, 16, 96], false, true, asHardware)
+    await check([5, 96], [36, 96], false, true, asHardware)
+  })
   test('a tensor times itself', () =>
     checkOp('x xᵀ', {
       inputs: [[5, 7]],

@@ -27,8 +27,9 @@ export const matmulUniform = uniform({
 })
 
 /**
- * Batched matrix product, C[b] = A[b] B[b], for the small products of a U-Net (its large ones are convolutions): a
- * workgroup of 64 lanes makes a tile of 32 x 32, each lane 4 x 4 of it in registers, and the two 32 x 16 strips it
+ * Batched matrix product, C[b] = A[b] B[b], of any sizes, where gemm.ts does not serve: sizes that leave no vec4 or no
+ * whole steps of terms, and software adapters, where little is to be multiplied and less to be compiled. A workgroup of
+ * 64 lanes makes a tile of 32 x 32, each lane 4 x 4 of it in registers, and the two 32 x 16 strips it
  * multiplies pass through workgroup memory (4 KiB). Transposition is in the strides, so one kernel serves all four
  * cases; the lanes that load a strip run along whichever axis is contiguous.
  *

@@ -17,12 +17,7 @@ import {
 } from '../../../shaders/conv2d-halo.ts'
 import { conv2dRegister, conv2dRegisterGrid, type Conv2dRegisterKeys } from '../../../shaders/conv2d-register.ts'
 import { convWords, dataGradientShape, type ConvShape } from '../../../shaders/conv2d-shape.ts'
-import {
-  conv2dSumSplits,
-  conv2dSumSplitsGrid,
-  conv2dSumSplitsUniform,
-  type Epilogue,
-} from '../../../shaders/conv2d-sum-splits.ts'
+import type { Epilogue } from '../../../shaders/conv2d-sum-splits.ts'
 import { conv2dTile, conv2dTileGrid, type Conv2dTileKeys } from '../../../shaders/conv2d-tile.ts'
 import {
   conv2dWeightGradient,
@@ -30,72 +25,19 @@ import {
   conv2dWeightGradientSplits,
   conv2dWeightGradientWords,
 } from '../../../shaders/conv2d-weight-gradient.ts'
+import { gemmStep } from '../../../shaders/gemm.ts'
 import { convFlops, convShape } from '../../conv-shape.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import type { Buffer, Capabilities, Encoder, Launch } from '../launch.ts'
+import { gemmFits, gemmTiles, pointwiseProduct } from './gemm.ts'
+import { cut, fullGrid, runChosen, sumSplits, type Candidates, type Variant } from './splits.ts'
 
 /** The batch is part of it: how many workgroups there are decides which tile fills the adapter, so each is measured. */
 const shapeKey = (s: ConvShape): string =>
   `${s.cin}>${s.cout} ${s.kh}x${s.kw}/${s.stride} ${s.ho}x${s.wo}x${s.n}${s.transposed ? ' T' : ''}`
 
-interface Variant {
-  readonly key: string
-  readonly code: () => string
-  readonly grid: readonly [number, number, number]
-  readonly uniforms: readonly number[]
-  /** Sums over a part of the input channels that the kernel leaves to be added; 1: y is what it writes. */
-  readonly splits: number
-}
-
-/** What can compute a convolution, by name, and the name of what does while nothing has been measured. */
-interface Candidates {
-  readonly found: ReadonlyMap<string, () => Variant>
-  readonly usual: string
-}
-
-/**
- * Workgroups of 256 threads below which a GPU is taken to be empty: one for each of the 132 multiprocessors of an H100.
- * A cut that fills it has fewer than twice as many; the partial sums of 64 a thread are 17.3 MB at most (nn/memory.ts
- * says so).
- */
-const fullGrid = 132
-/** A split sums at least so many terms, three steps of a tile: fewer cost no more than adding up what is cut. */
-const leastTerms = 48
-
-/** What was worked out for a convolution: a network asks hundreds of times a step for the same hundred. */
-interface Known {
-  /** What is chosen is remembered by this. */
-  readonly choice: string
-  readonly names: readonly string[]
-  readonly usual: string
-  readonly variantOf: (name: string) => Variant
-}
-
-const known = new WeakMap<Capabilities, Map<string, Known>>()
-/** Pictures of ever other sizes shall not fill the memory. */
-const maxKnown = 2000
-
 /** The kernels that can compute `s` on the device that can do this. */
-function candidates(s: ConvShape, { bias, residual }: Epilogue, capabilities: Capabilities): Known {
-  let ofDevice = known.get(capabilities)
-  if (!ofDevice || ofDevice.size >= maxKnown) known.set(capabilities, (ofDevice = new Map()))
-  const choice = `conv2d ${shapeKey(s)}${bias ? ' +bias' : ''}${residual ? ' +residual' : ''}`
-  const key = `${choice} ${s.h}x${s.w} ${s.pad} ${s.padX}`
-  let all = ofDevice.get(key)
-  if (!all) {
-    const { found, usual } = candidatesOf(s, { bias, residual }, capabilities)
-    const made = new Map<string, Variant>()
-    const variantOf = (name: string): Variant => {
-      let variant = made.get(name)
-      if (!variant) made.set(name, (variant = (found.get(name) as () => Variant)()))
-      return variant
-    }
-    ofDevice.set(key, (all = { choice, names: [...found.keys()], usual, variantOf }))
-  }
-  return all
-}
-
-function candidatesOf(s: ConvShape, epilogue: Epilogue, { subgroupSize, software }: Capabilities): Candidates {
+function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software, maxGrid }: Capabilities): Candidates {
   const found = new Map<string, () => Variant>()
   const register = (name: string, subgroup: number, px: number, co: number): string => {
     const kw = s.kh === 1 && s.kw === 1 ? 1 : s.kw === 3 && s.stride === 1 ? 3 : 0
@@ -109,34 +51,22 @@ function candidatesOf(s: ConvShape, epilogue: Epilogue, { subgroupSize, software
     }))
     return name
   }
-  /**
-   * The kernel whole and, until it has four times as many `workgroups` as the `full` that fill a GPU, cut over the input
-   * channels, in multiples of `unit`; gives the smallest cut that fills one, or else the last. A software adapter has a
-   * few cores, which any grid fills.
-   */
-  const cut = (
+  const taps = s.kh * s.kw
+  /** Cuts are between channels, `unit` of which stay together. Any grid fills the few cores of a software adapter. */
+  const cutChannels = (
     name: string,
     { workgroups, full, unit }: { workgroups: number; full: number; unit: number },
     make: (splits: number) => Variant,
   ): { name: string; fills: boolean } => {
-    found.set(name, () => make(1))
-    let usual = { name, fills: workgroups >= full }
-    for (let wanted = 2, before = 1; wanted <= 32 && !software; wanted *= 2) {
-      const channels = Math.ceil(s.cin / wanted / unit) * unit
-      const splits = Math.ceil(s.cin / channels)
-      if (splits * leastTerms > s.cin * s.kh * s.kw || workgroups * before >= 4 * full) break
-      found.set(`${name} /${wanted}`, () => make(splits))
-      if (!usual.fills) usual = { name: `${name} /${wanted}`, fills: workgroups * splits >= full }
-      before = splits
-    }
-    return usual
+    const terms = s.cin * taps
+    return cut(found, name, { workgroups, full, terms, piece: software ? terms : unit * taps }, make)
   }
   const tile = (name: string, side: number, px: number, co: number): { name: string } => {
     const special = s.kh === s.kw && (s.kh === 3 || s.kh === 1)
     const size = { side, px, co, kh: special ? s.kh : 0, kw: special ? s.kw : 0 }
     // Of a 1×1, whose terms are channels, in whole steps of 16.
-    const amount = { workgroups: count(conv2dTileGrid(s, size)), full: fullGrid, unit: s.kh * s.kw === 1 ? 16 : 1 }
-    return cut(name, amount, (splits) => {
+    const amount = { workgroups: count(conv2dTileGrid(s, size)), full: fullGrid, unit: taps === 1 ? gemmStep : 1 }
+    return cutChannels(name, amount, (splits) => {
       const whole = splits === 1
       const keys: Conv2dTileKeys = {
         ...size,
@@ -157,7 +87,7 @@ function candidatesOf(s: ConvShape, epilogue: Epilogue, { subgroupSize, software
     const { images, tx, ty, co } = tile
     const name = `halo ${images === 1 ? '' : `${images}x`}${tx}x${ty}x${co}`
     const full = Math.ceil((fullGrid * 256) / conv2dHaloThreads(tile))
-    return cut(name, { workgroups: count(conv2dHaloGrid(s, tile)), full, unit: 4 }, (splits) => {
+    return cutChannels(name, { workgroups: count(conv2dHaloGrid(s, tile)), full, unit: 4 }, (splits) => {
       const whole = splits === 1
       const keys: Conv2dHaloKeys = {
         ...tile,
@@ -186,6 +116,10 @@ function candidatesOf(s: ConvShape, epilogue: Epilogue, { subgroupSize, software
   tile('tile 32x32', 8, 4, few ? 1 : 4)
   const tiled = tile('tile 64x64', 16, 4, few ? 1 : 4)
   if (software) return { found, usual }
+  // The GEMM has its column tiles along x alone.
+  const pointwise = taps === 1 && s.stride === 1 && s.ho === s.h && s.wo === s.w && s.n * s.ho * s.wo <= 64 * maxGrid
+  const product = pointwiseProduct(s)
+  if (pointwise && gemmFits(product)) return { found, usual: gemmTiles(found, product, epilogue) }
   // The largest tile of which there are two a multiprocessor, else the largest of at most 128 threads that can be cut to
   // fill the machine, else the smallest. In a workgroup of 256 a multiprocessor that has two where another has one waits
   // longest: 16x16x64 gives 192 for 64² and 192 channels at batch 4, where 264 would take as long; 16x8x64 384, where 396
@@ -232,35 +166,19 @@ function convolve(
   encoder: Encoder,
   s: ConvShape,
   { bias, residual }: Epilogue,
-  [x, weight, ...added]: readonly Buffer[],
+  inputs: readonly Buffer[],
   y: Buffer,
 ): void {
-  const { choice, names, usual, variantOf } = candidates(s, { bias, residual }, encoder.capabilities)
-  const { splits, ...kernel } = variantOf(encoder.choose(choice, names, usual, variantOf))
-  const flops = convFlops(s)
-  if (splits === 1) return encoder.dispatch({ ...kernel, read: [x, weight, ...added], write: [y], flops })
-  const [area, count] = [s.ho * s.wo, s.n * s.cout * s.ho * s.wo]
-  const partial = encoder.temporary(splits * count * 4)
-  encoder.dispatch({ ...kernel, read: [x, weight], write: [partial], flops })
-  sumSplits(encoder, { count, splits, area, channels: s.cout }, { bias, residual }, [partial, ...added], y)
-}
-
-/** Adds what a kernel left in `splits` parts, with bias and residual after them, into `out`. */
-function sumSplits(
-  encoder: Encoder,
-  words: Parameters<typeof conv2dSumSplitsUniform.words>[0],
-  epilogue: Epilogue,
-  read: readonly Buffer[],
-  out: Buffer,
-): void {
-  encoder.dispatch({
-    key: `conv2d-sum-splits ${JSON.stringify(epilogue)}`,
-    code: () => conv2dSumSplits(epilogue),
-    uniforms: conv2dSumSplitsUniform.words(words),
-    read,
-    write: [out],
-    grid: conv2dSumSplitsGrid(words.count),
-  })
+  const area = s.ho * s.wo
+  const task = {
+    choice: `conv2d ${shapeKey(s)}${bias ? ' +bias' : ''}${residual ? ' +residual' : ''}`,
+    also: `${s.h}x${s.w} ${s.pad} ${s.padX}`,
+    candidates: () => candidates(s, { bias, residual }, encoder.capabilities),
+    epilogue: { bias, residual },
+    flops: convFlops(s),
+    ...{ count: s.n * s.cout * area, area, channels: s.cout },
+  }
+  runChosen(encoder, task, inputs, y)
 }
 
 export const conv2d: Launch<ConvForwardParams> = (encoder, params, inputs, [y]) => {

@@ -3,10 +3,13 @@ import { matmulShader, matmulTile, matmulUniform } from '../../../shaders/matmul
 import type { MatmulParams } from '../../ops/matmul.ts'
 import { broadcastStrides, collapse, formatShape, type Shape } from '../../shape.ts'
 import type { Launch } from '../launch.ts'
+import { gemmFits, gemmTiles, type Product } from './gemm.ts'
+import { runChosen, type Candidates, type Variant } from './splits.ts'
 
 /**
- * Expresses transposition and broadcast batch axes as strides, so that the one kernel serves every case. Batch axes
- * that do not collapse to two runs are refused.
+ * Transposition is how an operand lies, and broadcast batch axes are strides, so that one kernel serves every case: a
+ * GPU's is gemm.ts, matmul.ts has what that one does not, and software adapters, on which it compiles in a fifth of the
+ * time. Batch axes that do not collapse to two runs are refused.
  */
 export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }, [a, b], [c]) => {
   const [m, n] = c.shape.slice(-2)
@@ -24,28 +27,53 @@ export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }
   const [outer, batch1] = batch.dims.length === 2 ? batch.dims : [1, batch.dims[0]]
   const [aBatch0, aBatch1] = batch.dims.length === 2 ? batch.strides[0] : [0, batch.strides[0][0]]
   const [bBatch0, bBatch1] = batch.dims.length === 2 ? batch.strides[1] : [0, batch.strides[1][0]]
-  const [aRow, aColumn] = transposeA ? [1, m] : [k, 1]
-  const [bRow, bColumn] = transposeB ? [1, k] : [n, 1]
-  encoder.dispatch({
-    key: `matmul ${transposeA ? 't' : 'n'}${transposeB ? 't' : 'n'}`,
-    code: () => matmulShader({ rowsA: !transposeA, rowsB: !transposeB }),
-    uniforms: matmulUniform.words({
-      m,
-      n,
-      k,
-      aRow,
-      aColumn,
-      bRow,
-      bColumn,
-      batch1,
-      aBatch0,
-      aBatch1,
-      bBatch0,
-      bBatch1,
-    }),
-    read: [a, b],
-    write: [c],
-    grid: [Math.ceil(n / matmulTile), Math.ceil(m / matmulTile), outer * batch1],
-    flops: 2 * m * n * k * outer * batch1,
-  })
+  const layout = `${transposeA ? 't' : 'n'}${transposeB ? 't' : 'n'}`
+  const product: Product = {
+    m,
+    n,
+    k,
+    termsA: !transposeA,
+    termsB: transposeB,
+    aStride: transposeA ? m : k,
+    bStride: transposeB ? k : n,
+    width: n,
+    bImage: 0,
+    batches: outer * batch1,
+    batch1,
+    aBatch0,
+    aBatch1,
+    bBatch0,
+    bBatch1,
+  }
+  const flops = 2 * m * n * k * outer * batch1
+  if (encoder.capabilities.software || !gemmFits(product)) {
+    encoder.dispatch({
+      key: `matmul ${layout}`,
+      code: () => matmulShader({ rowsA: !transposeA, rowsB: !transposeB }),
+      uniforms: matmulUniform.words({
+        ...{ m, n, k, batch1, aBatch0, aBatch1, bBatch0, bBatch1 },
+        aRow: transposeA ? 1 : k,
+        aColumn: transposeA ? m : 1,
+        bRow: transposeB ? 1 : n,
+        bColumn: transposeB ? k : 1,
+      }),
+      read: [a, b],
+      write: [c],
+      grid: [Math.ceil(n / matmulTile), Math.ceil(m / matmulTile), product.batches],
+      flops,
+    })
+    return
+  }
+  const epilogue = { bias: false, residual: false }
+  const candidates = (): Candidates => {
+    const found = new Map<string, () => Variant>()
+    return { found, usual: gemmTiles(found, product, epilogue) }
+  }
+  const { batches } = product
+  const task = {
+    choice: `matmul ${m}x${k}x${n}x${batches} ${layout}`,
+    also: `${batch1} ${aBatch0} ${aBatch1} ${bBatch0} ${bBatch1}`,
+    ...{ candidates, epilogue, flops, count: batches * m * n, area: m * n, channels: 1 },
+  }
+  runChosen(encoder, task, [b, a], c)
 }

@@ -1,0 +1,72 @@
+/** The tiles of the GEMM kernel, for a product and for the convolution of 1×1 that is one. */
+import type { Epilogue } from '../../../shaders/conv2d-sum-splits.ts'
+import type { ConvShape } from '../../../shaders/conv2d-shape.ts'
+import { gemm, gemmStep, gemmUniform } from '../../../shaders/gemm.ts'
+import { cut, fullGrid, type Variant } from './splits.ts'
+
+/** What gemm.ts computes: its uniform but for the cut, and how the operands lie. */
+export type Product = Omit<Parameters<typeof gemmUniform.words>[0], 'range'> &
+  Pick<Parameters<typeof gemm>[0], 'termsA' | 'termsB'>
+
+/** Rows and columns. The larger have fewer loads a product, for shapes that fill a GPU with them; the last all of 16 KiB. */
+const tiles = [
+  [64, 64],
+  [128, 64],
+  [64, 128],
+  [128, 128],
+] as const
+
+/** Whether gemm.ts has it: whole steps of terms, and vec4 of whatever is contiguous in memory. */
+export const gemmFits = ({ k, aStride, bStride, width }: Product): boolean =>
+  k % gemmStep === 0 && [aStride, bStride, width].every((length) => length % 4 === 0)
+
+/**
+ * Adds the tiles to the candidates, and gives the name of what does while nothing has been measured: the smallest, which
+ * has the most workgroups, in the smallest cut that fills a GPU.
+ */
+export function gemmTiles(found: Map<string, () => Variant>, product: Product, { bias, residual }: Epilogue): string {
+  const { termsA, termsB, ...words } = product
+  const { m, n, k, batches } = words
+  // With both operands to transpose the largest needs 132 registers on RDNA 3; others have 120 at most.
+  const fitting = termsA && termsB ? tiles.slice(0, 3) : tiles
+  const names = fitting.map(([rows, columns]) => {
+    const [x, y] = [Math.ceil(n / columns), Math.ceil(m / rows)]
+    // A thread has 64 sums to keep it busy: half as many of them fill a GPU as of other kernels.
+    const full = Math.ceil((fullGrid * 128) / ((rows * columns) / 64))
+    const work = { workgroups: x * y * batches, full: Math.max(full, fullGrid), terms: k, piece: gemmStep }
+    return cut(found, `gemm ${rows}x${columns}`, work, (splits) => {
+      const whole = splits === 1
+      const keys = { rows, columns, termsA, termsB, bias: whole && bias, residual: whole && residual }
+      return {
+        key: `gemm ${JSON.stringify(keys)}`,
+        code: () => gemm(keys),
+        grid: [x, y, batches * splits],
+        uniforms: gemmUniform.words({ ...words, range: Math.ceil(k / splits / gemmStep) * gemmStep }),
+        splits,
+      }
+    })
+  })
+  return names[0].name
+}
+
+/** A convolution of 1×1 without stride and padding as the product of the weights and the pixels of all images. */
+export function pointwiseProduct({ n, cin, cout, ho, wo, transposed = false }: ConvShape): Product {
+  const area = ho * wo
+  return {
+    m: cout,
+    n: n * area,
+    k: cin,
+    termsA: !transposed,
+    termsB: false,
+    aStride: transposed ? cout : cin,
+    bStride: area,
+    width: area,
+    bImage: cin * area,
+    batches: 1,
+    batch1: 1,
+    aBatch0: 0,
+    aBatch1: 0,
+    bBatch0: 0,
+    bBatch1: 0,
+  }
+}

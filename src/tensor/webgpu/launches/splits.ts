@@ -1,0 +1,141 @@
+/**
+ * Kernels among which one is chosen, and sums that are cut: where a grid leaves a GPU empty, several workgroups make the
+ * same tile, each from a part of the terms, and a second kernel adds what they wrote, in order.
+ */
+import {
+  conv2dSumSplits,
+  conv2dSumSplitsGrid,
+  conv2dSumSplitsUniform,
+  type Epilogue,
+} from '../../../shaders/conv2d-sum-splits.ts'
+import type { Buffer, Capabilities, Dispatch, Encoder } from '../launch.ts'
+
+/** One of several kernels: a dispatch but for its buffers. */
+export interface Variant extends Pick<Dispatch, 'key' | 'code' | 'grid' | 'uniforms'> {
+  /** Into how many parts its sum is cut, which are left to be added; 1: what it writes is the result. */
+  readonly splits: number
+}
+
+/** What can compute something, by name, and the name of what does while nothing has been measured. */
+export interface Candidates {
+  readonly found: ReadonlyMap<string, () => Variant>
+  readonly usual: string
+}
+
+/**
+ * Workgroups of 256 threads below which a GPU is taken to be empty: one for each of the 132 multiprocessors of an H100.
+ * A cut that fills it has fewer than twice as many; the partial sums of 64 a thread are 17.3 MB at most (nn/memory.ts
+ * says so).
+ */
+export const fullGrid = 132
+/** A part has at least so many terms, three steps of a tile: fewer cost no more than adding up what is cut. */
+const leastTerms = 48
+
+/** The extent of a cut. */
+interface Work {
+  /** Workgroups of the whole kernel, and how many of them fill a GPU. */
+  readonly workgroups: number
+  readonly full: number
+  /** Terms of the sum, and those of the smallest piece that is not divided. */
+  readonly terms: number
+  readonly piece: number
+}
+
+/**
+ * Adds a kernel to `found`, whole and, until it has four times as many workgroups as fill a GPU, cut. Gives the smallest
+ * cut that fills one, or else the last.
+ */
+export function cut(
+  found: Map<string, () => Variant>,
+  name: string,
+  { workgroups, full, terms, piece }: Work,
+  make: (splits: number) => Variant,
+): { name: string; fills: boolean } {
+  found.set(name, () => make(1))
+  const pieces = Math.ceil(terms / piece)
+  let usual = { name, fills: workgroups >= full }
+  for (let wanted = 2, before = 1; wanted <= 32; wanted *= 2) {
+    const splits = Math.ceil(pieces / Math.ceil(pieces / wanted))
+    if (splits * leastTerms > terms || workgroups * before >= 4 * full) break
+    found.set(`${name} /${wanted}`, () => make(splits))
+    if (!usual.fills) usual = { name: `${name} /${wanted}`, fills: workgroups * splits >= full }
+    before = splits
+  }
+  return usual
+}
+
+/** What was worked out before: a network asks hundreds of times a step for the same hundred. */
+interface Known {
+  readonly names: readonly string[]
+  readonly usual: string
+  readonly variantOf: (name: string) => Variant
+}
+
+const known = new WeakMap<Capabilities, Map<string, Known>>()
+/** Pictures of ever other sizes shall not fill the memory. */
+const maxKnown = 2000
+
+function recall(capabilities: Capabilities, key: string, candidates: () => Candidates): Known {
+  let ofDevice = known.get(capabilities)
+  if (!ofDevice || ofDevice.size >= maxKnown) known.set(capabilities, (ofDevice = new Map()))
+  let all = ofDevice.get(key)
+  if (!all) {
+    const { found, usual } = candidates()
+    const made = new Map<string, Variant>()
+    const variantOf = (name: string): Variant => {
+      let variant = made.get(name)
+      if (!variant) made.set(name, (variant = (found.get(name) as () => Variant)()))
+      return variant
+    }
+    ofDevice.set(key, (all = { names: [...found.keys()], usual, variantOf }))
+  }
+  return all
+}
+
+/** What is to be computed by one of several kernels. */
+interface Task {
+  /** Names the choice, for the tuner; with `also` it says all that the candidates follow from. */
+  readonly choice: string
+  readonly also: string
+  readonly candidates: () => Candidates
+  readonly epilogue: Epilogue
+  readonly flops: number
+  /** Elements of the result, of one channel of it, and channels. */
+  readonly count: number
+  readonly area: number
+  readonly channels: number
+}
+
+/** Runs the kernel that was chosen; if its sum is cut also the one that adds the parts, bias and residual. */
+export function runChosen(
+  encoder: Encoder,
+  { choice, also, candidates, epilogue, flops, count, area, channels }: Task,
+  /** Both operands in the kernels' order, then bias and residual if there are. */
+  [first, second, ...added]: readonly Buffer[],
+  y: Buffer,
+): void {
+  const { names, usual, variantOf } = recall(encoder.capabilities, `${choice} ${also}`, candidates)
+  const { splits, ...kernel } = variantOf(encoder.choose(choice, names, usual, variantOf))
+  if (splits === 1) return encoder.dispatch({ ...kernel, read: [first, second, ...added], write: [y], flops })
+  const partial = encoder.temporary(splits * count * 4)
+  encoder.dispatch({ ...kernel, read: [first, second], write: [partial], flops })
+  sumSplits(encoder, { count, splits, area, channels }, epilogue, [partial, ...added], y)
+}
+
+/** Adds `splits` parts of `count` elements, with bias and residual after them, into `out`. */
+export function sumSplits(
+  encoder: Encoder,
+  words: Parameters<typeof conv2dSumSplitsUniform.words>[0],
+  epilogue: Epilogue,
+  read: readonly Buffer[],
+  out: Buffer,
+): void {
+  encoder.dispatch({
+    key: `conv2d-sum-splits ${JSON.stringify(epilogue)}`,
+    code: () => conv2dSumSplits(epilogue),
+    uniforms: conv2dSumSplitsUniform.words(words),
+    read,
+    write: [out],
+    grid: conv2dSumSplitsGrid(words.count),
+  })
+}
