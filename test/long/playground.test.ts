@@ -23,6 +23,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
 const dist = await builtSite()
 const site = () => serve({ serve: folder(dist), headers: isolation })
+/** For conditions, and for files that are given to the page: the defaults, 1 s and 30 s, are too few on busy cores. */
 const patient = { timeout: 240_000 }
 
 /** The words of what is going on: the one status on the tab that is shown. */
@@ -175,7 +176,7 @@ describe.runIf(chromium)('the playground', () => {
     await at('#number=1&respacing=2&b=none&backend=cpu', async ({ page }) => {
       await is(page, 'Done')
       const open = (name: string, buffer: Buffer) =>
-        page.getByLabel('Model file').setInputFiles({ name, mimeType: 'application/octet-stream', buffer })
+        page.getByLabel('Model file').setInputFiles({ name, mimeType: 'application/octet-stream', buffer }, patient)
       const fails = async (name: string, buffer: Buffer, said: RegExp): Promise<void> => {
         await open(name, buffer)
         await button(page, 'Draw').click()
@@ -194,7 +195,7 @@ describe.runIf(chromium)('the playground', () => {
       await button(page, 'Draw').click()
       await is(page, 'Done')
       const opened = await pictures(page)
-      await expect.poll(() => page.evaluate(() => location.hash)).toContain('model=mine.safetensors')
+      await expect.poll(() => page.evaluate(() => location.hash), patient).toContain('model=mine.safetensors')
 
       await page.evaluate(async () => {
         const transfer = new DataTransfer()
@@ -202,7 +203,7 @@ describe.runIf(chromium)('the playground', () => {
         transfer.items.add(new File([bytes], 'dropped.safetensors'))
         dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
       })
-      await expect.poll(() => page.evaluate(() => location.hash)).toContain('model=dropped.safetensors')
+      await expect.poll(() => page.evaluate(() => location.hash), patient).toContain('model=dropped.safetensors')
       await button(page, 'Draw').click()
       await is(page, 'Done')
       expect(await pictures(page)).toEqual(opened)
@@ -308,14 +309,17 @@ describe.runIf(chromium)('the playground', () => {
       await is(page, 'Done')
       const cells = join(root, 'docs/forty-cells.png')
       await page.getByRole('tab', { name: 'Score' }).click()
-      await page.getByLabel('Pictures to score', { exact: true }).setInputFiles(Array.from({ length: 40 }, () => cells))
+      await page.getByLabel('Pictures to score', { exact: true }).setInputFiles(
+        Array.from({ length: 40 }, () => cells),
+        patient,
+      )
       await is(page, 'Scoring')
       await page.getByRole('tab', { name: 'Draw' }).click()
       for (let times = 0; times < 2; times++) {
-        await page.getByLabel('Model file').setInputFiles(join(root, 'weights/bccd32-adm.safetensors'))
-        await expect.poll(() => page.evaluate(() => location.hash)).toContain('model=bccd32-adm.safetensors')
+        await page.getByLabel('Model file').setInputFiles(join(root, 'weights/bccd32-adm.safetensors'), patient)
+        await expect.poll(() => page.evaluate(() => location.hash), patient).toContain('model=bccd32-adm.safetensors')
         await button(page, 'the shipped one again').click()
-        await expect.poll(() => page.evaluate(() => location.hash)).not.toContain('model=')
+        await expect.poll(() => page.evaluate(() => location.hash), patient).not.toContain('model=')
       }
       await page.getByRole('tab', { name: 'Score' }).click()
       await is(page, 'Stopped')
