@@ -13,7 +13,7 @@ import {
   type Parameters,
 } from './layers.ts'
 import { planClassifier, type ClassifierPlan } from './plan.ts'
-import { runEmbedding, runTrunk } from './trunk.ts'
+import { conditioningOf, runTrunk } from './trunk.ts'
 
 /** What {@link Classifier.forward} takes beside images and timesteps. */
 export interface ClassifierInputs extends BlockOptions {
@@ -121,7 +121,7 @@ export class Classifier {
           `found [${x.shape.join(', ')}].`,
       )
     }
-    return runTrunk(p, plan, x, runEmbedding(p, plan, x, timesteps, y), options)
+    return runTrunk(p, plan, x, conditioningOf(p, plan, x, timesteps, y, []), options)
   }
 
   /** Frees the parameters. */

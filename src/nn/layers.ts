@@ -1,7 +1,6 @@
 /**
  * The layers of a plan, computed (guided-diffusion unet.py: `ResBlock`, `AttentionBlock`, …). Each takes the parameters
- * by state-dict name, so a layer is a function and a network is a loop over its plan. `h` is [N, C, H, W]; `emb` is
- * SiLU of the embedding, [N, 4M]: every residual block begins its projection with that SiLU, so it is computed once.
+ * by state-dict name, so a layer is a function and a network is a loop over its plan. `h` is [N, C, H, W].
  */
 import { TweedieError } from '../errors.ts'
 import {
@@ -17,9 +16,9 @@ import {
   recompute,
   reshape,
   slice,
+  Tensor,
   upsampleNearest,
   type DropoutStream,
-  type Tensor,
 } from '../tensor/index.ts'
 import type {
   AttentionLayer,
@@ -33,6 +32,12 @@ import type {
 
 /** Tensors under their state-dict names. */
 export type Parameters = ReadonlyMap<string, Tensor>
+
+/**
+ * What residual blocks are told of time and class: SiLU of the embedding, [N, 4M], with which each begins its
+ * projection; or what the projections made of it, by the blocks' keys.
+ */
+export type Conditioning = Tensor | ReadonlyMap<string, Tensor>
 
 /** GroupNorm32: always 32 groups. */
 const groups = 32
@@ -80,14 +85,28 @@ function runNorm(
 export const runNormSilu = (p: Parameters, layer: Pick<NormLayer, 'key'>, x: Tensor, scaleShift?: Tensor): Tensor =>
   runNorm(p, layer, x, { silu: true, scaleShift })
 
-function resblock(p: Parameters, layer: ResBlockLayer, x: Tensor, emb: Tensor, drop: Dropout | undefined): Tensor {
+/** What the block of this key is told of a sample: scale and shift [N, 2C], or a shift [N, C]. */
+function told(p: Parameters, key: string, emb: Conditioning): Tensor {
+  const projection = `${key}.emb_layers.1`
+  return emb instanceof Tensor
+    ? linear(emb, parameter(p, `${projection}.weight`), parameter(p, `${projection}.bias`))
+    : parameter(emb, key)
+}
+
+function resblock(
+  p: Parameters,
+  layer: ResBlockLayer,
+  x: Tensor,
+  emb: Conditioning,
+  drop: Dropout | undefined,
+): Tensor {
   const { key, updown, scaleShift } = layer
   const conv = (name: string, kernel: 1 | 3, input: Tensor, residual?: Tensor): Tensor =>
     runConv(p, { key: `${key}.${name}`, kernel, stride: 1 }, input, residual)
   const resample = (t: Tensor): Tensor =>
     updown === 'up' ? upsampleNearest(t, 2) : updown === 'down' ? avgPool2d(t, { kernel: 2 }) : t
   let h = conv('in_layers.2', 3, resample(runNormSilu(p, { key: `${key}.in_layers.0` }, x)))
-  const e = linear(emb, parameter(p, `${key}.emb_layers.1.weight`), parameter(p, `${key}.emb_layers.1.bias`))
+  const e = told(p, key, emb)
   const norm = { key: `${key}.out_layers.0` }
   h = scaleShift ? runNormSilu(p, norm, h, e) : runNormSilu(p, norm, add(h, reshape(e, [e.shape[0], e.shape[1], 1, 1])))
   if (drop) h = dropout(h, drop.p, { ...drop, draw: drawOf(key) })
@@ -140,7 +159,7 @@ export function poolByAttention(
 export const runPooled = (p: Parameters, { key }: AttentionPoolLayer, pooled: Tensor): Tensor =>
   reshape(conv1d(p, `${key}.c_proj`, reshape(pooled, [...pooled.shape, 1])), [pooled.shape[0], -1])
 
-function runLayer(p: Parameters, layer: Layer, h: Tensor, emb: Tensor, drop: Dropout | undefined): Tensor {
+function runLayer(p: Parameters, layer: Layer, h: Tensor, emb: Conditioning, drop: Dropout | undefined): Tensor {
   switch (layer.type) {
     case 'conv':
       return runConv(p, layer, h)
@@ -179,13 +198,13 @@ export function runBlock(
   p: Parameters,
   layers: readonly Layer[],
   input: Tensor,
-  emb: Tensor,
+  emb: Conditioning,
   options: BlockOptions = {},
 ): Tensor {
   const { device } = input
   return layers.reduce<Tensor>((h, layer) => {
     const out = device.scope(() =>
-      options.recompute
+      options.recompute && emb instanceof Tensor
         ? recompute((x, e) => runLayer(p, layer, x, e, options.dropout), [h, emb])
         : runLayer(p, layer, h, emb, options.dropout),
     )

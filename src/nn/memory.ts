@@ -2,6 +2,7 @@ import type { Work } from '../tensor/index.ts'
 import type { ModelConfig } from './config.ts'
 import { lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsNet } from './lpips-plan.ts'
 import { planOf } from './plan.ts'
+import { pairBytes } from './remembered.ts'
 import type { Layer, Plan } from './plan.ts'
 import { parameterCount, stateDictOf } from './state-dict.ts'
 
@@ -13,6 +14,8 @@ export interface MemoryOptions {
   gradient?: boolean
   /** Room for the gradients by x and by every parameter. Default false. */
   parameters?: boolean
+  /** Pairs of timestep and class of which {@link UNet.remember} keeps what blocks are told. Default 0. */
+  steps?: number
   /** [height, width] of x. Default: the configuration's imageSize, square. */
   size?: readonly [height: number, width: number]
 }
@@ -41,6 +44,8 @@ export interface Memory {
   weightGradients: number
   /** What a pass computes: convolutions, attention and linear layers; and about how many kernels it takes. */
   work: Work
+  /** Of `steps`. */
+  remembered: number
 }
 
 /**
@@ -55,7 +60,13 @@ export interface Memory {
  * memoryOf(preset('64x64_diffusion').config, { gradient: true }).bytes // 1.49e9
  */
 export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memory {
-  const { batch = 1, parameters = false, gradient = parameters, size = [config.imageSize, config.imageSize] } = options
+  const {
+    batch = 1,
+    steps = 0,
+    parameters = false,
+    gradient = parameters,
+    size = [config.imageSize, config.imageSize],
+  } = options
   const plan = planOf(config)
   const stateDict = stateDictOf(plan)
   const { stack, peak, working, norms, attention, convs, largest, flops, kernels } = walk(plan, size[0] * size[1])
@@ -68,8 +79,9 @@ export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memo
   const savedAttention = backward ? 4 * batch * attention : 0
   const savedConvs = parameters ? 4 * batch * convs : 0
   const weightGradients = parameters ? weights : 0
+  const remembered = steps * pairBytes(plan)
   return {
-    bytes: weights + activations + savedNorms + savedAttention + savedConvs + weightGradients,
+    bytes: weights + activations + savedNorms + savedAttention + savedConvs + weightGradients + remembered,
     largestBuffer: Math.max(largestOf(stateDict), 4 * batch * largest),
     weights,
     activations,
@@ -82,6 +94,7 @@ export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memo
       flops: batch * flops * (1 + Number(backward) + Number(parameters)),
       kernels: kernels * (1 + 1.5 * Number(backward) + 0.5 * Number(parameters)),
     },
+    remembered,
   }
 }
 

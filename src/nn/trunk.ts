@@ -1,18 +1,20 @@
 /** What a U-Net and an encoder classifier have in common: the embedding, the input blocks and the middle block. */
 import { TweedieError, unexpected } from '../errors.ts'
-import { add, embedding, now, silu, type Live, type Tensor } from '../tensor/index.ts'
-import { parameter, runBlock, runLinear, type BlockOptions, type Parameters } from './layers.ts'
+import { add, embedding, now, silu, type Device, type Live, type Tensor } from '../tensor/index.ts'
+import { parameter, runBlock, runLinear, type BlockOptions, type Conditioning, type Parameters } from './layers.ts'
 import type { Trunk } from './plan.ts'
+import { maxPairs, pairsOf, Remembered } from './remembered.ts'
 import { timestepEmbedding } from './timestep-embedding.ts'
 
-/** SiLU of the conditioning vector, [N, 4M] (guided-diffusion's `time_embed` and `label_emb`). */
-export function runEmbedding(
+/** What the residual blocks of a batch are told, from what is `remembered` where that has it. */
+export function conditioningOf(
   p: Parameters,
   plan: Trunk,
   batch: Tensor,
   live: Live<ArrayLike<number>>,
   labels: ArrayLike<number> | undefined,
-): Tensor {
+  remembered: Iterable<Remembered>,
+): Conditioning {
   const { device } = batch
   const [n] = batch.shape
   const timesteps = now(live)
@@ -23,9 +25,57 @@ export function runEmbedding(
   for (let i = 0; i < n; i++)
     if (!Number.isFinite(timesteps[i])) throw unexpected('forward', 'timesteps that are finite numbers', timesteps[i])
   checkLabels(plan, n, labels)
+  for (const each of remembered) {
+    const rows = each.look(device, live, labels)
+    if (rows) return rows
+  }
+  return runEmbedding(p, plan, device, live, n, labels)
+}
+
+/**
+ * Makes what the residual blocks are told of every one of `timesteps` with every one of the classes `labels`. Null where
+ * those are more than are kept, and where labels are lacking or wrong, which the forward pass says better.
+ */
+export function rememberAll(
+  p: Parameters,
+  plan: Trunk,
+  timesteps: readonly number[],
+  labels: ArrayLike<number> | undefined,
+): Remembered | null {
+  const count = plan.labelEmb?.count ?? 0
+  const given: unknown = labels
+  if ((plan.labelEmb !== null) !== (given !== undefined) || given === null || typeof (given ?? []) !== 'object')
+    return null
+  const known = Array.from(labels ?? []).every((label) => Number.isInteger(label) && label >= 0 && label < count)
+  const pairs = pairsOf(timesteps, labels)
+  if (!known || pairs.length > maxPairs) return null
+  const { device } = parameter(p, `${plan.timeEmbed[0].key}.weight`)
+  return device.scope(() => {
+    const told = pairs.flatMap(({ label }) => label ?? [])
+    const embedded = runEmbedding(
+      p,
+      plan,
+      device,
+      pairs.map(({ t }) => t),
+      pairs.length,
+      labels && told,
+    )
+    return new Remembered(p, plan, pairs, embedded)
+  })
+}
+
+/** SiLU of the conditioning vector, [N, 4M] (guided-diffusion's `time_embed` and `label_emb`). */
+function runEmbedding(
+  p: Parameters,
+  plan: Trunk,
+  device: Device,
+  live: Live<ArrayLike<number>>,
+  n: number,
+  labels: ArrayLike<number> | undefined,
+): Tensor {
   return device.scope(() => {
     const embed = (told: ArrayLike<number>): Float32Array => timestepEmbedding(told, plan.modelChannels)
-    const values = typeof live === 'function' ? () => embed(live()) : embed(timesteps)
+    const values = typeof live === 'function' ? () => embed(live()) : embed(live)
     const t = device.tensor(values, [n, plan.modelChannels])
     const [first, second] = plan.timeEmbed
     const time = runLinear(p, second, silu(runLinear(p, first, t)))
@@ -63,7 +113,7 @@ export function runTrunk(
   p: Parameters,
   plan: Trunk,
   x: Tensor,
-  emb: Tensor,
+  emb: Conditioning,
   options: BlockOptions,
 ): { skips: Tensor[]; middle: Tensor } {
   const skips: Tensor[] = []

@@ -5,7 +5,8 @@ import { checkTensor } from '../tensor/op.ts'
 import type { UNetConfig } from './config.ts'
 import { runBlock, runConv, runNormSilu, type BlockOptions, type Parameters } from './layers.ts'
 import { planUNet, type UNetPlan } from './plan.ts'
-import { runEmbedding, runTrunk } from './trunk.ts'
+import type { Remembered } from './remembered.ts'
+import { conditioningOf, rememberAll, runTrunk } from './trunk.ts'
 
 /** What {@link UNet.forward} takes beside images and timesteps. */
 export interface UNetInputs extends BlockOptions {
@@ -38,6 +39,8 @@ export class UNet {
   readonly plan: UNetPlan
   /** Plain tensors under their state-dict names: differentiate by any of them. */
   readonly parameters: Parameters
+
+  readonly #remembered = new Set<Remembered>()
 
   /** @throws TweedieError 'option' where no network can be built from the configuration */
   constructor(config: UNetConfig, parameters: Parameters) {
@@ -91,7 +94,7 @@ export class UNet {
       )
     }
     return x.device.scope(() => {
-      const emb = runEmbedding(p, plan, x, timesteps, y)
+      const emb = conditioningOf(p, plan, x, timesteps, y, options.recompute ? [] : this.#remembered)
       const input = lowRes ? concat([x, resizeBilinear(lowRes, [x.shape[2], x.shape[3]])], 1) : x
       const { skips, middle } = runTrunk(p, plan, input, emb, options)
       let h = middle
@@ -105,6 +108,26 @@ export class UNet {
       }
       return runConv(p, plan.out.conv, runNormSilu(p, plan.out.norm, h))
     })
+  }
+
+  /**
+   * Computes all that depends on the timestep and the class alone, for every one of `timesteps` with every class in `y`,
+   * at once: until what it returns is disposed of, {@link UNet.forward} at these picks rows of it, and is the same but for
+   * rounding. The samplers do so themselves. Rows of parameters that were overwritten since, or that a gradient is taken
+   * by, are not used. More than 1000 pairs of timestep and class are not remembered. `memoryOf` counts them as `steps`.
+   *
+   * ```ts
+   * using rows = model.remember([999, 749, 499, 249])
+   * ```
+   */
+  remember(timesteps: readonly number[], y?: ArrayLike<number>): Disposable {
+    const rows = rememberAll(this.parameters, this.plan, timesteps, y)
+    if (rows) this.#remembered.add(rows)
+    return {
+      [Symbol.dispose]: () => {
+        if (rows && this.#remembered.delete(rows)) rows.dispose()
+      },
+    }
   }
 
   /** Frees the parameters. */

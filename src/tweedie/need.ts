@@ -1,4 +1,5 @@
 import { memoryOf, type UNetConfig } from '../nn/index.ts'
+import { maxPairs } from '../nn/remembered.ts'
 import type { DeviceNeed } from '../tensor/index.ts'
 import type { ImageNeed } from './guidance-files.ts'
 
@@ -47,7 +48,7 @@ export function samplingNeeds({ model, images, distances, guidances, guide }: Sa
   const config = { kind: 'unet', ...model } as const
   const each = { batch: images.batch, size: images.size, gradient: guide !== null }
   const needs: DeviceNeed[] = [
-    memoryOf(config, each),
+    memoryOf(config, { ...each, steps: maxPairs }),
     ...distances,
     stepNeed(guidances.length, images.batch, [model.inChannels, ...images.size]),
   ]

@@ -8,6 +8,7 @@ import {
   type GaussianDiffusion,
 } from '../../diffusion/index.ts'
 import { memoryOf, type UNet, type UNetConfig } from '../../nn/index.ts'
+import { maxPairs } from '../../nn/remembered.ts'
 import type { Device, DeviceNeed } from '../../tensor/index.ts'
 import type { Hold, ImageNeed } from '../../tweedie/guidance-files.ts'
 import { fail } from '../arguments.ts'
@@ -59,7 +60,7 @@ export async function openUpsampler(
   const diffusion = diffusionOf({ config, diffusion: process }, { respacing: respacing ?? '' })
   const size = [config.imageSize, config.imageSize] as const
   return {
-    need: memoryOf(config, { batch: images.batch, size }),
+    need: memoryOf(config, { batch: images.batch, size, steps: maxPairs }),
     shape: [config.inChannels, ...size],
     load: async (device, hold, signal) => ({
       model: hold(await loadWithProgress(device, file, signal)) as UNet,

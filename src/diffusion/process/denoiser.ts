@@ -6,14 +6,21 @@ import { named, TweedieError } from '../../errors.ts'
 import { Tensor, type Shape } from '../../tensor/index.ts'
 import type { Replayable } from './replayable.ts'
 
+/** What can make all that depends on the time alone for a whole walk at once: see `UNet.remember`. */
+export interface Remembering {
+  readonly remember?: (timesteps: readonly number[], y?: ArrayLike<number>) => Disposable
+}
+
 /**
  * The network as the process sees it: x [N, C, H, W] and what it is to be told of the time, one number a sample; `y`,
  * one class a sample, where labels are given.
  */
-export type Denoiser = ((x: Tensor, timesteps: readonly number[], y?: readonly number[]) => Tensor) & Replayable
+export type Denoiser = ((x: Tensor, timesteps: readonly number[], y?: readonly number[]) => Tensor) &
+  Replayable &
+  Remembering
 
 /** A network that gives as many images as it takes: `UNet` is one. */
-export interface DenoisingModel extends Replayable {
+export interface DenoisingModel extends Replayable, Remembering {
   forward(x: Tensor, timesteps: readonly number[], inputs?: { readonly y?: ArrayLike<number> }): Tensor
 }
 

@@ -46,7 +46,7 @@ export function superResolutionDenoiser(model: UNet, lowRes: Tensor, y?: ArrayLi
       'shape',
       `The small pictures are [N, ${inChannels}, h, w], found [${lowRes.shape.join(', ')}].`,
     )
-  return replayable((x: Tensor, timesteps: Timesteps) => {
+  const denoiser = replayable((x: Tensor, timesteps: Timesteps) => {
     if (x.shape[0] !== lowRes.shape[0])
       throw new TweedieError(
         'shape',
@@ -54,4 +54,5 @@ export function superResolutionDenoiser(model: UNet, lowRes: Tensor, y?: ArrayLi
       )
     return model.forward(x, timesteps, { lowRes, ...(y ? { y } : {}) })
   }, model)
+  return Object.assign(denoiser, { remember: (timesteps: readonly number[]) => model.remember(timesteps, y) })
 }

@@ -48,6 +48,7 @@ export async function* sampleLoop(
   checkSampleOptions(options, diffusion)
   const { noise, boost = 1, skip = 0, signal } = options
   signal?.throwIfAborted()
+  using _ = remembered(diffusion, model, options.y)
   const { device, state } = start(noise, boost)
   const total = diffusion.steps - skip
   const indices = Array.from({ length: total }, (_, i) => total - 1 - i)
@@ -92,6 +93,14 @@ async function toEnd(diffusion: GaussianDiffusion, model: DenoiserLike, options:
     last?.dispose()
     throw error
   }
+}
+
+/** Lets `model` remember all timesteps of the process for the time of a walk; null where it cannot. */
+function remembered(diffusion: GaussianDiffusion, model: DenoiserLike, y?: ArrayLike<number>): Disposable | null {
+  // Whether it is a model at all is found out at the first step.
+  if (typeof (model as Partial<DenoiserLike> | undefined)?.remember !== 'function') return null
+  const timesteps = Array.from({ length: diffusion.steps }, (_, t) => diffusion.timesteps(t, 1)[0])
+  return model.remember?.(timesteps, y) ?? null
 }
 
 /** boost * x_T, in memory that the loop overwrites. */
@@ -199,6 +208,7 @@ export async function* ddimInvert(
   const { y, signal } = options
   const { device } = x0
   signal?.throwIfAborted()
+  using _ = remembered(diffusion, model, y)
   const state = device.keep(mul(x0, 1))
   const indices = Array.from({ length: diffusion.steps }, (_, t) => t)
   yield* walk({

@@ -102,7 +102,7 @@ export class Recorder {
   }
 
   #use(storage: GPUStorage, writes: boolean): void {
-    if (this.#own.has(storage)) return
+    if (this.#own.has(storage.whole ?? storage)) return
     this.#pin(storage)
     if (writes) this.written.add(storage)
   }
