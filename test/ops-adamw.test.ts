@@ -38,7 +38,8 @@ describe('an update', () => {
         updateAdamW(gradient, state, { ...numbersOf, keep }, scaled ? scaledBy : undefined)
         const found = await Promise.all(tensors.map((t) => t.read()))
         for (const t of tensors) t.dispose()
-        // A sum of two products, or a quotient and a root on the way to one: some ten roundings of 6e-8 of what is added.
+        // A sum of two products, or a quotient and a root on the way to one: some ten roundings of 6e-8 of what is
+        // added.
         const near = (array: Float32Array, expected: (i: number) => number, size: (i: number) => number): void => {
           for (let i = 0; i < n; i++)
             if (!(Math.abs(array[i] - expected(i)) <= 1e-6 * size(i)))

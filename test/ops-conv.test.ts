@@ -121,8 +121,8 @@ for (const variant of onWebGPU ? variants : []) {
 
 if (!onWebGPU) for (const one of cases) test(name(one), () => check(one))
 
-// As a GPU gets them: patches for 3×3, products for 1×1, else the large tile, cut where a grid is small, wide tiles of the weight
-// gradient, no subgroups.
+// As a GPU gets them: patches for 3×3, products for 1×1, else the large tile, cut where a grid is small, wide tiles of
+// the weight gradient, no subgroups.
 if (onWebGPU)
   describe('by the kernels that hardware is given', () => {
     const labels = new Set<string>()

@@ -1,4 +1,6 @@
-/** WGSL of the caller's on tensors, and buffers that both sides use: in order with the ops, and refused where it must. */
+/**
+ * WGSL of the caller's on tensors, and buffers that both sides use: in order with the ops, and refused where it must.
+ */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { add, customGradient, Device, grad, mul, sum, TweedieError, type Tensor } from '../src/index.node.ts'
 import { numbers } from './op.ts'

@@ -49,8 +49,9 @@ export function textFaults(kernels: ReadonlyMap<string, string>): string[] {
 }
 
 /**
- * What is wrong with compiled kernels, whatever compiled them. More than 128 registers are a fault where they decide how
- * many subgroups run side by side: of 1536. Where workgroup memory allows fewer, the compiler spends what is left over.
+ * What is wrong with compiled kernels, whatever compiled them. More than 128 registers are a fault where they decide
+ * how many subgroups run side by side: of 1536. Where workgroup memory allows fewer, the compiler spends what is left
+ * over.
  */
 export function faults(compiled: ReadonlyMap<string, Compiled>): string[] {
   return [...compiled].flatMap(([key, { spills, scratch, vgprs, lds, waves }]) =>

@@ -90,8 +90,8 @@ export function formulaInput(device: Device, { inChannels, imageSize }: NetworkC
 export const timestep = 500
 
 /**
- * One pass, timed as {@link timeRuns} does it, and on a GPU a second time recorded; a pass is long, so that a few samples
- * may do.
+ * One pass, timed as {@link timeRuns} does it, and on a GPU a second time recorded; a pass is long, so that a few
+ * samples may do.
  */
 export async function benchNetwork(
   device: Device,

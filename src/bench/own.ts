@@ -60,8 +60,8 @@ const checked: readonly (readonly [n: number, cin: number, cout: number, h: numb
 
 /**
  * Throws for a kernel that computes something else.
- * @throws TweedieError 'option' with the first element that differs, or that nobody wrote, or with the line that does not
- *   compile; 'unsupported' on the CPU backend
+ * @throws TweedieError 'option' with the first element that differs, or that nobody wrote, or with the line that does
+ *   not compile; 'unsupported' on the CPU backend
  */
 export async function checkOwn(device: Device, kernel: OwnKernel, signal?: AbortSignal): Promise<void> {
   const k = sideOf(kernel.as)

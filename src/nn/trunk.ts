@@ -33,8 +33,8 @@ export function conditioningOf(
 }
 
 /**
- * Makes what the residual blocks are told of every one of `timesteps` with every one of the classes `labels`. Null where
- * those are more than are kept, and where labels are lacking or wrong, which the forward pass says better.
+ * Makes what the residual blocks are told of every one of `timesteps` with every one of the classes `labels`. Null
+ * where those are more than are kept, and where labels are lacking or wrong, which the forward pass says better.
  */
 export function rememberAll(
   p: Parameters,

@@ -111,10 +111,11 @@ export class UNet {
   }
 
   /**
-   * Computes all that depends on the timestep and the class alone, for every one of `timesteps` with every class in `y`,
-   * at once: until what it returns is disposed of, {@link UNet.forward} at these picks rows of it, and is the same but for
-   * rounding. The samplers do so themselves. Rows of parameters that were overwritten since, or that a gradient is taken
-   * by, are not used. More than 1000 pairs of timestep and class are not remembered. `memoryOf` counts them as `steps`.
+   * Computes all that depends on the timestep and the class alone, for every one of `timesteps` with every class in
+   * `y`, at once: until what it returns is disposed of, {@link UNet.forward} at these picks rows of it, and is the same
+   * but for rounding. The samplers do so themselves. Rows of parameters that were overwritten since, or that a gradient
+   * is taken by, are not used. More than 1000 pairs of timestep and class are not remembered. `memoryOf` counts them as
+   * `steps`.
    *
    * ```ts
    * using rows = model.remember([999, 749, 499, 249])

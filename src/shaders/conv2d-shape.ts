@@ -87,8 +87,8 @@ export function convValues(s: ConvShape, splits = 1): UniformValues<typeof convF
 export const convWords = (s: ConvShape, splits = 1): number[] => convUniform.words(convValues(s, splits))
 
 /**
- * Inputs and output of a convolution kernel: x, weights, then bias and residual where the key asks, then y. With `vector`
- * x, residual and y are arrays of vec4f.
+ * Inputs and output of a convolution kernel: x, weights, then bias and residual where the key asks, then y. With
+ * `vector` x, residual and y are arrays of vec4f.
  */
 export function convBindings(bias: boolean, residual: boolean, vector = false): string {
   const inputs = ['x', 'weight', ...(bias ? ['bias'] : []), ...(residual ? ['residual'] : [])]

@@ -20,8 +20,8 @@ export const copyFlatUniform = uniform({
 
 /**
  * Up to seven runs of elements, each from an input of its own to its place in one output: what joins many small tensors
- * in one kernel instead of one each. A lane moves one element or four, of the piece in whose part of the grid it is. The
- * words are moved as u32, so every type goes through unchanged.
+ * in one kernel instead of one each. A lane moves one element or four, of the piece in whose part of the grid it is.
+ * The words are moved as u32, so every type goes through unchanged.
  *
  * Bindings: 0 the uniform, 1.. the inputs, then the output.
  */

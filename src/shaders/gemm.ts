@@ -23,7 +23,9 @@ export const gemmUniform = uniform({
   m: 'u32',
   n: 'u32',
   k: 'u32',
-  /** Elements from one row of A's memory to the next, and of B's: multiples of 4, as all that follow but the batches. */
+  /**
+   * Elements from one row of A's memory to the next, and of B's: multiples of 4, as all that follow but the batches.
+   */
   aStride: 'u32',
   bStride: 'u32',
   /** Columns of C come from images of so many, bImage elements of B apart. Where there is one image: n. */
@@ -42,16 +44,17 @@ export const gemmUniform = uniform({
 
 /**
  * C = A B, the usual way for real GPUs: a workgroup makes a tile of C, and 16 terms at a time of both operands pass
- * through (rows + columns)·64 bytes of workgroup memory. There they lie K-major, whatever they were in memory, so that a
- * thread has 64 products of 4 loads of vec4. An operand with terms as neighbours is transposed on the way, 4×4 numbers a
- * thread in registers. A step is read into registers before the barrier that frees the memory for it.
+ * through (rows + columns)·64 bytes of workgroup memory. There they lie K-major, whatever they were in memory, so that
+ * a thread has 64 products of 4 loads of vec4. An operand with terms as neighbours is transposed on the way, 4×4
+ * numbers a thread in registers. A step is read into registers before the barrier that frees the memory for it.
  *
  * M and N may be anything that leaves vec4 whole: a row or column beyond the last reads the last, and is not stored, so
- * that edges cost the inner loop nothing. What has no vec4 or no whole steps of terms is matmul.ts's or conv2d-tile.ts's.
+ * that edges cost the inner loop nothing. What has no vec4 or no whole steps of terms is matmul.ts's or
+ * conv2d-tile.ts's.
  *
  * z is split·batches + batch: C is [splits,batches,M,N], and conv2d-sum-splits.ts adds splits if there are several. For
- * a convolution of 1×1, A are the weights, B is x [images,K,area], and the columns are the pixels of all images, so that
- * small maps fill the tiles together: C is [images,M,area].
+ * a convolution of 1×1, A are the weights, B is x [images,K,area], and the columns are the pixels of all images, so
+ * that small maps fill the tiles together: C is [images,M,area].
  *
  * Bindings: 0 the uniform, B, A (as x and the weights of a convolution), bias and residual if asked for, C. Grid: tiles
  * of columns (x), of rows (y), z.
@@ -132,8 +135,8 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) t: u3
 
 /**
  * How an operand comes into its tile [step][side] of quads, 4 neighbours of its side each. `begin` finds what stays the
- * same for all steps, given the tile's first row, how many rows there are in all, and where one begins; `load` reads step
- * k0 into registers, `store` writes it to the tile.
+ * same for all steps, given the tile's first row, how many rows there are in all, and where one begins; `load` reads
+ * step k0 into registers, `store` writes it to the tile.
  */
 interface Staging {
   readonly begin: (first: string, count: string, rowAt: (row: string) => string) => string
@@ -160,8 +163,9 @@ function alongSide(name: string, side: number, threads: number): Staging {
 }
 
 /**
- * An operand [side,K]: a thread reads 4 terms of each row of a quad and writes them the other way round. Neighbours take
- * other quads, so that they write neighbouring words. The larger tiles have more threads than there are such squares.
+ * An operand [side,K]: a thread reads 4 terms of each row of a quad and writes them the other way round. Neighbours
+ * take other quads, so that they write neighbouring words. The larger tiles have more threads than there are such
+ * squares.
  */
 function alongTerms(name: string, side: number, threads: number): Staging {
   const quads = side / 4

@@ -148,8 +148,8 @@ export interface Backend {
   allocate(bytes: number, reason: () => string): Storage
   free(storage: Storage): void
   /**
-   * A piece of a storage, from byte `offset` on, a multiple of {@link partAlignment}: what is written to either shows in
-   * both. Its `free` frees no memory; the whole must outlive it.
+   * A piece of a storage, from byte `offset` on, a multiple of {@link partAlignment}: what is written to either shows
+   * in both. Its `free` frees no memory; the whole must outlive it.
    */
   part(storage: Storage, offset: number, bytes: number): Storage
   /** Enqueued like an op: what ran before sees the old bytes, what runs after sees the new ones. */

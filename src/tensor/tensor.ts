@@ -173,8 +173,8 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
   }
 
   /**
-   * Takes the values along into the memory of `place`, a tensor of the same shape, which is not to be used any more, and
-   * lives there from now on with all handles on them.
+   * Takes the values along into the memory of `place`, a tensor of the same shape, which is not to be used any more,
+   * and lives there from now on with all handles on them.
    * @internal
    */
   moveTo(place: Tensor<D>): void {

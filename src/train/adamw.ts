@@ -29,8 +29,8 @@ export const adamWOptions = { betas: true, eps: true, weightDecay: true, emaRate
  *     average = rate average + (1 - rate) w
  *
  * Moments and averages are tensors under the parameters' names, so that a checkpoint can hold them. They lie one after
- * another, each kind in pieces of 64 MiB, and the parameters are moved to lie in the same order: an update is one kernel
- * for a piece, whatever the number of parameters.
+ * another, each kind in pieces of 64 MiB, and the parameters are moved to lie in the same order: an update is one
+ * kernel for a piece, whatever the number of parameters.
  *
  * @throws TweedieError 'option' for an option that is none of these, and for a rate that is not from 0 to below 1
  */

@@ -67,7 +67,8 @@ const known = {
  * The Gaussian diffusion process over tensors (DDPM; DDIM Eq. 12 and 16; guided-diffusion `GaussianDiffusion` and
  * `SpacedDiffusion`). Images are [N, C, H, W] in [-1, 1]; `t` is an index of the respaced process, 0 to steps - 1, the
  * same for the whole batch; in a step that `Device.record` records, the function that gives it. Every formula is one
- * kernel, and its coefficients are scalars of that kernel: a new step compiles nothing. `diffusionOf` makes the process of a described model.
+ * kernel, and its coefficients are scalars of that kernel: a new step compiles nothing. `diffusionOf` makes the process
+ * of a described model.
  *
  * ```ts
  * const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '250' })

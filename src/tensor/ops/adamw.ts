@@ -1,6 +1,6 @@
 /**
- * AdamW's update (Loshchilov & Hutter 2019, Algorithm 2) with moving averages of the weights: the one op that overwrites
- * its inputs. With g the gradient times a factor,
+ * AdamW's update (Loshchilov & Hutter 2019, Algorithm 2) with moving averages of the weights: the one op that
+ * overwrites its inputs. With g the gradient times a factor,
  *
  *     m = beta1 m + (1 - beta1) g,   v = beta2 v + (1 - beta2) g²
  *     w = decay w - rate m / (correction sqrt(v) + eps)

@@ -1,7 +1,7 @@
 /**
  * What was measured on an adapter, kept between runs in the host's cache: which kernels are fastest, whether they are
- * right, and how fast it is. All that changes that is part of the adapter's name here: the driver, what hosts WebGPU, and what the
- * device was asked for.
+ * right, and how fast it is. All that changes that is part of the adapter's name here: the driver, what hosts WebGPU,
+ * and what the device was asked for.
  */
 import { gpuHost, readCache, writeCache } from '#platform'
 import type { Verdict } from '../backend.ts'
@@ -19,7 +19,9 @@ export interface Winner {
 /** Winners by choice: op, shape, batch and what is fused into it. */
 export type Winners = { readonly [choice: string]: Winner }
 
-/** What a backend reached with a convolution of a middling size, and what a kernel costs it, the host's part included. */
+/**
+ * What a backend reached with a convolution of a middling size, and what a kernel costs it, the host's part included.
+ */
 export interface Reach {
   /** Floating-point operations a millisecond. */
   readonly flops: number

@@ -120,10 +120,10 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software, 
   const pointwise = taps === 1 && s.stride === 1 && s.ho === s.h && s.wo === s.w && s.n * s.ho * s.wo <= 64 * maxGrid
   const product = pointwiseProduct(s)
   if (pointwise && gemmFits(product)) return { found, usual: gemmTiles(found, product, epilogue) }
-  // The largest tile of which there are two a multiprocessor, else the largest of at most 128 threads that can be cut to
-  // fill the machine, else the smallest. In a workgroup of 256 a multiprocessor that has two where another has one waits
-  // longest: 16x16x64 gives 192 for 64² and 192 channels at batch 4, where 264 would take as long; 16x8x64 384, where 396
-  // would.
+  // The largest tile of which there are two a multiprocessor, else the largest of at most 128 threads that can be cut
+  // to fill the machine, else the smallest. In a workgroup of 256 a multiprocessor that has two where another has one
+  // waits longest: 16x16x64 gives 192 for 64² and 192 channels at batch 4, where 264 would take as long; 16x8x64 384,
+  // where 396 would.
   const tiles = haloTiles(s)
   const halos = tiles.map(halo)
   const large = tiles.findIndex((t) => count(conv2dHaloGrid(s, t)) >= 2 * fullGrid)

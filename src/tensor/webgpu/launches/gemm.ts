@@ -8,7 +8,10 @@ import { cut, fullGrid, type Variant } from './splits.ts'
 export type Product = Omit<Parameters<typeof gemmUniform.words>[0], 'range'> &
   Pick<Parameters<typeof gemm>[0], 'termsA' | 'termsB'>
 
-/** Rows and columns. The larger have fewer loads a product, for shapes that fill a GPU with them; the last all of 16 KiB. */
+/**
+ * Rows and columns. The larger have fewer loads a product, for shapes that fill a GPU with them; the last all of 16
+ * KiB.
+ */
 const tiles = [
   [64, 64],
   [128, 64],
@@ -21,8 +24,8 @@ export const gemmFits = ({ k, aStride, bStride, width }: Product): boolean =>
   k % gemmStep === 0 && [aStride, bStride, width].every((length) => length % 4 === 0)
 
 /**
- * Adds the tiles to the candidates, and gives the name of what does while nothing has been measured: the smallest, which
- * has the most workgroups, in the smallest cut that fills a GPU.
+ * Adds the tiles to the candidates, and gives the name of what does while nothing has been measured: the smallest,
+ * which has the most workgroups, in the smallest cut that fills a GPU.
  */
 export function gemmTiles(found: Map<string, () => Variant>, product: Product, { bias, residual }: Epilogue): string {
   const { termsA, termsB, ...words } = product

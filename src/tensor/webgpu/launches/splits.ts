@@ -1,6 +1,6 @@
 /**
- * Kernels among which one is chosen, and sums that are cut: where a grid leaves a GPU empty, several workgroups make the
- * same tile, each from a part of the terms, and a second kernel adds what they wrote, in order.
+ * Kernels among which one is chosen, and sums that are cut: where a grid leaves a GPU empty, several workgroups make
+ * the same tile, each from a part of the terms, and a second kernel adds what they wrote, in order.
  */
 import {
   conv2dSumSplits,
@@ -42,8 +42,8 @@ interface Work {
 }
 
 /**
- * Adds a kernel to `found`, whole and, until it has four times as many workgroups as fill a GPU, cut. Gives the smallest
- * cut that fills one, or else the last.
+ * Adds a kernel to `found`, whole and, until it has four times as many workgroups as fill a GPU, cut. Gives the
+ * smallest cut that fills one, or else the last.
  */
 export function cut(
   found: Map<string, () => Variant>,
