@@ -399,7 +399,7 @@ describe('before a device is asked for', () => {
       '--out',
       at('never'),
     ]
-    const { bytes, largestBuffer } = memoryOf(config, { batch: 1, size: [16, 48] })
+    const { bytes, largestBuffer } = memoryOf(config, { batch: 1, size: [16, 48], steps: 1000 })
     expect(await needOf(argv)).toEqual({ bytes: bytes + (16 + 5) * 4 * 3 * 16 * 48, largestBuffer })
   })
 

@@ -66,6 +66,8 @@ beforeAll(async () => {
     outfile: program,
     format: 'esm',
     platform: 'node',
+    // What the package is compiled to: Node 20 knows no `using`.
+    target: 'es2022',
     logLevel: 'error',
     external: ['webgpu'],
     alias: { tweedie: join(root, 'src/tensor.ts'), '#platform': join(root, 'src/platform/index.node.ts') },

@@ -10,7 +10,7 @@ import { add, conv2d, Device, listAdapters, type Capabilities, type DeviceReques
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import * as reach from '../src/tensor/reach.ts'
 import { reachOf } from '../src/tensor/reach.ts'
-import type { Reach } from '../src/tensor/webgpu/remembered.ts'
+import type { Reach } from '../src/tensor/remembered.ts'
 import { numbers } from './op.ts'
 import * as platform from '../src/platform/index.node.ts'
 

@@ -114,11 +114,19 @@ test('a run of then goes on to the same bits, log and evaluations', async () => 
   const expected = JSON.parse(readFileSync(fixture('features-step-6.json'), 'utf8')) as {
     log: string
     evaluations: unknown
-    rows: unknown
+    rows: { gradientNorm: number }[]
     tensors: unknown
   }
   const { metadata, counters, tensors } = await stateIn('features')
   expect(tensors).toEqual(expected.tensors)
+  // The norm of all gradients is a sum over them where they lie one after another now: as many roundings, in another
+  // order. It clips nothing here, so the weights are those bits all the same.
+  expected.rows.forEach((row, i) => {
+    const { gradientNorm } = counters.rows[i]
+    expect(Math.abs(gradientNorm / row.gradientNorm - 1)).toBeLessThan(1e-6)
+    expected.log = expected.log.replace(String(row.gradientNorm), String(gradientNorm))
+    row.gradientNorm = gradientNorm
+  })
   expect([counters.rows, counters.evaluations, counters.reviewed, counters.history]).toEqual([
     expected.rows,
     expected.evaluations,

@@ -195,6 +195,18 @@ describe('parameters of an optimizer', () => {
     b.dispose()
   })
 
+  deviceTest('are refused where one has two names', async (device) => {
+    const { w, b } = network(device)
+    using twin = w.alias()
+    const tied = new Map([
+      ['in', w],
+      ['out', twin],
+    ])
+    expect(() => new AdamW(device, tied)).toThrow('AdamW: "out" is the memory of "in" too: give a tensor once.')
+    w.dispose()
+    b.dispose()
+  })
+
   deviceTest('may have another one, in turns', async (device) => {
     const { w, b, parameters } = network(device)
     const [gw, gb] = gradientsOf(device)

@@ -5,7 +5,7 @@ import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { conv2d, Device, type Tensor } from '../src/tensor/index.ts'
-import { hashText, type Remembered } from '../src/tensor/webgpu/remembered.ts'
+import { hashText, type Remembered } from '../src/tensor/remembered.ts'
 import { race } from '../src/tensor/webgpu/tuner.ts'
 import { expectClose, numbers } from './op.ts'
 

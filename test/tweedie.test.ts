@@ -546,7 +546,7 @@ describe('loading', () => {
 
   test('as large a batch as there is room for', async () => {
     const path = await writeModel(out('small.safetensors'), base)
-    const { bytes } = memoryOf(base, { batch: 4, gradient: true })
+    const { bytes } = memoryOf(base, { batch: 4, gradient: true, steps: 1000 })
     const free = vi.spyOn(process, 'availableMemory').mockReturnValue(bytes)
     try {
       using model = await Tweedie.load(path, cpu)

@@ -89,10 +89,11 @@ export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memo
     savedAttention,
     savedConvs,
     weightGradients,
-    // Backward: a data gradient for every product, and as much again for the parameters; attention's is 2.5 times.
+    // Backward: a data gradient for every product, and as much again for the parameters, whose sums are cut and added
+    // by a second kernel; attention's is 2.5 times.
     work: {
       flops: batch * flops * (1 + Number(backward) + Number(parameters)),
-      kernels: kernels * (1 + 1.5 * Number(backward) + 0.5 * Number(parameters)),
+      kernels: kernels * (1 + 1.5 * Number(backward) + Number(parameters)),
     },
     remembered,
   }

@@ -1,7 +1,7 @@
 import type { DType } from './dtype.ts'
 import type { Live } from './live.ts'
 import type { Shape } from './shape.ts'
-import type { Winner } from './webgpu/remembered.ts'
+import type { Winner } from './remembered.ts'
 
 /** A piece of a backend's memory. `version` grows with every write, so that an overwritten value can be told. */
 export interface Storage {

@@ -8,7 +8,7 @@ import { Program } from './program.ts'
 import { requestBackend, type DeviceRequest } from './request.ts'
 import { checkShape, formatShape, sizeOf, type Shape } from './shape.ts'
 import type { Tape } from './tape.ts'
-import type { Winners } from './webgpu/remembered.ts'
+import type { Winners } from './remembered.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
 import { arrayOf, flatten, type Values } from './values.ts'
 

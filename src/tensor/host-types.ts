@@ -16,6 +16,7 @@ declare global {
   interface GPUBindGroup {}
   interface GPUBindGroupLayout {}
   interface GPUBuffer {}
+  interface GPUComputePassDescriptor {}
   interface GPUComputePipeline {}
   interface GPUDevice {}
   interface GPUError {}

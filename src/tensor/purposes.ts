@@ -70,6 +70,10 @@ export const purposes = {
    * for a split of levels.
    */
   select: 66,
+
+  // Kernels (tensor/). The draw tells the tensors apart.
+  /** What kernels are timed and verified with. */
+  trial: 80,
 } as const
 
 /** A stream's number; a new one does not pass the compiler without a line in the table. */

@@ -6,7 +6,7 @@
 import { cores } from '#platform'
 import type { Backend, View, Work } from './backend.ts'
 import { sizeOf } from './shape.ts'
-import { recall, remember, type Reach } from './webgpu/remembered.ts'
+import { recall, remember, type Reach } from './remembered.ts'
 
 /** Milliseconds that `work` is predicted to take. */
 export const predict = ({ flops, kernels }: Work, reach: Reach): number =>

@@ -20,6 +20,7 @@ import { cast } from './ops/map.ts'
 import { matmul } from './ops/matmul.ts'
 import { avgPool2d, maxPool2d } from './ops/pool.ts'
 import { randomBits, randomNormal } from './ops/random.ts'
+import { purposes } from './purposes.ts'
 import { max, mean, sum } from './ops/reduce.ts'
 import { resizeBilinear, upsampleNearest } from './ops/resize.ts'
 import { softmax } from './ops/softmax.ts'
@@ -27,7 +28,7 @@ import { hostRandomUniform } from './philox.ts'
 import { sizeOf, type Shape } from './shape.ts'
 import type { Tensor } from './tensor.ts'
 import type { WebGPUBackend } from './webgpu/backend.ts'
-import { recall, remember } from './webgpu/remembered.ts'
+import { recall, remember } from './remembered.ts'
 
 /** How {@link verifyDevice} is watched and stopped. */
 export interface VerifyOptions {
@@ -45,7 +46,7 @@ interface Case {
   readonly differentiate?: boolean
 }
 
-const stream = { seed: [7, 11], draw: 1, purpose: 2 } as const
+const stream = { seed: [7, 11], draw: 1, purpose: purposes.trial } as const
 const samples = (device: Device): Tensor<'u32'> => device.tensor([0, 3], [2], 'u32')
 
 /** Odd sizes, several workgroups where a kernel shares work, and every op of the table. */
@@ -232,7 +233,7 @@ async function variantsOf(device: Device, one: Case, inputs: readonly Float32Arr
 
 /** Numbers in [-1, 1) that repeat. */
 function numbers(shape: Shape, draw: number): Float32Array {
-  const stream = { seed: [1, 2], draw, purpose: 0 } as const
+  const stream = { seed: [1, 2], draw, purpose: purposes.trial } as const
   return Float32Array.from(hostRandomUniform(stream, [0], sizeOf(shape)), (x) => 2 * x - 1)
 }
 

@@ -32,7 +32,8 @@ export const adamWOptions = { betas: true, eps: true, weightDecay: true, emaRate
  * another, each kind in pieces of 64 MiB, and the parameters are moved to lie in the same order: an update is one
  * kernel for a piece, whatever the number of parameters.
  *
- * @throws TweedieError 'option' for an option that is none of these, and for a rate that is not from 0 to below 1
+ * @throws TweedieError 'option' for an option that is none of these, for a rate that is not from 0 to below 1, and for
+ *   one tensor under two names
  */
 export class AdamW {
   /** The caller's, overwritten by every step, and moved to memory that they share. */
@@ -67,6 +68,13 @@ export class AdamW {
     const wrong = [...betas, ...emaRates].find((rate) => !(rate >= 0 && rate < 1))
     if (wrong !== undefined)
       throw new TweedieError('option', `AdamW: betas and EMA rates are numbers from 0 to below 1, found ${wrong}.`)
+    const names = new Map<Storage, string>()
+    for (const [name, { storage }] of parameters) {
+      const twin = names.get(storage)
+      if (twin !== undefined)
+        throw new TweedieError('option', `AdamW: "${name}" is the memory of "${twin}" too: give a tensor once.`)
+      names.set(storage, name)
+    }
     this.parameters = parameters
     this.options = { betas, eps, weightDecay, emaRates }
     this.pieces = piecesOf(parameters)

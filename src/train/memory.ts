@@ -9,7 +9,8 @@ import type { TrainOptions } from './trainer.ts'
 
 /**
  * What the training of a U-Net or a classifier takes: a step of a micro-batch with its gradients (`memoryOf`), AdamW's
- * two moments, and the averages. Gradients are there twice: as the backward pass makes them, and one after another.
+ * two moments, and the averages. Gradients are there twice: as the backward pass makes them, and one after another; a
+ * third time where a batch is cut, as the sum of the micro-batches before.
  *
  * @throws TweedieError 'option' where no network can be built from the configuration
  * @example await Device.request({ need: trainingMemoryOf(config, { batch: 32, steps: 1000, lr: 1e-4 }) })
@@ -19,7 +20,7 @@ export function trainingMemoryOf(
   { batch, microbatch = batch, emaRates = [] }: TrainOptions,
 ): DeviceNeed {
   const { bytes, largestBuffer, weights } = memoryOf(config, { batch: Math.min(batch, microbatch), parameters: true })
-  const copies = 3 + emaRates.length
+  const copies = 3 + emaRates.length + Number(microbatch < batch)
   return { bytes: bytes + copies * weights, largestBuffer }
 }
 

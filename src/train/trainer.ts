@@ -253,7 +253,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     const made = parts.map((images, i) => {
       const draw = task.draw(images, step * batch + i * microbatch)
       const { gradients: made, ...losses } = this.#differentiate(draw, draw.weights.length / batch)
-      // At once, so that no more than two sets of gradients are ever there, however many micro-batches.
+      // At once, so that no more than three sets of gradients are ever there, however many micro-batches.
       const own = this.optimizer.take(made)
       gradients = i === 0 ? own : this.#added(gradients, own)
       return { draw, ...losses }

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { verifyDevice } from '../../src/tensor/index.ts'
 import { ops } from '../../src/tensor/ops/index.ts'
 import type { WebGPUBackend } from '../../src/tensor/webgpu/backend.ts'
-import { remember } from '../../src/tensor/webgpu/remembered.ts'
+import { remember } from '../../src/tensor/remembered.ts'
 import { testDevice, type BackendName } from '../op.ts'
 
 const usual = process.env.XDG_CACHE_HOME

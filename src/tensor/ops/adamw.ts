@@ -45,7 +45,7 @@ export interface AdamWState {
   readonly averages: readonly Tensor[]
 }
 
-/** Updates `state` in place. `factor` [1]: what the gradient is multiplied by. */
+/** Updates `state` in place. The gradient is multiplied by `factor`, a tensor of one number. */
 export function updateAdamW(gradient: Tensor, state: AdamWState, params: AdamWParams, factor?: Tensor): void {
   const { w, m, v, averages } = state
   const written = [w, m, v, ...averages]

@@ -1,3 +1,4 @@
+import { chunk } from '../../chunk.ts'
 import { TweedieError } from '../../errors.ts'
 import type { WaitFor } from '#platform'
 import type {
@@ -25,8 +26,7 @@ import { BufferPool, type GPUStorage } from './buffers.ts'
 import { Program } from './program.ts'
 import { CommandQueue, slotBytes } from './queue.ts'
 import { Arena, Recorder, viewOf } from './record.ts'
-import { hashText, type Winner, type Winners } from './remembered.ts'
-import { tuneKernels } from './tuner.ts'
+import { hashText, type Winner, type Winners } from '../remembered.ts'
 
 /**
  * A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind.
@@ -410,7 +410,8 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#dispatch({ key: 'idle', code, uniforms: [], read: [], write: [], grid: [1, 1, 1] }, () => 'an idle kernel')
   }
 
-  tune(work: () => void, options: TuneOptions): Promise<void> {
+  async tune(work: () => void, options: TuneOptions): Promise<void> {
+    const { tuneKernels } = await chunk('webgpu-unavailable', 'that measures kernels', import('./tuner.ts'))
     return tuneKernels(this, this.identity, work, options)
   }
 

@@ -9,24 +9,22 @@ import { quirks } from './quirks.ts'
 const optionalFeatures = ['subgroups', 'subgroup-size-control', 'shader-f16', 'timestamp-query'] as const
 
 /** The features and limits, beside memory, that a device is requested with. */
-export function wantedOf({ features, limits }: GPUAdapter): {
-  features: GPUFeatureName[]
-  limits: Record<string, number>
-} {
+export function wantedOf(adapter: GPUAdapter): { features: string[]; limits: Record<string, number> } {
+  const { features, limits } = adapter
   return {
-    // A feature newer than a user's types is a feature all the same.
-    features: optionalFeatures.filter((name) => features.has(name)) as GPUFeatureName[],
+    features: optionalFeatures.filter((name) => features.has(name)),
     limits: { maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize },
   }
 }
 
 /** What the device has, or the less that `claimed` leaves of it. */
 export function capabilitiesOf(
-  { features, limits }: Pick<GPUDevice, 'features' | 'limits'>,
+  device: GPUDevice,
   info: AdapterInfo,
   software: boolean,
   claimed: Partial<Capabilities> = {},
 ): Capabilities {
+  const { features, limits } = device
   const { subgroupMinSize, subgroupMaxSize } = info
   const fixed = features.has('subgroups') && subgroupMinSize === subgroupMaxSize
   const granted: Capabilities = {

@@ -9,7 +9,7 @@ import type { GPURequest } from '../request.ts'
 import { describeAdapter, infoOf, type AdapterInfo } from './adapter.ts'
 import { WebGPUBackend } from './backend.ts'
 import { capabilitiesOf, wantedOf } from './capabilities.ts'
-import { identityOf, recall } from './remembered.ts'
+import { identityOf, recall } from '../remembered.ts'
 import { shippedWinners } from './shipped-winners.ts'
 
 function checkNeed(need: DeviceNeed, adapter: AdapterDescription): void {
@@ -51,7 +51,8 @@ export async function requestWebGPU(
   const wanted = Math.max(need?.largestBuffer ?? 0, 128 * 2 ** 20)
   const kernels = wantedOf(adapter)
   const request = adapter.requestDevice({
-    requiredFeatures: kernels.features,
+    // A feature newer than a user's types is a feature all the same.
+    requiredFeatures: kernels.features as GPUFeatureName[],
     requiredLimits: {
       ...kernels.limits,
       maxStorageBufferBindingSize: Math.min(maxStorageBufferBindingSize, alignUp(wanted)),

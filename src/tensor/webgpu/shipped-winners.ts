@@ -1,4 +1,4 @@
-import type { Winners } from './remembered.ts'
+import type { Winners } from '../remembered.ts'
 
 /**
  * Kernels that were measured on adapters of an architecture, by `vendor architecture` as WebGPU names them: what such

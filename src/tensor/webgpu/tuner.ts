@@ -7,9 +7,10 @@
 import type { Backend, BackendStats, TuneOptions, View } from '../backend.ts'
 import { bytesOf } from '../op.ts'
 import type { RandomParams } from '../ops/random.ts'
+import { purposes } from '../purposes.ts'
 import { sizeOf } from '../shape.ts'
 import type { Choice } from './launch.ts'
-import { remember, type Winner } from './remembered.ts'
+import { remember, type Winner } from '../remembered.ts'
 import { GPUTimer, type Timed } from './timer.ts'
 
 /** A backend with choices between kernels. */
@@ -106,7 +107,7 @@ function fill(backend: Tunable, views: readonly View[]): void {
   backend.write(storage, new Uint32Array(1))
   for (const [draw, view] of views.entries()) {
     const shape = [sizeOf(view.shape)]
-    const params: RandomParams = { seed: [1, 2], draw, purpose: 0, shape }
+    const params: RandomParams = { seed: [1, 2], draw, purpose: purposes.trial, shape }
     const op = view.dtype === 'f32' ? 'randomNormal' : 'randomBits'
     backend.run(op, params, [{ storage, shape: [1], dtype: 'u32' }], [{ ...view, shape: [1, ...shape] }])
   }

@@ -4,8 +4,8 @@
  * and what the device was asked for.
  */
 import { gpuHost, readCache, writeCache } from '#platform'
-import type { Verdict } from '../backend.ts'
-import type { AdapterInfo } from './adapter.ts'
+import type { Verdict } from './backend.ts'
+import type { AdapterInfo } from './webgpu/adapter.ts'
 
 /** Goes up when the file's form changes; of a kernel that changes the text tells (see {@link Winner}). */
 const cacheName = 'kernels-2.json'
@@ -37,11 +37,9 @@ export interface Remembered {
 }
 
 /** The name under which is remembered what was measured on a device of this adapter. */
-export function identityOf(
-  { vendor, architecture, device, description }: AdapterInfo,
-  { features }: Pick<GPUDevice, 'features'>,
-): string {
-  return [vendor, architecture, device, description, gpuHost(), [...features].sort().join(' ')]
+export function identityOf(info: AdapterInfo, gpuDevice: GPUDevice): string {
+  const { vendor, architecture, device, description } = info
+  return [vendor, architecture, device, description, gpuHost(), [...gpuDevice.features].sort().join(' ')]
     .map((part) => part ?? '')
     .join(' | ')
 }
