@@ -399,8 +399,8 @@ describe('before a device is asked for', () => {
       '--out',
       at('never'),
     ]
-    const { bytes, largestBuffer } = memoryOf(config, { batch: 1, size: [16, 48], steps: 1000 })
-    expect(await needOf(argv)).toEqual({ bytes: bytes + (16 + 5) * 4 * 3 * 16 * 48, largestBuffer })
+    const { bytes, largestBuffer, work } = memoryOf(config, { batch: 1, size: [16, 48], steps: 1000 })
+    expect(await needOf(argv)).toEqual({ bytes: bytes + (16 + 5) * 4 * 3 * 16 * 48, largestBuffer, work })
   })
 
   test("the weight of classifier guidance is the preset's, then 1", () => {

@@ -35,7 +35,7 @@ export {
   type Distance,
   type GreyRange,
 } from './guidance/distance.ts'
-export type { Denoiser, DenoiserLike, DenoisingModel } from './process/denoiser.ts'
+export type { Denoiser, DenoiserLike, DenoisingModel, Remembering } from './process/denoiser.ts'
 export { diffusionOf, processOf, type DescribedProcess, type DiffusionOfOptions } from './process/diffusion-of.ts'
 export {
   GaussianDiffusion,

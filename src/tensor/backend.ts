@@ -148,7 +148,7 @@ export interface Backend {
   allocate(bytes: number, reason: () => string): Storage
   free(storage: Storage): void
   /**
-   * A piece of a storage, from byte `offset` on, a multiple of {@link partAlignment}: what is written to either shows
+   * A piece of a storage, from byte `offset` on, a multiple of 256: what is written to either shows
    * in both. Its `free` frees no memory; the whole must outlive it.
    */
   part(storage: Storage, offset: number, bytes: number): Storage

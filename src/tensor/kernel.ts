@@ -6,7 +6,7 @@ import { checkDType, type DType } from './dtype.ts'
 import { checkShape, type Shape } from './shape.ts'
 
 /** What `Device.kernel` runs, and on what: `T` are tensors. */
-export interface KernelOptions<T extends View = View> {
+export interface KernelOptions<T> {
   /**
    * WGSL with an entry point `main`. Group 0 has the uniform at binding 0, which need not be declared, then the inputs
    * as `var<storage, read>` from binding 1, then the outputs as `var<storage, read_write>`.

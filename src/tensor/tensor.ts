@@ -161,7 +161,7 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
   }
 
   /**
-   * A tensor in this one's memory, from element `offset` on, which {@link partAlignment} must allow: what is written to
+   * A tensor in this one's memory, from element `offset` on, a multiple of 64: what is written to
    * either shows in both, though not to the tape. The memory is freed with the last of both.
    * @internal
    */
