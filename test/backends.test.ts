@@ -48,7 +48,7 @@ for (const file of process.report.getReport().sharedObjects) console.error('load
 
 /** A file of the package without its comments, whose examples may hold WGSL. */
 const code = (path: string): string =>
-  readFileSync(`${project}/../node_modules/tweedie/${path}`, 'utf8').replace(/\/\*[^]*?\*\//g, '')
+  readFileSync(`${project}/../node_modules/tweedie/${path}`, 'utf8').replace(/\/\*[\s\S]*?\*\//g, '')
 const ofWebGPU = (paths: readonly string[]): string[] =>
   paths.filter((path) => path.startsWith('dist/') && /@compute|WebGPUBackend/.test(code(path)))
 const ofCPU = (paths: readonly string[]): string[] => paths.filter((path) => path.startsWith('dist/tensor/cpu/'))

@@ -3,8 +3,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { chromium, hide, inChromium, viewports } from './browser/chromium.ts'
-import { isolation, serve } from './browser/server.ts'
+import { chromium, hide, inChromium, viewports } from '../browser/chromium.ts'
+import { isolation, serve } from '../browser/server.ts'
 
 const page = (script = ''): string =>
   `<!doctype html><title>page</title><link rel="icon" href="data:,"><script>${script}</script>`
