@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { verifyDevice } from '../../src/tensor/index.ts'
 import { ops } from '../../src/tensor/ops/index.ts'
 import type { WebGPUBackend } from '../../src/tensor/webgpu/backend.ts'
@@ -18,6 +18,9 @@ afterAll(async () => {
   if (usual === undefined) delete process.env.XDG_CACHE_HOME
   else process.env.XDG_CACHE_HOME = usual
 })
+
+// The device is shared: a second spy would count what the first did.
+afterEach(() => void vi.restoreAllMocks())
 
 test.each(['webgpu', 'webgpu, as hardware'] as BackendName[])(
   '%s can be trusted: every op of the table has run, and every variant; nothing is left',
