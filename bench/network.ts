@@ -3,37 +3,12 @@
  * ../shared/weights/bccd32-adm, with which all figures in RESULTS.md were taken. Its weights are drawn: they change no
  * time, and nothing outside this repository is needed.
  */
+import { networkConfigs, type NetworkConfig } from '../src/bench/networks.ts'
 import { bytesSource, encodeSafetensors, openSafetensors } from '../src/io/index.ts'
-import {
-  configMetadata,
-  describeModel,
-  loadModel,
-  planOf,
-  stateDictOf,
-  type UNet,
-  type UNetConfig,
-} from '../src/nn/index.ts'
+import { configMetadata, describeModel, loadModel, planOf, stateDictOf, type UNet } from '../src/nn/index.ts'
 import { hostRandomNormal, type Device } from '../src/tensor/index.ts'
 
-const config: UNetConfig & { kind: 'unet' } = {
-  kind: 'unet',
-  superResolution: false,
-  imageSize: 32,
-  inChannels: 3,
-  outChannels: 6,
-  modelChannels: 32,
-  channelMult: [1, 2, 2],
-  numResBlocks: 1,
-  attentionResolutions: [4],
-  numHeadChannels: 32,
-  numHeads: 1,
-  dropout: 0,
-  convResample: true,
-  numClasses: null,
-  useScaleShiftNorm: true,
-  resblockUpdown: true,
-  useNewAttentionOrder: true,
-}
+const config: NetworkConfig = { ...networkConfigs.toy, channelMult: [1, 2, 2] }
 
 /** The network as a file: safetensors with its configuration. Activations stay near 1 and no layer is zero. */
 export function smallUNet(): Uint8Array<ArrayBuffer> {

@@ -14,7 +14,8 @@ import { planOf, stateDictOf, UNet } from '../../src/nn/index.ts'
 import { Device, full, grad } from '../../src/tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { AdamW } from '../../src/train/index.ts'
-import { networkOf, networks, type NetworkConfig } from './passes.ts'
+import type { NetworkConfig } from '../../src/bench/networks.ts'
+import { networkOf, networks } from './passes.ts'
 
 Object.assign(globalThis, globals)
 const gpu = create(['backend=null'])

@@ -1,37 +1,15 @@
 /** Passes through networks: their commands are counted (counts.ts), and their kernels compiled (static.ts). */
 import { GaussianDiffusion, GeneratedNoise, oneStep, sampleLoop } from '../../src/diffusion/index.ts'
-import { planOf, preset, stateDictOf, UNet, type UNetConfig } from '../../src/nn/index.ts'
+import { networkConfigs, type NetworkConfig } from '../../src/bench/networks.ts'
+import { planOf, stateDictOf, UNet } from '../../src/nn/index.ts'
 import { Device, full, type Shape } from '../../src/tensor.ts'
 import type { WebGPUBackend } from '../../src/tensor/webgpu/backend.ts'
 import { diffusionTask, Trainer } from '../../src/train/index.ts'
 import { CountingGPU } from './counting-gpu.ts'
 
-export type NetworkConfig = UNetConfig & { readonly kind: 'unet' }
-
-/** The network of weights/bccd32-adm.safetensors. */
-const toy: NetworkConfig = {
-  kind: 'unet',
-  superResolution: false,
-  imageSize: 32,
-  inChannels: 3,
-  outChannels: 6,
-  modelChannels: 32,
-  channelMult: [2, 2, 2],
-  numResBlocks: 1,
-  attentionResolutions: [4],
-  numHeadChannels: 32,
-  numHeads: 1,
-  dropout: 0,
-  convResample: true,
-  numClasses: null,
-  useScaleShiftNorm: true,
-  resblockUpdown: true,
-  useNewAttentionOrder: true,
-}
-
 export const networks: Readonly<Record<string, NetworkConfig>> = {
-  toy,
-  'ADM-64': preset('celeba64_uncond').config as NetworkConfig,
+  toy: networkConfigs.toy,
+  'ADM-64': networkConfigs['adm-64'],
 }
 
 /** The network with weights that are all 0. */

@@ -15,23 +15,19 @@ import { now, type Live } from '../live.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
 import { formatCall } from '../shape.ts'
+import { BindGroups } from './bind-groups.ts'
 import { Budget, bytesGiven } from './budget.ts'
 import { Failures } from './failures.ts'
 import { bufferUsage, mapRead } from './flags.ts'
-import type { Buffer, Capabilities, Choice, Dispatch, Encoder, Launch } from './launch.ts'
+import type { Capabilities, Choice, Dispatch, Encoder, Launch } from './launch.ts'
 import { launches } from './launches/index.ts'
 import { kernel } from './launches/kernel.ts'
 import { Pipelines } from './pipelines.ts'
 import { BufferPool, type GPUStorage } from './buffers.ts'
 import { Program } from './program.ts'
-import { CommandQueue, slotBytes } from './queue.ts'
+import { CommandQueue } from './queue.ts'
 import { Arena, Recorder, viewOf } from './record.ts'
 import { hashText, type Winner, type Winners } from '../remembered.ts'
-
-/**
- * A guided step of ADM has some 5000; forgetting them all costs one slow step and bounds what odd shapes leave behind.
- */
-const maxBindGroups = 20_000
 
 /**
  * The WebGPU backend: memory, and ops turned into commands. How commands travel is in `queue.ts`, how the device's late
@@ -73,7 +69,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
   readonly #adapter: AdapterDescription
   readonly #pool: BufferPool
   readonly #pipelines: Pipelines
-  readonly #bindGroups = new Map<string, GPUBindGroup>()
+  readonly #bindGroups: BindGroups
   readonly #arena = new Arena()
   readonly #programs = new Set<Program>()
   /** What notes, while a program is recorded. */
@@ -104,7 +100,16 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#budget = new Budget(adapter.software)
     this.#queue = new CommandQueue(gpuDevice, this.stats, waitFor, this.#failures, this.#budget)
     this.#pipelines = new Pipelines(gpuDevice, this.stats, (error) => this.#failures.fail(error))
+    this.#bindGroups = new BindGroups(this.#queue.uniformBuffer, this.stats, this.#layout, (descriptor) =>
+      this.#failures.guard(
+        () => gpuDevice.createBindGroup(descriptor),
+        (error) => new TweedieError('device-error', `The device refused a bind group: ${error.message}`),
+      ),
+    )
   }
+
+  readonly #layout = (reads: number, writes: number): GPUBindGroupLayout =>
+    this.#pipelines.layout(reads, writes).bindGroup
 
   allocate(bytes: number, reason: () => string): GPUStorage {
     this.#failures.check()
@@ -155,7 +160,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
   }
 
   #release(storage: GPUStorage): void {
-    if (storage.adopted) this.#forget([storage])
+    if (storage.adopted) this.#bindGroups.forget([storage])
     else this.#pool.give(storage)
   }
 
@@ -186,21 +191,8 @@ export class WebGPUBackend implements Backend, GPUSharing {
   /** Destroys buffers of the pool once the commands that use them are submitted. */
   #destroy(storages: readonly GPUStorage[]): void {
     if (storages.length === 0) return
-    this.#forget(storages)
+    this.#bindGroups.forget(storages)
     for (const { buffer } of storages) this.#queue.enqueue({ kind: 'destroy', buffer })
-  }
-
-  /** Drops the bind groups of storages that are gone. */
-  #forget(storages: readonly GPUStorage[]): void {
-    const gone = new Set(storages.map(({ id }) => `${id}`))
-    for (const key of this.#bindGroups.keys())
-      if (
-        key
-          .split(',')
-          .slice(1)
-          .some((id) => gone.has(id))
-      )
-        this.#bindGroups.delete(key)
   }
 
   write(storage: Storage, data: Live<ArrayBufferView>): void {
@@ -366,32 +358,8 @@ export class WebGPUBackend implements Backend, GPUSharing {
     }
     const pipeline = this.#pipelines.get(key, code, read.length, write.length, name)
     this.stats.bytes += bytesGiven(dispatch)
-    this.#queue.dispatch(pipeline, this.#bindGroup(read, write), dispatch, name)
+    this.#queue.dispatch(pipeline, this.#bindGroups.get(dispatch), dispatch, name)
     this.#recorder?.dispatch(dispatch, pipeline, name)
-  }
-
-  #bindGroup(read: readonly Buffer[], write: readonly Buffer[]): GPUBindGroup {
-    let key = `${read.length}`
-    for (const { storage } of read) key += `,${(storage as GPUStorage).id}`
-    for (const { storage } of write) key += `,${(storage as GPUStorage).id}`
-    const known = this.#bindGroups.get(key)
-    if (known) return known
-    const storages = [...read, ...write].map((b) => b.storage as GPUStorage)
-    const entries: GPUBindGroupEntry[] = [
-      { binding: 0, resource: { buffer: this.#queue.uniformBuffer, size: slotBytes } },
-    ]
-    storages.forEach(({ buffer, offset, bytes: size }, i) =>
-      entries.push({ binding: i + 1, resource: { buffer, offset, size } }),
-    )
-    const { bindGroup: layout } = this.#pipelines.layout(read.length, write.length)
-    const made = this.#failures.guard(
-      () => this.gpuDevice.createBindGroup({ layout, entries }),
-      (error) => new TweedieError('device-error', `The device refused a bind group: ${error.message}`),
-    )
-    this.stats.objectsCreated++
-    if (this.#bindGroups.size >= maxBindGroups) this.#bindGroups.clear()
-    this.#bindGroups.set(key, made)
-    return made
   }
 
   /** Asked at every compute pass that is encoded how it is to be timed. */
@@ -440,7 +408,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
         queue: this.#queue,
         failures: this.#failures,
         choose: this.#choose,
-        layout: (reads, writes) => this.#pipelines.layout(reads, writes).bindGroup,
+        layout: this.#layout,
         letGo: (pinned) => {
           this.#programs.delete(program)
           this.#letGo(pinned)

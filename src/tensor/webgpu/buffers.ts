@@ -70,17 +70,12 @@ export class BufferPool {
       this.#removed.splice(removed, 1)
       this.#missed += size
     }
-    return this.#use({
-      id: ++this.#lastId,
-      bytes: size,
-      version: 0,
-      buffer,
-      offset: 0,
-      broken: false,
-      freed: 0,
-      pins: 0,
-      released: false,
-    })
+    return this.#use(this.#storage(buffer, size))
+  }
+
+  #storage(buffer: GPUBuffer, bytes: number): GPUStorage {
+    const id = ++this.#lastId
+    return { id, bytes, version: 0, buffer, offset: 0, broken: false, freed: 0, pins: 0, released: false }
   }
 
   /** A piece of a buffer in use. */
@@ -92,18 +87,7 @@ export class BufferPool {
 
   /** A buffer of the caller's, which is not in the pool's books but has an id of its own. */
   adopt(buffer: GPUBuffer, bytes: number): GPUStorage {
-    return {
-      id: ++this.#lastId,
-      bytes,
-      version: 0,
-      buffer,
-      offset: 0,
-      broken: false,
-      freed: 0,
-      pins: 0,
-      released: false,
-      adopted: true,
-    }
+    return { ...this.#storage(buffer, bytes), adopted: true }
   }
 
   #use(storage: GPUStorage): GPUStorage {

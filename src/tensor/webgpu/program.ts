@@ -1,11 +1,12 @@
 import { TweedieError } from '../../errors.ts'
 import type { BackendStats, Recording } from '../backend.ts'
 import { now } from '../live.ts'
-import { workOf } from './budget.ts'
+import { BindGroups } from './bind-groups.ts'
+import { bytesGiven, workOf } from './budget.ts'
 import type { GPUStorage } from './buffers.ts'
 import type { Failures } from './failures.ts'
 import { bufferUsage } from './flags.ts'
-import type { Dispatch, Encoder } from './launch.ts'
+import type { Encoder } from './launch.ts'
 import { slotBytes, type Command, type CommandQueue } from './queue.ts'
 import { changed, type LiveLaunch, type Noted, type NotedDispatch, type Recorder } from './record.ts'
 
@@ -61,7 +62,8 @@ export class Program implements Recording {
           usage: bufferUsage.uniform | bufferUsage.copySource | bufferUsage.copyTarget,
         })
         host.stats.objectsCreated++
-        const groups = new BindGroups(host, data)
+        const create = (made: GPUBindGroupDescriptor): GPUBindGroup => host.gpuDevice.createBindGroup(made)
+        const groups = new BindGroups(data, host.stats, host.layout, create)
         return {
           data,
           commands: noted.map((command) => this.#freeze(command, offsetOf.get(command) ?? 0, all, data, groups)),
@@ -95,12 +97,12 @@ export class Program implements Recording {
       }
       case 'dispatch': {
         const { dispatch, pipeline, user } = command
-        const { uniforms, grid, flops = 0, read, write } = dispatch
+        const { uniforms, grid, flops = 0 } = dispatch
         if (command.live) this.#offsets.set(command, offset)
         new Uint32Array(all.buffer, offset).set(uniforms)
         this.#cost.dispatches++
         this.#cost.flops += flops
-        for (const { storage } of [...read, ...write]) this.#cost.bytes += storage.bytes
+        this.#cost.bytes += bytesGiven(dispatch)
         return {
           kind: 'dispatch',
           pipeline,
@@ -181,33 +183,4 @@ function layOut(noted: readonly Noted[]): { size: number; live: number; offsetOf
   const live = size
   put(false)
   return { size, live, offsetOf }
-}
-
-/** Bind groups over a program's data: one for each set of buffers. */
-class BindGroups {
-  readonly #host: ProgramHost
-  readonly #data: GPUBuffer
-  readonly #made = new Map<string, GPUBindGroup>()
-
-  constructor(host: ProgramHost, data: GPUBuffer) {
-    this.#host = host
-    this.#data = data
-  }
-
-  get({ read, write }: Dispatch): GPUBindGroup {
-    const { gpuDevice, stats } = this.#host
-    const storages = [...read, ...write].map(({ storage }) => storage as GPUStorage)
-    const key = `${read.length}:${storages.map(({ id }) => id).join()}`
-    const known = this.#made.get(key)
-    if (known) return known
-    const layout = this.#host.layout(read.length, write.length)
-    const entries: GPUBindGroupEntry[] = [{ binding: 0, resource: { buffer: this.#data, size: slotBytes } }]
-    storages.forEach(({ buffer, offset, bytes: size }, i) =>
-      entries.push({ binding: i + 1, resource: { buffer, offset, size } }),
-    )
-    const made = gpuDevice.createBindGroup({ layout, entries })
-    stats.objectsCreated++
-    this.#made.set(key, made)
-    return made
-  }
 }

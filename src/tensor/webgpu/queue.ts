@@ -244,5 +244,6 @@ export class CommandQueue {
   }
 }
 
-const copyOf = (data: ArrayBufferView): Uint8Array<ArrayBuffer> =>
+/** A copy of the bytes of `data`. */
+export const copyOf = (data: ArrayBufferView): Uint8Array<ArrayBuffer> =>
   new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength).slice()

@@ -4,6 +4,7 @@ import type { Live } from '../live.ts'
 import type { GPUStorage } from './buffers.ts'
 import type { Buffer, Dispatch, Encoder } from './launch.ts'
 import type { PipelineEntry } from './pipelines.ts'
+import { copyOf } from './queue.ts'
 
 /** A dispatch as it was enqueued; `live` is the place of its uniform among those that each replay makes anew. */
 export interface NotedDispatch {
@@ -161,10 +162,6 @@ const bare = ({ storage }: Buffer): Buffer => ({ storage })
 
 /** A view that outlives its tensor's handle. */
 export const viewOf = ({ storage, shape, dtype }: View): View => ({ storage, shape, dtype })
-
-/** A copy of the bytes of `data`. */
-export const copyOf = (data: ArrayBufferView): Uint8Array<ArrayBuffer> =>
-  new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength).slice()
 
 export const changed = (what: string): TweedieError =>
   new TweedieError(
