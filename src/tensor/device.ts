@@ -11,6 +11,7 @@ import type { Tape } from './tape.ts'
 import type { Winners } from './remembered.ts'
 import { newTensorId, Tensor, type AnyTensor } from './tensor.ts'
 import { arrayOf, flatten, type Values } from './values.ts'
+import { bufferUsage } from './webgpu/flags.ts'
 
 /**
  * Where tensors are made, what computes them, and who disposes of them. A device is acquired with
@@ -269,8 +270,8 @@ export class Device {
         'shape',
         `${user}: ${formatShape(spec.shape)} takes ${bytesOf(spec)} bytes, the buffer has ${buffer.size}.`,
       )
-    // STORAGE, COPY_SRC, COPY_DST.
-    if ((buffer.usage & 0x8c) !== 0x8c || buffer.mapState !== 'unmapped')
+    const usages = bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyTarget
+    if ((buffer.usage & usages) !== usages || buffer.mapState !== 'unmapped')
       throw new TweedieError(
         'option',
         `${user}: expected an unmapped buffer with the usages STORAGE, COPY_SRC and COPY_DST, found one that is ` +

@@ -30,7 +30,7 @@ import { convFlops, convShape } from '../../conv-shape.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import type { Buffer, Capabilities, Encoder, Launch } from '../launch.ts'
 import { gemmFits, gemmTiles, pointwiseProduct } from './gemm.ts'
-import { cut, fullGrid, runChosen, sumSplits, type Candidates, type Variant } from './splits.ts'
+import { cut, fullGrid, fusedIn, runChosen, sumSplits, type Candidates, type Variant } from './splits.ts'
 
 /** The batch is part of it: how many workgroups there are decides which tile fills the adapter, so each is measured. */
 const shapeKey = (s: ConvShape): string =>
@@ -67,12 +67,10 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software, 
     // Of a 1×1, whose terms are channels, in whole steps of 16.
     const amount = { workgroups: count(conv2dTileGrid(s, size)), full: fullGrid, unit: taps === 1 ? gemmStep : 1 }
     return cutChannels(name, amount, (splits) => {
-      const whole = splits === 1
       const keys: Conv2dTileKeys = {
         ...size,
-        bias: whole && epilogue.bias,
-        residual: whole && epilogue.residual,
-        split: !whole,
+        ...fusedIn(epilogue, splits),
+        split: splits > 1,
       }
       return {
         key: `conv2d-tile ${JSON.stringify(keys)}`,
@@ -88,13 +86,11 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software, 
     const name = `halo ${images === 1 ? '' : `${images}x`}${tx}x${ty}x${co}`
     const full = Math.ceil((fullGrid * 256) / conv2dHaloThreads(tile))
     return cutChannels(name, { workgroups: count(conv2dHaloGrid(s, tile)), full, unit: 4 }, (splits) => {
-      const whole = splits === 1
       const keys: Conv2dHaloKeys = {
         ...tile,
         vector: s.w % 4 === 0,
-        bias: whole && epilogue.bias,
-        residual: whole && epilogue.residual,
-        split: !whole,
+        ...fusedIn(epilogue, splits),
+        split: splits > 1,
       }
       return {
         key: `conv2d-halo ${JSON.stringify(keys)}`,

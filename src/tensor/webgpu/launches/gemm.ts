@@ -2,7 +2,7 @@
 import type { Epilogue } from '../../../shaders/conv2d-sum-splits.ts'
 import type { ConvShape } from '../../../shaders/conv2d-shape.ts'
 import { gemm, gemmStep, gemmUniform } from '../../../shaders/gemm.ts'
-import { cut, fullGrid, type Variant } from './splits.ts'
+import { cut, fullGrid, fusedIn, type Variant } from './splits.ts'
 
 /** What gemm.ts computes: its uniform but for the cut, and how the operands lie. */
 export type Product = Omit<Parameters<typeof gemmUniform.words>[0], 'range'> &
@@ -27,7 +27,7 @@ export const gemmFits = ({ k, aStride, bStride, width }: Product): boolean =>
  * Adds the tiles to the candidates, and gives the name of what does while nothing has been measured: the smallest,
  * which has the most workgroups, in the smallest cut that fills a GPU.
  */
-export function gemmTiles(found: Map<string, () => Variant>, product: Product, { bias, residual }: Epilogue): string {
+export function gemmTiles(found: Map<string, () => Variant>, product: Product, epilogue: Epilogue): string {
   const { termsA, termsB, ...words } = product
   const { m, n, k, batches } = words
   // With both operands to transpose the largest needs 132 registers on RDNA 3; others have 120 at most.
@@ -38,8 +38,7 @@ export function gemmTiles(found: Map<string, () => Variant>, product: Product, {
     const full = Math.ceil((fullGrid * 128) / ((rows * columns) / 64))
     const work = { workgroups: x * y * batches, full: Math.max(full, fullGrid), terms: k, piece: gemmStep }
     return cut(found, `gemm ${rows}x${columns}`, work, (splits) => {
-      const whole = splits === 1
-      const keys = { rows, columns, termsA, termsB, bias: whole && bias, residual: whole && residual }
+      const keys = { rows, columns, termsA, termsB, ...fusedIn(epilogue, splits) }
       return {
         key: `gemm ${JSON.stringify(keys)}`,
         code: () => gemm(keys),

@@ -22,6 +22,12 @@ export interface Candidates {
   readonly usual: string
 }
 
+/** What a kernel adds itself: nothing where its sum is cut, for then the kernel that adds the parts does. */
+export const fusedIn = ({ bias, residual }: Epilogue, splits: number): Epilogue => ({
+  bias: splits === 1 && bias,
+  residual: splits === 1 && residual,
+})
+
 /**
  * Workgroups of 256 threads below which a GPU is taken to be empty: one for each of the 132 multiprocessors of an H100.
  * A cut that fills it has fewer than twice as many; the partial sums of 64 a thread are 17.3 MB at most (nn/memory.ts
