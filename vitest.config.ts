@@ -37,11 +37,12 @@ export default defineConfig({
           name: 'long',
           include: [
             'test/long/*.test.ts',
+            'test/hostile-*.test.ts',
             'test/conv2d-kernels.test.ts',
             'test/golden-adamw.test.ts',
             'test/goldens-trajectories.test.ts',
           ],
-          // Read by test/slow.ts and test/conv2d-kernels.test.ts.
+          // Read by test/slow.ts, test/hostile.ts and test/conv2d-kernels.test.ts.
           env: { TWEEDIE_LONG: '1' },
         },
       },
