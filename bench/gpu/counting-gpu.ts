@@ -47,10 +47,12 @@ export class CountingGPU {
   submits = 0
   /** Objects made. */
   objects = 0
+  /** Told when the queue's end is waited for: what it was given until then is done. */
+  onWait: () => void = () => {}
   readonly device: GPUDevice
 
   constructor(limits: Partial<Record<keyof GPUSupportedLimits, number>> = {}) {
-    const done = Promise.resolve()
+    const done = (): Promise<void> => Promise.resolve(this.onWait())
     const made = <T extends object>(object: T): T => {
       this.objects++
       return object
@@ -82,7 +84,7 @@ export class CountingGPU {
           size,
           used: false,
           fresh: false,
-          mapAsync: () => done,
+          mapAsync: done,
           getMappedRange: () => new ArrayBuffer(size),
           unmap: () => {},
           destroy: () => {},
@@ -100,7 +102,7 @@ export class CountingGPU {
           for (const { commands } of lists) for (const command of commands) this.#take(command)
         },
         writeBuffer: (buffer: CountedBuffer) => this.#take(other('write', [], [whole(buffer)])),
-        onSubmittedWorkDone: () => done,
+        onSubmittedWorkDone: done,
       },
     }
     this.device = device as unknown as GPUDevice

@@ -109,10 +109,9 @@ export async function waitFor<T>(promise: Promise<T>): Promise<T> {
 
 /**
  * How long a submission should take, in milliseconds, as far as that can be told. Nobody looks at what Dawn's devices
- * draw, but Windows resets a GPU after 2 s, and the first submission goes by a rate that is assumed: a twentieth. A
- * host's own WebGPU may have a window.
+ * draw, but Windows resets a GPU after 2 s: an eighth. A host's own WebGPU may have a window.
  */
-export const submissionMs = (): number => (hostGPU() ? hostMs() : 100)
+export const submissionMs = (): number => (hostGPU() ? hostMs() : 250)
 
 function sleep(): void {
   napping = waiting > 0

@@ -13,6 +13,8 @@ const minWork = 1e9
 const workOfByte = 10
 /** Shorter waits say more of the host than of the device. */
 const minMs = 2
+/** A twentieth of what Windows gives a submission: a GPU may be so much slower than was assumed. */
+const unmeasuredMs = 100
 
 /** Bytes of the buffers that a kernel is given. */
 export function bytesGiven({ read, write }: Dispatch): number {
@@ -31,12 +33,16 @@ export const workOf = (dispatch: Dispatch): number => (dispatch.flops ?? 0) + wo
  * is measured at the waits that happen anyway, from the first submission after a pause to the end of the wait. Where
  * the host is slower than the GPU that is the host's time, and a submission what the host enqueues in that time: just
  * as well. Results do not depend on any of it.
+ *
+ * A recorded step is one list, cut by this alone: in Node into at most 4 where it takes a second or less.
  */
 export class Budget {
   readonly #targetMs: number
+  readonly #software: boolean
   readonly #now: () => number
   /** Work a second. */
   #rate: number
+  #measured = false
   /** Work since the device was made: submitted, and known to be done. */
   #submitted = 0
   #done = 0
@@ -47,6 +53,7 @@ export class Budget {
 
   constructor(software: boolean, targetMs: number = submissionMs(), now: () => number = () => performance.now()) {
     this.#targetMs = targetMs
+    this.#software = software
     this.#now = now
     this.#rate = software ? assumed.software : assumed.hardware
   }
@@ -58,7 +65,9 @@ export class Budget {
 
   /** Work in one submission. */
   get limit(): number {
-    return Math.max(minWork, (this.#rate * this.#targetMs) / 1000)
+    // Software adapters draw nothing and are not watched, but with more in one submission they only start later.
+    const most = this.#measured && !this.#software ? Infinity : unmeasuredMs
+    return Math.max(minWork, (this.#rate * Math.min(this.#targetMs, most)) / 1000)
   }
 
   submit(work: number): void {
@@ -79,8 +88,12 @@ export class Budget {
       const now = this.#now()
       const ms = now - this.#since
       const work = submitted - this.#done
-      // Half of the way, in octaves: one odd wait should not make submissions of another size.
-      if (ms >= minMs && work >= minWork && !this.#stalled) this.#rate = Math.sqrt((this.#rate * work * 1000) / ms)
+      if (ms >= minMs && work >= minWork && !this.#stalled) {
+        const rate = (work * 1000) / ms
+        // Half of the way, in octaves: one odd wait should not make submissions of another size.
+        this.#rate = this.#measured ? Math.sqrt(this.#rate * rate) : rate
+        this.#measured = true
+      }
       this.#done = submitted
       this.#since = this.#submitted > submitted ? now : null
       this.#stalled = false
