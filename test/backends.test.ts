@@ -224,13 +224,7 @@ describe('bundled', () => {
     // Pictures are read by a program that writes none.
     const reading = await fetched("export { decodeImage, Tweedie } from 'tweedie'")
     expect(reading.files).toContain('dist/data/png.js')
-    expect(new Set(reading.others.map((file) => file.split('/')[0]))).toEqual(new Set(['fflate', 'jpeg-js']))
-  })
-
-  test('of jpeg-js there is the decoder alone', async () => {
-    const { outputs } = await bundle("export * from 'tweedie'")
-    const files = outputs.flatMap(({ others }) => others)
-    expect(files.filter((file) => file.startsWith('jpeg-js/'))).toEqual(['jpeg-js/lib/decoder.js'])
+    expect(new Set(reading.others.map((file) => file.split('/')[0]))).toEqual(new Set(['fflate']))
   })
 
   test('tweedie.min.js imports its own chunks and nothing else, and comes with the licences of its parts', async () => {
@@ -259,6 +253,6 @@ describe('bundled', () => {
       readFileSync(`${folder}/LICENSES.txt`, 'utf8')
         .match(/^[\w@/-]+ [\d.]+: .*$/gm)
         ?.map((line) => line.split(' ')[0]),
-    ).toEqual(['tweedie', 'comlink', 'fast-png', 'fflate', 'iobuffer', 'jpeg-js'])
+    ).toEqual(['tweedie', 'comlink', 'fast-png', 'fflate', 'iobuffer'])
   })
 })

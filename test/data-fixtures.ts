@@ -135,11 +135,34 @@ export const jpegs: Record<
   },
 }
 
-export const cmykJpeg = bytes(
-  '/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAoHB4jHhkoIyEjLSsoMDxkQTw3Nzx7WF1JZJGAmZaPgIyKoLTmw6Cq2q2KjMj/y9ru9f//' +
-    '/5vB////+v/m/f/4/8AAFAgAAgACBEMRAE0RAFkRAEsRAP/EABUAAQEAAAAAAAAAAAAAAAAAAAUD/8QAGhAAAgIDAAAAAAAAAAAA' +
-    'AAAAAAECETEycf/aAA4EQwBNAFkASwAAPwCsdVwTWEI0hk//2Q==',
-)
+/** CMYK as PIL writes it, and its pixels; with `transform` 2 in Adobe's marker, luma, chroma and key, the others. */
+export const cmykJpeg = {
+  file: bytes(
+    '/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwANCQoLCggNCwoLDg4NDxMgFRMSEhMnHB4XIC4pMTAuKS0sMzpKPjM2RjcsLUBXQUZMTlJTUjI+' +
+      'WmFaUGBKUVJP/8AAFAgACQANBEMiAE0RAFkRAEsRAP/EAB8AAAEFAQEBAQEBAAAAAAAAAAABAgMEBQYHCAkKC//EALUQAAIBAwMCBAMF' +
+      'BQQEAAABfQECAwAEEQUSITFBBhNRYQcicRQygZGhCCNCscEVUtHwJDNicoIJChYXGBkaJSYnKCkqNDU2Nzg5OkNERUZHSElKU1RVVldY' +
+      'WVpjZGVmZ2hpanN0dXZ3eHl6g4SFhoeIiYqSk5SVlpeYmZqio6Slpqeoqaqys7S1tre4ubrCw8TFxsfIycrS09TV1tfY2drh4uPk5ebn' +
+      '6Onq8fLz9PX29/j5+v/aAA4EQwBNAFkASwAAPwDo/EUv3+a8z1WX/SeteieIv468z1X/AI+aryeLtT/v/rVnxJrV7BPeyieYRwTCNI43' +
+      '2Zz3Jo8Qatc+Yee/rX//2Q==',
+  ),
+  /** Where Adobe's marker says the transform, and where the marker begins; it has 16 bytes. */
+  transformAt: 17,
+  markerAt: 2,
+  pixels: bytes(
+    '9On14eTrxtvbsNHNnMjDib29dbe8ZK2zUaWoRZqcNZKRJ4qJH4WF7Nnu2dXlv83UqcPFlrq8g7GzbqmrX6GhTZiTQY+GMoZ7JH9zHHpv' +
+      '3r3gzLjXsrDHnae4i5+reZecZZCOVoh+RYFtOnlfLHBTH2pMF2VI0Z/Rv5vIp5S3ko2lgoWUb36BXnhxT3BfP2pQNWNDJ1w6HFY1FVIz' +
+      'xYLEtX+5nXikiXKOeWx4aGVjV2BTSVlEOlQ6ME4zI0gvGUMuEj8suWm6qWask2GTgFx5cFZfYFBLT0w+Q0Y2NEEyKzwvHzcuFTMsDzAr' +
+      'rVOznlGiiE2DdkhlZ0NJWD84RzsyPDYxLjI0Ji40GyozEiYvDCMroUKsk0CZfz12bThWXjQ6TzAuQS0sNikwKSY3ISI2Fx8xDxwrChkj' +
+      'lzSkiTKQdS9rZSxMVygzSSUqOyIuMB8zJB05HRk2FBcrDBQhCBIW',
+  ),
+  transformed: bytes(
+    'AH4AAIYAAI8AAJMAAJcAAJ4AAKwAAK8AALMAAakAEKAAHJgEIZMLAHkAAIIAAIkAAI0AAJAAAJYAAJ8AAKEADKIAGp4AKZoENJMQOY0X' +
+      'AG4AAHYAAH4AAIEAAIEAAIMABIYAG4MAN4EIRnsRVHkbXnslYXsrAGIAAGkAAG4AAG8AAG0ABmoAI2sLOmYWUmUiX2AoaGAwbmM3b2Q8' +
+      'AFQAAFoAAFwAAFoGCFQRJU8cQU8nVE0xY086Z009aFBCalRIaFZLAEsAAE8LAE0bAEclIT0sPDo1Uzw/Xj1FYkNMYERNXkhRXUxTXE5V' +
+      'AEcfAEcpAEA3Ejc+OCxDTipJWzBSWjZWVEBaTUNZSkdaS0hbTEdXAEM3AEFAADdKICxQRCFUVSFYVypeUDJgRT9jPkBgP0FbQ0BTSDxN' +
+      'AD5HADpQAC9YJSRdRRtfURxhTCllQTJlNj1kMz1bOzlSRDVKRC5E',
+  ),
+}
 
 /** A picture whose pixels PIL was given too. */
 export const pattern = (width: number, height: number): Image => ({

@@ -9,7 +9,7 @@ import { open, readdir, readFile, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf, TweedieError } from '../errors.ts'
 import { atMost } from './at-most.ts'
-import { decodeImage, imageHeader } from './decode.ts'
+import { decodeInTurns, imageHeader } from './decode.ts'
 import type { Image } from './image.ts'
 import type { ImageFile, ImageSet } from './image-set.ts'
 import { damagedImages, lookThrough, type DamagedImage } from './look.ts'
@@ -90,7 +90,7 @@ export async function openFolder(
     const bytes = await opening(() => readFile(file, { signal })).catch((cause: unknown) => refuse(file, cause, signal))
     if (hashOf([bytes]) !== files[index].sha256)
       throw new TweedieError('format', `${file}: another picture than when ${path} was opened. Start again.`)
-    const image = decodeImage(bytes, file)
+    const image = await decodeInTurns(bytes, file, signal)
     files[index].whole = true
     if (!cache.has(index) && cached + image.data.length <= cacheBytes) {
       cache.set(index, image)

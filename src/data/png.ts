@@ -8,7 +8,7 @@
  * picture's, cannot interlace fewer than 8 bits, refuses a file for a damaged text, and inflates without bound.
  * Format: W3C PNG, 3rd edition.
  */
-import { unzlibSync } from 'fflate'
+import { Unzlib } from 'fflate'
 import { messageOf, TweedieError } from '../errors.ts'
 import { crc32 } from '../io/zip.ts'
 import { checkPixels, type Image, type ImageHeader } from './image.ts'
@@ -66,14 +66,14 @@ export function pngHeader(bytes: Uint8Array, name: string): PngHeader {
 
 const typeAt = (bytes: Uint8Array, at: number): string => String.fromCharCode(...bytes.subarray(at, at + 4))
 
-/** Throws 'format', naming `name`, for a damaged file. */
-export function decodePng(bytes: Uint8Array, name: string): Image {
+/** Decodes step by step, some megabytes each. Throws 'format', naming `name`, for a damaged file. */
+export function* decodePng(bytes: Uint8Array, name: string): Generator<void, Image> {
   const header = pngHeader(bytes, name)
   const { width, height, channels, depth, samples, interlaced } = header
   const { packed, palette } = chunksOf(bytes, header, name)
   const passes = passesOf(header)
   const expected = passes.reduce((sum, { rows, stride }) => sum + rows * (1 + stride), 0)
-  const data = inflate(packed, expected, name)
+  const data = yield* inflate(packed, expected, name)
   const out = new Uint8Array(width * height * channels)
   const value =
     depth === 16
@@ -84,8 +84,9 @@ export function decodePng(bytes: Uint8Array, name: string): Image {
   let begin = 0
   for (const { x, y, dx, dy, columns, rows, stride } of passes) {
     const part = data.subarray(begin, (begin += rows * (1 + stride)))
-    unfilter(part, stride, Math.ceil((depth * samples) / 8), name)
+    yield* unfilter(part, stride, Math.ceil((depth * samples) / 8), name)
     for (let row = 0; row < rows; row++) {
+      if ((row * stride) % stepBytes < stride) yield
       // Most files: as they are.
       if (depth === 8 && samples === channels && !palette && !interlaced) {
         out.set(part.subarray(row * (1 + stride) + 1, (row + 1) * (1 + stride)), row * stride)
@@ -137,25 +138,50 @@ function chunksOf(
   return { packed, palette }
 }
 
-/** Never more than is expected. fflate does not look at the checksum, and reads on past an end that is missing. */
-function inflate(packed: Uint8Array, expected: number, name: string): Uint8Array {
-  let [data, stated] = [new Uint8Array(), 0]
-  try {
-    stated = new DataView(packed.buffer, packed.byteOffset + packed.length - 4).getUint32(0)
-    data = unzlibSync(packed, { out: new Uint8Array(expected) })
-  } catch (cause) {
-    throw damaged(name, `its pixels: ${messageOf(cause)}`, cause)
+/** Between two steps so many bytes are unfiltered, a few milliseconds' work. */
+const stepBytes = 2 ** 20
+/** So many are inflated in one step, up to {@link mostInflated} times as many coming out. */
+const packedStep = 2 ** 15
+/** What deflate makes of a byte at most. */
+const mostInflated = 1032
+
+/**
+ * Never more than is expected, and no memory for more than the file can hold. fflate does not look at the checksum, and
+ * reads on past an end that is missing.
+ */
+function* inflate(packed: Uint8Array, expected: number, name: string): Generator<void, Uint8Array> {
+  if (packed.length < 6 || expected > packed.length * mostInflated) throw damaged(name, 'its pixels are cut short')
+  const data = new Uint8Array(expected)
+  let done = 0
+  const inflating = new Unzlib((chunk) => {
+    if (done + chunk.length <= expected) data.set(chunk, done)
+    done += chunk.length
+  })
+  for (let begin = 0; begin < packed.length && done <= expected; begin += packedStep) {
+    try {
+      inflating.push(packed.subarray(begin, begin + packedStep), begin + packedStep >= packed.length)
+    } catch (cause) {
+      throw damaged(name, `its pixels: ${messageOf(cause)}`, cause)
+    }
+    yield
   }
-  if (data.length < expected || adler32(data) !== stated)
+  const stated = new DataView(packed.buffer, packed.byteOffset + packed.length - 4).getUint32(0)
+  if (done !== expected || (yield* adler32(data)) !== stated)
     throw damaged(name, 'its pixels are cut short, too many or changed')
   return data
 }
 
-function adler32(bytes: Uint8Array): number {
+function* adler32(bytes: Uint8Array): Generator<void, number> {
   let [a, b] = [1, 0]
-  for (let i = 0; i < bytes.length; i++) {
-    a = (a + bytes[i]) % 65521
-    b = (b + a) % 65521
+  for (let i = 0; i < bytes.length; ) {
+    // So many sums of bytes stay below 2^32 without a remainder.
+    for (const end = Math.min(i + 5552, bytes.length); i < end; i++) {
+      a += bytes[i]
+      b += a
+    }
+    a %= 65521
+    b %= 65521
+    if (i % stepBytes < 5552) yield
   }
   return ((b << 16) | a) >>> 0
 }
@@ -197,7 +223,7 @@ function passesOf({ width, height, depth, samples, interlaced }: PngHeader): Pas
  * Undoes the filter of every row in place: each byte was stored as the difference from a guess made of the bytes `step`
  * to the left, above, and above that.
  */
-function unfilter(data: Uint8Array, stride: number, step: number, name: string): void {
+function* unfilter(data: Uint8Array, stride: number, step: number, name: string): Generator<void, void> {
   let above: Uint8Array = new Uint8Array(stride)
   for (let begin = 0; begin < data.length; begin += 1 + stride) {
     const filter = data[begin]
@@ -209,6 +235,7 @@ function unfilter(data: Uint8Array, stride: number, step: number, name: string):
     if (filter === 4)
       for (let i = 0; i < stride; i++) row[i] += i < step ? above[i] : paeth(row[i - step], above[i], above[i - step])
     above = row
+    if (begin % stepBytes < 1 + stride) yield
   }
 }
 
