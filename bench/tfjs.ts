@@ -4,8 +4,7 @@
  * JavaScript thread asleep. tfjs gets its preferred layout (NHWC), we ours (NCHW). Prints GFLOP/s and the ratio of
  * medians, and the largest difference between both results. `npm run tfjs` in this directory.
  */
-import { conv2d, Device } from '../src/tensor/index.ts'
-import type { Tensor as Ours } from '../src/tensor/index.ts'
+import { conv2d, Device, type Tensor as Ours } from '../src/tensor.ts'
 import { applyOne } from '../src/tensor/op.ts'
 import { conv2dDataGrad } from '../src/tensor/ops/conv2d.ts'
 import { requestGPU, waitFor } from '../src/platform/index.node.ts'

@@ -1,7 +1,8 @@
 /** `tweedie bench`: its table and files, two files compared, a kernel of the user's taken or refused. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { checkReport, gridOf } from '../src/bench/index.ts'
+import { checkReport, gridOf, newReport } from '../src/bench/index.ts'
+import { Device } from '../src/tensor.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
 
 const at = temporaryFolder()
@@ -48,19 +49,62 @@ test('a kernel of the user has a row beside ours; one that is wrong is refused w
   const refused = await tweedie([...words, '--wgsl', wrong])
   expect(refused.code).toBe(1)
   expect(refused.err.join('\n')).toMatch(
-    /wrong\.wgsl: .*70 channels out, y\[0, 64, 0, 0\] is not written, or NaN, expected/,
+    /wrong\.wgsl: for .*cout 70.*element \[0, 64, 0, 0\] of \[1, 70, 17, 6\] is not written, or NaN, expected/,
   )
   const failed = await tweedie([...words, '--wgsl', broken])
   expect(failed.err.join('\n')).toMatch(/broken\.wgsl.*Line 12: .*9area/s)
   expect((await tweedie(['bench', '--backend', 'cpu', '--wgsl', right])).err.join('\n')).toMatch(/cpu cannot take it/)
-  expect((await tweedie(['bench', '--grid', '1'])).err.join('\n')).toMatch(/are for a kernel of --wgsl/)
+  expect((await tweedie(['bench', '--grid', '1'])).err.join('\n')).toMatch(/is for a kernel of --wgsl/)
   expect((await tweedie(['bench', '--shapes', 'toys'])).err.join('\n')).toMatch(/found "toys"/)
 })
 
+/** Softmax along rows, a thread each; the second size is the row's length. */
+const softmaxKernel = `
+@group(0) @binding(0) var<uniform> p: vec2i;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (i32(id.x) >= p.x) { return; }
+  let first = i32(id.x) * p.y;
+  var top = x[first];
+  for (var i = 1; i < p.y; i++) { top = max(top, x[first + i]); }
+  var sum = 0f;
+  for (var i = 0; i < p.y; i++) { sum += exp(x[first + i] - top); }
+  for (var i = 0; i < p.y; i++) { y[first + i] = exp(x[first + i] - top) / sum; }
+}`
+
+test('a kernel in the place of another op, at sizes of its own; winners of an earlier report are taken', async () => {
+  const [mine, json] = [at('softmax.wgsl'), at('softmax.json')]
+  writeFileSync(mine, softmaxKernel)
+  using device = await Device.request({ backend: 'webgpu' })
+  const winners = (adapter: string): string => {
+    const path = at(`${adapter.slice(0, 3)}.json`)
+    writeFileSync(path, JSON.stringify({ ...newReport(device, 'here'), adapter, winners: { key: 'variant' } }))
+    return path
+  }
+  const words = ['bench', '--backend', 'webgpu', ...quick, '--as', 'softmax', '--shape', '9,33', '--wgsl', mine]
+  const grid = ['--grid', 'ceil(rows/64)']
+  const { code, out, err } = await tweedie([
+    ...words,
+    ...grid,
+    '--winners',
+    winners(device.adapter.name),
+    '--json',
+    json,
+  ])
+  expect(code, err.join('\n')).toBe(0)
+  expect(out.join('\n')).toMatch(/softmax\.wgsl as softmax: 64 threads in a workgroup, 0 bytes .*, 2 storage buffers/)
+  expect(out.join('\n')).toMatch(/softmax, 9 rows of 33, recorded .*softmax, 9 rows of 33: softmax\.wgsl +\d/s)
+  const refused = async (...rest: string[]): Promise<string> => (await tweedie(rest)).err.join('\n')
+  expect(await refused(...words, ...grid, '--winners', winners('another'))).toMatch(/those are of another, and this is/)
+  expect(await refused(...words)).toMatch(/softmax needs --grid, of rows, columns/)
+  expect(await refused('bench', '--as', 'attention', '--shapes', 'toy')).toMatch(/no shape of toy has that/)
+})
+
 test('grids are arithmetic of the shape and nothing else', () => {
-  const shape = { n: 2, cin: 3, cout: 70, h: 5, w: 7, k: 3 }
-  expect(gridOf('ceil(px/64),ceil(cout/64),1')(shape)).toEqual([2, 2, 1])
-  expect(gridOf('n*(h+w)-2*cin/3 , max(1, floor(cout/64))')(shape)).toEqual([22, 1])
+  const shape = { n: 2, cin: 3, cout: 70, h: 5, w: 7 }
+  expect(gridOf('ceil(px/64),ceil(cout/64),1', 'conv2d-3x3')(shape)).toEqual([2, 2, 1])
+  expect(gridOf('n*(h+w)-2*cin/3 , max(1, floor(cout/64))', 'conv2d-3x3')(shape)).toEqual([22, 1])
   for (const wrong of ['', 'px/', '1,2,3,4', 'process', 'ceil(px', 'px px', '1;2', 'constructor(1)'])
-    expect(() => gridOf(wrong), wrong).toThrow(/A grid is/)
+    expect(() => gridOf(wrong, 'conv2d-3x3'), wrong).toThrow(/A grid is/)
 })

@@ -1,4 +1,5 @@
 /** What the text of a kernel says of it: bindings, workgroup memory, threads, and how often its loops run. */
+import { readKernelText, type KernelText as KernelFacts } from '../../src/bench/kernel-text.ts'
 
 /** A loop and those in it, in the order of the text. */
 export interface TextLoop {
@@ -9,37 +10,17 @@ export interface TextLoop {
   readonly inner: readonly TextLoop[]
 }
 
-export interface KernelText {
-  readonly storageBuffers: number
-  readonly uniformBuffers: number
-  readonly workgroupBytes: number
-  readonly threads: number
+export interface KernelText extends Known {
   readonly loops: readonly TextLoop[]
 }
 
-export function readKernel(code: string): KernelText {
-  const text = code.replaceAll(/\/\/.*$/gm, '')
-  const [, threads] = /@workgroup_size\(([^)]*)\)/.exec(text) ?? []
-  if (threads === undefined) throw new Error('a kernel without @workgroup_size')
-  return {
-    storageBuffers: [...text.matchAll(/@binding\(\d+\)\s*var<storage/g)].length,
-    uniformBuffers: [...text.matchAll(/@binding\(\d+\)\s*var<uniform/g)].length,
-    workgroupBytes: [...text.matchAll(/var<workgroup>\s+\w+\s*:\s*([^;]+);/g)].reduce(
-      (sum, [, type]) => sum + bytesOf(type),
-      0,
-    ),
-    threads: threads.split(',').reduce((product, n) => product * Number(n), 1),
-    loops: loopsIn(text),
-  }
-}
+type Known = { readonly [K in keyof KernelFacts]: NonNullable<KernelFacts[K]> }
 
-/** Size of a type in an array of workgroup memory, where a vector of three takes four words. */
-function bytesOf(type: string): number {
-  const array = /^array<(.*),([^,>]*)>$/.exec(type.trim())
-  if (array) return bytesOf(array[1]) * Number(array[2].trim().replace(/u$/, ''))
-  const [, lanes = '1'] = /^vec(\d)/.exec(type.trim()) ?? []
-  if (!/^(vec\d(<\w+>|[fiu])|[fiu]32|atomic<[iu]32>)$/.test(type.trim())) throw new Error(`no size known of ${type}`)
-  return 4 * { '1': 1, '2': 2, '3': 4, '4': 4 }[lanes as '1' | '2' | '3' | '4']
+export function readKernel(code: string): KernelText {
+  const { workgroupBytes, threads, ...rest } = readKernelText(code)
+  if (threads === null) throw new Error('a kernel whose @workgroup_size is not understood')
+  if (workgroupBytes === null) throw new Error('a kernel of whose workgroup memory the size is not known')
+  return { ...rest, workgroupBytes, threads, loops: loopsIn(code.replaceAll(/\/\/.*$/gm, '')) }
 }
 
 function loopsIn(text: string): TextLoop[] {

@@ -3,35 +3,11 @@
  * backend has for it beside the others.
  */
 import { messageOf } from '../errors.ts'
-import { attention, conv2d, groupNorm, matmul, type Device, type Tensor } from '../tensor/index.ts'
-import { applyOne } from '../tensor/op.ts'
-import { conv2dDataGrad, conv2dWeightGrad } from '../tensor/ops/conv2d.ts'
+import type { Device, Program, Tensor } from '../tensor/index.ts'
 import type { Choice } from '../tensor/webgpu/launch.ts'
-import { hash } from './formula.ts'
-import {
-  attended,
-  convolved,
-  dataGradient,
-  errorAt,
-  normalised,
-  places,
-  product,
-  weightGradient,
-  type Exact,
-} from './reference.ts'
-import type { ConvolutionShape, ShapeGroup } from './shapes.ts'
+import type { KernelCase } from './cases.ts'
+import { errorAt, places } from './reference.ts'
 import { timeRuns, type Stopwatch, type Timing, type TimingOptions } from './timing.ts'
-
-/** A kernel at a shape, on the host: what it is given, what it must give, and how it is asked for. */
-export interface KernelCase {
-  readonly op: string
-  readonly shape: string
-  readonly inputs: readonly { readonly shape: readonly number[]; readonly data: Float32Array<ArrayBuffer> }[]
-  readonly run: (inputs: readonly Tensor[]) => Tensor
-  readonly exact: (index: number) => Exact
-  /** The largest error that rounding explains, relative to the sum of the terms' absolute values. */
-  readonly tolerance: number
-}
 
 /** A kernel in one variant, measured. */
 export interface KernelRow extends Timing {
@@ -45,8 +21,14 @@ export interface KernelRow extends Timing {
   readonly choice: string | null
   /** It is what runs where nothing was measured. */
   readonly isDefault: boolean
+  /** It is what ran for this choice before anything was measured here: {@link Device.tune} or `--winners` said so. */
+  readonly isTuned: boolean
   /** The fastest of the variants here. */
   readonly isBest: boolean
+  /** What {@link Device.record} noted is replayed; else the op is called each time. */
+  readonly recorded: boolean
+  /** What the host takes to enqueue one run, in milliseconds. */
+  readonly hostMs: number
   readonly flops: number
   /** Of inputs and outputs, touched once. */
   readonly bytes: number
@@ -60,82 +42,6 @@ export interface KernelRow extends Timing {
 export interface FailedRow extends Pick<KernelRow, 'group' | 'op' | 'shape' | 'variant'> {
   readonly kind: 'failed'
   readonly message: string
-}
-
-const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1)
-const input = (shape: readonly number[], j: number): KernelCase['inputs'][number] => ({
-  shape,
-  data: hash(size(shape), j, 7, 1),
-})
-
-function convolutions(s: ConvolutionShape): KernelCase[] {
-  const { n, cin, cout, h, w, k } = s
-  const padding = (k - 1) / 2
-  const [x, weight, dy] = [input([n, cin, h, w], 0), input([cout, cin, k, k], 1), input([n, cout, h, w], 2)]
-  const common = { shape: `${n} x ${cin}>${cout}, ${h}x${w}`, tolerance: 4e-6 }
-  const grad = { stride: 1, padding }
-  return [
-    {
-      ...common,
-      op: `conv2d ${k}x${k}`,
-      inputs: [x, weight],
-      run: ([a, b]) => conv2d(a, b, { padding }),
-      exact: convolved(s, x.data, weight.data),
-    },
-    {
-      ...common,
-      op: `data gradient ${k}x${k}`,
-      inputs: [dy, weight],
-      run: ([a, b]) => applyOne(conv2dDataGrad, { ...grad, shape: x.shape }, [a, b]),
-      exact: dataGradient(s, dy.data, weight.data),
-    },
-    {
-      ...common,
-      op: `weight gradient ${k}x${k}`,
-      inputs: [x, dy],
-      run: ([a, b]) => applyOne(conv2dWeightGrad, { ...grad, shape: weight.shape }, [a, b]),
-      exact: weightGradient(s, x.data, dy.data),
-    },
-  ]
-}
-
-/** What a group of shapes asks of the kernels. Inputs are made when the case is. */
-export function* casesOf({ convolutions: all, products, attentions, norms }: ShapeGroup): Generator<KernelCase> {
-  for (const s of all) yield* convolutions(s)
-  for (const { m, n, k } of products) {
-    const [a, b] = [input([m, k], 0), input([k, n], 1)]
-    yield {
-      op: 'matmul',
-      shape: `${m} x ${k} times ${k} x ${n}`,
-      inputs: [a, b],
-      run: ([x, y]) => matmul(x, y),
-      exact: product({ n, k }, a.data, b.data),
-      tolerance: 4e-6,
-    }
-  }
-  for (const { n, heads, d, t } of attentions) {
-    const qkv = input([n, 3 * heads * d, t], 0)
-    yield {
-      op: 'attention',
-      shape: `${n} x ${heads} heads of ${d}, ${t} tokens`,
-      inputs: [qkv],
-      run: ([x]) => attention(x, { heads, newOrder: true }),
-      exact: attended({ heads, d, t }, qkv.data),
-      tolerance: 2e-5,
-    }
-  }
-  for (const { n, c, h, w } of norms) {
-    const x = input([n, c, h, w], 0)
-    const [weight, bias] = [1, 0].map((value) => ({ shape: [c], data: new Float32Array(c).fill(value) }))
-    yield {
-      op: 'group norm, SiLU',
-      shape: `${n} x ${c}, ${h}x${w}`,
-      inputs: [x, weight, bias],
-      run: ([a, b, e]) => groupNorm(a, { groups: 32, weight: b, bias: e, silu: true }),
-      exact: normalised({ c, area: h * w, groups: 32 }, x.data),
-      tolerance: 1e-5,
-    }
-  }
 }
 
 /** Where a backend has variants, it tells of each choice that an op comes upon. */
@@ -168,79 +74,111 @@ export interface KernelBenchOptions extends TimingOptions {
 /** More than the L2 of any GPU. */
 const coldBytes = 2 ** 27
 
-/** Every variant of the kernel at this shape, checked and timed. */
+/** Runs whose enqueueing is timed: one alone is shorter than a browser's clock tells. */
+const hostRuns = 16
+
+/** Every variant of the kernel at this shape, checked and timed, and the usual one recorded. */
 export async function benchKernel(
   device: Device,
   group: string,
-  { op, shape, inputs, run, exact, tolerance }: KernelCase,
+  { op, shape, inputs, output: outputShape, run, exact, tolerance }: KernelCase,
   stopwatch: Stopwatch,
   { cold = false, own, ...options }: KernelBenchOptions = {},
 ): Promise<(KernelRow | FailedRow)[]> {
   const bytesOfSet = inputs.reduce((sum, { data }) => sum + data.byteLength, 0)
   const count = cold ? Math.max(1, Math.min(16, Math.ceil(coldBytes / bytesOfSet))) : 1
   const sets = Array.from({ length: count }, () => inputs.map((one) => device.tensor(one.data, one.shape)))
-  let turn = 0
   const rows: (KernelRow | FailedRow)[] = []
   const { kernels } = device
   let choice: ReturnType<typeof choiceOf> = null
   let before: string | undefined
+  const programs: Program<Tensor>[] = []
   try {
     choice = choiceOf(device, () => device.scope(() => void run(sets[0])))
     before = choice ? kernels.get(choice.key) : undefined
     const { key, candidates, fallback } = choice ?? { key: null, candidates: ['only'] }
-    const variants = candidates.map((name) => ({ name: candidates.length > 1 ? name : 'only', ours: name, run }))
     const timed: { readonly run: () => void; readonly row: Omit<KernelRow, keyof Timing> }[] = []
-    for (const { name, ours, run: compute } of [...variants, ...(own ? [{ ...own, ours: null }] : [])]) {
+
+    /** `once` runs on a set of inputs, and gives what `release` gives back. */
+    const measured = async (
+      about: Pick<KernelRow, 'variant'> & Partial<KernelRow>,
+      once: (set: number) => Tensor,
+      release: (out: Tensor) => void,
+    ): Promise<void> => {
       options.signal?.throwIfAborted()
-      const chosen = (): void => void (key !== null && ours !== null && kernels.set(key, ours))
-      chosen()
-      const row = { group, op, shape, variant: name }
+      const row = { group, op, shape, variant: about.variant }
       try {
         const { flops, bytes, dispatches } = device.stats
-        const out = device.scope(() => compute(sets[0]))
+        const out = once(0)
         const counted = {
           flops: device.stats.flops - flops,
           bytes: device.stats.bytes - bytes || bytesOfSet + out.size * 4,
           dispatches: device.stats.dispatches - dispatches,
         }
         const output = await out.read()
-        out.dispose()
+        release(out)
+        let turn = 0
+        const repeated = (): void => release(once(turn++ % count))
+        repeated()
+        await device.flush()
+        const started = performance.now()
+        for (let i = 0; i < hostRuns; i++) repeated()
+        const hostMs = (performance.now() - started) / hostRuns
+        await device.flush()
         const error = errorAt(output, places(output.length), exact)
-        const isDefault = ours !== null && ours === (fallback ?? candidates[0])
-        // The user's kernel does the same work, of which nobody counted.
-        if (ours === null) Object.assign(counted, { flops: timed[0]?.row.flops ?? 0, bytes: bytesOfSet + out.size * 4 })
+        const plain = { choice: null, isDefault: false, isTuned: false, isBest: false, recorded: false }
         timed.push({
-          run: () => {
-            chosen()
-            device.scope(() => void compute(sets[turn++ % count]))
-          },
-          row: {
-            ...row,
-            kind: 'kernel',
-            choice: ours === null || candidates.length < 2 ? null : key,
-            isDefault,
-            isBest: false,
-            error,
-            right: error <= tolerance,
-            ...counted,
-          },
+          run: repeated,
+          row: { ...row, kind: 'kernel', ...plain, hostMs, error, right: error <= tolerance, ...counted, ...about },
         })
       } catch (error) {
         options.signal?.throwIfAborted()
         rows.push({ ...row, kind: 'failed', message: messageOf(error) })
       }
     }
+    const dispose = (out: Tensor): void => out.dispose()
+    for (const name of candidates) {
+      const about = {
+        variant: candidates.length > 1 ? name : 'only',
+        choice: candidates.length > 1 ? key : null,
+        isDefault: name === (fallback ?? candidates[0]),
+        isTuned: key !== null && before === name,
+      }
+      const chosen = (): void => void (key !== null && kernels.set(key, name))
+      const once = (set: number): Tensor => {
+        chosen()
+        return device.scope(() => run(sets[set]))
+      }
+      await measured(about, once, dispose)
+      if (!about.isDefault || !device.replays || device.backend.kind === 'cpu') continue
+      const replayed = (set: number): Tensor => {
+        if (!programs[set]) {
+          chosen()
+          programs[set] = device.record(() => device.scope(() => run(sets[set])))
+        }
+        return programs[set].replay(0)
+      }
+      // Recorded before anything is counted.
+      for (const [set] of sets.entries()) replayed(set)
+      await measured({ ...about, isTuned: false, recorded: true }, replayed, () => {})
+    }
+    if (own) {
+      // It does the same work, of which nobody counted.
+      const work = { flops: timed[0]?.row.flops ?? 0, bytes: bytesOfSet + 4 * outputShape.reduce((a, b) => a * b, 1) }
+      await measured({ variant: own.name, ...work }, (set) => own.run(sets[set]), dispose)
+    }
     const times = await timeRuns(
       timed.map((one) => one.run),
       stopwatch,
       options,
     )
-    const best = Math.min(...times.map(({ ms }) => ms))
-    timed.forEach(({ row }, i) => rows.push({ ...row, ...times[i], isBest: times[i].ms === best }))
+    const best = Math.min(...times.filter((_, i) => !timed[i].row.recorded).map(({ ms }) => ms))
+    timed.forEach(({ row }, i) => rows.push({ ...row, ...times[i], isBest: !row.recorded && times[i].ms === best }))
     return rows
   } finally {
     if (choice && before === undefined) kernels.delete(choice.key)
     else if (choice) kernels.set(choice.key, before as string)
+    for (const program of programs) program?.dispose()
     for (const t of sets.flat()) t.dispose()
   }
 }

@@ -1,6 +1,6 @@
 /**
  * What a device reaches at most, measured by the simplest kernels there are, in the same run as the figures that are
- * held against it: multiply-adds that wait for nothing, bytes read and copied, and what a dispatch costs by itself.
+ * held against it: multiply-adds that wait for nothing, bytes read and copied, and what a dispatch and a submission cost by themselves.
  */
 import { add, matmul, type Device, type Tensor } from '../tensor/index.ts'
 import { timeRuns, type Stopwatch, type TimingOptions } from './timing.ts'
@@ -13,11 +13,15 @@ export interface Peaks {
   /** Bytes read, and bytes read plus bytes written. */
   readonly read: number
   readonly copy: number
+  /** Bytes that threads read of the memory of their workgroup; null on the CPU backend. */
+  readonly workgroupRead: number | null
   /** A dispatch of one workgroup that waits for no other, and one that waits for the last. */
   readonly dispatchMicroseconds: number
   readonly barrierMicroseconds: number
   /** What the host takes to enqueue one. */
   readonly hostMicroseconds: number
+  /** What it takes to encode an empty compute pass and to submit it; null on the CPU backend. */
+  readonly submitMicroseconds: number | null
   /** A wait for nothing, and a read of four bytes. */
   readonly waitMilliseconds: number
   readonly readMilliseconds: number
@@ -67,6 +71,20 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
   for (var i = id.x; i < p.x; i += step) { sum += x[i]; }
   y[id.x] = sum;`
   }
+}`
+
+/** All of the 16 KiB that every device has, each thread another vector; what is read next depends on the turn. */
+const sharedKernel = `
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+var<workgroup> held: array<vec4f, 1024>;
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) at: u32, @builtin(workgroup_id) group: vec3u) {
+  for (var i = at; i < 1024u; i += 256u) { held[i] = vec4f(x[i % 2u]); }
+  workgroupBarrier();
+  var sum = vec4f();
+  for (var turn = 0u; turn < ${turns}u; turn++) { sum += held[(at + 32u * turn) % 1024u]; }
+  y[at + 256u * (group.x % 256u)] = sum.x + sum.y + sum.z + sum.w;
 }`
 
 const oneKernel = `
@@ -135,9 +153,11 @@ async function ofGPU(
       device.kernel({ wgsl: oneKernel, outputs: [tensors[i % tensors.length]], workgroups: 1 })
   }
   try {
-    const runs = [fma('f32'), moved(false), moved(true), small(ones), small(ones.slice(0, 1))]
+    const shared = (): void =>
+      void device.kernel({ wgsl: sharedKernel, inputs: [factors], outputs: [sums], workgroups })
+    const runs = [fma('f32'), moved(false), moved(true), small(ones), small(ones.slice(0, 1)), shared]
     const times = await timeRuns(half ? [...runs, fma('f16')] : runs, stopwatch, timing)
-    const [full, read, copy, independent, chained, halved] = times.map(({ ms }) => ms)
+    const [full, read, copy, independent, chained, local, halved] = times.map(({ ms }) => ms)
     const flops = 2 * 4 * chains * turns * 64 * workgroups
     const start = performance.now()
     small(ones)()
@@ -150,11 +170,31 @@ async function ofGPU(
       copy: (2 * count * 16) / (copy / 1e3),
       dispatchMicroseconds: (independent * 1e3) / dispatches,
       barrierMicroseconds: (chained * 1e3) / dispatches,
+      workgroupRead: (16 * 256 * turns * workgroups) / (local / 1e3),
       hostMicroseconds: (host * 1e3) / dispatches,
+      submitMicroseconds: await submitCost(device),
     }
   } finally {
     for (const one of ones) one.dispose()
   }
+}
+
+/** Microseconds, by the host's clock, the median of 9 times 32. */
+async function submitCost(device: Device): Promise<number> {
+  const { gpuDevice } = device
+  const times: number[] = []
+  for (let i = 0; i < 9; i++) {
+    const start = performance.now()
+    for (let k = 0; k < 32; k++) {
+      const encoder = gpuDevice.createCommandEncoder()
+      encoder.beginComputePass().end()
+      gpuDevice.queue.submit([encoder.finish()])
+    }
+    times.push(performance.now() - start)
+    await device.flush()
+  }
+  // A browser's clock may not tell so little.
+  return Math.max(1e-3, (times.sort((a, b) => a - b)[4] * 1e3) / 32)
 }
 
 /** The CPU runs no WGSL: its multiply-adds are those of a matrix product, its copy is x + 1 over many. */
@@ -178,8 +218,10 @@ async function ofCPU(device: Device, stopwatch: Stopwatch, bytes: number, timing
     halfFlops: null,
     read: (2 * count * 4) / (copy / 1e3),
     copy: (2 * count * 4) / (copy / 1e3),
+    workgroupRead: null,
     dispatchMicroseconds: (chained * 1e3) / dispatches,
     barrierMicroseconds: (chained * 1e3) / dispatches,
     hostMicroseconds: (host * 1e3) / dispatches,
+    submitMicroseconds: null,
   }
 }

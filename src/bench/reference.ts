@@ -129,3 +129,78 @@ export const normalised =
     const v = (x[index] - mean) / Math.sqrt(variance + 1e-5)
     return { value: v / (1 + Math.exp(-v)), scale: 1 + Math.abs(v) }
   }
+
+/** softmax along rows. */
+export const softened =
+  ({ columns }: { readonly columns: number }, x: Values) =>
+  (index: number): Exact => {
+    const first = index - (index % columns)
+    const row = x.subarray(first, first + columns)
+    const largest = row.reduce((a, b) => Math.max(a, b), -Infinity)
+    const value = Math.exp(x[index] - largest) / row.reduce((sum, v) => sum + Math.exp(v - largest), 0)
+    return { value, scale: value }
+  }
+
+/**
+ * dqkv of qkv, out, logsumexp [n, heads, t] and dOut: with p = exp(q·k / sqrt(d) − logsumexp) and
+ * ds = p (dOut·v − dOut·out), dq = Σ ds k / sqrt(d), dk = Σ ds q / sqrt(d), dv = Σ p dOut.
+ */
+export const attentionGradient =
+  (
+    { heads, d, t }: { readonly heads: number; readonly d: number; readonly t: number },
+    [qkv, out, logsumexp, dOut]: readonly Values[],
+  ) =>
+  (index: number): Exact => {
+    const [token, row] = [index % t, Math.floor(index / t)]
+    const [part, channel] = [Math.floor((row % (3 * heads * d)) / (heads * d)), row % (heads * d)]
+    const [n, head] = [Math.floor(row / (3 * heads * d)), Math.floor(channel / d)]
+    const at = (which: number, c: number): number => ((n * 3 + which) * heads * d + c) * t
+    const to = (c: number): number => (n * heads * d + c) * t
+    const probability = (query: number, key: number): number => {
+      let score = 0
+      for (let c = head * d; c < (head + 1) * d; c++) score += qkv[at(0, c) + query] * qkv[at(1, c) + key]
+      return Math.exp(score / Math.sqrt(d) - logsumexp[(n * heads + head) * t + query])
+    }
+    const towards = (query: number, key: number): number => {
+      let sum = 0
+      for (let c = head * d; c < (head + 1) * d; c++)
+        sum += dOut[to(c) + query] * (qkv[at(2, c) + key] - out[to(c) + query])
+      return sum
+    }
+    return summed((add) => {
+      for (let other = 0; other < t; other++) {
+        const [query, key] = part === 0 ? [token, other] : [other, token]
+        const p = probability(query, key)
+        if (part === 2) add(p * dOut[to(channel) + query])
+        else add((p * towards(query, key) * qkv[at(1 - part, channel) + other]) / Math.sqrt(d))
+      }
+    })
+  }
+
+/** dx of x, dy, statistics [n, groups, 2], weight and bias, by the equation at the head of `ops/group-norm.ts`. */
+export const normGradient =
+  (
+    { c, area, groups }: { readonly c: number; readonly area: number; readonly groups: number },
+    [x, dy, statistics, weight, bias]: readonly Values[],
+  ) =>
+  (index: number): Exact => {
+    const size = (c / groups) * area
+    const group = Math.floor(index / size)
+    const [mean, inverse] = [statistics[2 * group], statistics[2 * group + 1]]
+    const at = (i: number): readonly [kdv: number, normal: number] => {
+      const channel = Math.floor(i / area) % c
+      const normal = (x[i] - mean) * inverse
+      const v = normal * weight[channel] + bias[channel]
+      const sigmoid = 1 / (1 + Math.exp(-v))
+      return [weight[channel] * dy[i] * sigmoid * (1 + v * (1 - sigmoid)), normal]
+    }
+    const [own, normal] = at(index)
+    return summed((add) => {
+      add(inverse * own)
+      for (let i = group * size; i < (group + 1) * size; i++) {
+        const [kdv, other] = at(i)
+        add((-inverse * kdv) / size)
+        add((-inverse * normal * kdv * other) / size)
+      }
+    })
+  }

@@ -79,12 +79,15 @@ export function checkReport(value: unknown, name: string): BenchReport {
 export const nameOf = (row: Row): string =>
   row.kind === 'network'
     ? `${row.network} ${row.pass}, batch ${row.batch}${row.recorded ? ', recorded' : ''}`
-    : `${row.op}, ${row.shape}${row.variant === 'only' ? '' : `: ${row.variant}`}`
+    : `${row.op}, ${row.shape}${row.variant === 'only' ? '' : `: ${row.variant}`}` +
+      (row.kind === 'kernel' && row.recorded ? ', recorded' : '')
 
 /** The report with these rows, and the fastest variants among them. */
 export function withRows(report: BenchReport, rows: readonly Row[]): BenchReport {
   const winners = rows.flatMap((row) =>
-    row.kind === 'kernel' && row.choice !== null && row.isBest && row.right ? [[row.choice, row.variant]] : [],
+    row.kind === 'kernel' && row.choice !== null && row.isBest && row.right && !row.recorded
+      ? [[row.choice, row.variant]]
+      : [],
   )
   return { ...report, rows, winners: Object.fromEntries(winners) as BenchReport['winners'] }
 }
@@ -99,15 +102,25 @@ export function headOf({ adapter, software, backend, host, date }: BenchReport):
   return `${adapter}${note}; ${host}; ${date.slice(0, 16)}Z`
 }
 
+/** Whether its time is that of its dispatches, less than half of which the work itself can have taken. */
+export const launchBound = (row: Exclude<Row, FailedRow>, peaks: Peaks): boolean =>
+  row.kind === 'kernel' && row.ms * 1e3 < 2 * row.dispatches * peaks.dispatchMicroseconds
+
 /** For people: what the device reaches. */
-export function peakLines(peaks: Peaks): string[] {
+export function peakLines(peaks: Peaks, features: readonly string[] = []): string[] {
   const giga = (n: number): string => (n / 1e9).toFixed(n < 1e10 ? 2 : 0)
+  const us = (n: number): string => n.toFixed(2)
+  const { halfFlops, workgroupRead, submitMicroseconds } = peaks
+  const matrices = features.some((name) => name.includes('subgroup-matrix'))
+    ? 'has subgroup matrices, which no kernel here uses: not measured'
+    : 'no subgroup matrices on this device'
   return [
-    `multiply-adds ${giga(peaks.flops)} GFLOP/s${
-      peaks.halfFlops === null ? '' : `, in 16 bits ${giga(peaks.halfFlops)}`
-    }; read ${giga(peaks.read)} GB/s, copy ${giga(peaks.copy)} GB/s`,
-    `a dispatch ${peaks.dispatchMicroseconds.toFixed(2)} µs, behind another ` +
-      `${peaks.barrierMicroseconds.toFixed(2)} µs, for the host ${peaks.hostMicroseconds.toFixed(2)} µs; ` +
+    `multiply-adds ${giga(peaks.flops)} GFLOP/s${halfFlops === null ? '' : `, in 16 bits ${giga(halfFlops)}`}; ` +
+      `read ${giga(peaks.read)} GB/s, copy ${giga(peaks.copy)} GB/s` +
+      (workgroupRead === null ? '' : `, of workgroup memory ${giga(workgroupRead)} GB/s`) +
+      (submitMicroseconds === null ? '' : `; ${matrices}`),
+    `a dispatch ${us(peaks.dispatchMicroseconds)} µs, behind another ${us(peaks.barrierMicroseconds)} µs, for the host ` +
+      `${us(peaks.hostMicroseconds)} µs; ${submitMicroseconds === null ? '' : `a submission ${us(submitMicroseconds)} µs; `}` +
       `a wait ${peaks.waitMilliseconds.toFixed(3)} ms, a read ${peaks.readMilliseconds.toFixed(3)} ms`,
   ]
 }
@@ -120,7 +133,14 @@ function cellsOf(row: Row, peaks: Peaks | null): string[] {
   const digits = row.ms < 10 ? 3 : 1
   const notes =
     row.kind === 'kernel'
-      ? [row.right ? '' : 'WRONG', row.isDefault ? 'default' : '', row.isBest ? 'fastest' : '']
+      ? [
+          row.right ? '' : 'WRONG',
+          row.isDefault && !row.recorded ? 'default' : '',
+          row.isTuned ? 'tuned' : '',
+          row.isBest ? 'fastest' : '',
+          peaks && launchBound(row, peaks) ? 'launch-bound' : '',
+          `host ${(1e3 * row.hostMs).toFixed(row.hostMs < 0.01 ? 1 : 0)} µs`,
+        ]
       : [
           row.right ? '' : 'WRONG',
           `${((1e3 * row.batch) / row.ms).toPrecision(3)} images/s`,

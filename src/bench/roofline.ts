@@ -1,12 +1,15 @@
 /** The roofline: what each kernel reached, by its arithmetic for each byte, below what the device reaches at most. */
 import type { BenchReport } from './report.ts'
-import { headOf, nameOf } from './report.ts'
+import { headOf, launchBound, nameOf } from './report.ts'
 
 const [width, height] = [760, 460]
 const margin = { left: 70, right: 20, top: 50, bottom: 50 }
 
 const escaped = (text: string): string =>
   text.replace(/[&<>"]/g, (c) => `&#${(c.codePointAt(0) as number).toString()};`)
+
+const sizeText = (bytes: number): string =>
+  bytes < 1e6 ? `${(bytes / 1e3).toPrecision(2)} kB` : `${(bytes / 1e6).toPrecision(2)} MB`
 
 /** An SVG of both axes in decades; hovering over a point says what it is. Null where nothing has arithmetic. */
 export function rooflineSvg(report: BenchReport): string | null {
@@ -31,6 +34,17 @@ export function rooflineSvg(report: BenchReport): string | null {
     height - margin.bottom - ((Math.log10(value) - y0) / (y1 - y0)) * (height - margin.top - margin.bottom)
   const roof = (intensity: number): number => Math.max(10 ** y0, Math.min(top, bandwidth * intensity))
   const corners = [10 ** x0, top / bandwidth, 10 ** x1].map((v) => `${x(v).toFixed(1)},${y(roof(v)).toFixed(1)}`)
+  // What the least of them would reach if it only had to be dispatched: what lies near it waits for no arithmetic.
+  const fewest = Math.min(...points.map(({ row }) => row.bytes))
+  const launched = (intensity: number): number => (intensity * fewest) / peaks.dispatchMicroseconds / 1e3
+  const [plotWidth, plotHeight] = [width - margin.left - margin.right, height - margin.top - margin.bottom]
+  const box = `x="${margin.left}" y="${margin.top}" width="${plotWidth}" height="${plotHeight}"`
+  const [from, to] = [10 ** x0, 10 ** x1].map((v) => [x(v).toFixed(1), y(launched(v)).toFixed(1)])
+  const launch =
+    `<svg ${box} viewBox="${margin.left} ${margin.top} ${plotWidth} ${plotHeight}">` +
+    `<line x1="${from[0]}" y1="${from[1]}" x2="${to[0]}" y2="${to[1]}" class="launch"/></svg>` +
+    `<text x="${width - margin.right}" y="${margin.top - 8}" text-anchor="end">dashed: ${sizeText(fewest)} in one ` +
+    `empty dispatch of ${peaks.dispatchMicroseconds.toPrecision(2)} µs; hollow: launch-bound</text>`
   const ticks = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i)
   const said = (power: number): string => (power < -2 || power > 4 ? `1e${power}` : String(10 ** power))
   const parts = [
@@ -45,9 +59,12 @@ export function rooflineSvg(report: BenchReport): string | null {
         `<text x="${margin.left - 8}" y="${y(10 ** p) + 4}" text-anchor="end">${said(p)}</text>`,
     ),
     `<polyline points="${corners.join(' ')}" class="roof"/>`,
+    launch,
     ...points.map(({ row, intensity, rate }) => {
-      const what = row.kind === 'network' ? 'network' : row.isBest ? 'best' : 'other'
-      const title = `${nameOf(row)}: ${rate.toFixed(1)} GFLOP/s`
+      const kind = row.kind === 'network' ? 'network' : row.isBest ? 'best' : 'other'
+      const bound = launchBound(row, peaks)
+      const what = bound ? `${kind} bound` : kind
+      const title = `${nameOf(row)}: ${rate.toFixed(1)} GFLOP/s${bound ? ', launch-bound' : ''}`
       const place = `cx="${x(intensity).toFixed(1)}" cy="${y(rate).toFixed(1)}"`
       return `<circle ${place} r="4" class="${what}"><title>${escaped(title)}</title></circle>`
     }),
@@ -57,7 +74,8 @@ export function rooflineSvg(report: BenchReport): string | null {
   ]
   const style =
     'text{font:12px sans-serif;fill:currentColor}.grid{stroke:currentColor;opacity:.15}' +
-    '.roof{fill:none;stroke:currentColor;stroke-width:2}.best{fill:#1b7f4d}.other{fill:#b0b0b0}.network{fill:#2b5fb3}'
+    '.roof{fill:none;stroke:currentColor;stroke-width:2}.best{fill:#1b7f4d}.other{fill:#b0b0b0}.network{fill:#2b5fb3}' +
+    '.launch{stroke:currentColor;stroke-dasharray:5 4;opacity:.6}.bound{fill-opacity:.25;stroke:currentColor}'
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" ` +
     `aria-label="Roofline: GFLOP/s by FLOP for each byte"><style>${style}</style>${parts.join('')}</svg>\n`

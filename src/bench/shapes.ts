@@ -18,7 +18,13 @@ export interface ShapeGroup {
   readonly convolutions: readonly ConvolutionShape[]
   readonly products: readonly { readonly m: number; readonly n: number; readonly k: number }[]
   readonly attentions: readonly { readonly n: number; readonly heads: number; readonly d: number; readonly t: number }[]
-  readonly norms: readonly { readonly n: number; readonly c: number; readonly h: number; readonly w: number }[]
+  readonly norms: readonly {
+    readonly n: number
+    readonly c: number
+    readonly h: number
+    readonly w: number
+    readonly groups: number
+  }[]
 }
 
 /** The level of a U-Net: `size` squared positions of `width` channels, with the attention it has there. */
@@ -32,7 +38,7 @@ function level(name: string, n: number, size: number, width: number, heads = 0, 
     ],
     products: [{ m: n, n: 2 * width, k: 4 * width }],
     attentions: heads > 0 ? [{ n, heads, d, t: size * size }] : [],
-    norms: [{ ...square, c: width }],
+    norms: [{ ...square, c: width, groups: 32 }],
   }
 }
 
@@ -59,13 +65,13 @@ export const tinyShapes: ShapeGroup = {
   ],
   products: [{ m: 33, n: 70, k: 19 }],
   attentions: [{ n: 1, heads: 2, d: 16, t: 37 }],
-  norms: [{ n: 2, c: 32, h: 5, w: 7 }],
+  norms: [{ n: 2, c: 32, h: 5, w: 7, groups: 32 }],
 }
 
-/** The shape of `--shape n,cin,cout,h,w,k`, as a group of its own. */
+/** The convolution of `--shape n,cin,cout,h,w,k`, as a group of its own. */
 export function shapeOfUser(numbers: readonly number[]): ShapeGroup {
   const [n, cin, cout, h, w, k] = numbers
-  if (numbers.length !== 6 || numbers.some((v) => !Number.isSafeInteger(v) || v < 1) || k % 2 === 0)
+  if (!areSizes(numbers, 6) || k % 2 === 0)
     throw new TweedieError(
       'option',
       'A shape is n,cin,cout,h,w,k: six whole numbers of 1 or more, the last of them odd, as in 1,192,192,64,64,3; ' +
@@ -73,3 +79,7 @@ export function shapeOfUser(numbers: readonly number[]): ShapeGroup {
     )
   return { name: 'your shape', convolutions: [{ n, cin, cout, h, w, k }], products: [], attentions: [], norms: [] }
 }
+
+/** Whether these are so many sizes. */
+export const areSizes = (numbers: readonly number[], count: number): boolean =>
+  numbers.length === count && numbers.every((v) => Number.isSafeInteger(v) && v >= 1)

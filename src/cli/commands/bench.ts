@@ -4,11 +4,12 @@ import { basename } from 'node:path'
 import {
   benchKernel,
   benchNetwork,
-  casesOf,
+  caseOfUser,
   checkOwn,
   checkReport,
   compareReports,
   formulaNetwork,
+  kernelKinds,
   gridOf,
   headOf,
   measurePeaks,
@@ -18,19 +19,19 @@ import {
   ownKinds,
   passes,
   peakLines,
+  plannedCases,
+  readKernelText,
   rooflineSvg,
   runOwn,
   shapeGroups,
   shapeOfUser,
-  sideOf,
   stopwatchOf,
   tableOf,
   withRows,
   type BenchReport,
-  type ConvolutionShape,
+  type PlannedCase,
   type OwnKernel,
   type Row,
-  type ShapeGroup,
 } from '../../bench/index.ts'
 import { writeText } from '../../io/file.node.ts'
 import { jsonText } from '../../io/json.ts'
@@ -51,7 +52,10 @@ const options = {
     help: `which shapes, with commas between: ${groupNames.join(', ')}, all, or none`,
     default: 'toy,adm-32,adm-8',
   }),
-  shape: integers({ value: 'N,CIN,COUT,H,W,K', help: 'a convolution of yours instead, as in 1,192,192,64,64,3' }),
+  shape: integers({
+    value: 'N,CIN,COUT,H,W,K',
+    help: 'a convolution of yours instead, as in 1,192,192,64,64,3; with --as the sizes of that',
+  }),
   batch: integer({
     value: 'N',
     min: 1,
@@ -73,11 +77,16 @@ const options = {
     default: '1000',
   }),
   wgsl: file({ value: 'FILE', help: 'a kernel of yours, checked, and then a row beside ours', called: 'the kernel' }),
-  as: choice(ownKinds, { help: 'what it computes', default: 'conv2d-3x3' }),
+  as: choice(ownKinds, { help: 'only this: what the kernel of --wgsl computes, or what --shape is of' }),
   grid: text({
     value: 'X,Y,Z',
-    help: 'its workgroups, of n, cin, cout, h, w and px = n h w',
-    default: 'ceil(px/64),ceil(cout/64),1',
+    help: 'its workgroups, of the sizes of --as (n, cin, cout, h, w) and px = n h w; a convolution has a default',
+    otherwise: 'ceil(px/64),ceil(cout/64),1',
+  }),
+  winners: file({
+    value: 'FILE',
+    help: 'an earlier --json: its fastest variants compute the networks; else those that device.tune remembered here',
+    called: 'the report',
   }),
   json: output({ value: 'FILE', help: 'all figures; --compare reads it, and its winners are the fastest variants' }),
   svg: output({ value: 'FILE', help: 'the roofline' }),
@@ -95,8 +104,12 @@ export const bench: Command<typeof options> = {
       'that take turns, with its quartiles; "unsteady" marks those a tenth apart. "% of peak" is what the device, as ' +
       'measured here at the beginning, would take for the arithmetic or for the bytes, over what was taken. GPU ' +
       "kernels are timed by the GPU's clock where it has one, networks by the wall clock.",
-    'A kernel of yours (--wgsl) has the entry point main, the uniform of bench/README.md at binding 0 of group 0, x ' +
-      '[n, cin, h, w] and weight [cout, cin, k, k] to read at 1 and 2, and y [n, cout, h, w] to write at 3.',
+    'A kernel of yours (--wgsl) has the entry point main, a uniform with the sizes at binding 0 of group 0, then what ' +
+      'it reads, then what it writes. Sizes, by --as, in the order of --shape: ' +
+      `${Object.entries(kernelKinds)
+        .filter(([name]) => !/^conv.*(1x1|gradient)/.test(name))
+        .map(([name, { sizes }]) => `${name} ${sizes.join(',')}`)
+        .join('; ')}. bench/README.md has the bindings of each.`,
     'Software adapters (lavapipe, SwiftShader) compute on the CPU: their figures are no GPU figures.',
   ],
   examples: [
@@ -114,10 +127,9 @@ export const bench: Command<typeof options> = {
     if (second !== undefined) fail(`"${second}" is too much: two files are compared by --compare A.json B.json.`)
     const groups = groupsOf(args)
     const wgsl = args.get('wgsl')
-    if (wgsl === undefined && (args.has('as') || args.has('grid'))) fail('--as and --grid are for a kernel of --wgsl.')
-    const own: OwnKernel | null = wgsl
-      ? { name: basename(wgsl), wgsl: await readFile(wgsl, 'utf8'), as: args.get('as'), grid: gridOf(args.get('grid')) }
-      : null
+    const own = wgsl === undefined ? null : await ownOf(args, wgsl)
+    if (!own && args.has('grid')) fail('--grid is for a kernel of --wgsl.')
+    const winners = args.get('winners') === undefined ? null : await reportOf(args.get('winners') as string)
     if (own && args.get('backend') === 'cpu') fail('--wgsl runs on WebGPU: --backend cpu cannot take it.')
     const [json, svg] = [args.get('json'), args.get('svg')]
     await using _ = await claimOutputs({
@@ -140,7 +152,13 @@ export const bench: Command<typeof options> = {
     })
     const started = newReport(device, `Node ${process.version.slice(1)}`)
     console.log(headOf(started))
-    if (own) await checkOwn(device, own, signal)
+    if (winners && winners.adapter !== device.adapter.name)
+      fail(`--winners: those are of ${winners.adapter}, and this is ${device.adapter.name}.`)
+    for (const [key, variant] of Object.entries(winners?.winners ?? {})) device.kernels.set(key, variant)
+    if (own) {
+      console.log(factsOf(own))
+      await checkOwn(device, own, signal)
+    }
     const report = await measured(device, started, { args, groups, networks, batch, own, signal })
     if (json !== undefined) await writeText(json, `${jsonText(report, json)}\n`, signal)
     if (svg !== undefined) await writeText(svg, rooflineSvg(report) ?? fail('--svg: no row has arithmetic.'), signal)
@@ -149,9 +167,15 @@ export const bench: Command<typeof options> = {
   },
 }
 
+interface Group {
+  readonly key: string
+  readonly name: string
+  readonly cases: readonly PlannedCase[]
+}
+
 interface Wanted {
   readonly args: Arguments<typeof options>
-  readonly groups: readonly (readonly [string, ShapeGroup])[]
+  readonly groups: readonly Group[]
   readonly networks: readonly (keyof typeof networkConfigs)[]
   readonly batch: number
   readonly own: OwnKernel | null
@@ -159,6 +183,28 @@ interface Wanted {
 }
 
 const batchOf = (name: string, batch: number): number => (name === 'toy' ? 8 * batch : batch)
+
+async function ownOf(args: Arguments<typeof options>, path: string): Promise<OwnKernel> {
+  const as = args.get('as') ?? 'conv2d-3x3'
+  const grid = args.get('grid') ?? (kernelKinds[as].sizes.includes('cout') ? 'ceil(px/64),ceil(cout/64),1' : undefined)
+  return {
+    name: basename(path),
+    wgsl: await readFile(path, 'utf8'),
+    as,
+    grid: gridOf(grid ?? fail(`--as ${as} needs --grid, of ${kernelKinds[as].sizes.join(', ')}.`), as),
+  }
+}
+
+/** What is known of it before it runs. */
+function factsOf({ name, wgsl, as }: OwnKernel): string {
+  const { threads, workgroupBytes, storageBuffers } = readKernelText(wgsl)
+  const said = (n: number | null, words: string): string => `${n ?? 'an unknown number of'} ${words}`
+  return `${name} as ${as}: ${[
+    said(threads, 'threads in a workgroup'),
+    said(workgroupBytes, 'bytes of workgroup memory'),
+    said(storageBuffers, 'storage buffers'),
+  ].join(', ')}`
+}
 
 async function measured(
   device: Device,
@@ -169,30 +215,29 @@ async function measured(
   const timing = { samples: args.get('samples'), budgetMs: args.get('budget'), signal }
   const small = device.adapter.software ? { bytes: 2 ** 25, workgroups: 256 } : {}
   const peaks = await measurePeaks(device, stopwatch, { ...timing, ...small })
-  console.log(`${peakLines(peaks).join('\n')}\n`)
+  console.log(`${peakLines(peaks, report.features).join('\n')}\n`)
   const rows: Row[] = []
   const shown = (found: readonly Row[]): void => {
     rows.push(...found)
     console.log(`${tableOf(found, peaks).join('\n')}\n`)
   }
-  const cases = groups.map(([name, group]) => ({ name, group, list: [...casesOf(group)] }))
-  const total = cases.reduce((sum, { list }) => sum + list.length, 0) + networks.length * passes.length
+  const total = groups.reduce((sum, { cases }) => sum + cases.length, 0) + networks.length * passes.length
   const bar = progress('Measuring', total, 'kernels and passes')
   let done = 0
   try {
-    for (const { name, group, list } of cases) {
+    for (const { key, name, cases } of groups) {
       const found: Row[] = []
-      for (const one of list) {
-        const shape = own && convolutionOf(own, group, one.op)
-        const options_ = { ...timing, cold: args.get('cold') ?? false }
-        const yours = shape && {
-          own: { name: own.name, run: (inputs: Parameters<typeof one.run>[0]) => runOwn(device, own, shape, inputs) },
+      for (const { make } of cases) {
+        const one = make()
+        const yours = own?.as === one.as && {
+          own: { name: own.name, run: (inputs: Parameters<typeof one.run>[0]) => runOwn(device, own, one, inputs) },
         }
-        found.push(...(await benchKernel(device, name, one, stopwatch, { ...options_, ...yours })))
+        const cold = args.get('cold') ?? false
+        found.push(...(await benchKernel(device, key, one, stopwatch, { ...timing, cold, ...yours })))
         bar.update(++done)
       }
       if (found.length > 0) {
-        console.log(group.name)
+        console.log(name)
         shown(found)
       }
     }
@@ -212,23 +257,31 @@ async function measured(
   return withRows({ ...report, peaks }, rows)
 }
 
-/** The convolution of `group` that the kernel stands for, if this row is one. */
-const convolutionOf = ({ as }: OwnKernel, group: ShapeGroup, op: string): ConvolutionShape | null =>
-  op === `conv2d ${sideOf(as)}x${sideOf(as)}` ? (group.convolutions.find(({ k }) => k === sideOf(as)) ?? null) : null
-
-function groupsOf(args: Arguments<typeof options>): [string, ShapeGroup][] {
-  const yours = args.get('shape')
+function groupsOf(args: Arguments<typeof options>): Group[] {
+  const [yours, as] = [args.get('shape'), args.get('as') ?? (args.has('wgsl') ? 'conv2d-3x3' : undefined)]
+  const wanted = (list: readonly PlannedCase[]): PlannedCase[] => list.filter((one) => !as || one.as === as)
   if (yours) {
     if (args.has('shapes')) fail('--shapes and --shape: give one of them.')
-    return [['yours', shapeOfUser(yours)]]
+    const group = { key: 'yours', name: 'your shape' }
+    // Six numbers are a convolution's, the last of them its side, whatever part of it --as names.
+    if (!as || (as.startsWith('conv') && yours.length === 6)) {
+      const cases = wanted(plannedCases(shapeOfUser(yours)))
+      return cases.length > 0 ? [{ ...group, cases }] : fail(`--as ${as}: the last number of --shape says otherwise.`)
+    }
+    const one = caseOfUser(as, yours)
+    return [{ ...group, cases: [{ as, make: () => one }] }]
   }
   const groups = shapeGroups(args.get('batch'))
   const names = args.get('shapes')
   const chosen = names === 'all' ? groupNames : names === 'none' ? [] : names.split(',')
-  return chosen.map((name) => [
-    name,
-    groups[name] ?? fail(`--shapes: expected some of ${groupNames.join(', ')}, all or none, found "${name}".`),
-  ])
+  const found = chosen.map((key) => {
+    const group =
+      groups[key] ?? fail(`--shapes: expected some of ${groupNames.join(', ')}, all or none, found "${key}".`)
+    return { key, name: group.name, cases: wanted(plannedCases(group)) }
+  })
+  if (chosen.length > 0 && found.every(({ cases }) => cases.length === 0))
+    fail(`--as ${as}: no shape of ${names} has that; --shape gives one.`)
+  return found
 }
 
 /** The words with which a roofline begins. */
@@ -237,11 +290,10 @@ const keepsRooflines = async (path: string): Promise<string | null> =>
     ? null
     : 'holds no roofline, and nothing else is replaced'
 
+const reportOf = async (path: string): Promise<BenchReport> =>
+  checkReport((await jsonOf(path)) ?? fail(`${path}: no report is there.`), path)
+
 async function showBoth(first: string, second: string): Promise<void> {
-  const [a, b] = await Promise.all(
-    [first, second].map(async (path) =>
-      checkReport((await jsonOf(path)) ?? fail(`${path}: no report is there.`), path),
-    ),
-  )
+  const [a, b] = await Promise.all([first, second].map(reportOf))
   console.log(compareReports(a, b).join('\n'))
 }
