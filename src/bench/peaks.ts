@@ -1,6 +1,7 @@
 /**
  * What a device reaches at most, measured by the simplest kernels there are, in the same run as the figures that are
- * held against it: multiply-adds that wait for nothing, bytes read and copied, and what a dispatch and a submission cost by themselves.
+ * held against it: multiply-adds that wait for nothing, bytes read and copied, and what a dispatch and a submission
+ * cost by themselves.
  */
 import { add, matmul, type Device, type Tensor } from '../tensor/index.ts'
 import { timeRuns, type Stopwatch, type TimingOptions } from './timing.ts'

@@ -104,8 +104,8 @@ export const bench: Command<typeof options> = {
       'that take turns, with its quartiles; "unsteady" marks those a tenth apart. "% of peak" is what the device, as ' +
       'measured here at the beginning, would take for the arithmetic or for the bytes, over what was taken. GPU ' +
       "kernels are timed by the GPU's clock where it has one, networks by the wall clock.",
-    'A kernel of yours (--wgsl) has the entry point main, a uniform with the sizes at binding 0 of group 0, then what ' +
-      'it reads, then what it writes. Sizes, by --as, in the order of --shape: ' +
+    'A kernel of yours (--wgsl) has the entry point main, a uniform with the sizes at binding 0 of group 0, then ' +
+      'what it reads, then what it writes. Sizes, by --as, in the order of --shape: ' +
       `${Object.entries(kernelKinds)
         .filter(([name]) => !/^conv.*(1x1|gradient)/.test(name))
         .map(([name, { sizes }]) => `${name} ${sizes.join(',')}`)
