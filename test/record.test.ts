@@ -19,6 +19,7 @@ import {
   type Device,
   type Tensor,
 } from '../src/tensor/index.ts'
+import { AdamW } from '../src/train/index.ts'
 import { backends, deviceTest, expectSameBits, numbers, requestDevice, size, testDevice } from './op.ts'
 
 const affine = expression(1, 2, ([x], [a, b]) => f.add(f.mul(a, x), b))
@@ -225,6 +226,18 @@ describe.runIf(backends.includes('webgpu'))('on a GPU', () => {
     using second = device.record(chain)
     expect(device.stats.liveBytes - before).toBe(3 * each)
     expectSameBits(await first.replay(1).read(), await second.replay(1).read(), 'the product')
+  })
+
+  test('what reads parameters from where they were before an AdamW is refused', async () => {
+    const device = await testDevice('webgpu')
+    using w = device.tensor([1, 2])
+    using before = device.record(() => mul(w, 2))
+    using optimizer = new AdamW(device, new Map([['w', w]]))
+    expect(() => before.replay(1)).toThrow(/moved since it was recorded/)
+    using after = device.record(() => mul(w, 2))
+    using gradient = full(device, [2], 1)
+    optimizer.step([gradient], 1)
+    expect([...(await after.replay(1).read())]).toEqual([expect.closeTo(0, 5), expect.closeTo(2, 5)])
   })
 
   test('what cannot be replayed is refused where it is done, and leaves nothing behind', async () => {

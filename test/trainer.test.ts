@@ -29,7 +29,7 @@ import {
   type Task,
   type TrainOptions,
 } from '../src/train/index.ts'
-import { backends, deviceTest, numbers, onCPU, requestDevice } from './op.ts'
+import { backends, deviceTest, expectSameBits, numbers, onCPU, requestDevice } from './op.ts'
 import { unetConfig } from './spec-models.ts'
 
 const small: UNetConfig = { ...unetConfig, channelMult: [1], attentionResolutions: [] }
@@ -37,6 +37,7 @@ const small: UNetConfig = { ...unetConfig, channelMult: [1], attentionResolution
 interface Setup {
   readonly config?: UNetConfig
   readonly secondMoment?: boolean
+  readonly replayable?: boolean
   /** What is done to image number k. */
   readonly image?: (k: number, images: Float32Array) => void
 }
@@ -45,7 +46,7 @@ interface Setup {
 function smallRun(
   device: Device,
   options: Partial<TrainOptions> = {},
-  { config = small, secondMoment = false, image }: Setup = {},
+  { config = small, secondMoment = false, replayable = true, image }: Setup = {},
 ): { trainer: Trainer<never, never>; model: UNet; dispose(): void } {
   const model = new UNet(config, initializeParameters(device, planOf({ kind: 'unet', ...config }), 5))
   const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: secondMoment ? 4 : 100 })
@@ -62,7 +63,9 @@ function smallRun(
   const scheduleSampler = secondMoment
     ? new LossSecondMomentResampler(4, { historyPerTerm: 2 })
     : new UniformSampler(100)
-  const task = diffusionTask(device, { model, diffusion, load, seed: 3, scheduleSampler })
+  const made = diffusionTask(device, { model, diffusion, load, seed: 3, scheduleSampler })
+  expect(made.replayable).toBe(true)
+  const task = { ...made, replayable }
   const begin = () => {
     try {
       return new Trainer(device, task, { batch: 4, steps: 8, lr: 1e-3, emaRates: [0.9], logEvery: 3, ...options })
@@ -292,6 +295,32 @@ describe('memory: no more than said, and not ten times less', () => {
     }
   })
 })
+
+deviceTest(
+  'a recorded step is the step that is called, creates nothing and is at most 4 submissions',
+  async (device) => {
+    const ran = async (replayable: boolean): Promise<Float32Array[]> => {
+      const { trainer, dispose } = smallRun(device, { steps: 4, warmup: 3, clip: 1 }, { replayable })
+      const found: Float32Array[] = []
+      for await (const { step, loss, gradientNorm } of trainer.run()) {
+        found.push(Float32Array.of(loss, gradientNorm))
+        counts[step] = { objects: device.stats.objectsCreated, submits: device.stats.submits }
+      }
+      for (const tensor of trainer.state().tensors.values()) found.push(await tensor.read())
+      dispose()
+      return found
+    }
+    const counts: { objects: number; submits: number }[] = []
+    const called = await ran(false)
+    const before = device.stats.liveBuffers
+    const replayed = await ran(true)
+    replayed.forEach((values, i) => expectSameBits(values, called[i], `result ${i}`))
+    expect(device.stats.liveBuffers).toBe(before)
+    expect(counts[4].objects - counts[2].objects).toBe(0)
+    expect(counts[4].submits - counts[2].submits).toBeLessThanOrEqual(2 * 4)
+  },
+  { on: backends.filter((name) => name === 'webgpu') },
+)
 
 describe('a run that goes on from its state', () => {
   const kinds: [string, Partial<TrainOptions>, Setup][] = [

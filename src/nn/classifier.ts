@@ -17,8 +17,8 @@ import { conditioningOf, runTrunk } from './trunk.ts'
 
 /** What {@link Classifier.forward} takes beside images and timesteps. */
 export interface ClassifierInputs extends BlockOptions {
-  /** One label a sample; given if and only if the classifier is itself class-conditional. */
-  readonly y?: ArrayLike<number>
+  /** One label a sample; given if and only if the classifier is itself class-conditional; recorded, also a function. */
+  readonly y?: Live<ArrayLike<number>>
 }
 
 const known = { y: true, recompute: true, dropout: true } as const

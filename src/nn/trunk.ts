@@ -1,6 +1,6 @@
 /** What a U-Net and an encoder classifier have in common: the embedding, the input blocks and the middle block. */
 import { TweedieError, unexpected } from '../errors.ts'
-import { add, embedding, now, silu, type Device, type Live, type Tensor } from '../tensor/index.ts'
+import { add, embedding, liveOf, now, silu, type Device, type Live, type Tensor } from '../tensor/index.ts'
 import { parameter, runBlock, runLinear, type BlockOptions, type Conditioning, type Parameters } from './layers.ts'
 import type { Trunk } from './plan.ts'
 import { maxPairs, pairsOf, Remembered } from './remembered.ts'
@@ -12,7 +12,7 @@ export function conditioningOf(
   plan: Trunk,
   batch: Tensor,
   live: Live<ArrayLike<number>>,
-  labels: ArrayLike<number> | undefined,
+  labels: Live<ArrayLike<number>> | undefined,
   remembered: Iterable<Remembered>,
 ): Conditioning {
   const { device } = batch
@@ -24,12 +24,14 @@ export function conditioningOf(
     throw new TweedieError('shape', `Expected one timestep for each of the ${n} samples, found ${timesteps.length}.`)
   for (let i = 0; i < n; i++)
     if (!Number.isFinite(timesteps[i])) throw unexpected('forward', 'timesteps that are finite numbers', timesteps[i])
-  checkLabels(plan, n, labels)
-  for (const each of remembered) {
-    const rows = each.look(device, live, labels)
-    if (rows) return rows
-  }
-  return runEmbedding(p, plan, device, live, n, labels)
+  checkLabels(plan, n, labels === undefined ? labels : now<ArrayLike<number>>(labels))
+  const checked = labels && liveOf(labels, (given) => checkLabels(plan, n, given))
+  if (typeof checked !== 'function')
+    for (const each of remembered) {
+      const rows = each.look(device, live, checked)
+      if (rows) return rows
+    }
+  return runEmbedding(p, plan, device, live, n, checked)
 }
 
 /**
@@ -71,12 +73,13 @@ function runEmbedding(
   device: Device,
   live: Live<ArrayLike<number>>,
   n: number,
-  labels: ArrayLike<number> | undefined,
+  labels: Live<ArrayLike<number>> | undefined,
 ): Tensor {
   return device.scope(() => {
-    const embed = (told: ArrayLike<number>): Float32Array => timestepEmbedding(told, plan.modelChannels)
-    const values = typeof live === 'function' ? () => embed(live()) : embed(live)
-    const t = device.tensor(values, [n, plan.modelChannels])
+    const t = device.tensor(
+      liveOf(live, (told) => timestepEmbedding(told, plan.modelChannels)),
+      [n, plan.modelChannels],
+    )
     const [first, second] = plan.timeEmbed
     const time = runLinear(p, second, silu(runLinear(p, first, t)))
     if (!plan.labelEmb || !labels) return silu(time)
@@ -85,11 +88,11 @@ function runEmbedding(
   })
 }
 
-function checkLabels(plan: Trunk, n: number, labels: ArrayLike<number> | undefined): void {
+function checkLabels<L extends ArrayLike<number> | undefined>(plan: Trunk, n: number, labels: L): L {
   if (!plan.labelEmb) {
     if (labels)
       throw new TweedieError('option', 'This network is unconditional, yet labels were given: leave them out.')
-    return
+    return labels
   }
   const { count } = plan.labelEmb
   if (labels && typeof labels.length !== 'number')
@@ -106,6 +109,7 @@ function checkLabels(plan: Trunk, n: number, labels: ArrayLike<number> | undefin
       throw new TweedieError('option', `Label ${labels[i]} of sample ${i} is not one of the classes 0 to ${count - 1}.`)
     }
   }
+  return labels
 }
 
 /** The outputs of all input blocks, first to last, then the middle block's. The caller owns them. */

@@ -10,8 +10,8 @@ import { conditioningOf, rememberAll, runTrunk } from './trunk.ts'
 
 /** What {@link UNet.forward} takes beside images and timesteps. */
 export interface UNetInputs extends BlockOptions {
-  /** One label a sample; given if and only if the network is class-conditional. */
-  readonly y?: ArrayLike<number>
+  /** One label a sample; given if and only if the network is class-conditional; in a recorded pass also a function. */
+  readonly y?: Live<ArrayLike<number>>
   /** [N, 3, h, w], for a super-resolution network: resized to x's size and put behind x. */
   readonly lowRes?: Tensor
 }

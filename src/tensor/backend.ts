@@ -7,6 +7,17 @@ import type { Winner } from './remembered.ts'
 export interface Storage {
   readonly bytes: number
   version: number
+  /** Its values live elsewhere from now on; what was recorded with it would go on with the old ones. */
+  moved?: boolean
+}
+
+/** `part` as a part of `whole`, whose version grows with that of the whole, too. */
+export function partOf<S extends Storage>(whole: Storage, part: S): S {
+  let own = part.version
+  return Object.defineProperty(part, 'version', {
+    get: () => whole.version + own,
+    set: (version: number) => (own = version - whole.version),
+  })
 }
 
 /** Where a piece of a storage may begin: minStorageBufferOffsetAlignment of WebGPU by default. */
@@ -149,7 +160,7 @@ export interface Backend {
   free(storage: Storage): void
   /**
    * A piece of a storage, from byte `offset` on, a multiple of 256: what is written to either shows
-   * in both. Its `free` frees no memory; the whole must outlive it.
+   * in both, and a write to the whole in the versions of its pieces. Its `free` frees no memory; the whole must outlive it.
    */
   part(storage: Storage, offset: number, bytes: number): Storage
   /** Enqueued like an op: what ran before sees the old bytes, what runs after sees the new ones. */

@@ -28,7 +28,7 @@ export {
 } from './expression.ts'
 export { customGradient, grad, noGrad, recompute, stopGradient, type GradResult } from './grad.ts'
 export type { KernelOptions } from './kernel.ts'
-export { now, type Live } from './live.ts'
+export { liveOf, now, type Live } from './live.ts'
 export type { Program } from './program.ts'
 export type { DeviceRequest } from './request.ts'
 export type { Shape } from './shape.ts'

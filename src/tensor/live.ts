@@ -22,5 +22,9 @@ export function now<T>(live: Live<T>): T {
   }
 }
 
+/** `f` of a value, at each time that it is asked for. */
+export const liveOf = <T, U>(live: Live<T>, f: (value: T) => U): Live<U> =>
+  typeof live === 'function' ? () => f((live as () => T)()) : f(live)
+
 /** Whether a {@link Live} function is being asked: the only time at which the number of a step is to be seen. */
 export const isAsked = (): boolean => asked > 0

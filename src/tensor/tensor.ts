@@ -162,7 +162,7 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
 
   /**
    * A tensor in this one's memory, from element `offset` on, a multiple of 64: what is written to
-   * either shows in both, though not to the tape. The memory is freed with the last of both.
+   * either shows in both, though a write to the part not to the tape. The memory is freed with the last of both.
    * @internal
    */
   part(offset: number, shape: Shape): Tensor<D> {
@@ -180,6 +180,7 @@ export class Tensor<D extends DType = 'f32'> implements Spec {
   moveTo(place: Tensor<D>): void {
     const shared = this.assertUsable('moveTo')
     place.assign(this)
+    shared.storage.moved = true
     this.#free(shared)
     const { storage, whole } = place.assertUsable('moveTo')
     Object.assign(shared, { storage, whole })

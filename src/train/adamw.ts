@@ -1,5 +1,5 @@
 import { TweedieError } from '../errors.ts'
-import { updateAdamW, type Device, type Storage, type Tensor } from '../tensor/index.ts'
+import { now, updateAdamW, type Device, type Live, type Storage, type Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { layOut } from '../tensor/ops/copy.ts'
 import { checkArray } from '../tensor/shape.ts'
@@ -87,67 +87,74 @@ export class AdamW {
     this.m = parts(this.#m)
     this.v = parts(this.#v)
     this.emas = this.#emas.map(parts)
-    this.#settle()
+    this.settle()
     for (const ema of this.emas) for (const [name, average] of ema) average.assign(parameters.get(name)!)
   }
 
-  /** Moves the parameters to where the kernel finds them; another optimizer of the same may have moved them away. */
-  #settle(): void {
+  /**
+   * Moves the parameters to where the kernel finds them, and says whether any had to be: another optimizer of the same
+   * may have moved them away.
+   * @internal
+   */
+  settle(): boolean {
+    let moved = false
     this.pieces.forEach(({ names, offsets }, k) =>
       names.forEach((name, i) => {
         const parameter = this.parameters.get(name)!
         if (this.#places.get(name) === parameter.storage) return
         parameter.moveTo(this.#weights[k].part(offsets[i], parameter.shape))
         this.#places.set(name, parameter.storage)
+        moved = true
       }),
     )
+    return moved
   }
 
   /**
-   * `gradients`, in the order of the parameters, as {@link update} takes them: one tensor for each piece, the caller's.
-   * They are freed on the way, so that there are never two sets of them.
+   * `gradients`, in the order of the parameters, as {@link update} takes them: one tensor for each piece. They are freed
+   * on the way, so that there are never two sets of them.
    * @internal
    */
   take(gradients: readonly Tensor[]): Tensor[] {
     let first = 0
     return this.pieces.map(({ names, offsets, size }) => {
       const own = gradients.slice(first, (first += names.length))
-      const whole = own[0].device.keep(layOut(own, offsets, size))
+      const whole = layOut(own, offsets, size)
       for (const gradient of own) gradient.dispose()
       return whole
     })
   }
 
-  /** One update with learning rate `lr`; `gradients` in the order of the parameters. Enqueues only. */
-  step(gradients: readonly Tensor[], lr: number): void {
+  /**
+   * One update with learning rate `lr`; `gradients` in the order of the parameters. Enqueues only. In a program of
+   * `Device.record` it counts as one of {@link AdamW.steps} once: add 1 to them before each replay.
+   */
+  step(gradients: readonly Tensor[], lr: Live<number>): void {
     const taken = this.take(gradients.map((gradient) => gradient.alias()))
+    this.settle()
+    this.steps++
     this.update(taken, lr)
     for (const tensor of taken) tensor.dispose()
   }
 
   /**
-   * {@link step} with gradients that {@link take} gave, times `factor` [1].
+   * Enqueues update number {@link steps}, with gradients that {@link take} gave, times `factor` [1].
    * @internal
    */
-  update(gradients: readonly Tensor[], lr: number, factor?: Tensor): void {
+  update(gradients: readonly Tensor[], lr: Live<number>, factor?: Tensor): void {
     const { betas, eps, weightDecay, emaRates } = this.options
-    this.#settle()
-    this.steps++
-    const numbers = {
-      decay: 1 - lr * weightDecay,
-      rate: lr / (1 - betas[0] ** this.steps),
-      correction: (1 - betas[1] ** this.steps) ** -0.5,
+    const params = {
+      decay: () => 1 - now(lr) * weightDecay,
+      rate: () => now(lr) / (1 - betas[0] ** this.steps),
+      correction: () => (1 - betas[1] ** this.steps) ** -0.5,
       eps,
       betas,
       keep: emaRates,
     }
     gradients.forEach((gradient, k) => {
       const averages = this.#emas.map((ema) => ema[k])
-      updateAdamW(gradient, { w: this.#weights[k], m: this.#m[k], v: this.#v[k], averages }, numbers, factor)
+      updateAdamW(gradient, { w: this.#weights[k], m: this.#m[k], v: this.#v[k], averages }, params, factor)
     })
-    // What lies in them was overwritten, too.
-    for (const tensors of [this.parameters, this.m, this.v, ...this.emas])
-      for (const { storage } of tensors.values()) storage.version++
   }
 
   /** Frees moments and averages, not the parameters. */

@@ -1,30 +1,35 @@
 import {
   attributeLogProbability,
   classifierLogits,
+  GaussianDiffusion,
   qSampleEach,
   UniformSampler,
-  type GaussianDiffusion,
   type ScheduleSampler,
 } from '../diffusion/index.ts'
 import { logProbability } from '../diffusion/guidance/guidance.ts'
+import { checkSteps } from '../diffusion/process/per-sample.ts'
+import { handedOn, isReplayable } from '../diffusion/process/replayable.ts'
 import { TweedieError } from '../errors.ts'
 import type { Classifier } from '../nn/index.ts'
 import {
   expression,
   f,
   gather,
+  liveOf,
   map,
   mean,
   neg,
+  now,
   randomNormal,
   reshape,
   splitSeed,
   stopGradient,
   sum,
   type Device,
+  type Live,
   type Tensor,
 } from '../tensor/index.ts'
-import { quartiles, quartilesOf, timestepChoices, trainPurposes } from './diffusion.ts'
+import { numbersOf, quartiles, quartilesOf, timestepChoices, trainPurposes } from './diffusion.ts'
 import type { Draw, Task } from './trainer.ts'
 
 /**
@@ -98,8 +103,8 @@ interface Losses {
  * Of logits [N, L] and labels [N]. `acc@k`, 1 or 0: whether the label is among the k most likely; `acc@5` where there
  * are more than 5. An equally likely one counts as more likely, so that a network that says nothing is never right.
  */
-function crossEntropy(logits: Tensor, labels: readonly number[]): Losses {
-  const n = labels.length
+function crossEntropy(logits: Tensor, labels: Live<readonly number[]>): Losses {
+  const [n] = logits.shape
   const loss = reshape(neg(logProbability(logits, labels)), [n])
   const seen = stopGradient(logits)
   const own = gather(seen, 1, logits.device.tensor(labels, [n, 1], 'i32'))
@@ -111,41 +116,42 @@ function crossEntropy(logits: Tensor, labels: readonly number[]): Losses {
  * Of logits [N, K] and K attributes an image, [N, K]. `acc`: the part of an image's attributes that is
  * told right, likewise.
  */
-function binaryCrossEntropy(logits: Tensor, labels: readonly number[]): Losses {
-  const wrong = labels.find((label) => label !== 0 && label !== 1)
-  if (wrong !== undefined) throw new TweedieError('option', `Attributes are 1, or 0 for none, found ${wrong}.`)
-  const loss = neg(
-    mean(
-      attributeLogProbability(
-        logits,
-        labels.map((label) => label === 1),
-      ),
-      { axes: [1] },
-    ),
-  )
+function binaryCrossEntropy(logits: Tensor, labels: Live<readonly number[]>): Losses {
+  const has = liveOf(labels, (given) => {
+    const wrong = given.find((label) => label !== 0 && label !== 1)
+    if (wrong !== undefined) throw new TweedieError('option', `Attributes are 1, or 0 for none, found ${wrong}.`)
+    return given.map((label) => label === 1)
+  })
+  const loss = neg(mean(attributeLogProbability(logits, has), { axes: [1] }))
   const right = map(sameSign, [stopGradient(logits), logits.device.tensor(labels, logits.shape)])
   return { loss, terms: { acc: mean(right, { axes: [1] }) } }
 }
+
+/** Images that are noised each to a step of its own. */
+type Noised = ClassifierImages & { readonly t: readonly number[] }
 
 /**
  * The losses of images that are noised with `noise` [N, C, H, W] to step `t[n]` of the process.
  * @throws TweedieError 'option' for a label that is no class of the classifier
  */
-function lossesOf(
-  device: Device,
-  network: NoisyClassifier,
-  { images, labels, y }: ClassifierImages,
-  t: readonly number[],
-  noise: Tensor,
-): Losses {
+function lossesOf(device: Device, network: NoisyClassifier, batch: Live<Noised>, noise: Tensor): Losses {
   const { classifier, extractor, diffusion, loss = 'crossEntropy' } = network
   return device.scope(() => {
-    const x = qSampleEach(diffusion, device.tensor(images, [t.length, ...imageShape(network)]), t, noise)
+    const images = device.tensor(
+      liveOf(batch, (given) => given.images),
+      noise.shape,
+    )
+    const steps = liveOf(batch, ({ t }) => t)
+    const y = now(batch).y && liveOf(batch, (given) => given.y ?? [])
+    const x = qSampleEach(diffusion, images, steps, noise)
     const logits = classifierLogits(classifier, { ...(extractor && { extractor }), ...(y && { y }) })(
       x,
-      t.map((k) => diffusion.process.modelTimestep(k)),
+      handedOn(liveOf(steps, (t) => t.map((k) => diffusion.process.modelTimestep(k)))),
     )
-    return (loss === 'crossEntropy' ? crossEntropy : binaryCrossEntropy)(logits, Array.from(labels))
+    return (loss === 'crossEntropy' ? crossEntropy : binaryCrossEntropy)(
+      logits,
+      liveOf(batch, ({ labels }) => Array.from(labels)),
+    )
   })
 }
 
@@ -183,18 +189,18 @@ export function classifierTask(
     groups: quartiles,
     load,
     draw(images, first) {
-      const { t, weights } = sampler.sample(images.images.length / pixels, timestepChoices(seed, first))
+      const count = images.images.length / pixels
+      const { t, weights } = sampler.sample(count, timestepChoices(seed, first))
+      checkSteps(diffusion, t, count)
       return { ...images, first, t, weights, groups: quartilesOf(t, diffusion.steps) }
     },
-    losses(draw) {
-      const { t, first } = draw
-      const samples = device.tensor(
-        t.map((_, i) => first + i),
-        [t.length],
-        'u32',
-      )
+    replayable:
+      diffusion.constructor === GaussianDiffusion && [classifier, extractor ?? classifier].every(isReplayable),
+    losses(given) {
+      const draw = given as Live<ClassifierDraw>
+      const samples = device.tensor(liveOf(draw, numbersOf), [now(draw).t.length], 'u32')
       const noise = randomNormal(samples, { seed: splitSeed(seed), draw: 0, purpose: trainPurposes.noise, shape })
-      return lossesOf(device, network, draw, t, noise)
+      return lossesOf(device, network, draw, noise)
     },
     observe: (draw, losses) => sampler.update?.(draw.t, losses),
     save: () => sampler.save?.() ?? null,
@@ -258,8 +264,7 @@ export async function evaluateClassifier(
       const { loss, terms } = lossesOf(
         device,
         network,
-        { images: repeated, labels: fourTimes(labels), ...(y && { y: fourTimes(y) }) },
-        t,
+        { images: repeated, labels: fourTimes(labels), t, ...(y && { y: fourTimes(y) }) },
         noise,
       )
       return { loss, acc1: Object.values(terms)[0] }

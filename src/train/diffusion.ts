@@ -1,13 +1,24 @@
 import {
+  GaussianDiffusion,
   trainingLosses,
   UniformSampler,
-  type GaussianDiffusion,
   type LossType,
   type ScheduleSampler,
 } from '../diffusion/index.ts'
+import { checkSteps } from '../diffusion/process/per-sample.ts'
+import { isReplayable } from '../diffusion/process/replayable.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
-import { hostRandomUniform, randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
+import {
+  hostRandomUniform,
+  liveOf,
+  now,
+  randomNormal,
+  splitSeed,
+  type Device,
+  type Live,
+  type Tensor,
+} from '../tensor/index.ts'
 import { purposes } from '../tensor/purposes.ts'
 import type { Draw, Task } from './trainer.ts'
 
@@ -60,6 +71,10 @@ export function timestepChoices(seed: number, first: number): () => number {
   return () => hostRandomUniform({ seed: splitSeed(seed), draw: 0, purpose: trainPurposes.timestep }, [sample++], 1)[0]
 }
 
+/** The numbers of a batch's samples in the run. */
+export const numbersOf = ({ first, t }: { readonly first: number; readonly t: readonly number[] }): number[] =>
+  t.map((_, i) => first + i)
+
 /**
  * The {@link Task} of training a diffusion model (guided-diffusion image_train.py): timesteps from the schedule
  * sampler, noise from the counter-based generator, and the process's own losses. Dropout is the network's, and classes
@@ -103,16 +118,19 @@ export function diffusionTask(
     draw({ images, labels }, first) {
       const count = images.length / (inChannels * imageSize ** 2)
       const { t, weights } = scheduleSampler.sample(count, timestepChoices(seed, first))
+      checkSteps(diffusion, t, count)
       return { images, ...(labels ? { labels } : {}), first, t, weights, groups: quartilesOf(t, diffusion.steps) }
     },
-    losses({ images, labels, first, t }) {
+    replayable: diffusion.constructor === GaussianDiffusion && isReplayable(model),
+    losses(given) {
+      const draw = given as Live<DiffusionDraw>
+      const { labels, t } = now(draw)
       const n = t.length
-      const samples = device.tensor(
-        t.map((_, i) => first + i),
-        [n],
-        'u32',
+      const samples = device.tensor(liveOf(draw, numbersOf), [n], 'u32')
+      const xStart = device.tensor(
+        liveOf(draw, ({ images }) => images),
+        [n, inChannels, imageSize, imageSize],
       )
-      const xStart = device.tensor(images, [n, inChannels, imageSize, imageSize])
       const noise = randomNormal(samples, {
         seed: splitSeed(seed),
         draw: 0,
@@ -120,7 +138,7 @@ export function diffusionTask(
         shape: xStart.shape.slice(1),
       })
       const inputs = {
-        ...(numClasses !== null && labels ? { y: labels } : {}),
+        ...(numClasses !== null && labels ? { y: liveOf(draw, ({ labels: y }) => y ?? []) } : {}),
         ...(dropout > 0
           ? { dropout: { p: dropout, seed: splitSeed(seed), purpose: trainPurposes.dropout, samples } }
           : {}),
@@ -129,7 +147,7 @@ export function diffusionTask(
         diffusion,
         (x: Tensor, timesteps) => model.forward(x, timesteps, inputs),
         xStart,
-        t,
+        liveOf(draw, ({ t: steps }) => steps),
         noise,
         lossType ? { lossType } : {},
       )

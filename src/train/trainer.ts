@@ -1,20 +1,9 @@
 import { checkAwaited, TweedieError } from '../errors.ts'
-import {
-  add,
-  concat,
-  expression,
-  f,
-  grad,
-  map,
-  reshape,
-  square,
-  sum,
-  type Device,
-  type Tensor,
-} from '../tensor/index.ts'
+import type { Device, Tensor } from '../tensor/index.ts'
 import { refuseUnknown } from '../refuse.ts'
 import { AdamW, adamWOptions, type AdamWOptions } from './adamw.ts'
 import { Log, type Row } from './log.ts'
+import { Stepper, type Part } from './step.ts'
 
 /** A batch with all that is drawn for it. What else a task needs (timesteps, labels) is its own. */
 export interface Draw {
@@ -41,13 +30,19 @@ export interface Task<B = unknown, D extends Draw = Draw> {
   draw(images: B, first: number): D
   /**
    * What each sample loses, [N], differentiable by the parameters, and whatever else is to be logged, each [N]; `seen`
-   * is for {@link updated}. Enqueues only.
+   * is for {@link updated}. Enqueues only. Where the task is {@link replayable}, `draw` may be a function that gives it.
    */
   losses(draw: D): {
     readonly loss: Tensor
     readonly terms: Readonly<Record<string, Tensor>>
     readonly seen?: Tensor
   }
+  /**
+   * {@link losses} runs the same ops for every batch of one size, and takes what a draw holds by `Live` functions alone:
+   * it is recorded once and replayed (`Device.record`). A task with {@link updated} is called all the same. Default
+   * false.
+   */
+  readonly replayable?: boolean
   /** Tensors that no gradient trains but that a run goes on with, such as a teacher's. */
   readonly kept?: ReadonlyMap<string, Tensor>
   /**
@@ -122,9 +117,6 @@ export interface RunChange {
   readonly what: string
 }
 
-// scale * gradient, and the factor min(1, most / (norm + 1e-6)) of PyTorch's clip_grad_norm_ from the squared norm.
-const clipFactor = expression(1, 1, ([squared], [most]) => f.min(1, f.div(most, f.add(f.sqrt(squared), 1e-6))))
-
 const known = {
   ...adamWOptions,
   batch: true,
@@ -165,6 +157,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
   /** Changes of the data, and of the length where the learning rate depends on it. */
   history: RunChange[] = []
   readonly #device: Device
+  readonly #stepper: Stepper<B, D>
   readonly #log: Log
   /** The next step's images, loaded while the device computes this one's. */
   #ahead: { readonly step: number; readonly parts: Promise<B[]> } | null = null
@@ -201,6 +194,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     }
     this.optimizer = new AdamW(device, task.parameters, adamw)
     this.#device = device
+    this.#stepper = new Stepper(device, task, this.optimizer, clip)
     this.#log = new Log(task.groups)
   }
 
@@ -248,46 +242,37 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     const parts = await (this.#ahead?.step === step ? this.#ahead.parts : this.#load(step, signal))
     this.#ahead = null
     signal?.throwIfAborted()
-    // Of every piece of memory that the optimiser's tensors lie in.
-    let gradients: Tensor[] = []
-    const made = parts.map((images, i) => {
-      const draw = task.draw(images, step * batch + i * microbatch)
-      const { gradients: made, ...losses } = this.#differentiate(draw, draw.weights.length / batch)
-      // At once, so that no more than three sets of gradients are ever there, however many micro-batches.
-      const own = this.optimizer.take(made)
-      gradients = i === 0 ? own : this.#added(gradients, own)
-      return { draw, ...losses }
-    })
-    const squared = this.#device.scope(() =>
-      sum(
-        concat(
-          gradients.map((g) => reshape(sum(square(g)), [1])),
-          0,
-        ),
-      ),
-    )
+    const draws = parts.map((images, i) => task.draw(images, step * batch + i * microbatch))
     try {
+      const reports: Promise<Float32Array>[] = []
+      const made = this.#stepper.enqueue(draws, batch, ({ report }) => {
+        const read = report.read()
+        // Nobody awaits it where the next micro-batch fails.
+        read.catch(() => {})
+        reports.push(read)
+      })
       // While the device computes; a failure shows when the batch is wanted.
       if (step + 1 < this.options.steps) {
         this.#ahead = { step: step + 1, parts: this.#load(step + 1, signal) }
         this.#ahead.parts.catch(() => {})
       }
-      const [norm, ...values] = await Promise.all([squared.read(), ...made.map((part) => readAll(part))])
-      const gradientNorm = Math.sqrt(norm[0])
+      const told = await Promise.all(reports)
+      const values = told.map((report, i) => valuesIn(report, made[i], draws[i].weights.length))
+      const gradientNorm = Math.sqrt(told[told.length - 1].at(-1) as number)
       const loss =
         values.reduce(
-          (total, { loss }, i) => total + loss.reduce((a, value, k) => a + value * made[i].draw.weights[k], 0),
+          (total, { loss }, i) => total + loss.reduce((a, value, k) => a + value * draws[i].weights[k], 0),
           0,
         ) / batch
-      if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) throw await this.#nonFinite(step, values, gradients)
+      if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) throw await this.#nonFinite(step, values, made[0])
       const lr = this.lrAt(step)
-      this.#apply(gradients, squared, lr)
-      task.updated?.(made)
-      values.forEach(({ loss: losses }, i) => task.observe?.(made[i].draw, losses))
+      this.#stepper.update(made, lr)
+      task.updated?.(made.map(({ seen }, i) => ({ draw: draws[i], ...(seen && { seen }) })))
+      values.forEach(({ loss: losses }, i) => task.observe?.(draws[i], losses))
       this.#log.add(
         values.map(({ loss: losses, terms }, i) => ({
           values: { loss: losses, ...terms },
-          groups: made[i].draw.groups,
+          groups: draws[i].groups,
         })),
         { gradientNorm, lr },
       )
@@ -300,10 +285,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
       )
       return { step: this.step, loss, terms, gradientNorm, lr, ...(row ? { row } : {}) }
     } finally {
-      squared.dispose()
-      for (const tensor of gradients) tensor.dispose()
-      for (const { loss, terms, seen } of made)
-        for (const tensor of [loss, ...Object.values(terms), ...(seen ? [seen] : [])]) tensor.dispose()
+      this.#stepper.end()
     }
   }
 
@@ -329,53 +311,7 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     return Promise.all(parts)
   }
 
-  /** Losses of one micro-batch, and the gradients of their weighted mean times `share`. The caller owns all of them. */
-  #differentiate(
-    draw: D,
-    share: number,
-  ): { loss: Tensor; terms: Record<string, Tensor>; seen?: Tensor; gradients: Tensor[] } {
-    const device = this.#device
-    const n = draw.weights.length
-    const terms: Record<string, Tensor> = {}
-    let seen: Tensor | undefined
-    const result = device.scope(() => {
-      const cotangent = device.tensor(
-        draw.weights.map((weight) => (weight * share) / n),
-        [n],
-      )
-      return grad(
-        () => {
-          const made = this.task.losses(draw)
-          for (const [name, term] of Object.entries(made.terms)) terms[name] = device.keep(term)
-          if (made.seen) seen = device.keep(made.seen)
-          return made.loss
-        },
-        [...this.task.parameters.values()],
-        cotangent,
-      )
-    })
-    for (const tensor of [result.value, ...result.gradients]) device.keep(tensor)
-    return { loss: result.value, terms, ...(seen && { seen }), gradients: result.gradients }
-  }
-
-  #added(totals: readonly Tensor[], gradients: readonly Tensor[]): Tensor[] {
-    return totals.map((total, i) => {
-      const both = this.#device.keep(add(total, gradients[i]))
-      total.dispose()
-      gradients[i].dispose()
-      return both
-    })
-  }
-
-  #apply(gradients: Tensor[], squared: Tensor, lr: number): void {
-    const { clip } = this.options
-    this.#device.scope(() => {
-      const factor = clip === undefined ? undefined : reshape(map(clipFactor, [squared], [clip]), [1])
-      this.optimizer.update(gradients, lr, factor)
-    })
-  }
-
-  async #nonFinite(step: number, values: readonly Values[], gradients: readonly Tensor[]): Promise<TweedieError> {
+  async #nonFinite(step: number, values: readonly Values[], { gradients }: Part): Promise<TweedieError> {
     const bad = (array: ArrayLike<number>): boolean =>
       Array.prototype.some.call(array, (value: number) => !Number.isFinite(value))
     const found = async (): Promise<string> => {
@@ -446,8 +382,17 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
     await this.#device.flush()
   }
 
+  /**
+   * Frees what a recorded step holds between steps, which is what it works with: for other large work on the device, as
+   * an evaluation. The next step is recorded anew.
+   */
+  release(): void {
+    this.#stepper.release()
+  }
+
   /** Frees optimiser state, not the parameters. */
   dispose(): void {
+    this.release()
     this.optimizer.dispose()
   }
 
@@ -464,8 +409,8 @@ interface Values {
   readonly terms: Readonly<Record<string, Float32Array>>
 }
 
-async function readAll({ loss, terms }: { loss: Tensor; terms: Readonly<Record<string, Tensor>> }): Promise<Values> {
-  const names = Object.keys(terms)
-  const [values, ...rest] = await Promise.all([loss.read(), ...names.map((name) => terms[name].read())])
-  return { loss: values, terms: Object.fromEntries(names.map((name, i) => [name, rest[i]])) }
-}
+/** Losses and terms of the `n` samples that a micro-batch reports. */
+const valuesIn = (report: Float32Array, { names }: Part, n: number): Values => ({
+  loss: report.slice(0, n),
+  terms: Object.fromEntries(names.map((name, i) => [name, report.slice((i + 1) * n, (i + 2) * n)])),
+})

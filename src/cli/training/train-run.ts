@@ -161,6 +161,7 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
   let reviewing = false
   const review = async (): Promise<void> => {
     reviewing = true
+    if (task.review) trainer.release()
     const found = await task.review?.(trainer.step)
     if (found) {
       // What could not be saved is not kept.

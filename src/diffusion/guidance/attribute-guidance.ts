@@ -1,6 +1,6 @@
 import { TweedieError } from '../../errors.ts'
 import { refuseUnknown } from '../../refuse.ts'
-import { expression, f, hostRandomBits, map, splitSeed, type Tensor } from '../../tensor/index.ts'
+import { expression, f, hostRandomBits, liveOf, map, splitSeed, type Live, type Tensor } from '../../tensor/index.ts'
 import { purposes } from '../../tensor/purposes.ts'
 import { logDensityGuidance, type Guidance } from './guidance.ts'
 import { replayable } from '../process/replayable.ts'
@@ -17,11 +17,11 @@ const logSigmoid = expression(2, 0, ([z, sign]) => {
  * log p(a_k | x) of logits [N, K] of independent binary attributes: [N, K]. `has` says, for each sample's attributes in
  * turn, whether it is the probability that the sample has it, or that it has not.
  */
-export function attributeLogProbability(logits: Tensor, has: readonly boolean[]): Tensor {
+export function attributeLogProbability(logits: Tensor, has: Live<readonly boolean[]>): Tensor {
   return map(logSigmoid, [
     logits,
     logits.device.tensor(
-      has.map((one) => (one ? 1 : -1)),
+      liveOf(has, (each) => each.map((one) => (one ? 1 : -1))),
       logits.shape,
     ),
   ])

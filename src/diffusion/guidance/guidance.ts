@@ -1,6 +1,19 @@
 import { TweedieError, unexpected } from '../../errors.ts'
 import { refuseUnknown } from '../../refuse.ts'
-import { abs, expression, f, gather, grad, logSoftmax, map, max, mul, Tensor } from '../../tensor/index.ts'
+import {
+  abs,
+  expression,
+  f,
+  gather,
+  grad,
+  liveOf,
+  logSoftmax,
+  map,
+  max,
+  mul,
+  Tensor,
+  type Live,
+} from '../../tensor/index.ts'
 import { noTensor } from '../process/denoiser.ts'
 import { replayable, type Replayable } from '../process/replayable.ts'
 import { logitsOf, type Logits, type LogitsLike } from './logits.ts'
@@ -86,8 +99,13 @@ export function classifierGuidance(classifier: LogitsLike, options: ClassifierGu
  * log p(target) of logits [N, K]: [N, 1].
  * @throws TweedieError 'option' if there is not one target for each sample, or one is not a class
  */
-export function logProbability(logits: Tensor, target: number | readonly number[]): Tensor {
+export function logProbability(logits: Tensor, target: Live<number | readonly number[]>): Tensor {
   const [n, classes] = logits.shape
+  const targets = liveOf(target, (given) => targetsOf(given, n, classes))
+  return gather(logSoftmax(logits), 1, logits.device.tensor(targets, [n, 1], 'i32'))
+}
+
+function targetsOf(target: number | readonly number[], n: number, classes: number): readonly number[] {
   const targets = typeof target === 'number' ? new Array<number>(n).fill(target) : target
   if (targets.length !== n)
     throw new TweedieError('option', `Expected one target class for each of the ${n} samples, found ${targets.length}.`)
@@ -97,7 +115,7 @@ export function logProbability(logits: Tensor, target: number | readonly number[
       'option',
       `Target class ${wrong} is not one of the classifier's classes 0 to ${classes - 1}.`,
     )
-  return gather(logSoftmax(logits), 1, logits.device.tensor(targets, [n, 1], 'i32'))
+  return targets
 }
 
 // g / max|g|, and 0 where the whole gradient is 0 (sg-minority divides 0 by 0 there).

@@ -3,7 +3,7 @@ import { TweedieError } from '../../errors.ts'
 import { levelChannels } from '../../nn/config.ts'
 import type { Classifier } from '../../nn/index.ts'
 import { refuseUnknown } from '../../refuse.ts'
-import { Tensor } from '../../tensor/index.ts'
+import { Tensor, type Live } from '../../tensor/index.ts'
 import { checkNetwork, noTensor } from '../process/denoiser.ts'
 import { replayable, type Replayable } from '../process/replayable.ts'
 
@@ -39,7 +39,7 @@ export interface ClassifierLogitsOptions {
   /** The frozen ADM classifier whose middle-block output this one reads. Default none: it reads pixels. */
   readonly extractor?: Classifier
   /** Class of each sample, for whichever of the two networks is class-conditional. */
-  readonly y?: ArrayLike<number>
+  readonly y?: Live<ArrayLike<number>>
 }
 
 /**

@@ -6,9 +6,22 @@
 import { TweedieError } from '../../errors.ts'
 import type { DiffusionSettings } from '../../nn/config.ts'
 import { refuseUnknown } from '../../refuse.ts'
-import { expression, f, map, mul, slice, stopGradient, sum, type Tensor } from '../../tensor/index.ts'
+import {
+  expression,
+  f,
+  liveOf,
+  map,
+  mul,
+  now,
+  slice,
+  stopGradient,
+  sum,
+  type Live,
+  type Tensor,
+} from '../../tensor/index.ts'
 import { denoiserOf, type DenoiserLike } from './denoiser.ts'
 import { combine, type GaussianDiffusion } from './gaussian-diffusion.ts'
+import { handedOn } from './replayable.ts'
 import { checkSteps, coefficients, combineEach, qSampleEach } from './per-sample.ts'
 import { bitsPerNat, boundTerm } from './variational-bound.ts'
 
@@ -59,7 +72,8 @@ const sumOfPixels = (x: Tensor): Tensor => sum(x, { axes: [1, 2, 3] })
  * sample): the squared error of the model's prediction, with a term of the variational bound for the variance head, or
  * the bound itself (DDPM Eq. 14, Improved DDPM Eq. 16; guided-diffusion `training_losses`). Differentiable by whatever
  * `model` reads; `y`: its class labels. With `mse` and `rescaledMse` the variance head's term sees the mean head as a
- * constant: its gradient there is exactly zero. Estimates are never clipped.
+ * constant: its gradient there is exactly zero. Estimates are never clipped. In a recorded step `t` may be a function
+ * that gives the steps, which a `model` that is replayable is handed on.
  *
  * ```ts
  * const losses = () => mean(trainingLosses(diffusion, model, images, t, noise).loss)
@@ -72,7 +86,7 @@ export function trainingLosses(
   diffusion: GaussianDiffusion,
   model: DenoiserLike,
   xStart: Tensor,
-  t: readonly number[],
+  t: Live<readonly number[]>,
   noise: Tensor,
   options: TrainingLossOptions = {},
 ): TrainingLosses {
@@ -82,7 +96,7 @@ export function trainingLosses(
     throw new TweedieError('option', `A loss type is one of ${lossTypes.join(', ')}, found ${String(lossType)}.`)
   const { device, shape } = xStart
   const pixels = shape[1] * shape[2] * shape[3]
-  checkSteps(diffusion, t, shape[0])
+  checkSteps(diffusion, now(t), shape[0])
   if (noise.shape.join() !== shape.join())
     throw new TweedieError(
       'shape',
@@ -91,7 +105,7 @@ export function trainingLosses(
   const denoiser = denoiserOf(model, y)
   return device.scope((): TrainingLosses => {
     const x = qSampleEach(diffusion, xStart, t, noise)
-    const timesteps = t.map((k) => diffusion.process.modelTimestep(k))
+    const timesteps = handedOn(liveOf(t, (steps) => steps.map((k) => diffusion.process.modelTimestep(k))))
     const out = diffusion.run((xt) => denoiser(xt, timesteps), x, 0)
     const prediction = diffusion.varianceType.startsWith('learned') ? slice(out, 1, 0, shape[1]) : out
     const target = targetOf(diffusion, xStart, x, t, noise)
@@ -129,7 +143,7 @@ function targetOf(
   diffusion: GaussianDiffusion,
   xStart: Tensor,
   x: Tensor,
-  t: readonly number[],
+  t: Live<readonly number[]>,
   noise: Tensor,
 ): Tensor {
   const { posteriorMeanCoef1, posteriorMeanCoef2, sqrtAlphaBar, sqrtOneMinusAlphaBar } = diffusion.process.tables
@@ -164,7 +178,7 @@ function differenceScale({ meanType, process: { tables } }: GaussianDiffusion): 
 function logVarianceOf(
   { varianceType, process: { tables } }: GaussianDiffusion,
   out: Tensor,
-  t: readonly number[],
+  t: Live<readonly number[]>,
 ): Tensor {
   const { posteriorLogVarianceClipped: low, logBetas: high } = tables
   const each = (of: (t: number) => number): Tensor => coefficients(out.device, t, of)

@@ -3,12 +3,15 @@
  * float64, and reach a formula as [N, 1, 1, 1] tensors that broadcast over the images: still one kernel a formula.
  */
 import { TweedieError } from '../../errors.ts'
-import { expression, f, map, type Device, type Tensor } from '../../tensor/index.ts'
+import { expression, f, liveOf, map, now, type Device, type Live, type Tensor } from '../../tensor/index.ts'
 import type { GaussianDiffusion } from './gaussian-diffusion.ts'
 
 /** `of(t[n])` for every sample: [N, 1, 1, 1]. */
-export const coefficients = (device: Device, t: readonly number[], of: (t: number) => number): Tensor =>
-  device.tensor(t.map(of), [t.length, 1, 1, 1])
+export const coefficients = (device: Device, t: Live<readonly number[]>, of: (t: number) => number): Tensor =>
+  device.tensor(
+    liveOf(t, (steps) => steps.map(of)),
+    [now(t).length, 1, 1, 1],
+  )
 
 /** a x + b y with coefficients of every sample's own. */
 export const combineEach = expression(4, 0, ([x, y, a, b]) => f.add(f.mul(a, x), f.mul(b, y)))
@@ -23,11 +26,17 @@ export function checkSteps(diffusion: GaussianDiffusion, t: readonly number[], n
 }
 
 /**
- * q(x_t | x_0) at sample n's own step t[n]: sqrt(abar_t) xStart + sqrt(1 - abar_t) noise. [N, C, H, W].
+ * q(x_t | x_0) at sample n's own step t[n]: sqrt(abar_t) xStart + sqrt(1 - abar_t) noise. [N, C, H, W]. In a recorded
+ * step `t` may be a function that gives the steps.
  * @throws TweedieError 'option' for a step outside the process, or not one for each sample
  */
-export function qSampleEach(diffusion: GaussianDiffusion, xStart: Tensor, t: readonly number[], noise: Tensor): Tensor {
-  checkSteps(diffusion, t, xStart.shape[0])
+export function qSampleEach(
+  diffusion: GaussianDiffusion,
+  xStart: Tensor,
+  t: Live<readonly number[]>,
+  noise: Tensor,
+): Tensor {
+  checkSteps(diffusion, now(t), xStart.shape[0])
   const { device } = xStart
   const { sqrtAlphaBar, sqrtOneMinusAlphaBar } = diffusion.process.tables
   return device.scope(() =>

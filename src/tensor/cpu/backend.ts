@@ -1,5 +1,5 @@
 import { TweedieError } from '../../errors.ts'
-import type { Backend, BackendStats, Storage, View } from '../backend.ts'
+import { partOf, type Backend, type BackendStats, type Storage, type View } from '../backend.ts'
 import { now, type Live } from '../live.ts'
 import { mebibytes, memoryAdvice } from '../need.ts'
 import type { OpName } from '../ops/index.ts'
@@ -203,7 +203,7 @@ export class CPUBackend implements Backend {
 
   part(storage: Storage, offset: number, bytes: number): CPUStorage {
     const address = (storage as CPUStorage).address + offset
-    return { bytes, version: 0, address, freed: false, isPart: true, written: false, packed: null }
+    return partOf(storage, { bytes, version: 0, address, freed: false, isPart: true, written: false, packed: null })
   }
 
   /** Frees what there is of `source` in kernels' own orders, but for what the op at hand reads. */

@@ -9,18 +9,19 @@
  * `train/adamw.ts` says what the numbers are, and lays the tensors of a network one after another, so that there is one
  * update for all of them.
  */
+import type { Live } from '../live.ts'
 import { applyOp, defineOp, noGradient } from '../op.ts'
 import { formatShape, sameShape, shapeError } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 
-/** The numbers of one update. */
+/** The numbers of one update, of which three depend on its count k. */
 export interface AdamWParams {
   /** What is left of a weight: 1 - lr * weightDecay. */
-  readonly decay: number
+  readonly decay: Live<number>
   /** The learning rate, corrected for the first moment's beginning at 0: lr / (1 - beta1^k). */
-  readonly rate: number
+  readonly rate: Live<number>
   /** (1 - beta2^k)^-0.5 */
-  readonly correction: number
+  readonly correction: Live<number>
   readonly eps: number
   readonly betas: readonly [number, number]
   /** Of each average: how much of it is kept. */

@@ -29,6 +29,9 @@ import { CommandQueue } from './queue.ts'
 import { Arena, Recorder, viewOf } from './record.ts'
 import { hashText, type Winner, type Winners } from '../remembered.ts'
 
+/** Bytes of a buffer for reading that is worth keeping. */
+const maxStaged = 2 ** 16
+
 /**
  * The WebGPU backend: memory, and ops turned into commands. How commands travel is in `queue.ts`, how the device's late
  * objections come back in `failures.ts`. Bind groups depend only on buffers and are found in a cache from the second
@@ -70,6 +73,8 @@ export class WebGPUBackend implements Backend, GPUSharing {
   readonly #pool: BufferPool
   readonly #pipelines: Pipelines
   readonly #bindGroups: BindGroups
+  /** Small buffers for reading that wait for the next read of their size, as a training step's losses are. */
+  readonly #staged: GPUBuffer[] = []
   readonly #arena = new Arena()
   readonly #programs = new Set<Program>()
   /** What notes, while a program is recorded. */
@@ -221,17 +226,9 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#refuseInRecord('read')
     const since = this.#failures.count
     this.stats.reads++
-    this.stats.objectsCreated++
     const size = Math.ceil(bytes / 4) * 4
-    const staging = this.#failures.guard(
-      () => this.gpuDevice.createBuffer({ size, usage: bufferUsage.mapRead | bufferUsage.copyTarget }),
-      (error) =>
-        new TweedieError(
-          'out-of-memory',
-          `read: the device could not allocate ${mebibytes(size)} more. ` +
-            `${memoryAdvice(this.stats)}. (${error.message})`,
-        ),
-    )
+    const staging = this.#stage(size)
+    let whole = false
     // The copy has its place among the commands: the tensor may be overwritten or freed as soon as this call returns.
     this.#queue.enqueue({
       kind: 'copy',
@@ -254,10 +251,33 @@ export class WebGPUBackend implements Backend, GPUSharing {
         )
         this.#failures.check()
       }
-      return staging.getMappedRange().slice(0, bytes)
+      const found = staging.getMappedRange().slice(0, bytes)
+      whole = true
+      return found
     } finally {
-      staging.destroy()
+      if (whole && size <= maxStaged && this.#staged.length < 4 && !this.#disposed) {
+        staging.unmap()
+        this.#staged.push(staging)
+      } else staging.destroy()
     }
+  }
+
+  /** A buffer that the host can read, of that size. */
+  #stage(size: number): GPUBuffer {
+    const kept = this.#staged.findIndex((staging) => staging.size === size)
+    if (kept >= 0) return this.#staged.splice(kept, 1)[0]
+    // What nobody asked for makes room for what was.
+    if (this.#staged.length === 4) this.#staged.shift()?.destroy()
+    this.stats.objectsCreated++
+    return this.#failures.guard(
+      () => this.gpuDevice.createBuffer({ size, usage: bufferUsage.mapRead | bufferUsage.copyTarget }),
+      (error) =>
+        new TweedieError(
+          'out-of-memory',
+          `read: the device could not allocate ${mebibytes(size)} more. ` +
+            `${memoryAdvice(this.stats)}. (${error.message})`,
+        ),
+    )
   }
 
   run(op: string, params: unknown, inputs: readonly View[], outputs: readonly View[], user: string = op): void {
@@ -460,6 +480,7 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#queue.dispose()
     this.#pool.dispose()
     this.#bindGroups.clear()
+    for (const staging of this.#staged.splice(0)) staging.destroy()
     this.stats.liveBuffers = 0
     this.stats.liveBytes = 0
     if (this.#owned) this.gpuDevice.destroy()

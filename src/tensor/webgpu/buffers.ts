@@ -1,4 +1,4 @@
-import type { BackendStats, Storage } from '../backend.ts'
+import { partOf, type BackendStats, type Storage } from '../backend.ts'
 
 export interface GPUStorage extends Storage {
   readonly id: number
@@ -82,7 +82,7 @@ export class BufferPool {
   part(whole: GPUStorage, offset: number, bytes: number): GPUStorage {
     const size = BufferPool.roundUp(bytes)
     const own = { id: ++this.#lastId, bytes: size, version: 0, pins: 0, released: false }
-    return { ...whole, ...own, offset: whole.offset + offset, whole }
+    return partOf(whole, { ...whole, ...own, offset: whole.offset + offset, whole })
   }
 
   /** A buffer of the caller's, which is not in the pool's books but has an id of its own. */
@@ -104,6 +104,7 @@ export class BufferPool {
     this.#stats.liveBytes -= storage.bytes
     // Whoever noted the version of the old contents must not take the next owner's for them.
     storage.version++
+    storage.moved = false
     if (storage.broken) return
     storage.freed = ++this.#gives
     this.#freeBytes += storage.bytes

@@ -120,6 +120,13 @@ export class Program implements Recording {
     const { queue, stats, failures } = this.#host
     if (this.#disposed) throw new TweedieError('disposed', 'replay: the program was disposed.')
     failures.check()
+    for (const storage of this.#pinned)
+      if (storage.moved)
+        throw new TweedieError(
+          'unsupported',
+          'replay: values that the program reads were moved since it was recorded, as an AdamW moves the parameters it ' +
+            'is made for: record it again.',
+        )
     if (this.#live.byteLength > 0) {
       this.#update()
       queue.write({ buffer: this.#data, offset: 0 }, this.#live)

@@ -1,3 +1,4 @@
+import { now } from '../../live.ts'
 import type { AdamWParams } from '../../ops/adamw.ts'
 import { sizeOf } from '../../shape.ts'
 import { cut, type Launch } from '../launch.ts'
@@ -6,7 +7,7 @@ import { cut, type Launch } from '../launch.ts'
 const least = 2 ** 13
 
 export const adamW: Launch<AdamWParams> = (encoder, params, [g, w, m, v, ...others]) => {
-  const { betas, keep, ...numbers } = params
+  const { betas, keep, eps, decay, rate, correction } = params
   const [beta1, beta2] = betas
   const count = sizeOf(w.shape)
   const { chunks, each: fours } = cut(Math.ceil(count / 4), least)
@@ -27,7 +28,10 @@ export const adamW: Launch<AdamWParams> = (encoder, params, [g, w, m, v, ...othe
       rest1: 1 - beta1,
       beta2,
       rest2: 1 - beta2,
-      ...numbers,
+      decay: now(decay),
+      rate: now(rate),
+      correction: now(correction),
+      eps,
     },
   })
   keep.forEach((rate, k) => {

@@ -10,7 +10,8 @@ const alone = 7
 
 /** One kernel; one more for every seven averages that find no room in it. */
 export const adamW: Launch<AdamWParams> = (encoder, params, [g, w, m, v, ...others]) => {
-  const { betas, keep, ...numbers } = params
+  const { betas, keep, eps } = params
+  const [decay, rate, correction] = [params.decay, params.rate, params.correction].map(encoder.now<number>)
   const [beta1, beta2] = betas
   const averages = others.slice(0, keep.length)
   const factor = others.slice(keep.length)
@@ -31,7 +32,10 @@ export const adamW: Launch<AdamWParams> = (encoder, params, [g, w, m, v, ...othe
       // 1 - beta on the host: of 0.9999 in float32 it would be off by 1e-4 of itself.
       uniforms: adamWUniform.words({
         lanes,
-        ...numbers,
+        decay,
+        rate,
+        correction,
+        eps,
         beta1,
         rest1: 1 - beta1,
         beta2,
