@@ -160,7 +160,8 @@ export interface Backend {
   free(storage: Storage): void
   /**
    * A piece of a storage, from byte `offset` on, a multiple of 256: what is written to either shows
-   * in both, and a write to the whole in the versions of its pieces. Its `free` frees no memory; the whole must outlive it.
+   * in both, and a write to the whole in the versions of its pieces. Its `free` frees no memory; the whole must outlive
+   * it.
    */
   part(storage: Storage, offset: number, bytes: number): Storage
   /** Enqueued like an op: what ran before sees the old bytes, what runs after sees the new ones. */

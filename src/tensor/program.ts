@@ -23,8 +23,8 @@ export class Program<T> {
    * replay until the next.
    *
    * @throws TweedieError 'disposed' after {@link Program.dispose}; 'unsupported' if an op of the program would take
-   *   another kernel for what a live function gave, or if parameters that it reads were moved since, as an `AdamW` moves
-   *   those it is made for
+   *   another kernel for what a live function gave, or if parameters that it reads were moved since, as an `AdamW`
+   *   moves those it is made for
    */
   replay(step: number): T {
     if (this.#disposed) throw new TweedieError('disposed', 'replay: the program was disposed.')

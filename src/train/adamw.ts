@@ -111,8 +111,8 @@ export class AdamW {
   }
 
   /**
-   * `gradients`, in the order of the parameters, as {@link update} takes them: one tensor for each piece. They are freed
-   * on the way, so that there are never two sets of them.
+   * `gradients`, in the order of the parameters, as {@link update} takes them: one tensor for each piece. They are
+   * freed on the way, so that there are never two sets of them.
    * @internal
    */
   take(gradients: readonly Tensor[]): Tensor[] {

@@ -65,8 +65,8 @@ export class Stepper<B, D extends Draw> {
   }
 
   /**
-   * Enqueues the losses of all micro-batches, whose gradients add up to that of the mean loss of `batch` samples. `told`
-   * is called after each, before what it reports may be overwritten.
+   * Enqueues the losses of all micro-batches, whose gradients add up to that of the mean loss of `batch` samples.
+   * `told` is called after each, before what it reports may be overwritten.
    */
   enqueue(draws: readonly D[], batch: number, told: (part: Part) => void): Part[] {
     const sizes = draws.map(({ weights }) => weights.length)

@@ -29,8 +29,9 @@ export interface Task<B = unknown, D extends Draw = Draw> {
   /** What is drawn for them; it may depend on what {@link observe} was told of the steps before. */
   draw(images: B, first: number): D
   /**
-   * What each sample loses, [N], differentiable by the parameters, and whatever else is to be logged, each [N]; `seen`
-   * is for {@link updated}. Enqueues only. Where the task is {@link replayable}, `draw` may be a function that gives it.
+   * What each sample loses, [N], differentiable by the parameters, and whatever else is to be logged, each [N];
+   * `seen` is for {@link updated}. Enqueues only. Where the task is {@link replayable}, `draw` may be a function that
+   * gives it.
    */
   losses(draw: D): {
     readonly loss: Tensor
@@ -38,9 +39,9 @@ export interface Task<B = unknown, D extends Draw = Draw> {
     readonly seen?: Tensor
   }
   /**
-   * {@link losses} runs the same ops for every batch of one size, and takes what a draw holds by `Live` functions alone:
-   * it is recorded once and replayed (`Device.record`). A task with {@link updated} is called all the same. Default
-   * false.
+   * {@link losses} runs the same ops for every batch of one size, and takes what a draw holds by `Live` functions
+   * alone: it is recorded once and replayed (`Device.record`). A task with {@link updated} is called all the same.
+   * Default false.
    */
   readonly replayable?: boolean
   /** Tensors that no gradient trains but that a run goes on with, such as a teacher's. */

@@ -124,8 +124,8 @@ export class Program implements Recording {
       if (storage.moved)
         throw new TweedieError(
           'unsupported',
-          'replay: values that the program reads were moved since it was recorded, as an AdamW moves the parameters it ' +
-            'is made for: record it again.',
+          'replay: values that the program reads were moved since it was recorded, as an AdamW moves the parameters ' +
+            'it is made for: record it again.',
         )
     if (this.#live.byteLength > 0) {
       this.#update()
