@@ -7,7 +7,7 @@ import { conv2dDataGradient, conv2dDataGradientGrid } from '../src/shaders/conv2
 import { conv2dHalo, conv2dHaloGrid, type Conv2dHaloKeys } from '../src/shaders/conv2d-halo.ts'
 import { conv2dRegister, conv2dRegisterGrid } from '../src/shaders/conv2d-register.ts'
 import { convWords, dataGradientShape, fold, type ConvShape } from '../src/shaders/conv2d-shape.ts'
-import { conv2dSumSplits, conv2dSumSplitsGrid, conv2dSumSplitsUniform } from '../src/shaders/conv2d-sum-splits.ts'
+import { sumSplitsShader, sumSplitsGrid, sumSplitsUniform } from '../src/shaders/sum-splits.ts'
 import { conv2dTile, conv2dTileGrid } from '../src/shaders/conv2d-tile.ts'
 import {
   conv2dWeightGradient,
@@ -206,9 +206,9 @@ function checks(s: ConvShape, x: Float32Array, w: Float32Array, want: Exact) {
     const partial = await run(code, kernelWords, inputs, grid, splits * count)
     const again = await run(code, kernelWords, inputs, grid, splits * count)
     expect(again, 'the same bits twice').toEqual(partial)
-    const words = conv2dSumSplitsUniform.words({ count, splits, area: s.ho * s.wo, channels: s.cout })
+    const words = sumSplitsUniform.words({ count, splits, area: s.ho * s.wo, channels: s.cout })
     const added = { bias, residual }
-    await check(added, conv2dSumSplits(added), conv2dSumSplitsGrid(count), [partial], words)
+    await check(added, sumSplitsShader(added), sumSplitsGrid(count), [partial], words)
   }
   return { check, checkSplit }
 }
@@ -341,10 +341,10 @@ describe.each(shapes)('x [$n,$cin,$h,$w] → $cout, kernel $kh x $kw, stride $st
           splits * w.length,
         )
         const got = await run(
-          conv2dSumSplits({ bias: false, residual: false }),
-          conv2dSumSplitsUniform.words({ count: w.length, splits, area: w.length, channels: 1 }),
+          sumSplitsShader({ bias: false, residual: false }),
+          sumSplitsUniform.words({ count: w.length, splits, area: w.length, channels: 1 }),
           [partial],
-          conv2dSumSplitsGrid(w.length),
+          sumSplitsGrid(w.length),
           w.length,
         )
         expect(error(got, dw), `side ${side}, ${splits} splits`).toBeLessThan(1e-6)

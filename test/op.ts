@@ -8,6 +8,7 @@
  */
 import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
 import { kernelsModule } from '../src/tensor/cpu/module.ts'
+import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
 import {
   Device,
   grad,
@@ -72,6 +73,35 @@ export function testDevice(backend: BackendName = backends[0]): Promise<Device> 
   const device = devices.get(backend) ?? requestDevice(backend)
   devices.set(backend, device)
   return device
+}
+
+/**
+ * Calls `f` with the first candidate of every choice between kernels forced by its name, with the second, and so on
+ * until no choice has so many; where there are fewer, the last is. `forced` gives what was chosen meanwhile, and from
+ * what. On the CPU backend, which has no choices, `f` is called once.
+ */
+export async function eachKernel(
+  device: Device,
+  f: (forced: ReadonlyMap<string, string>) => Promise<void>,
+): Promise<void> {
+  if (device.backend.kind === 'cpu') return f(new Map())
+  const backend = device.backend as WebGPUBackend
+  let most = 1
+  try {
+    for (let k = 0; k < most; k++) {
+      const forced = new Map<string, string>()
+      backend.onChoice = ({ key, candidates }) => {
+        const name = candidates[Math.min(k, candidates.length - 1)]
+        most = Math.max(most, candidates.length)
+        backend.choices.set(key, name)
+        forced.set(key, name)
+      }
+      await f(forced)
+    }
+  } finally {
+    backend.onChoice = null
+    backend.choices.clear()
+  }
 }
 
 export interface DeviceTestOptions {
@@ -144,6 +174,8 @@ export interface OpCheck {
   readonly reference: (...inputs: Host[]) => Host
   /** Default every backend. */
   readonly on?: readonly BackendName[]
+  /** Also by every kernel among which an op chooses: see {@link eachKernel}. Default false: by the usual ones. */
+  readonly everyKernel?: boolean
   /** Largest error of a value, relative to the largest value. Default 2e-6: a few roundings of f32. */
   readonly tolerance?: number
   /** The same for gradients. Default 1e-4; two backends may differ by a tenth of it. */
@@ -227,11 +259,8 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
   const expected = reference(arrays)
   const cotangent = numbers(expected.data.length, 77)
 
-  /** The values and the gradients on one backend. */
-  const compute = async (
-    backend: BackendName,
-  ): Promise<{ values: ArrayLike<number>; gradients: ArrayLike<number>[] }> => {
-    const device = await testDevice(backend)
+  /** The values and the gradients on one device. */
+  const compute = async (device: Device): Promise<{ values: ArrayLike<number>; gradients: ArrayLike<number>[] }> => {
     const before = device.stats.liveBuffers
     const tensors = inputs.map(({ data, shape, dtype }) => device.tensor(data, shape, dtype) as AnyTensor as Tensor)
     const y = device.scope(() => forward(tensors))
@@ -253,19 +282,27 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
       }
     }
     for (const tensor of tensors) tensor.dispose()
-    expect(device.stats.liveBuffers, `${name}: buffers alive afterwards on ${backend}`).toBe(before)
+    expect(device.stats.liveBuffers, `${name}: buffers alive afterwards`).toBe(before)
     return { values, gradients }
   }
 
   const on = check.on ?? backends
-  const found = new Map<BackendName, Awaited<ReturnType<typeof compute>>>()
-  for (const backend of on) found.set(backend, await compute(backend))
+  const found = new Map<string, Awaited<ReturnType<typeof compute>>>()
+  for (const backend of on) {
+    const device = await testDevice(backend)
+    if (!check.everyKernel) found.set(backend, await compute(device))
+    else
+      await eachKernel(device, async (forced) => {
+        const result = await compute(device)
+        found.set([backend, ...forced.values()].join(', '), result)
+      })
+  }
 
   const tolerance = (check.tolerance ?? 2e-6) * (midGraph ? 3 : 1)
   for (const [backend, { values }] of found) expectClose(values, expected.data, tolerance, `${name} [${backend}]`)
 
   const gradientTolerance = check.gradientTolerance ?? 1e-4
-  const one = found.get(on[0]) as Awaited<ReturnType<typeof compute>>
+  const [[first, one]] = found
   for (const [k, i] of differentiate.entries()) {
     const { length } = arrays[i]
     const probes = Math.min(check.probes ?? 20, length)
@@ -295,8 +332,8 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
       )
       // Differences are taken for a few elements, and are no better than that; two backends differ by rounding,
       // anywhere.
-      if (backend !== on[0])
-        expectClose(gradients[k], one.gradients[k], gradientTolerance / 10, `${what}, against ${on[0]}`)
+      if (backend !== first)
+        expectClose(gradients[k], one.gradients[k], gradientTolerance / 10, `${what}, against ${first}`)
     }
   }
 }

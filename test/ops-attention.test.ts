@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import * as t from '../src/tensor/index.ts'
 import { attention, type AttentionOptions } from '../src/tensor/ops/attention.ts'
-import { checkOp, deviceTest, expectClose, host, numbers, type Host } from './op.ts'
+import { asHardware, checkOp, deviceTest, expectClose, host, numbers, type Host, type OpCheck } from './op.ts'
 
 /** Row of channel c of part 0 (q), 1 (k) or 2 (v) of a head. */
 const rowOf = ({ heads, newOrder }: AttentionOptions, channels: number, part: number, h: number, c: number): number => {
@@ -59,7 +59,7 @@ const check = (
   options: AttentionOptions,
   qk = 1,
   v = 1,
-  rest: { probes?: number; midGraph?: boolean; differentiate?: number[] } = {},
+  rest: Partial<OpCheck> = {},
 ): Promise<void> =>
   checkOp(`attention [${shape}]`, {
     inputs: [{ shape, values: values(shape, options, qk, v) }],
@@ -77,18 +77,15 @@ describe('attention against float64', () => {
       [[2, 48, 5], 2],
       [[1, 24, 1], 1],
       [[2, 96, 16], 4],
-      [[1, 3 * 20, 17], 1],
-      [[1, 3 * 64, 65], 2],
-      [[2, 3 * 32, 64], 1],
-      [[1, 3 * 64, 68], 1],
+      [[1, 3 * 27, 17], 1],
+      [[2, 3 * 32, 68], 1],
     ] as const) {
       test(`[${shape}], ${heads} heads, ${newOrder ? 'new' : 'legacy'} order`, () => check(shape, { heads, newOrder }))
     }
   }
-  // Less than a lane's channels; 13 sums a lane; two chunks of channels, the second not full; two full ones.
+  // Less than a lane's channels; two chunks of channels, the second not full; two full ones.
   for (const [width, tokens] of [
     [1, 40],
-    [100, 36],
     [136, 39],
     [256, 36],
   ]) {
@@ -112,12 +109,20 @@ describe('attention against float64', () => {
 })
 
 describe('attention at the sizes of the models', () => {
-  test('ADM-64 at 32x32, one head of 64: [1, 192, 1024]', () =>
-    check([1, 192, 1024], { heads: 1, newOrder: true }, 2, 1, { differentiate: [] }))
-  test('4096 tokens', () =>
-    check([1, 24, 4096], { heads: 1, newOrder: false }, 2, 1, { differentiate: [], midGraph: false }))
+  test('1024 tokens: [1, 24, 1024]', () =>
+    check([1, 24, 1024], { heads: 1, newOrder: true }, 2, 1, { differentiate: [], midGraph: false }))
   test('gradients over many tiles: [1, 24, 300]', () =>
     check([1, 24, 300], { heads: 1, newOrder: false }, 2, 1, { probes: 6 }))
+
+  // As a GPU gets it: 5 tiles of keys in 1, 2 and 3 parts, the last not full.
+  test.skipIf(asHardware.length === 0)('in every cut: [1, 24, 150]', () =>
+    check([1, 24, 150], { heads: 1, newOrder: false }, 2, 1, {
+      on: asHardware,
+      everyKernel: true,
+      probes: 6,
+      midGraph: false,
+    }),
+  )
 
   // From guided-diffusion itself.
   for (const [newOrder, sums, first] of [

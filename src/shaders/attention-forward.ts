@@ -17,8 +17,9 @@ import { noMore, wgsl } from './template.ts'
  * scaled down. The maximum is shared by the 8 lanes of a query at every tile, the sum only at the end. guided-diffusion
  * multiplies q and k by d^(-1/4) each; the product is multiplied by d^(-1/2) here, which differs by rounding alone.
  *
- * Bindings: 0 the uniform, 1 qkv [N, 3C, T], 2 out [N, C, T], 3 the logarithm of the sum of exponentials of the scores
- * [N, heads, T], from which the backward pass recomputes the probabilities.
+ * Bindings: 0 the uniform, 1 qkv [N, 3C, T], 2 out [splits, N, C, T], 3 the logarithm of the sum of exponentials of the
+ * scores [splits, N, heads, T], from which the backward pass recomputes the probabilities. Of splits each is normalised
+ * as if its keys were all there are.
  */
 export function attentionForward({ vector, rows, ...rest }: AttentionKeys): string {
   noMore(rest)
@@ -34,7 +35,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
   ${attentionMain(rows)}
   var top = vec4<f32>(lowest);
   var total = vec4<f32>();
-  for (var other = 0u; other < p.tokens; other += 32u) {
+  for (var other = begin; other < end; other += 32u) {
     ${scores('s', 'qkv', 'q', 'qkv', 'k')}
     ${each(4, (j) => `s${j} = select(vec4<f32>(lowest), s${j} * p.scale, other + 4u * group + ${j}u < p.tokens);`)}
     peaks[lane] = max(max(s0, s1), max(s2, s3));
@@ -57,8 +58,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
   workgroupBarrier();
   total = vec4<f32>();
   for (var l = column; l < ${attentionThreads}u; l += 8u) { total += peaks[l]; }
-  if (chunk == 0u && group == 0u) { store_logsumexp(line, own + 4u * column, top + log(total)); }
-  ${storeSums(rows, 'result', 'first', '1 / total')}
+  if (chunk == 0u && group == 0u) { store_logsumexp(part, own + 4u * column, top + log(total)); }
+  ${storeSums(rows, 'result', 'part * p.width', '1 / total')}
 }
 `
 }

@@ -26,8 +26,8 @@ export interface AttentionGradientKeys extends AttentionKeys {
  * The three are one kernel under the key `by`: own tokens are queries for q and keys for k and v. That dk and dv
  * compute the scores twice costs 8 products instead of 7, and saves half the registers.
  *
- * Bindings: 0 the uniform, 1 qkv [N, 3C, T], 2 dOut [N, C, T], 3 logsumexp, 4 delta (both [N, heads, T]), 5 dqkv, of
- * which each kernel writes its third.
+ * Bindings: 0 the uniform, 1 qkv [N, 3C, T], 2 dOut [N, C, T], 3 logsumexp, 4 delta (both [N, heads, T]), 5 dqkv
+ * [splits, N, 3C, T], of which each kernel writes its third.
  */
 export function attentionGradient({ vector, rows, by, ...rest }: AttentionGradientKeys): string {
   noMore(rest)
@@ -42,7 +42,7 @@ ${attentionHead({ vector, rows }, ['qkv', 'dOut', 'logsumexp', 'delta'], ['dqkv'
 @compute @workgroup_size(${attentionThreads})
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) grid: vec3<u32>) {
   ${attentionMain(rows)}
-  for (var other = 0u; other < p.tokens; other += 32u) {
+  for (var other = begin; other < end; other += 32u) {
     ${queries ? scores('s', 'qkv', 'q', 'qkv', 'k') : scores('s', 'qkv', 'k', 'qkv', 'q')}
     let norm = load_logsumexp(line, ${where}, true);
     ${each(4, (j) => `s${j} = select(vec4<f32>(), exp(s${j} * p.scale - ${at('norm', j)}), other + 4u * group + ${j}u < p.tokens);`)}
@@ -54,16 +54,17 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     ${each(4, (j) => `tile[8u * (4u * group + ${j}u) + column] = s${j};`)}
     ${by === 'q' ? weighted(rows, 'qkv', 'k') : by === 'k' ? weighted(rows, 'qkv', 'q') : weighted(rows, 'dOut', 'first')}
   }
-  ${storeSums(rows, 'dqkv', by, by === 'v' ? '1' : 'p.scale')}
+  ${storeSums(rows, 'dqkv', `(part - line) * 3u * p.width + ${by}`, by === 'v' ? '1' : 'p.scale')}
 }
 `
 }
 
-/** Tokens of all heads, T and d. */
-export const attentionDeltaUniform = uniform({ count: 'u32', tokens: 'u32', width: 'u32' })
+/** Tokens of all heads, T and d; lanes that share a token, a power of two up to a workgroup. */
+export const attentionDeltaUniform = uniform({ count: 'u32', tokens: 'u32', width: 'u32', lanes: 'u32' })
 
 /**
- * delta [N, heads, T]: one lane a token, which walks the channels of its head; lanes run along T.
+ * delta [N, heads, T]: some lanes a token, which take turns with the channels of its head, and whose sums are added in
+ * their order; neighbours run along T.
  * Bindings: 0 the uniform, 1 out, 2 dOut (both [N, C, T]), 3 delta.
  */
 export function attentionDelta(): string {
@@ -73,16 +74,21 @@ ${attentionDeltaUniform.wgsl()}
 @group(0) @binding(2) var<storage, read> dOut: array<f32>;
 @group(0) @binding(3) var<storage, read_write> delta: array<f32>;
 
+var<workgroup> sums: array<f32, ${attentionThreads}>;
+
 @compute @workgroup_size(${attentionThreads})
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
-  let i = id.x + id.y * grid.x * ${attentionThreads}u;
-  if (i >= p.count) { return; }
-  var at = i / p.tokens * p.width * p.tokens + i % p.tokens;
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) grid: vec3<u32>) {
+  let side = ${attentionThreads}u / p.lanes;
+  let i = (wg.x + wg.y * grid.x) * side + lane % side;
   var sum = 0f;
-  for (var c = 0u; c < p.width; c++) {
-    sum += result[at] * dOut[at];
-    at += p.tokens;
+  if (i < p.count) {
+    let at = i / p.tokens * p.width * p.tokens + i % p.tokens;
+    for (var c = lane / side; c < p.width; c += p.lanes) { sum += result[at + c * p.tokens] * dOut[at + c * p.tokens]; }
   }
+  sums[lane] = sum;
+  workgroupBarrier();
+  if (lane >= side || i >= p.count) { return; }
+  for (var l = lane + side; l < ${attentionThreads}u; l += side) { sum += sums[l]; }
   delta[i] = sum;
 }
 `

@@ -16,6 +16,9 @@
  * each vec4f load, compile for a minute. R sums are held in registers, at most 16 (64 registers): 128 channels. Wider
  * heads are cut into chunks of channels, each with a workgroup that computes the scores again. Workgroup memory is at
  * most 15 KiB, of which 4 are the tile.
+ *
+ * Where that leaves a GPU empty the other tokens are split, each range with workgroups of its own that write a result
+ * of their own, [splits, …] in all; what joins them is attention-join.ts for the outputs, sum-splits.ts for gradients.
  */
 import { uniform } from './uniform.ts'
 
@@ -44,6 +47,10 @@ export const attentionUniform = uniform({
   /** Of own tokens, and of channels. */
   tiles: 'u32',
   chunks: 'u32',
+  /** Heads of all samples. */
+  lines: 'u32',
+  /** Other tokens that one workgroup walks over, a multiple of 32; where they are fewer than T there are splits. */
+  range: 'u32',
   /** 1 / sqrt(width) */
   scale: 'f32',
 })
@@ -107,14 +114,18 @@ var<workgroup> tile: array<vec4<f32>, ${(attentionTile * attentionTile) / 4}>;
 
 /**
  * The beginning of `main`: which head, tokens and channels this workgroup has. `q`, `k`, `v` are the first rows of the
- * head in qkv, `first` its first row in the output, `line` its row in per-token results [N, heads, T].
+ * head in qkv, `first` its first row in [N, C, T], `line` its row in per-token values [N, heads, T]. `part` is the row
+ * in results of the latter kind that are split, [splits, N, heads, T]; other tokens are those from `begin` to `end`.
  */
 export const attentionMain = (rows: number): string => `
   let index = wg.x + wg.y * grid.x;
   if (index >= p.total) { return; }
   let own = index % p.tiles * ${attentionTile}u;
   let chunk = index / p.tiles % p.chunks * ${8 * rows}u;
-  let line = index / p.tiles / p.chunks;
+  let part = index / p.tiles / p.chunks;
+  let line = part % p.lines;
+  let begin = part / p.lines * p.range;
+  let end = min(p.tokens, begin + p.range);
   let n = line / p.heads;
   let h = line % p.heads;
   let q = n * 3u * p.heads * p.width + h * p.headStep;

@@ -48,7 +48,7 @@ export const conv2dHaloThreads = ({ images, tx, ty, co }: Conv2dHaloTile): numbe
  * strips of outputs side by side, for as many groups of channels as there are: few distinct words are read at a time.
  *
  * Bindings: convUniform, x [n,cin,h,w], weight [cout,cin,3,3], bias [cout] and residual [n,cout,h,w] if asked for,
- * y [n,cout,h,w], or [splits,n,cout,h,w] with `split`: conv2d-sum-splits.ts adds the splits, bias and residual. The
+ * y [n,cout,h,w], or [splits,n,cout,h,w] with `split`: sum-splits.ts adds the splits, bias and residual. The
  * grid is tiles (x, folded into z) by channel tiles (y), and splits in z.
  */
 export function conv2dHalo({ images, tx, ty, co, vector, bias, residual, split, ...rest }: Conv2dHaloKeys): string {

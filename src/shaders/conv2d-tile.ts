@@ -34,7 +34,7 @@ const step = 16
  * they turn two divisions a load into multiplications.
  *
  * Where that grid leaves a machine empty (9 workgroups for a map of 8×8 and 576 channels), `split` cuts the input
- * channels: z is the split, y is [splits,n,cout,ho,wo], and conv2d-sum-splits.ts adds the splits, bias and residual.
+ * channels: z is the split, y is [splits,n,cout,ho,wo], and sum-splits.ts adds the splits, bias and residual.
  */
 export function conv2dTile({ side, px, co, kh, kw, bias, residual, split, ...rest }: Conv2dTileKeys): string {
   noMore(rest)

@@ -25,7 +25,7 @@ const conv2dWeightGradientUniform = uniform({
  *
  * 256 threads hold a tile of 64 output channels × 64 terms, 4×4 sums a thread, and walk the pixels 16 at a time. Where
  * that makes too few workgroups, the pixels are split into `splits` equal ranges: each writes a partial gradient
- * and conv2d-sum-splits.ts adds them in order. No atomics, so the result is the same every time.
+ * and sum-splits.ts adds them in order. No atomics, so the result is the same every time.
  *
  * Bindings: 0 the uniform, x [n,cin,h,w]; dy [n,cout,ho,wo];
  * partial [splits,cout,cin,kh,kw]. Grid: tiles of terms (x), of channels (y), splits (z). 9 KiB of workgroup memory.

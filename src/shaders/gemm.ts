@@ -52,7 +52,7 @@ export const gemmUniform = uniform({
  * that edges cost the inner loop nothing. What has no vec4 or no whole steps of terms is matmul.ts's or
  * conv2d-tile.ts's.
  *
- * z is split·batches + batch: C is [splits,batches,M,N], and conv2d-sum-splits.ts adds splits if there are several. For
+ * z is split·batches + batch: C is [splits,batches,M,N], and sum-splits.ts adds splits if there are several. For
  * a convolution of 1×1, A are the weights, B is x [images,K,area], and the columns are the pixels of all images, so
  * that small maps fill the tiles together: C is [images,M,area].
  *

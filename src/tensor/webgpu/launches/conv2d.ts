@@ -17,7 +17,7 @@ import {
 } from '../../../shaders/conv2d-halo.ts'
 import { conv2dRegister, conv2dRegisterGrid, type Conv2dRegisterKeys } from '../../../shaders/conv2d-register.ts'
 import { convWords, dataGradientShape, type ConvShape } from '../../../shaders/conv2d-shape.ts'
-import type { Epilogue } from '../../../shaders/conv2d-sum-splits.ts'
+import type { Epilogue } from '../../../shaders/sum-splits.ts'
 import { conv2dTile, conv2dTileGrid, type Conv2dTileKeys } from '../../../shaders/conv2d-tile.ts'
 import {
   conv2dWeightGradient,

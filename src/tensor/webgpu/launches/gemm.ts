@@ -1,5 +1,5 @@
 /** The tiles of the GEMM kernel, for a product and for the convolution of 1×1 that is one. */
-import type { Epilogue } from '../../../shaders/conv2d-sum-splits.ts'
+import type { Epilogue } from '../../../shaders/sum-splits.ts'
 import type { ConvShape } from '../../../shaders/conv2d-shape.ts'
 import { gemm, gemmStep, gemmUniform } from '../../../shaders/gemm.ts'
 import { cut, fullGrid, fusedIn, type Variant } from './splits.ts'
@@ -37,7 +37,7 @@ export function gemmTiles(found: Map<string, () => Variant>, product: Product, e
     // A thread has 64 sums to keep it busy: half as many of them fill a GPU as of other kernels.
     const full = Math.ceil((fullGrid * 128) / ((rows * columns) / 64))
     const work = { workgroups: x * y * batches, full: Math.max(full, fullGrid), terms: k, piece: gemmStep }
-    return cut(found, `gemm ${rows}x${columns}`, work, (splits) => {
+    return cut(found, `gemm ${rows}x${columns}`, work, (splits): Variant => {
       const keys = { rows, columns, termsA, termsB, ...fusedIn(epilogue, splits) }
       return {
         key: `gemm ${JSON.stringify(keys)}`,

@@ -2,12 +2,7 @@
  * Kernels among which one is chosen, and sums that are cut: where a grid leaves a GPU empty, several workgroups make
  * the same tile, each from a part of the terms, and a second kernel adds what they wrote, in order.
  */
-import {
-  conv2dSumSplits,
-  conv2dSumSplitsGrid,
-  conv2dSumSplitsUniform,
-  type Epilogue,
-} from '../../../shaders/conv2d-sum-splits.ts'
+import { sumSplitsShader, sumSplitsGrid, sumSplitsUniform, type Epilogue } from '../../../shaders/sum-splits.ts'
 import type { Buffer, Capabilities, Dispatch, Encoder } from '../launch.ts'
 
 /** One of several kernels: a dispatch but for its buffers. */
@@ -51,11 +46,11 @@ interface Work {
  * Adds a kernel to `found`, whole and, until it has four times as many workgroups as fill a GPU, cut. Gives the
  * smallest cut that fills one, or else the last.
  */
-export function cut(
-  found: Map<string, () => Variant>,
+export function cut<T>(
+  found: Map<string, () => T>,
   name: string,
   { workgroups, full, terms, piece }: Work,
-  make: (splits: number) => Variant,
+  make: (splits: number) => T,
 ): { name: string; fills: boolean } {
   found.set(name, () => make(1))
   const pieces = Math.ceil(terms / piece)
@@ -131,17 +126,17 @@ export function runChosen(
 /** Adds `splits` parts of `count` elements, with bias and residual after them, into `out`. */
 export function sumSplits(
   encoder: Encoder,
-  words: Parameters<typeof conv2dSumSplitsUniform.words>[0],
+  words: Parameters<typeof sumSplitsUniform.words>[0],
   epilogue: Epilogue,
   read: readonly Buffer[],
   out: Buffer,
 ): void {
   encoder.dispatch({
-    key: `conv2d-sum-splits ${JSON.stringify(epilogue)}`,
-    code: () => conv2dSumSplits(epilogue),
-    uniforms: conv2dSumSplitsUniform.words(words),
+    key: `sum-splits ${JSON.stringify(epilogue)}`,
+    code: () => sumSplitsShader(epilogue),
+    uniforms: sumSplitsUniform.words(words),
     read,
     write: [out],
-    grid: conv2dSumSplitsGrid(words.count),
+    grid: sumSplitsGrid(words.count),
   })
 }

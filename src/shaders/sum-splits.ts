@@ -8,7 +8,7 @@ export interface Epilogue {
   readonly residual: boolean
 }
 
-export const conv2dSumSplitsUniform = uniform({
+export const sumSplitsUniform = uniform({
   /** Elements of the result. */
   count: 'u32',
   splits: 'u32',
@@ -24,10 +24,10 @@ export const conv2dSumSplitsUniform = uniform({
  * Bindings: 0 the uniform, partial [splits,count], bias [channels] and residual [count] if asked for, out [count]. One
  * thread an element, folded over x and z.
  */
-export function conv2dSumSplits({ bias, residual, ...rest }: Epilogue): string {
+export function sumSplitsShader({ bias, residual, ...rest }: Epilogue): string {
   noMore(rest)
   return wgsl`
-${conv2dSumSplitsUniform.wgsl()}
+${sumSplitsUniform.wgsl()}
 @group(0) @binding(1) var<storage, read> partial: array<f32>;
 #if ${bias}
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u,
 `
 }
 
-export function conv2dSumSplitsGrid(count: number): [number, number, number] {
+export function sumSplitsGrid(count: number): [number, number, number] {
   const { x, z } = fold(Math.ceil(count / 64))
   return [x, 1, z]
 }
