@@ -128,8 +128,8 @@ function chosen(
 
 /**
  * The ways to cut heads of which there are so many tiles, by name, and what does while nothing has been measured. A
- * thread has some 48 sums to keep it busy: as with the GEMM half as many threads fill a GPU as of other kernels. Partial
- * gradients of 32 tokens, 128 channels at most and fewer than twice as many workgroups are 26 MB at most.
+ * thread has some 48 sums to keep it busy: as with the GEMM half as many threads fill a GPU as of other kernels.
+ * Partial gradients of 32 tokens, 128 channels at most and fewer than twice as many workgroups are 26 MB at most.
  * Narrower chunks repeat the scores, and so are for heads of too few tokens to split, until every multiprocessor has a
  * workgroup.
  */
