@@ -168,10 +168,6 @@ describe('train features', () => {
         '--image-size: expected a whole number from 16',
       ],
       [
-        ['train', 'features', '--data', at('data'), '--images', '8', '--image-size', '32', '--out', at('x')],
-        'too small for 32 x 32',
-      ],
-      [
         ['train', 'features', '--data', at('data'), '--images', '8', '--channels', '4,x', '--out', at('x')],
         '--channels',
       ],

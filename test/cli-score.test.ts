@@ -292,9 +292,9 @@ describe('score', () => {
     mkdirSync(at('tiny'))
     picture(at('tiny/a.png'), 1, 4)
     expect(await asked('--data', at('animals'))).toEqual([true, expect.stringContaining('asked')])
-    expect(await asked('--data', at('tiny'))).toEqual([
-      false,
-      expect.stringContaining('a.png has 4 x 4 pixels: too small for 8 x 8'),
+    expect(await asked('--data', at('tiny')), 'enlarged, and said').toEqual([
+      true,
+      expect.stringContaining('1 of 1 images have a side below 8 pixels and are enlarged'),
     ])
     expect(await asked('--data', at('flat'), '--select', at('split.json'))).toEqual([
       false,
@@ -513,7 +513,7 @@ describe('label', () => {
     expect([code, err.join('\n')]).toEqual([
       1,
       expect.stringMatching(
-        /damaged: 3 images cannot be read\. Replace or remove them:\n.*1\.png: neither a PNG nor a JPEG.*\n.*3\.png: a damaged PNG.*\n.*4\.png: a damaged PNG/,
+        /damaged: 3 images cannot be read\. Replace or remove them, or leave them out with --skip-bad:\n.*1\.png: neither a PNG nor a JPEG.*\n.*3\.png: a damaged PNG.*\n.*4\.png: a damaged PNG/,
       ),
     ])
   })

@@ -207,11 +207,6 @@ describe('mistakes', () => {
     ['a folder without pictures', () => ['score', ...model, '--images', at('empty')], /holds no PNG/],
     ['no folder', () => ['score', ...model, '--images', at('nothing')], /nothing/],
     [
-      'a picture of the wrong size',
-      () => ['score', ...model, '--images', at('small')],
-      /wrong-size\.png has 16 x 16 pixels: too small for 32 x 32/,
-    ],
-    [
       'a picture that is none',
       () => ['score', ...model, '--images', at('text')],
       /not-a-picture\.png: neither a PNG nor a JPEG file/,

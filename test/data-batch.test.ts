@@ -220,23 +220,18 @@ describe('what does not fit', () => {
   })
   const options: BatchOptions = { size: 16, channels: 1, seed: 0 }
 
-  test('other sizes without a crop, and images that are too small, in the batch and before it', async () => {
+  test('other sizes without a crop, in the batch and before it; with one, smaller images are enlarged', async () => {
     const uncropped =
       'cells: image 0 has 20 x 30 pixels: expected 16 x 16, as no crop was asked for. Ask for ' +
       'a centre or a random crop.'
-    const small =
-      'cells: image 0 has 20 x 30 pixels: too small for 32 x 32. Choose a size of at most 20, or leave ' +
-      'it out or enlarge it first.'
     expect(() => checkImages(tall, options)).toThrow(uncropped)
-    expect(() => checkImages(tall, { size: 32, crop: 'random' })).toThrow(small)
-    checkImages(tall, { size: 16, crop: 'center' })
+    expect(checkImages(tall, { size: 32, crop: 'random' })).toBe(2)
+    expect(checkImages(tall, { size: 16, crop: 'center' })).toBe(0)
     await expect(trainingBatch(tall, 0, 1, options)).rejects.toThrow(
       /cells: image [01] has 20 x 30 pixels: expected 16 x 16/,
     )
-    await expect(trainingBatch(tall, 0, 1, { ...options, size: 32, crop: 'center' })).rejects.toThrow(
-      'too small for 32 x 32',
-    )
-    await expect(imageBatch(tall, [0], { size: 32, channels: 1 })).rejects.toThrow(small)
+    const large = await trainingBatch(tall, 0, 1, { ...options, size: 32, crop: 'center' })
+    expect(large.images).toEqual(new Float32Array(1024).fill(-1))
     expect((await imageBatch(tall, [0, 1], { size: 16, channels: 1 })).images.length).toBe(2 * 256)
   })
 

@@ -1,5 +1,6 @@
 /** Data sets from files: PNG, JPEG, NumPy, IDX and folders, whole, odd and damaged. */
 import { createHash } from 'node:crypto'
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -7,10 +8,11 @@ import { encode } from 'fast-png'
 import { describe, expect, test } from 'vitest'
 import { atMost } from '../src/data/at-most.ts'
 import { imageHeader } from '../src/data/decode.ts'
-import { decodeImage, lookThrough, openImages } from '../src/data/index.node.ts'
+import { centerCrop, decodeImage, lookThrough, openImages } from '../src/data/index.node.ts'
 import { openIdx } from '../src/data/idx.ts'
 import { parseNpy } from '../src/data/npy.ts'
 import { openNpz } from '../src/data/npz.ts'
+import type { TweedieError } from '../src/errors.ts'
 import { sha256, sha256OfBytes } from '../src/io/sha256.ts'
 import { temporaryFolder } from './cli.ts'
 import { cmykJpeg, idx, jpegs, npy, npz, pngChunk, pngFile } from './data-fixtures.ts'
@@ -502,7 +504,11 @@ describe('a folder', () => {
       3,
       1,
       undefined,
-      ['1 file is no PNG or JPEG and not used: d.gif.'],
+      [
+        '1 file is no PNG or JPEG and not used: d.gif.',
+        'its sub-folders are not used as classes, because 2 of 3 images lie in none: a_10.PNG, b_2.png. Move them ' +
+          'into one, or say --classes-by none.',
+      ],
     ])
     expect([set.sizeOf(0), set.sizeOf(2)]).toEqual([
       { width: 3, height: 1 },
@@ -577,6 +583,46 @@ describe('a folder', () => {
     expect(await labelsBy()).toEqual([undefined, undefined])
     await expect(labelsBy('folder')).rejects.toThrow('plain.png lies in no sub-folder')
     await expect(labelsBy('prefix')).rejects.toThrow('the name of plain.png has no "_"')
+  })
+
+  test('classes that are all numbers are sorted as numbers', async () => {
+    for (const name of ['1', '2', '10', '03']) put(`numbers/${name}/a.png`, grey(1))
+    expect((await openImages(at('numbers'))).classes).toEqual(['1', '2', '03', '10'])
+    put('numbers/x/a.png', grey(1))
+    expect((await openImages(at('numbers'))).classes).toEqual(['03', '1', '10', '2', 'x'])
+  })
+
+  test('what is no file does not close it; pictures that cannot be read are all named, or left out', async () => {
+    put('odd/a.png', grey(1))
+    put('odd/b.png', grey(2))
+    symlinkSync(at('nowhere-at-all'), at('odd/readme.txt'))
+    execFileSync('mkfifo', [at('odd/pipe')])
+    const set = await openImages(at('odd'))
+    expect([set.length, set.notes]).toEqual([2, ['2 files are no PNG or JPEG and not used: pipe, readme.txt.']])
+    symlinkSync(at('odd/loop.png'), at('odd/loop.png'))
+    execFileSync('mkfifo', [at('odd/pipe.png')])
+    put('odd/none.png', 'hello')
+    put('odd/cut.png', grey(3).subarray(0, 50))
+    writeFileSync(Buffer.concat([Buffer.from(at('odd/caf')), Buffer.from([0xe9]), Buffer.from('.png')]), grey(4))
+    const parts = [
+      /caf\ufffd\.png: its name is no UTF-8: rename it\./,
+      /cut\.png: a damaged PNG/,
+      /loop\.png: a link that leads to no file\./,
+      /none\.png: neither a PNG nor a JPEG/,
+      /pipe\.png: a pipe or device, and no file\./,
+    ]
+    const error = await openImages(at('odd'), { whole: true }).catch((cause: TweedieError) => cause)
+    expect(error).toMatchObject({ code: 'format' })
+    const [head, ...lines] = (error as TweedieError).message.split('\n')
+    expect(head).toContain('odd: 5 images cannot be read.')
+    for (const [i, part] of parts.entries()) expect(lines[i]).toMatch(part)
+    const rest = await openImages(at('odd'), { skipBad: true })
+    expect([rest.length, rest.fingerprint, rest.leftOut]).toEqual([
+      2,
+      set.fingerprint,
+      ['caf\ufffd.png', 'cut.png', 'loop.png', 'none.png', 'pipe.png'],
+    ])
+    expect(rest.notes.at(-1)).toContain('5 of 7 images are left out:\n')
   })
 
   test('one colour image makes it a set of colour', async () => {
@@ -695,6 +741,14 @@ describeShared('the shared data sets', () => {
       const { width, height, ...rest } = read(`png-strict/png_adam7_${name}.png`)
       expect([width, height, rest.channels], name).toEqual([39, 48, channels])
     }
+  })
+
+  test('ImageNet as it is handed out: CMYK among it, and small pictures, which are enlarged as by PIL', async () => {
+    const set = await openImages(shared('cases/imagenet-as-it-is/data'), { whole: true })
+    expect([set.length, set.classes, await lookThrough(set)]).toEqual([10, ['n01440764', 'n01443537'], []])
+    const small = decodeImage(readFileSync(shared('cases/imagenet-as-it-is/small.png')), 'small.png')
+    const right = new Uint8Array(readFileSync(shared('cases/imagenet-as-it-is/enlarged.raw')))
+    expect(centerCrop(small, 32)).toEqual({ width: 32, height: 32, channels: 3, data: right })
   })
 
   test("LPIPS's own pictures", async () => {

@@ -188,12 +188,6 @@ describe('values', () => {
       /decodeImage: expected the bytes of a file, a Uint8Array or an ArrayBuffer, found "a\.png"/,
     ],
     [
-      'an image that is too small',
-      () => batchOf([grey, grey], { size: 32, channels: 1 }),
-      'option',
-      /batchOf: image 0 has 16 x 16 pixels: too small for 32 x 32/,
-    ],
-    [
       'what is no picture',
       () => imageFrom({ width: 2, height: 2, data: new Uint8ClampedArray(12) }),
       'option',

@@ -57,7 +57,7 @@ test('all damaged images are named before anything is trained, and the good ones
   expect([code, err.join('\n')]).toEqual([
     1,
     expect.stringMatching(
-      /3 images cannot be read\. Replace or remove them:\n.*even_4\.png: a damaged PNG.*\n.*odd_1\.png: a damaged PNG.*\n.*odd_5\.png: neither a PNG nor a JPEG/,
+      /3 images cannot be read\. Replace or remove them, or leave them out with --skip-bad:\n.*even_4\.png: a damaged PNG.*\n.*odd_1\.png: a damaged PNG.*\n.*odd_5\.png: neither a PNG nor a JPEG/,
     ),
   ])
   expect(err.join('\n')).not.toContain('Training')

@@ -253,7 +253,6 @@ describe('what cannot be trained', () => {
   test('is said in one line', async () => {
     await refused(/int\(1\.5 \* 32\).*multiple of 32/, '--channel-mult', '1.5')
     await refused(/cannot be halved 4 times/, '--channel-mult', '1,1,1,1,1')
-    await refused(/8 x 8 pixels: too small for 16 x 16/, '--image-size', '16')
     await refused(/cannot read .*none\.json/, '--select', path('none.json'))
     await refused(/--ema: expected rates from 0 to below 1/, '--ema', '1')
     await refused(

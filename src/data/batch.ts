@@ -15,8 +15,8 @@ export interface BatchOptions {
   /** Grey images become three equal channels, colour becomes luma. */
   readonly channels: 1 | 3
   /**
-   * 'center': the middle square, scaled so that the short side fits; 'random': somewhere between the whole and four
-   * fifths of the short side. Absent: every image has the size already.
+   * 'center': the middle square, scaled so that the short side fits, a smaller image enlarged; 'random': somewhere
+   * between the whole and four fifths of the short side. Absent: every image has the size already.
    */
   readonly crop?: 'center' | 'random'
   /** 'flip': left and right exchanged, half of the time; 'symmetries': any of the square's eight. Default 'none'. */
@@ -42,8 +42,8 @@ export interface Batch {
  * order of its own, and image k of the stream, its crop and its symmetry are a function of the seed and of k. So a run
  * that goes on reads what the killed one would have read, at any batch size, and the loader has no state to save.
  *
- * @throws TweedieError 'option' for an image that is too small for `size`, or has another size where no crop is asked
- *   for; for an option that is none of these
+ * @throws TweedieError 'option' for an image of another size where no crop is asked for; for an option that is none of
+ *   these
  */
 export async function trainingBatch(
   set: ImageSet,
@@ -70,8 +70,6 @@ export async function trainingBatch(
 
 /**
  * Images of a set by index, centre-cropped and not augmented: for scores and validation.
- *
- * @throws TweedieError 'option' for an image that is too small for `size`
  */
 export async function imageBatch(
   set: ImageSet,
@@ -98,7 +96,7 @@ export async function imageBatch(
  * const x = device.tensor(batchOf([image], { size: 64, channels: 3 }), [1, 3, 64, 64])
  * ```
  *
- * @throws TweedieError 'option' for no image, for what is none, and for one that is too small for `size`
+ * @throws TweedieError 'option' for no image, and for what is none
  */
 export function batchOf(
   images: readonly Image[],
@@ -112,7 +110,6 @@ export function batchOf(
   const batch = new Float32Array(images.length * channels * size * size)
   images.forEach((image, i) => {
     checkImage('batchOf', image)
-    checkSize('batchOf', i, image, { size, crop: 'center' })
     placeValues(batch, i * channels * size * size, centerCrop(withChannels(image, channels), size))
   })
   return batch
@@ -121,9 +118,11 @@ export function batchOf(
 /**
  * Looks at every image's size before a long job meets the one that does not fit.
  *
- * @throws TweedieError 'option' where there are fewer images than `fewest` (default 1), or one does not fit
+ * @returns how many have a side below `size`, and are enlarged by a crop
+ * @throws TweedieError 'option' where there are fewer images than `fewest` (default 1), or one has another size and no
+ *   crop is asked for
  */
-export function checkImages(set: ImageSet, options: Pick<BatchOptions, 'size' | 'crop'>, fewest = 1): void {
+export function checkImages(set: ImageSet, options: Pick<BatchOptions, 'size' | 'crop'>, fewest = 1): number {
   checkAwaited('checkImages', { set })
   if (set.length < fewest) {
     throw new TweedieError(
@@ -131,7 +130,13 @@ export function checkImages(set: ImageSet, options: Pick<BatchOptions, 'size' | 
       `${set.name}: expected at least ${fewest} images, found ${set.length === 1 ? 'one' : set.length}. Add more.`,
     )
   }
-  for (let index = 0; index < set.length; index++) checkSize(set.name, set.imageName(index), set.sizeOf(index), options)
+  let smaller = 0
+  for (let index = 0; index < set.length; index++) {
+    const { width, height } = set.sizeOf(index)
+    checkSize(set.name, set.imageName(index), { width, height }, options)
+    if (Math.min(width, height) < options.size) smaller++
+  }
+  return smaller
 }
 
 function checkTarget(user: string, { size, channels }: Pick<BatchOptions, 'size' | 'channels'>): void {
@@ -153,11 +158,6 @@ function checkSize(
   const wrong = (what: string): never => {
     throw new TweedieError('option', `${name}: image ${image} has ${width} x ${height} pixels: ${what}`)
   }
-  if (Math.min(width, height) < size)
-    wrong(
-      `too small for ${size} x ${size}. Choose a size of at most ${Math.min(width, height)}, or leave ` +
-        'it out or enlarge it first.',
-    )
   if (crop === undefined)
     wrong(`expected ${size} x ${size}, as no crop was asked for. Ask for a centre or a random crop.`)
 }

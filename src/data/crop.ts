@@ -4,8 +4,8 @@ import { resize } from './resize.ts'
 
 /**
  * The middle square of an image of any size, at a model's size: halved with a box filter while it is twice as large as
- * needed, its short side then scaled to `size` with a bicubic one (guided-diffusion image_datasets.py,
- * `center_crop_arr`).
+ * needed, its short side then scaled to `size` with a bicubic one, which enlarges what is smaller
+ * (guided-diffusion image_datasets.py, `center_crop_arr`).
  *
  * @throws TweedieError 'option' for what is no image, and for a size that is no positive whole number
  */

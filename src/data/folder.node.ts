@@ -12,7 +12,7 @@ import { atMost } from './at-most.ts'
 import { decodeInTurns, imageHeader } from './decode.ts'
 import type { Image } from './image.ts'
 import type { ImageFile, ImageSet } from './image-set.ts'
-import { damagedImages, lookThrough, type DamagedImage } from './look.ts'
+import { damagedImages, damagedLines, lookThrough, type DamagedImage } from './look.ts'
 
 /** Where the class of a file stands: in the name of its first sub-folder, or in its own name before the first "_". */
 export type ClassesBy = 'folder' | 'prefix' | 'none'
@@ -29,6 +29,11 @@ export interface OpenImagesOptions {
    * in.
    */
   readonly whole?: boolean
+  /**
+   * Files that cannot be read as images are left out of the set, and {@link ImageSet.leftOut} names them; every file is
+   * decoded to know them. Default: one such file is an error, which names all.
+   */
+  readonly skipBad?: boolean
   /** Called with the number of files read, and of all. */
   readonly onProgress?: (done: number, total: number) => void
 }
@@ -38,55 +43,107 @@ const cacheBytes = 2 ** 28
 const atOnce = 16
 
 /**
- * Opens a folder; images are sorted by their names as strings, and so are classes.
+ * Opens a folder; images are sorted by their names as strings, and so are classes, but for those that are all numbers,
+ * which are sorted as such.
  *
  * @throws TweedieError 'option' for no image or names without the classes asked for; 'format', naming the files, for
  * those that cannot be read as images, all of them
  */
-export async function openFolder(
-  path: string,
-  { classesBy, signal, known, whole, onProgress }: OpenImagesOptions = {},
-): Promise<ImageSet> {
-  const { names, ignored } = await list(path, signal)
+export async function openFolder(path: string, options: OpenImagesOptions = {}): Promise<ImageSet> {
+  const { classesBy, signal, known, whole, skipBad, onProgress } = options
+  const { names, bad, ignored } = await list(path, signal)
   const wrong = (message: string): never => {
     throw new TweedieError('option', `${path}: ${message}`)
   }
-  const others =
-    ignored.length === 0
-      ? ''
-      : `${ignored.slice(0, 4).join(', ')}${ignored.length > 4 ? ` and ${ignored.length - 4} more` : ''}`
-  if (names.length === 0) {
+  if (names.length === 0 && bad.size === 0) {
     const container = ignored.find((name) => /\.npz$|images.*idx3/.test(name))
     const advice = container
       ? `Name the file itself: ${join(path, container)}`
-      : 'Name a folder of images, an .npz or an IDX file.'
-    wrong(`holds no PNG or JPEG${others && `, only ${others}`}. ${advice}`)
+      : ignored.some((name) => /(^|\/)data\.mdb$/.test(name))
+        ? 'That is an LMDB, as LSUN is handed out: write its values, which are JPEG files, into a folder ' +
+          '(python3 data.py export FOLDER --out_dir IMAGES --flat, of github.com/fyu/lsun).'
+        : 'Name a folder of images, an .npz or an IDX file.'
+    wrong(`holds no PNG or JPEG${ignored.length > 0 ? `, only ${few(ignored)}` : ''}. ${advice}`)
   }
-  const files = new Array<ImageFile>(names.length)
-  const sizes = new Array<number>(names.length)
-  const damaged: DamagedImage[] = []
+  let looked: Looked[] = []
+  const errors = new Map(bad)
   let [next, done] = [0, 0]
   await Promise.all(
     Array.from({ length: atOnce }, async () => {
       for (let i = next++; i < names.length; i = next++) {
         signal?.throwIfAborted()
         try {
-          ;({ file: files[i], size: sizes[i] } = await look(path, names[i], known))
+          looked[i] = await look(path, names[i], known)
         } catch (error) {
           if (!(error instanceof TweedieError)) throw error
-          damaged.push({ index: i, error })
+          errors.set(names[i], error)
         }
         onProgress?.(++done, names.length)
       }
     }),
   )
+  // Without holes, where files are no images.
+  looked = looked.filter(() => true)
+  if ((whole && errors.size > 0) || skipBad) {
+    const files = looked.map(({ file }) => file)
+    const set = { files, length: files.length, read: reader(path, files) }
+    for (const { index, error } of await lookThrough(set, { signal, onProgress })) errors.set(files[index].name, error)
+    looked = looked.filter(({ file }) => !errors.has(file.name))
+  }
+  const damaged = [...errors]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, error], index): DamagedImage & { name: string } => ({ name, index, error }))
+  if (damaged.length > 0 && (!skipBad || looked.length === 0)) throw damagedImages(path, damaged)
+  const files = looked.map(({ file }) => file)
+  const found = files.map(({ name }) => name)
+  const { labels, classes, note } = classesOf(path, found, classesBy)
+  return {
+    name: path,
+    length: files.length,
+    channels: files.some(({ channels }) => channels === 3) ? 3 : 1,
+    ...(classes && { labels, classes }),
+    columns: new Map(),
+    notes: [
+      ...(ignored.length === 0
+        ? []
+        : [
+            `${ignored.length} file${ignored.length === 1 ? ' is' : 's are'} no PNG or JPEG` +
+              `${ignored.some(isPicture) ? ', or no sample,' : ''} and not used: ${few(ignored)}.`,
+          ]),
+      ...(note === undefined ? [] : [note]),
+      ...(damaged.length === 0
+        ? []
+        : [`${damaged.length} of ${files.length + damaged.length} images are left out:${damagedLines(damaged)}`]),
+    ],
+    ...(damaged.length > 0 && { leftOut: damaged.map(({ name }) => name) }),
+    fingerprint: hashOf(files.map(({ name, sha256 }) => `${name}\0${sha256}\n`)),
+    formerFingerprint: hashOf(looked.map(({ file: { name }, size }) => `${name}\0${size}\n`)),
+    files,
+    imageName: (index) => found[index],
+    sizeOf: (index) => ({ width: files[index].width, height: files[index].height }),
+    read: reader(path, files),
+  }
+}
+
+/** A file, and its size in bytes. */
+interface Looked {
+  readonly file: ImageFile
+  readonly size: number
+}
+
+/** The first of some names. */
+const few = (names: readonly string[]): string =>
+  `${names.slice(0, 4).join(', ')}${names.length > 4 ? ` and ${names.length - 4} more` : ''}`
+
+/** Reads and decodes the files of a folder by number, and keeps what fits into {@link cacheBytes}. */
+function reader(path: string, files: readonly ImageFile[]): ImageSet['read'] {
   const cache = new Map<number, Image>()
   let cached = 0
   const opening = atMost(atOnce)
-  const read = async (index: number, signal?: AbortSignal): Promise<Image> => {
+  return async (index, signal) => {
     const kept = cache.get(index)
     if (kept) return kept
-    const file = join(path, names[index])
+    const file = join(path, files[index].name)
     const bytes = await opening(() => readFile(file, { signal })).catch((cause: unknown) => refuse(file, cause, signal))
     if (hashOf([bytes]) !== files[index].sha256)
       throw new TweedieError('format', `${file}: another picture than when ${path} was opened. Start again.`)
@@ -98,41 +155,20 @@ export async function openFolder(
     }
     return image
   }
-  if (damaged.length > 0) {
-    const rest = whole ? await lookThrough({ files, length: names.length, read }, { signal, onProgress }) : []
-    throw damagedImages(
-      path,
-      [...damaged, ...rest].sort((a, b) => a.index - b.index),
-    )
-  }
-  const { labels, classes } = classesOf(path, names, classesBy)
-  return {
-    name: path,
-    length: names.length,
-    channels: files.some(({ channels }) => channels === 3) ? 3 : 1,
-    ...(classes && { labels, classes }),
-    columns: new Map(),
-    notes:
-      ignored.length === 0
-        ? []
-        : [
-            `${ignored.length} file${ignored.length === 1 ? ' is' : 's are'} no PNG or JPEG` +
-              `${ignored.some(isPicture) ? ', or no sample,' : ''} and not used: ${others}.`,
-          ],
-    fingerprint: hashOf(names.map((name, i) => `${name}\0${files[i].sha256}\n`)),
-    formerFingerprint: hashOf(names.map((name, i) => `${name}\0${sizes[i]}\n`)),
-    files,
-    imageName: (index) => names[index],
-    sizeOf: (index) => ({ width: files[index].width, height: files[index].height }),
-    read,
-  }
 }
 
 const isPicture = (name: string): boolean => /\.(png|jpe?g)$/i.test(name)
 
-/** Files by their path from `root`, with "/". Hidden ones are passed over, linked folders followed once. */
-async function list(root: string, signal?: AbortSignal): Promise<{ names: string[]; ignored: string[] }> {
+/**
+ * Files by their path from `root`, with "/"; `bad` are pictures by their names that are no files one can read. Hidden
+ * ones are passed over, linked folders followed once.
+ */
+async function list(
+  root: string,
+  signal?: AbortSignal,
+): Promise<{ names: string[]; bad: Map<string, TweedieError>; ignored: string[] }> {
   const names: string[] = []
+  const bad = new Map<string, TweedieError>()
   const ignored: string[] = []
   const seen = new Set<string>()
   const walk = async (below: string): Promise<void> => {
@@ -141,21 +177,39 @@ async function list(root: string, signal?: AbortSignal): Promise<{ names: string
     const real = await realpath(folder)
     if (seen.has(real)) return
     seen.add(real)
-    const entries = await readdir(folder, { withFileTypes: true })
+    const entries = await readdir(folder, { encoding: 'buffer', withFileTypes: true })
     // In a folder that `tweedie sample` made, the contact sheet is no sample, and base-*.png only the first stage of
     // one.
-    const sampled = entries.some(({ name }) => name === 'run.json')
+    const sampled = entries.some(({ name }) => name.toString() === 'run.json')
     for (const entry of entries) {
-      if (entry.name.startsWith('.')) continue
-      const name = below + entry.name
-      const folder = entry.isDirectory() || (entry.isSymbolicLink() && (await stat(join(root, name))).isDirectory())
-      if (folder) await walk(`${name}/`)
-      else if (isPicture(name) && !(sampled && /^(contact-sheet|base-\d+)\.png$/.test(entry.name))) names.push(name)
-      else ignored.push(name)
+      const own = entry.name.toString()
+      if (own.startsWith('.')) continue
+      const name = below + own
+      const picture = isPicture(name) && !(sampled && /^(contact-sheet|base-\d+)\.png$/.test(own))
+      const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(nowhere) : entry
+      if (kind?.isDirectory()) {
+        await walk(`${name}/`)
+        continue
+      }
+      const wrong = !Buffer.from(own).equals(entry.name)
+        ? 'its name is no UTF-8: rename it'
+        : kind === null
+          ? 'a link that leads to no file'
+          : kind.isFile()
+            ? null
+            : 'a pipe or device, and no file'
+      if (picture && wrong !== null) bad.set(name, new TweedieError('format', `${join(root, name)}: ${wrong}.`))
+      else (picture ? names : ignored).push(name)
     }
   }
   await walk('').catch((cause: unknown) => refuse(root, cause, signal))
-  return { names: names.sort(), ignored: ignored.sort() }
+  return { names: names.sort(), bad, ignored: ignored.sort() }
+}
+
+/** Of a link: that it leads to no file. */
+const nowhere = (error: NodeJS.ErrnoException): null => {
+  if (['ENOENT', 'ELOOP', 'ENOTDIR'].includes(error.code ?? '')) return null
+  throw error
 }
 
 const hashOf = (parts: readonly (string | Uint8Array)[]): string => {
@@ -164,11 +218,7 @@ const hashOf = (parts: readonly (string | Uint8Array)[]): string => {
   return hash.digest('hex')
 }
 
-async function look(
-  root: string,
-  name: string,
-  known?: ReadonlyMap<string, ImageFile>,
-): Promise<{ file: ImageFile; size: number }> {
+async function look(root: string, name: string, known?: ReadonlyMap<string, ImageFile>): Promise<Looked> {
   const path = join(root, name)
   const handle = await open(path, 'r').catch((cause: unknown) => refuse(path, cause))
   try {
@@ -190,9 +240,19 @@ function classesOf(
   path: string,
   names: readonly string[],
   asked?: ClassesBy,
-): { labels?: Int32Array; classes?: string[] } {
-  const by = asked ?? (names.every((name) => name.includes('/')) ? 'folder' : 'none')
-  if (by === 'none') return {}
+): { labels?: Int32Array; classes?: string[]; note?: string } {
+  const outside = names.filter((name) => !name.includes('/'))
+  const by = asked ?? (outside.length === 0 ? 'folder' : 'none')
+  if (by === 'none') {
+    const unused = asked === undefined && outside.length < names.length
+    return unused
+      ? {
+          note:
+            `its sub-folders are not used as classes, because ${outside.length} of ${names.length} images lie in ` +
+            `none: ${few(outside)}. Move them into one, or say --classes-by none.`,
+        }
+      : {}
+  }
   const classOf = (name: string): string => {
     const found = by === 'folder' ? /^(.*?)\//.exec(name) : /^(.*?)_/.exec(name.split('/').at(-1)!)
     if (found) return found[1]
@@ -207,6 +267,7 @@ function classesOf(
   }
   const own = names.map(classOf)
   const classes = [...new Set(own)].sort()
+  if (classes.every((name) => /^\d+$/.test(name))) classes.sort((a, b) => Number(BigInt(a) - BigInt(b)))
   const numbers = new Map(classes.map((name, c) => [name, c]))
   return { labels: Int32Array.from(own, (name) => numbers.get(name) as number), classes }
 }

@@ -36,6 +36,8 @@ export interface ImageSet {
   readonly columns: ReadonlyMap<string, ArrayLike<number>>
   /** What was found and not used, a sentence each: other arrays, files of other types. */
   readonly notes: readonly string[]
+  /** Of a folder opened with `skipBad`: names of its files that cannot be read, if there are any. */
+  readonly leftOut?: readonly string[]
   /** SHA-256 that identifies the data, of all its contents: a score or a label of other data is refused by it. */
   readonly fingerprint: string
   /** What the first version took for the fingerprint, where that was less: what was made then is known by it. */
@@ -83,6 +85,7 @@ export function subset(set: ImageSet, indices: readonly number[]): ImageSet {
     ...(set.classes && { classes: set.classes }),
     columns: new Map(Array.from(set.columns, ([key, column]) => [key, indices.map((index) => column[index])])),
     notes: set.notes,
+    ...(set.leftOut && { leftOut: set.leftOut }),
     fingerprint: sha256(set.fingerprint, `:${indices.join()}`),
     ...(set.formerFingerprint !== undefined && {
       formerFingerprint: sha256(set.formerFingerprint, `:${indices.join()}`),

@@ -47,12 +47,21 @@ export async function lookThrough(
   return damaged.sort((a, b) => a.index - b.index)
 }
 
-/** The error that names all of them; that of a single one is its own. */
+/** The error that names them; that of a single one is its own. */
 export function damagedImages(name: string, damaged: readonly DamagedImage[]): TweedieError {
   if (damaged.length === 1) return damaged[0].error
-  const lines = damaged.map(({ error }) => `\n  ${error.message}`)
   return new TweedieError(
     'format',
-    `${name}: ${damaged.length} images cannot be read. Replace or remove them:${lines.join('')}`,
+    `${name}: ${damaged.length} images cannot be read. Replace or remove them, or leave them out with --skip-bad:` +
+      damagedLines(damaged),
   )
+}
+
+/** So many are named, a line each; a folder of another kind of files may have a million. */
+const named = 50
+
+/** What is wrong with each, a line for each of the first {@link named}. */
+export function damagedLines(damaged: readonly DamagedImage[]): string {
+  const lines = damaged.slice(0, named).map(({ error }) => `\n  ${error.message}`)
+  return `${lines.join('')}${damaged.length > named ? `\n  … and ${damaged.length - named} more` : ''}`
 }

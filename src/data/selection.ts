@@ -1,5 +1,17 @@
 import { TweedieError } from '../errors.ts'
-import { jsonText } from '../io/json.ts'
+import {
+  aCount,
+  aNumber,
+  aText,
+  fieldsOf,
+  jsonText,
+  listOf,
+  oneOf,
+  optional,
+  parseJson,
+  valuesOf,
+  type Check,
+} from '../io/json.ts'
 import { subset, type ImageSet } from './image-set.ts'
 import { permutation } from './random.ts'
 
@@ -10,6 +22,8 @@ export interface SelectOptions {
    * but at least one, where max is the size of the largest class. A class that has no more than that keeps all.
    */
   readonly longTail?: number
+  /** Of volumes: the positions of the slices that are taken, numbered from 0, see {@link openVolumes}. Default: all. */
+  readonly slices?: readonly number[]
   /** The fraction of the groups, or of the images, that is held out: between 0 and 1. */
   readonly holdOut?: number
   /** The column whose equal numbers make a group, which stays together. Default: every image by itself. */
@@ -32,6 +46,8 @@ export interface Selection {
   readonly how: SelectOptions
   /** `train` and, where something is held out, `held-out`. */
   readonly parts: Readonly<Record<string, readonly number[]>>
+  /** Files of the folder that could not be read as images, and are no part of the set. */
+  readonly leftOut?: readonly string[]
 }
 
 /**
@@ -40,25 +56,46 @@ export interface Selection {
  *
  * @throws TweedieError 'option' for a set without classes or without the column, and where a part would be empty
  */
-export function selectImages(set: ImageSet, { longTail, holdOut, by, seed = 0 }: SelectOptions): Selection {
+export function selectImages(set: ImageSet, { longTail, slices, holdOut, by, seed = 0 }: SelectOptions): Selection {
   if (by !== undefined && holdOut === undefined)
     throw new TweedieError('option', `Groups by ${by} are held out together: say which fraction to hold out.`)
-  const kept =
-    longTail === undefined ? Array.from({ length: set.length }, (_, i) => i) : longTailed(set, longTail, seed)
+  const taken = slices === undefined ? Array.from({ length: set.length }, (_, i) => i) : atPositions(set, slices)
+  const kept = longTail === undefined ? taken : longTailed(set, taken, longTail, seed)
   const parts = holdOut === undefined ? { train: kept } : heldOut(set, kept, holdOut, by, seed)
   const how = {
     ...(longTail !== undefined && { longTail }),
+    ...(slices !== undefined && { slices }),
     ...(holdOut !== undefined && { holdOut }),
     ...(by !== undefined && { by }),
     seed,
   }
-  return { program: 'tweedie', kind: 'selection', data: set.name, fingerprint: set.fingerprint, how, parts }
+  return {
+    program: 'tweedie',
+    kind: 'selection',
+    data: set.name,
+    fingerprint: set.fingerprint,
+    how,
+    parts,
+    ...(set.leftOut && { leftOut: set.leftOut }),
+  }
 }
 
-function longTailed(set: ImageSet, factor: number, seed: number): number[] {
+/** The slices at these positions of their volumes. */
+function atPositions(set: ImageSet, positions: readonly number[]): number[] {
+  const column = set.columns.get('slice')
+  if (!column)
+    throw new TweedieError('option', `${set.name}: slices are of volumes (NIfTI, .nii or .nii.gz), and here are none.`)
+  const wanted = new Set(positions)
+  const found = Array.from({ length: set.length }, (_, i) => i).filter((i) => wanted.has(column[i]))
+  if (found.length === 0)
+    throw new TweedieError('option', `${set.name}: no volume has a slice at any of the positions asked for.`)
+  return found
+}
+
+function longTailed(set: ImageSet, taken: readonly number[], factor: number, seed: number): number[] {
   if (!(factor >= 1 && factor < Infinity))
     throw new TweedieError('option', `An imbalance factor is a number of 1 or more, found ${factor}.`)
-  const counts = classCounts(set)
+  const counts = classCounts(set, taken)
   if (counts.length < 2)
     throw new TweedieError(
       'option',
@@ -67,8 +104,9 @@ function longTailed(set: ImageSet, factor: number, seed: number): number[] {
   const largest = Math.max(...counts)
   const room = counts.map((_, c) => Math.max(1, Math.floor(largest * factor ** (-c / (counts.length - 1)) + 1e-9)))
   const labels = set.labels as Int32Array
+  const among = new Set(taken)
   return [...permutation(set.length, seed, 'select', 0)]
-    .filter((index) => room[labels[index]]-- > 0)
+    .filter((index) => among.has(index) && room[labels[index]]-- > 0)
     .sort((a, b) => a - b)
 }
 
@@ -151,27 +189,31 @@ export function applySelection(set: ImageSet, text: string, part = 'train', name
 export const encodeSelection = (selection: Selection, name = 'the selection'): string =>
   `${jsonText(selection, name)}\n`
 
+const images: Check = (value, path) =>
+  listOf(aCount)(value, path) ??
+  ((value as number[]).length === 0 ? `${path}: expected one image or more, found none` : undefined)
+
+const isSelection = fieldsOf({
+  program: oneOf('tweedie'),
+  kind: oneOf('selection'),
+  data: aText,
+  fingerprint: aText,
+  how: fieldsOf({
+    longTail: optional(aNumber),
+    holdOut: optional(aNumber),
+    by: optional(aText),
+    slices: optional(listOf(aCount)),
+    seed: optional(aCount),
+  }),
+  parts: valuesOf(images),
+  leftOut: optional(listOf(aText)),
+})
+
 /**
  * Reads a selection file, called `name` in messages.
  *
  * @throws TweedieError 'format' for text that is no selection
  */
 export function parseSelection(text: string, name = 'the selection'): Selection {
-  let value: Partial<Selection> | null
-  try {
-    value = JSON.parse(text)
-  } catch {
-    value = null
-  }
-  const indices = (list: unknown): boolean =>
-    Array.isArray(list) && list.length > 0 && list.every((index) => Number.isInteger(index) && index >= 0)
-  if (
-    value?.kind === 'selection' &&
-    typeof value.fingerprint === 'string' &&
-    typeof value.parts === 'object' &&
-    value.parts !== null &&
-    Object.values(value.parts).every(indices)
-  )
-    return value as Selection
-  throw new TweedieError('format', `${name}: expected a selection as tweedie select writes it, found something else.`)
+  return parseJson<Selection>(text, name, 'a selection as tweedie select writes it', isSelection)
 }

@@ -5,15 +5,7 @@
  */
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
-import {
-  applySelection,
-  checkImages,
-  encodePng,
-  imageBatch,
-  imageOf,
-  openImages,
-  type ImageSet,
-} from '../../data/index.node.ts'
+import { applySelection, encodePng, imageBatch, imageOf, openImages, type ImageSet } from '../../data/index.node.ts'
 import { exists, writeText } from '../../io/file.node.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { jsonText } from '../../io/json.ts'
@@ -30,7 +22,7 @@ import {
 import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet } from '../../nn/index.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { contactSheet } from '../../data/contact-sheet.ts'
-import { selectionText } from '../options/data.ts'
+import { fitImages, selectionText } from '../options/data.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { openWeights, sha256OfFile } from '../files.ts'
 import { distanceTable, memorizationPage, type Memorization, type Pair } from '../pages/memorization-page.ts'
@@ -110,8 +102,8 @@ export const memorization: Command<typeof options> = {
     const heldOut = applySelection(data, text, 'held-out', selection)
     const { width: size, height } = drawn.sizeOf(0)
     if (size !== height) fail(`${drawn.name}: expected square pictures, found ${size} x ${height}.`)
-    checkImages(drawn, { size })
-    for (const set of [train, heldOut]) checkImages(set, { size, crop: 'center' })
+    fitImages(drawn, { size })
+    for (const set of [train, heldOut]) fitImages(set, { size, crop: 'center' })
 
     const { channels } = data
     const file = args.get('features')

@@ -1,12 +1,12 @@
 /** `tweedie score`: minority scores of a data set, as a file for `label` or a table, and as a page to look at. */
 import { resolve } from 'node:path'
-import { checkImages, type ImageSet } from '../../data/index.node.ts'
+import type { ImageSet } from '../../data/index.node.ts'
 import { scoreProcess, type ScoreStep } from '../../diffusion/index.ts'
 import { memoryOf, type ModelConfig, type UNet } from '../../nn/index.ts'
 import { cycled } from '../../tweedie/labels.ts'
 import { together } from '../../tweedie/need.ts'
 import { fail, parseArguments, type Arguments, type Command } from '../arguments.ts'
-import { dataOptions, openData } from '../options/data.ts'
+import { dataOptions, fitImages, openData } from '../options/data.ts'
 import { sayDepartures, scoreDepartures } from '../sampling/departures.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { distanceNeeds, distanceSettings, loadDistance } from '../options/distance.ts'
@@ -108,7 +108,7 @@ export const score: Command<typeof options> = {
       const wanted = args.get('batch')
       const distances = distanceSettings(args, config)
       const part = await openData(args, signal, { whole: true })
-      checkImages(part, { size: config.imageSize, crop: 'center' })
+      fitImages(part, { size: config.imageSize, crop: 'center' })
       const { set, indices } = part.origin ?? { set: part, indices: Array.from({ length: part.length }, (_, k) => k) }
       const batch = Math.min(wanted, indices.length)
       const job: ScoreJob = {

@@ -5,14 +5,14 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { centerCrop, checkImages, damagedImages, encodePng, type DamagedImage } from '../../data/index.ts'
+import { centerCrop, damagedImages, encodePng, type DamagedImage } from '../../data/index.ts'
 import { TweedieError } from '../../errors.ts'
 import { exists, writeText } from '../../io/file.node.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { jsonText } from '../../io/json.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { counted } from '../counted.ts'
-import { classOptions, openClasses } from '../options/data.ts'
+import { classOptions, fitImages, openClasses } from '../options/data.ts'
 import { integer, output } from '../option.ts'
 import { claimOutputs, jsonOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
@@ -51,7 +51,7 @@ export const shrink: Command<typeof options> = {
     })
     const set = await openClasses(data, args, signal)
     for (const note of set.notes) console.error(`${set.name}: ${note}`)
-    checkImages(set, { size, crop: 'center' })
+    fitImages(set, { size, crop: 'center' })
     const record = { program: 'tweedie', kind: 'shrunk', data: set.name, fingerprint: set.fingerprint, size }
     const path = join(out, shrunkRecord)
     const before = await jsonOf(path)

@@ -1,6 +1,7 @@
 /** `tweedie train classifier`: a classifier of noisy images from labelled ones, on the noise of a diffusion model. */
+import { fitImages } from '../options/data.ts'
 import { basename, join } from 'node:path'
-import { checkImages, commonSize, evenlySpaced, imageBatch, trainingBatch, type ImageSet } from '../../data/index.ts'
+import { commonSize, evenlySpaced, imageBatch, trainingBatch, type ImageSet } from '../../data/index.ts'
 import {
   createNamedScheduleSampler,
   diffusionOf,
@@ -151,7 +152,7 @@ export const trainClassifier: Command<typeof options> = {
       const augment = args.get('augment')
       const scheduleSampler = args.get('schedule-sampler')
       const evaluateOn = args.get('evaluate-on')
-      for (const part of [data.train, data.heldBack]) if (part) checkImages(part, { size: shape.size, crop })
+      for (const part of [data.train, data.heldBack]) if (part) fitImages(part, { size: shape.size, crop })
       if (levels?.file.within === 'class' && config.numClasses === null)
         console.error('note: the levels were cut within each class; --class-cond tells the classifier the class.')
 

@@ -1,8 +1,8 @@
 /** `tweedie train diffusion`: a diffusion model from a set of images. */
+import { fitImages } from '../options/data.ts'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
-  checkImages,
   commonSize,
   contactSheet,
   encodePng,
@@ -126,7 +126,7 @@ export const trainDiffusion: Command<typeof options> = {
     // A model that is trained on stays what it was made as.
     const preset = args.get('preset') ?? from?.description?.preset
     const crop = args.get('crop')
-    checkImages(set, { size: config.imageSize, crop }, 2)
+    fitImages(set, { size: config.imageSize, crop }, 2)
     const augment = args.get('augment')
     const scheduleSampler = args.get('schedule-sampler')
     sayDepartures(

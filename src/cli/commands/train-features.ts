@@ -1,6 +1,7 @@
 /** `tweedie train features`: a small feature net from a set of images, for `--distance features` and `memorization`. */
+import { fitImages } from '../options/data.ts'
 import { join } from 'node:path'
-import { checkImages, classCounts, commonSize, trainingBatch, type ImageSet } from '../../data/index.ts'
+import { classCounts, commonSize, trainingBatch, type ImageSet } from '../../data/index.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { aCount, aNumber, anyOf, fieldsOf, listOf, oneOf, optional, valuesOf } from '../../io/json.ts'
 import { evaluateFeatures, type FeatureEvaluation } from '../../metrics/index.ts'
@@ -166,8 +167,8 @@ export const trainFeatures: Command<typeof options> = {
     if (channels.some((c) => c < 1)) fail('--channels: expected whole numbers of 1 or more.')
     const { set, heldOut } = await openTrainingData(args, signal)
     const size = args.get('image-size') ?? commonSide(set)
-    checkImages(set, { size, crop: 'center' }, 2)
-    if (heldOut) checkImages(heldOut, { size, crop: 'center' })
+    fitImages(set, { size, crop: 'center' }, 2)
+    if (heldOut) fitImages(heldOut, { size, crop: 'center' })
     const crop = args.get('crop')
 
     await using from = await openFrom(args, signal)

@@ -1,8 +1,14 @@
 /** The data of a command: `--data`, and which part of it a selection says. */
 import { readFile } from 'node:fs/promises'
-import { applySelection, openImages, type ImageSet, type OpenImagesOptions } from '../../data/index.node.ts'
+import {
+  applySelection,
+  checkImages,
+  openImages,
+  type ImageSet,
+  type OpenImagesOptions,
+} from '../../data/index.node.ts'
 import { fail, type Arguments } from '../arguments.ts'
-import { choice, file, images, text } from '../option.ts'
+import { choice, file, flag, images, text } from '../option.ts'
 import { slowProgress } from '../progress.ts'
 
 export const classOptions = {
@@ -10,6 +16,9 @@ export const classOptions = {
     value: 'WHAT',
     help: 'for a folder: folder (names of sub-folders), prefix (of file names, before "_") or none',
     otherwise: 'folder where every image lies in one',
+  }),
+  'skip-bad': flag({
+    help: 'of a folder: leave out files that cannot be read as images, and say which (every one is decoded first)',
   }),
 }
 
@@ -29,10 +38,12 @@ export async function openClasses(
   more: More = {},
 ): Promise<ImageSet> {
   const classesBy = args.get('classes-by')
+  const skipBad = args.get('skip-bad')
   const bar = slowProgress(`Reading ${path}`, 'files')
   try {
     return await openImages(path, {
       ...(classesBy && { classesBy }),
+      ...(skipBad && { skipBad }),
       ...(signal && { signal }),
       onProgress: bar.update,
       ...more,
@@ -59,6 +70,16 @@ export async function openData(
   for (const note of set.notes) console.error(`${set.name}: ${note}`)
   if (selection === undefined) return set
   return applySelection(set, await selectionText(selection), args.get('part'), selection)
+}
+
+/** Looks at the images' sizes, as {@link checkImages} does, and says how many are enlarged. */
+export function fitImages(set: ImageSet, options: Parameters<typeof checkImages>[1], fewest?: number): void {
+  const smaller = checkImages(set, options, fewest)
+  if (smaller > 0)
+    console.error(
+      `${set.name}: ${smaller} of ${set.length} images have a side below ${options.size} pixels and are enlarged, as ` +
+        'guided-diffusion does.',
+    )
 }
 
 /** What a file of `tweedie select` says. */

@@ -114,6 +114,7 @@ function headOf(
     indices,
     ...(classes && { classes: indices.map((k) => classes[k]) }),
     ...(classes && classes === set.labels && set.classes && { classNames: set.classes }),
+    ...(set.leftOut && { leftOut: set.leftOut }),
   }
 }
 

@@ -114,9 +114,14 @@ export async function resumeRun(task: TrainRun, signal: AbortSignal): Promise<vo
       await checkpoint.close()
     }
     console.error(`${path}: going on after step ${trainer.step} of ${trainer.options.steps}.`)
-  }
+  } else if (images.leftOut) trainer.history.push({ step: 0, what: leftOutText(images.leftOut) })
   await writeImages(out, images)
 }
+
+/** What the record of a run says of the files that were no images. */
+const leftOutText = (names: readonly string[]): string =>
+  `${names.length} files that cannot be read as images were left out: ${names.slice(0, 50).join(', ')}` +
+  `${names.length > 50 ? ` and ${names.length - 50} more` : ''}`
 
 /** What became of the data since the run was saved; null if nothing. Refuses what was not asked for. */
 async function changesOfData(

@@ -64,6 +64,8 @@ export interface MinorityScores extends ScoreSettings {
    */
   readonly classes?: readonly number[]
   readonly classNames?: readonly string[]
+  /** Files of the data set that could not be read as images, and were left out of it. */
+  readonly leftOut?: readonly string[]
 }
 
 /**
@@ -230,6 +232,7 @@ export function parseMinorityScores(text: string, name: string): MinorityScores 
       scores: listOf(aNumber),
       classes: optional(listOf(aCount)),
       classNames: optional(listOf(aText)),
+      leftOut: optional(listOf(aText)),
     },
   )
   checkColumns(name, file.indices, { scores: file.scores, ...(file.classes && { classes: file.classes }) })
