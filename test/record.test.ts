@@ -1,5 +1,5 @@
 /** Programs: what was recorded is replayed to the bit, creates nothing, and what may not be recorded is refused. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import {
   add,
   conv2d,
@@ -226,6 +226,21 @@ describe.runIf(backends.includes('webgpu'))('on a GPU', () => {
     using second = device.record(chain)
     expect(device.stats.liveBytes - before).toBe(3 * each)
     expectSameBits(await first.replay(1).read(), await second.replay(1).read(), 'the product')
+  })
+
+  test('a program that the device refuses leaves nothing behind', async () => {
+    const device = await testDevice('webgpu')
+    using x = device.tensor([1, 2])
+    const { liveBuffers } = device.stats
+    const refusing = vi.spyOn(device.gpuDevice, 'createBuffer').mockImplementation(({ label }) => {
+      throw new RangeError(`no room for the ${label}`)
+    })
+    // Its memory is there.
+    device.scope(() => mul(x, 2)).dispose()
+    expect(() => device.record(() => mul(x, 2))).toThrow('no room for the program')
+    refusing.mockRestore()
+    expect(device.stats.liveBuffers).toBe(liveBuffers)
+    expect([...(await x.read())]).toEqual([1, 2])
   })
 
   test('what reads parameters from where they were before an AdamW is refused', async () => {

@@ -2,7 +2,7 @@ import type { Work } from '../tensor/index.ts'
 import type { ModelConfig } from './config.ts'
 import { lpipsPlan, lpipsStateDict, lpipsTapSizes, type LpipsNet } from './lpips-plan.ts'
 import { planOf } from './plan.ts'
-import { pairBytes } from './remembered.ts'
+import { maxPairs, pairBytes } from './remembered.ts'
 import type { Layer, Plan } from './plan.ts'
 import { parameterCount, stateDictOf } from './state-dict.ts'
 
@@ -14,7 +14,7 @@ export interface MemoryOptions {
   gradient?: boolean
   /** Room for the gradients by x and by every parameter. Default false. */
   parameters?: boolean
-  /** Pairs of timestep and class of which {@link UNet.remember} keeps what blocks are told. Default 0. */
+  /** Pairs of timestep and class of which {@link UNet.remember} is to keep what blocks are told. Default 0. */
   steps?: number
   /** [height, width] of x. Default: the configuration's imageSize, square. */
   size?: readonly [height: number, width: number]
@@ -79,7 +79,7 @@ export function memoryOf(config: ModelConfig, options: MemoryOptions = {}): Memo
   const savedAttention = backward ? 4 * batch * attention : 0
   const savedConvs = parameters ? 4 * batch * convs : 0
   const weightGradients = parameters ? weights : 0
-  const remembered = steps * pairBytes(plan)
+  const remembered = steps <= maxPairs ? steps * pairBytes(plan) : 0
   return {
     bytes: weights + activations + savedNorms + savedAttention + savedConvs + weightGradients + remembered,
     largestBuffer: Math.max(largestOf(stateDict), 4 * batch * largest),

@@ -16,6 +16,11 @@ const run = 32
 const alignment = partAlignment / 4 / run
 /** As many as the longest walk has steps: of more pairs each step computes its own. */
 export const maxPairs = 1000
+
+/** At most so many pairs of timestep and class are remembered for a walk of `steps` steps with `batch` samples. */
+export const mostPairs = (numClasses: number | null, steps: number, batch: number): number =>
+  Math.min(maxPairs, steps * (numClasses === null ? 1 : batch))
+
 /** Numbers in one table: 64 MiB, half of what a kernel sees of a buffer on every device. */
 const tableSize = 2 ** 24
 

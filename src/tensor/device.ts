@@ -1,5 +1,5 @@
 import { asksForAwait, TweedieError } from '../errors.ts'
-import type { AdapterDescription, Backend, BackendStats, GPUSharing, Spec, TuneOptions } from './backend.ts'
+import type { AdapterDescription, Backend, BackendStats, GPUSharing, Recording, Spec, TuneOptions } from './backend.ts'
 import { checkDType, type DType } from './dtype.ts'
 import { kernelCall, type KernelOptions, type KernelParams } from './kernel.ts'
 import { isAsked, now, type Live } from './live.ts'
@@ -351,12 +351,21 @@ export class Device {
       }
     }
     let last: ReturnType<typeof run> | null = null
-    const again = (): T => {
+    const free = (): void => {
       for (const tensor of last?.made ?? []) tensor.dispose()
+    }
+    const again = (): T => {
+      free()
       last = run()
       return last.result
     }
-    const recording = this.backend.record?.(again)
+    let recording: Recording | undefined
+    try {
+      recording = this.backend.record?.(again)
+    } catch (error) {
+      free()
+      throw error
+    }
     if (!recording) again()
     return new Program(
       (next) => {
@@ -366,7 +375,7 @@ export class Device {
         return last!.result
       },
       () => {
-        for (const tensor of last?.made ?? []) tensor.dispose()
+        free()
         recording?.dispose()
       },
       last!.result,

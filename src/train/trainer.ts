@@ -285,6 +285,10 @@ export class Trainer<B = unknown, D extends Draw = Draw> {
         ]),
       )
       return { step: this.step, loss, terms, gradientNorm, lr, ...(row ? { row } : {}) }
+    } catch (error) {
+      // It may have failed for what was recorded.
+      this.release()
+      throw error
     } finally {
       this.#stepper.end()
     }

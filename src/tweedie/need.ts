@@ -1,5 +1,5 @@
 import { memoryOf, type UNetConfig } from '../nn/index.ts'
-import { maxPairs } from '../nn/remembered.ts'
+import { maxPairs, mostPairs } from '../nn/remembered.ts'
 import type { DeviceNeed } from '../tensor/index.ts'
 import type { ImageNeed } from './guidance-files.ts'
 
@@ -33,6 +33,8 @@ const again = ({ bytes, weights, largestBuffer, work }: DeviceNeed & { readonly 
 export interface SamplingNeed {
   readonly model: UNetConfig
   readonly images: ImageNeed
+  /** Of a walk. Default: not known, as many as are ever remembered. */
+  readonly steps?: number
   readonly distances: readonly (DeviceNeed & { readonly weights: number })[]
   /** Those of each guidance. */
   readonly guidances: readonly (readonly DeviceNeed[])[]
@@ -44,11 +46,18 @@ export interface SamplingNeed {
  * What it takes to draw a batch, worked out before a byte is loaded: the network, what guides it, the distance,
  * and the sampler's own.
  */
-export function samplingNeeds({ model, images, distances, guidances, guide }: SamplingNeed): DeviceNeed[] {
+export function samplingNeeds({
+  model,
+  images,
+  steps = maxPairs,
+  distances,
+  guidances,
+  guide,
+}: SamplingNeed): DeviceNeed[] {
   const config = { kind: 'unet', ...model } as const
   const each = { batch: images.batch, size: images.size, gradient: guide !== null }
   const needs: DeviceNeed[] = [
-    memoryOf(config, { ...each, steps: maxPairs }),
+    memoryOf(config, { ...each, steps: mostPairs(model.numClasses, steps, images.batch) }),
     ...distances,
     stepNeed(guidances.length, images.batch, [model.inChannels, ...images.size]),
   ]

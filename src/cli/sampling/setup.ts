@@ -3,7 +3,7 @@
  * given noise. Everything that can be said against it is said before the first step, and memory is asked for
  * before a byte is loaded.
  */
-import { readMarginal, type Marginal } from '../../diffusion/index.ts'
+import { readMarginal, respace, type Marginal } from '../../diffusion/index.ts'
 import type { UNet, UNetConfig } from '../../nn/index.ts'
 import { finiteValues } from '../../nn/load.ts'
 import type { Device, Tensor } from '../../tensor/index.ts'
@@ -116,6 +116,7 @@ export async function setUp(
     const needs = samplingNeeds({
       model: config,
       images,
+      steps: respace({ ...settings.process, respacing: settings.respacing }).steps,
       distances,
       guidances: openedGuidances.map((guidance) => guidance.needs),
       guide: settings.guide,

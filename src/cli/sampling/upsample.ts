@@ -8,7 +8,7 @@ import {
   type GaussianDiffusion,
 } from '../../diffusion/index.ts'
 import { memoryOf, type UNet, type UNetConfig } from '../../nn/index.ts'
-import { maxPairs } from '../../nn/remembered.ts'
+import { mostPairs } from '../../nn/remembered.ts'
 import type { Device, DeviceNeed } from '../../tensor/index.ts'
 import type { Hold, ImageNeed } from '../../tweedie/guidance-files.ts'
 import { fail } from '../arguments.ts'
@@ -60,7 +60,11 @@ export async function openUpsampler(
   const diffusion = diffusionOf({ config, diffusion: process }, { respacing: respacing ?? '' })
   const size = [config.imageSize, config.imageSize] as const
   return {
-    need: memoryOf(config, { batch: images.batch, size, steps: maxPairs }),
+    need: memoryOf(config, {
+      batch: images.batch,
+      size,
+      steps: mostPairs(config.numClasses, diffusion.steps, images.batch),
+    }),
     shape: [config.inChannels, ...size],
     load: async (device, hold, signal) => ({
       model: hold(await loadWithProgress(device, file, signal)) as UNet,

@@ -410,15 +410,20 @@ export class WebGPUBackend implements Backend, GPUSharing {
     this.#arena.enter()
     this.#recorder = recorder
     try {
-      f()
+      try {
+        f()
+      } finally {
+        this.#recorder = null
+        recorder.end()
+      }
+      return this.#program(recorder)
     } catch (error) {
-      this.#recorder = null
-      recorder.end()
       this.#letGo(recorder.pinned)
       throw error
     }
-    this.#recorder = null
-    recorder.end()
+  }
+
+  #program(recorder: Recorder): Program {
     const { gpuDevice, stats, capabilities } = this
     const program: Program = new Program(
       {
