@@ -1,3 +1,5 @@
+import { clipped } from './printable.ts'
+
 /** What an error message offers next to a name that is not there: the known one that is nearest to it. */
 
 /**
@@ -32,14 +34,21 @@ export function editDistance(a: string, b: string, limit = Infinity): number {
   return Math.min(row[n], limit + 1)
 }
 
+/** Names of files may be many and long, and the time of comparing two grows with the product of their lengths. */
+const [longestName, mostCandidates, mostNamed] = [200, 2000, 8]
+
 /**
  * The candidate with the smallest edit distance to `name` (the first of equals), or undefined where even the best
- * differs in more than half of the name: a far-fetched suggestion is worse than none.
+ * differs in more than half of the name: a far-fetched suggestion is worse than none. Names of more than 200 characters
+ * have none, and of more than 2,000 candidates the first are looked at.
  */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
+  if (name.length > longestName) return undefined
   let best: string | undefined
+  let looked = 0
   let limit = Math.max(1, Math.floor(name.length / 2))
   for (const candidate of candidates) {
+    if (++looked > mostCandidates) break
     const distance = editDistance(name, candidate, limit)
     if (distance > limit) continue
     best = candidate
@@ -57,9 +66,10 @@ export function unknownNames(what: string, names: readonly string[], known: Iter
   const all = [...known]
   const unknown = names.filter((name) => !all.includes(name))
   if (unknown.length === 0) return null
-  const listed = unknown.map((name) => {
+  const listed = unknown.slice(0, mostNamed).map((name) => {
     const near = nearestName(name, all)
-    return near ? `"${name}" (did you mean "${near}"?)` : `"${name}"`
+    return near ? `"${name}" (did you mean "${near}"?)` : `"${clipped(name)}"`
   })
+  if (unknown.length > mostNamed) listed.push(`and ${unknown.length - mostNamed} more`)
   return `unknown ${what}${unknown.length === 1 ? '' : 's'} ${listed.join(', ')}`
 }

@@ -219,10 +219,9 @@ describe('which dictionary is the state dict', () => {
     expect([...checkpoint.tensors.keys()]).toEqual(['qkv.weight'])
   })
 
-  test('several, none, or no dictionary: an error lists what there is', async () => {
-    await refuses(open(zipOf(dict([str('model'), weights], [str('ema'), weights]))), 'format', 'several: ema, model')
+  test('none, or no dictionary: an error lists what there is', async () => {
     await refuses(
-      open(zipOf(dict(epoch, [str('network'), weights]))),
+      open(zipOf(dict(epoch, [str('network'), int(3)]))),
       'format',
       'file.pt',
       'the keys epoch, network',
@@ -258,8 +257,8 @@ describe('what is refused', () => {
     test.each([
       ['builtins', 'eval'],
       ['torch', 'load'],
-      ['torch', 'ComplexFloatStorage'],
-      ['torch._utils', '_rebuild_tensor_v3'],
+      ['torch', 'FloatStorage.from_file'],
+      ['torch._utils', '_rebuild_device_tensor_from_numpy'],
       ['numpy.core.multiarray', 'scalar'],
       ['constructor', 'prototype'],
       ['', ''],
@@ -276,7 +275,7 @@ describe('what is refused', () => {
     ['an unknown memo', Uint8Array.of(0x68, 3), 'memo 3'],
     ['a memo of nothing', Uint8Array.of(0x71, 3), 'underflow'],
     ['an unknown instruction', Uint8Array.of(0xff), '0xff'],
-    ['a protocol of the future', Uint8Array.of(0x80, 5), 'found 5'],
+    ['a protocol of the future', Uint8Array.of(0x80, 6), 'found 6'],
     ['a string longer than the stream', concat([0x58], le(0xffffffff, 4)), '4294967295 bytes more'],
     ['a string of 2^63 bytes', concat([0x8d], le(2n ** 63n, 8)), 'found the end'],
     ['a string that is no UTF-8', concat([0x55, 1, 0xff]), 'UTF-8'],
@@ -292,7 +291,7 @@ describe('what is refused', () => {
     ['an append to a number', concat(int(1), int(2), [0x61]), 'list to append'],
     ['items of a list', concat([0x5d], int(1), int(2), [0x73]), 'dictionary to fill'],
     ['a key without a value', concat([0x7d, 0x28], int(1), [0x75]), 'key without'],
-    ['attributes of a list', concat([0x5d], dict(), [0x62]), 'dictionary only'],
+    ['attributes of a list', concat([0x5d], dict(), [0x62]), 'of a dictionary or a tensor'],
     ['a persistent id of another kind', concat(tuple(str('module')), [0x51]), 'persistent id'],
     ['a persistent id that is no tuple', concat(str('0'), [0x51]), 'persistent id'],
     ['a tensor without arguments', call(global('torch._utils', '_rebuild_tensor_v2')), 'storage, offset, shape'],
@@ -308,13 +307,13 @@ describe('what is refused', () => {
       'storage, offset',
     ],
     ['a parameter of a number', call(global('torch._utils', '_rebuild_parameter'), int(1)), 'holds a tensor'],
-    ['two million instructions', new Uint8Array(2_000_001).fill(0x4e), '2000000 instructions'],
+    ['a million instructions', new Uint8Array(1_000_001).fill(0x4e), '1000000 instructions'],
   ])('a pickle with %s', async (_, root, message) => {
     await refuses(open(containing(root)), 'format', 'file.pt', message)
   })
 
-  test('a nest of a million lists', async () => {
-    const nest = concat(new Uint8Array(900_000).fill(0x5d), new Uint8Array(899_999).fill(0x61))
+  test('a nest of half a million lists', async () => {
+    const nest = concat(new Uint8Array(480_000).fill(0x5d), new Uint8Array(479_999).fill(0x61))
     await refuses(open(containing(nest)), 'format', 'no dictionary')
     // As the key of a dictionary it must not be spelled out either.
     await refuses(open(containing(concat([0x7d], nest, int(1), [0x73]))), 'format', 'the keys object')
@@ -354,7 +353,7 @@ describe('what is refused', () => {
         const file = torchZip([{ ...one[0], data: new Float32Array(n) }], stateDictPickle(one))
         await refuses(open(file), 'format', '16 bytes', `found ${4 * n}`)
       }
-      await refuses(open(torchZip(one, undefined, 6)), 'format', 'compression method 8')
+      await refuses(open(torchZip(one, undefined, 6)), 'format', 'packed the file again')
       const two = torchZip([one[0], one[0]])
       const patch = (edit: (bytes: Uint8Array, directory: number) => void) => {
         const bytes = two.slice()
@@ -466,55 +465,6 @@ describe('what is refused', () => {
         'end of the file',
       )
     })
-  })
-
-  test.each([
-    ['zip', zip],
-    ['legacy', legacy],
-  ] as const)('%s: any corruption reads or is a format error', async (_, valid) => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.tuple(fc.nat(valid.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 }),
-        async (edits) => {
-          const bytes = valid.slice()
-          for (const [at, value] of edits) bytes[at] = value
-          await survives(bytes)
-        },
-      ),
-      { numRuns: 3000 },
-    )
-  })
-
-  test('any bytes at all are a format error or read', async () => {
-    const starts = [[], [0x80, 2], [0x50, 0x4b, 3, 4]]
-    await fc.assert(
-      fc.asyncProperty(fc.constantFrom(...starts), fc.uint8Array({ maxLength: 200 }), async (start, rest) => {
-        await survives(concat(start, rest))
-      }),
-      { numRuns: 2000 },
-    )
-    // Streams of the machine's own instructions get further.
-    const codes = [
-      0x28, 0x29, 0x5d, 0x7d, 0x4e, 0x88, 0x74, 0x85, 0x86, 0x87, 0x61, 0x65, 0x73, 0x75, 0x30, 0x52, 0x62, 0x51, 0x94,
-      0x4b, 0x68,
-    ]
-    const piece = fc.oneof(
-      fc.constantFrom(...codes).map((code) => [code]),
-      fc.constantFrom(
-        global('collections', 'OrderedDict'),
-        global('torch', 'FloatStorage'),
-        global('torch._utils', '_rebuild_tensor_v2'),
-        str('storage'),
-        str('0'),
-        int(4),
-      ),
-    )
-    await fc.assert(
-      fc.asyncProperty(fc.array(piece, { maxLength: 40 }), async (pieces) => {
-        await survives(containing(concat(...pieces)))
-      }),
-      { numRuns: 2000 },
-    )
   })
 
   test('abort at opening and at reading, with the reason', async () => {

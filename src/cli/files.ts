@@ -1,10 +1,11 @@
 /** Files as the commands open them, under a progress bar, and their sha256. */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { parse } from 'node:path'
+import { dirname, join, parse } from 'node:path'
 import { openImages } from '../data/index.node.ts'
 import { openCheckpoint, openFile, type Checkpoint } from '../io/index.node.ts'
-import { loadModel, type Classifier, type UNet } from '../nn/index.ts'
+import { loadModel, ownNames, type Classifier, type UNet } from '../nn/index.ts'
+import { printable } from '../printable.ts'
 import type { Device } from '../tensor/index.ts'
 import type { Files } from '../tweedie/files.ts'
 import { nodeFiles } from '../tweedie/files.node.ts'
@@ -14,8 +15,25 @@ import { mebibytes, progress } from './progress.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'
 
-export const openWeights = async (path: string, signal: AbortSignal): Promise<Checkpoint> =>
-  openCheckpoint(await openFile(path), { signal })
+/** Opens a checkpoint, its tensors under the names of their network, and says on stderr what was done for that. */
+export async function openWeights(path: string, signal: AbortSignal, weights?: string): Promise<Checkpoint> {
+  const checkpoint = await openCheckpoint(await openFile(path), {
+    signal,
+    ...(weights !== undefined && { stateDict: weights }),
+    beside: (name) => openFile(join(dirname(path), name)),
+  })
+  try {
+    return noted(ownNames(checkpoint, weights))
+  } catch (error) {
+    await checkpoint.close()
+    throw error
+  }
+}
+
+function noted(checkpoint: Checkpoint): Checkpoint {
+  for (const note of checkpoint.notes ?? []) console.error(printable(`note: ${checkpoint.name}: ${note}.`))
+  return checkpoint
+}
 
 /** The text of the `.json` of the same name beside a checkpoint, where there is one. */
 export const jsonBeside = (path: string): Promise<string | undefined> => nodeFiles.jsonBeside(path)
@@ -27,11 +45,16 @@ const paths: Files = { ...nodeFiles, open: (path) => openFile(path as string) }
 export interface Told {
   readonly preset?: string | undefined
   readonly flags?: string | undefined
+  /** Which of the state dicts of a file that holds several. */
+  readonly weights?: string | undefined
 }
 
 /** Opens a checkpoint and tells what network it holds. */
-export const openModel = (path: string, told: Told, signal: AbortSignal): Promise<ModelFile> =>
-  openModelFile(paths, path, { ...told, signal })
+export async function openModel(path: string, { weights, ...told }: Told, signal: AbortSignal): Promise<ModelFile> {
+  const file = await openModelFile(paths, path, { ...told, stateDict: weights, signal })
+  noted(file.checkpoint)
+  return file
+}
 
 /** Loads a network under a progress bar. */
 export const loadWithProgress = (

@@ -3,6 +3,7 @@
  * Format: numpy.lib.format's documentation.
  */
 import { TweedieError } from '../errors.ts'
+import { clipped } from '../printable.ts'
 
 /** Numbers, or the strings of a `U` or `S` array. 64-bit integers are doubles; past 2^53 they are refused. */
 export interface NpyArray {
@@ -11,6 +12,12 @@ export interface NpyArray {
   readonly dtype: string
   readonly data: Uint8Array | Float64Array | string[]
 }
+
+/** As doubles 256 MiB; a covariance of 2048 features has 4 million. */
+const mostNumbers = 2 ** 25
+
+/** What NumPy's own reader takes (`max_header_size`): a longer one makes regular expressions slow. */
+const maxHeader = 10_000
 
 /** Throws 'format', naming `name`, for what is broken, in Fortran order, or of a type without numbers or text. */
 export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
@@ -25,6 +32,8 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
   const start = version === 1 ? 10 : 12
   const end = start + (version === 1 ? view.getUint16(8, true) : view.getUint32(8, true))
   if (end > bytes.length) wrong('a damaged array: its header is cut short.')
+  if (end - start > maxHeader)
+    wrong(`expected a header of at most ${maxHeader} bytes, as NumPy reads, found ${end - start}.`)
   const header = new TextDecoder(version === 3 ? 'utf-8' : 'latin1').decode(bytes.subarray(start, end))
   const dtype =
     /'descr'\s*:\s*'([^']*)'/.exec(header)?.[1] ??
@@ -38,19 +47,19 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
     .map((part) => (/^\d+L?$/.test(part) ? parseInt(part, 10) : NaN))
   const count = shape.reduce((a, b) => a * b, 1)
   if (!shape.every(Number.isSafeInteger) || !Number.isSafeInteger(count))
-    wrong(`a damaged array: expected a shape of whole numbers, found (${dimensions.slice(0, 60)}).`)
+    wrong(`a damaged array: expected a shape of whole numbers, found (${clipped(dimensions, 60)}).`)
   if (/'fortran_order'\s*:\s*True/.test(header) && shape.filter((n) => n > 1).length > 1) {
     wrong('expected C order, found Fortran order. Save it with numpy.ascontiguousarray(array).')
   }
   const [, order, kind, digits] =
-    /^([<>|=])?([a-zA-Z])(\d*)$/.exec(dtype) ?? wrong(`arrays of type ${dtype} are not read.`)
+    /^([<>|=])?([a-zA-Z])(\d*)$/.exec(dtype) ?? wrong(`arrays of type ${clipped(dtype, 40)} are not read.`)
   const size = Number(digits) * (kind === 'U' ? 4 : 1)
   const little = order !== '>'
   const read = readers(view, little)[`${kind}${digits}`]
   const text = kind === 'U' || kind === 'S'
   if (!read && !(text && size > 0))
     wrong(
-      `arrays of type ${dtype} are not read, only numbers and ` +
+      `arrays of type ${clipped(dtype, 40)} are not read, only numbers and ` +
         `text${kind === 'O' ? ' (not Python objects: save text with array.astype(str))' : ''}.`,
     )
   if (bytes.length < end + count * size)
@@ -67,6 +76,7 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
     return { shape, dtype, data }
   }
   if (kind === 'u' && size === 1) return { shape, dtype, data: bytes.subarray(end, end + count) }
+  if (count > mostNumbers) wrong(`expected at most ${mostNumbers} numbers of type ${dtype}, found ${count}.`)
   const data = Float64Array.from({ length: count }, (_, i) => read(end + i * size))
   if (size === 8 && kind !== 'f' && data.some((value) => Math.abs(value) > Number.MAX_SAFE_INTEGER))
     wrong('integers of 2^53 or more are not read.')

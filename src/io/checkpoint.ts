@@ -26,6 +26,10 @@ export interface Checkpoint {
   readonly metadata: Readonly<Record<string, string>>
   /** By state-dict name, in the order of the file. */
   readonly tensors: ReadonlyMap<string, TensorEntry>
+  /** Which state dict of a PyTorch file this is, `ema` say; empty: the file is one. Absent for safetensors. */
+  readonly stateDict?: string
+  /** What was left out, renamed or chosen while it was opened: sentences for whoever opened it. */
+  readonly notes?: readonly string[]
   /** The bytes before the tensors, of safetensors files: what a seal covers. */
   readonly header?: Uint8Array
   /** Closes the source. */

@@ -1,4 +1,5 @@
 import { TweedieError } from '../errors.ts'
+import { preview } from '../printable.ts'
 
 /**
  * The text of a JSON file of ours. Its numbers are finite: JSON has no word for the others, and `JSON.stringify` makes
@@ -41,7 +42,7 @@ const is =
   (value, path) =>
     test(value)
       ? undefined
-      : `${path}: expected ${expected}, found ${(JSON.stringify(value) ?? 'nothing').slice(0, 60)}`
+      : `${path}: expected ${expected}, found ${value === undefined ? 'nothing' : preview(value, 60)}`
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -17,6 +17,9 @@ const beginnings: readonly Beginning[] = [
   [/^\x89PNG|^\xff\xd8\xff/, 'a picture'],
   // biome-ignore lint/suspicious/noControlCharactersInRegex: gzip's first two bytes
   [/^\x1f\x8b/, 'a gzip archive: unpack it'],
+  [/^BZh|^\xfd7zXZ|^7z\xbc\xaf|^Rar!/, 'an archive: unpack it'],
+  [/^\x93NUMPY/, 'an array of NumPy'],
+  [/^\x89HDF/, 'an HDF5 file, as Keras writes'],
   [/^\s*[{[]/, 'JSON'],
 ]
 
@@ -34,5 +37,8 @@ export const otherFormat = (bytes: Uint8Array): string | undefined => find(begin
 
 function find(among: readonly Beginning[], bytes: Uint8Array): string | undefined {
   const text = String.fromCharCode(...bytes.subarray(0, 16))
+  // A tar begins with the name of its first file, and says what it is at byte 257.
+  if (among === beginnings && String.fromCharCode(...bytes.subarray(257, 262)) === 'ustar')
+    return 'a tar archive: unpack it'
   return among.find(([beginning]) => beginning.test(text))?.[1]
 }

@@ -1,7 +1,11 @@
 import { TweedieError } from '../errors.ts'
+import { clipped } from '../printable.ts'
 
-/** The state dict of ADM-512 with its optimizer takes about 10^5. Bounds time and the number of objects. */
-const maxInstructions = 2_000_000
+/**
+ * The state dict of ADM-512 with its optimizer takes about 10^5. Bounds time and the number of objects: what a function
+ * of the table is given counts by its elements, for a list that stands in the file once may be given to it often.
+ */
+const maxInstructions = 1_000_000
 
 /** A defect of the stream; {@link unpickle} adds file and position. Functions of the table throw it as well. */
 export class MalformedPickle extends Error {}
@@ -14,12 +18,13 @@ export type PickleGlobals = ReadonlyMap<string, unknown>
  *
  * A pickle is a program for a stack machine, and its GLOBAL instruction may name any function of any Python module:
  * loading a stranger's checkpoint is running a stranger's code. This machine knows the data instructions that
- * `torch.save` writes (protocol 2, and those of 3 and 4 that replace them; CPython 3.12, Lib/pickletools.py), and the
+ * `torch.save` writes (protocol 2, and those of 3 to 5 that replace them; CPython 3.12, Lib/pickletools.py), and the
  * only names it resolves are those of `globals`; any other is refused by name. There is no recursion, and no number in
  * the stream makes it allocate: a string of n bytes needs n bytes there.
  *
  * Python's dict becomes a
- * Map, list and tuple an array, int a number (a bigint past 2^53), str a string, bytes a Uint8Array, None null.
+ * Map, set a Set, list and tuple an array, int a number (a bigint past 2^53), str a string, bytes a Uint8Array, None
+ * null.
  * `persistent` turns persistent ids (torch: its storages) into values. Throws 'format'.
  */
 export function unpickle(
@@ -40,6 +45,7 @@ export function unpickle(
 
 class Machine {
   at: number
+  private steps = 0
   private readonly bytes: Uint8Array
   private readonly view: DataView
   private readonly globals: PickleGlobals
@@ -57,12 +63,17 @@ class Machine {
   }
 
   run(): unknown {
-    for (let count = 0; count < maxInstructions; count++) {
+    for (;;) {
+      this.count(1)
       const code = this.bytes[this.take(1)]
       if (code === 0x2e) return this.pop() // STOP
       this.step(code)
     }
-    throw new MalformedPickle(`expected at most ${maxInstructions} instructions`)
+  }
+
+  private count(steps: number): void {
+    this.steps += steps
+    if (this.steps > maxInstructions) throw new MalformedPickle(`expected at most ${maxInstructions} instructions`)
   }
 
   private step(code: number): void {
@@ -71,7 +82,7 @@ class Machine {
       case 0x80: {
         // PROTO
         const protocol = this.bytes[this.take(1)]
-        if (protocol > 4) throw new MalformedPickle(`expected a protocol up to 4, found ${protocol}`)
+        if (protocol > 5) throw new MalformedPickle(`expected a protocol up to 5, found ${protocol}`)
         return
       }
       case 0x95:
@@ -123,6 +134,12 @@ class Machine {
       case 0x43:
         stack.push(this.raw(this.u8()))
         return // SHORT_BINBYTES
+      case 0x8e:
+      case 0x96:
+        stack.push(this.raw(this.u64()))
+        return // BINBYTES8, BYTEARRAY8
+      case 0x98:
+        return // READONLY_BUFFER: of a bytearray
 
       case 0x28:
         this.marks.push(stack.length)
@@ -137,6 +154,20 @@ class Machine {
       case 0x7d:
         stack.push(new Map())
         return // EMPTY_DICT
+      case 0x8f:
+        stack.push(new Set())
+        return // EMPTY_SET
+      case 0x90: {
+        // ADDITEMS
+        const items = this.popMark()
+        const set = this.top()
+        if (!(set instanceof Set)) throw new MalformedPickle('expected a set to add to, found another value')
+        for (const item of items) set.add(item)
+        return
+      }
+      case 0x91:
+        stack.push(new Set(this.popMark()))
+        return // FROZENSET
       case 0x74:
         stack.push(this.popMark())
         return // TUPLE
@@ -192,21 +223,26 @@ class Machine {
         stack.push(this.global(this.pop(), name))
         return
       }
-      case 0x52: {
-        // REDUCE
+      case 0x52:
+      case 0x81: {
+        // REDUCE, and NEWOBJ of a class
         const args = this.pop(),
           call = this.pop()
         if (typeof call !== 'function') throw new MalformedPickle('expected a function to call, found another value')
         if (!Array.isArray(args) || args.length > 16)
           throw new MalformedPickle('expected a tuple of at most 16 arguments')
+        for (const arg of args as unknown[]) this.count(sizeOf(arg))
         stack.push(call(...(args as unknown[])))
         return
       }
-      // BUILD: sets attributes. torch gives its OrderedDict `_metadata`, layer versions that we have no use for.
-      case 0x62:
+      // BUILD: sets attributes, and torch gives its OrderedDict `_metadata`, layer versions: we have no use for any.
+      case 0x62: {
         this.pop()
-        if (!(this.top() instanceof Map)) throw new MalformedPickle('expected attributes for a dictionary only')
+        const owner = this.top()
+        if (typeof owner !== 'object' || owner === null || Array.isArray(owner))
+          throw new MalformedPickle('expected attributes of a dictionary or a tensor')
         return
+      }
       case 0x51:
         stack.push(this.persistent(this.pop()))
         return // BINPERSID
@@ -300,12 +336,21 @@ class Machine {
     const path = `${module}.${name}`
     if (!this.globals.has(path)) {
       throw new MalformedPickle(
-        `it names the global "${path.slice(0, 200)}". Only the few names that rebuild tensors are ` +
+        `it names the global "${clipped(path, 200)}". Only the few names that rebuild tensors are ` +
           'resolved, because a pickle runs what it names. Save the weights alone: torch.save(model.state_dict(), path)',
       )
     }
     return this.globals.get(path)
   }
+}
+
+/** What a function of the table may go through: elements, and those of the few that are lists. */
+function sizeOf(value: unknown, depth = 1): number {
+  if (value instanceof Map || value instanceof Set) return value.size
+  if (typeof value === 'string' || value instanceof Uint8Array) return value.length
+  if (!Array.isArray(value)) return 1
+  if (value.length > 16 || depth === 0) return value.length
+  return value.reduce<number>((sum, item) => sum + sizeOf(item, depth - 1), 1)
 }
 
 function utf8(bytes: Uint8Array): string {

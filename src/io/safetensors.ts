@@ -7,6 +7,7 @@ import type { Checkpoint, TensorEntry } from './checkpoint.ts'
 import { decode, fileDTypes, isFileDType } from './dtype.ts'
 import type { FileDType } from './dtype.ts'
 import { otherFormat } from './other-format.ts'
+import { clipped, preview } from '../printable.ts'
 import { readData } from './source.ts'
 import type { ByteSource } from './source.ts'
 
@@ -35,12 +36,13 @@ export async function openSafetensors(
   { signal }: { signal?: AbortSignal } = {},
 ): Promise<Checkpoint> {
   const broken = (message: string) => new TweedieError('format', `${source.name}: ${message}`)
+  if (source.size === 0) throw broken('expected weights, found an empty file: the download or the copy went wrong')
   if (source.size < 8) throw broken(`expected a safetensors file of at least 8 bytes, found ${source.size}`)
 
   const headerLength = (await readData(source, 0, 8, signal)).getBigUint64(0, true)
   const room = Math.min(maxHeader, source.size - 8)
   if (headerLength > BigInt(room)) {
-    const other = otherFormat(await source.read(0, 8, signal))
+    const other = otherFormat(await source.read(0, Math.min(512, source.size), signal))
     throw broken(
       other
         ? `expected weights, as safetensors or of PyTorch, found ${other}`
@@ -83,10 +85,11 @@ function parseHeader(bytes: Uint8Array, broken: Broken): Map<string, unknown> {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     header = JSON.parse(text)
   } catch (cause) {
-    throw broken(`expected a header of UTF-8 JSON, found ${messageOf(cause)}`)
+    throw broken(`expected a header of UTF-8 JSON, found ${clipped(messageOf(cause))}`)
   }
   const twice = duplicateKey(text)
-  if (twice !== undefined) throw broken(`expected each key once in the header, found "${twice}" twice in one object`)
+  if (twice !== undefined)
+    throw broken(`expected each key once in the header, found "${clipped(twice)}" twice in one object`)
   return new Map(Object.entries(header as object))
 }
 
@@ -116,14 +119,15 @@ function parseMetadata(value: unknown, broken: Broken): Record<string, string> {
   if (value === undefined) return {}
   if (!isObject(value)) throw broken(`expected __metadata__ to be an object, found ${show(value)}`)
   for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== 'string') throw broken(`expected __metadata__ of strings, found "${key}": ${show(text)}`)
+    if (typeof text !== 'string')
+      throw broken(`expected __metadata__ of strings, found "${clipped(key)}": ${show(text)}`)
   }
   return value as Record<string, string>
 }
 
 function parseSlot(name: string, info: unknown, size: number, broken: Broken): Slot {
   const wrong = (expected: string, found: unknown) =>
-    broken(`tensor "${name}": expected ${expected}, found ${show(found)}`)
+    broken(`tensor "${clipped(name)}": expected ${expected}, found ${show(found)}`)
   if (!isObject(info)) throw wrong('an object of dtype, shape and data_offsets', info)
   const { dtype, shape, data_offsets: offsets } = info
   if (!isFileDType(dtype)) throw wrong(`a dtype of ${Object.keys(fileDTypes).join(', ')}`, dtype)
@@ -133,7 +137,7 @@ function parseSlot(name: string, info: unknown, size: number, broken: Broken): S
   if (begin > end || end > size) throw wrong(`data_offsets in order and within the ${size} bytes of data`, offsets)
   // A product past 2^53 is inexact, but then also far from any length.
   const length = shape.reduce((a, b) => a * b, 1) * fileDTypes[dtype].bytes
-  if (length !== end - begin) throw wrong(`${length} bytes for ${dtype} [${shape.join(', ')}]`, end - begin)
+  if (length !== end - begin) throw wrong(`${length} bytes for ${dtype} ${sizes(shape)}`, end - begin)
   return { name, dtype, shape, begin, end }
 }
 
@@ -144,7 +148,7 @@ function checkCover(slots: readonly Slot[], size: number, broken: Broken): void 
     if (slot.begin !== end) {
       const what =
         slot.begin < end ? 'which overlaps the one before it' : `which leaves a hole of ${slot.begin - end} bytes`
-      throw broken(`tensor "${slot.name}": expected its data at offset ${end}, found ${slot.begin}, ${what}`)
+      throw broken(`tensor "${clipped(slot.name)}": expected its data at offset ${end}, found ${slot.begin}, ${what}`)
     }
     end = slot.end
   }
@@ -157,7 +161,9 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 const isSizes = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0)
 
-const show = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').slice(0, 100)
+const show = (value: unknown): string => (value === undefined ? 'nothing' : preview(value))
+
+const sizes = (shape: readonly number[]): string => `[${shape.slice(0, 8).join(', ')}${shape.length > 8 ? ', …' : ''}]`
 
 /** What {@link encodeSafetensors} writes and under which dtype. */
 export type WritableData =

@@ -4,7 +4,9 @@ import { decode, fileDTypes } from './dtype.ts'
 import { MalformedPickle, unpickle } from './pickle.ts'
 import { readData } from './source.ts'
 import type { ByteSource } from './source.ts'
-import { selectStateDict, StorageType, torchGlobals, TorchStorage } from './torch-objects.ts'
+import { clipped } from '../printable.ts'
+import { selectStateDict } from './state-dicts.ts'
+import { StorageType, torchGlobals, TorchStorage } from './torch-objects.ts'
 import type { TorchTensor } from './torch-objects.ts'
 import { dataOffset, openZip } from './zip.ts'
 
@@ -20,12 +22,16 @@ const legacyProtocol = 1001
  * object, storage keys) and then, storage by storage, a count and the elements. Tensors are views of storages (offset
  * and strides): reading fetches the view's span and gathers it to C order.
  */
-export async function openStateDict(source: ByteSource, { signal }: { signal?: AbortSignal }): Promise<Checkpoint> {
+export async function openStateDict(
+  source: ByteSource,
+  { signal, stateDict: wanted }: { signal?: AbortSignal; stateDict?: string },
+): Promise<Checkpoint> {
   const head = await source.read(0, Math.min(2, source.size), signal)
   const { root, locate } = await (head[0] === 0x50 ? openTorchZip : openTorchLegacy)(source, signal)
   const tensors = new Map<string, TensorEntry>()
-  for (const [name, tensor] of selectStateDict(root, source.name)) {
-    const { dtype } = tensor.storage
+  const found = selectStateDict(root, source.name, wanted)
+  for (const [name, tensor] of found.tensors) {
+    const { dtype } = tensor
     tensors.set(name, {
       name,
       dtype,
@@ -38,7 +44,14 @@ export async function openStateDict(source: ByteSource, { signal }: { signal?: A
       },
     })
   }
-  return { name: source.name, metadata: {}, tensors, close: async () => source.close?.() }
+  return {
+    name: source.name,
+    metadata: {},
+    tensors,
+    stateDict: found.name,
+    notes: found.notes,
+    close: async () => source.close?.(),
+  }
 }
 
 interface Container {
@@ -49,7 +62,7 @@ interface Container {
 
 async function openTorchZip(source: ByteSource, signal?: AbortSignal): Promise<Container> {
   const broken = (message: string) => new TweedieError('format', `${source.name}: ${message}`)
-  const entries = await openZip(source, signal)
+  const entries = await openZip(source, signal, { deflate: true })
   const pickles = [...entries.values()].filter(({ name }) => /^[^/]+\/data\.pkl$/.test(name))
   const pickle = pickles[0]
   if (pickle === undefined && entries.size > 0 && [...entries.keys()].every((name) => name.endsWith('.npy')))
@@ -57,15 +70,27 @@ async function openTorchZip(source: ByteSource, signal?: AbortSignal): Promise<C
       `expected weights, found arrays of NumPy (${[...entries.keys()].slice(0, 3).join(', ')}), as in statistics of ` +
         'images (tweedie evaluate --real FILE)',
     )
+  const inside = [...entries.keys()].find((name) => /\.(pt|pth|ckpt|bin|pkl|safetensors)$/.test(name))
+  if (pickle === undefined && inside !== undefined && !/(^|\/)(data|constants)\.pkl$/.test(inside))
+    throw broken(`expected weights, found a zip archive with ${clipped(inside)} in it: unpack it`)
+  if (pickle !== undefined && entries.has(pickle.name.replace('data.pkl', 'constants.pkl')))
+    throw broken(
+      'expected a state dict, found a program (TorchScript): load it with torch.jit.load and save its state_dict()',
+    )
   if (pickle === undefined || pickles.length > 1) {
     throw broken(
       `expected a zip of torch.save with one record X/data.pkl, found ${pickles.length} among ` +
         `${entries.size} records`,
     )
   }
-  if (pickle.size > maxPickle) throw broken(`expected a pickle of at most ${maxPickle} bytes, found ${pickle.size}`)
   const folder = pickle.name.slice(0, -'data.pkl'.length)
-
+  const packed = [...entries.values()].find(({ name, deflated }) => deflated && name.startsWith(folder))
+  if (packed)
+    throw broken(
+      `record "${clipped(packed.name)}": expected a stored record, as torch.save writes, found a compressed one: ` +
+        'somebody packed the file again. Unpack it and save it with torch.save',
+    )
+  if (pickle.size > maxPickle) throw broken(`expected a pickle of at most ${maxPickle} bytes, found ${pickle.size}`)
   const order = entries.get(`${folder}byteorder`)
   if (order !== undefined && order.size < 16) {
     const text = new TextDecoder().decode(
@@ -79,12 +104,12 @@ async function openTorchZip(source: ByteSource, signal?: AbortSignal): Promise<C
   const { value } = unpickle(bytes, 0, source.name, torchGlobals, storageTable(storages))
   const records = new Map(
     [...storages.values()].map((storage) => {
-      const { key, dtype, count } = storage
+      const { key, type, count } = storage
       const entry = entries.get(`${folder}data/${key}`)
-      const expected = count * fileDTypes[dtype].bytes
+      const expected = count * type.bytes
       if (entry?.size !== expected) {
         throw broken(
-          `storage ${key}: expected a record of ${expected} bytes for ${count} of ${dtype}, ` +
+          `storage ${clipped(key)}: expected a record of ${expected} bytes for ${count} of ${type.dtype ?? 'them'}, ` +
             `found ${entry?.size ?? 'none'}`,
         )
       }
@@ -121,15 +146,18 @@ async function openTorchLegacy(source: ByteSource, signal?: AbortSignal): Promis
       throw broken(`expected each storage once, found key ${show(key)}`)
     const count = (await readData(source, at, 8, signal)).getBigInt64(0, true)
     if (count !== BigInt(storage.count)) {
-      throw broken(`storage ${storage.key}: expected ${storage.count} elements, found ${count}`)
+      throw broken(`storage ${clipped(storage.key)}: expected ${storage.count} elements, found ${count}`)
     }
     starts.set(storage.key, at + 8)
-    at += 8 + storage.count * fileDTypes[storage.dtype].bytes
+    at += 8 + storage.count * storage.type.bytes
     if (at > source.size) {
-      throw broken(`storage ${storage.key}: expected data up to ${at}, found the end of the file at ${source.size}`)
+      throw broken(
+        `storage ${clipped(storage.key)}: expected data up to ${at}, found the end of the file at ${source.size}`,
+      )
     }
   }
-  for (const key of storages.keys()) if (!starts.has(key)) throw broken(`storage ${key}: expected data, found none`)
+  for (const key of storages.keys())
+    if (!starts.has(key)) throw broken(`storage ${clipped(key)}: expected data, found none`)
   return { root, locate: ({ key }) => starts.get(key)! }
 }
 
@@ -146,13 +174,13 @@ const storageTable =
       throw new MalformedPickle("expected a persistent id ('storage', type, key, device, count), found another")
     }
     const known = storages.get(key)
-    if (known !== undefined && (known.dtype !== type.dtype || known.count !== count)) {
+    if (known !== undefined && (known.type !== type || known.count !== count)) {
       throw new MalformedPickle(
-        `storage ${key}: expected one type and size, found ${known.count} ${known.dtype} and ` +
+        `storage ${clipped(key)}: expected one type and size, found ${known.count} ${known.type.dtype} and ` +
           `${count} ${type.dtype}`,
       )
     }
-    const storage = known ?? new TorchStorage(type.dtype, key, count)
+    const storage = known ?? new TorchStorage(type, key, count)
     storages.set(key, storage)
     return storage
   }
@@ -161,10 +189,10 @@ const storageTable =
 async function readView(
   source: ByteSource,
   start: number,
-  { storage, offset, shape, stride, count }: TorchTensor,
+  { dtype, offset, shape, stride, count }: TorchTensor,
   signal?: AbortSignal,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const size = fileDTypes[storage.dtype].bytes
+  const size = fileDTypes[dtype].bytes
   if (count === 0) return new Uint8Array(0)
   const last = shape.reduce((sum, n, d) => sum + (n - 1) * stride[d], 0)
   const span = await source.read(start + offset * size, (last + 1) * size, signal)
@@ -188,7 +216,7 @@ async function readView(
 
 /** Never spells out a list: a pickle may nest them a million deep. */
 const show = (value: unknown): string =>
-  typeof value === 'string' || typeof value === 'number' ? String(value) : typeof value
+  typeof value === 'string' || typeof value === 'number' ? clipped(String(value)) : typeof value
 
 /** Dimensions of size 1 may have any stride. */
 function isContiguous(shape: readonly number[], stride: readonly number[]): boolean {

@@ -1,4 +1,5 @@
 import { TweedieError } from '../errors.ts'
+import { clipped } from '../printable.ts'
 import { readData } from './source.ts'
 import type { ByteSource } from './source.ts'
 
@@ -19,14 +20,19 @@ export interface ZipEntry {
 }
 
 /** A directory entry takes about 100 bytes; the largest published checkpoints have some thousand. */
-const maxDirectory = 2 ** 26
+const maxDirectory = 2 ** 24
+/**
+ * A deflated record of more than 64 MiB may be 200 times as long as it lies in the file: numbers of pictures and
+ * features are 1 to 20 times, and deflate's most is 1032, with which a file of a megabyte fills the memory.
+ */
+const [mostInflation, smallRecord] = [200, 2 ** 26]
 
 /**
  * All records of a zip archive by name; its directory alone is read, by range (PKWARE APPNOTE 6.3.10, sections 4.3 and
  * 4.5.3). PyTorch stores its records uncompressed, so a record is a slice of the file and a tensor is read without the
  * others; NumPy's archives may be deflated, and are read record by record. Zip64 is understood (archives past 4 GiB,
  * and PyTorch writes its records always), encryption and volumes are not. Throws 'format' for a broken or encrypted
- * archive, and for a compressed one unless `deflate` allows it.
+ * archive, for records that overlap or inflate beyond measure, and for a compressed one unless `deflate` allows it.
  */
 export async function openZip(
   source: ByteSource,
@@ -49,7 +55,7 @@ export async function openZip(
     const next = at + 46 + nameLength + extraLength + view.getUint16(at + 32, true)
     if (next > size) throw broken(`directory entry ${i} reaches past the directory`)
     const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength))
-    const wrong = (message: string) => broken(`record "${name}": ${message}`)
+    const wrong = (message: string) => broken(`record "${clipped(name)}": ${message}`)
 
     const method = view.getUint16(at + 10, true)
     if (view.getUint16(at + 8, true) & 1) throw wrong('expected no encryption')
@@ -69,6 +75,8 @@ export async function openZip(
     )
     if (stored !== length && !deflated)
       throw wrong(`expected as many stored bytes as its length of ${length}, found ${stored}`)
+    if (length > smallRecord && length > mostInflation * stored)
+      throw wrong(`expected at most ${mostInflation} times its ${stored} stored bytes, found ${length}`)
     if (start + 30 + stored > offset) throw wrong(`expected it before the directory at ${offset}, found it at ${start}`)
     if (entries.has(name)) throw wrong('found twice')
     entries.set(name, {
@@ -81,6 +89,11 @@ export async function openZip(
     })
     at = next
   }
+  let end = 0
+  for (const { name, header, size } of [...entries.values()].sort((a, b) => a.header - b.header)) {
+    if (header < end) throw broken(`record "${clipped(name)}": it overlaps the one before it`)
+    end = header + 30 + size
+  }
   return entries
 }
 
@@ -91,7 +104,7 @@ export async function dataOffset(source: ByteSource, entry: ZipEntry, signal?: A
   if (local.getUint32(0, true) !== 0x04034b50 || start + entry.size > source.size) {
     throw new TweedieError(
       'format',
-      `${source.name}: broken zip: record "${entry.name}": expected its header at ` + `${entry.header}`,
+      `${source.name}: broken zip: record "${clipped(entry.name)}": expected its header at ${entry.header}`,
     )
   }
   return start
@@ -103,7 +116,7 @@ export async function dataOffset(source: ByteSource, entry: ZipEntry, signal?: A
  */
 export async function readEntry(source: ByteSource, entry: ZipEntry, signal?: AbortSignal): Promise<Uint8Array> {
   const wrong = (message: string, cause?: unknown) =>
-    new TweedieError('format', `${source.name}: broken zip: record "${entry.name}": ${message}`, { cause })
+    new TweedieError('format', `${source.name}: broken zip: record "${clipped(entry.name)}": ${message}`, { cause })
   if (entry.length >= 2 ** 31) throw wrong(`expected less than 2 GiB, found ${entry.length} bytes`)
   const stored = await source.read(await dataOffset(source, entry, signal), entry.size, signal)
   const bytes = entry.deflated
@@ -111,7 +124,7 @@ export async function readEntry(source: ByteSource, entry: ZipEntry, signal?: Ab
         throw wrong('its compressed bytes are damaged', cause)
       })
     : stored
-  if (bytes.length !== entry.length || crc32(bytes) !== entry.crc32)
+  if (bytes.length !== entry.length || (await crc32Of(bytes, signal)) !== entry.crc32)
     throw wrong('its bytes are damaged. Get the file again')
   return bytes
 }
@@ -133,9 +146,20 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, n) => {
   return n
 })
 
-/** The checksum of ZIP and PNG. */
-export function crc32(bytes: Uint8Array): number {
-  let crc = 0xffffffff
+/** The same of many bytes, between whose pieces of 16 MiB (40 ms) others get their turn. */
+async function crc32Of(bytes: Uint8Array, signal?: AbortSignal): Promise<number> {
+  let crc = 0
+  for (let at = 0; at < bytes.length; at += 2 ** 24) {
+    signal?.throwIfAborted()
+    crc = crc32(bytes.subarray(at, at + 2 ** 24), crc)
+    await new Promise((resolve) => setTimeout(resolve))
+  }
+  return crc
+}
+
+/** The checksum of ZIP and PNG. `before`: that of the bytes before these. */
+export function crc32(bytes: Uint8Array, before = 0): number {
+  let crc = ~before
   for (let i = 0; i < bytes.length; i++) crc = crcTable[(crc ^ bytes[i]) & 255] ^ (crc >>> 8)
   return ~crc >>> 0
 }

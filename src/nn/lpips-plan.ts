@@ -128,10 +128,19 @@ export function linKey(tap: number): string {
 
 /**
  * Which net a file holds, told from its keys; whether it is complete is for checkStateDict to say.
- * @throws TweedieError 'weights' where no backbone is there (the lin layers alone, as LPIPS publishes them, do not do)
+ * @throws TweedieError 'weights' where the backbone is missing or the lin layers are, as torchvision and LPIPS publish
+ *   them
  */
 export function lpipsNetOf(keys: Iterable<string>, name: string): LpipsNet {
   const found = new Set(keys)
+  if (found.has('features.3.weight') || found.has('features.2.weight') || found.has('features.3.squeeze.weight')) {
+    if (!found.has(linKey(0)))
+      throw new TweedieError(
+        'weights',
+        `${name}: expected the tensors of an LPIPS net, found a backbone without the lin layers, as torchvision has ` +
+          'it: add them (tweedie fetch lpips_alex, lpips_vgg or lpips_squeeze joins both)',
+      )
+  }
   if (found.has('features.3.squeeze.weight')) return 'squeeze'
   if (found.has('features.2.weight')) return 'vgg'
   if (found.has('features.3.weight')) return 'alex'

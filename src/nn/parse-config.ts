@@ -8,6 +8,7 @@
 import { TweedieError } from '../errors.ts'
 import { checkConfig, levelRates, maxDiffusionSteps, meanTypes } from './config.ts'
 import type { DiffusionSettings, MeanType, ModelConfig, NoiseSchedule, Pool, TrunkConfig } from './config.ts'
+import { preview } from '../printable.ts'
 import { editDistance, unknownNames } from '../suggest.ts'
 
 const POOLS: readonly Pool[] = ['attention', 'adaptive', 'spatial', 'spatial_v2']
@@ -202,7 +203,9 @@ class Fields {
   private need(key: string, expected: string, otherwise: unknown): unknown {
     const value = this.get(key) ?? otherwise
     if (value === undefined) {
-      const meant = Object.keys(this.values).find((other) => other !== key && editDistance(key, other, 2) <= 2)
+      const meant = Object.keys(this.values)
+        .slice(0, 1000)
+        .find((other) => other !== key && editDistance(key, other, 2) <= 2)
       this.fail(`${key} is missing (${expected})${meant === undefined ? '' : `: is it "${meant}"?`}`)
     }
     return value
@@ -246,6 +249,4 @@ class Fields {
   }
 }
 
-function show(value: unknown): string {
-  return (JSON.stringify(value) ?? String(value)).slice(0, 60)
-}
+const show = (value: unknown): string => preview(value, 60)

@@ -4,6 +4,7 @@
  * qkv and proj_out weights three-dimensional as Conv1d keeps them.
  */
 import { TweedieError } from '../errors.ts'
+import { clipped } from '../printable.ts'
 import { nearestName } from '../suggest.ts'
 import type { AttentionPoolLayer, EmbeddingLayer, Head, Layer, LinearLayer, NormLayer, Plan } from './plan.ts'
 
@@ -125,7 +126,7 @@ export function checkStateDict(
   }
   const parts = [
     list('missing', missing, (key) => `${key} ${show(expected.get(key)!)}${near(key, unexpected)}`),
-    list('unexpected', unexpected, (key) => `${key} ${show(found.get(key)!)}${near(key, missing)}`),
+    list('unexpected', unexpected, (key) => `${clipped(key)} ${show(found.get(key)!)}${near(key, missing)}`),
     list(
       'of another shape',
       misshapen,
@@ -154,5 +155,5 @@ function sameShape(a: readonly number[], b: readonly number[]): boolean {
 }
 
 function show(shape: readonly number[]): string {
-  return `[${shape.join(', ')}]`
+  return `[${shape.slice(0, 8).join(', ')}${shape.length > 8 ? ', …' : ''}]`
 }

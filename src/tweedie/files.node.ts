@@ -13,7 +13,9 @@ export const nodeFiles: Files & { readonly shipped: URL } = {
   open: (where, options) => (isWeb(where) ? web.open(where, options) : openFile(pathOf(where))),
   async jsonBeside(where) {
     if (isWeb(where)) return undefined
-    const { dir, name } = parse(pathOf(where))
+    const { dir, name, ext } = parse(pathOf(where))
+    // An index of shards is one itself.
+    if (ext === '.json') return undefined
     return readFile(join(dir, `${name}.json`), 'utf8').catch(() => undefined)
   },
   isWeb,

@@ -37,6 +37,8 @@ export interface DescribedFile {
   readonly preset?: string
   /** The flags of the script that trained it (a README's `MODEL_FLAGS`, `CLASSIFIER_FLAGS`); see `configOfFlags`. */
   readonly flags?: string | readonly string[]
+  /** Which of its state dicts is meant, `'model'` say. Default: the only one, or the average. */
+  readonly stateDict?: string
 }
 
 /** A minority classifier that its own file does not describe, or that reads another classifier's features. */
@@ -66,6 +68,11 @@ export interface TweedieOptions
    * see `configOfFlags`.
    */
   readonly flags?: string | readonly string[]
+  /**
+   * Which of the state dicts of a file that holds several: its name, `'ema'` or `'model'`, or what stands before its
+   * names. Default: the only one, or the average. The command line calls it --weights.
+   */
+  readonly stateDict?: string
   /**
    * An ADM classifier of noised images, whose gradient leads every sample to its class (Dhariwal & Nichol, NeurIPS
    * 2021). Default: none.
@@ -240,7 +247,11 @@ async function openAll(files: Files, opener: FileOpener, what: Where, options: T
     ...(distance === 'features' ? [shipped(bccd32.features)] : netOf(distance)),
   ])
   const file = await opener
-    .open('model', { where: set ? shipped(set.model) : what, flags: options.flags }, options.preset ?? null)
+    .open(
+      'model',
+      { where: set ? shipped(set.model) : what, flags: options.flags, stateDict: options.stateDict },
+      options.preset ?? null,
+    )
     .catch((cause: unknown) => (set ? notThere(cause, options) : noFile(cause, what)))
   const {
     name,
@@ -349,10 +360,10 @@ function notThere(cause: unknown, { weights }: TweedieOptions): never {
 }
 
 function classesIn(given: Where | DescribedFile, context: Context<FlaggedFile>): Promise<OpenClasses> {
-  const { file, preset = null, flags, extractor } = described('classifier', given)
+  const { file, preset = null, flags, stateDict, extractor } = described('classifier', given)
   if (extractor !== undefined)
     fail('classifier: it reads the pixels; one that reads the features of an extractor is a minorityClassifier.')
-  return openClasses({ where: file, flags }, preset, context)
+  return openClasses({ where: file, flags, stateDict }, preset, context)
 }
 
 function minorityFiles(given: Where | MinorityClassifierFile): MinorityFiles<FlaggedFile> {
@@ -361,16 +372,22 @@ function minorityFiles(given: Where | MinorityClassifierFile): MinorityFiles<Fla
   const published =
     classifier.preset === undefined ? undefined : presetOf(classifier.preset).sampling.minority?.featureExtractor
   return {
-    file: { where: classifier.file, flags: classifier.flags },
+    file: { where: classifier.file, flags: classifier.flags, stateDict: classifier.stateDict },
     preset: classifier.preset ?? null,
-    extractor: frozen && { where: frozen.file, flags: frozen.flags },
+    extractor: frozen && { where: frozen.file, flags: frozen.flags, stateDict: frozen.stateDict },
     extractorPreset: frozen?.preset ?? (frozen?.flags === undefined ? published : null) ?? null,
   }
 }
 
 function described(option: string, given: Where | MinorityClassifierFile): MinorityClassifierFile {
   if (typeof given !== 'object' || given === null || !('file' in given)) return { file: given }
-  refuseUnknown<MinorityClassifierFile>(option, given, { file: true, preset: true, flags: true, extractor: true })
+  refuseUnknown<MinorityClassifierFile>(option, given, {
+    file: true,
+    preset: true,
+    flags: true,
+    stateDict: true,
+    extractor: true,
+  })
   return given
 }
 

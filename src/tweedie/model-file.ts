@@ -1,6 +1,16 @@
 import { TweedieError } from '../errors.ts'
 import { openCheckpoint, type Checkpoint } from '../io/index.ts'
-import { checkStateDict, describeModel, planOf, readFlags, stateDictOf, type ModelDescription } from '../nn/index.ts'
+import {
+  checkStateDict,
+  describeModel,
+  ownNames,
+  planOf,
+  readFlags,
+  stateDictOf,
+  type FlagsReader,
+  type ModelDescription,
+} from '../nn/index.ts'
+import { flagsInFile } from '../nn/flags-file.ts'
 import { shapesOf } from '../nn/state-dict.ts'
 import { isPlace, openWhere, type Files, type Where } from './files.ts'
 import { otherFile } from './other-file.ts'
@@ -21,6 +31,8 @@ export interface ModelFileOptions {
   readonly preset?: string | undefined
   /** The flags of the script that trained it, for one that does not say so itself; see `configOfFlags`. */
   readonly flags?: string | readonly string[] | undefined
+  /** Which state dict is meant, for a file that holds several. Default: the only one, or the average. */
+  readonly stateDict?: string | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -31,14 +43,12 @@ export interface ModelFileOptions {
 export async function openModelFile(
   files: Files,
   where: Where,
-  { preset, flags, signal }: ModelFileOptions = {},
+  { preset, flags, stateDict, signal }: ModelFileOptions = {},
 ): Promise<ModelFile> {
-  const checkpoint = await openCheckpoint(
-    await openWhere(files, where, signal ? { signal } : {}),
-    signal ? { signal } : {},
-  )
-  const { name } = checkpoint
+  const opened = await openNamed(files, where, { stateDict, signal })
+  const { name } = opened
   try {
+    const checkpoint = ownNames(opened, stateDict)
     const other = otherFile(checkpoint)
     if (other !== undefined) throw new TweedieError('option', `${name}: ${other}.`)
     const json =
@@ -46,12 +56,37 @@ export async function openModelFile(
     const description = describeModel(checkpoint, {
       ...(preset === undefined ? {} : { preset }),
       ...(flags === undefined ? {} : { flags: readFlags(flags) }),
-      ...(json === undefined ? {} : { json }),
+      ...(json === undefined ? {} : toldByFile(json)),
     })
     checkStateDict(stateDictOf(planOf(description.config)), shapesOf(checkpoint), name)
     return { name, checkpoint, description }
   } catch (error) {
-    await checkpoint.close()
+    await opened.close()
     throw error
   }
+}
+
+/** Opens a checkpoint; of an index of shards the files beside it. */
+export async function openNamed(
+  files: Files,
+  where: Where,
+  { stateDict, signal }: Pick<ModelFileOptions, 'stateDict' | 'signal'>,
+): Promise<Checkpoint> {
+  return openCheckpoint(await openWhere(files, where, signal ? { signal } : {}), {
+    ...(signal && { signal }),
+    ...(stateDict !== undefined && { stateDict }),
+    ...(isPlace(where) && {
+      beside: (name: string) => openWhere(files, besideOf(where, name), signal ? { signal } : {}),
+    }),
+  })
+}
+
+/** `a/b.pt` and `c` are `a/c`; of an address without what follows its path. */
+const besideOf = (where: string | URL, name: string): string | URL =>
+  typeof where === 'string' && !/^\w+:\/\//.test(where) ? where.replace(/[^/\\]*$/, name) : new URL(name, where)
+
+/** What the `.json` beside a checkpoint says: arguments of the constructors, or the flags of the scripts. */
+export function toldByFile(text: string): { readonly json: string } | { readonly flags: FlagsReader } {
+  const flags = flagsInFile(text)
+  return flags ? { flags: readFlags(flags) } : { json: text }
 }

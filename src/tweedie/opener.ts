@@ -1,11 +1,11 @@
-import { openCheckpoint, type Checkpoint } from '../io/index.ts'
+import type { Checkpoint } from '../io/index.ts'
 import { sha256OfSource } from '../io/sha256.ts'
-import { loadModel, type LoadOptions } from '../nn/index.ts'
+import { loadModel, ownNames, type LoadOptions } from '../nn/index.ts'
 import type { FileMemory } from './device-for.ts'
 import { downloads, type DownloadOptions } from './downloads.ts'
 import { isBytes, isPlace, openWhere, type Files, type Where } from './files.ts'
 import type { Opener } from './guidance-files.ts'
-import { openModelFile } from './model-file.ts'
+import { openModelFile, openNamed } from './model-file.ts'
 
 /** A file, and the flags that describe it where it does not itself. */
 export interface FlaggedFile {
@@ -13,6 +13,8 @@ export interface FlaggedFile {
   readonly where: Where
   /** Of the script that trained it. */
   readonly flags?: string | readonly string[] | undefined
+  /** Which of its state dicts, for a file that holds several. */
+  readonly stateDict?: string | undefined
 }
 
 /** A file as it was asked for. */
@@ -95,14 +97,14 @@ export function fileOpener(
     memory: () => ({ host, weights }),
     checksum: () => checksum,
     called: (option) => called[option] ?? option,
-    async open(option, { where, flags }, preset) {
-      const found = await openModelFile(arriving, where, { preset: preset ?? undefined, flags, signal })
-      opened.set(option, { where, flags, preset: preset ?? null, published: found.description.preset })
+    async open(option, { where, flags, stateDict }, preset) {
+      const found = await openModelFile(arriving, where, { preset: preset ?? undefined, flags, stateDict, signal })
+      opened.set(option, { where, flags, stateDict, preset: preset ?? null, published: found.description.preset })
       return { ...found, checkpoint: noted(where, found.checkpoint) }
     },
     async openWeights(option, where) {
       opened.set(option, { where, preset: null, published: undefined })
-      return noted(where, await openCheckpoint(await openWhere(arriving, where), signal ? { signal } : {}))
+      return noted(where, ownNames(await openNamed(arriving, where, { signal })))
     },
     presetOf: (option) => opened.get(option)?.published,
     load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading(checkpoint)),

@@ -9,6 +9,7 @@ type Names<T> = { readonly [K in keyof Required<T>]: true }
 export const loadOptions: Names<TweedieOptions> = {
   preset: true,
   flags: true,
+  stateDict: true,
   classifier: true,
   minorityClassifier: true,
   distance: true,

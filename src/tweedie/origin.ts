@@ -40,9 +40,11 @@ export interface LoadedFiles {
 export function originOf(files: Files, { opener: { opened, called }, distance, seconds, open }: LoadedFiles): Origin {
   const options: Record<string, string> = {}
   let untold = distance === null ? 'a distance that is a function' : null
-  for (const [option, { where, preset, flags }] of opened) {
+  for (const [option, { where, preset, flags, stateDict }] of opened) {
     options[option] = nameOf(files, option, where)
     if (preset !== null) options[presetOptions[option]] = preset
+    if (stateDict !== undefined && option === 'model') options.weights = stateDict
+    else if (stateDict !== undefined) untold ??= `stateDict of ${called(option)}`
     if (flags === undefined) continue
     if (option === 'model') options.flags = typeof flags === 'string' ? flags : flags.join(' ')
     else untold ??= `flags of ${called(option)}`

@@ -14,7 +14,7 @@ export function runOptions(loaded: Readonly<Record<string, string>>, settings: S
   const { process, sampler, guide, classes, minority, labels } = settings
   const file = (...names: string[]): Words => Object.fromEntries(names.map((name) => [name, loaded[name]]))
   const words: Words = {
-    ...file('model', 'preset', 'flags'),
+    ...file('model', 'preset', 'flags', 'weights'),
     method: settings.method,
     sampler,
     schedule: process.schedule,

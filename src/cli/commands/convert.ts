@@ -17,22 +17,24 @@ import {
   stateDictOf,
   readFlags,
 } from '../../nn/index.ts'
+import { flagsInFile } from '../../nn/flags-file.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { counted } from '../counted.ts'
 import { jsonBeside, openWeights } from '../files.ts'
-import { flagsOption } from '../options/flags.ts'
+import { flagsOption, weightsOption } from '../options/flags.ts'
 import { file, text } from '../option.ts'
 import { claimOutputs, inputsOf } from '../outputs.ts'
 
 const options = {
   config: file({
     value: 'FILE.json',
-    help: "the network's configuration, in guided-diffusion's names",
+    help: "the network's configuration, in guided-diffusion's names: of its classes, or flags of its scripts",
     otherwise: 'the .json of the same name beside IN',
   }),
   preset: text({ value: 'NAME', help: 'a published configuration; tweedie info lists them' }),
   flags: flagsOption,
+  weights: weightsOption,
 }
 
 export const convert: Command<typeof options> = {
@@ -55,7 +57,7 @@ export const convert: Command<typeof options> = {
     const [from, to] = args.positionals as [string, string]
     const given = (['config', 'preset', 'flags'] as const).filter((name) => args.has(name))
     if (given.length > 1) fail(`--${given.join(' and --')} say the same thing: give one of them.`)
-    const checkpoint = await openWeights(from, signal)
+    const checkpoint = await openWeights(from, signal, args.get('weights'))
     try {
       await using _ = await claimOutputs({
         command: 'convert',
@@ -74,9 +76,9 @@ export const convert: Command<typeof options> = {
       const json =
         file !== undefined ? await readFile(file, 'utf8') : given.length === 0 ? await jsonBeside(from) : undefined
       const shapes = shapesOf(checkpoint)
-      const flagged = args.has('flags')
-        ? describeModel({ ...checkpoint, metadata: {} }, { flags: readFlags(args.required('flags')) })
-        : undefined
+      const flags = args.get('flags') ?? (json === undefined ? undefined : flagsInFile(json))
+      const flagged =
+        flags === undefined ? undefined : describeModel({ ...checkpoint, metadata: {} }, { flags: readFlags(flags) })
       const known = flagged ?? (preset === undefined ? undefined : presetOf(preset))
       const said: Record<string, string> = known
         ? configMetadata(known.config, known.diffusion)

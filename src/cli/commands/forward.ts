@@ -6,7 +6,7 @@ import { grad, type Device, type Tensor } from '../../tensor/index.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { computedOn, deviceOptions, onDevice } from '../options/device.ts'
 import { loadWithProgress, openModel, openWeights } from '../files.ts'
-import { flagsOption, toldOf } from '../options/flags.ts'
+import { flagsOption, toldOf, weightsOption } from '../options/flags.ts'
 import { didYouMean, file, output, text } from '../option.ts'
 import { claimOutputs, inputsOf, keepsOtherTensors } from '../outputs.ts'
 
@@ -26,6 +26,7 @@ const options = {
   }),
   preset: text({ value: 'NAME', help: 'what network the model file holds, if it does not say so itself' }),
   flags: flagsOption,
+  weights: weightsOption,
   ...deviceOptions,
 }
 

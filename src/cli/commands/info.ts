@@ -21,12 +21,15 @@ import {
 } from '../../nn/index.ts'
 import { lpipsNetOf } from '../../nn/lpips-plan.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
+import { listed } from '../../io/state-dicts.ts'
+import { printable } from '../../printable.ts'
+import { toldByFile } from '../../tweedie/model-file.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../../tensor/index.ts'
 import { modelOfState } from '../../train/index.ts'
 import { parseArguments, type Command } from '../arguments.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { jsonBeside, openWeights, type Told } from '../files.ts'
-import { flagsOption, toldOf } from '../options/flags.ts'
+import { flagsOption, toldOf, weightsOption } from '../options/flags.ts'
 import { modelRows, stateRows } from './info-training.ts'
 import { text } from '../option.ts'
 import { meanTypeName } from '../options/process.ts'
@@ -35,6 +38,7 @@ import type { Session } from '../session.ts'
 const options = {
   preset: text({ value: 'NAME', help: 'what network the checkpoint holds, if it does not say so itself' }),
   flags: flagsOption,
+  weights: weightsOption,
   ...deviceOptions,
 }
 
@@ -50,7 +54,7 @@ export const info: Command<typeof options> = {
     const [path] = args.positionals
     const chosen = onDevice(session, args)
     if (path === undefined) return showDevices(chosen)
-    const checkpoint = await openWeights(path, session.signal)
+    const checkpoint = await openWeights(path, session.signal, args.get('weights'))
     try {
       await showCheckpoint(path, checkpoint, toldOf(args))
     } finally {
@@ -63,7 +67,7 @@ const mebibytes = (bytes: number): string =>
   bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 const show = (rows: readonly (readonly [string, string])[]): void =>
-  rows.forEach(([key, value]) => console.log(`  ${key.padEnd(23)}${value}`))
+  rows.forEach(([key, value]) => console.log(printable(`  ${key.padEnd(23)}${value}`)))
 
 async function showDevices({ signal, requestDevice }: Session): Promise<void> {
   const found: readonly AdapterListing[] | TweedieError = await listAdapters().catch((error: unknown) =>
@@ -106,7 +110,7 @@ async function showCheckpoint(path: string, checkpoint: Checkpoint, told: Told):
   const shapes = shapesOf(checkpoint)
   const dtypes = new Map<string, number>()
   for (const { dtype } of checkpoint.tensors.values()) dtypes.set(dtype, (dtypes.get(dtype) ?? 0) + 1)
-  console.log(path)
+  console.log(printable(path))
   show([
     ['tensors', `${shapes.size} (${[...dtypes].map(([dtype, count]) => `${count} ${dtype}`).join(', ')})`],
     ['numbers', parameterCount(shapes).toLocaleString('en')],
@@ -126,7 +130,7 @@ async function showNetwork(path: string, checkpoint: Checkpoint, { preset, flags
     description = describeModel(checkpoint, {
       ...(preset !== undefined && { preset }),
       ...(flags !== undefined && { flags: readFlags(flags) }),
-      ...(json !== undefined && { json }),
+      ...(json !== undefined && toldByFile(json)),
     })
   } catch (error) {
     if (preset !== undefined || flags !== undefined || json !== undefined || checkpoint.metadata.config !== undefined)
@@ -218,7 +222,7 @@ function guess(shapes: ReadonlyMap<string, readonly number[]>, path: string): st
     return `LPIPS, ${lpipsNetOf(shapes.keys(), path)}: for --lpips`
   } catch (error) {
     if (!(error instanceof TweedieError)) throw error
-    const first = [...shapes.keys()].slice(0, 3).join(', ')
+    const first = listed([...shapes.keys()], 3)
     return (
       'not told, and no published one: --flags "$MODEL_FLAGS" or a .json beside it says ' +
       `it. First tensors: ${first}`

@@ -1,4 +1,4 @@
-/** What a file that does not say so itself holds, by `--preset` or by the flags of the scripts that trained it. */
+/** What a file that does not say so itself holds, by `--preset` or by flags of scripts; and which of its weights. */
 import type { Arguments } from '../arguments.ts'
 import type { Told } from '../files.ts'
 import { text, type Option } from '../option.ts'
@@ -10,7 +10,16 @@ export const flagsOption = text({
     'it is, instead of --preset',
 })
 
-export const toldOf = (args: Arguments<Record<'preset' | 'flags', Option<string>>>): Told => ({
+export const weightsOption = text({
+  value: 'NAME',
+  help:
+    "which of a file's weights, where it holds several: ema or model, say, or what stands before the names of its " +
+    'tensors',
+  otherwise: 'the only ones, or the average',
+})
+
+export const toldOf = (args: Arguments<Record<'preset' | 'flags' | 'weights', Option<string>>>): Told => ({
   preset: args.get('preset'),
   flags: args.get('flags'),
+  weights: args.get('weights'),
 })

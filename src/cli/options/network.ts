@@ -11,6 +11,7 @@ import {
   type ModelDescription,
   type UNetConfig,
 } from '../../nn/index.ts'
+import { flagsInFile } from '../../nn/flags-file.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { attentionOption, attentionRates } from './attention.ts'
 import { flagsOption } from './flags.ts'
@@ -179,13 +180,19 @@ async function given(option: 'preset' | 'config' | 'flags', value: string, data:
       ? presetOf(value)
       : option === 'flags'
         ? configOfFlags(value)
-        : parseConfig(await readFile(value, 'utf8'), new Map())
+        : configIn(await readFile(value, 'utf8'))
   return fitting(
     option === 'flags' ? 'the network of --flags' : value,
     config,
     diffusion ?? fail(`${value}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`),
     data,
   )
+}
+
+/** In the constructors' words or in those of the scripts' flags. */
+function configIn(text: string): { config: ModelConfig; diffusion?: DiffusionSettings } {
+  const flags = flagsInFile(text)
+  return flags ? configOfFlags(flags) : parseConfig(text, new Map())
 }
 
 function fitting(name: string, config: ModelConfig, diffusion: DiffusionSettings, { classes }: DataShape): Network {

@@ -26,7 +26,7 @@ import {
 import { fail, type Arguments } from '../arguments.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distance.ts'
-import { flagsOption } from './flags.ts'
+import { flagsOption, weightsOption } from './flags.ts'
 import type { KnownFiles } from './known-files.ts'
 import {
   choice,
@@ -69,6 +69,7 @@ export const processOptions = {
     recorded: setting('preset'),
   }),
   flags: { ...flagsOption, record: setting('flags') },
+  weights: { ...weightsOption, record: setting('weights') },
   ...noiseOptions,
   ...parametrizationOptions,
   'no-clip-denoised': flag({
@@ -176,6 +177,7 @@ export interface SampleSettings extends DrawSettings, DistanceSettings, Guidance
   /** As given. */
   readonly preset: string | null
   readonly flags: string | null
+  readonly weights: string | null
   /**
    * The published models that the files of the run are, by --*-preset, by their own word or by their
    * networks; null: none.
@@ -272,6 +274,7 @@ export function sampleSettings(
     model: resolve(args.required('model')),
     preset: args.get('preset') ?? null,
     flags: args.get('flags') ?? null,
+    weights: args.get('weights') ?? null,
     known: {
       model: preset?.name ?? null,
       classifier: files.classifier?.preset ?? null,
@@ -305,6 +308,7 @@ const recordOrder = [
   'model',
   'preset',
   'flags',
+  'weights',
   'method',
   'sampler',
   'schedule',

@@ -17,6 +17,7 @@ import { shapesOf } from '../../nn/state-dict.ts'
 import type { Checkpoint } from '../../io/index.node.ts'
 import type { Device, Tensor } from '../../tensor/index.ts'
 import { differencesOf } from '../../train/state.ts'
+import { toldByFile } from '../../tweedie/model-file.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { jsonBeside, openWeights, readingWithProgress, sha256OfFile } from '../files.ts'
 import type { trainOptions } from '../options/training.ts'
@@ -46,7 +47,7 @@ export async function openFrom(
       )
     const json = await jsonBeside(path)
     const described = kind !== 'features' && (config !== undefined || json !== undefined)
-    const description = described ? describeModel(checkpoint, json === undefined ? {} : { json }) : null
+    const description = described ? describeModel(checkpoint, json === undefined ? {} : toldByFile(json)) : null
     return {
       path,
       checkpoint,
