@@ -39,8 +39,8 @@ export type ErrorCode =
 /**
  * The one error type of the library. Every failure a caller can act on is one: its `code` is stable and made for
  * `switch`, its message says what was expected, what was found and what to do. An abort is no error of ours: it rejects
- * with `signal.reason`, as everywhere on the web. Messages quote files: they are bounded in length, and control characters
- * in them are escaped.
+ * with `signal.reason`, as everywhere on the web. Messages quote files: they are bounded in length, and control
+ * characters in them are escaped.
  *
  * ```ts
  * try { await Tweedie.load(path) } catch (error) {

@@ -1,4 +1,4 @@
-/** Which tensors of a file are the weights, and under which names: what wraps models, averages, LPIPS of pip, shards. */
+/** Which tensors of a file are the weights, and under which names: prefixes, averages, LPIPS of pip, shards. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { bytesSource, encodeSafetensors, openCheckpoint, openFile } from '../src/io/index.node.ts'
@@ -184,7 +184,7 @@ describe('what stands beside weights', () => {
     expect(checkpoint.notes).toEqual(['tensors of a kind that is not read are left out: s (sparse)'])
   })
 
-  test('the state of an optimizer, a program, an archive and what came in the place of a file say what they are', async () => {
+  test('an optimizer, an archive and what came in the place of a file say what they are', async () => {
     await refuses(
       open(dict([str('state'), dict()], [str('param_groups'), list()]), 0),
       'format',
@@ -239,11 +239,13 @@ describe('the flags of the scripts in a file', () => {
   test.each([
     [
       'JSON',
-      '{"image_size": 32, "num_channels": 64, "class_cond": true, "channel_mult": [1, 2], "attention_resolutions": "16", "timestep_respacing": ""}',
+      '{"image_size": 32, "num_channels": 64, "class_cond": true, "channel_mult": [1, 2], ' +
+        '"attention_resolutions": "16", "timestep_respacing": ""}',
     ],
     [
       'YAML',
-      '# model\nmodel:\n  image_size: 32\n  num_channels: 64\n  class_cond: True # yes\n  channel_mult: "1,2"\n  attention_resolutions: 16',
+      '# model\nmodel:\n  image_size: 32\n  num_channels: 64\n  class_cond: True # yes\n' +
+        '  channel_mult: "1,2"\n  attention_resolutions: 16',
     ],
     ['flags', '--image_size 32 --num_channels 64 --class_cond True --channel_mult 1,2 --attention_resolutions 16'],
   ])('%s', (_, text) => {
@@ -256,7 +258,7 @@ describe('the flags of the scripts in a file', () => {
 })
 
 describeShared('a real model', () => {
-  test('wrapped, averaged and beside flags: info, convert and load take the average, or what --weights says', async () => {
+  test('wrapped, averaged and beside flags: convert and load take the average, or what --weights says', async () => {
     const plain = await openCheckpoint(await openFile(shared('weights/bccd32-adm.pt')))
     const names = [...plain.tensors.keys()]
     const wrapped: [string, { shape: readonly number[]; data: Float32Array }][] = []

@@ -17,8 +17,8 @@ export interface CheckpointOptions {
 
 /**
  * Opens a checkpoint of any known format, told from its first bytes: a zip is a PyTorch file, 0x80 starts a legacy
- * PyTorch pickle, an index of shards is JSON, everything else must be safetensors. Takes the source over: it is closed with the checkpoint, or at
- * once when opening fails.
+ * PyTorch pickle, an index of shards is JSON, everything else must be safetensors. Takes the source over: it is closed
+ * with the checkpoint, or at once when opening fails.
  *
  * Rejects with a TweedieError 'format' that names file, tensor, what was expected and what was found; with
  * `signal.reason` when aborted.
@@ -73,9 +73,9 @@ function isTorch(head: Uint8Array): boolean {
 
 /**
  * Opens a PyTorch file that holds a state dict: a dictionary of tensors at the top, or one in it under a name such as
- * `state_dict`, `model` or `ema`; of several the average, or the one that `stateDict` names. No code of the file is run,
- * and no global resolved but those that torch's own `weights_only` takes. Rejects with 'format', or 'option' where it
- * is open which of several is meant.
+ * `state_dict`, `model` or `ema`; of several the average, or the one that `stateDict` names. No code of the file is
+ * run, and no global resolved but those that torch's own `weights_only` takes. Rejects with 'format', or 'option' where
+ * it is open which of several is meant.
  */
 export async function openTorch(source: ByteSource, options: CheckpointOptions = {}): Promise<Checkpoint> {
   // What reads pickles is a fifth of this room; a page whose weights are safetensors does not load it.

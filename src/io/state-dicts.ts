@@ -82,8 +82,8 @@ export function selectStateDict(root: unknown, file: string, wanted?: string): S
 const mostDicts = 64
 
 /**
- * The state dicts in a file by their paths: those at the top, and those below what is called an average; where there are
- * none at the top, those one level below it. Lightning keeps tensors of its callbacks there.
+ * The state dicts in a file by their paths: those at the top, and those below what is called an average; where there
+ * are none at the top, those one level below it. Lightning keeps tensors of its callbacks there.
  */
 function dictsIn(root: unknown): Map<string, Map<string, unknown>> {
   const [top, below, averages] = [1, 2, 3].map(() => new Map<string, Map<string, unknown>>())

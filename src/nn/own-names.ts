@@ -29,8 +29,8 @@ const firsts: readonly string[] = [
 /**
  * The checkpoint without what stands before the names of its network: `module.`, `_orig_mod.`, `model.`,
  * `model.diffusion_model.` or anything else. Where several networks are in it the average is taken, or the one that
- * `wanted` names by its prefix, or that was chosen when the file was opened. Its `notes` say what was done. Files of our
- * own and of networks that we do not know are left as they are.
+ * `wanted` names by its prefix, or that was chosen when the file was opened. Its `notes` say what was done. Files of
+ * our own and of networks that we do not know are left as they are.
  *
  * @throws TweedieError 'option' where it is open which of several is meant, and where none is called `wanted`
  */
@@ -121,7 +121,7 @@ function latentAverage<Entry>(
   return average
 }
 
-/** LPIPS as pip's `lpips` has it, and as torchvision's backbone has it beside the lin layers: without what is not used. */
+/** LPIPS as pip's `lpips` has it, or torchvision's whole network with the lin layers: without what is not used. */
 function slicedLpips<Entry extends { readonly name: string }, Source extends NamedSource<Entry>>(
   checkpoint: Source & NamedSource<Entry>,
 ): Source {
