@@ -1,9 +1,9 @@
 /** Which tensors of a file are the weights, and under which names: prefixes, averages, LPIPS of pip, shards. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { bytesSource, encodeSafetensors, openCheckpoint, openFile } from '../src/io/index.node.ts'
+import { bytesSource, encodeSafetensors, openCheckpoint, openFile, ownNames } from '../src/io/index.node.ts'
 import { flagsInFile } from '../src/nn/flags-file.ts'
-import { lpipsStateDict, ownNames, readFlags } from '../src/nn/index.ts'
+import { lpipsStateDict, readFlags } from '../src/nn/index.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
 import { temporaryFolder, tensorIn, tweedie } from './cli.ts'
 import {

@@ -20,7 +20,7 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
 describe('sources', () => {
   // What every file may import.
-  const common = ['errors.ts', 'abort.ts', 'chunk.ts', 'suggest.ts', 'refuse.ts', 'version.ts']
+  const common = ['errors.ts', 'abort.ts', 'chunk.ts', 'suggest.ts', 'printable.ts', 'refuse.ts', 'version.ts']
   // Which rooms a room may import beside them. The files of src/ itself are the package's entries and may use all
   // but the command line.
   const rooms: Record<string, string[]> = {

@@ -56,7 +56,6 @@ export {
   type InceptionUnit,
 } from './inception-plan.ts'
 export { initializeParameters } from './initialize.ts'
-export { ownNames, type NamedSource } from './own-names.ts'
 export { loadParameters, type LoadOptions, type WeightEntry, type WeightSource } from './load.ts'
 export { loadLpips, lpips, lpipsTaps, type Lpips, type LpipsOptions } from './lpips.ts'
 export { lpipsStateDict, type LpipsNet } from './lpips-plan.ts'

@@ -1,9 +1,8 @@
 import { TweedieError } from '../errors.ts'
-import { openCheckpoint, type Checkpoint } from '../io/index.ts'
+import { openCheckpoint, ownNames, type Checkpoint } from '../io/index.ts'
 import {
   checkStateDict,
   describeModel,
-  ownNames,
   planOf,
   readFlags,
   stateDictOf,

@@ -1,6 +1,6 @@
-import type { Checkpoint } from '../io/index.ts'
+import { ownNames, type Checkpoint } from '../io/index.ts'
 import { sha256OfSource } from '../io/sha256.ts'
-import { loadModel, ownNames, type LoadOptions } from '../nn/index.ts'
+import { loadModel, type LoadOptions } from '../nn/index.ts'
 import type { FileMemory } from './device-for.ts'
 import { downloads, type DownloadOptions } from './downloads.ts'
 import { isBytes, isPlace, openWhere, type Files, type Where } from './files.ts'

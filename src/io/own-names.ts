@@ -3,9 +3,8 @@
  * Lightning, latent diffusion) stands before every name of its state dict, and others keep LPIPS's layers by slices.
  */
 import { TweedieError } from '../errors.ts'
-import { chosenName, howToChoose, listed, noteOfChoice } from '../io/state-dicts.ts'
+import { chosenName, howToChoose, listed, noteOfChoice } from './state-dicts.ts'
 import { clipped } from '../printable.ts'
-import { linKey } from './lpips-plan.ts'
 
 /** What {@link ownNames} reads and gives; `Checkpoint` of the io room is one. */
 export interface NamedSource<Entry> {
@@ -126,7 +125,7 @@ function slicedLpips<Entry extends { readonly name: string }, Source extends Nam
   checkpoint: Source & NamedSource<Entry>,
 ): Source {
   const { tensors } = checkpoint
-  if (!tensors.has(linKey(0)) || !(tensors.has('net.slice1.0.weight') || tensors.has('features.0.weight')))
+  if (!tensors.has('lin0.model.1.weight') || !(tensors.has('net.slice1.0.weight') || tensors.has('features.0.weight')))
     return checkpoint
   const own = new Map<string, Entry>()
   for (const [key, entry] of tensors) {
