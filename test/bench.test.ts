@@ -2,6 +2,7 @@
  * The bench's own arithmetic, by clocks that are told what to say, and its kernels' references by ops; that a kernel
  * which is wrong is found. No time is tested.
  */
+import { deflateRawSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import {
   benchKernel,
@@ -10,6 +11,8 @@ import {
   kernelKinds,
   readKernelText,
   compareReports,
+  decodeReport,
+  encodeReport,
   checkReport,
   floorOf,
   launchBound,
@@ -144,7 +147,7 @@ describe('reports', () => {
     expect(tableOf([short], peaks)[1]).toMatch(/launch-bound/)
     const svg = rooflineSvg(report([short, row('b', 4)])) as string
     // 10 kB in a microsecond: 2 GFLOP/s at 0.2 FLOP a byte.
-    expect(svg).toContain('10 kB in one empty dispatch of 1.0 µs')
+    expect(svg).toContain('10 kB in one empty dispatch of 1 µs')
     expect(svg.match(/class="other bound"/g)).toHaveLength(1)
   })
 
@@ -160,8 +163,30 @@ describe('reports', () => {
 
   test('another file is refused, and a later version', () => {
     expect(checkReport(JSON.parse(JSON.stringify(report([]))), 'a.json')).toEqual(report([]))
-    expect(() => checkReport({ rows: [] }, 'a.json')).toThrow(/^a\.json: this is no report/)
-    expect(() => checkReport({ ...report([]), version: 2 }, 'a.json')).toThrow(/version 2/)
+    expect(() => checkReport({ rows: [] }, 'a.json')).toThrow(/^a\.json: this is no report.*program: expected/)
+    expect(() => checkReport({ ...report([]), version: 2 }, 'a.json')).toThrow(/version: expected 1, found 2/)
+    const broken = { ...report([]), rows: [{ ...row('a', 4), ms: '<b>' }] }
+    expect(() => checkReport(broken, 'a.json')).toThrow(/rows\[0\]\.ms: expected a number, found "<b>"/)
+  })
+
+  test('a link holds a report, but none of a software adapter, nor more than a link may', async () => {
+    const shared = { ...report([row('a', 4)]), software: false, winners: { key: 'a' } }
+    const text = await encodeReport(shared)
+    expect(text).toMatch(/^[\w-]{100,1500}$/)
+    expect(await decodeReport(text)).toEqual({ ...shared, winners: {} })
+    await expect(encodeReport({ ...shared, software: true })).rejects.toThrow(/X is a software adapter/)
+    await expect(encodeReport({ ...shared, backend: 'cpu', software: true })).resolves.toMatch(/^[\w-]+$/)
+    const many = Array.from({ length: 3000 }, (_, i) => row(String(Math.sin(i)), 1 + Math.cos(i) ** 2))
+    await expect(encodeReport({ ...shared, rows: many })).rejects.toThrow(/measure fewer/)
+    for (const broken of ['', 'a b', text.slice(0, -9), 'A'.repeat(40_000), text.replace(/./, 'z')])
+      await expect(decodeReport(broken), broken.slice(0, 20)).rejects.toThrow(/holds no report/)
+  })
+
+  test('a link that inflates to more than its bound, or to what is no report, is refused', async () => {
+    const packed = (text: string): string => deflateRawSync(text).toString('base64url')
+    await expect(decodeReport(packed(' '.repeat(600_000)))).rejects.toThrow(/holds no report/)
+    await expect(decodeReport(packed('{"program":"tweedie"}'))).rejects.toThrow(/kind: expected/)
+    await expect(decodeReport(packed(JSON.stringify(report([]))))).rejects.toThrow(/a software adapter: no GPU's/)
   })
 
   test('shapes: every group by its name, and one of the user', () => {

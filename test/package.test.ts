@@ -42,7 +42,7 @@ describe('sources', () => {
     diffusion: ['tensor', 'nn', 'io', 'data', 'metrics'],
     train: ['tensor', 'nn', 'io', 'data', 'metrics', 'diffusion'],
     tweedie: ['platform', 'tensor', 'nn', 'io', 'data', 'metrics', 'diffusion', 'train'],
-    bench: ['shaders', 'tensor', 'nn', 'diffusion'],
+    bench: ['shaders', 'tensor', 'nn', 'io', 'diffusion'],
     client: ['platform', 'tensor', 'data', 'tweedie'],
     cli: [
       'platform',

@@ -39,6 +39,7 @@ export default defineConfig({
     outline: { level: [2, 3] },
     nav: [
       { text: 'Playground', link: '/playground' },
+      { text: 'Bench', link: '/bench.html' },
       { text: 'Guides', link: '/docs/node', activeMatch: '^/docs/' },
       { text: 'API', link: '/api/', activeMatch: '^/api/' },
     ],
@@ -76,6 +77,9 @@ export default defineConfig({
   },
   vite: {
     publicDir: join(site, 'public'),
+    // The bench's worker imports its peers when they are asked for, one of them with what its model is written by.
+    worker: { format: 'es' },
+    resolve: { alias: { flatbuffers: 'https://cdn.jsdelivr.net/npm/flatbuffers@25.9.23/+esm' } },
     // llms.txt, and each page as Markdown beside it.
     plugins: [llmstxt({ workDir: root, ignoreFiles: ['README.md', 'site/README.md'], excludeIndexPage: false })],
   },

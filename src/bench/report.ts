@@ -1,6 +1,19 @@
 /** What a bench found: a file with a version, a table for people, and two files side by side. */
 import { TweedieError } from '../errors.ts'
 import { version } from '../version.ts'
+import {
+  aBoolean,
+  aCount,
+  aNumber,
+  anyOf,
+  aText,
+  fieldsOf,
+  listOf,
+  oneOf,
+  optional,
+  valuesOf,
+  type Check,
+} from '../io/json.ts'
 import type { Device } from '../tensor/index.ts'
 import type { FailedRow, KernelRow } from './kernels.ts'
 import type { NetworkRow } from './networks.ts'
@@ -65,15 +78,96 @@ export function newReport(device: Device, host: string): BenchReport {
   }
 }
 
+const aPositive: Check = (value, path) =>
+  aNumber(value, path) ?? ((value as number) > 0 ? undefined : `${path}: expected more than 0, found ${String(value)}`)
+const timing = { ms: aPositive, low: aNumber, high: aNumber, samples: aCount, chained: aCount, unsteady: aBoolean }
+const work = { flops: aNumber, bytes: aNumber, dispatches: aCount, right: aBoolean }
+const kernelNames = { group: aText, op: aText, shape: aText, variant: aText }
+// What is optional came later than the first files.
+const rowKinds: Readonly<Record<Row['kind'], Check>> = {
+  kernel: fieldsOf({
+    ...kernelNames,
+    ...timing,
+    ...work,
+    choice: anyOf(oneOf(null), aText),
+    isDefault: aBoolean,
+    isBest: aBoolean,
+    isTuned: optional(aBoolean),
+    recorded: optional(aBoolean),
+    hostMs: optional(aNumber),
+    error: anyOf(oneOf(null), aNumber),
+  }),
+  network: fieldsOf({
+    ...timing,
+    ...work,
+    network: aText,
+    pass: aText,
+    batch: aCount,
+    submits: aCount,
+    gpuMs: anyOf(oneOf(null), aNumber),
+    hostMs: aNumber,
+    peakBytes: aNumber,
+    recorded: aBoolean,
+  }),
+  failed: fieldsOf({ ...kernelNames, message: aText }),
+}
+const aRow: Check = (value, path) =>
+  fieldsOf({ kind: oneOf('kernel', 'network', 'failed') })(value, path) ?? rowKinds[(value as Row).kind](value, path)
+const aReport = fieldsOf({
+  program: oneOf('tweedie'),
+  kind: oneOf('bench'),
+  version: oneOf(1),
+  tweedie: aText,
+  date: aText,
+  backend: oneOf('webgpu', 'cpu'),
+  adapter: aText,
+  vendor: aText,
+  architecture: aText,
+  software: aBoolean,
+  features: listOf(aText),
+  limits: valuesOf(aNumber),
+  host: aText,
+  peaks: anyOf(
+    oneOf(null),
+    fieldsOf({
+      flops: aPositive,
+      halfFlops: anyOf(oneOf(null), aPositive),
+      read: aPositive,
+      copy: aPositive,
+      workgroupRead: optional(anyOf(oneOf(null), aPositive)),
+      dispatchMicroseconds: aPositive,
+      barrierMicroseconds: aPositive,
+      hostMicroseconds: aNumber,
+      submitMicroseconds: optional(anyOf(oneOf(null), aPositive)),
+      waitMilliseconds: aNumber,
+      readMilliseconds: aNumber,
+    }),
+  ),
+  rows: listOf(aRow),
+  winners: valuesOf(aText),
+})
+
 /** What was read as a report. @throws TweedieError 'format' for anything else */
 export function checkReport(value: unknown, name: string): BenchReport {
-  const report = value as Partial<BenchReport> | null
-  if (report?.program !== 'tweedie' || report.kind !== 'bench' || !Array.isArray(report.rows))
-    throw new TweedieError('format', `${name}: this is no report of tweedie bench --json.`)
-  if (report.version !== 1)
-    throw new TweedieError('format', `${name}: version ${String(report.version)} of a report; this program reads 1.`)
-  return report as BenchReport
+  const wrong = aReport(value, '')
+  if (wrong !== undefined)
+    throw new TweedieError('format', `${name}: this is no report of tweedie bench --json, version 1: ${wrong}.`)
+  const { peaks, rows, ...report } = value as BenchReport
+  const later = { isTuned: false, recorded: false, hostMs: 0 }
+  return {
+    ...report,
+    peaks: peaks && {
+      ...peaks,
+      workgroupRead: peaks.workgroupRead ?? null,
+      submitMicroseconds: peaks.submitMicroseconds ?? null,
+    },
+    rows: rows.map((row) => (row.kind === 'kernel' ? { ...later, ...row, error: row.error ?? Infinity } : row)),
+  }
 }
+
+/** Whether a GPU's kernels were computed by a CPU: such figures say nothing of GPUs. */
+export const onSoftwareAdapter = ({ backend, software }: Pick<BenchReport, 'backend' | 'software'>): boolean =>
+  backend === 'webgpu' && software
 
 /** The name of a row, the same in every report. */
 export const nameOf = (row: Row): string =>
@@ -97,8 +191,9 @@ export const floorOf = ({ flops, bytes }: { readonly flops: number; readonly byt
   1e3 * Math.max(flops / peaks.flops, bytes / peaks.copy)
 
 /** For people: who computed. */
-export function headOf({ adapter, software, backend, host, date }: BenchReport): string {
-  const note = backend === 'webgpu' && software ? ' (SOFTWARE: computed by the CPU, no GPU figures)' : ''
+export function headOf(report: BenchReport): string {
+  const { adapter, host, date } = report
+  const note = onSoftwareAdapter(report) ? ' (SOFTWARE: computed by the CPU, no GPU figures)' : ''
   return `${adapter}${note}; ${host}; ${date.slice(0, 16)}Z`
 }
 
@@ -125,10 +220,11 @@ export function peakLines(peaks: Peaks, features: readonly string[] = []): strin
   ]
 }
 
-const heads = ['ms', 'quartiles', 'GFLOP/s', 'GB/s', '% of peak', 'error', ''] as const
+/** Of the columns of {@link cellsOf}. */
+export const heads = ['ms', 'quartiles', 'GFLOP/s', 'GB/s', '% of peak', 'error', ''] as const
 
 /** The columns of a row, as the table has them. */
-function cellsOf(row: Row, peaks: Peaks | null): string[] {
+export function cellsOf(row: Row, peaks: Peaks | null): string[] {
   if (row.kind === 'failed') return ['', '', '', '', '', '', row.message.split('\n')[0]]
   const digits = row.ms < 10 ? 3 : 1
   const notes =
@@ -139,7 +235,7 @@ function cellsOf(row: Row, peaks: Peaks | null): string[] {
           row.isTuned ? 'tuned' : '',
           row.isBest ? 'fastest' : '',
           peaks && launchBound(row, peaks) ? 'launch-bound' : '',
-          `host ${(1e3 * row.hostMs).toFixed(row.hostMs < 0.01 ? 1 : 0)} µs`,
+          row.hostMs > 0 ? `host ${(1e3 * row.hostMs).toFixed(row.hostMs < 0.01 ? 1 : 0)} µs` : '',
         ]
       : [
           row.right ? '' : 'WRONG',

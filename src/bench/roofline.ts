@@ -8,8 +8,10 @@ const margin = { left: 70, right: 20, top: 50, bottom: 50 }
 const escaped = (text: string): string =>
   text.replace(/[&<>"]/g, (c) => `&#${(c.codePointAt(0) as number).toString()};`)
 
-const sizeText = (bytes: number): string =>
-  bytes < 1e6 ? `${(bytes / 1e3).toPrecision(2)} kB` : `${(bytes / 1e6).toPrecision(2)} MB`
+const sizeText = (bytes: number): string => {
+  const [unit, name] = bytes < 1e6 ? [1e3, 'kB'] : [1e6, 'MB']
+  return `${Number((bytes / unit).toPrecision(2))} ${name}`
+}
 
 /** An SVG of both axes in decades; hovering over a point says what it is. Null where nothing has arithmetic. */
 export function rooflineSvg(report: BenchReport): string | null {
@@ -44,7 +46,7 @@ export function rooflineSvg(report: BenchReport): string | null {
     `<svg ${box} viewBox="${margin.left} ${margin.top} ${plotWidth} ${plotHeight}">` +
     `<line x1="${from[0]}" y1="${from[1]}" x2="${to[0]}" y2="${to[1]}" class="launch"/></svg>` +
     `<text x="${width - margin.right}" y="${margin.top - 8}" text-anchor="end">dashed: ${sizeText(fewest)} in one ` +
-    `empty dispatch of ${peaks.dispatchMicroseconds.toPrecision(2)} µs; hollow: launch-bound</text>`
+    `empty dispatch of ${Number(peaks.dispatchMicroseconds.toPrecision(2))} µs; hollow: launch-bound</text>`
   const ticks = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i)
   const said = (power: number): string => (power < -2 || power > 4 ? `1e${power}` : String(10 ** power))
   const parts = [

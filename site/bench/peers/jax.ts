@@ -1,0 +1,62 @@
+/** jax-js, each op compiled by its `jit`. Its arrays are given away with each use; `ref` keeps them. */
+import type { Peer } from '../peers.ts'
+import { sideOf } from './layout.ts'
+
+const version = '0.1.25'
+
+interface Array_ {
+  readonly ref: Array_
+  dispose(): void
+  data(): Promise<Float32Array>
+  blockUntilReady(): Promise<unknown>
+  reshape(shape: readonly number[]): Array_
+}
+/** What is used of it. */
+interface Jax {
+  init(...devices: string[]): Promise<string[]>
+  defaultDevice(device: string): unknown
+  jit<F>(f: F): F & { dispose?(): void }
+  readonly numpy: { array(data: Float32Array, options?: object): Array_; matmul(a: Array_, b: Array_): Array_ }
+  readonly lax: { conv(x: Array_, w: Array_, strides: readonly number[], padding: string): Array_ }
+  readonly nn: { softmax(x: Array_): Array_; silu(x: Array_): Array_ }
+}
+
+export const peer = (cdn: string): Peer => ({
+  name: `jax-js ${version}`,
+  async load(backend) {
+    const jax = (await import(/* @vite-ignore */ `${cdn}@jax-js/jax@${version}/dist/index.js`)) as Jax
+    const kind = backend === 'webgpu' ? 'webgpu' : 'wasm'
+    if (!(await jax.init(kind)).includes(kind)) throw new Error(`it has no ${kind} backend here`)
+    jax.defaultDevice(kind)
+    const { numpy, lax, nn } = jax
+    return async ({ as, inputs }) => {
+      const f: ((...given: Array_[]) => Array_) | null = sideOf(as)
+        ? (x, w) => lax.conv(x, w, [1, 1], 'SAME')
+        : as === 'matmul'
+          ? (a, b) => numpy.matmul(a, b)
+          : as === 'softmax'
+            ? (x) => nn.softmax(x)
+            : as === 'silu'
+              ? (x) => nn.silu(x)
+              : null
+      if (!f) return null
+      const compiled = jax.jit(f)
+      const arrays = inputs.map(({ data, shape }) => numpy.array(data).reshape(shape))
+      const compute = (): Array_ => compiled(...arrays.map((one) => one.ref))
+      let last: Array_ | null = null
+      return {
+        run() {
+          last?.dispose()
+          last = compute()
+        },
+        wait: async () => last?.blockUntilReady(),
+        read: () => compute().data(),
+        dispose() {
+          last?.dispose()
+          for (const one of arrays) one.dispose()
+          compiled.dispose?.()
+        },
+      }
+    }
+  },
+})
