@@ -114,7 +114,7 @@ export async function measurePeers(
       await add(called, prepare)
     }
     const runs = ready.map(
-      ({ prepared }) =>
+      ({ prepared }): (() => void) =>
         () =>
           void prepared.run(),
     )
