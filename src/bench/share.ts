@@ -1,6 +1,6 @@
 /**
- * A report in a link: JSON, deflated, as base64url. Who opens a link trusts nobody, so that how much it holds is bounded
- * before and while it is inflated, and what comes out is checked by the description of every report.
+ * A report in a link: JSON, deflated, as base64url. Who opens a link trusts nobody, so that how much it holds is
+ * bounded before and while it is inflated, and what comes out is checked by the description of every report.
  */
 import { TweedieError } from '../errors.ts'
 import { checkReport, onSoftwareAdapter, type BenchReport } from './report.ts'
