@@ -107,7 +107,7 @@ export class Program implements Recording {
           kind: 'dispatch',
           pipeline,
           bindGroup: groups.get(dispatch),
-          offset,
+          offsets: [offset],
           grid,
           work: workOf(dispatch),
           user,

@@ -19,8 +19,8 @@ export type Command =
       readonly kind: 'dispatch'
       readonly pipeline: PipelineEntry
       readonly bindGroup: GPUBindGroup
-      /** Of its uniform, in the buffer at binding 0 of the bind group. */
-      readonly offset: number
+      /** Of its uniform, in the buffer at binding 0 of the bind group; a list, as WebGPU takes it at each replay. */
+      readonly offsets: readonly [number]
       readonly grid: Dispatch['grid']
       /** By `workOf`. */
       readonly work: number
@@ -94,7 +94,7 @@ export class CommandQueue {
     this.#stats.dispatches++
     this.#stats.flops += flops
     const offset = this.#slots++ * slotBytes
-    this.enqueue({ kind: 'dispatch', pipeline, bindGroup, offset, grid, work: workOf(dispatch), user })
+    this.enqueue({ kind: 'dispatch', pipeline, bindGroup, offsets: [offset], grid, work: workOf(dispatch), user })
   }
 
   write(target: Place, data: ArrayBufferView): void {
@@ -119,9 +119,10 @@ export class CommandQueue {
    * alone limits how many share a submission.
    */
   replay(commands: readonly Command[]): void {
+    const { limit } = this.#budget
     for (const command of commands) {
       this.#add(command)
-      if (this.#openWork >= this.#budget.limit) this.#send()
+      if (this.#openWork >= limit) this.#send()
     }
   }
 
@@ -211,8 +212,9 @@ export class CommandQueue {
         }
         const { pipeline } = command.pipeline
         if (pipeline !== current) pass.setPipeline((current = pipeline) as GPUComputePipeline)
-        pass.setBindGroup(0, command.bindGroup, [command.offset])
-        pass.dispatchWorkgroups(...command.grid)
+        pass.setBindGroup(0, command.bindGroup, command.offsets)
+        const { grid } = command
+        pass.dispatchWorkgroups(grid[0], grid[1], grid[2])
       } else if (command.kind === 'clear' || command.kind === 'copy') {
         pass?.end()
         pass = null
