@@ -137,6 +137,8 @@ describe('reports', () => {
     expect(svg).toContain('<title>conv2d 3x3, 1 x 2&#62;3, 4x4: a: 500.0 GFLOP/s</title>')
     expect(svg).not.toMatch(/NaN|Infinity/)
     expect(rooflineSvg(report([]))).toBeNull()
+    expect(rooflineSvg(report([{ ...row('a', 1e-300), flops: 1e300 }]))).toMatch(/^<svg/)
+    expect(rooflineSvg(report([{ ...row('a', 4), flops: -1 }]))).toBeNull()
   })
 
   test('what takes no longer than its dispatches is launch-bound, in the table and in the roofline', () => {

@@ -17,16 +17,17 @@ const sizeText = (bytes: number): string => {
 export function rooflineSvg(report: BenchReport): string | null {
   const { peaks, rows } = report
   const points = rows.flatMap((row) =>
-    row.kind === 'failed' || row.flops === 0 || row.bytes === 0
+    row.kind === 'failed' || !(row.flops > 0) || !(row.bytes > 0)
       ? []
       : [{ row, intensity: row.flops / row.bytes, rate: row.flops / row.ms / 1e6 }],
   )
   if (!peaks || points.length === 0) return null
   const top = peaks.flops / 1e9
   const bandwidth = peaks.copy / 1e9
+  // Whoever makes a link may write any number into it.
   const decades = (values: readonly number[]): [number, number] => [
-    Math.floor(Math.log10(Math.min(...values))),
-    Math.ceil(Math.log10(Math.max(...values))),
+    Math.max(-6, Math.floor(Math.log10(Math.min(...values)))),
+    Math.min(12, Math.ceil(Math.log10(Math.max(...values)))),
   ]
   const [x0, x1] = decades([...points.map((p) => p.intensity), top / bandwidth, 1])
   const [y0, y1] = decades([...points.map((p) => p.rate), top])

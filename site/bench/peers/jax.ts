@@ -1,6 +1,6 @@
 /** jax-js, each op compiled by its `jit`. Its arrays are given away with each use; `ref` keeps them. */
 import type { Peer } from '../peers.ts'
-import { sideOf } from './layout.ts'
+import { channelsLast, sideOf, tokensFirst } from './layout.ts'
 
 const version = '0.1.25'
 
@@ -18,7 +18,11 @@ interface Jax {
   jit<F>(f: F): F & { dispose?(): void }
   readonly numpy: { array(data: Float32Array, options?: object): Array_; matmul(a: Array_, b: Array_): Array_ }
   readonly lax: { conv(x: Array_, w: Array_, strides: readonly number[], padding: string): Array_ }
-  readonly nn: { softmax(x: Array_): Array_; silu(x: Array_): Array_ }
+  readonly nn: {
+    softmax(x: Array_): Array_
+    silu(x: Array_): Array_
+    dotProductAttention(q: Array_, k: Array_, v: Array_): Array_
+  }
 }
 
 export const peer = (cdn: string): Peer => ({
@@ -29,7 +33,7 @@ export const peer = (cdn: string): Peer => ({
     if (!(await jax.init(kind)).includes(kind)) throw new Error(`it has no ${kind} backend here`)
     jax.defaultDevice(kind)
     const { numpy, lax, nn } = jax
-    return async ({ as, inputs }) => {
+    return async ({ as, inputs, sizes }) => {
       const f: ((...given: Array_[]) => Array_) | null = sideOf(as)
         ? (x, w) => lax.conv(x, w, [1, 1], 'SAME')
         : as === 'matmul'
@@ -38,10 +42,18 @@ export const peer = (cdn: string): Peer => ({
             ? (x) => nn.softmax(x)
             : as === 'silu'
               ? (x) => nn.silu(x)
-              : null
+              : as === 'attention'
+                ? (q, k, v) => nn.dotProductAttention(q, k, v)
+                : null
       if (!f) return null
       const compiled = jax.jit(f)
-      const arrays = inputs.map(({ data, shape }) => numpy.array(data).reshape(shape))
+      const { n, t, heads, d } = sizes
+      // Its attention takes tokens before heads.
+      const given =
+        as === 'attention'
+          ? [0, 1, 2].map((part) => ({ data: tokensFirst(inputs[0].data, part, n, t), shape: [n, t, heads, d] }))
+          : inputs
+      const arrays = given.map(({ data, shape }) => numpy.array(data).reshape(shape))
       const compute = (): Array_ => compiled(...arrays.map((one) => one.ref))
       let last: Array_ | null = null
       return {
@@ -50,7 +62,10 @@ export const peer = (cdn: string): Peer => ({
           last = compute()
         },
         wait: async () => last?.blockUntilReady(),
-        read: () => compute().data(),
+        async read() {
+          const y = await compute().data()
+          return as === 'attention' ? channelsLast(y, n, t) : y
+        },
         dispose() {
           last?.dispose()
           for (const one of arrays) one.dispose()

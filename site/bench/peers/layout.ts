@@ -14,3 +14,14 @@ export const sideOf = (as: string): number | null => {
   const side = /^conv2d-(\d)x\d$/.exec(as)?.[1]
   return side === undefined ? null : Number(side)
 }
+
+/** Queries, keys or values of qkv [n, 3 heads d, t], the part 0, 1 or 2, as [n, t, heads d]. */
+export function tokensFirst(qkv: Float32Array, part: number, n: number, t: number): Float32Array<ArrayBuffer> {
+  const width = qkv.length / n / t / 3
+  const own = new Float32Array(n * width * t)
+  for (let b = 0; b < n; b++) {
+    const from = (3 * b + part) * width * t
+    own.set(qkv.subarray(from, from + width * t), b * width * t)
+  }
+  return channelsLast(own, n, width)
+}
