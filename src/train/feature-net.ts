@@ -9,11 +9,13 @@ import {
   full,
   gather,
   linear,
+  liveOf,
   logSoftmax,
   map,
   matmul,
   mul,
   neg,
+  now,
   randomBits,
   randomNormal,
   relu,
@@ -22,6 +24,7 @@ import {
   splitSeed,
   sum,
   type Device,
+  type Live,
   type Shape,
   type Tensor,
 } from '../tensor/index.ts'
@@ -101,6 +104,8 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
   /** Those of the net, then `heads.*`. */
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly groups = ['all'] as const
+  /** Its steps may be recorded. */
+  readonly replayable = true
   readonly #device: Device
   readonly #options: Required<Omit<FeatureTaskOptions, 'areaMost'>>
   readonly #classWeights: readonly number[]
@@ -149,13 +154,15 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
     return loaded
   }
 
-  losses({ first, views, labels }: FeatureDraw): { loss: Tensor; terms: Record<string, Tensor> } {
+  losses(given: FeatureDraw): { loss: Tensor; terms: Record<string, Tensor> } {
     const device = this.#device
+    const draw = given as Live<FeatureDraw>
+    const { views } = now(draw)
     const { config, size, classCounts, classWeight, temperature, noise, seed } = this.#options
     const n = views[0].length / (config.inChannels * size * size)
     const shape = [config.inChannels, size, size]
     const index = device.tensor(
-      Array.from({ length: n }, (_, i) => first + i),
+      liveOf(draw, ({ first }) => Array.from({ length: n }, (_, i) => first + i)),
       [n],
       'u32',
     )
@@ -163,14 +170,14 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
     const features = mul(
       this.net.features(
         concat(
-          views.map((view, k) => {
+          views.map((_, k) => {
+            const view = device.tensor(
+              liveOf(draw, (drawn) => drawn.views[k]),
+              [n, ...shape],
+            )
             const stream = { seed: splitSeed(seed), draw: k, purpose: purposes.featureNoise }
             const strength = randomBits(index, { ...stream, draw: 2 + k, shape: [1, 1, 1] })
-            return map(
-              noisy,
-              [device.tensor(view, [n, ...shape]), randomNormal(index, { ...stream, shape }), strength],
-              [noise / 2 ** 32],
-            )
+            return map(noisy, [view, randomNormal(index, { ...stream, shape }), strength], [noise / 2 ** 32])
           }),
           0,
         ),
@@ -180,9 +187,10 @@ export class FeatureTask implements Task<FeatureDraw, FeatureDraw> {
     const contrast = this.#contrast(features, n, temperature)
     if (classCounts.length < 2) return { loss: contrast, terms: {} }
     const logits = linear(features, this.#parameter('heads.classes.weight'), this.#parameter('heads.classes.bias'))
-    const twice = device.tensor([...labels, ...labels], [2 * n, 1], 'i32')
+    const both = liveOf(draw, ({ labels }) => [...labels, ...labels])
+    const twice = device.tensor(both, [2 * n, 1], 'i32')
     const weights = device.tensor(
-      [...labels, ...labels].map((label) => this.#classWeights[label]),
+      liveOf(both, (labels) => labels.map((label) => this.#classWeights[label])),
       [2 * n],
     )
     const entropy = this.#meanOfViews(mul(weights, reshape(neg(gather(logSoftmax(logits), 1, twice)), [2 * n])), n)

@@ -6,7 +6,15 @@ import { describe, expect } from 'vitest'
 import { GaussianDiffusion, LossSecondMomentResampler } from '../../src/diffusion/index.ts'
 import { Classifier, initializeParameters, planOf, UNet, type ModelConfig } from '../../src/nn/index.ts'
 import type { Device, Tensor } from '../../src/tensor/index.ts'
-import { AdamW, classifierTask, diffusionTask, Trainer, type Task, type TrainOptions } from '../../src/train/index.ts'
+import {
+  AdamW,
+  classifierTask,
+  diffusionTask,
+  FeatureTask,
+  Trainer,
+  type Task,
+  type TrainOptions,
+} from '../../src/train/index.ts'
 import { backends, deviceTest, expectSameBits, numbers } from '../op.ts'
 import { encoderConfig, unetConfig } from '../spec-models.ts'
 
@@ -18,8 +26,8 @@ const encoder = { kind: 'classifier', ...encoderConfig, ...tiny, numClasses: nul
 
 const parametersOf = (device: Device, config: ModelConfig): Map<string, Tensor> =>
   initializeParameters(device, planOf(config), 5)
-const imagesOf = (first: number, count: number): Float32Array =>
-  Float32Array.from(numbers(count * 3 * 64, 1 + first), Math.sin)
+const imagesOf = (first: number, count: number, side = 8): Float32Array =>
+  Float32Array.from(numbers(count * 3 * side ** 2, 1 + first), Math.sin)
 
 /** What is trained, and its network. */
 type Made = [task: Task<never, never>, network: { dispose(): void }]
@@ -44,6 +52,17 @@ const aClassifier =
     return [classifierTask(device, { classifier, diffusion, load, seed: 3, loss }) as Task<never, never>, classifier]
   }
 
+const aFeatureNet = (device: Device): Made => {
+  const load = async (first: number, count: number) => ({
+    images: imagesOf(first, count, 16),
+    labels: Int32Array.from({ length: count }, (_, k) => (first + k) % 2),
+  })
+  const config = { inChannels: 3, channels: [8] } as const
+  const task = new FeatureTask(device, { config, size: 16, load, classCounts: [2, 2], seed: 3 })
+  expect(task.replayable).toBe(true)
+  return [task as unknown as Task<never, never>, task]
+}
+
 const options = { batch: 4, steps: 3, lr: 1e-2, warmup: 3, clip: 1, emaRates: [0.9], weightDecay: 0.1 }
 
 /** All that a run leaves: losses, norms, weights, moments, averages. `after` is told of every step. */
@@ -55,7 +74,7 @@ async function ran(
   after: (step: number, trainer: Trainer<never, never>) => void = () => {},
 ): Promise<Map<string, Float32Array>> {
   const [task, network] = make(device)
-  const trainer = new Trainer<never, never>(device, { ...task, replayable }, { ...options, ...more })
+  const trainer = new Trainer<never, never>(device, Object.assign(task, { replayable }), { ...options, ...more })
   const told: number[] = []
   for await (const { step, loss, gradientNorm, terms } of trainer.run()) {
     told.push(loss, gradientNorm, ...Object.values(terms))
@@ -76,6 +95,7 @@ function expectSame(found: Map<string, Float32Array>, expected: Map<string, Floa
 describe('recorded steps of training are those that are called', () => {
   for (const [name, make, more] of [
     ['a classifier, the last micro-batch smaller', aClassifier('crossEntropy'), { microbatch: 3 }],
+    ['a feature net', aFeatureNet, {}],
     ['a classifier of attributes', aClassifier('binaryCrossEntropy'), {}],
   ] as const)
     deviceTest(
