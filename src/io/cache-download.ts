@@ -10,7 +10,7 @@ import {
   storePiece,
   type Entry,
 } from './cache-store.ts'
-import { ask, chunksOf, discard, lengthOf, rangeOf, validatorOf } from './http.ts'
+import { ask, checkSize, chunksOf, discard, lengthOf, rangeOf, validatorOf } from './http.ts'
 import { refuseStandIn } from './other-format.ts'
 import { Sha256, sha256OfBytes } from './sha256.ts'
 import type { BytesProgress } from './source.ts'
@@ -108,6 +108,7 @@ async function download(
           response = await ask(url, request(options))
         }
       }
+      checkSize(url, done > 0 ? 0 : (lengthOf(response) ?? 0))
       if (done === 0) entry = { ...fresh, validator: validatorOf(response), size: lengthOf(response) }
       const free = entry.size === null ? null : await available()
       if (free !== null && entry.size! - done > free) {
@@ -117,6 +118,7 @@ async function download(
       onProgress?.(done, entry.size)
       for await (const chunk of chunksOf(response, url, signal)) {
         if (done === 0) refuseStandIn(url, chunk)
+        checkSize(url, done + chunk.length)
         await take(chunk)
         // Of another origin, a server may compress and hide it: then more arrives than was announced.
         if (entry.size !== null && done > entry.size) entry = { ...entry, size: null }

@@ -10,8 +10,9 @@ import { createReadStream } from 'node:fs'
 import { mkdir, open, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { TweedieError } from '../errors.ts'
-import { lengthOf, rangeOf, remedyOf, validatorOf } from './http.ts'
+import { named, TweedieError } from '../errors.ts'
+import { checkSize, lengthOf, mostBytes, rangeOf, remedyOf, validatorOf } from './http.ts'
+import { fetchByProxy } from './proxy.node.ts'
 import { aCount, aText, anyOf, fieldsOf, oneOf, parseJson } from './json.ts'
 import { isRunning, ownerIn, ownerName, thisProcess } from './owner.node.ts'
 
@@ -45,6 +46,8 @@ export interface Downloaded {
  * A transfer that breaks is taken up again for as long as each attempt brings something, and one of a process that was
  * stopped or killed goes on where it ended.
  *
+ * The proxy of HTTPS_PROXY and HTTP_PROXY is asked, but for the hosts of NO_PROXY. A file has at most 8 GiB.
+ *
  * @throws TweedieError 'option' where the server refuses; 'format' where the transfer breaks (what is there is kept) or
  *   the file has another sha256 (nothing is kept); rejects with `signal.reason` when aborted (what is there is kept)
  * @example
@@ -59,6 +62,8 @@ export async function download<T>(
 ): Promise<T> {
   const { signal, sha256: expected } = options
   signal?.throwIfAborted()
+  if (!/^[^/\\\0]+$/.test(name) || name === '.' || name === '..')
+    throw new TweedieError('option', `download: expected a name of a file in ${folder}, found ${named(name)}.`)
   await mkdir(folder, { recursive: true }).catch((cause: Error) => {
     throw new TweedieError('option', `cannot make the folder ${folder}: ${cause.message}`, { cause })
   })
@@ -220,6 +225,12 @@ async function attempt(url: string, part: string, { signal, onProgress }: Downlo
     return attempt(url, part, { signal, onProgress })
   }
   const total = goesOn ? known.total : lengthOf(response)
+  try {
+    checkSize(url, total ?? 0)
+  } catch (error) {
+    await response.body?.cancel()
+    throw error
+  }
   if (!goesOn) {
     await rm(join(part, 'data'), { force: true })
     await writeFile(
@@ -236,6 +247,9 @@ async function attempt(url: string, part: string, { signal, onProgress }: Downlo
       signal?.throwIfAborted()
       await file.writeFile(piece)
       done += piece.byteLength
+      // What is too large will not become smaller, and is not kept.
+      if (done > mostBytes) await rm(join(part, 'data'), { force: true })
+      checkSize(url, done)
       onProgress?.(done, total)
     }
     if (total !== null && done !== total) throw new Broken(`${done} of ${total} bytes arrived`)
@@ -276,7 +290,7 @@ async function ask(
     headers.Range = `bytes=${from.size}-`
     if (from.validator !== null) headers['If-Range'] = from.validator
   }
-  const response = await fetch(url, { headers, signal: signal ?? null }).catch((cause: Error) => {
+  const response = await fetchByProxy(url, { headers, signal: signal ?? null }).catch((cause: Error) => {
     signal?.throwIfAborted()
     throw new Broken(reasonOf(cause), { cause })
   })

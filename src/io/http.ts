@@ -1,14 +1,41 @@
 /** Requests for files: what a server says of one, and errors that say what to do. The same in pages and in Node. */
 import { messageOf, TweedieError } from '../errors.ts'
 
+/** The host's `fetch`, or what stands for it. */
+export type Fetch = (url: string, init?: RequestInit) => Promise<Response>
+
+/**
+ * Bytes of a file at most, of which the largest published ones have a third: a server that sends without end, or says
+ * so, is not to fill a disk.
+ */
+export const mostBytes = 2 ** 33
+
+/**
+ * Refuses more.
+ * @throws TweedieError 'format'
+ */
+export function checkSize(url: string, bytes: number): void {
+  if (bytes <= mostBytes) return
+  throw new TweedieError(
+    'format',
+    `${url}: expected a file of at most ${mostBytes / 2 ** 30} GiB, found ${(bytes / 2 ** 30).toFixed(1)} GiB or ` +
+      'more. If it is as large, download it by other means',
+  )
+}
+
 /**
  * The answer to a request for a file, or for the part of it that `Range` names.
  * @throws TweedieError 'option' when the server refuses (416 is left to who asked for a range), 'format' when there is
  *   no answer; `signal.reason` when aborted
  */
-export async function ask(url: string, { range, ...init }: RequestInit & { range?: string } = {}): Promise<Response> {
+export async function ask(
+  url: string,
+  { range, fetch: request = fetch, ...init }: RequestInit & { range?: string; fetch?: Fetch } = {},
+): Promise<Response> {
   const headers = range === undefined ? {} : { headers: { Range: range } }
-  const response = await fetch(url, { ...init, ...headers }).catch((cause: unknown) => failed(url, init.signal, cause))
+  const response = await request(url, { ...init, ...headers }).catch((cause: unknown) =>
+    failed(url, init.signal, cause),
+  )
   if (response.ok || (range !== undefined && response.status === 416)) return response
   await discard(response)
   throw new TweedieError(
@@ -70,11 +97,11 @@ export function rangeOf({ headers }: Response): { readonly start: number; readon
 function failed(url: string, signal: AbortSignal | null | undefined, cause: unknown): never {
   signal?.throwIfAborted()
   // fetch says "fetch failed", and why in its cause: ECONNREFUSED, ENOTFOUND.
-  const why = (cause as { cause?: { code?: unknown } } | undefined)?.cause?.code
+  const { code: why, message } = (cause as { cause?: { code?: unknown; message?: string } } | undefined)?.cause ?? {}
   throw new TweedieError(
     'format',
     `${url}: reading failed (${messageOf(cause)}` +
-      `${typeof why === 'string' ? `, ${why}` : ''}): ` +
+      `${typeof why === 'string' ? `, ${why}` : message ? `, ${message}` : ''}): ` +
       'is the server there, and does a page of another origin have its permission (CORS)?',
     { cause },
   )

@@ -4,7 +4,7 @@
  */
 import { TweedieError } from '../errors.ts'
 import { chosenName, howToChoose, listed, noteOfChoice } from './state-dicts.ts'
-import { clipped } from '../printable.ts'
+import { clipped, printable } from '../printable.ts'
 
 /** What {@link ownNames} reads and gives; `Checkpoint` of the io room is one. */
 export interface NamedSource<Entry> {
@@ -72,7 +72,7 @@ function unwrapped<Entry extends { readonly name: string }, Source extends Named
   return {
     ...checkpoint,
     tensors: new Map([...kept].map(([key, entry]) => [key, { ...entry, name: key }])),
-    notes: [...(checkpoint.notes ?? []), ...notes],
+    notes: [...(checkpoint.notes ?? []), ...notes.map(printable)],
   }
 }
 

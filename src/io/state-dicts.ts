@@ -1,6 +1,6 @@
 /** Which of the state dicts of a PyTorch file are its weights. */
 import { TweedieError } from '../errors.ts'
-import { clipped } from '../printable.ts'
+import { clipped, printable } from '../printable.ts'
 import { OtherTensor, TorchTensor } from './torch-objects.ts'
 
 /** The chosen dictionary, and what is to be told of the choice. */
@@ -74,7 +74,7 @@ export function selectStateDict(root: unknown, file: string, wanted?: string): S
               `${chosen}, which is not averaged, is taken`,
           ]),
       ...notes,
-    ],
+    ].map(printable),
   }
 }
 
@@ -159,6 +159,6 @@ function readable(dict: Map<string, unknown>): { tensors: Map<string, TorchTenso
   }
   return {
     tensors,
-    notes: others.length > 0 ? [`tensors of a kind that is not read are left out: ${listed(others)}`] : [],
+    notes: others.length > 0 ? [printable(`tensors of a kind that is not read are left out: ${listed(others)}`)] : [],
   }
 }

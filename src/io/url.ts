@@ -1,5 +1,5 @@
 import { TweedieError } from '../errors.ts'
-import { ask, chunksOf, discard, lengthOf, rangeOf, validatorOf } from './http.ts'
+import { ask, checkSize, chunksOf, discard, lengthOf, rangeOf, validatorOf, type Fetch } from './http.ts'
 import { refuseStandIn } from './other-format.ts'
 import { inPieces } from './pieces.ts'
 import { roomFor, type BytesProgress, type ByteSource } from './source.ts'
@@ -13,6 +13,8 @@ export interface UrlOptions {
    * Called with every piece of the transfer: of a small file while it is opened, of a large one while it is read.
    */
   readonly onProgress?: BytesProgress
+  /** What asks for it, for hosts that have another way to the web. Default: the host's `fetch`. */
+  readonly fetch?: Fetch
 }
 
 /** A file up to this size comes whole: one request, and memory that any page has. */
@@ -39,14 +41,14 @@ const kept = whole / piece
 export async function urlSource(url: string | URL, options: UrlOptions = {}): Promise<ByteSource> {
   const name = String(url)
   const small = await bodyOf(await ask(name, request(options)), name, { ...options, limit: whole })
-  return small ? inOne(name, small) : byRanges(name, options)
+  return small ? inOne(name, small, options) : byRanges(name, options)
 }
 
 /** All bytes of a file. Closing lets go of them, whoever still knows the source; a later read fetches them again. */
-function inOne(name: string, bytes: Uint8Array): ByteSource {
+function inOne(name: string, bytes: Uint8Array, { fetch }: UrlOptions): ByteSource {
   const size = bytes.length
   const read = async (_: number, signal?: AbortSignal): Promise<Uint8Array> => {
-    const options = signal ? { signal } : {}
+    const options = { ...(signal && { signal }), ...(fetch && { fetch }) }
     const again = await bodyOf(await ask(name, options), name, options)
     if (again?.length === size) return again
     throw changed(name)
@@ -57,7 +59,10 @@ function inOne(name: string, bytes: Uint8Array): ByteSource {
 const changed = (name: string): TweedieError =>
   new TweedieError('format', `${name}: the file changed on the server while it was read. Open it again`)
 
-const request = ({ signal }: UrlOptions): { signal?: AbortSignal } => (signal ? { signal } : {})
+const request = ({ signal, fetch }: UrlOptions): { signal?: AbortSignal; fetch?: Fetch } => ({
+  ...(signal && { signal }),
+  ...(fetch && { fetch }),
+})
 
 async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> {
   const rangeAt = (index: number): string => `bytes=${index * piece}-${(index + 1) * piece - 1}`
@@ -66,10 +71,11 @@ async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> 
   if (!size) {
     if (first.status !== 200) await discard(first)
     const all = first.status === 200 ? first : await ask(name, request(options))
-    return inOne(name, (await bodyOf(all, name, options))!)
+    return inOne(name, (await bodyOf(all, name, options))!, options)
   }
   const validator = validatorOf(first)
-  const { onProgress } = options
+  checkSize(name, size)
+  const { onProgress, fetch } = options
   const arrived = new Map<number, number>()
   let told = -1
   /** The bytes of a piece, of which those that come a second time are not counted. */
@@ -105,7 +111,11 @@ async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> 
     kept,
     head: await take(0, first, options.signal),
     read: async (index, signal) =>
-      take(index, await ask(name, { ...(signal && { signal }), range: rangeAt(index) }), signal),
+      take(
+        index,
+        await ask(name, { ...request({ ...(signal && { signal }), ...(fetch && { fetch }) }), range: rangeAt(index) }),
+        signal,
+      ),
   })
 }
 
@@ -119,6 +129,7 @@ async function bodyOf(
   { signal, onProgress, limit = Infinity }: UrlOptions & { limit?: number },
 ): Promise<Uint8Array<ArrayBuffer> | null> {
   const total = lengthOf(response)
+  if (limit === Infinity && total !== null) checkSize(name, total)
   if (total !== null && total > limit) return discard(response).then(() => null)
   let bytes = roomFor(name, total ?? 2 ** 20)
   let done = 0
@@ -126,6 +137,7 @@ async function bodyOf(
   for await (const chunk of chunksOf(response, name, signal)) {
     if (done === 0 && !rangeOf(response)?.start) refuseStandIn(name, chunk)
     if (done + chunk.length > limit) return null
+    checkSize(name, done + chunk.length)
     if (done + chunk.length > bytes.length) {
       const wider = roomFor(name, Math.max(2 * bytes.length, done + chunk.length))
       wider.set(bytes.subarray(0, done))

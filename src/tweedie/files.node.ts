@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join, parse, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openFile } from '../io/index.node.ts'
+import { fetchByProxy } from '../io/proxy.node.ts'
 import { lastPart, web, type Files } from './files.ts'
 
 const isWeb = (where: string | URL): boolean => /^https?:/i.test(String(where))
@@ -10,7 +11,8 @@ const pathOf = (where: string | URL): string =>
 
 /** Files of Node: on disk by path or `file:` URL, on the web by `http(s):`, and the shipped ones in the package. */
 export const nodeFiles: Files & { readonly shipped: URL } = {
-  open: (where, options) => (isWeb(where) ? web.open(where, options) : openFile(pathOf(where))),
+  open: (where, options) =>
+    isWeb(where) ? web.open(where, { ...options, fetch: fetchByProxy }) : openFile(pathOf(where)),
   async jsonBeside(where) {
     if (isWeb(where)) return undefined
     const { dir, name, ext } = parse(pathOf(where))

@@ -20,7 +20,8 @@ export const fetchCommand: Command<typeof options> = {
   notes: [
     'Prints the path of the safetensors file, and nothing else, on standard output. A file that is there is not ' +
       'downloaded again; remove it to do so.',
-    'A download that breaks or is stopped goes on where it ended when it is run again.',
+    'A download that breaks or is stopped goes on where it ended when it is run again. Through a proxy where ' +
+      'HTTPS_PROXY names one, but for the hosts of NO_PROXY.',
     'The cache folder is that of the measured kernels: $XDG_CACHE_HOME/tweedie, or ~/.cache/tweedie.',
   ],
   examples: [
@@ -75,9 +76,10 @@ async function list(folder: string): Promise<void> {
 
 /** Fetches under a progress bar, and says on stderr which hashes are known to nobody else. Resolves to the path. */
 export async function fetchWithProgress(entry: CatalogueEntry, folder: string, signal: AbortSignal): Promise<string> {
+  let told = false
   let bar: { of: string; view: Progress } | null = null
   try {
-    return await fetchWeights(entry, folder, {
+    const path = await fetchWeights(entry, folder, {
       signal,
       onProgress: (file, done, total) => {
         if (bar?.of !== file) {
@@ -86,12 +88,22 @@ export async function fetchWithProgress(entry: CatalogueEntry, folder: string, s
         }
         bar.view.update(mebibytes(done))
       },
-      onHash: (file, sha256, record) =>
+      onHash: (file, sha256, record) => {
+        told = true
         console.error(
           `note: nobody has published the whole sha256 of ${file}. Found ${sha256}, kept in ${record} and ` +
             'compared at later downloads.',
-        ),
+        )
+      },
     })
+    const unknown = filesOf(entry).filter(({ sha256 }) => sha256?.digits.length !== 64)
+    if (!told && unknown.length > 0)
+      console.error(
+        `note: ${entry.name}: nobody has published the whole sha256 of ` +
+          `${unknown.map(({ url }) => url.slice(url.lastIndexOf('/') + 1)).join(' and ')}: that the file is the one ` +
+          'of its first download here is all that is known.',
+      )
+    return path
   } finally {
     ;(bar as { view: Progress } | null)?.view.stop()
   }
