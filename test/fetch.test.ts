@@ -528,7 +528,7 @@ describe('the catalogue', () => {
     expect(() => entryNamed('celeba64_uncond')).toThrow(/Google Drive.*convert/)
   })
 
-  test('the command: a list, a file that is there by its path and what is known of it, and one line for a mistake', async () => {
+  test('the command: a list, the path of a file that is there, and one line for a mistake', async () => {
     const folder = newFolder()
     mkdirSync(folder)
     writeFileSync(`${folder}/lsun_cat.safetensors`, '')
