@@ -93,7 +93,7 @@ test('one that refuses, and one that is not there, are named', async () => {
   await refuses(get(), 'format', 'the proxy http://127.0.0.1:9: connect ECONNREFUSED')
 })
 
-test('what says that it is larger than any file is refused before it comes, and names stay in their folder', async () => {
+test('what says that it is larger than any file is refused at once, and names stay in their folder', async () => {
   const port = await started(
     createServer((_, response) => {
       response.writeHead(200, { 'content-length': 2 ** 40 })
