@@ -55,19 +55,20 @@ export const peer = (cdn: string): Peer => ({
           : inputs
       const arrays = given.map(({ data, shape }) => numpy.array(data).reshape(shape))
       const compute = (): Array_ => compiled(...arrays.map((one) => one.ref))
-      let last: Array_ | null = null
+      // It computes nothing that nobody waits for: what is disposed before is never run.
+      const open: Array_[] = []
       return {
-        run() {
-          last?.dispose()
-          last = compute()
+        run: () => void open.push(compute()),
+        async wait() {
+          await Promise.all(open.map((one) => one.blockUntilReady()))
+          for (const one of open.splice(0)) one.dispose()
         },
-        wait: async () => last?.blockUntilReady(),
         async read() {
           const y = await compute().data()
           return as === 'attention' ? channelsLast(y, n, t) : y
         },
         dispose() {
-          last?.dispose()
+          for (const one of open.splice(0)) one.dispose()
           for (const one of arrays) one.dispose()
           compiled.dispose?.()
         },
