@@ -38,11 +38,10 @@ export default defineConfig({
           include: [
             'test/long/*.test.ts',
             'test/hostile-*.test.ts',
-            'test/conv2d-kernels.test.ts',
             'test/golden-adamw.test.ts',
             'test/goldens-trajectories.test.ts',
           ],
-          // Read by test/slow.ts, test/hostile.ts and test/conv2d-kernels.test.ts.
+          // Read by test/slow.ts and test/hostile.ts.
           env: { TWEEDIE_LONG: '1' },
         },
       },

@@ -34,18 +34,16 @@ export const host = (shape: Shape, data?: ArrayLike<number>): Host => ({
   data: data ? Float64Array.from(data) : new Float64Array(size(shape)),
 })
 
-export type BackendName = 'webgpu' | 'webgpu, as hardware' | 'cpu' | 'cpu, relaxed SIMD'
+export type BackendName = 'webgpu' | 'webgpu, as hardware' | 'webgpu, with every kernel' | 'cpu' | 'cpu, relaxed SIMD'
 
 /** What makes a software adapter take the branches of a GPU whose subgroups are wider than any kernel uses. */
 const hardware = { software: false, subgroupSize: 0 }
 
 const requests: Record<BackendName, DeviceRequest> = {
-  // TWEEDIE_CAPABILITIES=hardware: see test/long/webgpu-branches.test.ts.
-  webgpu: {
-    backend: 'webgpu',
-    capabilities: process.env.TWEEDIE_CAPABILITIES === 'hardware' ? hardware : undefined,
-  },
+  webgpu: { backend: 'webgpu' },
   'webgpu, as hardware': { backend: 'webgpu', capabilities: hardware },
+  // Those of hardware and, with the adapter's subgroups, those of software adapters.
+  'webgpu, with every kernel': { backend: 'webgpu', capabilities: { software: false } },
   // As many threads on every machine; more than one, so that chunks really are shared out.
   cpu: { backend: 'cpu', threads: 2, simd: 'plain' },
   'cpu, relaxed SIMD': { backend: 'cpu', threads: 2, simd: 'relaxed' },
@@ -77,28 +75,39 @@ export function testDevice(backend: BackendName = backends[0]): Promise<Device> 
 
 /**
  * Calls `f` with the first candidate of every choice between kernels forced by its name, with the second, and so on
- * until no choice has so many; where there are fewer, the last is. `forced` gives what was chosen meanwhile, and from
- * what. On the CPU backend, which has no choices, `f` is called once.
+ * until no choice has so many; where there are fewer, the last is. `forced` gives what was chosen meanwhile. All memory
+ * that is allocated holds NaN before, so that an element nobody writes is seen. On the CPU backend, which has no
+ * choices, `f` is called once. `names`: of all others the usual ones run.
  */
 export async function eachKernel(
   device: Device,
   f: (forced: ReadonlyMap<string, string>) => Promise<void>,
+  names = /./,
 ): Promise<void> {
   if (device.backend.kind === 'cpu') return f(new Map())
   const backend = device.backend as WebGPUBackend
+  const { allocate } = backend
+  backend.allocate = (bytes, reason) => {
+    const storage = allocate.call(backend, bytes, reason)
+    backend.write(storage, new Float32Array(storage.bytes / 4).fill(NaN))
+    return storage
+  }
   let most = 1
   try {
     for (let k = 0; k < most; k++) {
       const forced = new Map<string, string>()
       backend.onChoice = ({ key, candidates }) => {
-        const name = candidates[Math.min(k, candidates.length - 1)]
-        most = Math.max(most, candidates.length)
+        const matching = candidates.filter((candidate) => names.test(candidate))
+        if (matching.length === 0) return
+        const name = matching[Math.min(k, matching.length - 1)]
+        most = Math.max(most, matching.length)
         backend.choices.set(key, name)
         forced.set(key, name)
       }
       await f(forced)
     }
   } finally {
+    backend.allocate = allocate
     backend.onChoice = null
     backend.choices.clear()
   }
@@ -174,8 +183,8 @@ export interface OpCheck {
   readonly reference: (...inputs: Host[]) => Host
   /** Default every backend. */
   readonly on?: readonly BackendName[]
-  /** Also by every kernel among which an op chooses: see {@link eachKernel}. Default false: by the usual ones. */
-  readonly everyKernel?: boolean
+  /** By every kernel among which an op chooses and whose name this matches: see {@link eachKernel}. */
+  readonly everyKernel?: RegExp
   /** Largest error of a value, relative to the largest value. Default 2e-6: a few roundings of f32. */
   readonly tolerance?: number
   /** The same for gradients. Default 1e-4; two backends may differ by a tenth of it. */
@@ -292,16 +301,23 @@ async function checkOnce(name: string, check: OpCheck, scale: number, midGraph: 
     const device = await testDevice(backend)
     if (!check.everyKernel) found.set(backend, await compute(device))
     else
-      await eachKernel(device, async (forced) => {
-        const result = await compute(device)
-        found.set([backend, ...forced.values()].join(', '), result)
-      })
+      await eachKernel(
+        device,
+        async (forced) => {
+          const result = await compute(device)
+          if (device.backend.kind === 'webgpu')
+            expect(forced.size, `${name}: choices that have ${check.everyKernel}`).toBeGreaterThan(0)
+          found.set([backend, ...forced.values()].join(', '), result)
+        },
+        check.everyKernel,
+      )
   }
 
   const tolerance = (check.tolerance ?? 2e-6) * (midGraph ? 3 : 1)
   for (const [backend, { values }] of found) expectClose(values, expected.data, tolerance, `${name} [${backend}]`)
 
   const gradientTolerance = check.gradientTolerance ?? 1e-4
+  if (found.size === 0) return
   const [[first, one]] = found
   for (const [k, i] of differentiate.entries()) {
     const { length } = arrays[i]

@@ -1,11 +1,12 @@
 /**
- * Convolution and its two gradients, by every kernel variant that this adapter can run: each is forced by name through
- * the backend's table of choices, for the forward pass and for the data gradient alike.
+ * Convolution and its two gradients, by every kernel among which this adapter chooses; those of hardware are
+ * test/long/kernels.test.ts's, but for what it usually takes.
  */
 import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { conv2d, type Tensor } from '../src/tensor/index.ts'
 import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
-import { asHardware, backends, checkOp, deviceTest, host, testDevice, type Host, type OpCheck } from './op.ts'
+import { asHardware, backends, checkOp, deviceTest, eachKernel, testDevice, type OpCheck } from './op.ts'
+import { convolved } from './references.ts'
 
 interface Case {
   readonly x: readonly number[]
@@ -37,89 +38,34 @@ const cases: Case[] = [
   { x: [1, 3, 33, 35], weight: [33, 3, 3, 3], padding: 1, bias: true, probes: 2 },
 ]
 
-const convolved =
-  ({ stride = 1, padding = 0 }: Case) =>
-  (x: Host, weight: Host, bias?: Host): Host => {
-    const [padY, padX] = typeof padding === 'number' ? [padding, padding] : padding
-    const [n, cin, h, w] = x.shape
-    const [cout, , kh, kw] = weight.shape
-    const [ho, wo] = [Math.floor((h + 2 * padY - kh) / stride) + 1, Math.floor((w + 2 * padX - kw) / stride) + 1]
-    const out = host([n, cout, ho, wo])
-    for (let b = 0, at = 0; b < n; b++) {
-      for (let co = 0; co < cout; co++) {
-        for (let oy = 0; oy < ho; oy++) {
-          for (let ox = 0; ox < wo; ox++, at++) {
-            let sum = bias ? bias.data[co] : 0
-            for (let ci = 0; ci < cin; ci++) {
-              for (let ky = 0; ky < kh; ky++) {
-                const y = oy * stride - padY + ky
-                if (y < 0 || y >= h) continue
-                for (let kx = 0; kx < kw; kx++) {
-                  const xx = ox * stride - padX + kx
-                  if (xx >= 0 && xx < w)
-                    sum +=
-                      x.data[((b * cin + ci) * h + y) * w + xx] * weight.data[((co * cin + ci) * kh + ky) * kw + kx]
-                }
-              }
-            }
-            out.data[at] = sum
-          }
-        }
-      }
-    }
-    return out
-  }
-
 const name = ({ x, weight, stride = 1, padding = 0, bias }: Case): string =>
   `[${x}] by [${weight}], stride ${stride}, padding ${padding}${bias ? ', bias' : ''}`
 
-const variants = ['register', 'tile 64x64', 'tile 32x32', 'subgroup', 'subgroup wide'] as const
-
-/** Lets `variant` compute every convolution it is a candidate for, while `f` runs; returns how many asked. */
-async function forced(variant: string, f: () => Promise<void>): Promise<number> {
-  const backend = (await testDevice('webgpu')).backend as WebGPUBackend
-  let asked = 0
-  const { onChoice } = backend
-  backend.onChoice = ({ key, candidates }) => {
-    if (!candidates.includes(variant)) return
-    backend.choices.set(key, variant)
-    asked++
-  }
-  try {
-    await f()
-  } finally {
-    backend.onChoice = onChoice
-    backend.choices.clear()
-  }
-  return asked
-}
-
-let subgroupSize = 0
 const onWebGPU = backends.includes('webgpu')
-beforeAll(async () => {
-  if (onWebGPU) subgroupSize = ((await testDevice('webgpu')).backend as WebGPUBackend).capabilities.subgroupSize
-})
 
-/** Whether `variant` is to compute `one`'s forward pass or, at stride 1, its data gradient on this adapter. */
-function able(variant: (typeof variants)[number], { weight: [cout, cin], stride = 1 }: Case): boolean {
-  if (!variant.startsWith('subgroup')) return true
-  if (subgroupSize < 4 || subgroupSize > 16) return false
-  return variant === 'subgroup' || (subgroupSize >= 8 && (cout > 8 || (stride === 1 && cin > 8)))
-}
+for (const one of cases) test(name(one), () => check(one, backends, /./))
 
-for (const variant of onWebGPU ? variants : []) {
-  describe(variant, () => {
-    for (const one of cases) {
-      test(name(one), async () => {
-        const asked = await forced(variant, () => check(one))
-        if (able(variant, one)) expect(asked).toBeGreaterThan(0)
-        else expect(asked).toBe(0)
-      })
-    }
-  })
-}
-
-if (!onWebGPU) for (const one of cases) test(name(one), () => check(one))
+deviceTest(
+  'what a software adapter chooses from',
+  async (device) => {
+    const { subgroupSize } = (device.backend as WebGPUBackend).capabilities
+    using x = device.tensor(new Float32Array(75), [1, 3, 5, 5])
+    using weight = device.tensor(new Float32Array(27 * 9), [9, 3, 3, 3])
+    const all = new Set<string>()
+    await eachKernel(device, async (forced) => {
+      conv2d(x, weight).dispose()
+      for (const name of forced.values()) all.add(name)
+    })
+    expect([...all]).toEqual([
+      'register',
+      ...(subgroupSize >= 8 && subgroupSize <= 16 ? ['subgroup wide'] : []),
+      ...(subgroupSize >= 4 && subgroupSize <= 16 ? ['subgroup'] : []),
+      'tile 32x32',
+      'tile 64x64',
+    ])
+  },
+  { on: onWebGPU ? ['webgpu'] : [] },
+)
 
 // As a GPU gets them: patches for 3×3, products for 1×1, else the large tile, cut where a grid is small, wide tiles of
 // the weight gradient, no subgroups.
@@ -144,7 +90,7 @@ if (onWebGPU)
     test.each(some)('[$x] by [$weight]', (one) => check(one, asHardware))
     test('and by no others', () => {
       const kernels = [...labels].map((label) => label.split(/[ ,]/).slice(0, 2).join(' '))
-      expect(new Set(kernels.filter((name) => /^(conv2d|gemm)/.test(name)))).toEqual(
+      expect(new Set(kernels.filter((name) => /^(conv2d|gemm|sum-splits)/.test(name)))).toEqual(
         new Set([
           'gemm {"rows":64',
           'conv2d-halo {"images":1',
@@ -158,11 +104,12 @@ if (onWebGPU)
     })
   })
 
-function check(one: Case, on: OpCheck['on'] = backends): Promise<void> {
+function check(one: Case, on: OpCheck['on'] = backends, everyKernel?: RegExp): Promise<void> {
   const [, cin, kh, kw] = one.weight
   const { stride, padding } = one
   return checkOp(name(one), {
     on,
+    everyKernel,
     inputs: [one.x, one.weight, ...(one.bias ? [[one.weight[0]]] : [])],
     op: (x: Tensor, weight: Tensor, bias?: Tensor) => conv2d(x, weight, { stride, padding, bias }),
     reference: convolved(one),
@@ -190,16 +137,23 @@ test('a padding that is none is refused', async () => {
 })
 
 test('a residual is added by the kernel, and its gradient passes through', async () => {
-  for (const bias of [true, false]) {
+  for (const [bias, on] of [
+    [true, backends],
+    [false, backends],
+    [true, asHardware],
+  ] as const) {
     const one: Case = { x: [2, 5, 6, 7], weight: [7, 5, 3, 3], padding: 1, bias }
     const plain = convolved(one)
     await checkOp(`residual${bias ? ' and bias' : ''}`, {
+      on,
       inputs: [one.x, one.weight, [2, 7, 6, 7], ...(bias ? [[7]] : [])],
       op: (x, weight, residual, b?: Tensor) => conv2d(x, weight, { padding: 1, residual, bias: b }),
       reference: (x, weight, residual, b) => {
         const y = b ? plain(x, weight, b) : plain(x, weight)
         return { shape: y.shape, data: y.data.map((v, i) => v + residual.data[i]) }
       },
+      // Hardware's kernels compile for seconds, and the gradients have no residual.
+      ...(on === asHardware && { differentiate: [], midGraph: false, large: false }),
       tolerance: 1e-6 + 45 * 3e-8,
       probes: 6,
     })

@@ -2,45 +2,17 @@ import { describe, expect, test } from 'vitest'
 import { linear, matmul, type Tensor } from '../src/tensor/index.ts'
 import {
   asHardware,
-  at,
   backends,
   checkOp,
   cpuBackends,
   deviceTest,
-  eachIndex,
   expectClose,
   host,
   numbers,
   type Host,
   type OpCheck,
 } from './op.ts'
-
-const transposed = (shape: readonly number[], flag: boolean): number[] =>
-  flag ? [...shape.slice(0, -2), shape[shape.length - 1], shape[shape.length - 2]] : [...shape]
-
-/** C[..., i, j] = sum over k of A[..., i, k] B[..., k, j] with either stored transposed; batch axes broadcast. */
-const product =
-  (ta: boolean, tb: boolean) =>
-  (a: Host, b: Host): Host => {
-    const left = transposed(a.shape, ta)
-    const right = transposed(b.shape, tb)
-    const rank = Math.max(left.length, right.length) - 2
-    const batch = Array.from({ length: rank }, (_, i) =>
-      Math.max(left[left.length - 2 - rank + i] ?? 1, right[right.length - 2 - rank + i] ?? 1),
-    )
-    const k = left[left.length - 1]
-    const out = host([...batch, left[left.length - 2], right[right.length - 1]])
-    eachIndex(out.shape, (index, flat) => {
-      const lead = index.slice(0, rank)
-      const [i, j] = index.slice(rank)
-      for (let l = 0; l < k; l++) {
-        out.data[flat] +=
-          a.data[at(a.shape, [...lead, ...(ta ? [l, i] : [i, l])])] *
-          b.data[at(b.shape, [...lead, ...(tb ? [j, l] : [l, j])])]
-      }
-    })
-    return out
-  }
+import { product, transposed } from './references.ts'
 
 const check = (
   a: readonly number[],
@@ -105,11 +77,11 @@ describe('matmul', () => {
       await check([...a, 5, 3], [...b, 2, 5], true, true)
     })
   }
-  // A GPU multiplies by the GEMM where sizes allow it: here in the gradients too, the sum of 96 in two parts.
-  test.skipIf(asHardware.length === 0)('by the kernels that hardware is given', async () => {
-    await check([2, 1, 16, 96], [3, 16, 96], false, true, asHardware)
-    await check([5, 96], [36, 96], false, true, asHardware)
-  })
+  // A GPU multiplies by the GEMM where sizes allow it, here the sum of 96 in two parts; the gradients go by matmul.ts,
+  // for 5 rows leave no vec4.
+  test.skipIf(asHardware.length === 0)('by the kernels that hardware is given', () =>
+    check([5, 96], [36, 96], false, true, asHardware),
+  )
   test('a tensor times itself', () =>
     checkOp('x xᵀ', {
       inputs: [[5, 7]],

@@ -9,4 +9,4 @@ work="$(mktemp -d)"; trap 'rm -rf "$work"' EXIT
 for entry in ../shared/*; do ln -s "$(realpath "$entry")" "$work/$(basename "$entry")"; done
 rm "$work/tools"; cp -r ../shared/tools "$work/tools"; chmod -R u+w "$work/tools"
 sed -i 's|src/tensor/webgpu/platform\.node\.ts|src/platform/index.node.ts|' "$work/tools/gpu/bundle.js"
-"$work/tools/gpu-bundle.sh" bench/gpu/measure.ts test/conv2d-kernels.test.ts test/ops-*.test.ts "$@"
+"$work/tools/gpu-bundle.sh" bench/gpu/measure.ts test/long/kernels.test.ts test/ops-*.test.ts "$@"

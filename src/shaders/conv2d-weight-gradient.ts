@@ -11,7 +11,8 @@ export interface Conv2dWeightGradientKeys {
 }
 
 /** Pixels gathered at a time. */
-const step = 16
+export const conv2dWeightGradientStep = 16
+const step = conv2dWeightGradientStep
 
 const conv2dWeightGradientUniform = uniform({
   ...convFields,
@@ -24,7 +25,7 @@ const conv2dWeightGradientUniform = uniform({
  * dW[co,k] = Σ_{n,oy,ox} dY[n,co,oy,ox] · x[n,ci, oy·s − pad + ky, ox·s − pad + kx], k = (ci,ky,kx).
  *
  * 256 threads hold a tile of 64 output channels × 64 terms, 4×4 sums a thread, and walk the pixels 16 at a time. Where
- * that makes too few workgroups, the pixels are split into `splits` equal ranges: each writes a partial gradient
+ * that makes too few workgroups, the pixels are split into equal ranges: each writes a partial gradient
  * and sum-splits.ts adds them in order. No atomics, so the result is the same every time.
  *
  * Bindings: 0 the uniform, x [n,cin,h,w]; dy [n,cout,ho,wo];
@@ -103,19 +104,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
   }
 }
 `
-}
-
-/** Ranges of pixels such that about `workgroups` workgroups run; 1: the partial gradient is the gradient. */
-export function conv2dWeightGradientSplits(
-  s: ConvShape,
-  { side, each }: Conv2dWeightGradientKeys,
-  workgroups = 64,
-): number {
-  const tile = side * each
-  const tiles = Math.ceil((s.cin * s.kh * s.kw) / tile) * Math.ceil(s.cout / tile)
-  const pixels = s.n * s.ho * s.wo
-  const wanted = Math.max(1, Math.min(Math.floor(workgroups / tiles), Math.floor(pixels / 256)))
-  return Math.ceil(pixels / range(pixels, wanted))
 }
 
 /** Pixels of each of the splits, whole steps. */

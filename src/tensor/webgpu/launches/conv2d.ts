@@ -22,7 +22,7 @@ import { conv2dTile, conv2dTileGrid, type Conv2dTileKeys } from '../../../shader
 import {
   conv2dWeightGradient,
   conv2dWeightGradientGrid,
-  conv2dWeightGradientSplits,
+  conv2dWeightGradientStep,
   conv2dWeightGradientWords,
 } from '../../../shaders/conv2d-weight-gradient.ts'
 import { gemmStep } from '../../../shaders/gemm.ts'
@@ -30,7 +30,7 @@ import { convFlops, convShape } from '../../conv-shape.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import type { Buffer, Capabilities, Encoder, Launch } from '../launch.ts'
 import { gemmFits, gemmTiles, pointwiseProduct } from './gemm.ts'
-import { cut, fullGrid, fusedIn, runChosen, sumSplits, type Candidates, type Variant } from './splits.ts'
+import { cut, fullGrid, fusedIn, runChosen, type Candidates, type Variant } from './splits.ts'
 
 /** The batch is part of it: how many workgroups there are decides which tile fills the adapter, so each is measured. */
 const shapeKey = (s: ConvShape): string =>
@@ -202,23 +202,41 @@ export const conv2dDataGrad: Launch<ConvGradParams> = (encoder, params, [dy, wei
   })
 }
 
-export const conv2dWeightGrad: Launch<ConvGradParams> = (encoder, params, [x, dy], [dw]) => {
-  const s = convShape(x, dw, dy, params)
+/** The weight gradient, whole and with its pixels cut into ranges. */
+function weightGradients(s: ConvShape, { software }: Capabilities): Candidates {
+  const found = new Map<string, () => Variant>()
+  const terms = s.n * s.ho * s.wo
   // Tiles of 32 x 32 compile three times as fast on lavapipe and run no slower.
-  const keys = { side: encoder.capabilities.software ? 8 : 16, each: 4 }
-  const splits = conv2dWeightGradientSplits(s, keys)
-  const count = s.cout * s.cin * s.kh * s.kw
-  const partial = splits === 1 ? dw : encoder.temporary(splits * count * 4)
-  encoder.dispatch({
+  const keys = { side: software ? 8 : 16, each: 4 }
+  const name = `tile ${4 * keys.side}x${4 * keys.side}`
+  const make = (splits: number): Variant => ({
     key: `conv2d-weight-gradient ${JSON.stringify(keys)}`,
     code: () => conv2dWeightGradient(keys),
     uniforms: conv2dWeightGradientWords(s, splits),
-    read: [x, dy],
-    write: [partial],
     grid: conv2dWeightGradientGrid(s, keys, splits),
-    flops: convFlops(s),
+    splits,
   })
-  if (splits === 1) return
-  // Without an epilogue nothing asks which channel an element belongs to.
-  sumSplits(encoder, { count, splits, area: count, channels: 1 }, { bias: false, residual: false }, [partial], dw)
+  const workgroups = count(conv2dWeightGradientGrid(s, keys, 1))
+  const work = { workgroups, full: fullGrid, terms, piece: conv2dWeightGradientStep }
+  if (!software) return { found, usual: cut(found, name, work, make).name }
+  // On a few cores ranges are for their caches: some 64 workgroups, of 256 pixels at least.
+  const wanted = Math.max(1, Math.min(Math.floor(64 / workgroups), Math.floor(terms / 256)))
+  const range = Math.ceil(terms / wanted / conv2dWeightGradientStep) * conv2dWeightGradientStep
+  found.set(name, () => make(Math.ceil(terms / range)))
+  return { found, usual: name }
+}
+
+export const conv2dWeightGrad: Launch<ConvGradParams> = (encoder, params, [x, dy], [dw]) => {
+  const s = convShape(x, dw, dy, params)
+  const count = s.cout * s.cin * s.kh * s.kw
+  const task = {
+    choice: `conv2dWeightGrad ${shapeKey(s)}`,
+    also: `${s.h}x${s.w} ${s.pad} ${s.padX}`,
+    candidates: () => weightGradients(s, encoder.capabilities),
+    // Nothing is added to the sums.
+    epilogue: { bias: false, residual: false },
+    flops: convFlops(s),
+    ...{ count, area: count, channels: 1 },
+  }
+  runChosen(encoder, task, [x, dy], dw)
 }
