@@ -13,10 +13,12 @@ const files = {
   '/project/cpu-worker.js': readFileSync(join(installed, 'dist/browser/cpu-worker.js')),
   '/favicon.ico': '',
 }
-const html = `<!doctype html><title>tweedie</title><script src="isolation-worker.js"></script>
+/** Visits are counted before the worker may load the page again: a module may not have run by then. */
+const html = `<!doctype html><title>tweedie</title>
+<script>globalThis.visits = sessionStorage.visits = Number(sessionStorage.visits ?? 0) + 1</script>
+<script src="isolation-worker.js"></script>
 <script type="module">
 import { Device, square } from '../dist/browser/tweedie.min.js'
-globalThis.visits = sessionStorage.visits = Number(sessionStorage.visits ?? 0) + 1
 globalThis.compute = async (options) => {
   const device = await Device.request({ backend: 'cpu', ...options })
   const [value] = await square(device.tensor([3])).read()
