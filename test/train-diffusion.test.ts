@@ -287,9 +287,9 @@ describe('what cannot be trained', () => {
   })
 })
 
-// Forty of each, and nothing else, in long/training-kills.test.ts.
+// Fifteen of each, and nothing else, in long/training-kills.test.ts.
 test.each(['SIGKILL', 'SIGTERM'] as const)(
-  'a run that %s ends at four random moments leaves in the end the very files of one that nothing ends',
+  'a run that %s ends at two random moments leaves in the end the very files of one that nothing ends',
   async (signal) => {
     const argv = (out: string): string[] =>
       run(
@@ -312,7 +312,7 @@ test.each(['SIGKILL', 'SIGTERM'] as const)(
       out: path(`ended ${signal}`),
       argv,
       signal,
-      kills: 4,
+      kills: 2,
     })
   },
 )

@@ -1,6 +1,6 @@
 /**
  * Feature networks of others at full size on WebGPU, one picture each, and both pictures of the goldens on the CPU
- * backend: 100 GFLOP, some 30 s. test/feature-networks.test.ts has one picture on the CPU backend.
+ * backend: 100 GFLOP, some 30 s.
  */
 import { expect } from 'vitest'
 import { imageArrays } from '../../src/data/index.ts'
@@ -17,7 +17,8 @@ describeShared('as their own code', () => {
   deviceTest('VGG-16, both pictures', (device) => checkVgg16(device, 2), whole)
   deviceTest('ResNet-50', (device) => checkResNet50(device, 1), onWebGPU)
   deviceTest('VGG-16', (device) => checkVgg16(device, 1), onWebGPU)
-  deviceTest('ViT-S/16', (device) => checkViT(device, 224), onWebGPU)
+  deviceTest('ViT-S/16', (device) => checkViT(device, 224), { timeout: 600_000 })
+  deviceTest('ViT-S/16 at another shape', (device) => checkViT(device, 64), { timeout: 600_000 })
 })
 
 deviceTest(

@@ -1,7 +1,7 @@
 /**
  * The run.json of a run that a page drew: 20 steps of the shipped model by the published package in Chromium, replayed
  * by the command line. On the CPU the pictures are the same to the byte; those of WebGPU differ from them by 1 of 255
- * at most. In Node: test/tweedie-record.test.ts.
+ * at most. In Node: test/long/tweedie-record.test.ts.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -18,8 +18,8 @@ import {
   uniformTargets,
   type Logits,
   type SampleOptions,
-} from '../src/diffusion/index.ts'
-import type { NoiseSchedule } from '../src/nn/index.ts'
+} from '../../src/diffusion/index.ts'
+import type { NoiseSchedule } from '../../src/nn/index.ts'
 import {
   add,
   exp,
@@ -34,9 +34,9 @@ import {
   sub,
   sum,
   type Device,
-} from '../src/tensor/index.ts'
-import { deviceTest, expectSameBits, onCPU } from './op.ts'
-import { common, exactDenoiser, isRare, rare, samplePoints, shareOfRare, spread, toy } from './toy.ts'
+} from '../../src/tensor/index.ts'
+import { deviceTest, expectSameBits, onCPU } from '../op.ts'
+import { common, exactDenoiser, isRare, rare, samplePoints, shareOfRare, spread, toy } from '../toy.ts'
 
 const count = 200
 const levels = 10

@@ -3,11 +3,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, expect, test } from 'vitest'
-import { sha256Of } from '../src/cli/files.ts'
-import { openCheckpoint, openFile } from '../src/io/index.node.ts'
-import { temporaryFolder, tweedie } from './cli.ts'
-import { npy, npz } from './data-fixtures.ts'
-import { base, classifier, writeModel } from './small-models.ts'
+import { sha256Of } from '../../src/cli/files.ts'
+import { openCheckpoint, openFile } from '../../src/io/index.node.ts'
+import { temporaryFolder, tweedie } from '../cli.ts'
+import { npy, npz } from '../data-fixtures.ts'
+import { base, classifier, writeModel } from '../small-models.ts'
 
 const at = temporaryFolder()
 const pictures = fileURLToPath(new URL('fixtures/first-training/pictures', import.meta.url))

@@ -8,12 +8,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decode } from 'fast-png'
 import { expect, test, vi } from 'vitest'
-import { sheetRoom } from '../src/data/contact-sheet.ts'
-import { recordSaver } from '../src/cli/sampling/run-record.ts'
-import { sampleFile, type RunRecord } from '../src/tweedie/run-record.ts'
-import { Device, type DeviceRequest } from '../src/tensor/index.ts'
-import { drawnAlready } from './big-runs.ts'
-import { temporaryFolder, tweedie, weights } from './cli.ts'
+import { sheetRoom } from '../../src/data/contact-sheet.ts'
+import { recordSaver } from '../../src/cli/sampling/run-record.ts'
+import { sampleFile, type RunRecord } from '../../src/tweedie/run-record.ts'
+import { Device, type DeviceRequest } from '../../src/tensor/index.ts'
+import { drawnAlready } from '../big-runs.ts'
+import { temporaryFolder, tweedie, weights } from '../cli.ts'
 
 /** How much memory the machine has. */
 const memory = vi.hoisted(() => ({ bytes: 2 ** 40 }))
@@ -23,7 +23,7 @@ vi.mock('node:os', async (original) => ({
 }))
 
 const at = temporaryFolder()
-const launcher = fileURLToPath(new URL('../bin/tweedie.js', import.meta.url))
+const launcher = fileURLToPath(new URL('../../bin/tweedie.js', import.meta.url))
 const text = (...path: string[]): string => readFileSync(join(at(''), ...path), 'utf8')
 const record = (folder: string): RunRecord => JSON.parse(text(folder, 'run.json')) as RunRecord
 

@@ -6,17 +6,17 @@
  */
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { imageArrays, type Image } from '../src/data/index.ts'
-import { inceptionInput, openSpace } from '../src/metrics/index.ts'
-import { inceptionNorms, inceptionPlan, inceptionStateDict } from '../src/nn/inception-plan.ts'
-import type { InceptionLayer, InceptionPool } from '../src/nn/inception-plan.ts'
-import { loadInception, type Inception, type InceptionOptions } from '../src/nn/inception.ts'
-import { parameterCount, type WeightSource } from '../src/nn/index.ts'
-import { grad, sum, type Device, type Tensor } from '../src/tensor/index.ts'
-import { arrayNamed, readGolden, type Golden } from './golden.ts'
-import { keyedBytes, keyedValues, keyedWeights } from './keyed-formula.ts'
-import { backends, deviceTest, expectClose, onCPU, testDevice, type BackendName } from './op.ts'
-import { describeShared, shared } from './shared.ts'
+import { imageArrays, type Image } from '../../src/data/index.ts'
+import { inceptionInput, openSpace } from '../../src/metrics/index.ts'
+import { inceptionNorms, inceptionPlan, inceptionStateDict } from '../../src/nn/inception-plan.ts'
+import type { InceptionLayer, InceptionPool } from '../../src/nn/inception-plan.ts'
+import { loadInception, type Inception, type InceptionOptions } from '../../src/nn/inception.ts'
+import { parameterCount, type WeightSource } from '../../src/nn/index.ts'
+import { grad, sum, type Device, type Tensor } from '../../src/tensor/index.ts'
+import { arrayNamed, readGolden, type Golden } from '../golden.ts'
+import { keyedBytes, keyedValues, keyedWeights } from '../keyed-formula.ts'
+import { backends, deviceTest, expectClose, onCPU, testDevice, type BackendName } from '../op.ts'
+import { describeShared, shared } from '../shared.ts'
 
 const pixels = 3 * 299 * 299
 

@@ -6,13 +6,13 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { decodeImage } from '../src/data/index.ts'
-import { Device } from '../src/tensor.ts'
-import { temporaryFolder, tweedie, type Printed } from './cli.ts'
-import { commandIn, writePictures } from './forty-images.ts'
+import { decodeImage } from '../../src/data/index.ts'
+import { Device } from '../../src/tensor.ts'
+import { temporaryFolder, tweedie, type Printed } from '../cli.ts'
+import { commandIn, writePictures } from '../forty-images.ts'
 
 const at = temporaryFolder()
-const root = fileURLToPath(new URL('..', import.meta.url))
+const root = fileURLToPath(new URL('../..', import.meta.url))
 const written = commandIn(readFileSync(join(root, 'docs/training.md'), 'utf8'))
 
 // The command's paths are relative.

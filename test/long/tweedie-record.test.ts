@@ -5,12 +5,12 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { l2 } from '../src/diffusion/index.ts'
-import { mul } from '../src/tensor/index.ts'
-import { Tweedie, type RunRecord, type TweedieSampleOptions, type TweedieStep } from '../src/tweedie/index.node.ts'
-import { temporaryFolder, tweedie, weights } from './cli.ts'
-import { testDevice } from './op.ts'
-import { base, baseOfClasses, classifier, cosine, writeModel } from './small-models.ts'
+import { l2 } from '../../src/diffusion/index.ts'
+import { mul } from '../../src/tensor/index.ts'
+import { Tweedie, type RunRecord, type TweedieSampleOptions, type TweedieStep } from '../../src/tweedie/index.node.ts'
+import { temporaryFolder, tweedie, weights } from '../cli.ts'
+import { testDevice } from '../op.ts'
+import { base, baseOfClasses, classifier, cosine, writeModel } from '../small-models.ts'
 
 const out = temporaryFolder()
 const cpu = { backend: 'cpu', simd: 'plain' } as const

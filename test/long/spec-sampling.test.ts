@@ -15,12 +15,12 @@ import {
   selfGuidance,
   type Denoiser,
   type SampleOptions,
-} from '../src/diffusion/index.ts'
-import type { Classifier, UNet } from '../src/nn/index.ts'
-import { mul, type Device, type Tensor } from '../src/tensor/index.ts'
-import { psnr } from './golden.ts'
-import { backends, deviceTest, expectClose, onCPU, requestDevice } from './op.ts'
-import { encoder, inputX, modelA } from './spec-models.ts'
+} from '../../src/diffusion/index.ts'
+import type { Classifier, UNet } from '../../src/nn/index.ts'
+import { mul, type Device, type Tensor } from '../../src/tensor/index.ts'
+import { psnr } from '../golden.ts'
+import { backends, deviceTest, expectClose, onCPU, requestDevice } from '../op.ts'
+import { encoder, inputX, modelA } from '../spec-models.ts'
 
 const shape = [3, 8, 8]
 const tenSteps = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '10' })

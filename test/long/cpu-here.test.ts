@@ -1,10 +1,10 @@
 /** The CPU backend without a worker: on the calling thread, with the bits of threads. */
 import { afterEach, expect, test, vi } from 'vitest'
-import * as platform from '../src/platform/index.node.ts'
-import { Device, matmul, softmax, type Tensor } from '../src/tensor/index.ts'
-import { expectSameBits, numbers } from './op.ts'
+import * as platform from '../../src/platform/index.node.ts'
+import { Device, matmul, softmax, type Tensor } from '../../src/tensor/index.ts'
+import { expectSameBits, numbers } from '../op.ts'
 
-vi.mock(import('../src/platform/index.node.ts'), async (original) => {
+vi.mock(import('../../src/platform/index.node.ts'), async (original) => {
   const real = await original()
   return { ...real, hasWorkers: vi.fn(() => true), startWorker: vi.fn(real.startWorker) }
 })

@@ -6,13 +6,13 @@
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Worker } from 'node:worker_threads'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import { Device, mul, type Tensor } from '../src/tensor/index.ts'
-import type { WebGPUBackend } from '../src/tensor/webgpu/backend.ts'
-import { Tweedie } from '../src/tweedie/index.node.ts'
-import type { TweedieSampleOptions } from '../src/tweedie/sample-settings.ts'
-import type { TweedieStep } from '../src/tweedie/sample.ts'
-import { temporaryFolder, weights } from './cli.ts'
-import { backends } from './op.ts'
+import { Device, mul, type Tensor } from '../../src/tensor/index.ts'
+import type { WebGPUBackend } from '../../src/tensor/webgpu/backend.ts'
+import { Tweedie } from '../../src/tweedie/index.node.ts'
+import type { TweedieSampleOptions } from '../../src/tweedie/sample-settings.ts'
+import type { TweedieStep } from '../../src/tweedie/sample.ts'
+import { temporaryFolder, weights } from '../cli.ts'
+import { backends } from '../op.ts'
 
 const out = temporaryFolder()
 
