@@ -60,7 +60,7 @@ if (process.platform !== 'win32')
 if (process.platform !== 'win32')
   test('2,000 samples in a folder are compared with the training images where a process may open 1,024 files', () => {
     drawnAlready(at('samples'), 2000, 8)
-    const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/first-formats/${name}`, import.meta.url))
+    const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/first-formats/${name}`, import.meta.url))
     const argv = [
       'memorization',
       '--samples',
@@ -83,7 +83,7 @@ if (process.platform !== 'win32')
 
 test('pictures that the memory of the machine does not hold are not compared', async () => {
   drawnAlready(at('more'), 1000, 8)
-  const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/first-formats/${name}`, import.meta.url))
+  const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/first-formats/${name}`, import.meta.url))
   memory.bytes = 2 ** 19
   try {
     const { code, err } = await tweedie([
@@ -133,7 +133,7 @@ test('names of samples sort as the samples do', () => {
 
 test('however seldom a record is saved, the first batch is told of, and in the end the last', async () => {
   const whole = JSON.parse(
-    readFileSync(new URL('fixtures/first-formats/finished/run.json', import.meta.url), 'utf8'),
+    readFileSync(new URL('../fixtures/first-formats/finished/run.json', import.meta.url), 'utf8'),
   ) as RunRecord
   const stopped = async (folder: string, meanwhile = (): void => {}): Promise<void> => {
     mkdirSync(at(folder))

@@ -10,7 +10,7 @@ import { npy, npz } from '../data-fixtures.ts'
 import { base, classifier, writeModel } from '../small-models.ts'
 
 const at = temporaryFolder()
-const pictures = fileURLToPath(new URL('fixtures/first-training/pictures', import.meta.url))
+const pictures = fileURLToPath(new URL('../fixtures/first-training/pictures', import.meta.url))
 const data = at('data.npz')
 
 beforeAll(async () => {
