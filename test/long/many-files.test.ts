@@ -60,7 +60,8 @@ if (process.platform !== 'win32')
 if (process.platform !== 'win32')
   test('2,000 samples in a folder are compared with the training images where a process may open 1,024 files', () => {
     drawnAlready(at('samples'), 2000, 8)
-    const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/first-formats/${name}`, import.meta.url))
+    const fixture = (name: string): string =>
+      fileURLToPath(new URL(`../fixtures/first-formats/${name}`, import.meta.url))
     const argv = [
       'memorization',
       '--samples',
