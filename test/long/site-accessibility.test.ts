@@ -16,7 +16,7 @@ const all = readdirSync(dist, { recursive: true })
   .map(String)
   .filter((name) => name.endsWith('.html') && !name.startsWith('examples/'))
   .sort((a, b) => statSync(join(dist, a)).size - statSync(join(dist, b)).size)
-/** Of the reference two pages of each folder: one program makes them all, and axe takes half a minute for a long one. */
+/** Of the reference two pages of each folder: one program makes them all, and axe takes long for a long one. */
 const pages = all.filter((name, k) => {
   const [room, folder] = name.split('/')
   return room !== 'api' || all.slice(0, k).filter((other) => other.startsWith(`api/${folder}/`)).length < 2
