@@ -3,8 +3,8 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { conv2d, Device, type Tensor } from '../src/tensor/index.ts'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { attention, conv2d, Device, type Tensor } from '../src/tensor/index.ts'
 import { hashText, type Remembered } from '../src/tensor/remembered.ts'
 import { race } from '../src/tensor/webgpu/tuner.ts'
 import { expectClose, numbers } from './op.ts'
@@ -97,6 +97,19 @@ test('an abort leaves the shape unmeasured and the memory free', async () => {
   expect(choicesOf(device).size).toBe(0)
   expect(device.stats.liveBuffers).toBe(alive)
   free()
+})
+
+test('without a clock of the GPU recorded runs are timed; an op of one input has no weights', async () => {
+  const capabilities = { software: false, subgroupSize: 0, timestamps: false }
+  using device = await Device.request({ backend: 'webgpu', capabilities })
+  using qkv = device.tensor(numbers(24 * 100, 1), [1, 24, 100])
+  const alive = device.stats.liveBuffers
+  const record = vi.spyOn(device.backend, 'record')
+  await device.tune(() => attention(qkv, { heads: 1, newOrder: true }).dispose())
+  expect([...choicesOf(device).keys()]).toEqual(['attention 1x8x100x1'])
+  // Whole, and in two parts.
+  expect(record).toHaveBeenCalledTimes(2)
+  expect(device.stats.liveBuffers).toBe(alive)
 })
 
 test('where the text of a kernel has changed the usual one is taken, and all are measured anew', async () => {
