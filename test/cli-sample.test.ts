@@ -198,6 +198,14 @@ describe('a run', () => {
     expect(record('replayed').samples).toEqual(record('first').samples)
   })
 
+  test('a record without the sha256 of what was read is not replayed, and nothing is written', async () => {
+    mkdirSync(at('handmade'))
+    writeFileSync(at('handmade/run.json'), JSON.stringify({ ...record('first'), sha256: {} }))
+    const { code, err } = await tweedie(['replay', at('handmade/run.json'), '--out', at('from-handmade')])
+    expect([code, err.at(-1)]).toEqual([1, expect.stringContaining('run.json: its sha256 lacks that of --model')])
+    expect(existsSync(at('from-handmade'))).toBe(false)
+  })
+
   test('a replay takes every file that a run reads, wherever it lies now', () => {
     const reads = Object.entries<Option>(sampleOptions).filter(([, option]) => readsPath(option))
     expect(reads.map(([name]) => name)).toContain('features')

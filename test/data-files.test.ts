@@ -8,14 +8,15 @@ import { encode } from 'fast-png'
 import { describe, expect, test } from 'vitest'
 import { atMost } from '../src/data/at-most.ts'
 import { imageHeader } from '../src/data/decode.ts'
-import { centerCrop, decodeImage, lookThrough, openImages } from '../src/data/index.node.ts'
+import { centerCrop, decodeImage, lookThrough, openImages, selectImages } from '../src/data/index.node.ts'
 import { openIdx } from '../src/data/idx.ts'
 import { parseNpy } from '../src/data/npy.ts'
 import { openNpz } from '../src/data/npz.ts'
+import { bytesSource } from '../src/io/source.ts'
 import type { TweedieError } from '../src/errors.ts'
 import { sha256, sha256OfBytes } from '../src/io/sha256.ts'
 import { temporaryFolder } from './cli.ts'
-import { cmykJpeg, idx, jpegs, npy, npz, pngChunk, pngFile } from './data-fixtures.ts'
+import { cmykJpeg, idx, jpegs, npy, npz, pngChunk, pngFile, volume } from './data-fixtures.ts'
 import { ascii, concat, le } from './io-fixtures.ts'
 import { describeShared, shared } from './shared.ts'
 
@@ -276,9 +277,6 @@ describe('NumPy arrays', () => {
 
   test('what is refused, and why', () => {
     const wrong = (file: Uint8Array) => expect(() => parseNpy(file, 'x.npz: array "a"'))
-    wrong(npy('|u1', [2, 2], [1, 2, 3, 4], { fortran: true })).toThrow(
-      'expected C order, found Fortran order. Save it with numpy.ascontiguousarray',
-    )
     wrong(npy('|O', [1], [1])).toThrow('arrays of type |O are not read')
     wrong(npy("[('a', '<i4')]", [1], [1])).toThrow('found a structured one')
     for (const shape of [
@@ -379,7 +377,7 @@ describe('.npz', () => {
   })
 
   test.each([
-    ['no images', { other: npy('|u1', [1], [1]) }, 'expected an array "images" (or "arr_0"), found other'],
+    ['no images', { other: npy('|u1', [1], [1]) }, `MedMNIST's "train_images", Keras's "x_train"), found other`],
     [
       'floats',
       { images: npy('<f4', [1, 1, 1], [0, 0, 0, 0]) },
@@ -422,6 +420,123 @@ describe('.npz', () => {
       )
       await expect(openImages(put(`cut-${level}.npz`, bytes.subarray(0, 150)))).rejects.toThrow('cut short')
     }
+  })
+})
+
+describe('what others hand out', () => {
+  const pixels = Uint8Array.from({ length: 2 * 3 * 2 * 3 }, (_, i) => i)
+  const plain = npy('|u1', [2, 3, 2, 3], pixels)
+  /** The same numbers with the first index running fastest. */
+  const turned = Uint8Array.from({ length: 36 }, (_, to) => {
+    const [a, b, c, d] = [to % 2, Math.floor(to / 2) % 3, Math.floor(to / 6) % 2, Math.floor(to / 12)]
+    return ((a * 3 + b) * 2 + c) * 3 + d
+  })
+  const opened = async (arrays: Record<string, Uint8Array>) => openNpz(bytesSource(npz(arrays), 'x.npz'))
+  const second = pixels.subarray(18)
+
+  test.each<[string, Record<string, Uint8Array>, number[] | undefined]>([
+    ['Fortran order', { images: npy('|u1', [2, 3, 2, 3], turned, { fortran: true }) }, undefined],
+    ['labels [N, 1]', { images: plain, labels: npy('|u1', [2, 1], [1, 0]) }, [1, 0]],
+    ['MedMNIST', { train_images: plain, train_labels: npy('|u1', [2, 1], [0, 1]), val_images: plain }, [0, 1]],
+    ['Keras', { x_train: plain, y_train: npy('|u1', [2], [2, 1]), x_test: plain }, [2, 1]],
+  ])('%s', async (_, arrays, labels) => {
+    const set = await opened(arrays)
+    expect([set.length, set.sizeOf(0), set.labels && [...set.labels]]).toEqual([2, { width: 2, height: 3 }, labels])
+    expect((await set.read(1)).data).toEqual(second)
+  })
+
+  test('rows of planes, as downsampled ImageNet has them', async () => {
+    const set = await opened({ data: npy('|u1', [1, 12], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]) })
+    expect(await set.read(0)).toEqual({
+      width: 2,
+      height: 2,
+      channels: 3,
+      data: Uint8Array.of(1, 5, 9, 2, 6, 10, 3, 7, 11, 4, 8, 12),
+    })
+  })
+
+  test.each<[string, Record<string, Uint8Array>, string]>([
+    ['channels first', { images: npy('|u1', [1, 3, 4, 4], new Uint8Array(48)) }, 'Save images.transpose(0, 2, 3, 1).'],
+    ['alpha', { images: npy('|u1', [1, 2, 2, 4], new Uint8Array(16)) }, 'Save images[..., :3].'],
+    ['floats', { images: npy('<f4', [1, 1, 1], new Uint8Array(4)) }, "Save images.astype('uint8')"],
+    ['one label a column', { images: plain, labels: npy('|u1', [2, 2], [1, 0, 0, 1]) }, 'save labels.argmax(1)'],
+  ])('%s: the message has the line that converts it', async (_, arrays, line) => {
+    await expect(opened(arrays)).rejects.toMatchObject({ code: 'format', message: expect.stringContaining(line) })
+  })
+
+  test('a bare .npy', async () => {
+    const set = await openImages(put('bare.npy', plain))
+    expect([set.length, (await set.read(1)).data]).toEqual([2, second])
+  })
+
+  test("CIFAR-10's batches, binary and for Python, in a folder or one of them, and what is none", async () => {
+    const row = (label: number): number[] => [
+      label,
+      ...[0, 1, 2].flatMap((c) => Array.from({ length: 1024 }, (_, i) => (i + 64 * c) % 256)),
+    ]
+    put('cifar/data_batch_1.bin', Uint8Array.from(row(3)))
+    put('cifar/data_batch_2.bin', Uint8Array.from([...row(9), ...row(0)]))
+    put('cifar/test_batch.bin', Uint8Array.from(row(1)))
+    put('cifar/batches.meta.txt', 'a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n')
+    const set = await openImages(at('cifar'))
+    expect([set.length, [...set.labels!], set.classes?.at(-1)]).toEqual([3, [3, 9, 0], 'j'])
+    expect((await set.read(2)).data.subarray(0, 6)).toEqual(Uint8Array.of(0, 64, 128, 1, 65, 129))
+    expect([...(await openImages(at('cifar/test_batch.bin'))).labels!]).toEqual([1])
+    // As Python 2's cPickle wrote them, protocol 2.
+    const latin = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'latin1'))
+    const planes = Uint8Array.from(row(0).slice(1))
+    const pickled = concat(
+      [0x80, 2],
+      latin('}(U\x06labels]K\x07aU\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R'),
+      latin('(K\x01K\x01M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ'),
+      latin('\xff\xff\xff\xffK\x00tb\x89T\x00\x0c\x00\x00'),
+      planes,
+      ascii('tbu.'),
+    )
+    put('python/data_batch_1', pickled)
+    const names = Array.from({ length: 10 }, (_, i) => `U\x02n${i}`).join('')
+    put('python/batches.meta', concat([0x80, 2], ascii(`}U\x0blabel_names](${names}es.`)))
+    const python = await openImages(at('python'))
+    expect([python.length, python.labels?.[0], python.classes?.[7]]).toEqual([1, 7, 'n7'])
+    expect((await python.read(0)).data).toEqual((await set.read(2)).data)
+    const evil = Uint8Array.from(pickled)
+    evil.set(ascii('os.system'.padEnd(21)), Buffer.from(pickled).indexOf('numpy.core.multiarray'))
+    await expect(openImages(put('evil/data_batch_1', evil))).rejects.toMatchObject({
+      code: 'format',
+      message: expect.stringContaining('it names the global "os.system'),
+    })
+    await expect(openImages(put('cut/data_batch_1.bin', new Uint8Array(3000)))).rejects.toMatchObject({
+      code: 'format',
+      message: expect.stringContaining('rows of 3073 bytes, found 3000'),
+    })
+    put('lsun/data.mdb', 'x')
+    await expect(openImages(at('lsun'))).rejects.toThrow('That is an LMDB, as LSUN is handed out: write its values')
+  })
+
+  test('NIfTI volumes: every slice is an image, normalised by itself', async () => {
+    put(
+      'brains/a.nii',
+      volume([2, 3, 4], 4, (i) => i - 7),
+    )
+    put('brains/b.nii.gz', gzipSync(volume([3, 2, 2], 16, (i) => (i === 2 ? NaN : i / 4), false)))
+    put('brains/readme.txt', 'x')
+    const set = await openImages(at('brains'))
+    expect([set.length, set.channels, set.sizeOf(4)]).toEqual([6, 1, { width: 3, height: 2 }])
+    expect([set.columns.get('volume'), set.columns.get('slice')]).toEqual([
+      [0, 0, 0, 0, 1, 1],
+      [0, 1, 2, 3, 0, 1],
+    ])
+    expect([set.imageName(1), set.imageName(5)]).toEqual(['a.nii/001', 'b.nii.gz/001'])
+    for (const k of [0, 3]) expect((await set.read(k)).data).toEqual(Uint8Array.of(0, 51, 102, 153, 204, 255))
+    // 0, 1/4, nothing, 3/4, 1, 5/4 over 5/4.
+    expect((await set.read(4)).data).toEqual(Uint8Array.of(0, 51, 0, 153, 204, 255))
+    const { parts, how } = selectImages(set, { slices: [1, 2], holdOut: 0.5, by: 'volume' })
+    expect(how.slices).toEqual([1, 2])
+    expect(Object.values(parts).map(String).sort()).toEqual(['1,2', '5'])
+    expect(() => selectImages(set, { slices: [9] })).toThrow('no volume has a slice at any of the positions')
+    expect((await openImages(at('brains/a.nii'))).length).toBe(4)
+    put('brains/c.nii', volume([2, 3, 4], 4, (i) => i).subarray(0, 380))
+    await expect((await openImages(at('brains'))).read(6)).rejects.toThrow('c.nii: a damaged NIfTI volume')
   })
 })
 
@@ -677,7 +792,7 @@ describe('a folder', () => {
     })
     await expect(openImages(put('one.png', png(1, [1, 2])))).rejects.toThrow('one.png: a single image. Name the folder')
     await expect(openImages(put('some.txt', 'hello'))).rejects.toThrow(
-      'expected a folder of PNG or JPEG files, an .npz or an IDX file',
+      'expected a folder of PNG or JPEG files, an .npz or .npy, an IDX file',
     )
     await expect(openImages(put('x-idx', idx([1, 1, 1], [1])), { classesBy: 'prefix' })).rejects.toThrow(
       'classes by prefix are for a folder',

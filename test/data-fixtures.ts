@@ -273,6 +273,27 @@ export const idx = (shape: readonly number[], elements: ArrayLike<number>): Uint
     Array.from(elements),
   )
 
+/** A NIfTI volume of version 1, of values of type 4 (int16) or 16 (float32). */
+export function volume(
+  shape: readonly number[],
+  type: 4 | 16,
+  value: (index: number) => number,
+  little = true,
+): Uint8Array<ArrayBuffer> {
+  const count = shape.reduce((a, b) => a * b, 1)
+  const bytes = new Uint8Array(352 + count * (type === 4 ? 2 : 4))
+  const view = new DataView(bytes.buffer)
+  view.setInt32(0, 348, little)
+  for (const [i, n] of [shape.length, ...shape].entries()) view.setInt16(40 + 2 * i, n, little)
+  view.setInt16(70, type, little)
+  view.setFloat32(108, 352, little)
+  bytes.set(ascii('n+1\0'), 344)
+  for (let i = 0; i < count; i++)
+    if (type === 4) view.setInt16(352 + 2 * i, value(i), little)
+    else view.setFloat32(352 + 4 * i, value(i), little)
+  return bytes
+}
+
 /** Images in memory, each of one value: image i is i in every pixel. */
 export function countingSet(
   length: number,

@@ -181,7 +181,7 @@ describe('tweedie select', () => {
   test('a mistake is one line', async () => {
     for (const [argv, message] of [
       [[], 'needs more'],
-      [[at('cells.npz')], 'Nothing to select: give --long-tail IF, --hold-out F, or both.'],
+      [[at('cells.npz')], 'Nothing to select: give --long-tail IF, --hold-out F, both, or --slices.'],
       [[at('cells.npz'), '--long-tail', '0'], '--long-tail: expected a number of 1 or more'],
       [[at('cells.npz'), '--long-tail', '2', '--classes-by', 'prefix'], 'classes by prefix are for a folder'],
       [[at('cells.npz'), '--hold-out', '0.2', '--by', 'patient'], 'there is no column "patient"'],

@@ -13,8 +13,26 @@ import {
 import * as library from '../src/library.ts'
 import * as nn from '../src/nn/index.ts'
 import { featureNetMetadata } from '../src/nn/index.ts'
+import { modelRows } from '../src/cli/commands/info-training.ts'
+import type { Checkpoint } from '../src/io/index.node.ts'
 import * as train from '../src/train/index.ts'
-import { trainingMetadata, trainingOf, type AnyTrainer, type RunChange } from '../src/train/index.ts'
+import {
+  classNames,
+  encodeClassNames,
+  trainingMetadata,
+  trainingOf,
+  type AnyTrainer,
+  type RunChange,
+} from '../src/train/index.ts'
+
+test('a class-conditional model has the names of its classes, which info shows beside their labels', () => {
+  const names = ['1', '2', '10']
+  const metadata = encodeClassNames(names)
+  expect([classNames(metadata, 'm'), classNames({}, 'm')]).toEqual([names, null])
+  const rows = modelRows({ metadata, name: 'm' } as unknown as Checkpoint)
+  expect(rows).toContainEqual(['classes', '0 1, 1 2, 2 10: for --labels'])
+  expect(() => classNames({ classes: '{}' }, 'm')).toThrow('m, metadata "classes": expected names of classes')
+})
 
 describe('a minority classifier', () => {
   const all: MinorityMetadata = {

@@ -6,13 +6,16 @@
  */
 import { createHash } from 'node:crypto'
 import { open, readdir, readFile, realpath, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { messageOf, TweedieError } from '../errors.ts'
 import { atMost } from './at-most.ts'
+import { cifarBatches, cifarNames, cifarSet } from './cifar.ts'
 import { decodeInTurns, imageHeader } from './decode.ts'
 import type { Image } from './image.ts'
 import type { ImageFile, ImageSet } from './image-set.ts'
 import { damagedImages, damagedLines, lookThrough, type DamagedImage } from './look.ts'
+
+import { isVolume, openVolumes } from './volumes.node.ts'
 
 /** Where the class of a file stands: in the name of its first sub-folder, or in its own name before the first "_". */
 export type ClassesBy = 'folder' | 'prefix' | 'none'
@@ -56,6 +59,17 @@ export async function openFolder(path: string, options: OpenImagesOptions = {}):
     throw new TweedieError('option', `${path}: ${message}`)
   }
   if (names.length === 0 && bad.size === 0) {
+    const volumes = ignored.filter(isVolume)
+    if (volumes.length > 0) {
+      const { labels, classes } = classesOf(path, volumes, classesBy)
+      return openVolumes(path, volumes, { ...(labels && { labels, classes }) }, options)
+    }
+    const batches = cifarBatches(ignored)
+    if (batches.length > 0)
+      return openCifar(
+        batches.map((name) => join(path, name)),
+        path,
+      )
     const container = ignored.find((name) => /\.npz$|images.*idx3/.test(name))
     const advice = container
       ? `Name the file itself: ${join(path, container)}`
@@ -123,6 +137,15 @@ export async function openFolder(path: string, options: OpenImagesOptions = {}):
     sizeOf: (index) => ({ width: files[index].width, height: files[index].height }),
     read: reader(path, files),
   }
+}
+
+/** CIFAR's batches, which lie in one folder, as a set called `name`. */
+export async function openCifar(paths: readonly string[], name: string): Promise<ImageSet> {
+  const files: Uint8Array[] = []
+  for (const path of paths) files.push(await readFile(path).catch((cause: unknown) => refuse(path, cause)))
+  const [batch, folder] = [basename(paths[0]), dirname(paths[0])]
+  const names = await readFile(join(folder, cifarNames(batch)!)).catch(() => null)
+  return cifarSet(name, batch, files, names, hashOf(files))
 }
 
 /** A file, and its size in bytes. */

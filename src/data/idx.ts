@@ -1,6 +1,7 @@
 import { TweedieError } from '../errors.ts'
 import type { ByteSource } from '../io/source.ts'
 import { sha256OfBytes } from '../io/sha256.ts'
+import { gunzip } from './gunzip.ts'
 import { checkBytes, imageArrays, type ImageSet } from './image-set.ts'
 
 export const isGzip = (start: Uint8Array): boolean => start[0] === 0x1f && start[1] === 0x8b
@@ -41,31 +42,32 @@ async function readIdx(
   rank: number,
   signal?: AbortSignal,
 ): Promise<{ shape: number[]; data: Uint8Array; file: Uint8Array<ArrayBuffer> }> {
-  const wrong = (message: string, cause?: unknown): never => {
-    throw new TweedieError('format', `${source.name}: ${message}`, { cause })
+  const wrong = (message: string): never => {
+    throw new TweedieError('format', `${source.name}: ${message}`)
   }
   checkBytes(source.name, source.size)
   const file = await source.read(0, source.size, signal)
-  const bytes = isGzip(file)
-    ? await gunzip(file).catch((cause: unknown) => wrong('a damaged gzip file. Get it again.', cause))
-    : file
-  if (!isIdx(bytes) || bytes.length < 4 + 4 * bytes[3]) wrong('not an IDX file, as MNIST has them.')
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const shape = Array.from({ length: bytes[3] }, (_, i) => view.getUint32(4 + 4 * i))
-  if (bytes[2] !== 8 || bytes[3] !== rank) {
+  const zipped = isGzip(file)
+  const start = zipped ? await gunzip(file, source.name, 256, signal) : file.subarray(0, 256)
+  if (!isIdx(start) || start.length < 4 + 4 * start[3]) wrong('not an IDX file, as MNIST has them.')
+  const view = new DataView(start.buffer, start.byteOffset, start.byteLength)
+  const shape = Array.from({ length: start[3] }, (_, i) => view.getUint32(4 + 4 * i))
+  if (start[2] !== 8 || start[3] !== rank) {
     wrong(
-      `expected bytes of ${rank} dimension${rank === 1 ? ' (labels)' : 's (images)'}, found type ${bytes[2]} of ` +
-        `${bytes[3]}${rank === 3 && bytes[3] === 1 ? ': these are labels, name the file of images' : ''}.`,
+      `expected bytes of ${rank} dimension${rank === 1 ? ' (labels)' : 's (images)'}, found type ${start[2]} of ` +
+        `${start[3]}${rank === 3 && start[3] === 1 ? ': these are labels, name the file of images' : ''}.`,
     )
   }
-  const data = bytes.subarray(4 + 4 * rank)
   const count = shape.reduce((a, b) => a * b, 1)
-  if (data.length !== count)
-    wrong(`a damaged file: expected ${count} bytes for [${shape.join(', ')}], found ${data.length}.`)
+  checkBytes(source.name, count)
+  // Digits are gzipped to a fifth; deflate's most, 1032 times, is no pictures.
+  if (zipped && count > 2 ** 26 && count > 200 * file.length)
+    wrong(`expected pictures that gzip makes at most 200 times smaller, found ${count} bytes in ${file.length}.`)
+  const begin = 4 + 4 * rank
+  const data = (zipped ? await gunzip(file, source.name, begin + count + 1, signal) : file).subarray(begin)
+  if (data.length !== count) {
+    const found = data.length > count ? 'more' : data.length
+    wrong(`a damaged file: expected ${count} bytes for [${shape.join(', ')}], found ${found}.`)
+  }
   return { shape, data, file }
 }
-
-const gunzip = async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> =>
-  new Uint8Array(
-    await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))).arrayBuffer(),
-  )

@@ -20,7 +20,7 @@ export {
 export { joinSets } from './join.ts'
 export { damagedImages, lookThrough, type DamagedImage } from './look.ts'
 export type { NpyArray, NpyValues } from './npy.ts'
-export { encodeNpz, npzNames, openNpz, readNpz } from './npz.ts'
+export { encodeNpz, npzNames, openNpy, openNpz, readNpz } from './npz.ts'
 export { middle, normalized, resizeShortSide } from './preprocess.ts'
 export { resize, resizeFloats } from './resize.ts'
 export { sampleLinear, type SampleOptions } from './sample-linear.ts'

@@ -1,5 +1,6 @@
 /**
- * The .npy format of NumPy, versions 1 to 3: a header that is a Python dict literal, and the elements in C order.
+ * The .npy format of NumPy, versions 1 to 3: a header that is a Python dict literal, and the elements, which are given
+ * in C order whatever their order in the file.
  * Format: numpy.lib.format's documentation.
  */
 import { TweedieError } from '../errors.ts'
@@ -19,7 +20,7 @@ const mostNumbers = 2 ** 25
 /** What NumPy's own reader takes (`max_header_size`): a longer one makes regular expressions slow. */
 const maxHeader = 10_000
 
-/** Throws 'format', naming `name`, for what is broken, in Fortran order, or of a type without numbers or text. */
+/** Throws 'format', naming `name`, for what is broken, or of a type without numbers or text. */
 export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
   const wrong = (message: string): never => {
     throw new TweedieError('format', `${name}: ${message}`)
@@ -48,9 +49,7 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
   const count = shape.reduce((a, b) => a * b, 1)
   if (!shape.every(Number.isSafeInteger) || !Number.isSafeInteger(count))
     wrong(`a damaged array: expected a shape of whole numbers, found (${clipped(dimensions, 60)}).`)
-  if (/'fortran_order'\s*:\s*True/.test(header) && shape.filter((n) => n > 1).length > 1) {
-    wrong('expected C order, found Fortran order. Save it with numpy.ascontiguousarray(array).')
-  }
+  const fortran = /'fortran_order'\s*:\s*True/.test(header) && shape.filter((n) => n > 1).length > 1
   const [, order, kind, digits] =
     /^([<>|=])?([a-zA-Z])(\d*)$/.exec(dtype) ?? wrong(`arrays of type ${clipped(dtype, 40)} are not read.`)
   const size = Number(digits) * (kind === 'U' ? 4 : 1)
@@ -73,14 +72,37 @@ export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
         string += String.fromCodePoint(Math.min(characters(end + i * size + k), 0x10ffff))
       return string.replace(/\0+$/, '')
     })
-    return { shape, dtype, data }
+    return { shape, dtype, data: fortran ? inCOrder(data, shape, new Array<string>(count)) : data }
   }
-  if (kind === 'u' && size === 1) return { shape, dtype, data: bytes.subarray(end, end + count) }
+  if (kind === 'u' && size === 1) {
+    const data = bytes.subarray(end, end + count)
+    return { shape, dtype, data: fortran ? inCOrder(data, shape, new Uint8Array(count)) : data }
+  }
   if (count > mostNumbers) wrong(`expected at most ${mostNumbers} numbers of type ${dtype}, found ${count}.`)
   const data = Float64Array.from({ length: count }, (_, i) => read(end + i * size))
   if (size === 8 && kind !== 'f' && data.some((value) => Math.abs(value) > Number.MAX_SAFE_INTEGER))
     wrong('integers of 2^53 or more are not read.')
-  return { shape, dtype, data }
+  return { shape, dtype, data: fortran ? inCOrder(data, shape, new Float64Array(count)) : data }
+}
+
+/** Elements of which the first index runs fastest, into `out` with the last one running fastest. */
+function inCOrder<T extends { readonly length: number; [i: number]: unknown }>(
+  data: T,
+  shape: readonly number[],
+  out: T,
+): T {
+  const strides = shape.map((_, d) => shape.slice(d + 1).reduce((a, b) => a * b, 1))
+  const index = shape.map(() => 0)
+  for (let i = 0, to = 0; i < data.length; i++) {
+    out[to] = data[i]
+    for (let d = 0; d < shape.length; d++) {
+      to += strides[d]
+      if (++index[d] < shape[d]) break
+      to -= strides[d] * shape[d]
+      index[d] = 0
+    }
+  }
+  return out
 }
 
 const readers = (view: DataView, little: boolean): Record<string, (at: number) => number> => ({

@@ -1,16 +1,20 @@
 import { stat } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { TweedieError } from '../errors.ts'
 import { openFile, pathOf } from '../io/file.node.ts'
 import { isJpeg } from './jpeg.ts'
-import { openFolder, type OpenImagesOptions } from './folder.node.ts'
+import { cifarNames } from './cifar.ts'
+import { openCifar, openFolder, type OpenImagesOptions } from './folder.node.ts'
 import { isGzip, isIdx, labelFiles, openIdx } from './idx.ts'
 import type { ImageSet } from './image-set.ts'
-import { openNpz } from './npz.ts'
+import { openNpy, openNpz } from './npz.ts'
+import { isVolume, openVolumes } from './volumes.node.ts'
 import { isPng } from './png.ts'
 
 /**
- * Opens a set of images by its path: a folder of PNG and JPEG files, an `.npz`, or an IDX file of images (gzipped or
- * not; its labels are found beside it by name, `images` being `labels` there). The kind of a file is told from its
+ * Opens a set of images by its path: a folder of PNG and JPEG files or of NIfTI volumes, an `.npz` or `.npy`, CIFAR's
+ * batches, or an IDX file of images (gzipped or not; its labels are found beside it by name, `images` being
+ * `labels` there). The kind of a file is told from its
  * first bytes. Of a folder only the beginnings of its files are decoded; the others are read whole.
  *
  * @example
@@ -30,12 +34,16 @@ export async function openImages(where: string | URL, options: OpenImagesOptions
   try {
     const start = await source.read(0, Math.min(8, source.size), signal)
     if (start[0] === 0x50 && start[1] === 0x4b) return await openNpz(source, signal)
+    if (String.fromCharCode(...start.subarray(1, 6)) === 'NUMPY') return await openNpy(source, signal)
+    if (isVolume(path)) return await openVolumes(path, [''], {}, options)
+    if (cifarNames(basename(path))) return await openCifar([path], path)
     if (isIdx(start) || isGzip(start)) return await openWithLabels(path, signal)
     if (isPng(start) || isJpeg(start))
       throw new TweedieError('option', `${path}: a single image. Name the folder of images it lies in.`)
     throw new TweedieError(
       'format',
-      `${path}: expected a folder of PNG or JPEG files, an .npz or an IDX file, found none of these.`,
+      `${path}: expected a folder of PNG or JPEG files, an .npz or .npy, an IDX file, a NIfTI volume or batches ` +
+        'of CIFAR, found none of these.',
     )
   } finally {
     await source.close()

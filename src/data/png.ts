@@ -40,8 +40,7 @@ const damaged = (name: string, reason: string, cause?: unknown): TweedieError =>
 export function pngHeader(bytes: Uint8Array, name: string): PngHeader {
   if (bytes.length < 33) throw damaged(name, 'its header is cut short')
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (typeAt(bytes, 12) !== 'IHDR')
-    throw damaged(name, `it begins with ${JSON.stringify(typeAt(bytes, 12))}, expected IHDR`)
+  if (typeAt(bytes, 12) !== 'IHDR') throw damaged(name, 'it does not begin with its header')
   const [width, height] = [view.getUint32(16), view.getUint32(20)]
   const [depth, type, compression, filter, interlace] = bytes.subarray(24, 29)
   const kind = kinds.get(type)

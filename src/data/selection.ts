@@ -22,7 +22,7 @@ export interface SelectOptions {
    * but at least one, where max is the size of the largest class. A class that has no more than that keeps all.
    */
   readonly longTail?: number
-  /** Of volumes: the positions of the slices that are taken, numbered from 0, see {@link openVolumes}. Default: all. */
+  /** Of volumes: the positions along the third axis, from 0, of the slices that are taken. Default: all. */
   readonly slices?: readonly number[]
   /** The fraction of the groups, or of the images, that is held out: between 0 and 1. */
   readonly holdOut?: number

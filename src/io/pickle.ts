@@ -13,6 +13,17 @@ export class MalformedPickle extends Error {}
 /** What a pickle may name: `module.name` → a function that REDUCE calls with its arguments, or any other value. */
 export type PickleGlobals = ReadonlyMap<string, unknown>
 
+/** What a function of the table makes where the stream gives its contents later, by BUILD. */
+export class Built {
+  /** What the function was given. */
+  readonly made: unknown
+  state: unknown
+
+  constructor(made?: unknown) {
+    this.made = made
+  }
+}
+
 /**
  * Runs the pickle that starts at `start` and returns its value and where the next byte stands.
  *
@@ -114,7 +125,7 @@ class Machine {
         stack.push(view.getFloat64(this.take(8), false))
         return // BINFLOAT, the one big-endian number
       case 0x54:
-        stack.push(this.text(this.u32()))
+        stack.push(this.string(this.u32()))
         return // BINSTRING: str of Python 2
       case 0x55:
         stack.push(this.text(this.u8()))
@@ -237,8 +248,12 @@ class Machine {
       }
       // BUILD: sets attributes, and torch gives its OrderedDict `_metadata`, layer versions: we have no use for any.
       case 0x62: {
-        this.pop()
+        const state = this.pop()
         const owner = this.top()
+        if (owner instanceof Built) {
+          owner.state = state
+          return
+        }
         if (typeof owner !== 'object' || owner === null || Array.isArray(owner))
           throw new MalformedPickle('expected attributes of a dictionary or a tensor')
         return
@@ -276,6 +291,17 @@ class Machine {
   private text(length: number): string {
     const start = this.take(length)
     return utf8(this.bytes.subarray(start, start + length))
+  }
+
+  /** Python 2's long str: text, or bytes, as which it is given where it is no text. */
+  private string(length: number): string | Uint8Array {
+    const start = this.at
+    try {
+      return this.text(length)
+    } catch (error) {
+      if (this.at !== start + length) throw error
+      return this.bytes.slice(start, start + length)
+    }
   }
 
   /** Up to a line feed, as GLOBAL writes its names. */

@@ -3,6 +3,7 @@
  *
  * @module tweedie/train
  */
+export { classNames, encodeClassNames } from './class-names.ts'
 export { AdamW, type AdamWOptions } from './adamw.ts'
 export {
   classifierTask,

@@ -7,7 +7,8 @@ import { classifierMetadata, minorityMetadata } from '../../diffusion/index.ts'
 import type { Checkpoint } from '../../io/index.node.ts'
 import { aCount, aNumber, fieldsOf, listOf, optional } from '../../io/json.ts'
 import { noiseInWords } from '../../nn/index.ts'
-import { countersOf, runOfState, trainingOf } from '../../train/index.ts'
+import { clipped } from '../../printable.ts'
+import { classNames, countersOf, runOfState, trainingOf } from '../../train/index.ts'
 import { counted } from '../counted.ts'
 
 type Row = readonly [key: string, value: string]
@@ -80,6 +81,15 @@ export function modelRows({ metadata, name }: Checkpoint): Row[] {
       ['  trained on', noiseInWords(minority)],
     )
   } else if (told) rows.push(['tells', `${told.of === 'real' ? 'images' : told.of}: ${told.names.join(', ')}`])
+  const classes = classNames(metadata, name)
+  if (classes)
+    rows.push([
+      'classes',
+      `${classes
+        .slice(0, 20)
+        .map((one, label) => `${label} ${clipped(one, 40)}`)
+        .join(', ')}${classes.length > 20 ? ` and ${classes.length - 20} more` : ''}: for --labels`,
+    ])
   const { step, images, data } = trainingOf(metadata)
   if (typeof step === 'number' && typeof images === 'number')
     rows.push([

@@ -1,5 +1,6 @@
 /** `tweedie replay`: makes the files of a run again from its run.json, and says whether they came out the same. */
 import { basename, dirname, join, resolve } from 'node:path'
+import { TweedieError } from '../../errors.ts'
 import { exists } from '../../io/file.node.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
@@ -60,11 +61,17 @@ export const replay: Command<typeof options> = {
     const old = (await readRecord(path)) ?? fail(`cannot read ${path}: there is no such file.`)
     const merged: Record<string, string | number | boolean> = { ...old.options }
     for (const name of reads) {
-      const path = args.text(name)
-      if (path !== undefined && merged[name] === undefined) fail(`--${name}: the run had none.`)
-      if (path !== undefined) merged[name] = path
+      const moved = args.text(name)
+      if (moved !== undefined && merged[name] === undefined) fail(`--${name}: the run had none.`)
+      if (moved !== undefined) merged[name] = moved
       const expected = old.sha256[name]
-      if (merged[name] === undefined || expected === undefined) continue
+      if (merged[name] === undefined) continue
+      if (expected === undefined)
+        throw new TweedieError(
+          'format',
+          `${path}: its sha256 lacks that of --${name}, without which nobody knows what the run read. The file is ` +
+            'damaged, or was made by hand: nothing is read or written.',
+        )
       const place = placeOf(String(merged[name]))
       const found = await sha256sOf(sampleOptions[name], place, session.signal).catch((error: NodeJS.ErrnoException) =>
         error.code === 'ENOENT'
