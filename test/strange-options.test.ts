@@ -160,7 +160,7 @@ describe('TweedieClient', () => {
     const events = new EventTarget()
     vi.stubGlobal('addEventListener', events.addEventListener.bind(events))
     const told: string[] = []
-    const pipeline = { hold: async () => false, load: async () => ({ value: {} }), page: (e: string) => told.push(e) }
+    const pipeline = { begin: async () => false, load: async () => ({ value: {} }), page: (e: string) => told.push(e) }
     const client = await TweedieClient.load(file, { createWorker: () => worker(pipeline) })
     for (const event of ['pagehide', 'pageshow']) events.dispatchEvent(new Event(event))
     await expect.poll(() => told).toEqual(['pagehide', 'pageshow'])

@@ -1,5 +1,6 @@
 /** What a page and its worker say to each other, over comlink. */
 import { messageOf, TweedieError, type ErrorCode } from '../errors.ts'
+import type { WorkerStarter } from '../platform/workers.ts'
 import type {
   RunRecord,
   TweedieOptions,
@@ -74,8 +75,11 @@ export type OnProgress = (done: number, total: number) => unknown
 
 /** What the worker does. A job is a number of the page's, by which it may be stopped. */
 export interface Pipeline {
-  /** Holds a lock of the browser by this name until the worker is gone; false where it cannot. */
-  hold(lock: string): Promise<boolean>
+  /**
+   * From here on `threads` of the page starts the CPU backend's threads. Holds a lock of the browser by the name until
+   * the worker is gone; false where it cannot.
+   */
+  begin(lock: string, threads: WorkerStarter): Promise<boolean>
   /** Replaces the model. */
   load(
     job: number,

@@ -1,8 +1,9 @@
-import { wrap } from 'comlink'
+import { proxy, wrap } from 'comlink'
 import { messageOf, TweedieError } from '../errors.ts'
 import { version } from '../version.ts'
 import type { Pipeline } from './messages.ts'
 import { notSent } from './options.ts'
+import { PageThreads } from './threads.ts'
 
 /** What the worker's program says first. */
 interface Greeting {
@@ -20,6 +21,7 @@ export class PipelineWorker {
   readonly #worker: Worker
   readonly #greeting: Promise<Greeting>
   readonly #pipeline: Pipeline
+  readonly #threads = new PageThreads()
   readonly #waiting = new Set<(error: unknown) => void>()
   readonly #ended = new AbortController()
 
@@ -50,7 +52,7 @@ export class PipelineWorker {
     // A copy of the script that was left behind by an update.
     if (other !== version) this.end(notStarted(`it is of version ${other}, and the client of ${version}`))
     const lock = `tweedie-${Date.now()}-${Math.random()}`
-    const held = await this.call((pipeline) => pipeline.hold(lock))
+    const held = await this.call((pipeline) => pipeline.begin(lock, proxy(this.#threads)))
     worker.onerror = ({ message }) => this.end(died(message || 'the browser does not say why'))
     const { signal } = this.#ended
     // A page in the browser's back/forward cache has its worker there, too, which is not told.
@@ -79,6 +81,7 @@ export class PipelineWorker {
   end(error: TweedieError): void {
     if (this.#ended.signal.aborted) return
     this.#worker.terminate()
+    this.#threads.close()
     this.#ended.abort(error)
     for (const reject of this.#waiting) reject(error)
     this.#waiting.clear()

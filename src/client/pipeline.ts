@@ -2,6 +2,8 @@
 import { releaseProxy, transfer, type Remote } from 'comlink'
 import { decodeImage, imageDataOf, imageFrom, type Image } from '../data/index.ts'
 import { messageOf, TweedieError } from '../errors.ts'
+// Not by #platform: in Node there is nothing to it.
+import { startWorkersBy, type WorkerStarter } from '../platform/workers.ts'
 import type { BackendStats } from '../tensor/index.ts'
 import { Tweedie, type Where } from '../tweedie/index.ts'
 import {
@@ -31,7 +33,11 @@ export class WorkerPipeline implements Pipeline {
   readonly #jobs = new Map<number, Job>()
   readonly #drawings = new Map<number, AsyncGenerator<ClientStep, void, void>>()
 
-  async hold(lock: string): Promise<boolean> {
+  async begin(lock: string, threads: WorkerStarter): Promise<boolean> {
+    startWorkersBy({
+      start: (id, url, name, port) => threads.start(id, url, name, transfer(port, [port])),
+      stop: (id) => threads.stop(id),
+    })
     // Where there are no locks (a page without https, a browser that stores nothing) nobody hears of this worker's end.
     const { locks } = globalThis.navigator as Partial<Navigator>
     if (!locks) return false

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import type { WorkerHandle } from './workers.ts'
 
 /** Whether workers can be started: always. */
-export const hasWorkers = (): boolean => true
+export const hasWorkers = (_asked: boolean): boolean => true
 
 /**
  * Starts a worker whose whole program is `source`; `died` hears of it if it ends without having been stopped. Node

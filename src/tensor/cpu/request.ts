@@ -87,7 +87,7 @@ export async function requestCPU({
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 0 && threads <= 64)) {
     throw new TweedieError('option', `threads: expected a whole number from 0 to 64, found ${threads}.`)
   }
-  const here = threads === 0 || !hasWorkers()
+  const here = threads === 0 || !hasWorkers(threads !== undefined)
   const common = here ? null : sharedMemory()
   const { module, isRelaxed } = await chooseModule(simd, common !== null)
   const maximumPages = common?.maximumPages ?? 65536

@@ -1,5 +1,8 @@
-/** The program of a worker, in Node (evaluated as a script, where `require` is at hand) and in a browser. */
-import { work } from './worker.ts'
+/**
+ * The program of a worker, in Node (evaluated as a script, where `require` is at hand) and in a browser, where the first
+ * message may bring a port to speak over in place of the scope: the worker was started for somebody else.
+ */
+import { work, type Port } from './worker.ts'
 
 /** Names this text; `scripts/kernels.js` puts a hash of its sources here. */
 declare const PROGRAM: string
@@ -10,6 +13,16 @@ declare const require: (name: string) => {
     on(event: 'message', listener: (message: never) => void): void
   }
 }
+
+/** The worker's scope, or a port. */
+interface End {
+  postMessage(message: unknown, transfer?: ArrayBuffer[]): void
+  onmessage: (event: { data: never; ports: readonly End[] }) => void
+}
+const over = (end: End): Port => ({
+  post: (message, transfer) => end.postMessage(message, transfer),
+  receive: (listener) => (end.onmessage = ({ data }) => listener(data)),
+})
 
 // A bundler may define "require" in a browser, too.
 if (typeof WorkerGlobalScope === 'undefined') {
@@ -22,15 +35,10 @@ if (typeof WorkerGlobalScope === 'undefined') {
     PROGRAM,
   )
 } else {
-  const scope = globalThis as unknown as {
-    postMessage(message: unknown, transfer?: ArrayBuffer[]): void
-    onmessage: (event: { data: never }) => void
+  const scope = globalThis as unknown as End
+  scope.onmessage = (first) => {
+    const [port] = first.ports
+    work(over(port ?? scope), PROGRAM)
+    if (!port) scope.onmessage(first)
   }
-  work(
-    {
-      post: (message, transfer) => scope.postMessage(message, transfer),
-      receive: (listener) => (scope.onmessage = ({ data }) => listener(data)),
-    },
-    PROGRAM,
-  )
 }
