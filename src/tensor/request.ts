@@ -20,6 +20,7 @@ export interface CPURequest {
    * page that is not cross-origin isolated) it is one, whatever is asked for; results do not depend on it. 0 computes
    * on the calling thread, without a worker: a page freezes for every batch of kernels (some 50 ms to seconds), so that
    * this is for scopes of their own, and all there is where workers do not exist, as in an extension's service worker.
+   * In a worker of Firefox it is the default, for a worker that starts others may stop there for ever (docs/limits.md).
    */
   readonly threads?: number
   /**

@@ -341,6 +341,22 @@ describe.runIf(chromium)('in Chromium', () => {
     expect(found).toEqual([disposed, disposed, lost, lost].map((message) => expect.stringMatching(message)))
   })
 
+  test('threads are workers of the page, and end with the device or the client they compute for', async () => {
+    await inPage(async (page) => {
+      const workers = (): number => page.workers().length
+      await page.evaluate(async () => {
+        Object.assign(globalThis, { client: await TweedieClient.load('bccd32', { ...own, threads: 2 }) })
+      })
+      expect(workers(), 'the client and two threads').toBe(3)
+      await page.evaluate(async () =>
+        (globalThis as unknown as { client: Client }).client.load('bccd32', { ...own, threads: 3 }),
+      )
+      await expect.poll(workers, { message: 'the client and three threads' }).toBe(4)
+      await page.evaluate(() => (globalThis as unknown as { client: Client }).client.dispose())
+      await expect.poll(workers).toBe(0)
+    })
+  })
+
   test('a worker that does not start says what to look at', async () => {
     const found = await inPage(async (page, errors) => {
       const messages = await page.evaluate(async () => {

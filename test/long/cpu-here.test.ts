@@ -1,6 +1,7 @@
 /** The CPU backend without a worker: on the calling thread, with the bits of threads. */
 import { afterEach, expect, test, vi } from 'vitest'
 import * as platform from '../../src/platform/index.node.ts'
+import { hasWorkers } from '../../src/platform/workers.ts'
 import { Device, matmul, softmax, type Tensor } from '../../src/tensor/index.ts'
 import { expectSameBits, numbers } from '../op.ts'
 
@@ -9,7 +10,10 @@ vi.mock(import('../../src/platform/index.node.ts'), async (original) => {
   return { ...real, hasWorkers: vi.fn(() => true), startWorker: vi.fn(real.startWorker) }
 })
 
-afterEach(() => void vi.clearAllMocks())
+afterEach(() => {
+  vi.clearAllMocks()
+  vi.unstubAllGlobals()
+})
 
 const name = /^CPU, no threads, (relaxed )?SIMD$/
 
@@ -51,4 +55,21 @@ test('is what there is in a scope that has no workers, whatever is asked for', a
     expect(device.adapter.name).toMatch(name)
   }
   expect(platform.startWorker).not.toHaveBeenCalled()
+})
+
+test('is the default in a worker of Firefox, where others are started if they are asked for', async () => {
+  vi.mocked(platform.hasWorkers).mockImplementation((asked) => asked)
+  using device = await Device.request({ backend: 'cpu' })
+  expect(device.adapter.name).toMatch(name)
+  using asked = await Device.request({ backend: 'cpu', threads: 2 })
+  expect(asked.adapter.name).toMatch(/^CPU, 2 threads/)
+
+  const engine = (userAgent: string): void => void vi.stubGlobal('navigator', { userAgent })
+  vi.stubGlobal('Worker', class {})
+  engine('Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0')
+  expect(hasWorkers(false), 'in a page of Firefox').toBe(true)
+  vi.stubGlobal('WorkerGlobalScope', class {})
+  expect([hasWorkers(false), hasWorkers(true)], 'in a worker of Firefox').toEqual([false, true])
+  engine('Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/145.0.0.0 Safari/537.36')
+  expect(hasWorkers(false), 'in a worker of Chromium').toBe(true)
 })

@@ -79,6 +79,24 @@ describe.each(Object.entries(others))('%s', (name, open) => {
     expect(browser.errors ?? []).toEqual([])
   })
 
+  test.runIf(open)('a worker that computes by itself starts others where that is safe', async () => {
+    await using served = await serve({
+      serve: (path) => {
+        if (path === '/') return '<!doctype html><link rel="icon" href="data:,">'
+        if (path !== '/worker.js') return readFileSync(join(installed, path))
+        return `import { Device } from '/dist/browser/tweedie.min.js'
+          postMessage(await Device.request({ backend: 'cpu' }).then(({ adapter }) => adapter.name, String))`
+      },
+      headers: isolation,
+    })
+    await using browser = await open!()
+    await browser.goto(served.origin)
+    const adapter = await browser.evaluate<string>(`new Promise((resolve) => {
+      new Worker('/worker.js', { type: 'module' }).onmessage = ({ data }) => resolve(data)
+    })`)
+    expect(adapter).toMatch(name === 'Firefox' ? /^CPU, no threads/ : /^CPU, \d+ threads?/)
+  })
+
   test.runIf(open)('the home page of the site', async () => {
     await using served = await serve({ serve: folder(built), headers: isolation })
     await using browser = await open!()
