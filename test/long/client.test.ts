@@ -344,6 +344,8 @@ describe.runIf(chromium)('in Chromium', () => {
   test('threads are workers of the page, and end with the device or the client they compute for', async () => {
     await inPage(async (page) => {
       const workers = (): number => page.workers().length
+      // Chromium gives a thread that waits in shared memory two seconds to end.
+      const patient = { timeout: 20_000 }
       await page.evaluate(async () => {
         Object.assign(globalThis, { client: await TweedieClient.load('bccd32', { ...own, threads: 2 }) })
       })
@@ -351,9 +353,9 @@ describe.runIf(chromium)('in Chromium', () => {
       await page.evaluate(async () =>
         (globalThis as unknown as { client: Client }).client.load('bccd32', { ...own, threads: 3 }),
       )
-      await expect.poll(workers, { message: 'the client and three threads' }).toBe(4)
+      await expect.poll(workers, patient).toBe(4)
       await page.evaluate(() => (globalThis as unknown as { client: Client }).client.dispose())
-      await expect.poll(workers).toBe(0)
+      await expect.poll(workers, patient).toBe(0)
     })
   })
 
