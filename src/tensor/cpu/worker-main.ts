@@ -1,6 +1,6 @@
 /**
- * The program of a worker, in Node (evaluated as a script, where `require` is at hand) and in a browser, where the first
- * message may bring a port to speak over in place of the scope: the worker was started for somebody else.
+ * The program of a worker, in Node (evaluated as a script, where `require` is at hand) and in a browser, where the
+ * first message may bring a port to speak over in place of the scope: the worker was started for somebody else.
  */
 import { work, type Port } from './worker.ts'
 
