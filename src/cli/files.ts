@@ -15,7 +15,11 @@ import { mebibytes, progress } from './progress.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'
 
-/** Opens a checkpoint, its tensors under the names of their network, and says on stderr what was done for that. */
+/** Opens a file of tensors that are no network's weights, as it is. */
+export const openTensors = async (path: string, signal: AbortSignal): Promise<Checkpoint> =>
+  openCheckpoint(await openFile(path), { signal })
+
+/** Opens a network's weights, under the names that the network has for them, and says on stderr what was done for that. */
 export async function openWeights(path: string, signal: AbortSignal, weights?: string): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(await openFile(path), {
     signal,

@@ -13,8 +13,8 @@ export interface UrlOptions {
    * Called with every piece of the transfer: of a small file while it is opened, of a large one while it is read.
    */
   readonly onProgress?: BytesProgress
-  /** What asks for it, for hosts that have another way to the web. Default: the host's `fetch`. */
-  readonly fetch?: Fetch
+  /** What asks for it in the host's place, of the same arguments and answers. Default: `fetch`. */
+  readonly fetch?: (url: string, init?: never) => Promise<unknown>
 }
 
 /** A file up to this size comes whole: one request, and memory that any page has. */
@@ -48,7 +48,7 @@ export async function urlSource(url: string | URL, options: UrlOptions = {}): Pr
 function inOne(name: string, bytes: Uint8Array, { fetch }: UrlOptions): ByteSource {
   const size = bytes.length
   const read = async (_: number, signal?: AbortSignal): Promise<Uint8Array> => {
-    const options = { ...(signal && { signal }), ...(fetch && { fetch }) }
+    const options = { ...(signal && { signal }), ...(fetch && { fetch: fetch as Fetch }) }
     const again = await bodyOf(await ask(name, options), name, options)
     if (again?.length === size) return again
     throw changed(name)
@@ -61,7 +61,7 @@ const changed = (name: string): TweedieError =>
 
 const request = ({ signal, fetch }: UrlOptions): { signal?: AbortSignal; fetch?: Fetch } => ({
   ...(signal && { signal }),
-  ...(fetch && { fetch }),
+  ...(fetch && { fetch: fetch as Fetch }),
 })
 
 async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> {
@@ -113,7 +113,10 @@ async function byRanges(name: string, options: UrlOptions): Promise<ByteSource> 
     read: async (index, signal) =>
       take(
         index,
-        await ask(name, { ...request({ ...(signal && { signal }), ...(fetch && { fetch }) }), range: rangeAt(index) }),
+        await ask(name, {
+          ...request({ ...(signal && { signal }), ...(fetch && { fetch: fetch as Fetch }) }),
+          range: rangeAt(index),
+        }),
         signal,
       ),
   })

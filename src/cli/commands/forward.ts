@@ -5,7 +5,7 @@ import { memoryOf, type ModelConfig } from '../../nn/index.ts'
 import { grad, type Device, type Tensor } from '../../tensor/index.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { computedOn, deviceOptions, onDevice } from '../options/device.ts'
-import { loadWithProgress, openModel, openWeights } from '../files.ts'
+import { loadWithProgress, openModel, openTensors } from '../files.ts'
 import { flagsOption, toldOf, weightsOption } from '../options/flags.ts'
 import { didYouMean, file, output, text } from '../option.ts'
 import { claimOutputs, inputsOf, keepsOtherTensors } from '../outputs.ts'
@@ -49,7 +49,7 @@ export const forward: Command<typeof options> = {
       files: [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(out|grad_x|grad\..+)$/) }],
     })
     const file = await openModel(modelPath, toldOf(args), signal)
-    const input = await openWeights(inputPath, signal)
+    const input = await openTensors(inputPath, signal)
     try {
       checkInput(input, file.description.config, inputPath)
       const differentiate = input.tensors.has('cotangent')

@@ -12,7 +12,7 @@ import { samplingNeeds, stepNeed, together } from '../../tweedie/need.ts'
 import { fail } from '../arguments.ts'
 import { computedOn } from '../options/device.ts'
 import { distanceNeeds, loadDistance } from '../options/distance.ts'
-import { loadWithProgress, openModel, openWeights, sha256sOf, type ModelFile } from '../files.ts'
+import { loadWithProgress, openModel, openTensors, sha256sOf, type ModelFile } from '../files.ts'
 import type { LoadedGuidance, Opener } from './guidance-files.ts'
 import { openGuidances } from './guidances.ts'
 import { readBy, sampleOptions, type SampleOption, type SampleSettings } from '../options/sample.ts'
@@ -48,7 +48,7 @@ export interface Setup {
 
 /** Reads --noise. */
 export async function readNoise(path: string, channels: number, signal: AbortSignal): Promise<NoiseFile> {
-  const file = await openWeights(path, signal)
+  const file = await openTensors(path, signal)
   try {
     const entry = (key: string) =>
       file.tensors.get(key) ??
@@ -74,7 +74,7 @@ export async function readNoise(path: string, channels: number, signal: AbortSig
 
 /** Reads --marginal, which is to be of the images [C, H, W] that the model draws. */
 async function openMarginal(path: string, shape: readonly number[], signal: AbortSignal): Promise<Marginal> {
-  const file = await openWeights(path, signal)
+  const file = await openTensors(path, signal)
   try {
     const marginal = await readMarginal(file, signal)
     const its = [marginal.channels, marginal.imageSize, marginal.imageSize]
