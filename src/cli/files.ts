@@ -19,7 +19,7 @@ export type { ModelFile } from '../tweedie/model-file.ts'
 export const openTensors = async (path: string, signal: AbortSignal): Promise<Checkpoint> =>
   openCheckpoint(await openFile(path), { signal })
 
-/** Opens a network's weights, under the names that the network has for them, and says on stderr what was done for that. */
+/** Opens a network's weights under the names that the network has for them, and says on stderr what was done. */
 export async function openWeights(path: string, signal: AbortSignal, weights?: string): Promise<Checkpoint> {
   const checkpoint = await openCheckpoint(await openFile(path), {
     signal,
