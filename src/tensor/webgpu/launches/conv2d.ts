@@ -107,7 +107,9 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software, 
   let usual = plain
   if (subgroupSize >= 4 && subgroupSize <= 16) {
     if (!few && subgroupSize >= 8) register('subgroup wide', subgroupSize, 4, 32)
-    usual = register('subgroup', subgroupSize, 8, !few && (subgroupSize >= 8 || s.kw === 1) ? 16 : 8)
+    // A tile is a multiple of the subgroup, also where fewer channels are.
+    const co = subgroupSize === 16 || (!few && (subgroupSize >= 8 || s.kw === 1)) ? 16 : 8
+    usual = register('subgroup', subgroupSize, 8, co)
   }
   tile('tile 32x32', 8, 4, few ? 1 : 4)
   const tiled = tile('tile 64x64', 16, 4, few ? 1 : 4)
