@@ -394,7 +394,7 @@ describe('before a device is asked for', () => {
       '--out',
       at('never'),
     ]
-    const { bytes, largestBuffer, work } = memoryOf(config, { batch: 1, size: [16, 48], steps: 1000 })
+    const { bytes, largestBuffer, work } = memoryOf(config, { batch: 1, size: [16, 48], steps: 4 })
     expect(await needOf(argv)).toEqual({ bytes: bytes + (16 + 5) * 4 * 3 * 16 * 48, largestBuffer, work })
   })
 

@@ -29,7 +29,7 @@ export interface CheckpointOptions {
  * await checkpoint.close()
  */
 export async function openCheckpoint(source: ByteSource, options: CheckpointOptions = {}): Promise<Checkpoint> {
-  const { signal } = options
+  const { signal, stateDict } = options
   if (typeof source?.read !== 'function')
     throw unexpected(
       'openCheckpoint',
@@ -38,6 +38,9 @@ export async function openCheckpoint(source: ByteSource, options: CheckpointOpti
       'openFile(path), urlSource(url), blobSource(blob) and bytesSource(bytes) make one.',
     )
   try {
+    // A number, or null, must not come as far as the names it is compared with.
+    if (stateDict !== undefined && typeof stateDict !== 'string')
+      throw unexpected('openCheckpoint: stateDict', 'the name of a state dict', stateDict)
     const head = await source.read(0, Math.min(9, source.size), signal)
     const shards = isJson(head) ? await readIndex(source, signal) : undefined
     if (shards) return await openSharded(source, shards, options)
