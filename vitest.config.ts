@@ -3,6 +3,24 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { generate } from './scripts/kernels.js'
 
+/**
+ * Files that `npm test` leaves to `npm run test:long`, so that it takes less than 8 minutes on two cores: many processes
+ * one after the other, or WGSL on a software driver.
+ */
+const slow = [
+  'backends',
+  'cli-evaluate',
+  'cli-minority',
+  'cli-train-classifier',
+  'cpu-process',
+  'fetch',
+  'lost-reader',
+  'outputs',
+  'recipes',
+  'spaces',
+  'train-classifier',
+].map((name) => `test/${name}.test.ts`)
+
 // The sources import the compiled WebAssembly kernels.
 await generate()
 
@@ -30,13 +48,14 @@ export default defineConfig({
     },
     // `npm test` runs the first, `npm run test:long` the second: dozens of kills, tens of thousands of samples.
     projects: [
-      { extends: true, test: { name: 'tests', include: ['test/*.test.ts'] } },
+      { extends: true, test: { name: 'tests', include: ['test/*.test.ts'], exclude: slow } },
       {
         extends: true,
         test: {
           name: 'long',
           include: [
             'test/long/*.test.ts',
+            ...slow,
             'test/hostile-*.test.ts',
             'test/golden-adamw.test.ts',
             'test/goldens-trajectories.test.ts',

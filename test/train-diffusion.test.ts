@@ -9,11 +9,10 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { temporaryFolder, tweedie, watchedDevice } from './cli.ts'
 import { npy, npz } from './data-fixtures.ts'
-import { bundledProgram, expectSameAfterKills, smallTraining, writeSmallData } from './kills.ts'
+import { smallTraining, writeSmallData } from './kills.ts'
 
 const path = temporaryFolder()
 const data = path('data.npz')
-const program = bundledProgram()
 
 beforeAll(() => writeSmallData(data))
 
@@ -286,33 +285,3 @@ describe('what cannot be trained', () => {
     expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/expected at least 2 images, found one/)])
   })
 })
-
-// Fifteen of each, and nothing else, in long/training-kills.test.ts.
-test.each(['SIGKILL', 'SIGTERM'] as const)(
-  'a run that %s ends at two random moments leaves in the end the very files of one that nothing ends',
-  async (signal) => {
-    const argv = (out: string): string[] =>
-      run(
-        out,
-        '--images',
-        '96',
-        '--save-every',
-        '4',
-        '--ema',
-        '0.9',
-        '--samples',
-        '2',
-        '--evaluate-on',
-        '4',
-        '--resume',
-      )
-    await expectSameAfterKills({
-      program,
-      whole: path(`whole ${signal}`),
-      out: path(`ended ${signal}`),
-      argv,
-      signal,
-      kills: 2,
-    })
-  },
-)

@@ -10,6 +10,7 @@ declare global {
   interface Blob {}
   interface ImageBitmap {}
   interface ImageData {}
+  interface MessagePort {}
   interface URL {}
   interface Worker {}
   interface GPUAdapter {}
