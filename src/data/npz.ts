@@ -8,8 +8,8 @@ import { encodeNpy, parseNpy, type NpyArray, type NpyValues } from './npy.ts'
 import { sha256OfBytes } from '../io/sha256.ts'
 
 /**
- * NumPy's .npz as a set of images: see {@link arraysSet} for the arrays that it takes. All of it is read: images stay
- * in memory as bytes.
+ * NumPy's .npz as a set of images: `images` or `arr_0`, MedMNIST's `train_images`, Keras's `x_train`, downsampled
+ * ImageNet's `data`, with their labels; see docs/formats.md. All of it is read: images stay in memory as bytes.
  *
  * @throws TweedieError 'format', naming the file, for what is broken or has no images
  */
