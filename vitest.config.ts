@@ -12,13 +12,20 @@ const slow = [
   'cli-evaluate',
   'cli-minority',
   'cli-train-classifier',
+  'cpu-failures',
   'cpu-process',
+  'entries',
   'fetch',
   'lost-reader',
+  'metrics-tiles',
   'outputs',
+  'pages',
+  'parametrization',
   'recipes',
+  'replayed-steps',
   'spaces',
   'train-classifier',
+  'two-stage',
 ].map((name) => `test/${name}.test.ts`)
 
 // The sources import the compiled WebAssembly kernels.
