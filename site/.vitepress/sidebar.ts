@@ -36,6 +36,7 @@ const pages: Readonly<Record<string, readonly [text: string, page: string][]>> =
     ['Errors', 'docs/errors'],
     ['Model files', 'docs/configuration'],
     ['Formats', 'docs/formats'],
+    ['Files of strangers', 'docs/trust'],
     ['Glossary', 'docs/glossary'],
     ['Examples', 'examples/'],
     ['Changes', 'CHANGELOG'],
