@@ -234,7 +234,7 @@ describe.runIf(chromium)('a page', () => {
         const { usedSize: heap, backingStorageSize: arrays } = usage
         return { heap, arrays, liveBuffers, liveBytes, ...(await processes(browser)) }
       }
-      const settings = { number: 2, steps: options.backend === 'cpu' ? 2 : 1, preview: true }
+      const settings = { number: 2, steps: 2, preview: true }
       const run = async (k: number): Promise<void> => {
         if (k % 4 === 1) await page.evaluate((settings) => on.draw(settings, 1), settings)
         else if (k % 4 === 3) await page.evaluate((settings) => on.abort(settings), settings)
