@@ -66,7 +66,7 @@ function unwrapped<Entry extends { readonly name: string }, Source extends Named
   const wrapping = chosen === '' ? [] : [`names begin with "${clipped(chosen)}.", which is left out`]
   const left = [...tensors.keys()].filter((key) => !names.some((one) => one !== '' && key.startsWith(`${one}.`)))
   const notes = [
-    ...(names.length > 1 ? [noteOfChoice(said(names).split(', '), chosen || noName)] : wrapping),
+    ...(names.length > 1 ? [noteOfChoice(names.map(shown), shown(chosen))] : wrapping),
     ...(chosen === '' || left.length === 0 ? [] : [`tensors of other names are left out: ${listed(left, 3)}`]),
   ]
   return {
@@ -77,7 +77,8 @@ function unwrapped<Entry extends { readonly name: string }, Source extends Named
 }
 
 const noName = 'those without a prefix'
-const said = (names: readonly string[]): string => names.map((one) => clipped(one, 60) || noName).join(', ')
+const shown = (prefix: string): string => prefix || noName
+const said = (names: readonly string[]): string => listed(names.map(shown))
 
 /** The networks of a checkpoint by their prefixes (without the dot), each with its tensors under their own names. */
 function wrappings<Entry>(tensors: ReadonlyMap<string, Entry>): Map<string, Map<string, Entry>> {

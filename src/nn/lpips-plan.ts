@@ -133,14 +133,13 @@ export function linKey(tap: number): string {
  */
 export function lpipsNetOf(keys: Iterable<string>, name: string): LpipsNet {
   const found = new Set(keys)
-  if (found.has('features.3.weight') || found.has('features.2.weight') || found.has('features.3.squeeze.weight')) {
-    if (!found.has(linKey(0)))
-      throw new TweedieError(
-        'weights',
-        `${name}: expected the tensors of an LPIPS net, found a backbone without the lin layers, as torchvision has ` +
-          'it: add them (tweedie fetch lpips_alex, lpips_vgg or lpips_squeeze joins both)',
-      )
-  }
+  const backbones = ['features.3.squeeze.weight', 'features.2.weight', 'features.3.weight']
+  if (backbones.some((key) => found.has(key)) && !found.has(linKey(0)))
+    throw new TweedieError(
+      'weights',
+      `${name}: expected the tensors of an LPIPS net, found a backbone without the lin layers, as torchvision has ` +
+        'it: add them (tweedie fetch lpips_alex, lpips_vgg or lpips_squeeze joins both)',
+    )
   if (found.has('features.3.squeeze.weight')) return 'squeeze'
   if (found.has('features.2.weight')) return 'vgg'
   if (found.has('features.3.weight')) return 'alex'

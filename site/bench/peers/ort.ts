@@ -32,8 +32,7 @@ const usage = 0x80 | 0x4 | 0x8
 
 const node = (as: string): readonly [op: string, attributes: Readonly<Record<string, Attribute>>] | null => {
   const side = sideOf(as)
-  const pad = side && (side - 1) / 2
-  if (side && pad !== null) return ['Conv', { kernel_shape: [side, side], pads: [pad, pad, pad, pad] }]
+  if (side) return ['Conv', { kernel_shape: [side, side], pads: Array<number>(4).fill((side - 1) / 2) }]
   if (as === 'matmul') return ['MatMul', {}]
   return as === 'softmax' ? ['Softmax', { axis: -1 }] : null
 }

@@ -108,7 +108,7 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software, 
   if (subgroupSize >= 4 && subgroupSize <= 16) {
     if (!few && subgroupSize >= 8) register('subgroup wide', subgroupSize, 4, 32)
     // A tile is a multiple of the subgroup, also where fewer channels are.
-    const co = subgroupSize === 16 || (!few && (subgroupSize >= 8 || s.kw === 1)) ? 16 : 8
+    const co = !few && (subgroupSize >= 8 || s.kw === 1) ? 16 : Math.max(8, subgroupSize)
     usual = register('subgroup', subgroupSize, 8, co)
   }
   tile('tile 32x32', 8, 4, few ? 1 : 4)
