@@ -142,6 +142,8 @@ async function runStage(
   if (one.trouble === null && code !== 0) one.trouble = `ended with ${code ?? 'a signal'}: see measure.log`
 }
 
+/** Longer than people read as JSON. */
+const isLong = ({ kind }: Record<string, unknown>): boolean => ['report', 'profile', 'winners'].includes(kind as string)
 const isRow = (row: Record<string, unknown>): boolean => ['kernel', 'network', 'failed'].includes(row.kind as string)
 
 function peaksOf(found: readonly Found[]): Peaks | null {
@@ -163,16 +165,53 @@ function markdown(head: Record<string, unknown>, found: readonly Found[]): strin
   const words = Object.entries(head).map(([key, value]) => `- ${key}: ${String(value)}`)
   const sections = found.map(({ stage: name, seconds, trouble, rows }) => {
     const timed = rows.filter(isRow) as unknown as Row[]
-    const others = rows.filter((row) => !isRow(row) && row.kind !== 'report')
+    const others = rows.filter((row) => !isRow(row) && !isLong(row))
     return [
       `## ${name}`,
       `${seconds.toFixed(1)} s${trouble ? `; ${trouble}` : ''}`,
       ...(rows.some(({ kind }) => kind === 'peaks') && peaks ? peakLines(peaks) : []),
       ...(timed.length > 0 ? [markdownOf(timed, peaks)] : []),
+      ...rows.filter(({ kind }) => kind === 'profile').map(profileOf),
       ...(others.length > 0 ? [['```', ...others.map((row) => JSON.stringify(row)), '```'].join('\n')] : []),
     ].join('\n\n')
   })
   return ['# A GPU, measured', words.join('\n'), ...sections, ratios(found)].join('\n\n')
+}
+
+interface Profile {
+  readonly network: string
+  readonly pass: string
+  readonly batch: number
+  readonly ms: number
+  readonly kinds: readonly {
+    readonly op: string
+    readonly shapes: string
+    readonly kernel: string
+    readonly grid: string
+    readonly count: number
+    readonly ms: number
+    readonly flops: number
+  }[]
+}
+
+/** The 30 kinds of dispatches that take longest. */
+function profileOf(row: Record<string, unknown>): string {
+  const { network, pass, batch, ms, kinds } = row as unknown as Profile
+  return [
+    `### ${network} ${pass}, batch ${batch}: ${ms.toFixed(2)} ms in all dispatches\n`,
+    '| ms | % | times | us each | TFLOP/s | op | shapes | kernel | grid |',
+    '| --: | --: | --: | --: | --: | --- | --- | --- | --- |',
+    ...kinds.slice(0, 30).map((kind) => {
+      const each = (1e3 * kind.ms) / kind.count
+      const rate = kind.flops > 0 ? (kind.flops / kind.ms / 1e9).toFixed(1) : ''
+      const name = kind.kernel.replaceAll('"', '').replaceAll('|', '/').slice(0, 90)
+      const share = ((100 * kind.ms) / ms).toFixed(1)
+      return (
+        `| ${kind.ms.toFixed(3)} | ${share} | ${kind.count} | ${each.toFixed(1)} | ${rate} | ${kind.op} | ` +
+        `${kind.shapes} | ${name} | ${kind.grid} |`
+      )
+    }),
+  ].join('\n')
 }
 
 /** Ours beside PyTorch's, of the same run on the same card. */
@@ -182,10 +221,11 @@ function ratios(found: readonly Found[]): string {
   const ours = rows.filter(({ kind }) => kind === 'network')
   const lines = theirs.flatMap((their) => {
     const { network, pass, batch, mode } = their
-    const same = ours.filter((row) => row.network === network && row.pass === pass && row.batch === batch)
+    const names = [network, `${String(network)}, tuned`]
+    const same = ours.filter((row) => names.includes(row.network) && row.pass === pass && row.batch === batch)
     return same.map((our) => {
       const [theirMs, ourMs] = [their.ms as number, our.ms as number]
-      const what = `${String(network)} ${String(pass)}, batch ${String(batch)}${our.recorded ? ', recorded' : ''}`
+      const what = `${String(our.network)} ${String(pass)}, batch ${String(batch)}${our.recorded ? ', recorded' : ''}`
       return (
         `| ${what} | ${String(mode)} | ${theirMs.toFixed(2)} | ${ourMs.toFixed(2)} | ` +
         `${(theirMs / ourMs).toFixed(2)} |`

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import {
   benchKernel,
   benchNetwork,
+  workOf,
   casesOf,
   formulaInput,
   formulaNetwork,
@@ -26,6 +27,7 @@ import {
 import { messageOf } from '../../src/errors.ts'
 import { configMetadata, planOf, stateDictOf } from '../../src/nn/index.ts'
 import { Device, listAdapters, type DeviceNeed } from '../../src/tensor.ts'
+import { timeDispatches } from './dispatches.ts'
 
 /** What a stage is told. */
 export interface Plan {
@@ -95,7 +97,7 @@ async function smoke(_: Plan, emit: Emit): Promise<void> {
   emit({ kind: 'ran', values: [...(await x.read())] })
 }
 
-/** Every kernel in every variant at odd shapes, and the bundled tests where they were carried. */
+/** Every kernel in every variant at odd shapes. */
 async function correctness(plan: Plan, emit: Emit): Promise<void> {
   using device = await Device.request({ backend: 'webgpu' })
   const stopwatch = await stopwatchOf(device)
@@ -114,12 +116,27 @@ async function correctness(plan: Plan, emit: Emit): Promise<void> {
         })
     }
   }
-  const tests = join(dirname(process.argv[1]), 'tests.mjs')
-  if (plan.tiny || !existsSync(tests)) return emit({ kind: 'tests', ran: false })
-  const child = spawn(process.execPath, [tests], { stdio: ['ignore', 'pipe', 'inherit'] })
-  for await (const line of createInterface({ input: child.stdout })) {
-    console.log(line)
-    if (/^[✓✗-] |files? (passed|failed)/.test(line)) emit({ kind: 'tests', line })
+}
+
+/** Of the bundled tests: goldens that bundle.sh carries, then ops and every kernel by name, as many files at once as cores. */
+const testRuns: readonly (readonly string[])[] = [
+  ['goldens', '-t', 'adm16'],
+  ['full-size', '-t', 'ADM-64: output'],
+  ['ops-', 'kernels'],
+]
+
+async function tests(_: Plan, emit: Emit): Promise<void> {
+  const program = join(dirname(process.argv[1]), 'tests.mjs')
+  if (!existsSync(program)) return emit({ kind: 'tests', ran: false })
+  const env = { ...process.env, TWEEDIE_BACKEND: 'webgpu', TWEEDIE_LONG: '1' }
+  for (const words of testRuns) {
+    const started = performance.now()
+    const child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'pipe', 'inherit'], env })
+    for await (const line of createInterface({ input: child.stdout })) {
+      console.log(line)
+      if (/^[✓✗-] |files? (passed|failed)/.test(line)) emit({ kind: 'tests', line })
+    }
+    emit({ kind: 'tests', words: words.join(' '), seconds: (performance.now() - started) / 1e3 })
   }
 }
 
@@ -134,10 +151,10 @@ async function peaks(plan: Plan, emit: Emit): Promise<void> {
 async function kernels(plan: Plan, emit: Emit): Promise<void> {
   using device = await deviceFor({ bytes: 2 ** 31, largestBuffer: 2 ** 29 })
   const stopwatch = await stopwatchOf(device)
-  for (const batch of plan.tiny ? [1] : [1, 16, 4])
+  for (const batch of plan.tiny ? [1] : [1, 16])
     for (const [name, group] of groupsOf(plan, batch))
       for (const one of casesFor(plan, group)) {
-        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 20 } : { budgetMs: 60, samples: 9 }
+        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 20 } : { budgetMs: 30, samples: 7 }
         for (const row of await benchKernel(device, name, one, stopwatch, { cold: !plan.tiny, ...options }))
           emit({ ...row })
       }
@@ -164,7 +181,7 @@ async function networks(plan: Plan, emit: Emit): Promise<void> {
       using y = model.forward(x, new Array<number>(batch).fill(timestep))
       writeFileSync(torchFiles(plan, name, batch).output, new Uint8Array((await y.read()).buffer))
       for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
-        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 15, budgetMs: 2500 }
+        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 9, budgetMs: 1200 }
         try {
           for (const row of await benchNetwork(device, name, model, pass, batch, options)) emit({ ...row })
         } catch (error) {
@@ -178,6 +195,61 @@ async function networks(plan: Plan, emit: Emit): Promise<void> {
           })
         }
       }
+    }
+    model.dispose()
+  }
+}
+
+/** Where the time of a pass goes: the dispatches of each op at each shape, the longest first. */
+async function profile(plan: Plan, emit: Emit): Promise<void> {
+  for (const [name, config, batches] of [...runs(plan)].reverse()) {
+    const largest = Math.max(...batches)
+    using device = await deviceFor(needOf(config, largest, 'training'))
+    const model = await formulaNetwork(device, config)
+    for (const batch of [...new Set([largest, 1])])
+      for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
+        using work = workOf(device, model, pass, batch)
+        const byKind = new Map<
+          string,
+          { op: string; shapes: string; kernel: string; grid: string; count: number; ms: number; flops: number }
+        >()
+        for (const { op, inputs, outputs, kernel, grid, flops, ms } of await timeDispatches(device, () =>
+          work.run().dispose(),
+        )) {
+          const shapes = `${inputs.map((s) => s.join('x')).join(' ')} > ${outputs.map((s) => s.join('x')).join(' ')}`
+          const key = `${op} ${shapes} ${kernel} ${grid.join('x')}`
+          const kind = byKind.get(key) ?? { op, shapes, kernel, grid: grid.join('x'), count: 0, ms: 0, flops: 0 }
+          byKind.set(key, { ...kind, count: kind.count + 1, ms: kind.ms + ms, flops: kind.flops + flops })
+        }
+        const kinds = [...byKind.values()].sort((a, b) => b.ms - a.ms)
+        const ms = kinds.reduce((sum, kind) => sum + kind.ms, 0)
+        emit({ kind: 'profile', network: name, pass, batch, ms, kinds })
+      }
+    model.dispose()
+  }
+}
+
+/** What the tuner finds for the networks' shapes, how long it takes, and the passes with its choices. */
+async function tuned(plan: Plan, emit: Emit): Promise<void> {
+  for (const [name, config, batches] of [...runs(plan)].reverse()) {
+    const largest = Math.max(...batches)
+    using device = await deviceFor(needOf(config, largest, 'training'))
+    const model = await formulaNetwork(device, config)
+    for (const batch of [...new Set([1, largest])]) {
+      const started = performance.now()
+      let choices = 0
+      for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
+        using work = workOf(device, model, pass, batch)
+        await device.tune(() => work.run().dispose(), { onProgress: (_, total) => void (choices = total) })
+        const seconds = (performance.now() - started) / 1e3
+        emit({ kind: 'tuned', network: name, pass, batch, seconds, choices })
+      }
+      for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
+        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 9, budgetMs: 1200 }
+        for (const row of await benchNetwork(device, `${name}, tuned`, model, pass, batch, options)) emit({ ...row })
+      }
+      const winners = Object.fromEntries(Object.entries(device.winners).map(([key, { variant }]) => [key, variant]))
+      emit({ kind: 'winners', network: name, batch, winners })
     }
     model.dispose()
   }
@@ -216,9 +288,12 @@ async function torch(plan: Plan, emit: Emit): Promise<void> {
 
 export const stages: Readonly<Record<string, Stage>> = {
   smoke: { share: 15, run: smoke },
-  correctness: { share: 60, run: correctness },
-  peaks: { share: 20, run: peaks },
+  correctness: { share: 30, run: correctness },
+  tests: { share: 80, run: tests },
+  peaks: { share: 15, run: peaks },
+  networks: { share: 80, run: networks },
+  torch: { share: 90, run: torch },
+  profile: { share: 40, run: profile },
+  tuned: { share: 60, run: tuned },
   kernels: { share: 135, run: kernels },
-  networks: { share: 100, run: networks },
-  torch: { share: 110, run: torch },
 }

@@ -92,7 +92,7 @@ config = json.loads(config) if isinstance(config, str) else config
 parameters = weights(model['state'])
 UNet = load_unet()
 torch.backends.cudnn.benchmark = True
-samples, budget = (3, 1) if tiny else (15, 3)
+samples, budget = (3, 1) if tiny else (9, 1.2)
 
 
 def say(**row):

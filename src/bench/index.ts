@@ -1,5 +1,14 @@
 /** Measuring kernels and networks, with what a device reaches at most beside each figure. */
-export { formulaInput, formulaNetwork, benchNetwork, needOf, networkConfigs, passes, timestep } from './networks.ts'
+export {
+  formulaInput,
+  formulaNetwork,
+  benchNetwork,
+  needOf,
+  networkConfigs,
+  passes,
+  timestep,
+  workOf,
+} from './networks.ts'
 export type { NetworkConfig, NetworkRow, Pass } from './networks.ts'
 export {
   casesOf,

@@ -89,6 +89,34 @@ export function formulaInput(device: Device, { inChannels, imageSize }: NetworkC
 /** The timestep of every pass. */
 export const timestep = 500
 
+/** A pass that can be run again and again, on the images and noise that {@link benchNetwork} gives it. */
+export interface Work extends Disposable {
+  run(): Tensor
+}
+
+export function workOf(device: Device, model: UNet, pass: Pass, batch: number): Work {
+  const { imageSize, inChannels, outChannels } = model.config
+  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '50' })
+  const samples = Array.from({ length: batch }, (_, k) => k)
+  const noise = new GeneratedNoise(device, { seed: 0, samples, shape: [inChannels, imageSize, imageSize] })
+  const x = device.keep(formulaInput(device, model.config as NetworkConfig, batch))
+  const cotangent = device.keep(
+    device.tensor(hash(batch * outChannels * imageSize ** 2, 1001, 1, 1), [batch, outChannels, imageSize, imageSize]),
+  )
+  const parameters = [...model.parameters.values()]
+  const timesteps = samples.map(() => timestep)
+  const denoiser = (images: Tensor, t: readonly number[]): Tensor => model.forward(images, t)
+  const guidance = { noise, selfGuidance: selfGuidance({ weight: 0.4 }) }
+  return {
+    run: () => {
+      if (pass === 'forward') return model.forward(x, timesteps)
+      if (pass === 'guided step') return device.scope(() => oneStep(diffusion, denoiser, x, 25, guidance).next)
+      return device.scope(() => grad(() => model.forward(x, timesteps), parameters, cotangent).value)
+    },
+    [Symbol.dispose]: () => [noise, x, cotangent].forEach((owned) => owned.dispose()),
+  }
+}
+
 /**
  * One pass, timed as {@link timeRuns} does it, and on a GPU a second time recorded; a pass is long, so that a few
  * samples may do.
@@ -101,23 +129,8 @@ export async function benchNetwork(
   batch: number,
   options: TimingOptions = {},
 ): Promise<NetworkRow[]> {
-  const { imageSize, inChannels, outChannels } = model.config
-  const diffusion = new GaussianDiffusion({ schedule: 'cosine', diffusionSteps: 1000, respacing: '50' })
-  const samples = Array.from({ length: batch }, (_, k) => k)
-  const noise = new GeneratedNoise(device, { seed: 0, samples, shape: [inChannels, imageSize, imageSize] })
-  using x = device.keep(formulaInput(device, model.config as NetworkConfig, batch))
-  using cotangent = device.keep(
-    device.tensor(hash(batch * outChannels * imageSize ** 2, 1001, 1, 1), [batch, outChannels, imageSize, imageSize]),
-  )
-  const parameters = [...model.parameters.values()]
-  const timesteps = samples.map(() => timestep)
-  const denoiser = (images: Tensor, t: readonly number[]): Tensor => model.forward(images, t)
-  const guidance = { noise, selfGuidance: selfGuidance({ weight: 0.4 }) }
-  const run = (): Tensor => {
-    if (pass === 'forward') return model.forward(x, timesteps)
-    if (pass === 'guided step') return device.scope(() => oneStep(diffusion, denoiser, x, 25, guidance).next)
-    return device.scope(() => grad(() => model.forward(x, timesteps), parameters, cotangent).value)
-  }
+  using work = workOf(device, model, pass, batch)
+  const { run } = work
   const rows: NetworkRow[] = []
   const measured = async (recorded: boolean, once: () => void, result: Float32Array, right: boolean): Promise<void> => {
     const { flops, bytes, dispatches, submits } = device.stats
@@ -139,18 +152,14 @@ export async function benchNetwork(
     const what = { kind: 'network' as const, network: name, pass, batch, recorded, right: finite }
     rows.push({ ...what, ...timing, ...counted, gpuMs, hostMs })
   }
-  try {
-    const first = run()
-    const result = await first.read()
-    first.dispose()
-    await measured(false, () => run().dispose(), result, true)
-    if (device.backend.kind === 'cpu') return rows
-    using program = device.record(run)
-    const again = await program.replay(1).read()
-    const same = again.every((value, i) => Object.is(value, result[i]))
-    await measured(true, () => void program.replay(1), again, same)
-    return rows
-  } finally {
-    noise.dispose()
-  }
+  const first = run()
+  const result = await first.read()
+  first.dispose()
+  await measured(false, () => run().dispose(), result, true)
+  if (device.backend.kind === 'cpu') return rows
+  using program = device.record(run)
+  const again = await program.replay(1).read()
+  const same = again.every((value, i) => Object.is(value, result[i]))
+  await measured(true, () => void program.replay(1), again, same)
+  return rows
 }
