@@ -291,7 +291,7 @@ export const stages: Readonly<Record<string, Stage>> = {
   correctness: { share: 30, run: correctness },
   tests: { share: 80, run: tests },
   peaks: { share: 15, run: peaks },
-  networks: { share: 80, run: networks },
+  networks: { share: 110, run: networks },
   torch: { share: 90, run: torch },
   profile: { share: 40, run: profile },
   tuned: { share: 60, run: tuned },
