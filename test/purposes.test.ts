@@ -24,6 +24,7 @@ test('the numbers are those that seeds have meant so far', () => {
     upsampleInitial: 6,
     upsampleStep: 7,
     marginal: 8,
+    label: 9,
     parameters: 16,
     trainNoise: 32,
     trainTimestep: 33,

@@ -14,6 +14,7 @@ import { memoryOf } from '../src/nn/index.ts'
 import { Device, mul, type Tensor } from '../src/tensor/index.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
 import { Tweedie as TweedieOfPages } from '../src/tweedie/index.ts'
+import { labelList, randomLabels } from '../src/tweedie/labels.ts'
 import type { TweedieSampleOptions } from '../src/tweedie/sample-settings.ts'
 import type { TweedieStep } from '../src/tweedie/sample.ts'
 import { temporaryFolder, tensorIn, tweedie, weights } from './cli.ts'
@@ -391,6 +392,7 @@ describe('class guidance', () => {
       { labels: [1], classifierTarget: [4, 5], method: 'minority-guided', sampler: 'ddim' },
       ['--labels', '1', '--target', '4,5', '--method', 'minority-guided', '--sampler', 'ddim'],
     ],
+    ['by words', true, { labels: 'random', classifierTarget: 'all' }, ['--labels', 'random', '--target', 'all']],
   ])('%s: the pictures and scores of tweedie sample', async (name, conditional, options, argv) => {
     const [plain, ofClasses, classes, levels] = await files()
     const path = conditional ? ofClasses : plain
@@ -407,11 +409,29 @@ describe('class guidance', () => {
     expect(values).toEqual((await tensorIn(`${folder}.safetensors`, 'sample')).data)
     const { samples } = JSON.parse(readFileSync(`${folder}/run.json`, 'utf8')) as RunRecord
     expect([...scores!]).toEqual(samples.map(({ score }) => score))
+    if (options.labels === 'random') {
+      const own = randomLabels(3, { seed: 5, samples: [0, 1, 2] })
+      expect(samples.map(({ label }) => label)).toEqual(own)
+      // The record has the words, so that more samples are the same run.
+      const more = await tweedie(['replay', `${folder}/run.json`, '--out', `${folder}-again`])
+      expect(more.out.join(), more.err.join('\n')).toContain('3 of 3 pictures are the same to the byte')
+    }
     // A scale of 0 leads nowhere.
     using without = await Tweedie.load(path, { ...cpu, minorityClassifier: levels })
     const { classifierTarget: _, classifierScale: __, ...unled } = drawn
     expect((await last(model, { ...unled, classifierScale: 0 })).values).toEqual((await last(without, unled)).values)
     expect(values).not.toEqual((await last(without, unled)).values)
+  })
+
+  test('random classes are uniform, and depend on the seed and the sample alone', () => {
+    const samples = Array.from({ length: 20_000 }, (_, k) => k)
+    const drawn = randomLabels(10, { seed: 1, samples })
+    const counts = Array.from({ length: 10 }, (_, c) => drawn.filter((label) => label === c).length)
+    // Each is binomial: five deviations of sqrt(20000 * 0.1 * 0.9) = 42.
+    for (const count of counts) expect(Math.abs(count - 2000)).toBeLessThan(212)
+    expect(randomLabels(10, { seed: 1, samples: [777, 3] })).toEqual([drawn[777], drawn[3]])
+    expect(randomLabels(10, { seed: 2, samples })).not.toEqual(drawn)
+    expect(labelList('all', { numClasses: 3 }, { number: 8, seed: 1 })).toEqual([0, 1, 2])
   })
 
   test('what does not fit is said', async () => {
@@ -424,6 +444,9 @@ describe('class guidance', () => {
       [model, { classifierTarget: [] }, /^The classifier leads to classes/],
       [model, { classifierTarget: [10] }, /^classifierTarget: the classifier's classes are 0 to 9, found 10\.$/],
       [model, { classifierTarget: [0.5] }, /^classifierTarget: the classifier's classes are 0 to 9, found 0\.5\.$/],
+      [model, { classifierTarget: 'rest' as 'all' }, /^classifierTarget is 'random' or 'all', found 'rest'/],
+      [without, { labels: 'random' }, /^labels is for class-conditional models; this one has no classes\.$/],
+      [without, { labels: 'al' as 'all' }, /^labels is 'random' or 'all', found 'al': did you mean 'all'\?$/],
       [without, { classifierScale: 1 }, /need a classifier: Tweedie\.load\(…, \{ classifier: FILE \}\)\.$/],
     ]
     for (const [of, options, message] of cases)
@@ -590,7 +613,7 @@ describe('loading', () => {
     const { values, images } = await last(model, { number: 2, steps: 2, labels: [2, 0], method: 'minority-guided' })
     expect(values).toEqual((await tensorIn(out('of-classes.safetensors'), 'sample')).data)
     await expect(last(model, { steps: 2 })).rejects.toThrow(
-      'the model is class-conditional: labels says which of its 3 classes to take, as in [3, 8].',
+      "the model is class-conditional: labels says which of its 3 classes to take, as in [3, 8], or 'random'.",
     )
     expect(await model.score(images, { labels: [2, 0] })).toHaveLength(2)
     await expect(model.score(images)).rejects.toThrow('class-conditional')

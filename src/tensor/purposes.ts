@@ -25,6 +25,8 @@ export const purposes = {
   upsampleStep: 7,
   /** What a start from the marginal draws of it. */
   marginal: 8,
+  /** A sample's class, where each has one by chance. */
+  label: 9,
 
   // Networks (nn/). One sample, 0; the draw is the parameter's number in the state dict.
   /** Parameters of an untrained network. */

@@ -12,14 +12,18 @@ import {
   type ImageNeed,
   type Lead,
 } from './guidance-files.ts'
-import { cycled } from './labels.ts'
+import { cycled, randomLabels, type LabelWish } from './labels.ts'
 
 /** What samples are to be led to. */
 export interface ClassWish {
-  /** Classes of the samples in order, starting over. */
-  readonly target: readonly number[]
+  /** Classes of the samples; a word is of the classifier's classes. Null: `labels`. */
+  readonly target: LabelWish | null
+  /** Those that the model is told, in order, starting over; empty for a model without classes. */
+  readonly labels: readonly number[]
   /** Weight of the guidance. */
   readonly scale: number
+  /** Of random classes. */
+  readonly seed: number
 }
 
 /** Class guidance before a device is asked for. */
@@ -52,13 +56,16 @@ export async function openClasses<File>(
   const { outChannels } = file.description.config
   return {
     needs: (images) => [needOf(file, images)],
-    plan({ target, scale }) {
-      const bad = target.find((k) => !(Number.isInteger(k) && k >= 0 && k < outChannels))
+    plan({ target, labels, scale, seed }) {
+      const wish = target ?? labels
+      const list = wish === 'all' ? Array.from({ length: outChannels }, (_, k) => k) : wish
+      const bad = list === 'random' ? undefined : list.find((k) => !(Number.isInteger(k) && k >= 0 && k < outChannels))
       if (bad !== undefined)
         fail(`${opener.called('target')}: the classifier's classes are 0 to ${outChannels - 1}, found ${bad}.`)
       return (classifier, samples, y) => ({
         guidance: classifierGuidance(classifierLogits(classifier, y ? { y } : {}), {
-          target: samples.map((k) => cycled(target, k)),
+          target:
+            list === 'random' ? randomLabels(outChannels, { seed, samples }) : samples.map((k) => cycled(list, k)),
           scale,
         }),
       })

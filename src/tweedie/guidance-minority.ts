@@ -148,7 +148,8 @@ interface Known {
 function planOf(known: Known, { target, scale, labels, seed }: MinorityWish): ReturnType<OpenMinority['plan']> {
   const { levels, called } = known
   const levelsOf = levelsOfSamples(known, labels)
-  const most = Math.min(...(labels.length > 0 ? labels.map((_, k) => levelsOf(k)) : [levels]))
+  // Not Math.min(...): random labels are as many as the samples.
+  const most = labels.reduce((least, _, k) => Math.min(least, levelsOf(k)), levels)
   if (typeof target !== 'string' && target[1] >= most)
     fail(
       `${called('minority-target')}: the ` +
@@ -209,7 +210,7 @@ function tauOf({ name, said, levels, called }: Known, labels: readonly number[])
         `model and ${called('labels')}.`,
     )
   const rows = new Map(
-    labels.map((label) => {
+    [...new Set(labels)].map((label) => {
       const row = said.thresholds[label] as readonly number[] | undefined
       // A level that the class does not have weighs nothing: the exponential of its logarithm, -744, is 0 in 32 bits.
       return [

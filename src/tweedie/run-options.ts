@@ -1,5 +1,6 @@
 import { meanTypes } from '../nn/index.ts'
 import type { MinorityTarget } from './guidance-minority.ts'
+import { targetWish } from './labels.ts'
 import type { RunRecord } from './run-record.ts'
 import type { SampleSettings } from './sample-settings.ts'
 import type { GuideSettings } from './settings.ts'
@@ -11,7 +12,7 @@ type Words = Readonly<Record<string, string | number | boolean | null | undefine
  * same run. `loaded`: those of its files and its distance, of which only what the run used is named.
  */
 export function runOptions(loaded: Readonly<Record<string, string>>, settings: SampleSettings): RunRecord['options'] {
-  const { process, sampler, guide, classes, minority, labels } = settings
+  const { process, sampler, guide, classes, minority, labels, labelWord } = settings
   const file = (...names: string[]): Words => Object.fromEntries(names.map((name) => [name, loaded[name]]))
   const words: Words = {
     ...file('model', 'preset', 'flags', 'weights'),
@@ -25,17 +26,17 @@ export function runOptions(loaded: Readonly<Record<string, string>>, settings: S
     'sigma-small': process.varianceType === 'learnedRange' ? null : process.varianceType === 'fixedSmall',
     'no-clip-denoised': !settings.clipDenoised,
     eta: sampler === 'ddim' ? settings.eta : null,
-    labels: labels.length > 0 ? labels.join() : null,
+    labels: labels.length > 0 ? (labelWord ?? labels.join()) : null,
     ...(guide && guideWords(guide)),
     ...(classes && {
       ...file('classifier', 'classifier-preset'),
-      target: classes.target.join(),
+      target: targetWish(classes.target, settings)?.toString(),
       'classifier-scale': classes.scale,
     }),
     ...(minority && {
       ...file('minority-classifier', 'minority-preset', 'extractor', 'extractor-preset'),
       'minority-scale': minority.scale,
-      ...targetWord(minority.target),
+      ...levelWord(minority.target),
     }),
     ...file('distance', 'lpips', 'features', 'grey-range'),
     boost: settings.boost,
@@ -60,7 +61,7 @@ const guideWords = ({ weight, every, strength, after, scale, draws, raw, through
   'guide-clip': clip,
 })
 
-const targetWord = (target: MinorityTarget): Words =>
+const levelWord = (target: MinorityTarget): Words =>
   target === 'tilt'
     ? { 'minority-tilt': true }
     : { 'minority-target': target === 'rarest' ? target : [...new Set(target)].join('-') }

@@ -11,7 +11,7 @@ import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { fail, wholeOf } from './fail.ts'
 import type { ClassWish } from './guidance-classes.ts'
 import type { MinorityWish } from './guidance-minority.ts'
-import { checkLabels } from './labels.ts'
+import { checkLabels, labelList, labelWord, labelWords, type LabelWish } from './labels.ts'
 import type { Loaded } from './load.ts'
 import { sampleOptions } from './option-names.ts'
 import {
@@ -46,8 +46,11 @@ export interface TweedieSampleOptions {
   readonly sampler?: Sampler
   /** Noise of DDIM, from 0 to 1. Default 0. */
   readonly eta?: number
-  /** Classes for a class-conditional model, in order; fewer than samples start over. */
-  readonly labels?: readonly number[]
+  /**
+   * Classes for a class-conditional model, in order; fewer than samples start over. `'all'`: its classes in turn;
+   * `'random'`: one for each sample by chance, which depends on the seed and the sample's number alone.
+   */
+  readonly labels?: LabelWish
   /**
    * The minority level to lead to, 0 to `minorityLevels - 1`; a range of which each sample has its own; the last; or
    * all by their scores (Eq. 18). Default `'rarest'`.
@@ -57,9 +60,9 @@ export interface TweedieSampleOptions {
   readonly scale?: number
   /**
    * With a `classifier`, which leads every sample: the classes it leads to, in order; fewer than samples start over.
-   * Default: `labels`.
+   * `'all'` and `'random'` are of the classifier's classes. Default: `labels`.
    */
-  readonly classifierTarget?: readonly number[]
+  readonly classifierTarget?: LabelWish
   /** Weight of class guidance; 0: none. Default: the published one, else 1. */
   readonly classifierScale?: number
   /**
@@ -101,26 +104,23 @@ export interface SampleSettings extends DrawSettings {
   readonly minority: MinorityWish | null
 }
 
-const classTarget = (target: unknown): readonly number[] =>
-  Array.isArray(target) && target.length > 0
-    ? target
-    : fail(
-        'The classifier leads to classes: classifierTarget says to which, as in [3, 8], or classifierScale 0 to none.',
-      )
-
 const ledByMinority = ({ method, target, scale }: TweedieSampleOptions): boolean =>
   method === 'minority-guided' || target !== undefined || scale !== undefined
 
 function classWish(
   { classes, preset }: Loaded,
-  { classifierTarget, classifierScale }: TweedieSampleOptions,
+  { classifierTarget, classifierScale, seed = 0 }: TweedieSampleOptions,
   labels: readonly number[],
 ): ClassWish | null {
   if (!classes && (classifierTarget !== undefined || classifierScale !== undefined))
     fail('classifierScale and classifierTarget need a classifier: Tweedie.load(…, { classifier: FILE }).')
-  return classes && classifierScale !== 0
-    ? { target: classTarget(classifierTarget ?? labels), scale: classifierScaleOf(classifierScale, preset) }
-    : null
+  if (!classes || classifierScale === 0) return null
+  const target = classifierTarget ?? null
+  const wish = target ?? labels
+  if (typeof wish === 'string') refuseOther('classifierTarget', wish, labelWords)
+  else if (!Array.isArray(wish) || wish.length === 0)
+    fail('The classifier leads to classes: classifierTarget says to which, as in [3, 8], or classifierScale 0 to none.')
+  return { target, labels, scale: classifierScaleOf(classifierScale, preset), seed }
 }
 
 /** Checks the options and fills in what they leave open. */
@@ -145,8 +145,11 @@ export function settingsOf(loaded: Loaded, options: TweedieSampleOptions): Sampl
     fail("'minority-guided' needs a classifier of minority levels: Tweedie.load(…, { minorityClassifier: FILE }).")
   const respacing = respacingOf(options.steps, preset, process.diffusionSteps)
   const { distance: _, ...guide } = selfGuidance ?? {}
-  const labels = checkLabels(options.labels, config, { called: 'labels', example: '[3, 8]' })
   const number = wholeOf('number', options.number ?? 16)
+  const labels = checkLabels(labelList(options.labels, config, { number, seed }), config, {
+    called: 'labels',
+    example: "[3, 8], or 'random'",
+  })
   const settings = {
     method,
     number,
@@ -164,6 +167,7 @@ export function settingsOf(loaded: Loaded, options: TweedieSampleOptions): Sampl
     ...boostAndSkipOf(method, options, preset),
     sampler: samplerOf(method, options.sampler),
     labels,
+    labelWord: labelWord(options.labels),
     guide: method === 'self-guided' || selfGuidance ? guideOf(guide, preset) : null,
   }
   if (options.eta !== undefined && settings.sampler !== 'ddim')

@@ -1,6 +1,7 @@
 import { lastGuided, respace, selfGuidance, type Respacing, type Sampler } from '../diffusion/index.ts'
 import { preset as presetOf, presetNames, unpublished, type DiffusionProcess, type Preset } from '../nn/index.ts'
 import { fail } from './fail.ts'
+import type { LabelWord } from './labels.ts'
 
 /** The methods of `tweedie sample`. */
 export const methods = [
@@ -49,6 +50,8 @@ export interface DrawSettings extends ProcessSettings {
   readonly eta: number
   /** Classes of the samples in order, starting over; empty for a model without classes. */
   readonly labels: readonly number[]
+  /** The word that `labels` were asked for by; null: by their numbers, or not. */
+  readonly labelWord: LabelWord | null
   /** Null: no self-guidance. */
   readonly guide: GuideSettings | null
   /** What x_T is multiplied by; 1: nothing. */

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import type { ImageSet } from '../../data/index.node.ts'
 import { scoreProcess, type ScoreStep } from '../../diffusion/index.ts'
 import { memoryOf, type ModelConfig, type UNet } from '../../nn/index.ts'
-import { cycled } from '../../tweedie/labels.ts'
+import { checkLabels, cycled } from '../../tweedie/labels.ts'
 import { together } from '../../tweedie/need.ts'
 import { fail, parseArguments, type Arguments, type Command } from '../arguments.ts'
 import { dataOptions, fitImages, openData } from '../options/data.ts'
@@ -13,7 +13,7 @@ import { distanceNeeds, distanceSettings, loadDistance } from '../options/distan
 import { loadWithProgress, openModel, sha256OfFile } from '../files.ts'
 import { toldOf } from '../options/flags.ts'
 import { images, integer, integers, output, text } from '../option.ts'
-import { labelsFor, processOptions, processSettings } from '../options/sample.ts'
+import { processOptions, processSettings } from '../options/sample.ts'
 import { noteIdle } from '../options/guidance.ts'
 import { claimOutputs, inputsOf } from '../outputs.ts'
 import { keepsOtherPage, keepsOtherScores, runScores, type ScoreJob } from '../scoring/score-run.ts'
@@ -157,7 +157,7 @@ function classesFor(
   { name, length, labels, classes = [] }: ImageSet,
 ): Int32Array | null {
   if (config.numClasses === null || args.has('labels') || !labels) {
-    const given = labelsFor(args, config)
+    const given = checkLabels(args.get('labels'), config, { called: '--labels', example: '--labels 3,8' })
     return given.length === 0 ? null : Int32Array.from({ length }, (_, k) => cycled(given, k))
   }
   if (classes.length === config.numClasses) return labels

@@ -5,33 +5,25 @@
 import { resolve } from 'node:path'
 import type { Preset } from '../../nn/index.ts'
 import type { MinorityFiles, MinorityTarget } from '../../tweedie/guidance-minority.ts'
+import { targetWish, type LabelWish } from '../../tweedie/labels.ts'
 import {
   classifierScaleOf,
   guideOf,
   minorityScaleOf,
   publishedMinority,
+  type DrawSettings,
   type GuideSettings,
 } from '../../tweedie/settings.ts'
 import { fail, type Arguments } from '../arguments.ts'
+import { classes } from './classes.ts'
 import type { KnownFiles } from './known-files.ts'
-import {
-  choice,
-  file,
-  flag,
-  images,
-  integer,
-  integers,
-  number,
-  optionOf,
-  text,
-  type Kind,
-  type OptionTable,
-} from '../option.ts'
+import { choice, file, flag, images, integer, number, optionOf, text, type Kind, type OptionTable } from '../option.ts'
 
 export interface ClassifierSettings {
   readonly file: string
   readonly preset: string | null
-  readonly target: readonly number[]
+  /** Null: the labels. */
+  readonly target: LabelWish | null
   readonly scale: number
 }
 
@@ -151,11 +143,12 @@ export const guidanceOptions = {
     help: 'the published classifier it is, for a file that does not say so itself',
     recorded: setting('classifier', 'preset'),
   }),
-  target: integers({
-    value: '1',
-    help: 'class the classifier leads to; several (1,2) go to the samples in order',
+  target: classes({
+    value: '1|random|all',
+    help: "class the classifier leads to; several (1,2) go to the samples in order; the words are of the classifier's",
     otherwise: '--labels',
-    recorded: setting('classifier', 'target'),
+    recorded: ({ classifier, ...labels }: GuidanceSettings & Pick<DrawSettings, 'labels' | 'labelWord'>) =>
+      classifier && targetWish(classifier.target, labels),
   }),
   'classifier-scale': number({
     value: 'S',
@@ -354,9 +347,9 @@ function classifierSettings(
   labels: readonly number[],
 ): ClassifierSettings | null {
   if (!args.has('classifier')) return null
-  const target =
-    args.get('target') ??
-    (labels.length > 0 ? labels : fail('--classifier needs --target: the class it leads to, as in --target 1.'))
+  const target = args.get('target') ?? null
+  if (target === null && labels.length === 0)
+    fail('--classifier needs --target: the class it leads to, as in --target 1.')
   const scale = classifierScaleOf(args.get('classifier-scale'), preset)
   return { file: resolve(args.required('classifier')), preset: args.get('classifier-preset') ?? null, target, scale }
 }

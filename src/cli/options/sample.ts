@@ -4,15 +4,8 @@
  */
 import { resolve } from 'node:path'
 import { processOf, samplerNames } from '../../diffusion/index.ts'
-import {
-  preset as presetOf,
-  presetNames,
-  presetsLike,
-  type ModelConfig,
-  type ModelDescription,
-  type Preset,
-} from '../../nn/index.ts'
-import { checkLabels } from '../../tweedie/labels.ts'
+import { preset as presetOf, presetNames, presetsLike, type ModelDescription, type Preset } from '../../nn/index.ts'
+import { checkLabels, labelList, labelWord } from '../../tweedie/labels.ts'
 import {
   boostAndSkipOf,
   checkSteps,
@@ -24,23 +17,12 @@ import {
   type ProcessSettings,
 } from '../../tweedie/settings.ts'
 import { fail, type Arguments } from '../arguments.ts'
+import { classes } from './classes.ts'
 import { deviceOptions } from './device.ts'
 import { distanceOptions, distanceSettings, type DistanceSettings } from './distance.ts'
 import { flagsOption, weightsOption } from './flags.ts'
 import type { KnownFiles } from './known-files.ts'
-import {
-  choice,
-  file,
-  flag,
-  integer,
-  integers,
-  number,
-  output,
-  readsPath,
-  text,
-  type Option,
-  type Word,
-} from '../option.ts'
+import { choice, file, flag, integer, number, output, readsPath, text, type Option, type Word } from '../option.ts'
 import { guidanceOptions, guidanceSettings, noteIdle, type GuidanceSettings } from './guidance.ts'
 import { upsamplerOptions, upsamplerSettings, type UpsamplerSettings } from './upsampler.ts'
 import { meanTypeIn, noiseIn, noiseOptions, parametrizationOptions } from './process.ts'
@@ -107,10 +89,12 @@ export const sampleOptions = {
     default: '0',
     recorded: ({ sampler, eta }: SampleSettings) => (sampler === 'ddim' ? eta : null),
   }),
-  labels: integers({
-    value: '3,8',
-    help: 'classes for a class-conditional model, in order; fewer than samples start over',
-    recorded: ({ labels }: SampleSettings) => (labels.length > 0 ? labels : null),
+  labels: classes({
+    value: '3,8|random|all',
+    help:
+      'classes for a class-conditional model, in order; fewer than samples start over; random: of each sample one ' +
+      'by chance, by the seed; all: its classes in turn',
+    recorded: ({ labels, labelWord }: SampleSettings) => labelWord ?? (labels.length > 0 ? labels : null),
   }),
   ...guidanceOptions,
   boost: number({
@@ -219,12 +203,6 @@ export function processSettings(args: Arguments<typeof processOptions>, model: M
   return { process: processOf({ config: model.config, diffusion }), clipDenoised: !args.get('no-clip-denoised') }
 }
 
-/** Labels for a model: one to number of classes, or none for a model without classes. */
-export const labelsFor = (
-  args: Arguments<Record<'labels', Option<readonly number[]>>>,
-  config: ModelConfig,
-): number[] => checkLabels(args.get('labels'), config, { called: '--labels', example: '--labels 3,8' })
-
 /**
  * Reads and checks the options of `sample`. `given`: the number of samples in --noise; `files`: what
  * the other files are.
@@ -267,7 +245,11 @@ export function sampleSettings(
       fail('--marginal and Boost-and-Skip both say where a sample begins: leave one of them out.')
     if (given !== undefined) fail('--marginal draws where a sample begins, and --noise says it: leave one of them out.')
   }
-  const labels = labelsFor(args, config)
+  const [seed, wish] = [args.get('seed'), args.get('labels')]
+  const labels = checkLabels(labelList(wish, config, { number, seed }), config, {
+    called: '--labels',
+    example: '--labels 3,8, or --labels random',
+  })
   const guidance = guidanceSettings(args, { method, preset, labels, files })
   checkSteps({ process, respacing, skip, guide: guidance.guide }, (option) => `--${option}`)
   return {
@@ -288,6 +270,7 @@ export function sampleSettings(
     respacing,
     eta: args.get('eta'),
     labels,
+    labelWord: labelWord(wish),
     ...guidance,
     ...distanceSettings(args, config),
     boost,
@@ -296,7 +279,7 @@ export function sampleSettings(
     upsampler: upsamplerSettings(args, files.upsampler),
     number,
     batch: given ?? Math.min(args.get('batch'), number),
-    seed: args.get('seed'),
+    seed,
     out: resolve(args.get('out')),
     noise: args.path('noise'),
     save: args.path('save'),

@@ -301,7 +301,7 @@ const celebaDiffusion: Stage = {
 }
 const celebaNote =
   'The published model lies on Google Drive (sg-minority, README.md); --model takes it, and nothing is trained then.'
-const classesNote = 'The authors draw the classes at random; --labels says which here.'
+const classesNote = 'The authors draw the classes at random, which is --labels random here.'
 
 /** Minority guidance on ImageNet; `large` adds the second stage. */
 const imagenetStages = (sampling: Stage['options'] = {}): Stage[] => [

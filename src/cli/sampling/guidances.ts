@@ -37,7 +37,8 @@ async function openClassifier(
   context: Context,
 ): Promise<OpenGuidance> {
   const opened = await openClasses(file, preset, context)
-  const lead = opened.plan({ target, scale })
+  const { labels, seed } = context.settings
+  const lead = opened.plan({ target, labels, scale, seed })
   return {
     needs: opened.needs(context.images),
     load: async (device, hold, signal) => {
