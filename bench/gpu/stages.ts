@@ -118,7 +118,7 @@ async function correctness(plan: Plan, emit: Emit): Promise<void> {
   }
 }
 
-/** Of the bundled tests: goldens that bundle.sh carries, then ops and every kernel by name, as many files at once as cores. */
+/** Of the bundled tests: the goldens of bundle.sh, then ops and every kernel by name, with a file on each core. */
 const testRuns: readonly (readonly string[])[] = [
   ['goldens', '-t', 'adm16'],
   ['full-size', '-t', 'ADM-64: output'],
