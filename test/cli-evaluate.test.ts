@@ -126,6 +126,24 @@ describe('evaluate', () => {
     )
   })
 
+  test('--skip-bad leaves out what is no image, on either side, and says so in its record', async () => {
+    for (const name of ['noise', 'real']) {
+      cpSync(at(name), at(`some-${name}`), { recursive: true })
+      writeFileSync(at(`some-${name}/bad.png`), 'hello')
+    }
+    const some = ['--samples', at('some-noise'), '--real', at('some-real'), '--out', at('some')]
+    const refused = await evaluate(...some)
+    expect([refused.code, refused.err.join()]).toEqual([1, expect.stringMatching(/some-noise\/bad\.png: neither/)])
+    const { code, out, err } = await evaluate(...some, '--skip-bad')
+    expect([code, out.length > 0], err.join('\n')).toEqual([0, true])
+    const { methods, real, warnings } = result('some')
+    expect([methods[0], real].map(({ images, leftOut }) => [images, leftOut])).toEqual([
+      [12, ['bad.png']],
+      [40, ['bad.png']],
+    ])
+    expect(warnings.filter((text) => text.includes('left out'))).toHaveLength(2)
+  })
+
   test('has a row for every image', () => {
     const [head, ...rows] = readFileSync(at('all/images.csv'), 'utf8')
       .trimEnd()

@@ -2,7 +2,7 @@
  * `tweedie train features` and `tweedie memorization` on a small folder of pictures, one of whose
  * samples is a turned copy.
  */
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -233,6 +233,18 @@ describe('memorization', () => {
       expect([width, height]).toEqual([4 + 8 * 68, 4 + 2 * 68])
     })
   }
+
+  test('--skip-bad leaves out what is no image, and the record names it', async () => {
+    cpSync(at('samples'), at('some'), { recursive: true })
+    writeFileSync(at('some/bad.png'), 'hello')
+    const some = argv('--out', at('of-some')).map((word) => (word === at('samples') ? at('some') : word))
+    const refused = await tweedie(some)
+    expect([refused.code, refused.err.join()]).toEqual([1, expect.stringMatching(/some\/bad\.png: neither/)])
+    const { code, err } = await tweedie([...some, '--skip-bad'])
+    expect(code, err.join('\n')).toBe(0)
+    const { samples } = JSON.parse(readFileSync(at('of-some/memorization.json'), 'utf8')) as Memorization
+    expect(samples).toMatchObject({ number: 5, leftOut: ['bad.png'] })
+  })
 
   test('says what is missing or does not fit', async () => {
     writeFileSync(

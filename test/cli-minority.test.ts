@@ -2,7 +2,7 @@
  * Guided sampling on the command line: minority guidance with its classifier's own metadata, the baselines, and any sum
  * of them with either sampler, each against the library; what a record and a report say; every mistake.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -553,6 +553,20 @@ describe('baselines', () => {
     )
     expect(bytes('sehwag')).not.toBe(bytes('bare'))
     expect(Object.keys(sha256).sort()).toEqual(['model', 'sehwag-classifier', 'sehwag-data', 'sehwag-discriminator'])
+  })
+
+  test('--skip-bad leaves out images of the means that are none; run.json names them for replay', async () => {
+    cpSync(at('classes'), at('some'), { recursive: true })
+    writeFileSync(at('some/1/bad.png'), 'hello')
+    const some = conditional('skipped', ...sehwag, at('some'))
+    const refused = await tweedie(some)
+    expect([refused.code, refused.err.join()]).toEqual([1, expect.stringMatching(/some\/1\/bad\.png: neither/)])
+    await run([...some, '--skip-bad'])
+    const { options, leftOut, samples } = record('skipped')
+    expect([options['skip-bad'], leftOut]).toEqual([true, { 'sehwag-data': ['1/bad.png'] }])
+    const replayed = await tweedie(['replay', join(at('skipped'), 'run.json'), '--out', at('skipped-again')])
+    expect(replayed.code, replayed.err.join('\n')).toBe(0)
+    expect(record('skipped-again').samples).toEqual(samples)
   })
 
   test('Sehwag et al. without classes, with the mean of all images', async () => {

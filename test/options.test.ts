@@ -333,7 +333,7 @@ describe('a run', () => {
     expect(read.length).toBe(reads.length - 3)
     for (const [name, option] of read)
       expect(record.sha256[name], name).toBe(
-        (await sha256sOf(option, String(record.options[name]), new AbortController().signal))[0],
+        (await sha256sOf(option, String(record.options[name]), { signal: new AbortController().signal }))[0],
       )
     expect(Object.keys(record.sha256).sort()).toEqual(read.map(([name]) => name).sort())
   })
@@ -343,7 +343,7 @@ describe('a run', () => {
     const write = (shade: number): unknown =>
       option.path === 'images' ? pictures(path, shade) : writeFileSync(path, Uint8Array.of(shade))
     write(1)
-    const sum = (await sha256sOf(option, path, new AbortController().signal))[0]
+    const sum = (await sha256sOf(option, path, { signal: new AbortController().signal }))[0]
     mkdirSync(at(`with-${name}`))
     const old = at(`with-${name}/run.json`)
     // Of this option alone, beside the model.

@@ -61,6 +61,14 @@ test('damaged images are named, all of them', async () => {
   expect([code, err.at(-1)]).toEqual([1, expect.stringMatching(/2 images cannot be read.*\n.*001\.png.*\n.*003\.png/)])
 })
 
+test('--skip-bad leaves them out, and the record of the folder names them', async () => {
+  const argv = ['shrink', at('damaged'), '--image-size', '8', '--out', at('whole'), '--skip-bad']
+  const { code, out, err } = await tweedie(argv)
+  expect([code, out], err.join('\n')).toEqual([0, [`${at('whole')}: 2 images of 8 x 8`]])
+  expect(err.join('\n')).toMatch(/2 of 4 images are left out:\n.*001\.png.*\n.*003\.png/)
+  expect(JSON.parse(readFileSync(at('whole/.shrunk.json'), 'utf8'))).toMatchObject({ leftOut: ['001.png', '003.png'] })
+})
+
 test('mistakes are named', async () => {
   expect((await tweedie(['shrink', at('photos'), '--out', at('x')])).err).toEqual([
     expect.stringMatching(/--image-size is required/),

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { dirname, join, parse } from 'node:path'
-import { openImages } from '../data/index.node.ts'
+import { openImages, type OpenImagesOptions } from '../data/index.node.ts'
 import { openCheckpoint, openFile, ownNames, type Checkpoint } from '../io/index.node.ts'
 import { loadModel, type Classifier, type UNet } from '../nn/index.ts'
 import { printable } from '../printable.ts'
@@ -100,9 +100,9 @@ export async function sha256OfFile(path: string, signal: AbortSignal): Promise<s
 export async function sha256sOf(
   { path: kind }: Pick<Option, 'path'>,
   path: string,
-  signal: AbortSignal,
+  options: Pick<OpenImagesOptions, 'skipBad'> & { readonly signal: AbortSignal },
 ): Promise<readonly [string, ...string[]]> {
-  if (kind !== 'images') return [await sha256OfFile(path, signal)]
-  const { fingerprint, formerFingerprint = fingerprint } = await openImages(path, { signal })
+  if (kind !== 'images') return [await sha256OfFile(path, options.signal)]
+  const { fingerprint, formerFingerprint = fingerprint } = await openImages(path, options)
   return [fingerprint, formerFingerprint]
 }

@@ -27,6 +27,9 @@ export function joinSets(sets: readonly ImageSet[]): ImageSet {
     ...(sets.some((set) => set.formerFingerprint) && {
       formerFingerprint: sha256(...sets.map((set) => `${set.formerFingerprint ?? set.fingerprint}+`)),
     }),
+    ...(sets.some((set) => set.leftOut) && {
+      leftOut: sets.flatMap((set) => set.leftOut?.map((file) => `${set.name}/${file}`) ?? []),
+    }),
     ...(sets.every((set) => set.files) && { files: sets.flatMap((set) => set.files!) }),
     imageName(index) {
       const [set, inner] = find(index)

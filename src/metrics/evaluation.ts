@@ -59,6 +59,8 @@ export interface EvaluatedSet {
   readonly images: number | null
   /** SHA-256 of its contents, or of the file of statistics. */
   readonly fingerprint: string
+  /** Files that cannot be read as images, where some were left out. */
+  readonly leftOut?: readonly string[]
 }
 
 /** The real images that distances, precision and recall are measured to. */

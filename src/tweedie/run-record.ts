@@ -25,6 +25,8 @@ export interface RunRecord {
   readonly metric?: { readonly t: number; readonly timestep: number }
   /** SHA-256 of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
+  /** Of folders with `--skip-bad`, the files that cannot be read as images, by option. */
+  readonly leftOut?: Readonly<Record<string, readonly string[]>>
   /** What computed it. On the CPU the architecture says which SIMD; the threads in the name change no result. */
   readonly adapter: {
     readonly backend: 'webgpu' | 'cpu'
@@ -97,6 +99,7 @@ export const isRecord = fieldsOf({
   started: aText,
   options: valuesOf(anyOf(aText, aNumber, aBoolean)),
   sha256: valuesOf(aText),
+  leftOut: optional(valuesOf(listOf(aText))),
   kernels: valuesOf(aText),
   differs: optional(listOf(aText)),
   metric: optional(fieldsOf({ t: aCount, timestep: aCount })),

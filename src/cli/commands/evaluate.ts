@@ -18,6 +18,7 @@ import { openSets, type EvaluationSets, type NamedSet } from '../evaluating/sets
 import { spaceWord } from '../evaluating/spaces.ts'
 import { evaluationText, imageCsv } from '../evaluating/tables.ts'
 import { choice, file, flag, images, integer, optionOf, output, several, type Kind } from '../option.ts'
+import { skipBadOption } from '../options/data.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { noteText, notesOf, rarityKey } from '../pages/evaluation-notes.ts'
 import { evaluationPage } from '../pages/evaluation-page.ts'
@@ -77,6 +78,7 @@ const options = {
   resamples: integer({ value: 'N', help: 'resamples of the intervals; 0: no intervals', default: '1000' }),
   seed: integer({ value: 'N', help: 'of the intervals, of the subsets of KID and of the cells of C_T', default: '0' }),
   'save-statistics': flag({ help: 'also write mu and sigma of every set and space but pixels as .npz' }),
+  'skip-bad': skipBadOption,
   out: output({ value: 'DIR', help: 'folder for the results', default: 'out/evaluation' }),
   ...deviceOptions,
 }
@@ -137,7 +139,16 @@ export const evaluate: Command<typeof options> = {
       inputs: [...inputsOf(args), ...weights],
       folders: [{ option: '--out', path: out, names: outputNames, record: recordFile }],
     })
-    const sets = await openSets({ samples, real, heldOut: args.get('held-out'), select: args.get('select') }, signal)
+    const sets = await openSets(
+      {
+        samples,
+        real,
+        heldOut: args.get('held-out'),
+        select: args.get('select'),
+        skipBad: args.get('skip-bad') ?? false,
+      },
+      signal,
+    )
     if (!('set' in sets.real) && rarest !== undefined)
       fail('--rarest chooses among real images, and --real holds statistics.')
     if ('file' in sets.real && words.some(({ name }) => name === 'pixels')) {

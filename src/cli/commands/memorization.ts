@@ -5,7 +5,7 @@
  */
 import { totalmem } from 'node:os'
 import { basename, join } from 'node:path'
-import { applySelection, encodePng, imageBatch, imageOf, openImages, type ImageSet } from '../../data/index.node.ts'
+import { applySelection, encodePng, imageBatch, imageOf, type ImageSet } from '../../data/index.node.ts'
 import { exists, writeText } from '../../io/file.node.ts'
 import { writeFileAtomic } from '../../io/index.node.ts'
 import { jsonText } from '../../io/json.ts'
@@ -22,7 +22,7 @@ import {
 import { featureNetConfigOf, featureNetMemoryOf, loadFeatureNet } from '../../nn/index.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { contactSheet } from '../../data/contact-sheet.ts'
-import { fitImages, selectionText } from '../options/data.ts'
+import { fitImages, openNoted, selectionText, skipBadOption } from '../options/data.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { openWeights, sha256OfFile } from '../files.ts'
 import { distanceTable, memorizationPage, type Memorization, type Pair } from '../pages/memorization-page.ts'
@@ -41,6 +41,7 @@ const options = {
     help: 'also measure in the features of this net, as tweedie train features makes it',
   }),
   out: output({ value: 'DIR', help: 'folder for the results', default: 'out/memorization' }),
+  'skip-bad': skipBadOption,
   ...deviceOptions,
 }
 
@@ -91,8 +92,9 @@ export const memorization: Command<typeof options> = {
         },
       ],
     })
-    const drawn = await openImages(args.required('samples', ': a folder of PNGs or an .npz'), { signal })
-    const data = await openImages(args.required('train', ': the data the model was trained on'), { signal })
+    const opening = { signal, skipBad: args.get('skip-bad') ?? false }
+    const drawn = await openNoted(args.required('samples', ': a folder of PNGs or an .npz'), opening)
+    const data = await openNoted(args.required('train', ': the data the model was trained on'), opening)
     const selection = args.required(
       'select',
       ': the file that says what was held out, as tweedie select DATA --hold-out 0.2 writes it',
@@ -108,13 +110,14 @@ export const memorization: Command<typeof options> = {
     const { channels } = data
     const file = args.get('features')
     const measured = {
-      samples: { path: drawn.name, number: drawn.length },
+      samples: { path: drawn.name, number: drawn.length, ...leftOutOf(drawn) },
       data: {
         name: data.name,
         fingerprint: data.fingerprint,
         train: train.length,
         heldOut: heldOut.length,
         select: basename(selection),
+        ...leftOutOf(data),
       },
       features: file === undefined ? null : { name: basename(file), sha256: await sha256OfFile(file, signal) },
     }
@@ -165,6 +168,8 @@ export const memorization: Command<typeof options> = {
 }
 
 const recordFile = 'memorization.json'
+
+const leftOutOf = ({ leftOut }: ImageSet): Pick<ImageSet, 'leftOut'> => (leftOut ? { leftOut } : {})
 
 /** Results of other images, or in other features, stay. */
 async function refuseOther(

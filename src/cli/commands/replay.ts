@@ -73,7 +73,8 @@ export const replay: Command<typeof options> = {
             'damaged, or was made by hand: nothing is read or written.',
         )
       const place = placeOf(String(merged[name]))
-      const found = await sha256sOf(sampleOptions[name], place, session.signal).catch((error: NodeJS.ErrnoException) =>
+      const opening = { signal: session.signal, skipBad: merged['skip-bad'] === true }
+      const found = await sha256sOf(sampleOptions[name], place, opening).catch((error: NodeJS.ErrnoException) =>
         error.code === 'ENOENT'
           ? fail(`${place} is not there: --${name} FILE says where it is now. Its sha256 is ${expected}.`)
           : Promise.reject(error),

@@ -73,7 +73,6 @@ export const select: Command<typeof options> = {
       files: [{ option: '--out', path: out, keeps: keepsOthers('selection') }],
     })
     const set = await openClasses(args.positionals[0], args, signal)
-    for (const note of set.notes) console.error(`${set.name}: ${note}`)
     const selection = selectImages(set, {
       seed,
       ...(longTail !== undefined && { longTail }),

@@ -50,9 +50,15 @@ export const shrink: Command<typeof options> = {
       folders: [{ option: '--out', path: out, names: /\.png$/, record: shrunkRecord }],
     })
     const set = await openClasses(data, args, signal)
-    for (const note of set.notes) console.error(`${set.name}: ${note}`)
     fitImages(set, { size, crop: 'center' })
-    const record = { program: 'tweedie', kind: 'shrunk', data: set.name, fingerprint: set.fingerprint, size }
+    const record = {
+      program: 'tweedie',
+      kind: 'shrunk',
+      data: set.name,
+      fingerprint: set.fingerprint,
+      size,
+      ...(set.leftOut && { leftOut: set.leftOut }),
+    }
     const path = join(out, shrunkRecord)
     const before = await jsonOf(path)
     if (before && (before.fingerprint !== set.fingerprint || before.size !== size))

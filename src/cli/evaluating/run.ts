@@ -226,7 +226,13 @@ async function statisticsOf(
   return { name, of }
 }
 
-const plain = ({ name, path, images, fingerprint }: EvaluatedSet): EvaluatedSet => ({ name, path, images, fingerprint })
+const plain = ({ name, path, images, fingerprint, leftOut }: EvaluatedSet): EvaluatedSet => ({
+  name,
+  path,
+  images,
+  fingerprint,
+  ...(leftOut && { leftOut }),
+})
 
 /** How many real images are the reference. Refuses sets in which an image has too few neighbours. */
 function checkCounts(
@@ -313,6 +319,12 @@ function storedIn(
 /** Sets that differ in what measures depend on. */
 function sizeWarnings({ methods, real, heldOut }: EvaluationSets): string[] {
   const warnings: string[] = []
+  for (const { name, images, leftOut } of ['set' in real ? real : null, heldOut, ...methods].flatMap((s) => s ?? []))
+    if (leftOut)
+      warnings.push(
+        `${name}: ${leftOut.length} files that cannot be read as images were left out, ${images} are measured: ` +
+          `${leftOut.slice(0, 4).join(', ')}${leftOut.length > 4 ? ', …' : ''}.`,
+      )
   const sets = ['set' in real ? real : null, heldOut, ...methods].filter((set) => set !== null)
   const sizes = sets.map(({ name, set }) => `${name} ${sizeText(set, 0)}`)
   if (new Set(sets.map(({ set }) => sizeText(set, 0))).size > 1) {

@@ -1,6 +1,6 @@
 /** The sets of images of an evaluation: opened, named, and looked at for what no measure could be told of. */
 import { basename, join, resolve } from 'node:path'
-import { applySelection, openImages, type ImageSet } from '../../data/index.node.ts'
+import { applySelection, type ImageSet, type OpenImagesOptions } from '../../data/index.node.ts'
 import { openFile, type ByteSource } from '../../io/index.node.ts'
 import { sha256OfBytes } from '../../io/sha256.ts'
 import {
@@ -11,7 +11,7 @@ import {
   type StatisticsFile,
 } from '../../metrics/index.ts'
 import { fail } from '../arguments.ts'
-import { selectionText } from '../options/data.ts'
+import { openNoted, selectionText } from '../options/data.ts'
 
 /** A set with the name that tables have for it. */
 export interface NamedSet extends EvaluatedSet {
@@ -37,19 +37,21 @@ export interface SetPaths {
   readonly real: string
   readonly heldOut: string | undefined
   readonly select: string | undefined
+  readonly skipBad: boolean
 }
 
 /** Opens all sets. Throws 'option' or 'format' for what cannot be read, mixed sizes, and one set as two methods. */
 export async function openSets(
-  { samples, real, heldOut, select }: SetPaths,
+  { samples, real, heldOut, select, skipBad }: SetPaths,
   signal: AbortSignal,
 ): Promise<EvaluationSets> {
+  const open = (path: string, statistics = false) => opened(path, { signal, skipBad }, statistics)
   const methods: NamedSet[] = []
   for (const path of samples) {
     if (await statisticsIn(path, signal)) {
       fail(`--samples ${path} holds statistics: name the images, of which all is measured. Statistics may be --real.`)
     }
-    methods.push(named(await opened(path, signal), nameOf(path, samples)))
+    methods.push(named(await open(path), nameOf(path, samples)))
   }
   const twice = methods.find((method, m) => methods.findIndex(({ path }) => path === method.path) !== m)
   if (twice) fail(`--samples ${twice.path} is given twice.`)
@@ -60,9 +62,9 @@ export async function openSets(
     return { methods, real: file, heldOut: null }
   }
   const stored = select === undefined ? await storedIn(real, signal) : null
-  const all = await opened(real, signal, stored !== null)
+  const all = await open(real, stored !== null)
   if (select === undefined) {
-    const held = heldOut === undefined ? null : named(await opened(heldOut, signal), 'held-out')
+    const held = heldOut === undefined ? null : named(await open(heldOut), 'held-out')
     if (held?.fingerprint === all.fingerprint)
       fail(`--held-out ${heldOut} has the images of --real: expected others, that the model was not trained on.`)
     return { methods, real: { ...named(all, 'real'), stored }, heldOut: held }
@@ -78,6 +80,7 @@ const named = (set: ImageSet, name: string): NamedSet => ({
   path: resolve(set.name),
   images: set.length,
   fingerprint: set.fingerprint,
+  ...(set.leftOut && { leftOut: set.leftOut }),
   set,
 })
 
@@ -88,11 +91,12 @@ function nameOf(path: string, paths: readonly string[]): string {
 }
 
 /** `statistics`: whether its mu and sigma are read, and told of, elsewhere. */
-async function opened(path: string, signal: AbortSignal, statistics = false): Promise<ImageSet> {
-  const set = await openImages(path, { signal })
-  for (const note of set.notes) {
-    if (!statistics || !/^array "(mu|sigma)(_s)?" .*is not used\.$/.test(note)) console.error(`${set.name}: ${note}`)
-  }
+async function opened(path: string, options: OpenImagesOptions, statistics: boolean): Promise<ImageSet> {
+  const set = await openNoted(
+    path,
+    options,
+    (note) => !statistics || !/^array "(mu|sigma)(_s)?" .*is not used\.$/.test(note),
+  )
   const first = sizeText(set, 0)
   for (let i = 1; i < set.length; i++) {
     if (sizeText(set, i) === first) continue

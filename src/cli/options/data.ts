@@ -7,9 +7,15 @@ import {
   type ImageSet,
   type OpenImagesOptions,
 } from '../../data/index.node.ts'
+import { printable } from '../../printable.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { choice, file, flag, images, text } from '../option.ts'
 import { slowProgress } from '../progress.ts'
+
+/** Of every command that opens folders of people's. */
+export const skipBadOption = flag({
+  help: 'of a folder: leave out files that cannot be read as images, and say which (every one is decoded first)',
+})
 
 export const classOptions = {
   'classes-by': choice(['folder', 'prefix', 'none'], {
@@ -17,9 +23,7 @@ export const classOptions = {
     help: 'for a folder: folder (names of sub-folders), prefix (of file names, before "_") or none',
     otherwise: 'folder where every image lies in one',
   }),
-  'skip-bad': flag({
-    help: 'of a folder: leave out files that cannot be read as images, and say which (every one is decoded first)',
-  }),
+  'skip-bad': skipBadOption,
 }
 
 export const dataOptions = {
@@ -31,7 +35,22 @@ export const dataOptions = {
 
 type More = Pick<OpenImagesOptions, 'known' | 'whole'>
 
-export async function openClasses(
+/**
+ * Opens images under a bar. What was found and is not used, or left out, is told on standard error, those of its notes
+ * that are `said`.
+ */
+export async function openNoted(
+  path: string,
+  options: OpenImagesOptions,
+  said: (note: string) => boolean = () => true,
+): Promise<ImageSet> {
+  const bar = slowProgress(`Reading ${path}`, 'files')
+  const set = await openImages(path, { ...options, onProgress: bar.update }).finally(bar.stop)
+  for (const note of set.notes.filter(said)) console.error(printable(`${set.name}: ${note}`))
+  return set
+}
+
+export function openClasses(
   path: string,
   args: Arguments<typeof classOptions>,
   signal?: AbortSignal,
@@ -39,21 +58,15 @@ export async function openClasses(
 ): Promise<ImageSet> {
   const classesBy = args.get('classes-by')
   const skipBad = args.get('skip-bad')
-  const bar = slowProgress(`Reading ${path}`, 'files')
-  try {
-    return await openImages(path, {
-      ...(classesBy && { classesBy }),
-      ...(skipBad && { skipBad }),
-      ...(signal && { signal }),
-      onProgress: bar.update,
-      ...more,
-    })
-  } finally {
-    bar.stop()
-  }
+  return openNoted(path, {
+    ...(classesBy && { classesBy }),
+    ...(skipBad && { skipBad }),
+    ...(signal && { signal }),
+    ...more,
+  })
 }
 
-/** Opens what {@link dataOptions} say; what was found and is not used is told on standard error. */
+/** Opens what {@link dataOptions} say. */
 export async function openData(
   args: Arguments<typeof dataOptions>,
   signal?: AbortSignal,
@@ -67,7 +80,6 @@ export async function openData(
     signal,
     more,
   )
-  for (const note of set.notes) console.error(`${set.name}: ${note}`)
   if (selection === undefined) return set
   return applySelection(set, await selectionText(selection), args.get('part'), selection)
 }

@@ -16,6 +16,7 @@ import {
 } from '../../tweedie/settings.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { classes } from './classes.ts'
+import { skipBadOption } from './data.ts'
 import type { KnownFiles } from './known-files.ts'
 import { choice, file, flag, images, integer, number, optionOf, text, type Kind, type OptionTable } from '../option.ts'
 
@@ -37,6 +38,8 @@ export interface MinoritySettings extends MinorityFiles<string> {
 export interface SehwagSettings {
   readonly file: string
   readonly data: string
+  /** Files of it that are no images are left out. */
+  readonly skipBad: boolean
   readonly discriminator: string
   readonly alpha: number
   readonly beta: number
@@ -220,6 +223,11 @@ export const guidanceOptions = {
     help: 'classifier of two classes, 0 real and 1 synthetic, that keeps samples real',
     recorded: setting('sehwag', 'discriminator'),
   }),
+  'skip-bad': {
+    ...skipBadOption,
+    help: 'leave out files of --sehwag-data that cannot be read as images; run.json names them',
+    record: ({ sehwag }: GuidanceSettings) => sehwag?.skipBad || null,
+  },
   'sehwag-alpha': number({
     value: 'A',
     help: 'weight of the way away from the class',
@@ -297,6 +305,7 @@ export function guidanceSettings(
   ])
   noteIdle(args, '--sehwag-classifier', args.has('sehwag-classifier'), [
     'sehwag-data',
+    'skip-bad',
     'sehwag-discriminator',
     'sehwag-alpha',
     'sehwag-beta',
@@ -383,6 +392,7 @@ function sehwagSettings(args: Args): SehwagSettings | null {
     file: resolve(args.required('sehwag-classifier')),
     data: resolve(args.required('sehwag-data', `: ${guidanceOptions['sehwag-data'].help}`)),
     discriminator: resolve(args.required('sehwag-discriminator', `: ${guidanceOptions['sehwag-discriminator'].help}`)),
+    skipBad: args.get('skip-bad') ?? false,
     alpha: args.get('sehwag-alpha') ?? 1,
     beta: args.get('sehwag-beta') ?? 1,
   }

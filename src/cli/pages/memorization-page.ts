@@ -18,13 +18,19 @@ export interface Memorization {
   readonly program: 'tweedie'
   readonly kind: 'memorization'
   readonly version: string
-  readonly samples: { readonly path: string; readonly number: number }
+  readonly samples: {
+    readonly path: string
+    readonly number: number
+    /** Files that cannot be read as images, if --skip-bad left some out. */
+    readonly leftOut?: readonly string[]
+  }
   readonly data: {
     readonly name: string
     readonly fingerprint: string
     readonly train: number
     readonly heldOut: number
     readonly select: string
+    readonly leftOut?: readonly string[]
   }
   readonly features: { readonly name: string; readonly sha256: string } | null
   readonly measures: readonly Measure[]

@@ -63,7 +63,7 @@ export async function draw(
   { signal }: Session,
   { what = settings.method, kernels }: DrawOptions = {},
 ): Promise<RunRecord> {
-  const { device, distance, shape, upsampler, sha256, seconds } = setup
+  const { device, distance, shape, upsampler, sha256, leftOut, seconds } = setup
   const large = upsampler?.shape ?? shape
   const { out, number, batch, save } = settings
   await mkdir(out, { recursive: true })
@@ -81,6 +81,7 @@ export async function draw(
       ...(differs.length > 0 && { differs }),
       ...(metric && { metric }),
       sha256,
+      ...(Object.keys(leftOut).length > 0 && { leftOut }),
       adapter: adapterIn(device),
       kernels: {},
       samples: [],

@@ -12,8 +12,8 @@ export interface LoadedGuidance {
 
 /** Opens files for a run, which closes them and keeps their sha256 under the option's name. */
 export interface Opener extends OpenerOf<string> {
-  /** Keeps a sha256 that is not that of one file. */
-  keep(option: string, sha256: string): void
+  /** Keeps a sha256 that is not that of one file, and which files of a folder were left out. */
+  keep(option: string, sha256: string, leftOut?: readonly string[]): void
 }
 
 export interface OpenGuidance {

@@ -3,12 +3,12 @@
  * classes are from images.
  */
 import { evenlySpaced, imageBatch, type ImageSet } from '../../data/index.ts'
-import { openImages } from '../../data/index.node.ts'
 import { classMeans, classifierLogits, pooledFeatures, sehwagGuidance } from '../../diffusion/index.ts'
 import type { Device } from '../../tensor/index.ts'
 import { checkPixels, classifierFile, load, needOf } from '../../tweedie/guidance-files.ts'
 import { cycled } from '../../tweedie/labels.ts'
 import { fail } from '../arguments.ts'
+import { openNoted } from '../options/data.ts'
 import type { Context, OpenGuidance } from './guidance-files.ts'
 import type { SehwagSettings } from '../options/guidance.ts'
 
@@ -22,7 +22,7 @@ const imagesOfAll = 2000
  * classes the mean of all.
  */
 export async function openSehwag(
-  { file: path, data, discriminator: discriminatorPath, alpha, beta }: SehwagSettings,
+  { file: path, data, discriminator: discriminatorPath, skipBad, alpha, beta }: SehwagSettings,
   context: Context,
 ): Promise<OpenGuidance> {
   const { model, images, opener, settings, signal } = context
@@ -39,14 +39,14 @@ export async function openSehwag(
       `${discriminatorPath}: --sehwag-discriminator has two classes, real and synthetic; this one has ` +
         `${judge.description.config.outChannels}.`,
     )
-  const set = await openImages(data, { signal })
+  const set = await openNoted(data, { signal, skipBad })
   const classes = model.numClasses
   if (classes !== null) {
     if (!set.labels) fail(`${data}: --sehwag-data needs the class of each image.`)
     const found = new Set(set.labels).size
     if (found !== classes) fail(`${data}: --sehwag-data has images of ${found} classes, but the model has ${classes}.`)
   }
-  opener.keep('sehwag-data', set.fingerprint)
+  opener.keep('sehwag-data', set.fingerprint, set.leftOut)
   return {
     needs: [needOf(file, images), needOf(judge, images)],
     load: async (device, hold, stop) => {

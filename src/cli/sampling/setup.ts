@@ -41,6 +41,8 @@ export interface Setup {
   readonly shape: readonly number[]
   /** Of the files read, by option. */
   readonly sha256: Readonly<Record<string, string>>
+  /** Of folders, the files that cannot be read as images, by option. */
+  readonly leftOut: Readonly<Record<string, readonly string[]>>
   /** From the request of the device to here. */
   readonly seconds: number
   dispose(): void
@@ -149,6 +151,7 @@ export async function setUp(
       marginal,
       shape,
       sha256,
+      leftOut: files.leftOut,
       seconds: (performance.now() - start) / 1000,
       dispose,
     }
@@ -164,11 +167,13 @@ export async function setUp(
 function runFiles(
   reads: Readonly<Record<string, string>>,
   signal: AbortSignal,
-): Opener & { sha256(): Promise<Record<string, string>>; close(): Promise<void> } {
+): Opener & Pick<Setup, 'leftOut'> & { sha256(): Promise<Record<string, string>>; close(): Promise<void> } {
   const opened = new Map<string, ModelFile>()
   const sums = new Map<string, string>()
+  const leftOut: Record<string, readonly string[]> = {}
   const hash = async (option: string): Promise<string> => {
-    const sum = sums.get(option) ?? (await sha256sOf(sampleOptions[option as SampleOption], reads[option], signal))[0]
+    const sum =
+      sums.get(option) ?? (await sha256sOf(sampleOptions[option as SampleOption], reads[option], { signal }))[0]
     sums.set(option, sum)
     return sum
   }
@@ -181,7 +186,11 @@ function runFiles(
     load: (device, file, stop) => loadWithProgress(device, file, stop ?? signal),
     called: (option) => `--${option}`,
     hash,
-    keep: (option, sum) => void sums.set(option, sum),
+    keep: (option, sum, names) => {
+      sums.set(option, sum)
+      if (names) leftOut[option] = names
+    },
+    leftOut,
     sha256: async () => {
       for (const option of [...Object.keys(reads).filter((name) => !opened.has(name)), ...opened.keys()])
         await hash(option)

@@ -6,7 +6,6 @@ import { readFile } from 'node:fs/promises'
 import {
   attributesOf,
   joinSets,
-  openImages,
   parseAttributes,
   subset,
   type Batch,
@@ -26,6 +25,7 @@ import { sha256Of } from '../files.ts'
 import { choice, file, images, number, text } from '../option.ts'
 import { noteIdle } from '../options/guidance.ts'
 import type { imageOptions, trainOptions } from '../options/training.ts'
+import { openNoted } from '../options/data.ts'
 import { openTrainingData } from './train-data.ts'
 
 export const labelOptions = {
@@ -237,8 +237,8 @@ async function openReal(args: Args, seed: number, signal: AbortSignal): Promise<
     ': synthetic images, which the classifier learns to tell from those of --data; tweedie sample makes some',
   )
   const { all: real, split } = await openParts(args, seed, signal)
-  const synthetic = await openImages(path, { signal })
-  for (const note of synthetic.notes) console.error(`${synthetic.name}: ${note}`)
+  const skipBad = args.get('skip-bad')
+  const synthetic = await openNoted(path, { signal, ...(skipBad && { skipBad }) })
   if (synthetic.fingerprint === real.fingerprint) fail(`--data and --synthetic are the same images, ${path}.`)
   const { heldOut: _, ...whole } = { ...split, images: range(synthetic.length) }
   const [ours, theirs] = [splitLabelled(oneOf(real), split), splitLabelled(oneOf(synthetic), whole)]
