@@ -34,9 +34,19 @@ import {
 import { openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { describeModel, loadModel, type Classifier, type UNet } from '../src/nn/index.ts'
 import { log, mul, softmax, sum, type Device } from '../src/tensor/index.ts'
+import { Tweedie } from '../src/tweedie/index.node.ts'
 import { tensorIn, temporaryFolder, tweedie, watchedDevice } from './cli.ts'
 import { expectClose, testDevice } from './op.ts'
-import { base, baseOfClasses, classifier, cosine, onFeatures, upsampler, writeModel } from './small-models.ts'
+import {
+  base,
+  baseOfClasses,
+  classifier,
+  cosine,
+  onFeatures,
+  upsampler,
+  writeModel,
+  writeWeights,
+} from './small-models.ts'
 
 const at = temporaryFolder()
 const file = (name: string): string => at(`${name}.safetensors`)
@@ -427,6 +437,32 @@ describe('sums', () => {
   test("a class classifier leads to the samples' own classes where no target is given", async () => {
     const { options } = await run(conditional('own', '--classifier', file('classifier')))
     expect(options.target).toBe('2,0')
+  })
+
+  test('of several weights in a file the average, or those that are named', async () => {
+    await writeWeights(file('both'), { ...classifier, outChannels: 3 }, { 'raw.': 4, 'ema.': 5 })
+    await writeWeights(file('both-upsampler'), upsampler, { 'raw.': 9, 'ema.': 5 })
+    const led = (name: string, ...more: string[]): string[] =>
+      conditional(name, '--classifier-scale', '20', '--upsampler-respacing', '2', ...more)
+    await run(led('plainly', '--classifier', file('classifier'), '--upsampler', file('upsampler')))
+    const both = ['--classifier', file('both'), '--upsampler', file('both-upsampler')]
+    const named = await run(led('named', ...both, '--classifier-weights', 'raw', '--upsampler-weights', 'raw'))
+    expect(bytes('named')).toBe(bytes('plainly'))
+    expect([named.options['classifier-weights'], named.options['upsampler-weights']]).toEqual(['raw', 'raw'])
+    const average = await tweedie(led('average', ...both))
+    expect([average.code, bytes('average') === bytes('plainly')]).toEqual([0, false])
+    const notes = average.err.filter((line) => line.includes('ema, the average, is taken, and raw is left'))
+    expect(notes.map((line) => line.split(':')[1].trim())).toEqual([file('both'), file('both-upsampler')])
+
+    using model = await Tweedie.load(file('classes'), {
+      classifier: { file: file('both'), stateDict: 'raw' },
+      backend: 'cpu',
+      batch: 1,
+    })
+    expect(model.notes).toEqual([expect.stringMatching(/both\.safetensors: it holds several .* raw is taken.* ema is/)])
+    for await (const step of model.sample({ steps: 2, number: 1, labels: [0], classifierTarget: [1] }))
+      if (step.done === step.total)
+        expect((await model.record(step)).options).toMatchObject({ 'classifier-weights': 'raw' })
   })
 
   test('everything at once fits into the memory that was asked for, and is replayed to the byte', async () => {

@@ -34,15 +34,25 @@ export interface SmallModel {
 }
 
 /** Writes a checkpoint as the trainers do. */
-export async function writeModel(
+export const writeModel = (
   path: string,
   config: ModelConfig,
-  { diffusion = cosine, seed = 1, metadata = {} }: SmallModel = {},
+  { seed = 1, ...rest }: SmallModel = {},
+): Promise<string> => writeWeights(path, config, { '': seed }, rest)
+
+/** Writes one with several weights, each seed's under names that begin so. */
+export async function writeWeights(
+  path: string,
+  config: ModelConfig,
+  seeds: Readonly<Record<string, number>>,
+  { diffusion = cosine, metadata = {} }: Omit<SmallModel, 'seed'> = {},
 ): Promise<string> {
-  const fill = hashes(seed)
-  const tensors = [...stateDictOf(planOf(config))].map(
-    ([key, shape], j) => [key, { shape, data: fill(key, shape, j) }] as const,
-  )
+  const tensors = Object.entries(seeds).flatMap(([prefix, seed]) => {
+    const fill = hashes(seed)
+    return [...stateDictOf(planOf(config))].map(
+      ([key, shape], j) => [`${prefix}${key}`, { shape, data: fill(key, shape, j) }] as const,
+    )
+  })
   await writeFileAtomic(path, encodeSafetensors(tensors, { ...configMetadata(config, diffusion), ...metadata }))
   return path
 }

@@ -53,9 +53,13 @@ export interface Told {
   readonly weights?: string | undefined
 }
 
-/** Opens a checkpoint and tells what network it holds. */
-export async function openModel(path: string, { weights, ...told }: Told, signal: AbortSignal): Promise<ModelFile> {
-  const file = await openModelFile(paths, path, { ...told, stateDict: weights, signal })
+/** Opens a checkpoint to look what network it holds. */
+export const lookAtModel = (path: string, { weights, ...told }: Told, signal: AbortSignal): Promise<ModelFile> =>
+  openModelFile(paths, path, { ...told, stateDict: weights, signal })
+
+/** Opens a checkpoint and tells what network it holds; says on stderr what was done with its names. */
+export async function openModel(path: string, told: Told, signal: AbortSignal): Promise<ModelFile> {
+  const file = await lookAtModel(path, told, signal)
   noted(file.checkpoint)
   return file
 }

@@ -39,6 +39,8 @@ export type ClientPicture = Blob | ImageBitmap | ImageData | Image
 export interface ClientInfo {
   /** What computes. */
   readonly adapter: AdapterDescription & { readonly backend: 'cpu' | 'webgpu' }
+  /** What was chosen, renamed or left out in its files, a sentence each: `Tweedie.notes`. */
+  readonly notes: readonly string[]
   /** Levels of the minority classifier, of which the last is the rarest; null without one. */
   readonly minorityLevels: number | null
   /** Images at a time that memory was asked for. */

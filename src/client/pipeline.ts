@@ -186,9 +186,10 @@ const memoryOf = ({ images, pushes = [], values }: ClientStep): Transferable[] =
   ...[...pushes, ...(values ? [values] : [])].map(({ buffer }) => buffer),
 ]
 
-function infoOf({ device, description: { config }, minorityLevels, batch }: Tweedie): ClientInfo {
+function infoOf({ device, description: { config }, notes, minorityLevels, batch }: Tweedie): ClientInfo {
   return {
     adapter: { ...device.adapter, backend: device.backend.kind },
+    notes,
     minorityLevels,
     batch,
     imageSize: config.imageSize,

@@ -118,6 +118,8 @@ export interface Loaded {
   readonly description: ModelDescription
   /** The published model it is. */
   readonly preset: Preset | undefined
+  /** What was chosen, renamed or left out in its files. */
+  readonly notes: readonly string[]
   readonly process: DiffusionProcess
   /** Null without a classifier of classes. */
   readonly classes: (Pick<OpenClasses, 'plan'> & { readonly loaded: Classifier }) | null
@@ -207,6 +209,7 @@ export async function load(files: Files, what: Where, options: TweedieOptions = 
       model,
       description: file.description,
       preset,
+      notes: opener.notes,
       process,
       distance,
       batch,

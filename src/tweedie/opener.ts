@@ -1,6 +1,7 @@
 import { ownNames, type Checkpoint } from '../io/index.ts'
 import { sha256OfSource } from '../io/sha256.ts'
 import { loadModel, type LoadOptions } from '../nn/index.ts'
+import { printable } from '../printable.ts'
 import type { FileMemory } from './device-for.ts'
 import { downloads, type DownloadOptions } from './downloads.ts'
 import { isBytes, isPlace, openWhere, type Files, type Where } from './files.ts'
@@ -33,6 +34,8 @@ export interface FileOpener extends Opener<FlaggedFile> {
   openWeights(option: string, where: Where): Promise<Checkpoint>
   /** What was opened, by option. */
   readonly opened: ReadonlyMap<string, OpenedFile>
+  /** What was chosen, renamed or left out in a file, a sentence each that begins with the file's name. */
+  readonly notes: readonly string[]
   /** The published model that a file is. */
   presetOf(option: string): string | undefined
   /** What the files that were opened will take. */
@@ -60,12 +63,14 @@ export function fileOpener(
   { signal, ...options }: LoadOptions & Pick<DownloadOptions, 'cache' | 'hashOf'>,
 ): FileOpener {
   const opened = new Map<string, OpenedFile>()
+  const notes: string[] = []
   const checkpoints = new Map<Checkpoint, (part: number) => void>()
   const arriving = downloads(files, { ...options, ...(signal && { signal }) })
   let checksum = 0
   let host = 0
   let weights = 0
   const noted = (where: Where, checkpoint: Checkpoint): Checkpoint => {
+    notes.push(...(checkpoint.notes ?? []).map((note) => printable(`${checkpoint.name}: ${note}.`)))
     const memory = memoryOf(where, checkpoint)
     host += memory.host
     weights += memory.weights
@@ -92,6 +97,7 @@ export function fileOpener(
   }
   return {
     opened,
+    notes,
     begin: arriving.begin,
     reading,
     memory: () => ({ host, weights }),

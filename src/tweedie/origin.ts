@@ -25,6 +25,15 @@ const presetOptions: Readonly<Record<string, string>> = {
   extractor: 'extractor-preset',
 }
 
+/** The option that says which of a file's weights are meant. */
+export const weightsOptions: Readonly<Record<string, string>> = {
+  model: 'weights',
+  classifier: 'classifier-weights',
+  'minority-classifier': 'minority-weights',
+  extractor: 'extractor-weights',
+  upsampler: 'upsampler-weights',
+}
+
 /** What {@link originOf} is told. */
 export interface LoadedFiles {
   /** With which all was opened. */
@@ -43,8 +52,7 @@ export function originOf(files: Files, { opener: { opened, called }, distance, s
   for (const [option, { where, preset, flags, stateDict }] of opened) {
     options[option] = nameOf(files, option, where)
     if (preset !== null) options[presetOptions[option]] = preset
-    if (stateDict !== undefined && option === 'model') options.weights = stateDict
-    else if (stateDict !== undefined) untold ??= `stateDict of ${called(option)}`
+    if (stateDict !== undefined) options[weightsOptions[option]] = stateDict
     if (flags === undefined) continue
     if (option === 'model') options.flags = typeof flags === 'string' ? flags : flags.join(' ')
     else untold ??= `flags of ${called(option)}`

@@ -29,12 +29,19 @@ export function runOptions(loaded: Readonly<Record<string, string>>, settings: S
     labels: labels.length > 0 ? (labelWord ?? labels.join()) : null,
     ...(guide && guideWords(guide)),
     ...(classes && {
-      ...file('classifier', 'classifier-preset'),
+      ...file('classifier', 'classifier-preset', 'classifier-weights'),
       target: targetWish(classes.target, settings)?.toString(),
       'classifier-scale': classes.scale,
     }),
     ...(minority && {
-      ...file('minority-classifier', 'minority-preset', 'extractor', 'extractor-preset'),
+      ...file(
+        'minority-classifier',
+        'minority-preset',
+        'minority-weights',
+        'extractor',
+        'extractor-preset',
+        'extractor-weights',
+      ),
       'minority-scale': minority.scale,
       ...levelWord(minority.target),
     }),

@@ -73,6 +73,15 @@ export class Tweedie {
     return this.#life.last.description
   }
 
+  /**
+   * What was chosen, renamed or left out when the files were opened, a sentence each, with the file's name: the average
+   * of several weights, `ema` say, or a prefix such as `module.` before all names. Empty where files were taken as they
+   * are.
+   */
+  get notes(): readonly string[] {
+    return this.#life.last.notes
+  }
+
   /** Levels of the minority classifier, of which the last is the rarest; null without one. */
   get minorityLevels(): number | null {
     return this.#life.last.minority?.levels ?? null

@@ -10,12 +10,19 @@ export const flagsOption = text({
     'it is, instead of --preset',
 })
 
-export const weightsOption = text({
+const aboutWeights = {
   value: 'NAME',
   help:
     "which of a file's weights, where it holds several: ema or model, say, or what stands before the names of its " +
     'tensors',
   otherwise: 'the only ones, or the average',
+}
+export const weightsOption = text(aboutWeights)
+
+/** The same of the file of another option. */
+export const aboutWeightsOf = (option: string): typeof aboutWeights => ({
+  ...aboutWeights,
+  help: `which of the weights in the file of --${option}, as --weights says it of the model`,
 })
 
 export const toldOf = (args: Arguments<Record<'preset' | 'flags' | 'weights', Option<string>>>): Told => ({

@@ -17,18 +17,23 @@ import {
 import { fail, type Arguments } from '../arguments.ts'
 import { classes } from './classes.ts'
 import { skipBadOption } from './data.ts'
+import { aboutWeightsOf } from './flags.ts'
 import type { KnownFiles } from './known-files.ts'
 import { choice, file, flag, images, integer, number, optionOf, text, type Kind, type OptionTable } from '../option.ts'
 
 export interface ClassifierSettings {
   readonly file: string
   readonly preset: string | null
+  readonly weights: string | null
   /** Null: the labels. */
   readonly target: LabelWish | null
   readonly scale: number
 }
 
 export interface MinoritySettings extends MinorityFiles<string> {
+  /** Which of the weights in either file; null: the only ones, or the average. */
+  readonly weights: string | null
+  readonly extractorWeights: string | null
   /** The preset (mc_*) whose figures are its defaults; null: none. */
   readonly published: string | null
   readonly scale: number
@@ -146,6 +151,7 @@ export const guidanceOptions = {
     help: 'the published classifier it is, for a file that does not say so itself',
     recorded: setting('classifier', 'preset'),
   }),
+  'classifier-weights': text({ ...aboutWeightsOf('classifier'), recorded: setting('classifier', 'weights') }),
   target: classes({
     value: '1|random|all',
     help: "class the classifier leads to; several (1,2) go to the samples in order; the words are of the classifier's",
@@ -172,6 +178,7 @@ export const guidanceOptions = {
     help: 'the published minority classifier it is (mc_*), for a file that does not say so itself',
     recorded: setting('minority', 'preset'),
   }),
+  'minority-weights': text({ ...aboutWeightsOf('minority-classifier'), recorded: setting('minority', 'weights') }),
   extractor: file({
     value: 'E.safetensors',
     called: 'its extractor',
@@ -184,6 +191,7 @@ export const guidanceOptions = {
     otherwise: 'that of --minority-preset',
     recorded: setting('minority', 'extractorPreset'),
   }),
+  'extractor-weights': text({ ...aboutWeightsOf('extractor'), recorded: setting('minority', 'extractorWeights') }),
   'minority-scale': number({
     value: 'W',
     help: 'weight of minority guidance',
@@ -294,11 +302,18 @@ export function guidanceSettings(
   needs('minority-guided', 'minority-classifier')
   needs('sehwag', 'sehwag-classifier')
   needs('attributes', 'attributes-classifier')
-  noteIdle(args, '--classifier', args.has('classifier'), ['target', 'classifier-scale', 'classifier-preset'])
+  noteIdle(args, '--classifier', args.has('classifier'), [
+    'target',
+    'classifier-scale',
+    'classifier-preset',
+    'classifier-weights',
+  ])
   noteIdle(args, '--minority-classifier', args.has('minority-classifier'), [
     'minority-preset',
+    'minority-weights',
     'extractor',
     'extractor-preset',
+    'extractor-weights',
     'minority-scale',
     'minority-target',
     'minority-tilt',
@@ -360,7 +375,13 @@ function classifierSettings(
   if (target === null && labels.length === 0)
     fail('--classifier needs --target: the class it leads to, as in --target 1.')
   const scale = classifierScaleOf(args.get('classifier-scale'), preset)
-  return { file: resolve(args.required('classifier')), preset: args.get('classifier-preset') ?? null, target, scale }
+  return {
+    file: resolve(args.required('classifier')),
+    preset: args.get('classifier-preset') ?? null,
+    weights: args.get('classifier-weights') ?? null,
+    target,
+    scale,
+  }
 }
 
 /** `kept`: the published minority classifier that its file is. */
@@ -371,11 +392,13 @@ function minoritySettings(args: Args, model: Preset | undefined, kept: string | 
   const tilt = args.get('minority-tilt') ?? false
   if (tilt && args.has('minority-target'))
     fail('--minority-tilt leads to all levels and --minority-target to some: give one of them.')
-  if (args.has('extractor-preset') && !args.has('extractor'))
-    fail('--extractor-preset says what --extractor FILE is, which is not given.')
+  const idle = (['extractor-preset', 'extractor-weights'] as const).find((name) => args.has(name))
+  if (idle !== undefined && !args.has('extractor')) fail(`--${idle} is about --extractor FILE, which is not given.`)
   return {
     file: resolve(args.required('minority-classifier')),
     preset: name ?? null,
+    weights: args.get('minority-weights') ?? null,
+    extractorWeights: args.get('extractor-weights') ?? null,
     extractor: args.path('extractor'),
     extractorPreset:
       args.get('extractor-preset') ??

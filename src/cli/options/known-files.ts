@@ -1,7 +1,7 @@
 /** What the files of a run beside its model are, before any of them is loaded: published figures depend on it. */
 import type { ModelDescription } from '../../nn/index.ts'
 import type { Arguments } from '../arguments.ts'
-import { openModel } from '../files.ts'
+import { lookAtModel } from '../files.ts'
 import type { Option } from '../option.ts'
 
 /** By what it is for; absent where the run has none. */
@@ -12,9 +12,9 @@ export interface KnownFiles {
 }
 
 const files = {
-  classifier: ['classifier', 'classifier-preset'],
-  minority: ['minority-classifier', 'minority-preset'],
-  upsampler: ['upsampler', 'upsampler-preset'],
+  classifier: ['classifier', 'classifier-preset', 'classifier-weights'],
+  minority: ['minority-classifier', 'minority-preset', 'minority-weights'],
+  upsampler: ['upsampler', 'upsampler-preset', 'upsampler-weights'],
 } as const
 
 type FileOption = (typeof files)[keyof typeof files][number]
@@ -25,10 +25,10 @@ export async function knownFiles(
   signal: AbortSignal,
 ): Promise<KnownFiles> {
   const found: Record<string, ModelDescription> = {}
-  for (const [use, [option, preset]] of Object.entries(files)) {
+  for (const [use, [option, preset, weights]] of Object.entries(files)) {
     const path = args.get(option)
-    const file =
-      path === undefined ? null : await openModel(path, { preset: args.get(preset) }, signal).catch(() => null)
+    const told = { preset: args.get(preset), weights: args.get(weights) }
+    const file = path === undefined ? null : await lookAtModel(path, told, signal).catch(() => null)
     await file?.checkpoint.close()
     if (file) found[use] = file.description
   }

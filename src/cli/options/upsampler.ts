@@ -3,10 +3,12 @@ import { resolve } from 'node:path'
 import { preset as presetOf, type ModelDescription } from '../../nn/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { file, text } from '../option.ts'
+import { aboutWeightsOf } from './flags.ts'
 
 export interface UpsamplerSettings {
   readonly file: string
   readonly preset: string | null
+  readonly weights: string | null
   /** Null: all steps of its training. */
   readonly respacing: string | null
 }
@@ -28,6 +30,7 @@ export const upsamplerOptions = {
     help: 'the published upsampler it is, for a file that does not say so itself',
     recorded: setting('preset'),
   }),
+  'upsampler-weights': text({ ...aboutWeightsOf('upsampler'), recorded: setting('weights') }),
   'upsampler-respacing': text({
     value: 'N',
     help: 'steps of the second stage',
@@ -46,10 +49,13 @@ export function upsamplerSettings(
     return {
       file: resolve(args.required('upsampler')),
       preset: args.get('upsampler-preset') ?? null,
+      weights: args.get('upsampler-weights') ?? null,
       respacing: (args.get('upsampler-respacing') ?? published) || null,
     }
   }
-  const idle = (['upsampler-preset', 'upsampler-respacing'] as const).find((name) => args.has(name))
+  const idle = (['upsampler-preset', 'upsampler-weights', 'upsampler-respacing'] as const).find((name) =>
+    args.has(name),
+  )
   return idle === undefined ? null : fail(`--${idle} is about --upsampler FILE, which is not given.`)
 }
 

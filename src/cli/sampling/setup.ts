@@ -8,6 +8,7 @@ import type { UNet, UNetConfig } from '../../nn/index.ts'
 import { finiteValues } from '../../nn/load.ts'
 import type { Device, Tensor } from '../../tensor/index.ts'
 import type { LoadedDistance } from '../../tweedie/distance.ts'
+import { weightsOptions } from '../../tweedie/origin.ts'
 import { samplingNeeds, stepNeed, together } from '../../tweedie/need.ts'
 import { fail } from '../arguments.ts'
 import { computedOn } from '../options/device.ts'
@@ -15,7 +16,7 @@ import { distanceNeeds, loadDistance } from '../options/distance.ts'
 import { loadWithProgress, openModel, openTensors, sha256sOf, type ModelFile } from '../files.ts'
 import type { LoadedGuidance, Opener } from './guidance-files.ts'
 import { openGuidances } from './guidances.ts'
-import { readBy, sampleOptions, type SampleOption, type SampleSettings } from '../options/sample.ts'
+import { readBy, sampleOptions, toOptions, type SampleOption, type SampleSettings } from '../options/sample.ts'
 import type { Session } from '../session.ts'
 import { openUpsampler, type Upsampler } from './upsample.ts'
 
@@ -102,7 +103,7 @@ export async function setUp(
   const { batch } = settings
   const size = given ? (given.shape.slice(2) as [number, number]) : ([config.imageSize, config.imageSize] as const)
   const shape = [config.inChannels, ...size]
-  const files = runFiles(readBy(settings), signal)
+  const files = runFiles(settings, signal)
   const held: { dispose(): void }[] = []
   const hold = <T extends { dispose(): void }>(thing: T): T => {
     held.push(thing)
@@ -163,11 +164,12 @@ export async function setUp(
   }
 }
 
-/** What a run `reads`, by option: opens its models but the first, and hashes all. */
+/** What a run reads, by option: opens its models but the first, and hashes all. */
 function runFiles(
-  reads: Readonly<Record<string, string>>,
+  settings: SampleSettings,
   signal: AbortSignal,
 ): Opener & Pick<Setup, 'leftOut'> & { sha256(): Promise<Record<string, string>>; close(): Promise<void> } {
+  const [reads, options] = [readBy(settings), toOptions(settings)]
   const opened = new Map<string, ModelFile>()
   const sums = new Map<string, string>()
   const leftOut: Record<string, readonly string[]> = {}
@@ -179,7 +181,8 @@ function runFiles(
   }
   return {
     open: async (option, path, preset) => {
-      const file = await openModel(path, { preset: preset ?? undefined }, signal)
+      const weights = options[weightsOptions[option]] as string | undefined
+      const file = await openModel(path, { preset: preset ?? undefined, weights }, signal)
       opened.set(option, file)
       return file
     },
