@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest'
 import { Device, max, softmax, sum } from '../src/tensor/index.ts'
-import { at, cpuBackends, deviceTest, eachIndex, expectClose, numbers, size } from './op.ts'
+import { asHardware, at, cpuBackends, deviceTest, eachIndex, expectClose, numbers, size } from './op.ts'
 
 /** Sum, maximum and sum of absolute values in float64. */
 function reference(
@@ -69,7 +69,7 @@ describe('sums and maxima that are cut into parts', () => {
         sums.forEach((expected, i) => expect(Math.abs(found[i] - expected) / absolutes[i]).toBeLessThan(6e-7))
         expect([...(await top.read())]).toEqual([...tops])
       },
-      { on: cpuBackends },
+      { on: [...cpuBackends, ...asHardware] },
     )
   }
 })

@@ -12,8 +12,9 @@ export const reduceWorkgroup = 64
 
 export const reduceUniform = uniform({
   outputs: 'u32',
-  /** Elements an output. */
+  /** Elements an output, and those of them that a workgroup adds: where that is not all, there are parts. */
   count: 'u32',
+  range: 'u32',
   /** Of the axes, in the input. */
   keptExtent: 'u32[]',
   keptStride: 'u32[]',
@@ -24,8 +25,9 @@ export const reduceUniform = uniform({
 /**
  * Sum or maximum along axes, in one of two ways with the same bindings: `thread`, one lane an output element, for short
  * sums or many outputs (neighbouring lanes then read neighbouring elements when the innermost axis is kept); and
- * `workgroup`, 64 lanes an output element, which add every 64th element each and meet in a tree in workgroup memory.
- * Each order of addition is fixed, so results repeat.
+ * `workgroup`, 64 lanes an output element or a part of it, which add every 64th element each and meet in a tree in
+ * workgroup memory. Parts are written as [parts, outputs], to be reduced by `thread`. Each order of addition is fixed,
+ * so results repeat.
  *
  * Bindings: 0 the uniform, 1 the input, 2 the output.
  */
@@ -75,21 +77,25 @@ var<workgroup> partial: array<f32, ${reduceWorkgroup}>;
 
 @compute @workgroup_size(${reduceWorkgroup})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) groups: vec3<u32>) {
-  let i = group.x + group.y * groups.x;
-  let start = kept_offset(min(i, p.outputs - 1u));
-  // Lanes beyond the count repeat the last element for a maximum and add nothing to a sum.
-  var total = x[start + reduced_offset(min(lane, p.count - 1u))];
+  let index = group.x + group.y * groups.x;
+  let i = index % p.outputs;
+  let begin = index / p.outputs * p.range;
+  if (begin >= p.count) { return; }
+  let end = min(p.count, begin + p.range);
+  let start = kept_offset(i);
+  // Lanes beyond the end repeat the last element for a maximum and add nothing to a sum.
+  var total = x[start + reduced_offset(min(begin + lane, end - 1u))];
   #if ${kind === 'sum'}
-  total = select(0.0, total, lane < p.count);
+  total = select(0.0, total, begin + lane < end);
   #endif
-  for (var j = lane + ${reduceWorkgroup}u; j < p.count; j += ${reduceWorkgroup}u) { total = combine(total, x[start + reduced_offset(j)]); }
+  for (var j = begin + lane + ${reduceWorkgroup}u; j < end; j += ${reduceWorkgroup}u) { total = combine(total, x[start + reduced_offset(j)]); }
   partial[lane] = total;
   workgroupBarrier();
   for (var half = ${reduceWorkgroup / 2}u; half > 0u; half = half / 2u) {
     if (lane < half) { partial[lane] = combine(partial[lane], partial[lane + half]); }
     workgroupBarrier();
   }
-  if (lane == 0u && i < p.outputs) { y[i] = partial[0]; }
+  if (lane == 0u) { y[index] = partial[0]; }
 }
 #endif
 `

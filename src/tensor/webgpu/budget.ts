@@ -34,7 +34,8 @@ export const workOf = (dispatch: Dispatch): number => (dispatch.flops ?? 0) + wo
  * the host is slower than the GPU that is the host's time, and a submission what the host enqueues in that time: just
  * as well. Results do not depend on any of it.
  *
- * A recorded step is one list, cut by this alone: in Node into at most 4 where it takes a second or less.
+ * A recorded step is one list, cut by this, or into 3 where it is less than this allows and the GPU waits for it: in
+ * Node into at most 4 where it takes a second or less.
  */
 export class Budget {
   readonly #targetMs: number
@@ -68,6 +69,11 @@ export class Budget {
     // Software adapters draw nothing and are not watched, but with more in one submission they only start later.
     const most = this.#measured && !this.#software ? Infinity : unmeasuredMs
     return Math.max(minWork, (this.#rate * Math.min(this.#targetMs, most)) / 1000)
+  }
+
+  /** Whether a GPU has nothing to do. A software adapter does its work where the host does. */
+  get idle(): boolean {
+    return !this.#software && this.#since === null
   }
 
   submit(work: number): void {

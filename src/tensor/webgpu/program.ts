@@ -43,7 +43,7 @@ export class Program implements Recording {
   /** The part that each replay writes. */
   readonly #live: Uint8Array<ArrayBuffer>
   readonly #offsets = new Map<NotedDispatch, number>()
-  readonly #cost = { dispatches: 0, flops: 0, bytes: 0 }
+  readonly #cost = { dispatches: 0, flops: 0, bytes: 0, work: 0 }
   #disposed = false
 
   constructor(host: ProgramHost, { noted, launches, pinned, written }: Recorder) {
@@ -103,6 +103,7 @@ export class Program implements Recording {
         this.#cost.dispatches++
         this.#cost.flops += flops
         this.#cost.bytes += bytesGiven(dispatch)
+        this.#cost.work += workOf(dispatch)
         return {
           kind: 'dispatch',
           pipeline,
@@ -131,7 +132,7 @@ export class Program implements Recording {
       this.#update()
       queue.write({ buffer: this.#data, offset: 0 }, this.#live)
     }
-    queue.replay(this.#commands)
+    queue.replay(this.#commands, this.#cost.work)
     stats.dispatches += this.#cost.dispatches
     stats.flops += this.#cost.flops
     stats.bytes += this.#cost.bytes
