@@ -55,6 +55,21 @@ test('matmul, both with terms as neighbours', () =>
     tolerance: rounded(112),
   }))
 
+test.each([1, 7])('matmul of %i rows', (rows) =>
+  checkOp('matmul', {
+    ...all,
+    everyKernel: /rows/,
+    inputs: [
+      [rows, 112],
+      [68, 112],
+    ],
+    op: (a, b) => matmul(a, b, { transposeB: true }),
+    reference: product(false, true),
+    differentiate: [],
+    tolerance: rounded(112),
+  }),
+)
+
 test('the same bits twice, by whatever kernel', async () => {
   const device = await testDevice('webgpu, with every kernel')
   using x = device.tensor(numbers(11 * 240, 1), [1, 11, 15, 16])

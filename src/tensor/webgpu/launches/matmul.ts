@@ -1,14 +1,28 @@
 import { TweedieError } from '../../../errors.ts'
 import { matmulShader, matmulTile, matmulUniform } from '../../../shaders/matmul.ts'
+import { matmulRows, matmulRowsColumns, matmulRowsUniform } from '../../../shaders/matmul-rows.ts'
 import type { MatmulParams } from '../../ops/matmul.ts'
 import { broadcastStrides, collapse, formatShape, type Shape } from '../../shape.ts'
-import type { Launch } from '../launch.ts'
+import { linearGrid, type Launch } from '../launch.ts'
 import { gemmFits, gemmTiles, type Product } from './gemm.ts'
 import { runChosen, type Candidates, type Variant } from './splits.ts'
 
+/** Of A, with which a product is one of few rows: a thread holds a sum of four for each. */
+const maxRows = 8
+
+function fewRows({ m, n, k }: Product, maxGrid: number): Variant {
+  return {
+    key: `matmul-rows ${m}`,
+    code: () => matmulRows({ rows: m }),
+    uniforms: matmulRowsUniform.words({ n, k }),
+    grid: linearGrid(Math.ceil(n / matmulRowsColumns), maxGrid),
+    splits: 1,
+  }
+}
+
 /**
  * Transposition is how an operand lies, and broadcast batch axes are strides, so that one kernel serves every case: a
- * GPU's is gemm.ts, matmul.ts has what that one does not, and software adapters, on which it compiles in a fifth of the
+ * GPU's is gemm.ts or, for few rows, matmul-rows.ts; matmul.ts has what that one does not, and software adapters, on which it compiles in a fifth of the
  * time. Batch axes that do not collapse to two runs are refused.
  */
 export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }, [a, b], [c]) => {
@@ -65,9 +79,12 @@ export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }
     return
   }
   const epilogue = { bias: false, residual: false }
+  const few = m <= maxRows && product.batches === 1 && !transposeA && transposeB
   const candidates = (): Candidates => {
     const found = new Map<string, () => Variant>()
-    return { found, usual: gemmTiles(found, product, epilogue) }
+    if (few) found.set('rows', () => fewRows(product, encoder.capabilities.maxGrid))
+    const tiled = gemmTiles(found, product, epilogue)
+    return { found, usual: few ? 'rows' : tiled }
   }
   const { batches } = product
   const task = {
@@ -75,5 +92,6 @@ export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }
     also: `${batch1} ${aBatch0} ${aBatch1} ${bBatch0} ${bBatch1}`,
     ...{ candidates, epilogue, flops, count: batches * m * n, area: m * n, channels: 1 },
   }
+  // gemm.ts takes B first, as the x of a convolution.
   runChosen(encoder, task, [b, a], c)
 }

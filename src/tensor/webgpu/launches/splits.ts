@@ -25,11 +25,11 @@ export const fusedIn = ({ bias, residual }: Epilogue, splits: number): Epilogue 
 
 /**
  * Workgroups of 256 threads below which a GPU is taken to be empty: one for each of the 132 multiprocessors of an H100.
- * A cut that fills it has fewer than twice as many; the partial sums of 64 a thread are 17.3 MB at most (nn/memory.ts
- * says so).
+ * A cut that fills it has fewer than twice as many; the partial sums are 17.3 MB at most, of gemm.ts, which wants more,
+ * 26 MB (nn/memory.ts says so).
  */
 export const fullGrid = 132
-/** A part has at least so many terms, three steps of a tile: fewer cost no more than adding up what is cut. */
+/** A part has at least so many terms, three steps of a tile: on an H100 72 gained, 48 neither gained nor lost, 36 lost. */
 const leastTerms = 48
 
 /** The extent of a cut. */
@@ -37,6 +37,8 @@ interface Work {
   /** Workgroups of the whole kernel, and how many of them fill a GPU. */
   readonly workgroups: number
   readonly full: number
+  /** Workgroups that are wanted if it is cut at all; default `full`. */
+  readonly wanted?: number
   /** Terms of the sum, and those of the smallest piece that is not divided. */
   readonly terms: number
   readonly piece: number
@@ -49,17 +51,17 @@ interface Work {
 export function cut<T>(
   found: Map<string, () => T>,
   name: string,
-  { workgroups, full, terms, piece }: Work,
+  { workgroups, full, wanted = full, terms, piece }: Work,
   make: (splits: number) => T,
 ): { name: string; fills: boolean } {
   found.set(name, () => make(1))
   const pieces = Math.ceil(terms / piece)
   let usual = { name, fills: workgroups >= full }
-  for (let wanted = 2, before = 1; wanted <= 32; wanted *= 2) {
-    const splits = Math.ceil(pieces / Math.ceil(pieces / wanted))
+  for (let asked = 2, before = 1; asked <= 32; asked *= 2) {
+    const splits = Math.ceil(pieces / Math.ceil(pieces / asked))
     if (splits * leastTerms > terms || workgroups * before >= 4 * full) break
-    found.set(`${name} /${wanted}`, () => make(splits))
-    if (!usual.fills) usual = { name: `${name} /${wanted}`, fills: workgroups * splits >= full }
+    found.set(`${name} /${asked}`, () => make(splits))
+    if (!usual.fills) usual = { name: `${name} /${asked}`, fills: workgroups * splits >= wanted }
     before = splits
   }
   return usual
