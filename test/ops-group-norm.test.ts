@@ -163,6 +163,25 @@ describe('group norm at the sizes of the models', () => {
     })
   }
 
+  // Groups that a thread of a GPU holds 2, 4, 8 and 16 steps of, of vec4f and of one, by 64 threads and by 256.
+  for (const shape of [
+    [3, 2, 2, 4],
+    [2, 2, 3, 5],
+    [1, 2, 40, 40],
+    [1, 2, 33, 33],
+    [1, 2, 96, 96],
+  ])
+    test.skipIf(asHardware.length === 0)(`a group in the registers of a workgroup: [${shape}]`, () =>
+      checkOp('groupNorm', {
+        inputs: [shape, [2], [2]],
+        op: (x, weight, bias) => groupNorm(x, { groups: 2, weight, bias }),
+        reference: reference({ groups: 2 }),
+        differentiate: [],
+        midGraph: false,
+        on: asHardware,
+      }),
+    )
+
   deviceTest('GroupNorm32(64) of guided-diffusion', async (device) => {
     using x = device.tensor(
       Array.from({ length: 576 }, (_, n) => Math.sin(0.31 * n + 0.2)),

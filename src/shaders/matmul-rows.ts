@@ -9,7 +9,7 @@ export interface MatmulRowsKeys {
 
 export const matmulRowsThreads = 64
 /** Columns of C that a workgroup makes. */
-export const matmulRowsColumns = 4
+export const matmulRowsColumns = 2
 const [threads, columns] = [matmulRowsThreads, matmulRowsColumns]
 /** Threads that share a column. */
 const sharing = threads / columns
@@ -22,10 +22,10 @@ export const matmulRowsUniform = uniform({
 
 /**
  * C = A Bᵀ for A [rows,K] and B [N,K] where A has few rows, as a linear layer of a small batch: each number of B is read
- * once and used `rows` times, so that the time is that of reading B. 16 neighbours share a column of C and read its row
+ * once and used `rows` times, so that the time is that of reading B. 32 neighbours share a column of C and read its row
  * of B a vec4f each; their sums meet in workgroup memory, in order. A comes out of the caches.
  *
- * Bindings: 0 the uniform, B, A (as gemm.ts has them), C [rows,N]. Grid: groups of 4 columns.
+ * Bindings: 0 the uniform, B, A (as gemm.ts has them), C [rows,N]. Grid: pairs of columns.
  */
 export function matmulRows({ rows, ...rest }: MatmulRowsKeys): string {
   noMore(rest)

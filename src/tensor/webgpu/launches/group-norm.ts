@@ -20,10 +20,12 @@ import type { GroupNormParams } from '../../ops/group-norm.ts'
 import { sizeOf } from '../../shape.ts'
 import { linearGrid, type Buffer, type Encoder, type Launch } from '../launch.ts'
 
-/**
- * Elements of a group that get a workgroup of their own: few on a GPU with hundreds of cores, many on a CPU with two.
- */
-const chunkElements = { hardware: 2048, software: 16384 } as const
+/** Elements of a group that get a workgroup of their own where it has few neighbours: a CPU. */
+const softwareChunk = 16384
+/** Steps that a thread of a GPU holds: as many as need be of these, for a kernel each. */
+const heldSteps = [2, 4, 8, 16]
+/** Steps of a chunk of a GPU at most: 256 threads hold them. */
+const hardwareChunk = 16 * 256
 
 export const groupNorm: Launch<GroupNormParams> = (encoder, params, [x, ...parameters], [y, statistics]) => {
   computeStatistics(encoder, params, x, statistics)
@@ -44,19 +46,23 @@ function computeStatistics(encoder: Encoder, { groups, eps }: GroupNormParams, x
   const elements = sizeOf(x.shape) / count
   const vector = elements % 4 === 0
   const step = vector ? 4 : 1
-  const parts = Math.ceil(elements / chunkElements[encoder.capabilities.software ? 'software' : 'hardware'])
+  const { software } = encoder.capabilities
+  const parts = Math.ceil(elements / (software ? softwareChunk : hardwareChunk * step))
   const chunk = Math.ceil(elements / step / parts)
   const used = Math.ceil(elements / step / chunk)
-  const lanes = meetingLanes(chunk)
+  const { threads, lanes, held } = software
+    ? { threads: groupNormThreads, lanes: meetingLanes(chunk), held: 0 }
+    : holding(chunk)
   const shape = { parts: used, group: elements / step, chunk, step, lanes, eps }
   const partial: Buffer = used === 1 ? statistics : encoder.temporary(count * used * 8)
+  const keys = { vector, threads, held }
   encoder.dispatch({
-    key: `group-norm-statistics ${step}`,
-    code: () => groupNormStatistics({ vector }),
+    key: `group-norm-statistics ${step} ${threads} ${held}`,
+    code: () => groupNormStatistics(keys),
     uniforms: groupNormStatisticsUniform.words({ count: count * used, ...shape }),
     read: [x],
     write: [partial],
-    grid: gridOf(encoder, count * used * lanes),
+    grid: linearGrid(Math.ceil((count * used * lanes) / threads), encoder.capabilities.maxGrid),
   })
   if (used === 1) return
   encoder.dispatch({
@@ -109,6 +115,13 @@ export const groupNormDataGrad: Launch<GroupNormParams> = (encoder, params, inpu
     write: [dx],
     grid: gridOf(encoder, threads),
   })
+}
+
+/** The threads of a GPU that hold a chunk of so many steps, some four each. */
+function holding(chunk: number): { threads: number; lanes: number; held: number } {
+  const threads = chunk <= 8 * groupNormThreads ? groupNormThreads : 4 * groupNormThreads
+  const lanes = Math.min(threads, 2 ** Math.ceil(Math.log2(Math.ceil(chunk / 4))))
+  return { threads, lanes, held: heldSteps.find((steps) => steps * lanes >= chunk) as number }
 }
 
 /** Threads that share a sum of `steps` terms, about 8 each: a power of two up to a workgroup. */
