@@ -9,7 +9,7 @@ set -eu
 work="$(mktemp -d)"; trap 'rm -rf "$work"' EXIT
 cp -r ../shared/{goldens,weights,data,tools} "$work"; chmod -R u+w "$work"
 sed -i 's|src/tensor/webgpu/platform\.node\.ts|src/platform/index.node.ts|' "$work/tools/gpu/bundle.js"
-sed -i 's|contents: `import { run }|contents: `import "./src/tensor/with-webgpu.ts"\\nimport { run }|' "$work/tools/gpu/bundle.js"
+sed -i 's|contents: `import { run }|contents: `import "./src/tensor/with-cpu.ts"\\nimport "./src/tensor/with-webgpu.ts"\\nimport { run }|' "$work/tools/gpu/bundle.js"
 trajectories='ddpm20-adm16 ddpm20-classifier-guided-adm16 ddim20-eta0-adm16 ddim20-eta0.7-adm16
   ddim20-classifier-guided-adm16 selfguided20-l2-adm16'
 "$work/tools/gpu-bundle.sh" bench/gpu/measure.ts test/long/kernels.test.ts test/ops-*.test.ts \

@@ -8,6 +8,7 @@
  *     . .gpu/env.sh && node .gpu/measure.mjs --out /tmp/out --tiny        a rehearsal on any driver, some 20 s
  *
  * --only a,b   these stages alone
+ * --networks a,b, --batches a,b   these alone (toy, adm-64); --ops REGEX   these kernels alone
  * --torch P    the Python that has torch; default python3, and the stage says so where it has none
  *
  * In OUT: measure.json (rows of all stages, appended to), measure.md (for people), measure.log (what the stages said),
@@ -35,6 +36,9 @@ const plan: Plan = {
   seconds: Number(valueOf('budget') ?? 60),
   folder: valueOf('folder') ?? '',
   torch: valueOf('torch') ?? 'python3',
+  networks: valueOf('networks')?.split(',') ?? null,
+  batches: valueOf('batches')?.split(',').map(Number) ?? null,
+  ops: new RegExp(valueOf('ops') ?? ''),
 }
 
 /** Rows of a stage leave its process as lines that begin with this. */
@@ -43,8 +47,9 @@ const mark = '\u0001row '
 async function child(name: string): Promise<void> {
   const emit: Emit = (row) => void process.stdout.write(`${mark}${JSON.stringify(row)}\n`)
   await stages[name].run(plan, emit)
-  // A device that hangs must not keep the process.
-  process.exit(0)
+  // A device that hangs must not keep the process; what is still in the pipe must leave it.
+  process.stdout.write('', () => process.exit(0))
+  await new Promise(() => setInterval(() => {}, 1000))
 }
 
 interface Found {
@@ -122,15 +127,19 @@ async function runStage(
 ): Promise<void> {
   const begun = performance.now()
   log(`--- ${name}, ${budget.toFixed(0)} s`)
-  const words = ['--stage', name, '--budget', String(budget), '--folder', folder, '--torch', plan.torch]
-  const process_ = spawn(process.execPath, [...process.execArgv, self, ...words, ...(tiny ? ['--tiny'] : [])], {
+  const words = [...argv, '--stage', name, '--budget', String(budget), '--folder', folder]
+  const process_ = spawn(process.execPath, [...process.execArgv, self, ...words], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  let saved = Number.NEGATIVE_INFINITY
   createInterface({ input: process_.stderr }).on('line', log)
   createInterface({ input: process_.stdout }).on('line', (line) => {
     if (!line.startsWith(mark)) return log(line)
     one.rows.push(JSON.parse(line.slice(mark.length)) as Record<string, unknown>)
+    // The file is written whole: as often as that takes a small share of the time.
+    if (performance.now() < saved + 1000) return
     save()
+    saved = performance.now()
   })
   const timer = setTimeout(() => {
     one.trouble = `stopped after ${budget.toFixed(0)} s`

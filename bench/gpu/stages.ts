@@ -39,6 +39,11 @@ export interface Plan {
   readonly folder: string
   /** The Python with torch. */
   readonly torch: string
+  /** The networks and batches that are measured; null: all. */
+  readonly networks: readonly string[] | null
+  readonly batches: readonly number[] | null
+  /** The ops that the stage `kernels` measures. */
+  readonly ops: RegExp
 }
 
 /** Says what was found, at once: the process may be stopped at any time. */
@@ -50,14 +55,20 @@ interface Stage {
   run(plan: Plan, emit: Emit): Promise<void>
 }
 
+type Run = readonly [name: string, config: NetworkConfig, batches: readonly number[]]
+
 /** The networks that are measured, small ones first. */
-const runs = ({ tiny }: Plan): readonly (readonly [string, NetworkConfig, batches: readonly number[]])[] =>
-  tiny
-    ? [['tiny', { ...networkConfigs.toy, imageSize: 8, channelMult: [1, 1], attentionResolutions: [2] }, [1]]]
-    : [
-        ['toy', networkConfigs.toy, [1, 8, 32]],
-        ['adm-64', networkConfigs['adm-64'], [1, 4, 16]],
-      ]
+function runs({ tiny, networks, batches }: Plan): readonly Run[] {
+  if (tiny)
+    return [['tiny', { ...networkConfigs.toy, imageSize: 8, channelMult: [1, 1], attentionResolutions: [2] }, [1]]]
+  const all: readonly Run[] = [
+    ['toy', networkConfigs.toy, [1, 8, 32]],
+    ['adm-64', networkConfigs['adm-64'], [1, 4, 16]],
+  ]
+  return all
+    .filter(([name]) => !networks || networks.includes(name))
+    .map(([name, config, usual]) => [name, config, usual.filter((batch) => !batches || batches.includes(batch))])
+}
 
 /** A device that holds what is needed, or the most that there is. */
 const deviceFor = (need: DeviceNeed): Promise<Device> =>
@@ -69,8 +80,8 @@ const groupsOf = ({ tiny }: Plan, batch: number): readonly (readonly [string, Sh
     : Object.entries(shapeGroups(batch)).filter(([name]) => name.startsWith('adm') || name.startsWith('toy'))
 
 /** In a rehearsal without the gradients, whose variants take a software driver a while to compile. */
-const casesFor = ({ tiny }: Plan, group: ShapeGroup): KernelCase[] =>
-  [...casesOf(group)].filter(({ op }) => !tiny || !op.includes('gradient'))
+const casesFor = ({ tiny, ops }: Plan, group: ShapeGroup): KernelCase[] =>
+  [...casesOf(group)].filter(({ op }) => ops.test(op) && (!tiny || !op.includes('gradient')))
 
 async function smoke(_: Plan, emit: Emit): Promise<void> {
   const asked = spawnSync('nvidia-smi', ['-q'], { encoding: 'utf8', timeout: 10_000 })
@@ -134,7 +145,7 @@ async function tests(_: Plan, emit: Emit): Promise<void> {
     const child = spawn(process.execPath, [program, ...words], { stdio: ['ignore', 'pipe', 'inherit'], env })
     for await (const line of createInterface({ input: child.stdout })) {
       console.log(line)
-      if (/^[✓✗-] |files? (passed|failed)/.test(line)) emit({ kind: 'tests', line })
+      if (/^[✓✗] |files? (passed|failed)/.test(line)) emit({ kind: 'tests', line })
     }
     emit({ kind: 'tests', words: words.join(' '), seconds: (performance.now() - started) / 1e3 })
   }

@@ -133,12 +133,13 @@ export function sumSplits(
   read: readonly Buffer[],
   out: Buffer,
 ): void {
+  const keys = { ...epilogue, vector: words.count % 4 === 0 && words.area % 4 === 0 }
   encoder.dispatch({
-    key: `sum-splits ${JSON.stringify(epilogue)}`,
-    code: () => sumSplitsShader(epilogue),
+    key: `sum-splits ${JSON.stringify(keys)}`,
+    code: () => sumSplitsShader(keys),
     uniforms: sumSplitsUniform.words(words),
     read,
     write: [out],
-    grid: sumSplitsGrid(words.count),
+    grid: sumSplitsGrid(words.count, keys),
   })
 }
