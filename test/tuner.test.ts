@@ -186,6 +186,11 @@ describe('a race', () => {
     expect(runs.slice(0, 12)).toEqual(['a', 'b', 'c', 'd', 'e', 'usual', 'a', 'b', 'c', 'd', 'e', 'usual'])
     expect(['a', 'b', 'c', 'd', 'e', 'usual'].map((name) => count(runs, name))).toEqual([3, 12, 3, 12, 3, 12])
   })
+  test('who takes more than twice as long as the fastest runs once', async () => {
+    const { runs, sample } = scripted({ a: [21], b: [20], c: [10], d: [11], usual: [30] })
+    expect(await race(['a', 'b', 'c', 'd', 'usual'], 'usual', sample)).toBe('c')
+    expect(['a', 'b', 'c', 'd', 'usual'].map((name) => count(runs, name))).toEqual([1, 3, 12, 12, 2])
+  })
   test('the usual one stays unless it is beaten by 3 %', async () => {
     expect(await race(['usual', 'b'], 'usual', scripted({ usual: [10], b: [9.71] }).sample)).toBe('usual')
     expect(await race(['usual', 'b'], 'usual', scripted({ usual: [10], b: [9.69] }).sample)).toBe('b')
@@ -197,7 +202,7 @@ describe('a race', () => {
     ).toBe('b')
   })
   test('a usual one that leads alone is not run again', async () => {
-    const { runs, sample } = scripted({ usual: [1], b: [2], c: [3] })
+    const { runs, sample } = scripted({ usual: [1], b: [2], c: [2] })
     expect(await race(['usual', 'b', 'c'], 'usual', sample)).toBe('usual')
     expect(runs.length).toBe(9)
   })
