@@ -15,12 +15,13 @@
  * and report.json, which `tweedie bench --compare` reads.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { markdownOf, peakLines, withRows, type BenchReport, type Peaks, type Row } from '../../src/bench/index.ts'
+import { withRows, type BenchReport, type Row } from '../../src/bench/index.ts'
+import { isRow, markdown, peaksOf, type Found } from './markdown.ts'
 import { stages, type Emit, type Plan } from './stages.ts'
 
 const argv = process.argv.slice(2)
@@ -50,14 +51,6 @@ async function child(name: string): Promise<void> {
   // A device that hangs must not keep the process; what is still in the pipe must leave it.
   process.stdout.write('', () => process.exit(0))
   await new Promise(() => setInterval(() => {}, 1000))
-}
-
-interface Found {
-  stage: string
-  seconds: number
-  /** How it ended, where it did not end by itself. */
-  trouble: string | null
-  rows: Record<string, unknown>[]
 }
 
 async function parent(): Promise<void> {
@@ -112,7 +105,10 @@ async function parent(): Promise<void> {
   }
 }
 
+/** That of the bundle, for what lies there may have no history. */
 function commit(): string {
+  const told = join(dirname(process.argv[1]), 'commit.txt')
+  if (existsSync(told)) return readFileSync(told, 'utf8').trim()
   const asked = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' })
   return asked.status === 0 ? asked.stdout.trim() : 'unknown'
 }
@@ -151,15 +147,6 @@ async function runStage(
   if (one.trouble === null && code !== 0) one.trouble = `ended with ${code ?? 'a signal'}: see measure.log`
 }
 
-/** Longer than people read as JSON. */
-const isLong = ({ kind }: Record<string, unknown>): boolean => ['report', 'profile', 'winners'].includes(kind as string)
-const isRow = (row: Record<string, unknown>): boolean => ['kernel', 'network', 'failed'].includes(row.kind as string)
-
-function peaksOf(found: readonly Found[]): Peaks | null {
-  const row = found.flatMap(({ rows }) => rows).find(({ kind }) => kind === 'peaks')
-  return (row as unknown as Peaks | undefined) ?? null
-}
-
 /** What `tweedie bench --compare` reads. */
 function reportOf(found: readonly Found[]): BenchReport | null {
   const rows = found.flatMap((one) => one.rows)
@@ -167,84 +154,6 @@ function reportOf(found: readonly Found[]): BenchReport | null {
   if (!head) return null
   const report = { ...(head as unknown as BenchReport), kind: 'bench', peaks: peaksOf(found) } as const
   return withRows(report, rows.filter(isRow) as unknown as Row[])
-}
-
-function markdown(head: Record<string, unknown>, found: readonly Found[]): string {
-  const peaks = peaksOf(found)
-  const words = Object.entries(head).map(([key, value]) => `- ${key}: ${String(value)}`)
-  const sections = found.map(({ stage: name, seconds, trouble, rows }) => {
-    const timed = rows.filter(isRow) as unknown as Row[]
-    const others = rows.filter((row) => !isRow(row) && !isLong(row))
-    return [
-      `## ${name}`,
-      `${seconds.toFixed(1)} s${trouble ? `; ${trouble}` : ''}`,
-      ...(rows.some(({ kind }) => kind === 'peaks') && peaks ? peakLines(peaks) : []),
-      ...(timed.length > 0 ? [markdownOf(timed, peaks)] : []),
-      ...rows.filter(({ kind }) => kind === 'profile').map(profileOf),
-      ...(others.length > 0 ? [['```', ...others.map((row) => JSON.stringify(row)), '```'].join('\n')] : []),
-    ].join('\n\n')
-  })
-  return ['# A GPU, measured', words.join('\n'), ...sections, ratios(found)].join('\n\n')
-}
-
-interface Profile {
-  readonly network: string
-  readonly pass: string
-  readonly batch: number
-  readonly ms: number
-  readonly kinds: readonly {
-    readonly op: string
-    readonly shapes: string
-    readonly kernel: string
-    readonly grid: string
-    readonly count: number
-    readonly ms: number
-    readonly flops: number
-  }[]
-}
-
-/** The 30 kinds of dispatches that take longest. */
-function profileOf(row: Record<string, unknown>): string {
-  const { network, pass, batch, ms, kinds } = row as unknown as Profile
-  return [
-    `### ${network} ${pass}, batch ${batch}: ${ms.toFixed(2)} ms in all dispatches\n`,
-    '| ms | % | times | us each | TFLOP/s | op | shapes | kernel | grid |',
-    '| --: | --: | --: | --: | --: | --- | --- | --- | --- |',
-    ...kinds.slice(0, 30).map((kind) => {
-      const each = (1e3 * kind.ms) / kind.count
-      const rate = kind.flops > 0 ? (kind.flops / kind.ms / 1e9).toFixed(1) : ''
-      const name = kind.kernel.replaceAll('"', '').replaceAll('|', '/').slice(0, 90)
-      const share = ((100 * kind.ms) / ms).toFixed(1)
-      return (
-        `| ${kind.ms.toFixed(3)} | ${share} | ${kind.count} | ${each.toFixed(1)} | ${rate} | ${kind.op} | ` +
-        `${kind.shapes} | ${name} | ${kind.grid} |`
-      )
-    }),
-  ].join('\n')
-}
-
-/** Ours beside PyTorch's, of the same run on the same card. */
-function ratios(found: readonly Found[]): string {
-  const rows = found.flatMap((one) => one.rows)
-  const theirs = rows.filter(({ kind, ms }) => kind === 'torch' && typeof ms === 'number')
-  const ours = rows.filter(({ kind }) => kind === 'network')
-  const lines = theirs.flatMap((their) => {
-    const { network, pass, batch, mode } = their
-    const names = [network, `${String(network)}, tuned`]
-    const same = ours.filter((row) => names.includes(row.network) && row.pass === pass && row.batch === batch)
-    return same.map((our) => {
-      const [theirMs, ourMs] = [their.ms as number, our.ms as number]
-      const what = `${String(our.network)} ${String(pass)}, batch ${String(batch)}${our.recorded ? ', recorded' : ''}`
-      return (
-        `| ${what} | ${String(mode)} | ${theirMs.toFixed(2)} | ${ourMs.toFixed(2)} | ` +
-        `${(theirMs / ourMs).toFixed(2)} |`
-      )
-    })
-  })
-  if (lines.length === 0) return ''
-  return ['## PyTorch', '| pass | mode | PyTorch ms | ours ms | PyTorch / ours |', '| --- | --- | --: | --: | --: |']
-    .concat(lines)
-    .join('\n')
 }
 
 if (stage !== undefined) await child(stage)
