@@ -67,8 +67,7 @@ deviceTest(
   { on: onWebGPU ? ['webgpu'] : [] },
 )
 
-// As a GPU gets them: patches for 3×3, products for 1×1, else the large tile, cut where a grid is small, wide tiles of
-// the weight gradient, no subgroups.
+// As a GPU gets them: patches for 3×3, products for 1×1, else the large tile, cut where a grid is small, no subgroups.
 if (onWebGPU)
   describe('by the kernels that hardware is given', () => {
     const labels = new Set<string>()
@@ -99,6 +98,7 @@ if (onWebGPU)
           'sum-splits {"bias":true',
           'conv2d-data-gradient {"subgroup":0',
           'conv2d-weight-gradient {"side":16',
+          'conv2d-weight-gradient-halo {"tx":8',
         ]),
       )
     })

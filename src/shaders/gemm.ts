@@ -33,6 +33,13 @@ export const gemmUniform = uniform({
   bImage: 'u32',
   /** Terms of a split, a multiple of the step. */
   range: 'u32',
+  /**
+   * Terms that are neighbours come from images of so many, a multiple of the step, with so many elements of A and of B
+   * between those of one image and those of the next. Where there is one image: k and what there is.
+   */
+  terms: 'u32',
+  aGap: 'u32',
+  bGap: 'u32',
   /** Products, the extent of the inner of their two axes, and what lies between operands along both. */
   batches: 'u32',
   batch1: 'u32',
@@ -95,7 +102,13 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) t: u3
   ${a.begin('row0', 'p.m', (i) => i)}
   ${b.begin('column0', 'p.n', (j) => `columnAt(${j}, p.bImage)`)}
   ${sums((i, h) => `var s${i}_${h} = vec4f();`)}
+  var image = begin / p.terms;
+  var next = (image + 1) * p.terms;
   for (var k0 = begin; k0 < end; k0 += ${step}) {
+    if (k0 == next) {
+      image++;
+      next += p.terms;
+    }
     ${a.load}
     ${b.load}
     workgroupBarrier();
@@ -182,7 +195,7 @@ function alongTerms(name: string, side: number, threads: number): Staging {
     load: some(
       lines(4, (i) => {
         const row = `min(${i}, ${name}More) * (p.${name}Stride / 4)`
-        return `${name}Read${i} = ${name}[${name}At + ${row} + k0 / 4];`
+        return `${name}Read${i} = ${name}[${name}At + ${row} + (k0 + image * p.${name}Gap) / 4];`
       }),
     ),
     store: some(

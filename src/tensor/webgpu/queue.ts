@@ -119,9 +119,9 @@ export class CommandQueue {
 
   /**
    * Enqueues commands that bring their uniforms along, `work` in all. They are encoded faster than a GPU runs them, so
-   * that their work alone limits how many share a submission, unless the GPU waits for so little: then it is given a few
-   * at once, and the others in pieces that grow as far as it is busy while they are encoded. On an H100 a dispatch of
-   * ADM-64 at batch 1 takes 18 us and its encoding 6 to 10: in one piece a step of training took 76 ms where the GPU
+   * that their work alone limits how many share a submission, unless the GPU waits for so little: then it is given a
+   * few at once, and the others in pieces that grow as far as it is busy while they are encoded. On an H100 a dispatch
+   * of ADM-64 at batch 1 takes 18 us and its encoding 6 to 10: in one piece a step of training took 76 ms where the GPU
    * worked for 55.
    */
   replay(commands: readonly Command[], work: number): void {

@@ -25,12 +25,20 @@ import {
   conv2dWeightGradientStep,
   conv2dWeightGradientWords,
 } from '../../../shaders/conv2d-weight-gradient.ts'
+import {
+  conv2dWeightGradientHalo,
+  conv2dWeightGradientHaloGrid,
+  conv2dWeightGradientHaloPixels,
+  conv2dWeightGradientHaloThreads,
+  conv2dWeightGradientHaloTiles,
+  conv2dWeightGradientHaloWords,
+} from '../../../shaders/conv2d-weight-gradient-halo.ts'
 import { gemmStep } from '../../../shaders/gemm.ts'
 import { convFlops, convShape } from '../../conv-shape.ts'
 import type { ConvForwardParams, ConvGradParams } from '../../ops/conv2d.ts'
 import type { Buffer, Capabilities, Encoder, Launch } from '../launch.ts'
-import { gemmFits, gemmTiles, pointwiseProduct } from './gemm.ts'
-import { cut, fullGrid, fusedIn, runChosen, type Candidates, type Variant } from './splits.ts'
+import { gemmFits, gemmTiles, pointwiseProduct, pointwiseWeightGradient } from './gemm.ts'
+import { cut, cutLong, fullGrid, fusedIn, runChosen, type Candidates, type Variant } from './splits.ts'
 
 /** The batch is part of it: how many workgroups there are decides which tile fills the adapter, so each is measured. */
 const shapeKey = (s: ConvShape): string =>
@@ -115,13 +123,13 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software, 
   const tiled = tile('tile 64x64', 16, 4, few ? 1 : 4)
   if (software) return { found, usual }
   // The GEMM has its column tiles along x alone.
-  const pointwise = taps === 1 && s.stride === 1 && s.ho === s.h && s.wo === s.w && s.n * s.ho * s.wo <= 64 * maxGrid
   const product = pointwiseProduct(s)
-  if (pointwise && gemmFits(product)) return { found, usual: gemmTiles(found, product, epilogue) }
-  // The largest tile of which there are two of 128 threads or more a multiprocessor, else the largest of at most 128 threads that can be cut
-  // to fill the machine, else the smallest. In a workgroup of 256 a multiprocessor that has two where another has one
-  // waits longest: 16x16x64 gives 192 for 64² and 192 channels at batch 4, where 264 would take as long; 16x8x64 384,
-  // where 396 would.
+  if (isPointwise(s) && s.n * s.ho * s.wo <= 64 * maxGrid && gemmFits(product))
+    return { found, usual: gemmTiles(found, product, epilogue) }
+  // The largest tile of which there are two of 128 threads or more a multiprocessor, else the largest of at most 128
+  // threads that can be cut to fill the machine, else the smallest. In a workgroup of 256 a multiprocessor that has two
+  // where another has one waits longest: 16x16x64 gives 192 for 64² and 192 channels at batch 4, where 264 would take
+  // as long; 16x8x64 384, where 396 would.
   const tiles = haloTiles(s)
   const halos = tiles.map(halo)
   const large = tiles.findIndex(
@@ -138,6 +146,14 @@ function candidates(s: ConvShape, epilogue: Epilogue, { subgroupSize, software, 
  */
 const haloFull = 0.95 * fullGrid
 
+/** Whether it is a product of matrices: 1×1 without stride or padding. */
+const isPointwise = ({ kh, kw, stride, h, w, ho, wo }: ConvShape): boolean =>
+  kh === 1 && kw === 1 && stride === 1 && ho === h && wo === w
+
+/** Whether it is what the halo kernels have: 3×3 of stride 1 and pad 1. */
+const isHalo = ({ kh, kw, stride, pad, padX = pad }: ConvShape): boolean =>
+  kh === 3 && kw === 3 && stride === 1 && pad === 1 && padX === 1
+
 /** Workgroups of a grid. */
 const count = ([x, y, z]: readonly [number, number, number]): number => x * y * z
 
@@ -146,8 +162,8 @@ const count = ([x, y, z]: readonly [number, number, number]): number => x * y * 
  * must be. None where it is no 3×3 of stride 1 and pad 1.
  */
 function haloTiles(s: ConvShape): Conv2dHaloTile[] {
-  const { n, w, h, cout, pad, padX = pad } = s
-  if (s.kh !== 3 || s.kw !== 3 || s.stride !== 1 || pad !== 1 || padX !== 1) return []
+  const { n, w, h, cout } = s
+  if (!isHalo(s)) return []
   const side = Math.max(w, h)
   const co = cout <= 16 ? 16 : cout < 160 && Math.ceil(cout / 32) % 2 === 1 ? 32 : 64
   const tiles =
@@ -212,8 +228,8 @@ export const conv2dDataGrad: Launch<ConvGradParams> = (encoder, params, [dy, wei
   })
 }
 
-/** The weight gradient, whole and with its pixels cut into ranges. */
-function weightGradients(s: ConvShape, { software }: Capabilities): Candidates {
+/** Kernels for the weight gradient, whole and with their pixels cut into ranges. */
+function weightGradients(s: ConvShape, { software, maxGrid }: Capabilities): Candidates {
   const found = new Map<string, () => Variant>()
   const terms = s.n * s.ho * s.wo
   // Tiles of 32 x 32 compile three times as fast on lavapipe and run no slower.
@@ -227,13 +243,47 @@ function weightGradients(s: ConvShape, { software }: Capabilities): Candidates {
     splits,
   })
   const workgroups = count(conv2dWeightGradientGrid(s, keys, 1))
-  const work = { workgroups, full: fullGrid, terms, piece: conv2dWeightGradientStep }
-  if (!software) return { found, usual: cut(found, name, work, make).name }
-  // On a few cores ranges are for their caches: some 64 workgroups, of 256 pixels at least.
-  const wanted = Math.max(1, Math.min(Math.floor(64 / workgroups), Math.floor(terms / 256)))
-  const range = Math.ceil(terms / wanted / conv2dWeightGradientStep) * conv2dWeightGradientStep
-  found.set(name, () => make(Math.ceil(terms / range)))
-  return { found, usual: name }
+  if (software) {
+    // On a few cores ranges are for their caches: some 64 workgroups, of 256 pixels at least.
+    const wanted = Math.max(1, Math.min(Math.floor(64 / workgroups), Math.floor(terms / 256)))
+    const range = Math.ceil(terms / wanted / conv2dWeightGradientStep) * conv2dWeightGradientStep
+    found.set(name, () => make(Math.ceil(terms / range)))
+    return { found, usual: name }
+  }
+  const step = conv2dWeightGradientStep
+  const usual = cutLong(found, name, { workgroups, threads: keys.side ** 2, lighter: 2, terms, step }, make)
+  if (isPointwise(s)) {
+    const product = pointwiseWeightGradient(s)
+    const fits = gemmFits(product) && s.cin <= 64 * maxGrid
+    return { found, usual: fits ? gemmTiles(found, product, { bias: false, residual: false }, true) : usual }
+  }
+  if (!isHalo(s)) return { found, usual }
+  // As few pixels beyond the map as can be. Half as many threads are spread more evenly over multiprocessors: of the
+  // whole in flight at once ADM-64's shapes keep 0.94 busy, of twice as many threads 0.86.
+  const pixels = (tx: number): number =>
+    conv2dWeightGradientHaloTiles(s, { tx, ci: 8 }) * conv2dWeightGradientHaloPixels
+  const tx = pixels(8) < pixels(16) ? 8 : 16
+  const [halo] = [8, 16].map((ci) => {
+    const tile = { tx, ci }
+    const work = {
+      workgroups: count(conv2dWeightGradientHaloGrid(s, tile, 1)),
+      threads: conv2dWeightGradientHaloThreads(tile),
+      terms: pixels(tx),
+      step: conv2dWeightGradientHaloPixels,
+    }
+    return cutLong(found, `halo ${tx}x${32 / tx}x${ci}`, work, (splits): Variant => {
+      const keys = { ...tile, vector: s.w % 4 === 0 }
+      return {
+        key: `conv2d-weight-gradient-halo ${JSON.stringify(keys)}`,
+        code: () => conv2dWeightGradientHalo(keys),
+        uniforms: conv2dWeightGradientHaloWords(s, tile, splits),
+        grid: conv2dWeightGradientHaloGrid(s, tile, splits),
+        splits,
+      }
+    })
+  })
+  // It has twice the share of multiply-adds.
+  return { found, usual: pixels(tx) <= 2 * terms ? halo : usual }
 }
 
 export const conv2dWeightGrad: Launch<ConvGradParams> = (encoder, params, [x, dy], [dw]) => {

@@ -22,8 +22,8 @@ function fewRows({ m, n, k }: Product, maxGrid: number): Variant {
 
 /**
  * Transposition is how an operand lies, and broadcast batch axes are strides, so that one kernel serves every case: a
- * GPU's is gemm.ts or, for few rows, matmul-rows.ts; matmul.ts has what that one does not, and software adapters, on which it compiles in a fifth of the
- * time. Batch axes that do not collapse to two runs are refused.
+ * GPU's is gemm.ts or, for few rows, matmul-rows.ts; matmul.ts has what that one does not, and software adapters, on
+ * which it compiles in a fifth of the time. Batch axes that do not collapse to two runs are refused.
  */
 export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }, [a, b], [c]) => {
   const [m, n] = c.shape.slice(-2)
@@ -52,6 +52,7 @@ export const matmul: Launch<MatmulParams> = (encoder, { transposeA, transposeB }
     bStride: transposeB ? k : n,
     width: n,
     bImage: 0,
+    ...{ terms: k, aGap: 0, bGap: 0 },
     batches: outer * batch1,
     batch1,
     aBatch0,

@@ -29,7 +29,7 @@ export const fusedIn = ({ bias, residual }: Epilogue, splits: number): Epilogue 
  * 26 MB (nn/memory.ts says so).
  */
 export const fullGrid = 132
-/** A part has at least so many terms, three steps of a tile: on an H100 72 gained, 48 neither gained nor lost, 36 lost. */
+/** A part has at least so many terms, three steps of a tile: on an H100 72 gained, 48 did not nor lost, 36 lost. */
 const leastTerms = 48
 
 /** The extent of a cut. */
@@ -65,6 +65,53 @@ export function cut<T>(
     before = splits
   }
   return usual
+}
+
+/**
+ * Threads of a multiprocessor of an H100 with some 128 registers each, as 64 sums take. The partial sums of as many, 72
+ * each, are 19.5 MB (nn/memory.ts says so).
+ */
+const threadsAtOnce = 512
+/** More parts than that take longer to be added than computed. */
+const mostParts = 128
+
+/** Terms of a part whose sums are written and read in a third of the time at most that it takes to make them. */
+const longPart = 256
+
+/** What is to fill a GPU although its result is small. */
+interface Long {
+  /** Workgroups of the whole kernel, threads of one, and by how much its threads' registers are fewer than 128. */
+  readonly workgroups: number
+  readonly threads: number
+  readonly lighter?: number
+  /** Terms of the sum, and those of a step, which is not divided. */
+  readonly terms: number
+  readonly step: number
+}
+
+/**
+ * Adds a kernel to `found` whose sum is much longer than its result is large, as weight gradients are: cut so that all
+ * of its workgroups are in flight at once, so that half of them are, and so that there are twice as many. Where one
+ * more workgroup than fit were left to the end the others would wait for it, so cuts are no powers of two. Gives the
+ * first where its parts are long, else the second: a part writes its sums and has them read, for which an H100
+ * computes some 80 terms of each.
+ */
+export function cutLong<T>(
+  found: Map<string, () => T>,
+  name: string,
+  { workgroups, threads, lighter = 1, terms, step }: Long,
+  make: (splits: number) => T,
+): string {
+  const steps = Math.ceil(terms / step)
+  const most = Math.max(1, Math.min(mostParts, Math.floor(terms / leastTerms)))
+  const [all, half] = [1, 0.5, 2].map((share) => {
+    const wanted = Math.floor((share * fullGrid * threadsAtOnce * lighter) / threads / workgroups)
+    const splits = Math.ceil(steps / Math.ceil(steps / Math.min(Math.max(wanted, 1), most)))
+    const cut = splits > 1 ? `${name} /${splits}` : name
+    found.set(cut, () => make(splits))
+    return { name: cut, part: terms / splits }
+  })
+  return all.part >= longPart ? all.name : half.name
 }
 
 /** What was worked out before: a network asks hundreds of times a step for the same hundred. */
@@ -109,6 +156,12 @@ interface Task {
   readonly channels: number
 }
 
+/**
+ * Bytes for partial sums of so many: whole pieces of 4 MiB where they are more, for memory that is free serves requests
+ * of its own size alone, and layers have cuts of many sizes.
+ */
+const roomFor = (bytes: number): number => (bytes > 2 ** 22 ? Math.ceil(bytes / 2 ** 22) * 2 ** 22 : bytes)
+
 /** Runs the kernel that was chosen; if its sum is cut also the one that adds the parts, bias and residual. */
 export function runChosen(
   encoder: Encoder,
@@ -120,7 +173,7 @@ export function runChosen(
   const { names, usual, variantOf } = recall(encoder.capabilities, `${choice} ${also}`, candidates)
   const { splits, ...kernel } = variantOf(encoder.choose(choice, names, usual, variantOf))
   if (splits === 1) return encoder.dispatch({ ...kernel, read: [first, second, ...added], write: [y], flops })
-  const partial = encoder.temporary(splits * count * 4)
+  const partial = encoder.temporary(roomFor(splits * count * 4))
   encoder.dispatch({ ...kernel, read: [first, second], write: [partial], flops })
   sumSplits(encoder, { count, splits, area, channels }, epilogue, [partial, ...added], y)
 }
