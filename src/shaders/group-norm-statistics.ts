@@ -8,7 +8,7 @@ export interface GroupNormStatisticsKeys {
   readonly vector: boolean
   /** Threads of a workgroup, 64 or 256. */
   readonly threads: number
-  /** Steps of a chunk that a thread holds in registers between the passes, 1 to 16; 0: it reads a chunk of any size twice. */
+  /** Steps of a chunk that a thread holds in registers between the passes, 1 to 16; 0: it reads any chunk twice. */
   readonly held: number
 }
 
