@@ -53,7 +53,7 @@ export interface Memory {
  * From the layout alone, so that a model can be refused before a byte is loaded. A bound in the sense that nothing is
  * reused inside a block: every intermediate of a layer is counted as alive until the layer ends. What it leaves out:
  * rounding of a backend's pool, small per-channel vectors and norm statistics, and on a GPU the partial sums of
- * convolutions and products and of attention's gradients, 30 MB at most.
+ * convolutions and products and of attention's gradients, 27 MB at most.
  *
  * @throws TweedieError 'option' where no network can be built from the configuration
  * @example

@@ -157,10 +157,10 @@ interface Task {
 }
 
 /**
- * Bytes for partial sums of so many: whole pieces of 4 MiB where they are more, for memory that is free serves requests
- * of its own size alone, and layers have cuts of many sizes.
+ * Bytes for partial sums of so many: whole MiB where they are more than one, for memory that is free serves requests of
+ * its own size alone, and layers have cuts of many sizes.
  */
-const roomFor = (bytes: number): number => (bytes > 2 ** 22 ? Math.ceil(bytes / 2 ** 22) * 2 ** 22 : bytes)
+const roomFor = (bytes: number): number => (bytes > 2 ** 20 ? Math.ceil(bytes / 2 ** 20) * 2 ** 20 : bytes)
 
 /** Runs the kernel that was chosen; if its sum is cut also the one that adds the parts, bias and residual. */
 export function runChosen(
@@ -186,7 +186,9 @@ export function sumSplits(
   read: readonly Buffer[],
   out: Buffer,
 ): void {
-  const keys = { ...epilogue, vector: words.count % 4 === 0 && words.area % 4 === 0 }
+  // As vectors where there are enough to fill a GPU.
+  const vector = words.count % 4 === 0 && words.area % 4 === 0 && words.count >= 4 * 64 * fullGrid
+  const keys = { ...epilogue, vector }
   encoder.dispatch({
     key: `sum-splits ${JSON.stringify(keys)}`,
     code: () => sumSplitsShader(keys),
