@@ -22,8 +22,8 @@ export const matmulRowsUniform = uniform({
 
 /**
  * C = A Bᵀ for A [rows,K] and B [N,K] where A has few rows, as a linear layer of a small batch: each number of B is
- * read once and used `rows` times, so that the time is that of reading B. 32 neighbours share a column of C and read its
- * row of B a vec4f each; their sums meet in workgroup memory, in order. A comes out of the caches.
+ * read once and used `rows` times, so that the time is that of reading B. 32 neighbours share a column of C and read
+ * its row of B a vec4f each; their sums meet in workgroup memory, in order. A comes out of the caches.
  *
  * Bindings: 0 the uniform, B, A (as gemm.ts has them), C [rows,N]. Grid: pairs of columns.
  */
