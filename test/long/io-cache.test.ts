@@ -373,13 +373,7 @@ describe.runIf(chromium)('a file that a browser keeps', () => {
 
   test('is read through where the page is not secure, and says why', () =>
     inChromium({ webgpu: false }, async ({ page }) => {
-      await page.route('http://insecure.test/**', async (route) => {
-        const response = await route.fetch({
-          url: route.request().url().replace('http://insecure.test', server.origin),
-        })
-        await route.fulfill({ response })
-      })
-      await page.goto('http://insecure.test/')
+      await page.goto(server.origin.replace('127.0.0.1', 'insecure.test'))
       await page.waitForFunction(() => 'io' in globalThis)
       expect(await open(page)).toMatchObject({ ...expected, note: 'this page is not secure (https, or localhost)' })
       expect(await files(page)).toEqual([])
