@@ -1,10 +1,13 @@
 /** Which tensors of a file are the weights, and under which names: prefixes, averages, LPIPS of pip, shards. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { sha256OfFile } from '../src/cli/files.ts'
 import { bytesSource, encodeSafetensors, openCheckpoint, openFile, ownNames } from '../src/io/index.node.ts'
 import { flagsInFile } from '../src/nn/flags-file.ts'
 import { lpipsStateDict, readFlags } from '../src/nn/index.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
+import { sha256OfWeights } from '../src/tweedie/model-file.ts'
 import { temporaryFolder, tensorIn, tweedie } from './cli.ts'
 import {
   ascii,
@@ -225,6 +228,13 @@ describe('shards', () => {
     writeFileSync(folder('m.safetensors.index.json'), JSON.stringify({ weight_map }))
     const { code, out } = await tweedie(['info', folder('m.safetensors.index.json')])
     expect([code, out.join()]).toEqual([0, expect.stringMatching(/tensors +3 /)])
+    // sha256sum INDEX SHARDS | cut -c-64 | sha256sum
+    const index = folder('m.safetensors.index.json')
+    const sum = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex')
+    const sums = [index, ...parts.map(([file]) => folder(file))].map((file) => `${sum(readFileSync(file))}\n`)
+    expect(await sha256OfFile(index, new AbortController().signal)).toBe(sum(sums.join('')))
+    expect(await sha256OfWeights((where) => openFile(where as string), index)).toBe(sum(sums.join('')))
+    expect(await sha256OfFile(folder('m-2.safetensors'), new AbortController().signal)).toBe(sums[2].trim())
   })
 })
 

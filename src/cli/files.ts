@@ -4,6 +4,7 @@ import { createReadStream } from 'node:fs'
 import { dirname, join, parse } from 'node:path'
 import { openImages, type OpenImagesOptions } from '../data/index.node.ts'
 import { openCheckpoint, openFile, ownNames, type Checkpoint } from '../io/index.node.ts'
+import { sha256OfSums, shardsIn } from '../io/shards.ts'
 import { loadModel, type Classifier, type UNet } from '../nn/index.ts'
 import { printable } from '../printable.ts'
 import type { Device } from '../tensor/index.ts'
@@ -91,7 +92,15 @@ export async function readingWithProgress<T>(
 
 export const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
+/** Of a file's bytes; of an index of shards that of all of them: see {@link sha256OfSums}. */
 export async function sha256OfFile(path: string, signal: AbortSignal): Promise<string> {
+  const sums: [string, ...string[]] = [await sha256OfBytesOf(path, signal)]
+  for (const shard of await shardsIn(await openFile(path), signal))
+    sums.push(await sha256OfBytesOf(join(dirname(path), shard), signal))
+  return sha256OfSums(sums)
+}
+
+async function sha256OfBytesOf(path: string, signal: AbortSignal): Promise<string> {
   const hash = createHash('sha256')
   for await (const chunk of createReadStream(path, { signal })) hash.update(chunk as Uint8Array)
   return hash.digest('hex')

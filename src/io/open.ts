@@ -2,7 +2,7 @@ import { chunk } from '../chunk.ts'
 import { TweedieError, unexpected } from '../errors.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { openSafetensors } from './safetensors.ts'
-import { openShards, readIndex } from './shards.ts'
+import { isJson, openShards, readIndex } from './shards.ts'
 import type { ByteSource } from './source.ts'
 
 /** Options of {@link openCheckpoint}. */
@@ -64,8 +64,6 @@ function openSharded(
     )
   return openShards(source, shards, async (file) => openCheckpoint(await beside(file), options))
 }
-
-const isJson = (head: Uint8Array): boolean => /^\s*\{/.test(String.fromCharCode(...head)) && head[8] !== 0x7b
 
 /** A safetensors header of, say, 640 bytes also starts with 0x80, but then 4 zero bytes and '{' follow. */
 function isTorch(head: Uint8Array): boolean {

@@ -3,6 +3,7 @@ import { TweedieError } from '../errors.ts'
 import { clipped } from '../printable.ts'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
 import { aText, fieldsOf, parseJson, valuesOf } from './json.ts'
+import { sha256 } from './sha256.ts'
 import type { ByteSource } from './source.ts'
 
 /** Of 100,000 tensors with long names. */
@@ -34,6 +35,26 @@ export async function readIndex(source: ByteSource, signal?: AbortSignal): Promi
   if (files.size === 0 || files.size > maxShards) throw wrong(`expected 1 to ${maxShards} shards, found ${files.size}`)
   return shards
 }
+
+/** Whether a file may be JSON, by its first bytes; a header of safetensors begins with its length. */
+export const isJson = (head: Uint8Array): boolean => /^\s*\{/.test(String.fromCharCode(...head)) && head[8] !== 0x7b
+
+/** The shards of a file that was opened for it, in the order in which an index has them; none of any other. Closes it. */
+export async function shardsIn(source: ByteSource, signal?: AbortSignal): Promise<string[]> {
+  try {
+    const head = await source.read(0, Math.min(9, source.size), signal)
+    return [...new Set(isJson(head) ? (await readIndex(source, signal))?.values() : [])]
+  } finally {
+    await source.close?.()
+  }
+}
+
+/**
+ * The SHA-256 of weights by those of their files: of one file its own, of an index and its shards, in the index's
+ * order, what `sha256sum INDEX SHARD… | cut -c-64 | sha256sum` prints.
+ */
+export const sha256OfSums = (sums: readonly [string, ...string[]]): string =>
+  sums.length === 1 ? sums[0] : sha256(...sums.map((sum) => `${sum}\n`))
 
 /** One checkpoint of all shards, which are opened side by side and closed with it. */
 export async function openShards(

@@ -1,5 +1,7 @@
 import { TweedieError } from '../errors.ts'
-import { openCheckpoint, ownNames, type Checkpoint } from '../io/index.ts'
+import { openCheckpoint, ownNames, type ByteSource, type Checkpoint } from '../io/index.ts'
+import { sha256OfSource } from '../io/sha256.ts'
+import { sha256OfSums, shardsIn } from '../io/shards.ts'
 import {
   checkStateDict,
   describeModel,
@@ -78,6 +80,22 @@ export async function openNamed(
       beside: (name: string) => openWhere(files, besideOf(where, name), signal ? { signal } : {}),
     }),
   })
+}
+
+/**
+ * The SHA-256 of a file of weights, and of an index that of all its shards: see {@link sha256OfSums}. `open`: opens one
+ * of its files again.
+ */
+export async function sha256OfWeights(
+  open: (where: Where) => Promise<ByteSource>,
+  where: Where,
+  signal?: AbortSignal,
+): Promise<string> {
+  const sums: [string, ...string[]] = [await sha256OfSource(await open(where), signal)]
+  if (!isPlace(where)) return sums[0]
+  for (const shard of await shardsIn(await open(where), signal))
+    sums.push(await sha256OfSource(await open(besideOf(where, shard)), signal))
+  return sha256OfSums(sums)
 }
 
 /** `a/b.pt` and `c` are `a/c`; of an address without what follows its path. */

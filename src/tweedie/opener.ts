@@ -1,12 +1,11 @@
 import { ownNames, type Checkpoint } from '../io/index.ts'
-import { sha256OfSource } from '../io/sha256.ts'
 import { loadModel, type LoadOptions } from '../nn/index.ts'
 import { printable } from '../printable.ts'
 import type { FileMemory } from './device-for.ts'
 import { downloads, type DownloadOptions } from './downloads.ts'
 import { isBytes, isPlace, openWhere, type Files, type Where } from './files.ts'
 import type { Opener } from './guidance-files.ts'
-import { openModelFile, openNamed } from './model-file.ts'
+import { openModelFile, openNamed, sha256OfWeights } from './model-file.ts'
 
 /** A file, and the flags that describe it where it does not itself. */
 export interface FlaggedFile {
@@ -114,7 +113,7 @@ export function fileOpener(
     },
     presetOf: (option) => opened.get(option)?.published,
     load: (device, { checkpoint, description }) => loadModel(device, checkpoint, description, reading(checkpoint)),
-    hash: async (option) => sha256OfSource(await openWhere(arriving, opened.get(option)!.where), signal),
+    hash: async (option) => sha256OfWeights((where) => openWhere(arriving, where), opened.get(option)!.where, signal),
     async close() {
       arriving.end()
       for (const checkpoint of checkpoints.keys()) await checkpoint.close()

@@ -1,6 +1,6 @@
 import type { ByteSource } from '../io/index.ts'
-import { sha256OfSource } from '../io/sha256.ts'
 import { isPlace, lastPart, type Files, type Where } from './files.ts'
+import { sha256OfWeights } from './model-file.ts'
 import type { FileOpener } from './opener.ts'
 
 /** Where a model came from: what the record of a run says of what was loaded. */
@@ -57,8 +57,8 @@ export function originOf(files: Files, { opener: { opened, called }, distance, s
     if (option === 'model') options.flags = typeof flags === 'string' ? flags : flags.join(' ')
     else untold ??= `flags of ${called(option)}`
   }
-  const hash = async (where: Where, signal: AbortSignal | undefined): Promise<string> =>
-    sha256OfSource(await open(where, signal), signal)
+  const hash = (where: Where, signal: AbortSignal | undefined): Promise<string> =>
+    sha256OfWeights((one) => open(one, signal), where, signal)
   const sums = new Map<string, Promise<string>>()
   return {
     options: { ...options, ...distance },
