@@ -2,13 +2,13 @@
  * The data of a training run: looked at before it begins, known by their contents, and changed on the way only
  * where that is asked for.
  */
-import { copyFileSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { changedFiles, readImageFiles, writeImageFiles } from '../src/data/image-files.node.ts'
 import { openImages } from '../src/data/index.node.ts'
-import { openCheckpoint, openFile } from '../src/io/index.node.ts'
+import { encodeSafetensors, openCheckpoint, openFile } from '../src/io/index.node.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
 
 const at = temporaryFolder()
@@ -119,6 +119,29 @@ test('a run goes on with other data only where that is asked for, says what chan
   cpSync(at('changing'), at('moved'), { recursive: true })
   expect((await train('moved', 'run', 32)).code).toBe(0)
   expect(existsSync(join(at('run'), 'images.jsonl'))).toBe(true)
+})
+
+test('a run whose numbered classes were sorted as texts goes on only where that is asked for', async () => {
+  for (const [k, name] of ['1', '2', '10', '10'].entries()) {
+    mkdirSync(at(`numbered/${name}`), { recursive: true })
+    copyFileSync(join(pictures, `even_${2 * k}.png`), at(`numbered/${name}/${k}.png`))
+  }
+  const run = (...more: string[]) => train('numbered', 'numbered-run', 8, ...more)
+  expect((await run()).code).toBe(0)
+  const model = join(at('numbered-run'), 'model.safetensors')
+  expect((await metadataOf(model)).classes).toBe('["1","2","10"]')
+  expect((await run()).code).toBe(0)
+  // As it was before models kept the names.
+  writeFileSync(model, Buffer.concat(encodeSafetensors([['x', { shape: [1], data: Float32Array.of(1) }]])))
+  const { code, err } = await run()
+  expect([code, err.at(-1)]).toEqual([
+    1,
+    expect.stringMatching(/other data: its classes are in another order: label 1 was 10 and is 2.*--data-changed goes/),
+  ])
+  expect((await run('--data-changed')).code).toBe(0)
+  const { counters } = await metadataOf(join(at('numbered-run'), 'state.safetensors'))
+  expect(counters).toContain('label 1 was 10 and is 2')
+  expect((await run()).code, "what was accepted is the run's").toBe(0)
 })
 
 test('the record of the files is read as it was written; one that is not ours says nothing', async () => {

@@ -68,6 +68,7 @@ async function train(
     settings: { out: at(out), resume, dataChanged: false, seed: 0, saveEvery, train: settings },
     run: { data: 'points', ...settings },
     images: countingSet(2),
+    classNames: null,
     metadata: {},
     isReview: () => undefined,
     review: async (step) => {

@@ -39,7 +39,7 @@ export async function readIndex(source: ByteSource, signal?: AbortSignal): Promi
 /** Whether a file may be JSON, by its first bytes; a header of safetensors begins with its length. */
 export const isJson = (head: Uint8Array): boolean => /^\s*\{/.test(String.fromCharCode(...head)) && head[8] !== 0x7b
 
-/** The shards of a file that was opened for it, in the order in which an index has them; none of any other. Closes it. */
+/** The shards of a file that was opened for it, in the index's order; none of a file that is no index. Closes it. */
 export async function shardsIn(source: ByteSource, signal?: AbortSignal): Promise<string[]> {
   try {
     const head = await source.read(0, Math.min(9, source.size), signal)

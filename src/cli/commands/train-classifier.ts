@@ -181,10 +181,8 @@ export const trainClassifier: Command<typeof options> = {
         ...(extractor && { extractor }),
         loss: of === 'attributes' ? 'binaryCrossEntropy' : 'crossEntropy',
       } as const
-      const withLabels = labelled(
-        data,
-        [config, extractorConfig].some((one) => (one?.numClasses ?? null) !== null),
-      )
+      const conditional = [config, extractorConfig].some((one) => (one?.numClasses ?? null) !== null)
+      const withLabels = labelled(data, conditional)
       const task = classifierTask(device, {
         ...network,
         classifier,
@@ -265,6 +263,7 @@ export const trainClassifier: Command<typeof options> = {
         run,
         images: all,
         formerRun: { data: all.formerFingerprint, trainedOn: data.train.formerFingerprint },
+        classNames: (conditional && all.classes) || null,
         metadata: { ...metadata, ...(preset !== undefined && { preset }) },
         review,
         isReview,

@@ -26,7 +26,6 @@ import { openCheckpoint, openFile, writeFileAtomic } from '../../io/index.node.t
 import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../../io/json.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../../nn/index.ts'
 import {
-  encodeClassNames,
   diffusionTask,
   evaluateDiffusion,
   quartiles,
@@ -248,10 +247,10 @@ export const trainDiffusion: Command<typeof options> = {
       run,
       images: set.origin?.set ?? set,
       formerRun: { data: set.formerFingerprint },
+      classNames: (config.numClasses === set.classes?.length && set.classes) || null,
       metadata: {
         ...configMetadata(config, process),
         ...(preset !== undefined && { preset }),
-        ...(set.classes?.length === config.numClasses && set.classes && encodeClassNames(set.classes)),
       },
       review,
       isReview,

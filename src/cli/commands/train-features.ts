@@ -273,6 +273,7 @@ export const trainFeatures: Command<typeof options> = {
       run,
       images: set.origin?.set ?? set,
       formerRun: { data: set.formerFingerprint },
+      classNames: (!dino && classWeight > 0 && set.classes) || null,
       metadata,
       isReview,
       review: async (step) =>

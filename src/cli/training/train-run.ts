@@ -12,7 +12,9 @@ import { openCheckpoint, openFile, writeFileAtomic, type Checkpoint } from '../.
 import { jsonText, listOf, type Check } from '../../io/json.ts'
 import {
   checkSettings,
+  classNames,
   countersOf,
+  encodeClassNames,
   encodeModel,
   encodeState,
   logCsv,
@@ -21,6 +23,7 @@ import {
   trainingMetadata,
   type AnyTrainer,
 } from '../../train/index.ts'
+import { printable } from '../../printable.ts'
 import { fail } from '../arguments.ts'
 import { claimOutputs, type Outputs } from '../outputs.ts'
 import { progress } from '../progress.ts'
@@ -40,6 +43,8 @@ export interface TrainRun {
   readonly images: ImageSet
   /** What the first version wrote in `run` instead, where that was something else. */
   readonly formerRun?: RunDescription
+  /** What the labels of the images are called, in their order, where the run is told them. */
+  readonly classNames: readonly string[] | null
   /** Metadata of the model files. */
   readonly metadata: Readonly<Record<string, string>>
   /**
@@ -124,29 +129,51 @@ const leftOutText = (names: readonly string[]): string =>
   `${names.length > 50 ? ` and ${names.length - 50} more` : ''}`
 
 /** What became of the data since the run was saved; null if nothing. Refuses what was not asked for. */
-async function changesOfData(
-  { settings: { out, dataChanged }, run, images, formerRun = {} }: TrainRun,
-  checkpoint: Checkpoint,
-): Promise<string | null> {
+async function changesOfData(task: TrainRun, checkpoint: Checkpoint): Promise<string | null> {
+  const {
+    settings: { out, dataChanged },
+    run,
+    images,
+    formerRun = {},
+  } = task
   const saved = runOfState(checkpoint)
   const changed = fingerprints.filter(
     (key) => saved[key] !== run[key] && (formerRun[key] === undefined || saved[key] !== formerRun[key]),
   )
-  if (changed.length === 0) return null
-  // Of another run altogether, these are the smaller part.
-  checkSettings(checkpoint, run, ofTheData)
-  const files = changedFiles(await readImageFiles(imagesFile(out)), images.files)
-  const what = files
-    ? `its images changed: ${files}`
-    : changed.every((key) => key === 'labels')
+  const whatChanged = async (): Promise<string> => {
+    const files = changedFiles(await readImageFiles(imagesFile(out)), images.files)
+    if (files) return `its images changed: ${files}`
+    return changed.every((key) => key === 'labels')
       ? 'its labels changed'
       : 'its images, or the choice among them, changed'
+  }
+  const what = changed.length === 0 ? await changeOfClasses(task) : await whatChanged()
+  if (what === null) return null
+  // Of another run altogether, these are the smaller part.
+  checkSettings(checkpoint, run, ofTheData)
   if (!dataChanged)
     return fail(
       `${checkpoint.name} is of a run on other data: ${what}. --data-changed goes on with them as they are now.`,
     )
   console.error(`note: ${what}.`)
   return what
+}
+
+/**
+ * Whether the same images of a folder had their classes in another order when the run was saved; null if not. Until
+ * models kept the names of classes, those that are numbers were sorted as texts: 1, 10, 2.
+ */
+async function changeOfClasses({ settings: { out }, classNames: now, images }: TrainRun): Promise<string | null> {
+  const path = join(out, modelFiles([])[0])
+  if (now === null || !images.files || !(await exists(path))) return null
+  const model = await openCheckpoint(await openFile(path))
+  await model.close()
+  const before = classNames(model.metadata, path) ?? [...now].sort()
+  const wrong = now.findIndex((name, label) => before[label] !== name)
+  return wrong < 0
+    ? null
+    : `its classes are in another order: label ${wrong} was ${printable(before[wrong] ?? 'none')} and is ` +
+        `${printable(now[wrong])}, since folders named by numbers are sorted as numbers`
 }
 
 /** Trains to the end, or until `signal` aborts or something fails; what was computed until then is saved. */
@@ -207,7 +234,14 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
   }
 }
 
-async function saveRun({ trainer, settings: { out }, run, metadata, page }: TrainRun): Promise<void> {
+async function saveRun({
+  trainer,
+  settings: { out },
+  run,
+  classNames: names,
+  metadata,
+  page,
+}: TrainRun): Promise<void> {
   await writeFileAtomic(join(out, stateFile), await encodeState(trainer, run))
   const {
     emas,
@@ -218,7 +252,11 @@ async function saveRun({ trainer, settings: { out }, run, metadata, page }: Trai
   for (const [i, file] of modelFiles(emaRates).entries()) {
     await writeFileAtomic(
       join(out, file),
-      await encodeModel(sets[i], { ...metadata, ...trainingMetadata(trainer, run, file) }),
+      await encodeModel(sets[i], {
+        ...metadata,
+        ...(names && encodeClassNames(names)),
+        ...trainingMetadata(trainer, run, file),
+      }),
     )
   }
   await writeText(join(out, 'log.csv'), logCsv(trainer.rowsSoFar, trainer.task.groups))
