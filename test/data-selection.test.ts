@@ -143,7 +143,7 @@ describe('tweedie select', () => {
   const arrays = {
     images: npy('|u1', [8, 1, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8]),
     labels: npy('|u1', [8], [0, 0, 0, 0, 0, 0, 1, 1]),
-    classes: npy('|S3', [2], [...Buffer.from('RBCWBC')]),
+    classes: npy('|S3', [2], [...Buffer.from('RBCW\x1bC')]),
     smear: npy('|u1', [8], [0, 0, 1, 1, 2, 2, 3, 3]),
   }
   writeFileSync(at('cells.npz'), npz(arrays))
@@ -174,6 +174,8 @@ describe('tweedie select', () => {
     const rows = out[0].split('\n').map((line) => line.split(/ +/))
     expect(rows[0]).toEqual(['class', 'data', 'train', 'held-out'])
     expect(rows[1].slice(0, 2)).toEqual(['RBC', '6'])
+    // A terminal is moved by nobody's names.
+    expect(rows[2][0]).toBe('W\\x1bC')
     expect(rows[3]).toEqual(['all', '8', '6', '2'])
     expect(out[1]).toBe(at('split.json'))
   })

@@ -101,6 +101,13 @@ describe('sources', () => {
     expect(version).toBe((JSON.parse(read('package.json')) as { version: string }).version)
   })
 
+  test('what the commands print goes through print.ts, for texts of files are among it', () => {
+    const others = files.filter((file) => file.startsWith('cli/') && file !== 'cli/print.ts')
+    expect(others.length).toBeGreaterThan(50)
+    const write = /\bconsole\b|\bstd(out|err)\.write\b/
+    expect(others.filter((file) => write.test(read(`src/${file}`)))).toEqual([])
+  })
+
   test('no room imports upward', () => {
     const upward = inner.filter(({ from, to }) => {
       const [room, other] = [roomOf(from), roomOf(to)]

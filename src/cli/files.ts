@@ -6,13 +6,13 @@ import { openImages, type OpenImagesOptions } from '../data/index.node.ts'
 import { openCheckpoint, openFile, ownNames, type Checkpoint } from '../io/index.node.ts'
 import { sha256OfSums, shardsIn } from '../io/shards.ts'
 import { loadModel, type Classifier, type UNet } from '../nn/index.ts'
-import { printable } from '../printable.ts'
 import type { Device } from '../tensor/index.ts'
 import type { Files } from '../tweedie/files.ts'
 import { nodeFiles } from '../tweedie/files.node.ts'
 import { openModelFile, type ModelFile } from '../tweedie/model-file.ts'
 import type { Option } from './option.ts'
 import { mebibytes, progress } from './progress.ts'
+import { tell } from './print.ts'
 
 export type { ModelFile } from '../tweedie/model-file.ts'
 
@@ -36,7 +36,7 @@ export async function openWeights(path: string, signal: AbortSignal, weights?: s
 }
 
 function noted(checkpoint: Checkpoint): Checkpoint {
-  for (const note of checkpoint.notes ?? []) console.error(printable(`note: ${checkpoint.name}: ${note}.`))
+  for (const note of checkpoint.notes ?? []) tell(`note: ${checkpoint.name}: ${note}.`)
   return checkpoint
 }
 

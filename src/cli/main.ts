@@ -5,6 +5,7 @@
  * same kind ends at once.
  */
 import { constants } from 'node:os'
+import { inspect } from 'node:util'
 import { TweedieError, type ErrorCode } from '../errors.ts'
 import { Device } from '../tensor.ts'
 import { fail, helpOf, type Command } from './arguments.ts'
@@ -29,6 +30,7 @@ import { trainClassifier } from './commands/train-classifier.ts'
 import { trainDiffusion } from './commands/train-diffusion.ts'
 import { trainFeatures } from './commands/train-features.ts'
 import { version } from '../version.ts'
+import { print, tell } from './print.ts'
 
 export const commands: readonly Command[] = [
   quickstart,
@@ -85,8 +87,8 @@ async function dispatch(argv: readonly string[], session: Session): Promise<void
   // A command of two words, such as `train diffusion`.
   const two = words.slice(0, 2).join(' ')
   const [name, ...rest] = commands.some((command) => command.name === two) ? [two, ...words.slice(2)] : words
-  if (name === undefined || help(name)) return console.log(overview())
-  if (name === '--version' || name === '-v') return console.log(version)
+  if (name === undefined || help(name)) return print(overview())
+  if (name === '--version' || name === '-v') return print(version)
   const command = commands.find((candidate) => candidate.name === name)
   if (!command)
     return fail(
@@ -97,7 +99,7 @@ async function dispatch(argv: readonly string[], session: Session): Promise<void
         ) || `. There are ${commands.map((candidate) => candidate.name).join(', ')}.`
       }`,
     )
-  if (rest.some(help)) return console.log(helpOf(command))
+  if (rest.some(help)) return print(helpOf(command))
   return command.run(rest, session)
 }
 
@@ -122,14 +124,13 @@ const defects: readonly ErrorCode[] = ['device-error', 'shader-compile', 'dispos
 
 function report(error: unknown): number {
   if (error instanceof Stopped) {
-    console.error(`tweedie: ${error.message}`)
+    tell(`tweedie: ${error.message}`)
     return error.exitCode
   }
   const ours = error instanceof TweedieError && !defects.includes(error.code)
   // No room on the disk, no right to write a folder: the system's errors name the path.
   const system = error instanceof Error && 'syscall' in error
-  console.error(ours || system ? `tweedie: ${error.message}` : error)
-  if (!ours && !system)
-    console.error('This is a defect of tweedie or of a driver; please report it with the lines above.')
+  tell(ours || system ? `tweedie: ${error.message}` : inspect(error))
+  if (!ours && !system) tell('This is a defect of tweedie or of a driver; please report it with the lines above.')
   return 1
 }

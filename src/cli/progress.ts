@@ -3,6 +3,8 @@
  * a log shows from the first second that something happens.
  */
 import { SingleBar } from 'cli-progress'
+import { printable } from '../printable.ts'
+import { tell } from './print.ts'
 
 export interface Progress {
   /** `note`: figures of the moment, such as a loss. */
@@ -16,8 +18,9 @@ const pause = 5_000
 
 /** `units` are what is counted: "steps", "MiB"; `from`, what was done already by an earlier run. */
 export function progress(label: string, total: number, units: string, from = 0): Progress {
+  const shown = printable(label)
   const unit = total === 1 ? units.replace(/s$/, '') : units
-  return process.stderr.isTTY ? bar(label, total, unit, from) : lines(label, total, unit, from)
+  return process.stderr.isTTY ? bar(shown, total, unit, from) : lines(shown, total, unit, from)
 }
 
 /** Bytes as a bar counts them, to a tenth of a MiB. */
@@ -65,7 +68,7 @@ function lines(label: string, total: number, unit: string, from: number): Progre
     const now = performance.now()
     const left =
       done > from && done < total ? `, about ${duration(((now - start) / (done - from)) * (total - done))} left` : ''
-    console.error(
+    tell(
       `${label}: ${done} of ${total} ` +
         `${unit}${now - start > 500 ? `, ${duration(now - start)}` : ''}${left}${note && `; ${note}`}`,
     )

@@ -41,6 +41,7 @@ import { choice, file, flag, integer, integers, output, text } from '../option.t
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { beginningOf, claimOutputs, inputsOf, jsonOf, keepsOthers } from '../outputs.ts'
 import { progress } from '../progress.ts'
+import { print } from '../print.ts'
 
 const networkNames = Object.keys(networkConfigs) as (keyof typeof networkConfigs)[]
 const groupNames = Object.keys(shapeGroups())
@@ -151,12 +152,12 @@ export const bench: Command<typeof options> = {
       signal,
     })
     const started = newReport(device, `Node ${process.version.slice(1)}`)
-    console.log(headOf(started))
+    print(headOf(started))
     if (winners && winners.adapter !== device.adapter.name)
       fail(`--winners: those are of ${winners.adapter}, and this is ${device.adapter.name}.`)
     for (const [key, variant] of Object.entries(winners?.winners ?? {})) device.kernels.set(key, variant)
     if (own) {
-      console.log(factsOf(own))
+      print(factsOf(own))
       await checkOwn(device, own, signal)
     }
     const report = await measured(device, started, { args, groups, networks, batch, own, signal })
@@ -215,11 +216,11 @@ async function measured(
   const timing = { samples: args.get('samples'), budgetMs: args.get('budget'), signal }
   const small = device.adapter.software ? { bytes: 2 ** 25, workgroups: 256 } : {}
   const peaks = await measurePeaks(device, stopwatch, { ...timing, ...small })
-  console.log(`${peakLines(peaks, report.features).join('\n')}\n`)
+  print(`${peakLines(peaks, report.features).join('\n')}\n`)
   const rows: Row[] = []
   const shown = (found: readonly Row[]): void => {
     rows.push(...found)
-    console.log(`${tableOf(found, peaks).join('\n')}\n`)
+    print(`${tableOf(found, peaks).join('\n')}\n`)
   }
   const total = groups.reduce((sum, { cases }) => sum + cases.length, 0) + networks.length * passes.length
   const bar = progress('Measuring', total, 'kernels and passes')
@@ -237,7 +238,7 @@ async function measured(
         bar.update(++done)
       }
       if (found.length > 0) {
-        console.log(name)
+        print(name)
         shown(found)
       }
     }
@@ -248,7 +249,7 @@ async function measured(
         found.push(...(await benchNetwork(device, name, model, pass, batchOf(name, batch), timing)))
         bar.update(++done)
       }
-      console.log('whole passes')
+      print('whole passes')
       shown(found)
     }
   } finally {
@@ -295,5 +296,5 @@ const reportOf = async (path: string): Promise<BenchReport> =>
 
 async function showBoth(first: string, second: string): Promise<void> {
   const [a, b] = await Promise.all([first, second].map(reportOf))
-  console.log(compareReports(a, b).join('\n'))
+  print(compareReports(a, b).join('\n'))
 }

@@ -25,6 +25,7 @@ import { jsonBeside, openWeights } from '../files.ts'
 import { flagsOption, weightsOption } from '../options/flags.ts'
 import { file, text } from '../option.ts'
 import { claimOutputs, inputsOf } from '../outputs.ts'
+import { print } from '../print.ts'
 
 const options = {
   config: file({
@@ -103,7 +104,7 @@ export const convert: Command<typeof options> = {
           ? ''
           : `, the preset ${name}`
         : '. What network it is was not said (--config, --preset, --flags): say it when you use it'
-      console.log(`${to}: ${counted(checkpoint.tensors.size, 'tensor')}, ${counted(count, 'number')}${what}`)
+      print(`${to}: ${counted(checkpoint.tensors.size, 'tensor')}, ${counted(count, 'number')}${what}`)
     } finally {
       await checkpoint.close()
     }

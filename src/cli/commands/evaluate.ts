@@ -23,6 +23,7 @@ import { deviceOptions, onDevice } from '../options/device.ts'
 import { noteText, notesOf, rarityKey } from '../pages/evaluation-notes.ts'
 import { evaluationPage } from '../pages/evaluation-page.ts'
 import { claimOutputs, inputsOf, jsonOf } from '../outputs.ts'
+import { print, tell } from '../print.ts'
 
 /** A part, 0.2, or so many, 1000. */
 const partOrCount: Kind<number> = {
@@ -171,13 +172,13 @@ export const evaluate: Command<typeof options> = {
     await refuseOther(out, job)
     const found = await evaluateSets(job, computing)
     await write(out, found, sets, signal)
-    console.log(evaluationText(found.evaluation))
+    print(evaluationText(found.evaluation))
     const key = rarityKey(found.evaluation.measurements)
-    if (key.length > 0) console.log(`\n${key.join(' ')}`)
+    if (key.length > 0) print(`\n${key.join(' ')}`)
     for (const note of notesOf(found.evaluation)) {
-      console.error(`note${note.space === null ? '' : ` on ${note.space}`}: ${noteText(note)}`)
+      tell(`note${note.space === null ? '' : ` on ${note.space}`}: ${noteText(note)}`)
     }
-    console.log(`\n${join(out, 'index.html')}`)
+    print(`\n${join(out, 'index.html')}`)
   },
 }
 

@@ -6,6 +6,7 @@ import { fetchWeights, weightsIn } from '../../tweedie/fetch.node.ts'
 import { fail, parseArguments, type Command } from '../arguments.ts'
 import { didYouMean, output } from '../option.ts'
 import { mebibytes, progress, type Progress } from '../progress.ts'
+import { print, tell } from '../print.ts'
 
 const options = {
   to: output({ value: 'DIR', help: 'folder to keep them in', otherwise: 'weights/ in the cache folder' }),
@@ -35,7 +36,7 @@ export const fetchCommand: Command<typeof options> = {
     const folder = args.path('to') ?? weightsFolder()
     const entries = args.positionals.map(entryNamed)
     if (entries.length === 0) return list(folder)
-    for (const entry of entries) console.log(await fetchWithProgress(entry, folder, signal))
+    for (const entry of entries) print(await fetchWithProgress(entry, folder, signal))
   },
 }
 
@@ -63,11 +64,11 @@ export function entryNamed(name: string): CatalogueEntry {
 }
 
 async function list(folder: string): Promise<void> {
-  console.log(`Published weights, kept in ${folder}`)
+  print(`Published weights, kept in ${folder}`)
   for (const entry of catalogue) {
     const there = (await exists(weightsIn(folder, entry))) ? 'there   ' : '        '
     const checks = filesOf(entry).every(({ sha256 }) => sha256) ? 'sha256 published' : 'no sha256 published'
-    console.log(
+    print(
       `  ${there}${entry.name.padEnd(34)}${entry.licence}, ${checks}, ` +
         `${[...new Set(filesOf(entry).map(({ source }) => source))].join('; ')}`,
     )
@@ -90,7 +91,7 @@ export async function fetchWithProgress(entry: CatalogueEntry, folder: string, s
       },
       onHash: (file, sha256, record) => {
         told = true
-        console.error(
+        tell(
           `note: nobody has published the whole sha256 of ${file}. Found ${sha256}, kept in ${record} and ` +
             'compared at later downloads.',
         )
@@ -98,7 +99,7 @@ export async function fetchWithProgress(entry: CatalogueEntry, folder: string, s
     })
     const unknown = filesOf(entry).filter(({ sha256 }) => sha256?.digits.length !== 64)
     if (!told && unknown.length > 0)
-      console.error(
+      tell(
         `note: ${entry.name}: nobody has published the whole sha256 of ` +
           `${unknown.map(({ url }) => url.slice(url.lastIndexOf('/') + 1)).join(' and ')}: that the file is the one ` +
           'of its first download here is all that is known.',

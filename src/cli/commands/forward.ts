@@ -9,6 +9,7 @@ import { loadWithProgress, openModel, openTensors } from '../files.ts'
 import { flagsOption, toldOf, weightsOption } from '../options/flags.ts'
 import { didYouMean, file, output, text } from '../option.ts'
 import { claimOutputs, inputsOf, keepsOtherTensors } from '../outputs.ts'
+import { print } from '../print.ts'
 
 const options = {
   model: file({ value: 'M.safetensors', help: 'U-Net or classifier' }),
@@ -90,7 +91,7 @@ export const forward: Command<typeof options> = {
         signal.throwIfAborted()
       }
       await writeFileAtomic(save, encodeSafetensors(saved), { signal })
-      console.log(
+      print(
         `${save}: out [${saved[0]?.[1].shape.join(', ')}]` +
           `${differentiate ? ` and ${saved.length - 1} gradients` : ''}, computed on ${computedOn(device)}`,
       )

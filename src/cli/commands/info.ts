@@ -22,7 +22,6 @@ import {
 import { lpipsNetOf } from '../../nn/lpips-plan.ts'
 import { shapesOf } from '../../nn/state-dict.ts'
 import { listed } from '../../io/state-dicts.ts'
-import { printable } from '../../printable.ts'
 import { toldByFile } from '../../tweedie/model-file.ts'
 import { listAdapters, type AdapterDescription, type AdapterListing } from '../../tensor/index.ts'
 import { modelOfState } from '../../train/index.ts'
@@ -34,6 +33,7 @@ import { modelRows, stateRows } from './info-training.ts'
 import { text } from '../option.ts'
 import { meanTypeName } from '../options/process.ts'
 import type { Session } from '../session.ts'
+import { print } from '../print.ts'
 
 const options = {
   preset: text({ value: 'NAME', help: 'what network the checkpoint holds, if it does not say so itself' }),
@@ -67,7 +67,7 @@ const mebibytes = (bytes: number): string =>
   bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 const show = (rows: readonly (readonly [string, string])[]): void =>
-  rows.forEach(([key, value]) => console.log(printable(`  ${key.padEnd(23)}${value}`)))
+  rows.forEach(([key, value]) => print(`  ${key.padEnd(23)}${value}`))
 
 async function showDevices({ signal, requestDevice }: Session): Promise<void> {
   const found: readonly AdapterListing[] | TweedieError = await listAdapters().catch((error: unknown) =>
@@ -75,7 +75,7 @@ async function showDevices({ signal, requestDevice }: Session): Promise<void> {
   )
   using used = await requestDevice({ signal })
   using cpu = await requestDevice({ signal, backend: 'cpu' })
-  const head = (name: string): void => console.log(`${name}${name === used.adapter.name ? ' (this one is used)' : ''}`)
+  const head = (name: string): void => print(`${name}${name === used.adapter.name ? ' (this one is used)' : ''}`)
   const limit = ({ maxBufferBytes, maxBindingBytes }: AdapterDescription): string =>
     mebibytes(Math.min(maxBufferBytes, maxBindingBytes))
   for (const adapter of found instanceof TweedieError ? [] : found) {
@@ -101,16 +101,16 @@ async function showDevices({ signal, requestDevice }: Session): Promise<void> {
     ['kind', 'the CPU backend, WebAssembly'],
     ['all tensors together', `at most ${limit(cpu.adapter)}`],
   ])
-  if (found instanceof TweedieError) console.log(`\nNo WebGPU: ${found.message}`)
-  else if (found.every(({ software }) => software)) console.log('\nNo GPU found.')
-  console.log(`\nPresets of published models: ${presetNames().join(', ')}`)
+  if (found instanceof TweedieError) print(`\nNo WebGPU: ${found.message}`)
+  else if (found.every(({ software }) => software)) print('\nNo GPU found.')
+  print(`\nPresets of published models: ${presetNames().join(', ')}`)
 }
 
 async function showCheckpoint(path: string, checkpoint: Checkpoint, told: Told): Promise<void> {
   const shapes = shapesOf(checkpoint)
   const dtypes = new Map<string, number>()
   for (const { dtype } of checkpoint.tensors.values()) dtypes.set(dtype, (dtypes.get(dtype) ?? 0) + 1)
-  console.log(printable(path))
+  print(path)
   show([
     ['tensors', `${shapes.size} (${[...dtypes].map(([dtype, count]) => `${count} ${dtype}`).join(', ')})`],
     ['numbers', parameterCount(shapes).toLocaleString('en')],

@@ -14,6 +14,7 @@ import { counted } from '../counted.ts'
 import { classOptions, openClasses } from '../options/data.ts'
 import { choice, file, images, integers, output } from '../option.ts'
 import { claimOutputs, inputsOf, keepsOthers } from '../outputs.ts'
+import { print } from '../print.ts'
 
 const options = {
   scores: file({ value: 'FILE', help: 'scores of a data set, as tweedie score writes them (.json)' }),
@@ -92,8 +93,8 @@ export const label: Command<typeof options> = {
       ...(classNames && { classNames }),
     })
     await writeText(out, encodeMinorityLabels(result, out), signal)
-    for (const line of levelTable(result, file)) console.log(line)
-    console.log(
+    for (const line of levelTable(result, file)) print(line)
+    print(
       `${out}: ${counted(indices.length, 'label')} in ${each.join(', ')} ` +
         `levels${by === 'quantiles' ? '' : ' of equal width'}${within === 'class' ? ', cut within each class' : ''}`,
     )

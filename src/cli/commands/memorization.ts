@@ -31,6 +31,7 @@ import { claimOutputs, inputsOf, jsonOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import type { Session } from '../session.ts'
 import { version } from '../../version.ts'
+import { print } from '../print.ts'
 
 const options = {
   samples: images({ value: 'DIR', help: 'the samples: a folder of PNGs, as sample makes it, or an .npz' }),
@@ -157,13 +158,13 @@ export const memorization: Command<typeof options> = {
       heldOut: [, heldOne, , , heldHalf],
       nearer,
     } of result.measures) {
-      console.log(
+      print(
         `${name}: samples ${figure(half)} (1 %: ${figure(one)}), held-out images ${figure(heldHalf)} (1 %: ` +
           `${figure(heldOne)}), medians of the distance to the nearest training image; ` +
           `${(100 * nearer).toFixed(1)} % of the samples are nearer than 99 % of the held-out images`,
       )
     }
-    console.log(join(out, 'index.html'))
+    print(join(out, 'index.html'))
   },
 }
 

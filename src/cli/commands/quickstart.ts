@@ -21,6 +21,7 @@ import { finish, firstPictures, outputsOf, resumable, sample } from './sample.ts
 import { setUp } from '../sampling/setup.ts'
 import { shipped } from '../shipped.ts'
 import { version } from '../../version.ts'
+import { print, tell } from '../print.ts'
 
 /** What is drawn, with its options; how the figures were chosen: weights/bccd32-minority.md. */
 const methodsWith = (classifier: string, target: string) => ({
@@ -87,7 +88,7 @@ export const quickstart: Command<typeof options> = {
       fail('--model and --minority-classifier belong together: give both, or neither for the shipped ones.')
     const methods = methodsWith(ownClassifier ?? shipped('minorityClassifier'), args.get('minority-target'))
     const names = Object.keys(methods)
-    console.error(
+    tell(
       `${counted(number, 'sample')} of each kind (${names.join(', ')}) in ${counted(steps, 'step')}, with ` +
         `the same noise, into ${out}`,
     )
@@ -135,12 +136,12 @@ export const quickstart: Command<typeof options> = {
       }
     }
     await compare(out, runs, session.signal)
-    console.log(
+    print(
       `Mean minority score (${runs[0]?.distance}): ` +
         `${runs.map((run) => `${run.name} ${meanScore(run).toPrecision(4)}`).join(', ')}`,
     )
-    console.log(`Open ${pathToFileURL(join(out, 'report.html')).href}`)
-    console.log(`Done in ${((performance.now() - start) / 1000).toFixed(0)} s.`)
+    print(`Open ${pathToFileURL(join(out, 'report.html')).href}`)
+    print(`Done in ${((performance.now() - start) / 1000).toFixed(0)} s.`)
   },
 }
 

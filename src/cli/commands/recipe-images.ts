@@ -37,6 +37,7 @@ import type { Session } from '../session.ts'
 import { shrunkRecord } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
+import { tell } from '../print.ts'
 
 export const imagesAbout = {
   name: 'images',
@@ -202,7 +203,7 @@ async function measure(
     ]),
     signal,
   })
-  console.error(`Measuring how fast this machine trains at ${size} x ${size} (${device.adapter.name})`)
+  tell(`Measuring how fast this machine trains at ${size} x ${size} (${device.adapter.name})`)
   const batch = Math.min(most, batches[device.backend.kind] ?? 32)
   const diffusion = diffusionOf({ config, diffusion: process })
   const load = async (_: number, count: number): Promise<{ images: Float32Array }> => ({

@@ -28,6 +28,7 @@ import { shrink } from './shrink.ts'
 import { trainClassifier } from './train-classifier.ts'
 import { trainDiffusion } from './train-diffusion.ts'
 import { version } from '../../version.ts'
+import { print, tell } from '../print.ts'
 
 const options = {
   data: images({ value: 'DATA', help: 'the images: a folder of PNG and JPEG files, an .npz, or an IDX file' }),
@@ -126,10 +127,10 @@ export const recipe: Command<typeof options> = {
       ...(['target', 'labels', 'images'] as const).filter((one) => found.asks[one] === undefined),
     ])
     if (!dry && reads && given === undefined) args.required('data', `: ${found.data}`)
-    for (const line of describe(found, plan)) console.log(line)
+    for (const line of describe(found, plan)) print(line)
     if (dry) return
     if (reads) await stat(data).catch(() => fail(`there is no ${data}. The recipe ${found.name} needs ${found.data}.`))
-    else if (given !== undefined) console.error(`note: --data has no effect: no stage of this plan reads images.`)
+    else if (given !== undefined) tell(`note: --data has no effect: no stage of this plan reads images.`)
     await run(found, plan, reads ? data : null, session)
   },
 }
@@ -137,8 +138,7 @@ export const recipe: Command<typeof options> = {
 const forImages = ['hours', 'size', 'augment'] as const
 
 const noteIdle = ({ name }: Pick<Recipe, 'name'>, args: Args, idle: readonly RecipeOption[]): void => {
-  for (const option of idle)
-    if (args.has(option)) console.error(`note: --${option} has no effect in the recipe ${name}.`)
+  for (const option of idle) if (args.has(option)) tell(`note: --${option} has no effect in the recipe ${name}.`)
 }
 
 const unknown = (name: string): never => {
@@ -170,15 +170,15 @@ async function runImages(args: Args, session: Session): Promise<void> {
   const { measured: before } = await readRecord(join(out, 'recipe.json'), imagesAbout.name)
   const { recipe, measured } = await imagesRecipe(set, wishes, before ?? null, onDevice(session, args))
   const plan = planOf(recipe, args, data)
-  for (const line of describe(recipe, plan)) console.log(line)
+  for (const line of describe(recipe, plan)) print(line)
   if (!args.get('dry-run')) await run(recipe, plan, data, session, measured)
 }
 
 function list(): void {
-  console.log('Recipes, with the published settings where there are any:')
+  print('Recipes, with the published settings where there are any:')
   const width = Math.max(...recipes.map(({ name }) => name.length)) + 2
   for (const { name, about, data } of [imagesAbout, ...recipes])
-    console.log(`  ${name.padEnd(width)}${about}. ${data === null ? 'No --data' : `--data: ${data}`}`)
+    print(`  ${name.padEnd(width)}${about}. ${data === null ? 'No --data' : `--data: ${data}`}`)
 }
 
 export interface PlannedStage {
@@ -351,12 +351,12 @@ export async function run(
     const heading = `[${i + 1}/${stages.length}] ${command}`
     const same = before?.command === command && JSON.stringify(deciding(before.argv)) === JSON.stringify(deciding(argv))
     if (!behind && same && (await exists(output))) {
-      console.error(`${heading}: finished ${before.finished}`)
+      tell(`${heading}: finished ${before.finished}`)
       finished.push(before)
       continue
     }
     behind = true
-    console.error(heading)
+    tell(heading)
     await mkdir(dirname(output), { recursive: true })
     const start = performance.now()
     await runStage(planned, { out, ours: earlier.length > 0 }, session)
@@ -368,7 +368,7 @@ export async function run(
     })
     await save()
   }
-  console.log(`${path}: ${stages.length === 1 ? 'its stage is' : `all ${stages.length} stages are`} finished`)
+  print(`${path}: ${stages.length === 1 ? 'its stage is' : `all ${stages.length} stages are`} finished`)
 }
 
 /**
@@ -392,7 +392,7 @@ async function runStage(
     if (!refused || (await Promise.all(made.map(isClaimed))).includes(true)) throw error
   }
   const aside = await freeFolder(out)
-  console.error(
+  tell(
     `note: ${made.map((path) => basename(path)).join(' and ')} of before cannot be gone on ` +
       `with, and lie in ${aside} now.`,
   )

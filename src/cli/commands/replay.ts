@@ -13,6 +13,7 @@ import { placeOf } from '../shipped.ts'
 import type { RunRecord } from '../../tweedie/run-record.ts'
 import { readRecord } from '../sampling/run-record.ts'
 import { runSample, sample } from './sample.ts'
+import { print } from '../print.ts'
 
 /** What a run reads, its networks first. */
 const reads = [
@@ -113,7 +114,7 @@ export const replay: Command<typeof options> = {
     const same = record.samples.filter(({ sha256 }, k) => sha256 === old.samples[k]?.sha256).length
     const elsewhere = same < old.samples.length && record.adapter.name !== old.adapter.name
     const where = elsewhere ? ` (then: ${old.adapter.name}, now: ${record.adapter.name})` : ''
-    console.log(`${same} of ${old.samples.length} pictures are the same to the byte${where}.`)
+    print(`${same} of ${old.samples.length} pictures are the same to the byte${where}.`)
   },
 }
 

@@ -21,6 +21,7 @@ import type { FinishedSample, Kernels, RunRecord } from '../../tweedie/run-recor
 import { runNames, saveRecord } from '../sampling/run-record.ts'
 import type { Session } from '../session.ts'
 import { readNoise, setUp } from '../sampling/setup.ts'
+import { print, tell } from '../print.ts'
 
 export const sample: Command<typeof sampleOptions> = {
   name: 'sample',
@@ -81,11 +82,11 @@ export async function runSample(
         draw(setup, settings, version, session, kernels ? { kernels } : {}),
       )
       const run = await finish(settings, unfinished, setup.distance.name, signal)
-      console.log(
+      print(
         `${counted(run.record.samples.length, 'sample')}, mean minority score ${meanScore(run).toPrecision(4)} ` +
           `(${run.distance}): ${join(settings.out, 'report.html')}`,
       )
-      if (settings.save !== null) console.log(`Numbers: ${settings.save}`)
+      if (settings.save !== null) print(`Numbers: ${settings.save}`)
       return run.record
     } finally {
       setup.dispose()
@@ -111,7 +112,7 @@ export async function resumable<T>({ out }: SampleSettings, { signal }: Session,
   try {
     return await work()
   } catch (error) {
-    if (signal.aborted) console.error(`Finished batches are in ${out}; the same command goes on from there.`)
+    if (signal.aborted) tell(`Finished batches are in ${out}; the same command goes on from there.`)
     if (!(error instanceof TweedieError) || error.code !== 'device-lost') throw error
     throw new TweedieError(
       'device-lost',

@@ -5,6 +5,7 @@ import { fail, parseArguments, type Command } from '../arguments.ts'
 import { classOptions, openClasses } from '../options/data.ts'
 import { integer, number, optionOf, output, text, type Kind } from '../option.ts'
 import { claimOutputs, keepsOthers } from '../outputs.ts'
+import { print } from '../print.ts'
 
 /** `60-79,90`. */
 const positions: Kind<readonly number[]> = {
@@ -81,8 +82,8 @@ export const select: Command<typeof options> = {
       ...(by !== undefined && { by }),
     })
     await writeText(out, encodeSelection(selection, out), signal)
-    console.log(table(set, selection))
-    console.log(out)
+    print(table(set, selection))
+    print(out)
   },
 }
 

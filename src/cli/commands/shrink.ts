@@ -16,6 +16,7 @@ import { classOptions, fitImages, openClasses } from '../options/data.ts'
 import { integer, output } from '../option.ts'
 import { claimOutputs, jsonOf } from '../outputs.ts'
 import { progress } from '../progress.ts'
+import { print } from '../print.ts'
 
 const options = {
   ...classOptions,
@@ -91,6 +92,6 @@ export const shrink: Command<typeof options> = {
       bar.stop()
     }
     if (damaged.length > 0) throw damagedImages(set.name, damaged)
-    console.log(`${out}: ${counted(set.length, 'image')} of ${size} x ${size}`)
+    print(`${out}: ${counted(set.length, 'image')} of ${size} x ${size}`)
   },
 }

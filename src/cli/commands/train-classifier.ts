@@ -54,6 +54,7 @@ import { lookAt } from '../training/train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from '../training/train-run.ts'
 import { imageOptions, runSettings, trainOptions } from '../options/training.ts'
 import { trainPage } from '../pages/train-page.ts'
+import { print, tell } from '../print.ts'
 
 const options = {
   ...imageOptions,
@@ -126,12 +127,10 @@ export const trainClassifier: Command<typeof options> = {
     const { process, said } = guidedNoise(args, model)
     if (levels) checkScored(levels, process, said)
     if (levels && model && model.sha256 !== levels.file.scores.model)
-      console.error(`note: ${levels.path} was scored with another model file than ${model.path}.`)
+      tell(`note: ${levels.path} was scored with another model file than ${model.path}.`)
     const ownClasses = model?.config.numClasses ?? null
     if (of === 'classes' && ownClasses !== null && ownClasses !== data.names.length)
-      console.error(
-        `note: ${data.names.length} classes for a model of ${ownClasses}: sample --labels are not --target then.`,
-      )
+      tell(`note: ${data.names.length} classes for a model of ${ownClasses}: sample --labels are not --target then.`)
 
     const extractorFile = await openExtractor(args, process, signal)
     try {
@@ -154,7 +153,7 @@ export const trainClassifier: Command<typeof options> = {
       const evaluateOn = args.get('evaluate-on')
       for (const part of [data.train, data.heldBack]) if (part) fitImages(part, { size: shape.size, crop })
       if (levels?.file.within === 'class' && config.numClasses === null)
-        console.error('note: the levels were cut within each class; --class-cond tells the classifier the class.')
+        tell('note: the levels were cut within each class; --class-cond tells the classifier the class.')
 
       await lookAt([data.train, data.heldBack], signal, out)
 
@@ -166,7 +165,7 @@ export const trainClassifier: Command<typeof options> = {
         ]),
         signal,
       })
-      console.error(
+      tell(
         `${countsOf(data)}${data.heldBack ? `, ${data.heldBack.length.toLocaleString('en')} held back` : ''}; ` +
           `${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`,
       )
@@ -253,7 +252,7 @@ export const trainClassifier: Command<typeof options> = {
           train: await on(data.train),
           ...(data.heldBack ? { heldBack: await on(data.heldBack) } : {}),
         }
-        console.error(reviewLine(found))
+        tell(reviewLine(found))
         return found
       }
 
@@ -277,9 +276,7 @@ export const trainClassifier: Command<typeof options> = {
       }
       await resumeRun(trained, signal)
       await trainToEnd(trained, signal)
-      console.log(
-        `${join(out, 'report.html')}; sample takes ${kinds[of].option} ${join(out, `${average}.safetensors`)}`,
-      )
+      print(`${join(out, 'report.html')}; sample takes ${kinds[of].option} ${join(out, `${average}.safetensors`)}`)
     } finally {
       await extractorFile?.file.checkpoint.close()
     }

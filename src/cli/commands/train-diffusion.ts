@@ -49,6 +49,7 @@ import { claimRun, resumeRun, trainToEnd, type TrainRun } from '../training/trai
 import { imageOptions, runSettings, trainOptions } from '../options/training.ts'
 import { openTrainingData } from '../training/train-data.ts'
 import { trainPage, type Curve } from '../pages/train-page.ts'
+import { print, tell } from '../print.ts'
 
 const options = {
   ...imageOptions,
@@ -138,7 +139,7 @@ export const trainDiffusion: Command<typeof options> = {
     await lookAt([set, heldOut], signal, out)
 
     using device = await requestDevice({ need: trainingMemoryOf(config, train), signal })
-    console.error(
+    tell(
       `${set.length.toLocaleString('en')} ` +
         `images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ` +
         `${parameterCount(stateDictOf(planOf(config))).toLocaleString('en')} parameters; ${computedOn(device)}`,
@@ -235,7 +236,7 @@ export const trainDiffusion: Command<typeof options> = {
         using x = await sample(respaced, evaluated, { noise, ...y, method: 'ddim', signal })
         const values = await x.read()
         if (!values.every(Number.isFinite))
-          console.error('note: samples hold values that are no numbers, which the sheet shows black.')
+          tell('note: samples hold values that are no numbers, which the sheet shows black.')
         pictures.push(...imagesOf(values, x.shape))
       }
       return encodePng(contactSheet(pictures))
@@ -265,7 +266,7 @@ export const trainDiffusion: Command<typeof options> = {
     await resumeRun(trained, signal)
     drawn = await readFile(sheetOf(trainer.reviewed)).catch(() => null)
     await trainToEnd(trained, signal)
-    console.log(
+    print(
       `${join(out, 'report.html')}; sample and score take ` +
         `${join(out, average ? `ema-${train.emaRates!.at(-1)!}.safetensors` : 'model.safetensors')}`,
     )

@@ -32,6 +32,7 @@ import { lookAt } from '../training/train-images.ts'
 import { claimRun, resumeRun, trainToEnd, type TrainRun } from '../training/train-run.ts'
 import { imageOptions, largestRate, runSettings, trainOptions, type RunSettings } from '../options/training.ts'
 import { openTrainingData } from '../training/train-data.ts'
+import { print, tell } from '../print.ts'
 
 const options = {
   ...imageOptions,
@@ -242,7 +243,7 @@ export const trainFeatures: Command<typeof options> = {
       if (features instanceof DinoTask) features.copyTeacher()
     }
     const shapes = [...features.parameters].filter(([key]) => !isHead(key)).map(([, { shape }]) => shape)
-    console.error(
+    tell(
       `${set.length.toLocaleString('en')} ` +
         `images${heldOut ? `, ${heldOut.length.toLocaleString('en')} held out` : ''}; ` +
         `${shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0).toLocaleString('en')} ` +
@@ -300,8 +301,8 @@ export const trainFeatures: Command<typeof options> = {
       }),
       { signal },
     )
-    if (last) console.log(evaluationText(last, set.classes ?? []))
-    console.log(`${join(out, 'report.html')}; ${patch === null ? '--features takes' : 'the teacher is'} ${file}`)
+    if (last) print(evaluationText(last, set.classes ?? []))
+    print(`${join(out, 'report.html')}; ${patch === null ? '--features takes' : 'the teacher is'} ${file}`)
   },
 }
 
@@ -323,7 +324,7 @@ function objectiveOf(args: Arguments<typeof options>): 'contrast' | 'dino' {
 function noteTeacher({ train: { steps } }: RunSettings, momentum: number, begun: boolean): void {
   const left = momentum ** (steps / 2)
   if (left <= 0.01) return
-  console.error(
+  tell(
     `note: after ${counted(steps, 'step')} ${(100 * left).toFixed(0)} % of the teacher are still ` +
       `${begun ? 'what it begins with' : 'the first, random weights'}: take a --teacher-momentum of at most ` +
       `${largestRate(steps / 2)}.`,

@@ -12,6 +12,7 @@ import { encodeSafetensors } from '../../io/index.ts'
 import { sha256 } from '../../io/sha256.ts'
 import { countOf, type EvaluatedSpace, type Points, type SpaceFeatures } from '../../metrics/index.ts'
 import { cacheFile } from '../../platform/cache.node.ts'
+import { tell } from '../print.ts'
 
 /** What features follow from. */
 export interface FeaturesKey extends Pick<EvaluatedSpace, 'name' | 'preprocessing' | 'weights'> {
@@ -97,7 +98,7 @@ async function keep(file: string, key: FeaturesKey, made: SetFeatures, signal: A
     return true
   } catch (error) {
     if (signal.aborted) throw error
-    if (!told) console.error(`note: the features are not kept for later: ${(error as Error).message}`)
+    if (!told) tell(`note: the features are not kept for later: ${(error as Error).message}`)
     told = true
     return false
   }

@@ -10,6 +10,7 @@ import { runOfState } from '../../train/index.ts'
 import { fail } from '../arguments.ts'
 import { openWeights } from '../files.ts'
 import { integersKind, optionOf, type Kind } from '../option.ts'
+import { tell } from '../print.ts'
 
 /** `16,8` or `none`. */
 const sides: Kind<readonly number[]> = {
@@ -41,8 +42,7 @@ export function attentionRates(
   if (wanted === undefined && before) return [...before]
   if (wanted === undefined) {
     const side = sides.find((one) => one <= 8) ?? sides.at(-1)!
-    if (side !== 8)
-      console.error(`note: attention at maps of side ${side}; --${name} chooses others of ${sides.join(', ')}.`)
+    if (side !== 8) tell(`note: attention at maps of side ${side}; --${name} chooses others of ${sides.join(', ')}.`)
     return [imageSize / side]
   }
   const nowhere = wanted.filter((side) => !sides.includes(side))

@@ -21,6 +21,7 @@ import { attentionOption, attentionRates } from './attention.ts'
 import { flagsOption } from './flags.ts'
 import { choice, factors, file, flag, integer, text } from '../option.ts'
 import { noiseIn, noiseOptions } from './process.ts'
+import { tell } from '../print.ts'
 
 const otherwise = "the model's, then the preset's"
 
@@ -214,8 +215,7 @@ function published({ said, config }: Whole, { input, numClasses, outputs, onFeat
   }
   if (config.numClasses !== null && config.numClasses !== numClasses)
     fail(`${said} has ${config.numClasses} classes, and the data ${numClasses}.`)
-  if (config.outChannels !== outputs)
-    console.error(`note: ${said} has ${config.outChannels} outputs; this one has ${outputs}.`)
+  if (config.outChannels !== outputs) tell(`note: ${said} has ${config.outChannels} outputs; this one has ${outputs}.`)
   return { ...config, outChannels: outputs, numClasses }
 }
 

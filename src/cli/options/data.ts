@@ -7,10 +7,10 @@ import {
   type ImageSet,
   type OpenImagesOptions,
 } from '../../data/index.node.ts'
-import { printable } from '../../printable.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { choice, file, flag, images, text } from '../option.ts'
 import { slowProgress } from '../progress.ts'
+import { tell } from '../print.ts'
 
 /** Of every command that opens folders of people's. */
 export const skipBadOption = flag({
@@ -46,7 +46,7 @@ export async function openNoted(
 ): Promise<ImageSet> {
   const bar = slowProgress(`Reading ${path}`, 'files')
   const set = await openImages(path, { ...options, onProgress: bar.update }).finally(bar.stop)
-  for (const note of set.notes.filter(said)) console.error(printable(`${set.name}: ${note}`))
+  for (const note of set.notes.filter(said)) tell(`${set.name}: ${note}`)
   return set
 }
 
@@ -88,7 +88,7 @@ export async function openData(
 export function fitImages(set: ImageSet, options: Parameters<typeof checkImages>[1], fewest?: number): void {
   const smaller = checkImages(set, options, fewest)
   if (smaller > 0)
-    console.error(
+    tell(
       `${set.name}: ${smaller} of ${set.length} images have a side below ${options.size} pixels and are enlarged, as ` +
         'guided-diffusion does.',
     )

@@ -8,6 +8,7 @@ import { fail, type Arguments } from '../arguments.ts'
 import { openWeights, sha256OfFile } from '../files.ts'
 import { choice, file, text } from '../option.ts'
 import { shipped } from '../shipped.ts'
+import { tell } from '../print.ts'
 
 const setting =
   <K extends keyof DistanceSettings>(key: K) =>
@@ -76,11 +77,10 @@ export function distanceSettings(
         'and not part of tweedie), or take --distance l2.',
     )
   for (const [name, file] of Object.entries({ lpips, features })) {
-    if (distance !== name && file !== undefined)
-      console.error(`note: --${name} has no effect with --distance ${distance}.`)
+    if (distance !== name && file !== undefined) tell(`note: --${name} has no effect with --distance ${distance}.`)
   }
   if (distance === 'l2' && !args.has('distance'))
-    console.error(
+    tell(
       "note: without LPIPS weights (--lpips FILE) distances are L2, the reference's option without LPIPS; " +
         '--distance features takes our own feature net.',
     )

@@ -20,6 +20,7 @@ import { skipBadOption } from './data.ts'
 import { aboutWeightsOf } from './flags.ts'
 import type { KnownFiles } from './known-files.ts'
 import { choice, file, flag, images, integer, number, optionOf, text, type Kind, type OptionTable } from '../option.ts'
+import { tell } from '../print.ts'
 
 export interface ClassifierSettings {
   readonly file: string
@@ -278,7 +279,7 @@ export function noteIdle<T extends OptionTable>(
 ): void {
   const idle = names.filter((name) => args.has(name))
   if (!applies && idle.length > 0)
-    console.error(
+    tell(
       `note: ${idle.map((name) => `--${name}`).join(', ')} ${idle.length === 1 ? 'has' : 'have'} ` +
         `no effect without ${use}.`,
     )

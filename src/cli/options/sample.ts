@@ -26,6 +26,7 @@ import { choice, file, flag, integer, number, output, readsPath, text, type Opti
 import { guidanceOptions, guidanceSettings, noteIdle, type GuidanceSettings } from './guidance.ts'
 import { upsamplerOptions, upsamplerSettings, type UpsamplerSettings } from './upsampler.ts'
 import { meanTypeIn, noiseIn, noiseOptions, parametrizationOptions } from './process.ts'
+import { tell } from '../print.ts'
 
 /** A setting as it is, for the record of a run. */
 const setting =
@@ -224,7 +225,7 @@ export function sampleSettings(
   const preset = presetIn(args, model)
   const like = preset ? [] : presetsLike(config, model.diffusion)
   if (like.length > 1)
-    console.error(
+    tell(
       `note: ${like.join(', ')} have this network: --preset says which it is, if it is one, and takes ` +
         'what was published for it.',
     )

@@ -6,6 +6,7 @@ import { counted } from '../counted.ts'
 import { dataOptions } from './data.ts'
 import { deviceOptions } from './device.ts'
 import { choice, file, flag, integer, number, optionOf, output, type AnyDefault, type Kind } from '../option.ts'
+import { tell } from '../print.ts'
 
 export const imageOptions = {
   ...dataOptions,
@@ -106,7 +107,7 @@ export function runSettings(
   const steps = Math.ceil(images / batch)
   for (const rate of emaRates) {
     if (rate ** steps > 0.01)
-      console.error(
+      tell(
         `note: after ${counted(steps, 'step')} ${(100 * rate ** steps).toFixed(0)} % of the average with rate ` +
           `${rate} are still ${args.has('from') ? 'those that it begins with' : 'the first, random weights'}: take ` +
           `a rate of at most ${largestRate(steps)}.`,

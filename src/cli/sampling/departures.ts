@@ -15,6 +15,7 @@ import {
   type SamplingHints,
 } from '../../nn/index.ts'
 import type { SampleSettings } from '../options/sample.ts'
+import { tell } from '../print.ts'
 
 /**
  * `distance`: what it is called for people, "L2" or "LPIPS (alex)". Empty where all is as published, or nothing was.
@@ -45,7 +46,7 @@ const line = (what: string, published: string, source: string, here: readonly (s
 
 /** Says them on stderr, as a line. */
 export function sayDepartures(lines: readonly string[]): void {
-  if (lines.length > 0) console.error(`note: not as published: ${lines.join('; ')}.`)
+  if (lines.length > 0) tell(`note: not as published: ${lines.join('; ')}.`)
 }
 
 /**

@@ -30,6 +30,7 @@ import type { Session } from '../session.ts'
 import type { Setup } from './setup.ts'
 import { measureKernels, useKernels } from './tune.ts'
 import { upsample } from './upsample.ts'
+import { tell } from '../print.ts'
 
 interface Drawn {
   readonly sample: Float32Array
@@ -90,11 +91,10 @@ export async function draw(
     signal,
   )
   if (record.status === 'done') {
-    console.error(`${out}: the run is finished, ${number === 1 ? 'its sample is' : `all ${number} samples are`} there.`)
+    tell(`${out}: the run is finished, ${number === 1 ? 'its sample is' : `all ${number} samples are`} there.`)
     return record
   }
-  if (record.samples.length > 0)
-    console.error(`${out}: ${record.samples.length} of ${number} samples are there already.`)
+  if (record.samples.length > 0) tell(`${out}: ${record.samples.length} of ${number} samples are there already.`)
   if (kernels || record.samples.length > 0) useKernels(setup, kernels ?? record.kernels)
   else await measureKernels(setup, settings, signal)
   record = { ...record, kernels: Object.fromEntries(device.kernels) }

@@ -19,6 +19,7 @@ import { openGuidances } from './guidances.ts'
 import { readBy, sampleOptions, toOptions, type SampleOption, type SampleSettings } from '../options/sample.ts'
 import type { Session } from '../session.ts'
 import { openUpsampler, type Upsampler } from './upsample.ts'
+import { tell } from '../print.ts'
 
 /** Noise from a file, on the host. */
 export interface NoiseFile {
@@ -131,7 +132,7 @@ export async function setUp(
 
     const start = performance.now()
     const device = hold(await requestDevice({ need: together(needs), signal }))
-    console.error(`Computing on ${computedOn(device)}`)
+    tell(`Computing on ${computedOn(device)}`)
     // The small file first: what is wrong with it shows before the large ones are read.
     const distance = hold(await loadDistance(device, settings, signal))
     const model = hold(await loadWithProgress(device, file, signal)) as UNet

@@ -20,6 +20,7 @@ import { progress } from '../progress.ts'
 import { isScorePage, pageGroups, rarestFirst, scorePage, thumbnail, type ShownImage } from '../pages/score-page.ts'
 import { isTable, unfinishedScores, type ScoresHead, type UnfinishedScores } from './unfinished-scores.ts'
 import { version } from '../../version.ts'
+import { print, tell } from '../print.ts'
 
 export interface ScoreJob extends ScoreProcess, ProcessSettings {
   readonly draws: number
@@ -82,7 +83,7 @@ export async function runScores(
   if (job.html !== null) await writePage(job.html, job, head, scores, source, scoring, signal)
   await unfinished.remove()
   const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length
-  console.log(`${out}: ${counted(scores.length, 'score')}, mean ${mean.toPrecision(4)} (${distance.name})`)
+  print(`${out}: ${counted(scores.length, 'score')}, mean ${mean.toPrecision(4)} (${distance.name})`)
 }
 
 /** Of a file that is there, for the outputs of `score`: what is ours is compared later, when the settings are known. */
@@ -125,7 +126,7 @@ async function scoreAll(
   scoring: Scoring,
 ): Promise<Float32Array> {
   const { known } = unfinished
-  if (known.length > 0) console.error(`${known.length} of ${indices.length} images are scored already.`)
+  if (known.length > 0) tell(`${known.length} of ${indices.length} images are scored already.`)
   const bar = progress(`Scoring (${distance})`, indices.length - known.length, 'images')
   let found: ArrayLike<number> = known
   try {
@@ -143,7 +144,7 @@ async function scoreAll(
     // All of them too: the page may be stopped.
     await unfinished.save(found, true)
     if (found.length < indices.length && found.length > 0)
-      console.error(`${found.length} of ${indices.length} scores are kept; the same command goes on from there.`)
+      tell(`${found.length} of ${indices.length} scores are kept; the same command goes on from there.`)
   }
 }
 
@@ -206,7 +207,7 @@ async function writePage(
     ...(classes && { classes }),
   })
   await writeText(path, html, signal)
-  console.log(`Page: ${path}`)
+  print(`Page: ${path}`)
 }
 
 /** Mean pixel values of the thousand rarest and most common images (of half of each in a set of fewer than 2,000). */

@@ -27,6 +27,7 @@ import { noteIdle } from '../options/guidance.ts'
 import type { imageOptions, trainOptions } from '../options/training.ts'
 import { openNoted } from '../options/data.ts'
 import { openTrainingData } from './train-data.ts'
+import { tell } from '../print.ts'
 
 export const labelOptions = {
   of: choice(['levels', 'classes', 'attributes', 'real'], {
@@ -156,7 +157,7 @@ async function openClasses(args: Args, seed: number, signal: AbortSignal): Promi
         `${found.counts.map((n, c) => `${n} of ${classes[c]}`).join(', ')}.`,
     )
   if (empty.length > 0)
-    console.error(`note: no image to train on of the classes ${empty.join(', ')}: the classifier cannot tell them.`)
+    tell(`note: no image to train on of the classes ${empty.join(', ')}: the classifier cannot tell them.`)
   return {
     of: 'classes',
     names: classes,
@@ -180,7 +181,7 @@ async function openAttributes(args: Args, seed: number, signal: AbortSignal): Pr
   const { indices, values } =
     text === null ? columnsOf(all, names) : attributesOf(parseAttributes(text, path!), all, names)
   if (indices.length < all.length)
-    console.error(
+    tell(
       `note: ${(all.length - indices.length).toLocaleString('en')} of ${all.length.toLocaleString('en')} images ` +
         `are not in ${path} and not used.`,
     )
@@ -286,7 +287,7 @@ export function checkScored(
   const message =
     `${path} was scored with a model of the noise "${noiseInWords(scored)}", but the classifier is to be ` +
     `trained on "${noiseInWords(process)}"`
-  if (said) console.error(`note: ${message}.`)
+  if (said) tell(`note: ${message}.`)
   else
     fail(
       `${message}: score the data with the model that is to be guided, or, if this is meant, add --schedule ` +

@@ -21,6 +21,7 @@ import { toldByFile } from '../../tweedie/model-file.ts'
 import { fail, type Arguments } from '../arguments.ts'
 import { jsonBeside, openWeights, readingWithProgress, sha256OfFile } from '../files.ts'
 import type { trainOptions } from '../options/training.ts'
+import { tell } from '../print.ts'
 
 export interface FromFile extends AsyncDisposable {
   readonly path: string
@@ -113,7 +114,7 @@ export async function featuresFrom(
 ): Promise<void> {
   const shapes = shapesOf(checkpoint)
   const anew = [...parameters].some(([key, { shape }]) => isHead(key) && shapes.get(key)?.join() !== shape.join())
-  if (anew) console.error(`note: ${path} has no heads for this training: they begin anew.`)
+  if (anew) tell(`note: ${path} has no heads for this training: they begin anew.`)
   for (const [key, tensor] of parameters)
     if (!anew || !isHead(key)) tensor.write((await checkpoint.tensors.get(key)!.read(signal)) as Float32Array)
 }

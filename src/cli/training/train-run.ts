@@ -23,12 +23,12 @@ import {
   trainingMetadata,
   type AnyTrainer,
 } from '../../train/index.ts'
-import { printable } from '../../printable.ts'
 import { fail } from '../arguments.ts'
 import { claimOutputs, type Outputs } from '../outputs.ts'
 import { progress } from '../progress.ts'
 import { imagesFile, writeImages } from './train-images.ts'
 import type { RunSettings } from '../options/training.ts'
+import { tell } from '../print.ts'
 
 export const stateFile = 'state.safetensors'
 
@@ -107,7 +107,7 @@ export async function resumeRun(task: TrainRun, signal: AbortSignal): Promise<vo
       const { steps } = runOfState(checkpoint)
       await restoreState(trainer, checkpoint, run, { signal, mayDiffer })
       if (steps !== run.steps)
-        console.error(
+        tell(
           `note: the run is to have ${trainer.options.steps} steps now, instead of ${String(steps)}` +
             `${trainer.options.anneal > 0 ? '; the learning rate is that of the new length from here on' : ''}.`,
         )
@@ -118,7 +118,7 @@ export async function resumeRun(task: TrainRun, signal: AbortSignal): Promise<vo
     } finally {
       await checkpoint.close()
     }
-    console.error(`${path}: going on after step ${trainer.step} of ${trainer.options.steps}.`)
+    tell(`${path}: going on after step ${trainer.step} of ${trainer.options.steps}.`)
   } else if (images.leftOut) trainer.history.push({ step: 0, what: leftOutText(images.leftOut) })
   await writeImages(out, images)
 }
@@ -155,7 +155,7 @@ async function changesOfData(task: TrainRun, checkpoint: Checkpoint): Promise<st
     return fail(
       `${checkpoint.name} is of a run on other data: ${what}. --data-changed goes on with them as they are now.`,
     )
-  console.error(`note: ${what}.`)
+  tell(`note: ${what}.`)
   return what
 }
 
@@ -172,8 +172,8 @@ async function changeOfClasses({ settings: { out }, classNames: now, images }: T
   const wrong = now.findIndex((name, label) => before[label] !== name)
   return wrong < 0
     ? null
-    : `its classes are in another order: label ${wrong} was ${printable(before[wrong] ?? 'none')} and is ` +
-        `${printable(now[wrong])}, since folders named by numbers are sorted as numbers`
+    : `its classes are in another order: label ${wrong} was ${before[wrong] ?? 'none'} and is ${now[wrong]}, ` +
+        'since folders named by numbers are sorted as numbers'
 }
 
 /** Trains to the end, or until `signal` aborts or something fails; what was computed until then is saved. */
@@ -225,8 +225,8 @@ export async function trainToEnd(task: TrainRun, signal: AbortSignal): Promise<v
     }
     if (trainer.step > saved)
       await save().then(
-        () => console.error(`Saved after step ${trainer.step}; the same command with --resume goes on.`),
-        (second: Error) => console.error(`The steps after step ${saved} could not be saved: ${second.message}`),
+        () => tell(`Saved after step ${trainer.step}; the same command with --resume goes on.`),
+        (second: Error) => tell(`The steps after step ${saved} could not be saved: ${second.message}`),
       )
     throw error
   } finally {
