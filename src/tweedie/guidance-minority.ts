@@ -188,10 +188,11 @@ function levelsOfSamples({ name, said, levels, called }: Known, labels: readonly
 /** Eq. 18's tau: the thresholds of the labelling, those of the sample's class where it was made within classes. */
 function tauOf({ name, said, levels, called }: Known, labels: readonly number[]): TauOf {
   const tilt = called('minority-tilt')
-  if (!said)
+  const thresholds = said?.thresholds
+  if (!thresholds)
     return fail(
       `${name}: ${tilt} needs the thresholds of its levels, which this file does not have (metadata "minority"): ` +
-        'tweedie train classifier writes them.',
+        'tweedie train classifier --labels writes them.',
     )
   const positive = (row: readonly number[]): readonly number[] =>
     row.every((q) => q > 0)
@@ -201,7 +202,7 @@ function tauOf({ name, said, levels, called }: Known, labels: readonly number[])
             `${row[0]}: label with fewer levels.`,
         )
   if (said.within === 'all') {
-    const row = positive(said.thresholds as readonly number[])
+    const row = positive(thresholds as readonly number[])
     return () => row
   }
   if (labels.length === 0)
@@ -211,7 +212,7 @@ function tauOf({ name, said, levels, called }: Known, labels: readonly number[])
     )
   const rows = new Map(
     [...new Set(labels)].map((label) => {
-      const row = said.thresholds[label] as readonly number[] | undefined
+      const row = thresholds[label] as readonly number[] | undefined
       // A level that the class does not have weighs nothing: the exponential of its logarithm, -744, is 0 in 32 bits.
       return [
         label,

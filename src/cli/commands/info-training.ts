@@ -66,7 +66,7 @@ export function modelRows({ metadata, name }: Checkpoint): Row[] {
   const told = classifierMetadata(metadata, name)
   if (minority) {
     const { levels, within, thresholds, extractor } = minority
-    const scores = Float64Array.from(thresholds.flat()).sort()
+    const scores = thresholds && Float64Array.from(thresholds.flat()).sort()
     rows.push(
       [
         'tells',
@@ -75,7 +75,9 @@ export function modelRows({ metadata, name }: Checkpoint): Row[] {
       ],
       [
         '  scores',
-        `up to ${scores[0]?.toPrecision(4)} in the lowest level, ${scores.at(-1)?.toPrecision(4)} in the rarest`,
+        scores
+          ? `up to ${scores[0]?.toPrecision(4)} in the lowest level, ${scores.at(-1)?.toPrecision(4)} in the rarest`
+          : 'not known: the images came with their levels',
       ],
       ['  reads', extractor ? `features of ${extractor.name}, sha256 ${extractor.sha256}` : 'pixels'],
       ['  trained on', noiseInWords(minority)],

@@ -91,7 +91,8 @@ export const trainClassifier: Command<typeof options> = {
   options,
   positionals: [0, 0],
   notes: [
-    'Levels come from tweedie score and tweedie label. The classifier learns to tell them from noised images: it ' +
+    "Levels come from tweedie score and tweedie label, or are the classes of a folder that minority-guidance's " +
+      'construct_ms_dataset.py made (--classes-by prefix). The classifier learns to tell them from noised images: it ' +
       'is the p(level | x_t) of Um et al., ICLR 2024, Eq. 8, with --class-cond that of Eq. 17; sample --method ' +
       'minority-guided takes the result. With --extractor it reads the features of a frozen classifier, as ' +
       'published for LSUN and ImageNet.',
@@ -123,6 +124,10 @@ export const trainClassifier: Command<typeof options> = {
       fail(`--extractor is for minority classifiers; ${kinds[of].name} reads pixels.`)
     if ((of === 'classes' || of === 'real') && args.get('class-cond'))
       fail('--class-cond is for classifiers of levels and of attributes, which a class says something of.')
+    if (of === 'levels' && !levels && args.get('class-cond'))
+      fail(
+        '--class-cond needs classes, and those of these images are their levels: --labels FILE has levels beside them.',
+      )
     const model = await openGuided(args, signal)
     const { process, said } = guidedNoise(args, model)
     if (levels) checkScored(levels, process, said)
@@ -204,7 +209,7 @@ export const trainClassifier: Command<typeof options> = {
       }
       // A model that is trained on stays what it was made as.
       const preset = args.get('preset') ?? from?.description?.preset
-      if (levels)
+      if (of === 'levels')
         sayDepartures(
           trainingDepartures(args.get('preset'), {
             iterations: train.steps,
@@ -298,10 +303,8 @@ function outputsOf(
   extractor: MinorityMetadata['extractor'],
 ): Record<string, string> {
   if (of !== 'levels') return encodeClassifierMetadata({ of, names })
-  const {
-    file: { levels: count, thresholds, within },
-  } = levels!
-  return encodeMinorityMetadata({ levels: count, thresholds, within, ...noise, extractor })
+  const { thresholds, within } = levels?.file ?? ({ thresholds: null, within: 'all' } as const)
+  return encodeMinorityMetadata({ levels: names.length, thresholds, within, ...noise, extractor })
 }
 
 /** What --model says; its weights are not needed. */

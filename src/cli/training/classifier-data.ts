@@ -36,7 +36,11 @@ export const labelOptions = {
       'image is real or synthetic',
     default: 'levels',
   }),
-  labels: file({ value: 'FILE', help: 'minority levels of the data, as tweedie label writes them' }),
+  labels: file({
+    value: 'FILE',
+    help: 'minority levels of the data, as tweedie label writes them',
+    otherwise: "the data's classes, where they are named by levels from 0 on",
+  }),
   attributes: text({
     value: 'Bald,Eyeglasses',
     help: 'of --of attributes: which, columns of --attributes-file or arrays of an .npz',
@@ -71,7 +75,7 @@ export interface LabelledImages {
   labelsOf(index: number): readonly number[]
   /** Of the file of levels or attributes; null where the images themselves say all. */
   readonly sha256: string | null
-  /** With --of levels. */
+  /** With --of levels, from a file of labels. */
   readonly levels?: { readonly file: MinorityLabels; readonly path: string }
 }
 
@@ -119,11 +123,8 @@ const partsOf = (
 })
 
 async function openLevels(args: Args, seed: number, signal: AbortSignal): Promise<LabelledImages> {
-  const path = args.required(
-    'labels',
-    ': minority levels of the data, which tweedie score and tweedie label make; --of classes, ' +
-      'attributes or real needs none',
-  )
+  const path = args.get('labels')
+  if (path === undefined) return levelsOfFolder(args, seed, signal)
   const text = await textOf(path)
   const file = parseMinorityLabels(text, path)
   const { all, split } = await openParts(args, seed, signal)
@@ -138,6 +139,30 @@ async function openLevels(args: Args, seed: number, signal: AbortSignal): Promis
     labelsOf: (index) => [levelOf.get(index)!],
     sha256: sha256OfText(text),
     levels: { file, path },
+  }
+}
+
+/** Images that came with their levels, as minority-guidance's construct_ms_dataset.py names them: `0099_name.jpg`. */
+async function levelsOfFolder(args: Args, seed: number, signal: AbortSignal): Promise<LabelledImages> {
+  const needed =
+    '--labels is required: minority levels of the data, which tweedie score and tweedie label make; --of classes, ' +
+    'attributes or real needs none'
+  if (!args.has('data')) fail(`${needed}.`)
+  const { all, split } = await openParts(args, seed, signal)
+  const { labels, classes = [] } = all
+  if (!labels || classes.length < 2 || classes.some((name, level) => !/^\d+$/.test(name) || Number(name) !== level))
+    return fail(
+      `${needed}. Nor are the classes of ${all.name} levels, which are named from 0 on (--classes-by prefix takes ` +
+        'what stands before "_" in a file\'s name, as minority-guidance\'s construct_ms_dataset.py writes it).',
+    )
+  const found = splitLabelled({ levels: classes.length, indices: range(all.length), labels }, split)
+  return {
+    of: 'levels',
+    names: range(classes.length).map(String),
+    ...partsOf(all, found),
+    counts: found.counts,
+    labelsOf: (index) => [labels[index]],
+    sha256: null,
   }
 }
 

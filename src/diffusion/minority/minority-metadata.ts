@@ -11,9 +11,9 @@ export interface MinorityMetadata extends NoiseProcess {
   readonly levels: number
   /**
    * q_j, the largest score of level j: [L], or with `within: 'class'` such a row for each class, as long as
-   * that class has levels.
+   * that class has levels. Null: the images came with their levels, and nobody says where they were cut.
    */
-  readonly thresholds: readonly number[] | readonly (readonly number[])[]
+  readonly thresholds: readonly number[] | readonly (readonly number[])[] | null
   readonly within: 'all' | 'class'
   /** The frozen classifier whose features it reads; null: it reads pixels. */
   readonly extractor: { readonly sha256: string; readonly name: string } | null
@@ -66,7 +66,7 @@ export function minorityMetadata(metadata: Readonly<Record<string, string>>, nam
   // A class without images has an empty row; one of them has all levels.
   const rows =
     within === 'all'
-      ? full(thresholds)
+      ? thresholds === null || full(thresholds)
       : Array.isArray(thresholds) && thresholds.every((some) => row(some)) && thresholds.some(full)
   if (!rows) return wrong(`has no threshold for each of its ${levels} levels`)
   const { sha256, name: called } = (extractor ?? {}) as { sha256?: unknown; name?: unknown }
