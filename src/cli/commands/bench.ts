@@ -41,7 +41,6 @@ import { choice, file, flag, integer, integers, output, text } from '../option.t
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { beginningOf, claimOutputs, inputsOf, jsonOf, keepsOthers } from '../outputs.ts'
 import { progress } from '../progress.ts'
-import { print } from '../print.ts'
 
 const networkNames = Object.keys(networkConfigs) as (keyof typeof networkConfigs)[]
 const groupNames = Object.keys(shapeGroups())
@@ -152,12 +151,12 @@ export const bench: Command<typeof options> = {
       signal,
     })
     const started = newReport(device, `Node ${process.version.slice(1)}`)
-    print(headOf(started))
+    console.log(headOf(started))
     if (winners && winners.adapter !== device.adapter.name)
       fail(`--winners: those are of ${winners.adapter}, and this is ${device.adapter.name}.`)
     for (const [key, variant] of Object.entries(winners?.winners ?? {})) device.kernels.set(key, variant)
     if (own) {
-      print(factsOf(own))
+      console.log(factsOf(own))
       await checkOwn(device, own, signal)
     }
     const report = await measured(device, started, { args, groups, networks, batch, own, signal })
@@ -216,11 +215,11 @@ async function measured(
   const timing = { samples: args.get('samples'), budgetMs: args.get('budget'), signal }
   const small = device.adapter.software ? { bytes: 2 ** 25, workgroups: 256 } : {}
   const peaks = await measurePeaks(device, stopwatch, { ...timing, ...small })
-  print(`${peakLines(peaks, report.features).join('\n')}\n`)
+  console.log(`${peakLines(peaks, report.features).join('\n')}\n`)
   const rows: Row[] = []
   const shown = (found: readonly Row[]): void => {
     rows.push(...found)
-    print(`${tableOf(found, peaks).join('\n')}\n`)
+    console.log(`${tableOf(found, peaks).join('\n')}\n`)
   }
   const total = groups.reduce((sum, { cases }) => sum + cases.length, 0) + networks.length * passes.length
   const bar = progress('Measuring', total, 'kernels and passes')
@@ -238,7 +237,7 @@ async function measured(
         bar.update(++done)
       }
       if (found.length > 0) {
-        print(name)
+        console.log(name)
         shown(found)
       }
     }
@@ -249,7 +248,7 @@ async function measured(
         found.push(...(await benchNetwork(device, name, model, pass, batchOf(name, batch), timing)))
         bar.update(++done)
       }
-      print('whole passes')
+      console.log('whole passes')
       shown(found)
     }
   } finally {
@@ -296,5 +295,5 @@ const reportOf = async (path: string): Promise<BenchReport> =>
 
 async function showBoth(first: string, second: string): Promise<void> {
   const [a, b] = await Promise.all([first, second].map(reportOf))
-  print(compareReports(a, b).join('\n'))
+  console.log(compareReports(a, b).join('\n'))
 }
