@@ -63,7 +63,8 @@ export function conv2dWeightGradientHalo({ tx, ci, vector, ...rest }: Conv2dWeig
   const [dStride, hop] = [quads + 1, threads / quads]
   const [columns, rows] = [tx / 4 + 2, ty + 2]
   const patch = columns * rows
-  const [xStride, xHop] = [patch + 1, Math.floor(threads / patch)]
+  // A quarter of the channels at a time, by three quarters of the threads.
+  const [xStride, xHop] = [patch + 1, ci / 4]
   const unit = vector ? 4 : 1
   return wgsl`
 ${conv2dWeightGradientHaloUniform.wgsl()}
@@ -126,7 +127,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
       let ix = ox + xColumn;
       let inside = iy >= 0 && iy < p.h${vector ? ' && ix >= 0 && ix < p.w' : ''};
       let at = select(0, ((n * p.cin + ci0 + i32(xChannel)) * area + iy * p.w + ix) / ${unit}, inside);
-      ${lines(ci / xHop, (i) => `xs[xTo + ${i * xHop * xStride}u] = ${four('x', `at + ${i * xHop} * area / ${unit}`, 'xLast', 'ix')};`)}
+      ${lines(4, (i) => `xs[xTo + ${i * xHop * xStride}u] = ${four('x', `at + ${i * xHop} * area / ${unit}`, 'xLast', 'ix')};`)}
     }
     workgroupBarrier();
     for (var strip = 0u; strip < 4u; strip++) {

@@ -22,10 +22,10 @@ test.each<{ x: number[]; weight: number[]; everyKernel?: RegExp; differentiate?:
   // All there are: tiles of many channels forward, of few in the data gradient; none is full.
   { x: [1, 11, 15, 16], weight: [40, 11, 3, 3] },
   // Patches of 32 channels, and rows that leave no vec4.
-  { x: [1, 13, 15, 15], weight: [24, 13, 3, 3], everyKernel: /halo/, differentiate: [1] },
+  { x: [1, 13, 10, 35], weight: [24, 13, 3, 3], everyKernel: /halo/, differentiate: [1] },
   // Two, then four small maps in a workgroup.
   { x: [2, 12, 8, 8], weight: [66, 12, 3, 3], everyKernel: /halo 2x/, differentiate: [] },
-  { x: [5, 13, 4, 4], weight: [66, 13, 3, 3], everyKernel: /halo/, differentiate: [1] },
+  { x: [5, 17, 4, 4], weight: [66, 17, 3, 3], everyKernel: /halo/, differentiate: [1] },
   // Products with images within a tile, and their gradients.
   { x: [2, 112, 4, 5], weight: [80, 112, 1, 1], everyKernel: /gemm/ },
   // Terms that come from images, cut within one.
