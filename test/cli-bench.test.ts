@@ -24,8 +24,9 @@ test('on the CPU: peaks, rows, JSON, a roofline; the same command replaces its o
     ['weight gradient 3x3', true],
   ])
   expect(readFileSync(svg, 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s)
-  const again = await tweedie([...words, '--json', json, '--svg', svg])
+  const again = await tweedie([...words, '--json', json, '--svg', svg, '--verify'])
   expect(again.code).toBe(0)
+  expect(again.out.join('\n')).toMatch(/\d\d kernels and variants compute what the CPU does/)
   const other = at('notes.json')
   writeFileSync(other, '{"mine": true}')
   expect(await tweedie([...words, '--json', other])).toMatchObject({ code: 1 })

@@ -26,7 +26,7 @@ import {
 } from '../../src/bench/index.ts'
 import { messageOf } from '../../src/errors.ts'
 import { configMetadata, planOf, stateDictOf } from '../../src/nn/index.ts'
-import { Device, listAdapters, type DeviceNeed } from '../../src/tensor.ts'
+import { Device, listAdapters, verifyDevice, type DeviceNeed } from '../../src/tensor.ts'
 import { timeDispatches } from './dispatches.ts'
 
 /** What a stage is told. */
@@ -106,6 +106,9 @@ async function smoke(_: Plan, emit: Emit): Promise<void> {
   })
   using x = device.tensor([1, 2, 3])
   emit({ kind: 'ran', values: [...(await x.read())] })
+  if (device.adapter.software) return
+  const { kernels, faults } = await verifyDevice(device, { again: true })
+  emit({ kind: 'verified', kernels, faults })
 }
 
 /** Every kernel in every variant at odd shapes. */

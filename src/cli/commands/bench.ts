@@ -35,12 +35,12 @@ import {
 } from '../../bench/index.ts'
 import { writeText } from '../../io/file.node.ts'
 import { jsonText } from '../../io/json.ts'
-import type { Device } from '../../tensor/index.ts'
+import { verifyDevice, type Device } from '../../tensor/index.ts'
 import { fail, parseArguments, type Arguments, type Command } from '../arguments.ts'
 import { choice, file, flag, integer, integers, output, text } from '../option.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { beginningOf, claimOutputs, inputsOf, jsonOf, keepsOthers } from '../outputs.ts'
-import { progress } from '../progress.ts'
+import { progress, slowProgress } from '../progress.ts'
 
 const networkNames = Object.keys(networkConfigs) as (keyof typeof networkConfigs)[]
 const groupNames = Object.keys(shapeGroups())
@@ -66,6 +66,9 @@ const options = {
   network: choice([...networkNames, 'all', 'none'], {
     help: 'whole passes too; adm-64 takes 1.2 GB for its weights alone, and minutes on a CPU',
     default: 'toy',
+  }),
+  verify: flag({
+    help: 'hold every kernel in every variant against the CPU first; on a GPU that is always done, once a version',
   }),
   cold: flag({ help: 'inputs take turns that are larger than any cache' }),
   samples: integer({ value: 'N', min: 3, max: 1000, help: 'samples of a figure, where there is time', default: '21' }),
@@ -159,12 +162,31 @@ export const bench: Command<typeof options> = {
       console.log(factsOf(own))
       await checkOwn(device, own, signal)
     }
+    const trusted = device.adapter.software || device.backend.kind === 'cpu'
+    const faults = args.get('verify') || !trusted ? await faultsOf(device, args.get('verify') ?? false, signal) : 0
     const report = await measured(device, started, { args, groups, networks, batch, own, signal })
     if (json !== undefined) await writeText(json, `${jsonText(report, json)}\n`, signal)
     if (svg !== undefined) await writeText(svg, rooflineSvg(report) ?? fail('--svg: no row has arithmetic.'), signal)
     const wrong = report.rows.filter((row) => row.kind === 'failed' || !row.right)
     if (wrong.length > 0) fail(`${wrong.length} rows did not run or were wrong: see WRONG above.`)
+    if (faults > 0) fail(`This device computed otherwise than the CPU in ${faults} cases: see WRONG above.`)
   },
+}
+
+/** How often the device computed something else than the CPU, each of which is told. */
+async function faultsOf(device: Device, again: boolean, signal: AbortSignal): Promise<number> {
+  const bar = slowProgress('Verifying', 'kernels')
+  try {
+    const { kernels, faults } = await verifyDevice(device, { again, signal, onProgress: bar.update })
+    bar.stop()
+    for (const { kernel, run, error } of faults)
+      console.log(`WRONG: ${kernel}, run ${run}: off by ${error.toPrecision(2)} of the largest value`)
+    if (faults.length === 0)
+      console.log(`${kernels} kernels and variants compute what the CPU does, again and again.\n`)
+    return faults.length
+  } finally {
+    bar.stop()
+  }
 }
 
 interface Group {
