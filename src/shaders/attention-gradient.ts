@@ -2,18 +2,26 @@ import {
   attentionHead,
   attentionMain,
   attentionThreads,
-  each,
+  eachOwn,
+  eachScore,
+  exists,
   scores,
   storeSums,
   weighted,
   type AttentionKeys,
 } from './attention-tile.ts'
+import { lines } from './conv2d-shape.ts'
 import { noMore, wgsl } from './template.ts'
 import { uniform } from './uniform.ts'
 
 export interface AttentionGradientKeys extends AttentionKeys {
   readonly by: 'q' | 'k' | 'v'
+  /** Whether probabilities lie in workgroup memory, not in registers, while the second scores are computed. */
+  readonly parked: boolean
 }
+
+/** Workgroup memory of a kernel that parks: the stage, and one tile. */
+export const attentionParkedBytes = 24 * 1024
 
 /**
  * Attention, backward (Dao et al. 2022). The probabilities P = exp(s − logsumexp) are computed again tile by tile; with
@@ -24,37 +32,53 @@ export interface AttentionGradientKeys extends AttentionKeys {
  *   j] = Σ_i dOut[c, i] P[i, j].
  *
  * The three are one kernel under the key `by`: own tokens are queries for q and keys for k and v. That dk and dv
- * compute the scores twice costs 8 products instead of 7, and saves half the registers.
+ * compute the scores twice costs 8 products instead of 7, and saves half the registers. Two tiles of 64 × 64 and the
+ * sums are 192 registers of a lane: one of them is `parked`, which takes 16 KiB beside the 8 of the stage.
  *
  * Bindings: 0 the uniform, 1 qkv [N, 3C, T], 2 dOut [N, C, T], 3 logsumexp, 4 delta (both [N, heads, T]), 5 dqkv
  * [splits, N, 3C, T], of which each kernel writes its third.
  */
-export function attentionGradient({ vector, rows, by, ...rest }: AttentionGradientKeys): string {
+export function attentionGradient(all: AttentionGradientKeys): string {
+  const { vector, whole, own, other, rows, by, parked, ...rest } = all
   noMore(rest)
+  const keys = { vector, whole, own, other, rows }
   const queries = by === 'q'
   // A per-query value is a component of a vec4f where queries are own tokens, one of four numbers where they are
   // others.
-  const at = (name: string, j: number): string => (queries ? name : `${name}[${j}]`)
-  const where = queries ? 'own + 4u * column' : 'other + 4u * group'
+  const values = (name: string, from: string): string =>
+    queries
+      ? eachOwn(keys, (a) => `let ${name}${a} = load_${from}(line, own + 4u * column + ${32 * a}u, true);`)
+      : lines(other / 32, (b) => `let ${name}${b} = load_${from}(line, other + 4u * group + ${32 * b}u, true);`)
+  const at = (name: string, a: number, b: number, j: number): string => (queries ? `${name}${a}` : `${name}${b}[${j}]`)
+  const park = (a: number, b: number, j: number): string =>
+    `tile[lane + ${attentionThreads * (((b * 4 + j) * own) / 32 + a)}u]`
   return wgsl`
-${attentionHead({ vector, rows }, ['qkv', 'dOut', 'logsumexp', 'delta'], ['dqkv'])}
+${attentionHead(keys, ['qkv', 'dOut', 'logsumexp', 'delta'], ['dqkv'], parked)}
 
 @compute @workgroup_size(${attentionThreads})
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(num_workgroups) grid: vec3<u32>) {
-  ${attentionMain(rows)}
-  for (var other = begin; other < end; other += 32u) {
-    ${queries ? scores('s', 'qkv', 'q', 'qkv', 'k') : scores('s', 'qkv', 'k', 'qkv', 'q')}
-    let norm = load_logsumexp(line, ${where}, true);
-    ${each(4, (j) => `s${j} = select(vec4<f32>(), exp(s${j} * p.scale - ${at('norm', j)}), other + 4u * group + ${j}u < p.tokens);`)}
+  ${attentionMain(keys)}
+  for (var other = begin; other < end; other += ${other}u) {
+    ${parked ? '{' : ''}
+    ${queries ? scores(keys, 's', ['qkv', 'q'], ['qkv', 'k']) : scores(keys, 's', ['qkv', 'k'], ['qkv', 'q'])}
+    ${values('norm', 'logsumexp')}
+    ${eachScore(
+      keys,
+      (s, a, b, j) =>
+        `${parked ? park(a, b, j) : `s${s}`} = select(vec4<f32>(), exp(s${s} * p.scale - ${at('norm', a, b, j)}), ${exists(keys, b, j)});`,
+    )}
+    ${parked ? '}' : ''}
 #if ${by !== 'v'}
-    ${queries ? scores('d', 'dOut', 'first', 'qkv', 'v') : scores('d', 'qkv', 'v', 'dOut', 'first')}
-    let shift = load_delta(line, ${where}, true);
-    ${each(4, (j) => `s${j} *= d${j} - ${at('shift', j)};`)}
+    ${queries ? scores(keys, 'd', ['dOut', 'first'], ['qkv', 'v']) : scores(keys, 'd', ['qkv', 'v'], ['dOut', 'first'])}
+    ${values('shift', 'delta')}
+    ${eachScore(keys, (s, a, b, j) => {
+      const shifted = `(d${s} - ${at('shift', a, b, j)})`
+      return parked ? `let s${s} = ${park(a, b, j)} * ${shifted};` : `s${s} *= ${shifted};`
+    })}
 #endif
-    ${each(4, (j) => `tile[8u * (4u * group + ${j}u) + column] = s${j};`)}
-    ${by === 'q' ? weighted(rows, 'qkv', 'k') : by === 'k' ? weighted(rows, 'qkv', 'q') : weighted(rows, 'dOut', 'first')}
+    ${weighted(keys, by === 'q' ? ['qkv', 'k'] : by === 'k' ? ['qkv', 'q'] : ['dOut', 'first'])}
   }
-  ${storeSums(rows, 'dqkv', `(part - line) * 3u * p.width + ${by}`, by === 'v' ? '1' : 'p.scale')}
+  ${storeSums(keys, 'dqkv', `(part - line) * 3u * p.width + ${by}`, () => (by === 'v' ? '1' : 'p.scale'))}
 }
 `
 }

@@ -4,9 +4,9 @@
  * few and small, and none is here twice for one kernel's sake.
  */
 import { expect, test } from 'vitest'
-import { conv2d, matmul } from '../../src/tensor/index.ts'
+import { attention, conv2d, matmul } from '../../src/tensor/index.ts'
 import { checkOp, eachKernel, numbers, testDevice, type OpCheck } from '../op.ts'
-import { convolved, product } from '../references.ts'
+import { attended, convolved, product } from '../references.ts'
 
 const all: Partial<OpCheck> = {
   on: ['webgpu, with every kernel'],
@@ -69,6 +69,23 @@ test.each([1, 7])('matmul of %i rows', (rows) =>
     reference: product(false, true),
     differentiate: [],
     tolerance: rounded(112),
+  }),
+)
+
+// The larger tiles: filled by tokens and channels, so that no kernel asks about bounds, whose gradients compile for
+// a minute here; and not filled, without vec4.
+test.each<{ shape: number[]; heads: number; everyKernel: RegExp; differentiate?: number[] }>([
+  { shape: [1, 48, 128], heads: 1, everyKernel: /64x64/, differentiate: [] },
+  { shape: [1, 48, 64], heads: 1, everyKernel: /64x32/ },
+  { shape: [1, 18, 131], heads: 2, everyKernel: /64x64/ },
+])('attention: $shape, $heads heads', ({ shape, heads, ...rest }) =>
+  checkOp('attention', {
+    ...all,
+    ...rest,
+    inputs: [shape],
+    op: (qkv) => attention(qkv, { heads, newOrder: true }),
+    reference: attended({ heads, newOrder: true }),
+    tolerance: 4e-6,
   }),
 )
 

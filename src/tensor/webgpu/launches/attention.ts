@@ -5,12 +5,18 @@
  * workgroup walks over are split, and the parts joined; where there are too few of them, the chunks are narrower.
  */
 import { attentionForward } from '../../../shaders/attention-forward.ts'
-import { attentionDelta, attentionDeltaUniform, attentionGradient } from '../../../shaders/attention-gradient.ts'
+import {
+  attentionDelta,
+  attentionDeltaUniform,
+  attentionGradient,
+  attentionParkedBytes,
+} from '../../../shaders/attention-gradient.ts'
 import { attentionJoin, attentionJoinThreads, attentionJoinUniform } from '../../../shaders/attention-join.ts'
 import {
+  attentionDepth,
   attentionMaxRows,
+  attentionQuads,
   attentionThreads,
-  attentionTile,
   attentionUniform,
   type AttentionKeys,
 } from '../../../shaders/attention-tile.ts'
@@ -45,15 +51,21 @@ export const attention: Launch<AttentionParams> = (encoder, params, [qkv], [out,
 }
 
 export const attentionGrad: Launch<AttentionParams> = (encoder, params, [qkv, out, logsumexp, dOut], [dqkv]) => {
-  const kernel = ({ keys }: Tiling, by: 'q' | 'k' | 'v'): Pick<Dispatch, 'key' | 'code'> => ({
-    key: `attention-gradient ${by} ${nameOf(keys)}`,
-    code: () => attentionGradient({ ...keys, by }),
-  })
+  const { software, maxGrid, workgroupBytes } = encoder.capabilities
+  const kernel = ({ keys: wanted }: Tiling, by: 'q' | 'k' | 'v'): Pick<Dispatch, 'key' | 'code'> => {
+    // By queries and keys there are two tiles of scores.
+    const two = by !== 'v' && wanted.own === 64 && wanted.other === 64
+    const parked = two && workgroupBytes >= attentionParkedBytes
+    const keys: AttentionKeys = two && !parked ? { ...wanted, other: 32 } : wanted
+    return {
+      key: `attention-gradient ${by} ${nameOf(keys)}${parked ? ' parked' : ''}`,
+      code: () => attentionGradient({ ...keys, by, parked }),
+    }
+  }
   const { tiling, grid, uniforms, splits } = chosen(encoder, 'attentionGrad', qkv, params, (t) => kernel(t, 'q'))
   const [n, channels, tokens] = out.shape
   const count = n * params.heads * tokens
   const delta = encoder.temporary(count * 4)
-  const { software, maxGrid } = encoder.capabilities
   // With 16 lanes a token 4 neighbours are read at once, which are the least that memory gives.
   let lanes = 1
   while (!software && lanes < 16 && count * lanes < fullGrid * attentionThreads) lanes *= 2
@@ -85,7 +97,8 @@ export const attentionGrad: Launch<AttentionParams> = (encoder, params, [qkv, ou
 /** The operations of one product of T×T by d, in all heads. */
 const productFlops = ({ shape: [n, channels, tokens] }: View): number => 2 * n * channels * tokens ** 2
 
-const nameOf = ({ vector, rows }: AttentionKeys): string => `${vector ? 'vector' : 'scalar'} ${rows}`
+const nameOf = ({ vector, whole, own, other, rows }: AttentionKeys): string =>
+  `${own}x${other} ${whole ? 'whole' : vector ? 'vector' : 'scalar'} ${rows}`
 
 /** How heads are cut: channels into chunks, and the tokens that a workgroup walks over into splits. */
 interface Tiling {
@@ -106,12 +119,12 @@ function chosen(
   const channels = rows / 3
   const width = channels / heads
   const lines = n * heads
-  const tiles = Math.ceil(tokens / attentionTile)
-  const { found, usual } = tilings(lines * tiles, tokens, width, encoder.capabilities.software)
+  const { found, usual } = tilings(lines, tokens, width, encoder.capabilities.software)
   const tilingOf = (name: string): Tiling => (found.get(name) as () => Tiling)()
   const choice = `${op} ${heads}x${width}x${tokens}x${n}`
   const tiling = tilingOf(encoder.choose(choice, [...found.keys()], usual, (name) => kernelOf(tilingOf(name))))
-  const { chunks, splits } = tiling
+  const { keys, chunks, splits } = tiling
+  const tiles = Math.ceil(tokens / keys.own)
   const total = lines * tiles * chunks * splits
   const [headStep, partStep] = newOrder ? [width, channels] : [3 * width, width]
   return {
@@ -119,46 +132,65 @@ function chosen(
     splits,
     uniforms: attentionUniform.words({
       ...{ total, heads, width, tokens, headStep, partStep, tiles, chunks, lines },
-      range: Math.ceil(tiles / splits) * attentionTile,
+      range: Math.ceil(tokens / pieceOf(keys) / splits) * pieceOf(keys),
       scale: 1 / Math.sqrt(width),
     }),
     grid: linearGrid(total, encoder.capabilities.maxGrid),
   }
 }
 
+/** Other tokens that are not split. */
+const pieceOf = ({ own, other }: Pick<AttentionKeys, 'own' | 'other'>): number => Math.max(own, other)
+
 /**
- * The ways to cut heads of which there are so many tiles, by name, and what does while nothing has been measured. A
- * thread has some 48 sums to keep it busy: as with the GEMM half as many threads fill a GPU as of other kernels.
- * Partial gradients of 32 tokens, 128 channels at most and fewer than twice as many workgroups are 26 MB at most.
- * Narrower chunks repeat the scores, and so are for heads of too few tokens to split, until every multiprocessor has a
- * workgroup.
+ * The ways to cut so many heads, by name, and what does while nothing has been measured: the largest tiles of which
+ * there are as many as multiprocessors, cut if need be, or else the smallest.
+ *
+ * A thread has 48 or 128 sums to keep it busy: as with the GEMM half as many threads fill a GPU as of other kernels.
+ * Partial gradients of 32 tokens by 128 channels or 64 by 64 at most, and fewer than twice as many workgroups, are
+ * 26 MB at most. Narrower chunks repeat the scores, and so are for heads of too few tokens to split, until every
+ * multiprocessor has a workgroup.
  */
 function tilings(
-  tiles: number,
+  lines: number,
   tokens: number,
   width: number,
   software: boolean,
 ): { found: ReadonlyMap<string, () => Tiling>; usual: string } {
   const found = new Map<string, () => Tiling>()
-  const tiling = (splits: number, chunks: number): Tiling => {
+  const tiling = (tile: Pick<AttentionKeys, 'own' | 'other'>, splits: number, chunks: number): Tiling => {
     const rows = Math.ceil(width / chunks / 8)
-    return { keys: { vector: tokens % 4 === 0, rows }, chunks: Math.ceil(width / rows / 8), splits }
+    // The last: that lanes take turns in whole with what they stage.
+    const fits = tokens % pieceOf(tile) === 0 && width % (8 * rows) === 0 && width % attentionDepth === 0
+    const whole = !software && fits && (rows * attentionQuads(rows)) % 8 === 0
+    const keys = { vector: tokens % 4 === 0, whole, ...tile, rows }
+    return { keys, chunks: Math.ceil(width / rows / 8), splits }
   }
-  const widest = Math.ceil(width / (8 * attentionMaxRows))
-  const work = {
-    workgroups: tiles * widest,
-    full: (fullGrid * 128) / attentionThreads,
-    terms: tokens,
-    // Any grid fills the few cores of a software adapter.
-    piece: software ? tokens : attentionTile,
+  const cuts = (own: 32 | 64, other: 32 | 64): { name: string; splits: number; chunks: number; full: boolean } => {
+    const chunks = Math.ceil(width / (8 * attentionMaxRows(own)))
+    const workgroups = lines * Math.ceil(tokens / own) * chunks
+    const work = {
+      workgroups,
+      full: (fullGrid * 128) / attentionThreads,
+      terms: tokens,
+      // Any grid fills the few cores of a software adapter.
+      piece: software ? tokens : pieceOf({ own, other }),
+    }
+    const { name } = cut(found, `attention ${own}x${other}`, work, (splits) => tiling({ own, other }, splits, chunks))
+    const { splits } = (found.get(name) as () => Tiling)()
+    return { name, splits, chunks, full: workgroups * splits >= fullGrid }
   }
-  let usual = cut(found, 'attention', work, (splits) => tiling(splits, widest)).name
-  const split = usual
-  let last = (found.get(split) as () => Tiling)()
-  const { splits } = last
-  while (!software && tiles * splits * last.chunks < fullGrid && last.keys.rows > 1) {
-    const narrower = tiling(splits, 2 * last.chunks)
-    usual = `${split} by ${8 * narrower.keys.rows}`
+  const small = cuts(32, 32)
+  // Of fewer than 128 tokens most of the second tile is empty.
+  if (!software && (tokens === 64 || tokens >= 128)) {
+    const [large] = [cuts(64, 64), cuts(64, 32)]
+    if (large.full) return { found, usual: large.name }
+  }
+  let usual = small.name
+  let last = (found.get(usual) as () => Tiling)()
+  while (!software && lines * Math.ceil(tokens / 32) * small.splits * last.chunks < fullGrid && last.keys.rows > 1) {
+    const narrower = tiling({ own: 32, other: 32 }, small.splits, 2 * last.chunks)
+    usual = `${small.name} by ${8 * narrower.keys.rows}`
     found.set(usual, () => narrower)
     last = narrower
   }
