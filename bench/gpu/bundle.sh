@@ -13,6 +13,6 @@ sed -i 's|contents: `import { run }|contents: `import "./src/tensor/with-cpu.ts"
 trajectories='ddpm20-adm16 ddpm20-classifier-guided-adm16 ddim20-eta0-adm16 ddim20-eta0.7-adm16
   ddim20-classifier-guided-adm16 selfguided20-l2-adm16'
 "$work/tools/gpu-bundle.sh" bench/gpu/measure.ts test/long/kernels.test.ts test/ops-*.test.ts \
-  test/goldens-networks.test.ts test/goldens-trajectories.test.ts test/long/spec-full-size.test.ts "$@" \
+  test/goldens-networks.test.ts test/goldens-trajectories.test.ts test/long/goldens-kernels.test.ts test/long/spec-full-size.test.ts "$@" \
   --golden adm16-new-order classifier16 adm64-formula $trajectories
 git describe --always --dirty > .gpu/commit.txt
