@@ -128,7 +128,7 @@ describe('a run', () => {
     expect(adapter.name).not.toBe('')
     if (adapter.backend === 'cpu') expect(adapter.architecture).toMatch(/^wasm-(relaxed-)?simd$/)
     expect(samples.map(({ file }) => file)).toEqual(pictures('first'))
-    expect(samples.every(({ score }) => score > 0)).toBe(true)
+    expect(samples.every(({ score }) => score! > 0)).toBe(true)
     // Self-guidance's own metric at its last guided step, which of four guided every second is the last of all.
     expect(record('first').metric).toEqual({ t: 0, timestep: 0 })
     expect(samples.every(({ metric }) => metric! > 0)).toBe(true)
@@ -139,7 +139,7 @@ describe('a run', () => {
     const html = readFileSync(join(at('first'), 'report.html'), 'utf8')
     for (const name of pictures('first')) expect(html).toContain(bytes('first', name))
     for (const { score, metric } of record('first').samples)
-      expect(html).toContain(`${score.toPrecision(4)}, metric ${metric!.toPrecision(4)}`)
+      expect(html).toContain(`${score!.toPrecision(4)}, metric ${metric!.toPrecision(4)}`)
     expect(html).toContain('at the last guided step, 0: ')
     const { backend, name, software } = record('first').adapter
     expect(html).toContain(`Computed on ${name}`)

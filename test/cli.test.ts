@@ -531,7 +531,7 @@ describeShared('LPIPS', () => {
       expect((await tweedie(['score', ...same, '--data', out, '--out', `${out}.json`])).code).toBe(0)
       const record = JSON.parse(readFileSync(join(out, 'run.json'), 'utf8')) as RunRecord
       expect(record.options['grey-range']).toBe(range)
-      const drawn = record.samples.map(({ score }) => score)
+      const drawn = record.samples.map(({ score }) => score!)
       // Score sees the pictures in 8 bits.
       expectClose((JSON.parse(readFileSync(`${out}.json`, 'utf8')) as MinorityScores).scores, drawn, 5e-3, range)
     }

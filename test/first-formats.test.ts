@@ -56,7 +56,7 @@ function expectFinished(folder: string, as = 'finished'): void {
   for (const name of pictures)
     expect(readFileSync(join(folder, name)).equals(readFileSync(fixture(`${as}/${name}`)))).toBe(true)
   const report = readFileSync(join(folder, 'report.html'), 'utf8')
-  for (const { score } of expected.samples) expect(report).toContain(score.toPrecision(4))
+  for (const { score } of expected.samples) expect(report).toContain(score!.toPrecision(4))
   expect(readFileSync(join(folder, 'contact-sheet.png')).equals(readFileSync(fixture(`${as}/contact-sheet.png`)))).toBe(
     true,
   )

@@ -18,7 +18,7 @@ import {
 import { convertToSafetensors, openCheckpoint, openFile, writeFileAtomic } from '../src/io/index.node.ts'
 import { UNet } from '../src/nn/index.ts'
 import type { Device } from '../src/tensor/index.ts'
-import { tensorIn, temporaryFolder, tweedie, watchedDevice } from './cli.ts'
+import { tensorIn, temporaryFolder, tweedie, watchedDevice, type Printed } from './cli.ts'
 import { networkParameters } from './formula.ts'
 import { deviceTest, expectSameBits, numbers, testDevice } from './op.ts'
 import { describeShared, shared } from './shared.ts'
@@ -187,6 +187,42 @@ describe('on the command line', () => {
     )
     expect((await tweedie(alone)).code).toBe(0)
     for (const k of [0, 1, 2]) expect(bytes('first', `base-000${k}.png`)).toBe(bytes('alone', `sample-000${k}.png`))
+  })
+
+  test('the second stage alone makes the same large pictures of small ones that are there', async () => {
+    const alone = (folder: string, ...more: string[]): Promise<Printed> =>
+      tweedie([
+        ...['sample', '--upsampler', at('upsampler.safetensors'), '--upsampler-respacing', '3', '--seed', '5'],
+        ...['--base-samples', at('alone'), '--batch', '2', '--out', at(folder), ...more],
+      ])
+    const { code, err, out } = await alone('large', '--labels', '2,0')
+    expect([code, out.join()], err.join('\n')).toEqual([0, expect.not.stringContaining('score')])
+    const found = record('large')
+    const { samples } = record('first')
+    expect(found.samples).toEqual(samples.map(({ file, sha256, base, label }) => ({ file, sha256, base, label })))
+    expect(found.options).toMatchObject({ 'base-samples': at('alone'), labels: '2,0', number: 3 })
+    expect(Object.keys(found.sha256).sort()).toEqual(['base-samples', 'upsampler'])
+    const html = readFileSync(join(at('large'), 'report.html'), 'utf8')
+    for (const name of ['base-0002.png', 'sample-0002.png']) expect(html).toContain(bytes('large', name))
+    expect(html).not.toMatch(/score|rarest/i)
+    const replayed = await tweedie(['replay', join(at('large'), 'run.json'), '--out', at('large-again')])
+    expect(replayed.out.join(), replayed.err.join('\n')).toContain('3 of 3 pictures are the same to the byte')
+    // More than there are start over, with noise of their own.
+    expect((await alone('large', '--labels', '2,0', '--number', '4')).code).toBe(0)
+    expect(bytes('large', 'base-0003.png')).toBe(bytes('large', 'base-0000.png'))
+    expect(bytes('large', 'sample-0003.png')).not.toBe(bytes('large', 'sample-0000.png'))
+    for (const [more, message] of [
+      [[], /--labels says which of its 3 classes to take/],
+      [['--labels', '1', '--method', 'ddim'], /--method is about a first stage, whose pictures --base-samples has/],
+      [['--labels', '1', '--model', at('base.safetensors')], /--model is about a first stage/],
+    ] as const) {
+      const refused = await alone('never', ...more)
+      expect([refused.code, refused.err.join(), existsSync(at('never'))]).toEqual([
+        1,
+        expect.stringMatching(message),
+        false,
+      ])
+    }
   })
 
   test('the second stage is drawn from the bytes of the small picture, with its class', async () => {

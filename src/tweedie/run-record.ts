@@ -44,8 +44,10 @@ export interface RunRecord {
     readonly sha256: string
     /** The small picture it was made from, of two stages. */
     readonly base?: { readonly file: string; readonly sha256: string }
-    /** Minority score, of two stages that of the small picture; higher is rarer. */
-    readonly score: number
+    /**
+     * Minority score, of two stages that of the small picture; higher is rarer. A second stage alone scores nothing.
+     */
+    readonly score?: number
     /** Of a self-guided run, the metric of the last guided step: see {@link RunRecord.metric}. */
     readonly metric?: number
     readonly label?: number
@@ -114,7 +116,7 @@ export const isRecord = fieldsOf({
     fieldsOf({
       ...pictureFields,
       base: optional(fieldsOf(pictureFields)),
-      score: aNumber,
+      score: optional(aNumber),
       metric: optional(aNumber),
       label: optional(aCount),
       targets: optional(valuesOf(anyOf(aText, aNumber))),

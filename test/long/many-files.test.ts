@@ -48,7 +48,9 @@ if (process.platform !== 'win32')
     )
     expect(shown.map((files) => files.length)).toEqual([1000, 1000, 500])
     // Rarest first over all pages, and each page leads to the others.
-    expect(shown.flat()).toEqual([...record('many').samples].sort((a, b) => b.score - a.score).map(({ file }) => file))
+    expect(shown.flat()).toEqual(
+      [...record('many').samples].sort((a, b) => b.score! - a.score!).map(({ file }) => file),
+    )
     for (const page of pages)
       expect([...text('many', page).matchAll(/href="([^"]+)"/g)].map(([, name]) => name)).toEqual(
         expect.arrayContaining(pages.filter((other) => other !== page)),

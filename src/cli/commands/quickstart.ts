@@ -11,6 +11,7 @@ import { fail, parseArguments, type Command } from '../arguments.ts'
 import { contactSheet } from '../../data/contact-sheet.ts'
 import { counted } from '../counted.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
+import { modelDrawer } from '../sampling/by-model.ts'
 import { draw } from '../sampling/draw.ts'
 import { openModel } from '../files.ts'
 import { file, integer, output, text } from '../option.ts'
@@ -20,7 +21,6 @@ import { meanScore, writeReport, type ReportRun } from '../pages/report.ts'
 import { finish, firstPictures, outputsOf, resumable, sample } from './sample.ts'
 import { setUp } from '../sampling/setup.ts'
 import { shipped } from '../shipped.ts'
-import { version } from '../../version.ts'
 import { print, tell } from '../print.ts'
 
 /** What is drawn, with its options; how the figures were chosen: weights/bccd32-minority.md. */
@@ -125,7 +125,7 @@ export const quickstart: Command<typeof options> = {
         const setup = await setUp(settings, file, null, session)
         try {
           const record = await resumable(settings, session, () =>
-            draw(setup, settings, version, session, { what: name }),
+            draw(modelDrawer(setup, settings, name), settings, session),
           )
           runs.push({ ...(await finish(settings, record, setup.distance.name, session.signal)), name })
         } finally {
@@ -138,7 +138,7 @@ export const quickstart: Command<typeof options> = {
     await compare(out, runs, session.signal)
     print(
       `Mean minority score (${runs[0]?.distance}): ` +
-        `${runs.map((run) => `${run.name} ${meanScore(run).toPrecision(4)}`).join(', ')}`,
+        `${runs.map((run) => `${run.name} ${meanScore(run)?.toPrecision(4)}`).join(', ')}`,
     )
     print(`Open ${pathToFileURL(join(out, 'report.html')).href}`)
     print(`Done in ${((performance.now() - start) / 1000).toFixed(0)} s.`)

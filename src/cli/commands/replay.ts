@@ -94,7 +94,7 @@ export const replay: Command<typeof options> = {
     if (unknown.length > 0)
       fail(`${path} was written by tweedie ${old.version}, whose option --${unknown[0]} this version does not have.`)
     // Until November 2026 models without variance head were drawn with FIXED_SMALL; others take no notice of it.
-    merged['sigma-small'] ??= true
+    if (merged.model !== undefined) merged['sigma-small'] ??= true
     // Then, too, self-guidance took grey images for those in [0, 1]; others take no notice of it.
     if (merged['guide-weight'] !== undefined) merged['grey-range'] ??= '0..1'
     const { backend, architecture } = old.adapter

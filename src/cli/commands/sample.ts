@@ -9,23 +9,26 @@ import { contactSheet, sheetRoom } from '../../data/contact-sheet.ts'
 import { counted } from '../counted.ts'
 import { onDevice } from '../options/device.ts'
 import { beginsOf, draw } from '../sampling/draw.ts'
-import { openModel } from '../files.ts'
+import { lookAtModel, openModel } from '../files.ts'
+import { openNoted } from '../options/data.ts'
 import { toldOf } from '../options/flags.ts'
 import { knownFiles } from '../options/known-files.ts'
-import { version } from '../../version.ts'
 import { removeParts } from '../sampling/numbers.ts'
-import { sampleOptions, sampleSettings, type SampleSettings } from '../options/sample.ts'
+import { sampleOptions, sampleSettings, type RunSettings } from '../options/sample.ts'
+import { publishedUpsampler, secondStageSettings } from '../options/second-stage.ts'
 import { claimOutputs, inputsOf, keepsOtherTensors, type Outputs } from '../outputs.ts'
 import { meanScore, writeReport, type ReportRun } from '../pages/report.ts'
 import type { FinishedSample, Kernels, RunRecord } from '../../tweedie/run-record.ts'
 import { runNames, saveRecord } from '../sampling/run-record.ts'
 import type { Session } from '../session.ts'
 import { readNoise, setUp } from '../sampling/setup.ts'
+import { secondStage } from '../sampling/second-stage.ts'
+import { modelDrawer } from '../sampling/by-model.ts'
 import { print, tell } from '../print.ts'
 
 export const sample: Command<typeof sampleOptions> = {
   name: 'sample',
-  usage: '--model M.safetensors [options]',
+  usage: '--model M.safetensors | --upsampler U --base-samples DATA [options]',
   summary:
     'draw samples: plain, DDIM, led to the rare by themselves or by a minority classifier, small or in two stages',
   options: sampleOptions,
@@ -54,8 +57,10 @@ export const sample: Command<typeof sampleOptions> = {
     'sample --model M.safetensors --method minority-guided --minority-classifier mc.safetensors --minority-target 9',
     'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --self-guided --upsampler ' +
       '64_256_upsampler.pt --upsampler-preset 64_256_upsampler --upsampler-respacing 250',
-    'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels 207,949 --method ddim ' +
+    'sample --model 64x64_diffusion.pt --preset 64x64_diffusion --labels random --method ddim ' +
       '--eta 0.7 --respacing ddim50',
+    'sample --upsampler 64_256_upsampler.pt --upsampler-preset 64_256_upsampler --upsampler-respacing 250 ' +
+      '--base-samples samples_50000x64x64x3.npz --out out/large',
   ],
   async run(argv, session) {
     await runSample(parseArguments(sample, argv), session)
@@ -65,10 +70,25 @@ export const sample: Command<typeof sampleOptions> = {
 /** Draws what the arguments say and prints where it is. `kernels`: those of the run that is repeated. */
 export async function runSample(
   args: Arguments<typeof sampleOptions>,
-  { signal, requestDevice }: Session,
+  session: Session,
   kernels?: Kernels,
 ): Promise<RunRecord> {
-  const session = onDevice({ signal, requestDevice }, args)
+  const given = onDevice(session, args)
+  const run = await (args.has('base-samples') ? runSecondStage : runModel)(args, given, kernels)
+  const [{ record, distance }, score] = [run, meanScore(run)]
+  print(
+    `${counted(record.samples.length, 'sample')}, ` +
+      `${score === null ? '' : `mean minority score ${score.toPrecision(4)} (${distance}): `}` +
+      join(run.folder, 'report.html'),
+  )
+  if (record.options.save !== undefined) print(`Numbers: ${record.options.save}`)
+  return record
+}
+
+type Run = (args: Arguments<typeof sampleOptions>, session: Session, kernels?: Kernels) => Promise<ReportRun>
+
+const runModel: Run = async (args, session, kernels) => {
+  const { signal } = session
   const path = args.required('model', ': the weights to draw from, as in --model bccd32')
   const file = await openModel(path, toldOf(args), signal)
   try {
@@ -79,15 +99,9 @@ export async function runSample(
     const setup = await setUp(settings, file, given, session)
     try {
       const unfinished = await resumable(settings, session, () =>
-        draw(setup, settings, version, session, kernels ? { kernels } : {}),
+        draw(modelDrawer(setup, settings), settings, session, kernels),
       )
-      const run = await finish(settings, unfinished, setup.distance.name, signal)
-      print(
-        `${counted(run.record.samples.length, 'sample')}, mean minority score ${meanScore(run).toPrecision(4)} ` +
-          `(${run.distance}): ${join(settings.out, 'report.html')}`,
-      )
-      if (settings.save !== null) print(`Numbers: ${settings.save}`)
-      return run.record
+      return await finish(settings, unfinished, setup.distance.name, signal)
     } finally {
       setup.dispose()
     }
@@ -96,8 +110,24 @@ export async function runSample(
   }
 }
 
+/** Large pictures of small ones that are there. */
+const runSecondStage: Run = async (args, session, kernels) => {
+  const { signal } = session
+  const path = args.required('upsampler', ': the second stage, which makes --base-samples large')
+  const told = { preset: args.get('upsampler-preset'), weights: args.get('upsampler-weights') }
+  const { description, checkpoint } = await lookAtModel(path, told, signal)
+  await checkpoint.close()
+  const set = await openNoted(args.required('base-samples'), { signal, skipBad: args.get('skip-bad') ?? false })
+  const settings = secondStageSettings(args, description, set)
+  await using _ = await claimOutputs(outputsOf(settings, inputsOf(args)))
+  const published = publishedUpsampler(args, description)
+  using drawer = await secondStage(settings, set, { config: description.config, published }, session)
+  const unfinished = await resumable(settings, session, () => draw(drawer, settings, session, kernels))
+  return await finish(settings, unfinished, null, signal)
+}
+
 /** What a run writes, for {@link claimOutputs}. */
-export const outputsOf = ({ out, save }: SampleSettings, inputs: Outputs['inputs']): Outputs => ({
+export const outputsOf = ({ out, save }: RunSettings, inputs: Outputs['inputs']): Outputs => ({
   command: 'sample',
   inputs,
   folders: [{ option: '--out', path: out, names: runNames, record: 'run.json' }],
@@ -108,7 +138,7 @@ export const outputsOf = ({ out, save }: SampleSettings, inputs: Outputs['inputs
 })
 
 /** Says of a failure in the middle that what is finished is kept. */
-export async function resumable<T>({ out }: SampleSettings, { signal }: Session, work: () => Promise<T>): Promise<T> {
+export async function resumable<T>({ out }: RunSettings, { signal }: Session, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
@@ -124,20 +154,21 @@ export async function resumable<T>({ out }: SampleSettings, { signal }: Session,
 
 /** Adds contact sheet and report to a drawn run, and marks it as done. */
 export async function finish(
-  settings: SampleSettings,
+  settings: RunSettings,
   unfinished: RunRecord,
-  distance: string,
+  distance: string | null,
   signal: AbortSignal,
 ): Promise<ReportRun> {
-  const { out, method } = settings
+  const { out } = settings
+  const name = String(unfinished.options.method ?? 'second stage')
   const record: RunRecord = { ...unfinished, status: 'done' }
   const { samples } = record
-  const run: ReportRun = { name: method, record, distance, folder: out }
+  const run: ReportRun = { name, record, distance, folder: out }
   await writeFileAtomic(join(out, 'contact-sheet.png'), [encodePng(contactSheet(await firstPictures(run)))], { signal })
   await writeReport(
     out,
     [run],
-    { title: `${counted(samples.length, 'sample')}, ${method}`, intro: introOf(samples) },
+    { title: `${counted(samples.length, 'sample')}, ${name}`, intro: introOf(samples) },
     signal,
   )
   await saveRecord(out, record)
@@ -158,8 +189,11 @@ export async function firstPictures({ folder, record: { samples } }: ReportRun, 
 function introOf(samples: readonly FinishedSample[]): string {
   const led = samples.some(({ targets }) => targets?.minority !== undefined) ? ', the minority level it was led to' : ''
   const small = samples.some(({ base }) => base !== undefined)
-    ? ' of the small picture it was made from, beside it'
-    : ''
   const measured = samples.some(({ metric }) => metric !== undefined) ? ", and self-guidance's own metric" : ''
-  return `Each picture with its number${led} and the minority score${small}${measured}.`
+  if (samples.some(({ score }) => score === undefined))
+    return 'Each picture with its number, and the small picture it was made from beside it.'
+  return (
+    `Each picture with its number${led} and the minority score` +
+    `${small ? ' of the small picture it was made from, beside it' : ''}${measured}.`
+  )
 }

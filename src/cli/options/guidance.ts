@@ -234,8 +234,9 @@ export const guidanceOptions = {
   }),
   'skip-bad': {
     ...skipBadOption,
-    help: 'leave out files of --sehwag-data that cannot be read as images; run.json names them',
-    record: ({ sehwag }: GuidanceSettings) => sehwag?.skipBad || null,
+    help: 'leave out files of --sehwag-data and --base-samples that cannot be read as images; run.json names them',
+    record: ({ sehwag, skipBad = sehwag?.skipBad }: GuidanceSettings & { readonly skipBad?: boolean }) =>
+      skipBad || null,
   },
   'sehwag-alpha': number({
     value: 'A',

@@ -157,7 +157,15 @@ export const sampleOptions = {
 
 export type SampleOption = keyof typeof sampleOptions
 
-export interface SampleSettings extends DrawSettings, DistanceSettings, GuidanceSettings {
+/** Where the samples of a run go, and how many there are: of every run. */
+export interface RunSettings {
+  readonly number: number
+  readonly batch: number
+  readonly out: string
+  readonly save: string | null
+}
+
+export interface SampleSettings extends DrawSettings, DistanceSettings, GuidanceSettings, RunSettings {
   readonly model: string
   /** As given. */
   readonly preset: string | null
@@ -178,11 +186,9 @@ export interface SampleSettings extends DrawSettings, DistanceSettings, Guidance
   /** The fitted Gaussian to start from. */
   readonly marginal: string | null
   readonly upsampler: UpsamplerSettings | null
-  readonly number: number
-  readonly batch: number
-  readonly out: string
+  /** Those of a second stage alone are none of these settings. */
+  readonly baseSamples: null
   readonly noise: string | null
-  readonly save: string | null
 }
 
 /** The published model it is, by --preset or by its file: its figures are defaults. */
@@ -278,6 +284,7 @@ export function sampleSettings(
     skip,
     marginal: args.path('marginal'),
     upsampler: upsamplerSettings(args, files.upsampler),
+    baseSamples: null,
     number,
     batch: given ?? Math.min(args.get('batch'), number),
     seed,
@@ -308,20 +315,24 @@ const recordOrder = [
 ]
 
 /** The settings in the command line's own words, every default filled in: what run.json keeps and a report shows. */
-export function toOptions(settings: SampleSettings): Record<string, Word> {
-  const table: Readonly<Record<string, Option<unknown, SampleSettings>>> = sampleOptions
+export const toOptions = (settings: SampleSettings): Record<string, Word> =>
+  optionWords(settings, Object.keys(sampleOptions) as SampleOption[])
+
+/** The same of some of the options, of settings that have at least these. */
+export function optionWords(settings: RunSettings, names: readonly SampleOption[]): Record<string, Word> {
+  const table: Readonly<Record<string, Option<unknown, RunSettings>>> = sampleOptions as never
   return Object.fromEntries(
-    [...new Set([...recordOrder, ...Object.keys(table)])].flatMap((name) => {
-      const word = table[name].record?.(settings) ?? null
+    [...new Set([...recordOrder, ...names])].flatMap((name) => {
+      const word = names.includes(name as SampleOption) ? (table[name].record?.(settings) ?? null) : null
       return word === null ? [] : [[name, word]]
     }),
   )
 }
 
-/** The paths that a run reads, by option. */
-export const readBy = (settings: SampleSettings): Record<string, string> =>
+/** The paths that a run with these options reads, by option. */
+export const pathsIn = (options: Readonly<Record<string, Word>>): Record<string, string> =>
   Object.fromEntries(
-    Object.entries(toOptions(settings)).flatMap(([name, word]) =>
+    Object.entries(options).flatMap(([name, word]) =>
       readsPath(sampleOptions[name as SampleOption]) ? [[name, String(word)]] : [],
     ),
   )

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path'
 import { preset as presetOf, type ModelDescription } from '../../nn/index.ts'
 import { fail, type Arguments } from '../arguments.ts'
-import { file, text } from '../option.ts'
+import { file, images, text } from '../option.ts'
 import { aboutWeightsOf } from './flags.ts'
 
 export interface UpsamplerSettings {
@@ -37,6 +37,14 @@ export const upsamplerOptions = {
     otherwise: 'the published ones, else all of its training',
     recorded: setting('respacing'),
   }),
+  'base-samples': images({
+    value: 'DATA',
+    called: 'the small pictures',
+    help:
+      'small pictures for --upsampler instead of those of a --model (super_res_sample.py): a folder, or an .npz with ' +
+      'arr_0, and the classes in arr_1',
+    recorded: ({ baseSamples }: { readonly baseSamples: string | null }) => baseSamples,
+  }),
 }
 
 /** `file`: what the upsampler is, where it can be told. */
@@ -53,8 +61,8 @@ export function upsamplerSettings(
       respacing: (args.get('upsampler-respacing') ?? published) || null,
     }
   }
-  const idle = (['upsampler-preset', 'upsampler-weights', 'upsampler-respacing'] as const).find((name) =>
-    args.has(name),
+  const idle = (['upsampler-preset', 'upsampler-weights', 'upsampler-respacing', 'base-samples'] as const).find(
+    (name) => args.has(name),
   )
   return idle === undefined ? null : fail(`--${idle} is about --upsampler FILE, which is not given.`)
 }

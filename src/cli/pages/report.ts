@@ -14,8 +14,8 @@ import type { RunRecord } from '../../tweedie/run-record.ts'
 export interface ReportRun {
   readonly name: string
   readonly record: RunRecord
-  /** "L2", "LPIPS (alex)". */
-  readonly distance: string
+  /** "L2", "LPIPS (alex)"; null: nothing was scored. */
+  readonly distance: string | null
   /** Where its pictures are. */
   readonly folder: string
 }
@@ -46,7 +46,7 @@ export async function writeReport(
   signal: AbortSignal,
 ): Promise<void> {
   const { samples } = runs.at(-1)!.record
-  const order = [...samples.keys()].sort((a, b) => samples[b].score - samples[a].score)
+  const order = [...samples.keys()].sort((a, b) => (samples[b].score ?? 0) - (samples[a].score ?? 0))
   const rank = new Map(order.map((k, i) => [k, i]))
   const pages = Math.ceil(samples.length / perPage)
   const source: Source =
@@ -91,11 +91,14 @@ function mainPage(
   pages: number,
   more: string,
 ): string {
+  const scored = isScored(runs)
   const order =
-    pages === 1
-      ? `<input type="checkbox" id="sorted"><label for="sorted">rarest first${byLast(runs)}</label>`
-      : `<p>Rarest first${byLast(runs)}, ${perPage} on a page. The pictures are files beside this ` +
+    pages > 1
+      ? `<p>${scored ? `Rarest first${byLast(runs)}, ` : ''}${perPage} on a page. The pictures are files beside this ` +
         `one.</p>\n${links(0, pages)}`
+      : scored
+        ? `<input type="checkbox" id="sorted"><label for="sorted">rarest first${byLast(runs)}</label>`
+        : ''
   const body = `<p>${escapeHtml(intro)}</p>
 ${adapterLine(runs)}
 ${means(runs)}
@@ -107,8 +110,11 @@ ${differences(runs)}
 <h2>Timings</h2>
 ${timings(runs)}`
   const footer =
-    `tweedie ${escapeHtml(runs[0]?.record.version ?? '')}. The score is the minority score of Um et al. (ICLR ` +
-    '2024): the distance of an image from what the model makes of it after noise; higher is rarer.'
+    `tweedie ${escapeHtml(runs[0]?.record.version ?? '')}.` +
+    (scored
+      ? ' The score is the minority score of Um et al. (ICLR 2024): the distance of an image from what the model ' +
+        'makes of it after noise; higher is rarer.'
+      : '')
   return htmlPage({ title, body, footer, more })
 }
 
@@ -150,7 +156,8 @@ async function card(
       .join('')
     const caption =
       `${runs.length > 1 ? `${escapeHtml(run.name)}<br>` : ''}${k}` +
-      `${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}: ${score.toPrecision(4)}` +
+      `${label === undefined ? '' : `, class ${label}`}${escapeHtml(led)}` +
+      `${score === undefined ? '' : `: ${score.toPrecision(4)}`}` +
       `${metric === undefined ? '' : `, metric ${metric.toPrecision(4)}`}`
     const picture = async (file: string, side: number, what: string): Promise<string> =>
       `<img loading="lazy" width="${side}" height="${side}" alt="${what} ${k}, ${escapeHtml(run.name)}" ` +
@@ -185,13 +192,19 @@ function adapterLine(runs: readonly ReportRun[]): string {
   ).join('\n')
 }
 
-export const meanScore = ({ record: { samples } }: Pick<ReportRun, 'record'>): number =>
-  samples.reduce((sum, { score }) => sum + score, 0) / samples.length
+/** Null where nothing was scored. */
+export const meanScore = ({ record: { samples } }: Pick<ReportRun, 'record'>): number | null =>
+  samples.every(({ score }) => score !== undefined)
+    ? samples.reduce((sum, { score }) => sum + score!, 0) / samples.length
+    : null
+
+const isScored = (runs: readonly ReportRun[]): boolean => runs.every((run) => meanScore(run) !== null)
 
 function means(runs: readonly ReportRun[]): string {
-  const distances = unique(runs.map(({ distance }) => distance)).join(', ')
+  if (!isScored(runs)) return ''
+  const distances = unique(runs.map(({ distance }) => distance ?? '')).join(', ')
   const named = (run: ReportRun): string => (runs.length > 1 ? `${escapeHtml(run.name)} ` : '')
-  const scores = runs.map((run) => `${named(run)}<b>${meanScore(run).toPrecision(4)}</b>`).join(', ')
+  const scores = runs.map((run) => `${named(run)}<b>${meanScore(run)?.toPrecision(4)}</b>`).join(', ')
   return `<p>Mean minority score (${escapeHtml(distances)}): ${scores}.</p>${metrics(runs)}`
 }
 
@@ -206,7 +219,7 @@ function metrics(runs: readonly ReportRun[]): string {
       const mean = found.reduce((sum, value) => sum + value, 0) / found.length
       return [
         '\n<p>Mean metric of self-guidance (Um &amp; Ye, ECCV 2024; ' +
-          `${escapeHtml(distance)})${runs.length > 1 ? `, ${escapeHtml(name)}` : ''}, at the last guided step, ` +
+          `${escapeHtml(distance ?? '')})${runs.length > 1 ? `, ${escapeHtml(name)}` : ''}, at the last guided step, ` +
           `${metric.t}: <b>${mean.toPrecision(4)}</b>.</p>`,
       ]
     })
@@ -247,24 +260,26 @@ const heads = (runs: readonly ReportRun[]): string[] | undefined =>
 function timings(runs: readonly ReportRun[]): string {
   const total = (run: ReportRun, pick: (batch: RunRecord['seconds']['batches'][number]) => number): number =>
     run.record.seconds.batches.reduce((sum, batch) => sum + pick(batch), 0)
-  const rows: [string, (run: ReportRun) => string][] = [
-    ['started', ({ record }) => record.started.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')],
-    ['device and weights', ({ record }) => `${record.seconds.load.toFixed(1)} s`],
+  type Row = [string, (run: ReportRun) => string]
+  const upsampled = runs.some(({ record }) => record.seconds.batches.some(({ upsampling }) => upsampling !== undefined))
+  const drawn: Row[] = [
     ['sampling', (run) => `${total(run, ({ seconds }) => seconds).toFixed(1)} s`],
     [
       'of which first steps, kernels being compiled',
       (run) => `${total(run, ({ firstStep }) => firstStep).toFixed(1)} s`,
     ],
     ['a sample', (run) => `${(total(run, ({ seconds }) => seconds) / run.record.samples.length).toFixed(2)} s`],
-    ...(runs.some(({ record }) => record.seconds.batches.some(({ upsampling }) => upsampling !== undefined))
-      ? [
-          ['second stage', (run) => `${total(run, ({ upsampling = 0 }) => upsampling).toFixed(1)} s`] as [
-            string,
-            (run: ReportRun) => string,
-          ],
-        ]
-      : []),
-    ['minority scores', (run) => `${total(run, ({ scoring }) => scoring).toFixed(1)} s`],
+  ]
+  const large: Row = ['second stage', (run) => `${total(run, ({ upsampling = 0 }) => upsampling).toFixed(1)} s`]
+  const scores: Row = ['minority scores', (run) => `${total(run, ({ scoring }) => scoring).toFixed(1)} s`]
+  // A second stage alone has no first one, and no scores.
+  const scored = isScored(runs)
+  const rows: Row[] = [
+    ['started', ({ record }) => record.started.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')],
+    ['device and weights', ({ record }) => `${record.seconds.load.toFixed(1)} s`],
+    ...(scored ? drawn : []),
+    ...(upsampled ? [large] : []),
+    ...(scored ? [scores] : []),
   ]
   return htmlTable(
     rows.map(([name, value]) => [name, ...runs.map(value)]),

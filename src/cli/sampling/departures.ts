@@ -15,6 +15,7 @@ import {
   type SamplingHints,
 } from '../../nn/index.ts'
 import type { SampleSettings } from '../options/sample.ts'
+import type { UpsamplerSettings } from '../options/upsampler.ts'
 import { tell } from '../print.ts'
 
 /**
@@ -30,7 +31,7 @@ export function departures(settings: SampleSettings, distance: string): string[]
     ...boostAndSkip(settings, hints, name),
     ...classifier(settings, hints, name),
     ...minority(settings),
-    ...upsampler(settings),
+    ...upsamplerDepartures(settings.upsampler, known.upsampler),
   ]
 }
 
@@ -208,10 +209,11 @@ function minority({ minority: used, known }: SampleSettings): string[] {
   )
 }
 
-function upsampler({ upsampler: used, known }: SampleSettings): string[] {
-  const hint = hintsOf(known.upsampler).respacing
+/** Of a second stage; `known`: which published one it is. */
+export function upsamplerDepartures(used: UpsamplerSettings | null, known: string | null): string[] {
+  const hint = hintsOf(known).respacing
   return used && hint && used.respacing !== hint.steps
-    ? line(`second stage, ${known.upsampler}`, `${hint.steps} steps`, hint.source, [
+    ? line(`second stage, ${known}`, `${hint.steps} steps`, hint.source, [
         used.respacing === null ? 'all steps' : `respacing ${used.respacing}`,
       ])
     : []

@@ -35,8 +35,8 @@ export const saveRecord = (folder: string, record: RunRecord): Promise<void> =>
 
 /** Options that a record from before they existed lacks, with what was done then; the order is that of the record. */
 const newerOptions = (options: RunRecord['options']): RunRecord['options'] => ({
-  predict: 'epsilon',
-  'no-clip-denoised': false,
+  // A second stage alone is newer than they are.
+  ...(options.model !== undefined && { predict: 'epsilon', 'no-clip-denoised': false }),
   ...(options['guide-weight'] !== undefined && { 'guide-through': 'first' }),
 })
 

@@ -8,16 +8,16 @@ import type { UNet, UNetConfig } from '../../nn/index.ts'
 import { finiteValues } from '../../nn/load.ts'
 import type { Device, Tensor } from '../../tensor/index.ts'
 import type { LoadedDistance } from '../../tweedie/distance.ts'
-import { weightsOptions } from '../../tweedie/origin.ts'
 import { samplingNeeds, stepNeed, together } from '../../tweedie/need.ts'
 import { fail } from '../arguments.ts'
 import { computedOn } from '../options/device.ts'
 import { distanceNeeds, loadDistance } from '../options/distance.ts'
-import { loadWithProgress, openModel, openTensors, sha256sOf, type ModelFile } from '../files.ts'
-import type { LoadedGuidance, Opener } from './guidance-files.ts'
+import { loadWithProgress, openTensors, type ModelFile } from '../files.ts'
+import type { LoadedGuidance } from './guidance-files.ts'
 import { openGuidances } from './guidances.ts'
-import { readBy, sampleOptions, toOptions, type SampleOption, type SampleSettings } from '../options/sample.ts'
+import { toOptions, type SampleSettings } from '../options/sample.ts'
 import type { Session } from '../session.ts'
+import { runFiles } from './run-files.ts'
 import { openUpsampler, type Upsampler } from './upsample.ts'
 import { tell } from '../print.ts'
 
@@ -104,7 +104,7 @@ export async function setUp(
   const { batch } = settings
   const size = given ? (given.shape.slice(2) as [number, number]) : ([config.imageSize, config.imageSize] as const)
   const shape = [config.inChannels, ...size]
-  const files = runFiles(settings, signal)
+  const files = runFiles(toOptions(settings), signal)
   const held: { dispose(): void }[] = []
   const hold = <T extends { dispose(): void }>(thing: T): T => {
     held.push(thing)
@@ -162,46 +162,5 @@ export async function setUp(
     throw error
   } finally {
     await files.close()
-  }
-}
-
-/** What a run reads, by option: opens its models but the first, and hashes all. */
-function runFiles(
-  settings: SampleSettings,
-  signal: AbortSignal,
-): Opener & Pick<Setup, 'leftOut'> & { sha256(): Promise<Record<string, string>>; close(): Promise<void> } {
-  const [reads, options] = [readBy(settings), toOptions(settings)]
-  const opened = new Map<string, ModelFile>()
-  const sums = new Map<string, string>()
-  const leftOut: Record<string, readonly string[]> = {}
-  const hash = async (option: string): Promise<string> => {
-    const sum =
-      sums.get(option) ?? (await sha256sOf(sampleOptions[option as SampleOption], reads[option], { signal }))[0]
-    sums.set(option, sum)
-    return sum
-  }
-  return {
-    open: async (option, path, preset) => {
-      const weights = options[weightsOptions[option]] as string | undefined
-      const file = await openModel(path, { preset: preset ?? undefined, weights }, signal)
-      opened.set(option, file)
-      return file
-    },
-    load: (device, file, stop) => loadWithProgress(device, file, stop ?? signal),
-    called: (option) => `--${option}`,
-    hash,
-    keep: (option, sum, names) => {
-      sums.set(option, sum)
-      if (names) leftOut[option] = names
-    },
-    leftOut,
-    sha256: async () => {
-      for (const option of [...Object.keys(reads).filter((name) => !opened.has(name)), ...opened.keys()])
-        await hash(option)
-      return Object.fromEntries(sums)
-    },
-    close: async () => {
-      for (const { checkpoint } of opened.values()) await checkpoint.close()
-    },
   }
 }

@@ -2,7 +2,6 @@
 import {
   diffusionOf,
   GeneratedNoise,
-  lowResolution,
   sample,
   superResolutionDenoiser,
   type GaussianDiffusion,
@@ -10,6 +9,7 @@ import {
 import { memoryOf, type UNet, type UNetConfig } from '../../nn/index.ts'
 import { mostPairs } from '../../nn/remembered.ts'
 import type { Device, DeviceNeed } from '../../tensor/index.ts'
+import { checkFinite } from '../../tweedie/drawing.ts'
 import type { Hold, ImageNeed } from '../../tweedie/guidance-files.ts'
 import { fail } from '../arguments.ts'
 import { loadWithProgress } from '../files.ts'
@@ -30,12 +30,12 @@ export interface OpenUpsampler {
   load(device: Device, hold: Hold, signal: AbortSignal): Promise<Upsampler>
 }
 
-/** Opens the second stage for a base model's pictures of `images.size`, and says what does not fit. */
+/** Opens the second stage for small pictures of `images.size` and of `base`, and says what does not fit. */
 export async function openUpsampler(
   { file: path, preset, respacing }: UpsamplerSettings,
-  base: UNetConfig,
+  base: Pick<UNetConfig, 'inChannels' | 'numClasses'>,
   images: ImageNeed,
-  { open }: Opener,
+  { open }: Pick<Opener, 'open'>,
 ): Promise<OpenUpsampler> {
   const file = await open('upsampler', path, preset)
   const { config, diffusion: process } = file.description
@@ -52,7 +52,7 @@ export async function openUpsampler(
     fail(`${path}: takes pictures of ${config.inChannels} channels, but the model draws ${base.inChannels}.`)
   if (config.imageSize <= Math.max(...images.size))
     fail(
-      `${path}: draws ${config.imageSize} x ${config.imageSize} pixels, no more than the model, ` +
+      `${path}: draws ${config.imageSize} x ${config.imageSize} pixels, no more than the small pictures, ` +
         `${images.size.join(' x ')}.`,
     )
   if (config.numClasses !== null && config.numClasses !== base.numClasses)
@@ -84,23 +84,29 @@ export interface UpsampleOptions {
   readonly signal: AbortSignal
 }
 
-/** The large pictures [N, C, H, W] of the small ones `base`, whose shape is [N, C, h, w]. */
+/**
+ * The large pictures [N, C, H, W] of the small ones, values of bytes [N, C, h, w].
+ * @throws TweedieError 'non-finite' for pictures that are no numbers
+ */
 export async function upsample(
   upsampler: Upsampler,
-  base: Float32Array,
-  baseShape: readonly number[],
+  small: Float32Array,
+  smallShape: readonly number[],
   options: UpsampleOptions,
 ): Promise<Float32Array> {
   const { model, diffusion, shape } = upsampler
   const { samples, y, seed, clipDenoised, label, signal } = options
   const device = [...model.parameters.values()][0].device
-  using lowRes = device.tensor(lowResolution(base), baseShape)
+  using lowRes = device.tensor(small, smallShape)
   using noise = new GeneratedNoise(device, { seed, samples, shape, stage: 'upsample' })
   const bar = progress(`${label}, large`, diffusion.steps, 'steps')
   try {
     const denoiser = superResolutionDenoiser(model, lowRes, model.config.numClasses === null ? undefined : y)
     using x = await sample(diffusion, denoiser, { noise, clipDenoised, signal, onStep: ({ done }) => bar.update(done) })
-    return await x.read()
+    const large = await x.read()
+    const damaged = "The upsampler's weights are damaged, or of another network."
+    checkFinite('The second stage makes', large, samples, damaged)
+    return large
   } finally {
     bar.stop()
   }
