@@ -5,13 +5,16 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { dirname } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { encode } from 'fast-png'
+import { unzipSync } from 'fflate'
 import { describe, expect, test } from 'vitest'
 import { atMost } from '../src/data/at-most.ts'
 import { imageHeader } from '../src/data/decode.ts'
 import { centerCrop, decodeImage, lookThrough, openImages, selectImages } from '../src/data/index.node.ts'
 import { openIdx } from '../src/data/idx.ts'
 import { parseNpy } from '../src/data/npy.ts'
+import type { Image } from '../src/data/image.ts'
 import { openNpz } from '../src/data/npz.ts'
+import { encodeSamplesNpz } from '../src/data/npz-writer.ts'
 import { bytesSource } from '../src/io/source.ts'
 import type { TweedieError } from '../src/errors.ts'
 import { sha256, sha256OfBytes } from '../src/io/sha256.ts'
@@ -421,6 +424,30 @@ describe('.npz', () => {
       await expect(openImages(put(`cut-${level}.npz`, bytes.subarray(0, 150)))).rejects.toThrow('cut short')
     }
   })
+})
+
+test('samples are written one by one as an .npz that is read as the same images', async () => {
+  async function* images(): AsyncGenerator<Image> {
+    for (const k of [0, 1, 2]) yield { width: 3, height: 2, channels: 1, data: new Uint8Array(6).fill(100 * k) }
+  }
+  const written = async (count: number, labels: number[]): Promise<Uint8Array> => {
+    const chunks: Uint8Array[] = []
+    for await (const chunk of encodeSamplesNpz({ count, width: 3, height: 2, images: images(), labels }))
+      chunks.push(chunk)
+    return concat(...chunks)
+  }
+  const bytes = await written(3, [7, 0, 300])
+  const set = await openNpz(bytesSource(bytes, 'samples.npz'))
+  expect([set.length, set.channels, set.sizeOf(0), [...set.labels!]]).toEqual([
+    3,
+    3,
+    { width: 3, height: 2 },
+    [7, 0, 300],
+  ])
+  expect([...(await set.read(2)).data]).toEqual(new Array(18).fill(200))
+  // Another reader of archives, by the directory as NumPy reads.
+  expect(unzipSync(bytes)['arr_0.npy'].subarray(-18)).toEqual(new Uint8Array(18).fill(200))
+  await expect(written(4, [1, 2, 3, 4])).rejects.toThrow('zip: expected 200 bytes of arr_0.npy, found 182')
 })
 
 describe('what others hand out', () => {

@@ -2,12 +2,12 @@
  * Two-stage sampling: what the super-resolution U-Net is given of a small sample, its trajectory against one written
  * out from its parts, its noise, and the command line with a small base model and the goldens' upsampler.
  */
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { decode } from 'fast-png'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { RunRecord } from '../src/tweedie/run-record.ts'
-import { batchOf, decodeImage, imageOf } from '../src/data/index.ts'
+import { batchOf, decodeImage, encodeNpz, imageOf, openImages } from '../src/data/index.node.ts'
 import {
   GaussianDiffusion,
   GeneratedNoise,
@@ -211,6 +211,37 @@ describe('on the command line', () => {
     expect((await alone('large', '--labels', '2,0', '--number', '4')).code).toBe(0)
     expect(bytes('large', 'base-0003.png')).toBe(bytes('large', 'base-0000.png'))
     expect(bytes('large', 'sample-0003.png')).not.toBe(bytes('large', 'sample-0000.png'))
+    // The .npz of a first stage has its classes, and is the same small pictures.
+    const npz = at('small.npz')
+    const plain = args('small', '--self-guided', '--npz', npz).filter(
+      (_, i, all) => !all[i].startsWith('--upsampler') && !all[i - 1]?.startsWith('--upsampler'),
+    )
+    expect((await tweedie(plain)).out).toContain(`Samples: ${npz}`)
+    const written = readFileSync(npz)
+    const fromNpz = await tweedie([
+      ...['sample', '--upsampler', at('upsampler.safetensors'), '--upsampler-respacing', '3', '--seed', '5'],
+      ...['--out', at('from-npz'), '--base-samples', npz, '--npz', at('large.npz')],
+    ])
+    expect(fromNpz.code, fromNpz.err.join('\n')).toBe(0)
+    expect(record('from-npz').samples).toEqual(found.samples)
+    expect(record('from-npz').options).not.toHaveProperty('labels')
+    const large = await openImages(at('large.npz'))
+    expect([large.length, large.sizeOf(0), [...large.labels!]]).toEqual([3, { width: 16, height: 16 }, [2, 0, 2]])
+    expect([...(await large.read(1)).data]).toEqual([
+      ...decodeImage(readFileSync(join(at('large'), 'sample-0001.png'))).data,
+    ])
+    // The same command leaves it; more samples replace it; another run, or what is not ours, does not.
+    const before = statSync(npz)
+    expect((await tweedie(plain)).code).toBe(0)
+    expect(statSync(npz).ino).toBe(before.ino)
+    rmSync(npz)
+    expect((await tweedie(plain)).code).toBe(0)
+    expect(readFileSync(npz).equals(written)).toBe(true)
+    expect((await tweedie(plain.map((word) => (word === at('small') ? at('other') : word)))).err.join()).toMatch(
+      /small\.npz holds the samples of another run/,
+    )
+    writeFileSync(npz, encodeNpz({ arr_0: { shape: [1], data: Float32Array.of(1) } }))
+    expect((await tweedie(plain)).err.join()).toMatch(/--npz .*small\.npz holds something else/)
     for (const [more, message] of [
       [[], /--labels says which of its 3 classes to take/],
       [['--labels', '1', '--method', 'ddim'], /--method is about a first stage, whose pictures --base-samples has/],

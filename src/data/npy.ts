@@ -119,6 +119,20 @@ const readers = (view: DataView, little: boolean): Record<string, (at: number) =
   f8: (at) => view.getFloat64(at, little),
 })
 
+/** What stands before the elements of a .npy file, version 1, in C order. `dtype`: NumPy's name, `|u1` say. */
+export function npyHeader(dtype: string, shape: readonly number[]): Uint8Array<ArrayBuffer> {
+  const tuple = `(${shape.join(', ')}${shape.length === 1 ? ',' : ''})`
+  const header = `{'descr': '${dtype}', 'fortran_order': False, 'shape': ${tuple}, }`
+  // The elements begin at a multiple of 64 bytes, behind a line feed.
+  const begin = Math.ceil((10 + header.length + 1) / 64) * 64
+  const bytes = new Uint8Array(begin).fill(0x20)
+  bytes.set([0x93, ...new TextEncoder().encode('NUMPY'), 1, 0])
+  new DataView(bytes.buffer).setUint16(8, begin - 10, true)
+  bytes.set(new TextEncoder().encode(header), 10)
+  bytes[begin - 1] = 0x0a
+  return bytes
+}
+
 /** What `encodeNpy` writes: numbers in C order, or text. */
 export interface NpyValues {
   readonly shape: readonly number[]
@@ -139,17 +153,11 @@ export function encodeNpy({ shape, data }: NpyValues): Uint8Array<ArrayBuffer> {
   const [dtype, size] = numbers
     ? [`<f${data.BYTES_PER_ELEMENT}`, data.BYTES_PER_ELEMENT]
     : [`<U${longest}`, 4 * longest]
-  const tuple = `(${shape.join(', ')}${shape.length === 1 ? ',' : ''})`
-  const header = `{'descr': '${dtype}', 'fortran_order': False, 'shape': ${tuple}, }`
-  // The elements begin at a multiple of 64 bytes, behind a line feed.
-  const begin = Math.ceil((10 + header.length + 1) / 64) * 64
+  const head = npyHeader(dtype, shape)
+  const begin = head.length
   const bytes = new Uint8Array(begin + count * size)
+  bytes.set(head)
   const view = new DataView(bytes.buffer)
-  bytes.set([0x93, ...new TextEncoder().encode('NUMPY'), 1, 0])
-  view.setUint16(8, begin - 10, true)
-  bytes.fill(0x20, 10, begin - 1)
-  bytes.set(new TextEncoder().encode(header), 10)
-  bytes[begin - 1] = 0x0a
   if (numbers)
     data.forEach((value, i) =>
       size === 4 ? view.setFloat32(begin + i * 4, value, true) : view.setFloat64(begin + i * 8, value, true),

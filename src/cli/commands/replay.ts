@@ -88,7 +88,8 @@ export const replay: Command<typeof options> = {
     if (merged.upsampler !== undefined) merged['upsampler-respacing'] ??= ''
     merged.out = args.text('out') ?? dirname(path)
     // A record may name any file: nothing is written outside the folder.
-    if (merged.save !== undefined) merged.save = join(merged.out, basename(String(merged.save)))
+    for (const name of ['save', 'npz'])
+      if (merged[name] !== undefined) merged[name] = join(merged.out, basename(String(merged[name])))
     await refuseFinished(path, old, merged.out)
     const unknown = Object.keys(merged).filter((name) => !Object.hasOwn(sampleOptions, name))
     if (unknown.length > 0)

@@ -22,6 +22,7 @@ import type { FinishedSample, Kernels, RunRecord } from '../../tweedie/run-recor
 import { runNames, saveRecord } from '../sampling/run-record.ts'
 import type { Session } from '../session.ts'
 import { readNoise, setUp } from '../sampling/setup.ts'
+import { keepsOtherSamples, writeSamplesNpz } from '../sampling/samples-npz.ts'
 import { secondStage } from '../sampling/second-stage.ts'
 import { modelDrawer } from '../sampling/by-model.ts'
 import { print, tell } from '../print.ts'
@@ -82,6 +83,7 @@ export async function runSample(
       join(run.folder, 'report.html'),
   )
   if (record.options.save !== undefined) print(`Numbers: ${record.options.save}`)
+  if (args.has('npz')) print(`Samples: ${args.path('npz')}`)
   return record
 }
 
@@ -127,14 +129,16 @@ const runSecondStage: Run = async (args, session, kernels) => {
 }
 
 /** What a run writes, for {@link claimOutputs}. */
-export const outputsOf = ({ out, save }: RunSettings, inputs: Outputs['inputs']): Outputs => ({
+export const outputsOf = ({ out, save, npz }: RunSettings, inputs: Outputs['inputs']): Outputs => ({
   command: 'sample',
   inputs,
   folders: [{ option: '--out', path: out, names: runNames, record: 'run.json' }],
-  files:
-    save === null
+  files: [
+    ...(save === null
       ? []
-      : [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(sample|base|first_step|middle_step)$/) }],
+      : [{ option: '--save', path: save, keeps: keepsOtherTensors(/^(sample|base|first_step|middle_step)$/) }]),
+    ...(npz === null ? [] : [{ option: '--npz', path: npz, keeps: keepsOtherSamples }]),
+  ],
 })
 
 /** Says of a failure in the middle that what is finished is kept. */
@@ -173,6 +177,7 @@ export async function finish(
   )
   await saveRecord(out, record)
   if (settings.save !== null) await removeParts(out, beginsOf(settings))
+  if (settings.npz !== null) await writeSamplesNpz(settings.npz, out, record, signal)
   return run
 }
 

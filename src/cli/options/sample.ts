@@ -152,6 +152,13 @@ export const sampleOptions = {
       '(after N/2 + 1 of N steps)',
     recorded: setting('save'),
   }),
+  npz: output({
+    value: 'OUT.npz',
+    help:
+      "also the pictures in one file, as guided-diffusion's scripts write and evaluators read them: arr_0, bytes " +
+      '[N, H, W, 3], and arr_1, the classes where there are any',
+    recorded: setting('npz'),
+  }),
   ...deviceOptions,
 }
 
@@ -163,6 +170,7 @@ export interface RunSettings {
   readonly batch: number
   readonly out: string
   readonly save: string | null
+  readonly npz: string | null
 }
 
 export interface SampleSettings extends DrawSettings, DistanceSettings, GuidanceSettings, RunSettings {
@@ -291,6 +299,7 @@ export function sampleSettings(
     out: resolve(args.get('out')),
     noise: args.path('noise'),
     save: args.path('save'),
+    npz: args.path('npz'),
   }
 }
 

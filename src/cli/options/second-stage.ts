@@ -31,7 +31,7 @@ export interface SecondStageSettings extends RunSettings {
 /** What a second stage alone takes; all else is about the model that it has not. */
 const taken: readonly SampleOption[] = [
   ...(Object.keys(upsamplerOptions) as SampleOption[]),
-  ...(['labels', 'skip-bad', 'no-clip-denoised', 'number', 'batch', 'seed', 'out', 'save'] as const),
+  ...(['labels', 'skip-bad', 'no-clip-denoised', 'number', 'batch', 'seed', 'out', 'save', 'npz'] as const),
 ]
 
 /** `upsampler`: what its file is; `set`: the small pictures. */
@@ -75,6 +75,7 @@ export function secondStageSettings(
     out: resolve(args.get('out')),
     noise: null,
     save: args.path('save'),
+    npz: args.path('npz'),
   }
 }
 

@@ -229,7 +229,7 @@ function metrics(runs: readonly ReportRun[]): string {
 /** A row an option: first those that differ between runs, a column a run, then those in which all agree. */
 function settings(runs: readonly ReportRun[]): string {
   const keys = unique(runs.flatMap(({ record }) => Object.keys(record.options))).filter(
-    (key) => key !== 'out' && key !== 'save',
+    (key) => !['out', 'save', 'npz'].includes(key),
   )
   const shown = ({ record: { options, sha256 } }: ReportRun, key: string): string => {
     const value = options[key]

@@ -95,10 +95,12 @@ export async function readRecord(path: string): Promise<RunRecord | null> {
  */
 export async function resumed(folder: string, fresh: RunRecord, signal: AbortSignal): Promise<RunRecord> {
   const old = await readRecord(join(folder, recordFile))
-  const { save } = fresh.options
+  const { save, npz } = fresh.options
   const saved = save !== undefined && (await isThere(String(save)))
   if (saved && old?.options.save !== save)
     return fail(`--save ${String(save)} holds the numbers of another run: choose another name, or delete it.`)
+  if (npz !== undefined && (await isThere(String(npz))) && old?.options.npz !== npz)
+    return fail(`--npz ${String(npz)} holds the samples of another run: choose another name, or delete it.`)
   if (old === null) return fresh
   const [before, now] = [Number(old.options.number), Number(fresh.options.number)]
   // Sample k is the same in any batch, and no batch is larger than its run.
@@ -127,7 +129,8 @@ export async function resumed(folder: string, fresh: RunRecord, signal: AbortSig
     )
   }
   const whole = await wholeSamples(folder, old, signal)
-  if (old.status === 'done' && whole === now && (save === undefined || saved)) return old
+  if (old.status === 'done' && whole === now && (save === undefined || saved))
+    return npz === undefined ? old : { ...old, options: { ...old.options, npz } }
   const batch = Number(fresh.options.batch ?? now)
   // More samples begin where the finished run ended, in whichever batch.
   let kept = old.status === 'done' && whole === before && save === undefined ? whole : 0
