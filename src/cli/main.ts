@@ -18,6 +18,7 @@ import { info } from './commands/info.ts'
 import { label } from './commands/label.ts'
 import { memorization } from './commands/memorization.ts'
 import { didYouMean } from './option.ts'
+import { nll } from './commands/nll.ts'
 import { quickstart } from './commands/quickstart.ts'
 import { recipe } from './commands/recipe.ts'
 import { replay } from './commands/replay.ts'
@@ -40,6 +41,7 @@ export const commands: readonly Command[] = [
   sample,
   replay,
   score,
+  nll,
   label,
   trainClassifier,
   trainFeatures,

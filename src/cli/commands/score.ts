@@ -1,11 +1,9 @@
 /** `tweedie score`: minority scores of a data set, as a file for `label` or a table, and as a page to look at. */
 import { resolve } from 'node:path'
-import type { ImageSet } from '../../data/index.node.ts'
 import { scoreProcess, type ScoreStep } from '../../diffusion/index.ts'
-import { memoryOf, type ModelConfig, type UNet } from '../../nn/index.ts'
-import { checkLabels, cycled } from '../../tweedie/labels.ts'
+import { memoryOf, type UNet } from '../../nn/index.ts'
 import { together } from '../../tweedie/need.ts'
-import { fail, parseArguments, type Arguments, type Command } from '../arguments.ts'
+import { fail, parseArguments, type Command } from '../arguments.ts'
 import { dataOptions, fitImages, openData } from '../options/data.ts'
 import { sayDepartures, scoreDepartures } from '../sampling/departures.ts'
 import { deviceOptions, onDevice } from '../options/device.ts'
@@ -17,6 +15,7 @@ import { processOptions, processSettings } from '../options/sample.ts'
 import { noteIdle } from '../options/guidance.ts'
 import { claimOutputs, inputsOf } from '../outputs.ts'
 import { keepsOtherPage, keepsOtherScores, runScores, type ScoreJob } from '../scoring/score-run.ts'
+import { classesFor } from '../scoring/classes-told.ts'
 import { lookAt } from '../training/train-images.ts'
 
 const options = {
@@ -148,21 +147,4 @@ function stepOf(text: string | undefined): ScoreStep | undefined {
   return /^\d+$/.test(number)
     ? { index: Number(number) }
     : fail(`--step: expected an index of the 100 steps, as in 60, or a fraction of T, as in 0.6T, found "${text}".`)
-}
-
-/** What a class-conditional model is told of each image: its class, or what --labels says. */
-function classesFor(
-  args: Arguments<Pick<typeof options, 'labels'>>,
-  config: ModelConfig,
-  { name, length, labels, classes = [] }: ImageSet,
-): Int32Array | null {
-  if (config.numClasses === null || args.has('labels') || !labels) {
-    const given = checkLabels(args.get('labels'), config, { called: '--labels', example: '--labels 3,8' })
-    return given.length === 0 ? null : Int32Array.from({ length }, (_, k) => cycled(given, k))
-  }
-  if (classes.length === config.numClasses) return labels
-  return fail(
-    `the model knows ${config.numClasses} classes, and ${name} has ${classes.length}: choose the data it was ` +
-      'trained on, or say with --labels which class each image is.',
-  )
 }

@@ -34,8 +34,8 @@ const setting =
   (settings: SampleSettings): SampleSettings[K] =>
     settings[key]
 
-/** What says how the model was trained and how far images are apart: common to `sample` and `score`. */
-export const processOptions = {
+/** What says which model it is and how it was trained: common to `sample`, `score` and `nll`. */
+export const modelOptions = {
   model: file({
     value: 'M.safetensors',
     called: 'the model file',
@@ -59,8 +59,10 @@ export const processOptions = {
     help: 'do not clip the estimates of x_0 to [-1, 1] (clip_denoised False)',
     recorded: ({ clipDenoised }: ProcessSettings) => !clipDenoised,
   }),
-  ...distanceOptions,
 }
+
+/** The same, and how far images are apart: of `sample` and `score`. */
+export const processOptions = { ...modelOptions, ...distanceOptions }
 
 export const sampleOptions = {
   ...processOptions,
@@ -200,12 +202,12 @@ export interface SampleSettings extends DrawSettings, DistanceSettings, Guidance
 }
 
 /** The published model it is, by --preset or by its file: its figures are defaults. */
-const presetIn = (args: Arguments<typeof processOptions>, model: ModelDescription): Preset | undefined => {
+const presetIn = (args: Arguments<typeof modelOptions>, model: ModelDescription): Preset | undefined => {
   const name = args.get('preset') ?? model.preset
   return name === undefined ? undefined : presetOf(name)
 }
 
-export function processSettings(args: Arguments<typeof processOptions>, model: ModelDescription): ProcessSettings {
+export function processSettings(args: Arguments<typeof modelOptions>, model: ModelDescription): ProcessSettings {
   const known = model.diffusion ?? presetIn(args, model)?.diffusion
   const noise = noiseIn(
     args,
