@@ -29,6 +29,7 @@ const pages: Readonly<Record<string, readonly [text: string, page: string][]>> =
     ['Minorities, drawn', 'docs/minorities'],
     ['Measuring samples', 'docs/evaluation'],
     ['From the papers to the code', 'docs/papers'],
+    ["The scripts' commands", 'docs/scripts'],
     ['What is guaranteed', 'docs/guarantees'],
   ],
   Reference: [
