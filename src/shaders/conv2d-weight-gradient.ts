@@ -21,7 +21,8 @@ const conv2dWeightGradientUniform = uniform({
 })
 
 /**
- * The gradient of a convolution by its weights, as a GEMM over pixels with tiles in workgroup memory:
+ * The gradient of a convolution by its weights where neither conv2d-weight-gradient-halo.ts nor, for 1×1, gemm.ts has
+ * it, and on software adapters, as a GEMM over pixels with tiles in workgroup memory:
  * dW[co,k] = Σ_{n,oy,ox} dY[n,co,oy,ox] · x[n,ci, oy·s − pad + ky, ox·s − pad + kx], k = (ci,ky,kx).
  *
  * 256 threads hold a tile of 64 output channels × 64 terms, 4×4 sums a thread, and walk the pixels 16 at a time. Where
