@@ -135,7 +135,7 @@ export {
   type SelfGuidanceMetricOptions,
   type SelfGuidanceOptions,
 } from './guidance/self-guidance.ts'
-export { lowResolution, superResolutionDenoiser } from './process/super-resolution.ts'
+export { areaDownsample, lowResolution, superResolutionDenoiser } from './process/super-resolution.ts'
 export {
   createNamedScheduleSampler,
   LossSecondMomentResampler,

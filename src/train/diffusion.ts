@@ -1,4 +1,5 @@
 import {
+  areaDownsample,
   GaussianDiffusion,
   trainingLosses,
   UniformSampler,
@@ -45,6 +46,8 @@ export interface DiffusionTaskOptions {
   /** Images number `first` to `first + count - 1` of an endless stream. */
   readonly load: (first: number, count: number, signal?: AbortSignal) => Promise<TrainImages>
   readonly seed: number
+  /** Of a super-resolution U-Net: the side of the small pictures, which are made of the images by areas. */
+  readonly smallSize?: number
   /** Default `'mse'`. */
   readonly lossType?: LossType
   /** Default: uniform. */
@@ -75,6 +78,17 @@ export function timestepChoices(seed: number, first: number): () => number {
 export const numbersOf = ({ first, t }: { readonly first: number; readonly t: readonly number[] }): number[] =>
   t.map((_, i) => first + i)
 
+/** A second stage is trained beside small pictures, and nothing else is. */
+export function checkSmallSize(name: string, { config }: UNet, smallSize: number | undefined): void {
+  if (config.superResolution === (smallSize !== undefined)) return
+  throw new TweedieError(
+    'option',
+    config.superResolution
+      ? `${name}: a super-resolution U-Net needs smallSize, the side of the small pictures it is given.`
+      : `${name}: smallSize is for super-resolution U-Nets, and this one draws by itself.`,
+  )
+}
+
 /**
  * The {@link Task} of training a diffusion model (guided-diffusion image_train.py): timesteps from the schedule
  * sampler, noise from the counter-based generator, and the process's own losses. Dropout is the network's, and classes
@@ -93,6 +107,7 @@ export function diffusionTask(
     diffusion,
     load,
     seed,
+    smallSize,
     lossType,
     scheduleSampler = new UniformSampler(diffusion.steps),
   }: DiffusionTaskOptions,
@@ -100,6 +115,7 @@ export function diffusionTask(
   const {
     config: { inChannels, imageSize, numClasses, dropout },
   } = model
+  checkSmallSize('diffusionTask', model, smallSize)
   return {
     parameters: model.parameters,
     groups: quartiles,
@@ -138,6 +154,7 @@ export function diffusionTask(
         shape: xStart.shape.slice(1),
       })
       const inputs = {
+        ...(smallSize !== undefined ? { lowRes: areaDownsample(xStart, smallSize) } : {}),
         ...(numClasses !== null && labels ? { y: liveOf(draw, ({ labels: y }) => y ?? []) } : {}),
         ...(dropout > 0
           ? { dropout: { p: dropout, seed: splitSeed(seed), purpose: trainPurposes.dropout, samples } }

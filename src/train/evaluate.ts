@@ -1,8 +1,8 @@
-import { trainingLosses, type GaussianDiffusion } from '../diffusion/index.ts'
+import { areaDownsample, superResolutionDenoiser, trainingLosses, type GaussianDiffusion } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
 import { randomNormal, splitSeed, type Device } from '../tensor/index.ts'
-import { quartiles, quartilesOf, trainPurposes, type TrainImages } from './diffusion.ts'
+import { checkSmallSize, quartiles, quartilesOf, trainPurposes, type TrainImages } from './diffusion.ts'
 
 /** Means over all images of an evaluation. */
 export interface Evaluation {
@@ -24,6 +24,8 @@ export interface EvaluateOptions {
   /** At a time. Default 32. */
   readonly batch?: number
   readonly seed: number
+  /** As that of `diffusionTask`. */
+  readonly smallSize?: number
   readonly signal?: AbortSignal
 }
 
@@ -36,9 +38,10 @@ export interface EvaluateOptions {
  */
 export async function evaluateDiffusion(
   device: Device,
-  { model, diffusion, load, count, batch = 32, seed, signal }: EvaluateOptions,
+  { model, diffusion, load, count, batch = 32, seed, smallSize, signal }: EvaluateOptions,
 ): Promise<Evaluation> {
   const { inChannels, imageSize, numClasses } = model.config
+  checkSmallSize('evaluateDiffusion', model, smallSize)
   const stride = coprime(count, Math.round(count * 0.618))
   const sums = { mse: 0, vb: 0, byQuartile: quartiles.map(() => 0), counts: quartiles.map(() => 0) }
   for (let first = 0; first < count; first += batch) {
@@ -61,7 +64,10 @@ export async function evaluateDiffusion(
         purpose: trainPurposes.noise,
         shape: xStart.shape.slice(1),
       })
-      return trainingLosses(diffusion, model, xStart, t, noise, numClasses !== null && labels ? { y: labels } : {})
+      const y = numClasses !== null ? labels : undefined
+      if (smallSize === undefined) return trainingLosses(diffusion, model, xStart, t, noise, y ? { y } : {})
+      const lowRes = areaDownsample(xStart, smallSize)
+      return trainingLosses(diffusion, superResolutionDenoiser(model, lowRes, y), xStart, t, noise)
     })
     const [mse, vb] = await Promise.all([made.mse!.read(), made.vb?.read()])
     for (const tensor of [made.loss, made.mse, made.vb]) tensor?.dispose()

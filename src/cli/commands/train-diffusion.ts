@@ -14,6 +14,7 @@ import {
   type ImageSet,
 } from '../../data/index.ts'
 import {
+  areaDownsample,
   createNamedScheduleSampler,
   diffusionOf,
   encodeMarginal,
@@ -21,8 +22,10 @@ import {
   lossTypeOf,
   MarginalFit,
   sample,
+  superResolutionDenoiser,
 } from '../../diffusion/index.ts'
 import { openCheckpoint, openFile, writeFileAtomic } from '../../io/index.node.ts'
+import type { Tensor } from '../../tensor/index.ts'
 import { aCount, aNumber, aText, anyOf, fieldsOf, listOf, oneOf, optional } from '../../io/json.ts'
 import { configMetadata, initializeParameters, parameterCount, planOf, stateDictOf, UNet } from '../../nn/index.ts'
 import {
@@ -108,6 +111,7 @@ export const trainDiffusion: Command<typeof options> = {
       'A run that is killed loses the steps since its last checkpoint.',
   ],
   examples: [
+    'train diffusion --data faces/ --image-size 128 --small-size 32 --images 2000000 --out runs/upsampler',
     'train diffusion --data faces/ --image-size 64 --images 2000000 --augment flip --out runs/faces',
     'train diffusion --data bccd_cells_32.npz --select split.json --num-channels 32 --channel-mult 2,2,2 ' +
       '--augment symmetries --images 200000 --lr 5e-4 --ema 0.999 --out runs/cells',
@@ -135,6 +139,8 @@ export const trainDiffusion: Command<typeof options> = {
     )
     const evaluateOn = args.get('evaluate-on')
     const sampleCount = args.get('samples')
+    const smallSize = args.get('small-size')
+    const second = smallSize === undefined ? {} : { smallSize }
 
     await lookAt([set, heldOut], signal, out)
 
@@ -154,6 +160,7 @@ export const trainDiffusion: Command<typeof options> = {
       model,
       diffusion,
       seed,
+      ...second,
       lossType: lossTypeOf(process),
       load: (first, count, signal) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal),
       scheduleSampler: createNamedScheduleSampler(scheduleSampler, diffusion.steps),
@@ -166,6 +173,7 @@ export const trainDiffusion: Command<typeof options> = {
       seed,
       scheduleSampler,
       ...train,
+      ...second,
       ...configMetadata(config, process),
       ...(from && { from: from.sha256 }),
       adapter: device.backend.kind === 'cpu' ? device.adapter.architecture : device.backend.kind,
@@ -179,16 +187,18 @@ export const trainDiffusion: Command<typeof options> = {
     let drawn: Uint8Array | null = null
     const sheetOf = (step: number): string => join(out, `samples-${String(step).padStart(6, '0')}.png`)
     const review = async (step: number): Promise<Review | undefined> => {
-      await writeMarginal(
-        join(out, 'marginal.safetensors'),
-        {
-          data: set.fingerprint,
-          ...shape,
-          count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages),
-          load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal),
-        },
-        signal,
-      )
+      // A second stage begins in noise.
+      if (smallSize === undefined)
+        await writeMarginal(
+          join(out, 'marginal.safetensors'),
+          {
+            data: set.fingerprint,
+            ...shape,
+            count: Math.min(set.length * (augment === 'none' ? 1 : 8), marginalImages),
+            load: (first, count) => trainingBatch(set, first, count, { ...shape, augment, seed, crop }, signal),
+          },
+          signal,
+        )
       let found: Review | undefined
       if (evaluateOn > 0) {
         const on = (images: ImageSet): Promise<Evaluation> => {
@@ -199,6 +209,7 @@ export const trainDiffusion: Command<typeof options> = {
             model: evaluated,
             diffusion,
             seed,
+            ...second,
             signal,
             batch: atOnce,
             count: chosen.length,
@@ -219,6 +230,22 @@ export const trainDiffusion: Command<typeof options> = {
       }
       return found
     }
+    /** Of images that training does not see, where there are any. */
+    const smallPictures = async (
+      samples: readonly number[],
+      side: number,
+    ): Promise<{ lowRes: Tensor; labels: Int32Array | undefined }> => {
+      const of = heldOut ?? set
+      const chosen = evenlySpaced(of.length, sampleCount)
+      const { images, labels } = await imageBatch(
+        of,
+        samples.map((k) => chosen[k % chosen.length]),
+        shape,
+        signal,
+      )
+      using large = device.tensor(images, [samples.length, config.inChannels, config.imageSize, config.imageSize])
+      return { lowRes: areaDownsample(large, side), labels }
+    }
     const sheet = async (): Promise<Uint8Array> => {
       const respaced = diffusionOf({ config, diffusion: process }, { respacing: Math.min(50, process.diffusionSteps) })
       const pictures: Image[] = []
@@ -227,13 +254,16 @@ export const trainDiffusion: Command<typeof options> = {
           { length: Math.min(atOnce, sampleCount - pictures.length) },
           (_, k) => pictures.length + k,
         )
-        const y = config.numClasses === null ? {} : { y: samples.map((k) => k % config.numClasses!) }
+        const y = config.numClasses === null ? undefined : samples.map((k) => k % config.numClasses!)
         using noise = new GeneratedNoise(device, {
           seed,
           samples,
           shape: [config.inChannels, config.imageSize, config.imageSize],
         })
-        using x = await sample(respaced, evaluated, { noise, ...y, method: 'ddim', signal })
+        const small = smallSize === undefined ? null : await smallPictures(samples, smallSize)
+        using lowRes = small?.lowRes
+        const denoiser = lowRes ? superResolutionDenoiser(evaluated, lowRes, y && small?.labels) : evaluated
+        using x = await sample(respaced, denoiser, { noise, ...(y && !lowRes && { y }), method: 'ddim', signal })
         const values = await x.read()
         if (!values.every(Number.isFinite))
           tell('note: samples hold values that are no numbers, which the sheet shows black.')

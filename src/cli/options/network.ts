@@ -32,6 +32,11 @@ export const networkOptions = {
     help: 'side of the images',
     otherwise: "the data's, where all have one",
   }),
+  'small-size': integer({
+    value: 'N',
+    min: 1,
+    help: 'train a second stage, beside pictures of this side: the images made small by areas (super_res_train.py)',
+  }),
   grayscale: flag({ help: 'one channel; colour images become luma', otherwise: 'as the data is' }),
   'class-cond': flag({ help: "class-conditional, with the data's classes" }),
   'num-channels': integer({ value: 'N', min: 1, help: 'model channels', default: '64' }),
@@ -59,7 +64,7 @@ type NetworkOption = keyof typeof networkOptions
 
 /** What a preset or a configuration says instead. */
 const own = (Object.keys(networkOptions) as NetworkOption[]).filter(
-  (name) => name !== 'preset' && name !== 'config' && name !== 'flags',
+  (name) => !['preset', 'config', 'flags', 'small-size'].includes(name),
 )
 
 export interface Network {
@@ -89,7 +94,7 @@ export async function networkOf(
         `--${said[0]} says all of the network and the process: leave ` +
           `${idle.map((name) => `--${name}`).join(', ')} out.`,
       )
-    return given(said[0], args.required(said[0]), data)
+    return given(said[0], args.required(said[0]), data, args.get('small-size'))
   }
   const inChannels = args.get('grayscale') ? 1 : data.channels
   const imageSize =
@@ -104,7 +109,7 @@ export async function networkOf(
   const channelMult = [...args.get('channel-mult')]
   const config: Network['config'] = {
     kind: 'unet',
-    superResolution: false,
+    superResolution: args.has('small-size'),
     imageSize,
     inChannels,
     outChannels: learnSigma ? 2 * inChannels : inChannels,
@@ -126,6 +131,7 @@ export async function networkOf(
     useNewAttentionOrder: true,
   }
   checkConfig(config)
+  checkSmallSize('the network', config, args.get('small-size'))
   noteIdle(args, '--no-learn-sigma', !learnSigma, ['sigma-small'])
   const meanType = meanTypeIn(args)
   const loss = args.get('loss')
@@ -169,12 +175,17 @@ export function networkFrom(
   { path, description }: { readonly path: string; readonly description: ModelDescription | null },
   data: DataShape,
 ): Network | null {
-  if (!description?.diffusion || Object.keys(networkOptions).some((name) => args.has(name as NetworkOption)))
-    return null
-  return fitting(path, description.config, description.diffusion, data)
+  const asked = (Object.keys(networkOptions) as NetworkOption[]).some((name) => name !== 'small-size' && args.has(name))
+  if (!description?.diffusion || asked) return null
+  return fitting(path, description.config, description.diffusion, data, args.get('small-size'))
 }
 
-async function given(option: 'preset' | 'config' | 'flags', value: string, data: DataShape): Promise<Network> {
+async function given(
+  option: 'preset' | 'config' | 'flags',
+  value: string,
+  data: DataShape,
+  smallSize: number | undefined,
+): Promise<Network> {
   const { config, diffusion } =
     option === 'preset'
       ? presetOf(value)
@@ -186,6 +197,7 @@ async function given(option: 'preset' | 'config' | 'flags', value: string, data:
     config,
     diffusion ?? fail(`${value}: "diffusion" is missing: { "noise_schedule": "cosine", "diffusion_steps": 1000 }.`),
     data,
+    smallSize,
   )
 }
 
@@ -195,8 +207,28 @@ function configIn(text: string): { config: ModelConfig; diffusion?: DiffusionSet
   return flags ? configOfFlags(flags) : parseConfig(text, new Map())
 }
 
-function fitting(name: string, config: ModelConfig, diffusion: DiffusionSettings, { classes }: DataShape): Network {
-  if (config.kind !== 'unet' || config.superResolution) return fail(`${name} is no U-Net that draws images by itself.`)
+/** Says of a second stage without small pictures, and of small pictures without a second stage, what is missing. */
+function checkSmallSize(name: string, { superResolution, imageSize }: UNetConfig, smallSize: number | undefined): void {
+  if (superResolution && smallSize === undefined)
+    fail(
+      `${name} is a super-resolution U-Net, which takes a small picture beside the noise: --small-size says of which ` +
+        'side, as in --small-size 64.',
+    )
+  if (!superResolution && smallSize !== undefined)
+    fail(`${name} is a U-Net that draws images by itself: leave --small-size out, or take a super-resolution one.`)
+  if (smallSize !== undefined && (smallSize >= imageSize || imageSize % smallSize !== 0))
+    fail(`--small-size: expected a side of which the images' ${imageSize} is a multiple, found ${smallSize}.`)
+}
+
+function fitting(
+  name: string,
+  config: ModelConfig,
+  diffusion: DiffusionSettings,
+  { classes }: DataShape,
+  smallSize: number | undefined,
+): Network {
+  if (config.kind !== 'unet') return fail(`${name} is no U-Net.`)
+  checkSmallSize(name, config, smallSize)
   checkLearnSigma(config, diffusion, name)
   if (config.numClasses !== null && !(classes !== null && classes <= config.numClasses)) {
     fail(

@@ -1,7 +1,7 @@
 import { byteOf, byteValues } from '../../data/values.ts'
 import { TweedieError } from '../../errors.ts'
 import type { UNet } from '../../nn/index.ts'
-import type { Tensor } from '../../tensor/index.ts'
+import { avgPool2d, type Tensor } from '../../tensor/index.ts'
 import { checkNetwork, type Denoiser } from './denoiser.ts'
 import { replayable, type Timesteps } from './replayable.ts'
 
@@ -12,6 +12,21 @@ import { replayable, type Timesteps } from './replayable.ts'
 export function lowResolution(samples: Float32Array): Float32Array<ArrayBuffer> {
   // NaN has no byte, and stays NaN.
   return samples.map((x) => byteValues[byteOf(x)] ?? NaN)
+}
+
+/**
+ * What a second stage is trained beside: images [N, C, H, W] made small by means over areas, [N, C, side, side]
+ * (guided-diffusion super_res_train.py: `F.interpolate(…, mode='area')`). H and W are a multiple of `side`.
+ */
+export function areaDownsample(images: Tensor, side: number): Tensor {
+  const [, , height, width] = images.shape
+  const factor = height / side
+  if (!Number.isInteger(factor) || height !== width)
+    throw new TweedieError(
+      'shape',
+      `areaDownsample: expected squares whose side is a multiple of ${side}, found [${images.shape.join(', ')}].`,
+    )
+  return avgPool2d(images, { kernel: factor })
 }
 
 /**
