@@ -102,7 +102,7 @@ describe('sources', () => {
   })
 
   test('what the commands print goes through print.ts, for texts of files are among it', () => {
-    const others = files.filter((file) => /^cli\/(?!print\.ts|commands\/bench\.ts)/.test(file))
+    const others = files.filter((file) => /^cli\/(?!print\.ts)/.test(file))
     expect(others.length).toBeGreaterThan(50)
     const write = /\bconsole\b|\bstd(out|err)\.write\b/
     expect(others.filter((file) => write.test(read(`src/${file}`)))).toEqual([])

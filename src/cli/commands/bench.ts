@@ -41,6 +41,7 @@ import { choice, file, flag, integer, integers, output, text } from '../option.t
 import { deviceOptions, onDevice } from '../options/device.ts'
 import { beginningOf, claimOutputs, inputsOf, jsonOf, keepsOthers } from '../outputs.ts'
 import { progress, slowProgress } from '../progress.ts'
+import { print } from '../print.ts'
 
 const networkNames = Object.keys(networkConfigs) as (keyof typeof networkConfigs)[]
 const groupNames = Object.keys(shapeGroups())
@@ -154,12 +155,12 @@ export const bench: Command<typeof options> = {
       signal,
     })
     const started = newReport(device, `Node ${process.version.slice(1)}`)
-    console.log(headOf(started))
+    print(headOf(started))
     if (winners && winners.adapter !== device.adapter.name)
       fail(`--winners: those are of ${winners.adapter}, and this is ${device.adapter.name}.`)
     for (const [key, variant] of Object.entries(winners?.winners ?? {})) device.kernels.set(key, variant)
     if (own) {
-      console.log(factsOf(own))
+      print(factsOf(own))
       await checkOwn(device, own, signal)
     }
     const trusted = device.adapter.software || device.backend.kind === 'cpu'
@@ -180,9 +181,8 @@ async function faultsOf(device: Device, again: boolean, signal: AbortSignal): Pr
     const { kernels, faults } = await verifyDevice(device, { again, signal, onProgress: bar.update })
     bar.stop()
     for (const { kernel, run, error } of faults)
-      console.log(`WRONG: ${kernel}, run ${run}: off by ${error.toPrecision(2)} of the largest value`)
-    if (faults.length === 0)
-      console.log(`${kernels} kernels and variants compute what the CPU does, again and again.\n`)
+      print(`WRONG: ${kernel}, run ${run}: off by ${error.toPrecision(2)} of the largest value`)
+    if (faults.length === 0) print(`${kernels} kernels and variants compute what the CPU does, again and again.\n`)
     return faults.length
   } finally {
     bar.stop()
@@ -237,11 +237,11 @@ async function measured(
   const timing = { samples: args.get('samples'), budgetMs: args.get('budget'), signal }
   const small = device.adapter.software ? { bytes: 2 ** 25, workgroups: 256 } : {}
   const peaks = await measurePeaks(device, stopwatch, { ...timing, ...small })
-  console.log(`${peakLines(peaks, report.features).join('\n')}\n`)
+  print(`${peakLines(peaks, report.features).join('\n')}\n`)
   const rows: Row[] = []
   const shown = (found: readonly Row[]): void => {
     rows.push(...found)
-    console.log(`${tableOf(found, peaks).join('\n')}\n`)
+    print(`${tableOf(found, peaks).join('\n')}\n`)
   }
   const total = groups.reduce((sum, { cases }) => sum + cases.length, 0) + networks.length * passes.length
   const bar = progress('Measuring', total, 'kernels and passes')
@@ -259,7 +259,7 @@ async function measured(
         bar.update(++done)
       }
       if (found.length > 0) {
-        console.log(name)
+        print(name)
         shown(found)
       }
     }
@@ -270,7 +270,7 @@ async function measured(
         found.push(...(await benchNetwork(device, name, model, pass, batchOf(name, batch), timing)))
         bar.update(++done)
       }
-      console.log('whole passes')
+      print('whole passes')
       shown(found)
     }
   } finally {
@@ -317,5 +317,5 @@ const reportOf = async (path: string): Promise<BenchReport> =>
 
 async function showBoth(first: string, second: string): Promise<void> {
   const [a, b] = await Promise.all([first, second].map(reportOf))
-  console.log(compareReports(a, b).join('\n'))
+  print(compareReports(a, b).join('\n'))
 }
