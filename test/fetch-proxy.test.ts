@@ -1,14 +1,22 @@
 /** HTTPS_PROXY, HTTP_PROXY and NO_PROXY: which address is asked by which, and a real proxy of this file's own. */
+import { readdirSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
-import { download, openCheckpoint } from '../src/io/index.node.ts'
+import { download, openCheckpoint, urlSource } from '../src/io/index.node.ts'
 import { proxyFor } from '../src/io/proxy.node.ts'
 import { nodeFiles } from '../src/tweedie/files.node.ts'
 import { temporaryFolder } from './cli.ts'
 import { refuses } from './io-fixtures.ts'
 import { encodeSafetensors } from '../src/io/index.ts'
 import { readFile } from 'node:fs/promises'
+
+// 8 KiB count as 64 MiB: the most that a file may have is 1 MiB here.
+vi.mock('../src/io/http.ts', async (actual) => {
+  const http = await actual<typeof import('../src/io/http.ts')>()
+  const checkSize = (url: string, bytes: number): void => http.checkSize(url, 2 ** 13 * bytes)
+  return { ...http, checkSize, mostBytes: http.mostBytes / 2 ** 13 }
+})
 
 const folder = temporaryFolder()
 const servers: Server[] = []
@@ -77,9 +85,10 @@ test('a download and the weights of an address come through it, hosts of NO_PROX
   const checkpoint = await openCheckpoint(await nodeFiles.open('http://weights.invalid:81/w.safetensors'))
   expect([...(await checkpoint.tensors.get('w')!.read())]).toEqual([5])
   const user = `Basic ${Buffer.from('me:se@cret').toString('base64')}`
-  expect(asked).toEqual([`weights.invalid:80 ${user}`, `weights.invalid:81 ${user}`])
+  expect((await urlSource('http://weights.invalid:82/w')).size).toBe(weights.length)
+  expect(asked).toEqual([80, 81, 82].map((port) => `weights.invalid:${port} ${user}`))
   await nodeFiles.open(`http://127.0.0.1:${port}/w.safetensors`)
-  expect(asked.length).toBe(2)
+  expect(asked.length).toBe(3)
 })
 
 test('one that refuses, and one that is not there, are named', async () => {
@@ -93,6 +102,33 @@ test('one that refuses, and one that is not there, are named', async () => {
   await refuses(get(), 'format', 'the proxy http://127.0.0.1:9: connect ECONNREFUSED')
 })
 
+test('what does not say how long it is, and never ends, is refused at the most that a file may have', async () => {
+  const sent: number[] = []
+  const gone: Promise<void>[] = []
+  const port = await started(
+    createServer((_, response) => {
+      const mine = sent.push(0) - 1
+      const piece = Buffer.alloc(2 ** 16, 1)
+      const send = (): void => {
+        while (response.write(piece)) sent[mine] += piece.length
+      }
+      response.on('drain', send)
+      gone.push(new Promise((resolve) => void response.on('close', resolve)))
+      send()
+    }),
+  )
+  const url = `http://127.0.0.1:${port}/w`
+  const refused = [
+    () => download(url, folder('endless'), 'w', async () => {}),
+    () => urlSource(url),
+    () => nodeFiles.open(url),
+  ]
+  for (const get of refused) await refuses(get(), 'format', 'at most 8 GiB, found 8.')
+  await Promise.all(gone)
+  expect(Math.max(...sent)).toBeLessThan(2 ** 25)
+  expect(readdirSync(folder('endless'))).toEqual([])
+})
+
 test('what says that it is larger than any file is refused at once, and names stay in their folder', async () => {
   const port = await started(
     createServer((_, response) => {
@@ -104,7 +140,7 @@ test('what says that it is larger than any file is refused at once, and names st
   await refuses(
     download(url, folder('big'), 'w', async () => {}),
     'format',
-    'at most 8 GiB, found 1024.0 GiB',
+    'at most 8 GiB, found',
   )
   await refuses(nodeFiles.open(url), 'format', 'at most 8 GiB')
   for (const name of ['../w', '..', 'a/b', 'a\\b', ''])

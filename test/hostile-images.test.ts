@@ -15,9 +15,12 @@ import {
   parseAttributes,
   parseSelection,
   selectImages,
-  type ImageSet,
 } from '../src/data/index.node.ts'
+import { cifarSet } from '../src/data/cifar.ts'
+import { gunzip } from '../src/data/gunzip.ts'
+import { isGzip } from '../src/data/idx.ts'
 import { encodeSelection } from '../src/data/selection.ts'
+import { headerBytes, sliceOf, volumeHeader } from '../src/data/volume.ts'
 import {
   encodeMinorityLabels,
   encodeMinorityScores,
@@ -116,14 +119,19 @@ test('what is decoded stops while it is at it, and names its file', async () => 
 })
 
 /** Whatever is done to the file, `read` reads it or refuses it in one sentence that names it. */
-const property = async (file: Uint8Array, name: string, read: (bytes: Uint8Array) => unknown): Promise<void> => {
+const property = async (
+  file: Uint8Array,
+  name: string,
+  read: (bytes: Uint8Array) => unknown,
+  inputs = numRuns,
+): Promise<void> => {
   await bounded(async () => void (await read(file)))
   await fc.assert(
     fc.asyncProperty(damaged(file), async (bytes) => {
       const error = await survives(() => read(bytes))
       if (error) expect(error.message).toContain(name)
     }),
-    { numRuns },
+    { numRuns: inputs },
   )
 }
 
@@ -159,20 +167,34 @@ describe('files with faults: sets', () => {
     'a.nii.gz': gzipSync(volume([3, 2, 2], 16, (i) => i)),
     'data_batch_1.bin': new Uint8Array(3073),
   }
-  // Straight from memory, where that is possible: the file system is slow.
-  const open = (name: string, bytes: Uint8Array): Promise<ImageSet> =>
-    name.endsWith('.npz')
-      ? openNpz(bytesSource(bytes, name))
+  // Straight from memory: the file system is slow.
+  const read = async (name: string, bytes: Uint8Array): Promise<unknown> => {
+    if (name.includes('.nii')) {
+      const header = volumeHeader(isGzip(bytes) ? await gunzip(bytes, name, headerBytes) : bytes, name)
+      return sliceOf(header, isGzip(bytes) ? await gunzip(bytes, name, 2 ** 20) : bytes, header.slices - 1, name)
+    }
+    const set = name.endsWith('.npz')
+      ? await openNpz(bytesSource(bytes, name))
       : name.endsWith('.npy')
-        ? openNpy(bytesSource(bytes, name))
+        ? await openNpy(bytesSource(bytes, name))
         : name.startsWith('images')
-          ? openIdx(bytesSource(bytes, name))
-          : openImages(put(`faults/${name}`, bytes))
-  test.each(Object.keys(sets))('%s', (name) =>
-    property(sets[name], name, async (bytes) => {
-      const set = await open(name, bytes)
-      await set.read(set.length - 1)
-    }),
+          ? await openIdx(bytesSource(bytes, name))
+          : cifarSet(name, name, [bytes], null, '')
+    return set.read(set.length - 1)
+  }
+  test.each(Object.keys(sets))('%s', (name) => property(sets[name], name, (bytes) => read(name, bytes)))
+
+  // What opens files by their names.
+  test.each(Object.keys(sets).filter((name) => /nii|bin$/.test(name)))('%s, a file', (name) =>
+    property(
+      sets[name],
+      name,
+      async (bytes) => {
+        const set = await openImages(put(`faults/${name}`, bytes))
+        await set.read(set.length - 1)
+      },
+      50,
+    ),
   )
 })
 

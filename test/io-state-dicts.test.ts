@@ -1,14 +1,16 @@
 /** Which tensors of a file are the weights, and under which names: prefixes, averages, LPIPS of pip, shards. */
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { sha256OfFile } from '../src/cli/files.ts'
 import { bytesSource, encodeSafetensors, openCheckpoint, openFile, ownNames } from '../src/io/index.node.ts'
+import { encodePng } from '../src/data/index.ts'
 import { flagsInFile } from '../src/nn/flags-file.ts'
-import { lpipsStateDict, readFlags } from '../src/nn/index.ts'
+import { readFlags } from '../src/nn/index.ts'
 import { Tweedie } from '../src/tweedie/index.node.ts'
 import { sha256OfWeights } from '../src/tweedie/model-file.ts'
-import { temporaryFolder, tensorIn, tweedie } from './cli.ts'
+import { temporaryFolder, tensorIn, tweedie, weights } from './cli.ts'
 import {
   ascii,
   concat,
@@ -318,29 +320,39 @@ describeShared('a real model', () => {
     )
   })
 
-  test('LPIPS as pip keeps it is the file of features.*', async () => {
-    const file = await openCheckpoint(await openFile(shared('weights/lpips/lpips_alex_v0.1.safetensors')))
+  test('LPIPS as pip keeps it, alone or in another model, gives the scores of the file of features.*', async () => {
+    const ours = shared('weights/lpips/lpips_alex_v0.1.safetensors')
     const slices: Record<string, number> = { 0: 1, 3: 2, 6: 3, 8: 4, 10: 5 }
-    const pip = new Map(
-      [...file.tensors].flatMap(([name, entry]) => {
-        const [, index, rest] = /^features\.(\d+)\.(.*)$/.exec(name) ?? []
-        const key = index === undefined ? name : `net.slice${slices[index]}.${index}.${rest}`
-        return [[key, entry], ...(index === undefined ? [[name.replace(/^lin/, 'lins.'), entry] as const] : [])] as [
-          string,
-          typeof entry,
-        ][]
-      }),
-    )
+    const scaling: FixtureTensor = { name: 'scaling_layer.shift', type: 'Float', shape: [3], data: new Float32Array(3) }
+    const pip = [scaling]
+    const file = await openCheckpoint(await openFile(ours))
+    for (const [name, entry] of file.tensors) {
+      const one = { type: 'Float', shape: entry.shape, data: (await entry.read()) as Float32Array } as const
+      const [, index, rest] = /^features\.(\d+)\.(.*)$/.exec(name) ?? []
+      // The lin layers stand there twice.
+      const names = index ? [`net.slice${slices[index]}.${index}.${rest}`] : [name, name.replace(/^lin(\d)/, 'lins.$1')]
+      pip.push(...names.map((name) => ({ ...one, name })))
+    }
+    await file.close()
+    const value = (i: number): number => {
+      const [k, x, y] = [i % 3, Math.floor(i / 3) % 40, Math.floor(i / 120)]
+      return Math.min(255, Math.max(0, 127 + 100 * Math.sin(x / 7 + k) + 25 * Math.cos(y / 5 + 2 * k)))
+    }
+    mkdirSync(folder('plain_png'))
+    const data = Uint8Array.from({ length: 48 * 40 * 3 }, (_, i) => value(i))
+    writeFileSync(folder('plain_png/a.png'), encodePng({ width: 40, height: 48, channels: 3, data }))
+    const score = async (lpips: string): Promise<number> => {
+      const out = `${folder('scores')}-${basename(lpips)}.json`
+      const argv = ['--model', weights, '--images', folder('plain_png'), '--lpips', lpips, '--backend', 'cpu']
+      const { code, err } = await tweedie(['score', ...argv, '--out', out])
+      expect(code, err.join('\n')).toBe(0)
+      return (JSON.parse(readFileSync(out, 'utf8')) as { scores: number[] }).scores[0]
+    }
+    const expected = await score(ours)
     for (const prefix of ['', 'lpips.']) {
-      const wrapped = new Map(
-        [...pip, ['scaling_layer.shift', file.tensors.values().next().value!] as const].map(([key, entry]) => [
-          `${prefix}${key}`,
-          { ...entry, name: `${prefix}${key}` },
-        ]),
-      )
-      const own = ownNames({ ...file, metadata: {}, tensors: wrapped })
-      expect([...own.tensors.keys()].sort()).toEqual([...lpipsStateDict('alex').keys()].sort())
-      for (const [name, entry] of own.tensors) expect(entry.shape).toEqual(file.tensors.get(name)!.shape)
+      const path = folder(`${prefix}pip.pth`)
+      writeFileSync(path, torchZip(pip.map((tensor) => ({ ...tensor, name: `${prefix}${tensor.name}` }))))
+      expect(await score(path), prefix).toBe(expected)
     }
   })
 })

@@ -6,4 +6,5 @@
  */
 export { download, type Downloaded, type DownloadOptions } from './download.node.ts'
 export { openFile, writeFileAtomic } from './file.node.ts'
+export { urlSource } from './url.node.ts'
 export * from './index.web.ts'

@@ -57,7 +57,7 @@ export function runOfState({ metadata, name }: Checkpoint): Record<string, unkno
       `${name} is no training state: it is the file state.safetensors in a run's folder.`,
     )
   const run = parseJson<Record<string, unknown>>(metadata.run ?? '{}', name, 'what the run trains', fieldsOf({}))
-  return { ...run, ...(typeof run.config === 'string' && { config: withoutIdleRates(run.config) }) }
+  return { ...run, ...(typeof run.config === 'string' && { config: withoutIdleRates(run.config, name) }) }
 }
 
 const rowFields = fieldsOf({
@@ -87,8 +87,13 @@ export const countersOf = ({ metadata, name }: Checkpoint): TrainCounters =>
   )
 
 /** Until November 2026 a configuration could name rates of attention that no level has, which meant nothing. */
-function withoutIdleRates(json: string): string {
-  const config = JSON.parse(json) as { attention_resolutions?: number[]; channel_mult?: number[] }
+function withoutIdleRates(json: string, name: string): string {
+  const config = parseJson<{ attention_resolutions?: number[]; channel_mult?: number[] }>(
+    json,
+    name,
+    'the configuration of what is trained',
+    fieldsOf({ attention_resolutions: optional(listOf(aNumber)), channel_mult: optional(listOf(aNumber)) }),
+  )
   const { attention_resolutions: attention, channel_mult: mult } = config
   if (!attention || !mult) return json
   const rates = levelRates({ channelMult: mult })

@@ -428,7 +428,11 @@ async function readRecord(path: string, name: string): Promise<Pick<RecipeRecord
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) =>
     error.code === 'ENOENT' ? null : Promise.reject(error),
   )
-  if (text === null) return { stages: [] }
+  return text === null ? { stages: [] } : recordIn(text, path, name)
+}
+
+/** That record, of the recipe `name`, from its text. */
+export function recordIn(text: string, path: string, name: string): RecipeRecord {
   const record = parseJson<RecipeRecord>(
     text,
     path,

@@ -27,7 +27,6 @@ export interface UnfinishedScores {
 }
 
 /**
- * /**
  * What is known of the result `out`: finished scores in JSON, or unfinished ones beside it. Those of another
  * model, data set or settings are refused, not overwritten. `formerFingerprint`: that of the same data in files
  * of the first version.
@@ -67,7 +66,16 @@ async function knownScores(
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) =>
     error.code === 'ENOENT' ? '' : Promise.reject(error),
   )
-  if (text === '') return null
+  return text === '' ? null : scoresIn(text, path, head, formerFingerprint)
+}
+
+/** The scores in the text of a file; 'option' where they are of something else. */
+export function scoresIn(
+  text: string,
+  path: string,
+  head: Omit<ScoresHead, 'kind'> & { readonly kind: string },
+  formerFingerprint?: string,
+): number[] {
   const what = `${head.kind === 'minority-scores' ? '' : 'unfinished '}scores`
   const { scores, ...old } = parseJson<{ scores: number[]; data?: unknown; fingerprint?: unknown }>(
     text,
