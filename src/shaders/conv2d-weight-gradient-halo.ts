@@ -95,7 +95,7 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
   let ci0 = i32(wg.x) * ${ci};
   let co0 = i32(wg.y) * ${co};
 
-  // What this thread gathers: of dY one quad of every ${hop}th channel, of x one of every ${xHop}th.
+  // What this thread gathers: of dY one quad of every hop-th channel, of x one of every xHop-th.
   let dRow = i32(thread) / ${tx / 4} % ${ty};
   let dColumn = i32(thread) % ${tx / 4} * 4;
   let dChannel = thread / ${quads}u;
