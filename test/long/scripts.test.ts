@@ -46,6 +46,7 @@ const small: Readonly<Record<string, (word: string) => string>> = {
   batch: () => '2',
   microbatch: () => '1',
   images: () => '4',
+  'small-size': () => '4',
   levels: () => '2',
   draws: () => '2',
   respacing: (word) => (word.startsWith('ddim') ? 'ddim5' : '5'),
