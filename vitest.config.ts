@@ -25,6 +25,7 @@ const slow = [
   'replayed-steps',
   'spaces',
   'train-classifier',
+  'train-upsampler',
   'two-stage',
 ].map((name) => `test/${name}.test.ts`)
 
