@@ -39,7 +39,7 @@ export const labelOptions = {
   labels: file({
     value: 'FILE',
     help: 'minority levels of the data, as tweedie label writes them',
-    otherwise: "the data's classes, where they are named by levels from 0 on",
+    otherwise: 'with --classes-by the classes of the data, where these are named by levels from 0 on',
   }),
   attributes: text({
     value: 'Bald,Eyeglasses',
@@ -147,7 +147,9 @@ async function levelsOfFolder(args: Args, seed: number, signal: AbortSignal): Pr
   const needed =
     '--labels is required: minority levels of the data, which tweedie score and tweedie label make; --of classes, ' +
     'attributes or real needs none'
-  if (!args.has('data')) fail(`${needed}.`)
+  // Classes called 0, 1, 2 are mostly no levels: they are taken for such where somebody says where they stand.
+  if (!args.has('data') || !args.has('classes-by'))
+    fail(`${needed}, nor do images whose names begin with their level, with --classes-by prefix.`)
   const { all, split } = await openParts(args, seed, signal)
   const { labels, classes = [] } = all
   if (!labels || classes.length < 2 || classes.some((name, level) => !/^\d+$/.test(name) || Number(name) !== level))
