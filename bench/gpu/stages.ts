@@ -292,13 +292,14 @@ const places = [
 /** The same passes in PyTorch, and how far its result is from ours. */
 async function torch(plan: Plan, emit: Emit): Promise<void> {
   const program = places.find((path) => existsSync(path)) ?? places[0]
-  for (const [name, , batches] of runs(plan)) {
+  // The large network first: with the small one PyTorch's tuning of cudnn takes a minute.
+  for (const [name, , batches] of [...runs(plan)].reverse()) {
     const { model } = torchFiles(plan, name, 0)
     if (!existsSync(model)) {
       emit({ kind: 'torch', network: name, note: 'the stage networks left nothing to compare with' })
       continue
     }
-    const words = [program, model, plan.folder, batches.join(','), plan.tiny ? 'tiny' : 'full']
+    const words = [program, model, plan.folder, [...batches].reverse().join(','), plan.tiny ? 'tiny' : 'full']
     const child = spawn(plan.torch, words, { stdio: ['ignore', 'pipe', 'inherit'] })
     const ended = new Promise<string | null>((resolve) => {
       child.on('error', (error) => resolve(error.message))
