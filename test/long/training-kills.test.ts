@@ -1,4 +1,4 @@
-/** A training killed at 15 random moments, and stopped at 15, reviews and all: a minute. */
+/** A training killed at 8 random moments, and stopped at 8, reviews and all. */
 import { beforeAll, test } from 'vitest'
 import { temporaryFolder, tweedie } from '../cli.ts'
 import { bundledProgram, expectSameAfterKills, smallTraining, writeSmallData } from '../kills.ts'
@@ -12,7 +12,7 @@ beforeAll(async () => {
 })
 
 test.each(['SIGKILL', 'SIGTERM'] as const)(
-  '15 times %s: every file is that of the training undisturbed',
+  '8 times %s: every file is that of the training undisturbed',
   async (signal) => {
     const argv = (out: string): string[] =>
       smallTraining(
@@ -42,7 +42,7 @@ test.each(['SIGKILL', 'SIGTERM'] as const)(
       out: at(`ended ${signal}`),
       argv,
       signal,
-      kills: 15,
+      kills: 8,
     })
   },
 )
