@@ -11,7 +11,7 @@ import { refuseOther, refuseUnknown } from '../refuse.ts'
 import { fail, wholeOf } from './fail.ts'
 import type { ClassWish } from './guidance-classes.ts'
 import type { MinorityWish } from './guidance-minority.ts'
-import { checkLabels, labelList, labelWord, labelWords, type LabelWish } from './labels.ts'
+import { checkLabels, labelList, labelWord, labelWords } from './labels.ts'
 import type { Loaded } from './load.ts'
 import { sampleOptions } from './option-names.ts'
 import {
@@ -50,7 +50,7 @@ export interface TweedieSampleOptions {
    * Classes for a class-conditional model, in order; fewer than samples start over. `'all'`: its classes in turn;
    * `'random'`: one for each sample by chance, which depends on the seed and the sample's number alone.
    */
-  readonly labels?: LabelWish
+  readonly labels?: readonly number[] | 'random' | 'all'
   /**
    * The minority level to lead to, 0 to `minorityLevels - 1`; a range of which each sample has its own; the last; or
    * all by their scores (Eq. 18). Default `'rarest'`.
@@ -62,7 +62,7 @@ export interface TweedieSampleOptions {
    * With a `classifier`, which leads every sample: the classes it leads to, in order; fewer than samples start over.
    * `'all'` and `'random'` are of the classifier's classes. Default: `labels`.
    */
-  readonly classifierTarget?: LabelWish
+  readonly classifierTarget?: readonly number[] | 'random' | 'all'
   /** Weight of class guidance; 0: none. Default: the published one, else 1. */
   readonly classifierScale?: number
   /**
