@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { others, type OtherBrowser } from '../browser/others.ts'
 import { folder, isolation, serve } from '../browser/server.ts'
 import { builtSite } from '../browser/site.ts'
@@ -41,13 +41,19 @@ const colours = (browser: OtherBrowser): Promise<number[]> =>
   })`)
 
 describe.each(Object.entries(others))('%s', (name, open) => {
+  // One for all tests: their servers have ports of their own, so that nothing that a page stores is another's.
+  let browser: OtherBrowser
+  beforeAll(async () => {
+    if (open) browser = await open()
+  })
+  afterAll(() => browser?.[Symbol.asyncDispose]())
+
   test.runIf(open).each([
     ['page', true],
     ['page', false],
     ['client', true],
   ])('%s.html, isolated: %s', async (example, isolated) => {
     await using served = await site(isolated ? isolation : {})
-    await using browser = await open!()
     await browser.goto(`${served.origin}/examples/${example}.html`)
     expect(await browser.evaluate('crossOriginIsolated')).toBe(isolated)
 
@@ -89,7 +95,6 @@ describe.each(Object.entries(others))('%s', (name, open) => {
       },
       headers: isolation,
     })
-    await using browser = await open!()
     await browser.goto(served.origin)
     const adapter = await browser.evaluate<string>(`new Promise((resolve) => {
       new Worker('/worker.js', { type: 'module' }).onmessage = ({ data }) => resolve(data)
@@ -99,7 +104,6 @@ describe.each(Object.entries(others))('%s', (name, open) => {
 
   test.runIf(open)('the home page of the site', async () => {
     await using served = await serve({ serve: folder(built), headers: isolation })
-    await using browser = await open!()
     const words = (): Promise<string> => browser.evaluate("document.querySelector('.live p span')?.textContent ?? ''")
     await browser.goto(`${served.origin}/`)
     await expect.poll(words, patient).toMatch(/^Drawing in your browser, step ([2-9]|\d\d) of 40$/)
@@ -123,7 +127,6 @@ describe.each(Object.entries(others))('%s', (name, open) => {
 
   test.runIf(open)('the playground of the site', async () => {
     await using served = await serve({ serve: folder(built), headers: isolation })
-    await using browser = await open!()
     const link = (steps: number): string => `#number=1&respacing=${steps}&b=none&backend=cpu`
     const words = (): Promise<string> => browser.evaluate("document.querySelector('.words span')?.textContent ?? ''")
     await browser.goto(`${served.origin}/playground.html${link(3)}`)
