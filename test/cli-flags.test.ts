@@ -264,7 +264,7 @@ test('what is wrong with them is one line', async () => {
     '32',
   )
   await refused(
-    'the network of --flags is no U-Net that draws images by itself',
+    /the network of --flags is a super-resolution U-Net.*: --small-size says of which side/,
     'train',
     'diffusion',
     ...training,

@@ -54,13 +54,18 @@ function worst(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   return error
 }
 
-/** max|a - b| <= 1e-4 max|b|. */
-export function expectOutput(found: ArrayLike<number>, expected: ArrayLike<number>, what: string): void {
+/** max|a - b| <= 1e-4 max|b|, or what `tolerance` says in its place. */
+export function expectOutput(
+  found: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  what: string,
+  tolerance = 1e-4,
+): void {
   expect(found.length, what).toBe(expected.length)
   expect(
     worst(found, expected) / largest(expected),
     `${what}: error relative to the largest value`,
-  ).toBeLessThanOrEqual(1e-4)
+  ).toBeLessThanOrEqual(tolerance)
 }
 
 /** max|a - b| <= 1e-3 max|b| + 1e-4. */

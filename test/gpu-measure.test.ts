@@ -31,7 +31,7 @@ test('each stage is a process, and what it finds is written; PyTorch may be miss
   })
   // The budget of a stage is a fifth of that on a GPU, and a busy machine needs more.
   const words = ['--tiny', '--out', out, '--seconds', '600', '--torch', 'no-such-python', '--only']
-  const only = 'smoke,peaks,kernels,networks,torch'
+  const only = 'smoke,peaks,networks,torch,profile,kernels'
   const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...words, only], {
     cwd: root,
     encoding: 'utf8',
@@ -45,7 +45,17 @@ test('each stage is a process, and what it finds is written; PyTorch may be miss
     stdout,
   ).toEqual(only.split(',').map((s) => [s, null]))
   const kinds = new Set(found.flatMap(({ rows }) => rows.map(({ kind }) => kind)))
-  expect([...kinds].sort()).toEqual(['adapter', 'info', 'kernel', 'network', 'peaks', 'ran', 'report', 'torch'])
+  expect([...kinds].sort()).toEqual([
+    'adapter',
+    'info',
+    'kernel',
+    'network',
+    'peaks',
+    'profile',
+    'ran',
+    'report',
+    'torch',
+  ])
   const report = checkReport(JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')), 'report.json')
   expect(report.rows.filter((row) => row.kind === 'failed' || !row.right)).toEqual([])
   const passes = report.rows.filter((row) => row.kind === 'network')
