@@ -812,7 +812,7 @@ describe('mistakes', () => {
     [
       'a preset of an extractor that is not given',
       by('minority', '--extractor-preset', '64x64_classifier'),
-      /--extractor-preset says what --extractor FILE is/,
+      /--extractor-preset is about --extractor FILE, which is not given/,
     ],
   ])('%s: refused, and nothing is left', refused)
 

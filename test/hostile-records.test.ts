@@ -6,6 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { recordIn } from '../src/cli/commands/recipe.ts'
+import { bitsIn, type BitsHead } from '../src/cli/scoring/bits-run.ts'
 import { scoresIn, type ScoresHead } from '../src/cli/scoring/unfinished-scores.ts'
 import { readImageFiles } from '../src/data/image-files.node.ts'
 import { bytesSource, openCheckpoint } from '../src/io/index.ts'
@@ -157,6 +158,27 @@ test('unfinished scores', async () => {
   }
   expect(await read(utf8(JSON.stringify(file)))).toEqual([0.25, 0.5])
   await property(faulty(file), 's.json.unfinished', read)
+})
+
+test('nll.json', async () => {
+  const process = {
+    ...({ schedule: 'linear', diffusionSteps: 3, rescaleTimesteps: false, respacing: '' } as const),
+    ...({ meanType: 'epsilon', varianceType: 'learnedRange' } as const),
+  }
+  const head: BitsHead = {
+    ...{ program: 'tweedie', kind: 'bits-per-dimension', data: 'd', fingerprint: 'f', model: 'm', process },
+    ...{ clipDenoised: true, seed: 0, steps: 3, images: 4 },
+  }
+  const terms = { vb: [1, 2, 3], mse: [4, 5, 6], xstart_mse: [7, 8, 9] }
+  const file = { status: 'unfinished', ...head, totalBpd: [3, 4], priorBpd: [0.5, 0.25], terms }
+  const read = async (bytes: Uint8Array): Promise<readonly number[]> => {
+    const found = bitsIn(text(bytes), 'nll.json', head)
+    for (const value of [found.totalBpd, found.priorBpd, ...Object.values(found.terms)].flat())
+      expect(Number.isFinite(value)).toBe(true)
+    return found.totalBpd
+  }
+  expect(await read(utf8(JSON.stringify(file)))).toEqual([3, 4])
+  await property(faulty(file), 'nll.json', read)
 })
 
 test('recipe.json', async () => {

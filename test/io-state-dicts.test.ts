@@ -206,6 +206,16 @@ describe('what stands beside weights', () => {
   })
 })
 
+describeShared('the files of ../shared/cases/not-weights', () => {
+  test.each([
+    ['pointer.pt', 'git lfs pull'],
+    ['page.pt', 'a page of HTML'],
+    ['index.json', 'an index of shards'],
+  ])('%s says what it is', async (name, what) =>
+    refuses(openCheckpoint(await openFile(shared(`cases/not-weights/${name}`))), 'format', name, what),
+  )
+})
+
 describe('shards', () => {
   test('an index and what lies beside it are one checkpoint', async () => {
     const parts = [

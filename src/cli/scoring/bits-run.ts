@@ -50,6 +50,22 @@ const isFound = fieldsOf({
   terms: fieldsOf(Object.fromEntries(names.map((name) => [name, listOf(aNumber)]))),
 })
 
+/** What the text of an nll.json holds of the run; throws 'option' for that of another. */
+export function bitsIn(text: string, path: string, head: BitsHead): Found & { readonly whole: boolean } {
+  const what = 'bits per dimension of tweedie'
+  const { status, mean, standardError, totalBpd, priorBpd, terms, ...old } = parseJson<
+    BitsHead & Found & { status: string; mean?: number; standardError?: number }
+  >(text, path, what, isFound)
+  // Where the data lie is not what they are.
+  const same = ({ data: _, ...rest }: BitsHead): string => JSON.stringify(rest)
+  if (same(old) !== same(head))
+    fail(`${path} holds ${what}, of another model, data set or other settings: choose another --out, or delete it.`)
+  const lengths = names.map((name) => terms[name].length)
+  if (lengths.some((n) => n !== head.steps) || totalBpd.length > head.images || priorBpd.length !== totalBpd.length)
+    throw new TweedieError('format', `${path}: expected ${what} in ${head.steps} steps, found other numbers of them.`)
+  return { totalBpd, priorBpd, terms, whole: status === 'done' }
+}
+
 /** Milliseconds between two writes. */
 const pause = 10_000
 
@@ -77,17 +93,8 @@ export class BitsRun implements AsyncDisposable {
       error.code === 'ENOENT' ? null : Promise.reject(error),
     )
     if (text === null) return new BitsRun(path, head, { totalBpd: [], priorBpd: [], terms: termsOf(zeros) }, false)
-    const what = 'bits per dimension of tweedie'
-    const { status, mean, standardError, totalBpd, priorBpd, terms, ...old } = parseJson<
-      BitsHead & Found & { status: string; mean?: number; standardError?: number }
-    >(text, path, what, isFound)
-    // Where the data lie is not what they are.
-    const same = ({ data: _, ...rest }: BitsHead): string => JSON.stringify(rest)
-    if (same(old) !== same(head))
-      fail(`${path} holds ${what}, of another model, data set or other settings: choose another --out, or delete it.`)
-    if (names.some((name) => terms[name].length !== head.steps) || totalBpd.length > head.images)
-      throw new TweedieError('format', `${path}: expected ${what} in ${head.steps} steps, found other numbers of them.`)
-    return new BitsRun(path, head, { totalBpd, priorBpd, terms }, status === 'done')
+    const { whole, ...found } = bitsIn(text, path, head)
+    return new BitsRun(path, head, found, whole)
   }
 
   /** How many images are done. */
