@@ -140,7 +140,7 @@ test('what does not fit is named', async () => {
   )
   await refused(
     diffusion('never', '--from', at('classifier.safetensors')),
-    /classifier\.safetensors is no U-Net that draws images by itself/,
+    /classifier\.safetensors is no U-Net, which draws images, but a classifier/,
   )
   await refused(
     diffusion('never', '--from', join(at('unet'), 'state.safetensors')),

@@ -227,7 +227,7 @@ function fitting(
   { classes }: DataShape,
   smallSize: number | undefined,
 ): Network {
-  if (config.kind !== 'unet') return fail(`${name} is no U-Net.`)
+  if (config.kind !== 'unet') return fail(`${name} is no U-Net, which draws images, but a ${config.kind}.`)
   checkSmallSize(name, config, smallSize)
   checkLearnSigma(config, diffusion, name)
   if (config.numClasses !== null && !(classes !== null && classes <= config.numClasses)) {
