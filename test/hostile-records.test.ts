@@ -128,7 +128,7 @@ test('images.jsonl: lines that are ours, or none', async () => {
         expect([1, 3]).toContain(file.channels)
       }
     }),
-    { numRuns: Math.min(numRuns, 1000) }, // each is a file
+    { numRuns },
   )
 })
 
