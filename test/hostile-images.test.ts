@@ -34,7 +34,7 @@ import { bytesSource } from '../src/io/source.ts'
 import { isRecord } from '../src/tweedie/run-record.ts'
 import { temporaryFolder } from './cli.ts'
 import { cmykJpeg, countingSet, idx, jpegs, npy, npz, pattern, pngChunk, pngFile, volume } from './data-fixtures.ts'
-import { bounded, damaged, hostile, hostileBytes, numRuns, survives } from './hostile.ts'
+import { bounded, damaged, hostile, hostileBytes, numRuns, scoresHead, survives } from './hostile.ts'
 import { ascii, concat, le } from './io-fixtures.ts'
 import { describeShared } from './shared.ts'
 
@@ -200,21 +200,8 @@ describe('files with faults: sets', () => {
 
 describe('files with faults: what is read back', () => {
   const scores: MinorityScores = {
-    program: 'tweedie',
+    ...scoresHead,
     kind: 'minority-scores',
-    data: 'cells',
-    fingerprint: 'f',
-    model: 'm',
-    schedule: 'linear',
-    diffusionSteps: 1000,
-    respacing: '100',
-    t: 60,
-    timestep: 600,
-    distance: 'L2',
-    draws: 1,
-    seed: 0,
-    conditional: false,
-    indices: [0, 1, 2, 3],
     scores: [0.1, 0.4, 0.2, 0.9],
     classes: [0, 1, 0, 1],
     classNames: ['a', 'b'],

@@ -13,7 +13,7 @@ import { bytesSource, openCheckpoint } from '../src/io/index.ts'
 import { encodeSealed, openSealed } from '../src/io/sealed.ts'
 import { countersOf, modelOfState, runOfState } from '../src/train/state.ts'
 import { temporaryFolder, tweedie } from './cli.ts'
-import { damaged, hostile, numRuns, survives } from './hostile.ts'
+import { damaged, hostile, numRuns, scoresHead, survives } from './hostile.ts'
 import { concat } from './io-fixtures.ts'
 import { smallTraining, writeSmallData } from './kills.ts'
 import { describeShared } from './shared.ts'
@@ -134,21 +134,8 @@ test('images.jsonl: lines that are ours, or none', async () => {
 
 test('unfinished scores', async () => {
   const head: Omit<ScoresHead, 'kind'> & { readonly kind: string } = {
-    program: 'tweedie',
+    ...scoresHead,
     kind: 'unfinished-minority-scores',
-    data: 'cells',
-    fingerprint: 'f',
-    model: 'm',
-    schedule: 'linear',
-    diffusionSteps: 1000,
-    respacing: '100',
-    t: 60,
-    timestep: 600,
-    distance: 'L2',
-    draws: 1,
-    seed: 0,
-    conditional: false,
-    indices: [0, 1, 2, 3],
   }
   const file = { ...head, scores: [0.25, 0.5] }
   const read = async (bytes: Uint8Array): Promise<readonly number[]> => {

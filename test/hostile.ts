@@ -20,6 +20,24 @@ export const hostile = (name: string): string => shared(`cases/hostile/${name}`)
 /** The bytes of a case. */
 export const hostileBytes = (name: string): Uint8Array => readFileSync(hostile(name))
 
+/** What scores of four images say of themselves, but for their kind. */
+export const scoresHead = {
+  program: 'tweedie',
+  data: 'cells',
+  fingerprint: 'f',
+  model: 'm',
+  schedule: 'linear',
+  diffusionSteps: 1000,
+  respacing: '100',
+  t: 60,
+  timestep: 600,
+  distance: 'L2',
+  draws: 1,
+  seed: 0,
+  conditional: false,
+  indices: [0, 1, 2, 3],
+} as const
+
 /** Codes of what is wrong with a file; the others are defects of ours. */
 const refusals: readonly ErrorCode[] = ['format', 'option', 'weights', 'non-finite', 'out-of-memory']
 

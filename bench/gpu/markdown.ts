@@ -65,7 +65,8 @@ function noted(rows: readonly Told[]): string[] {
   ]
 }
 
-interface Profile {
+/** A row of the stage `profile`. */
+export interface Profile {
   readonly network: string
   readonly pass: string
   readonly batch: number

@@ -22,13 +22,16 @@ import {
   tinyShapes,
   type KernelCase,
   type NetworkConfig,
+  type Pass,
   type ShapeGroup,
+  type TimingOptions,
 } from '../../src/bench/index.ts'
 import { requestGPU } from '#platform'
 import { messageOf } from '../../src/errors.ts'
-import { configMetadata, planOf, stateDictOf } from '../../src/nn/index.ts'
+import { configMetadata, planOf, stateDictOf, type UNet } from '../../src/nn/index.ts'
 import { Device, listAdapters, verifyDevice, type DeviceNeed } from '../../src/tensor.ts'
 import { timeDispatches } from './dispatches.ts'
+import type { Profile } from './markdown.ts'
 
 /** What a stage is told. */
 export interface Plan {
@@ -69,6 +72,28 @@ function runs({ tiny, networks, batches }: Plan): readonly Run[] {
   return all
     .filter(([name]) => !networks || networks.includes(name))
     .map(([name, config, usual]) => [name, config, usual.filter((batch) => !batches || batches.includes(batch))])
+}
+
+/** In a rehearsal the first alone. */
+const passesOf = ({ tiny }: Plan): readonly Pass[] => (tiny ? passes.slice(0, 1) : passes)
+
+/** How long a pass of a network is measured. */
+const timingOf = ({ tiny }: Plan): TimingOptions =>
+  tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 9, budgetMs: 1200 }
+
+/** Each network in turn, the large one first, on a device of its own; of its batches the smallest and the largest. */
+async function* loaded(plan: Plan): AsyncGenerator<{
+  readonly name: string
+  readonly device: Device
+  readonly model: UNet
+  readonly ends: readonly number[]
+}> {
+  for (const [name, config, batches] of [...runs(plan)].reverse()) {
+    const [least, largest] = [Math.min(...batches), Math.max(...batches)]
+    using device = await deviceFor(needOf(config, largest, 'training'))
+    using model = await formulaNetwork(device, config)
+    yield { name, device, model, ends: [...new Set([least, largest])] }
+  }
 }
 
 /** A device that holds what is needed, or the most that there is. */
@@ -207,10 +232,9 @@ async function networks(plan: Plan, emit: Emit): Promise<void> {
       using x = formulaInput(device, config, batch)
       using y = model.forward(x, new Array<number>(batch).fill(timestep))
       writeFileSync(torchFiles(plan, name, batch).output, new Uint8Array((await y.read()).buffer))
-      for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
-        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 9, budgetMs: 1200 }
+      for (const pass of passesOf(plan)) {
         try {
-          for (const row of await benchNetwork(device, name, model, pass, batch, options)) emit({ ...row })
+          for (const row of await benchNetwork(device, name, model, pass, batch, timingOf(plan))) emit({ ...row })
         } catch (error) {
           emit({
             kind: 'failed',
@@ -229,57 +253,43 @@ async function networks(plan: Plan, emit: Emit): Promise<void> {
 
 /** Where the time of a pass goes: the dispatches of each op at each shape, the longest first. */
 async function profile(plan: Plan, emit: Emit): Promise<void> {
-  for (const [name, config, batches] of [...runs(plan)].reverse()) {
-    const largest = Math.max(...batches)
-    using device = await deviceFor(needOf(config, largest, 'training'))
-    const model = await formulaNetwork(device, config)
-    for (const batch of [...new Set([largest, 1])])
-      for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
+  for await (const { name, device, model, ends } of loaded(plan))
+    for (const batch of ends)
+      for (const pass of passesOf(plan)) {
         using work = workOf(device, model, pass, batch)
-        const byKind = new Map<
-          string,
-          { op: string; shapes: string; kernel: string; grid: string; count: number; ms: number; flops: number }
-        >()
-        for (const { op, inputs, outputs, kernel, grid, flops, ms } of await timeDispatches(device, () =>
-          work.run().dispose(),
-        )) {
-          const shapes = `${inputs.map((s) => s.join('x')).join(' ')} > ${outputs.map((s) => s.join('x')).join(' ')}`
-          const key = `${op} ${shapes} ${kernel} ${grid.join('x')}`
-          const kind = byKind.get(key) ?? { op, shapes, kernel, grid: grid.join('x'), count: 0, ms: 0, flops: 0 }
+        const timed = await timeDispatches(device, () => work.run().dispose())
+        const byKind = new Map<string, Profile['kinds'][number]>()
+        for (const { op, inputs, outputs, kernel, grid: workgroups, flops, ms } of timed) {
+          const [from, to] = [inputs, outputs].map((all) => all.map((shape) => shape.join('x')).join(' '))
+          const [shapes, grid] = [`${from} > ${to}`, workgroups.join('x')]
+          const key = `${op} ${shapes} ${kernel} ${grid}`
+          const kind = byKind.get(key) ?? { op, shapes, kernel, grid, count: 0, ms: 0, flops: 0 }
           byKind.set(key, { ...kind, count: kind.count + 1, ms: kind.ms + ms, flops: kind.flops + flops })
         }
         const kinds = [...byKind.values()].sort((a, b) => b.ms - a.ms)
         const ms = kinds.reduce((sum, kind) => sum + kind.ms, 0)
         emit({ kind: 'profile', network: name, pass, batch, ms, kinds })
       }
-    model.dispose()
-  }
 }
 
 /** What the tuner finds for the networks' shapes, how long it takes, and the passes with its choices. */
 async function tuned(plan: Plan, emit: Emit): Promise<void> {
-  for (const [name, config, batches] of [...runs(plan)].reverse()) {
-    const largest = Math.max(...batches)
-    using device = await deviceFor(needOf(config, largest, 'training'))
-    const model = await formulaNetwork(device, config)
-    for (const batch of [...new Set([1, largest])]) {
+  for await (const { name, device, model, ends } of loaded(plan))
+    for (const batch of ends) {
       const started = performance.now()
       let choices = 0
-      for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
+      for (const pass of passesOf(plan)) {
         using work = workOf(device, model, pass, batch)
         await device.tune(() => work.run().dispose(), { onProgress: (_, total) => void (choices = total) })
         const seconds = (performance.now() - started) / 1e3
         emit({ kind: 'tuned', network: name, pass, batch, seconds, choices })
       }
-      for (const pass of plan.tiny ? passes.slice(0, 1) : passes) {
-        const options = plan.tiny ? { samples: 3, sampleMs: 0, budgetMs: 1 } : { samples: 9, budgetMs: 1200 }
-        for (const row of await benchNetwork(device, `${name}, tuned`, model, pass, batch, options)) emit({ ...row })
-      }
+      for (const pass of passesOf(plan))
+        for (const row of await benchNetwork(device, `${name}, tuned`, model, pass, batch, timingOf(plan)))
+          emit({ ...row })
       const winners = Object.fromEntries(Object.entries(device.winners).map(([key, { variant }]) => [key, variant]))
       emit({ kind: 'winners', network: name, batch, winners })
     }
-    model.dispose()
-  }
 }
 
 /** Where the program lies: beside this file, or, where that is bundled, in the project from whose root it is run. */

@@ -1,7 +1,7 @@
-import { areaDownsample, superResolutionDenoiser, trainingLosses, type GaussianDiffusion } from '../diffusion/index.ts'
+import { areaDownsample, trainingLosses, type GaussianDiffusion } from '../diffusion/index.ts'
 import { TweedieError } from '../errors.ts'
 import type { UNet } from '../nn/index.ts'
-import { randomNormal, splitSeed, type Device } from '../tensor/index.ts'
+import { randomNormal, splitSeed, type Device, type Tensor } from '../tensor/index.ts'
 import { checkSmallSize, quartiles, quartilesOf, trainPurposes, type TrainImages } from './diffusion.ts'
 
 /** Means over all images of an evaluation. */
@@ -64,10 +64,11 @@ export async function evaluateDiffusion(
         purpose: trainPurposes.noise,
         shape: xStart.shape.slice(1),
       })
-      const y = numClasses !== null ? labels : undefined
-      if (smallSize === undefined) return trainingLosses(diffusion, model, xStart, t, noise, y ? { y } : {})
-      const lowRes = areaDownsample(xStart, smallSize)
-      return trainingLosses(diffusion, superResolutionDenoiser(model, lowRes, y), xStart, t, noise)
+      const inputs = {
+        ...(smallSize !== undefined ? { lowRes: areaDownsample(xStart, smallSize) } : {}),
+        ...(numClasses !== null && labels ? { y: labels } : {}),
+      }
+      return trainingLosses(diffusion, (x: Tensor, timesteps) => model.forward(x, timesteps, inputs), xStart, t, noise)
     })
     const [mse, vb] = await Promise.all([made.mse!.read(), made.vb?.read()])
     for (const tensor of [made.loss, made.mse, made.vb]) tensor?.dispose()

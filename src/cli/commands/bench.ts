@@ -164,7 +164,8 @@ export const bench: Command<typeof options> = {
       await checkOwn(device, own, signal)
     }
     const trusted = device.adapter.software || device.backend.kind === 'cpu'
-    const faults = args.get('verify') || !trusted ? await faultsOf(device, args.get('verify') ?? false, signal) : 0
+    const asked = args.get('verify') ?? false
+    const faults = asked || !trusted ? await faultsOf(device, asked, signal) : 0
     const report = await measured(device, started, { args, groups, networks, batch, own, signal })
     if (json !== undefined) await writeText(json, `${jsonText(report, json)}\n`, signal)
     if (svg !== undefined) await writeText(svg, rooflineSvg(report) ?? fail('--svg: no row has arithmetic.'), signal)

@@ -130,11 +130,11 @@ export class CommandQueue {
    */
   replay(commands: readonly Command[], work: number): void {
     const { limit, idle } = this.#budget
-    const cuts = idle && work < limit ? parts.map((part) => Math.ceil(part * commands.length)) : []
+    const isCut = idle && work < limit && commands.length >= leastCut
+    const cuts = isCut ? parts.map((part) => Math.ceil(part * commands.length)) : []
     for (const [i, command] of commands.entries()) {
       this.#add(command)
-      const cut = cuts.includes(i + 1) && commands.length >= leastCut
-      if (cut || this.#openWork >= limit) this.#send()
+      if (cuts.includes(i + 1) || this.#openWork >= limit) this.#send()
     }
   }
 
